@@ -1,0 +1,60 @@
+//! The JSON doorway: what clients of the first system of this kind speak. They never read, so nothing is sent back:
+//! the log alone tells why such a connection was closed.
+
+use std::net::SocketAddr;
+
+use tokio::io::AsyncRead;
+
+use super::Door;
+use crate::balancer::gate::Admission;
+use crate::protocol::json::{JsonError, Request, parse};
+use crate::protocol::limits::SMALL_CONTENT;
+use crate::transport::{Object, ReadError, Reader};
+
+/// Takes files until the client closes, breaks the rules, or the balancer stops.
+pub(super) async fn serve<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    peer: SocketAddr,
+    door: &Door,
+) -> Result<(), ReadError> {
+    loop {
+        let taken = tokio::select! {
+            () = door.stop.cancelled() => return Ok(()),
+            taken = take(reader, peer, door) => taken?,
+        };
+        if !taken {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes one file; false when the client closed.
+async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, door: &Door) -> Result<bool, ReadError> {
+    let mut incoming = None;
+    let object = loop {
+        match reader.object(SMALL_CONTENT, door.max_json).await? {
+            None => return Ok(false),
+            Some(Object::Whole(object)) => break object,
+            // How large it will be is not known, so it needs leave for the largest: with less, two objects that
+            // wait for each other's share would never end.
+            Some(Object::Large) => incoming = door.gate.incoming(door.max_json).await,
+        }
+    };
+    match parse(&object)? {
+        Request::File { title, content, number: _ } => {
+            drop(object);
+            let size = (content.len() + title.len()) as u64;
+            let room = match door.gate.try_room(size) {
+                Some(room) => Some(room),
+                None => door.gate.room(size).await,
+            };
+            drop(incoming);
+            let Some(room) = room else { return Ok(false) };
+            door.gate.admit(Admission { title: title.into(), content, room, peer, reply: None });
+            Ok(true)
+        }
+        Request::Status => Err(JsonError::UnknownRequest("richiesta_status".to_owned()).into()),
+        Request::Discovery => Err(JsonError::UnknownRequest("bilico".to_owned()).into()),
+        Request::Other(name) => Err(JsonError::UnknownRequest(name).into()),
+    }
+}

@@ -1,0 +1,120 @@
+//! `bilico balancer`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{BALANCER, Exit, Failure, RoleArgs, address, bind};
+use crate::balancer::{self, BalancerConfig, BalancerError, QueueLimits, Window};
+use crate::config::{ServerSpec, check_servers};
+use crate::schedule::HealthConfig;
+use crate::transport::Tcp;
+use crate::units::{ByteSize, parse_duration};
+
+/// Run a balancer: takes files from clients, queues them, and sends them on to servers
+#[derive(Debug, Args)]
+pub(super) struct BalancerArgs {
+    /// Where clients connect, native and old-style ones alike
+    #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address, env = "BILICO_LISTEN")]
+    listen: String,
+    /// A file server and its weight; repeat it for each server
+    #[arg(long = "server", value_name = "ADDR=WEIGHT", required = true, env = "BILICO_SERVERS", value_delimiter = ',')]
+    servers: Vec<ServerSpec>,
+    /// Keeps the request numbers, so that none is given twice; one balancer a directory
+    #[arg(long, value_name = "DIR", default_value = "state", env = "BILICO_STATE")]
+    state: PathBuf,
+    /// The most files that wait; then the balancer stops reading from clients
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    queue_files: u32,
+    /// The most bytes that wait, in memory; one file may take half of it
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    queue_bytes: ByteSize,
+    /// The largest object of an old-style client
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    max_json: ByteSize,
+    /// The most files in flight to one server
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    window_files: u32,
+    /// The most bytes in flight to one server; a larger file goes alone
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    window_bytes: ByteSize,
+    /// The time between two probes of a server
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = probe_interval)]
+    probe_interval: Duration,
+    /// How long a probe, or a connection to a server, may take
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    probe_timeout: Duration,
+    /// Failed probes in a row that make a server down
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    fall: u32,
+    /// Good probes in a row that make it up again
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    rise: u32,
+    /// How long a peer may stop in the middle of something
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
+    stall_timeout: Duration,
+    /// How long a client may be silent with nothing under way
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive)]
+    idle_timeout: Duration,
+    /// The most client connections at once; more wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// How long a stopping balancer goes on delivering what it has
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    shutdown_timeout: Duration,
+    #[command(flatten)]
+    role: RoleArgs,
+}
+
+/// A time that is not zero.
+pub(super) fn positive(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than 0".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    }
+}
+
+fn probe_interval(text: &str) -> Result<Duration, String> {
+    let interval = positive(text)?;
+    let shortest = Duration::from_millis(10);
+    if interval < shortest { Err("probes need at least 10ms between them".to_owned()) } else { Ok(interval) }
+}
+
+/// Runs the balancer until it is told to stop.
+pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
+    check_servers(&args.servers).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let (listener, address) = bind(&args.listen).await?;
+    let log = args.role.log.start("balancer.log".to_owned())?;
+    let config = config(&args);
+    let stop = args.role.ready(address)?;
+    let outcome = balancer::run(listener, config, Arc::new(Tcp), stop).await;
+    drop(log);
+    match outcome {
+        Ok(outcome) if outcome.undelivered == 0 => Ok(Exit::Done),
+        Ok(outcome) => {
+            Err(Failure::new(Exit::Failed, format!("stopped with {} undelivered files", outcome.undelivered))
+                .hint("the queue is in memory: start servers before stopping, or raise --shutdown-timeout"))
+        }
+        Err(error @ BalancerError::Limits { .. }) => Err(Failure::new(Exit::Usage, error)),
+        Err(error) => Err(Failure::new(Exit::Failed, error)),
+    }
+}
+
+fn config(args: &BalancerArgs) -> BalancerConfig {
+    BalancerConfig {
+        servers: args.servers.clone(),
+        queue: QueueLimits { files: args.queue_files as usize, bytes: args.queue_bytes.0 },
+        window: Window { files: args.window_files as usize, bytes: args.window_bytes.0 },
+        health: HealthConfig { fall: args.fall, rise: args.rise, ..HealthConfig::default() },
+        probe_interval: args.probe_interval,
+        probe_timeout: args.probe_timeout,
+        stall: args.stall_timeout,
+        idle: args.idle_timeout,
+        max_json: args.max_json.0,
+        max_connections: args.max_connections as usize,
+        grace: args.shutdown_timeout,
+        state: Some(args.state.clone()),
+    }
+}

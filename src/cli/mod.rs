@@ -1,0 +1,230 @@
+//! The command line: one file a subcommand, and what they share.
+//!
+//! Data goes to standard output, everything else to standard error; failures end with `error:` and, where there is a
+//! remedy, `hint:`. The exit codes are [`Exit`]'s.
+
+mod balancer;
+mod client;
+mod demo;
+mod prompt;
+mod send;
+mod server;
+mod show;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::ClientError;
+use crate::config::parse_address;
+use crate::logging::{self, LogConfig, LogFormat, LogGuard};
+use crate::shutdown;
+use crate::units::ByteSize;
+
+/// Where the balancer listens unless told otherwise.
+const BALANCER: &str = "127.0.0.1:60002";
+
+/// A weighted round-robin load balancer for file transfer.
+///
+/// Clients hand files over once and get a receipt; the balancer stores each on exactly one of its servers.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Balancer(balancer::BalancerArgs),
+    Server(server::ServerArgs),
+    Client(client::ClientArgs),
+    Send(send::SendArgs),
+}
+
+/// What the process ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything reached what was waited for.
+    Done = 0,
+    /// Something failed: a file was refused or unreadable, or a role cannot start or go on.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The balancer cannot be reached, or the connection to it was lost.
+    Unreachable = 3,
+    /// The time was up while no server could take files.
+    NoServer = 4,
+    /// The time was up.
+    TimedOut = 5,
+    /// Ended by Ctrl-C or SIGTERM before it was done.
+    Interrupted = 130,
+}
+
+/// Why a command failed, and what can be done about it.
+#[derive(Debug)]
+struct Failure {
+    error: String,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl Display) -> Self {
+        Self { error: error.to_string(), hint: None, exit }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let failure = Self::new(Exit::Unreachable, &error);
+        match error {
+            ClientError::Connect { .. } => {
+                failure.hint("start one with `bilico demo` or `bilico balancer`, or name another with --balancer")
+            }
+            ClientError::Changed { .. } => Self { exit: Exit::Failed, ..failure },
+            _ => failure,
+        }
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli.command));
+            // A prompt's thread may still wait for a line; it must not hold up the end.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot start: {error}"))),
+    };
+    let exit = result.unwrap_or_else(|failure| {
+        complain(&failure.error, failure.hint.as_deref());
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+async fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Balancer(args) => balancer::run(args).await,
+        Command::Server(args) => server::run(args).await,
+        Command::Client(args) => client::run(args).await,
+        Command::Send(args) => send::run(args).await,
+    }
+}
+
+/// Writes an error, and its remedy, to standard error.
+fn complain(error: &str, hint: Option<&str>) {
+    let mut stderr = io::stderr().lock();
+    // Nobody can be told when standard error is closed.
+    let _ = writeln!(stderr, "error: {error}");
+    if let Some(hint) = hint {
+        let _ = writeln!(stderr, "hint: {hint}");
+    }
+}
+
+/// Writes a line of data to standard output. A reader that has gone ends the process quietly.
+fn say(line: impl Display) {
+    if writeln!(io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(i32::from(Exit::Failed as u8));
+    }
+}
+
+/// Where and how a role logs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
+struct LogArgs {
+    /// The directory of the log files
+    #[arg(long, value_name = "DIR", default_value = "logs", env = "BILICO_LOG_DIR")]
+    log_dir: PathBuf,
+    /// What is logged: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "BILICO_LOG_LEVEL")]
+    log_level: String,
+    /// Lines for people, or JSON lines for machines
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human", env = "BILICO_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// A log file is rotated when it is larger than this, and every day
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    log_max_size: ByteSize,
+    /// How many rotated log files are kept
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    log_keep: usize,
+}
+
+impl LogArgs {
+    fn start(&self, file: String) -> Result<LogGuard, Failure> {
+        let config = LogConfig {
+            dir: self.log_dir.clone(),
+            file,
+            max_bytes: self.log_max_size.0,
+            keep: self.log_keep,
+            format: self.log_format,
+            level: self.log_level.clone(),
+            also_stderr: Some(tracing::Level::ERROR),
+        };
+        logging::init(&config).map_err(|error| {
+            let exit = if matches!(error, logging::LogError::Level(_)) { Exit::Usage } else { Exit::Failed };
+            Failure::new(exit, error)
+        })
+    }
+}
+
+/// What every role has in common.
+#[derive(Debug, Clone, Args)]
+struct RoleArgs {
+    /// Stop when standard input ends, so as not to outlive the process that holds its other end
+    #[arg(long, hide = true)]
+    with_parent: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl RoleArgs {
+    /// Tells where the role listens, as the last step of its start, and gives the token that stops it.
+    fn ready(&self, address: SocketAddr) -> Result<CancellationToken, Failure> {
+        let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
+        if self.with_parent {
+            shutdown::with_parent(stop.clone());
+        }
+        say(format_args!("listening on {address}"));
+        Ok(stop)
+    }
+}
+
+/// Binds a role's address.
+async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = match TcpListener::bind(address).await {
+        Ok(listener) => listener.local_addr().map(|address| (listener, address)),
+        Err(error) => Err(error),
+    };
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
+            Failure::new(Exit::Failed, format!("port {port} is in use by another program"))
+                .hint(format!("`ss -ltnp 'sport = :{port}'` tells which one; pass --listen for another address"))
+        }
+        _ => Failure::new(Exit::Failed, format!("cannot listen on {address}: {error}")),
+    })
+}
+
+/// A flag that names an address.
+fn address(text: &str) -> Result<String, String> {
+    parse_address(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,77 @@
+//! `bilico server`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::balancer::positive;
+use super::{Exit, Failure, RoleArgs, address, bind};
+use crate::server::{self, ServerConfig};
+use crate::units::{ByteSize, Margin, parse_duration};
+
+/// Run a file server: stores files from balancers, native and old-style ones alike, and acknowledges them
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Where balancers connect
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5001", value_parser = address, env = "BILICO_LISTEN")]
+    listen: String,
+    /// Where files are stored, as <number>_<title>
+    #[arg(long, value_name = "DIR", default_value = "json_files_1", env = "BILICO_DIR")]
+    dir: PathBuf,
+    /// How much more memory than at the start makes the server overloaded: a size, or a percentage of the machine's
+    /// memory. It is no longer overloaded at 80 % of that
+    #[arg(long, value_name = "SIZE|PERCENT%", default_value = "512MiB", env = "BILICO_OVERLOAD_MARGIN")]
+    overload_margin: Margin,
+    /// How long the work on a stored file takes for each letter A or a in it; the content stays in memory meanwhile
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
+    work_delay: Duration,
+    /// The most content that is held for the work; then files are refused as busy
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    work_memory: ByteSize,
+    /// Remove the .json files in the directory first, as the first system of this kind did at each start
+    #[arg(long)]
+    clean: bool,
+    /// The largest object of an old-style balancer
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    max_json: ByteSize,
+    /// How long a peer may stop in the middle of something
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
+    stall_timeout: Duration,
+    /// How long a connection may be silent before it says what it is
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive)]
+    idle_timeout: Duration,
+    /// The most connections at once; more wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// How long a stopping server goes on acknowledging what it has
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    shutdown_timeout: Duration,
+    #[command(flatten)]
+    role: RoleArgs,
+}
+
+/// Runs the server until it is told to stop.
+pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
+    let (listener, address) = bind(&args.listen).await?;
+    let log = args.role.log.start(format!("server-{}.log", address.port()))?;
+    let config = ServerConfig {
+        dir: args.dir.clone(),
+        clean: args.clean,
+        overload_margin: args.overload_margin,
+        work_delay: args.work_delay,
+        work_memory: args.work_memory.0,
+        stall: args.stall_timeout,
+        idle: args.idle_timeout,
+        max_json: args.max_json.0,
+        max_connections: args.max_connections as usize,
+        grace: args.shutdown_timeout,
+    };
+    let stop = args.role.ready(address)?;
+    let ended = server::run(listener, config, stop).await;
+    drop(log);
+    match ended {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot store in {}: {error}", args.dir.display()))),
+    }
+}

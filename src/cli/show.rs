@@ -1,0 +1,195 @@
+//! What people see of a transfer and of a balancer: the progress line, the summary and the status table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::watch;
+
+use crate::client::{Fate, Tally, Wait};
+use crate::protocol::status::{Dialect, StatusReport};
+use crate::units::{ByteSize, format_duration};
+
+/// How many rows a table of servers has at most.
+const ROWS: usize = 40;
+
+/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing elsewhere.
+pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait) {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    let style = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let started = Instant::now();
+    let _clear = Clear(bar.clone());
+    loop {
+        {
+            let tally = tally.borrow_and_update();
+            let total = tally.fates.len();
+            let done = total - if wait == Wait::Delivered { tally.undecided() } else { tally.unaccepted() };
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            bar.set_message(progress_text(&tally, done, total, started.elapsed()));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if tally.has_changed().is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the progress line off the terminal, however the transfer ends.
+struct Clear(ProgressBar);
+
+impl Drop for Clear {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) -> String {
+    let mut text = format!("accepted {}  delivered {}", tally.accepted, tally.delivered);
+    if done > 0 && elapsed > Duration::ZERO {
+        let left = elapsed.mul_f64(ratio(total - done, done));
+        let _ =
+            write!(text, "  {:.0} files/s  ETA {}", per_second(done, elapsed), format_duration(whole_seconds(left)));
+    }
+    let servers = tally.by_server.iter().take(4).map(|(server, files)| format!("{server} {files}"));
+    let servers: Vec<_> = servers.collect();
+    if !servers.is_empty() {
+        let _ = write!(text, "  [{}]", servers.join(", "));
+    }
+    match &tally.waiting {
+        Some(reason) => text + "  waiting: " + reason,
+        None => text,
+    }
+}
+
+/// What became of a transfer: one line of sums, and a table of servers against their weights.
+pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusReport>) -> String {
+    let mut text = format!("{} accepted, {} delivered", tally.accepted, tally.delivered);
+    for (count, what) in [(tally.refused, "refused"), (tally.unreadable, "unreadable")] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    let _ = write!(text, " in {}", format_duration(elapsed));
+    if tally.delivered > 0 && elapsed > Duration::ZERO {
+        let bytes = tally.delivered_bytes as f64 / elapsed.as_secs_f64();
+        let files = per_second(tally.delivered, elapsed);
+        let _ = write!(text, " ({files:.0} files/s, {}/s)", ByteSize(bytes as u64));
+        let _ = write!(text, "\n{}", shares(tally, status));
+    }
+    text
+}
+
+/// Files by server, beside the share that each server's weight asks for.
+fn shares(tally: &Tally, status: Option<&StatusReport>) -> Table {
+    let weights: BTreeMap<&str, u32> =
+        status.iter().flat_map(|status| &status.servers).map(|server| (server.name.as_str(), server.weight)).collect();
+    let total: u64 = weights.values().map(|weight| u64::from(*weight)).sum();
+    let names = status.iter().flat_map(|status| &status.servers).map(|server| server.name.as_str());
+    let others = tally.by_server.keys().map(String::as_str).filter(|name| !weights.contains_key(name));
+    let mut table = table(["server", "weight", "files", "share", "by weight"]);
+    let rows: Vec<&str> = names.chain(others).collect();
+    for name in rows.iter().take(ROWS) {
+        let files = tally.by_server.get(*name).copied().unwrap_or(0);
+        let weight = weights.get(name);
+        table.add_row([
+            (*name).to_owned(),
+            weight.map_or_else(|| "?".to_owned(), ToString::to_string),
+            files.to_string(),
+            percent(files, tally.delivered as u64),
+            weight.map_or_else(|| "?".to_owned(), |weight| percent(u64::from(*weight), total)),
+        ]);
+    }
+    more(&mut table, rows.len());
+    table
+}
+
+/// The state of a balancer and its servers.
+pub(super) fn status(report: &StatusReport) -> String {
+    let queue = &report.queue;
+    let mut text = format!(
+        "{} accepted, {} delivered since the start {} ago; {} wait ({}), {} of them with a server",
+        report.accepted,
+        report.delivered,
+        format_duration(whole_seconds(seconds(report.uptime_s))),
+        queue.files(),
+        ByteSize(queue.bytes),
+        queue.in_flight,
+    );
+    if let Some(oldest) = queue.oldest_s {
+        let _ = write!(text, "; the oldest for {}", format_duration(seconds(oldest)));
+    }
+    let mut table = table(["server", "weight", "state", "since", "in flight", "delivered", "returned"]);
+    for server in report.servers.iter().take(ROWS) {
+        let state = match (&server.reason, server.eligible) {
+            (None, true) => "up".to_owned(),
+            (reason, _) => reason.clone().unwrap_or_default(),
+        };
+        let old_style = if server.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
+        table.add_row([
+            format!("{}{old_style}", server.name),
+            server.weight.to_string(),
+            state,
+            format_duration(whole_seconds(seconds(server.since_s))),
+            server.in_flight.to_string(),
+            server.delivered.to_string(),
+            server.returned.to_string(),
+        ]);
+    }
+    more(&mut table, report.servers.len());
+    let _ = write!(text, "\n{table}");
+    text
+}
+
+/// The files that did not make it, each with its reason.
+pub(super) fn failures<'a>(
+    tally: &'a Tally,
+    names: impl Fn(usize) -> String + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    tally.fates.iter().enumerate().filter_map(move |(file, fate)| match fate {
+        Fate::Refused { reason } => Some(format!("{}: refused: {reason}", names(file))),
+        Fate::Unreadable { reason } => Some(format!("{}: {reason}", names(file))),
+        _ => None,
+    })
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        let is_number = !matches!(column.index, 0) && !(header.contains(&"state") && column.index == 2);
+        if is_number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn more(table: &mut Table, rows: usize) {
+    if rows > ROWS {
+        table.add_row([format!("… and {} more", rows - ROWS)]);
+    }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+fn per_second(files: usize, elapsed: Duration) -> f64 {
+    files as f64 / elapsed.as_secs_f64()
+}
+
+fn ratio(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn whole_seconds(duration: Duration) -> Duration {
+    if duration >= Duration::from_secs(10) { Duration::from_secs(duration.as_secs()) } else { duration }
+}

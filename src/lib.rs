@@ -1,0 +1,37 @@
+//! Bilico: a weighted round-robin load balancer for file transfer.
+//!
+//! Clients hand files over once and get a receipt; the balancer keeps them in a queue and stores each on exactly one of
+//! its servers, whatever dies on the way. `docs/architecture.md` follows a file through the house.
+//!
+//! # The map
+//!
+//! Dependencies run one way, from the top of this list to its bottom.
+//!
+//! | where | what |
+//! |---|---|
+//! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
+//! | [`cli`] | one file a subcommand, and what people see |
+//! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
+//! | [`server`] | role: the store, the overload monitor, the work |
+//! | [`client`] | role: sends files and follows their receipts |
+//! | [`transport`] | connections, deadlines and the accept loop, over any stream |
+//! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
+//! | [`queue`] | core: what is accepted and not delivered, and request numbers |
+//! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
+//! | [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
+//!
+//! The cores know no socket, no task and no clock: they are told what happened and when, and tests drive them by the
+//! million. `src/balancer/dispatch.rs`, which takes every decision about files and servers, is written in the same way.
+
+pub mod balancer;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod logging;
+pub mod protocol;
+pub mod queue;
+pub mod schedule;
+pub mod server;
+pub mod shutdown;
+pub mod transport;
+pub mod units;

@@ -1,0 +1,95 @@
+//! Role: the file server. Takes files from balancers, stores each whole or not at all, and acknowledges.
+//!
+//! [`connection`] speaks to balancers, old and new; [`store`] puts files on disk under [`name`]s that are safe there;
+//! [`overload`] watches the process's memory; [`work`] is done on each stored file.
+
+mod connection;
+pub mod name;
+pub mod overload;
+pub mod store;
+pub mod work;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
+use crate::transport::{self, Deadlines, Listener};
+use crate::units::Margin;
+use connection::Shared;
+use overload::Overload;
+use store::Store;
+use work::Work;
+
+/// How a file server is to work.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where files are stored.
+    pub dir: PathBuf,
+    /// Remove the `.json` files in the directory at the start.
+    pub clean: bool,
+    /// How much more memory than at the start makes the server overloaded.
+    pub overload_margin: Margin,
+    /// How long the work takes for each letter A.
+    pub work_delay: Duration,
+    /// How many bytes of content may be held for the work.
+    pub work_memory: u64,
+    /// How long a peer may stop in the middle of something.
+    pub stall: Duration,
+    /// How long a connection may be silent before it says what it is.
+    pub idle: Duration,
+    /// The largest object at the JSON doorway, in bytes.
+    pub max_json: u64,
+    /// The most connections at once.
+    pub max_connections: usize,
+    /// How long a stopping server goes on acknowledging what it has.
+    pub grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("json_files_1"),
+            clean: false,
+            overload_margin: Margin::Bytes(512 * 1024 * 1024),
+            work_delay: Duration::ZERO,
+            work_memory: 1024 * 1024 * 1024,
+            stall: STALL_TIMEOUT,
+            idle: IDLE_TIMEOUT,
+            max_json: DEFAULT_MAX_JSON,
+            max_connections: 1024,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Runs a file server until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends.
+pub async fn run(listener: impl Listener, config: ServerConfig, stop: CancellationToken) -> io::Result<()> {
+    let (store, thread) = Store::open(&config.dir, config.clean)?;
+    let tasks = TaskTracker::new();
+    let overload = Arc::new(Overload::default());
+    let watching = overload::watch(overload.clone(), config.overload_margin);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
+    let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
+    let deadlines = Deadlines { stall: config.stall, idle: config.idle };
+    let shared = Shared { store, work, overload, deadlines, max_json: config.max_json, stop: stop.clone() };
+
+    tracing::info!(dir = %config.dir.display(), "server started");
+    let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());
+    transport::serve(listener, config.max_connections, stop, tasks.clone(), handle).await;
+
+    tasks.close();
+    if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {
+        tracing::warn!(connections = tasks.len(), "stopped with connections still open");
+    }
+    // The store's thread ends with the last connection that could use it.
+    if tasks.is_empty() {
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+    tracing::info!("server stopped");
+    Ok(())
+}

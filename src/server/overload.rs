@@ -1,0 +1,138 @@
+//! The overload monitor: the process's own resident memory against a limit.
+//!
+//! Resident, not virtual: thread stacks and arenas make virtual memory grow and never shrink, and a monitor that
+//! watches it says "overloaded" for ever. [`Gauge`] is the decision; [`watch`] samples for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use crate::units::{ByteSize, Margin};
+
+/// The time between two samples.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Whether memory is over its limit, with hysteresis: set above start + margin, cleared at 80 % of the margin.
+#[derive(Debug, Clone, Copy)]
+pub struct Gauge {
+    start: u64,
+    margin: u64,
+    overloaded: bool,
+}
+
+impl Gauge {
+    /// A gauge for a process that takes `start` bytes when it has nothing to do.
+    pub fn new(start: u64, margin: u64) -> Self {
+        Self { start, margin, overloaded: false }
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> u64 {
+        self.start.saturating_add(self.margin)
+    }
+
+    /// Judges a sample; tells when the state changed.
+    pub fn sample(&mut self, resident: u64) -> Option<bool> {
+        let clear = self.start.saturating_add(self.margin / 5 * 4);
+        let now = if self.overloaded { resident > clear } else { resident > self.limit() };
+        let changed = now != self.overloaded;
+        self.overloaded = now;
+        changed.then_some(now)
+    }
+}
+
+/// What the monitor last saw.
+#[derive(Debug, Default)]
+pub struct Overload {
+    overloaded: AtomicBool,
+    resident: AtomicU64,
+}
+
+impl Overload {
+    /// Whether the server is overloaded.
+    pub fn is_set(&self) -> bool {
+        self.overloaded.load(Ordering::Relaxed)
+    }
+
+    /// The overload byte.
+    pub fn byte(&self) -> u8 {
+        u8::from(self.is_set())
+    }
+
+    /// The resident memory at the last sample, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.resident.load(Ordering::Relaxed)
+    }
+}
+
+/// Samples the process's memory for ever.
+pub async fn watch(overload: Arc<Overload>, margin: Margin) {
+    let (Ok(pid), Ok(mut system)) = (sysinfo::get_current_pid(), System::new()) else {
+        tracing::error!("cannot watch memory on this system: the overload byte stays 0");
+        return;
+    };
+    system.refresh_memory();
+    let margin = margin.bytes(system.total_memory());
+    let start = resident(&mut system, pid);
+    let mut gauge = Gauge::new(start, margin);
+    tracing::info!(start = %ByteSize(start), margin = %ByteSize(margin), "watching memory");
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let resident = resident(&mut system, pid);
+        overload.resident.store(resident, Ordering::Relaxed);
+        if let Some(now) = gauge.sample(resident) {
+            overload.overloaded.store(now, Ordering::Relaxed);
+            let (memory, limit) = (ByteSize(resident), ByteSize(gauge.limit()));
+            if now {
+                tracing::warn!(%memory, %limit, "overloaded");
+            } else {
+                tracing::info!(%memory, %limit, "no longer overloaded");
+            }
+        }
+    }
+}
+
+fn resident(system: &mut System, pid: Pid) -> u64 {
+    let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
+    system.process(pid).map_or(0, sysinfo::Process::memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_above_the_margin_and_clears_at_four_fifths() {
+        let mut gauge = Gauge::new(1000, 100);
+        assert_eq!(gauge.limit(), 1100);
+        assert_eq!(gauge.sample(1100), None);
+        assert_eq!(gauge.sample(1101), Some(true));
+        assert_eq!(gauge.sample(2000), None);
+        assert_eq!(gauge.sample(1081), None);
+        assert_eq!(gauge.sample(1080), Some(false));
+        assert_eq!(gauge.sample(1100), None);
+    }
+
+    #[test]
+    fn a_margin_past_all_memory_never_sets() {
+        let mut gauge = Gauge::new(1000, u64::MAX);
+        assert_eq!(gauge.sample(u64::MAX), None);
+    }
+
+    #[test]
+    fn memory_that_is_used_is_seen() {
+        let pid = sysinfo::get_current_pid().unwrap();
+        let mut system = System::new().unwrap();
+        let before = resident(&mut system, pid);
+        assert!(before > 0);
+        let used = vec![1u8; 64 << 20];
+        let after = resident(&mut system, pid);
+        assert!(after > before + (60 << 20), "{before} {after}");
+        drop(used);
+    }
+}

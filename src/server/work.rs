@@ -1,0 +1,109 @@
+//! The work on a stored file: it counts the letters A and a.
+//!
+//! It stands for whatever a file server does with what it keeps. With a delay per letter, the content stays in memory
+//! for as long as the counting is made to take, which is how overload is shown and tested. What may be held is bounded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Held content is counted in units of this many bytes.
+const UNIT: u64 = 1024;
+
+/// Does the work, and holds what it works on.
+#[derive(Debug, Clone)]
+pub struct Work {
+    delay: Duration,
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Room for content that is to be held.
+#[derive(Debug)]
+pub struct Hold(Option<OwnedSemaphorePermit>);
+
+impl Hold {
+    /// Holds nothing: the content is not kept for the work.
+    pub fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl Work {
+    /// Work that takes `delay` per letter and holds at most `limit` bytes; unfinished work ends with `stop`.
+    pub fn new(delay: Duration, limit: u64, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        let room = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { delay, room: Arc::new(Semaphore::new(room)), tasks, stop }
+    }
+
+    /// Whether content is held while it is worked on.
+    pub fn holds(&self) -> bool {
+        !self.delay.is_zero()
+    }
+
+    /// Room to hold `size` bytes; `None` when as much as may be is held.
+    pub fn hold(&self, size: u64) -> Option<Hold> {
+        if !self.holds() {
+            return Some(Hold(None));
+        }
+        let units = u32::try_from(size.div_ceil(UNIT)).ok()?;
+        self.room.clone().try_acquire_many_owned(units).ok().map(|permit| Hold(Some(permit)))
+    }
+
+    /// Goes on with a stored file in which `letters` were counted, holding its content for as long as that takes.
+    pub fn start(&self, number: u64, letters: u64, content: Bytes, hold: Hold) {
+        let Hold(Some(room)) = hold else { return };
+        let takes = self.delay.saturating_mul(u32::try_from(letters).unwrap_or(u32::MAX));
+        let work = async move {
+            tokio::time::sleep(takes).await;
+            tracing::info!(number, letters_a = letters, after_ms = takes.as_secs_f64() * 1e3, "work done");
+            drop((content, room));
+        };
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
+    }
+}
+
+/// How many letters A and a there are in `text`.
+pub fn count_letters(text: &[u8]) -> u64 {
+    (bytecount::count(text, b'a') + bytecount::count(text, b'A')) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(delay: Duration, limit: u64) -> Work {
+        Work::new(delay, limit, TaskTracker::new(), CancellationToken::new())
+    }
+
+    #[test]
+    fn letters_are_counted_in_both_cases_and_no_others() {
+        assert_eq!(count_letters("Banana à AÁA, α".as_bytes()), 5);
+        assert_eq!(count_letters(b""), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn content_is_held_for_as_long_as_the_work_takes() {
+        let work = work(Duration::from_secs(1), 10 * UNIT);
+        let hold = work.hold(10 * UNIT).unwrap();
+        assert!(work.hold(1).is_none());
+        work.start(1, 5, Bytes::from_static(b"aaaaa"), hold);
+        tokio::time::sleep(Duration::from_millis(4900)).await;
+        assert!(work.hold(1).is_none());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(work.hold(1).is_some());
+    }
+
+    #[test]
+    fn without_a_delay_nothing_is_held() {
+        let work = work(Duration::ZERO, 0);
+        let hold = work.hold(u64::MAX).unwrap();
+        work.start(1, 5, Bytes::new(), hold);
+        assert!(work.tasks.is_empty());
+    }
+}

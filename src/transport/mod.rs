@@ -1,0 +1,68 @@
+//! Between the roles and the protocol: connections, deadlines and the accept loop.
+//!
+//! Owns how bytes get in and out: [`Reader`] drives the codecs over anything that can be read, with a bound on
+//! every wait; [`Connect`] and [`Listener`] are passed in, so that a role does not know whether it runs over TCP,
+//! TLS or a simulated network. Leaves what the messages mean to the roles.
+
+mod listen;
+mod reader;
+mod send;
+
+pub use listen::{Accepted, Listener, serve};
+pub use reader::{Deadlines, Object, ReadError, Reader};
+pub use send::{WriteError, send_content, write_all};
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Anything that a connection can run over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
+
+/// A connection, whatever it runs over.
+pub type BoxStream = Box<dyn Stream>;
+
+/// A connection that is being made.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<BoxStream>> + Send + 'a>>;
+
+/// Makes connections to addresses.
+pub trait Connect: Send + Sync {
+    /// Connects to `address`; the caller bounds the wait.
+    fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a>;
+}
+
+/// Connects over TCP.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tcp;
+
+impl Connect for Tcp {
+    fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            tune(&stream)?;
+            Ok(Box::new(stream) as BoxStream)
+        })
+    }
+}
+
+/// How long the kernel waits for sent bytes to be acknowledged, and for a silent peer to answer a keepalive, before
+/// it gives a connection up: a peer whose machine is gone sends no reset.
+const DEAD_PEER: Duration = Duration::from_secs(30);
+
+/// Sends small messages at once and notices a peer whose machine has gone.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, DEAD_PEER / 2)?;
+    sockopt::set_tcp_keepintvl(stream, DEAD_PEER / 6)?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(DEAD_PEER.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Reads preface, frames, content and JSON objects from a connection, with a deadline on every wait.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::protocol::frame::{self, CHECKSUM_LEN};
+use crate::protocol::json::{self, JsonError, Splitter};
+use crate::protocol::limits::{IDLE_TIMEOUT, PROGRESS_BYTES, STALL_TIMEOUT};
+use crate::protocol::{Frame, ProtocolError, Refusal, RefusalCode};
+
+/// What a read buffer starts with; it grows with what is read.
+const BUFFER: usize = 8 * 1024;
+
+/// How much is read at most in one call.
+const READ_AHEAD: usize = 256 * 1024;
+
+/// How long a connection may keep its reader waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// In the middle of a frame or an object, for [`PROGRESS_BYTES`] more or the rest of it.
+    pub stall: Duration,
+    /// Between two frames or objects.
+    pub idle: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { stall: STALL_TIMEOUT, idle: IDLE_TIMEOUT }
+    }
+}
+
+/// Why nothing more can be read from a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer stopped in the middle of something.
+    #[error("stalled: no progress in the middle of a message for {0:?}")]
+    Stalled(Duration),
+    /// The peer said nothing for too long.
+    #[error("silent for {0:?}")]
+    Idle(Duration),
+    /// The peer broke the native protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The peer broke the rules of the JSON doorway.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// There is no memory for content of this size.
+    #[error("no memory for content of {0} bytes")]
+    Memory(u64),
+}
+
+impl ReadError {
+    /// What to tell the peer, if it can still hear.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Protocol(error) => error.refusal(),
+            Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
+            _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
+        }
+    }
+}
+
+/// The reading half of a connection.
+pub struct Reader<R> {
+    io: R,
+    buffer: BytesMut,
+    deadlines: Deadlines,
+    splitter: Splitter,
+}
+
+/// The time that the peer has left for what it is in the middle of.
+struct Lap {
+    ends: Instant,
+    came: usize,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// A reader over `io`.
+    pub fn new(io: R, deadlines: Deadlines) -> Self {
+        Self { io, buffer: BytesMut::with_capacity(BUFFER), deadlines, splitter: Splitter::default() }
+    }
+
+    /// Waits for the next byte and shows it; `None` at the end of the connection.
+    pub async fn peek(&mut self) -> Result<Option<u8>, ReadError> {
+        if self.buffer.is_empty() && self.wait_for_more().await? == 0 {
+            return Ok(None);
+        }
+        Ok(self.buffer.first().copied())
+    }
+
+    /// Reads the native preface.
+    pub async fn preface(&mut self) -> Result<(), ReadError> {
+        let mut lap = self.lap();
+        loop {
+            if frame::decode_preface(&mut self.buffer)?.is_some() {
+                return Ok(());
+            }
+            self.fill(&mut lap, 1).await?;
+        }
+    }
+
+    /// Reads the next frame up to its content; `None` when the peer closed between two frames.
+    pub async fn frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        if self.peek().await?.is_none() {
+            return Ok(None);
+        }
+        let mut lap = self.lap();
+        loop {
+            if let Some(frame) = frame::decode(&mut self.buffer)? {
+                return Ok(Some(frame));
+            }
+            self.fill(&mut lap, 1).await?;
+        }
+    }
+
+    /// Reads the content behind a frame whole and verifies its checksum. The caller has bounded `len`.
+    pub async fn content(&mut self, len: u64) -> Result<Bytes, ReadError> {
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let size = usize::try_from(len).map_err(|_| ReadError::Memory(len))?;
+        let mut content = Vec::new();
+        content.try_reserve_exact(size).map_err(|_| ReadError::Memory(len))?;
+        let buffered = self.buffer.split_to(size.min(self.buffer.len()));
+        content.extend_from_slice(&buffered);
+        drop(buffered);
+        let mut crc = crc32c::crc32c(&content);
+        let mut lap = self.lap();
+        while content.len() < size {
+            let missing = size - content.len();
+            let before = content.len();
+            let mut rest = (&mut self.io).take(missing as u64);
+            let read = lap.bound(self.deadlines.stall, rest.read_buf(&mut content)).await?;
+            lap.count(read, missing as u64 + CHECKSUM_LEN as u64, self.deadlines.stall)?;
+            crc = crc32c::crc32c_append(crc, content.get(before..).unwrap_or_default());
+        }
+        self.verify(crc).await?;
+        Ok(content.into())
+    }
+
+    /// Reads the next piece of content of which `left` bytes are still to come: at least one byte, and never more
+    /// than `left`. The caller sums the checksum up and ends with [`Self::verify`].
+    pub async fn piece(&mut self, left: u64) -> Result<Bytes, ReadError> {
+        if self.buffer.is_empty() {
+            let mut lap = self.lap();
+            self.buffer.reserve(READ_AHEAD);
+            self.fill(&mut lap, left).await?;
+        }
+        let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+        Ok(self.buffer.split_to(take).freeze())
+    }
+
+    /// Reads the checksum behind content and compares it with that of the content that came.
+    pub async fn verify(&mut self, crc: u32) -> Result<(), ReadError> {
+        let mut lap = self.lap();
+        while self.buffer.len() < CHECKSUM_LEN {
+            self.fill(&mut lap, CHECKSUM_LEN as u64).await?;
+        }
+        let mut declared = [0; CHECKSUM_LEN];
+        declared.copy_from_slice(&self.buffer.split_to(CHECKSUM_LEN));
+        Ok(frame::verify(crc, declared)?)
+    }
+
+    /// Reads past content that is not wanted.
+    pub async fn skip_content(&mut self, len: u64) -> Result<(), ReadError> {
+        let mut left = if len == 0 { 0 } else { len.saturating_add(CHECKSUM_LEN as u64) };
+        while left > 0 {
+            left -= self.piece(left).await?.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads at the JSON doorway until an object is whole and gives it; `None` when the peer closed between two
+    /// objects. Gives [`Object::Large`] once, before more than `small` bytes of an object are held, so that the
+    /// caller can make room for it; then it is called again.
+    pub async fn object(&mut self, small: u64, limit: u64) -> Result<Option<Object>, ReadError> {
+        if !self.splitter.is_inside() && !self.skip_space().await? {
+            return Ok(None);
+        }
+        let mut lap = self.lap();
+        let mut was_small = self.buffer.len() as u64 <= small;
+        loop {
+            if let Some(end) = self.splitter.find_end(&self.buffer)? {
+                let object = self.buffer.split_to(end).freeze();
+                return if end as u64 > limit {
+                    Err(JsonError::TooLarge(limit))?
+                } else {
+                    Ok(Some(Object::Whole(object)))
+                };
+            }
+            let held = self.buffer.len();
+            if held as u64 > limit {
+                return Err(JsonError::TooLarge(limit).into());
+            }
+            if was_small && held as u64 > small {
+                return Ok(Some(Object::Large));
+            }
+            was_small = held as u64 <= small;
+            self.fill(&mut lap, 1).await.map_err(|error| match error {
+                ReadError::Protocol(ProtocolError::Truncated { .. }) => JsonError::Truncated(held).into(),
+                other => other,
+            })?;
+        }
+    }
+
+    /// Reads on for a short while and throws it away, so that the peer gets to see what was sent last.
+    pub async fn linger(&mut self, limit: Duration) {
+        let ends = Instant::now() + limit;
+        loop {
+            self.buffer.clear();
+            match timeout_at(ends, self.io.read_buf(&mut self.buffer)).await {
+                Ok(Ok(read)) if read > 0 => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes white space off the front; false at the end of the connection.
+    async fn skip_space(&mut self) -> Result<bool, ReadError> {
+        loop {
+            let space = json::leading_space(&self.buffer);
+            let _ = self.buffer.split_to(space);
+            if !self.buffer.is_empty() {
+                return Ok(true);
+            }
+            if self.wait_for_more().await? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits between two messages, for as long as a connection may be idle.
+    async fn wait_for_more(&mut self) -> Result<usize, ReadError> {
+        self.buffer.reserve(BUFFER);
+        let ends = Instant::now() + self.deadlines.idle;
+        match timeout_at(ends, self.io.read_buf(&mut self.buffer)).await {
+            Ok(read) => Ok(read?),
+            Err(_) => Err(ReadError::Idle(self.deadlines.idle)),
+        }
+    }
+
+    fn lap(&self) -> Lap {
+        Lap { ends: Instant::now() + self.deadlines.stall, came: 0 }
+    }
+
+    /// Waits for more of what the peer is in the middle of; `missing` bytes of it are still to come, at least.
+    async fn fill(&mut self, lap: &mut Lap, missing: u64) -> Result<(), ReadError> {
+        // Large messages are read in large steps, and idle connections keep small buffers.
+        let want = if self.buffer.len() >= BUFFER { READ_AHEAD } else { BUFFER };
+        self.buffer.reserve(want);
+        let read = lap.bound(self.deadlines.stall, self.io.read_buf(&mut self.buffer)).await?;
+        lap.count(read, missing, self.deadlines.stall)
+    }
+}
+
+/// What [`Reader::object`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Object {
+    /// One whole object.
+    Whole(Bytes),
+    /// The beginning of an object that is larger than a small one.
+    Large,
+}
+
+impl Lap {
+    async fn bound<T>(&self, stall: Duration, read: impl Future<Output = io::Result<T>>) -> Result<T, ReadError> {
+        timeout_at(self.ends, read).await.map_err(|_| ReadError::Stalled(stall))?.map_err(ReadError::Io)
+    }
+
+    /// Counts what came: the end of the connection is an error here, and enough progress starts a new lap.
+    fn count(&mut self, read: usize, missing: u64, stall: Duration) -> Result<(), ReadError> {
+        if read == 0 {
+            return Err(ProtocolError::Truncated { missing }.into());
+        }
+        self.came += read;
+        if self.came >= PROGRESS_BYTES {
+            *self = Self { ends: Instant::now() + stall, came: 0 };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,350 @@
+//! What all integration tests share: roles as real processes on free ports, peers that speak byte by byte, and waiting on
+//! conditions with a deadline. Everything that a test starts ends when it drops it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bilico::protocol::status::{ServerReport, StatusReport};
+use bilico::transport::Tcp;
+use tempfile::TempDir;
+
+/// The longest that any condition is waited for: far longer than it takes, even on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives something, or fails the test.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until `condition` holds, or fails the test.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}
+
+/// The `bilico` binary with these arguments.
+pub fn bilico(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bilico"));
+    command.args(args).env_remove("NO_COLOR");
+    command
+}
+
+/// A role in a process of its own; killed when it is dropped.
+pub struct Role {
+    child: Child,
+    /// Where it listens.
+    pub address: String,
+    args: Vec<String>,
+    dir: PathBuf,
+}
+
+impl Role {
+    /// Starts a role in `dir` and waits until it listens.
+    pub fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut command = bilico(args);
+        let mut child =
+            command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{args:?} said {line:?}")).trim();
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { child, address: address.to_owned(), args, dir: dir.to_owned() }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the process a signal by name, e.g. `STOP`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success(), "kill -{name}");
+    }
+
+    /// Ends the process as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the process again on the same port.
+    pub fn restart(&mut self) {
+        let mut args = self.args.clone();
+        for pair in 0..args.len() {
+            if args[pair] == "--listen" {
+                args[pair + 1].clone_from(&self.address);
+            }
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let dir = self.dir.clone();
+        *self = Self::start(&dir, &args);
+    }
+
+    /// Asks the process to stop and gives its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.wait().unwrap().code()
+    }
+
+    /// The processor time that the process has used, user and system.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // The kernel counts in hundredths of a second for user space, whatever it does inside.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// The process's resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
+        statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        // A stopped process must be woken to die.
+        let _ = Command::new("kill").args(["-CONT", &self.pid().to_string()]).stderr(Stdio::null()).status();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A balancer and its servers, each a process, in a directory of their own.
+pub struct Farm {
+    /// The servers, in the order of their weights.
+    pub servers: Vec<Role>,
+    /// The balancer.
+    pub balancer: Role,
+    /// Where all of them work.
+    pub dir: TempDir,
+}
+
+impl Farm {
+    /// Starts servers with these weights, and a balancer, and waits until all are up.
+    pub fn start(weights: &[u32]) -> Self {
+        Self::with(weights, &[], &[])
+    }
+
+    /// The same with more flags for the servers and the balancer.
+    pub fn with(weights: &[u32], server_flags: &[&str], balancer_flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let servers: Vec<Role> = (1..=weights.len()).map(|n| start_server(dir.path(), n, server_flags)).collect();
+        let specs: Vec<String> =
+            servers.iter().zip(weights).map(|(server, weight)| format!("{}={weight}", server.address)).collect();
+        let balancer = start_balancer(dir.path(), &specs, balancer_flags);
+        let farm = Self { servers, balancer, dir };
+        farm.wait_until_up();
+        farm
+    }
+
+    /// Waits until every server with a weight may get files.
+    pub fn wait_until_up(&self) {
+        wait_until("all servers to be up", || self.status().servers.iter().all(|s| s.eligible || s.weight == 0));
+    }
+
+    /// What the balancer says of itself.
+    pub fn status(&self) -> StatusReport {
+        status(&self.balancer.address)
+    }
+
+    /// What the balancer says of the server in this place.
+    pub fn server_status(&self, place: usize) -> ServerReport {
+        self.status().servers.swap_remove(place)
+    }
+
+    /// The directory of the server in this place, counted from 0.
+    pub fn server_dir(&self, place: usize) -> PathBuf {
+        self.dir.path().join(format!("json_files_{}", place + 1))
+    }
+
+    /// The files that the server in this place has stored, with their content.
+    pub fn stored(&self, place: usize) -> BTreeMap<String, Vec<u8>> {
+        stored(&self.server_dir(place))
+    }
+
+    /// All stored files, by name; a name on two servers fails the test.
+    pub fn all_stored(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        for place in 0..self.servers.len() {
+            for (name, content) in self.stored(place) {
+                assert!(all.insert(name.clone(), content).is_none(), "{name} is on two servers");
+            }
+        }
+        all
+    }
+
+    /// The balancer's log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("logs/balancer.log")).unwrap()
+    }
+
+    /// The log of the server in this place.
+    pub fn server_log(&self, place: usize) -> String {
+        let port = self.servers[place].address.rsplit_once(':').unwrap().1;
+        fs::read_to_string(self.dir.path().join(format!("logs/server-{port}.log"))).unwrap()
+    }
+
+    /// Runs `bilico send` against this balancer, in the farm's directory.
+    pub fn send(&self, args: &[&str]) -> Output {
+        let mut all = vec!["send", "--balancer", &self.balancer.address];
+        all.extend(args);
+        bilico(&all).current_dir(self.dir.path()).output().unwrap()
+    }
+}
+
+/// Starts the `n`-th server, counted from 1, on a free port.
+pub fn start_server(dir: &Path, n: usize, flags: &[&str]) -> Role {
+    let json_files = format!("json_files_{n}");
+    let mut args = vec!["server", "--listen", "127.0.0.1:0", "--dir", &json_files];
+    args.extend(flags);
+    Role::start(dir, &args)
+}
+
+/// Starts a balancer on a free port over servers like `127.0.0.1:5001=3`.
+pub fn start_balancer(dir: &Path, servers: &[String], flags: &[&str]) -> Role {
+    let mut args = vec!["balancer", "--listen", "127.0.0.1:0"];
+    for server in servers {
+        args.extend(["--server", server]);
+    }
+    args.extend(flags);
+    Role::start(dir, &args)
+}
+
+/// What the balancer at this address says of itself.
+pub fn status(address: &str) -> StatusReport {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(bilico::client::status(&Tcp, address, DEADLINE)).unwrap()
+}
+
+/// The files in a server's directory with their content; unfinished ones are not among them.
+pub fn stored(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if !bilico::server::name::is_part(&name) {
+            files.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+    files
+}
+
+/// A connection that is spoken byte by byte.
+pub struct Wire(pub TcpStream);
+
+impl Wire {
+    /// Connects; no read waits longer than the deadline.
+    pub fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(stream)
+    }
+
+    /// Connects and greets as a native client.
+    pub fn native(address: &str) -> Self {
+        let mut wire = Self::connect(address);
+        wire.write(&PREFACE);
+        wire.write(&frame(r#"{"request_type":"hello","role":"client"}"#, b""));
+        let (hello, _) = wire.greeting();
+        assert!(hello.contains(r#""role":"balancer""#), "{hello}");
+        wire
+    }
+
+    /// Writes all of `bytes`.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    /// Reads the preface and the first frame.
+    pub fn greeting(&mut self) -> (String, Vec<u8>) {
+        let mut preface = [0; 8];
+        self.0.read_exact(&mut preface).unwrap();
+        assert_eq!(preface, PREFACE);
+        self.frame().unwrap()
+    }
+
+    /// Reads a frame: its header and its content. `None` at the end of the connection.
+    pub fn frame(&mut self) -> Option<(String, Vec<u8>)> {
+        let mut head = [0; 12];
+        let mut got = 0;
+        while got < head.len() {
+            match self.0.read(&mut head[got..]) {
+                Ok(0) if got == 0 => return None,
+                Ok(read) if read > 0 => got += read,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset && got == 0 => return None,
+                other => panic!("{other:?} after {got} bytes of a frame"),
+            }
+        }
+        let header_len = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
+        let content_len = u64::from_be_bytes(head[4..].try_into().unwrap()) as usize;
+        let mut header = vec![0; header_len];
+        self.0.read_exact(&mut header).unwrap();
+        let mut content = vec![0; content_len];
+        self.0.read_exact(&mut content).unwrap();
+        if content_len > 0 {
+            let mut crc = [0; 4];
+            self.0.read_exact(&mut crc).unwrap();
+            assert_eq!(u32::from_be_bytes(crc), crc32c::crc32c(&content));
+        }
+        Some((String::from_utf8(header).unwrap(), content))
+    }
+
+    /// Reads frames until one of this request type comes.
+    pub fn frame_of(&mut self, request_type: &str) -> String {
+        let mark = format!(r#""request_type":"{request_type}""#);
+        loop {
+            let (header, _) = self.frame().unwrap_or_else(|| panic!("closed before a `{request_type}`"));
+            if header.contains(&mark) {
+                return header;
+            }
+        }
+    }
+
+    /// Reads to the end of the connection; a reset is one.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the connection does not end: {error}"),
+        }
+        rest
+    }
+}
+
+/// The bytes that open a native connection, as `docs/protocol.md` gives them.
+pub const PREFACE: [u8; 8] = [0xB1, b'I', b'L', b'I', b'C', b'O', 0, 1];
+
+/// A native frame with this header and content.
+pub fn frame(header: &str, content: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    wire.extend_from_slice(&u32::try_from(header.len()).unwrap().to_be_bytes());
+    wire.extend_from_slice(&(content.len() as u64).to_be_bytes());
+    wire.extend_from_slice(header.as_bytes());
+    wire.extend_from_slice(content);
+    if !content.is_empty() {
+        wire.extend_from_slice(&crc32c::crc32c(content).to_be_bytes());
+    }
+    wire
+}
+
+/// The header that puts a file with this title.
+pub fn put(id: u64, title: &str) -> String {
+    serde_json::json!({"request_type": "put", "id": id, "title": title}).to_string()
+}

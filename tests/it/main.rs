@@ -1,0 +1,4 @@
+//! Integration tests: real processes, real sockets, one harness.
+
+mod delivery;
+mod harness;
