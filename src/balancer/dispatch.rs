@@ -557,7 +557,7 @@ fn backoff(number: u64, attempts: u32) -> Duration {
     let mut mixed = number.wrapping_add(u64::from(attempts)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let spread = u32::try_from((mixed >> 33) % 512).unwrap_or(0);
-    wait - wait * spread / 1024
+    wait.saturating_sub(wait * spread / 1024)
 }
 
 fn log_flip(server: &str, flip: &Flip) {

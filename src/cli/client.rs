@@ -300,7 +300,9 @@ impl Prompt<'_> {
                 }
             }
         };
-        shown.into_iter().for_each(|notice| self.lines.notice(&notice));
+        for notice in shown {
+            self.lines.notice(&notice);
+        }
         Ok(line)
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct DemoArgs {
         default_values = ["127.0.0.1:5001=3", "127.0.0.1:5002=2", "127.0.0.1:5003=1"]
     )]
     servers: Vec<ServerSpec>,
-    /// Where the servers' directories json_files_1, json_files_2, … are made
+    /// Where the servers' directories are made: `json_files_1`, `json_files_2`, …
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// The folder that files are picked from
@@ -157,7 +157,7 @@ async fn died(name: &str, stderr: &mut Lines<BufReader<ChildStderr>>) -> Failure
     let (mut error, mut hint) = (format!("the {name} ended at once"), None);
     while let Ok(Ok(Some(line))) = timeout(START, stderr.next_line()).await {
         if let Some(text) = line.strip_prefix("error: ") {
-            error = text.to_owned();
+            text.clone_into(&mut error);
         } else if let Some(text) = line.strip_prefix("hint: ") {
             let flag = if name == "server" { "--server" } else { "--listen" };
             hint = Some(text.replace("--listen", flag));

@@ -149,6 +149,7 @@ fn say(line: impl Display) {
 
 /// Where and how a role logs.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
 #[command(next_help_heading = "Log")]
 struct LogArgs {
     /// The directory of the log files

@@ -25,7 +25,7 @@ pub(super) enum Line {
 /// Where the lines come from.
 pub(super) struct Lines {
     asks: blocking::Sender<String>,
-    lines: mpsc::UnboundedReceiver<Line>,
+    answers: mpsc::UnboundedReceiver<Line>,
     printer: Option<Box<dyn ExternalPrinter + Send>>,
     /// Puts the terminal back as it was, even when the process ends in the middle of a line.
     _terminal: Option<Terminal>,
@@ -35,7 +35,7 @@ impl Lines {
     /// Lines from standard input.
     pub(super) fn open() -> io::Result<Self> {
         let (asks, asked) = blocking::channel();
-        let (to_us, lines) = mpsc::unbounded_channel();
+        let (to_us, answers) = mpsc::unbounded_channel();
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let (terminal, mut editor) = if is_terminal {
             (Terminal::save(), Some(DefaultEditor::new().map_err(io::Error::other)?))
@@ -49,7 +49,7 @@ impl Lines {
             None => read_plain(&asked, &to_us),
         };
         thread::Builder::new().name("prompt".to_owned()).spawn(read)?;
-        Ok(Self { asks, lines, printer, _terminal: terminal })
+        Ok(Self { asks, answers, printer, _terminal: terminal })
     }
 
     /// Whether a person types at a terminal.
@@ -62,7 +62,7 @@ impl Lines {
         if self.asks.send(prompt.to_owned()).is_err() {
             return Line::End;
         }
-        self.lines.recv().await.unwrap_or(Line::End)
+        self.answers.recv().await.unwrap_or(Line::End)
     }
 
     /// Shows a notice without disturbing what is being typed.

@@ -27,6 +27,7 @@ pub(super) struct BalancerArg {
 
 /// Send files from scripts: any file, byte for byte
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(after_help = "Exit code 0 only if every file reached what was waited for.")]
 pub(super) struct SendArgs {
     /// The files to send, and with -r directories
@@ -148,18 +149,13 @@ impl Sending<'_> {
         let (tally, watched) = watch::channel(Tally::new(sources.len()));
         let result = tokio::select! {
             result = transfer(&Tcp, self.balancer, sources, Options { wait: self.wait }, &tally) => {
-                self.judge(result, &tally.borrow())
+                judge(result, &tally.borrow())
             }
             () = show::progress(watched, self.wait), if !quiet => Ok(Exit::Failed),
             () = interrupted => Err(Failure::new(Exit::Interrupted, "interrupted")),
             () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
         };
         Ended { tally: tally.borrow().clone(), elapsed: started.elapsed(), result }
-    }
-
-    fn judge(&self, result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {
-        result?;
-        Ok(if tally.refused + tally.unreadable > 0 { Exit::Failed } else { Exit::Done })
     }
 
     /// Says what was missing when the time was up: a server, or only time.
@@ -174,6 +170,11 @@ impl Sending<'_> {
             _ => Failure::new(Exit::TimedOut, format!("{missing} files are missing after {after:?}")),
         }
     }
+}
+
+fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {
+    result?;
+    Ok(if tally.refused + tally.unreadable > 0 { Exit::Failed } else { Exit::Done })
 }
 
 async fn sleep(limit: Option<Duration>) {

@@ -50,7 +50,7 @@ impl Drop for Clear {
 fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) -> String {
     let mut text = format!("accepted {}  delivered {}", tally.accepted, tally.delivered);
     if done > 0 && elapsed > Duration::ZERO {
-        let left = elapsed.mul_f64(ratio(total - done, done));
+        let left = elapsed.mul_f64(ratio((total - done) as u64, done as u64));
         let _ =
             write!(text, "  {:.0} files/s  ETA {}", per_second(done, elapsed), format_duration(whole_seconds(left)));
     }
@@ -75,9 +75,9 @@ pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusRe
     }
     let _ = write!(text, " in {}", format_duration(elapsed));
     if tally.delivered > 0 && elapsed > Duration::ZERO {
-        let bytes = tally.delivered_bytes as f64 / elapsed.as_secs_f64();
-        let files = per_second(tally.delivered, elapsed);
-        let _ = write!(text, " ({files:.0} files/s, {}/s)", ByteSize(bytes as u64));
+        let bytes = u128::from(tally.delivered_bytes) * 1000 / elapsed.as_millis().max(1);
+        let bytes = ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let _ = write!(text, " ({:.0} files/s, {bytes}/s)", per_second(tally.delivered, elapsed));
         let _ = write!(text, "\n{}", shares(tally, status));
     }
     text
@@ -160,8 +160,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
-        let is_number = !matches!(column.index, 0) && !(header.contains(&"state") && column.index == 2);
-        if is_number {
+        if !matches!(header.get(column.index), Some(&"server" | &"state")) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -175,14 +174,15 @@ fn more(table: &mut Table, rows: usize) {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+    if whole == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * ratio(part, whole)) }
 }
 
 fn per_second(files: usize, elapsed: Duration) -> f64 {
-    files as f64 / elapsed.as_secs_f64()
+    ratio(files as u64, 1) / elapsed.as_secs_f64()
 }
 
-fn ratio(part: usize, whole: usize) -> f64 {
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 

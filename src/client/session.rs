@@ -104,7 +104,7 @@ impl Session {
         let (read, write) = tokio::io::split(stream);
         let mut session = Self { write, out: Vec::new() };
         // Receipts come whenever they come: how long to wait for them is the caller's to say.
-        let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: Duration::from_secs(365 * 24 * 3600) };
+        let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: Duration::from_hours(365 * 24) };
         let mut answers = Answers { reader: Reader::new(read, deadlines) };
         frame::encode_preface(&mut session.out);
         frame::encode(&Message::Hello { role: Role::Client, overloaded: None }, 0, &mut session.out);

@@ -91,9 +91,7 @@ impl Tally {
 
     /// The file could not be read.
     pub fn unreadable(&mut self, file: usize, reason: String) {
-        if self.settle(file, Fate::Unreadable { reason }) {
-            self.unreadable += 1;
-        }
+        self.unreadable += usize::from(self.settle(file, Fate::Unreadable { reason }));
     }
 
     /// A message came. Those that make no sense here change nothing.
@@ -111,9 +109,7 @@ impl Tally {
                 }
             }
             Message::Refused { id, refusal } => {
-                if self.settle(place(id), Fate::Refused { reason: refusal.reason }) {
-                    self.refused += 1;
-                }
+                self.refused += usize::from(self.settle(place(id), Fate::Refused { reason: refusal.reason }));
             }
             Message::Waiting { reason } => self.waiting = Some(reason),
             Message::Resumed => self.waiting = None,

@@ -127,8 +127,7 @@ impl Splitter {
             b'{' | b'[' => self.open(byte == b'{')?,
             b'}' | b']' => return self.close(byte == b'}'),
             b'"' => self.in_string = true,
-            b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' | b'+' | b'-' | b'.' => {}
-            b'0'..=b'9' | b'a'..=b'z' | b'E' => {}
+            b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E' => {}
             stray => return Err(JsonError::StrayByte(stray)),
         }
         Ok(None)

@@ -28,7 +28,7 @@ pub const PROGRESS_BYTES: usize = 16 * 1024;
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a connection may stay silent with nothing under way before it is closed.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How many receipts may wait for a client to read them before nothing more is read from that client.
 pub const MAX_UNREAD_RECEIPTS: usize = 4096;

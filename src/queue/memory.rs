@@ -66,7 +66,7 @@ impl<T> MemoryQueue<T> {
 
 impl<T> Queue<T> for MemoryQueue<T> {
     fn accept(&mut self, file: Queued<T>) -> Result<u64, NumbersError> {
-        let number = self.numbers.next()?;
+        let number = self.numbers.take()?;
         self.bytes += file.content.len() as u64;
         self.files.insert(number, (file, State::Ready));
         self.ready.insert(number);

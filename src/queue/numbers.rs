@@ -70,7 +70,7 @@ impl Numbers {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> Result<u64, NumbersError> {
+    pub fn take(&mut self) -> Result<u64, NumbersError> {
         if self.next == self.reserved {
             let reserved = self.next.saturating_add(BLOCK);
             if let Some(disk) = &self.disk {
@@ -154,10 +154,10 @@ mod tests {
     fn numbers_go_on_after_a_stop_and_skip_after_a_crash() {
         let dir = tempfile::tempdir().unwrap();
         let mut numbers = Numbers::open(dir.path()).unwrap();
-        assert_eq!([numbers.next().unwrap(), numbers.next().unwrap()], [1, 2]);
+        assert_eq!([numbers.take().unwrap(), numbers.take().unwrap()], [1, 2]);
         drop(numbers);
         let mut numbers = Numbers::open(dir.path()).unwrap();
-        assert_eq!(numbers.next().unwrap(), 3);
+        assert_eq!(numbers.take().unwrap(), 3);
 
         // A crash runs no destructor; all it does for us is to release the lock.
         if let Some(disk) = numbers.disk.take() {
@@ -165,7 +165,7 @@ mod tests {
         }
         std::mem::forget(numbers);
         let mut numbers = Numbers::open(dir.path()).unwrap();
-        let next = numbers.next().unwrap();
+        let next = numbers.take().unwrap();
         assert_eq!(next, 3 + BLOCK);
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut numbers = Numbers::open(dir.path()).unwrap();
         for expected in 1..=BLOCK + 5 {
-            assert_eq!(numbers.next().unwrap(), expected);
+            assert_eq!(numbers.take().unwrap(), expected);
         }
     }
 

@@ -116,8 +116,8 @@ where
 /// Stores a file whose sender hears nothing of it: the log tells what became of it.
 fn store_old_style(number: u64, title: String, content: Bytes, peer: SocketAddr, shared: &Shared) {
     let (size, letters) = (content.len() as u64, count_letters(&content));
-    let hold = shared.work.hold(size).unwrap_or_else(Hold::none);
-    let held = (if shared.work.holds() { content.clone() } else { Bytes::new() }, hold);
+    let room = shared.work.hold(size).unwrap_or_else(Hold::none);
+    let held = (shared.work.copy_of(&content), room);
     let file = Received { number, title, size, letters, body: Body::Whole(content), held };
     submit(file, shared, move |stored| {
         if stored.is_err() {
@@ -128,14 +128,14 @@ fn store_old_style(number: u64, title: String, content: Bytes, peer: SocketAddr,
 
 /// Hands a file to the store, and logs and tells what became of it.
 fn submit(file: Received, shared: &Shared, tell: impl FnOnce(io::Result<()>) + Send + 'static) {
-    let Received { number, title, size, letters, body, held: (content, hold) } = file;
+    let Received { number, title, size, letters, body, held: (content, room) } = file;
     let work = shared.work.clone();
     let name = title.clone();
     let done: Done = Box::new(move |stored| {
         match &stored {
             Ok(()) => {
                 tracing::info!(number, title = name, bytes = size, letters_a = letters, "stored");
-                work.start(number, letters, content, hold);
+                work.start(number, letters, content, room);
             }
             Err(error) => tracing::error!(number, title = name, bytes = size, error = %error, "cannot store"),
         }
@@ -179,12 +179,12 @@ where
         drop(acks);
         result
     };
-    let (read, wrote) = tokio::join!(reading, writer);
-    if let Err(error) = wrote {
+    let (ended, acknowledged) = tokio::join!(reading, writer);
+    if let Err(error) = acknowledged {
         tracing::info!(reason = %error, "cannot acknowledge");
     }
     reader.linger(LINGER).await;
-    read
+    ended
 }
 
 async fn read_files<R: AsyncRead + Unpin>(
@@ -252,19 +252,19 @@ async fn receive<R: AsyncRead + Unpin>(
     shared: &Shared,
 ) -> Result<Result<Received, Refusal>, ReadError> {
     let title = title.to_owned();
-    let Some(hold) = shared.work.hold(size) else {
+    let Some(room) = shared.work.hold(size) else {
         reader.skip_content(size).await?;
         return Ok(Err(Refusal::new(RefusalCode::Busy, "as much is being worked on as may be")));
     };
     if size <= HELD || shared.work.holds() {
         let content = reader.content(size).await?;
         let letters = count_letters(&content);
-        let held = (if shared.work.holds() { content.clone() } else { Bytes::new() }, hold);
+        let held = (shared.work.copy_of(&content), room);
         return Ok(Ok(Received { number, title, size, letters, body: Body::Whole(content), held }));
     }
     match receive_to_disk(reader, number, size, shared).await? {
         Ok((staged, letters)) => {
-            let held = (Bytes::new(), hold);
+            let held = (Bytes::new(), room);
             Ok(Ok(Received { number, title, size, letters, body: Body::Staged(staged), held }))
         }
         Err(error) => Ok(Err(cannot_store(&error))),

@@ -69,7 +69,8 @@ impl Default for ServerConfig {
 
 /// Runs a file server until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends.
 pub async fn run(listener: impl Listener, config: ServerConfig, stop: CancellationToken) -> io::Result<()> {
-    let (store, thread) = Store::open(&config.dir, config.clean)?;
+    let store_ended = CancellationToken::new();
+    let (store, thread) = Store::open(&config.dir, config.clean, store_ended.clone())?;
     let tasks = TaskTracker::new();
     let overload = Arc::new(Overload::default());
     let watching = overload::watch(overload.clone(), config.overload_margin);
@@ -80,7 +81,12 @@ pub async fn run(listener: impl Listener, config: ServerConfig, stop: Cancellati
 
     tracing::info!(dir = %config.dir.display(), "server started");
     let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());
-    transport::serve(listener, config.max_connections, stop, tasks.clone(), handle).await;
+    let accept = transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), handle);
+    if store_ended.run_until_cancelled(accept).await.is_none() {
+        // Without it nothing can be stored: better gone, and restarted, than there and refusing.
+        stop.cancel();
+        return Err(io::Error::other("the store's thread has ended"));
+    }
 
     tasks.close();
     if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {

@@ -33,10 +33,14 @@ impl Gauge {
         self.start.saturating_add(self.margin)
     }
 
+    /// Down to where an overloaded server is no longer overloaded.
+    pub fn clear(&self) -> u64 {
+        self.start.saturating_add(self.margin / 5 * 4)
+    }
+
     /// Judges a sample; tells when the state changed.
     pub fn sample(&mut self, resident: u64) -> Option<bool> {
-        let clear = self.start.saturating_add(self.margin / 5 * 4);
-        let now = if self.overloaded { resident > clear } else { resident > self.limit() };
+        let now = if self.overloaded { resident > self.clear() } else { resident > self.limit() };
         let changed = now != self.overloaded;
         self.overloaded = now;
         changed.then_some(now)
@@ -75,14 +79,17 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     };
     system.refresh_memory();
     let margin = margin.bytes(system.total_memory());
-    let start = resident(&mut system, pid);
+    let start = measure(&mut system, pid);
     let mut gauge = Gauge::new(start, margin);
     tracing::info!(start = %ByteSize(start), margin = %ByteSize(margin), "watching memory");
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let resident = resident(&mut system, pid);
+        let mut resident = measure(&mut system, pid);
+        if resident > gauge.clear() && trim() {
+            resident = measure(&mut system, pid);
+        }
         overload.resident.store(resident, Ordering::Relaxed);
         if let Some(now) = gauge.sample(resident) {
             overload.overloaded.store(now, Ordering::Relaxed);
@@ -96,7 +103,22 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     }
 }
 
-fn resident(system: &mut System, pid: Pid) -> u64 {
+/// Gives freed memory back to the system, so that what is measured is what is in use: an allocator that keeps freed
+/// pages for later would make an idle server look overloaded for ever. Whether it did anything.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no safe wrapper of this function exists")]
+fn trim() -> bool {
+    // SAFETY: it has no preconditions, and takes the allocator's own locks.
+    unsafe { libc::malloc_trim(0) == 1 }
+}
+
+/// Other allocators are not asked: musl's gives freed pages back by itself.
+#[cfg(not(target_env = "gnu"))]
+fn trim() -> bool {
+    false
+}
+
+fn measure(system: &mut System, pid: Pid) -> u64 {
     let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
     system.process(pid).map_or(0, sysinfo::Process::memory)
@@ -128,10 +150,10 @@ mod tests {
     fn memory_that_is_used_is_seen() {
         let pid = sysinfo::get_current_pid().unwrap();
         let mut system = System::new().unwrap();
-        let before = resident(&mut system, pid);
+        let before = measure(&mut system, pid);
         assert!(before > 0);
         let used = vec![1u8; 64 << 20];
-        let after = resident(&mut system, pid);
+        let after = measure(&mut system, pid);
         assert!(after > before + (60 << 20), "{before} {after}");
         drop(used);
     }

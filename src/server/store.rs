@@ -16,6 +16,7 @@ use std::thread;
 
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+use tokio_util::sync::CancellationToken;
 
 use super::name::{beside, is_part, part_name, stored_name};
 
@@ -150,19 +151,23 @@ struct Place {
 impl Store {
     /// Opens the store in `dir`, which is made if it is missing, and removes what a crash left half written. A
     /// directory that cannot be used is told in the log, and every file will be refused until it can; one that
-    /// another server uses is an error.
-    pub fn open(dir: &Path, clean: bool) -> io::Result<(Self, thread::JoinHandle<()>)> {
-        let lock = prepare(dir, clean).or_else(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Err(error),
-            _ => {
+    /// another server uses is an error. `ended` is cancelled when the thread ends, for whatever reason.
+    pub fn open(dir: &Path, clean: bool, ended: CancellationToken) -> io::Result<(Self, thread::JoinHandle<()>)> {
+        let lock = match prepare(dir, clean) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => {
                 tracing::error!(dir = %dir.display(), error = %error, "cannot use the directory: files are refused");
-                Ok(None)
+                None
             }
-        })?;
+        };
         let (jobs, queue) = mpsc::channel();
         let place = Arc::new(Place { dir: dir.to_owned(), attempts: AtomicU64::new(0), _lock: lock });
         let store = Self { jobs, place: place.clone() };
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || work(&place, &queue))?;
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
+            let _ended = ended.drop_guard();
+            work(&place, &queue);
+        })?;
         Ok((store, thread))
     }
 
@@ -187,7 +192,7 @@ impl Place {
 
 /// Makes the directory, locks it and removes unfinished files; with `clean` also what the first system removed at
 /// its start: all `.json` files.
-fn prepare(dir: &Path, clean: bool) -> io::Result<Option<File>> {
+fn prepare(dir: &Path, clean: bool) -> io::Result<File> {
     fs::create_dir_all(dir)?;
     let lock = File::open(dir)?;
     if let Err(TryLockError::WouldBlock) = lock.try_lock() {
@@ -202,7 +207,7 @@ fn prepare(dir: &Path, clean: bool) -> io::Result<Option<File>> {
             fs::remove_file(entry.path())?;
         }
     }
-    Ok(Some(lock))
+    Ok(lock)
 }
 
 fn work(place: &Place, queue: &mpsc::Receiver<Job>) {
@@ -280,7 +285,7 @@ mod tests {
 
     /// Stores files and waits for what became of each.
     fn store_all(dir: &Path, files: &[(u64, &str, &str)]) -> Vec<io::Result<()>> {
-        let (store, thread) = Store::open(dir, false).unwrap();
+        let (store, thread) = Store::open(dir, false, CancellationToken::new()).unwrap();
         let (results, wait) = channel();
         for (place, (number, title, content)) in files.iter().enumerate() {
             let results = results.clone();
@@ -328,8 +333,8 @@ mod tests {
         }
         store_all(dir.path(), &[]);
         assert_eq!(listing(dir.path()), ["1_a.json", "2_b.txt", "notes.part"]);
-        let (store, thread) = Store::open(dir.path(), true).unwrap();
-        assert!(Store::open(dir.path(), false).is_err(), "one server a directory");
+        let (store, thread) = Store::open(dir.path(), true, CancellationToken::new()).unwrap();
+        assert!(Store::open(dir.path(), false, CancellationToken::new()).is_err(), "one server a directory");
         drop(store);
         thread.join().unwrap();
         assert_eq!(listing(dir.path()), ["2_b.txt", "notes.part"]);
@@ -340,7 +345,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("a/b");
         assert!(store_all(&dir, &[(1, "x", "")])[0].is_ok(), "it is made at the start");
-        let (store, thread) = Store::open(&dir, false).unwrap();
+        let (store, thread) = Store::open(&dir, false, CancellationToken::new()).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         let put = |number| {
             let (result, wait) = channel();
@@ -358,7 +363,7 @@ mod tests {
     #[test]
     fn a_staged_file_that_is_given_up_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let (store, thread) = Store::open(dir.path(), false).unwrap();
+        let (store, thread) = Store::open(dir.path(), false, CancellationToken::new()).unwrap();
         let mut staged = store.stage(5).unwrap();
         staged.write(b"half").unwrap();
         assert_eq!(listing(dir.path()).len(), 1);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,8 @@ const UNIT: u64 = 1024;
 pub struct Work {
     delay: Duration,
     room: Arc<Semaphore>,
+    /// Files are handed over by the store's thread, which is none of the runtime's.
+    runtime: Handle,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -35,15 +38,21 @@ impl Hold {
 }
 
 impl Work {
-    /// Work that takes `delay` per letter and holds at most `limit` bytes; unfinished work ends with `stop`.
+    /// Work that takes `delay` per letter and holds at most `limit` bytes; unfinished work ends with `stop`. Called
+    /// in the runtime that is to do it.
     pub fn new(delay: Duration, limit: u64, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let room = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { delay, room: Arc::new(Semaphore::new(room)), tasks, stop }
+        Self { delay, room: Arc::new(Semaphore::new(room)), runtime: Handle::current(), tasks, stop }
     }
 
     /// Whether content is held while it is worked on.
     pub fn holds(&self) -> bool {
         !self.delay.is_zero()
+    }
+
+    /// The content, shared, if it is to be held.
+    pub fn copy_of(&self, content: &Bytes) -> Bytes {
+        if self.holds() { content.clone() } else { Bytes::new() }
     }
 
     /// Room to hold `size` bytes; `None` when as much as may be is held.
@@ -64,7 +73,7 @@ impl Work {
             tracing::info!(number, letters_a = letters, after_ms = takes.as_secs_f64() * 1e3, "work done");
             drop((content, room));
         };
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
+        self.tasks.spawn_on(self.stop.clone().run_until_cancelled_owned(work), &self.runtime);
     }
 }
 
@@ -99,8 +108,19 @@ mod tests {
         assert!(work.hold(1).is_some());
     }
 
-    #[test]
-    fn without_a_delay_nothing_is_held() {
+    /// The store's thread starts the work: it must not need a runtime around it.
+    #[tokio::test]
+    async fn work_starts_from_any_thread() {
+        let work = work(Duration::from_millis(1), 10 * UNIT);
+        let hold = work.hold(1).unwrap();
+        let starter = work.clone();
+        std::thread::spawn(move || starter.start(1, 1, Bytes::from_static(b"a"), hold)).join().unwrap();
+        work.tasks.close();
+        work.tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn without_a_delay_nothing_is_held() {
         let work = work(Duration::ZERO, 0);
         let hold = work.hold(u64::MAX).unwrap();
         work.start(1, 5, Bytes::new(), hold);

@@ -82,7 +82,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 next = Self::next_of(&mut self.reader, &self.ledger) => Some(next?),
             };
             match next {
-                None => return self.refuse_all(),
+                None => {
+                    self.say(Message::Bye(Refusal::new(RefusalCode::Stopping, "the balancer is stopping")));
+                    return Ok(());
+                }
                 Some(None) => return Ok(()),
                 Some(Some(frame)) => self.handle(frame).await?,
             }
@@ -165,11 +168,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             }
             caught_up.await;
         }
-    }
-
-    fn refuse_all(&self) -> Result<(), ReadError> {
-        self.say(Message::Bye(Refusal::new(RefusalCode::Stopping, "the balancer is stopping")));
-        Ok(())
     }
 
     fn say(&self, message: Message) {
