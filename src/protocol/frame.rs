@@ -242,6 +242,22 @@ mod tests {
         }
     }
 
+    /// The bytes of the example in `docs/protocol.md`.
+    #[test]
+    fn the_documented_example_is_what_is_written() {
+        let mut wire = Vec::new();
+        encode_preface(&mut wire);
+        encode(&Message::Hello { role: Role::Client, overloaded: None }, 0, &mut wire);
+        encode(&Message::Put { id: 0, title: "a.txt".into() }, 2, &mut wire);
+        wire.extend_from_slice(b"hi");
+        wire.extend_from_slice(&checksum(crc32c::crc32c(b"hi")));
+        let mut expected = b"\xB1ILICO\x00\x01".to_vec();
+        expected.extend_from_slice(b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}");
+        expected.extend_from_slice(b"\0\0\0\x2D\0\0\0\0\0\0\0\x02{\"request_type\":\"put\",\"id\":0,\"title\":\"a.txt\"}");
+        expected.extend_from_slice(b"hi\xF5\x9D\xD9\xC2");
+        assert_eq!(wire, expected);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(wire in proptest::collection::vec(any::<u8>(), 0..200)) {
