@@ -17,7 +17,8 @@ use crate::protocol::{Refusal, json};
 use crate::queue::{NumbersError, Queue, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
 
-/// The bounds on what is under way to one server.
+/// The bounds on what is under way to the heaviest server. The others' are smaller by their weights: when all windows
+/// are full, a server is picked as often as it acknowledges, so the windows have to keep the shares.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     /// Files in flight.
@@ -31,6 +32,9 @@ impl Default for Window {
         Self { files: 1024, bytes: 64 * 1024 * 1024 }
     }
 }
+
+/// The smallest window of a server, however light it is.
+const LEAST_WINDOW: Window = Window { files: 16, bytes: 1024 * 1024 };
 
 /// Deliveries under way at once to an old-style server, each over a connection of its own.
 const OLD_STYLE_WINDOW: usize = 4;
@@ -135,6 +139,7 @@ struct Sent {
 struct Server {
     slot: Slot,
     name: Arc<str>,
+    weight: u32,
     health: Health,
     dialect: Option<Dialect>,
     link: Link,
@@ -159,6 +164,8 @@ pub struct Dispatcher<T, Q> {
     /// When a server has something due: the end of a pause, or a link to open again.
     timers: BTreeSet<(Duration, Slot)>,
     window: Window,
+    /// The weight whose window is the largest.
+    heaviest: u32,
     health: HealthConfig,
     epochs: u64,
     accepted: u64,
@@ -176,6 +183,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
             old_style: 0,
             timers: BTreeSet::new(),
             window,
+            heaviest: 1,
             health,
             epochs: 0,
             accepted: 0,
@@ -187,6 +195,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     /// Adds a server; it gets files once a probe was answered and its link is open.
     pub fn add_server(&mut self, name: &str, weight: u32, now: Duration) -> Slot {
         let slot = self.scheduler.add(weight);
+        self.heaviest = self.heaviest.max(weight);
         let mut health = Health::new(self.health, now);
         if weight == 0 {
             health.drain(true, "weight 0", now);
@@ -194,6 +203,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         let server = Server {
             slot,
             name: name.into(),
+            weight,
             health,
             dialect: None,
             link: Link::Closed,
@@ -396,7 +406,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         let problem = server.health.problem().map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
         ServerReport {
             name: server.name.to_string(),
-            weight: self.scheduler.weight(server.slot).unwrap_or_default(),
+            weight: server.weight,
             dialect: server.dialect,
             eligible: server.eligible,
             reason: problem.or(window_full),
@@ -529,8 +539,22 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     }
 
     fn window_is_open(&self, server: &Server) -> bool {
-        let files = if server.dialect == Some(Dialect::OldStyle) { OLD_STYLE_WINDOW } else { self.window.files };
-        server.in_flight.len() < files && server.in_flight_bytes < self.window.bytes
+        if server.dialect == Some(Dialect::OldStyle) {
+            return server.in_flight.len() < OLD_STYLE_WINDOW;
+        }
+        let Window { files, bytes } = self.window_of(server.weight);
+        server.in_flight.len() < files && server.in_flight_bytes < bytes
+    }
+
+    /// The window of a server of this weight.
+    fn window_of(&self, weight: u32) -> Window {
+        let scale = |most: u64, least: u64| {
+            let scaled = u128::from(most) * u128::from(weight) / u128::from(self.heaviest);
+            u64::try_from(scaled).unwrap_or(most).clamp(least.min(most), most)
+        };
+        let files = scale(self.window.files as u64, LEAST_WINDOW.files as u64);
+        let bytes = scale(self.window.bytes, LEAST_WINDOW.bytes);
+        Window { files: usize::try_from(files).unwrap_or(self.window.files), bytes }
     }
 
     /// The server, if this is its link's present epoch.

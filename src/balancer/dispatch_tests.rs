@@ -168,6 +168,19 @@ fn a_full_window_holds_files_back_until_one_is_stored() {
     assert_eq!(world.subject.status(world.now).servers[0].reason.as_deref(), Some("window: full"));
 }
 
+/// With every window full a server gets a file whenever it acknowledges one: equal windows would make equal shares.
+#[test]
+fn windows_keep_the_shares_when_all_are_full() {
+    let (mut world, slots) = World::up(&[3, 2, 1], Window { files: 300, bytes: u64::MAX });
+    world.accept(1000);
+    assert_eq!(slots.iter().map(|slot| world.sent(*slot).len()).collect::<Vec<_>>(), [300, 200, 100]);
+    let (world, _) = World::up(&[1_000_000, 1], Window { files: 300, bytes: 1 << 30 });
+    let least = world.subject.window_of(1);
+    assert_eq!((least.files, least.bytes), (LEAST_WINDOW.files, LEAST_WINDOW.bytes));
+    let (world, _) = World::up(&[2, 1], Window { files: 3, bytes: 10 });
+    assert_eq!((world.subject.window_of(1).files, world.subject.window_of(1).bytes), (3, 10));
+}
+
 #[test]
 fn a_file_larger_than_the_window_goes_alone() {
     let (mut world, slots) = World::up(&[1], Window { files: 10, bytes: 3 });

@@ -34,10 +34,10 @@ pub(super) struct BalancerArgs {
     /// The largest object of an old-style client
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     max_json: ByteSize,
-    /// The most files in flight to one server
+    /// The most files in flight to the heaviest server; the others' windows are smaller by their weights
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     window_files: u32,
-    /// The most bytes in flight to one server; a larger file goes alone
+    /// The most bytes in flight to the heaviest server; a larger file goes alone
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     window_bytes: ByteSize,
     /// The time between two probes of a server

@@ -253,7 +253,8 @@ mod tests {
         wire.extend_from_slice(&checksum(crc32c::crc32c(b"hi")));
         let mut expected = b"\xB1ILICO\x00\x01".to_vec();
         expected.extend_from_slice(b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}");
-        expected.extend_from_slice(b"\0\0\0\x2D\0\0\0\0\0\0\0\x02{\"request_type\":\"put\",\"id\":0,\"title\":\"a.txt\"}");
+        expected
+            .extend_from_slice(b"\0\0\0\x2D\0\0\0\0\0\0\0\x02{\"request_type\":\"put\",\"id\":0,\"title\":\"a.txt\"}");
         expected.extend_from_slice(b"hi\xF5\x9D\xD9\xC2");
         assert_eq!(wire, expected);
     }
