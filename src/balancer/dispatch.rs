@@ -137,7 +137,6 @@ struct Sent {
 
 #[derive(Debug)]
 struct Server {
-    slot: Slot,
     name: Arc<str>,
     weight: u32,
     health: Health,
@@ -201,7 +200,6 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
             health.drain(true, "weight 0", now);
         }
         let server = Server {
-            slot,
             name: name.into(),
             weight,
             health,

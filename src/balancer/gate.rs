@@ -140,10 +140,14 @@ impl Gate {
         format!("the queue is full: {files} of {} files wait, {free} of {most} are free", self.limits.files)
     }
 
-    /// Lets a file into the queue; its receipts follow.
+    /// Lets a file into the queue; its receipts follow. A balancer that has stopped takes none: there will be no
+    /// receipt, and the log is all that an old-style client's owner has.
     pub fn admit(&self, admission: Admission) {
-        // The hub ends after all doorways; if it is gone, the process is about to be.
-        let _ = self.hub.send(Event::Admit(admission));
+        if let Err(mpsc::error::SendError(Event::Admit(Admission { title, peer, .. }))) =
+            self.hub.send(Event::Admit(admission))
+        {
+            tracing::error!(title = &*title, from = %peer, "not accepted: the balancer has stopped");
+        }
     }
 
     /// Asks for the balancer's status on behalf of a client.

@@ -170,7 +170,8 @@ impl Hub {
             }
             self.dispatcher.advance(now);
             self.act();
-            if ends.is_some_and(|ends| self.dispatcher.is_empty() || Instant::now() >= ends) {
+            let done = self.dispatcher.is_empty() && self.events.is_empty();
+            if ends.is_some_and(|ends| done || Instant::now() >= ends) {
                 return Ok(self.dispatcher.undelivered());
             }
         }

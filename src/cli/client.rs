@@ -53,8 +53,8 @@ pub(super) struct ClientArgs {
 
 /// Runs the prompt on its own.
 pub(super) async fn run(args: ClientArgs) -> Result<Exit, Failure> {
-    let (_no_notices, notices) = mpsc::unbounded_channel();
-    converse(&args, notices).await
+    let (_no_notices, mut notices) = mpsc::unbounded_channel();
+    converse(&args, &mut notices).await
 }
 
 /// A command at the prompt.
@@ -94,7 +94,10 @@ fn parse_count(text: &str) -> Result<usize, String> {
 }
 
 /// Reads commands and carries them out, until the end. `notices` are shown as they come.
-pub(super) async fn converse(args: &ClientArgs, notices: mpsc::UnboundedReceiver<String>) -> Result<Exit, Failure> {
+pub(super) async fn converse(
+    args: &ClientArgs,
+    notices: &mut mpsc::UnboundedReceiver<String>,
+) -> Result<Exit, Failure> {
     let files = list(&args.files)?;
     let cannot = |error| Failure::new(Exit::Failed, format!("cannot read commands: {error}"));
     let lines = Lines::open().map_err(cannot)?;
@@ -114,7 +117,7 @@ struct Prompt<'a> {
     lines: Lines,
     interrupt: Signal,
     terminate: Signal,
-    notices: mpsc::UnboundedReceiver<String>,
+    notices: &'a mut mpsc::UnboundedReceiver<String>,
     /// What a script ends with: the last failure of its commands.
     worst: Exit,
 }

@@ -73,7 +73,7 @@ struct Role {
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     check_servers(&args.servers.iter().filter(|server| !server.address.ends_with(":0")).cloned().collect::<Vec<_>>())
         .map_err(|error| Failure::new(Exit::Usage, error))?;
-    let (to_prompt, notices) = mpsc::unbounded_channel();
+    let (to_prompt, mut notices) = mpsc::unbounded_channel();
     let mut roles = Vec::new();
     let result = match start(&args, &mut roles, &to_prompt).await {
         Ok(balancer) => {
@@ -81,7 +81,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
             let client =
                 ClientArgs { balancer: BalancerArg { balancer }, files: args.files.clone(), timeout: args.timeout };
             let (ended, watched) = watch(roles, to_prompt);
-            let result = converse(&client, notices).await;
+            let result = converse(&client, &mut notices).await;
             drop(ended);
             roles = watched.await.unwrap_or_default();
             result
@@ -89,6 +89,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
         Err(failure) => Err(failure),
     };
     let stopped = stop(roles).await;
+    // What the roles had to say at their end; the channel closes with the last of them.
+    while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
+        eprintln!("{notice}");
+    }
     result.and_then(|exit| if exit == Exit::Done { stopped } else { Ok(exit) })
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal, Role, frame};
+use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
 use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, send_content};
 
 /// The largest status report that is read, in bytes.
@@ -174,7 +174,8 @@ impl Answers {
                 let report = serde_json::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
             }
-            Message::Bye(Refusal { reason, .. }) => Err(ClientError::Closed(reason)),
+            // A balancer that is stopping still sends the receipts of what it has.
+            Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => Err(ClientError::Closed(reason)),
             message => Ok(Some(Answer::Message(message))),
         }
     }

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::session::{Answer, Answers, ClientError, Content, Session};
 use super::tally::Tally;
-use crate::protocol::json;
 use crate::protocol::limits::DEFAULT_MAX_JSON;
+use crate::protocol::{Message, json};
 use crate::transport::Connect;
 
 /// Files up to this size are read whole before they are sent.
@@ -93,15 +93,20 @@ async fn follow(
     is_done: impl Fn(&Tally) -> bool,
 ) -> Result<(), ClientError> {
     let mut changes = tally.subscribe();
+    let mut farewell = None;
     loop {
         if is_done(&changes.borrow_and_update()) {
             return Ok(());
         }
         tokio::select! {
             answer = answers.next() => match answer? {
+                Some(Answer::Message(Message::Bye(refusal))) => farewell = Some(refusal.reason),
                 Some(Answer::Message(message)) => tally.send_modify(|tally| tally.heard(message)),
                 Some(Answer::Status(_)) => {}
-                None => return Err(ClientError::Lost("the balancer closed it".to_owned())),
+                None => {
+                    let lost = ClientError::Lost("the balancer closed it".to_owned());
+                    return Err(farewell.map_or(lost, ClientError::Closed));
+                }
             },
             // A file that cannot be read may be the last one that was waited for.
             _ = changes.changed() => {}

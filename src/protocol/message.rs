@@ -42,11 +42,6 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// Whether handing over the same file again, later or elsewhere, can succeed.
-    pub fn can_retry(self) -> bool {
-        matches!(self, Self::Checksum | Self::Stopping | Self::Storage | Self::Busy)
-    }
-
     /// Whether the cause lies with the whole server rather than with this one file.
     pub fn is_server_wide(self) -> bool {
         matches!(self, Self::Stopping | Self::Storage | Self::Busy)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::overload::Overload;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) work: Work,
     pub(super) overload: Arc<Overload>,
     pub(super) deadlines: Deadlines,
+    /// Leave to read a large old-style document.
+    pub(super) large: Arc<Semaphore>,
     /// The largest object at the JSON doorway, in bytes.
     pub(super) max_json: u64,
     /// No new files are taken once this is cancelled.
@@ -49,9 +51,14 @@ struct Received {
     size: u64,
     letters: u64,
     body: Body,
+    /// The room that its content takes until it is stored.
+    room: Option<OwnedSemaphorePermit>,
     /// What the work needs, with room for it.
-    held: (Bytes, Hold),
+    for_work: (Bytes, Hold),
 }
+
+/// How many old-style documents of unknown size, larger than small, are read at once.
+pub(super) const LARGE_DOCUMENTS: usize = 4;
 
 /// Serves one connection from its first byte to its end.
 pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared) {
@@ -88,17 +95,19 @@ where
     W: AsyncWrite + Unpin,
 {
     loop {
+        let mut large = None;
         let object = loop {
             match reader.object(SMALL_CONTENT, shared.max_json).await? {
                 None => return Ok(()),
                 Some(Object::Whole(object)) => break object,
-                Some(Object::Large) => {}
+                Some(Object::Large) => large = shared.large.acquire().await.ok(),
             }
         };
         match parse(&object)? {
             Request::File { title, content, number } => {
                 let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
-                store_old_style(number, title, content, peer, shared);
+                store_old_style(number, title, content, peer, shared).await;
+                drop(large);
             }
             Request::Discovery => {
                 write.write_all(&greeting(shared)).await?;
@@ -114,11 +123,11 @@ where
 }
 
 /// Stores a file whose sender hears nothing of it: the log tells what became of it.
-fn store_old_style(number: u64, title: String, content: Bytes, peer: SocketAddr, shared: &Shared) {
+async fn store_old_style(number: u64, title: String, content: Bytes, peer: SocketAddr, shared: &Shared) {
     let (size, letters) = (content.len() as u64, count_letters(&content));
-    let room = shared.work.hold(size).unwrap_or_else(Hold::none);
-    let held = (shared.work.copy_of(&content), room);
-    let file = Received { number, title, size, letters, body: Body::Whole(content), held };
+    let for_work = (shared.work.copy_of(&content), shared.work.hold(size).unwrap_or_else(Hold::none));
+    let room = shared.store.room(size).await;
+    let file = Received { number, title, size, letters, body: Body::Whole(content), room, for_work };
     submit(file, shared, move |stored| {
         if stored.is_err() {
             tracing::error!(number, from = %peer, "a file from an old-style balancer is lost: it cannot be told");
@@ -128,14 +137,15 @@ fn store_old_style(number: u64, title: String, content: Bytes, peer: SocketAddr,
 
 /// Hands a file to the store, and logs and tells what became of it.
 fn submit(file: Received, shared: &Shared, tell: impl FnOnce(io::Result<()>) + Send + 'static) {
-    let Received { number, title, size, letters, body, held: (content, room) } = file;
+    let Received { number, title, size, letters, body, room, for_work: (content, hold) } = file;
     let work = shared.work.clone();
     let name = title.clone();
     let done: Done = Box::new(move |stored| {
+        drop(room);
         match &stored {
             Ok(()) => {
                 tracing::info!(number, title = name, bytes = size, letters_a = letters, "stored");
-                work.start(number, letters, content, room);
+                work.start(number, letters, content, hold);
             }
             Err(error) => tracing::error!(number, title = name, bytes = size, error = %error, "cannot store"),
         }
@@ -252,20 +262,21 @@ async fn receive<R: AsyncRead + Unpin>(
     shared: &Shared,
 ) -> Result<Result<Received, Refusal>, ReadError> {
     let title = title.to_owned();
-    let Some(room) = shared.work.hold(size) else {
+    let Some(hold) = shared.work.hold(size) else {
         reader.skip_content(size).await?;
         return Ok(Err(Refusal::new(RefusalCode::Busy, "as much is being worked on as may be")));
     };
     if size <= HELD || shared.work.holds() {
+        let room = shared.store.room(size).await;
         let content = reader.content(size).await?;
         let letters = count_letters(&content);
-        let held = (shared.work.copy_of(&content), room);
-        return Ok(Ok(Received { number, title, size, letters, body: Body::Whole(content), held }));
+        let for_work = (shared.work.copy_of(&content), hold);
+        return Ok(Ok(Received { number, title, size, letters, body: Body::Whole(content), room, for_work }));
     }
     match receive_to_disk(reader, number, size, shared).await? {
         Ok((staged, letters)) => {
-            let held = (Bytes::new(), room);
-            Ok(Ok(Received { number, title, size, letters, body: Body::Staged(staged), held }))
+            let (body, for_work) = (Body::Staged(staged), (Bytes::new(), hold));
+            Ok(Ok(Received { number, title, size, letters, body, room: None, for_work }))
         }
         Err(error) => Ok(Err(cannot_store(&error))),
     }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -77,7 +78,8 @@ pub async fn run(listener: impl Listener, config: ServerConfig, stop: Cancellati
     tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
     let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
     let deadlines = Deadlines { stall: config.stall, idle: config.idle };
-    let shared = Shared { store, work, overload, deadlines, max_json: config.max_json, stop: stop.clone() };
+    let large = Arc::new(Semaphore::new(connection::LARGE_DOCUMENTS));
+    let shared = Shared { store, work, overload, deadlines, large, max_json: config.max_json, stop: stop.clone() };
 
     tracing::info!(dir = %config.dir.display(), "server started");
     let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());

@@ -4,7 +4,7 @@
 //! watches it says "overloaded" for ever. [`Gauge`] is the decision; [`watch`] samples for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -47,11 +47,10 @@ impl Gauge {
     }
 }
 
-/// What the monitor last saw.
+/// Whether the server is overloaded, as its monitor last judged.
 #[derive(Debug, Default)]
 pub struct Overload {
     overloaded: AtomicBool,
-    resident: AtomicU64,
 }
 
 impl Overload {
@@ -63,11 +62,6 @@ impl Overload {
     /// The overload byte.
     pub fn byte(&self) -> u8 {
         u8::from(self.is_set())
-    }
-
-    /// The resident memory at the last sample, in bytes.
-    pub fn resident(&self) -> u64 {
-        self.resident.load(Ordering::Relaxed)
     }
 }
 
@@ -90,7 +84,6 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
         if resident > gauge.clear() && trim() {
             resident = measure(&mut system, pid);
         }
-        overload.resident.store(resident, Ordering::Relaxed);
         if let Some(now) = gauge.sample(resident) {
             overload.overloaded.store(now, Ordering::Relaxed);
             let (memory, limit) = (ByteSize(resident), ByteSize(gauge.limit()));

@@ -16,6 +16,7 @@ use std::thread;
 
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::name::{beside, is_part, part_name, stored_name};
@@ -25,6 +26,12 @@ const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
 
 /// From how many files on one sync of the file system costs less than one for each file.
 const SYNC_ALL: usize = 8;
+
+/// How many bytes of content may wait for the disk at most, in units of [`UNIT`].
+const WAITING: u32 = 256 * 1024;
+
+/// What waits is counted in units of this many bytes.
+const UNIT: u64 = 1024;
 
 /// How many names are tried for a file whose name another file has.
 const NAMES: u32 = 1000;
@@ -137,6 +144,7 @@ struct Job {
 pub struct Store {
     jobs: mpsc::Sender<Job>,
     place: Arc<Place>,
+    room: Arc<Semaphore>,
 }
 
 /// Where the files go.
@@ -163,12 +171,20 @@ impl Store {
         };
         let (jobs, queue) = mpsc::channel();
         let place = Arc::new(Place { dir: dir.to_owned(), attempts: AtomicU64::new(0), _lock: lock });
-        let store = Self { jobs, place: place.clone() };
+        let room = Arc::new(Semaphore::new(WAITING as usize));
+        let store = Self { jobs, place: place.clone(), room };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             let _ended = ended.drop_guard();
             work(&place, &queue);
         })?;
         Ok((store, thread))
+    }
+
+    /// Waits for room to hold `size` bytes of content until they are stored: peers that are faster than the disk are
+    /// not read from meanwhile. More than there is at all counts as all.
+    pub async fn room(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(WAITING).min(WAITING);
+        self.room.clone().acquire_many_owned(units).await.ok()
     }
 
     /// Begins a file that is too large to be held in memory.
