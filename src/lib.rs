@@ -21,7 +21,7 @@
 //! | [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock: they are told what happened and when, and tests drive them by the
-//! million. `src/balancer/dispatch.rs`, which takes every decision about files and servers, is written in the same way.
+//! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
 
 pub mod balancer;
 pub mod cli;

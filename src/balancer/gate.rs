@@ -4,15 +4,12 @@
 //! Invariant: what is accepted or being read never takes more than the queue's bounds, and peers that stall in the
 //! middle of large files can hold at most half of its bytes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::hub::Event;
-use super::ingress::Outgoing;
+use super::event::{Admission, Event, Outgoing, Room};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::units::ByteSize;
@@ -30,37 +27,6 @@ pub struct QueueLimits {
     pub files: usize,
     /// Bytes of content, and of what each file costs beside it.
     pub bytes: u64,
-}
-
-/// Room in the queue for one file; given back when it is dropped.
-#[derive(Debug)]
-pub struct Room {
-    _file: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-/// Where the receipts of a file go.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// The client's connection.
-    pub to: mpsc::UnboundedSender<Outgoing>,
-    /// The client's name for the file.
-    pub id: u64,
-}
-
-/// A file at the door, read whole and with room reserved for it.
-#[derive(Debug)]
-pub struct Admission {
-    /// The file's title.
-    pub title: Arc<str>,
-    /// The file's content.
-    pub content: Bytes,
-    /// The room reserved for it.
-    pub room: Room,
-    /// Who sent it.
-    pub peer: SocketAddr,
-    /// Where its receipts go; an old-style client reads none.
-    pub reply: Option<Reply>,
 }
 
 /// The way into the queue.

@@ -10,73 +10,16 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::dispatch::{Action, Dispatcher, Held, Parcel, Probed};
-use super::gate::{Admission, Reply, Room};
-use super::ingress::Outgoing;
+use super::dispatch::{Action, Dispatcher, Held, Parcel};
+use super::event::{Admission, Event, LinkEvent, Outgoing, Reply, Room};
 use super::link::{self, Target};
 use super::{BalancerConfig, probe};
-use crate::protocol::{Message, Refusal};
+use crate::protocol::Message;
 use crate::queue::{MemoryQueue, NumbersError};
-use crate::schedule::Slot;
 use crate::transport::Connect;
 
 /// How many events are decided at once.
 const BATCH: usize = 1024;
-
-/// Something that the hub must know.
-#[derive(Debug)]
-pub enum Event {
-    /// A file is at the door.
-    Admit(Admission),
-    /// A client asks for the status.
-    Status(mpsc::UnboundedSender<Outgoing>),
-    /// A probe ended.
-    Probed {
-        /// The server.
-        slot: Slot,
-        /// What the probe found.
-        probed: Probed,
-    },
-    /// Something happened on a link.
-    Link {
-        /// The server.
-        slot: Slot,
-        /// The link's epoch.
-        epoch: u64,
-        /// What happened.
-        event: LinkEvent,
-    },
-}
-
-/// Something that happened on a link.
-#[derive(Debug)]
-pub enum LinkEvent {
-    /// It can carry files.
-    Opened,
-    /// The server has the file.
-    Stored {
-        /// The file's request number.
-        number: u64,
-        /// False from an old-style server.
-        confirmed: bool,
-    },
-    /// The server does not take the file.
-    NotStored {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The file's own connection failed.
-    Lost {
-        /// The file's request number.
-        number: u64,
-        /// How it failed.
-        reason: String,
-    },
-    /// It failed or was closed by the server.
-    Closed(String),
-}
 
 /// What the hub keeps beside a queued file.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::dispatch::Parcel;
-use super::hub::{Event, LinkEvent};
+use super::event::{Event, LinkEvent};
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;

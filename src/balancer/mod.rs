@@ -10,6 +10,7 @@
 //! which [`dispatch`] takes without I/O; [`link`] and [`probe`] talk to servers and report back to the hub.
 
 pub mod dispatch;
+pub mod event;
 pub mod gate;
 pub mod hub;
 pub mod ingress;

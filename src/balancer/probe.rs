@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::dispatch::Probed;
-use super::hub::Event;
+use super::event::Event;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;

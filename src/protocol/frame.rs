@@ -10,15 +10,13 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::error::{ProtocolError, VERSION};
 use super::limits::MAX_HEADER;
-use super::message::{Message, Refusal, RefusalCode};
+use super::message::Message;
 
 /// The bytes that open a native connection. The first one begins no JSON text, TLS record or HTTP request, so
 /// that one port can serve them all.
 pub const MAGIC: [u8; 6] = [0xB1, b'I', b'L', b'I', b'C', b'O'];
-
-/// The version of the native protocol that this crate speaks.
-pub const VERSION: u16 = 1;
 
 /// The length of the preface, in bytes.
 pub const PREFACE_LEN: usize = MAGIC.len() + 2;
@@ -28,73 +26,6 @@ pub const HEAD_LEN: usize = 12;
 
 /// The length of the checksum behind content, in bytes.
 pub const CHECKSUM_LEN: usize = 4;
-
-/// A breach of the native protocol by the peer. Trying the same bytes again cannot help.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// The connection began like a native one, but not with the magic bytes.
-    #[error("wrong magic: a native connection begins with B1 49 4C 49 43 4F")]
-    Magic,
-    /// The peer speaks another version.
-    #[error("this side speaks version {VERSION} of the protocol, not {0}")]
-    Version(u16),
-    /// The header's length is zero or past the limit.
-    #[error("a header of {0} bytes: it must have 1 to {MAX_HEADER}")]
-    HeaderLength(u32),
-    /// The header is not the JSON that it should be.
-    #[error("bad header: {0}")]
-    Header(String),
-    /// The header lacks a field.
-    #[error("bad header: no `{0}`")]
-    Missing(&'static str),
-    /// The header names a request that this version does not have.
-    #[error("unknown request type {0:?}")]
-    UnknownRequest(String),
-    /// The message is known, but has no business here.
-    #[error("unexpected message: {0}")]
-    Unexpected(&'static str),
-    /// The title is longer than the limit.
-    #[error("a title of {0} bytes: at most {max} are taken", max = super::limits::MAX_TITLE)]
-    TitleTooLong(usize),
-    /// Content behind a message that takes none.
-    #[error("{0} bytes of content behind a message that takes none")]
-    Content(u64),
-    /// The content is larger than the receiver takes.
-    #[error("content of {size} bytes: at most {limit} are taken here")]
-    TooLarge {
-        /// The declared size in bytes.
-        size: u64,
-        /// The receiver's limit in bytes.
-        limit: u64,
-    },
-    /// The connection ended in the middle of a frame.
-    #[error("the connection ended in the middle of a frame: {missing} bytes short of the size it declared")]
-    Truncated {
-        /// How many declared bytes never came, at least.
-        missing: u64,
-    },
-    /// The content is not what was sent.
-    #[error("checksum wrong: the content has {actual:08x}, the frame says {declared:08x}")]
-    Checksum {
-        /// CRC32C of the content that came.
-        actual: u32,
-        /// CRC32C that the frame declared.
-        declared: u32,
-    },
-}
-
-impl ProtocolError {
-    /// The refusal that tells the peer.
-    pub fn refusal(&self) -> Refusal {
-        let code = match self {
-            Self::Version(_) => RefusalCode::Version,
-            Self::Checksum { .. } => RefusalCode::Checksum,
-            Self::TooLarge { .. } => RefusalCode::TooLarge,
-            _ => RefusalCode::Malformed,
-        };
-        Refusal::new(code, self.to_string())
-    }
-}
 
 /// A frame without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,11 @@
 //! The messages of the native protocol and their JSON headers.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::ProtocolError;
+use super::error::{ProtocolError, Refusal, RefusalCode};
 use super::limits::MAX_TITLE;
 
 /// What a peer is, as it says in its greeting.
@@ -19,63 +18,6 @@ pub enum Role {
     Balancer,
     /// Stores files.
     Server,
-}
-
-/// Why a file, or a whole connection, was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusalCode {
-    /// The bytes do not follow the protocol.
-    Malformed,
-    /// The peer speaks another version.
-    Version,
-    /// The content does not match its checksum.
-    Checksum,
-    /// The file is larger than the receiver ever takes.
-    TooLarge,
-    /// The receiver is stopping.
-    Stopping,
-    /// The server cannot write: its directory is missing, not writable or full.
-    Storage,
-    /// The server holds as much as it can at the moment.
-    Busy,
-}
-
-impl RefusalCode {
-    /// Whether the cause lies with the whole server rather than with this one file.
-    pub fn is_server_wide(self) -> bool {
-        matches!(self, Self::Stopping | Self::Storage | Self::Busy)
-    }
-}
-
-impl fmt::Display for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "malformed",
-            Self::Version => "version",
-            Self::Checksum => "checksum",
-            Self::TooLarge => "too_large",
-            Self::Stopping => "stopping",
-            Self::Storage => "storage",
-            Self::Busy => "busy",
-        })
-    }
-}
-
-/// A refusal: a code for programs and a reason for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The kind of refusal.
-    pub code: RefusalCode,
-    /// What happened, in words that a person can act on.
-    pub reason: String,
-}
-
-impl Refusal {
-    /// A refusal of this kind for this reason.
-    pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
-    }
 }
 
 /// A native message. Content, where there is some, follows the message's header as raw bytes.

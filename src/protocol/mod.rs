@@ -6,11 +6,13 @@
 //! Invariant: no input, however hostile, makes anything in here panic, loop without progress or keep more than
 //! the limits say. `docs/protocol.md` shows every byte.
 
+pub mod error;
 pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod message;
 pub mod status;
 
-pub use frame::{Frame, ProtocolError};
-pub use message::{Message, Refusal, RefusalCode, Role};
+pub use error::{ProtocolError, Refusal, RefusalCode};
+pub use frame::Frame;
+pub use message::{Message, Role};

@@ -311,8 +311,8 @@ mod tests {
             assert!(health.refused("disk full", now).is_some());
             assert!(health.refused("disk full", now).is_none(), "refusals in flight count once");
             let until = health.paused_until().unwrap();
-            assert_eq!(health.wake(until - Duration::from_millis(1)), None);
-            pauses.push(until - now);
+            assert_eq!(health.wake(until.saturating_sub(Duration::from_millis(1))), None);
+            pauses.push(until.saturating_sub(now));
             now = until;
             assert!(health.wake(now).is_some() && health.is_good());
         }

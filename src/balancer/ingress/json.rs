@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::io::AsyncRead;
 
 use super::Door;
-use crate::balancer::gate::Admission;
+use crate::balancer::event::Admission;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::transport::{Object, ReadError, Reader};

@@ -12,19 +12,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
-use crate::protocol::Message;
 use crate::protocol::frame::MAGIC;
-use crate::protocol::status::StatusReport;
 use crate::transport::{BoxStream, Deadlines, ReadError, Reader};
-
-/// Something to be written to a native client.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// A message without content.
-    Message(Message),
-    /// The answer to a status request.
-    Status(Box<StatusReport>),
-}
 
 /// What every doorway needs.
 #[derive(Clone)]

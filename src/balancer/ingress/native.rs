@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Door, Outgoing};
-use crate::balancer::gate::{Admission, Reply, Room};
+use super::Door;
+use crate::balancer::event::{Admission, Outgoing, Reply, Room};
 use crate::protocol::limits::{LINGER, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::transport::{ReadError, Reader, WriteError, send_content, write_all};

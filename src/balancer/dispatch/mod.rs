@@ -6,44 +6,26 @@
 //!
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
-use std::collections::{BTreeSet, HashMap};
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use server::Window;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::protocol::status::{Dialect, QueueReport, ServerReport, StatusReport};
+use crate::protocol::status::{Dialect, QueueReport, StatusReport};
 use crate::protocol::{Refusal, json};
 use crate::queue::{NumbersError, Queue, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
-
-/// The bounds on what is under way to the heaviest server. The others' are smaller by their weights: when all windows
-/// are full, a server is picked as often as it acknowledges, so the windows have to keep the shares.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    /// Files in flight.
-    pub files: usize,
-    /// Bytes in flight; one file larger than this may still go alone.
-    pub bytes: u64,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self { files: 1024, bytes: 64 * 1024 * 1024 }
-    }
-}
-
-/// The smallest window of a server, however light it is.
-const LEAST_WINDOW: Window = Window { files: 16, bytes: 1024 * 1024 };
-
-/// Deliveries under way at once to an old-style server, each over a connection of its own.
-const OLD_STYLE_WINDOW: usize = 4;
+use server::{Link, Sent, Server};
 
 /// The first wait of a file that every server refused, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-
-/// The first wait before a link that failed is opened again, and the longest.
-const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A file on its way to a server.
 #[derive(Debug, Clone)]
@@ -122,36 +104,6 @@ pub struct Held<T> {
     holds: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
-    Closed,
-    Opening(u64),
-    Open(u64),
-}
-
-#[derive(Debug)]
-struct Sent {
-    at: Duration,
-    bytes: u64,
-}
-
-#[derive(Debug)]
-struct Server {
-    name: Arc<str>,
-    weight: u32,
-    health: Health,
-    dialect: Option<Dialect>,
-    link: Link,
-    link_pause: Duration,
-    link_retry: Option<Duration>,
-    in_flight: HashMap<u64, Sent>,
-    in_flight_bytes: u64,
-    eligible: bool,
-    delivered: u64,
-    delivered_bytes: u64,
-    returned: u64,
-}
-
 /// The state machine between queue, scheduler and servers.
 pub struct Dispatcher<T, Q> {
     queue: Q,
@@ -195,25 +147,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     pub fn add_server(&mut self, name: &str, weight: u32, now: Duration) -> Slot {
         let slot = self.scheduler.add(weight);
         self.heaviest = self.heaviest.max(weight);
-        let mut health = Health::new(self.health, now);
-        if weight == 0 {
-            health.drain(true, "weight 0", now);
-        }
-        let server = Server {
-            name: name.into(),
-            weight,
-            health,
-            dialect: None,
-            link: Link::Closed,
-            link_pause: LINK_PAUSE.0,
-            link_retry: None,
-            in_flight: HashMap::new(),
-            in_flight_bytes: 0,
-            eligible: false,
-            delivered: 0,
-            delivered_bytes: 0,
-            returned: 0,
-        };
+        let server = Server::new(name, weight, Health::new(self.health, now), now);
         if self.servers.len() <= slot.index() {
             self.servers.resize_with(slot.index() + 1, || None);
         }
@@ -286,9 +220,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     /// The link failed to open, or closed. What was in flight is in doubt, and goes to another server at once.
     pub fn link_closed(&mut self, slot: Slot, epoch: u64, reason: &str, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
-        let retry = now + server.link_pause;
-        server.link_retry = Some(retry);
-        server.link_pause = (server.link_pause * 2).min(LINK_PAUSE.1);
+        let retry = server.postpone_link(now);
         if let Some(flip) = server.health.doubt(reason, now) {
             log_flip(&server.name, &flip);
         }
@@ -301,10 +233,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         let Some(sent) = server.land(number) else { return };
-        server.delivered += 1;
-        server.delivered_bytes += sent.bytes;
-        server.link_pause = LINK_PAUSE.0;
-        server.health.stored();
+        server.has_stored(&sent);
         let name = server.name.clone();
         if let Some(file) = self.queue.settle(number) {
             self.delivered += 1;
@@ -395,26 +324,12 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
                 bytes: depth.bytes,
                 oldest_s: self.queue.oldest().map(seconds_since),
             },
-            servers: self.servers.iter().flatten().map(|server| self.report(server, now)).collect(),
-        }
-    }
-
-    fn report(&self, server: &Server, now: Duration) -> ServerReport {
-        let window_full = (!self.window_is_open(server)).then(|| "window: full".to_owned());
-        let problem = server.health.problem().map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
-        ServerReport {
-            name: server.name.to_string(),
-            weight: server.weight,
-            dialect: server.dialect,
-            eligible: server.eligible,
-            reason: problem.or(window_full),
-            since_s: now.saturating_sub(server.health.since()).as_secs_f64(),
-            overloaded: !server.health.allows(Fact::Load),
-            in_flight: server.in_flight.len(),
-            in_flight_bytes: server.in_flight_bytes,
-            delivered: server.delivered,
-            delivered_bytes: server.delivered_bytes,
-            returned: server.returned,
+            servers: self
+                .servers
+                .iter()
+                .flatten()
+                .map(|server| server.report(self.window_is_open(server), now))
+                .collect(),
         }
     }
 
@@ -537,37 +452,13 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     }
 
     fn window_is_open(&self, server: &Server) -> bool {
-        if server.dialect == Some(Dialect::OldStyle) {
-            return server.in_flight.len() < OLD_STYLE_WINDOW;
-        }
-        let Window { files, bytes } = self.window_of(server.weight);
-        server.in_flight.len() < files && server.in_flight_bytes < bytes
-    }
-
-    /// The window of a server of this weight.
-    fn window_of(&self, weight: u32) -> Window {
-        let scale = |most: u64, least: u64| {
-            let scaled = u128::from(most) * u128::from(weight) / u128::from(self.heaviest);
-            u64::try_from(scaled).unwrap_or(most).clamp(least.min(most), most)
-        };
-        let files = scale(self.window.files as u64, LEAST_WINDOW.files as u64);
-        let bytes = scale(self.window.bytes, LEAST_WINDOW.bytes);
-        Window { files: usize::try_from(files).unwrap_or(self.window.files), bytes }
+        server.window_is_open(self.window, self.heaviest)
     }
 
     /// The server, if this is its link's present epoch.
     fn server_of(&mut self, slot: Slot, epoch: u64) -> Option<&mut Server> {
         let server = self.servers.get_mut(slot.index())?.as_mut()?;
         (server.link == Link::Open(epoch) || server.link == Link::Opening(epoch)).then_some(server)
-    }
-}
-
-impl Server {
-    /// Takes a file out of flight.
-    fn land(&mut self, number: u64) -> Option<Sent> {
-        let sent = self.in_flight.remove(&number)?;
-        self.in_flight_bytes -= sent.bytes;
-        Some(sent)
     }
 }
 
@@ -590,7 +481,3 @@ fn log_flip(server: &str, flip: &Flip) {
         tracing::warn!(server, fact, reason, after_s, "server gets no files");
     }
 }
-
-#[cfg(test)]
-#[path = "dispatch_tests.rs"]
-mod tests;

@@ -1,5 +1,6 @@
 //! The dispatcher driven without a socket or a clock: a world of pretended servers answers what it decides.
 
+use super::server::LEAST_WINDOW;
 use super::*;
 use crate::protocol::RefusalCode;
 use crate::queue::{MemoryQueue, Numbers};
@@ -179,10 +180,16 @@ fn windows_keep_the_shares_when_all_are_full() {
     world.accept(1000);
     assert_eq!(slots.iter().map(|slot| world.sent(*slot).len()).collect::<Vec<_>>(), [300, 200, 100]);
     let (world, _) = World::up(&[1_000_000, 1], Window { files: 300, bytes: 1 << 30 });
-    let least = world.subject.window_of(1);
+    let least = world.subject.window.scaled(1, world.subject.heaviest);
     assert_eq!((least.files, least.bytes), (LEAST_WINDOW.files, LEAST_WINDOW.bytes));
     let (world, _) = World::up(&[2, 1], Window { files: 3, bytes: 10 });
-    assert_eq!((world.subject.window_of(1).files, world.subject.window_of(1).bytes), (3, 10));
+    assert_eq!(
+        (
+            world.subject.window.scaled(1, world.subject.heaviest).files,
+            world.subject.window.scaled(1, world.subject.heaviest).bytes
+        ),
+        (3, 10)
+    );
 }
 
 #[test]

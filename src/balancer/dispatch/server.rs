@@ -1,0 +1,158 @@
+//! What the dispatcher knows of one server, and the window of what may be under way to it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::protocol::status::{Dialect, ServerReport};
+use crate::schedule::{Fact, Health};
+
+/// The bounds on what is under way to the heaviest server. The others' are smaller by their weights: when all windows
+/// are full, a server is picked as often as it acknowledges, so the windows have to keep the shares.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Files in flight.
+    pub files: usize,
+    /// Bytes in flight; one file larger than this may still go alone.
+    pub bytes: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { files: 1024, bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// The smallest window of a server, however light it is.
+pub(super) const LEAST_WINDOW: Window = Window { files: 16, bytes: 1024 * 1024 };
+
+/// Deliveries under way at once to an old-style server, each over a connection of its own.
+const OLD_STYLE_WINDOW: usize = 4;
+
+impl Window {
+    /// The window of a server of this weight beside one of the `heaviest`.
+    pub(super) fn scaled(self, weight: u32, heaviest: u32) -> Self {
+        let scale = |most: u64, least: u64| {
+            let scaled = u128::from(most) * u128::from(weight) / u128::from(heaviest.max(1));
+            u64::try_from(scaled).unwrap_or(most).clamp(least.min(most), most)
+        };
+        let files = scale(self.files as u64, LEAST_WINDOW.files as u64);
+        let bytes = scale(self.bytes, LEAST_WINDOW.bytes);
+        Self { files: usize::try_from(files).unwrap_or(self.files), bytes }
+    }
+}
+
+/// The first wait before a link that failed is opened again, and the longest.
+const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The connection that files are sent over, by its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    Closed,
+    Opening(u64),
+    Open(u64),
+}
+
+/// A file in flight.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) at: Duration,
+    pub(super) bytes: u64,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) name: Arc<str>,
+    pub(super) weight: u32,
+    pub(super) health: Health,
+    pub(super) dialect: Option<Dialect>,
+    pub(super) link: Link,
+    link_pause: Duration,
+    /// When its link may be opened again.
+    pub(super) link_retry: Option<Duration>,
+    pub(super) in_flight: HashMap<u64, Sent>,
+    pub(super) in_flight_bytes: u64,
+    /// What the scheduler was told last.
+    pub(super) eligible: bool,
+    delivered: u64,
+    delivered_bytes: u64,
+    /// Files that it refused, or that came back because it failed.
+    pub(super) returned: u64,
+}
+
+impl Server {
+    /// A server that nothing is known of yet.
+    pub(super) fn new(name: &str, weight: u32, mut health: Health, now: Duration) -> Self {
+        if weight == 0 {
+            health.drain(true, "weight 0", now);
+        }
+        Self {
+            name: name.into(),
+            weight,
+            health,
+            dialect: None,
+            link: Link::Closed,
+            link_pause: LINK_PAUSE.0,
+            link_retry: None,
+            in_flight: HashMap::new(),
+            in_flight_bytes: 0,
+            eligible: false,
+            delivered: 0,
+            delivered_bytes: 0,
+            returned: 0,
+        }
+    }
+
+    /// Takes a file out of flight.
+    pub(super) fn land(&mut self, number: u64) -> Option<Sent> {
+        let sent = self.in_flight.remove(&number)?;
+        self.in_flight_bytes -= sent.bytes;
+        Some(sent)
+    }
+
+    /// Counts a file that it has, and forgives it its failures.
+    pub(super) fn has_stored(&mut self, sent: &Sent) {
+        self.delivered += 1;
+        self.delivered_bytes += sent.bytes;
+        self.link_pause = LINK_PAUSE.0;
+        self.health.stored();
+    }
+
+    /// Puts off opening its link again, longer each time, and says until when.
+    pub(super) fn postpone_link(&mut self, now: Duration) -> Duration {
+        let retry = now + self.link_pause;
+        self.link_pause = (self.link_pause * 2).min(LINK_PAUSE.1);
+        self.link_retry = Some(retry);
+        retry
+    }
+
+    /// Whether one more file may be under way to it.
+    pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
+        if self.dialect == Some(Dialect::OldStyle) {
+            return self.in_flight.len() < OLD_STYLE_WINDOW;
+        }
+        let Window { files, bytes } = window.scaled(self.weight, heaviest);
+        self.in_flight.len() < files && self.in_flight_bytes < bytes
+    }
+
+    /// Its state, for people.
+    pub(super) fn report(&self, window_is_open: bool, now: Duration) -> ServerReport {
+        let window = (!window_is_open).then(|| "window: full".to_owned());
+        let problem = self.health.problem().map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
+        ServerReport {
+            name: self.name.to_string(),
+            weight: self.weight,
+            dialect: self.dialect,
+            eligible: self.eligible,
+            reason: problem.or(window),
+            since_s: now.saturating_sub(self.health.since()).as_secs_f64(),
+            overloaded: !self.health.allows(Fact::Load),
+            in_flight: self.in_flight.len(),
+            in_flight_bytes: self.in_flight_bytes,
+            delivered: self.delivered,
+            delivered_bytes: self.delivered_bytes,
+            returned: self.returned,
+        }
+    }
+}

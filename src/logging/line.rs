@@ -1,0 +1,234 @@
+//! How a line looks, for people and for machines.
+//!
+//! Invariant: no value can forge, split or hide a line, whatever bytes it holds.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::ser::Formatter;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::LogFormat;
+
+/// Writes an event as one line; give it to a `fmt` layer's `event_format`.
+///
+/// Fields are not to be called `time`, `level` or `message`: in JSON the key would be there twice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LineFormat(pub LogFormat);
+
+impl<S, N> FormatEvent<S, N> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let level = *event.metadata().level();
+        match self.0 {
+            LogFormat::Human => human_head(&mut out, now, level)?,
+            LogFormat::Json => json_head(&mut out, now, level)?,
+        }
+        let mut fields = Fields { out: &mut out, format: self.0, scratch: String::new(), result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
+        out.write_str(if self.0 == LogFormat::Json { "}\n" } else { "\n" })
+    }
+}
+
+fn human_head(out: &mut Writer<'_>, now: Duration, level: Level) -> fmt::Result {
+    write_time(out, now)?;
+    if out.has_ansi_escapes() {
+        write!(out, " \x1b[{}m{level:<5}\x1b[0m", colour(level))
+    } else {
+        write!(out, " {level:<5}")
+    }
+}
+
+fn json_head(out: &mut Writer<'_>, now: Duration, level: Level) -> fmt::Result {
+    out.write_str(r#"{"time":""#)?;
+    write_time(out, now)?;
+    write!(out, r#"","level":"{level}""#)
+}
+
+fn colour(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 31,
+        Level::WARN => 33,
+        Level::INFO => 32,
+        Level::DEBUG => 34,
+        _ => 35,
+    }
+}
+
+/// `2026-11-21T06:27:00.123Z`. By hand, because a general formatter costs as much as the rest of the line.
+pub(super) fn write_time(out: &mut impl fmt::Write, since_epoch: Duration) -> fmt::Result {
+    let seconds = since_epoch.as_secs();
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let millis = since_epoch.subsec_millis();
+    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar.
+///
+/// Years are counted from the first of March, so that the leap day ends one, and in eras of 400 years, which all
+/// have 146,097 days (Howard Hinnant's `civil_from_days`).
+fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
+    let days = days_since_epoch + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// Writes an event's fields as they come; `tracing` gives the message first.
+struct Fields<'a, 'w> {
+    out: &'a mut Writer<'w>,
+    format: LogFormat,
+    /// Holds a value that must be seen whole before it is known whether it needs quotes.
+    scratch: String,
+    /// A visitor returns nothing, so the first failure waits here.
+    result: fmt::Result,
+}
+
+impl Fields<'_, '_> {
+    fn scalar(&mut self, field: &Field, value: impl fmt::Display) {
+        self.result = self.result.and_then(|()| {
+            self.key(field)?;
+            write!(self.out, "{value}")
+        });
+    }
+
+    fn text(&mut self, field: &Field, value: &str) {
+        self.result = self.result.and_then(|()| {
+            self.key(field)?;
+            match self.format {
+                LogFormat::Json => write_json_string(self.out, value),
+                LogFormat::Human if field.name() == "message" => write_escaped(self.out, value),
+                LogFormat::Human => write_value(self.out, value),
+            }
+        });
+    }
+
+    fn key(&mut self, field: &Field) -> fmt::Result {
+        let name = field.name().trim_start_matches("r#");
+        match self.format {
+            LogFormat::Json => write!(self.out, r#","{name}":"#),
+            LogFormat::Human if name == "message" => self.out.write_char(' '),
+            LogFormat::Human => write!(self.out, " {name}="),
+        }
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        self.result = self.result.and_then(|()| write!(text, "{value:?}"));
+        self.text(field, &text);
+        self.scratch = text;
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() { self.scalar(field, value) } else { self.record_debug(field, &value) }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.scalar(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.scalar(field, value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.scalar(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.scalar(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.scalar(field, value);
+    }
+}
+
+/// Plain where that is unmistakable, else quoted and escaped.
+fn write_value(out: &mut impl fmt::Write, value: &str) -> fmt::Result {
+    let plain = |c: char| !matches!(c, ' ' | '"' | '\\' | '=') && is_printable(c);
+    if !value.is_empty() && value.chars().all(plain) { out.write_str(value) } else { write!(out, "{value:?}") }
+}
+
+/// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing invisible.
+pub(super) fn is_printable(c: char) -> bool {
+    // The standard library's own table is not public, but `escape_debug` leaves alone what it calls printable.
+    matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
+}
+
+/// Splits off the printable start; behind it stand the first character that is not, and the rest.
+fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
+    let end = text.find(|c| !is_printable(c)).unwrap_or(text.len());
+    let (printable, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+    let mut rest = rest.chars();
+    (printable, rest.next().map(|bad| (bad, rest.as_str())))
+}
+
+/// For messages, which stand without quotes: escapes no more than what could forge a line.
+fn write_escaped(out: &mut impl fmt::Write, mut text: &str) -> fmt::Result {
+    while let (printable, Some((bad, rest))) = split_printable(text) {
+        write!(out, "{printable}{}", bad.escape_debug())?;
+        text = rest;
+    }
+    out.write_str(text)
+}
+
+fn write_json_string(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    let mut serializer = serde_json::Serializer::with_formatter(Utf8(out), PrintableJson);
+    text.serialize(&mut serializer).map_err(|_| fmt::Error)
+}
+
+/// JSON that also escapes what JSON lets pass and a terminal or a reader of lines acts on, e.g. U+2028 or C1 controls.
+struct PrintableJson;
+
+impl Formatter for PrintableJson {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut text = fragment;
+        while let (printable, Some((bad, rest))) = split_printable(text) {
+            out.write_all(printable.as_bytes())?;
+            for unit in bad.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            text = rest;
+        }
+        out.write_all(text.as_bytes())
+    }
+}
+
+/// Lets `serde_json`, which writes whole UTF-8 fragments as bytes, write into text.
+struct Utf8<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> Write for Utf8<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

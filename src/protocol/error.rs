@@ -1,0 +1,134 @@
+//! What can be wrong with native bytes, and how a refusal says so.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::{MAX_HEADER, MAX_TITLE};
+
+/// The version of the native protocol that this crate speaks.
+pub const VERSION: u16 = 1;
+
+/// A breach of the native protocol by the peer. Trying the same bytes again cannot help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The connection began like a native one, but not with the magic bytes.
+    #[error("wrong magic: a native connection begins with B1 49 4C 49 43 4F")]
+    Magic,
+    /// The peer speaks another version.
+    #[error("this side speaks version {VERSION} of the protocol, not {0}")]
+    Version(u16),
+    /// The header's length is zero or past the limit.
+    #[error("a header of {0} bytes: it must have 1 to {MAX_HEADER}")]
+    HeaderLength(u32),
+    /// The header is not the JSON that it should be.
+    #[error("bad header: {0}")]
+    Header(String),
+    /// The header lacks a field.
+    #[error("bad header: no `{0}`")]
+    Missing(&'static str),
+    /// The header names a request that this version does not have.
+    #[error("unknown request type {0:?}")]
+    UnknownRequest(String),
+    /// The message is known, but has no business here.
+    #[error("unexpected message: {0}")]
+    Unexpected(&'static str),
+    /// The title is longer than the limit.
+    #[error("a title of {0} bytes: at most {MAX_TITLE} are taken")]
+    TitleTooLong(usize),
+    /// Content behind a message that takes none.
+    #[error("{0} bytes of content behind a message that takes none")]
+    Content(u64),
+    /// The content is larger than the receiver takes.
+    #[error("content of {size} bytes: at most {limit} are taken here")]
+    TooLarge {
+        /// The declared size in bytes.
+        size: u64,
+        /// The receiver's limit in bytes.
+        limit: u64,
+    },
+    /// The connection ended in the middle of a frame.
+    #[error("the connection ended in the middle of a frame: {missing} bytes short of the size it declared")]
+    Truncated {
+        /// How many declared bytes never came, at least.
+        missing: u64,
+    },
+    /// The content is not what was sent.
+    #[error("checksum wrong: the content has {actual:08x}, the frame says {declared:08x}")]
+    Checksum {
+        /// CRC32C of the content that came.
+        actual: u32,
+        /// CRC32C that the frame declared.
+        declared: u32,
+    },
+}
+
+impl ProtocolError {
+    /// The refusal that tells the peer.
+    pub fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::Version(_) => RefusalCode::Version,
+            Self::Checksum { .. } => RefusalCode::Checksum,
+            Self::TooLarge { .. } => RefusalCode::TooLarge,
+            _ => RefusalCode::Malformed,
+        };
+        Refusal::new(code, self.to_string())
+    }
+}
+
+/// Why a file, or a whole connection, was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The bytes do not follow the protocol.
+    Malformed,
+    /// The peer speaks another version.
+    Version,
+    /// The content does not match its checksum.
+    Checksum,
+    /// The file is larger than the receiver ever takes.
+    TooLarge,
+    /// The receiver is stopping.
+    Stopping,
+    /// The server cannot write: its directory is missing, not writable or full.
+    Storage,
+    /// The server holds as much as it can at the moment.
+    Busy,
+}
+
+impl RefusalCode {
+    /// Whether the cause lies with the whole server rather than with this one file.
+    pub fn is_server_wide(self) -> bool {
+        matches!(self, Self::Stopping | Self::Storage | Self::Busy)
+    }
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "malformed",
+            Self::Version => "version",
+            Self::Checksum => "checksum",
+            Self::TooLarge => "too_large",
+            Self::Stopping => "stopping",
+            Self::Storage => "storage",
+            Self::Busy => "busy",
+        })
+    }
+}
+
+/// A refusal: a code for programs and a reason for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind of refusal.
+    pub code: RefusalCode,
+    /// What happened, in words that a person can act on.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal of this kind for this reason.
+    pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+}
