@@ -70,6 +70,21 @@ impl Gate {
         Err(Refusal::new(RefusalCode::TooLarge, reason))
     }
 
+    /// Room for a file of `size` bytes and leave to read it, if there is some now.
+    pub fn try_reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
+        let incoming = match size {
+            0..=SMALL_CONTENT => None,
+            _ => Some(self.incoming.clone().try_acquire_many_owned(permits(size)).ok()?),
+        };
+        Some((self.try_room(size)?, incoming))
+    }
+
+    /// Waits for leave to read a file of `size` bytes, then for room for it. `None` once the balancer is gone.
+    pub async fn reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
+        let incoming = self.incoming(size).await;
+        Some((self.room(size).await?, incoming))
+    }
+
     /// Waits for leave to read a message of up to `size` bytes; small ones need none.
     pub async fn incoming(&self, size: u64) -> Option<OwnedSemaphorePermit> {
         if size <= SMALL_CONTENT {

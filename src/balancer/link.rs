@@ -22,6 +22,9 @@ use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, send_co
 /// How many parcels are written together at most.
 const BATCH: usize = 64;
 
+/// How many connections an old-style server gets at once: it starts a thread for each, and its backlog is short.
+const OLD_STYLE_CONNECTIONS: usize = 4;
+
 /// Where a link leads, and what it needs.
 pub(super) struct Target {
     pub(super) slot: Slot,
@@ -163,13 +166,13 @@ async fn read_acks(
     }
 }
 
-/// Gives each parcel a connection of its own. The window bounds how many are under way.
+/// Gives each parcel a connection of its own, a few at once.
 async fn old_style(target: Arc<Target>, mut parcels: mpsc::UnboundedReceiver<Parcel>) {
     target.tell(LinkEvent::Opened);
     let mut deliveries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
-            parcel = parcels.recv() => match parcel {
+            parcel = parcels.recv(), if deliveries.len() < OLD_STYLE_CONNECTIONS => match parcel {
                 Some(parcel) => drop(deliveries.spawn(deliver_old_style(target.clone(), parcel))),
                 None => return,
             },

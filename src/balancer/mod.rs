@@ -33,6 +33,7 @@ use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::queue::{MemoryQueue, Numbers, NumbersError};
 use crate::schedule::HealthConfig;
 use crate::transport::{self, Connect, Deadlines, Listener};
+use event::Event;
 use gate::Gate;
 use hub::Hub;
 use ingress::Door;
@@ -110,52 +111,69 @@ pub struct Outcome {
     pub undelivered: usize,
 }
 
-/// Runs a balancer until `stop` is cancelled: then it takes no more files, delivers what it has for as long as the
-/// configuration allows, and ends.
-pub async fn run(
-    listener: impl Listener,
+/// A balancer that has all it needs but connections.
+#[derive(Debug)]
+pub struct Balancer {
     config: BalancerConfig,
-    connector: Arc<dyn Connect>,
-    stop: CancellationToken,
-) -> Result<Outcome, BalancerError> {
-    let numbers = match &config.state {
-        Some(dir) => Numbers::open(dir)?,
-        None => Numbers::in_memory(),
-    };
-    let (to_hub, events) = mpsc::unbounded_channel();
-    let gate = Arc::new(Gate::new(config.queue, to_hub.clone()));
-    if config.max_json > gate.max_file() {
-        return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
+    numbers: Numbers,
+    gate: Arc<Gate>,
+    to_hub: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Balancer {
+    /// Checks the configuration and takes hold of the state directory.
+    pub fn open(config: BalancerConfig) -> Result<Self, BalancerError> {
+        let numbers = match &config.state {
+            Some(dir) => Numbers::open(dir)?,
+            None => Numbers::in_memory(),
+        };
+        let (to_hub, events) = mpsc::unbounded_channel();
+        let gate = Arc::new(Gate::new(config.queue, to_hub.clone()));
+        if config.max_json > gate.max_file() {
+            return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
+        }
+        Ok(Self { config, numbers, gate, to_hub, events })
     }
 
-    let tasks = TaskTracker::new();
-    let finished = CancellationToken::new();
-    let deadlines = Deadlines { stall: config.stall, idle: config.idle };
-    let door = Door { gate, deadlines, max_json: config.max_json, stop: stop.clone(), finished: finished.clone() };
-    let accept =
-        transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), move |stream, peer| {
-            ingress::serve(stream, peer, door.clone())
-        });
-    tasks.spawn(accept);
+    /// Runs until `stop` is cancelled: then it takes no more files, delivers what it has for as long as the
+    /// configuration allows, and ends.
+    pub async fn run(
+        self,
+        listener: impl Listener,
+        connector: Arc<dyn Connect>,
+        stop: CancellationToken,
+    ) -> Result<Outcome, BalancerError> {
+        let Self { config, numbers, gate, to_hub, events } = self;
+        let tasks = TaskTracker::new();
+        let finished = CancellationToken::new();
+        let deadlines = Deadlines { stall: config.stall, idle: config.idle };
+        let door = Door { gate, deadlines, max_json: config.max_json, stop: stop.clone(), finished: finished.clone() };
+        let accept =
+            transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), move |stream, peer| {
+                ingress::serve(stream, peer, door.clone())
+            });
+        tasks.spawn(accept);
 
-    let grace = config.grace;
-    let queue = MemoryQueue::new(numbers);
-    let hub = Hub::new(config, queue, (to_hub, events), connector, tasks.clone(), finished.clone());
-    tracing::info!("balancer started");
-    let ended = hub.run(stop.clone(), grace).await;
+        let grace = config.grace;
+        let queue = MemoryQueue::new(numbers);
+        let hub = Hub::new(config, queue, (to_hub, events), connector, tasks.clone(), finished.clone());
+        tracing::info!("balancer started");
+        let ended = hub.run(stop.clone(), grace).await;
 
-    // A hub that failed stops the doorways, too.
-    stop.cancel();
-    finished.cancel();
-    tasks.close();
-    let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
-    let undelivered = ended?;
-    if undelivered > 0 {
-        tracing::error!(undelivered, "stopped with files that are not delivered: they are lost");
-    } else {
-        tracing::info!("balancer stopped");
+        // A hub that failed stops the doorways, too.
+        stop.cancel();
+        finished.cancel();
+        tasks.close();
+        let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+        let undelivered = ended?;
+        if undelivered > 0 {
+            tracing::error!(undelivered, "stopped with files that are not delivered: they are lost");
+        } else {
+            tracing::info!("balancer stopped");
+        }
+        Ok(Outcome { undelivered })
     }
-    Ok(Outcome { undelivered })
 }
 
 /// How long connections get to write their last receipts when everything else has ended.

@@ -1,8 +1,8 @@
 //! Probes one server: is it there, does it answer, is it overloaded, and what does it speak?
 //!
 //! A probe is the status request over a fresh connection, which old and new servers answer alike with their overload
-//! byte. The first one, and the first after trouble, asks what the server speaks instead, for it may have been
-//! replaced. Leaves what the answers mean to [`crate::schedule::Health`].
+//! byte. The first one, the first after trouble, and every one of an old-style server ask what the server speaks
+//! instead, for it may have been replaced. Leaves what the answers mean to [`crate::schedule::Health`].
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,12 @@ impl Prober {
         let mut known = false;
         loop {
             let probed = self.probe(!known).await;
-            known = matches!(probed, Probed::Answered { .. });
+            // An old-style server answers the question as it answers a status request, and nothing but the question
+            // shows that it has been replaced. A native one's link breaks when it is.
+            known = match probed {
+                Probed::Answered { dialect: Some(Dialect::OldStyle), .. } | Probed::Failed(_) => false,
+                Probed::Answered { .. } => true,
+            };
             if self.hub.send(Event::Probed { slot: self.slot, probed }).is_err() {
                 return;
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{BALANCER, Exit, Failure, RoleArgs, address, bind};
-use crate::balancer::{self, BalancerConfig, BalancerError, QueueLimits, Window};
+use crate::balancer::{Balancer, BalancerConfig, BalancerError, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
 use crate::schedule::HealthConfig;
 use crate::transport::Tcp;
@@ -87,9 +87,10 @@ pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
     check_servers(&args.servers).map_err(|error| Failure::new(Exit::Usage, error))?;
     let (listener, address) = bind(&args.listen).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
-    let config = config(&args);
-    let stop = args.role.ready(address)?;
-    let outcome = balancer::run(listener, config, Arc::new(Tcp), stop).await;
+    let outcome = match Balancer::open(config(&args)) {
+        Ok(balancer) => balancer.run(listener, Arc::new(Tcp), args.role.ready(address)?).await,
+        Err(error) => Err(error),
+    };
     drop(log);
     match outcome {
         Ok(outcome) if outcome.undelivered == 0 => Ok(Exit::Done),

@@ -70,9 +70,10 @@ enum Command {
     Unknown(String),
 }
 
-/// Reads a command. Case does not matter, but in the names of files.
+/// Reads a command. Case does not matter, but in the names of files; quotes keep names with spaces together.
 fn parse(line: &str) -> Command {
-    let mut words = line.split_whitespace().map(str::to_owned);
+    let Some(words) = shlex::split(line) else { return Command::Unknown(line.trim().to_owned()) };
+    let mut words = words.into_iter();
     let Some(first) = words.next() else { return Command::Nothing };
     match (first.to_lowercase().as_str(), words.collect::<Vec<_>>()) {
         ("ftp", mut rest) if rest.len() <= 1 => Command::Ftp(rest.pop()),
@@ -197,7 +198,7 @@ impl Prompt<'_> {
             let mut rng = rand::rng();
             (0..count).filter_map(|_| self.files.choose(&mut rng)).map(|(name, _)| self.source(name)).collect()
         };
-        self.transfer(&picked).await
+        self.transfer(&picked, |file| picked.get(file).map_or("", |source| &source.title).to_owned()).await
     }
 
     async fn send(&mut self, names: &[String]) -> Result<(), Interrupted> {
@@ -206,7 +207,7 @@ impl Prompt<'_> {
             return Ok(());
         }
         let sources: Vec<Source> = names.iter().map(|name| self.source(name)).collect();
-        self.transfer(&sources).await
+        self.transfer(&sources, |file| names.get(file).cloned().unwrap_or_default()).await
     }
 
     /// A file of the folder, or by its path.
@@ -217,7 +218,8 @@ impl Prompt<'_> {
     }
 
     /// Sends files and waits for their delivery. Ctrl-C on a terminal ends only the waiting.
-    async fn transfer(&mut self, sources: &[Source]) -> Result<(), Interrupted> {
+    async fn transfer(&mut self, sources: &[Source], names: impl Fn(usize) -> String) -> Result<(), Interrupted> {
+        let hush = self.lines.hush();
         let sending =
             Sending { balancer: &self.args.balancer.balancer, wait: Wait::Delivered, timeout: self.args.timeout };
         let (interrupt, terminate) = (&mut self.interrupt, &mut self.terminate);
@@ -233,8 +235,8 @@ impl Prompt<'_> {
         if tally.accepted > 0 || result.is_ok() {
             say(show::summary(&tally, elapsed, status.as_ref()));
         }
-        let name = |file: usize| sources.get(file).map_or_else(String::new, |source| source.title.clone());
-        for failure in show::failures(&tally, name) {
+        drop(hush);
+        for failure in show::failures(&tally, names) {
             complain(&failure, None);
         }
         match result {
@@ -286,27 +288,16 @@ impl Prompt<'_> {
 
     /// Waits for a line, a signal, or the end, and shows notices meanwhile.
     async fn ask(&mut self, prompt: &str) -> Result<Line, Interrupted> {
-        let mut shown = Vec::new();
-        let line = {
-            let Self { lines, interrupt, terminate, notices, .. } = self;
-            let is_terminal = lines.is_terminal();
-            let mut next = std::pin::pin!(lines.next(prompt));
-            loop {
-                tokio::select! {
-                    line = &mut next => break line,
-                    Some(notice) = notices.recv() => shown.push(notice),
-                    _ = interrupt.recv() => return Err(Interrupted),
-                    _ = terminate.recv() => return Err(Interrupted),
-                }
-                if !is_terminal {
-                    shown.drain(..).for_each(|notice| eprintln!("{notice}"));
-                }
-            }
-        };
-        for notice in shown {
+        self.lines.ask(prompt, prompt == PROMPT);
+        loop {
+            let notice = tokio::select! {
+                line = self.lines.answer() => return Ok(line),
+                Some(notice) = self.notices.recv() => notice,
+                _ = self.interrupt.recv() => return Err(Interrupted),
+                _ = self.terminate.recv() => return Err(Interrupted),
+            };
             self.lines.notice(&notice);
         }
-        Ok(line)
     }
 }
 
@@ -319,8 +310,10 @@ fn list(folder: &Path) -> Result<Vec<(String, u64)>, Failure> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
-        let metadata = fs::metadata(entry.path()).map_err(cannot)?;
-        if metadata.is_file() {
+        // What cannot be looked at, such as a link that leads nowhere, cannot be sent either.
+        if let Ok(metadata) = fs::metadata(entry.path())
+            && metadata.is_file()
+        {
             files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
         }
     }
@@ -344,6 +337,8 @@ mod tests {
             ("Ftp x", Command::Ftp(Some("x".into()))),
             ("SEND a.json B.txt", Command::Send(vec!["a.json".into(), "B.txt".into()])),
             ("send", Command::Send(vec![])),
+            ("send 'a b.txt' \"c d\"", Command::Send(vec!["a b.txt".into(), "c d".into()])),
+            ("send 'a", Command::Unknown("send 'a".into())),
             ("LS", Command::List),
             ("Status", Command::Status),
             ("?", Command::Help),

@@ -19,7 +19,9 @@ use super::send::BalancerArg;
 use super::{BALANCER, Exit, Failure, LogArgs, address, complain, say};
 use crate::client;
 use crate::config::{ServerSpec, check_servers};
+use crate::logging;
 use crate::transport::Tcp;
+use crate::units::{Margin, parse_duration};
 
 /// How long a role may take to start.
 const START: Duration = Duration::from_secs(10);
@@ -47,16 +49,23 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "sample_files")]
     files: PathBuf,
     /// How long a server works on each letter A or a, holding the file in memory: try 20ms to see overload
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = checked::<_, _>(parse_duration))]
     work_delay: Option<String>,
     /// How much more memory makes a server overloaded
-    #[arg(long, value_name = "SIZE|PERCENT%")]
+    #[arg(long, value_name = "SIZE|PERCENT%", value_parser = checked::<_, _>(str::parse::<Margin>))]
     overload_margin: Option<String>,
     /// How long to wait for a delivery at the most; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = super::balancer::positive)]
     timeout: Option<Duration>,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// A flag that is checked here and passed on as it is.
+fn checked<T, E: std::fmt::Display>(
+    parse: impl Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<String, String> + Clone + Send + Sync + 'static {
+    move |text| parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// A role in a process of its own.
@@ -73,6 +82,7 @@ struct Role {
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     check_servers(&args.servers.iter().filter(|server| !server.address.ends_with(":0")).cloned().collect::<Vec<_>>())
         .map_err(|error| Failure::new(Exit::Usage, error))?;
+    logging::check_level(&args.log.log_level).map_err(|error| Failure::new(Exit::Usage, error))?;
     let (to_prompt, mut notices) = mpsc::unbounded_channel();
     let mut roles = Vec::new();
     let result = match start(&args, &mut roles, &to_prompt).await {
@@ -134,9 +144,7 @@ async fn launch(
     let program = std::env::current_exe().map_err(|error| cannot(&error))?;
     let mut command = Command::new(program);
     command.arg(name).args(&flags).arg("--with-parent");
-    command.arg("--log-dir").arg(&log.log_dir).args(["--log-level", &log.log_level]);
-    command.args(["--log-max-size", &log.log_max_size.0.to_string(), "--log-keep", &log.log_keep.to_string()]);
-    command.args(["--log-format", if log.log_format == crate::logging::LogFormat::Json { "json" } else { "human" }]);
+    command.args(log.flags());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(|error| cannot(&error))?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -151,9 +159,22 @@ async fn launch(
         return Err(died(name, &mut stderr).await);
     };
     let (pid, address) = (child.id().unwrap_or_default(), address.to_owned());
-    let restart = format!("bilico {name} {}", flags.join(" "));
+    let restart = restart(&command, &address);
     forward(format!("{name} {address}"), stderr, notices.clone());
     Ok(Role { name: name.to_owned(), address, pid, child, restart })
+}
+
+/// The command line that starts the role again, on the port that it had, for a person to copy.
+fn restart(command: &Command, address: &str) -> String {
+    let command = command.as_std();
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy());
+    let mut words: Vec<_> = words.filter(|word| word != "--with-parent").collect();
+    if let Some(place) = words.iter().position(|word| word == "--listen")
+        && let Some(listen) = words.get_mut(place + 1)
+    {
+        *listen = address.into();
+    }
+    shlex::try_join(words.iter().map(|word| &**word)).unwrap_or_default()
 }
 
 /// The failure of a role that ended instead of starting, in its own words.

@@ -170,6 +170,20 @@ struct LogArgs {
 }
 
 impl LogArgs {
+    /// The flags that make another process log as this one was told to; defaults need none.
+    fn flags(&self) -> Vec<String> {
+        let format = if self.log_format == LogFormat::Json { "json" } else { "human" };
+        let flags = [
+            ("--log-dir", self.log_dir.display().to_string(), "logs"),
+            ("--log-level", self.log_level.clone(), "info"),
+            ("--log-format", format.to_owned(), "human"),
+            ("--log-max-size", self.log_max_size.0.to_string(), "67108864"),
+            ("--log-keep", self.log_keep.to_string(), "8"),
+        ];
+        let changed = flags.into_iter().filter(|(_, value, default)| value != default);
+        changed.flat_map(|(flag, value, _)| [flag.to_owned(), value]).collect()
+    }
+
     fn start(&self, file: String) -> Result<LogGuard, Failure> {
         let config = LogConfig {
             dir: self.log_dir.clone(),

@@ -6,9 +6,9 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc as blocking;
 use std::thread;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
-use rustyline::{DefaultEditor, ExternalPrinter};
+use rustyline::{Config, DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
 /// What came instead of a command, or the command.
@@ -24,7 +24,7 @@ pub(super) enum Line {
 
 /// Where the lines come from.
 pub(super) struct Lines {
-    asks: blocking::Sender<String>,
+    asks: blocking::Sender<(String, bool)>,
     answers: mpsc::UnboundedReceiver<Line>,
     printer: Option<Box<dyn ExternalPrinter + Send>>,
     /// Puts the terminal back as it was, even when the process ends in the middle of a line.
@@ -38,7 +38,9 @@ impl Lines {
         let (to_us, answers) = mpsc::unbounded_channel();
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let (terminal, mut editor) = if is_terminal {
-            (Terminal::save(), Some(DefaultEditor::new().map_err(io::Error::other)?))
+            // Lines that are pasted are commands, as they are when they are typed.
+            let config = Config::builder().bracketed_paste(false).build();
+            (Terminal::save(), Some(DefaultEditor::with_config(config).map_err(io::Error::other)?))
         } else {
             (None, None)
         };
@@ -57,12 +59,21 @@ impl Lines {
         self.printer.is_some()
     }
 
-    /// The next line; on a terminal `prompt` asks for it. Call it again only once it has given a line.
-    pub(super) async fn next(&mut self, prompt: &str) -> Line {
-        if self.asks.send(prompt.to_owned()).is_err() {
-            return Line::End;
-        }
+    /// Asks for a line; on a terminal `prompt` does so visibly, and the line can be `recalled` later. [`Self::answer`]
+    /// then gives it, once.
+    pub(super) fn ask(&mut self, prompt: &str, recalled: bool) {
+        // A thread that has ended gives no answer but the end.
+        let _ = self.asks.send((prompt.to_owned(), recalled));
+    }
+
+    /// Waits for the line that was asked for. May be given up and called again.
+    pub(super) async fn answer(&mut self) -> Line {
         self.answers.recv().await.unwrap_or(Line::End)
+    }
+
+    /// Keeps what is typed from being shown until the guard is dropped; it stays for the next line.
+    pub(super) fn hush(&self) -> Option<Hush> {
+        self.is_terminal().then(Hush::new).flatten()
     }
 
     /// Shows a notice without disturbing what is being typed.
@@ -77,11 +88,13 @@ impl Lines {
     }
 }
 
-fn edit(mut editor: DefaultEditor, asked: &blocking::Receiver<String>, lines: &mpsc::UnboundedSender<Line>) {
-    while let Ok(prompt) = asked.recv() {
+fn edit(mut editor: DefaultEditor, asked: &blocking::Receiver<(String, bool)>, lines: &mpsc::UnboundedSender<Line>) {
+    while let Ok((prompt, recalled)) = asked.recv() {
         let line = match editor.readline(&prompt) {
             Ok(text) => {
-                let _ = editor.add_history_entry(&text);
+                if recalled {
+                    let _ = editor.add_history_entry(&text);
+                }
                 Line::Text(text)
             }
             Err(ReadlineError::Interrupted) => Line::Interrupted,
@@ -93,7 +106,7 @@ fn edit(mut editor: DefaultEditor, asked: &blocking::Receiver<String>, lines: &m
     }
 }
 
-fn read_plain(asked: &blocking::Receiver<String>, lines: &mpsc::UnboundedSender<Line>) {
+fn read_plain(asked: &blocking::Receiver<(String, bool)>, lines: &mpsc::UnboundedSender<Line>) {
     let mut input = io::stdin().lock();
     while asked.recv().is_ok() {
         let mut bytes = Vec::new();
@@ -104,6 +117,25 @@ fn read_plain(asked: &blocking::Receiver<String>, lines: &mpsc::UnboundedSender<
         if lines.send(line).is_err() {
             return;
         }
+    }
+}
+
+/// A terminal that does not show what is typed.
+pub(super) struct Hush(Termios);
+
+impl Hush {
+    fn new() -> Option<Self> {
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+        tcsetattr(io::stdin(), OptionalActions::Now, &silent).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Hush {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::balancer::positive;
 use super::{Exit, Failure, RoleArgs, address, bind};
-use crate::server::{self, ServerConfig};
+use crate::server::{Server, ServerConfig};
 use crate::units::{ByteSize, Margin, parse_duration};
 
 /// Run a file server: stores files from balancers, native and old-style ones alike, and acknowledges them
@@ -67,8 +67,10 @@ pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
         max_connections: args.max_connections as usize,
         grace: args.shutdown_timeout,
     };
-    let stop = args.role.ready(address)?;
-    let ended = server::run(listener, config, stop).await;
+    let ended = match Server::open(config) {
+        Ok(server) => server.run(listener, args.role.ready(address)?).await,
+        Err(error) => Err(error),
+    };
     drop(log);
     match ended {
         Ok(()) => Ok(Exit::Done),

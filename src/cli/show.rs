@@ -2,39 +2,72 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
-use crate::client::{Fate, Tally, Wait};
+use crate::client::{self, Fate, Tally, Wait};
 use crate::protocol::status::{Dialect, StatusReport};
+use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
+
+/// The time between two looks at a transfer.
+const TICK: Duration = Duration::from_millis(100);
+
+/// After this long without a change the balancer is asked why.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// How many rows a table of servers has at most.
 const ROWS: usize = 40;
 
 /// Shows a line of progress on a terminal's standard error until it is dropped, and nothing elsewhere.
-pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait) {
+///
+/// When nothing moves it asks the balancer why.
+pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, balancer: &str) {
+    if !std::io::stderr().is_terminal() {
+        return std::future::pending().await;
+    }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
     let style = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let started = Instant::now();
     let _clear = Clear(bar.clone());
+    let (mut moved, mut last, mut trouble) = (Instant::now(), 0, String::new());
     loop {
         {
             let tally = tally.borrow_and_update();
             let total = tally.fates.len();
             let done = total - if wait == Wait::Delivered { tally.undecided() } else { tally.unaccepted() };
+            if done != last {
+                (moved, last) = (Instant::now(), done);
+                trouble.clear();
+            }
             bar.set_length(total as u64);
             bar.set_position(done as u64);
-            bar.set_message(progress_text(&tally, done, total, started.elapsed()));
+            bar.set_message(progress_text(&tally, done, total, started.elapsed()) + &trouble);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(TICK).await;
+        if moved.elapsed() > STUCK {
+            moved = Instant::now();
+            trouble = why_nothing_moves(balancer).await;
+        }
         if tally.has_changed().is_err() {
             return;
         }
+    }
+}
+
+/// Why no file is delivered, if the balancer knows.
+async fn why_nothing_moves(balancer: &str) -> String {
+    match client::status(&Tcp, balancer, STUCK).await {
+        Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
+            let reason = status.servers.into_iter().find_map(|server| server.reason).unwrap_or_default();
+            format!("  no server can take files ({reason})")
+        }
+        _ => String::new(),
     }
 }
 

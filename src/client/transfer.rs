@@ -123,7 +123,12 @@ async fn send_all(session: &mut Session, sources: &[Source], tally: &watch::Send
                     Content::File(_, size) => *size,
                 };
                 tally.send_modify(|tally| tally.sized(file, size));
-                session.put(file as u64, title, content).await?;
+                if let Err(error) = session.put(file as u64, title, content).await {
+                    if let ClientError::Changed { .. } = error {
+                        tally.send_modify(|tally| tally.unreadable(file, error.to_string()));
+                    }
+                    return Err(error);
+                }
             }
             Err(error) => tally.send_modify(|tally| tally.unreadable(file, error.to_string())),
         }

@@ -159,6 +159,11 @@ pub fn subscriber(config: &LogConfig) -> Result<(impl Subscriber + Send + Sync +
     Ok((subscriber, LogGuard { file, stderr }))
 }
 
+/// Checks a level or directives as [`init`] will.
+pub fn check_level(level: &str) -> Result<(), LogError> {
+    parse_level(level).map(drop)
+}
+
 /// `EnvFilter` takes any bare word for the name of a target, so a misspelt level would silence the log unnoticed.
 fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     let refused = || LogError::Level(level.to_owned());

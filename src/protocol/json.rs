@@ -221,7 +221,9 @@ pub fn parse_payload(text: &Bytes) -> Result<Payload, JsonError> {
 }
 
 fn read(object: &Bytes) -> Result<Object<'_>, JsonError> {
-    serde_json::from_slice(object).map_err(|error| JsonError::Syntax(error.to_string()))
+    // All of it: serde_json looks only into the strings that are asked for.
+    let text = str::from_utf8(object).map_err(|error| JsonError::Syntax(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
 }
 
 fn payload(title: Option<Text<'_>>, content: Option<Text<'_>>, object: &Bytes) -> Result<Payload, JsonError> {
@@ -361,6 +363,8 @@ mod tests {
         }
         let not_utf8 = Bytes::from_static(b"{\"titolo\": \"\xff\", \"contenuto\": \"\", \"request_type\": \"file\"}");
         assert!(parse(&not_utf8).is_err());
+        let in_unknown = b"{\"x\": \"\xff\", \"title\": \"\", \"content\": \"\", \"request_type\": \"file\"}";
+        assert!(parse(&Bytes::from_static(in_unknown)).is_err());
     }
 
     #[test]

@@ -68,36 +68,52 @@ impl Default for ServerConfig {
     }
 }
 
-/// Runs a file server until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends.
-pub async fn run(listener: impl Listener, config: ServerConfig, stop: CancellationToken) -> io::Result<()> {
-    let store_ended = CancellationToken::new();
-    let (store, thread) = Store::open(&config.dir, config.clean, store_ended.clone())?;
-    let tasks = TaskTracker::new();
-    let overload = Arc::new(Overload::default());
-    let watching = overload::watch(overload.clone(), config.overload_margin);
-    tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
-    let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
-    let deadlines = Deadlines { stall: config.stall, idle: config.idle };
-    let large = Arc::new(Semaphore::new(connection::LARGE_DOCUMENTS));
-    let shared = Shared { store, work, overload, deadlines, large, max_json: config.max_json, stop: stop.clone() };
+/// A file server that has all it needs but connections.
+pub struct Server {
+    config: ServerConfig,
+    store: Store,
+    thread: std::thread::JoinHandle<()>,
+    store_ended: CancellationToken,
+}
 
-    tracing::info!(dir = %config.dir.display(), "server started");
-    let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());
-    let accept = transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), handle);
-    if store_ended.run_until_cancelled(accept).await.is_none() {
-        // Without it nothing can be stored: better gone, and restarted, than there and refusing.
-        stop.cancel();
-        return Err(io::Error::other("the store's thread has ended"));
+impl Server {
+    /// Opens the store.
+    pub fn open(config: ServerConfig) -> io::Result<Self> {
+        let store_ended = CancellationToken::new();
+        let (store, thread) = Store::open(&config.dir, config.clean, store_ended.clone())?;
+        Ok(Self { config, store, thread, store_ended })
     }
 
-    tasks.close();
-    if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {
-        tracing::warn!(connections = tasks.len(), "stopped with connections still open");
+    /// Runs until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends.
+    pub async fn run(self, listener: impl Listener, stop: CancellationToken) -> io::Result<()> {
+        let Self { config, store, thread, store_ended } = self;
+        let tasks = TaskTracker::new();
+        let overload = Arc::new(Overload::default());
+        let watching = overload::watch(overload.clone(), config.overload_margin);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
+        let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
+        let deadlines = Deadlines { stall: config.stall, idle: config.idle };
+        let large = Arc::new(Semaphore::new(connection::LARGE_DOCUMENTS));
+        let shared = Shared { store, work, overload, deadlines, large, max_json: config.max_json, stop: stop.clone() };
+
+        tracing::info!(dir = %config.dir.display(), "server started");
+        let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());
+        let accept = transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), handle);
+        if store_ended.run_until_cancelled(accept).await.is_none() {
+            // Without it nothing can be stored: better gone, and restarted, than there and refusing.
+            stop.cancel();
+            return Err(io::Error::other("the store's thread has ended"));
+        }
+
+        tasks.close();
+        if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "stopped with connections still open");
+        }
+        // The store's thread ends with the last connection that could use it.
+        if tasks.is_empty() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        tracing::info!("server stopped");
+        Ok(())
     }
-    // The store's thread ends with the last connection that could use it.
-    if tasks.is_empty() {
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    }
-    tracing::info!("server stopped");
-    Ok(())
 }

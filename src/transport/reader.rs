@@ -89,7 +89,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Waits for the next byte and shows it; `None` at the end of the connection.
     pub async fn peek(&mut self) -> Result<Option<u8>, ReadError> {
-        if self.buffer.is_empty() && self.wait_for_more().await? == 0 {
+        if self.buffer.is_empty() && self.wait_for_more(self.idle_ends()).await? == 0 {
             return Ok(None);
         }
         Ok(self.buffer.first().copied())
@@ -224,26 +224,30 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Takes white space off the front; false at the end of the connection.
     async fn skip_space(&mut self) -> Result<bool, ReadError> {
+        let ends = self.idle_ends();
         loop {
             let space = json::leading_space(&self.buffer);
             let _ = self.buffer.split_to(space);
             if !self.buffer.is_empty() {
                 return Ok(true);
             }
-            if self.wait_for_more().await? == 0 {
+            if self.wait_for_more(ends).await? == 0 {
                 return Ok(false);
             }
         }
     }
 
-    /// Waits between two messages, for as long as a connection may be idle.
-    async fn wait_for_more(&mut self) -> Result<usize, ReadError> {
+    /// Waits between two messages, until then at the longest.
+    async fn wait_for_more(&mut self, ends: Instant) -> Result<usize, ReadError> {
         self.buffer.reserve(BUFFER);
-        let ends = Instant::now() + self.deadlines.idle;
         match timeout_at(ends, self.io.read_buf(&mut self.buffer)).await {
             Ok(read) => Ok(read?),
             Err(_) => Err(ReadError::Idle(self.deadlines.idle)),
         }
+    }
+
+    fn idle_ends(&self) -> Instant {
+        Instant::now() + self.deadlines.idle
     }
 
     fn lap(&self) -> Lap {

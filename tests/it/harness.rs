@@ -7,14 +7,18 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bilico::protocol::status::{ServerReport, StatusReport};
 use bilico::transport::Tcp;
+use rexpect::process::{Signal, WaitStatus};
+use rexpect::session::PtySession;
 use tempfile::TempDir;
 
 /// The longest that any condition is waited for: far longer than it takes, even on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` gives something, or fails the test.
 #[track_caller]
@@ -71,8 +75,7 @@ impl Role {
 
     /// Sends the process a signal by name, e.g. `STOP`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
-        assert!(status.success(), "kill -{name}");
+        signal(self.pid(), name);
     }
 
     /// Ends the process as a crash would.
@@ -287,6 +290,7 @@ impl Wire {
             match self.0.read(&mut head[got..]) {
                 Ok(0) if got == 0 => return None,
                 Ok(read) if read > 0 => got += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset && got == 0 => return None,
                 other => panic!("{other:?} after {got} bytes of a frame"),
             }
@@ -347,4 +351,284 @@ pub fn frame(header: &str, content: &[u8]) -> Vec<u8> {
 /// The header that puts a file with this title.
 pub fn put(id: u64, title: &str) -> String {
     serde_json::json!({"request_type": "put", "id": id, "title": title}).to_string()
+}
+
+impl Farm {
+    /// Starts a farm, kills its servers, and waits until the balancer knows.
+    pub fn without_servers(weights: &[u32]) -> Self {
+        let mut farm = Self::start(weights);
+        farm.servers.iter_mut().for_each(Role::kill);
+        wait_until("all to be seen down", || farm.status().servers.iter().all(|server| !server.eligible));
+        farm
+    }
+}
+
+/// How a command ended, and what it wrote.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal killed it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+/// Runs a command on this input; one that does not end in time fails the test.
+#[track_caller]
+pub fn run(command: &mut Command, input: &str) -> Ended {
+    let mut running = Running::start(command);
+    running.write(input);
+    running.end()
+}
+
+/// A command whose standard streams are pipes; killed when it is dropped.
+pub struct Running {
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+impl Running {
+    /// Starts the command.
+    pub fn start(command: &mut Command) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        Self { child, stdout: Collected::from(stdout), stderr: Collected::from(stderr) }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes to its standard input, if it still reads it.
+    pub fn write(&mut self, input: &str) {
+        // Who has ended does not read the rest; how it ended is what tests look at.
+        let _ = self.child.stdin.as_mut().unwrap().write_all(input.as_bytes());
+    }
+
+    /// Waits until it has written this to standard output, and gives all that it has written there.
+    #[track_caller]
+    pub fn wait_for_output(&self, text: &str) -> String {
+        self.stdout.wait_for(text)
+    }
+
+    /// Waits until it has written this to standard error, and gives all that it has written there.
+    #[track_caller]
+    pub fn wait_for_error(&self, text: &str) -> String {
+        self.stderr.wait_for(text)
+    }
+
+    /// Sends the process a signal by name, e.g. `INT`.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Ends its input and waits until it ends.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        drop(self.child.stdin.take());
+        self.wait()
+    }
+
+    /// Waits until it ends by itself, its input still open.
+    #[track_caller]
+    pub fn wait(mut self) -> Ended {
+        let status = wait_for("the command to end", || self.child.try_wait().unwrap());
+        wait_until("the end of its output", || self.stdout.is_whole() && self.stderr.is_whole());
+        Ended { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What comes out of a pipe, collected by a thread.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Collected {
+    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&bytes);
+        let thread = std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(read @ 1..) = pipe.read(&mut some) {
+                collected.lock().unwrap().extend_from_slice(&some[..read]);
+            }
+        });
+        Self { bytes, thread }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, text: &str) -> String {
+        wait_until(&format!("{text:?}"), || self.text().contains(text) || self.is_whole());
+        let all = self.text();
+        assert!(all.contains(text), "no {text:?} in {all:?}");
+        all
+    }
+}
+
+/// What the prompt asks with.
+pub const PROMPT: &str = "bilico> ";
+
+/// `bilico` at a terminal of its own, used as a person would. Ended when it is dropped.
+pub struct Terminal {
+    session: PtySession,
+    /// Whether pasted text is to be marked as such.
+    marks_pastes: bool,
+}
+
+impl Terminal {
+    /// Runs `bilico` with these arguments at a terminal of 40 rows and 120 columns.
+    pub fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::run(dir, r#"exec "$@""#, args)
+    }
+
+    /// Runs a shell script there, to which the program and the arguments are given.
+    pub fn run(dir: &Path, script: &str, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("stty sane rows 40 cols 120; {script}"), "sh", env!("CARGO_BIN_EXE_bilico")]);
+        command.args(args).current_dir(dir).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        let options = rexpect::reader::Options::new().timeout_ms(Some(30_000));
+        let mut session = rexpect::session::spawn_with_options(command, options).unwrap();
+        session.process_mut().set_kill_timeout(Some(1000));
+        Self { session, marks_pastes: false }
+    }
+
+    /// Waits for this text and gives what was written before it.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) -> String {
+        // The library takes each byte for a character.
+        let bytes: String = text.bytes().map(char::from).collect();
+        match self.session.exp_string(&bytes) {
+            Ok(before) => {
+                if let Some((_, mode)) = before.rsplit_once("\x1b[?2004") {
+                    self.marks_pastes = mode.starts_with('h');
+                }
+                decode(&before)
+            }
+            Err(error) => panic!("no {text:?} on the terminal: {}", unexpected(error)),
+        }
+    }
+
+    /// Presses these keys.
+    pub fn press(&mut self, keys: &str) {
+        self.session.send(keys).unwrap();
+        self.session.flush().unwrap();
+    }
+
+    /// Pastes this text, with the marks around it that terminals send to programs that asked for them.
+    pub fn paste(&mut self, text: &str) {
+        if self.marks_pastes {
+            self.press(&format!("\x1b[200~{text}\x1b[201~"));
+        } else {
+            self.press(text);
+        }
+    }
+
+    /// Types a line.
+    pub fn enter(&mut self, line: &str) {
+        self.press(&format!("{line}\r"));
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.session.process_mut().signal(signal).unwrap();
+    }
+
+    /// Waits until the process ends; gives its exit code and the rest of what it wrote.
+    #[track_caller]
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let rest = self.session.exp_eof().unwrap_or_else(|error| panic!("no end: {}", unexpected(error)));
+        let code = wait_for("the process at the terminal to end", || match self.session.process().status() {
+            Some(WaitStatus::Exited(_, code)) => Some(Some(code)),
+            Some(WaitStatus::Signaled(..)) | None => Some(None),
+            Some(_) => None,
+        });
+        (code, decode(&rest))
+    }
+}
+
+/// The last of what came on a terminal instead.
+fn unexpected(error: rexpect::error::Error) -> String {
+    let (rexpect::error::Error::EOF { got, .. } | rexpect::error::Error::Timeout { got, .. }) = error else {
+        return error.to_string();
+    };
+    let got = decode(&got);
+    format!("{:?}", got.get(got.floor_char_boundary(got.len().saturating_sub(600))..))
+}
+
+/// The text of bytes that came as one character each, without control sequences.
+fn decode(text: &str) -> String {
+    let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+    let text = String::from_utf8_lossy(&bytes);
+    let mut pieces = text.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+        plain.push_str(end.get(1..).unwrap_or_default());
+    }
+    plain
+}
+
+/// Sends a process a signal by name.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// The processes whose working directory this is, but those that have ended and are only not yet waited for.
+pub fn processes_in(dir: &Path) -> Vec<u32> {
+    let dir = fs::canonicalize(dir).unwrap();
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)).collect()
+}
+
+/// The sample files of the crate.
+pub fn sample_files() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/sample_files")
+}
+
+/// The title and the content of each sample file.
+pub fn samples() -> BTreeMap<String, String> {
+    let paths = fs::read_dir(sample_files()).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| {
+            let payload: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            let text = |keys: [&str; 2]| keys.iter().find_map(|key| payload[key].as_str()).unwrap().to_owned();
+            (text(["title", "titolo"]), text(["content", "contenuto"]))
+        })
+        .collect()
+}
+
+/// The object with which a client of the first system hands a file over.
+pub fn old_style_put(title: &str, content: &str) -> String {
+    let (title, content) = (serde_json::json!(title), serde_json::json!(content));
+    format!(r#"{{"titolo": {title}, "contenuto": {content}, "request_type": "file_di_testo"}}"#)
+}
+
+/// Waits until a log has a line with all of these parts in it, and gives the first one.
+#[track_caller]
+pub fn wait_for_line(log: impl Fn() -> String, parts: &[&str]) -> String {
+    wait_for(&format!("a line in the log with {parts:?}"), || {
+        log().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+    })
 }

@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::unchecked_time_subtraction,
     reason = "a test that cannot go on has failed, and helpers outside of test functions are tests, too"
 )]
 

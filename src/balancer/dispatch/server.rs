@@ -26,8 +26,8 @@ impl Default for Window {
 /// The smallest window of a server, however light it is.
 pub(super) const LEAST_WINDOW: Window = Window { files: 16, bytes: 1024 * 1024 };
 
-/// Deliveries under way at once to an old-style server, each over a connection of its own.
-const OLD_STYLE_WINDOW: usize = 4;
+/// The most files that wait at an old-style server's link, which sends a few of them at once.
+const OLD_STYLE_FILES: usize = 64;
 
 impl Window {
     /// The window of a server of this weight beside one of the `heaviest`.
@@ -129,10 +129,9 @@ impl Server {
 
     /// Whether one more file may be under way to it.
     pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
-        if self.dialect == Some(Dialect::OldStyle) {
-            return self.in_flight.len() < OLD_STYLE_WINDOW;
-        }
-        let Window { files, bytes } = window.scaled(self.weight, heaviest);
+        let is_old_style = self.dialect == Some(Dialect::OldStyle);
+        let most = if is_old_style { window.files.min(OLD_STYLE_FILES) } else { window.files };
+        let Window { files, bytes } = Window { files: most, ..window }.scaled(self.weight, heaviest);
         self.in_flight.len() < files && self.in_flight_bytes < bytes
     }
 

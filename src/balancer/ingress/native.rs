@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
@@ -71,7 +71,12 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn run(&mut self) -> Result<(), ReadError> {
         self.reader.preface().await?;
         match self.next().await?.map(|frame| frame.message) {
-            Some(Message::Hello { .. }) => self.say(Message::Hello { role: Role::Balancer, overloaded: None }),
+            Some(Message::Hello { role: Role::Client, .. }) => {
+                self.say(Message::Hello { role: Role::Balancer, overloaded: None });
+            }
+            Some(Message::Hello { .. }) => {
+                return Err(ProtocolError::Unexpected("a balancer takes files from a client only").into());
+            }
             Some(_) => return Err(ProtocolError::Unexpected("a connection begins with a hello").into()),
             None => return Ok(()),
         }
@@ -125,8 +130,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             self.say(Message::Refused { id, refusal });
             return self.reader.skip_content(size).await;
         }
-        let incoming = self.door.gate.incoming(size).await;
-        let Some(room) = self.room(size + title.len() as u64).await else { return Ok(()) };
+        let Some((room, incoming)) = self.reserve(size + title.len() as u64).await else { return Ok(()) };
         let content = match self.reader.content(size).await {
             Ok(content) => content,
             Err(error) => {
@@ -144,17 +148,17 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     /// Room for a file; a client that has to wait for it learns why.
-    async fn room(&self, size: u64) -> Option<Room> {
-        if let Some(room) = self.door.gate.try_room(size) {
-            return Some(room);
+    async fn reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
+        if let Some(reserved) = self.door.gate.try_reserve(size) {
+            return Some(reserved);
         }
         self.say(Message::Waiting { reason: self.door.gate.full_reason() });
-        let room = tokio::select! {
-            room = self.door.gate.room(size) => room,
+        let reserved = tokio::select! {
+            reserved = self.door.gate.reserve(size) => reserved,
             () = self.door.stop.cancelled() => None,
         };
         self.say(Message::Resumed);
-        room
+        reserved
     }
 
     /// Stops reading while the client leaves its receipts unread.
