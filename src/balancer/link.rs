@@ -17,7 +17,7 @@ use super::event::{Event, LinkEvent};
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;
-use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, send_content, write_all};
+use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, plain, send_content, write_all};
 
 /// How many parcels are written together at most.
 const BATCH: usize = 64;
@@ -55,7 +55,7 @@ pub(super) async fn run(target: Target, dialect: Dialect, parcels: mpsc::Unbound
         Dialect::Native => {
             let reason = match native(&target, parcels).await {
                 Ok(()) => "closed by the server".to_owned(),
-                Err(error) => error.to_string(),
+                Err(error) => plain(&error),
             };
             target.tell(LinkEvent::Closed(reason));
         }
@@ -185,7 +185,7 @@ async fn deliver_old_style(target: Arc<Target>, parcel: Parcel) {
     let number = parcel.number;
     target.tell(match hand_over(&target, &parcel).await {
         Ok(()) => LinkEvent::Stored { number, confirmed: false },
-        Err(error) => LinkEvent::Lost { number, reason: error.to_string() },
+        Err(error) => LinkEvent::Lost { number, reason: plain(&error) },
     });
 }
 

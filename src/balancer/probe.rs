@@ -18,7 +18,7 @@ use super::event::Event;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;
-use crate::transport::{BoxStream, Connect, Deadlines, Reader};
+use crate::transport::{BoxStream, Connect, Deadlines, Reader, plain};
 
 /// First probes start this far from each other, so that thousands of servers are not probed in one instant.
 const SPREAD: Duration = Duration::from_millis(1);
@@ -69,7 +69,7 @@ impl Prober {
     async fn probe(&self, discover: bool) -> Probed {
         match timeout(self.timeout, self.ask(discover)).await {
             Ok(Ok(probed)) => probed,
-            Ok(Err(error)) => Probed::Failed(error.to_string()),
+            Ok(Err(error)) => Probed::Failed(plain(&error)),
             Err(_) => Probed::Failed(format!("no answer to a probe in {:?}", self.timeout)),
         }
     }

@@ -183,8 +183,9 @@ impl Prompt<'_> {
             Some(count) => count,
             None => match self.ask(HOW_MANY).await? {
                 Line::Text(text) => text,
-                Line::Interrupted => return Err(Interrupted),
-                Line::End => String::new(),
+                // Whoever does not want to answer gets the prompt again; a script has forgotten its number.
+                Line::End if !self.lines.is_terminal() => String::new(),
+                Line::Interrupted | Line::End => return Ok(()),
             },
         };
         let count = match parse_count(&count) {
@@ -249,7 +250,8 @@ impl Prompt<'_> {
                 if terminated || !self.lines.is_terminal() {
                     return Err(Interrupted);
                 }
-                say(format_args!("no longer waiting; {} files are on their way", tally.accepted - tally.delivered));
+                let left = tally.accepted - tally.delivered;
+                say(format_args!("no longer waiting; {left} files are with the balancer, which goes on"));
                 Ok(())
             }
             Err(failure) => {
@@ -272,8 +274,10 @@ impl Prompt<'_> {
 
     fn show_files(&self) {
         say(format_args!("{} files in {}:", self.files.len(), self.args.files.display()));
-        let widest = self.files.iter().take(LISTED).map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        for (name, size) in self.files.iter().take(LISTED) {
+        let shown = |name: &str| name.chars().flat_map(char::escape_debug).collect::<String>().replace("\\'", "'");
+        let listed: Vec<_> = self.files.iter().take(LISTED).map(|(name, size)| (shown(name), size)).collect();
+        let widest = listed.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, size) in listed {
             say(format_args!("  {name:widest$}  {:>10}", ByteSize(*size).to_string()));
         }
         if self.files.len() > LISTED {

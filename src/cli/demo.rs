@@ -26,6 +26,9 @@ use crate::units::{Margin, parse_duration};
 /// How long a role may take to start.
 const START: Duration = Duration::from_secs(10);
 
+/// How long the balancer may take to say what waits.
+const STATUS: Duration = Duration::from_secs(1);
+
 /// How long a role may take to end before it is killed: longer than its own grace.
 const END: Duration = Duration::from_secs(15);
 
@@ -98,7 +101,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
         }
         Err(failure) => Err(failure),
     };
-    let stopped = stop(roles).await;
+    let stopped = tokio::select! {
+        stopped = stop(roles) => stopped,
+        // Dropping a role kills it.
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "given up: what was not delivered is lost")),
+    };
     // What the roles had to say at their end; the channel closes with the last of them.
     while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
         eprintln!("{notice}");
@@ -184,8 +191,8 @@ async fn died(name: &str, stderr: &mut Lines<BufReader<ChildStderr>>) -> Failure
         if let Some(text) = line.strip_prefix("error: ") {
             text.clone_into(&mut error);
         } else if let Some(text) = line.strip_prefix("hint: ") {
-            let flag = if name == "server" { "--server" } else { "--listen" };
-            hint = Some(text.replace("--listen", flag));
+            let other = if name == "server" { "--server ADDR=WEIGHT for each server" } else { "--listen ADDR" };
+            hint = Some(text.replace("--listen for another address", other));
         }
     }
     let failure = Failure::new(Exit::Failed, error);
@@ -288,6 +295,13 @@ fn how_it_ended(status: ExitStatus) -> String {
 async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     roles.sort_by_key(|role| role.name != "balancer");
+    if let Some(balancer) = roles.first().filter(|role| role.name == "balancer")
+        && let Ok(Ok(status)) = timeout(STATUS, client::status(&Tcp, &balancer.address, STATUS)).await
+        && status.queue.files() > 0
+    {
+        let files = status.queue.files();
+        eprintln!("stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C gives them up");
+    }
     for mut role in roles {
         // The end of its standard input tells it to stop.
         drop(role.child.stdin.take());

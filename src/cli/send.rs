@@ -71,7 +71,7 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         for (file, fate) in tally.fates.iter().enumerate() {
             say(line(&name(file), tally.sizes.get(file).copied().unwrap_or(0), fate));
         }
-    } else if !args.quiet {
+    } else if !args.quiet && (tally.accepted > 0 || result.is_ok()) {
         let status = client::status(&Tcp, &args.balancer.balancer, STATUS).await.ok();
         say(show::summary(&tally, elapsed, status.as_ref()));
     }
@@ -99,8 +99,8 @@ fn line(path: &str, bytes: u64, fate: &Fate) -> serde_json::Value {
 
 /// Adds the files that `path` stands for. Those in a directory are titled by their way below it.
 fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Result<(), Failure> {
-    let cannot = |error| Failure::new(Exit::Failed, format!("{}: {error}", path.display()));
-    if !fs::metadata(path).map_err(cannot)?.is_dir() {
+    // What is missing or cannot be looked at is told when its turn comes, and holds up no other.
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         found.push(Source::named(path, form));
         return Ok(());
     }

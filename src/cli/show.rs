@@ -1,6 +1,6 @@
 //! What people see of a transfer and of a balancer: the progress line, the summary and the status table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
 use crate::client::{self, Fate, Tally, Wait};
-use crate::protocol::status::{Dialect, StatusReport};
+use crate::protocol::status::{Dialect, ServerReport, StatusReport};
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
 
@@ -64,8 +64,8 @@ pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, bala
 async fn why_nothing_moves(balancer: &str) -> String {
     match client::status(&Tcp, balancer, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
-            let reason = status.servers.into_iter().find_map(|server| server.reason).unwrap_or_default();
-            format!("  no server can take files ({reason})")
+            let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
+            format!("  no server can take files ({})", Vec::from_iter(reasons).join(", "))
         }
         _ => String::new(),
     }
@@ -128,8 +128,10 @@ fn shares(tally: &Tally, status: Option<&StatusReport>) -> Table {
     for name in rows.iter().take(ROWS) {
         let files = tally.by_server.get(*name).copied().unwrap_or(0);
         let weight = weights.get(name);
+        let server = status.iter().flat_map(|status| &status.servers).find(|server| server.name == *name);
+        let remark = server.filter(|server| server.reason.is_some()).map(|server| format!(" ({})", state(server)));
         table.add_row([
-            (*name).to_owned(),
+            format!("{name}{}", remark.unwrap_or_default()),
             weight.map_or_else(|| "?".to_owned(), ToString::to_string),
             files.to_string(),
             percent(files, tally.delivered as u64),
@@ -157,15 +159,11 @@ pub(super) fn status(report: &StatusReport) -> String {
     }
     let mut table = table(["server", "weight", "state", "since", "in flight", "delivered", "returned"]);
     for server in report.servers.iter().take(ROWS) {
-        let state = match (&server.reason, server.eligible) {
-            (None, true) => "up".to_owned(),
-            (reason, _) => reason.clone().unwrap_or_default(),
-        };
         let old_style = if server.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
         table.add_row([
             format!("{}{old_style}", server.name),
             server.weight.to_string(),
-            state,
+            state(server),
             format_duration(whole_seconds(seconds(server.since_s))),
             server.in_flight.to_string(),
             server.delivered.to_string(),
@@ -175,6 +173,21 @@ pub(super) fn status(report: &StatusReport) -> String {
     more(&mut table, report.servers.len());
     let _ = write!(text, "\n{table}");
     text
+}
+
+/// A server's state in a word, and why.
+fn state(server: &ServerReport) -> String {
+    let Some(problem) = &server.reason else { return "up".to_owned() };
+    let (fact, reason) = problem.split_once(": ").unwrap_or((problem, ""));
+    match fact {
+        "connection" => format!("down: {reason}"),
+        "trust" => format!("doubted: {reason}"),
+        "link" => "connecting".to_owned(),
+        "load" => "overloaded".to_owned(),
+        "storage" => format!("paused: {reason}"),
+        "drain" => format!("drained: {reason}"),
+        _ => format!("{fact} {reason}"),
+    }
 }
 
 /// The files that did not make it, each with its reason.

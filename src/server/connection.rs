@@ -180,21 +180,32 @@ where
             () = written.cancelled() => Ok(()),
             result = read_files(&mut reader, &acks, shared) => result,
         };
-        let last = match &result {
-            Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
-            Err(error) => error.refusal(),
-        };
         // What is with the store is still acknowledged: the writer ends when the store has dropped its senders.
-        let _ = acks.send(Message::Bye(last));
         drop(acks);
         result
     };
     let (ended, acknowledged) = tokio::join!(reading, writer);
-    if let Err(error) = acknowledged {
+    // Only now, for the balancer sends elsewhere whatever is not acknowledged when we take our leave.
+    let last = match &ended {
+        Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
+        Err(error) => error.refusal(),
+    };
+    let left = match acknowledged {
+        Ok(write) => take_leave(write, last, shared.deadlines.stall).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = left {
         tracing::info!(reason = %error, "cannot acknowledge");
     }
     reader.linger(LINGER).await;
     ended
+}
+
+async fn take_leave(mut write: impl AsyncWrite + Unpin, last: Refusal, stall: Duration) -> Result<(), WriteError> {
+    let mut out = Vec::new();
+    frame::encode(&Message::Bye(last), 0, &mut out);
+    write_all(&mut write, &out, stall).await?;
+    Ok(write.shutdown().await?)
 }
 
 async fn read_files<R: AsyncRead + Unpin>(
@@ -317,18 +328,18 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
 const PIECES: usize = 8;
 
 /// Writes the greeting, then acknowledgements until no one has any more.
-async fn write_acks(
-    mut write: impl AsyncWrite + Unpin,
+async fn write_acks<W: AsyncWrite + Unpin>(
+    mut write: W,
     mut outgoing: mpsc::UnboundedReceiver<Message>,
     mut out: Vec<u8>,
     stall: Duration,
-) -> Result<(), WriteError> {
+) -> Result<W, WriteError> {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         write_all(&mut write, &out, stall).await?;
         out.clear();
         if outgoing.recv_many(&mut batch, BATCH).await == 0 {
-            return Ok(write.shutdown().await?);
+            return Ok(write);
         }
         for message in batch.drain(..) {
             frame::encode(&message, 0, &mut out);

@@ -103,14 +103,14 @@ mod tests {
         }
     }
 
-    fn connection() -> Accepted {
-        Ok((Box::new(duplex(1).0) as BoxStream, "127.0.0.1:1".parse().unwrap()))
+    fn connection() -> (BoxStream, SocketAddr) {
+        (Box::new(duplex(1).0), "127.0.0.1:1".parse().unwrap())
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_accepts_pause_and_do_not_end_the_loop() {
         let aborted = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
-        let script = vec![Err(io::Error::other("no descriptors")), aborted(), connection(), connection()];
+        let script = vec![Err(io::Error::other("no descriptors")), aborted(), Ok(connection()), Ok(connection())];
         let (calls, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (stop, tasks, counter) = (CancellationToken::new(), TaskTracker::new(), served.clone());
         let handle = move |_, _| {
@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_connections_than_the_limit_are_open_at_once() {
-        let script = (0..5).map(|_| connection()).collect();
+        let script = (0..5).map(|_| Ok(connection())).collect();
         let (stop, tasks, (starts, mut started)) =
             (CancellationToken::new(), TaskTracker::new(), mpsc::unbounded_channel());
         let handle = move |_, _| {

@@ -21,6 +21,12 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+/// What went wrong, in the system's words but without its number, for a person to read.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 /// Anything that a connection can run over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 

@@ -297,7 +297,7 @@ mod tests {
     use crate::protocol::{Message, frame};
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
-    const DEADLINES: Deadlines = Deadlines { stall: Duration::from_secs(30), idle: Duration::from_secs(600) };
+    const DEADLINES: Deadlines = Deadlines { stall: Duration::from_secs(30), idle: Duration::from_mins(10) };
 
     fn pair() -> (DuplexStream, Reader<DuplexStream>) {
         let (peer, ours) = duplex(1 << 20);

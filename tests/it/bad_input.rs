@@ -111,10 +111,7 @@ struct Lone {
 impl Lone {
     fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let lone = Self { server: start_server(dir.path(), 1, flags), dir };
-        // It listens a moment before it makes its directory.
-        wait_until("the server's directory", || lone.files().is_dir());
-        lone
+        Self { server: start_server(dir.path(), 1, flags), dir }
     }
 
     fn files(&self) -> PathBuf {

@@ -113,3 +113,40 @@ fn files_wait_while_all_servers_are_down() {
     wait_until("all of them to arrive", || farm.status().delivered == 180);
     assert_eq!(farm.all_stored().len(), 180);
 }
+
+#[test]
+fn a_stopping_balancer_delivers_what_it_has_and_its_numbers_go_on() {
+    let mut farm = Farm::start(&[2, 1]);
+    let folder = make_files(&farm, 1500, 2000);
+    assert!(farm.send(&["-r", &folder, "--wait", "accepted"]).status.success());
+    assert_eq!(farm.balancer.stop(), Some(0));
+    check_stored(&farm, &folder, 1500);
+    farm.balancer.restart();
+    farm.wait_until_up();
+    assert!(farm.send(&["-r", &folder]).status.success());
+    assert_eq!(farm.all_stored().len(), 3000, "no number is given twice");
+}
+
+#[test]
+fn a_balancer_that_must_stop_with_files_waiting_says_so_and_fails() {
+    let mut farm = Farm::with(&[1], &[], &["--shutdown-timeout", "300ms"]);
+    farm.servers[0].kill();
+    let folder = make_files(&farm, 5, 10);
+    assert!(farm.send(&["-r", &folder, "--wait", "accepted"]).status.success());
+    assert_eq!(farm.balancer.stop(), Some(1));
+    assert!(farm.log().contains("they are lost undelivered=5"), "{}", farm.log());
+}
+
+/// Stopped in an orderly way, a server acknowledges all that it has stored, so nothing needs to be sent twice.
+#[test]
+fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
+    let mut farm = Farm::start(&[1, 1]);
+    let folder = make_files(&farm, 2000, 20_000);
+    let sending = start_sending(&farm, &folder, "delivered");
+    wait_until("some files to be delivered", || farm.server_status(0).delivered > 100);
+    assert!(farm.status().delivered < 2000, "the stop came too late to test anything");
+    assert_eq!(farm.servers[0].stop(), Some(0));
+    let output = sending.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    check_stored(&farm, &folder, 2000);
+}

@@ -46,7 +46,7 @@ pub fn bilico(args: &[&str]) -> Command {
     command
 }
 
-/// A role in a process of its own; killed when it is dropped.
+/// A role in a process of its own; killed when it is dropped, and ends by itself when the test process does.
 pub struct Role {
     child: Child,
     /// Where it listens.
@@ -59,8 +59,14 @@ impl Role {
     /// Starts a role in `dir` and waits until it listens.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
         let mut command = bilico(args);
-        let mut child =
-            command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .arg("--with-parent")
+            .current_dir(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{args:?} said {line:?}")).trim();
@@ -98,7 +104,7 @@ impl Role {
     }
 
     /// Asks the process to stop and gives its exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.wait().unwrap().code()
     }
@@ -296,7 +302,7 @@ impl Wire {
             }
         }
         let header_len = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
-        let content_len = u64::from_be_bytes(head[4..].try_into().unwrap()) as usize;
+        let content_len = usize::try_from(u64::from_be_bytes(head[4..].try_into().unwrap())).unwrap();
         let mut header = vec![0; header_len];
         self.0.read_exact(&mut header).unwrap();
         let mut content = vec![0; content_len];

@@ -359,7 +359,8 @@ fn a_balancer_that_dies_while_it_is_waited_for_is_told() {
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("error: the connection to the balancer was lost"), "{ended:?}");
     for object in objects(&ended.stdout) {
-        assert_eq!(object["state"], "accepted", "{ended:?}");
+        // A receipt may have died with the balancer, but none is made up.
+        assert!(object["state"] == "accepted" || object["state"] == "unknown", "{ended:?}");
     }
 }
 
