@@ -1,7 +1,7 @@
 //! Bilico: a weighted round-robin load balancer for file transfer.
 //!
-//! Clients hand files over once and get a receipt; the balancer keeps them in a queue and stores each on exactly one of
-//! its servers, whatever dies on the way. `docs/architecture.md` follows a file through the house.
+//! Clients hand files over once and get a receipt; the balancer keeps them in a queue and stores each on one of its
+//! servers, whatever dies on the way. `docs/architecture.md` follows a file through the house.
 //!
 //! # The map
 //!

@@ -32,7 +32,8 @@ const BALANCER: &str = "127.0.0.1:60002";
 
 /// A weighted round-robin load balancer for file transfer.
 ///
-/// Clients hand files over once and get a receipt; the balancer stores each on exactly one of its servers.
+/// Clients hand files over once and get a receipt; the balancer keeps them in a
+/// queue and stores each on one of its servers, by weight.
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command.")]
 struct Cli {
