@@ -1,7 +1,13 @@
-//! When to stop: SIGTERM, SIGINT, or the end of a pipe that a parent process holds.
+//! When to stop: SIGTERM, SIGINT, or the end of a pipe that a parent process holds; and when not to.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Makes a write past the process's limit on file sizes fail like one on a full disk, instead of ending the process.
+pub fn survive_size_limits() -> std::io::Result<()> {
+    // A handler that is installed once stays, and takes the place of the deadly default.
+    signal(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
+}
 
 /// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
 pub fn on_signals() -> std::io::Result<CancellationToken> {

@@ -215,7 +215,8 @@ struct RoleArgs {
 impl RoleArgs {
     /// Tells where the role listens, as the last step of its start, and gives the token that stops it.
     fn ready(&self, address: SocketAddr) -> Result<CancellationToken, Failure> {
-        let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
+        let signals = shutdown::survive_size_limits().and_then(|()| shutdown::on_signals());
+        let stop = signals.map_err(|error| Failure::new(Exit::Failed, error))?;
         if self.with_parent {
             shutdown::with_parent(stop.clone());
         }
@@ -233,8 +234,12 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
-            Failure::new(Exit::Failed, format!("port {port} is in use by another program"))
-                .hint(format!("`ss -ltnp 'sport = :{port}'` tells which one; pass --listen for another address"))
+            // Not only a listener keeps a port: so does an outgoing connection that the system gave it to, and for a
+            // minute after its end nobody owns it.
+            Failure::new(Exit::Failed, format!("port {port} is in use by another program")).hint(format!(
+                "`ss -tanp 'sport = :{port}'` tells which one (TIME-WAIT ends within a minute); \
+                 pass --listen for another address"
+            ))
         }
         _ => Failure::new(Exit::Failed, format!("cannot listen on {address}: {error}")),
     })

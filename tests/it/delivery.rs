@@ -255,3 +255,18 @@ fn a_balancer_is_not_taken_for_a_server() {
     let log = fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
     assert!(!log.contains("recognised"), "{log}");
 }
+
+/// As under systemd's `LimitFSIZE=`: the default action of the signal is to end the process.
+#[test]
+fn a_server_at_its_limit_of_file_size_refuses_and_lives() {
+    let farm = Farm::start(&[1, 1]);
+    let pid = farm.servers[0].pid().to_string();
+    let limited = std::process::Command::new("prlimit").args(["--fsize=100000", "--pid", &pid]).status().unwrap();
+    assert!(limited.success());
+    let folder = make_files(&farm, 6, 200_000);
+    let output = farm.send(&["-r", &folder]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((farm.stored(0).len(), farm.stored(1).len()), (0, 6));
+    assert!(farm.server_log(0).contains("cannot store"), "{}", farm.server_log(0));
+    wait_until("it to be tried again", || farm.server_status(0).eligible);
+}

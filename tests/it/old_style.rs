@@ -67,7 +67,6 @@ impl OldClient {
     fn wait_until_read(&self) {
         let (ours, theirs) = (self.0.local_addr().unwrap(), self.0.peer_addr().unwrap());
         let started = Instant::now();
-        // No pause between two looks: this is done for each byte.
         while unread(ours, theirs) + unread(theirs, ours) > 0 {
             assert!(started.elapsed() < DEADLINE, "the balancer does not read");
             std::thread::yield_now();
