@@ -14,12 +14,13 @@ pub use send::{WriteError, send_content, write_all};
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 /// What went wrong, in the system's words but without its number, for a person to read.
 pub fn plain(error: &io::Error) -> String {
@@ -51,11 +52,26 @@ pub struct Tcp;
 impl Connect for Tcp {
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
         Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
-            tune(&stream)?;
-            Ok(Box::new(stream) as BoxStream)
+            let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for address in lookup_host(address).await? {
+                match connect(address).await {
+                    Ok(stream) => return Ok(Box::new(stream) as BoxStream),
+                    Err(error) => failed = error,
+                }
+            }
+            Err(failed)
         })
     }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The system may give this end the very port that a balancer is to listen on later (60002 is among those it gives
+    // out), and would keep it from the balancer for a minute after our end.
+    socket.set_reuseaddr(true)?;
+    let stream = socket.connect(address).await?;
+    tune(&stream)?;
+    Ok(stream)
 }
 
 /// How long the kernel waits for sent bytes to be acknowledged, and for a silent peer to answer a keepalive, before
@@ -71,4 +87,23 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepcnt(stream, 3)?;
     sockopt::set_tcp_user_timeout(stream, u32::try_from(DEAD_PEER.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    /// A client that ended first leaves its port in TIME-WAIT for a minute: a balancer can listen on it all the same.
+    #[tokio::test]
+    async fn the_port_of_an_ended_connection_can_be_listened_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut accepted, peer) = listener.accept().await.unwrap();
+        drop(client);
+        assert_eq!(accepted.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        drop(accepted);
+        TcpListener::bind(peer).await.unwrap();
+    }
 }
