@@ -20,7 +20,7 @@ use crate::protocol::frame::MAGIC;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::{LINGER, SMALL_CONTENT};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
-use crate::transport::{BoxStream, Deadlines, Object, ReadError, Reader, WriteError, write_all};
+use crate::transport::{BoxStream, Deadlines, Object, ReadError, Reader, WriteError, log_end, write_all};
 
 /// Content up to this many bytes is held in memory while it waits for the store; larger content is written as it
 /// comes.
@@ -74,13 +74,7 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared) {
         Ok(Some(_)) => old_style(&mut reader, &mut write, peer, &shared).await,
         Err(error) => Err(error),
     };
-    match ended {
-        Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
-        Err(error @ (ReadError::Io(_) | ReadError::Idle(_))) => {
-            tracing::info!(peer = %peer, reason = %error, "connection closed");
-        }
-        Err(error) => tracing::warn!(peer = %peer, reason = %error, "connection closed"),
-    }
+    log_end(peer, ended);
 }
 
 /// Serves requests at the JSON doorway as a server of the first system would.

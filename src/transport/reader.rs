@@ -1,6 +1,7 @@
 //! Reads preface, frames, content and JSON objects from a connection, with a deadline on every wait.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -64,6 +65,17 @@ impl ReadError {
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
             _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
         }
+    }
+}
+
+/// Logs how a connection ended: as it should, because the peer went away, or because the peer broke a rule.
+pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
+    match ended {
+        Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
+        Err(error @ (ReadError::Io(_) | ReadError::Idle(_))) => {
+            tracing::info!(peer = %peer, reason = %error, "connection closed");
+        }
+        Err(error) => tracing::warn!(peer = %peer, reason = %error, "connection closed"),
     }
 }
 

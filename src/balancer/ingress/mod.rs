@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
 use crate::protocol::frame::MAGIC;
-use crate::transport::{BoxStream, Deadlines, ReadError, Reader};
+use crate::transport::{BoxStream, Deadlines, Reader, log_end};
 
 /// What every doorway needs.
 #[derive(Clone)]
@@ -42,11 +42,5 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door) {
         Ok(Some(_)) => json::serve(&mut reader, peer, &door).await,
         Err(error) => Err(error),
     };
-    match ended {
-        Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
-        Err(error @ (ReadError::Io(_) | ReadError::Idle(_))) => {
-            tracing::info!(peer = %peer, reason = %error, "connection closed");
-        }
-        Err(error) => tracing::warn!(peer = %peer, reason = %error, "connection closed"),
-    }
+    log_end(peer, ended);
 }
