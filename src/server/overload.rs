@@ -12,7 +12,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use crate::units::{ByteSize, Margin};
 
 /// The time between two samples.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Whether memory is over its limit, with hysteresis: set above start + margin, cleared at 80 % of the margin.
 #[derive(Debug, Clone, Copy)]
