@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns the queue and every decision,
-//! which [`dispatch`] takes without I/O; [`link`] and [`probe`] talk to servers and report back to the hub.
+//! which [`dispatch`] takes without I/O; `link` and `probe` talk to servers and report back to the hub.
 
 pub mod dispatch;
 pub mod event;

@@ -1,6 +1,6 @@
 //! Role: the client. Hands files over and follows their receipts.
 //!
-//! [`Session`] is one connection to a balancer; [`transfer`] sends many files over one and keeps the [`Tally`] of what
+//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over one and keeps the [`Tally`] of what
 //! became of each. How that is shown to people is the command line's.
 
 mod session;

@@ -1,6 +1,6 @@
 //! Role: the file server. Takes files from balancers, stores each whole or not at all, and acknowledges.
 //!
-//! [`connection`] speaks to balancers, old and new; [`store`] puts files on disk under [`name`]s that are safe there;
+//! `connection` speaks to balancers, old and new; [`store`] puts files on disk under [`name`]s that are safe there;
 //! [`overload`] watches the process's memory; [`work`] is done on each stored file.
 
 mod connection;
