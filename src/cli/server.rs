@@ -16,7 +16,7 @@ pub(super) struct ServerArgs {
     /// Where balancers connect
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5001", value_parser = address, env = "BILICO_LISTEN")]
     listen: String,
-    /// Where files are stored, as NUMBER_TITLE
+    /// Where files are stored, each as its request number, an underscore and its title
     #[arg(long, value_name = "DIR", default_value = "json_files_1", env = "BILICO_DIR")]
     dir: PathBuf,
     /// How much more memory than at the start makes the server overloaded: a size, or a percentage of the machine's
