@@ -85,6 +85,8 @@ pub struct Reader<R> {
     buffer: BytesMut,
     deadlines: Deadlines,
     splitter: Splitter,
+    /// The time left for content that is read piece by piece.
+    pieces: Option<Lap>,
 }
 
 /// The time that the peer has left for what it is in the middle of.
@@ -96,7 +98,7 @@ struct Lap {
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// A reader over `io`.
     pub fn new(io: R, deadlines: Deadlines) -> Self {
-        Self { io, buffer: BytesMut::with_capacity(BUFFER), deadlines, splitter: Splitter::default() }
+        Self { io, buffer: BytesMut::with_capacity(BUFFER), deadlines, splitter: Splitter::default(), pieces: None }
     }
 
     /// Waits for the next byte and shows it; `None` at the end of the connection.
@@ -161,11 +163,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// than `left`. The caller sums the checksum up and ends with [`Self::verify`].
     pub async fn piece(&mut self, left: u64) -> Result<Bytes, ReadError> {
         if self.buffer.is_empty() {
-            let mut lap = self.lap();
+            let mut lap = self.pieces.take().unwrap_or_else(|| self.lap());
             self.buffer.reserve(READ_AHEAD);
             self.fill(&mut lap, left).await?;
+            self.pieces = Some(lap);
         }
         let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+        if take as u64 == left {
+            self.pieces = None;
+        }
         Ok(self.buffer.split_to(take).freeze())
     }
 
@@ -421,6 +427,21 @@ mod tests {
         let len = reader.frame().await.unwrap().unwrap().content_len;
         assert_eq!(reader.content(len).await.unwrap().len() as u64, len);
         drop(slow.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_is_no_progress_for_content_in_pieces_either() {
+        let (mut peer, mut reader) = pair();
+        let trickle = tokio::spawn(async move {
+            while peer.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        });
+        let started = Instant::now();
+        assert!(matches!(reader.skip_content(u64::MAX).await, Err(ReadError::Stalled(_))));
+        assert_eq!(started.elapsed().as_secs(), 30);
+        drop(reader);
+        trickle.await.unwrap();
     }
 
     #[tokio::test]

@@ -1270,3 +1270,18 @@ fn a_client_that_asks_and_never_reads_the_answers_is_no_longer_read_from_until_i
         assert!(header.contains("status") && report.starts_with(b"{"), "{header}");
     }
 }
+
+/// Room for a title and content that together are just too large never comes: they must not be waited for.
+#[test]
+fn a_file_that_its_title_makes_too_large_is_refused_at_once() {
+    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
+    let mut wire = Wire::native(&farm.balancer.address);
+    let title = "t".repeat(1000);
+    let most = 512 * 1024 - 768;
+    for (id, size, answer) in [(1, most, "refused"), (2, most - 999, "refused"), (3, most - 1000, "accepted")] {
+        wire.write(&frame(&put(id, &title), &vec![b'x'; size]));
+        let heard = wire.frame_of(answer);
+        assert!(heard.contains(&format!(r#""id":{id}"#)), "{heard}");
+    }
+    wire.frame_of("delivered");
+}

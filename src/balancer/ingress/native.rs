@@ -126,11 +126,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     /// Takes one file: room first, then its content.
     async fn take(&mut self, id: u64, title: String, size: u64) -> Result<(), ReadError> {
-        if let Err(refusal) = self.door.gate.check(size) {
+        // The title waits in memory, too.
+        let takes = size.saturating_add(title.len() as u64);
+        if let Err(refusal) = self.door.gate.check(takes) {
             self.say(Message::Refused { id, refusal });
             return self.reader.skip_content(size).await;
         }
-        let Some((room, incoming)) = self.reserve(size + title.len() as u64).await else { return Ok(()) };
+        let Some((room, incoming)) = self.reserve(takes).await else { return Ok(()) };
         let content = match self.reader.content(size).await {
             Ok(content) => content,
             Err(error) => {
