@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use rand::seq::IndexedRandom;
@@ -262,13 +262,9 @@ impl Prompt<'_> {
     }
 
     async fn status(&mut self) {
-        let asked = Instant::now();
         match client::status(&Tcp, &self.args.balancer.balancer, STATUS).await {
             Ok(report) => say(show::status(&report)),
-            Err(error) => {
-                tracing::debug!(after_ms = asked.elapsed().as_secs_f64() * 1e3, "no status");
-                self.fail(&error.into());
-            }
+            Err(error) => self.fail(&error.into()),
         }
     }
 

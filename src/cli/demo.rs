@@ -52,10 +52,10 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "sample_files")]
     files: PathBuf,
     /// How long a server works on each letter A or a, holding the file in memory: try 20ms to see overload
-    #[arg(long, value_name = "TIME", value_parser = checked::<_, _>(parse_duration))]
+    #[arg(long, value_name = "TIME", value_parser = checked(parse_duration))]
     work_delay: Option<String>,
     /// How much more memory makes a server overloaded
-    #[arg(long, value_name = "SIZE|PERCENT%", value_parser = checked::<_, _>(str::parse::<Margin>))]
+    #[arg(long, value_name = "SIZE|PERCENT%", value_parser = checked(str::parse::<Margin>))]
     overload_margin: Option<String>,
     /// How long to wait for a delivery at the most; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = super::balancer::positive)]
@@ -99,7 +99,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
             roles = watched.await.unwrap_or_default();
             result
         }
-        Err(failure) => Err(failure),
+        Err(failure) => {
+            // Nobody is left to send notices but the roles, which are about to end.
+            drop(to_prompt);
+            Err(failure)
+        }
     };
     let stopped = tokio::select! {
         stopped = stop(roles) => stopped,

@@ -151,7 +151,7 @@ impl Sending<'_> {
             result = transfer(&Tcp, self.balancer, sources, Options { wait: self.wait }, &tally) => {
                 judge(result, &tally.borrow())
             }
-            () = show::progress(watched, self.wait, self.balancer), if !quiet => Ok(Exit::Failed),
+            never = show::progress(watched, self.wait, self.balancer), if !quiet => match never {},
             () = interrupted => Err(Failure::new(Exit::Interrupted, "interrupted")),
             () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
         };

@@ -1,6 +1,7 @@
 //! What people see of a transfer and of a balancer: the progress line, the summary and the status table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ const ROWS: usize = 40;
 /// Shows a line of progress on a terminal's standard error until it is dropped, and nothing elsewhere.
 ///
 /// When nothing moves it asks the balancer why.
-pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, balancer: &str) {
+pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, balancer: &str) -> Infallible {
     if !std::io::stderr().is_terminal() {
         return std::future::pending().await;
     }
@@ -53,9 +54,6 @@ pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, bala
         if moved.elapsed() > STUCK {
             moved = Instant::now();
             trouble = why_nothing_moves(balancer).await;
-        }
-        if tally.has_changed().is_err() {
-            return;
         }
     }
 }

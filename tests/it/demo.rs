@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -225,7 +226,9 @@ fn a_port_in_use_is_named_and_nothing_is_left_running() {
     ] {
         let scratch = Scratch::new();
         let mut command = bilico(&["demo", "--files", sample_files()]);
+        let started = Instant::now();
         let ended = run(command.args(args).current_dir(scratch.path()), "FTP 3\n");
+        assert!(started.elapsed() < Duration::from_secs(8), "the error is not held back: {:?}", started.elapsed());
         scratch.check_nothing_runs();
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.starts_with(&format!("error: port {port} is in use")), "{ended:?}");

@@ -164,7 +164,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
 
     /// Whether nothing is left to deliver.
     pub fn is_empty(&self) -> bool {
-        self.queue.depth().files() == 0
+        self.undelivered() == 0
     }
 
     /// How many files are not delivered.
