@@ -105,7 +105,7 @@ where
 {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    frame::encode(&Message::Hello { role: Role::Balancer, overloaded: None }, 0, &mut out);
+    frame::encode(&Message::Hello { role: Role::Balancer, overloaded: None, identity: None }, 0, &mut out);
     write.write_all(&out).await?;
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {

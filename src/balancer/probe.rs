@@ -99,7 +99,7 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, overloaded }) => {
+        Some(Message::Hello { role: Role::Server, overloaded, identity: _ }) => {
             Ok(Probed::Answered { overloaded: overloaded.unwrap_or(false), dialect: Some(Dialect::Native) })
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),

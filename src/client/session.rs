@@ -107,7 +107,7 @@ impl Session {
         let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: Duration::from_hours(365 * 24) };
         let mut answers = Answers { reader: Reader::new(read, deadlines) };
         frame::encode_preface(&mut session.out);
-        frame::encode(&Message::Hello { role: Role::Client, overloaded: None }, 0, &mut session.out);
+        frame::encode(&Message::Hello { role: Role::Client, overloaded: None, identity: None }, 0, &mut session.out);
         session.flush().await?;
         match timeout(limit, answers.greeting()).await.map_err(|_| late())? {
             Ok(()) => Ok((session, answers)),
@@ -119,11 +119,15 @@ impl Session {
     pub async fn put(&mut self, id: u64, title: String, content: Content) -> Result<(), ClientError> {
         match content {
             Content::Bytes(content) => {
-                frame::encode(&Message::Put { id, title }, content.len() as u64, &mut self.out);
+                frame::encode(
+                    &Message::Put { id, title, key: None, resumed: None },
+                    content.len() as u64,
+                    &mut self.out,
+                );
                 send_content(&mut self.write, &mut self.out, &content, STALL_TIMEOUT).await?;
             }
             Content::File(file, size) => {
-                frame::encode(&Message::Put { id, title }, size, &mut self.out);
+                frame::encode(&Message::Put { id, title, key: None, resumed: None }, size, &mut self.out);
                 self.flush().await?;
                 self.stream(file, size).await?;
             }

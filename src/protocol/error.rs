@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{MAX_HEADER, MAX_TITLE};
+use super::limits::{MAX_HEADER, MAX_KEY, MAX_TITLE};
 
 /// The version of the native protocol that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -36,6 +36,15 @@ pub enum ProtocolError {
     /// The title is longer than the limit.
     #[error("a title of {0} bytes: at most {MAX_TITLE} are taken")]
     TitleTooLong(usize),
+    /// The key is empty or longer than the limit.
+    #[error("a key of {0} bytes: it must have 1 to {MAX_KEY}")]
+    KeyLength(usize),
+    /// The identity is none.
+    #[error("bad header: `identity` must be 32 hex digits")]
+    Identity,
+    /// The JSON content behind a message is not what it should be.
+    #[error("bad content behind `{0}`: {1}")]
+    BadContent(&'static str, String),
     /// Content behind a message that takes none.
     #[error("{0} bytes of content behind a message that takes none")]
     Content(u64),
@@ -88,6 +97,10 @@ pub enum RefusalCode {
     Checksum,
     /// The file is larger than the receiver ever takes.
     TooLarge,
+    /// The key names another file already.
+    Conflict,
+    /// The balancer's disk is full.
+    Full,
     /// The receiver is stopping.
     Stopping,
     /// The server cannot write: its directory is missing, not writable or full.
@@ -101,6 +114,11 @@ impl RefusalCode {
     pub fn is_server_wide(self) -> bool {
         matches!(self, Self::Stopping | Self::Storage | Self::Busy)
     }
+
+    /// Whether the same receiver would refuse the same file again.
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Self::Malformed | Self::Version | Self::TooLarge | Self::Conflict)
+    }
 }
 
 impl fmt::Display for RefusalCode {
@@ -110,6 +128,8 @@ impl fmt::Display for RefusalCode {
             Self::Version => "version",
             Self::Checksum => "checksum",
             Self::TooLarge => "too_large",
+            Self::Conflict => "conflict",
+            Self::Full => "full",
             Self::Stopping => "stopping",
             Self::Storage => "storage",
             Self::Busy => "busy",

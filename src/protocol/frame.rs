@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn frame_comes_whole_or_not_at_all() {
-        let message = Message::Put { id: 4, title: "città.json".into() };
+        let message = Message::Put { id: 4, title: "città.json".into(), key: None, resumed: None };
         let mut wire = Vec::new();
         encode(&message, 5, &mut wire);
         for cut in 0..wire.len() {
@@ -157,7 +157,7 @@ mod tests {
         encode(&Message::Resumed, u64::MAX, &mut wire);
         assert_eq!(decode(&mut bytes(&wire)), Err(ProtocolError::Content(u64::MAX)));
         let mut wire = Vec::new();
-        encode(&Message::Put { id: 1, title: String::new() }, u64::MAX, &mut wire);
+        encode(&Message::Put { id: 1, title: String::new(), key: None, resumed: None }, u64::MAX, &mut wire);
         assert_eq!(decode(&mut bytes(&wire)).unwrap().unwrap().content_len, u64::MAX);
     }
 
@@ -178,8 +178,8 @@ mod tests {
     fn the_documented_example_is_what_is_written() {
         let mut wire = Vec::new();
         encode_preface(&mut wire);
-        encode(&Message::Hello { role: Role::Client, overloaded: None }, 0, &mut wire);
-        encode(&Message::Put { id: 0, title: "a.txt".into() }, 2, &mut wire);
+        encode(&Message::Hello { role: Role::Client, overloaded: None, identity: None }, 0, &mut wire);
+        encode(&Message::Put { id: 0, title: "a.txt".into(), key: None, resumed: None }, 2, &mut wire);
         wire.extend_from_slice(b"hi");
         wire.extend_from_slice(&checksum(crc32c::crc32c(b"hi")));
         let mut expected = b"\xB1ILICO\x00\x01".to_vec();
@@ -202,7 +202,7 @@ mod tests {
         #[test]
         fn a_damaged_frame_is_decoded_or_refused(at in 0usize..60, value in any::<u8>()) {
             let mut wire = Vec::new();
-            encode(&Message::Hello { role: Role::Client, overloaded: Some(false) }, 0, &mut wire);
+            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None }, 0, &mut wire);
             let at = at % wire.len();
             wire[at] = value;
             let _ = decode(&mut bytes(&wire));

@@ -8,6 +8,16 @@ pub const MAX_HEADER: u32 = 64 * 1024;
 /// The longest title, in bytes of UTF-8.
 pub const MAX_TITLE: usize = 4096;
 
+/// The longest key of a client, in bytes of UTF-8.
+pub const MAX_KEY: usize = 256;
+
+/// The most entries in one `holding` or `confirmed` message.
+pub const MAX_LIST: usize = 16 * 1024;
+
+/// The largest JSON content of a `holding`, `confirmed` or `query` message, in bytes: what [`MAX_LIST`] entries take,
+/// with room to spare.
+pub const MAX_LIST_BYTES: u64 = 1024 * 1024;
+
 /// The deepest nesting of a JSON object at the JSON doorway.
 pub const MAX_JSON_DEPTH: u32 = 128;
 

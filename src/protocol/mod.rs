@@ -10,9 +10,11 @@ pub mod error;
 pub mod frame;
 pub mod json;
 pub mod limits;
+pub mod lists;
 pub mod message;
+pub mod query;
 pub mod status;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;
-pub use message::{Message, Role};
+pub use message::{Message, Prefix, Role};

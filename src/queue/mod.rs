@@ -7,6 +7,7 @@
 //! Invariant: every accepted file is in exactly one of three states (ready, delayed or taken) until it is
 //! settled, and a request number is never given twice, not after a restart either.
 
+pub mod disk;
 mod memory;
 mod numbers;
 

@@ -151,7 +151,7 @@ fn submit(file: Received, shared: &Shared, tell: impl FnOnce(io::Result<()>) + S
 fn greeting(shared: &Shared) -> Vec<u8> {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    let hello = Message::Hello { role: Role::Server, overloaded: Some(shared.overload.is_set()) };
+    let hello = Message::Hello { role: Role::Server, overloaded: Some(shared.overload.is_set()), identity: None };
     frame::encode(&hello, 0, &mut out);
     out
 }

@@ -324,7 +324,11 @@ mod tests {
 
     fn put(content: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
-        frame::encode(&Message::Put { id: 1, title: "t".into() }, content.len() as u64, &mut wire);
+        frame::encode(
+            &Message::Put { id: 1, title: "t".into(), key: None, resumed: None },
+            content.len() as u64,
+            &mut wire,
+        );
         wire.extend_from_slice(content);
         wire.extend_from_slice(&frame::checksum(crc32c::crc32c(content)));
         wire

@@ -72,7 +72,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         self.reader.preface().await?;
         match self.next().await?.map(|frame| frame.message) {
             Some(Message::Hello { role: Role::Client, .. }) => {
-                self.say(Message::Hello { role: Role::Balancer, overloaded: None });
+                self.say(Message::Hello { role: Role::Balancer, overloaded: None, identity: None });
             }
             Some(Message::Hello { .. }) => {
                 return Err(ProtocolError::Unexpected("a balancer takes files from a client only").into());
@@ -114,7 +114,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     async fn handle(&mut self, frame: Frame) -> Result<(), ReadError> {
         match frame.message {
-            Message::Put { id, title } => self.take(id, title, frame.content_len).await,
+            Message::Put { id, title, .. } => self.take(id, title, frame.content_len).await,
             Message::Status if frame.content_len == 0 => {
                 self.ledger.unread.fetch_add(1, Ordering::Relaxed);
                 self.door.gate.ask_status(self.to_client.clone());
