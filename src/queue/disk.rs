@@ -70,6 +70,18 @@ pub trait DiskFile: Send + Sync {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// Makes it this long and takes the room for it on the disk, so that removing it surely gives some back.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let zeros = vec![0; 64 * 1024];
+        let mut offset = 0;
+        while offset < len {
+            let step = usize::try_from(len - offset).unwrap_or(usize::MAX).min(zeros.len());
+            write_all_with(|bytes, at| self.write_at(bytes, at), zeros.get(..step).unwrap_or_default(), offset)?;
+            offset += step as u64;
+        }
+        Ok(())
+    }
+
     /// Whether it has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -77,9 +89,17 @@ pub trait DiskFile: Send + Sync {
 }
 
 /// Writes all of `bytes` at `offset`.
-pub fn write_all_at(file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub fn write_all_at(file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_all_with(|bytes, offset| file.write_at(bytes, offset), bytes, offset)
+}
+
+fn write_all_with(
+    write: impl Fn(&[u8], u64) -> io::Result<usize>,
+    mut bytes: &[u8],
+    mut offset: u64,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        match file.write_at(bytes, offset) {
+        match write(bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 bytes = bytes.get(written..).unwrap_or_default();
@@ -185,5 +205,9 @@ impl DiskFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len)?)
     }
 }

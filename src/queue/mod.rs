@@ -7,9 +7,19 @@
 //! Invariant: every accepted file is in exactly one of three states (ready, delayed or taken) until it is
 //! settled, and a request number is never given twice, not after a restart either.
 
+pub mod content;
 pub mod disk;
+pub mod error;
+pub mod journal;
+#[cfg(test)]
+mod journal_tests;
 mod memory;
 mod numbers;
+pub mod record;
+pub mod recovery;
+pub mod segment;
+#[cfg(test)]
+mod sim;
 
 pub use memory::MemoryQueue;
 pub use numbers::{Numbers, NumbersError};

@@ -1,0 +1,124 @@
+//! Large content, each in a file of its own beside the segments.
+//!
+//! It is received under the name of a part, and gets its lasting name once it is whole and synced; only then does a record
+//! name it. What no record names is removed by the next recovery. A part whose client gave it a key stays for a while,
+//! so that the client can go on where it was.
+
+use std::sync::Arc;
+
+use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
+use super::journal::Durability;
+
+/// The name of the content file with this id.
+pub fn name(id: u64) -> String {
+    format!("content-{id:016x}")
+}
+
+/// The id of a content file of this name.
+pub fn parse_name(text: &str) -> Option<u64> {
+    let id = u64::from_str_radix(text.strip_prefix("content-")?, 16).ok()?;
+    (name(id) == text).then_some(id)
+}
+
+/// The name of the part that an upload under this mark is received in.
+pub fn part_name(mark: u128) -> String {
+    format!("part-{mark:032x}")
+}
+
+/// The mark of a part of this name.
+pub fn parse_part_name(text: &str) -> Option<u128> {
+    let mark = u128::from_str_radix(text.strip_prefix("part-")?, 16).ok()?;
+    (part_name(mark) == text).then_some(mark)
+}
+
+/// How much is read at once to sum a part up.
+const STEP: usize = 256 * 1024;
+
+/// Content that is being received.
+pub struct Part {
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn DiskFile>,
+    mark: u128,
+    len: u64,
+    crc32c: u32,
+}
+
+impl Part {
+    /// An empty part; one that was there is thrown away.
+    pub fn create(disk: Arc<dyn Disk>, mark: u128) -> std::io::Result<Self> {
+        let name = part_name(mark);
+        let file = match disk.create(&name) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                disk.remove(&name)?;
+                disk.create(&name)?
+            }
+            other => other?,
+        };
+        Ok(Self { disk, file, mark, len: 0, crc32c: 0 })
+    }
+
+    /// The part that an earlier upload has left, cut to `len` bytes and summed up.
+    pub fn resume(disk: Arc<dyn Disk>, mark: u128, len: u64) -> std::io::Result<Self> {
+        let file = disk.open(&part_name(mark))?;
+        if file.len()? < len {
+            return Err(std::io::Error::other("the part is shorter than that"));
+        }
+        file.set_len(len)?;
+        let crc32c = sum_up(&*file, len)?;
+        Ok(Self { disk, file, mark, len, crc32c })
+    }
+
+    /// The CRC32C of what it holds.
+    pub fn crc32c(&self) -> u32 {
+        self.crc32c
+    }
+
+    /// How many bytes it holds.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends to it.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        write_all_at(&*self.file, bytes, self.len)?;
+        self.len += bytes.len() as u64;
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        Ok(())
+    }
+
+    /// Makes it lasting under the name of content with this id.
+    pub fn finish(self, id: u64, durability: Durability) -> std::io::Result<()> {
+        if durability == Durability::Disk {
+            self.file.sync()?;
+        }
+        self.disk.rename(&part_name(self.mark), &name(id))?;
+        if durability == Durability::Disk { self.disk.sync_dir() } else { Ok(()) }
+    }
+
+    /// Throws it away.
+    pub fn discard(self) {
+        // What cannot be removed now is found by the next recovery.
+        let _ = self.disk.remove(&part_name(self.mark));
+    }
+}
+
+/// The CRC32C of the first `len` bytes of a file.
+pub fn sum_up(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
+    let mut buffer = vec![0; STEP];
+    let (mut offset, mut crc) = (0, 0);
+    while offset < len {
+        let step = usize::try_from(len - offset).unwrap_or(STEP).min(STEP);
+        let Some(piece) = buffer.get_mut(..step) else { break };
+        if read_full_at(file, piece, offset)? < step {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        crc = crc32c::crc32c_append(crc, piece);
+        offset += step as u64;
+    }
+    Ok(crc)
+}

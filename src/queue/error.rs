@@ -1,0 +1,69 @@
+//! Why the journal cannot go on.
+
+use std::io;
+
+/// Why the journal cannot be opened, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk failed.
+    #[error("cannot {action} {name} in the journal: {source}")]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// The file concerned.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another balancer has the journal.
+    #[error("the journal {path} is in use by another balancer{}", pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// The journal's directory.
+        path: String,
+        /// The other balancer's process, if it said.
+        pid: Option<String>,
+    },
+    /// It was written in a format that this version does not know.
+    #[error("{name} has version {version} of the journal's format; this program knows version {}", super::segment::MAGIC[7])]
+    Version {
+        /// The segment.
+        name: String,
+        /// Its version.
+        version: u8,
+    },
+    /// A segment of another journal lies among ours.
+    #[error("{name} belongs to another journal: it must not lie in this directory")]
+    Foreign {
+        /// The segment.
+        name: String,
+    },
+    /// Nothing tells which journal this is, though there are segments.
+    #[error("no segment of the journal has a readable header, and the file `journal-id` is missing or damaged")]
+    NoIdentity,
+    /// What was sound when the journal was opened is not any longer.
+    #[error("{name} is damaged at byte {offset}, after it was found sound at the start")]
+    Damaged {
+        /// The segment.
+        name: String,
+        /// Where.
+        offset: u64,
+    },
+}
+
+impl JournalError {
+    /// Whether there is no room on the disk: trying again can help, once somebody has made some.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+}
+
+/// Whether the error means that there is no room.
+pub fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Says what was to be done with which file when the disk failed.
+pub(super) fn failed<'a>(action: &'static str, name: &'a str) -> impl FnOnce(io::Error) -> JournalError + 'a {
+    move |source| JournalError::Io { action, name: name.to_owned(), source }
+}

@@ -1,0 +1,599 @@
+//! The journal: what is written, when it is lasting, and how room is given back.
+//!
+//! Operations are appended to a batch; [`Journal::commit`] writes the batch and syncs it, and only what is committed
+//! counts. Space is given back from the oldest end: when enough of the journal is garbage, what is still needed of the
+//! oldest segment is written again at the newest end, a bounded piece with each batch, and the segment is removed. One old
+//! file that waits for ever so costs no more than its own bytes.
+//!
+//! Invariant: a segment is removed only when all that is needed of it is lasting elsewhere, and never before an older
+//! one, so that the record of a delivery outlives every copy of the file that it is about.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::content;
+use super::disk::{Disk, DiskFile, Space, read_full_at, write_all_at};
+use super::error::{JournalError, failed};
+use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
+use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
+
+/// The file whose room is kept back for a disk that others fill.
+pub(super) const RESERVE: &str = "reserve";
+
+/// How much of a segment is looked at in one step of cleaning, in bytes: the longest record fits in twice.
+const WINDOW: usize = 2 * (MAX_BODY + 64);
+
+/// More small segments than this are merged, whatever they hold.
+const MANY: usize = 16;
+
+/// When a receipt may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// Synced to disk before the receipt: accepted files survive kills, crashes and power cuts
+    Disk,
+    /// Handed to the system before the receipt: accepted files survive the balancer's death, not the machine's
+    Os,
+}
+
+/// How a journal is to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalConfig {
+    /// When a receipt may be given.
+    pub durability: Durability,
+    /// How long a segment gets, in bytes; `None` takes a sixteenth of the disk, from 1 MiB to 64 MiB.
+    pub segment_size: Option<u64>,
+}
+
+/// The bounds of a segment's size, in bytes.
+pub const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1024 * 1024..=1024 * 1024 * 1024;
+
+/// The largest segment that is chosen by itself.
+const USUAL_SEGMENT: u64 = 64 * 1024 * 1024;
+
+/// Something that is to be recorded.
+#[derive(Debug)]
+pub enum Op {
+    /// A file is accepted.
+    Accept(Box<Accepted>),
+    /// A file came back from a server.
+    Attempt {
+        /// Its request number.
+        number: u64,
+        /// The delivery that failed.
+        attempt: Attempt,
+        /// Whether that was the file's own fault.
+        is_failure: bool,
+    },
+    /// A file was delivered, or thrown away.
+    End(Box<Ended>),
+    /// A file is a dead letter.
+    Bury {
+        /// Its request number.
+        number: u64,
+        /// Why.
+        death: Death,
+    },
+    /// A dead letter waits again.
+    Replay {
+        /// Its request number.
+        number: u64,
+    },
+    /// These files ended long ago: nothing of them is needed any more.
+    Forget(Vec<u64>),
+}
+
+/// Where content that stands in the journal can be read.
+#[derive(Clone)]
+pub struct Location {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    len: usize,
+}
+
+impl Location {
+    pub(super) fn new(file: Arc<dyn DiskFile>, body_end: u64, len: usize) -> Self {
+        Self { file, offset: body_end.saturating_sub(len as u64), len }
+    }
+
+    /// Reads the content; an error if it is no longer what it was.
+    pub fn read(&self, crc32c: u32) -> std::io::Result<Bytes> {
+        let mut content = vec![0; self.len];
+        let read = read_full_at(&*self.file, &mut content, self.offset)?;
+        if read < self.len || crc32c::crc32c(&content) != crc32c {
+            return Err(std::io::Error::other("the content is damaged in the journal"));
+        }
+        Ok(content.into())
+    }
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Location").field("offset", &self.offset).field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// What a commit has made lasting.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// How many operations, in the order in which they were applied.
+    pub ops: usize,
+    /// Where the inline content of accepted files stands, in the order in which they were accepted.
+    pub stored: Vec<(u64, Location)>,
+    /// Where the inline content of older files stands now.
+    pub moved: Vec<(u64, Location)>,
+}
+
+/// A file that is kept.
+#[derive(Debug)]
+struct Live {
+    segment: u64,
+    /// The length of its record.
+    len: u64,
+    /// The id of its own content file.
+    own: Option<u64>,
+    /// What was recorded of it since, or before; most files have nothing.
+    changes: Option<Box<Changes>>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Changes {
+    pub(super) history: History,
+    pub(super) death: Option<Death>,
+}
+
+struct Segment {
+    id: u64,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    /// How many of its bytes are still needed.
+    live: u64,
+}
+
+/// A journal, open for writing.
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    id: JournalId,
+    durability: Durability,
+    segment_size: u64,
+    /// Oldest first; the last one is written to.
+    segments: VecDeque<Segment>,
+    next_segment: u64,
+    files: HashMap<u64, Live>,
+    /// Segment and length of the record of each file that ended and is not forgotten.
+    ended: HashMap<u64, (u64, u64)>,
+    sequence: u64,
+    next_number: u64,
+    live_bytes: u64,
+    batch: Vec<u8>,
+    committed: Committed,
+    /// Content files that nothing needs once the batch is lasting.
+    unneeded: Vec<u64>,
+    /// How far the oldest segment has been cleaned.
+    cleaned: u64,
+    /// The oldest segment holds nothing that is needed, and the batch says so.
+    retired: bool,
+    has_reserve: bool,
+    /// Whether the last record is a mark.
+    marked: bool,
+}
+
+/// What recovery found, for a journal to go on with.
+pub(super) struct Found {
+    pub(super) id: JournalId,
+    /// Id, file and length.
+    pub(super) segments: Vec<(u64, Arc<dyn DiskFile>, u64)>,
+    /// The highest id that a segment had.
+    pub(super) after: u64,
+    pub(super) sequence: u64,
+    pub(super) next_number: u64,
+}
+
+impl Journal {
+    /// A journal that goes on behind what recovery found; [`Self::begin`] opens its first segment.
+    pub(super) fn new(disk: Arc<dyn Disk>, config: JournalConfig, found: Found) -> Result<Self, JournalError> {
+        let space = disk.space().map_err(failed("ask for the room of", "the disk"))?;
+        let segment_size = config.segment_size.unwrap_or_else(|| (space.total / 16).min(USUAL_SEGMENT));
+        let segments = found.segments.into_iter().map(|(id, file, len)| Segment { id, file, len, live: 0 });
+        Ok(Self {
+            disk,
+            id: found.id,
+            durability: config.durability,
+            segment_size: segment_size.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end()),
+            segments: segments.collect(),
+            next_segment: found.after + 1,
+            files: HashMap::new(),
+            ended: HashMap::new(),
+            sequence: found.sequence,
+            next_number: found.next_number,
+            live_bytes: 0,
+            batch: Vec::new(),
+            committed: Committed::default(),
+            unneeded: Vec::new(),
+            cleaned: HEADER_LEN as u64,
+            retired: false,
+            has_reserve: false,
+            marked: true,
+        })
+    }
+
+    /// Counts a file that recovery found in this segment.
+    pub(super) fn add_file(&mut self, segment: u64, len: u64, accepted: &Accepted) {
+        let own = match accepted.content {
+            Content::Own(id) => Some(id),
+            Content::Inline(_) => None,
+        };
+        let is_changed = accepted.history != History::default() || accepted.death.is_some();
+        let changes = || Box::new(Changes { history: accepted.history.clone(), death: accepted.death.clone() });
+        let changes = is_changed.then(changes);
+        self.files.insert(accepted.number, Live { segment, len, own, changes });
+        self.count(segment, len);
+    }
+
+    /// Counts a file whose end recovery found in this segment.
+    pub(super) fn add_ended(&mut self, number: u64, segment: u64, len: u64) {
+        self.ended.insert(number, (segment, len));
+        self.count(segment, len);
+    }
+
+    /// Opens a segment to write to, and takes hold of the reserve. Room is made first where that costs none.
+    pub(super) fn begin(&mut self) -> Result<(), JournalError> {
+        self.has_reserve = self.disk.open(RESERVE).is_ok();
+        match self.rotate() {
+            Err(error) if error.is_full() && self.has_reserve => {
+                self.release_reserve();
+                self.rotate()?;
+            }
+            other => other?,
+        }
+        self.restore_reserve();
+        Ok(())
+    }
+
+    /// Which journal this is.
+    pub fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// How long segments get, in bytes.
+    pub fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
+    /// How many bytes of a batch are worth a commit.
+    pub fn batch_size(&self) -> usize {
+        usize::try_from(self.segment_size / 4).unwrap_or(usize::MAX).min(8 * 1024 * 1024)
+    }
+
+    /// How many bytes wait for a commit.
+    pub fn pending(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// How many bytes the segments take on the disk, and how many of them are needed.
+    pub fn usage(&self) -> (u64, u64) {
+        (self.segments.iter().map(|segment| segment.len).sum(), self.live_bytes)
+    }
+
+    /// Begins a new segment, if the present one is long enough. To be called before the first operation of a batch.
+    pub fn prepare(&mut self) -> Result<(), JournalError> {
+        let is_long = |active: &Segment| active.len >= self.segment_size / 4 * 3;
+        if self.batch.is_empty() && self.segments.back().is_none_or(is_long) { self.rotate() } else { Ok(()) }
+    }
+
+    /// Puts an operation into the batch. About a file that is not kept there is nothing to record.
+    pub fn apply(&mut self, op: Op) {
+        self.committed.ops += 1;
+        match op {
+            Op::Accept(accepted) => self.accept(*accepted),
+            Op::End(ended) => self.end(*ended),
+            Op::Attempt { number, attempt, is_failure } => {
+                let Some(changes) = self.changes(number) else { return };
+                changes.history.add(attempt.clone(), is_failure);
+                self.append(&Record::Attempt { number, attempt, is_failure });
+            }
+            Op::Bury { number, death } => {
+                let Some(changes) = self.changes(number) else { return };
+                changes.death = Some(death.clone());
+                self.append(&Record::Dead { number, death });
+            }
+            Op::Replay { number } => {
+                let Some(changes) = self.changes(number) else { return };
+                *changes = Changes::default();
+                self.append(&Record::Replayed { number });
+            }
+            Op::Forget(numbers) => {
+                for number in numbers {
+                    if let Some((segment, len)) = self.ended.remove(&number) {
+                        self.uncount(segment, len);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the batch and makes it lasting, and gives what it held. After an error nothing of it counts; one that
+    /// [`JournalError::is_full`] leaves everything as it was, to be tried again when there is room, any other leaves the
+    /// journal unfit for use.
+    pub fn commit(&mut self) -> Result<Committed, JournalError> {
+        if !self.batch.is_empty() {
+            self.write_batch()?;
+        }
+        if self.retired {
+            self.remove_oldest()?;
+        }
+        for id in std::mem::take(&mut self.unneeded) {
+            // What cannot be removed now is found by the next recovery.
+            if let Err(error) = self.disk.remove(&content::name(id)) {
+                tracing::warn!(content = content::name(id), error = %error, "cannot remove delivered content");
+            }
+        }
+        Ok(std::mem::take(&mut self.committed))
+    }
+
+    /// Says behind the last batch that it was synced, so that damage to it cannot be taken for a torn tail. Needs no sync
+    /// of its own: when it is lost, only that is.
+    pub fn mark(&mut self) -> Result<(), JournalError> {
+        if self.marked || self.durability == Durability::Os || !self.batch.is_empty() {
+            return Ok(());
+        }
+        self.append(&Record::Mark);
+        let Some(active) = self.segments.back_mut() else { return Ok(()) };
+        match write_all_at(&*active.file, &self.batch, active.len) {
+            Ok(()) => active.len += self.batch.len() as u64,
+            Err(_) => active.file.set_len(active.len).map_err(failed("cut", &segment::name(active.id)))?,
+        }
+        self.batch.clear();
+        self.marked = true;
+        Ok(())
+    }
+
+    /// Does a bounded piece of the work of giving room back, into the next batch, and says how many bytes it has looked
+    /// at: 0 when there is nothing to do before the next commit.
+    pub fn clean(&mut self, space: Space) -> Result<u64, JournalError> {
+        let pressed = space.available < 4 * self.segment_size;
+        if self.retired || !self.wants_cleaning(pressed) {
+            return Ok(0);
+        }
+        if self.segments.len() == 1 && self.batch.is_empty() {
+            self.rotate()?;
+        }
+        let before = self.cleaned;
+        let (Some(oldest), Some(next)) = (self.segments.front(), self.segments.get(1)) else { return Ok(0) };
+        let (rest, next) = (oldest.len.saturating_sub(before), next.id);
+        if oldest.live == 0 || self.clean_window()? {
+            self.append(&Record::Oldest { segment: next });
+            self.retired = true;
+            return Ok(rest.min(WINDOW as u64).max(1));
+        }
+        Ok(self.cleaned - before)
+    }
+
+    /// Gives the reserve's room to what must be written. False when there is none left to give.
+    pub fn release_reserve(&mut self) -> bool {
+        let had = std::mem::take(&mut self.has_reserve);
+        had && self.disk.remove(RESERVE).is_ok()
+    }
+
+    /// Takes the reserve's room again, if there is plenty.
+    pub fn restore_reserve(&mut self) {
+        let plenty = |space: Space| space.available > 4 * self.segment_size;
+        if self.has_reserve || !self.disk.space().is_ok_and(plenty) {
+            return;
+        }
+        let made = self.disk.create(RESERVE).and_then(|file| file.allocate(self.segment_size / 4));
+        self.has_reserve = made.is_ok();
+        if made.is_err() {
+            let _ = self.disk.remove(RESERVE);
+        }
+    }
+
+    fn accept(&mut self, accepted: Accepted) {
+        let (number, size) = (accepted.number, accepted.meta.size);
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        let own = match accepted.content {
+            Content::Own(id) => Some(id),
+            Content::Inline(_) => None,
+        };
+        let (segment, len, body_end) = self.append(&Record::Accepted(Box::new(accepted)));
+        self.files.insert(number, Live { segment, len, own, changes: None });
+        self.count(segment, len);
+        if own.is_none()
+            && let Some(location) = self.location(body_end, size)
+        {
+            self.committed.stored.push((number, location));
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let number = ended.number;
+        let Some(live) = self.files.remove(&number) else { return };
+        self.uncount(live.segment, live.len);
+        self.unneeded.extend(live.own);
+        let (segment, len, _) = self.append(&Record::Ended(Box::new(ended)));
+        self.add_ended(number, segment, len);
+    }
+
+    fn changes(&mut self, number: u64) -> Option<&mut Changes> {
+        Some(self.files.get_mut(&number)?.changes.get_or_insert_default())
+    }
+
+    /// Frames a record behind the batch. Gives the segment, the record's length and the end of its body.
+    fn append(&mut self, record: &Record) -> (u64, u64, u64) {
+        let (id, start) = self.segments.back().map_or((0, 0), |active| (active.id, active.len));
+        let framed = Framer::new(&self.id, id).append(record, self.sequence, start, &mut self.batch);
+        self.sequence += 1;
+        self.marked = false;
+        (id, framed.len, framed.body_end)
+    }
+
+    fn location(&self, body_end: u64, size: u64) -> Option<Location> {
+        let file = self.segments.back()?.file.clone();
+        Some(Location::new(file, body_end, usize::try_from(size).ok()?))
+    }
+
+    fn write_batch(&mut self) -> Result<(), JournalError> {
+        let Some(active) = self.segments.back_mut() else { return Ok(()) };
+        let name = segment::name(active.id);
+        if let Err(error) = write_all_at(&*active.file, &self.batch, active.len) {
+            let error = failed("write to", &name)(error);
+            if error.is_full() {
+                // Nothing may stay behind that a later recovery could take for damage.
+                active.file.set_len(active.len).map_err(failed("cut", &name))?;
+            }
+            return Err(error);
+        }
+        if self.durability == Durability::Disk {
+            active.file.sync().map_err(failed("sync", &name))?;
+        }
+        active.len += self.batch.len() as u64;
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Begins a new segment. What is in the old one is lasting first.
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        let last = self.segments.back();
+        if let Some(last) = last.filter(|_| self.durability == Durability::Disk) {
+            last.file.sync().map_err(failed("sync", &segment::name(last.id)))?;
+        }
+        let id = self.next_segment;
+        let header = Header {
+            journal: self.id,
+            segment: id,
+            oldest: self.segments.front().map_or(id, |oldest| oldest.id),
+            next_number: self.next_number,
+            first_sequence: self.sequence,
+        };
+        let name = segment::name(id);
+        let file = self.begin_segment(&name, &header).inspect_err(|_| {
+            // Half a segment would be taken for a damaged one.
+            let _ = self.disk.remove(&name);
+        })?;
+        self.segments.push_back(Segment { id, file, len: HEADER_LEN as u64, live: 0 });
+        self.next_segment += 1;
+        Ok(())
+    }
+
+    fn begin_segment(&self, name: &str, header: &Header) -> Result<Arc<dyn DiskFile>, JournalError> {
+        let file = self.disk.create(name).map_err(failed("create", name))?;
+        write_all_at(&*file, &header.encode(), 0).map_err(failed("write to", name))?;
+        file.sync().map_err(failed("sync", name))?;
+        self.disk.sync_dir().map_err(failed("sync the directory of", name))?;
+        Ok(file)
+    }
+
+    fn wants_cleaning(&self, pressed: bool) -> bool {
+        let (total, live) = self.usage();
+        let garbage = total.saturating_sub(live);
+        let dead = self.segments.len() > 1 && self.segments.front().is_some_and(|oldest| oldest.live == 0);
+        let many = self.segments.len() > MANY && total < self.segment_size;
+        dead || many || garbage > live + self.segment_size || (pressed && garbage > self.segment_size / 2)
+    }
+
+    /// Writes again what is needed of the next piece of the oldest segment; true when there is nothing left of it.
+    fn clean_window(&mut self) -> Result<bool, JournalError> {
+        let Some(oldest) = self.segments.front() else { return Ok(false) };
+        let (id, file, start, end) = (oldest.id, oldest.file.clone(), self.cleaned, oldest.len);
+        let name = segment::name(id);
+        let mut window = vec![0; WINDOW.min(usize::try_from(end - start).unwrap_or(WINDOW))];
+        let read = read_full_at(&*file, &mut window, start).map_err(failed("read", &name))?;
+        if read < window.len() {
+            return Err(JournalError::Damaged { name, offset: start + read as u64 });
+        }
+        let (window, framer) = (Bytes::from(window), Framer::new(&self.id, id));
+        let (base, mut at) = (usize::try_from(start).unwrap_or(usize::MAX), 0);
+        while at < window.len() {
+            match framer.read(&window, base, at) {
+                Some(found) => {
+                    at += found.len;
+                    self.carry_over(found.record, id);
+                }
+                // The record goes on behind the window, or these are bytes that recovery has set aside.
+                None if window.len() - at < WINDOW / 2 && base + window.len() < usize::try_from(end).unwrap_or(0) => {
+                    break;
+                }
+                None => at += 8,
+            }
+        }
+        self.cleaned = start + at as u64;
+        let left = self.segments.front().map_or(0, |oldest| oldest.live);
+        if self.cleaned >= end && left > 0 {
+            return Err(JournalError::Damaged { name, offset: start });
+        }
+        Ok(self.cleaned >= end)
+    }
+
+    /// Writes a record of the segment that is being cleaned again, if it is needed.
+    fn carry_over(&mut self, record: Record, from: u64) {
+        match record {
+            Record::Accepted(accepted) => self.carry_file(accepted, from),
+            Record::Ended(ended) => {
+                let number = ended.number;
+                if let Some((segment, old_len)) = self.ended.get(&number).copied()
+                    && segment == from
+                {
+                    let (segment, len, _) = self.append(&Record::Ended(ended));
+                    self.uncount(from, old_len);
+                    self.add_ended(number, segment, len);
+                }
+            }
+            // What changed since is written with its file.
+            _ => {}
+        }
+    }
+
+    fn carry_file(&mut self, mut accepted: Box<Accepted>, from: u64) {
+        let number = accepted.number;
+        let Some(live) = self.files.get(&number).filter(|live| live.segment == from) else { return };
+        let old_len = live.len;
+        if let Some(changes) = live.changes.as_deref().cloned() {
+            (accepted.history, accepted.death) = (changes.history, changes.death);
+        }
+        let (is_inline, size) = (matches!(accepted.content, Content::Inline(_)), accepted.meta.size);
+        let (segment, len, body_end) = self.append(&Record::Accepted(accepted));
+        if let Some(live) = self.files.get_mut(&number) {
+            (live.segment, live.len) = (segment, len);
+        }
+        self.uncount(from, old_len);
+        self.count(segment, len);
+        if let Some(location) = self.location(body_end, size).filter(|_| is_inline) {
+            self.committed.moved.push((number, location));
+        }
+    }
+
+    /// Removes the oldest segment, lastingly: a younger one must never be gone while it is still there.
+    fn remove_oldest(&mut self) -> Result<(), JournalError> {
+        let Some(oldest) = self.segments.pop_front() else { return Ok(()) };
+        let name = segment::name(oldest.id);
+        self.disk.remove(&name).map_err(failed("remove", &name))?;
+        self.disk.sync_dir().map_err(failed("sync the directory of", &name))?;
+        (self.cleaned, self.retired) = (HEADER_LEN as u64, false);
+        Ok(())
+    }
+
+    fn count(&mut self, segment: u64, len: u64) {
+        self.live_bytes += len;
+        if let Some(segment) = self.segment_mut(segment) {
+            segment.live += len;
+        }
+    }
+
+    fn uncount(&mut self, segment: u64, len: u64) {
+        self.live_bytes = self.live_bytes.saturating_sub(len);
+        if let Some(segment) = self.segment_mut(segment) {
+            segment.live = segment.live.saturating_sub(len);
+        }
+    }
+
+    fn segment_mut(&mut self, id: u64) -> Option<&mut Segment> {
+        let oldest = self.segments.front()?.id;
+        let place = usize::try_from(id.checked_sub(oldest)?).ok()?;
+        // Segments may be missing from a damaged journal.
+        if self.segments.get(place).is_some_and(|segment| segment.id == id) {
+            return self.segments.get_mut(place);
+        }
+        self.segments.iter_mut().find(|segment| segment.id == id)
+    }
+}

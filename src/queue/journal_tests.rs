@@ -1,0 +1,148 @@
+//! The journal on a disk that crashes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::disk::Disk;
+use super::journal::{Committed, Durability, Journal, JournalConfig, Op};
+use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
+use super::recovery::{self, Recovered};
+use super::sim::SimDisk;
+
+const CONFIG: JournalConfig = JournalConfig { durability: Durability::Disk, segment_size: None };
+
+fn open(disk: &SimDisk) -> (Journal, Recovered) {
+    recovery::open(Arc::new(disk.clone()), CONFIG, |_| false).unwrap()
+}
+
+fn content(number: u64, size: usize) -> Bytes {
+    (0..size).map(|at| u8::try_from((at as u64 * 31 + number * 7) % 251).unwrap()).collect::<Vec<u8>>().into()
+}
+
+fn meta(number: u64, content: &[u8]) -> Arc<Meta> {
+    Arc::new(Meta {
+        title: format!("file-{number}.json").into(),
+        key: Some(format!("key-{number}").into()),
+        from: "127.0.0.1:40000".into(),
+        size: content.len() as u64,
+        crc32c: crc32c::crc32c(content),
+        accepted_ms: 1000 + number,
+    })
+}
+
+fn accept(number: u64, size: usize) -> Op {
+    let content = content(number, size);
+    let meta = meta(number, &content);
+    let history = History::default();
+    Op::Accept(Box::new(Accepted { number, meta, history, death: None, content: Content::Inline(content) }))
+}
+
+fn delivered(number: u64, size: usize) -> Op {
+    let end = End::Delivered { server: "s1".into(), identity: Some("00".repeat(16).into()), confirmed: true };
+    let meta = meta(number, &content(number, size));
+    Op::End(Box::new(Ended { number, at_ms: 5000 + number, end, meta, history: History::default() }))
+}
+
+fn write(journal: &mut Journal, ops: Vec<Op>) -> Committed {
+    journal.prepare().unwrap();
+    ops.into_iter().for_each(|op| journal.apply(op));
+    journal.commit().unwrap()
+}
+
+/// Cleans until there is nothing left to do, as the writer does when nothing else happens.
+fn clean(journal: &mut Journal, disk: &SimDisk) -> Vec<(u64, super::journal::Location)> {
+    let mut moved = Vec::new();
+    loop {
+        journal.prepare().unwrap();
+        let looked_at = journal.clean(disk.space().unwrap()).unwrap();
+        moved.extend(journal.commit().unwrap().moved);
+        if looked_at == 0 {
+            return moved;
+        }
+    }
+}
+
+fn numbers(recovered: &Recovered) -> Vec<u64> {
+    recovered.files.keys().copied().collect()
+}
+
+#[test]
+fn what_was_committed_is_found_again_with_its_history() {
+    let disk = SimDisk::new();
+    let (mut journal, recovered) = open(&disk);
+    assert_eq!((numbers(&recovered).len(), recovered.next_number), (0, 1));
+    let committed = write(&mut journal, (1..=5).map(|number| accept(number, 100)).collect());
+    assert_eq!((committed.ops, committed.stored.len()), (5, 5));
+    let (number, location) = &committed.stored[2];
+    assert_eq!(location.read(crc32c::crc32c(&content(*number, 100))).unwrap(), content(3, 100));
+    let attempt = Attempt { at_ms: 77, server: "s2".into(), reason: "too large".into() };
+    let death = Death { at_ms: 78, reason: "refused by all".into() };
+    write(
+        &mut journal,
+        vec![
+            delivered(2, 100),
+            Op::Attempt { number: 3, attempt: attempt.clone(), is_failure: true },
+            Op::Bury { number: 3, death: death.clone() },
+            Op::Bury { number: 4, death: death.clone() },
+            Op::Replay { number: 4 },
+            Op::Attempt { number: 99, attempt: attempt.clone(), is_failure: true },
+            delivered(99, 1),
+        ],
+    );
+    let (_, recovered) = open(&disk);
+    assert_eq!(numbers(&recovered), [1, 3, 4, 5]);
+    assert_eq!(recovered.next_number, 6);
+    assert!(recovered.report.is_sound(), "{:?}", recovered.report);
+    let third = &recovered.files[&3].accepted;
+    assert_eq!((third.history.attempts, third.history.failures), (1, 1));
+    assert_eq!((&third.history.first[0], third.death.as_ref()), (&attempt, Some(&death)));
+    assert_eq!(recovered.files[&4].accepted.death, None);
+    let location = recovered.files[&5].location.as_ref().unwrap();
+    assert_eq!(location.read(third.meta.crc32c).map_err(drop), Err(()), "another file's checksum");
+    assert_eq!(location.read(recovered.files[&5].accepted.meta.crc32c).unwrap(), content(5, 100));
+    assert_eq!(recovered.ended.len(), 1);
+    assert_eq!(&*recovered.ended[0].meta.title, "file-2.json");
+}
+
+/// One file that waits for ever costs its own bytes, not those of all that pass by.
+#[test]
+fn room_is_given_back_while_an_old_file_waits() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(16 << 20));
+    let (mut journal, _) = open(&disk);
+    assert_eq!(journal.segment_size(), 1 << 20);
+    write(&mut journal, vec![accept(1, 50_000)]);
+    let mut most = 0;
+    let mut moved = BTreeMap::new();
+    for number in 2..3000 {
+        write(&mut journal, vec![accept(number, 10_000)]);
+        write(&mut journal, vec![delivered(number, 10_000)]);
+        if number > 100 {
+            write(&mut journal, vec![Op::Forget(vec![number - 100])]);
+        }
+        moved.extend(clean(&mut journal, &disk));
+        most = most.max(journal.usage().0);
+    }
+    assert!(most < 3 * 50_000 + 2 * journal.segment_size(), "{most}");
+    assert!(moved.contains_key(&1), "it was written again");
+    assert_eq!(moved[&1].read(crc32c::crc32c(&content(1, 50_000))).unwrap(), content(1, 50_000));
+    let (_, recovered) = open(&disk);
+    assert_eq!(numbers(&recovered), [1]);
+    assert!(recovered.report.is_sound(), "{:?}", recovered.report);
+    assert_eq!(recovered.next_number, 3000);
+}
+
+#[test]
+fn many_restarts_leave_few_segments() {
+    let disk = SimDisk::new();
+    for number in 1..100 {
+        let (mut journal, _) = open(&disk);
+        write(&mut journal, vec![accept(number, 10)]);
+        clean(&mut journal, &disk);
+    }
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.files.len(), 99);
+    assert!(disk.list().unwrap().len() < 25, "{:?}", disk.list());
+}

@@ -1,0 +1,490 @@
+//! Opens a journal: finds every file that is kept, cuts a torn tail, and sets other damage aside.
+//!
+//! Owns what a journal's directory may hold and what to make of it. Invariant: nothing that was found is changed before all
+//! of it has been read, nothing is removed that a record needs, and bytes that cannot be read are kept under a name
+//! that says so, and counted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::content;
+use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
+use super::error::{JournalError, failed};
+use super::journal::{Found, Journal, JournalConfig, Location};
+use super::record::{Accepted, Content, Death, Ended, History, Record};
+use super::segment::{self, Framer, HEADER_LEN, Header, Item, JournalId, MAGIC, Scan};
+
+/// The file that says which journal this is.
+const IDENTITY: &str = "journal-id";
+
+/// After damage, request numbers go on so far behind the highest that was found: those of lost records may have been
+/// given.
+const SKIPPED: u64 = 1_000_000;
+
+/// A file that waits or is a dead letter.
+#[derive(Debug)]
+pub struct Kept {
+    /// What is known of it; its inline content is left out.
+    pub accepted: Accepted,
+    /// Where its inline content stands.
+    pub location: Option<Location>,
+    /// What the caller saw in it while its content was at hand.
+    pub seen: bool,
+    segment: u64,
+    record_len: u64,
+}
+
+/// What a journal held.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The files that wait or are dead letters, by number.
+    pub files: BTreeMap<u64, Kept>,
+    /// The files that ended and are not forgotten, in the order in which they ended.
+    pub ended: Vec<Ended>,
+    /// The next request number.
+    pub next_number: u64,
+    /// What was wrong, if anything.
+    pub report: Report,
+}
+
+/// The state of a journal's bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many segments there are.
+    pub segments: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// How many sound records.
+    pub records: u64,
+    /// How many bytes at the end were never synced: nobody was given a receipt for them.
+    pub torn: u64,
+    /// What was lasting once, and cannot be read.
+    pub damage: Vec<Damage>,
+    /// How many records are missing between those that were found.
+    pub lost_records: u64,
+    /// Files whose own content is missing or has another size.
+    pub lost_content: Vec<u64>,
+    /// Content files that no record names.
+    pub orphans: usize,
+}
+
+impl Report {
+    /// Whether all that was ever lasting was found.
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty() && self.lost_records == 0 && self.lost_content.is_empty()
+    }
+}
+
+/// Bytes that were lasting once, and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file they are in.
+    pub name: String,
+    /// What is wrong.
+    pub what: String,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub len: u64,
+    /// The file that a copy of them is in.
+    pub aside: Option<String>,
+    /// Whether an earlier recovery had found them, too.
+    pub is_known: bool,
+}
+
+/// Opens the journal on `disk`, or begins a new one. `look` sees each file that has inline content, once.
+pub fn open(
+    disk: Arc<dyn Disk>,
+    config: JournalConfig,
+    look: impl Fn(&Accepted) -> bool,
+) -> Result<(Journal, Recovered), JournalError> {
+    let reading = Reading::of(&*disk, &look)?;
+    let id = reading.settle_identity(&*disk)?;
+    let sequence = reading.repair(&*disk)?;
+    reading.into_journal(disk, config, id, sequence)
+}
+
+/// Reads the journal on `disk` and says what it holds and what is wrong with it; changes nothing.
+pub fn check(disk: &dyn Disk) -> Result<Recovered, JournalError> {
+    Ok(Reading::of(disk, &|_| false)?.into_recovered())
+}
+
+/// A segment that was read.
+struct Part {
+    id: u64,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    header: Option<Header>,
+}
+
+/// What is made of a journal's directory.
+struct Reading {
+    names: HashMap<String, u64>,
+    written_id: Option<JournalId>,
+    parts: Vec<Part>,
+    /// Segments that are not needed any more, or were never written to.
+    stale: Vec<u64>,
+    oldest: u64,
+    /// The sequence that the next record should have.
+    sequence: Option<u64>,
+    highest: u64,
+    files: BTreeMap<u64, Kept>,
+    /// With the segment and the length of its record.
+    ended: BTreeMap<u64, (Ended, u64, u64)>,
+    /// How far the last segment is proven to be synced, and how far it is sound.
+    tail: (u64, u64),
+    orphans: Vec<String>,
+    /// What is to be set aside.
+    aside: Vec<(String, Bytes)>,
+    report: Report,
+}
+
+impl Reading {
+    fn of(disk: &dyn Disk, look: &dyn Fn(&Accepted) -> bool) -> Result<Self, JournalError> {
+        let entries = disk.list().map_err(failed("list", "the files"))?;
+        let names: HashMap<String, u64> = entries.into_iter().map(|entry| (entry.name, entry.len)).collect();
+        let mut reading = Self {
+            written_id: read_identity(disk, &names)?,
+            names,
+            parts: Vec::new(),
+            stale: Vec::new(),
+            oldest: 0,
+            sequence: None,
+            highest: 0,
+            files: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            tail: (0, 0),
+            orphans: Vec::new(),
+            aside: Vec::new(),
+            report: Report::default(),
+        };
+        reading.find_segments(disk)?;
+        reading.read_segments(look)?;
+        reading.find_missing();
+        reading.check_contents();
+        Ok(reading)
+    }
+
+    /// Which journal this is, if anything says so.
+    fn id(&self) -> Option<JournalId> {
+        self.written_id.or_else(|| self.parts.iter().find_map(|part| part.header).map(|header| header.journal))
+    }
+
+    /// Opens the segments that are needed, in their order.
+    fn find_segments(&mut self, disk: &dyn Disk) -> Result<(), JournalError> {
+        let mut ids: Vec<u64> = self.names.keys().filter_map(|name| segment::parse_name(name)).collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.parts.push(open_part(disk, id)?);
+        }
+        // A segment that holds nothing yet may be one whose beginning was never made lasting.
+        while let Some(last) = self.parts.pop_if(|part| part.len <= HEADER_LEN as u64) {
+            let next = last.header.map_or(0, |header| header.next_number);
+            self.highest = self.highest.max(next.saturating_sub(1));
+            self.written_id = self.written_id.or(last.header.map(|header| header.journal));
+            self.stale.push(last.id);
+        }
+        if let Some(part) =
+            self.parts.iter().find(|part| part.header.is_some_and(|header| Some(header.journal) != self.id()))
+        {
+            return Err(JournalError::Foreign { name: segment::name(part.id) });
+        }
+        if !self.parts.is_empty() && self.id().is_none() {
+            return Err(JournalError::NoIdentity);
+        }
+        let youngest = self.parts.iter().rev().find_map(|part| part.header);
+        self.oldest = youngest.map_or(0, |header| header.oldest);
+        Ok(())
+    }
+
+    fn read_segments(&mut self, look: &dyn Fn(&Accepted) -> bool) -> Result<(), JournalError> {
+        let parts = std::mem::take(&mut self.parts);
+        let last = parts.last().map(|part| part.id);
+        for part in parts {
+            if part.id < self.oldest {
+                self.stale.push(part.id);
+                continue;
+            }
+            self.read_segment(&part, last == Some(part.id), look)?;
+            self.parts.push(part);
+        }
+        // A record can say more than the youngest header, which is older than it.
+        let (needed, stale): (Vec<Part>, _) =
+            std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
+        self.parts = needed;
+        self.stale.extend(stale.iter().map(|part| part.id));
+        Ok(())
+    }
+
+    fn read_segment(
+        &mut self,
+        part: &Part,
+        is_last: bool,
+        look: &dyn Fn(&Accepted) -> bool,
+    ) -> Result<(), JournalError> {
+        let bytes = read_whole(part)?;
+        self.report.segments += 1;
+        self.report.bytes += part.len;
+        self.tail = (0, part.len);
+        match part.header {
+            Some(header) => {
+                self.highest = self.highest.max(header.next_number.saturating_sub(1));
+                self.expect(header.first_sequence);
+            }
+            None => self.damaged(part.id, "its header", 0, &bytes.slice(..HEADER_LEN.min(bytes.len()))),
+        }
+        let framer = Framer::new(&self.id().unwrap_or_default(), part.id);
+        for item in Scan::new(framer, &bytes, is_last) {
+            match item {
+                Item::Record(found) => self.note(found, part, look),
+                Item::Damage { offset, len } => {
+                    self.damaged(part.id, "records", offset, &bytes.slice(offset..offset + len));
+                }
+                Item::Torn { offset, len } => {
+                    self.report.torn = len as u64;
+                    self.tail.1 = offset as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the records that are missing before this sequence.
+    fn expect(&mut self, sequence: u64) {
+        let expected = self.sequence.unwrap_or(sequence);
+        self.report.lost_records += sequence.saturating_sub(expected);
+        self.sequence = Some(sequence.max(expected));
+    }
+
+    /// Takes in what a record says.
+    fn note(&mut self, found: segment::Found, part: &Part, look: &dyn Fn(&Accepted) -> bool) {
+        self.expect(found.sequence);
+        self.sequence = Some(found.sequence + 1);
+        self.tail.0 = self.tail.0.max(found.base as u64);
+        self.report.records += 1;
+        let (body_end, len) = (found.body_end as u64, found.len as u64);
+        match found.record {
+            Record::Accepted(accepted) => self.keep(*accepted, part, body_end, len, look),
+            Record::Attempt { number, attempt, is_failure } => {
+                if let Some(kept) = self.files.get_mut(&number) {
+                    kept.accepted.history.add(attempt, is_failure);
+                }
+            }
+            Record::Ended(ended) => {
+                self.highest = self.highest.max(ended.number);
+                self.files.remove(&ended.number);
+                self.ended.insert(ended.number, (*ended, part.id, len));
+            }
+            Record::Dead { number, death } => {
+                if let Some(kept) = self.files.get_mut(&number) {
+                    kept.accepted.death = Some(death);
+                }
+            }
+            Record::Replayed { number } => {
+                if let Some(kept) = self.files.get_mut(&number) {
+                    (kept.accepted.death, kept.accepted.history) = (None, History::default());
+                }
+            }
+            Record::Oldest { segment } => self.oldest = self.oldest.max(segment),
+            Record::Mark => {}
+        }
+    }
+
+    fn keep(&mut self, accepted: Accepted, part: &Part, end: u64, len: u64, look: &dyn Fn(&Accepted) -> bool) {
+        let number = accepted.number;
+        self.highest = self.highest.max(number);
+        if self.ended.contains_key(&number) {
+            return;
+        }
+        let seen = look(&accepted);
+        let (location, content) = match accepted.content {
+            Content::Inline(content) => {
+                (Some(Location::new(part.file.clone(), end, content.len())), Content::Inline(Bytes::new()))
+            }
+            own @ Content::Own(_) => (None, own),
+        };
+        let accepted = Accepted { content, ..accepted };
+        self.files.insert(number, Kept { accepted, location, seen, segment: part.id, record_len: len });
+    }
+
+    fn damaged(&mut self, id: u64, what: &str, offset: usize, bytes: &Bytes) {
+        let name = segment::name(id);
+        let aside = format!("damaged-{id:016x}-{offset:08x}");
+        let is_known = self.names.get(&aside) == Some(&(bytes.len() as u64));
+        if !is_known {
+            self.aside.push((aside.clone(), bytes.clone()));
+        }
+        let (offset, len, what) = (offset as u64, bytes.len() as u64, what.to_owned());
+        self.report.damage.push(Damage { name, what, offset, len, aside: Some(aside), is_known });
+    }
+
+    /// Notices segments that are missing between those that are there.
+    fn find_missing(&mut self) {
+        let (Some(last), oldest) = (self.parts.last().map(|part| part.id), self.oldest.max(1)) else { return };
+        let there: HashSet<u64> = self.parts.iter().map(|part| part.id).collect();
+        for id in (oldest..last).filter(|id| !there.contains(id)).take(1000) {
+            let (name, what) = (segment::name(id), "the segment is missing".to_owned());
+            self.report.damage.push(Damage { name, what, offset: 0, len: 0, aside: None, is_known: false });
+        }
+    }
+
+    /// Compares the content files with the records that name them.
+    fn check_contents(&mut self) {
+        let mut named = HashSet::new();
+        for (number, kept) in &mut self.files {
+            let Content::Own(id) = kept.accepted.content else { continue };
+            let name = content::name(id);
+            if self.names.get(&name) != Some(&kept.accepted.meta.size) {
+                self.report.lost_content.push(*number);
+                kept.accepted.death.get_or_insert_with(|| Death {
+                    at_ms: kept.accepted.meta.accepted_ms,
+                    reason: format!("its content file {name} is missing, or has another size").into(),
+                });
+            }
+            named.insert(name);
+        }
+        let is_orphan = |name: &&String| content::parse_name(name).is_some() && !named.contains(*name);
+        self.orphans = self.names.keys().filter(is_orphan).cloned().collect();
+        self.report.orphans = self.orphans.len();
+    }
+
+    fn next_number(&self) -> u64 {
+        let skipped = if self.report.is_sound() { 0 } else { SKIPPED };
+        self.highest.saturating_add(1 + skipped)
+    }
+
+    /// Sees to it that the identity is written down, and gives it.
+    fn settle_identity(&self, disk: &dyn Disk) -> Result<JournalId, JournalError> {
+        let id = self.id().unwrap_or_else(rand::random);
+        if read_identity(disk, &self.names)? != Some(id) {
+            let part = format!("{IDENTITY}.part");
+            let _ = disk.remove(&part);
+            let text = format!("{:032x}\n", u128::from_be_bytes(id));
+            let file = disk.create(&part).map_err(failed("create", &part))?;
+            write_all_at(&*file, text.as_bytes(), 0).map_err(failed("write to", &part))?;
+            file.sync().map_err(failed("sync", &part))?;
+            disk.rename(&part, IDENTITY).map_err(failed("rename", &part))?;
+            disk.sync_dir().map_err(failed("sync the directory of", IDENTITY))?;
+        }
+        Ok(id)
+    }
+
+    /// Sets damage aside, cuts the torn tail, makes sure that what was read is lasting, and removes what nothing needs.
+    /// Gives the sequence to go on with.
+    fn repair(&self, disk: &dyn Disk) -> Result<u64, JournalError> {
+        for (name, bytes) in &self.aside {
+            let _ = disk.remove(name);
+            let file = disk.create(name).map_err(failed("create", name))?;
+            write_all_at(&*file, bytes, 0).map_err(failed("write to", name))?;
+            file.sync().map_err(failed("sync", name))?;
+        }
+        if let Some(last) = self.parts.last() {
+            secure_tail(last, self.tail)?;
+        }
+        for id in &self.stale {
+            let name = segment::name(*id);
+            disk.remove(&name).map_err(failed("remove", &name))?;
+        }
+        // Among damage, content without a record may be all that is left of a file.
+        for name in self.orphans.iter().filter(|_| self.report.is_sound()) {
+            disk.remove(name).map_err(failed("remove", name))?;
+        }
+        disk.sync_dir().map_err(failed("sync", "the directory"))?;
+        Ok(self.sequence.unwrap_or(1))
+    }
+
+    fn into_journal(
+        self,
+        disk: Arc<dyn Disk>,
+        config: JournalConfig,
+        id: JournalId,
+        sequence: u64,
+    ) -> Result<(Journal, Recovered), JournalError> {
+        let segments = self.parts.iter().enumerate().map(|(place, part)| {
+            let is_last = place + 1 == self.parts.len();
+            (part.id, part.file.clone(), if is_last { self.tail.1 } else { part.len })
+        });
+        let after = self.parts.iter().map(|part| part.id).chain(self.stale.iter().copied()).max().unwrap_or(0);
+        let found = Found { id, segments: segments.collect(), after, sequence, next_number: self.next_number() };
+        let mut journal = Journal::new(disk, config, found)?;
+        for kept in self.files.values() {
+            journal.add_file(kept.segment, kept.record_len, &kept.accepted);
+        }
+        for (number, (_, segment, len)) in &self.ended {
+            journal.add_ended(*number, *segment, *len);
+        }
+        journal.begin()?;
+        Ok((journal, self.into_recovered()))
+    }
+
+    fn into_recovered(self) -> Recovered {
+        let next_number = self.next_number();
+        let mut ended: Vec<Ended> = self.ended.into_values().map(|(ended, ..)| ended).collect();
+        ended.sort_by_key(|ended| (ended.at_ms, ended.number));
+        Recovered { files: self.files, ended, next_number, report: self.report }
+    }
+}
+
+fn open_part(disk: &dyn Disk, id: u64) -> Result<Part, JournalError> {
+    let name = segment::name(id);
+    let file = disk.open(&name).map_err(failed("open", &name))?;
+    let len = file.len().map_err(failed("read", &name))?;
+    let mut bytes = [0; HEADER_LEN];
+    let read = read_full_at(&*file, &mut bytes, 0).map_err(failed("read", &name))?;
+    let header = Header::decode(bytes.get(..read).unwrap_or_default());
+    if header.is_none()
+        && let [magic @ .., version] = bytes.first_chunk::<8>().copied().unwrap_or_default()
+        && MAGIC.starts_with(&magic)
+        && MAGIC.last() != Some(&version)
+        // A flipped bit in the version is damage: then the checksum is that of our version.
+        && !is_flipped(&bytes)
+    {
+        return Err(JournalError::Version { name, version });
+    }
+    // What says that it is another segment was copied here.
+    match header {
+        Some(header) if header.segment != id => Err(JournalError::Foreign { name }),
+        header => Ok(Part { id, file, len, header }),
+    }
+}
+
+/// Whether a header would be sound if its version were ours.
+fn is_flipped(header: &[u8; HEADER_LEN]) -> bool {
+    let mut ours = *header;
+    ours.iter_mut().zip(MAGIC).for_each(|(byte, magic)| *byte = magic);
+    Header::decode(&ours).is_some()
+}
+
+fn read_whole(part: &Part) -> Result<Bytes, JournalError> {
+    let mut bytes = vec![0; usize::try_from(part.len).unwrap_or(usize::MAX)];
+    let read = read_full_at(&*part.file, &mut bytes, 0).map_err(failed("read", &segment::name(part.id)))?;
+    bytes.truncate(read);
+    Ok(bytes.into())
+}
+
+/// Cuts what is torn off the last segment, and writes once more what nothing proves to be synced: after a sync that failed
+/// it may be in memory only, where another sync would not find it.
+fn secure_tail(last: &Part, (proven, sound): (u64, u64)) -> Result<(), JournalError> {
+    let name = segment::name(last.id);
+    last.file.set_len(sound).map_err(failed("cut", &name))?;
+    let mut tail = vec![0; usize::try_from(sound.saturating_sub(proven)).unwrap_or(usize::MAX)];
+    read_full_at(&*last.file, &mut tail, proven).map_err(failed("read", &name))?;
+    write_all_at(&*last.file, &tail, proven).map_err(failed("write to", &name))?;
+    last.file.sync().map_err(failed("sync", &name))
+}
+
+/// What the identity's own file says, if it can be read.
+fn read_identity(disk: &dyn Disk, names: &HashMap<String, u64>) -> Result<Option<JournalId>, JournalError> {
+    if !names.contains_key(IDENTITY) {
+        return Ok(None);
+    }
+    let file = disk.open(IDENTITY).map_err(failed("open", IDENTITY))?;
+    let mut text = [0; 33];
+    let read = read_full_at(&*file, &mut text, 0).map_err(failed("read", IDENTITY))?;
+    let digits =
+        text.get(..read).and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.strip_suffix('\n'));
+    let id = digits.filter(|digits| digits.len() == 32).and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    Ok(id.map(u128::to_be_bytes))
+}
