@@ -6,18 +6,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::dispatch::Probed;
+use super::dispatch::{Parcel, Probed};
+use super::gate::Share;
+use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal};
+use crate::protocol::{Message, Refusal, lists};
+use crate::queue::Progress;
 use crate::schedule::Slot;
 
 /// Something that the hub must know.
 #[derive(Debug)]
 pub enum Event {
     /// A file is at the door.
-    Admit(Admission),
+    Admit(Box<Admission>),
+    /// A client asks whether a file is wanted.
+    Offer(Offer),
     /// A client asks for the status.
     Status(mpsc::UnboundedSender<Outgoing>),
+    /// A client asks about files, or says what to do with them.
+    Query(Query, mpsc::UnboundedSender<Outgoing>),
+    /// The journal's writer got on.
+    Journal(Progress),
     /// A probe ended.
     Probed {
         /// The server.
@@ -40,7 +49,12 @@ pub enum Event {
 #[derive(Debug)]
 pub enum LinkEvent {
     /// It can carry files.
-    Opened,
+    Opened {
+        /// What the server's directory is called by itself, if it has a name.
+        identity: Option<Arc<str>>,
+        /// What the server has and does not know to be confirmed.
+        holding: Vec<lists::Held>,
+    },
     /// The server has the file.
     Stored {
         /// The file's request number.
@@ -55,6 +69,11 @@ pub enum LinkEvent {
         /// Why.
         refusal: Refusal,
     },
+    /// The server has removed the file, as it was told.
+    Dropped {
+        /// The file's request number.
+        number: u64,
+    },
     /// The file's own connection failed.
     Lost {
         /// The file's request number.
@@ -62,8 +81,26 @@ pub enum LinkEvent {
         /// How it failed.
         reason: String,
     },
+    /// The file's content cannot be read from the journal.
+    Unreadable {
+        /// The file's request number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
     /// It failed or was closed by the server.
     Closed(String),
+}
+
+/// Something that is to go over a link.
+#[derive(Debug)]
+pub enum ToServer {
+    /// A file.
+    Parcel(Parcel),
+    /// The server need not remember these any longer.
+    Confirm(Vec<u64>),
+    /// The server must remove its copy of the file.
+    Drop(u64),
 }
 
 /// Room in the queue for one file; given back when it is dropped.
@@ -82,19 +119,58 @@ pub struct Reply {
     pub id: u64,
 }
 
+impl Reply {
+    /// Sends a receipt. The client may have gone; its file stays.
+    pub fn send(&self, receipt: impl FnOnce(u64) -> Message) {
+        let _ = self.to.send(Outgoing::Message(receipt(self.id)));
+    }
+}
+
+/// The content of a file at the door.
+#[derive(Debug)]
+pub enum Incoming {
+    /// In memory.
+    Memory(Bytes),
+    /// In a content file of its own, by its id.
+    Own(u64),
+}
+
 /// A file at the door, read whole and with room reserved for it.
 #[derive(Debug)]
 pub struct Admission {
     /// The file's title.
-    pub title: Arc<str>,
+    pub title: Box<str>,
+    /// The client's lasting name for it.
+    pub key: Option<Arc<str>>,
     /// The file's content.
-    pub content: Bytes,
-    /// The room reserved for it.
+    pub content: Incoming,
+    /// The size of the content in bytes.
+    pub size: u64,
+    /// The CRC32C of the content.
+    pub crc32c: u32,
+    /// How long its document for an old-style server is, with a request number of one digit, if it can have one.
+    pub old_style_len: Option<usize>,
+    /// The room reserved for it in the queue.
     pub room: Room,
+    /// The room reserved for it on the disk.
+    pub share: Share,
     /// Who sent it.
     pub peer: SocketAddr,
     /// Where its receipts go; an old-style client reads none.
     pub reply: Option<Reply>,
+}
+
+/// A file that a client would send.
+#[derive(Debug)]
+pub struct Offer {
+    /// The client's lasting name for it.
+    pub key: Arc<str>,
+    /// The size of its content in bytes.
+    pub size: u64,
+    /// How many bytes of it are there from an upload that broke off.
+    pub offset: u64,
+    /// Where the answer and the receipts go.
+    pub reply: Reply,
 }
 
 /// Something to be written to a native client.
@@ -104,4 +180,6 @@ pub enum Outgoing {
     Message(Message),
     /// The answer to a status request.
     Status(Box<StatusReport>),
+    /// The answer to a query.
+    Answer(Box<Answer>),
 }

@@ -1,17 +1,21 @@
 //! The one way into the queue: room is reserved here before a file is read, and every doorway ends in
 //! [`Gate::admit`].
 //!
-//! Invariant: what is accepted or being read never takes more than the queue's bounds, and peers that stall in the
-//! middle of large files can hold at most half of its bytes.
+//! Invariant: what is accepted or being read never takes more than the queue's bounds, nor more than the disk has besides
+//! what the journal needs to go on delivering; and peers that stall in the middle of large files can hold at most half
+//! of the queue's bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::event::{Admission, Event, Outgoing, Room};
+use super::event::{Admission, Event, Offer, Outgoing, Room};
 use crate::protocol::limits::SMALL_CONTENT;
+use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
+use crate::queue::disk::Disk;
 use crate::units::ByteSize;
 
 /// Bytes are reserved in units, so that a terabyte can still be counted in 32 bits.
@@ -19,6 +23,18 @@ const UNIT: u64 = 256;
 
 /// What a waiting file costs beside its content and title, rounded up.
 const OVERHEAD: u64 = 512;
+
+/// What large objects at the JSON doorway may hold in memory, in bytes: at least two of the largest.
+const JSON_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// How long the disk's room, once asked for, is believed.
+const BELIEVED: Duration = Duration::from_millis(10);
+
+/// The time between two looks at a full disk by those who wait for room on it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What the end of a waiting file takes in the journal, rounded up.
+const END_OF_FILE: u64 = 512;
 
 /// How much the queue may hold.
 #[derive(Debug, Clone, Copy)]
@@ -29,28 +45,66 @@ pub struct QueueLimits {
     pub bytes: u64,
 }
 
-/// The way into the queue.
+/// Room on the disk for one file that is not written yet; given back when it is dropped.
 #[derive(Debug)]
+pub struct Share {
+    bytes: u64,
+    promised: Arc<AtomicU64>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The way into the queue.
 pub struct Gate {
     limits: QueueLimits,
     files: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     /// What large files may hold while they are still being read.
     incoming: Arc<Semaphore>,
+    /// What large objects at the JSON doorway may hold in memory.
+    memory: Arc<Semaphore>,
     full: AtomicBool,
+    disk: Arc<dyn Disk>,
+    /// What the journal needs besides the files.
+    reserve: u64,
+    /// What is promised to files that are not written yet.
+    promised: Arc<AtomicU64>,
+    /// What the disk had when it was asked last, and when that was, in milliseconds since the start.
+    available: AtomicU64,
+    asked_ms: AtomicU64,
+    started: Instant,
+    disk_full: AtomicBool,
     hub: mpsc::UnboundedSender<Event>,
 }
 
 impl Gate {
-    /// A gate to an empty queue with these limits.
-    pub fn new(limits: QueueLimits, hub: mpsc::UnboundedSender<Event>) -> Self {
+    /// A gate to an empty queue with these limits, on a disk of which the journal itself needs `reserve` bytes.
+    pub fn new(
+        limits: QueueLimits,
+        max_json: u64,
+        disk: Arc<dyn Disk>,
+        reserve: u64,
+        hub: mpsc::UnboundedSender<Event>,
+    ) -> Self {
         let units = |bytes: u64| Arc::new(Semaphore::new(permits(bytes) as usize));
         Self {
             limits,
             files: Arc::new(Semaphore::new(limits.files.min(Semaphore::MAX_PERMITS))),
             bytes: units(limits.bytes),
             incoming: units(limits.bytes / 2),
+            memory: units(JSON_MEMORY.max(2 * max_json)),
             full: AtomicBool::new(false),
+            disk,
+            reserve,
+            promised: Arc::default(),
+            available: AtomicU64::new(0),
+            asked_ms: AtomicU64::new(u64::MAX),
+            started: Instant::now(),
+            disk_full: AtomicBool::new(false),
             hub,
         }
     }
@@ -70,6 +124,62 @@ impl Gate {
         Err(Refusal::new(RefusalCode::TooLarge, reason))
     }
 
+    /// Room on the disk for a file of `size` bytes of which `there` are written already; a refusal that names the sizes
+    /// when there is none.
+    pub fn share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
+        let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
+        let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let share = Share { bytes, promised: self.promised.clone() };
+        let waiting = self.limits.files.saturating_sub(self.files.available_permits()) as u64;
+        let kept = self.reserve.saturating_add(waiting.saturating_mul(END_OF_FILE));
+        let usable = self.available().saturating_sub(kept);
+        if promised <= usable {
+            if self.disk_full.load(Ordering::Relaxed) && self.disk_full.swap(false, Ordering::Relaxed) {
+                tracing::info!("the journal's disk has room again");
+            }
+            return Ok(share);
+        }
+        drop(share);
+        let free = ByteSize(usable.saturating_sub(promised - bytes));
+        let (size, kept) = (ByteSize(size), ByteSize(kept));
+        let reason = format!(
+            "the journal's disk is full: a file of {size} does not fit into {free} ({kept} more are kept for deliveries)"
+        );
+        if !self.disk_full.swap(true, Ordering::Relaxed) {
+            tracing::error!(reason, "files are refused");
+        }
+        Err(Refusal::new(RefusalCode::Full, reason))
+    }
+
+    /// Waits until there is room on the disk, for clients that cannot be told.
+    pub async fn wait_for_share(&self, size: u64) -> Share {
+        loop {
+            match self.share(size, 0) {
+                Ok(share) => return share,
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// What the disk has left, asked for now or a moment ago.
+    fn available(&self) -> u64 {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let asked = self.asked_ms.load(Ordering::Relaxed);
+        let believed = u64::try_from(BELIEVED.as_millis()).unwrap_or(0);
+        if asked == u64::MAX || now.saturating_sub(asked) > believed {
+            // A disk that cannot say is found out when it is written to.
+            let available = self.disk.space().map_or(u64::MAX, |space| space.available);
+            self.available.store(available, Ordering::Relaxed);
+            self.asked_ms.store(now, Ordering::Relaxed);
+        }
+        self.available.load(Ordering::Relaxed)
+    }
+
+    /// Room for a file of an earlier run, though there may be less than it takes: it is there already.
+    pub fn room_for_kept(&self, size: u64) -> Option<Room> {
+        self.try_room(size)
+    }
+
     /// Room for a file of `size` bytes and leave to read it, if there is some now.
     pub fn try_reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
         let incoming = match size {
@@ -83,6 +193,11 @@ impl Gate {
     pub async fn reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
         let incoming = self.incoming(size).await;
         Some((self.room(size).await?, incoming))
+    }
+
+    /// Waits for leave to hold a JSON object of up to `size` bytes in memory.
+    pub async fn memory(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        self.memory.clone().acquire_many_owned(permits(size)).await.ok()
     }
 
     /// Waits for leave to read a message of up to `size` bytes; small ones need none.
@@ -124,11 +239,20 @@ impl Gate {
     /// Lets a file into the queue; its receipts follow. A balancer that has stopped takes none: there will be no
     /// receipt, and the log is all that an old-style client's owner has.
     pub fn admit(&self, admission: Admission) {
-        if let Err(mpsc::error::SendError(Event::Admit(Admission { title, peer, .. }))) =
-            self.hub.send(Event::Admit(admission))
-        {
+        if let Err(mpsc::error::SendError(Event::Admit(admission))) = self.hub.send(Event::Admit(Box::new(admission))) {
+            let Admission { title, peer, .. } = *admission;
             tracing::error!(title = &*title, from = %peer, "not accepted: the balancer has stopped");
         }
+    }
+
+    /// Asks whether a file is wanted; the answer goes to the client.
+    pub fn offer(&self, offer: Offer) {
+        let _ = self.hub.send(Event::Offer(offer));
+    }
+
+    /// Asks about files on behalf of a client.
+    pub fn ask(&self, query: Query, to: mpsc::UnboundedSender<Outgoing>) {
+        let _ = self.hub.send(Event::Query(query, to));
     }
 
     /// Asks for the balancer's status on behalf of a client.
@@ -148,9 +272,10 @@ fn cost(size: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::sim::SimDisk;
 
     fn gate(files: usize, bytes: u64) -> Gate {
-        Gate::new(QueueLimits { files, bytes }, mpsc::unbounded_channel().0)
+        Gate::new(QueueLimits { files, bytes }, 1024, Arc::new(SimDisk::new()), 0, mpsc::unbounded_channel().0)
     }
 
     #[tokio::test]
@@ -177,6 +302,21 @@ mod tests {
         assert_eq!(refusal.code, RefusalCode::TooLarge);
         assert!(gate.incoming(gate.max_file()).await.is_some());
         assert!(gate.try_room(gate.max_file()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_with_the_sizes_and_takes_files_again_when_it_has_room() {
+        let disk = SimDisk::new();
+        disk.set_capacity(Some(100_000));
+        let limits = QueueLimits { files: 10, bytes: 1 << 30 };
+        let gate = Gate::new(limits, 1024, Arc::new(disk.clone()), 50_000, mpsc::unbounded_channel().0);
+        let shares = [gate.share(20_000, 0).unwrap(), gate.share(20_000, 0).unwrap()];
+        let refusal = gate.share(20_000, 0).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Full);
+        assert!(refusal.reason.contains("19.5 KiB") && refusal.reason.contains("8.8 KiB"), "{}", refusal.reason);
+        assert!(gate.share(20_000, 19_000).is_ok(), "most of it is there already");
+        drop(shares);
+        assert!(gate.share(20_000, 0).is_ok());
     }
 
     #[tokio::test]

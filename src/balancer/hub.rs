@@ -1,37 +1,81 @@
-//! The one task that owns the [`Dispatcher`]: it feeds it what happened, with the time, and carries out what it
-//! decides. Everything else in the balancer talks to it over one channel, so that no lock is shared on the way of a
-//! file, and what came in together is decided together.
+//! The one task that owns the [`Dispatcher`] and all that is known of files: it feeds the dispatcher what happened, with
+//! the time, carries out what it decides, and has every change recorded. Everything else in the balancer talks to it over
+//! one channel, so that no lock is shared on the way of a file, and what came in together is decided together.
+//!
+//! Invariant: nothing is told that is not lasting. A file goes to a server, and its client gets a receipt, once the journal
+//! has committed it; a server is told that it need not remember a file, or must remove its copy, once the delivery is.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::dispatch::{Action, Dispatcher, Held, Parcel};
-use super::event::{Admission, Event, LinkEvent, Outgoing, Reply, Room};
+use super::dispatch::{Action, Dispatcher, Held};
+use super::event::{Admission, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, ToServer};
+use super::gate::Share;
 use super::link::{self, Target};
-use super::{BalancerConfig, probe};
-use crate::protocol::Message;
-use crate::queue::{MemoryQueue, NumbersError};
+use super::{BalancerConfig, BalancerError, probe, queries};
+use crate::protocol::limits::OLD_STYLE_READ;
+use crate::protocol::{Message, Refusal, RefusalCode, lists};
+use crate::queue::disk::Disk;
+use crate::queue::journal::Committed;
+use crate::queue::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
+use crate::queue::recovery::Recovered;
+use crate::queue::{Body, DeadLetter, Ledger, Location, Op, Progress, Queued, Writer, content};
+use crate::schedule::Slot;
 use crate::transport::Connect;
 
 /// How many events are decided at once.
 const BATCH: usize = 1024;
 
+/// How much content of waiting files is held in memory, in bytes; that of others is read from the journal when its turn
+/// comes.
+const MEMORY: u64 = 64 * 1024 * 1024;
+
+/// How many connections hear of one file at the most.
+const MOST_REPLIES: usize = 16;
+
+/// The time between two looks at what can be forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// What the hub keeps beside a queued file.
-#[derive(Debug)]
-pub struct Tag {
-    reply: Option<Reply>,
-    /// Held for as long as the file is in the queue.
-    _room: Room,
+#[derive(Debug, Default)]
+pub(super) struct Tag {
+    replies: Vec<Reply>,
+    /// Held for as long as the file is in the queue; a file of an earlier run may have none.
+    _room: Option<Room>,
+}
+
+/// A file that is being written to the journal.
+pub(super) struct Accepting {
+    pub(super) meta: Arc<Meta>,
+    content: Incoming,
+    fits_old_style: bool,
+    replies: Vec<Reply>,
+    room: Room,
+    _share: Share,
+}
+
+/// What is to be done once an operation is lasting.
+enum After {
+    /// Give the receipt, and send the file.
+    Accepted(u64),
+    /// Tell the server that it need not remember the file.
+    Confirm(Slot, u64),
+    /// Tell the server to remove the file.
+    Drop(Slot, u64),
+    Nothing,
 }
 
 /// An open link, as the hub holds it; dropping it closes the link.
 struct Link {
-    parcels: mpsc::UnboundedSender<Parcel>,
+    to_server: mpsc::UnboundedSender<ToServer>,
+    /// What the server's directory is called by itself.
+    identity: Option<Arc<str>>,
     _close: DropGuard,
 }
 
@@ -42,36 +86,65 @@ struct Server {
     link: Option<Link>,
 }
 
+/// What the hub works with.
+pub(super) struct Surroundings {
+    pub(super) config: BalancerConfig,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) writer: Writer,
+    pub(super) journal: Arc<str>,
+    pub(super) connector: Arc<dyn Connect>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) to_self: mpsc::UnboundedSender<Event>,
+}
+
 /// The driver of the [`Dispatcher`].
 pub(super) struct Hub {
-    dispatcher: Dispatcher<Tag, MemoryQueue<Held<Tag>>>,
+    pub(super) dispatcher: Dispatcher<Tag>,
+    pub(super) ledger: Ledger,
+    pub(super) accepting: BTreeMap<u64, Accepting>,
+    next_number: u64,
+    /// One for each operation that is not lasting yet, in their order.
+    afters: VecDeque<After>,
+    /// Bytes of content of waiting files in memory.
+    in_memory: u64,
     /// By slot.
     servers: Vec<Server>,
     started: Instant,
+    /// The hub's clock when it started: the time since the beginning of 1970, UTC.
+    began: Duration,
+    next_sweep: Duration,
     events: mpsc::UnboundedReceiver<Event>,
-    to_self: mpsc::UnboundedSender<Event>,
-    connector: Arc<dyn Connect>,
-    config: BalancerConfig,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    with: Surroundings,
 }
 
 impl Hub {
-    /// A hub over an empty queue, probing the configured servers. Links and probes end with `stop`.
+    /// A hub over what the journal holds, probing the configured servers. Links and probes end with `stop`.
     pub(super) fn new(
-        config: BalancerConfig,
-        queue: MemoryQueue<Held<Tag>>,
-        (to_self, events): (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
-        connector: Arc<dyn Connect>,
-        tasks: TaskTracker,
-        stop: CancellationToken,
+        recovered: Recovered,
+        room: impl Fn(u64) -> Option<Room>,
+        events: mpsc::UnboundedReceiver<Event>,
+        with: Surroundings,
     ) -> Self {
-        let dispatcher = Dispatcher::new(queue, config.window, config.health);
-        let (servers, started) = (Vec::new(), Instant::now());
-        let mut hub = Self { dispatcher, servers, started, events, to_self, connector, config, tasks, stop };
-        for server in hub.config.servers.clone() {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut hub = Self {
+            dispatcher: Dispatcher::new(with.config.dispatch),
+            ledger: Ledger::new(with.config.retention),
+            accepting: BTreeMap::new(),
+            next_number: recovered.next_number,
+            afters: VecDeque::new(),
+            in_memory: 0,
+            servers: Vec::new(),
+            started: Instant::now(),
+            began,
+            next_sweep: began,
+            events,
+            with,
+        };
+        for server in hub.with.config.servers.clone() {
             hub.add_server(&server.address, server.weight);
         }
+        hub.recover(recovered, room);
         hub
     }
 
@@ -83,24 +156,53 @@ impl Hub {
             address: server.address.clone(),
             place: self.servers.len(),
             nudge: server.nudge.clone(),
-            connector: self.connector.clone(),
-            hub: self.to_self.clone(),
-            interval: self.config.probe_interval,
-            timeout: self.config.probe_timeout,
+            connector: self.with.connector.clone(),
+            hub: self.with.to_self.clone(),
+            interval: self.with.config.probe_interval,
+            timeout: self.with.config.probe_timeout,
         };
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(prober.run()));
+        self.with.tasks.spawn(self.with.stop.clone().run_until_cancelled_owned(prober.run()));
         // Slots are given in order, so the server's place is its slot's.
         self.servers.push(server);
     }
 
-    /// Works until `drain` is cancelled; then until the queue is empty, or for `grace` at the longest. Gives the
-    /// number of files that are left undelivered.
-    pub(super) async fn run(mut self, drain: CancellationToken, grace: Duration) -> Result<usize, NumbersError> {
-        let mut batch = Vec::with_capacity(BATCH);
+    /// Takes over what an earlier run has left.
+    fn recover(&mut self, recovered: Recovered, room: impl Fn(u64) -> Option<Room>) {
+        for ended in recovered.ended {
+            if let Some(key) = ended.meta.key.as_deref() {
+                self.ledger.name(key, ended.number);
+            }
+            self.ledger.end(Arc::new(ended));
+        }
+        for (number, kept) in recovered.files {
+            let Accepted { meta, history, death, content, .. } = kept.accepted;
+            if let Some(key) = meta.key.as_deref() {
+                self.ledger.name(key, number);
+            }
+            let content = match (content, kept.location) {
+                (Content::Own(id), _) => Body::Own(id),
+                (Content::Inline(_), Some(location)) => Body::Journal(location),
+                (Content::Inline(bytes), None) => Body::Memory(bytes, None),
+            };
+            if let Some(death) = death {
+                self.ledger.bury(number, DeadLetter { meta, content, seen: kept.seen, history, death });
+            } else {
+                let tag = Tag { replies: Vec::new(), _room: room(meta.size) };
+                let tag = Held::new(tag, kept.seen);
+                self.dispatcher.recover(number, Queued { meta, content, history, tag });
+            }
+        }
+    }
+
+    /// Runs until the balancer is told to stop and everything is delivered or its time is up. Gives the number of files
+    /// that still wait.
+    pub(super) async fn run(mut self, drain: CancellationToken, grace: Duration) -> Result<usize, BalancerError> {
         let mut ends = None;
+        let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let due = self.dispatcher.next_due().map(|due| self.started + due);
-            let wake = due.into_iter().chain(ends).min();
+            let sweep = (self.ledger.remembers()).then_some(self.next_sweep);
+            let due = self.dispatcher.next_due().into_iter().chain(sweep).min();
+            let wake = due.map(|due| self.started + due.saturating_sub(self.began)).into_iter().chain(ends).min();
             tokio::select! {
                 biased;
                 () = drain.cancelled(), if ends.is_none() => ends = Some(Instant::now() + grace),
@@ -112,77 +214,229 @@ impl Hub {
                 self.handle(event, now)?;
             }
             self.dispatcher.advance(now);
-            self.act();
-            let done = self.dispatcher.is_empty() && self.events.is_empty();
-            if ends.is_some_and(|ends| done || Instant::now() >= ends) {
-                return Ok(self.dispatcher.undelivered());
+            self.act(now);
+            self.sweep(now);
+            let done = self.dispatcher.is_empty() && self.accepting.is_empty() && self.events.is_empty();
+            if ends.is_some_and(|ends| (done && self.afters.is_empty()) || Instant::now() >= ends) {
+                return Ok(self.dispatcher.undelivered() + self.accepting.len());
             }
         }
     }
 
-    fn handle(&mut self, event: Event, now: Duration) -> Result<(), NumbersError> {
+    fn handle(&mut self, event: Event, now: Duration) -> Result<(), BalancerError> {
         match event {
-            Event::Admit(admission) => self.admit(admission, now)?,
+            Event::Admit(admission) => self.admit(*admission, now),
+            Event::Offer(offer) => self.offer(&offer),
             Event::Status(to) => {
-                let _ = to.send(Outgoing::Status(Box::new(self.dispatcher.status(now))));
+                let mut report = self.dispatcher.status(self.began, now);
+                report.queue.dead = self.ledger.dead().len();
+                let _ = to.send(Outgoing::Status(Box::new(report)));
             }
+            Event::Query(query, to) => {
+                let answer = queries::answer(self, &query);
+                let _ = to.send(Outgoing::Answer(Box::new(answer)));
+            }
+            Event::Journal(progress) => self.progress(progress)?,
             Event::Probed { slot, probed } => self.dispatcher.probed(slot, probed, now),
-            Event::Link { slot, epoch, event } => match event {
-                LinkEvent::Opened => self.dispatcher.link_opened(slot, epoch, now),
-                LinkEvent::Stored { number, confirmed } => self.dispatcher.stored(slot, epoch, number, confirmed, now),
-                LinkEvent::NotStored { number, refusal } => {
-                    self.dispatcher.not_stored(slot, epoch, number, &refusal, now);
+            Event::Link { slot, epoch, event } => self.link(slot, epoch, event, now),
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, slot: Slot, epoch: u64, event: LinkEvent, now: Duration) {
+        match event {
+            LinkEvent::Opened { identity, holding } => {
+                if let Some(link) = self.servers.get_mut(slot.index()).and_then(|server| server.link.as_mut()) {
+                    link.identity = identity;
                 }
-                LinkEvent::Lost { number, reason } => self.dispatcher.lost(slot, epoch, number, &reason, now),
-                LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
-            },
+                self.dispatcher.link_opened(slot, epoch, holding, now);
+                let settled = self.ledger.unpin(|number| self.dispatcher.is_doubtful(number));
+                self.forget(settled);
+            }
+            LinkEvent::Stored { number, confirmed } => self.dispatcher.stored(slot, epoch, number, confirmed),
+            LinkEvent::NotStored { number, refusal } => self.dispatcher.not_stored(slot, epoch, number, &refusal, now),
+            LinkEvent::Dropped { number } => self.dispatcher.dropped(slot, epoch, number),
+            LinkEvent::Lost { number, reason } => self.dispatcher.lost(slot, epoch, number, &reason, now),
+            LinkEvent::Unreadable { number, reason } => self.dispatcher.unreadable(slot, epoch, number, &reason),
+            LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
+        }
+        // What is decided must be carried out before another link takes the place of this one.
+        self.act(now);
+    }
+
+    /// The one function that every file passes: identity, number, journal. The receipt follows when it is lasting.
+    fn admit(&mut self, admission: Admission, now: Duration) {
+        let Admission { title, key, content, size, crc32c, old_style_len, room, share, peer, reply } = admission;
+        if let Some(number) = key.as_deref().and_then(|key| self.ledger.number_of(key)) {
+            self.discard(&content);
+            if let Some(reply) = reply {
+                self.answer_known(number, size, Some(crc32c), reply);
+            }
+            return;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        if let Some(key) = key.as_deref() {
+            self.ledger.name(key, number);
+        }
+        let (key, from) = (key.as_deref().map(Box::from), peer.to_string().into());
+        let meta = Arc::new(Meta { title, key, from, size, crc32c, accepted_ms: millis(now) });
+        let kept = match &content {
+            Incoming::Memory(bytes) => Content::Inline(bytes.clone()),
+            Incoming::Own(id) => Content::Own(*id),
+        };
+        let accepted = Accepted { number, meta: meta.clone(), history: History::default(), death: None, content: kept };
+        let digits = number.checked_ilog10().unwrap_or(0) as usize;
+        let fits_old_style = old_style_len.is_some_and(|len| len + digits <= OLD_STYLE_READ);
+        let replies = reply.into_iter().collect();
+        self.accepting.insert(number, Accepting { meta, content, fits_old_style, replies, room, _share: share });
+        self.submit(Op::Accept(Box::new(accepted)), After::Accepted(number));
+    }
+
+    fn offer(&mut self, offer: &Offer) {
+        match self.ledger.number_of(&offer.key) {
+            Some(number) => self.answer_known(number, offer.size, None, offer.reply.clone()),
+            None => offer.reply.send(|id| Message::Wanted { id, offset: offer.offset }),
+        }
+    }
+
+    /// Gives the receipts of a file that came before under the same key, if it is the same file.
+    fn answer_known(&mut self, number: u64, size: u64, crc32c: Option<u32>, reply: Reply) {
+        let is_same = |meta: &Meta| meta.size == size && crc32c.is_none_or(|crc32c| crc32c == meta.crc32c);
+        if let Some(file) = self.accepting.get_mut(&number).filter(|file| is_same(&file.meta)) {
+            return add_reply(&mut file.replies, reply);
+        }
+        if let Some(file) = self.dispatcher.file_mut(number).filter(|file| is_same(&file.meta)) {
+            reply.send(|id| Message::Accepted { id, number });
+            return add_reply(&mut file.tag.tag.replies, reply);
+        }
+        if let Some(letter) = self.ledger.dead().get(&number).filter(|letter| is_same(&letter.meta)) {
+            reply.send(|id| Message::Accepted { id, number });
+            return reply.send(|id| Message::Dead { id, number, reason: letter.death.reason.to_string() });
+        }
+        if let Some(ended) = self.ledger.ended(number).filter(|ended| is_same(&ended.meta)) {
+            reply.send(|id| Message::Accepted { id, number });
+            return reply.send(|id| last_receipt(id, ended));
+        }
+        let reason = format!("the key names another file already, accepted as number {number}");
+        reply.send(|id| Message::Refused { id, refusal: Refusal::new(RefusalCode::Conflict, reason) });
+    }
+
+    /// Removes content that came a second time.
+    fn discard(&self, content: &Incoming) {
+        if let Incoming::Own(id) = content {
+            let (disk, name) = (self.with.disk.clone(), content::name(*id));
+            // What stays behind is removed by the next recovery.
+            tokio::task::spawn_blocking(move || disk.remove(&name));
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) -> Result<(), BalancerError> {
+        match progress {
+            Progress::Committed(committed) => self.committed(committed),
+            Progress::Full => tracing::error!("the disk is full: the journal waits for room, and deliveries go on"),
+            Progress::Room => tracing::info!("the journal goes on: the disk has room again"),
+            Progress::Failed(error) => {
+                tracing::error!(error = %error, "the journal failed: nothing more can be accepted");
+                return Err(error.into());
+            }
         }
         Ok(())
     }
 
-    /// The one function that every file passes: number, queue, log, receipt.
-    fn admit(&mut self, admission: Admission, now: Duration) -> Result<(), NumbersError> {
-        let Admission { title, content, room, peer, reply } = admission;
-        let bytes = content.len();
-        let receipt = reply.clone();
-        let number = self.dispatcher.accept(title.clone(), content, Tag { reply, _room: room }, now)?;
-        tracing::info!(number, title = &*title, bytes, from = %peer, "received");
-        if let Some(Reply { to, id }) = receipt {
-            // The client may have gone; its file stays.
-            let _ = to.send(Outgoing::Message(Message::Accepted { id, number }));
+    fn committed(&mut self, committed: Committed) {
+        let mut stored = committed.stored.into_iter().peekable();
+        let mut confirmed: BTreeMap<Slot, Vec<u64>> = BTreeMap::new();
+        for _ in 0..committed.ops {
+            match self.afters.pop_front() {
+                Some(After::Accepted(number)) => {
+                    let location = stored.next_if(|(other, _)| *other == number).map(|(_, location)| location);
+                    self.accepted(number, location);
+                }
+                Some(After::Confirm(slot, number)) => confirmed.entry(slot).or_default().push(number),
+                Some(After::Drop(slot, number)) => self.tell(slot, ToServer::Drop(number)),
+                Some(After::Nothing) | None => {}
+            }
         }
-        Ok(())
+        for (slot, numbers) in confirmed {
+            self.tell(slot, ToServer::Confirm(numbers));
+        }
+        for (number, location) in committed.moved {
+            self.moved(number, location);
+        }
     }
 
-    fn act(&mut self) {
-        for action in self.dispatcher.actions() {
+    /// A file is lasting: its client gets the receipt, and it can go to a server.
+    fn accepted(&mut self, number: u64, location: Option<Location>) {
+        let Some(file) = self.accepting.remove(&number) else { return };
+        let Accepting { meta, content, fits_old_style, replies, room, _share: _ } = file;
+        tracing::info!(number, title = &*meta.title, bytes = meta.size, from = &*meta.from, "received");
+        for reply in &replies {
+            reply.send(|id| Message::Accepted { id, number });
+        }
+        let content = match (content, location) {
+            (Incoming::Own(id), _) => Body::Own(id),
+            (Incoming::Memory(_), Some(location)) if self.in_memory + meta.size > MEMORY => Body::Journal(location),
+            (Incoming::Memory(bytes), location) => {
+                self.in_memory += meta.size;
+                Body::Memory(bytes, location)
+            }
+        };
+        let tag = Held::new(Tag { replies, _room: Some(room) }, fits_old_style);
+        self.dispatcher.accept(number, Queued { meta, content, history: History::default(), tag });
+    }
+
+    /// The content of a file stands elsewhere in the journal now.
+    fn moved(&mut self, number: u64, to: Location) {
+        let content = match self.dispatcher.file_mut(number) {
+            Some(file) => Some(&mut file.content),
+            None => self.ledger.dead_mut(number).map(|letter| &mut letter.content),
+        };
+        match content {
+            Some(Body::Memory(_, location)) => *location = Some(to),
+            Some(body @ Body::Journal(_)) => *body = Body::Journal(to),
+            Some(Body::Own(_)) | None => {}
+        }
+    }
+
+    fn act(&mut self, now: Duration) {
+        let actions: Vec<_> = self.dispatcher.actions().collect();
+        for action in actions {
             match action {
-                Action::Send { slot, parcel } => {
-                    let link = self.servers.get(slot.index()).and_then(|server| server.link.as_ref());
-                    // A link that has ended has said so in an event that is on its way to us.
-                    let _ = link.map(|link| link.parcels.send(parcel));
+                Action::Send { slot, parcel } => self.tell(slot, ToServer::Parcel(parcel)),
+                Action::Delivered { number, slot, server, confirmed, sent, file } => {
+                    let (bytes, ms) = (file.meta.size, now.saturating_sub(sent).as_secs_f64() * 1e3);
+                    let what = if confirmed { "delivered" } else { "delivered unconfirmed" };
+                    tracing::info!(number, title = &*file.meta.title, server = &*server, bytes, ms, "{what}");
+                    let identity = self.identity_of(slot);
+                    let end = End::Delivered { server, identity, confirmed };
+                    self.let_go(&file.content);
+                    let Queued { meta, history, tag, .. } = file;
+                    self.end(Ended { number, at_ms: millis(now), end, meta, history }, &tag.tag.replies, Some(slot));
                 }
-                Action::Delivered { number, server, confirmed, file } => {
-                    if let Some(Reply { to, id }) = file.tag.tag.reply {
-                        let _ = to.send(Outgoing::Message(Message::Delivered { id, number, server, confirmed }));
-                    }
+                Action::CameBack { number, server, reason, is_failure } => {
+                    self.came_back(number, &server, &reason, is_failure, now);
                 }
+                Action::Dead { number, reason, file } => self.bury(number, reason, file, now),
+                Action::Stray { slot, number, held } => self.stray(slot, number, held, now),
                 Action::OpenLink { slot, dialect, epoch } => {
+                    let (to_server, from_hub) = mpsc::unbounded_channel();
+                    let closed = self.with.stop.child_token();
                     let Some(server) = self.servers.get_mut(slot.index()) else { continue };
-                    let (parcels, from_hub) = mpsc::unbounded_channel();
-                    let closed = self.stop.child_token();
                     let target = Target {
                         slot,
                         epoch,
                         address: server.address.clone(),
-                        connector: self.connector.clone(),
-                        hub: self.to_self.clone(),
-                        connect_timeout: self.config.probe_timeout,
-                        stall: self.config.stall,
+                        connector: self.with.connector.clone(),
+                        hub: self.with.to_self.clone(),
+                        disk: self.with.disk.clone(),
+                        journal: self.with.journal.clone(),
+                        connect_timeout: self.with.config.probe_timeout,
+                        stall: self.with.config.stall,
                     };
                     let task = link::run(target, dialect, from_hub);
-                    self.tasks.spawn(closed.clone().run_until_cancelled_owned(task));
-                    server.link = Some(Link { parcels, _close: closed.drop_guard() });
+                    self.with.tasks.spawn(closed.clone().run_until_cancelled_owned(task));
+                    server.link = Some(Link { to_server, identity: None, _close: closed.drop_guard() });
                 }
                 Action::CloseLink { slot } => {
                     if let Some(server) = self.servers.get_mut(slot.index()) {
@@ -198,9 +452,161 @@ impl Hub {
         }
     }
 
-    fn now(&self) -> Duration {
-        self.started.elapsed()
+    /// Sends something over a server's link. A link that has ended has said so in an event that is on its way to us.
+    fn tell(&self, slot: Slot, what: ToServer) {
+        let link = self.servers.get(slot.index()).and_then(|server| server.link.as_ref());
+        // A server without an identity keeps no account of what is confirmed, and may not know the word.
+        let understands = |link: &&Link| link.identity.is_some() || matches!(what, ToServer::Parcel(_));
+        if let Some(link) = link.filter(understands) {
+            let _ = link.to_server.send(what);
+        }
     }
+
+    fn identity_of(&self, slot: Slot) -> Option<Arc<str>> {
+        self.servers.get(slot.index())?.link.as_ref()?.identity.clone()
+    }
+
+    /// Content that leaves the queue no longer counts as held in memory.
+    fn let_go(&mut self, content: &Body) {
+        if let Body::Memory(bytes, _) = content {
+            self.in_memory = self.in_memory.saturating_sub(bytes.len() as u64);
+        }
+    }
+
+    /// A file needs no more sending: its clients hear of it, and it is recorded.
+    fn end(&mut self, ended: Ended, replies: &[Reply], delivered_by: Option<Slot>) {
+        for reply in replies {
+            reply.send(|id| last_receipt(id, &ended));
+        }
+        let number = ended.number;
+        self.ledger.end(Arc::new(ended.clone()));
+        let after = delivered_by.map_or(After::Nothing, |slot| After::Confirm(slot, number));
+        self.submit(Op::End(Box::new(ended)), after);
+    }
+
+    fn came_back(&mut self, number: u64, server: &str, reason: &str, is_failure: bool, now: Duration) {
+        let attempt = Attempt { at_ms: millis(now), server: server.into(), reason: reason.into() };
+        let Some(file) = self.dispatcher.file_mut(number) else { return };
+        // The numbers are counted already.
+        let is_recorded = file.history.first.len() < crate::queue::record::MAX_HISTORY;
+        if is_recorded {
+            file.history.first.push(attempt.clone());
+        }
+        if is_recorded || is_failure {
+            self.submit(Op::Attempt { number, attempt, is_failure }, After::Nothing);
+        }
+    }
+
+    fn bury(&mut self, number: u64, reason: String, file: Queued<Held<Tag>>, now: Duration) {
+        self.let_go(&file.content);
+        let death = Death { at_ms: millis(now), reason: reason.into() };
+        for reply in &file.tag.tag.replies {
+            reply.send(|id| Message::Dead { id, number, reason: death.reason.to_string() });
+        }
+        let content = match file.content {
+            Body::Memory(_, Some(location)) => Body::Journal(location),
+            other => other,
+        };
+        let (meta, history, seen) = (file.meta, file.history, file.tag.fits_old_style);
+        self.ledger.bury(number, DeadLetter { meta, content, seen, history, death: death.clone() });
+        self.submit(Op::Bury { number, death }, After::Nothing);
+    }
+
+    /// Makes a dead letter wait again; false if there is none with this number.
+    pub(super) fn replay(&mut self, number: u64) -> bool {
+        let Some(letter) = self.ledger.dig_up(number) else { return false };
+        tracing::info!(number, title = &*letter.meta.title, "replayed");
+        self.submit(Op::Replay { number }, After::Nothing);
+        let DeadLetter { meta, content, seen, .. } = letter;
+        let tag = Held::new(Tag::default(), seen);
+        self.dispatcher.replay(number, Queued { meta, content, history: History::default(), tag });
+        true
+    }
+
+    /// Throws a dead letter away; false if there is none with this number.
+    pub(super) fn throw_away(&mut self, number: u64) -> bool {
+        let Some(letter) = self.ledger.dig_up(number) else { return false };
+        tracing::warn!(number, title = &*letter.meta.title, "dead letter thrown away");
+        let DeadLetter { meta, history, death, .. } = letter;
+        let end = End::Dropped { reason: death.reason };
+        self.end(Ended { number, at_ms: millis(self.now()), end, meta, history }, &[], None);
+        true
+    }
+
+    /// A server has a file that does not wait: either it is the one that the file is recorded with, or there are two
+    /// copies and this one must go. What is not known is left alone: a copy too many is better than none.
+    fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
+        let ours = self.identity_of(slot);
+        if let Some(ended) = self.ledger.ended(number) {
+            match &ended.end {
+                End::Delivered { identity: Some(theirs), server, .. } if Some(theirs) != ours.as_ref() => {
+                    tracing::info!(number, stored_by = &**server, "a second copy is removed");
+                    self.dispatcher.doubt(slot, number);
+                    self.submit(Op::Forget(Vec::new()), After::Drop(slot, number));
+                }
+                _ => self.submit(Op::Forget(Vec::new()), After::Confirm(slot, number)),
+            }
+            return;
+        }
+        let Some(lists::Held(_, size, crc32c)) = held else { return };
+        let is_same = |letter: &DeadLetter| (letter.meta.size, letter.meta.crc32c) == (size, crc32c);
+        if self.ledger.dead().get(&number).is_some_and(is_same) {
+            if let Some(DeadLetter { meta, history, .. }) = self.ledger.dig_up(number) {
+                tracing::info!(number, title = &*meta.title, "a dead letter turns out to be delivered");
+                let server = self.servers.get(slot.index()).map_or_else(|| "".into(), |server| server.address.clone());
+                let end = End::Delivered { server, identity: ours, confirmed: true };
+                self.end(Ended { number, at_ms: millis(now), end, meta, history }, &[], Some(slot));
+            }
+        } else if !self.accepting.contains_key(&number) {
+            self.submit(Op::Forget(Vec::new()), After::Confirm(slot, number));
+        }
+    }
+
+    fn sweep(&mut self, now: Duration) {
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP;
+            let forgotten = self.ledger.forget(millis(now), |number| self.dispatcher.is_doubtful(number));
+            self.forget(forgotten);
+        }
+    }
+
+    fn forget(&mut self, numbers: Vec<u64>) {
+        if !numbers.is_empty() {
+            self.submit(Op::Forget(numbers), After::Nothing);
+        }
+    }
+
+    fn submit(&mut self, op: Op, after: After) {
+        self.afters.push_back(after);
+        self.with.writer.submit(op);
+    }
+
+    fn now(&self) -> Duration {
+        self.began + self.started.elapsed()
+    }
+}
+
+fn add_reply(replies: &mut Vec<Reply>, reply: Reply) {
+    // The oldest connections are those that are most likely gone.
+    if replies.len() >= MOST_REPLIES {
+        replies.remove(0);
+    }
+    replies.push(reply);
+}
+
+/// What a client hears last of a file.
+fn last_receipt(id: u64, ended: &Ended) -> Message {
+    let number = ended.number;
+    match &ended.end {
+        End::Delivered { server, confirmed, .. } => {
+            Message::Delivered { id, number, server: server.clone(), confirmed: *confirmed }
+        }
+        End::Dropped { reason } => Message::Dead { id, number, reason: format!("thrown away; {reason}") },
+    }
+}
+
+fn millis(now: Duration) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Sleeps until then, or for ever.

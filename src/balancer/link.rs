@@ -12,15 +12,27 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use bytes::Bytes;
+
 use super::dispatch::Parcel;
-use super::event::{Event, LinkEvent};
+use super::event::{Event, LinkEvent, ToServer};
+use crate::protocol::limits::{MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::status::Dialect;
-use crate::protocol::{Message, Role, frame, json};
+use crate::protocol::{Message, Role, frame, json, lists};
+use crate::queue::content;
+use crate::queue::disk::{Disk, DiskFile, read_full_at};
+use crate::queue::{Body, Location};
 use crate::schedule::Slot;
 use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, plain, send_content, write_all};
 
 /// How many parcels are written together at most.
 const BATCH: usize = 64;
+
+/// The most files that a server may say it has at once: more than can ever be in flight to it.
+const MOST_HELD: usize = 1_000_000;
+
+/// How much of a large file is read and sent at once.
+const STEP: usize = 256 * 1024;
 
 /// How many connections an old-style server gets at once: it starts a thread for each, and its backlog is short.
 const OLD_STYLE_CONNECTIONS: usize = 4;
@@ -32,6 +44,10 @@ pub(super) struct Target {
     pub(super) address: Arc<str>,
     pub(super) connector: Arc<dyn Connect>,
     pub(super) hub: mpsc::UnboundedSender<Event>,
+    /// Where the content is that is not in memory.
+    pub(super) disk: Arc<dyn Disk>,
+    /// What the balancer's journal is called, for the server's index.
+    pub(super) journal: Arc<str>,
     pub(super) connect_timeout: Duration,
     /// How long the server may read nothing, or acknowledge nothing of what it has.
     pub(super) stall: Duration,
@@ -50,16 +66,16 @@ impl Target {
 }
 
 /// Runs a link until it fails or the hub drops its end.
-pub(super) async fn run(target: Target, dialect: Dialect, parcels: mpsc::UnboundedReceiver<Parcel>) {
+pub(super) async fn run(target: Target, dialect: Dialect, from_hub: mpsc::UnboundedReceiver<ToServer>) {
     match dialect {
         Dialect::Native => {
-            let reason = match native(&target, parcels).await {
+            let reason = match native(&target, from_hub).await {
                 Ok(()) => "closed by the server".to_owned(),
                 Err(error) => plain(&error),
             };
             target.tell(LinkEvent::Closed(reason));
         }
-        Dialect::OldStyle => old_style(Arc::new(target), parcels).await,
+        Dialect::OldStyle => old_style(Arc::new(target), from_hub).await,
     }
 }
 
@@ -76,6 +92,12 @@ impl Outstanding {
         self.changed_ms.store(now, Ordering::Relaxed);
     }
 
+    /// A file needs no acknowledgement any more. More acknowledgements than parcels are the dispatcher's to ignore; here
+    /// they must not wrap around.
+    fn land(&self) {
+        let _ = self.files.try_update(Ordering::Relaxed, Ordering::Relaxed, |files| files.checked_sub(1));
+    }
+
     /// Whether files wait for an acknowledgement, and nothing has moved for `stall`.
     fn is_stuck(&self, stall: Duration) -> bool {
         let changed = Duration::from_millis(self.changed_ms.load(Ordering::Relaxed));
@@ -83,59 +105,203 @@ impl Outstanding {
     }
 }
 
-async fn native(target: &Target, parcels: mpsc::UnboundedReceiver<Parcel>) -> Result<(), io::Error> {
+async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) -> Result<(), io::Error> {
     let stream = target.connect().await?;
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(read, Deadlines { stall: target.stall, idle: target.stall });
-    let greeted = timeout(target.connect_timeout, greet(&mut reader, &mut write)).await;
-    greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
-    target.tell(LinkEvent::Opened);
+    let greeted = timeout(target.connect_timeout, greet(&mut reader, &mut write, &target.journal)).await;
+    let identity = greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
+    // A server without an identity has nothing to tell.
+    let holding = if identity.is_some() { read_holding(&mut reader).await? } else { Vec::new() };
+    target.tell(LinkEvent::Opened { identity, holding });
 
     let outstanding = Outstanding { files: AtomicU64::new(0), changed_ms: AtomicU64::new(0), started: Instant::now() };
     tokio::select! {
-        result = send_parcels(write, parcels, &outstanding, target.stall) => result,
+        result = send_all(target, write, from_hub, &outstanding) => result,
         result = read_acks(target, reader, &outstanding) => result,
     }
 }
 
-async fn greet<R, W>(reader: &mut Reader<R>, write: &mut W) -> io::Result<()>
+/// Exchanges greetings, and gives the server's identity.
+async fn greet<R, W>(reader: &mut Reader<R>, write: &mut W, journal: &Arc<str>) -> io::Result<Option<Arc<str>>>
 where
     R: tokio::io::AsyncRead + Unpin,
     W: tokio::io::AsyncWrite + Unpin,
 {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    frame::encode(&Message::Hello { role: Role::Balancer, overloaded: None, identity: None }, 0, &mut out);
+    let hello = Message::Hello { role: Role::Balancer, overloaded: None, identity: Some(journal.clone()) };
+    frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, .. }) => Ok(()),
+        Some(Message::Hello { role: Role::Server, identity, .. }) => Ok(identity),
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         Some(_) => Err(io::Error::other("it is no file server")),
         None => Err(io::Error::other("closed instead of a greeting")),
     }
 }
 
-async fn send_parcels(
+/// Reads what the server has and does not know to be confirmed.
+async fn read_holding<R: tokio::io::AsyncRead + Unpin>(reader: &mut Reader<R>) -> io::Result<Vec<lists::Held>> {
+    let mut holding = Vec::new();
+    loop {
+        let Some(frame) = reader.frame().await.map_err(io::Error::other)? else {
+            return Err(io::Error::other("closed before it said what it has"));
+        };
+        let Message::Holding { last } = frame.message else {
+            return Err(io::Error::other("it does not say what it has"));
+        };
+        if frame.content_len > MAX_LIST_BYTES || holding.len() > MOST_HELD {
+            return Err(io::Error::other("it says that it has more than it can have"));
+        }
+        let content = reader.content(frame.content_len).await.map_err(io::Error::other)?;
+        holding.extend(lists::decode_holding(&content).map_err(io::Error::other)?);
+        if last {
+            return Ok(holding);
+        }
+    }
+}
+
+/// Sends what the hub says, many messages in one write.
+async fn send_all(
+    target: &Target,
     mut write: tokio::io::WriteHalf<BoxStream>,
-    mut parcels: mpsc::UnboundedReceiver<Parcel>,
+    mut from_hub: mpsc::UnboundedReceiver<ToServer>,
     outstanding: &Outstanding,
-    stall: Duration,
 ) -> Result<(), io::Error> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut out = Vec::new();
-    while parcels.recv_many(&mut batch, BATCH).await > 0 {
-        outstanding.files.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    while from_hub.recv_many(&mut batch, BATCH).await > 0 {
+        let parcels = batch.iter().filter(|item| matches!(item, ToServer::Parcel(_))).count();
+        outstanding.files.fetch_add(parcels as u64, Ordering::Relaxed);
         outstanding.touch();
-        for Parcel { number, title, content } in batch.drain(..) {
-            frame::encode(&Message::Store { number, title }, content.len() as u64, &mut out);
-            send_content(&mut write, &mut out, &content, stall).await.map_err(io::Error::other)?;
+        for item in load(&mut batch).await {
+            match item {
+                Loaded::Parcel(parcel, content) => {
+                    let header = Message::Store { number: parcel.number, title: (&*parcel.meta.title).into() };
+                    frame::encode(&header, content.len() as u64, &mut out);
+                    send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
+                }
+                Loaded::Large(parcel, id) => {
+                    stream(target, &mut write, &mut out, &parcel, id).await?;
+                    outstanding.touch();
+                }
+                Loaded::Unreadable(number, error) => {
+                    outstanding.land();
+                    target.tell(LinkEvent::Unreadable { number, reason: plain(&error) });
+                }
+                Loaded::Confirm(numbers) => {
+                    for part in numbers.chunks(MAX_LIST) {
+                        let content = lists::encode_confirmed(part);
+                        frame::encode(&Message::Confirmed, content.len() as u64, &mut out);
+                        send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
+                    }
+                }
+                Loaded::Drop(number) => frame::encode(&Message::Drop { number }, 0, &mut out),
+            }
         }
-        write_all(&mut write, &out, stall).await.map_err(io::Error::other)?;
+        write_all(&mut write, &out, target.stall).await.map_err(io::Error::other)?;
         out.clear();
         outstanding.touch();
     }
     Ok(())
+}
+
+/// Something that is to be sent, with small content at hand.
+enum Loaded {
+    Parcel(Parcel, Bytes),
+    Large(Parcel, u64),
+    Unreadable(u64, io::Error),
+    Confirm(Vec<u64>),
+    Drop(u64),
+}
+
+/// Reads the small content that is in the journal only, all of the batch in one go.
+async fn load(batch: &mut Vec<ToServer>) -> Vec<Loaded> {
+    let is_in_journal = |item: &ToServer| matches!(item, ToServer::Parcel(Parcel { content: Body::Journal(_), .. }));
+    let items: Vec<ToServer> = std::mem::take(batch);
+    if !items.iter().any(is_in_journal) {
+        return items.into_iter().map(load_one).collect();
+    }
+    let loading = tokio::task::spawn_blocking(|| items.into_iter().map(load_one).collect());
+    loading.await.unwrap_or_default()
+}
+
+fn load_one(item: ToServer) -> Loaded {
+    let parcel = match item {
+        ToServer::Parcel(parcel) => parcel,
+        ToServer::Confirm(numbers) => return Loaded::Confirm(numbers),
+        ToServer::Drop(number) => return Loaded::Drop(number),
+    };
+    match small_content(&parcel) {
+        Ok(Some(content)) => Loaded::Parcel(parcel, content),
+        Ok(None) => match parcel.content {
+            Body::Own(id) => Loaded::Large(parcel, id),
+            _ => Loaded::Unreadable(parcel.number, io::Error::other("it is nowhere")),
+        },
+        Err(error) => Loaded::Unreadable(parcel.number, error),
+    }
+}
+
+/// The content, unless it has a file of its own.
+fn small_content(parcel: &Parcel) -> io::Result<Option<Bytes>> {
+    match &parcel.content {
+        Body::Memory(content, _) => Ok(Some(content.clone())),
+        Body::Journal(location) => Location::read(location, parcel.meta.crc32c).map(Some),
+        Body::Own(_) => Ok(None),
+    }
+}
+
+/// Sends content from its own file. Content that is not what it was breaks the link off: half of it is sent.
+async fn stream(
+    target: &Target,
+    write: &mut tokio::io::WriteHalf<BoxStream>,
+    out: &mut Vec<u8>,
+    parcel: &Parcel,
+    id: u64,
+) -> Result<(), io::Error> {
+    let (number, size) = (parcel.number, parcel.meta.size);
+    let disk = target.disk.clone();
+    let opened = tokio::task::spawn_blocking(move || disk.open(&content::name(id)));
+    let file = match opened.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(file) => file,
+        Err(error) => {
+            target.tell(LinkEvent::Unreadable { number, reason: plain(&error) });
+            return Ok(());
+        }
+    };
+    frame::encode(&Message::Store { number, title: (&*parcel.meta.title).into() }, size, out);
+    let (mut offset, mut crc) = (0, 0);
+    while offset < size {
+        let piece = read_piece(file.clone(), offset, size - offset).await;
+        let piece = piece.inspect_err(|error| {
+            target.tell(LinkEvent::Unreadable { number, reason: plain(error) });
+        })?;
+        crc = crc32c::crc32c_append(crc, &piece);
+        offset += piece.len() as u64;
+        if offset == size && crc != parcel.meta.crc32c {
+            let reason = "its content is damaged in the journal".to_owned();
+            target.tell(LinkEvent::Unreadable { number, reason: reason.clone() });
+            return Err(io::Error::other(format!("file {number}: {reason}")));
+        }
+        write_all(write, out, target.stall).await.map_err(io::Error::other)?;
+        out.clear();
+        write_all(write, &piece, target.stall).await.map_err(io::Error::other)?;
+    }
+    out.extend_from_slice(&frame::checksum(crc));
+    Ok(())
+}
+
+async fn read_piece(file: Arc<dyn DiskFile>, offset: u64, left: u64) -> io::Result<Vec<u8>> {
+    let read = move || {
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(STEP).min(STEP)];
+        match read_full_at(&*file, &mut piece, offset)? {
+            read if read < piece.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(piece),
+        }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 async fn read_acks(
@@ -156,24 +322,29 @@ async fn read_acks(
         let event = match message {
             Message::Stored { number } => LinkEvent::Stored { number, confirmed: true },
             Message::NotStored { number, refusal } => LinkEvent::NotStored { number, refusal },
+            Message::Dropped { number } => {
+                target.tell(LinkEvent::Dropped { number });
+                continue;
+            }
             Message::Bye(refusal) => return Err(io::Error::other(refusal.reason)),
             other => return Err(io::Error::other(format!("unexpected message from a server: {other:?}"))),
         };
-        // More acknowledgements than parcels are the dispatcher's to ignore; here they must not wrap around.
-        let _ = outstanding.files.try_update(Ordering::Relaxed, Ordering::Relaxed, |files| files.checked_sub(1));
+        outstanding.land();
         outstanding.touch();
         target.tell(event);
     }
 }
 
 /// Gives each parcel a connection of its own, a few at once.
-async fn old_style(target: Arc<Target>, mut parcels: mpsc::UnboundedReceiver<Parcel>) {
-    target.tell(LinkEvent::Opened);
+async fn old_style(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiver<ToServer>) {
+    target.tell(LinkEvent::Opened { identity: None, holding: Vec::new() });
     let mut deliveries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
-            parcel = parcels.recv(), if deliveries.len() < OLD_STYLE_CONNECTIONS => match parcel {
-                Some(parcel) => drop(deliveries.spawn(deliver_old_style(target.clone(), parcel))),
+            item = from_hub.recv(), if deliveries.len() < OLD_STYLE_CONNECTIONS => match item {
+                Some(ToServer::Parcel(parcel)) => drop(deliveries.spawn(deliver_old_style(target.clone(), parcel))),
+                // Such a server confirms nothing, and removes nothing.
+                Some(ToServer::Confirm(_) | ToServer::Drop(_)) => {}
                 None => return,
             },
             Some(_) = deliveries.join_next() => {}
@@ -183,15 +354,23 @@ async fn old_style(target: Arc<Target>, mut parcels: mpsc::UnboundedReceiver<Par
 
 async fn deliver_old_style(target: Arc<Target>, parcel: Parcel) {
     let number = parcel.number;
-    target.tell(match hand_over(&target, &parcel).await {
+    let loaded = tokio::task::spawn_blocking(move || small_content(&parcel).map(|content| (content, parcel))).await;
+    let (content, parcel) = match loaded.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok((Some(content), parcel)) => (content, parcel),
+        Ok((None, _)) => {
+            return target.tell(LinkEvent::Lost { number, reason: "too large for an old-style server".to_owned() });
+        }
+        Err(error) => return target.tell(LinkEvent::Unreadable { number, reason: plain(&error) }),
+    };
+    target.tell(match hand_over(&target, &parcel, &content).await {
         Ok(()) => LinkEvent::Stored { number, confirmed: false },
         Err(error) => LinkEvent::Lost { number, reason: plain(&error) },
     });
 }
 
 /// Such a server reads once, so the whole document goes in one write.
-async fn hand_over(target: &Target, parcel: &Parcel) -> io::Result<()> {
-    let document = json::old_style_file(parcel.number, &parcel.title, &parcel.content).map_err(io::Error::other)?;
+async fn hand_over(target: &Target, parcel: &Parcel, content: &[u8]) -> io::Result<()> {
+    let document = json::old_style_file(parcel.number, &parcel.meta.title, content).map_err(io::Error::other)?;
     let mut stream = target.connect().await?;
     write_all(&mut stream, &document, target.stall).await.map_err(io::Error::other)?;
     stream.shutdown().await

@@ -6,8 +6,9 @@
 //!    └── receipts ────┘  └─ acks ┴─ probe
 //! ```
 //!
-//! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns the queue and every decision,
-//! which [`dispatch`] takes without I/O; `link` and `probe` talk to servers and report back to the hub.
+//! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns all that is known of files and
+//! every decision, which [`dispatch`] takes without I/O; the journal's writer is a thread beside it; `link` and `probe`
+//! talk to servers and report back to the hub.
 
 pub mod dispatch;
 pub mod event;
@@ -16,27 +17,33 @@ pub mod hub;
 pub mod ingress;
 mod link;
 mod probe;
+mod queries;
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use dispatch::Window;
+pub use dispatch::{DispatchConfig, InDoubt, Window};
 pub use gate::QueueLimits;
 
 use crate::config::ServerSpec;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
-use crate::queue::{MemoryQueue, Numbers, NumbersError};
-use crate::schedule::HealthConfig;
+use crate::protocol::{Refusal, RefusalCode, json};
+use crate::queue::disk::{Disk, RealDisk};
+use crate::queue::journal::Journal;
+use crate::queue::record::{Accepted, Content};
+use crate::queue::recovery::{self, Recovered, Report};
+use crate::queue::{Durability, JournalConfig, JournalError, Retention, Writer, lock};
 use crate::transport::{self, Connect, Deadlines, Listener};
 use event::Event;
 use gate::Gate;
-use hub::Hub;
-use ingress::Door;
+use hub::{Hub, Surroundings};
+use ingress::{Door, Uploads};
 
 /// How a balancer is to work.
 #[derive(Debug, Clone)]
@@ -45,10 +52,10 @@ pub struct BalancerConfig {
     pub servers: Vec<ServerSpec>,
     /// How much may wait.
     pub queue: QueueLimits,
-    /// How much may be in flight to one server.
-    pub window: Window,
-    /// How probes count.
-    pub health: HealthConfig,
+    /// How files are given out.
+    pub dispatch: DispatchConfig,
+    /// How long files that ended are remembered, and their keys with them.
+    pub retention: Retention,
     /// The time between two probes of a server.
     pub probe_interval: Duration,
     /// How long a probe, or a connection to a server, may take.
@@ -63,17 +70,19 @@ pub struct BalancerConfig {
     pub max_connections: usize,
     /// How long a stopping balancer goes on delivering what it has.
     pub grace: Duration,
-    /// Where the request numbers are kept; `None` forgets them.
-    pub state: Option<PathBuf>,
+    /// The journal's directory.
+    pub journal: PathBuf,
+    /// How the journal is kept.
+    pub journal_config: JournalConfig,
 }
 
 impl Default for BalancerConfig {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
-            queue: QueueLimits { files: 1_000_000, bytes: 1024 * 1024 * 1024 },
-            window: Window::default(),
-            health: HealthConfig::default(),
+            queue: QueueLimits { files: 1_000_000, bytes: 64 * 1024 * 1024 * 1024 },
+            dispatch: DispatchConfig::default(),
+            retention: Retention::default(),
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
             stall: STALL_TIMEOUT,
@@ -81,7 +90,8 @@ impl Default for BalancerConfig {
             max_json: DEFAULT_MAX_JSON,
             max_connections: 16_384,
             grace: Duration::from_secs(10),
-            state: None,
+            journal: PathBuf::from("journal"),
+            journal_config: JournalConfig { durability: Durability::Disk, segment_size: None },
         }
     }
 }
@@ -89,9 +99,12 @@ impl Default for BalancerConfig {
 /// Why a balancer cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum BalancerError {
-    /// Request numbers cannot be given, so nothing can be accepted.
+    /// The journal cannot be opened, or has failed.
     #[error(transparent)]
-    Numbers(#[from] NumbersError),
+    Journal(#[from] JournalError),
+    /// The journal's thread cannot be started.
+    #[error("cannot start the journal's thread: {0}")]
+    Thread(std::io::Error),
     /// A limit contradicts another.
     #[error(
         "an object of {max_json} bytes (--max-json) cannot pass: a file may take half of the queue's {queue} bytes (--queue-bytes)"
@@ -107,33 +120,38 @@ pub enum BalancerError {
 /// How a balancer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Accepted files that were not delivered, and are lost with the queue in memory.
+    /// Accepted files that were not delivered: the journal keeps them for the next start.
     pub undelivered: usize,
 }
 
 /// A balancer that has all it needs but connections.
-#[derive(Debug)]
 pub struct Balancer {
     config: BalancerConfig,
-    numbers: Numbers,
+    journal: Journal,
+    disk: Arc<dyn Disk>,
+    recovered: Recovered,
     gate: Arc<Gate>,
     to_hub: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
+    /// Keeps other balancers out of the journal.
+    lock: File,
 }
 
 impl Balancer {
-    /// Checks the configuration and takes hold of the state directory.
+    /// Checks the configuration, takes hold of the journal and reads it.
     pub fn open(config: BalancerConfig) -> Result<Self, BalancerError> {
-        let numbers = match &config.state {
-            Some(dir) => Numbers::open(dir)?,
-            None => Numbers::in_memory(),
-        };
+        let lock = lock(&config.journal)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.journal));
+        let (journal, recovered) = recovery::open(disk.clone(), config.journal_config, fits_old_style)?;
+        log_recovery(&recovered);
         let (to_hub, events) = mpsc::unbounded_channel();
-        let gate = Arc::new(Gate::new(config.queue, to_hub.clone()));
+        // The oldest segment may have to be written again, and a new one begun.
+        let reserve = 2 * journal.segment_size();
+        let gate = Arc::new(Gate::new(config.queue, config.max_json, disk.clone(), reserve, to_hub.clone()));
         if config.max_json > gate.max_file() {
             return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
         }
-        Ok(Self { config, numbers, gate, to_hub, events })
+        Ok(Self { config, journal, disk, recovered, gate, to_hub, events, lock })
     }
 
     /// Runs until `stop` is cancelled: then it takes no more files, delivers what it has for as long as the
@@ -144,11 +162,21 @@ impl Balancer {
         connector: Arc<dyn Connect>,
         stop: CancellationToken,
     ) -> Result<Outcome, BalancerError> {
-        let Self { config, numbers, gate, to_hub, events } = self;
+        let Self { config, journal, disk, recovered, gate, to_hub, events, lock } = self;
         let tasks = TaskTracker::new();
         let finished = CancellationToken::new();
-        let deadlines = Deadlines { stall: config.stall, idle: config.idle };
-        let door = Door { gate, deadlines, max_json: config.max_json, stop: stop.clone(), finished: finished.clone() };
+        let farewell = Arc::new(OnceLock::new());
+        let uploads = Arc::new(Uploads::new(disk.clone(), config.journal_config.durability));
+        tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.clone().keep_tidy()));
+        let door = Door {
+            gate: gate.clone(),
+            uploads,
+            farewell: farewell.clone(),
+            deadlines: Deadlines { stall: config.stall, idle: config.idle },
+            max_json: config.max_json,
+            stop: stop.clone(),
+            finished: finished.clone(),
+        };
         let accept =
             transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), move |stream, peer| {
                 ingress::serve(stream, peer, door.clone())
@@ -156,23 +184,65 @@ impl Balancer {
         tasks.spawn(accept);
 
         let grace = config.grace;
-        let queue = MemoryQueue::new(numbers);
-        let hub = Hub::new(config, queue, (to_hub, events), connector, tasks.clone(), finished.clone());
+        let id: Arc<str> = format!("{:032x}", u128::from_be_bytes(journal.id())).into();
+        let told = to_hub.clone();
+        let tell = move |progress| drop(told.send(Event::Journal(progress)));
+        let writer = Writer::start(journal, disk.clone(), tell).map_err(BalancerError::Thread)?;
+        let (tasks_of_hub, ended) = (tasks.clone(), finished.clone());
+        let with = Surroundings {
+            config,
+            disk,
+            writer,
+            journal: id,
+            connector,
+            tasks: tasks_of_hub,
+            stop: ended,
+            to_self: to_hub,
+        };
+        let hub = Hub::new(recovered, |size| gate.room_for_kept(size), events, with);
         tracing::info!("balancer started");
         let ended = hub.run(stop.clone(), grace).await;
 
         // A hub that failed stops the doorways, too.
+        if let Err(error) = &ended {
+            let _ = farewell.set(Refusal::new(RefusalCode::Storage, error.to_string()));
+        }
         stop.cancel();
         finished.cancel();
         tasks.close();
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+        drop(lock);
         let undelivered = ended?;
-        if undelivered > 0 {
-            tracing::error!(undelivered, "stopped with files that are not delivered: they are lost");
-        } else {
-            tracing::info!("balancer stopped");
-        }
+        tracing::info!(undelivered, "balancer stopped");
         Ok(Outcome { undelivered })
+    }
+}
+
+fn fits_old_style(accepted: &Accepted) -> bool {
+    match &accepted.content {
+        Content::Inline(content) => json::old_style_file(accepted.number, &accepted.meta.title, content).is_ok(),
+        Content::Own(_) => false,
+    }
+}
+
+fn log_recovery(recovered: &Recovered) {
+    let dead = recovered.files.values().filter(|kept| kept.accepted.death.is_some()).count();
+    let Report { segments, bytes, torn, damage, lost_records, lost_content, .. } = &recovered.report;
+    let waiting = recovered.files.len() - dead;
+    tracing::info!(waiting, dead, next_number = recovered.next_number, segments, bytes, torn, "journal opened");
+    for damage in damage.iter().filter(|damage| !damage.is_known) {
+        let (name, what, offset, len) = (&*damage.name, &*damage.what, damage.offset, damage.len);
+        let aside = damage.aside.as_deref().unwrap_or("-");
+        tracing::error!(segment = name, what, offset, bytes = len, aside, "the journal is damaged");
+    }
+    if *lost_records > 0 {
+        tracing::error!(
+            records = lost_records,
+            "records are missing from the journal: files may be lost, or come twice"
+        );
+    }
+    for number in lost_content {
+        tracing::error!(number, "the content of a file is lost: it is a dead letter now");
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{BALANCER, Exit, Failure, RoleArgs, address, bind};
-use crate::balancer::{Balancer, BalancerConfig, BalancerError, QueueLimits, Window};
+use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
+use crate::queue::journal::SEGMENT_SIZES;
+use crate::queue::{Durability, JournalConfig, JournalError, Retention};
 use crate::schedule::HealthConfig;
 use crate::transport::Tcp;
 use crate::units::{ByteSize, parse_duration};
@@ -22,14 +24,33 @@ pub(super) struct BalancerArgs {
     /// A file server and its weight; repeat it for each server
     #[arg(long = "server", value_name = "ADDR=WEIGHT", required = true, env = "BILICO_SERVERS", value_delimiter = ',')]
     servers: Vec<ServerSpec>,
-    /// Keeps the request numbers, so that none is given twice; one balancer a directory
-    #[arg(long, value_name = "DIR", default_value = "state", env = "BILICO_STATE")]
-    state: PathBuf,
+    /// Where accepted files are kept until they are delivered; one balancer a directory
+    #[arg(long, value_name = "DIR", default_value = "journal", env = "BILICO_JOURNAL")]
+    journal: PathBuf,
+    /// When a file counts as accepted
+    #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
+    durability: Durability,
+    /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the disk, 64 MiB at most
+    #[arg(long, value_name = "SIZE", value_parser = segment_size)]
+    segment_size: Option<ByteSize>,
+    /// What becomes of a file that was with a server when the server vanished: it may be stored there, or not
+    #[arg(long, value_enum, default_value = "redirect", env = "BILICO_IN_DOUBT")]
+    in_doubt: InDoubt,
+    /// After so many refusals that are its own fault a file becomes a dead letter; one that every server refuses for good
+    /// becomes one at once. A server that is down, full or busy does not count
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: u32,
+    /// How long delivered files are remembered, so that one that is sent again under its key is not stored twice
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    remember: Duration,
+    /// How many delivered files are remembered at the most; each takes some 300 bytes of memory and of the journal
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    remember_files: u32,
     /// The most files that wait; then the balancer stops reading from clients
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     queue_files: u32,
-    /// The most bytes that wait, in memory; one file may take half of it
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    /// The most bytes that wait, on disk; one file may take half of it
+    #[arg(long, value_name = "SIZE", default_value = "64GiB")]
     queue_bytes: ByteSize,
     /// The largest object of an old-style client
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
@@ -76,6 +97,11 @@ pub(super) fn positive(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn segment_size(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
+    if SEGMENT_SIZES.contains(&size.0) { Ok(size) } else { Err("a segment has 1 MiB to 1 GiB".to_owned()) }
+}
+
 fn probe_interval(text: &str) -> Result<Duration, String> {
     let interval = positive(text)?;
     let shortest = Duration::from_millis(10);
@@ -93,12 +119,23 @@ pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
     };
     drop(log);
     match outcome {
-        Ok(outcome) if outcome.undelivered == 0 => Ok(Exit::Done),
         Ok(outcome) => {
-            Err(Failure::new(Exit::Failed, format!("stopped with {} undelivered files", outcome.undelivered))
-                .hint("the queue is in memory: start servers before stopping, or raise --shutdown-timeout"))
+            if outcome.undelivered > 0 {
+                let (files, journal) = (outcome.undelivered, args.journal.display());
+                eprintln!("{files} files are not delivered yet: {journal} keeps them for the next start");
+            }
+            Ok(Exit::Done)
         }
         Err(error @ BalancerError::Limits { .. }) => Err(Failure::new(Exit::Usage, error)),
+        Err(BalancerError::Journal(error @ JournalError::Locked { .. })) => Err(Failure::new(Exit::Failed, error)
+            .hint("one balancer a journal: pass --journal for another directory, or stop the other balancer")),
+        Err(BalancerError::Journal(error)) => {
+            let hint = format!(
+                "`bilico queue check {}` tells its state; what was accepted stays in it",
+                args.journal.display()
+            );
+            Err(Failure::new(Exit::Journal, error).hint(hint))
+        }
         Err(error) => Err(Failure::new(Exit::Failed, error)),
     }
 }
@@ -107,8 +144,13 @@ fn config(args: &BalancerArgs) -> BalancerConfig {
     BalancerConfig {
         servers: args.servers.clone(),
         queue: QueueLimits { files: args.queue_files as usize, bytes: args.queue_bytes.0 },
-        window: Window { files: args.window_files as usize, bytes: args.window_bytes.0 },
-        health: HealthConfig { fall: args.fall, rise: args.rise, ..HealthConfig::default() },
+        dispatch: DispatchConfig {
+            window: Window { files: args.window_files as usize, bytes: args.window_bytes.0 },
+            health: HealthConfig { fall: args.fall, rise: args.rise, ..HealthConfig::default() },
+            max_attempts: args.max_attempts,
+            in_doubt: args.in_doubt,
+        },
+        retention: Retention { time: args.remember, files: args.remember_files as usize },
         probe_interval: args.probe_interval,
         probe_timeout: args.probe_timeout,
         stall: args.stall_timeout,
@@ -116,6 +158,10 @@ fn config(args: &BalancerArgs) -> BalancerConfig {
         max_json: args.max_json.0,
         max_connections: args.max_connections as usize,
         grace: args.shutdown_timeout,
-        state: Some(args.state.clone()),
+        journal: args.journal.clone(),
+        journal_config: JournalConfig {
+            durability: args.durability,
+            segment_size: args.segment_size.map(|size| size.0),
+        },
     }
 }

@@ -135,7 +135,7 @@ async fn start(
         roles.push(role);
     }
     let mut flags = vec!["--listen".to_owned(), args.listen.clone()];
-    flags.extend(["--state".to_owned(), show(&args.dir.join("state"))]);
+    flags.extend(["--journal".to_owned(), show(&args.dir.join("journal"))]);
     flags.extend(servers.iter().flat_map(|server| ["--server".to_owned(), server.clone()]));
     let role = launch("balancer", flags, &args.log, notices).await?;
     let address = role.address.clone();

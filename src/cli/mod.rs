@@ -7,6 +7,7 @@ mod balancer;
 mod client;
 mod demo;
 mod prompt;
+mod queue;
 mod send;
 mod server;
 mod show;
@@ -48,6 +49,7 @@ enum Command {
     Server(server::ServerArgs),
     Client(client::ClientArgs),
     Send(send::SendArgs),
+    Queue(queue::QueueArgs),
 }
 
 /// What the process ends with.
@@ -66,6 +68,8 @@ pub enum Exit {
     NoServer = 4,
     /// The time was up.
     TimedOut = 5,
+    /// The journal cannot be read or written.
+    Journal = 6,
     /// Ended by Ctrl-C or SIGTERM before it was done.
     Interrupted = 130,
 }
@@ -128,6 +132,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Server(args) => server::run(args).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
+        Command::Queue(args) => queue::run(args).await,
     }
 }
 

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
 use crate::client::{self, Fate, Tally, Wait};
+use crate::protocol::query::{FileReport, Place};
 use crate::protocol::status::{Dialect, ServerReport, StatusReport};
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
@@ -155,6 +156,9 @@ pub(super) fn status(report: &StatusReport) -> String {
     if let Some(oldest) = queue.oldest_s {
         let _ = write!(text, "; the oldest for {}", format_duration(seconds(oldest)));
     }
+    if queue.dead > 0 {
+        let _ = write!(text, "; {} dead letters (`bilico queue dead`)", queue.dead);
+    }
     let mut table = table(["server", "weight", "state", "since", "in flight", "delivered", "returned"]);
     for server in report.servers.iter().take(ROWS) {
         let old_style = if server.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
@@ -171,6 +175,27 @@ pub(super) fn status(report: &StatusReport) -> String {
     more(&mut table, report.servers.len());
     let _ = write!(text, "\n{table}");
     text
+}
+
+/// Files that wait or are dead letters, a row each.
+pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
+    let mut table = table(["number", "age", "size", "came back", "title", "state"]);
+    for file in files {
+        let state = match (file.place, &file.server, &file.reason) {
+            (Place::InFlight, Some(server), _) => format!("with {server}"),
+            (_, _, Some(reason)) => reason.clone(),
+            (place, ..) => format!("{place:?}").to_lowercase(),
+        };
+        table.add_row([
+            file.number.to_string(),
+            format_duration(Duration::from_secs(now_ms.saturating_sub(file.accepted_ms) / 1000)),
+            ByteSize(file.size).to_string(),
+            file.attempts.to_string(),
+            file.title.escape_debug().to_string(),
+            state,
+        ]);
+    }
+    table.to_string()
 }
 
 /// A server's state in a word, and why.
@@ -204,7 +229,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
-        if !matches!(header.get(column.index), Some(&"server" | &"state")) {
+        if !matches!(header.get(column.index), Some(&"server" | &"state" | &"title")) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

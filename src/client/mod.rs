@@ -7,6 +7,6 @@ mod session;
 mod tally;
 mod transfer;
 
-pub use session::{Answer, Answers, ClientError, Content, Session, status};
+pub use session::{Answer, Answers, ClientError, Content, Session, query, status};
 pub use tally::{Fate, Tally};
 pub use transfer::{Form, Options, Source, Wait, transfer};

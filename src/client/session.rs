@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use crate::protocol::limits::STALL_TIMEOUT;
+use crate::protocol::query::{self, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
 use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, send_content};
@@ -81,6 +82,8 @@ pub enum Answer {
     Message(Message),
     /// Its status.
     Status(StatusReport),
+    /// What it says to a query.
+    Query(query::Answer),
 }
 
 /// The sending half of a connection to a balancer.
@@ -141,6 +144,14 @@ impl Session {
         self.flush().await
     }
 
+    /// Asks about files, or says what to do with them.
+    pub async fn query(&mut self, query: &Query) -> Result<(), ClientError> {
+        let content = serde_json::to_vec(query).unwrap_or_default();
+        frame::encode(&Message::Query, content.len() as u64, &mut self.out);
+        send_content(&mut self.write, &mut self.out, &content, STALL_TIMEOUT).await?;
+        self.flush().await
+    }
+
     /// Writes what was kept together.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         // A full queue stops the balancer's reading for as long as it takes, and it says so: no deadline here.
@@ -178,6 +189,11 @@ impl Answers {
                 let report = serde_json::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
             }
+            Message::Query if frame.content_len <= MAX_REPORT => {
+                let content = self.reader.content(frame.content_len).await?;
+                let answer = serde_json::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
+                Ok(Some(Answer::Query(answer)))
+            }
             // A balancer that is stopping still sends the receipts of what it has.
             Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => Err(ClientError::Closed(reason)),
             message => Ok(Some(Answer::Message(message))),
@@ -200,15 +216,39 @@ impl Answers {
 pub async fn status(connector: &dyn Connect, address: &str, limit: Duration) -> Result<StatusReport, ClientError> {
     let (mut session, mut answers) = Session::open(connector, address, limit).await?;
     session.ask_status().await?;
+    wait_for(&mut answers, limit, |answer| if let Answer::Status(report) = answer { Some(report) } else { None }).await
+}
+
+/// Connects, asks about files or says what to do with them, and gives the answer, all in `limit`.
+pub async fn query(
+    connector: &dyn Connect,
+    address: &str,
+    query: Query,
+    limit: Duration,
+) -> Result<query::Answer, ClientError> {
+    let (mut session, mut answers) = Session::open(connector, address, limit).await?;
+    session.query(&query).await?;
+    wait_for(&mut answers, limit, |answer| if let Answer::Query(answer) = answer { Some(answer) } else { None }).await
+}
+
+/// Waits for the answer that `pick` takes.
+async fn wait_for<T>(
+    answers: &mut Answers,
+    limit: Duration,
+    pick: impl Fn(Answer) -> Option<T>,
+) -> Result<T, ClientError> {
     let wait = async {
         loop {
             match answers.next().await? {
-                Some(Answer::Status(report)) => return Ok(report),
-                Some(Answer::Message(_)) => {}
+                Some(answer) => {
+                    if let Some(picked) = pick(answer) {
+                        return Ok(picked);
+                    }
+                }
                 None => return Err(ClientError::Lost("closed without an answer".to_owned())),
             }
         }
     };
-    let late = ClientError::Lost(format!("no status in {limit:?}"));
+    let late = ClientError::Lost(format!("no answer in {limit:?}"));
     timeout(limit, wait).await.unwrap_or(Err(late))
 }

@@ -102,7 +102,7 @@ async fn follow(
             answer = answers.next() => match answer? {
                 Some(Answer::Message(Message::Bye(refusal))) => farewell = Some(refusal.reason),
                 Some(Answer::Message(message)) => tally.send_modify(|tally| tally.heard(message)),
-                Some(Answer::Status(_)) => {}
+                Some(Answer::Status(_) | Answer::Query(_)) => {}
                 None => {
                     let lost = ClientError::Lost("the balancer closed it".to_owned());
                     return Err(farewell.map_or(lost, ClientError::Closed));

@@ -30,6 +30,9 @@ pub struct QueueReport {
     pub bytes: u64,
     /// Seconds since the oldest of them was accepted.
     pub oldest_s: Option<f64>,
+    /// Files that no server can take.
+    #[serde(default)]
+    pub dead: usize,
 }
 
 impl QueueReport {

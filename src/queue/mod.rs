@@ -1,11 +1,14 @@
-//! Core: the files that were accepted and are not delivered yet.
+//! Core: the files that were accepted, kept so that nothing loses them.
 //!
-//! [`Queue`] is all that the balancer asks of it, narrow on purpose: [`MemoryQueue`] keeps the files in memory, and
-//! a durable or a shared backend can take its place. Leaves to the balancer where a file goes, and how much
-//! may wait: room is reserved before a file is read, and travels with it in its tag.
+//! [`journal`] writes what happens to files, [`recovery`] reads it back, [`Writer`] is the one thread that does it; all three
+//! know a disk only as [`disk::Disk`]. [`Pending`] is what waits, [`Ledger`] what is remembered of the rest. Leaves to the
+//! balancer where a file goes, and how much may wait.
 //!
-//! Invariant: every accepted file is in exactly one of three states (ready, delayed or taken) until it is
-//! settled, and a request number is never given twice, not after a restart either.
+//! The interface is narrow, so that another backend can take the journal's place: [`journal::Op`]s go in, in order;
+//! [`Progress`] comes back and says how many of them are lasting.
+//!
+//! Invariant: what a commit has counted survives what its [`Durability`] says, and a request number is never given
+//! twice, not after a restart either.
 
 pub mod content;
 pub mod disk;
@@ -13,92 +16,41 @@ pub mod error;
 pub mod journal;
 #[cfg(test)]
 mod journal_tests;
-mod memory;
-mod numbers;
+mod ledger;
+mod lock;
+mod pending;
 pub mod record;
 pub mod recovery;
 pub mod segment;
 #[cfg(test)]
-mod sim;
-
-pub use memory::MemoryQueue;
-pub use numbers::{Numbers, NumbersError};
-
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) mod sim;
+mod writer;
 
 use bytes::Bytes;
 
-/// A file in the queue, with whatever its owner wants to keep beside it.
+pub use error::JournalError;
+pub use journal::{Durability, JournalConfig, Location, Op};
+pub use ledger::{DeadLetter, Ledger, Retention};
+pub use lock::lock;
+pub use pending::{Depth, Pending, Queued};
+pub use writer::{Progress, Writer};
+
+/// Content up to this many bytes stands in the journal itself, larger content in a file of its own.
+pub const INLINE: u64 = 64 * 1024;
+
+/// Where the content of a file is.
 #[derive(Debug, Clone)]
-pub struct Queued<T> {
-    /// The file's title, as its client gave it.
-    pub title: Arc<str>,
-    /// The file's content.
-    pub content: Bytes,
-    /// How many times it was sent to a server and came back.
-    pub attempts: u32,
-    /// When it was accepted, since the balancer's start.
-    pub accepted: Duration,
-    /// What its owner keeps beside it.
-    pub tag: T,
+pub enum Body {
+    /// In memory, and perhaps in the journal, too.
+    Memory(Bytes, Option<Location>),
+    /// In the journal.
+    Journal(Location),
+    /// In a content file of its own, by its id.
+    Own(u64),
 }
 
-/// How much is in the queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Files that can go to a server now.
-    pub ready: usize,
-    /// Files that wait for a time to try again.
-    pub delayed: usize,
-    /// Files that are with a server, not acknowledged yet.
-    pub taken: usize,
-    /// Content bytes of all of them.
-    pub bytes: u64,
-}
-
-impl Depth {
-    /// All files that are accepted and not settled.
-    pub fn files(&self) -> usize {
-        self.ready + self.delayed + self.taken
-    }
-}
-
-/// The files that were accepted and are not delivered yet. Times are since the balancer's start.
-pub trait Queue<T> {
-    /// Takes a file in, ready to be sent, and gives it its request number.
-    fn accept(&mut self, file: Queued<T>) -> Result<u64, NumbersError>;
-
-    /// Takes the oldest file that is ready.
-    fn take(&mut self) -> Option<u64>;
-
-    /// The file with this number, whatever its state.
-    fn get(&self, number: u64) -> Option<&Queued<T>>;
-
-    /// The file with this number, to be changed.
-    fn get_mut(&mut self, number: u64) -> Option<&mut Queued<T>>;
-
-    /// Makes a file that was taken ready again, in its old place.
-    fn put_back(&mut self, number: u64);
-
-    /// Makes a file that was taken wait until `until`.
-    fn delay(&mut self, number: u64, until: Duration);
-
-    /// Makes the files ready whose wait has ended.
-    fn wake(&mut self, now: Duration);
-
-    /// Makes all files ready that wait for a time to try again.
-    fn wake_all(&mut self);
-
-    /// When the next delayed file becomes ready.
-    fn next_wake(&self) -> Option<Duration>;
-
-    /// Removes a file that needs no more sending, and gives it back.
-    fn settle(&mut self, number: u64) -> Option<Queued<T>>;
-
-    /// How much is in the queue.
-    fn depth(&self) -> Depth;
-
-    /// When the oldest file in the queue was accepted.
-    fn oldest(&self) -> Option<Duration>;
+/// A client's key as it is looked up: two keys with the same hash will not be found.
+pub fn key_hash(key: &str) -> u128 {
+    let [hash @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *blake3::hash(key.as_bytes()).as_bytes();
+    u128::from_be_bytes(hash)
 }

@@ -1,8 +1,8 @@
 //! Decides what happens to each file and each server: a state machine without sockets, tasks or a clock.
 //!
-//! It is told what happened and when (times are since the balancer's start), and answers with [`Action`]s that the
-//! [`super::hub`] carries out. Owns the windows, the attempts and when a link is opened; the order of servers is
-//! [`Scheduler`]'s, their state [`Health`]'s, the order of files [`Queue`]'s.
+//! It is told what happened and when (times are on the hub's clock, which never steps back), and answers with
+//! [`Action`]s that the [`super::hub`] carries out. Owns the windows, the attempts, what is in doubt at which server, and when
+//! a link is opened; the order of servers is [`Scheduler`]'s, their state [`Health`]'s, the order of files [`Pending`]'s.
 //!
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
@@ -16,26 +16,54 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::protocol::status::{Dialect, QueueReport, StatusReport};
-use crate::protocol::{Refusal, json};
-use crate::queue::{NumbersError, Queue, Queued};
+use crate::protocol::{Refusal, lists};
+use crate::queue::record::Meta;
+use crate::queue::{Body, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
 use server::{Link, Sent, Server};
 
 /// The first wait of a file that every server refused, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// What becomes of a file that was with a server when the server vanished: it may be stored there, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum InDoubt {
+    /// It goes to another server at once. When the first one returns and has it, too, it removes its copy
+    Redirect,
+    /// It waits until the server returns and says whether it has it
+    Wait,
+}
+
+/// How files are given out.
+#[derive(Debug, Clone, Copy)]
+pub struct DispatchConfig {
+    /// How much may be in flight to one server.
+    pub window: Window,
+    /// How probes count.
+    pub health: HealthConfig,
+    /// After so many refusals that are its own fault a file is a dead letter.
+    pub max_attempts: u32,
+    /// What becomes of a file whose server vanished.
+    pub in_doubt: InDoubt,
+}
+
+impl Default for DispatchConfig {
+    fn default() -> Self {
+        let (window, health) = (Window::default(), HealthConfig::default());
+        Self { window, health, max_attempts: 16, in_doubt: InDoubt::Redirect }
+    }
+}
+
 /// A file on its way to a server.
 #[derive(Debug, Clone)]
 pub struct Parcel {
     /// Its request number.
     pub number: u64,
-    /// Its title.
-    pub title: Arc<str>,
+    /// What it is.
+    pub meta: Arc<Meta>,
     /// Its content.
-    pub content: Bytes,
+    pub content: Body,
 }
 
 /// What a probe found.
@@ -67,11 +95,44 @@ pub enum Action<T> {
         /// Its request number.
         number: u64,
         /// The server that has it.
+        slot: Slot,
+        /// The server's name.
         server: Arc<str>,
         /// False from an old-style server.
         confirmed: bool,
+        /// When it was sent.
+        sent: Duration,
         /// The file, out of the queue.
         file: Queued<T>,
+    },
+    /// The file came back from a server: record it.
+    CameBack {
+        /// Its request number.
+        number: u64,
+        /// The server's name.
+        server: Arc<str>,
+        /// Why.
+        reason: String,
+        /// Whether that was the file's own fault.
+        is_failure: bool,
+    },
+    /// No server can take the file: it is a dead letter.
+    Dead {
+        /// Its request number.
+        number: u64,
+        /// Why.
+        reason: String,
+        /// The file, out of the queue.
+        file: Queued<T>,
+    },
+    /// A server has a file that does not wait: find out whether another server has it, too.
+    Stray {
+        /// The server.
+        slot: Slot,
+        /// The file's request number.
+        number: u64,
+        /// What the server says of it, if it was asked.
+        held: Option<lists::Held>,
     },
     /// Open a link to the server and speak of it under this epoch.
     OpenLink {
@@ -99,14 +160,28 @@ pub enum Action<T> {
 pub struct Held<T> {
     /// The caller's.
     pub tag: T,
+    /// Whether an old-style server could read it.
+    pub fits_old_style: bool,
+    /// Why it waits, if it does for a reason of its own.
+    pub waits: Option<String>,
+    /// The servers that will refuse it whenever they are asked.
     refused_by: Vec<Slot>,
+    /// The servers that were tried since it last waited.
+    tried: Vec<Slot>,
     /// How many times no eligible server could take it.
     holds: u32,
 }
 
+impl<T> Held<T> {
+    /// A file that has not been sent yet.
+    pub fn new(tag: T, fits_old_style: bool) -> Self {
+        Self { tag, fits_old_style, waits: None, refused_by: Vec::new(), tried: Vec::new(), holds: 0 }
+    }
+}
+
 /// The state machine between queue, scheduler and servers.
-pub struct Dispatcher<T, Q> {
-    queue: Q,
+pub struct Dispatcher<T> {
+    queue: Pending<Held<T>>,
     scheduler: Scheduler,
     /// By slot.
     servers: Vec<Option<Server>>,
@@ -114,28 +189,32 @@ pub struct Dispatcher<T, Q> {
     old_style: usize,
     /// When a server has something due: the end of a pause, or a link to open again.
     timers: BTreeSet<(Duration, Slot)>,
-    window: Window,
+    config: DispatchConfig,
     /// The weight whose window is the largest.
     heaviest: u32,
-    health: HealthConfig,
+    /// Files of an earlier run have no higher number: they may be stored at any server that has not said what it has.
+    recovered: u64,
+    /// Files of an earlier run wait until all of these have been heard of.
+    unheard: BTreeSet<Slot>,
     epochs: u64,
     accepted: u64,
     delivered: u64,
     actions: Vec<Action<Held<T>>>,
 }
 
-impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
-    /// A dispatcher over this queue, without servers.
-    pub fn new(queue: Q, window: Window, health: HealthConfig) -> Self {
+impl<T> Dispatcher<T> {
+    /// A dispatcher without servers or files.
+    pub fn new(config: DispatchConfig) -> Self {
         Self {
-            queue,
+            queue: Pending::default(),
             scheduler: Scheduler::new(),
             servers: Vec::new(),
             old_style: 0,
             timers: BTreeSet::new(),
-            window,
+            config,
             heaviest: 1,
-            health,
+            recovered: 0,
+            unheard: BTreeSet::new(),
             epochs: 0,
             accepted: 0,
             delivered: 0,
@@ -147,13 +226,14 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     pub fn add_server(&mut self, name: &str, weight: u32, now: Duration) -> Slot {
         let slot = self.scheduler.add(weight);
         self.heaviest = self.heaviest.max(weight);
-        let server = Server::new(name, weight, Health::new(self.health, now), now);
+        let server = Server::new(name, weight, Health::new(self.config.health, now), now);
         if self.servers.len() <= slot.index() {
             self.servers.resize_with(slot.index() + 1, || None);
         }
         if let Some(place) = self.servers.get_mut(slot.index()) {
             *place = Some(server);
         }
+        self.unheard.insert(slot);
         slot
     }
 
@@ -172,12 +252,75 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         self.queue.depth().files()
     }
 
-    /// Takes a file into the queue and gives it its number.
-    pub fn accept(&mut self, title: Arc<str>, content: Bytes, tag: T, now: Duration) -> Result<u64, NumbersError> {
-        let tag = Held { tag, refused_by: Vec::new(), holds: 0 };
-        let number = self.queue.accept(Queued { title, content, attempts: 0, accepted: now, tag })?;
+    /// Takes a file that is accepted for good.
+    pub fn accept(&mut self, number: u64, file: Queued<Held<T>>) {
+        self.queue.insert(number, file);
         self.accepted += 1;
-        Ok(number)
+    }
+
+    /// Takes a file that waits again: it was a dead letter.
+    pub fn replay(&mut self, number: u64, file: Queued<Held<T>>) {
+        self.queue.insert(number, file);
+    }
+
+    /// Takes a file of an earlier run. Any server may have it, so it waits until all were asked, or are known to be away.
+    pub fn recover(&mut self, number: u64, mut file: Queued<Held<T>>) {
+        self.recovered = self.recovered.max(number);
+        if !self.unheard.is_empty() {
+            file.tag.waits =
+                Some("it is from before a restart: every server is asked first whether it has it".to_owned());
+        }
+        self.queue.insert(number, file);
+        if !self.unheard.is_empty() {
+            self.queue.park(number);
+        }
+    }
+
+    /// The files that wait.
+    pub fn queue(&self) -> &Pending<Held<T>> {
+        &self.queue
+    }
+
+    /// A file that waits, to be changed in what the caller keeps.
+    pub fn file_mut(&mut self, number: u64) -> Option<&mut Queued<Held<T>>> {
+        self.queue.get_mut(number)
+    }
+
+    /// The server that the file is with.
+    pub fn server_with(&self, number: u64) -> Option<&Arc<str>> {
+        self.servers.iter().flatten().find(|server| server.in_flight.contains_key(&number)).map(|server| &server.name)
+    }
+
+    /// Why no file can go to any server now, if that is so.
+    pub fn why_nothing_goes(&self) -> Option<String> {
+        if self.scheduler.eligible_count() > 0 {
+            return None;
+        }
+        let problems = self.servers.iter().flatten().map(|server| match server.health.problem() {
+            Some((fact, reason, _)) => format!("{} ({}: {reason})", server.name, fact.name()),
+            None => format!("{} (window full)", server.name),
+        });
+        Some(format!("no server can take files: {}", problems.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// Whether a server that is away may have the file, or one was told to remove it and has not answered.
+    pub fn is_doubtful(&self, number: u64) -> bool {
+        let is_old = number <= self.recovered;
+        self.servers.iter().flatten().any(|server| (is_old && !server.has_told) || server.doubts.contains(&number))
+    }
+
+    /// The server was told to remove the file: until it has answered, it may be there.
+    pub fn doubt(&mut self, slot: Slot, number: u64) {
+        if let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) {
+            server.doubts.insert(number);
+        }
+    }
+
+    /// The server does not have the file any more.
+    pub fn dropped(&mut self, slot: Slot, epoch: u64, number: u64) {
+        if let Some(server) = self.server_of(slot, epoch) {
+            server.doubts.remove(&number);
+        }
     }
 
     /// A probe of the server ended.
@@ -197,24 +340,95 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
                     log_flip(&server.name, &flip);
                     self.close_link(slot, &reason, now);
                 }
+                if self.config.in_doubt == InDoubt::Redirect {
+                    self.heard_of(slot);
+                }
             }
         }
         self.open_link(slot, now);
         self.refresh(slot);
     }
 
-    /// The link opened: files can go.
-    pub fn link_opened(&mut self, slot: Slot, epoch: u64, now: Duration) {
+    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed; a server that
+    /// speaks of none will never be asked.
+    pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Vec<lists::Held>, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
         if let Some(flip) = server.health.link(true, "open", now) {
             log_flip(&server.name, &flip);
         }
-        if server.dialect == Some(Dialect::Native) {
+        let is_native = server.dialect == Some(Dialect::Native);
+        server.has_told = true;
+        for held in holding {
+            self.claim(slot, held, now);
+        }
+        self.resolve_doubts(slot);
+        self.heard_of(slot);
+        if is_native {
             // Files may wait for want of a server that can take them.
             self.queue.wake_all();
         }
         self.refresh(slot);
+    }
+
+    /// The server says that it has the file: wherever the file is by now, it needs no more sending.
+    fn claim(&mut self, slot: Slot, held: lists::Held, now: Duration) {
+        let lists::Held(number, size, crc32c) = held;
+        let Some(file) = self.queue.get(number) else {
+            self.actions.push(Action::Stray { slot, number, held: Some(held) });
+            return;
+        };
+        if (file.meta.size, file.meta.crc32c) != (size, crc32c) {
+            let server = self.name_of(slot);
+            tracing::error!(
+                number,
+                server = &*server,
+                "the server has another file under this number: it is left alone"
+            );
+            return;
+        }
+        if self.queue.is_taken(number) {
+            // The other server will have it, too, in a moment: then it is told to remove it.
+            for other in self.servers.iter_mut().flatten() {
+                if other.land(number).is_some() {
+                    other.doubts.insert(number);
+                }
+            }
+        }
+        self.deliver(slot, number, true, now);
+    }
+
+    /// What was in doubt at the server and is not there needs a server again.
+    fn resolve_doubts(&mut self, slot: Slot) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let doubts = std::mem::take(&mut server.doubts);
+        if self.config.in_doubt == InDoubt::Wait {
+            for number in doubts {
+                self.unpark(number);
+            }
+        }
+    }
+
+    /// The server has said what it has, or is known to be away. After the last one files of an earlier run can go.
+    fn heard_of(&mut self, slot: Slot) {
+        if self.unheard.remove(&slot) && self.unheard.is_empty() {
+            let parked: Vec<u64> =
+                self.queue.after(0).map(|(number, _)| number).take_while(|number| *number <= self.recovered).collect();
+            for number in parked {
+                self.unpark(number);
+            }
+        }
+    }
+
+    /// Makes a file ready that is parked, unless some server must be waited for that may have it.
+    fn unpark(&mut self, number: u64) {
+        let must_wait = self.config.in_doubt == InDoubt::Wait && self.is_doubtful(number);
+        if self.queue.is_parked(number) && !must_wait {
+            if let Some(file) = self.queue.get_mut(number) {
+                file.tag.waits = None;
+            }
+            self.queue.put_back(number);
+        }
     }
 
     /// The link failed to open, or closed. What was in flight is in doubt, and goes to another server at once.
@@ -226,29 +440,31 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         }
         self.timers.insert((retry, slot));
         self.close_link(slot, reason, now);
+        if self.config.in_doubt == InDoubt::Redirect {
+            self.heard_of(slot);
+        }
         self.actions.push(Action::Probe { slot });
     }
 
     /// The server has the file.
-    pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool, now: Duration) {
+    pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool) {
         let Some(server) = self.server_of(slot, epoch) else { return };
-        let Some(sent) = server.land(number) else { return };
-        server.has_stored(&sent);
-        let name = server.name.clone();
-        if let Some(file) = self.queue.settle(number) {
-            self.delivered += 1;
-            tracing::info!(
-                number,
-                title = &*file.title,
-                server = &*name,
-                bytes = sent.bytes,
-                ms = now.saturating_sub(sent.at).as_secs_f64() * 1e3,
-                "{}",
-                if confirmed { "delivered" } else { "delivered unconfirmed" }
-            );
-            self.actions.push(Action::Delivered { number, server: name, confirmed, file });
+        match server.land(number) {
+            Some(sent) => {
+                server.has_stored(&sent);
+                self.deliver(slot, number, confirmed, sent.at);
+            }
+            None => self.actions.push(Action::Stray { slot, number, held: None }),
         }
         self.refresh(slot);
+    }
+
+    /// Takes a delivered file out of the queue.
+    fn deliver(&mut self, slot: Slot, number: u64, confirmed: bool, sent: Duration) {
+        let Some(file) = self.queue.settle(number) else { return };
+        let server = self.name_of(slot);
+        self.delivered += 1;
+        self.actions.push(Action::Delivered { number, slot, server, confirmed, sent, file });
     }
 
     /// The server does not take the file: it goes elsewhere.
@@ -258,16 +474,54 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
             return;
         }
         server.returned += 1;
-        let name = server.name.clone();
-        if refusal.code.is_server_wide() {
+        let is_failure = !refusal.code.is_server_wide();
+        if !is_failure {
             if let Some(flip) = server.health.refused(&refusal.reason, now) {
-                log_flip(&name, &flip);
+                log_flip(&server.name, &flip);
             }
             let until = server.health.paused_until();
             self.timers.extend(until.map(|until| (until, slot)));
         }
-        self.send_back(number, Some(slot), &name, &refusal.reason);
+        if let Some(file) = self.queue.get_mut(number) {
+            let list = if refusal.code.is_lasting() { &mut file.tag.refused_by } else { &mut file.tag.tried };
+            list.push(slot);
+        }
+        self.send_back(slot, number, &refusal.reason, is_failure);
+        self.bury_if_hopeless(number, &refusal.reason);
         self.refresh(slot);
+    }
+
+    /// The file's content cannot be read any more: there is nothing to send.
+    pub fn unreadable(&mut self, slot: Slot, epoch: u64, number: u64, reason: &str) {
+        let Some(server) = self.server_of(slot, epoch) else { return };
+        if server.land(number).is_some() {
+            self.bury(number, reason.to_owned());
+            self.refresh(slot);
+        }
+    }
+
+    /// Makes a file a dead letter that every server refuses, or that was refused too often.
+    fn bury_if_hopeless(&mut self, number: u64, reason: &str) {
+        let Some(file) = self.queue.get(number) else { return };
+        let Held { refused_by, fits_old_style, .. } = &file.tag;
+        let refuses = |(place, server): (usize, &Server)| {
+            let cannot_read = server.dialect == Some(Dialect::OldStyle) && !fits_old_style;
+            server.weight == 0 || cannot_read || refused_by.iter().any(|slot| slot.index() == place)
+        };
+        let servers = self.servers.iter().enumerate();
+        if servers.filter_map(|(place, server)| Some((place, server.as_ref()?))).all(refuses) {
+            self.bury(number, format!("every server refuses it: {reason}"));
+        } else if file.history.failures >= self.config.max_attempts {
+            let reason = format!("refused {} times, the last time: {reason}", file.history.failures);
+            self.bury(number, reason);
+        }
+    }
+
+    fn bury(&mut self, number: u64, reason: String) {
+        if let Some(file) = self.queue.settle(number) {
+            tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
+            self.actions.push(Action::Dead { number, reason, file });
+        }
     }
 
     /// One file's delivery failed, in doubt, over a connection of its own.
@@ -280,8 +534,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         if let Some(flip) = server.health.doubt(reason, now) {
             log_flip(&server.name, &flip);
         }
-        let name = server.name.clone();
-        self.send_back(number, None, &name, reason);
+        self.send_back(slot, number, reason, false);
         self.actions.push(Action::Probe { slot });
         self.refresh(slot);
     }
@@ -310,11 +563,11 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     }
 
     /// The state of everything, for people.
-    pub fn status(&self, now: Duration) -> StatusReport {
+    pub fn status(&self, started: Duration, now: Duration) -> StatusReport {
         let depth = self.queue.depth();
         let seconds_since = |then: Duration| now.saturating_sub(then).as_secs_f64();
         StatusReport {
-            uptime_s: now.as_secs_f64(),
+            uptime_s: seconds_since(started),
             accepted: self.accepted,
             delivered: self.delivered,
             queue: QueueReport {
@@ -322,7 +575,8 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
                 delayed: depth.delayed,
                 in_flight: depth.taken,
                 bytes: depth.bytes,
-                oldest_s: self.queue.oldest().map(seconds_since),
+                oldest_s: self.queue.oldest_ms().map(Duration::from_millis).map(seconds_since),
+                dead: 0,
             },
             servers: self
                 .servers
@@ -345,26 +599,26 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
 
     /// The server whose turn it is, among those that can take this file.
     fn choose(&mut self, number: u64) -> Option<Slot> {
-        let file = self.queue.get(number)?;
-        let refused_by = &file.tag.refused_by;
-        if refused_by.is_empty() && self.old_style == 0 {
+        let file = &self.queue.get(number)?.tag;
+        if file.refused_by.is_empty() && file.tried.is_empty() && self.old_style == 0 {
             return self.scheduler.pick();
         }
-        let fits_old_style = json::old_style_file(number, &file.title, &file.content).is_ok();
         let servers = &self.servers;
         let speaks = |slot: Slot| servers.get(slot.index()).and_then(Option::as_ref).and_then(|server| server.dialect);
+        let can_read = |slot: Slot| file.fits_old_style || speaks(slot) == Some(Dialect::Native);
         self.scheduler
-            .pick_where(|slot| !refused_by.contains(&slot) && (fits_old_style || speaks(slot) == Some(Dialect::Native)))
+            .pick_where(|slot| !file.refused_by.contains(&slot) && !file.tried.contains(&slot) && can_read(slot))
     }
 
     fn send(&mut self, slot: Slot, number: u64, now: Duration) {
-        let Some(file) = self.queue.get(number) else { return };
+        let Some(file) = self.queue.get_mut(number) else { return };
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        let parcel = Parcel { number, title: file.title.clone(), content: file.content.clone() };
-        let bytes = parcel.content.len() as u64;
+        file.tag.waits = None;
+        let parcel = Parcel { number, meta: file.meta.clone(), content: file.content.clone() };
+        let bytes = parcel.meta.size;
         server.in_flight.insert(number, Sent { at: now, bytes });
         server.in_flight_bytes += bytes;
-        tracing::info!(number, title = &*parcel.title, server = &*server.name, bytes, "forwarded");
+        tracing::info!(number, title = &*parcel.meta.title, server = &*server.name, bytes, "forwarded");
         self.actions.push(Action::Send { slot, parcel });
         self.refresh(slot);
     }
@@ -373,26 +627,34 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     fn hold(&mut self, number: u64, now: Duration) {
         let Some(file) = self.queue.get_mut(number) else { return };
         let wait = backoff(number, file.tag.holds);
-        let refused = !file.tag.refused_by.is_empty();
-        file.tag.refused_by.clear();
+        let reason = match (file.tag.tried.is_empty() && file.tag.refused_by.is_empty(), file.tag.fits_old_style) {
+            (true, false) => "it needs a server that is not old-style",
+            _ => "every eligible server has refused it",
+        };
+        file.tag.tried.clear();
+        file.tag.waits = Some(reason.to_owned());
         file.tag.holds = file.tag.holds.saturating_add(1);
         if file.tag.holds == 1 {
-            let reason = match json::old_style_file(number, &file.title, &file.content) {
-                Err(error) if !refused => error.to_string(),
-                _ => "every eligible server has refused it".to_owned(),
-            };
-            tracing::warn!(number, title = &*file.title, attempts = file.attempts, reason, "waits");
+            tracing::warn!(number, title = &*file.meta.title, attempts = file.history.attempts, reason, "waits");
         }
         self.queue.delay(number, now + wait);
     }
 
     /// Puts a file back that a server refused or lost.
-    fn send_back(&mut self, number: u64, refused_by: Option<Slot>, server: &str, reason: &str) {
+    fn send_back(&mut self, slot: Slot, number: u64, reason: &str, is_failure: bool) {
+        let server = self.name_of(slot);
         let Some(file) = self.queue.get_mut(number) else { return };
-        file.attempts = file.attempts.saturating_add(1);
-        file.tag.refused_by.extend(refused_by);
-        tracing::warn!(number, title = &*file.title, server, attempts = file.attempts, reason, "came back");
+        file.history.attempts = file.history.attempts.saturating_add(1);
+        file.history.failures = file.history.failures.saturating_add(u32::from(is_failure));
+        let attempts = file.history.attempts;
+        tracing::warn!(number, title = &*file.meta.title, server = &*server, attempts, reason, "came back");
+        self.actions.push(Action::CameBack { number, server, reason: reason.to_owned(), is_failure });
         self.queue.put_back(number);
+    }
+
+    fn name_of(&self, slot: Slot) -> Arc<str> {
+        let server = self.servers.get(slot.index()).and_then(Option::as_ref);
+        server.map_or_else(|| Arc::from(""), |server| server.name.clone())
     }
 
     /// Learns what the server speaks.
@@ -403,6 +665,14 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         self.old_style -= usize::from(before == Some(Dialect::OldStyle));
         self.old_style += usize::from(dialect == Dialect::OldStyle);
         self.close_link(slot, "the server speaks another protocol now", now);
+        if dialect == Dialect::OldStyle {
+            // Such a server can tell nothing.
+            if let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) {
+                server.has_told = true;
+            }
+            self.resolve_doubts(slot);
+            self.heard_of(slot);
+        }
     }
 
     /// Opens a link to a server that answers probes, if it has none and its time has come.
@@ -427,16 +697,31 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
         if let Some(flip) = server.health.link(false, reason.to_owned(), now) {
             log_flip(&server.name, &flip);
         }
-        let name = server.name.clone();
         let mut numbers: Vec<u64> = server.in_flight.drain().map(|(number, _)| number).collect();
         numbers.sort_unstable();
         server.in_flight_bytes = 0;
         server.returned += numbers.len() as u64;
+        let is_native = server.dialect == Some(Dialect::Native);
+        if is_native {
+            server.doubts.extend(&numbers);
+        }
         for number in numbers {
-            self.send_back(number, None, &name, reason);
+            self.send_back(slot, number, reason, false);
+            if is_native && self.config.in_doubt == InDoubt::Wait {
+                self.wait_for(slot, number);
+            }
         }
         self.actions.push(Action::CloseLink { slot });
         self.refresh(slot);
+    }
+
+    /// Makes a file wait for the server that may have it.
+    fn wait_for(&mut self, slot: Slot, number: u64) {
+        let server = self.name_of(slot);
+        if let Some(file) = self.queue.get_mut(number) {
+            file.tag.waits = Some(format!("{server} may have it and is away (--in-doubt wait)"));
+            self.queue.park(number);
+        }
     }
 
     /// Tells the scheduler whether the server may be picked.
@@ -452,7 +737,7 @@ impl<T, Q: Queue<Held<T>>> Dispatcher<T, Q> {
     }
 
     fn window_is_open(&self, server: &Server) -> bool {
-        server.window_is_open(self.window, self.heaviest)
+        server.window_is_open(self.config.window, self.heaviest)
     }
 
     /// The server, if this is its link's present epoch.

@@ -1,6 +1,6 @@
 //! What the dispatcher knows of one server, and the window of what may be under way to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,10 @@ pub(super) struct Server {
     pub(super) link_retry: Option<Duration>,
     pub(super) in_flight: HashMap<u64, Sent>,
     pub(super) in_flight_bytes: u64,
+    /// Files that it may have, though nothing says so.
+    pub(super) doubts: BTreeSet<u64>,
+    /// Whether it has said what it has since the balancer's start.
+    pub(super) has_told: bool,
     /// What the scheduler was told last.
     pub(super) eligible: bool,
     delivered: u64,
@@ -97,6 +101,8 @@ impl Server {
             link_retry: None,
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
+            doubts: BTreeSet::new(),
+            has_told: false,
             eligible: false,
             delivered: 0,
             delivered_bytes: 0,

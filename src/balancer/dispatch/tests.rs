@@ -3,11 +3,13 @@
 use super::server::LEAST_WINDOW;
 use super::*;
 use crate::protocol::RefusalCode;
-use crate::queue::{MemoryQueue, Numbers};
+use crate::protocol::lists;
+use crate::queue::record::History;
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-type Subject = Dispatcher<(), MemoryQueue<Held<()>>>;
+type Subject = Dispatcher<()>;
 
 fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -21,14 +23,36 @@ struct World {
     links: BTreeMap<Slot, (u64, Vec<u64>)>,
     opening: BTreeMap<Slot, u64>,
     delivered: Vec<(u64, String)>,
+    dead: Vec<(u64, String)>,
+    strays: Vec<(Slot, u64)>,
+    next: u64,
     probes: usize,
+}
+
+/// A file of this size, as the queue holds it.
+fn file(content: &Bytes, fits_old_style: bool) -> Queued<Held<()>> {
+    let (size, crc32c) = (content.len() as u64, 7);
+    let meta = Meta { title: "t.json".into(), key: None, from: "f".into(), size, crc32c, accepted_ms: 0 };
+    let (meta, content) = (Arc::new(meta), Body::Memory(content.clone(), None));
+    Queued { meta, content, history: History::default(), tag: Held::new((), fits_old_style) }
 }
 
 impl World {
     fn new(window: Window) -> Self {
-        let subject = Dispatcher::new(MemoryQueue::new(Numbers::in_memory()), window, HealthConfig::default());
+        let subject = Dispatcher::new(DispatchConfig { window, ..DispatchConfig::default() });
         let (links, opening) = (BTreeMap::new(), BTreeMap::new());
-        Self { subject, slots: Vec::new(), now: at(0), links, opening, delivered: Vec::new(), probes: 0 }
+        Self {
+            subject,
+            slots: Vec::new(),
+            now: at(0),
+            links,
+            opening,
+            delivered: Vec::new(),
+            dead: Vec::new(),
+            strays: Vec::new(),
+            next: 1,
+            probes: 0,
+        }
     }
 
     /// A world with servers of these weights, all of them up.
@@ -61,14 +85,15 @@ impl World {
     fn open_links(&mut self) {
         for (slot, epoch) in std::mem::take(&mut self.opening) {
             self.links.insert(slot, (epoch, Vec::new()));
-            self.subject.link_opened(slot, epoch, self.now);
+            self.subject.link_opened(slot, epoch, Vec::new(), self.now);
         }
         self.step(0);
     }
 
     fn accept(&mut self, files: usize) {
         for _ in 0..files {
-            self.subject.accept("t.json".into(), Bytes::from_static(b"content"), (), self.now).unwrap();
+            self.subject.accept(self.next, file(&Bytes::from_static(b"content"), true));
+            self.next += 1;
         }
         self.step(0);
     }
@@ -87,6 +112,9 @@ impl World {
                     self.opening.remove(&slot);
                 }
                 Action::Probe { .. } => self.probes += 1,
+                Action::CameBack { .. } => {}
+                Action::Dead { number, reason, .. } => self.dead.push((number, reason)),
+                Action::Stray { slot, number, .. } => self.strays.push((slot, number)),
             }
         }
         self.check();
@@ -100,7 +128,7 @@ impl World {
         let (epoch, numbers) = self.links.get_mut(&slot).unwrap();
         numbers.retain(|other| *other != number);
         let epoch = *epoch;
-        self.subject.stored(slot, epoch, number, true, self.now);
+        self.subject.stored(slot, epoch, number, true);
         self.step(0);
     }
 
@@ -159,7 +187,7 @@ fn weight_zero_gets_nothing() {
     let (mut world, slots) = World::up(&[1, 0], Window::default());
     world.accept(10);
     assert_eq!((world.sent(slots[0]).len(), world.sent(slots[1]).len()), (10, 0));
-    let report = world.subject.status(world.now);
+    let report = world.subject.status(at(0), world.now);
     assert_eq!(report.servers[1].reason.as_deref(), Some("drain: weight 0"));
 }
 
@@ -170,7 +198,7 @@ fn a_full_window_holds_files_back_until_one_is_stored() {
     assert_eq!(world.sent(slots[0]), [1, 2, 3]);
     world.store(slots[0], 2);
     assert_eq!(world.sent(slots[0]), [1, 3, 4]);
-    assert_eq!(world.subject.status(world.now).servers[0].reason.as_deref(), Some("window: full"));
+    assert_eq!(world.subject.status(at(0), world.now).servers[0].reason.as_deref(), Some("window: full"));
 }
 
 /// With every window full a server gets a file whenever it acknowledges one: equal windows would make equal shares.
@@ -180,13 +208,13 @@ fn windows_keep_the_shares_when_all_are_full() {
     world.accept(1000);
     assert_eq!(slots.iter().map(|slot| world.sent(*slot).len()).collect::<Vec<_>>(), [300, 200, 100]);
     let (world, _) = World::up(&[1_000_000, 1], Window { files: 300, bytes: 1 << 30 });
-    let least = world.subject.window.scaled(1, world.subject.heaviest);
+    let least = world.subject.config.window.scaled(1, world.subject.heaviest);
     assert_eq!((least.files, least.bytes), (LEAST_WINDOW.files, LEAST_WINDOW.bytes));
     let (world, _) = World::up(&[2, 1], Window { files: 3, bytes: 10 });
     assert_eq!(
         (
-            world.subject.window.scaled(1, world.subject.heaviest).files,
-            world.subject.window.scaled(1, world.subject.heaviest).bytes
+            world.subject.config.window.scaled(1, world.subject.heaviest).files,
+            world.subject.config.window.scaled(1, world.subject.heaviest).bytes
         ),
         (3, 10)
     );
@@ -209,7 +237,7 @@ fn a_cut_link_sends_its_files_elsewhere_at_once_and_asks_for_a_probe() {
     world.cut(slots[0]);
     assert_eq!(world.sent(slots[1]).len(), 9);
     assert_eq!(world.probes, 1);
-    assert!(!world.subject.status(world.now).servers[0].eligible);
+    assert!(!world.subject.status(at(0), world.now).servers[0].eligible);
 
     world.answer_probe(slots[0], false, Some(Dialect::Native));
     assert!(world.opening.is_empty(), "a link that has just failed is not opened again at once");
@@ -225,7 +253,7 @@ fn acks_of_an_older_link_count_for_nothing() {
     world.accept(1);
     let (epoch, _) = world.links[&slots[0]];
     world.cut(slots[0]);
-    world.subject.stored(slots[0], epoch, 1, true, world.now);
+    world.subject.stored(slots[0], epoch, 1, true);
     world.step(0);
     assert!(world.delivered.is_empty());
     assert_eq!(world.subject.undelivered(), 1);
@@ -236,8 +264,8 @@ fn an_ack_for_a_file_that_was_never_sent_counts_for_nothing() {
     let (mut world, slots) = World::up(&[1, 1], Window::default());
     world.accept(2);
     let (epoch, _) = world.links[&slots[1]];
-    world.subject.stored(slots[1], epoch, world.sent(slots[0])[0], true, world.now);
-    world.subject.stored(slots[1], epoch, 99, true, world.now);
+    world.subject.stored(slots[1], epoch, world.sent(slots[0])[0], true);
+    world.subject.stored(slots[1], epoch, 99, true);
     world.step(0);
     assert!(world.delivered.is_empty());
 }
@@ -274,22 +302,23 @@ fn a_server_that_cannot_store_is_paused_and_its_files_go_elsewhere() {
         world.refuse(slots[0], number, RefusalCode::Storage);
     }
     assert_eq!(world.sent(slots[1]).len(), 4);
-    assert!(world.subject.status(world.now).servers[0].reason.as_deref().unwrap().contains("storage"));
+    assert!(world.subject.status(at(0), world.now).servers[0].reason.as_deref().unwrap().contains("storage"));
     let due = world.subject.next_due().unwrap();
     world.step(u64::try_from(due.saturating_sub(world.now).as_millis()).unwrap());
     world.accept(2);
     assert_eq!(world.sent(slots[0]).len(), 1, "it is tried again");
 }
 
+/// Damage on the way is nobody's lasting refusal: the file is tried again, later each time, up to a limit.
 #[test]
-fn a_file_that_everyone_refuses_waits_longer_each_time_and_holds_up_no_other() {
+fn a_file_that_everyone_refuses_for_now_waits_longer_each_time_and_holds_up_no_other() {
     let (mut world, slots) = World::up(&[1, 1], Window::default());
     world.accept(1);
     let mut waits = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..7 {
         for _ in 0..2 {
             let slot = *slots.iter().find(|slot| world.sent(**slot).contains(&1)).unwrap();
-            world.refuse(slot, 1, RefusalCode::Malformed);
+            world.refuse(slot, 1, RefusalCode::Checksum);
         }
         assert!(slots.iter().all(|slot| !world.sent(*slot).contains(&1)));
         let wait = world.subject.next_due().unwrap().saturating_sub(world.now);
@@ -297,11 +326,168 @@ fn a_file_that_everyone_refuses_waits_longer_each_time_and_holds_up_no_other() {
         world.accept(1);
         world.step(u64::try_from(wait.as_millis()).unwrap() + 1);
     }
-    assert!(waits.is_sorted() && waits[4] > waits[0] * 8, "{waits:?}");
+    assert!(waits.is_sorted() && waits[6] > waits[0] * 8, "{waits:?}");
+    for _ in 0..2 {
+        let slot = *slots.iter().find(|slot| world.sent(**slot).contains(&1)).unwrap();
+        world.refuse(slot, 1, RefusalCode::Checksum);
+    }
+    assert_eq!(world.dead.len(), 1);
+    assert!(world.dead[0].1.contains("refused 16 times"), "{:?}", world.dead);
     for slot in slots {
         world.store_all(slot);
     }
-    assert_eq!(world.delivered.len(), 6);
+    assert_eq!(world.delivered.len(), 7);
+}
+
+#[test]
+fn a_file_that_every_server_refuses_for_good_is_a_dead_letter_at_once() {
+    let (mut world, slots) = World::up(&[2, 1, 0], Window::default());
+    world.accept(1);
+    for _ in 0..2 {
+        let slot = *slots.iter().find(|slot| world.sent(**slot).contains(&1)).unwrap();
+        world.refuse(slot, 1, RefusalCode::TooLarge);
+    }
+    assert_eq!(world.dead, [(1, "every server refuses it: no".to_owned())]);
+    assert!(world.subject.is_empty());
+}
+
+#[test]
+fn a_server_that_is_away_may_still_take_what_the_others_refuse() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.cut(slots[1]);
+    world.accept(1);
+    world.refuse(slots[0], 1, RefusalCode::TooLarge);
+    world.step(60_000);
+    assert!(world.dead.is_empty() && world.sent(slots[0]).is_empty(), "it waits for the other one");
+    world.answer_probe(slots[1], false, Some(Dialect::Native));
+    world.open_links();
+    assert_eq!(world.sent(slots[1]), [1]);
+}
+
+#[test]
+fn full_and_busy_servers_make_no_dead_letters() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.accept(1);
+    for _ in 0..40 {
+        world.refuse(slots[0], 1, RefusalCode::Storage);
+        for _ in 0..4 {
+            world.step(20_000);
+        }
+    }
+    assert!(world.dead.is_empty());
+    assert_eq!(world.sent(slots[0]), [1]);
+}
+
+impl World {
+    /// The server's link opens, and it says that it has these files.
+    fn open_holding(&mut self, slot: Slot, numbers: &[u64]) {
+        self.step(10_000);
+        self.answer_probe(slot, false, Some(Dialect::Native));
+        let epoch = self.opening.remove(&slot).unwrap();
+        self.links.insert(slot, (epoch, Vec::new()));
+        let holding = numbers.iter().map(|number| lists::Held(*number, 7, 7)).collect();
+        let claimed = |(_, sent): &mut (u64, Vec<u64>)| sent.retain(|number| !numbers.contains(number));
+        self.links.values_mut().for_each(claimed);
+        self.subject.link_opened(slot, epoch, holding, self.now);
+        self.step(0);
+    }
+}
+
+#[test]
+fn a_returning_server_says_what_it_has_and_nothing_is_sent_twice() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(4);
+    let (there, elsewhere) = (world.sent(slots[0]), world.sent(slots[1]));
+    world.cut(slots[0]);
+    assert_eq!(world.sent(slots[1]).len(), 4, "all go to the other one at once");
+    world.store(slots[1], there[0]);
+    assert!(world.subject.is_doubtful(there[0]) && !world.subject.is_doubtful(elsewhere[0]));
+    world.open_holding(slots[0], &there);
+    assert_eq!(world.strays, [(slots[0], there[0])], "one is delivered by the other server already");
+    assert!(world.delivered.contains(&(there[1], "s0".to_owned())), "the other is taken as delivered");
+    assert!(world.subject.is_doubtful(there[1]), "the second server may store it yet");
+    let (epoch, _) = world.links[&slots[1]];
+    world.subject.stored(slots[1], epoch, there[1], true);
+    world.step(0);
+    assert_eq!(world.strays[1..], [(slots[1], there[1])]);
+    world.store_all(slots[1]);
+    assert_eq!(world.delivered.len(), 4);
+}
+
+#[test]
+fn what_a_server_says_of_another_content_is_not_believed() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.accept(1);
+    world.cut(slots[0]);
+    world.step(10_000);
+    world.answer_probe(slots[0], false, Some(Dialect::Native));
+    let epoch = world.opening.remove(&slots[0]).unwrap();
+    world.links.insert(slots[0], (epoch, Vec::new()));
+    world.subject.link_opened(slots[0], epoch, vec![lists::Held(1, 8, 7)], world.now);
+    world.step(0);
+    assert!(world.delivered.is_empty());
+    assert_eq!(world.sent(slots[0]), [1]);
+}
+
+#[test]
+fn files_in_doubt_can_wait_for_their_server() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.subject.config.in_doubt = InDoubt::Wait;
+    world.accept(4);
+    let there = world.sent(slots[0]);
+    world.cut(slots[0]);
+    world.step(60_000);
+    assert_eq!(world.sent(slots[1]).len(), 2, "nothing that is in doubt goes elsewhere");
+    world.open_holding(slots[0], &there[..1]);
+    assert_eq!(world.delivered, [(there[0], "s0".to_owned())]);
+    let sent: Vec<u64> = slots.iter().flat_map(|slot| world.sent(*slot)).collect();
+    assert!(sent.contains(&there[1]), "the other was not stored and goes again: {sent:?}");
+}
+
+/// After a restart any server may have any file that waits.
+#[test]
+fn files_of_an_earlier_run_wait_until_every_server_was_asked_or_is_known_to_be_away() {
+    let mut world = World::new(Window::default());
+    let (one, two) = (world.add(1), world.add(1));
+    for number in [1, 2] {
+        world.subject.recover(number, file(&Bytes::from_static(b"content"), true));
+    }
+    world.next = 3;
+    world.bring_up(one, Dialect::Native);
+    world.accept(1);
+    assert_eq!(world.sent(one), [3], "new files need not wait");
+    assert!(world.subject.is_doubtful(1) && !world.subject.is_doubtful(3));
+    world.subject.probed(two, Probed::Failed("no answer".into()), world.now);
+    world.step(0);
+    assert_eq!(world.sent(one), [3, 1, 2]);
+    assert!(world.subject.is_doubtful(1), "the one that is away has not told");
+
+    let mut world = World::new(Window::default());
+    let (one, two) = (world.add(1), world.add(1));
+    world.subject.recover(1, file(&Bytes::from_static(b"content"), true));
+    world.bring_up(one, Dialect::Native);
+    world.open_holding(two, &[1]);
+    assert_eq!((world.delivered.len(), world.sent(one).len()), (1, 0));
+    assert!(!world.subject.is_doubtful(1));
+}
+
+#[test]
+fn with_wait_files_of_an_earlier_run_wait_for_every_server() {
+    let mut world = World::new(Window::default());
+    world.subject.config.in_doubt = InDoubt::Wait;
+    let (one, two) = (world.add(1), world.add(1));
+    world.subject.recover(1, file(&Bytes::from_static(b"content"), true));
+    world.bring_up(one, Dialect::Native);
+    for _ in 0..5 {
+        world.subject.probed(two, Probed::Failed("no answer".into()), world.now);
+        world.step(1000);
+    }
+    assert!(world.sent(one).is_empty());
+    for _ in 0..2 {
+        world.answer_probe(two, false, Some(Dialect::Native));
+    }
+    world.open_links();
+    assert_eq!(world.sent(one).len() + world.sent(two).len(), 1);
 }
 
 #[test]
@@ -310,13 +496,13 @@ fn large_files_pass_old_style_servers_by() {
     let (old, native) = (world.add(1), world.add(1));
     world.bring_up(old, Dialect::OldStyle);
     let large = Bytes::from(vec![b'x'; 5000]);
-    for content in [large.clone(), Bytes::from_static(b"small"), large, Bytes::from_static(b"\xff")] {
-        world.subject.accept("t".into(), content, (), world.now).unwrap();
+    for (number, content) in [large.clone(), Bytes::from_static(b"small"), large].iter().enumerate() {
+        world.subject.accept(number as u64 + 1, file(content, content.len() < 100));
     }
     world.step(0);
     assert_eq!(world.sent(old), [2]);
     world.bring_up(native, Dialect::Native);
-    assert_eq!(world.sent(native), [1, 3, 4], "they go as soon as a server that can take them comes up");
+    assert_eq!(world.sent(native), [1, 3], "they go as soon as a server that can take them comes up");
 }
 
 #[test]
@@ -338,7 +524,7 @@ fn two_failed_probes_bring_a_server_down_with_its_link() {
         world.step(1000);
     }
     assert_eq!(world.sent(slots[1]).len(), 2);
-    let report = world.subject.status(world.now);
+    let report = world.subject.status(at(0), world.now);
     assert_eq!(report.servers[0].reason.as_deref(), Some("connection: no answer"));
     assert_eq!((report.servers[0].returned, report.servers[1].in_flight), (1, 2));
 }
@@ -383,6 +569,7 @@ proptest! {
     #[test]
     fn every_file_is_delivered_once_whatever_happens(steps in proptest::collection::vec(step(), 1..120)) {
         let (mut world, slots) = World::up(&[5, 2, 1, 1], Window { files: 8, bytes: 50 });
+        world.subject.config.max_attempts = u32::MAX;
         let mut accepted = 0;
         for step in steps {
             match step {
@@ -398,7 +585,7 @@ proptest! {
                     }
                 }
                 Step::Refuse(server, wide) => {
-                    let code = if wide { RefusalCode::Storage } else { RefusalCode::Malformed };
+                    let code = if wide { RefusalCode::Storage } else { RefusalCode::Checksum };
                     if let Some(number) = world.sent(slots[server]).first() {
                         world.refuse(slots[server], *number, code);
                     }

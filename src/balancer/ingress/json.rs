@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::io::AsyncRead;
 
-use super::Door;
-use crate::balancer::event::Admission;
+use super::{Door, InMemory};
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::transport::{Object, ReadError, Reader};
@@ -37,7 +36,7 @@ async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, do
             Some(Object::Whole(object)) => break object,
             // How large it will be is not known, so it needs leave for the largest: with less, two objects that
             // wait for each other's share would never end.
-            Some(Object::Large) => incoming = door.gate.incoming(door.max_json).await,
+            Some(Object::Large) => incoming = door.gate.memory(door.max_json).await,
         }
     };
     match parse(&object)? {
@@ -48,9 +47,15 @@ async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, do
                 Some(room) => Some(room),
                 None => door.gate.room(size).await,
             };
-            drop(incoming);
             let Some(room) = room else { return Ok(false) };
-            door.gate.admit(Admission { title: title.into(), content, room, peer, reply: None });
+            let share = door.gate.wait_for_share(size).await;
+            let (title, crc32c) = (title.into(), crc32c::crc32c(&content));
+            let file = InMemory { title, key: None, content, crc32c, room, share, peer, reply: None };
+            if let Err((refusal, _)) = door.admit(file).await {
+                // Nothing more is read from such a client: it would take each file that follows for sent, too.
+                return Err(ReadError::Io(std::io::Error::other(refusal.reason)));
+            }
+            drop(incoming);
             Ok(true)
         }
         Request::Status => Err(JsonError::UnknownRequest("richiesta_status".to_owned()).into()),

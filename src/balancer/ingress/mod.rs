@@ -5,20 +5,31 @@
 
 mod json;
 mod native;
+mod upload;
+
+pub(super) use upload::Uploads;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
 
 use tokio_util::sync::CancellationToken;
 
-use super::gate::Gate;
+use super::event::{Admission, Incoming, Reply, Room};
+use super::gate::{Gate, Share};
 use crate::protocol::frame::MAGIC;
+use crate::protocol::{Refusal, json as json_doorway};
+use crate::queue::INLINE;
 use crate::transport::{BoxStream, Deadlines, Reader, log_end};
 
 /// What every doorway needs.
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) gate: Arc<Gate>,
+    pub(super) uploads: Arc<Uploads>,
+    /// Why the balancer ends, if it is not because it was told to.
+    pub(super) farewell: Arc<OnceLock<Refusal>>,
     pub(super) deadlines: Deadlines,
     /// The largest object at the JSON doorway, in bytes.
     pub(super) max_json: u64,
@@ -43,4 +54,36 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door) {
         Err(error) => Err(error),
     };
     log_end(peer, ended);
+}
+
+/// A file whose content is in memory, before it is admitted.
+struct InMemory {
+    title: Box<str>,
+    key: Option<Arc<str>>,
+    content: Bytes,
+    crc32c: u32,
+    room: Room,
+    share: Share,
+    peer: SocketAddr,
+    reply: Option<Reply>,
+}
+
+impl Door {
+    /// Admits a file whose content is in memory; large content goes to a file of its own first.
+    async fn admit(&self, file: InMemory) -> Result<(), (Refusal, Option<Reply>)> {
+        let InMemory { title, key, content, crc32c, room, share, peer, reply } = file;
+        let size = content.len() as u64;
+        let old_style_len = json_doorway::old_style_file(0, &title, &content).ok().map(|document| document.len());
+        let content = if size <= INLINE {
+            Incoming::Memory(content)
+        } else {
+            match self.uploads.keep(content).await {
+                Ok(uploaded) => Incoming::Own(uploaded.id),
+                Err(refusal) => return Err((refusal, reply)),
+            }
+        };
+        let admission = Admission { title, key, content, size, crc32c, old_style_len, room, share, peer, reply };
+        self.gate.admit(admission);
+        Ok(())
+    }
 }

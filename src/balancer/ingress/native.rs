@@ -9,10 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Door;
-use crate::balancer::event::{Admission, Outgoing, Reply, Room};
-use crate::protocol::limits::{LINGER, MAX_UNREAD_RECEIPTS};
-use crate::protocol::{Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
+use super::upload::Uploaded;
+use super::{Door, InMemory};
+use crate::balancer::event::{Admission, Incoming, Offer, Outgoing, Reply, Room};
+use crate::balancer::gate::Share;
+use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
+use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
+use crate::queue::{INLINE, key_hash};
 use crate::transport::{ReadError, Reader, WriteError, send_content, write_all};
 
 /// How many receipts are written together at most.
@@ -88,7 +91,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             };
             match next {
                 None => {
-                    self.say(Message::Bye(Refusal::new(RefusalCode::Stopping, "the balancer is stopping")));
+                    let stopping = || Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
+                    self.say(Message::Bye(self.door.farewell.get().cloned().unwrap_or_else(stopping)));
                     return Ok(());
                 }
                 Some(None) => return Ok(()),
@@ -114,39 +118,120 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     async fn handle(&mut self, frame: Frame) -> Result<(), ReadError> {
         match frame.message {
-            Message::Put { id, title, .. } => self.take(id, title, frame.content_len).await,
+            Message::Put { id, title, key, resumed } => {
+                self.take(Put { id, title, key, resumed, size: frame.content_len }).await
+            }
+            Message::Offer { id, key, size } => {
+                let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
+                self.door.gate.offer(Offer { key, size, offset, reply: self.reply(id) });
+                Ok(())
+            }
             Message::Status if frame.content_len == 0 => {
                 self.ledger.unread.fetch_add(1, Ordering::Relaxed);
                 self.door.gate.ask_status(self.to_client.clone());
                 Ok(())
             }
-            _ => Err(ProtocolError::Unexpected("a balancer takes `put` and `status` from a client").into()),
+            Message::Query => self.query(frame.content_len).await,
+            _ => {
+                Err(ProtocolError::Unexpected("a balancer takes `put`, `offer`, `status` and `query` from a client")
+                    .into())
+            }
         }
     }
 
-    /// Takes one file: room first, then its content.
-    async fn take(&mut self, id: u64, title: String, size: u64) -> Result<(), ReadError> {
-        // The title waits in memory, too.
-        let takes = size.saturating_add(title.len() as u64);
-        if let Err(refusal) = self.door.gate.check(takes) {
-            self.say(Message::Refused { id, refusal });
-            return self.reader.skip_content(size).await;
+    async fn query(&mut self, size: u64) -> Result<(), ReadError> {
+        if size > MAX_LIST_BYTES {
+            return Err(ProtocolError::TooLarge { size, limit: MAX_LIST_BYTES }.into());
         }
-        let Some((room, incoming)) = self.reserve(takes).await else { return Ok(()) };
-        let content = match self.reader.content(size).await {
-            Ok(content) => content,
-            Err(error) => {
-                self.say(Message::Refused { id, refusal: error.refusal() });
-                return Err(error);
+        let content = self.reader.content(size).await?;
+        let query =
+            serde_json::from_slice(&content).map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
+        self.ledger.unread.fetch_add(1, Ordering::Relaxed);
+        self.door.gate.ask(query, self.to_client.clone());
+        Ok(())
+    }
+
+    /// Takes one file: room first, then its content.
+    async fn take(&mut self, put: Put) -> Result<(), ReadError> {
+        let there = put.resumed.map_or(0, |prefix| prefix.offset);
+        let whole = put.size.saturating_add(there);
+        // The title waits in memory, too.
+        let takes = whole.saturating_add(put.title.len() as u64);
+        let admitted = self.door.gate.check(takes);
+        let share = match admitted {
+            Ok(()) => self.share(whole, there).await,
+            Err(refusal) => Err(refusal),
+        };
+        let share = match share {
+            Ok(share) => share,
+            Err(refusal) => {
+                self.say(Message::Refused { id: put.id, refusal });
+                return self.reader.skip_content(put.size).await;
             }
         };
+        let Some((room, incoming)) = self.reserve(takes).await else { return Ok(()) };
+        let id = put.id;
+        let received = if whole <= INLINE && there == 0 {
+            self.take_small(put, room, share).await
+        } else {
+            self.take_large(put, whole, room, share).await
+        };
         drop(incoming);
-        // One for `accepted`, one for `delivered`.
+        if let Err(error) = &received {
+            self.say(Message::Refused { id, refusal: error.refusal() });
+        }
+        received
+    }
+
+    async fn take_small(&mut self, put: Put, room: Room, share: Share) -> Result<(), ReadError> {
+        let (content, crc32c) = self.reader.content_and_sum(put.size).await?;
+        let (reply, title) = (Some(self.reply(put.id)), put.title.into());
+        let file = InMemory { title, key: put.key, content, crc32c, room, share, peer: self.peer, reply };
+        // Small content needs no file of its own, which is all that could fail.
+        let _ = self.door.admit(file).await;
+        Ok(())
+    }
+
+    async fn take_large(&mut self, put: Put, whole: u64, room: Room, share: Share) -> Result<(), ReadError> {
+        let mark = put.key.as_deref().map(key_hash);
+        match self.door.uploads.receive(&mut self.reader, put.size, mark, put.resumed).await? {
+            Ok(Uploaded { id, crc32c }) => {
+                let admission = Admission {
+                    title: put.title.into(),
+                    key: put.key,
+                    content: Incoming::Own(id),
+                    size: whole,
+                    crc32c,
+                    old_style_len: None,
+                    room,
+                    share,
+                    peer: self.peer,
+                    reply: Some(self.reply(put.id)),
+                };
+                self.door.gate.admit(admission);
+            }
+            Err(refusal) => self.say(Message::Refused { id: put.id, refusal }),
+        }
+        Ok(())
+    }
+
+    /// Where the receipts of a file go. There will be two, or one that counts for both.
+    fn reply(&self, id: u64) -> Reply {
         self.ledger.unread.fetch_add(2, Ordering::Relaxed);
         self.ledger.open.fetch_add(1, Ordering::Relaxed);
-        let reply = Some(Reply { to: self.to_client.clone(), id });
-        self.door.gate.admit(Admission { title: title.into(), content, room, peer: self.peer, reply });
-        Ok(())
+        Reply { to: self.to_client.clone(), id }
+    }
+
+    /// Room on the disk; what uploads have left behind makes way for it.
+    async fn share(&self, whole: u64, there: u64) -> Result<Share, Refusal> {
+        match self.door.gate.share(whole, there) {
+            Err(_) => {
+                let uploads = self.door.uploads.clone();
+                let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;
+                self.door.gate.share(whole, there)
+            }
+            share => share,
+        }
     }
 
     /// Room for a file; a client that has to wait for it learns why.
@@ -177,7 +262,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     fn say(&self, message: Message) {
-        self.ledger.unread.fetch_add(1, Ordering::Relaxed);
+        self.ledger.unread.fetch_add(weight(&message), Ordering::Relaxed);
+        self.ledger.open.fetch_add(usize::from(is_last(&message)), Ordering::Relaxed);
         let _ = self.to_client.send(Outgoing::Message(message));
     }
 
@@ -196,6 +282,27 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 }
 
+/// A file on its way in.
+struct Put {
+    id: u64,
+    title: String,
+    key: Option<Arc<str>>,
+    resumed: Option<Prefix>,
+    /// How many bytes follow.
+    size: u64,
+}
+
+/// For how many receipts a message counts: a file gets two, or one of those that stand for both.
+fn weight(message: &Message) -> usize {
+    1 + usize::from(matches!(message, Message::Refused { .. } | Message::Wanted { .. }))
+}
+
+/// Whether no other receipt follows for the file.
+fn is_last(message: &Message) -> bool {
+    use Message::{Dead, Delivered, Refused, Wanted};
+    matches!(message, Delivered { .. } | Dead { .. } | Refused { .. } | Wanted { .. })
+}
+
 /// Writes what is for the client until no one has anything more to say to it, or the connection is broken off.
 async fn write_receipts(
     mut write: impl AsyncWrite + Unpin,
@@ -207,17 +314,25 @@ async fn write_receipts(
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
     while outgoing.recv_many(&mut batch, BATCH).await > 0 {
-        let (count, mut last, mut broken_off) = (batch.len(), 0, false);
+        let (mut count, mut last, mut broken_off) = (0, 0, false);
         for item in batch.drain(..) {
             match item {
                 Outgoing::Message(message) => {
-                    last += usize::from(matches!(message, Message::Delivered { .. }));
+                    count += weight(&message);
+                    last += usize::from(is_last(&message));
                     broken_off |= matches!(&message, Message::Bye(refusal) if refusal.code != RefusalCode::Stopping);
                     frame::encode(&message, 0, &mut out);
                 }
                 Outgoing::Status(report) => {
+                    count += 1;
                     let content = serde_json::to_vec(&report).unwrap_or_default();
                     frame::encode(&Message::Status, content.len() as u64, &mut out);
+                    send_content(&mut write, &mut out, &content, stall).await?;
+                }
+                Outgoing::Answer(answer) => {
+                    count += 1;
+                    let content = serde_json::to_vec(&answer).unwrap_or_default();
+                    frame::encode(&Message::Query, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, stall).await?;
                 }
             }

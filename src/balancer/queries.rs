@@ -1,0 +1,103 @@
+//! Answers what people ask about files.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::hub::Hub;
+use crate::protocol::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
+use crate::queue::record::{End, Ended, History, Meta};
+
+/// Answers a query, or carries it out.
+pub(super) fn answer(hub: &mut Hub, query: &Query) -> Answer {
+    match *query {
+        Query::Waiting { after, limit } => waiting(hub, after, limit),
+        Query::Dead { after, limit } => dead(hub, after, limit),
+        Query::Show { number } => match show(hub, number) {
+            Some(report) => Answer::File(Box::new(report)),
+            None => {
+                Answer::Failed { reason: format!("file {number} is not known: it was never accepted, or is forgotten") }
+            }
+        },
+        Query::Replay { number: Some(number) } => done(hub.replay(number), number),
+        Query::Replay { number: None } => {
+            let numbers: Vec<u64> = hub.ledger.dead().keys().copied().collect();
+            Answer::Done { files: numbers.into_iter().filter(|number| hub.replay(*number)).count() }
+        }
+        Query::Drop { number } => done(hub.throw_away(number), number),
+    }
+}
+
+fn done(was_there: bool, number: u64) -> Answer {
+    if was_there {
+        return Answer::Done { files: 1 };
+    }
+    Answer::Failed { reason: format!("there is no dead letter with number {number}") }
+}
+
+fn waiting(hub: &Hub, after: u64, limit: usize) -> Answer {
+    let files = hub.dispatcher.queue().after(after).map(|(number, _)| number).take(limit.min(MAX_LISTED));
+    let files = files.filter_map(|number| show(hub, number)).collect();
+    let depth = hub.dispatcher.queue().depth();
+    Answer::Files { files, total: depth.files(), total_bytes: depth.bytes }
+}
+
+fn dead(hub: &Hub, after: u64, limit: usize) -> Answer {
+    let letters = hub.ledger.dead();
+    let listed = letters.range((Excluded(after), Unbounded)).take(limit.min(MAX_LISTED));
+    let files = listed.filter_map(|(number, _)| show(hub, *number)).collect();
+    Answer::Files { files, total: letters.len(), total_bytes: hub.ledger.dead_bytes() }
+}
+
+/// All that is known of a file.
+fn show(hub: &Hub, number: u64) -> Option<FileReport> {
+    if let Some(file) = hub.accepting.get(&number) {
+        return Some(report(number, &file.meta, &History::default(), Place::Accepting));
+    }
+    if let Some(file) = hub.dispatcher.queue().get(number) {
+        let server = hub.dispatcher.server_with(number).map(ToString::to_string);
+        let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
+        let idle = || hub.dispatcher.why_nothing_goes().unwrap_or_else(|| "its turn has not come".to_owned());
+        let reason = server.is_none().then(|| file.tag.waits.clone().unwrap_or_else(idle));
+        return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
+    }
+    if let Some(letter) = hub.ledger.dead().get(&number) {
+        let (ended_ms, reason) = (Some(letter.death.at_ms), Some(letter.death.reason.to_string()));
+        return Some(FileReport { ended_ms, reason, ..report(number, &letter.meta, &letter.history, Place::Dead) });
+    }
+    hub.ledger.ended(number).map(|ended| ended_report(ended))
+}
+
+fn ended_report(ended: &Ended) -> FileReport {
+    let known = |place| report(ended.number, &ended.meta, &ended.history, place);
+    let ended_ms = Some(ended.at_ms);
+    match &ended.end {
+        End::Delivered { server, confirmed, .. } => {
+            let (server, confirmed) = (Some(server.to_string()), Some(*confirmed));
+            FileReport { server, ended_ms, confirmed, ..known(Place::Delivered) }
+        }
+        End::Dropped { reason } => FileReport { reason: Some(reason.to_string()), ended_ms, ..known(Place::Dropped) },
+    }
+}
+
+fn report(number: u64, meta: &Meta, history: &History, place: Place) -> FileReport {
+    let attempt = |attempt: &crate::queue::record::Attempt| query::Attempt {
+        at_ms: attempt.at_ms,
+        server: attempt.server.to_string(),
+        reason: attempt.reason.to_string(),
+    };
+    FileReport {
+        number,
+        title: meta.title.to_string(),
+        size: meta.size,
+        crc32c: format!("{:08x}", meta.crc32c),
+        place,
+        from: meta.from.to_string(),
+        key: meta.key.as_deref().map(str::to_owned),
+        accepted_ms: meta.accepted_ms,
+        server: None,
+        ended_ms: None,
+        confirmed: None,
+        reason: None,
+        attempts: history.attempts,
+        history: history.first.iter().map(attempt).collect(),
+    }
+}

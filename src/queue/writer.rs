@@ -1,0 +1,168 @@
+//! The one thread that writes the journal.
+//!
+//! What queued up while it synced is its next batch, so that many files share a sync. It also cleans, in proportion to what
+//! it writes. A full disk makes it wait, not fail: nothing that it was given is dropped.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use super::disk::{Disk, Space};
+use super::error::JournalError;
+use super::journal::{Committed, Journal, Op};
+
+/// How many operations are committed together at most.
+const BATCH: usize = 4096;
+
+/// How much is cleaned for each byte that is written: garbage must not come faster than it goes.
+const CLEANED: u64 = 3;
+
+/// The least that is cleaned at once, in bytes.
+const LEAST: u64 = 256 * 1024;
+
+/// The time between two tries to write on a full disk.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What the writer tells.
+#[derive(Debug)]
+pub enum Progress {
+    /// This is lasting now.
+    Committed(Committed),
+    /// The disk is full: nothing can be written for now.
+    Full,
+    /// The disk has room again.
+    Room,
+    /// The journal can no longer be written.
+    Failed(JournalError),
+}
+
+/// The way to the writer's thread.
+#[derive(Debug)]
+pub struct Writer {
+    ops: Option<mpsc::Sender<Op>>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread; `tell` is called in it.
+    pub fn start(journal: Journal, disk: Arc<dyn Disk>, tell: impl Fn(Progress) + Send + 'static) -> io::Result<Self> {
+        let (ops, queue) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut work = Work { journal, disk, tell, stopping: stopping.clone(), is_full: false };
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            if let Err(error) = work.run(&queue) {
+                (work.tell)(Progress::Failed(error));
+            }
+        })?;
+        Ok(Self { ops: Some(ops), stopping, thread: Some(thread) })
+    }
+
+    /// Hands an operation over. It is lasting once a commit counts it; operations count in their order.
+    pub fn submit(&self, op: Op) {
+        // A thread that has ended has told why.
+        let _ = self.ops.as_ref().map(|ops| ops.send(op));
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until what was handed over is written, but not for room on a full disk.
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.ops = None;
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+struct Work<T> {
+    journal: Journal,
+    disk: Arc<dyn Disk>,
+    tell: T,
+    stopping: Arc<AtomicBool>,
+    is_full: bool,
+}
+
+impl<T: Fn(Progress)> Work<T> {
+    fn run(&mut self, queue: &mpsc::Receiver<Op>) -> Result<(), JournalError> {
+        let mut is_clean = true;
+        loop {
+            let first = match queue.try_recv() {
+                Ok(op) => Some(op),
+                Err(mpsc::TryRecvError::Disconnected) => break,
+                Err(mpsc::TryRecvError::Empty) if !is_clean => None,
+                Err(mpsc::TryRecvError::Empty) => {
+                    self.journal.mark()?;
+                    match queue.recv() {
+                        Ok(op) => Some(op),
+                        Err(mpsc::RecvError) => break,
+                    }
+                }
+            };
+            is_clean = self.batch(first, queue)?;
+        }
+        self.journal.mark()
+    }
+
+    /// Writes what has queued up, and cleans in proportion. Says whether there is nothing left to clean.
+    fn batch(&mut self, first: Option<Op>, queue: &mpsc::Receiver<Op>) -> Result<bool, JournalError> {
+        self.until_there_is_room(Journal::prepare)?;
+        let (mut next, mut ops) = (first, 0);
+        while let Some(op) = next {
+            self.journal.apply(op);
+            ops += 1;
+            let more = ops < BATCH && self.journal.pending() < self.journal.batch_size();
+            next = if more { queue.try_recv().ok() } else { None };
+        }
+        let written = self.journal.pending() as u64;
+        let committed = self.until_there_is_room(Journal::commit)?;
+        if ops > 0 || !committed.moved.is_empty() {
+            (self.tell)(Progress::Committed(committed));
+        }
+        self.journal.restore_reserve();
+        self.clean(LEAST.max(written * CLEANED))
+    }
+
+    /// Cleans until `budget` bytes have been looked at; what is still needed of them goes with the next batch.
+    fn clean(&mut self, mut budget: u64) -> Result<bool, JournalError> {
+        let space = self.disk.space().unwrap_or(Space { total: u64::MAX, available: u64::MAX });
+        while budget > 0 && self.journal.pending() < self.journal.batch_size() {
+            match self.journal.prepare().and_then(|()| self.journal.clean(space)) {
+                Ok(0) => return Ok(self.journal.pending() == 0),
+                Ok(looked_at) => budget = budget.saturating_sub(looked_at),
+                // There is no room for what is to be written again.
+                Err(error) if error.is_full() => return Ok(self.journal.pending() == 0),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does something again until there is room for it. What was kept back for this comes first.
+    fn until_there_is_room<R>(
+        &mut self,
+        mut step: impl FnMut(&mut Journal) -> Result<R, JournalError>,
+    ) -> Result<R, JournalError> {
+        loop {
+            match step(&mut self.journal) {
+                Err(error) if error.is_full() && !self.stopping.load(Ordering::Relaxed) => {
+                    if self.journal.release_reserve() {
+                        continue;
+                    }
+                    if !std::mem::replace(&mut self.is_full, true) {
+                        (self.tell)(Progress::Full);
+                    }
+                    thread::sleep(RETRY);
+                }
+                Ok(done) => {
+                    if std::mem::take(&mut self.is_full) {
+                        (self.tell)(Progress::Room);
+                    }
+                    return Ok(done);
+                }
+                other => return other,
+            }
+        }
+    }
+}
