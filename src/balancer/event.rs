@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::dispatch::{Parcel, Probed};
 use super::gate::Share;
+use crate::protocol::json::NotOldStyle;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, Refusal, lists};
@@ -149,7 +150,7 @@ pub struct Admission {
     /// The CRC32C of the content.
     pub crc32c: u32,
     /// How long its document for an old-style server is, with a request number of one digit, if it can have one.
-    pub old_style_len: Option<usize>,
+    pub old_style_len: Result<usize, NotOldStyle>,
     /// The room reserved for it in the queue.
     pub room: Room,
     /// The room reserved for it on the disk.

@@ -19,6 +19,7 @@ use super::event::{Admission, Event, Incoming, LinkEvent, Offer, Outgoing, Reply
 use super::gate::Share;
 use super::link::{self, Target};
 use super::{BalancerConfig, BalancerError, probe, queries};
+use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::{Message, Refusal, RefusalCode, lists};
 use crate::queue::disk::Disk;
@@ -54,7 +55,7 @@ pub(super) struct Tag {
 pub(super) struct Accepting {
     pub(super) meta: Arc<Meta>,
     content: Incoming,
-    fits_old_style: bool,
+    not_old_style: Option<NotOldStyle>,
     replies: Vec<Reply>,
     room: Room,
     _share: Share,
@@ -188,7 +189,7 @@ impl Hub {
                 self.ledger.bury(number, DeadLetter { meta, content, seen: kept.seen, history, death });
             } else {
                 let tag = Tag { replies: Vec::new(), _room: room(meta.size) };
-                let tag = Held::new(tag, kept.seen);
+                let tag = Held::new(tag, not_old_style(&meta, kept.seen));
                 self.dispatcher.recover(number, Queued { meta, content, history, tag });
             }
         }
@@ -287,9 +288,13 @@ impl Hub {
         };
         let accepted = Accepted { number, meta: meta.clone(), history: History::default(), death: None, content: kept };
         let digits = number.checked_ilog10().unwrap_or(0) as usize;
-        let fits_old_style = old_style_len.is_some_and(|len| len + digits <= OLD_STYLE_READ);
+        let not_old_style = match old_style_len {
+            Ok(len) if len + digits <= OLD_STYLE_READ => None,
+            Ok(_) => Some(NotOldStyle::TooLarge),
+            Err(why) => Some(why),
+        };
         let replies = reply.into_iter().collect();
-        self.accepting.insert(number, Accepting { meta, content, fits_old_style, replies, room, _share: share });
+        self.accepting.insert(number, Accepting { meta, content, not_old_style, replies, room, _share: share });
         self.submit(Op::Accept(Box::new(accepted)), After::Accepted(number));
     }
 
@@ -369,7 +374,7 @@ impl Hub {
     /// A file is lasting: its client gets the receipt, and it can go to a server.
     fn accepted(&mut self, number: u64, location: Option<Location>) {
         let Some(file) = self.accepting.remove(&number) else { return };
-        let Accepting { meta, content, fits_old_style, replies, room, _share: _ } = file;
+        let Accepting { meta, content, not_old_style, replies, room, _share: _ } = file;
         tracing::info!(number, title = &*meta.title, bytes = meta.size, from = &*meta.from, "received");
         for reply in &replies {
             reply.send(|id| Message::Accepted { id, number });
@@ -382,7 +387,7 @@ impl Hub {
                 Body::Memory(bytes, location)
             }
         };
-        let tag = Held::new(Tag { replies, _room: Some(room) }, fits_old_style);
+        let tag = Held::new(Tag { replies, _room: Some(room) }, not_old_style);
         self.dispatcher.accept(number, Queued { meta, content, history: History::default(), tag });
     }
 
@@ -507,7 +512,7 @@ impl Hub {
             Body::Memory(_, Some(location)) => Body::Journal(location),
             other => other,
         };
-        let (meta, history, seen) = (file.meta, file.history, file.tag.fits_old_style);
+        let (meta, history, seen) = (file.meta, file.history, file.tag.not_old_style.is_none());
         self.ledger.bury(number, DeadLetter { meta, content, seen, history, death: death.clone() });
         self.submit(Op::Bury { number, death }, After::Nothing);
     }
@@ -518,7 +523,7 @@ impl Hub {
         tracing::info!(number, title = &*letter.meta.title, "replayed");
         self.submit(Op::Replay { number }, After::Nothing);
         let DeadLetter { meta, content, seen, .. } = letter;
-        let tag = Held::new(Tag::default(), seen);
+        let tag = Held::new(Tag::default(), not_old_style(&meta, seen));
         self.dispatcher.replay(number, Queued { meta, content, history: History::default(), tag });
         true
     }
@@ -584,6 +589,12 @@ impl Hub {
     fn now(&self) -> Duration {
         self.began + self.started.elapsed()
     }
+}
+
+/// Why a file of an earlier run does not go to old-style servers, if that is so.
+fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
+    let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
+    (!fits).then_some(if is_large { NotOldStyle::TooLarge } else { NotOldStyle::NotText })
 }
 
 fn add_reply(replies: &mut Vec<Reply>, reply: Reply) {

@@ -874,7 +874,7 @@ fn every_title_is_stored_inside_the_directory_and_logged_escaped() {
     let inside = farm.server_dir(0);
     for path in tree(farm.dir.path()) {
         let below = path.strip_prefix(farm.dir.path()).unwrap();
-        let known = ["json_files_1", "logs", "state"].iter().any(|dir| below.starts_with(dir));
+        let known = ["json_files_1", "logs", "journal"].iter().any(|dir| below.starts_with(dir));
         assert!(known, "{} is outside", path.display());
         assert!(!path.starts_with(&inside) || path == inside || path.is_file(), "{}", path.display());
     }

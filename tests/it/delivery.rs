@@ -133,13 +133,17 @@ fn a_stopping_balancer_delivers_what_it_has_and_its_numbers_go_on() {
 }
 
 #[test]
-fn a_balancer_that_must_stop_with_files_waiting_says_so_and_fails() {
+fn a_balancer_that_stops_with_files_waiting_keeps_them_for_its_next_start() {
     let mut farm = Farm::with(&[1], &[], &["--shutdown-timeout", "300ms"]);
     farm.servers[0].kill();
     let folder = make_files(&farm, 5, 10);
     assert!(farm.send(&["-r", &folder, "--wait", "accepted"]).status.success());
-    assert_eq!(farm.balancer.stop(), Some(1));
-    assert!(farm.log().contains("they are lost undelivered=5"), "{}", farm.log());
+    assert_eq!(farm.balancer.stop(), Some(0));
+    assert!(farm.log().contains("balancer stopped undelivered=5"), "{}", farm.log());
+    farm.servers[0].restart();
+    farm.balancer.restart();
+    wait_until("all of them to arrive", || farm.status().delivered == 5);
+    check_stored(&farm, &folder, 5);
 }
 
 /// Stopped in an orderly way, a server acknowledges all that it has stored, so nothing needs to be sent twice.

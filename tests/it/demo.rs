@@ -394,10 +394,8 @@ fn a_killed_server_is_told_at_a_terminal_at_once_and_what_is_typed_stays() {
     assert_eq!(scratch.stored(1).len(), 0);
 }
 
-/// The queue is in memory: who leaves while files wait loses them, and must be told, not only that the balancer
-/// `ended with exit code 1`.
 #[test]
-fn files_that_are_lost_at_the_end_are_told_with_their_number() {
+fn files_that_wait_at_the_end_are_told_with_their_number_and_kept() {
     let scratch = Scratch::new();
     let mut terminal = at_a_terminal(&scratch);
     let roles = pids(&terminal.expect(PROMPT));
@@ -409,6 +407,9 @@ fn files_that_are_lost_at_the_end_are_told_with_their_number() {
     terminal.enter("exit");
     let (code, rest) = terminal.end();
     scratch.check_nothing_runs();
-    assert_eq!(code, Some(1), "{rest}");
-    assert!(rest.contains("3 undelivered files"), "{rest}");
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("3 files are not delivered yet"), "{rest}");
+    let mut terminal = at_a_terminal(&scratch);
+    terminal.expect(PROMPT);
+    wait_until("all of them to arrive", || (1..=3).map(|n| scratch.stored(n).len()).sum::<usize>() == 3);
 }

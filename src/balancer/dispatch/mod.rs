@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, QueueReport, StatusReport};
 use crate::protocol::{Refusal, lists};
 use crate::queue::record::Meta;
@@ -160,8 +161,8 @@ pub enum Action<T> {
 pub struct Held<T> {
     /// The caller's.
     pub tag: T,
-    /// Whether an old-style server could read it.
-    pub fits_old_style: bool,
+    /// Why an old-style server could not read it, if that is so.
+    pub not_old_style: Option<NotOldStyle>,
     /// Why it waits, if it does for a reason of its own.
     pub waits: Option<String>,
     /// The servers that will refuse it whenever they are asked.
@@ -174,8 +175,8 @@ pub struct Held<T> {
 
 impl<T> Held<T> {
     /// A file that has not been sent yet.
-    pub fn new(tag: T, fits_old_style: bool) -> Self {
-        Self { tag, fits_old_style, waits: None, refused_by: Vec::new(), tried: Vec::new(), holds: 0 }
+    pub fn new(tag: T, not_old_style: Option<NotOldStyle>) -> Self {
+        Self { tag, not_old_style, waits: None, refused_by: Vec::new(), tried: Vec::new(), holds: 0 }
     }
 }
 
@@ -503,9 +504,9 @@ impl<T> Dispatcher<T> {
     /// Makes a file a dead letter that every server refuses, or that was refused too often.
     fn bury_if_hopeless(&mut self, number: u64, reason: &str) {
         let Some(file) = self.queue.get(number) else { return };
-        let Held { refused_by, fits_old_style, .. } = &file.tag;
+        let Held { refused_by, not_old_style, .. } = &file.tag;
         let refuses = |(place, server): (usize, &Server)| {
-            let cannot_read = server.dialect == Some(Dialect::OldStyle) && !fits_old_style;
+            let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
             server.weight == 0 || cannot_read || refused_by.iter().any(|slot| slot.index() == place)
         };
         let servers = self.servers.iter().enumerate();
@@ -605,7 +606,7 @@ impl<T> Dispatcher<T> {
         }
         let servers = &self.servers;
         let speaks = |slot: Slot| servers.get(slot.index()).and_then(Option::as_ref).and_then(|server| server.dialect);
-        let can_read = |slot: Slot| file.fits_old_style || speaks(slot) == Some(Dialect::Native);
+        let can_read = |slot: Slot| file.not_old_style.is_none() || speaks(slot) == Some(Dialect::Native);
         self.scheduler
             .pick_where(|slot| !file.refused_by.contains(&slot) && !file.tried.contains(&slot) && can_read(slot))
     }
@@ -627,16 +628,16 @@ impl<T> Dispatcher<T> {
     fn hold(&mut self, number: u64, now: Duration) {
         let Some(file) = self.queue.get_mut(number) else { return };
         let wait = backoff(number, file.tag.holds);
-        let reason = match (file.tag.tried.is_empty() && file.tag.refused_by.is_empty(), file.tag.fits_old_style) {
-            (true, false) => "it needs a server that is not old-style",
-            _ => "every eligible server has refused it",
+        let reason = match file.tag.not_old_style {
+            Some(why) if file.tag.tried.is_empty() && file.tag.refused_by.is_empty() => why.to_string(),
+            _ => "every eligible server has refused it".to_owned(),
         };
         file.tag.tried.clear();
-        file.tag.waits = Some(reason.to_owned());
         file.tag.holds = file.tag.holds.saturating_add(1);
         if file.tag.holds == 1 {
             tracing::warn!(number, title = &*file.meta.title, attempts = file.history.attempts, reason, "waits");
         }
+        file.tag.waits = Some(reason);
         self.queue.delay(number, now + wait);
     }
 

@@ -33,8 +33,9 @@ struct World {
 fn file(content: &Bytes, fits_old_style: bool) -> Queued<Held<()>> {
     let (size, crc32c) = (content.len() as u64, 7);
     let meta = Meta { title: "t.json".into(), key: None, from: "f".into(), size, crc32c, accepted_ms: 0 };
+    let not_old_style = (!fits_old_style).then_some(NotOldStyle::TooLarge);
     let (meta, content) = (Arc::new(meta), Body::Memory(content.clone(), None));
-    Queued { meta, content, history: History::default(), tag: Held::new((), fits_old_style) }
+    Queued { meta, content, history: History::default(), tag: Held::new((), not_old_style) }
 }
 
 impl World {

@@ -73,7 +73,7 @@ impl Door {
     async fn admit(&self, file: InMemory) -> Result<(), (Refusal, Option<Reply>)> {
         let InMemory { title, key, content, crc32c, room, share, peer, reply } = file;
         let size = content.len() as u64;
-        let old_style_len = json_doorway::old_style_file(0, &title, &content).ok().map(|document| document.len());
+        let old_style_len = json_doorway::old_style_file(0, &title, &content).map(|document| document.len());
         let content = if size <= INLINE {
             Incoming::Memory(content)
         } else {

@@ -13,6 +13,7 @@ use super::upload::Uploaded;
 use super::{Door, InMemory};
 use crate::balancer::event::{Admission, Incoming, Offer, Outgoing, Reply, Room};
 use crate::balancer::gate::Share;
+use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::queue::{INLINE, key_hash};
@@ -202,7 +203,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     content: Incoming::Own(id),
                     size: whole,
                     crc32c,
-                    old_style_len: None,
+                    old_style_len: Err(NotOldStyle::TooLarge),
                     room,
                     share,
                     peer: self.peer,
