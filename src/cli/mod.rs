@@ -10,6 +10,7 @@ mod prompt;
 mod send;
 mod server;
 mod show;
+mod verify;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -48,6 +49,7 @@ enum Command {
     Server(server::ServerArgs),
     Client(client::ClientArgs),
     Send(send::SendArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What the process ends with.
@@ -56,7 +58,8 @@ enum Command {
 pub enum Exit {
     /// Everything reached what was waited for.
     Done = 0,
-    /// Something failed: a file was refused or unreadable, or a role cannot start or go on.
+    /// Something failed: a file was refused, unreadable, dead or forgotten, what servers have is not what the receipts
+    /// say, or a role cannot start or go on.
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
@@ -96,7 +99,6 @@ impl From<ClientError> for Failure {
             ClientError::Connect { .. } => {
                 failure.hint("start one with `bilico demo` or `bilico balancer`, or name another with --balancer")
             }
-            ClientError::Changed { .. } => Self { exit: Exit::Failed, ..failure },
             _ => failure,
         }
     }
@@ -128,6 +130,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Server(args) => server::run(args).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
+        Command::Verify(args) => verify::run(&args),
     }
 }
 
