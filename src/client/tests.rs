@@ -150,7 +150,7 @@ impl Pretended {
                 if frame.content_len > 0 {
                     reader.verify(crc32c::crc32c(&content)).await?;
                 }
-                Ok(Some(self.put(id, title, key, resumed, content, script)))
+                Ok(Some(self.put(id, title, key, resumed, &content, script)))
             }
             other => panic!("a client does not say {other:?}"),
         }
@@ -158,16 +158,12 @@ impl Pretended {
 
     fn offered(&self, id: u64, key: &str, size: u64, script: &Script) -> Vec<Message> {
         let world = self.world();
-        match world.known.get(key) {
-            Some(known) => {
-                assert_eq!(known.content.len() as u64, size);
-                world.receipts(id, known.number, script)
-            }
-            None => {
-                let offset = world.beginnings.get(key).map_or(0, Vec::len) as u64;
-                vec![Message::Wanted { id, offset }]
-            }
+        if let Some(known) = world.known.get(key) {
+            assert_eq!(known.content.len() as u64, size);
+            return world.receipts(id, known.number, script);
         }
+        let offset = world.beginnings.get(key).map_or(0, Vec::len) as u64;
+        vec![Message::Wanted { id, offset }]
     }
 
     fn keep_beginning(&self, key: &str, resumed: Option<Prefix>, content: &[u8]) {
@@ -183,7 +179,7 @@ impl Pretended {
         title: String,
         key: String,
         resumed: Option<Prefix>,
-        content: Vec<u8>,
+        content: &[u8],
         script: &Script,
     ) -> Vec<Message> {
         let mut world = self.world();
@@ -196,7 +192,7 @@ impl Pretended {
                 return refused(RefusalCode::Checksum);
             }
         }
-        whole.extend_from_slice(&content);
+        whole.extend_from_slice(content);
         if let Some(known) = world.known.get(&key) {
             if known.content != whole {
                 return refused(RefusalCode::Conflict);
@@ -256,7 +252,7 @@ impl Sending {
     fn new(sizes: &[usize]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let sources = (0..sizes.len()).map(|file| Source::named(&dir.path().join(file.to_string()), Form::Raw));
-        let options = Options { wait: Wait::Delivered, keys: Keys::default(), retry: Duration::from_secs(60) };
+        let options = Options { wait: Wait::Delivered, keys: Keys::default(), retry: Duration::from_mins(1) };
         let sending = Self { sources: sources.collect(), dir, options, tally: watch::Sender::new(Tally::new(0)) };
         for (file, size) in sizes.iter().enumerate() {
             sending.write(file, &noise(file, *size));
@@ -493,7 +489,7 @@ async fn a_balancer_that_stays_away_ends_it_when_the_time_is_up() {
     sending.options.retry = Duration::ZERO;
     assert!(matches!(sending.run(&balancer).await, Err(ClientError::Lost(_))));
     assert_eq!(balancer.world().attempts.len(), 1);
-    sending.options.retry = Duration::from_secs(60);
+    sending.options.retry = Duration::from_mins(1);
     let balancer = Pretended::new(away());
     assert!(matches!(sending.run(&balancer).await, Err(ClientError::Connect { .. })));
     assert_eq!(balancer.world().attempts.len(), 1);
@@ -522,7 +518,7 @@ async fn a_stopping_balancer_is_waited_for_and_one_that_complains_is_not() {
     let balancer = Pretended::new([stopping]);
     assert!(matches!(sending.run(&balancer).await, Err(ClientError::Stopped(reason)) if reason == "so it goes"));
 
-    sending.options.retry = Duration::from_secs(60);
+    sending.options.retry = Duration::from_mins(1);
     let balancer = Pretended::new([Script { farewell: Some(RefusalCode::Malformed), ..cut_behind(1) }]);
     assert!(matches!(sending.run(&balancer).await, Err(ClientError::Closed(_))));
     assert_eq!(balancer.world().attempts.len(), 1);
