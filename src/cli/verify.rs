@@ -13,13 +13,14 @@ use crate::verify::{Finding, Report, verify};
 /// Compare the receipts of `bilico send --receipts` with the files that servers have stored
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Findings: missing (accepted or delivered, and nowhere), double (there more than once), differing (there with other
-content), unexpected (there, but no receipt says so), partial (temporary files of a server). Run it when nothing is
-under way: what is still waiting for a server counts as missing.
+Findings: missing (accepted or delivered, and nowhere), double (there more than once), differing (there with other \
+content), unexpected (there, but no receipt says so), partial (temporary files of a server). Run it when nothing is \
+under way: what still waits for a server counts as missing.
 
-Exit code 0 only if nothing is wrong.")]
+Exit code 0 only if nothing is wrong, 1 if something is.")]
 pub(super) struct VerifyArgs {
-    /// A file of receipts; repeat it for each, the oldest first: of several lines with one key the last counts
+    /// A file of receipts; repeat it for each, the oldest first. Of several lines with one key the last counts that
+    /// knows something of the balancer
     #[arg(long, value_name = "FILE", required = true)]
     receipts: Vec<PathBuf>,
     /// The directories of all servers
