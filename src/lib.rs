@@ -13,6 +13,7 @@
 //! | [`cli`] | one file a subcommand, and what people see |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
+//! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`client`] | role: sends files and follows their receipts |
 //! | [`transport`] | connections, deadlines and the accept loop, over any stream |
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
@@ -35,3 +36,4 @@ pub mod server;
 pub mod shutdown;
 pub mod transport;
 pub mod units;
+pub mod verify;

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use super::balancer::positive;
 use super::prompt::{Line, Lines};
-use super::send::{BalancerArg, Ended, Sending};
+use super::send::{BalancerArg, Ended, RetryArg, Sending};
 use super::{Exit, Failure, complain, say, show};
-use crate::client::{self, Form, Source, Wait};
+use crate::client::{self, Form, Keys, Options, Source, Wait};
 use crate::transport::Tcp;
 use crate::units::ByteSize;
 
@@ -49,6 +49,8 @@ pub(super) struct ClientArgs {
     /// How long to wait for a delivery at the most; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = positive)]
     pub(super) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(super) retry: RetryArg,
 }
 
 /// Runs the prompt on its own.
@@ -221,8 +223,11 @@ impl Prompt<'_> {
     /// Sends files and waits for their delivery. Ctrl-C on a terminal ends only the waiting.
     async fn transfer(&mut self, sources: &[Source], names: impl Fn(usize) -> String) -> Result<(), Interrupted> {
         let hush = self.lines.hush();
-        let sending =
-            Sending { balancer: &self.args.balancer.balancer, wait: Wait::Delivered, timeout: self.args.timeout };
+        let sending = Sending {
+            balancer: &self.args.balancer.balancer,
+            options: Options { wait: Wait::Delivered, keys: Keys::default(), retry: self.args.retry.retry },
+            timeout: self.args.timeout,
+        };
         let (interrupt, terminate) = (&mut self.interrupt, &mut self.terminate);
         let mut terminated = false;
         let signals = async {
@@ -231,7 +236,7 @@ impl Prompt<'_> {
                 _ = terminate.recv() => terminated = true,
             }
         };
-        let Ended { tally, elapsed, result } = sending.run(sources, false, signals).await;
+        let Ended { tally, elapsed, result } = sending.run(sources, false, None, signals).await;
         let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
         if tally.accepted > 0 || result.is_ok() {
             say(show::summary(&tally, elapsed, status.as_ref()));
@@ -250,7 +255,7 @@ impl Prompt<'_> {
                 if terminated || !self.lines.is_terminal() {
                     return Err(Interrupted);
                 }
-                let left = tally.accepted - tally.delivered;
+                let left = tally.with_the_balancer();
                 say(format_args!("no longer waiting; {left} files are with the balancer, which goes on"));
                 Ok(())
             }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{ClientArgs, converse};
-use super::send::BalancerArg;
+use super::send::{BalancerArg, RetryArg};
 use super::{BALANCER, Exit, Failure, LogArgs, address, complain, say};
 use crate::client;
 use crate::config::{ServerSpec, check_servers};
@@ -61,6 +61,8 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "TIME", value_parser = super::balancer::positive)]
     timeout: Option<Duration>,
     #[command(flatten)]
+    retry: RetryArg,
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -91,8 +93,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let result = match start(&args, &mut roles, &to_prompt).await {
         Ok(balancer) => {
             banner(&args, &roles);
-            let client =
-                ClientArgs { balancer: BalancerArg { balancer }, files: args.files.clone(), timeout: args.timeout };
+            let client = ClientArgs {
+                balancer: BalancerArg { balancer },
+                files: args.files.clone(),
+                timeout: args.timeout,
+                retry: args.retry,
+            };
             let (ended, watched) = watch(roles, to_prompt);
             let result = converse(&client, &mut notices).await;
             drop(ended);

@@ -11,6 +11,7 @@ mod queue;
 mod send;
 mod server;
 mod show;
+mod verify;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -50,6 +51,7 @@ enum Command {
     Client(client::ClientArgs),
     Send(send::SendArgs),
     Queue(queue::QueueArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What the process ends with.
@@ -58,7 +60,8 @@ enum Command {
 pub enum Exit {
     /// Everything reached what was waited for.
     Done = 0,
-    /// Something failed: a file was refused or unreadable, or a role cannot start or go on.
+    /// Something failed: a file was refused, unreadable, dead or forgotten, what servers have is not what the receipts
+    /// say, or a role cannot start or go on.
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
@@ -100,7 +103,6 @@ impl From<ClientError> for Failure {
             ClientError::Connect { .. } => {
                 failure.hint("start one with `bilico demo` or `bilico balancer`, or name another with --balancer")
             }
-            ClientError::Changed { .. } => Self { exit: Exit::Failed, ..failure },
             _ => failure,
         }
     }
@@ -133,6 +135,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
         Command::Queue(args) => queue::run(args).await,
+        Command::Verify(args) => verify::run(&args),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `bilico send`.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,12 +11,17 @@ use tokio::sync::watch;
 
 use super::balancer::positive;
 use super::{BALANCER, Exit, Failure, address, complain, say, show};
-use crate::client::{self, ClientError, Fate, Form, Options, Source, Tally, Wait, transfer};
+use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
+use crate::client::{self, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer};
 use crate::shutdown;
 use crate::transport::Tcp;
+use crate::units::parse_duration;
 
 /// How long a status may take that only adds to what is shown.
 const STATUS: Duration = Duration::from_secs(2);
+
+/// The longest time between a final fate and its receipt on disk.
+const RECORD: Duration = Duration::from_millis(100);
 
 /// Which balancer to talk to.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +29,16 @@ pub(super) struct BalancerArg {
     /// The balancer
     #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address, env = "BILICO_BALANCER")]
     pub(super) balancer: String,
+}
+
+/// What to do when the connection is lost.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct RetryArg {
+    /// When the connection to the balancer is lost, how long to try for another one; then the files without a receipt
+    /// are sent again, and none is stored twice. With 0 a lost connection is an error at once, as a first connection
+    /// that cannot be made always is
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration, env = "BILICO_RETRY")]
+    pub(super) retry: Duration,
 }
 
 /// Send files from scripts: any file, byte for byte
@@ -47,6 +63,17 @@ pub(super) struct SendArgs {
     /// How long to wait at the most; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = positive)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    retry: RetryArg,
+    /// Give each file the key P followed by its title, so that the same command, run again, sends nothing twice and
+    /// goes on with large files where it was interrupted. P has 1 to 128 bytes; the titles must differ. Without it, each
+    /// run has keys of its own, and files sent again are stored again
+    #[arg(long, value_name = "P")]
+    key_prefix: Option<String>,
+    /// Append a JSON line for each file to FILE as soon as its fate is final, and at the end for those whose is not, for
+    /// `bilico verify`. An error to open it ends the command before anything is sent
+    #[arg(long, value_name = "FILE")]
+    receipts: Option<PathBuf>,
     /// Print a JSON object a line for each file instead of a summary
     #[arg(long)]
     json: bool,
@@ -62,15 +89,25 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
     for path in &args.paths {
         find(path, form, args.recursive, &mut sources)?;
     }
-    let sent = Sending { balancer: &args.balancer.balancer, wait: args.wait, timeout: args.timeout };
+    let keys = args.keys(&sources)?;
+    let cannot = |error: ReceiptError| Failure::new(Exit::Failed, error);
+    let mut receipts = args.receipts.as_deref().map(ReceiptFile::open).transpose().map_err(cannot)?;
+    let sent = Sending {
+        balancer: &args.balancer.balancer,
+        options: Options { wait: args.wait, keys, retry: args.retry.retry },
+        timeout: args.timeout,
+    };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let Ended { tally, elapsed, result } = sent.run(&sources, args.quiet, stop.cancelled()).await;
-
+    let Ended { tally, elapsed, result } = sent.run(&sources, args.quiet, receipts.as_mut(), stop.cancelled()).await;
+    let written = match &mut receipts {
+        Some(receipts) => receipts.finish(&tally, |file| sent.receipt(&sources, &tally, file)).map_err(cannot),
+        None => Ok(()),
+    };
     let name = |file: usize| sources.get(file).map_or_else(String::new, |source| source.path.display().to_string());
     if args.json {
-        for (file, fate) in tally.fates.iter().enumerate() {
-            say(line(&name(file), tally.sizes.get(file).copied().unwrap_or(0), fate));
-        }
+        (0..sources.len())
+            .filter_map(|file| sent.receipt(&sources, &tally, file))
+            .for_each(|receipt| say(line(receipt)));
     } else if !args.quiet && (tally.accepted > 0 || result.is_ok()) {
         let status = client::status(&Tcp, &args.balancer.balancer, STATUS).await.ok();
         say(show::summary(&tally, elapsed, status.as_ref()));
@@ -78,23 +115,42 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
     for failure in show::failures(&tally, name) {
         complain(&failure, None);
     }
-    result
+    match written {
+        Ok(()) => result,
+        Err(failure) if result.is_ok() => Err(failure),
+        Err(failure) => {
+            complain(&failure.error, None);
+            result
+        }
+    }
+}
+
+impl SendArgs {
+    /// The keys of the files; two files with one key are a mistake.
+    fn keys(&self, sources: &[Source]) -> Result<Keys, Failure> {
+        let keys = self.key_prefix.as_deref().map_or_else(|| Ok(Keys::default()), Keys::titled);
+        let checked = keys.and_then(|keys| keys.check(sources).map(|()| keys));
+        checked.map_err(|error| Failure::new(Exit::Usage, error))
+    }
 }
 
 /// What one file's line says with `--json`.
-fn line(path: &str, bytes: u64, fate: &Fate) -> serde_json::Value {
-    match fate {
-        Fate::Pending => json!({"path": path, "bytes": bytes, "state": "unknown"}),
-        Fate::Accepted { number } => {
-            json!({"path": path, "bytes": bytes, "state": "accepted", "request_number": number})
-        }
-        Fate::Delivered { number, server, confirmed } => json!({
-            "path": path, "bytes": bytes, "state": "delivered", "request_number": number, "server": server,
-            "confirmed": confirmed,
-        }),
-        Fate::Refused { reason } => json!({"path": path, "bytes": bytes, "state": "refused", "reason": reason}),
-        Fate::Unreadable { reason } => json!({"path": path, "bytes": bytes, "state": "unreadable", "reason": reason}),
+fn line(receipt: Receipt) -> serde_json::Value {
+    let mut line = json!({
+        "path": receipt.path, "title": receipt.title, "key": receipt.key, "bytes": receipt.size.unwrap_or(0),
+        "state": receipt.state,
+    });
+    let known = [
+        ("hash", receipt.hash.map(|hash| json!(hash.to_hex().as_str()))),
+        ("request_number", receipt.number.map(|number| json!(number))),
+        ("server", receipt.server.map(|server| json!(server))),
+        ("confirmed", receipt.confirmed.map(|confirmed| json!(confirmed))),
+        ("reason", receipt.reason.map(|reason| json!(reason))),
+    ];
+    if let Some(fields) = line.as_object_mut() {
+        fields.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
+    line
 }
 
 /// Adds the files that `path` stands for. Those in a directory are titled by their way below it.
@@ -131,7 +187,7 @@ fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Re
 /// A transfer as a command runs it: with progress, a limit of time, and an end by a signal.
 pub(super) struct Sending<'a> {
     pub(super) balancer: &'a str,
-    pub(super) wait: Wait,
+    pub(super) options: Options,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -143,25 +199,53 @@ pub(super) struct Ended {
 }
 
 impl Sending<'_> {
-    /// Sends the files, until all is done, the time is up, or `interrupted`.
-    pub(super) async fn run(&self, sources: &[Source], quiet: bool, interrupted: impl Future<Output = ()>) -> Ended {
+    /// Sends the files, until all is done, the time is up, or `interrupted`. Fates that are final by then are in the
+    /// file of receipts, but for those of the last moment.
+    pub(super) async fn run(
+        &self,
+        sources: &[Source],
+        quiet: bool,
+        receipts: Option<&mut ReceiptFile>,
+        interrupted: impl Future<Output = ()>,
+    ) -> Ended {
         let started = Instant::now();
         let (tally, watched) = watch::channel(Tally::new(sources.len()));
         let result = tokio::select! {
-            result = transfer(&Tcp, self.balancer, sources, Options { wait: self.wait }, &tally) => {
-                judge(result, &tally.borrow())
-            }
-            never = show::progress(watched, self.wait, self.balancer), if !quiet => match never {},
+            result = transfer(&Tcp, self.balancer, sources, &self.options, &tally) => judge(result, &tally.borrow()),
+            never = show::progress(watched.clone(), self.options.wait, self.balancer), if !quiet => match never {},
+            never = self.record(watched, sources, receipts) => match never {},
             () = interrupted => Err(Failure::new(Exit::Interrupted, "interrupted")),
             () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
         };
-        Ended { tally: tally.borrow().clone(), elapsed: started.elapsed(), result }
+        let tally = tally.borrow().clone();
+        Ended { tally, elapsed: started.elapsed(), result }
+    }
+
+    /// Writes receipts as fates become final. What cannot be written now is tried again, at last by the caller.
+    async fn record(
+        &self,
+        mut tally: watch::Receiver<Tally>,
+        sources: &[Source],
+        receipts: Option<&mut ReceiptFile>,
+    ) -> Infallible {
+        let Some(receipts) = receipts else { return std::future::pending().await };
+        loop {
+            {
+                let tally = tally.borrow_and_update();
+                let _ = receipts.tell(&tally, |file| self.receipt(sources, &tally, file));
+            }
+            tokio::time::sleep(RECORD).await;
+        }
+    }
+
+    fn receipt(&self, sources: &[Source], tally: &Tally, file: usize) -> Option<Receipt> {
+        Some(Receipt::of(file, sources.get(file)?, &self.options.keys, tally))
     }
 
     /// Says what was missing when the time was up: a server, or only time.
     async fn timed_out(&self, tally: &Tally) -> Failure {
         let after = self.timeout.unwrap_or_default();
-        let missing = if self.wait == Wait::Accepted { tally.unaccepted() } else { tally.undecided() };
+        let missing = if self.options.wait == Wait::Accepted { tally.unaccepted() } else { tally.undecided() };
         match client::status(&Tcp, self.balancer, STATUS).await {
             Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
                 let error = format!("no server is available: {missing} files are not delivered after {after:?}");
@@ -174,7 +258,7 @@ impl Sending<'_> {
 
 fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {
     result?;
-    Ok(if tally.refused + tally.unreadable > 0 { Exit::Failed } else { Exit::Done })
+    Ok(if tally.failed() > 0 { Exit::Failed } else { Exit::Done })
 }
 
 async fn sleep(limit: Option<Duration>) {

@@ -92,6 +92,7 @@ fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) ->
         let _ = write!(text, "  [{}]", servers.join(", "));
     }
     match &tally.waiting {
+        _ if tally.reconnecting => text + "  reconnecting …",
         Some(reason) => text + "  waiting: " + reason,
         None => text,
     }
@@ -100,7 +101,13 @@ fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) ->
 /// What became of a transfer: one line of sums, and a table of servers against their weights.
 pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusReport>) -> String {
     let mut text = format!("{} accepted, {} delivered", tally.accepted, tally.delivered);
-    for (count, what) in [(tally.refused, "refused"), (tally.unreadable, "unreadable")] {
+    let failed = [
+        (tally.refused, "refused"),
+        (tally.unreadable, "unreadable"),
+        (tally.dead, "dead"),
+        (tally.forgotten, "forgotten"),
+    ];
+    for (count, what) in failed {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");
         }
@@ -221,7 +228,13 @@ pub(super) fn failures<'a>(
     tally.fates.iter().enumerate().filter_map(move |(file, fate)| match fate {
         Fate::Refused { reason } => Some(format!("{}: refused: {reason}", names(file))),
         Fate::Unreadable { reason } => Some(format!("{}: {reason}", names(file))),
-        _ => None,
+        Fate::Dead { number, reason } => {
+            Some(format!("{}: accepted as {number}, but no server can take it: {reason}", names(file)))
+        }
+        Fate::Forgotten { number } => {
+            Some(format!("{}: accepted as {number}, but the balancer no longer knows it", names(file)))
+        }
+        Fate::Pending | Fate::Accepted { .. } | Fate::Delivered { .. } => None,
     })
 }
 

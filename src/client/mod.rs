@@ -1,12 +1,22 @@
 //! Role: the client. Hands files over and follows their receipts.
 //!
-//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over one and keeps the [`Tally`] of what
-//! became of each. How that is shown to people is the command line's.
+//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over as many as it takes and keeps the
+//! [`Tally`] of what became of each; [`receipts`] writes that down. How it is shown to people is the command line's.
 
+mod backoff;
+mod content;
+mod course;
+mod keys;
+pub mod receipts;
 mod session;
 mod tally;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
+pub use content::{Form, Source};
+pub use keys::{KeyError, Keys, MAX_PREFIX};
 pub use session::{Answer, Answers, ClientError, Content, Session, query, status};
-pub use tally::{Fate, Tally};
-pub use transfer::{Form, Options, Source, Wait, transfer};
+pub use tally::{Fate, Sent, Tally};
+pub use transfer::{Options, Wait, transfer};

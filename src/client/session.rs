@@ -1,6 +1,7 @@
 //! One connection to a balancer: files go out over one half, receipts come in over the other.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use crate::protocol::limits::STALL_TIMEOUT;
+use crate::protocol::message::Prefix;
 use crate::protocol::query::{self, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
+use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, send_content};
 
 /// The largest status report that is read, in bytes.
@@ -18,6 +20,10 @@ const MAX_REPORT: u64 = 16 * 1024 * 1024;
 
 /// How much of a file is read and sent at once.
 const STEP: usize = 256 * 1024;
+
+/// How long the balancer may be silent, or read nothing: a full queue stops its reading for as long as it takes, and
+/// receipts come when they come. How long to wait is the caller's to say; the system notices a peer that has gone.
+const PATIENCE: Duration = Duration::from_hours(365 * 24);
 
 /// Why a balancer cannot be talked to, or not any longer.
 #[derive(Debug, thiserror::Error)]
@@ -37,32 +43,68 @@ pub enum ClientError {
         address: String,
         /// What came instead.
         reason: String,
+        /// Whether it only fell silent or is stopping, as a balancer that is being restarted does.
+        may_pass: bool,
     },
-    /// The balancer ended the connection, and said why.
+    /// The balancer ended the connection for what it heard from us, and said why.
     #[error("the balancer closed the connection: {0}")]
     Closed(String),
+    /// The balancer ended the connection because it was stopped.
+    #[error("the balancer closed the connection: {0}")]
+    Stopped(String),
+    /// What the balancer says breaks the protocol.
+    #[error("the balancer does not follow the protocol: {0}")]
+    Nonsense(ProtocolError),
     /// The connection was lost.
     #[error("the connection to the balancer was lost: {0}")]
     Lost(String),
-    /// A file changed its size while it was sent.
-    #[error("it changed while it was sent: {declared} bytes were promised, {actual} came")]
-    Changed {
-        /// The size that was promised.
-        declared: u64,
-        /// How much could be read.
-        actual: u64,
-    },
+}
+
+impl ClientError {
+    /// Whether another connection, a little later, may do better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Stopped(_) | Self::Lost(_) => true,
+            Self::NotABalancer { may_pass, .. } => *may_pass,
+            Self::Closed(_) | Self::Nonsense(_) => false,
+        }
+    }
 }
 
 impl From<ReadError> for ClientError {
     fn from(error: ReadError) -> Self {
-        Self::Lost(error.to_string())
+        match error {
+            ReadError::Protocol(error) if !is_cut(&error) => Self::Nonsense(error),
+            error => Self::Lost(error.to_string()),
+        }
     }
 }
 
 impl From<WriteError> for ClientError {
     fn from(error: WriteError) -> Self {
         Self::Lost(error.to_string())
+    }
+}
+
+/// Whether the bytes are right as far as they came.
+fn is_cut(error: &ProtocolError) -> bool {
+    matches!(error, ProtocolError::Truncated { .. })
+}
+
+/// Why a file was not sent to its end.
+#[derive(Debug)]
+pub(super) enum PutError {
+    /// The connection failed.
+    Connection(ClientError),
+    /// The file failed before anything of it was sent: the connection is as good as before.
+    Unreadable(String),
+    /// The file failed in the middle: what was promised cannot be sent, so the connection must end.
+    Broken(String),
+}
+
+impl From<ClientError> for PutError {
+    fn from(error: ClientError) -> Self {
+        Self::Connection(error)
     }
 }
 
@@ -73,6 +115,40 @@ pub enum Content {
     Bytes(Bytes),
     /// On disk, of this size.
     File(tokio::fs::File, u64),
+}
+
+impl Content {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(_, size) => *size,
+        }
+    }
+}
+
+/// A file as it goes out.
+pub(super) struct Upload<'a> {
+    /// Its name on this connection.
+    pub(super) id: u64,
+    /// Its title.
+    pub(super) title: &'a str,
+    /// Its lasting name.
+    pub(super) key: Arc<str>,
+    /// How many bytes of its content the balancer has already; at most its size.
+    pub(super) offset: u64,
+}
+
+impl Upload<'_> {
+    /// The message before the content from the offset on; the beginning up to there has this CRC32C.
+    fn message(&self, crc32c: u32) -> Message {
+        Message::Put {
+            id: self.id,
+            title: self.title.to_owned(),
+            key: Some(Arc::clone(&self.key)),
+            resumed: (self.offset > 0).then_some(Prefix { offset: self.offset, crc32c }),
+        }
+    }
 }
 
 /// Something that a balancer says after its greeting.
@@ -106,35 +182,54 @@ impl Session {
         let stream = connected.map_err(|_| late())?.map_err(unreachable)?;
         let (read, write) = tokio::io::split(stream);
         let mut session = Self { write, out: Vec::new() };
-        // Receipts come whenever they come: how long to wait for them is the caller's to say.
-        let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: Duration::from_hours(365 * 24) };
+        let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: PATIENCE };
         let mut answers = Answers { reader: Reader::new(read, deadlines) };
         frame::encode_preface(&mut session.out);
         frame::encode(&Message::Hello { role: Role::Client, overloaded: None, identity: None }, 0, &mut session.out);
         session.flush().await?;
         match timeout(limit, answers.greeting()).await.map_err(|_| late())? {
             Ok(()) => Ok((session, answers)),
-            Err(reason) => Err(ClientError::NotABalancer { address: address.to_owned(), reason }),
+            Err((reason, may_pass)) => Err(ClientError::NotABalancer { address: address.to_owned(), reason, may_pass }),
         }
     }
 
-    /// Sends a file under the name `id`. Small ones are kept together until [`Self::flush`].
-    pub async fn put(&mut self, id: u64, title: String, content: Content) -> Result<(), ClientError> {
-        match content {
-            Content::Bytes(content) => {
-                frame::encode(
-                    &Message::Put { id, title, key: None, resumed: None },
-                    content.len() as u64,
-                    &mut self.out,
-                );
-                send_content(&mut self.write, &mut self.out, &content, STALL_TIMEOUT).await?;
-            }
-            Content::File(file, size) => {
-                frame::encode(&Message::Put { id, title, key: None, resumed: None }, size, &mut self.out);
-                self.flush().await?;
-                self.stream(file, size).await?;
-            }
+    /// Sends content in memory from the upload's offset on. Small files are kept together until [`Self::flush`].
+    pub(super) async fn put(&mut self, upload: &Upload<'_>, content: &[u8]) -> Result<(), ClientError> {
+        let offset = usize::try_from(upload.offset).unwrap_or(usize::MAX);
+        let (before, rest) = content.split_at_checked(offset).unwrap_or((content, &[]));
+        frame::encode(&upload.message(crc32c::crc32c(before)), rest.len() as u64, &mut self.out);
+        send_content(&mut self.write, &mut self.out, rest, PATIENCE).await?;
+        if self.out.len() >= STEP { self.flush().await } else { Ok(()) }
+    }
+
+    /// Sends a file on disk from the upload's offset on, and gives the hash of its whole content. The last bytes are kept
+    /// until [`Self::flush`].
+    pub(super) async fn put_file(
+        &mut self,
+        upload: &Upload<'_>,
+        file: tokio::fs::File,
+        size: u64,
+    ) -> Result<blake3::Hash, PutError> {
+        // Reading the beginning can take long: what is kept together must not wait for it.
+        self.flush().await?;
+        let mut reading = Reading::new(file, size);
+        let mut crc = 0;
+        while reading.came < upload.offset {
+            self.out.resize(STEP, 0);
+            let step = reading.step(&mut self.out, upload.offset).await;
+            crc = crc32c::crc32c_append(crc, &self.out);
+            self.out.clear();
+            step.map_err(PutError::Unreadable)?;
         }
+        frame::encode(&upload.message(crc), size - reading.came, &mut self.out);
+        self.flush().await?;
+        self.stream(&mut reading).await?;
+        Ok(reading.hasher.finalize())
+    }
+
+    /// Asks whether the balancer wants the content of a file, or knows it already.
+    pub(super) async fn offer(&mut self, id: u64, key: Arc<str>, size: u64) -> Result<(), ClientError> {
+        frame::encode(&Message::Offer { id, key, size }, 0, &mut self.out);
         if self.out.len() >= STEP { self.flush().await } else { Ok(()) }
     }
 
@@ -154,28 +249,57 @@ impl Session {
 
     /// Writes what was kept together.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
-        // A full queue stops the balancer's reading for as long as it takes, and it says so: no deadline here.
         let result = self.write.write_all(&self.out).await;
         self.out.clear();
         result.map_err(|error| ClientError::Lost(error.to_string()))
     }
 
-    async fn stream(&mut self, file: tokio::fs::File, size: u64) -> Result<(), ClientError> {
-        let mut file = file.take(size);
-        let (mut crc, mut sent) = (0, 0);
-        while sent < size {
+    /// Sends the rest of a file and its checksum.
+    async fn stream(&mut self, reading: &mut Reading) -> Result<(), PutError> {
+        let (mut crc, is_empty) = (0, reading.came == reading.size);
+        while reading.came < reading.size {
             self.out.resize(STEP, 0);
-            let read = file.read(&mut self.out).await.map_err(|error| ClientError::Lost(error.to_string()))?;
-            if read == 0 {
-                return Err(ClientError::Changed { declared: size, actual: sent });
-            }
-            self.out.truncate(read);
+            reading.step(&mut self.out, reading.size).await.map_err(PutError::Broken)?;
             crc = crc32c::crc32c_append(crc, &self.out);
             self.flush().await?;
-            sent += read as u64;
         }
-        self.out.extend_from_slice(&frame::checksum(crc));
+        if !is_empty {
+            self.out.extend_from_slice(&frame::checksum(crc));
+        }
         Ok(())
+    }
+}
+
+/// A file that is being read, and what came of it.
+struct Reading {
+    file: tokio::fs::File,
+    size: u64,
+    came: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Reading {
+    fn new(file: tokio::fs::File, size: u64) -> Self {
+        Self { file, size, came: 0, hasher: blake3::Hasher::new() }
+    }
+
+    /// Reads on into `out`, at most up to `end`, and cuts it to what came.
+    async fn step(&mut self, out: &mut Vec<u8>, end: u64) -> Result<(), String> {
+        let left = usize::try_from(end - self.came).unwrap_or(usize::MAX);
+        out.truncate(left);
+        let read = self.file.read(out).await;
+        out.truncate(read.as_ref().copied().unwrap_or(0));
+        match read {
+            Ok(0) => {
+                Err(format!("it changed while it was sent: {} bytes were promised, {} came", self.size, self.came))
+            }
+            Ok(read) => {
+                self.hasher.update(out);
+                self.came += read as u64;
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -200,14 +324,21 @@ impl Answers {
         }
     }
 
-    async fn greeting(&mut self) -> Result<(), String> {
-        self.reader.preface().await.map_err(|error| error.to_string())?;
-        match self.reader.frame().await.map_err(|error| error.to_string())?.map(|frame| frame.message) {
+    /// Reads the balancer's greeting. An error says why it is none, and whether it may be one a little later.
+    async fn greeting(&mut self) -> Result<(), (String, bool)> {
+        let broken = |error: ReadError| {
+            let text = error.to_string();
+            (text, ClientError::from(error).may_pass())
+        };
+        self.reader.preface().await.map_err(broken)?;
+        match self.reader.frame().await.map_err(broken)?.map(|frame| frame.message) {
             Some(Message::Hello { role: Role::Balancer, .. }) => Ok(()),
-            Some(Message::Hello { .. }) => Err("it is a file server; files go through its balancer".to_owned()),
-            Some(Message::Bye(refusal)) => Err(refusal.reason),
-            Some(_) => Err("it does not begin with a greeting".to_owned()),
-            None => Err("it closed instead of a greeting".to_owned()),
+            Some(Message::Hello { .. }) => {
+                Err(("it is a file server; files go through its balancer".to_owned(), false))
+            }
+            Some(Message::Bye(refusal)) => Err((refusal.reason, !refusal.code.is_lasting())),
+            Some(_) => Err(("it does not begin with a greeting".to_owned(), false)),
+            None => Err(("it closed instead of a greeting".to_owned(), true)),
         }
     }
 }

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::protocol::Message;
 
+/// The place among the files that an id stands for.
+pub(super) fn place(id: u64) -> usize {
+    usize::try_from(id).unwrap_or(usize::MAX)
+}
+
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Fate {
@@ -34,6 +39,19 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
+    /// No server can take it; the balancer keeps it among its dead letters.
+    Dead {
+        /// Its request number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The balancer had it, but after the connection was lost it no longer knows it: it was delivered and forgotten, or
+    /// the balancer's journal was lost. To send it again could store it twice.
+    Forgotten {
+        /// Its request number.
+        number: u64,
+    },
 }
 
 impl Fate {
@@ -43,13 +61,26 @@ impl Fate {
     }
 }
 
+/// What was sent of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The size of its content in bytes, once it is known.
+    pub size: Option<u64>,
+    /// The hash of its content, once all of it was read.
+    pub hash: Option<blake3::Hash>,
+    /// Its title, if it is not that of its [`super::Source`].
+    pub title: Option<Box<str>>,
+}
+
 /// What became of all files of a transfer.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// By file.
     pub fates: Vec<Fate>,
-    /// The size of each file's content, once it is known.
-    pub sizes: Vec<u64>,
+    /// By file.
+    pub sent: Vec<Sent>,
+    /// The files with a final fate, in the order in which they got it.
+    pub settled: Vec<usize>,
     /// Files that the balancer has or had.
     pub accepted: usize,
     /// Files that a server has.
@@ -60,32 +91,75 @@ pub struct Tally {
     pub refused: usize,
     /// Files that could not be read here.
     pub unreadable: usize,
+    /// Files that no server can take.
+    pub dead: usize,
+    /// Files that the balancer had and no longer knows.
+    pub forgotten: usize,
     /// Files by the server that has them.
     pub by_server: BTreeMap<String, u64>,
     /// What the balancer waits for before it reads on, if it does.
     pub waiting: Option<String>,
+    /// Whether the connection is lost, and another one not yet made.
+    pub reconnecting: bool,
+    /// Files with no receipt yet.
+    pending: usize,
 }
 
 impl Tally {
     /// A tally of `files` files of which nothing is known.
     pub fn new(files: usize) -> Self {
-        Self { fates: vec![Fate::Pending; files], sizes: vec![0; files], ..Self::default() }
+        Self {
+            fates: vec![Fate::Pending; files],
+            sent: vec![Sent::default(); files],
+            pending: files,
+            ..Self::default()
+        }
     }
 
     /// How many files have no final fate.
     pub fn undecided(&self) -> usize {
-        self.fates.len() - self.delivered - self.refused - self.unreadable
+        self.fates.len() - self.settled.len()
     }
 
     /// How many files have neither been accepted nor given up.
     pub fn unaccepted(&self) -> usize {
-        self.fates.len() - self.accepted - self.refused - self.unreadable
+        self.pending
     }
 
-    /// The file's size is known.
-    pub fn sized(&mut self, file: usize, size: u64) {
-        if let Some(place) = self.sizes.get_mut(file) {
-            *place = size;
+    /// How many files the balancer has, as far as is known here.
+    pub fn with_the_balancer(&self) -> usize {
+        self.undecided() - self.pending
+    }
+
+    /// How many files will not reach a server by themselves, or may not have.
+    pub fn failed(&self) -> usize {
+        self.refused + self.unreadable + self.dead + self.forgotten
+    }
+
+    /// The file's size in bytes, as far as it is known.
+    pub fn size(&self, file: usize) -> u64 {
+        self.sent.get(file).and_then(|sent| sent.size).unwrap_or(0)
+    }
+
+    /// The file is being sent as this.
+    pub fn sending(&mut self, file: usize, what: Sent) {
+        if let Some(sent) = self.sent.get_mut(file) {
+            *sent = what;
+        }
+    }
+
+    /// The file is being offered as this; a hash is kept if it may still be that of the content.
+    pub fn offering(&mut self, file: usize, what: Sent) {
+        match self.sent.get_mut(file) {
+            Some(sent) if sent.size != what.size || sent.title != what.title => *sent = what,
+            _ => {}
+        }
+    }
+
+    /// All of the file was read.
+    pub fn hashed(&mut self, file: usize, hash: blake3::Hash) {
+        if let Some(sent) = self.sent.get_mut(file) {
+            sent.hash = Some(hash);
         }
     }
 
@@ -94,14 +168,21 @@ impl Tally {
         self.unreadable += usize::from(self.settle(file, Fate::Unreadable { reason }));
     }
 
+    /// The balancer does not know the file, though it had accepted it.
+    pub fn forgotten(&mut self, file: usize) {
+        if let Some(Fate::Accepted { number }) = self.fates.get(file) {
+            let number = *number;
+            self.forgotten += usize::from(self.settle(file, Fate::Forgotten { number }));
+        }
+    }
+
     /// A message came. Those that make no sense here change nothing.
     pub fn heard(&mut self, message: Message) {
-        let place = |id: u64| usize::try_from(id).unwrap_or(usize::MAX);
         match message {
             Message::Accepted { id, number } => self.accept(place(id), number),
             Message::Delivered { id, number, server, confirmed } => {
                 self.accept(place(id), number);
-                let size = self.sizes.get(place(id)).copied().unwrap_or(0);
+                let size = self.size(place(id));
                 if self.settle(place(id), Fate::Delivered { number, server: server.to_string(), confirmed }) {
                     self.delivered += 1;
                     self.delivered_bytes += size;
@@ -110,6 +191,10 @@ impl Tally {
             }
             Message::Refused { id, refusal } => {
                 self.refused += usize::from(self.settle(place(id), Fate::Refused { reason: refusal.reason }));
+            }
+            Message::Dead { id, number, reason } => {
+                self.accept(place(id), number);
+                self.dead += usize::from(self.settle(place(id), Fate::Dead { number, reason }));
             }
             Message::Waiting { reason } => self.waiting = Some(reason),
             Message::Resumed => self.waiting = None,
@@ -121,6 +206,7 @@ impl Tally {
         if let Some(fate @ Fate::Pending) = self.fates.get_mut(file) {
             *fate = Fate::Accepted { number };
             self.accepted += 1;
+            self.pending -= 1;
         }
     }
 
@@ -128,7 +214,9 @@ impl Tally {
     fn settle(&mut self, file: usize, to: Fate) -> bool {
         match self.fates.get_mut(file) {
             Some(fate) if !fate.is_final() => {
+                self.pending -= usize::from(*fate == Fate::Pending);
                 *fate = to;
+                self.settled.push(file);
                 true
             }
             _ => false,
@@ -148,7 +236,7 @@ mod tests {
     #[test]
     fn receipts_are_counted_once_in_any_order() {
         let mut tally = Tally::new(4);
-        tally.sized(0, 10);
+        tally.sending(0, Sent { size: Some(10), ..Sent::default() });
         tally.heard(Message::Accepted { id: 0, number: 100 });
         tally.heard(Message::Accepted { id: 0, number: 100 });
         assert_eq!((tally.accepted, tally.unaccepted(), tally.undecided()), (1, 3, 4));
@@ -161,6 +249,29 @@ mod tests {
         tally.unreadable(3, "gone".to_owned());
         tally.unreadable(0, "too late".to_owned());
         assert_eq!((tally.refused, tally.unreadable, tally.undecided(), tally.unaccepted()), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn dead_and_forgotten_files_have_been_accepted_and_are_final() {
+        let mut tally = Tally::new(3);
+        tally.heard(Message::Dead { id: 0, number: 7, reason: "too large".to_owned() });
+        tally.forgotten(1);
+        assert_eq!(tally.forgotten, 0, "what was never accepted cannot be forgotten");
+        tally.heard(Message::Accepted { id: 1, number: 8 });
+        tally.forgotten(1);
+        tally.heard(delivered(1));
+        assert_eq!((tally.accepted, tally.dead, tally.forgotten, tally.delivered, tally.failed()), (2, 1, 1, 0, 2));
+        assert_eq!((tally.undecided(), tally.unaccepted(), &tally.settled[..]), (1, 1, &[0, 1][..]));
+        assert_eq!(tally.fates[1], Fate::Forgotten { number: 8 });
+    }
+
+    /// An offer of an accepted file can be answered with a refusal: it was counted as accepted once, and once is enough.
+    #[test]
+    fn a_file_that_is_refused_after_it_was_accepted_breaks_no_sum() {
+        let mut tally = Tally::new(1);
+        tally.heard(Message::Accepted { id: 0, number: 1 });
+        tally.heard(Message::Refused { id: 0, refusal: Refusal::new(RefusalCode::Conflict, "another file") });
+        assert_eq!((tally.unaccepted(), tally.undecided(), tally.with_the_balancer(), tally.refused), (0, 0, 0, 1));
     }
 
     #[test]

@@ -17,3 +17,4 @@ mod old_style;
 mod overload;
 mod prompt;
 mod send;
+mod verify;

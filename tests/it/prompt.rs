@@ -23,8 +23,13 @@ fn script(farm: &Farm, input: &str) -> Ended {
 
 /// The prompt over a farm and the sample files at a terminal, ready for the first command.
 fn terminal(farm: &Farm) -> Terminal {
+    terminal_with(farm, &[])
+}
+
+/// The same with more flags.
+fn terminal_with(farm: &Farm, flags: &[&str]) -> Terminal {
     let args = ["client", "--balancer", &farm.balancer.address, "--files", sample_files()];
-    let mut terminal = Terminal::start(farm.dir.path(), &args);
+    let mut terminal = Terminal::start(farm.dir.path(), &[&args, flags].concat());
     terminal.expect(PROMPT);
     terminal
 }
@@ -593,10 +598,11 @@ fn a_signal_ends_a_script_that_waits() {
 #[test]
 fn a_balancer_that_dies_is_told_and_the_prompt_goes_on_with_its_successor() {
     let mut farm = Farm::without_servers(&[2, 1]);
-    let mut terminal = terminal(&farm);
+    let mut terminal = terminal_with(&farm, &["--retry", "2s"]);
     terminal.enter("FTP 4");
     terminal.expect("accepted 4");
     farm.balancer.kill();
+    terminal.expect("reconnecting …");
     terminal.expect("error: ");
     let shown = terminal.expect(PROMPT);
     assert!(shown.contains("lost"), "{shown}");

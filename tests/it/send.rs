@@ -44,6 +44,20 @@ fn objects(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
+/// The same without the keys, which are different in each run.
+fn without_keys(stdout: &str) -> Vec<Value> {
+    let mut objects = objects(stdout);
+    for object in &mut objects {
+        let key = object.as_object_mut().unwrap().remove("key").unwrap();
+        assert!(key.as_str().is_some_and(|key| key.len() > 32), "{key}");
+    }
+    objects
+}
+
+fn hash(content: &str) -> String {
+    blake3::hash(content.as_bytes()).to_string()
+}
+
 /// Bytes that repeat nowhere, the same in every run.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -200,7 +214,8 @@ fn what_is_no_file_is_named_and_never_waited_for() {
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
-/// A file that shrinks under the hand can no longer be what was promised: which one it was must be told.
+/// A file that shrinks under the hand can no longer be what was promised: which one it was must be told, and
+/// the others go on.
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_is_named() {
     let farm = Farm::start(&[1]);
@@ -208,7 +223,8 @@ fn a_file_that_shrinks_while_it_is_sent_is_named() {
     let path = fs::canonicalize(farm.dir.path()).unwrap().join("shrinking.log");
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_len(400 * 1024 * 1024).unwrap();
-    let running = Running::start(&mut command(&farm, &["shrinking.log"]));
+    write(&farm, "a.txt", "a");
+    let running = Running::start(&mut command(&farm, &["shrinking.log", "a.txt"]));
     let fds = format!("/proc/{}/fd", running.pid());
     let is_open = || {
         let links = fs::read_dir(&fds).unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
@@ -217,11 +233,13 @@ fn a_file_that_shrinks_while_it_is_sent_is_named() {
     wait_until("the file to be open", is_open);
     farm.balancer.signal("STOP");
     file.set_len(0).unwrap();
-    let ended = running.wait();
+    // It connects again for the other file, and cannot before the balancer goes on.
     farm.balancer.signal("CONT");
+    let ended = running.wait();
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("shrinking.log"), "{ended:?}");
-    assert_eq!(farm.all_stored().len(), 0);
+    assert!(ended.stderr.contains("shrinking.log: it changed"), "{ended:?}");
+    assert!(ended.stdout.contains("1 accepted, 1 delivered, 1 unreadable"), "{ended:?}");
+    assert_eq!(farm.all_stored().into_values().collect::<Vec<_>>(), [b"a"]);
 }
 
 #[test]
@@ -245,8 +263,10 @@ fn accepted_can_be_enough() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
     assert!(ended.stdout.contains("2 accepted, 0 delivered"), "{}", ended.stdout);
     let ended = send(&farm, &["a.txt", "--wait", "accepted", "--json"]);
-    let expected = serde_json::json!({"path": "a.txt", "bytes": 1, "state": "accepted", "request_number": 3});
-    assert_eq!(objects(&ended.stdout), [expected]);
+    let expected = serde_json::json!({
+        "path": "a.txt", "title": "a.txt", "bytes": 1, "hash": hash("a"), "state": "accepted", "request_number": 3,
+    });
+    assert_eq!(without_keys(&ended.stdout), [expected]);
 }
 
 #[test]
@@ -289,15 +309,17 @@ fn json_is_one_object_a_line_and_nothing_else() {
     let ended = send(&farm, &args);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let server = &farm.servers[0].address;
-    let delivered = |path: &str, bytes: u64, number: u64| {
+    let delivered = |path: &str, content: &str, number: u64| {
         serde_json::json!({
-            "path": path, "bytes": bytes, "state": "delivered", "request_number": number, "server": server,
-            "confirmed": true,
+            "path": path, "title": path, "bytes": content.len(), "hash": hash(content), "state": "delivered",
+            "request_number": number, "server": server, "confirmed": true,
         })
     };
-    let unreadable =
-        serde_json::json!({"path": "pipe", "bytes": 0, "state": "unreadable", "reason": "not a regular file"});
-    assert_eq!(objects(&ended.stdout), [delivered("a \"quoted\".txt", 3, 1), unreadable, delivered("empty", 0, 2)]);
+    let unreadable = serde_json::json!({
+        "path": "pipe", "title": "pipe", "bytes": 0, "state": "unreadable", "reason": "not a regular file",
+    });
+    let expected = [delivered("a \"quoted\".txt", "abc", 1), unreadable, delivered("empty", "", 2)];
+    assert_eq!(without_keys(&ended.stdout), expected);
 }
 
 #[test]
@@ -352,7 +374,7 @@ fn no_balancer_is_exit_code_3_with_a_remedy() {
 fn a_balancer_that_dies_while_it_is_waited_for_is_told() {
     let mut farm = Farm::without_servers(&[1]);
     write(&farm, "a.txt", "a");
-    let running = Running::start(&mut command(&farm, &["a.txt", "a.txt", "--json"]));
+    let running = Running::start(&mut command(&farm, &["a.txt", "a.txt", "--json", "--retry", "0"]));
     wait_until("both to be accepted", || farm.status().accepted == 2);
     farm.balancer.kill();
     let ended = running.wait();
@@ -375,7 +397,7 @@ fn a_balancer_that_dies_in_the_middle_of_a_file_is_told() {
         .unwrap()
         .set_len(400 * 1024 * 1024)
         .unwrap();
-    let running = Running::start(&mut command(&farm, &["a.txt", "large.bin"]));
+    let running = Running::start(&mut command(&farm, &["a.txt", "large.bin", "--retry", "0"]));
     wait_until("the first to be accepted", || farm.status().accepted == 1);
     farm.balancer.kill();
     let ended = running.wait();
@@ -466,6 +488,10 @@ fn flags_that_make_no_sense_are_exit_code_2_and_their_value_is_named() {
         (&["a.txt", "--timeout", "soon"], "soon"),
         (&["a.txt", "--timeout", "-1s"], "-1"),
         (&["a.txt", "--wait", "never"], "never"),
+        (&["a.txt", "--retry", "soon"], "soon"),
+        (&["a.txt", "--key-prefix", ""], "0 bytes"),
+        (&["a.txt", "--key-prefix", &"p".repeat(129)], "129 bytes"),
+        (&["a.txt", "--key-prefix", "p", "./a.txt"], "a.txt and ./a.txt"),
         (&["a.txt", "--frobnicate"], "--frobnicate"),
         (&[], "PATHS"),
     ] {
@@ -509,4 +535,37 @@ fn a_reader_that_has_gone_ends_it_without_a_panic() {
     let ended = run(shell.args(["--balancer", &farm.balancer.address]).current_dir(farm.dir.path()), "");
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     assert_eq!(objects(&ended.stdout).len(), 1);
+}
+
+/// The balancer is killed while files are sent, and comes back: each is accepted, and counted once.
+#[test]
+fn a_balancer_that_is_killed_and_comes_back_gets_the_rest() {
+    let mut farm = Farm::without_servers(&[1]);
+    for file in 0..2000 {
+        write(&farm, format!("many/{file}"), noise(20_000));
+    }
+    let mut running = command(&farm, &["-r", "many", "--wait", "accepted", "--json"]);
+    let running = Running::start(&mut running);
+    wait_until("some to be accepted", || farm.status().accepted > 0);
+    farm.balancer.kill();
+    farm.balancer.restart();
+    let ended = running.wait();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let objects = objects(&ended.stdout);
+    assert!(objects.len() == 2000 && objects.iter().all(|object| object["state"] == "accepted"));
+}
+
+#[test]
+fn a_balancer_that_does_not_come_back_is_given_up_when_the_time_is_up() {
+    let mut farm = Farm::without_servers(&[1]);
+    write(&farm, "a.txt", "a");
+    let args = ["send", "--balancer", &farm.balancer.address, "a.txt", "--retry", "3s"];
+    let mut terminal = Terminal::run(farm.dir.path(), r#"exec "$@""#, &args);
+    terminal.expect("accepted 1");
+    farm.balancer.kill();
+    let killed = Instant::now();
+    terminal.expect("reconnecting …");
+    terminal.expect("the connection to the balancer was lost");
+    assert_eq!(terminal.end().0, Some(3));
+    assert!(killed.elapsed() >= Duration::from_secs(2), "{:?}", killed.elapsed());
 }

@@ -1,0 +1,106 @@
+//! `bilico verify`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, Failure, say};
+use crate::client::receipts::State;
+use crate::verify::{Finding, Report, verify};
+
+/// Compare the receipts of `bilico send --receipts` with the files that servers have stored
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Findings: missing (accepted or delivered, and nowhere), double (there more than once), differing (there with other \
+content), unexpected (there, but no receipt says so), partial (temporary files of a server). Run it when nothing is \
+under way: what still waits for a server counts as missing.
+
+Exit code 0 only if nothing is wrong, 1 if something is.")]
+pub(super) struct VerifyArgs {
+    /// A file of receipts; repeat it for each, the oldest first. Of several lines with one key the last counts that
+    /// knows something of the balancer
+    #[arg(long, value_name = "FILE", required = true)]
+    receipts: Vec<PathBuf>,
+    /// The directories of all servers
+    #[arg(value_name = "DIR", required = true)]
+    dirs: Vec<PathBuf>,
+    /// The directories have other clients' files in them, too: those that no receipt speaks of are only counted
+    #[arg(long)]
+    others: bool,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares, and says what it found.
+pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let compared = verify(&args.receipts, &args.dirs, args.others);
+    let report = compared.map_err(|error| Failure::new(Exit::Failed, error))?;
+    if args.json {
+        say(object(&report));
+    } else {
+        for note in &report.notes {
+            eprintln!("note: {note}");
+        }
+        for (kind, findings) in report.kinds() {
+            for finding in findings {
+                say(line(kind, finding));
+            }
+        }
+        say(summary(&report));
+    }
+    Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
+}
+
+fn object(report: &Report) -> serde_json::Value {
+    let mut object = json!(report);
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("clean".to_owned(), report.is_clean().into());
+    }
+    object
+}
+
+fn summary(report: &Report) -> String {
+    let mut text = format!("{} receipts, {} stored files: {} fit", report.receipts, report.files, report.stored);
+    let counts = report.kinds().map(|(kind, findings)| (findings.len(), kind));
+    let open = [(report.absent, "never known to be stored, and not there"), (report.others, "of others")];
+    for (count, what) in counts.into_iter().chain(open).filter(|(count, _)| *count > 0) {
+        let _ = write!(text, ", {count} {what}");
+    }
+    text + if report.is_clean() { "; nothing is wrong" } else { "" }
+}
+
+fn line(kind: &str, finding: &Finding) -> String {
+    let mut text = format!("{kind}:");
+    for file in &finding.files {
+        let _ = write!(text, " {}", plain(&file.display().to_string()));
+    }
+    if let Some(claim) = &finding.receipt {
+        let (path, title) = (plain(&claim.path), &claim.title);
+        let _ = write!(text, " ({path}: {} as {title:?}", state(claim.state));
+        if let Some(number) = claim.number {
+            let _ = write!(text, ", number {number}");
+        }
+        text.push(')');
+    }
+    text
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Delivered => "delivered",
+        State::Accepted => "accepted",
+        State::Dead => "dead",
+        State::Refused => "refused",
+        State::Unreadable => "unreadable",
+        State::Unknown => "unknown",
+        State::Forgotten => "forgotten",
+    }
+}
+
+/// Names are on one line, and do nothing to a terminal.
+fn plain(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

@@ -1,0 +1,141 @@
+//! What a transfer has under way, and what an answer of the balancer asks it to do. Knows no connection.
+
+use std::collections::BTreeSet;
+
+use super::tally::{Fate, Tally, place};
+use crate::protocol::{Message, RefusalCode};
+
+/// Content that the balancer wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// The file.
+    pub(super) file: usize,
+    /// How many bytes of it the balancer has already.
+    pub(super) offset: u64,
+}
+
+/// What is under way. Files are named by their places among the sources.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Large files of which something was sent, on any connection.
+    begun: BTreeSet<usize>,
+    /// Files that were sent from their beginning again because the balancer had another one.
+    restarted: BTreeSet<usize>,
+    /// Files that were offered on this connection, and not answered yet.
+    offered: BTreeSet<usize>,
+    /// Files that were sent from an offset on, on this connection.
+    resumed: BTreeSet<usize>,
+    /// Whether anything was heard on this connection.
+    pub(super) has_heard: bool,
+}
+
+impl Course {
+    /// A new connection: nothing is under way on it.
+    pub(super) fn connected(&mut self) {
+        self.offered.clear();
+        self.resumed.clear();
+        self.has_heard = false;
+    }
+
+    /// Something of a large file was sent.
+    pub(super) fn has_begun(&self, file: usize) -> bool {
+        self.begun.contains(&file)
+    }
+
+    /// The file is being offered.
+    pub(super) fn offer(&mut self, file: usize) {
+        self.offered.insert(file);
+    }
+
+    /// A large file is being sent from an offset on.
+    pub(super) fn begin(&mut self, file: usize, offset: u64) {
+        self.begun.insert(file);
+        if offset > 0 {
+            self.resumed.insert(file);
+        }
+    }
+
+    /// A message came. Gives what is to be sent now, if anything.
+    pub(super) fn heard(&mut self, message: Message, tally: &mut Tally) -> Option<Wish> {
+        self.has_heard = true;
+        match message {
+            Message::Wanted { id, offset } => self.wanted(place(id), offset, tally),
+            Message::Refused { id, refusal }
+                if refusal.code == RefusalCode::Checksum && self.starts_over(place(id)) =>
+            {
+                Some(Wish { file: place(id), offset: 0 })
+            }
+            message => {
+                tally.heard(message);
+                None
+            }
+        }
+    }
+
+    /// The balancer does not have the file. What it once accepted it may have delivered and forgotten, so that sending it
+    /// again could store it twice.
+    fn wanted(&mut self, file: usize, offset: u64, tally: &mut Tally) -> Option<Wish> {
+        if !self.offered.remove(&file) {
+            return None;
+        }
+        if tally.fates.get(file) == Some(&Fate::Pending) {
+            return Some(Wish { file, offset });
+        }
+        tally.forgotten(file);
+        None
+    }
+
+    /// Whether a refused file was sent from an offset on, and gets its one chance to be sent from its beginning.
+    fn starts_over(&mut self, file: usize) -> bool {
+        self.resumed.remove(&file) && self.restarted.insert(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Refusal;
+
+    fn wanted(id: u64, offset: u64) -> Message {
+        Message::Wanted { id, offset }
+    }
+
+    fn wrong(id: u64) -> Message {
+        Message::Refused { id, refusal: Refusal::new(RefusalCode::Checksum, "another beginning") }
+    }
+
+    #[test]
+    fn only_what_was_offered_can_be_wanted_and_only_once() {
+        let (mut course, mut tally) = (Course::default(), Tally::new(2));
+        assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
+        course.offer(0);
+        assert_eq!(course.heard(wanted(0, 5), &mut tally), Some(Wish { file: 0, offset: 5 }));
+        assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
+        assert_eq!(course.heard(wanted(u64::MAX, 5), &mut tally), None);
+        course.offer(1);
+        course.connected();
+        assert_eq!(course.heard(wanted(1, 0), &mut tally), None, "offers end with their connection");
+    }
+
+    #[test]
+    fn an_accepted_file_that_is_wanted_again_is_forgotten() {
+        let (mut course, mut tally) = (Course::default(), Tally::new(1));
+        course.heard(Message::Accepted { id: 0, number: 9 }, &mut tally);
+        course.offer(0);
+        assert_eq!(course.heard(wanted(0, 0), &mut tally), None);
+        assert_eq!(tally.fates, [Fate::Forgotten { number: 9 }]);
+    }
+
+    #[test]
+    fn a_resumed_file_starts_over_once_and_any_other_is_refused() {
+        let (mut course, mut tally) = (Course::default(), Tally::new(2));
+        course.begin(0, 100);
+        assert_eq!(course.heard(wrong(0), &mut tally), Some(Wish { file: 0, offset: 0 }));
+        course.begin(0, 0);
+        course.heard(wrong(0), &mut tally);
+        assert_eq!(tally.refused, 1, "sent from its beginning it cannot have another one");
+        course.begin(1, 0);
+        assert_eq!(course.heard(wrong(1), &mut tally), None);
+        assert_eq!(tally.refused, 2);
+    }
+}

@@ -1,0 +1,130 @@
+//! What servers have: the files in their directories, each with the hash of its content.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::VerifyError;
+use crate::server::name::is_part;
+
+/// How much of a file is read at once.
+const STEP: usize = 128 * 1024;
+
+/// What hidden files of servers begin with.
+const HIDDEN: &str = ".bilico";
+
+/// A stored file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The place of its directory among those of the shelf.
+    pub dir: usize,
+    /// Its name.
+    pub name: OsString,
+    /// The size of its content in bytes.
+    pub size: u64,
+    /// The hash of its content.
+    pub hash: blake3::Hash,
+}
+
+/// What lies in the directories of servers.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    /// The directories.
+    pub dirs: Vec<PathBuf>,
+    /// The stored files in them.
+    pub files: Vec<Stored>,
+    /// The temporary files in them.
+    pub parts: Vec<PathBuf>,
+}
+
+impl Shelf {
+    /// Lists the directories and hashes every stored file in them. What is no regular file is passed over.
+    pub fn read(dirs: &[PathBuf]) -> Result<Self, VerifyError> {
+        let mut shelf = Self { dirs: dirs.to_vec(), ..Self::default() };
+        let mut real = Vec::new();
+        for (place, dir) in dirs.iter().enumerate() {
+            let failed = |error| VerifyError::Dir { path: dir.clone(), error };
+            let canonical = fs::canonicalize(dir).map_err(failed)?;
+            if real.contains(&canonical) {
+                return Err(VerifyError::Twice(dir.clone()));
+            }
+            real.push(canonical);
+            shelf.list(place, dir).map_err(failed)?;
+        }
+        shelf.hash()?;
+        Ok(shelf)
+    }
+
+    /// Where a stored file lies.
+    pub fn path(&self, file: &Stored) -> PathBuf {
+        path(&self.dirs, file)
+    }
+
+    fn list(&mut self, place: usize, dir: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let text = name.to_string_lossy();
+            if is_part(&text) {
+                self.parts.push(entry.path());
+            } else if !text.starts_with(HIDDEN) && entry.file_type()?.is_file() {
+                let hash = blake3::Hash::from_bytes([0; blake3::OUT_LEN]);
+                self.files.push(Stored { dir: place, name, size: 0, hash });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes all files, with as many threads as the machine runs at once.
+    fn hash(&mut self) -> Result<(), VerifyError> {
+        let Self { dirs, files, .. } = self;
+        let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 16);
+        let queue = Mutex::new(files.iter_mut());
+        let failed = Mutex::new(None);
+        let work = || {
+            let mut buffer = vec![0; STEP];
+            while let Some(file) = lock(&queue).next() {
+                let path = path(dirs, file);
+                match hash(&path, &mut buffer) {
+                    Ok(known) => (file.size, file.hash) = known,
+                    Err(error) => *lock(&failed) = Some(VerifyError::File { path, error }),
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn path(dirs: &[PathBuf], file: &Stored) -> PathBuf {
+    dirs.get(file.dir).map(|dir| dir.join(&file.name)).unwrap_or_default()
+}
+
+/// The size and the hash of a file's content.
+fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<(u64, blake3::Hash)> {
+    let mut file = File::open(path)?;
+    let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok((size, hasher.finalize())),
+            Ok(read) => {
+                hasher.update(buffer.get(..read).unwrap_or_default());
+                size += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
