@@ -136,8 +136,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads the content behind a frame whole and verifies its checksum. The caller has bounded `len`.
     pub async fn content(&mut self, len: u64) -> Result<Bytes, ReadError> {
+        Ok(self.summed_content(len).await?.0)
+    }
+
+    /// The same, with the content's CRC32C.
+    pub async fn summed_content(&mut self, len: u64) -> Result<(Bytes, u32), ReadError> {
         if len == 0 {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), 0));
         }
         let size = usize::try_from(len).map_err(|_| ReadError::Memory(len))?;
         let mut content = Vec::new();
@@ -156,7 +161,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             crc = crc32c::crc32c_append(crc, content.get(before..).unwrap_or_default());
         }
         self.verify(crc).await?;
-        Ok(content.into())
+        Ok((content.into(), crc))
     }
 
     /// Reads the next piece of content of which `left` bytes are still to come: at least one byte, and never more
