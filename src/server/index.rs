@@ -7,7 +7,7 @@
 //!
 //! # On disk
 //!
-//! Lines of text, appended; each begins with the CRC32C of its rest (see [`line`]).
+//! Lines of text, appended; each begins with the CRC32C of its rest (see [`mod@line`]).
 //!
 //! ```text
 //! <crc> bilico-index 1 <identity>                              the first line
@@ -198,6 +198,8 @@ impl Index {
                 None => dropped.push(key),
             }
         }
+        // The server may have died before it did this, and what is listed counts as acknowledged.
+        File::open(&self.dir)?.sync_all()?;
         tracing::info!(found = stored.len(), missing = dropped.len(), "files were being stored when the server died");
         self.settle(stored);
         self.give_up(&dropped);

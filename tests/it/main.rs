@@ -16,4 +16,5 @@ mod harness;
 mod old_style;
 mod overload;
 mod prompt;
+mod reconcile;
 mod send;
