@@ -88,7 +88,11 @@ pub(super) struct Entry {
 pub(super) struct Index {
     dir: PathBuf,
     identity: Arc<str>,
+    /// Open for reading: it is locked, and tells which file this is.
     file: File,
+    /// Open only while there is something to write, so that an idle server keeps no file system from being made
+    /// read-only.
+    writer: Option<File>,
     /// The length of the file up to its last whole line.
     len: u64,
     lines: u64,
@@ -136,18 +140,19 @@ impl Index {
         let (file, len, lines) = write_whole(dir, &identity, &table)?;
         tracing::info!(identity = &*identity, "a new index is begun");
         let dir = dir.to_owned();
-        Ok(Self { dir, identity, file, len, lines, table, limit, sound: true, tidy_from: GARBAGE })
+        Ok(Self { dir, identity, file, writer: None, len, lines, table, limit, sound: true, tidy_from: GARBAGE })
     }
 
     fn load(dir: &Path, limit: usize) -> Result<Self, LoadError> {
         let file = open_file(&dir.join(NAME))?;
         let Replay { identity, table, announced, len, lines, damaged, torn } = Replay::read(&file, limit)?;
+        let dir = dir.to_owned();
+        let mut index =
+            Self { dir, identity, file, writer: None, len, lines, table, limit, sound: true, tidy_from: GARBAGE };
         if torn {
             tracing::warn!("the index ends in half a line, which is cut off");
-            file.set_len(len)?;
+            index.writer()?.set_len(len)?;
         }
-        let dir = dir.to_owned();
-        let mut index = Self { dir, identity, file, len, lines, table, limit, sound: true, tidy_from: GARBAGE };
         if damaged > 0 {
             index.distrust_missing();
         }
@@ -213,9 +218,29 @@ impl Index {
 
     /// Whether the file in the directory is still the one that is written to: the directory may have been replaced.
     pub(super) fn is_in_place(&self) -> bool {
-        let same = |ours: &fs::Metadata, there: &fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
-        let there = fs::symlink_metadata(self.dir.join(NAME));
-        matches!((self.file.metadata(), there), (Ok(ours), Ok(there)) if same(&ours, &there))
+        fs::symlink_metadata(self.dir.join(NAME)).is_ok_and(|there| self.is_same(&there))
+    }
+
+    fn is_same(&self, there: &fs::Metadata) -> bool {
+        self.file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
+
+    fn writer(&mut self) -> io::Result<&mut File> {
+        let file = if let Some(file) = self.writer.take() {
+            file
+        } else {
+            let file = File::options().append(true).open(self.dir.join(NAME))?;
+            if !self.is_same(&file.metadata()?) {
+                return Err(io::Error::other("the index was replaced"));
+            }
+            file
+        };
+        Ok(self.writer.insert(file))
+    }
+
+    /// Closes what is only needed to write.
+    pub(super) fn rest(&mut self) {
+        self.writer = None;
     }
 
     /// What is known of a file.
@@ -247,9 +272,7 @@ impl Index {
 
     /// Writes down that files are about to be published. To be synced before they are.
     pub(super) fn announce<'a>(&mut self, files: impl Iterator<Item = (&'a Key, &'a Entry)>) -> io::Result<()> {
-        if !self.sound {
-            self.rewrite()?;
-        }
+        self.make_sound()?;
         let (mut out, mut lines) = (Vec::new(), 0);
         for (key, entry) in files {
             push_storing(&mut out, key, entry);
@@ -260,7 +283,7 @@ impl Index {
 
     /// Makes what was written durable. After a failure the file is not trusted any more.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        let synced = self.file.sync_data();
+        let synced = self.writer().and_then(|file| file.sync_data());
         if synced.is_err() {
             self.distrust();
         }
@@ -270,6 +293,7 @@ impl Index {
     /// Says that what was written may not be on the disk as it should.
     pub(super) fn distrust(&mut self) {
         self.sound = false;
+        self.writer = None;
     }
 
     /// Takes in files that were announced and are published. They count from now on, even if that cannot be written.
@@ -301,6 +325,7 @@ impl Index {
 
     /// Forgets files that their balancer knows to be here.
     pub(super) fn confirm(&mut self, journal: &Arc<str>, mut numbers: Vec<u64>) -> io::Result<()> {
+        self.make_sound()?;
         numbers.retain(|number| self.table.get(journal, *number).is_some());
         let mut out = Vec::new();
         let lines = line::push_fate(&mut out, Fate::Confirmed, journal, &numbers);
@@ -313,9 +338,7 @@ impl Index {
 
     /// Forgets files that are removed, durably.
     pub(super) fn remove(&mut self, keys: &[Key]) -> io::Result<()> {
-        if !self.sound {
-            self.rewrite()?;
-        }
+        self.make_sound()?;
         let (out, lines) = fate_of(Fate::Dropped, keys);
         self.append(&out, lines)?;
         self.sync()?;
@@ -361,8 +384,13 @@ impl Index {
         if out.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.file.write_all(out) {
-            if self.file.set_len(self.len).is_err() {
+        if !self.sound {
+            return Err(io::Error::other("the index has to be written anew first"));
+        }
+        let len = self.len;
+        let file = self.writer()?;
+        if let Err(error) = file.write_all(out) {
+            if file.set_len(len).is_err() {
                 self.distrust();
             }
             return Err(error);
@@ -380,10 +408,14 @@ impl Index {
         }
     }
 
+    fn make_sound(&mut self) -> io::Result<()> {
+        if self.sound { Ok(()) } else { self.rewrite() }
+    }
+
     /// Replaces the file by one that says what memory does, synced.
     fn rewrite(&mut self) -> io::Result<()> {
         let (file, len, lines) = write_whole(&self.dir, &self.identity, &self.table)?;
-        (self.file, self.len, self.lines) = (file, len, lines);
+        (self.file, self.writer, self.len, self.lines) = (file, None, len, lines);
         (self.sound, self.tidy_from) = (true, GARBAGE);
         Ok(())
     }
@@ -436,6 +468,9 @@ fn write_whole(dir: &Path, identity: &str, table: &Table) -> io::Result<(File, u
     writer.flush()?;
     drop(writer);
     file.sync_all()?;
+    drop(file);
+    let file = File::open(&part)?;
+    lock(&file)?;
     fs::rename(&part, dir.join(NAME))?;
     File::open(dir)?.sync_all()?;
     let len = file.metadata()?.len();
@@ -449,7 +484,7 @@ fn open_file(path: &Path) -> Result<File, LoadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadError::Missing),
         Err(error) => return Err(error.into()),
     }
-    match File::options().read(true).append(true).open(path) {
+    match File::open(path) {
         Ok(file) => {
             lock(&file)?;
             Ok(file)

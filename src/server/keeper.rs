@@ -105,6 +105,7 @@ impl Keeper {
             self.carry_out(&mut batch);
             if let Some(index) = &mut self.index {
                 index.tidy();
+                index.rest();
             }
         }
     }
