@@ -2,6 +2,9 @@
 //!
 //! A balancer's native link brings many files and gets an acknowledgement for each; an old-style balancer brings one
 //! file a connection and gets none; either asks for the overload byte over a connection of its own.
+//!
+//! A balancer whose hello bears its journal's identity is told first what is held for that journal, in the order of the
+//! store's queue and after its older links have fallen silent, so that no file can be stored behind its back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,14 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::links::{Entered, Leave, Links};
 use super::overload::Overload;
-use super::store::{Body, Done, Staged, Store};
+use super::store::{Body, Claim, Done, Incoming, Outcome, Staged, Store, StoreError};
 use super::work::{Hold, Work, count_letters};
 use crate::protocol::frame::MAGIC;
 use crate::protocol::json::{JsonError, Request, parse};
-use crate::protocol::limits::{LINGER, SMALL_CONTENT};
-use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
-use crate::transport::{BoxStream, Deadlines, Object, ReadError, Reader, WriteError, log_end, write_all};
+use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES, SMALL_CONTENT};
+use crate::protocol::lists::{Held, decode_confirmed, encode_holding};
+use crate::protocol::{Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
+use crate::transport::{BoxStream, Deadlines, Object, ReadError, Reader, WriteError, log_end, send_content, write_all};
 
 /// Content up to this many bytes is held in memory while it waits for the store; larger content is written as it
 /// comes.
@@ -42,6 +47,8 @@ pub(super) struct Shared {
     pub(super) max_json: u64,
     /// No new files are taken once this is cancelled.
     pub(super) stop: CancellationToken,
+    /// The links of balancers that reconcile.
+    pub(super) links: Arc<Links>,
 }
 
 /// A file whose bytes are in hand.
@@ -50,6 +57,7 @@ struct Received {
     title: String,
     size: u64,
     letters: u64,
+    crc32c: u32,
     body: Body,
     /// The room that its content takes until it is stored.
     room: Option<OwnedSemaphorePermit>,
@@ -121,8 +129,9 @@ async fn store_old_style(number: u64, title: String, content: Bytes, peer: Socke
     let (size, letters) = (content.len() as u64, count_letters(&content));
     let for_work = (shared.work.copy_of(&content), shared.work.hold(size).unwrap_or_else(Hold::none));
     let room = shared.store.room(size).await;
-    let file = Received { number, title, size, letters, body: Body::Whole(content), room, for_work };
-    submit(file, shared, move |stored| {
+    // Nobody asks for the checksum of a file without a journal.
+    let file = Received { number, title, size, letters, crc32c: 0, body: Body::Whole(content), room, for_work };
+    submit(file, None, shared, move |stored| {
         if stored.is_err() {
             tracing::error!(number, from = %peer, "a file from an old-style balancer is lost: it cannot be told");
         }
@@ -130,40 +139,63 @@ async fn store_old_style(number: u64, title: String, content: Bytes, peer: Socke
 }
 
 /// Hands a file to the store, and logs and tells what became of it.
-fn submit(file: Received, shared: &Shared, tell: impl FnOnce(io::Result<()>) + Send + 'static) {
-    let Received { number, title, size, letters, body, room, for_work: (content, hold) } = file;
+fn submit(
+    file: Received,
+    journal: Option<Arc<str>>,
+    shared: &Shared,
+    tell: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
+) {
+    let Received { number, title, size, letters, crc32c, body, room, for_work: (content, hold) } = file;
     let work = shared.work.clone();
     let name = title.clone();
     let done: Done = Box::new(move |stored| {
         drop(room);
         match &stored {
-            Ok(()) => {
+            Ok(Outcome::Stored) => {
                 tracing::info!(number, title = name, bytes = size, letters_a = letters, "stored");
                 work.start(number, letters, content, hold);
             }
+            Ok(Outcome::Known) => tracing::info!(number, title = name, bytes = size, "stored already"),
             Err(error) => tracing::error!(number, title = name, bytes = size, error = %error, "cannot store"),
         }
         tell(stored);
     });
-    shared.store.submit(number, title, body, done);
+    let claim = journal.map(|journal| Claim { journal, crc32c });
+    shared.store.submit(Incoming { number, title, body, claim }, done);
 }
 
 fn greeting(shared: &Shared) -> Vec<u8> {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    let hello = Message::Hello { role: Role::Server, overloaded: Some(shared.overload.is_set()), identity: None };
-    frame::encode(&hello, 0, &mut out);
+    let (overloaded, identity) = (Some(shared.overload.is_set()), shared.store.identity());
+    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity }, 0, &mut out);
     out
 }
 
+/// What is written to a balancer.
+enum Outgoing {
+    Message(Message),
+    /// All that is held for its journal, in as many messages as it takes.
+    Holding(Vec<Held>),
+}
+
+/// A balancer's link, as its reader sees it.
+struct Link<'a, R> {
+    reader: Reader<R>,
+    acks: mpsc::UnboundedSender<Outgoing>,
+    leave: Arc<Leave>,
+    shared: &'a Shared,
+}
+
 /// Serves a balancer's link.
-async fn native<R, W>(mut reader: Reader<R>, write: W, shared: &Shared) -> Result<(), ReadError>
+async fn native<R, W>(reader: Reader<R>, write: W, shared: &Shared) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let (acks, outgoing) = mpsc::unbounded_channel();
-    let written = CancellationToken::new();
+    let (written, leave) = (CancellationToken::new(), Arc::new(Leave::default()));
+    let mut link = Link { reader, acks, leave: leave.clone(), shared };
     let writer = async {
         let result = write_acks(write, outgoing, greeting(shared), shared.deadlines.stall).await;
         written.cancel();
@@ -172,18 +204,20 @@ where
     let reading = async {
         let result = tokio::select! {
             () = written.cancelled() => Ok(()),
-            result = read_files(&mut reader, &acks, shared) => result,
+            () = leave.told() => Ok(()),
+            result = link.read() => result,
         };
         // What is with the store is still acknowledged: the writer ends when the store has dropped its senders.
+        let Link { reader, acks, .. } = link;
         drop(acks);
-        result
+        (reader, result)
     };
-    let (ended, acknowledged) = tokio::join!(reading, writer);
+    let ((mut reader, ended), acknowledged) = tokio::join!(reading, writer);
     // Only now, for the balancer sends elsewhere whatever is not acknowledged when we take our leave.
-    let last = match &ended {
+    let last = leave.reason().unwrap_or_else(|| match &ended {
         Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
         Err(error) => error.refusal(),
-    };
+    });
     let left = match acknowledged {
         Ok(write) => take_leave(write, last, shared.deadlines.stall).await,
         Err(error) => Err(error),
@@ -202,50 +236,135 @@ async fn take_leave(mut write: impl AsyncWrite + Unpin, last: Refusal, stall: Du
     Ok(write.shutdown().await?)
 }
 
-async fn read_files<R: AsyncRead + Unpin>(
-    reader: &mut Reader<R>,
-    acks: &mpsc::UnboundedSender<Message>,
-    shared: &Shared,
-) -> Result<(), ReadError> {
-    reader.preface().await?;
-    match reader.frame().await?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Balancer, .. }) => {}
-        Some(Message::Hello { .. }) => return Err(unexpected("a file server takes files from a balancer only")),
-        Some(_) => return Err(unexpected("a connection begins with a hello")),
-        None => return Ok(()),
-    }
-    loop {
-        let frame = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return Ok(()),
-            frame = reader.frame() => frame,
+impl<R: AsyncRead + Unpin> Link<'_, R> {
+    /// Reads what the balancer sends, until it ends or the server stops.
+    async fn read(&mut self) -> Result<(), ReadError> {
+        self.reader.preface().await?;
+        let journal = match self.reader.frame().await?.map(|frame| frame.message) {
+            Some(Message::Hello { role: Role::Balancer, identity, .. }) => identity,
+            Some(Message::Hello { .. }) => return Err(unexpected("a file server takes files from a balancer only")),
+            Some(_) => return Err(unexpected("a connection begins with a hello")),
+            None => return Ok(()),
         };
-        let frame = match frame {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(()),
+        let journal: Option<Arc<str>> = journal.map(|journal| journal.to_ascii_lowercase().into());
+        // Kept for as long as files are submitted, however this ends.
+        let _entered = match &journal {
+            Some(journal) => match self.enter(journal).await {
+                Some(entered) => Some(entered),
+                None => return Ok(()),
+            },
+            None => None,
+        };
+        while let Some(frame) = self.next_frame().await? {
+            self.take(frame, journal.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over from older links of the same balancer, and tells it what is held for it; `None` if this link cannot
+    /// be used and was told to end.
+    async fn enter(&self, journal: &Arc<str>) -> Option<Entered> {
+        let Some(entered) = self.shared.links.take_over(journal.clone(), self.leave.clone()).await else {
+            let reason = "an older connection of the same balancer has not ended yet";
+            self.leave.because(Refusal::new(RefusalCode::Busy, reason));
+            return None;
+        };
+        match self.shared.store.holding(journal.clone()).await {
+            Ok(held) => {
+                let _ = self.acks.send(Outgoing::Holding(held));
+                Some(entered)
+            }
+            // An empty list would say that nothing is here.
+            Err(error) => {
+                tracing::error!(error = %error, "cannot say what is stored: a balancer's connection is closed");
+                let reason = format!("cannot say what is stored: {error}");
+                self.leave.because(Refusal::new(RefusalCode::Storage, reason));
+                None
+            }
+        }
+    }
+
+    async fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Ok(None),
+                frame = self.reader.frame() => frame,
+            };
             // A balancer with nothing to send is silent; its probes come over connections of their own, and the
             // kernel notices a machine that has gone.
-            Err(ReadError::Idle(_)) => continue,
-            Err(error) => return Err(error),
-        };
-        let Message::Store { number, title } = frame.message else {
-            return Err(unexpected("a file server takes `store` from a balancer"));
-        };
-        let refused = match receive(reader, number, &title, frame.content_len, shared).await? {
-            Ok(file) => {
-                let acks = acks.clone();
-                submit(file, shared, move |stored| {
-                    let _ = acks.send(match stored {
-                        Ok(()) => Message::Stored { number },
-                        Err(error) => Message::NotStored { number, refusal: cannot_store(&error) },
-                    });
-                });
-                continue;
+            if !matches!(frame, Err(ReadError::Idle(_))) {
+                return frame;
             }
-            Err(refused) => refused,
+        }
+    }
+
+    async fn take(&mut self, frame: Frame, journal: Option<&Arc<str>>) -> Result<(), ReadError> {
+        match (frame.message, journal) {
+            (Message::Store { number, title }, journal) => self.store(number, &title, frame.content_len, journal).await,
+            (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
+            (Message::Drop { number }, Some(journal)) => {
+                self.remove(number, journal).await;
+                Ok(())
+            }
+            (Message::Confirmed | Message::Drop { .. }, None) => {
+                Err(unexpected("`confirmed` and `drop` need an identity in the balancer's hello"))
+            }
+            _ => Err(unexpected("a file server takes `store`, `confirmed` and `drop` from a balancer")),
+        }
+    }
+
+    async fn store(
+        &mut self,
+        number: u64,
+        title: &str,
+        size: u64,
+        journal: Option<&Arc<str>>,
+    ) -> Result<(), ReadError> {
+        let acks = self.acks.clone();
+        match receive(&mut self.reader, number, title, size, self.shared).await? {
+            Ok(file) => submit(file, journal.cloned(), self.shared, move |stored| {
+                let _ = acks.send(Outgoing::Message(match stored {
+                    Ok(_) => Message::Stored { number },
+                    Err(error) => Message::NotStored { number, refusal: cannot_store(&error) },
+                }));
+            }),
+            Err(refusal) => {
+                tracing::error!(number, title, reason = refusal.reason, "refused");
+                let _ = acks.send(Outgoing::Message(Message::NotStored { number, refusal }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self, size: u64, journal: &Arc<str>) -> Result<(), ReadError> {
+        if size > MAX_LIST_BYTES {
+            return Err(ProtocolError::TooLarge { size, limit: MAX_LIST_BYTES }.into());
+        }
+        let room = self.shared.store.room(size).await;
+        let numbers = decode_confirmed(&self.reader.content(size).await?)?;
+        if numbers.len() > MAX_LIST {
+            return Err(ProtocolError::BadContent("confirmed", format!("more than {MAX_LIST} numbers")).into());
+        }
+        self.shared.store.confirm(journal.clone(), numbers, room);
+        Ok(())
+    }
+
+    async fn remove(&self, number: u64, journal: &Arc<str>) {
+        let room = self.shared.store.room(0).await;
+        let (acks, leave) = (self.acks.clone(), self.leave.clone());
+        let done = move |removed: io::Result<()>| {
+            drop(room);
+            match removed {
+                Ok(()) => drop(acks.send(Outgoing::Message(Message::Dropped { number }))),
+                // The balancer will find it held when it connects again, and ask once more.
+                Err(error) => {
+                    tracing::error!(number, error = %error, "cannot drop a file that another server has");
+                    leave.because(Refusal::new(RefusalCode::Storage, format!("cannot drop file {number}: {error}")));
+                }
+            }
         };
-        tracing::error!(number, title = &*title, reason = refused.reason, "refused");
-        let _ = acks.send(Message::NotStored { number, refusal: refused });
+        self.shared.store.remove(journal.clone(), number, Box::new(done));
     }
 }
 
@@ -253,8 +372,12 @@ fn unexpected(what: &'static str) -> ReadError {
     ProtocolError::Unexpected(what).into()
 }
 
-fn cannot_store(error: &io::Error) -> Refusal {
-    Refusal::new(RefusalCode::Storage, format!("cannot store: {error}"))
+fn cannot_store(error: &StoreError) -> Refusal {
+    let code = match error {
+        StoreError::Io(_) => RefusalCode::Storage,
+        StoreError::Conflict { .. } => RefusalCode::Conflict,
+    };
+    Refusal::new(code, error.to_string())
 }
 
 /// Reads one file's content: into memory if it is small or to be worked on, to disk as it comes otherwise. The inner
@@ -273,17 +396,17 @@ async fn receive<R: AsyncRead + Unpin>(
     };
     if size <= HELD || shared.work.holds() {
         let room = shared.store.room(size).await;
-        let content = reader.content(size).await?;
+        let (content, crc32c) = reader.summed_content(size).await?;
         let letters = count_letters(&content);
         let for_work = (shared.work.copy_of(&content), hold);
-        return Ok(Ok(Received { number, title, size, letters, body: Body::Whole(content), room, for_work }));
+        return Ok(Ok(Received { number, title, size, letters, crc32c, body: Body::Whole(content), room, for_work }));
     }
     match receive_to_disk(reader, number, size, shared).await? {
-        Ok((staged, letters)) => {
+        Ok((staged, letters, crc32c)) => {
             let (body, for_work) = (Body::Staged(staged), (Bytes::new(), hold));
-            Ok(Ok(Received { number, title, size, letters, body, room: None, for_work }))
+            Ok(Ok(Received { number, title, size, letters, crc32c, body, room: None, for_work }))
         }
-        Err(error) => Ok(Err(cannot_store(&error))),
+        Err(error) => Ok(Err(cannot_store(&error.into()))),
     }
 }
 
@@ -293,7 +416,7 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     number: u64,
     size: u64,
     shared: &Shared,
-) -> Result<io::Result<(Staged, u64)>, ReadError> {
+) -> Result<io::Result<(Staged, u64, u32)>, ReadError> {
     let store = shared.store.clone();
     let (pieces, mut to_write) = mpsc::channel::<Bytes>(PIECES);
     let writing = tokio::task::spawn_blocking(move || {
@@ -315,7 +438,8 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     }
     drop(pieces);
     reader.verify(crc).await?;
-    Ok(writing.await.unwrap_or_else(|error| Err(io::Error::other(error))))
+    let written: io::Result<(Staged, u64)> = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    Ok(written.map(|(staged, letters)| (staged, letters, crc)))
 }
 
 /// How many pieces of a large file wait for the disk at most.
@@ -324,7 +448,7 @@ const PIECES: usize = 8;
 /// Writes the greeting, then acknowledgements until no one has any more.
 async fn write_acks<W: AsyncWrite + Unpin>(
     mut write: W,
-    mut outgoing: mpsc::UnboundedReceiver<Message>,
+    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     mut out: Vec<u8>,
     stall: Duration,
 ) -> Result<W, WriteError> {
@@ -335,8 +459,30 @@ async fn write_acks<W: AsyncWrite + Unpin>(
         if outgoing.recv_many(&mut batch, BATCH).await == 0 {
             return Ok(write);
         }
-        for message in batch.drain(..) {
-            frame::encode(&message, 0, &mut out);
+        for outgoing in batch.drain(..) {
+            match outgoing {
+                Outgoing::Message(message) => frame::encode(&message, 0, &mut out),
+                Outgoing::Holding(held) => write_holding(&mut write, &mut out, &held, stall).await?,
+            }
         }
     }
+}
+
+/// Writes what is held in parts, one at a time. Bytes left in `out` are the caller's to write.
+async fn write_holding(
+    write: &mut (impl AsyncWrite + Unpin),
+    out: &mut Vec<u8>,
+    held: &[Held],
+    stall: Duration,
+) -> Result<(), WriteError> {
+    if held.is_empty() {
+        frame::encode(&Message::Holding { last: true }, 0, out);
+    }
+    let mut parts = held.chunks(MAX_LIST).peekable();
+    while let Some(part) = parts.next() {
+        let content = encode_holding(part);
+        frame::encode(&Message::Holding { last: parts.peek().is_none() }, content.len() as u64, out);
+        send_content(write, out, &content, stall).await?;
+    }
+    Ok(())
 }

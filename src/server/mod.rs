@@ -1,11 +1,17 @@
 //! Role: the file server. Takes files from balancers, stores each whole or not at all, and acknowledges.
 //!
-//! `connection` speaks to balancers, old and new; [`store`] puts files on disk under [`name`]s that are safe there;
-//! [`overload`] watches the process's memory; [`work`] is done on each stored file.
+//! `connection` speaks to balancers, old and new, and `links` knows which of them are connected; [`store`] takes files
+//! for its thread, the `keeper`, which puts them on disk, by way of `staged`, under [`name`]s that are safe there, and
+//! keeps an `index` of what balancers have not confirmed; [`overload`] watches the process's memory; [`work`] is done
+//! on each stored file.
 
 mod connection;
+mod index;
+mod keeper;
+mod links;
 pub mod name;
 pub mod overload;
+mod staged;
 pub mod store;
 pub mod work;
 
@@ -94,7 +100,8 @@ impl Server {
         let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
         let deadlines = Deadlines { stall: config.stall, idle: config.idle };
         let large = Arc::new(Semaphore::new(connection::LARGE_DOCUMENTS));
-        let shared = Shared { store, work, overload, deadlines, large, max_json: config.max_json, stop: stop.clone() };
+        let (max_json, links) = (config.max_json, Arc::default());
+        let shared = Shared { store, work, overload, deadlines, large, max_json, stop: stop.clone(), links };
 
         tracing::info!(dir = %config.dir.display(), "server started");
         let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());

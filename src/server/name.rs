@@ -35,6 +35,11 @@ pub fn part_name(number: u64, attempt: u64) -> String {
     format!("{PART_PREFIX}{number}-{attempt}{PART_SUFFIX}")
 }
 
+/// Whether `name` belongs to one of the server's own files: a temp file or the index. No stored file's name does.
+pub fn is_own(name: &str) -> bool {
+    name.starts_with(PART_PREFIX)
+}
+
 /// Whether `name` is one that [`part_name`] makes. No stored file's name is.
 pub fn is_part(name: &str) -> bool {
     let inner = name.strip_prefix(PART_PREFIX).and_then(|rest| rest.strip_suffix(PART_SUFFIX));
@@ -116,7 +121,7 @@ mod tests {
         assert!(name.starts_with(&format!("{number}_")), "{name}");
         assert!(!name.contains(|c: char| c == '/' || c == '\\' || c.is_control()), "{name:?}");
         assert!(!name.ends_with(['.', ' ']), "{name:?}");
-        assert!(!is_part(name), "{name}");
+        assert!(!is_part(name) && !is_own(name), "{name}");
         let path = Path::new("/dir").join(name);
         assert_eq!(path.parent(), Some(Path::new("/dir")));
         assert!(matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]), "{name}");
@@ -213,6 +218,7 @@ mod tests {
     #[test]
     fn part_names_are_known_again() {
         assert_eq!(part_name(12, 3), ".bilico-12-3.part");
+        assert!(is_own(&part_name(12, 3)) && is_own(".bilico-index") && !is_part(".bilico-index"));
         assert!(is_part(&part_name(u64::MAX, u64::MAX)));
         for name in [
             "",

@@ -1,40 +1,35 @@
-//! The store: files in a directory, each whole or not at all.
+//! The store: files in a directory, each whole or not at all, and at most once for each number of a journal.
 //!
-//! One thread does all that may wait for the disk. What queued up while it synced is its next batch: every file of
-//! the batch is written under a temporary name, synced, renamed, then the directory is synced, and only then is any of
-//! them acknowledged. Many files so share the cost of a sync.
+//! [`Store`] is the way to the one thread that does all that may wait for the disk, the keeper. It bounds what may wait,
+//! and begins files that are too large to be held in memory.
 //!
 //! Invariant: a final name never shows half a file, and no file is ever overwritten. Files that a crash left under
-//! temporary names are removed when the store opens; stored files never are, unless the caller asks for it.
+//! temporary names are removed when the store opens; stored files are removed only when their balancer says that another
+//! server has them, or the caller asks for it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use bytes::Bytes;
-use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::name::{beside, is_part, part_name, stored_name};
-
-/// How many files are synced together at most, and how many bytes of content.
-const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
-
-/// From how many files on one sync of the file system costs less than one for each file.
-const SYNC_ALL: usize = 8;
+use super::index::Key;
+use super::keeper::{Job, Keeper, Removed, copy};
+use super::name::is_part;
+pub use super::staged::Staged;
+use crate::protocol::lists::Held;
 
 /// How many bytes of content may wait for the disk at most, in units of [`UNIT`].
 const WAITING: u32 = 256 * 1024;
 
-/// What waits is counted in units of this many bytes.
+/// What waits is counted in units of this many bytes. Everything takes one at least, so that what is small is
+/// bounded, too.
 const UNIT: u64 = 1024;
-
-/// How many names are tried for a file whose name another file has.
-const NAMES: u32 = 1000;
 
 /// The content of a file that is to be stored.
 #[derive(Debug)]
@@ -45,99 +40,81 @@ pub enum Body {
     Staged(Staged),
 }
 
-/// A file that is written under a temporary name; dropping it removes it.
-#[derive(Debug)]
-pub struct Staged {
-    file: File,
-    path: PathBuf,
-    kept: bool,
-}
-
-impl Staged {
-    /// Creates an empty file under a temporary name.
-    fn create(dir: &Path, number: u64, attempt: u64) -> io::Result<Self> {
-        let path = dir.join(part_name(number, attempt));
-        let file = File::options().write(true).create_new(true).open(&path)?;
-        Ok(Self { file, path, kept: false })
-    }
-
-    /// Appends to the file.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
-    }
-
-    /// Gives the file its final name, or the first one beside it that no other file has. A file that is there
-    /// already with the same content is as good.
-    fn publish(&mut self, dir: &Path, name: &str) -> io::Result<()> {
-        for attempt in 1..=NAMES {
-            let target = dir.join(if attempt == 1 { name.to_owned() } else { beside(name, attempt) });
-            match rename_new(&self.path, &target) {
-                Ok(()) => {
-                    self.kept = true;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if same_content(&self.path, &target)? {
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other(format!("{NAMES} other files are called like {name}")))
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.kept {
-            // What cannot be removed now is removed when the store opens again.
-            let _ = fs::remove_file(&self.path);
+impl Body {
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Whole(content) => content.len() as u64,
+            Self::Staged(staged) => staged.size(),
         }
     }
 }
-
-/// Renames, but never over another file.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // This file system cannot rename so; a link to a name that exists fails, too.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        other => Ok(other?),
-    }
-}
-
-fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    if one.metadata()?.len() != other.metadata()?.len() {
-        return Ok(false);
-    }
-    let mut buffers = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    loop {
-        let read = one.read(&mut buffers.0)?;
-        let (a, b) = (buffers.0.get(..read).unwrap_or_default(), buffers.1.get_mut(..read).unwrap_or_default());
-        other.read_exact(b)?;
-        if a != b {
-            return Ok(false);
-        }
-        if read == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-/// What happens once a file is stored, or could not be.
-pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// A file that is to be stored.
-struct Job {
-    number: u64,
-    title: String,
-    body: Body,
-    done: Done,
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its request number.
+    pub number: u64,
+    /// Its title.
+    pub title: String,
+    /// Its content.
+    pub body: Body,
+    /// Whose it is, from a balancer that said so: then it is kept in the index until it is confirmed. Without one, a
+    /// file of the same name and content is as good, and other content is stored beside it.
+    pub claim: Option<Claim>,
 }
+
+/// What makes a file known again.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The identity of the journal that gave the number.
+    pub journal: Arc<str>,
+    /// The CRC32C of the content.
+    pub crc32c: u32,
+}
+
+/// How a file is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It came now.
+    Stored,
+    /// It was stored already.
+    Known,
+}
+
+/// Why a file is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk failed; trying again may help.
+    #[error("cannot store: {0}")]
+    Io(#[from] io::Error),
+    /// The number is another file's, which stays. Trying again cannot help.
+    #[error(
+        "number {number} is stored already with other content: {} bytes with CRC32C {:08x}, not {} with {:08x}",
+        known.0, known.1, new.0, new.1
+    )]
+    Conflict {
+        /// The request number.
+        number: u64,
+        /// The size in bytes and the CRC32C of what is stored.
+        known: (u64, u32),
+        /// The same of what came.
+        new: (u64, u32),
+    },
+}
+
+impl StoreError {
+    /// The same once more.
+    pub(super) fn copy(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(copy(error)),
+            Self::Conflict { number, known, new } => Self::Conflict { number: *number, known: *known, new: *new },
+        }
+    }
+}
+
+/// Told what became of a file; called on the store's thread.
+pub type Done = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 
 /// The way to the store's thread. The thread ends when the last one is dropped.
 #[derive(Clone)]
@@ -148,10 +125,12 @@ pub struct Store {
 }
 
 /// Where the files go.
-struct Place {
-    dir: PathBuf,
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
     /// Tells apart the temporary names of one number.
     attempts: AtomicU64,
+    /// The directory's identity, if its index is open.
+    identity: Mutex<Option<Arc<str>>>,
     /// Keeps other servers out of the directory, if it could be opened.
     _lock: Option<File>,
 }
@@ -170,20 +149,33 @@ impl Store {
             }
         };
         let (jobs, queue) = mpsc::channel();
-        let place = Arc::new(Place { dir: dir.to_owned(), attempts: AtomicU64::new(0), _lock: lock });
+        let (attempts, identity) = (AtomicU64::new(0), Mutex::new(None));
+        let place = Arc::new(Place { dir: dir.to_owned(), attempts, identity, _lock: lock });
         let room = Arc::new(Semaphore::new(WAITING as usize));
         let store = Self { jobs, place: place.clone(), room };
+        // Here, not on the thread: whoever is greeted first is to hear the directory's identity.
+        let keeper = Keeper::new(place);
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             let _ended = ended.drop_guard();
-            work(&place, &queue);
+            keeper.run(&queue);
         })?;
         Ok((store, thread))
+    }
+
+    /// The directory's identity, 32 hex digits; `None` while the directory cannot be used.
+    pub fn identity(&self) -> Option<Arc<str>> {
+        let identity = self.place.identity();
+        if identity.is_none() {
+            // For the next one who asks.
+            let _ = self.jobs.send(Job::Open);
+        }
+        identity
     }
 
     /// Waits for room to hold `size` bytes of content until they are stored: peers that are faster than the disk are
     /// not read from meanwhile. More than there is at all counts as all.
     pub async fn room(&self, size: u64) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(WAITING).min(WAITING);
+        let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(WAITING).clamp(1, WAITING);
         self.room.clone().acquire_many_owned(units).await.ok()
     }
 
@@ -192,17 +184,49 @@ impl Store {
         self.place.stage(number)
     }
 
-    /// Stores a file; `done` is called once it is synced under its final name, or cannot be.
-    pub fn submit(&self, number: u64, title: String, body: Body, done: Done) {
-        if let Err(mpsc::SendError(job)) = self.jobs.send(Job { number, title, body, done }) {
-            (job.done)(Err(io::Error::other("the store has ended")));
+    /// Stores a file; `done` is called once it is synced under its final name, and in the index, or cannot be.
+    pub fn submit(&self, file: Incoming, done: Done) {
+        if let Err(mpsc::SendError(Job::File(_, done))) = self.jobs.send(Job::File(file, done)) {
+            done(Err(ended().into()));
+        }
+    }
+
+    /// What is stored for a journal and not confirmed, when all that was submitted before is done.
+    pub async fn holding(&self, journal: Arc<str>) -> io::Result<Vec<Held>> {
+        let (answer, held) = oneshot::channel();
+        let _ = self.jobs.send(Job::Holding(journal, answer));
+        held.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Forgets files of a journal that their balancer has recorded as delivered. `room` is what the list takes.
+    pub fn confirm(&self, journal: Arc<str>, numbers: Vec<u64>, room: Option<OwnedSemaphorePermit>) {
+        let _ = self.jobs.send(Job::Confirmed(journal, numbers, room));
+    }
+
+    /// Removes the copy of a file that another server has; `done` is called once that is durable, or cannot be.
+    pub fn remove(&self, journal: Arc<str>, number: u64, done: Removed) {
+        if let Err(mpsc::SendError(Job::Remove(_, done))) = self.jobs.send(Job::Remove(Key::new(journal, number), done))
+        {
+            done(Err(ended()));
         }
     }
 }
 
+fn ended() -> io::Error {
+    io::Error::other("the store has ended")
+}
+
 impl Place {
-    fn stage(&self, number: u64) -> io::Result<Staged> {
+    pub(super) fn stage(&self, number: u64) -> io::Result<Staged> {
         Staged::create(&self.dir, number, self.attempts.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn identity(&self) -> Option<Arc<str>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_identity(&self, identity: Option<Arc<str>>) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 }
 
@@ -226,165 +250,5 @@ fn prepare(dir: &Path, clean: bool) -> io::Result<File> {
     Ok(lock)
 }
 
-fn work(place: &Place, queue: &mpsc::Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
-        let mut bytes = 0;
-        let mut batch = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            bytes += if let Body::Whole(content) = &job.body { content.len() } else { 0 };
-            batch.push(job);
-            let more = batch.len() < BATCH.0 && bytes < BATCH.1;
-            next = if more { queue.try_recv().ok() } else { None };
-        }
-        store(place, batch);
-    }
-}
-
-/// Stores a batch, and says of each file what became of it.
-fn store(place: &Place, batch: Vec<Job>) {
-    let dir = &place.dir;
-    let mut staged = Vec::with_capacity(batch.len());
-    for Job { number, title, body, done } in batch {
-        match stage(place, number, body) {
-            Ok(file) => staged.push((file, stored_name(number, &title), done)),
-            Err(error) => done(Err(error)),
-        }
-    }
-    if let Err(error) = sync(dir, staged.iter().map(|(file, ..)| file)) {
-        return refuse(staged, &error);
-    }
-    let mut published = Vec::with_capacity(staged.len());
-    for (mut file, name, done) in staged {
-        match file.publish(dir, &name) {
-            Ok(()) => published.push((file, name, done)),
-            Err(error) => done(Err(error)),
-        }
-    }
-    if published.is_empty() {
-        return;
-    }
-    match File::open(dir).and_then(|dir| dir.sync_all()) {
-        Ok(()) => published.into_iter().for_each(|(_, _, done)| done(Ok(()))),
-        Err(error) => refuse(published, &error),
-    }
-}
-
-fn stage(place: &Place, number: u64, body: Body) -> io::Result<Staged> {
-    match body {
-        Body::Staged(file) => Ok(file),
-        Body::Whole(content) => {
-            let mut file = place.stage(number)?;
-            file.write(&content)?;
-            Ok(file)
-        }
-    }
-}
-
-fn sync<'a>(dir: &Path, files: impl ExactSizeIterator<Item = &'a Staged>) -> io::Result<()> {
-    if files.len() < SYNC_ALL {
-        return files.into_iter().try_for_each(|staged| staged.file.sync_data());
-    }
-    Ok(syncfs(File::open(dir)?)?)
-}
-
-fn refuse(files: Vec<(Staged, String, Done)>, error: &io::Error) {
-    for (_, _, done) in files {
-        done(Err(io::Error::new(error.kind(), error.to_string())));
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc::channel;
-
-    /// Stores files and waits for what became of each.
-    fn store_all(dir: &Path, files: &[(u64, &str, &str)]) -> Vec<io::Result<()>> {
-        let (store, thread) = Store::open(dir, false, CancellationToken::new()).unwrap();
-        let (results, wait) = channel();
-        for (place, (number, title, content)) in files.iter().enumerate() {
-            let results = results.clone();
-            let done = Box::new(move |result| drop(results.send((place, result))));
-            store.submit(*number, (*title).to_owned(), Body::Whole(Bytes::from((*content).to_owned())), done);
-        }
-        drop((store, results));
-        thread.join().unwrap();
-        let mut results: Vec<_> = wait.into_iter().collect();
-        results.sort_by_key(|(place, _)| *place);
-        results.into_iter().map(|(_, result)| result).collect()
-    }
-
-    fn listing(dir: &Path) -> Vec<String> {
-        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn many_files_are_stored_byte_for_byte() {
-        let dir = tempfile::tempdir().unwrap();
-        let files: Vec<_> = (1..=1000).map(|number| (number, "x.json", "perché\r\n\0")).collect();
-        assert!(store_all(dir.path(), &files).iter().all(Result::is_ok));
-        assert_eq!(listing(dir.path()).len(), 1000);
-        assert_eq!(fs::read(dir.path().join("77_x.json")).unwrap(), "perché\r\n\0".as_bytes());
-    }
-
-    #[test]
-    fn the_same_file_twice_is_stored_once_and_another_one_beside_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = [(1, "x.json", "one"), (1, "x.json", "one"), (1, "x.json", "two"), (1, "x.json", "two")];
-        assert!(store_all(dir.path(), &files).iter().all(Result::is_ok));
-        assert_eq!(listing(dir.path()), ["1_x.json", "1_x~2.json"]);
-        assert_eq!(fs::read(dir.path().join("1_x.json")).unwrap(), b"one");
-        assert_eq!(fs::read(dir.path().join("1_x~2.json")).unwrap(), b"two");
-    }
-
-    #[test]
-    fn what_a_crash_left_is_removed_and_stored_files_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [&part_name(3, 1), "1_a.json", "2_b.txt", "notes.part"] {
-            fs::write(dir.path().join(name), "x").unwrap();
-        }
-        store_all(dir.path(), &[]);
-        assert_eq!(listing(dir.path()), ["1_a.json", "2_b.txt", "notes.part"]);
-        let (store, thread) = Store::open(dir.path(), true, CancellationToken::new()).unwrap();
-        assert!(Store::open(dir.path(), false, CancellationToken::new()).is_err(), "one server a directory");
-        drop(store);
-        thread.join().unwrap();
-        assert_eq!(listing(dir.path()), ["2_b.txt", "notes.part"]);
-    }
-
-    #[test]
-    fn a_directory_that_is_missing_refuses_and_a_new_one_is_used() {
-        let parent = tempfile::tempdir().unwrap();
-        let dir = parent.path().join("a/b");
-        assert!(store_all(&dir, &[(1, "x", "")])[0].is_ok(), "it is made at the start");
-        let (store, thread) = Store::open(&dir, false, CancellationToken::new()).unwrap();
-        fs::remove_dir_all(&dir).unwrap();
-        let put = |number| {
-            let (result, wait) = channel();
-            let done = Box::new(move |stored| drop(result.send(stored)));
-            store.submit(number, "x".to_owned(), Body::Whole(Bytes::new()), done);
-            wait.recv().unwrap()
-        };
-        assert_eq!(put(1).unwrap_err().kind(), io::ErrorKind::NotFound);
-        fs::create_dir(&dir).unwrap();
-        assert!(put(2).is_ok());
-        drop(store);
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn a_staged_file_that_is_given_up_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, thread) = Store::open(dir.path(), false, CancellationToken::new()).unwrap();
-        let mut staged = store.stage(5).unwrap();
-        staged.write(b"half").unwrap();
-        assert_eq!(listing(dir.path()).len(), 1);
-        drop((staged, store));
-        thread.join().unwrap();
-        assert!(listing(dir.path()).is_empty());
-    }
-}
+mod tests;

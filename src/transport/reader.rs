@@ -136,11 +136,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads the content behind a frame whole and verifies its checksum. The caller has bounded `len`.
     pub async fn content(&mut self, len: u64) -> Result<Bytes, ReadError> {
-        Ok(self.content_and_sum(len).await?.0)
+        Ok(self.summed_content(len).await?.0)
     }
 
-    /// The same, and the content's CRC32C.
-    pub async fn content_and_sum(&mut self, len: u64) -> Result<(Bytes, u32), ReadError> {
+    /// The same, with the content's CRC32C.
+    pub async fn summed_content(&mut self, len: u64) -> Result<(Bytes, u32), ReadError> {
         if len == 0 {
             return Ok((Bytes::new(), 0));
         }

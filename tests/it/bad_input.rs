@@ -878,7 +878,7 @@ fn every_title_is_stored_inside_the_directory_and_logged_escaped() {
         assert!(known, "{} is outside", path.display());
         assert!(!path.starts_with(&inside) || path == inside || path.is_file(), "{}", path.display());
     }
-    assert_eq!(tree(&inside).len(), expected.len());
+    assert_eq!(tree(&inside).len(), expected.len() + 1, "the files and the server's index");
     assert!(!outside.exists());
     wait_for_line(|| farm.log(), &["delivered", &format!("number={number}")]);
     check_log(&farm.log());

@@ -241,13 +241,13 @@ pub fn status(address: &str) -> StatusReport {
     runtime.block_on(bilico::client::status(&Tcp, address, DEADLINE)).unwrap()
 }
 
-/// The files in a server's directory with their content; unfinished ones are not among them.
+/// The files in a server's directory with their content; its own, unfinished ones and the index, are not among them.
 pub fn stored(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if !bilico::server::name::is_part(&name) {
+        if !bilico::server::name::is_own(&name) {
             files.insert(name, fs::read(entry.path()).unwrap());
         }
     }

@@ -16,5 +16,6 @@ mod harness;
 mod old_style;
 mod overload;
 mod prompt;
+mod reconcile;
 mod send;
 mod verify;

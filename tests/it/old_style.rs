@@ -739,7 +739,7 @@ fn an_old_balancers_file_that_cannot_be_stored_is_named_in_the_log_and_the_serve
         let port = server.address.rsplit_once(':').unwrap().1;
         fs::read_to_string(dir.path().join(format!("logs/server-{port}.log"))).unwrap()
     };
-    fs::remove_dir(&files).unwrap();
+    fs::remove_dir_all(&files).unwrap();
     Wire::connect(&server.address).write(numbered(1, "lost.json", "content").as_bytes());
     wait_for_line(log, &["cannot store", "number=1", "lost.json", "No such file"]);
     wait_for_line(log, &["is lost", "number=1"]);
@@ -754,7 +754,9 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
     let mut wire = Wire::connect(&server.address);
     wire.write(br#"{"request_type": "bilico"}"#);
     let (hello, content) = wire.greeting();
-    let hello: Value = serde_json::from_str(&hello).unwrap();
+    let mut hello: Value = serde_json::from_str(&hello).unwrap();
+    let identity = hello.as_object_mut().unwrap().remove("identity").unwrap();
+    assert_eq!(identity.as_str().unwrap().len(), 32);
     assert_eq!(hello, json!({"request_type": "hello", "role": "server", "overloaded": false}));
     assert_eq!((content, wire.rest()), (Vec::new(), Vec::new()));
     assert_eq!(ask(&server, r#"{"request_type": "bilico"}"#)[..8], PREFACE);

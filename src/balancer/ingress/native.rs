@@ -185,7 +185,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     async fn take_small(&mut self, put: Put, room: Room, share: Share) -> Result<(), ReadError> {
-        let (content, crc32c) = self.reader.content_and_sum(put.size).await?;
+        let (content, crc32c) = self.reader.summed_content(put.size).await?;
         let (reply, title) = (Some(self.reply(put.id)), put.title.into());
         let file = InMemory { title, key: put.key, content, crc32c, room, share, peer: self.peer, reply };
         // Small content needs no file of its own, which is all that could fail.

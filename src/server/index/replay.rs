@@ -1,0 +1,121 @@
+//! Reads an index's lines and works out what they come to. Memory is bounded, whatever the file says.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::sync::Arc;
+
+use super::line::{self, Fate, Line, MAX_LINE};
+use super::table::Table;
+use super::{Entry, LoadError};
+
+/// What the lines of an index come to.
+pub(super) struct Replay {
+    pub(super) identity: Arc<str>,
+    pub(super) table: Table,
+    /// Announced, with no word of what became of it.
+    pub(super) announced: Table,
+    /// The length of all whole lines.
+    pub(super) len: u64,
+    pub(super) lines: u64,
+    pub(super) damaged: u64,
+    pub(super) torn: bool,
+}
+
+impl Replay {
+    pub(super) fn read(file: &File, limit: usize) -> Result<Self, LoadError> {
+        let unreadable = |error: io::Error| LoadError::Damaged(error.to_string());
+        let mut lines = Lines { reader: BufReader::with_capacity(256 * 1024, file), line: Vec::new() };
+        let identity = match lines.next().map_err(unreadable)? {
+            Some((first, true)) => read_identity(first)?,
+            _ => return Err(LoadError::Damaged("it has no first line".to_owned())),
+        };
+        let (table, announced) = (Table::default(), Table::default());
+        let len = lines.line.len() as u64;
+        let mut replay = Self { identity, table, announced, len, lines: 1, damaged: 0, torn: false };
+        while let Some((line, whole)) = lines.next().map_err(unreadable)? {
+            if !whole {
+                replay.torn = true;
+                break;
+            }
+            replay.take(line, limit);
+        }
+        Ok(replay)
+    }
+
+    fn take(&mut self, line: &[u8], limit: usize) {
+        self.len += line.len() as u64;
+        self.lines += 1;
+        match line.strip_suffix(b"\n").and_then(line::decode) {
+            Some(Line::Storing { journal, number, size, crc32c, name }) => {
+                let entry = Entry { size, crc32c, name: name.into(), shared: false };
+                self.announced.insert(journal, number, entry);
+            }
+            Some(Line::Fate { fate, journal, numbers }) => {
+                for number in numbers {
+                    self.settle(fate, journal, number);
+                }
+                self.limit(limit);
+            }
+            Some(Line::Identity { .. }) | None => self.damaged += 1,
+        }
+    }
+
+    fn settle(&mut self, fate: Fate, journal: &str, number: u64) {
+        let announced = self.announced.remove(journal, number);
+        if !matches!(fate, Fate::Stored | Fate::Shared) {
+            self.table.remove(journal, number);
+            return;
+        }
+        if let Some(entry) = announced {
+            self.table.insert(journal, number, entry);
+        }
+        if let Some(entry) = self.table.get_mut(journal, number) {
+            entry.shared = fate == Fate::Shared;
+        }
+    }
+
+    /// Keeps memory bounded, whatever the file says. What is left over the limit is forgotten, and logged, once it
+    /// is read.
+    fn limit(&mut self, limit: usize) {
+        let slack = limit / 10 + 1;
+        if self.table.len() > limit + slack {
+            for key in self.table.oldest(slack) {
+                self.table.remove(&key.journal, key.number);
+            }
+        }
+    }
+}
+
+fn read_identity(first: &[u8]) -> Result<Arc<str>, LoadError> {
+    match first.strip_suffix(b"\n").and_then(line::decode) {
+        Some(Line::Identity { version: line::VERSION, identity }) if is_identity(identity) => Ok(identity.into()),
+        Some(Line::Identity { version, .. }) if version != line::VERSION => {
+            Err(io::Error::other(format!("the index has version {version}, which this program does not know")).into())
+        }
+        _ => Err(LoadError::Damaged("its first line is damaged".to_owned())),
+    }
+}
+
+fn is_identity(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Reads lines of bounded length.
+struct Lines<R> {
+    reader: R,
+    line: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next line, and whether it is whole: false for the rest of a file that ends without a line feed. A line
+    /// beyond all bounds comes in pieces, none of which makes sense.
+    fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
+        self.line.clear();
+        let mut bounded = io::Read::take(&mut self.reader, MAX_LINE as u64);
+        if bounded.read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(None);
+        }
+        let whole = self.line.last() == Some(&b'\n') || self.line.len() == MAX_LINE;
+        Ok(Some((&self.line, whole)))
+    }
+}

@@ -1,0 +1,454 @@
+//! The store's thread: does all that may wait for the disk, in the order in which it was asked for.
+//!
+//! What queued up while it synced is its next batch. Files of a batch are written under temporary names and announced
+//! in the index; both are synced; they are renamed, the directory is synced, the index told, and only then is any of
+//! them acknowledged. Many files so share the cost of a sync.
+//!
+//! A server that dies has so, for each file, either no copy under a final name, or one that its index can find
+//! again. A batch whose announcement cannot be written or synced is refused before anything is published; the
+//! files then leave nothing behind.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use rustix::fs::syncfs;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::index::{Entry, Index, Key, Settled};
+use super::name::stored_name;
+use super::staged::{Published, Staged};
+use super::store::{Body, Claim, Done, Incoming, Outcome, Place, StoreError};
+use crate::protocol::lists::Held;
+
+/// How many jobs are done together at most, and how many bytes of content they may have.
+const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
+
+/// From how many files on one sync of the file system costs less than one for each file.
+const SYNC_ALL: usize = 8;
+
+/// What is told when a copy is removed, or cannot be.
+pub(super) type Removed = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    /// Store a file.
+    File(Incoming, Done),
+    /// Say what is held for a journal, of all that was asked for before.
+    Holding(Arc<str>, oneshot::Sender<io::Result<Vec<Held>>>),
+    /// Forget what a balancer knows to be here; the room is what the list takes.
+    Confirmed(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>),
+    /// Remove a file.
+    Remove(Key, Removed),
+    /// Open the index, if it is not.
+    Open,
+}
+
+/// Jobs of kinds that can be done together.
+#[derive(Default)]
+struct Batch {
+    files: Vec<(Incoming, Done)>,
+    /// Done after the files: a number that is confirmed and comes again must be found.
+    confirmed: Vec<(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>)>,
+    removals: Vec<(Key, Removed)>,
+}
+
+/// A file of the batch in hand.
+struct Pending {
+    number: u64,
+    name: String,
+    staged: Staged,
+    /// What the index is to say of it.
+    claim: Option<(Key, Entry)>,
+    done: Done,
+    /// Of the same file, come again in the same batch.
+    again: Vec<Done>,
+}
+
+impl Pending {
+    fn end(self, result: Result<Outcome, StoreError>) {
+        for done in self.again {
+            done(match &result {
+                Ok(_) => Ok(Outcome::Known),
+                Err(error) => Err(error.copy()),
+            });
+        }
+        (self.done)(result);
+    }
+}
+
+/// What the thread has.
+pub(super) struct Keeper {
+    place: Arc<Place>,
+    index: Option<Index>,
+}
+
+impl Keeper {
+    /// Opens the index, if that can be.
+    pub(super) fn new(place: Arc<Place>) -> Self {
+        let mut keeper = Self { place, index: None };
+        if let Err(error) = keeper.index() {
+            tracing::error!(error = %error, "cannot open the index: files of balancers that reconcile are refused");
+        }
+        keeper
+    }
+
+    /// Does what it is asked to until no one can ask any more.
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let mut batch = Batch::default();
+            for job in collect(first, queue) {
+                self.take(&mut batch, job);
+            }
+            self.carry_out(&mut batch);
+            if let Some(index) = &mut self.index {
+                index.tidy();
+                index.rest();
+            }
+        }
+    }
+
+    /// Adds a job to the batch; what cannot be done together with it is done first.
+    fn take(&mut self, batch: &mut Batch, job: Job) {
+        match job {
+            Job::File(..) | Job::Confirmed(..) if !batch.removals.is_empty() => self.carry_out(batch),
+            Job::Remove(..) if !(batch.files.is_empty() && batch.confirmed.is_empty()) => self.carry_out(batch),
+            Job::Holding(..) => self.carry_out(batch),
+            _ => {}
+        }
+        match job {
+            Job::File(file, done) => batch.files.push((file, done)),
+            Job::Confirmed(journal, numbers, room) => batch.confirmed.push((journal, numbers, room)),
+            Job::Remove(key, done) => batch.removals.push((key, done)),
+            Job::Holding(journal, answer) => {
+                let held = self.index().map(|index| index.holding(&journal));
+                let _ = answer.send(held);
+            }
+            Job::Open => drop(self.index()),
+        }
+    }
+
+    fn carry_out(&mut self, batch: &mut Batch) {
+        let Batch { files, confirmed, removals } = std::mem::take(batch);
+        if !files.is_empty() {
+            self.store(files);
+        }
+        for (journal, numbers, _room) in confirmed {
+            let written = self.index().and_then(|index| index.confirm(&journal, numbers));
+            if let Err(error) = written {
+                tracing::warn!(error = %error, "cannot write down what is confirmed: it will be listed again");
+            }
+        }
+        if !removals.is_empty() {
+            self.remove(removals);
+        }
+    }
+
+    /// The index of the directory as it is now, opened if need be.
+    fn index(&mut self) -> io::Result<&mut Index> {
+        if self.index.as_ref().is_some_and(|index| !index.is_in_place()) {
+            tracing::warn!(dir = %self.place.dir.display(), "the index is gone: the directory was replaced");
+            // Before another is opened, so that its lock is free.
+            self.index = None;
+            self.place.set_identity(None);
+        }
+        if self.index.is_none() {
+            let index = Index::open(&self.place.dir)?;
+            self.place.set_identity(Some(index.identity().clone()));
+            self.index = Some(index);
+        }
+        self.index.as_mut().ok_or_else(|| io::Error::other("no index"))
+    }
+
+    /// Stores files, and says of each what became of it.
+    fn store(&mut self, files: Vec<(Incoming, Done)>) {
+        let mut pending = self.sort_out(files);
+        self.announce(&mut pending);
+        if let Err(error) = self.sync(&pending) {
+            self.give_up(&pending);
+            return refuse(pending, &error);
+        }
+        let published = self.publish(pending);
+        if published.is_empty() {
+            return;
+        }
+        match sync_dir(&self.place.dir) {
+            Ok(()) => self.acknowledge(published),
+            Err(error) => self.take_back(published, &error),
+        }
+    }
+
+    /// Writes the new files of a batch under temporary names, and answers for those that are none.
+    fn sort_out(&mut self, files: Vec<(Incoming, Done)>) -> Vec<Pending> {
+        let needs_index = files.iter().any(|(file, _)| file.claim.is_some());
+        let unusable = needs_index.then(|| self.index().err()).flatten();
+        let mut pending = Vec::with_capacity(files.len());
+        let mut places = HashMap::new();
+        for (file, done) in files {
+            match (&file.claim, &unusable) {
+                (None, _) => self.stage(file, None, done, &mut pending),
+                (Some(_), Some(error)) => done(Err(copy(error).into())),
+                (Some(claim), None) => {
+                    let claim = claim_of(&file, claim);
+                    self.admit(file, claim, done, &mut pending, &mut places);
+                }
+            }
+        }
+        pending
+    }
+
+    /// Decides whether a file is a new one. `places` says where in the batch a number is already.
+    fn admit(
+        &self,
+        file: Incoming,
+        (key, entry): (Key, Entry),
+        done: Done,
+        pending: &mut Vec<Pending>,
+        places: &mut HashMap<Key, usize>,
+    ) {
+        if let Some(known) = self.index.as_ref().and_then(|index| index.get(&key)) {
+            return done(check_same(file.number, known, &entry).map(|()| Outcome::Known));
+        }
+        let twin = places.get(&key).and_then(|place| pending.get_mut(*place));
+        if let Some(Pending { claim: Some((_, known)), again, .. }) = twin {
+            return match check_same(file.number, known, &entry) {
+                Ok(()) => again.push(done),
+                Err(conflict) => done(Err(conflict)),
+            };
+        }
+        let place = pending.len();
+        self.stage(file, Some((key.clone(), entry)), done, pending);
+        if place < pending.len() {
+            places.insert(key, place);
+        }
+    }
+
+    /// Makes sure that a file lies under a temporary name.
+    fn stage(&self, file: Incoming, claim: Option<(Key, Entry)>, done: Done, pending: &mut Vec<Pending>) {
+        let Incoming { number, title, body, .. } = file;
+        let staged = match body {
+            Body::Staged(staged) => Ok(staged),
+            Body::Whole(content) => self.place.stage(number).and_then(|mut staged| {
+                staged.write(&content)?;
+                Ok(staged)
+            }),
+        };
+        match staged {
+            Ok(staged) => {
+                let name = stored_name(number, &title);
+                pending.push(Pending { number, name, staged, claim, done, again: Vec::new() });
+            }
+            Err(error) => done(Err(error.into())),
+        }
+    }
+
+    /// Writes down which files are about to be published. Those for which that fails are refused; what balancers
+    /// without an identity sent goes on.
+    fn announce(&mut self, pending: &mut Vec<Pending>) {
+        let Some(index) = self.index.as_mut().filter(|_| pending.iter().any(|file| file.claim.is_some())) else {
+            return;
+        };
+        let claims = pending.iter().filter_map(|file| file.claim.as_ref());
+        let mut announced = index.announce(claims.map(|(key, entry)| (key, entry)));
+        if pending.len() < SYNC_ALL {
+            announced = announced.and_then(|()| index.sync());
+        }
+        if let Err(error) = announced {
+            tracing::error!(error = %error, "the index cannot be written: files are refused");
+            refuse(pending.extract_if(.., |file| file.claim.is_some()), &error);
+        }
+    }
+
+    /// Syncs the content of all files, and with it what was announced.
+    fn sync(&mut self, pending: &[Pending]) -> io::Result<()> {
+        if pending.len() < SYNC_ALL {
+            return pending.iter().try_for_each(|file| file.staged.sync());
+        }
+        let synced = File::open(&self.place.dir).and_then(|dir| Ok(syncfs(dir)?));
+        if let (Err(_), Some(index)) = (&synced, &mut self.index) {
+            index.distrust();
+        }
+        synced
+    }
+
+    /// Gives files their final names.
+    fn publish(&mut self, pending: Vec<Pending>) -> Vec<(Pending, Published)> {
+        let mut all = Vec::with_capacity(pending.len());
+        for mut file in pending {
+            let may_share = |name: &str| {
+                let others = self.index.as_ref().is_some_and(|index| index.is_claimed(file.number, name));
+                file.claim.is_none() || !others
+            };
+            match file.staged.publish(&self.place.dir, &file.name, may_share) {
+                Ok(published) => all.push((file, published)),
+                Err(error) => {
+                    self.give_up(std::slice::from_ref(&file));
+                    file.end(Err(error.into()));
+                }
+            }
+        }
+        all
+    }
+
+    /// Says that files are stored, to the index and to their senders.
+    fn acknowledge(&mut self, published: Vec<(Pending, Published)>) {
+        if let Some(index) = &mut self.index {
+            for (file, published) in &published {
+                // A file that is also somebody's who gives no identity must not be removed on another's word.
+                if let (None, Published::Found(name)) = (&file.claim, published) {
+                    index.share(file.number, name);
+                }
+            }
+            index.settle(published.iter().filter_map(|(file, published)| settled(file, published)).collect());
+        }
+        for (file, _) in published {
+            file.end(Ok(Outcome::Stored));
+        }
+    }
+
+    /// Removes what was published in a directory that then could not be synced, and refuses it. What cannot be removed
+    /// stays in the index, so that its balancer hears of it.
+    fn take_back(&mut self, published: Vec<(Pending, Published)>, error: &io::Error) {
+        let mut remain = Vec::new();
+        for (file, published) in &published {
+            let Some(settled) = settled(file, published) else { continue };
+            let gone = settled.entry.shared || fs::remove_file(self.place.dir.join(&*settled.entry.name)).is_ok();
+            if gone {
+                self.give_up(std::slice::from_ref(file));
+            } else {
+                remain.push(settled);
+            }
+        }
+        if let Some(index) = &mut self.index {
+            index.settle(remain);
+        }
+        refuse(published.into_iter().map(|(file, _)| file), error);
+    }
+
+    /// Takes back what was announced of files that are not published.
+    fn give_up(&mut self, files: &[Pending]) {
+        let keys: Vec<Key> = files.iter().filter_map(|file| Some(file.claim.as_ref()?.0.clone())).collect();
+        if let Some(index) = &mut self.index {
+            index.give_up(&keys);
+        }
+    }
+
+    /// Removes copies of which there is another elsewhere. What the index does not know is none.
+    fn remove(&mut self, removals: Vec<(Key, Removed)>) {
+        if let Err(error) = self.index() {
+            return removals.into_iter().for_each(|(_, done)| done(Err(copy(&error))));
+        }
+        let (mut gone, mut answers) = (Vec::new(), Vec::new());
+        for (key, done) in removals {
+            match self
+                .index
+                .as_ref()
+                .and_then(|index| index.get(&key))
+                .map(|entry| unlink(&self.place.dir, &key, entry))
+            {
+                None => answers.push(done),
+                Some(Ok(())) => {
+                    gone.push(key);
+                    answers.push(done);
+                }
+                Some(Err(error)) => done(Err(error)),
+            }
+        }
+        let removed = self.forget(&gone);
+        for done in answers {
+            done(removed.as_ref().copied().map_err(copy));
+        }
+    }
+
+    /// Makes removals durable: first in the directory, so that the index never misses a copy that is there.
+    fn forget(&mut self, gone: &[Key]) -> io::Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        sync_dir(&self.place.dir)?;
+        self.index.as_mut().map_or(Ok(()), |index| index.remove(gone))
+    }
+}
+
+/// The jobs that wait, up to a batch of them.
+fn collect(first: Job, queue: &mpsc::Receiver<Job>) -> Vec<Job> {
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(job) = next {
+        if let Job::File(Incoming { body: Body::Whole(content), .. }, _) = &job {
+            bytes += content.len();
+        }
+        jobs.push(job);
+        let more = jobs.len() < BATCH.0 && bytes < BATCH.1;
+        next = if more { queue.try_recv().ok() } else { None };
+    }
+    jobs
+}
+
+/// What the index is to say of a published file.
+fn settled(file: &Pending, published: &Published) -> Option<Settled> {
+    let (key, announced) = file.claim.as_ref()?;
+    let (name, shared) = match published {
+        Published::As(name) => (name, false),
+        Published::Found(name) => (name, true),
+    };
+    let renamed = **name != *announced.name;
+    let entry = Entry { name: name.as_str().into(), shared, ..*announced };
+    Some(Settled { key: key.clone(), entry, renamed })
+}
+
+/// What the index is to say of a file, under the name that it will have if that is free.
+fn claim_of(file: &Incoming, claim: &Claim) -> (Key, Entry) {
+    let name = stored_name(file.number, &file.title).into();
+    let entry = Entry { size: file.body.size(), crc32c: claim.crc32c, name, shared: false };
+    (Key::new(claim.journal.clone(), file.number), entry)
+}
+
+fn check_same(number: u64, known: &Entry, new: &Entry) -> Result<(), StoreError> {
+    if (known.size, known.crc32c) == (new.size, new.crc32c) {
+        return Ok(());
+    }
+    let sums = [known, new].map(|entry| (entry.size, entry.crc32c));
+    Err(StoreError::Conflict { number, known: sums[0], new: sums[1] })
+}
+
+/// Removes a stored file that another server has, too. One that is not what was stored any more, or may belong to
+/// somebody else as well, is left where it is.
+fn unlink(dir: &Path, key: &Key, entry: &Entry) -> io::Result<()> {
+    let (number, name) = (key.number, &*entry.name);
+    let path = dir.join(name);
+    let kept = match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::info!(number, name, reason = "another server has it", "to be dropped, and already gone");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+        Ok(_) if entry.shared => Some("it may be another balancer's, too"),
+        Ok(found) if !found.is_file() || found.len() != entry.size => Some("it was changed since it was stored"),
+        Ok(_) => None,
+    };
+    if let Some(reason) = kept {
+        tracing::warn!(number, name, reason, "not dropped, though another server has it");
+        return Ok(());
+    }
+    fs::remove_file(&path)?;
+    tracing::info!(number, name, reason = "another server has it", "dropped");
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn refuse(files: impl IntoIterator<Item = Pending>, error: &io::Error) {
+    for file in files {
+        file.end(Err(copy(error).into()));
+    }
+}
+
+/// The same error for one more: the system's can be had only once.
+pub(super) fn copy(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
