@@ -49,6 +49,9 @@ pub struct JournalConfig {
 /// The bounds of a segment's size, in bytes.
 pub const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1024 * 1024..=1024 * 1024 * 1024;
 
+/// Segments this short make a test's journal rotate and clean within a few records.
+const SHORTEST: u64 = if cfg!(test) { 1024 } else { *SEGMENT_SIZES.start() };
+
 /// The largest segment that is chosen by itself.
 const USUAL_SEGMENT: u64 = 64 * 1024 * 1024;
 
@@ -194,13 +197,14 @@ impl Journal {
     /// A journal that goes on behind what recovery found; [`Self::begin`] opens its first segment.
     pub(super) fn new(disk: Arc<dyn Disk>, config: JournalConfig, found: Found) -> Result<Self, JournalError> {
         let space = disk.space().map_err(failed("ask for the room of", "the disk"))?;
-        let segment_size = config.segment_size.unwrap_or_else(|| (space.total / 16).min(USUAL_SEGMENT));
+        let usual = || (space.total / 16).clamp(*SEGMENT_SIZES.start(), USUAL_SEGMENT);
+        let segment_size = config.segment_size.unwrap_or_else(usual);
         let segments = found.segments.into_iter().map(|(id, file, len)| Segment { id, file, len, live: 0 });
         Ok(Self {
             disk,
             id: found.id,
             durability: config.durability,
-            segment_size: segment_size.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end()),
+            segment_size: segment_size.clamp(SHORTEST, *SEGMENT_SIZES.end()),
             segments: segments.collect(),
             next_segment: found.after + 1,
             files: HashMap::new(),
@@ -595,5 +599,24 @@ impl Journal {
             return self.segments.get_mut(place);
         }
         self.segments.iter_mut().find(|segment| segment.id == id)
+    }
+
+    /// Counts again what is needed, and compares.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        let mut needed: HashMap<u64, u64> = HashMap::new();
+        let files = self.files.values().map(|live| (live.segment, live.len));
+        for (segment, len) in files.chain(self.ended.values().copied()) {
+            *needed.entry(segment).or_default() += len;
+        }
+        assert_eq!(self.live_bytes, needed.values().sum::<u64>(), "live bytes");
+        assert!(self.files.keys().all(|number| !self.ended.contains_key(number)), "waiting and ended");
+        let mut last = 0;
+        for segment in &self.segments {
+            assert!(segment.id > last && segment.id < self.next_segment, "segment {} behind {last}", segment.id);
+            last = segment.id;
+            assert_eq!(segment.live, needed.remove(&segment.id).unwrap_or(0), "live bytes of segment {last}");
+        }
+        assert!(needed.is_empty(), "needed of segments that are gone: {needed:?}");
     }
 }

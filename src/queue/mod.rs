@@ -15,6 +15,8 @@ pub mod journal;
 mod journal_tests;
 mod memory;
 mod numbers;
+#[cfg(test)]
+mod proof;
 pub mod record;
 pub mod recovery;
 pub mod segment;

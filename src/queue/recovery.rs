@@ -94,7 +94,7 @@ pub struct Damage {
     pub is_known: bool,
 }
 
-/// Opens the journal on `disk`, or begins a new one. `look` sees each file that has inline content, once.
+/// Opens the journal on `disk`, or begins a new one. `look` sees each file that has inline content while it is at hand.
 pub fn open(
     disk: Arc<dyn Disk>,
     config: JournalConfig,
@@ -199,23 +199,27 @@ impl Reading {
         Ok(())
     }
 
+    /// Reads the segments that are needed. A record can say that fewer are than the youngest header knew: then what the
+    /// others say does not count, though it was read.
     fn read_segments(&mut self, look: &dyn Fn(&Accepted) -> bool) -> Result<(), JournalError> {
-        let parts = std::mem::take(&mut self.parts);
-        let last = parts.last().map(|part| part.id);
-        for part in parts {
-            if part.id < self.oldest {
-                self.stale.push(part.id);
-                continue;
+        loop {
+            let (needed, stale): (Vec<Part>, Vec<Part>) =
+                std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
+            self.stale.extend(stale.iter().map(|part| part.id));
+            let last = needed.last().map(|part| part.id);
+            for part in &needed {
+                self.read_segment(part, last == Some(part.id), look)?;
             }
-            self.read_segment(&part, last == Some(part.id), look)?;
-            self.parts.push(part);
+            self.parts = needed;
+            if self.parts.iter().all(|part| part.id >= self.oldest) {
+                return Ok(());
+            }
+            self.sequence = None;
+            self.files.clear();
+            self.ended.clear();
+            self.aside.clear();
+            self.report = Report::default();
         }
-        // A record can say more than the youngest header, which is older than it.
-        let (needed, stale): (Vec<Part>, _) =
-            std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
-        self.parts = needed;
-        self.stale.extend(stale.iter().map(|part| part.id));
-        Ok(())
     }
 
     fn read_segment(
@@ -287,7 +291,7 @@ impl Reading {
                     (kept.accepted.death, kept.accepted.history) = (None, History::default());
                 }
             }
-            Record::Oldest { segment } => self.oldest = self.oldest.max(segment),
+            Record::Oldest { segment } => self.oldest = self.oldest.max(segment.min(part.id)),
             Record::Mark => {}
         }
     }
