@@ -13,7 +13,7 @@ use crate::queue::sim::{Fault, Rng, Shape, SimDisk};
 /// What a run without a wish goes through.
 const SEED: u64 = 1;
 /// How often the driver goes round.
-const CYCLES: usize = 90;
+const CYCLES: usize = 40;
 /// A few records long, so that many segments come and go.
 const SEGMENT: u64 = 2048;
 /// Of so many images one sees a second crash, during its recovery.
@@ -42,7 +42,7 @@ fn work(disk: &SimDisk, config: JournalConfig, seed: u64) -> Truth {
         Err((_, truth)) => return truth,
     };
     for cycle in 0..CYCLES {
-        if cycle % 20 == 19 {
+        if cycle % 13 == 12 {
             driver = match driver.reopen() {
                 Ok(driver) => driver,
                 Err((_, truth)) => return truth,
@@ -147,13 +147,7 @@ impl Exploration {
     }
 
     /// The machine goes down once more while it recovers.
-    fn crash_again(
-        &self,
-        disk: &SimDisk,
-        shape: Shape,
-        truth: &Truth,
-        rng: &mut Rng,
-    ) -> Result<(), (String, SimDisk)> {
+    fn crash_again(&self, disk: &SimDisk, shape: Shape, truth: &Truth, rng: &mut Rng) -> Result<(), (String, SimDisk)> {
         let image = disk.crash(shape);
         drop(Driver::open(&image, self.config, truth.clone()));
         let operations = image.operations();

@@ -34,11 +34,15 @@ pub(super) struct Driver {
 }
 
 /// Opens a journal and reads what it holds.
-pub(super) fn open(disk: &SimDisk, config: JournalConfig) -> Result<(Journal, Recovered, Found), JournalError> {
-    let (journal, recovered) = recovery::open(Arc::new(disk.clone()), config, |_| false)?;
+fn open(disk: &SimDisk, config: JournalConfig) -> Result<(Journal, Recovered, Found), Stop> {
+    let opened = recovery::open(Arc::new(disk.clone()), config, |_| false);
+    let (journal, recovered) = opened.map_err(|error| stopped(&error))?;
     journal.check_invariants();
-    let found = Found::read(disk, &recovered).unwrap_or_else(|error| panic!("{error}\n{}", disk.log().join("\n")));
-    Ok((journal, recovered, found))
+    match Found::read(disk, &recovered) {
+        Ok(found) => Ok((journal, recovered, found)),
+        Err(error) if disk.is_crashed() => Err(Stop::Dead(error)),
+        Err(error) => panic!("{error}\n{}", disk.log().join("\n")),
+    }
 }
 
 impl Driver {
@@ -46,7 +50,7 @@ impl Driver {
     pub(super) fn open(disk: &SimDisk, config: JournalConfig, mut truth: Truth) -> Result<Self, (Stop, Truth)> {
         let (journal, recovered, found) = match open(disk, config) {
             Ok(opened) => opened,
-            Err(error) => return Err((stopped(&error), truth)),
+            Err(stop) => return Err((stop, truth)),
         };
         truth.judge(&found).unwrap_or_else(|error| panic!("{error}\n{}", disk.log().join("\n")));
         assert!(recovered.report.is_sound(), "{:?}\n{}", recovered.report, disk.log().join("\n"));
@@ -66,7 +70,9 @@ impl Driver {
     fn insist<T>(&mut self, mut step: impl FnMut(&mut Journal) -> Result<T, JournalError>) -> Result<T, Stop> {
         for _ in 0..TRIES {
             match step(&mut self.journal) {
-                Err(error) if error.is_full() => self.journal.release_reserve(),
+                Err(error) if error.is_full() => {
+                    self.journal.release_reserve();
+                }
                 Err(error) => return Err(stopped(&error)),
                 Ok(done) => {
                     self.journal.check_invariants();
@@ -93,6 +99,9 @@ impl Driver {
         let committed = self.insist(Journal::commit)?;
         assert_eq!(committed.ops, self.truth.open.len(), "each operation is told of once");
         self.truth.settle();
+        if self.disk.is_crashed() {
+            return Err(Stop::Dead("crashed in what the journal can do without".into()));
+        }
         for (number, location) in committed.stored.into_iter().chain(committed.moved) {
             if let Some(file) = self.truth.sure.files.get(&number) {
                 assert_eq!(location.read(file.meta.crc32c).map_err(drop), Ok(file.content.clone()), "{number}");
@@ -159,6 +168,9 @@ impl Driver {
 
     /// Whether all contents can be read where the hub was told that they are.
     pub(super) fn check_locations(&self) {
+        if self.disk.is_crashed() {
+            return;
+        }
         for (number, file) in self.truth.sure.files.iter().filter(|(_, file)| !file.own) {
             let read = self.locations[number].read(file.meta.crc32c).map_err(|error| error.to_string());
             assert_eq!(read.as_ref(), Ok(&file.content), "{number}");
@@ -201,9 +213,8 @@ fn recover(disk: &SimDisk, config: JournalConfig, truth: &mut Truth) -> Result<(
     }
     let found = Found::read(disk, &recovered)?;
     truth.judge(&found)?;
-    let is_orphan = |name: &String| {
-        content::parse_name(name).is_some_and(|id| !found.files.get(&id).is_some_and(|file| file.own))
-    };
+    let is_orphan =
+        |name: &String| content::parse_name(name).is_some_and(|id| !found.files.get(&id).is_some_and(|file| file.own));
     match disk.list().unwrap().into_iter().map(|entry| entry.name).find(is_orphan) {
         Some(name) => Err(format!("{name} is left behind")),
         None => Ok(()),

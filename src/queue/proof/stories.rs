@@ -31,8 +31,8 @@ fn about_to_remove_a_segment(disk: &SimDisk) -> Driver {
         changes.into_iter().for_each(|change| driver.apply(change));
         driver.commit().unwrap();
     };
-    step(&mut driver, vec![accept(1, 300), accept(2, 1200)]);
-    for number in 3..8 {
+    step(&mut driver, vec![accept(1, 300), accept(2, 700)]);
+    for number in 3..9 {
         let end = driver.truth.sure.ending(number - 1, true);
         step(&mut driver, vec![end, Change::Forget(vec![number - 1]), accept(number, 600)]);
     }
