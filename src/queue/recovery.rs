@@ -447,6 +447,8 @@ fn open_part(disk: &dyn Disk, id: u64) -> Result<Part, JournalError> {
     let read = read_full_at(&*file, &mut bytes, 0).map_err(failed("read", &name))?;
     let header = Header::decode(bytes.get(..read).unwrap_or_default());
     if header.is_none()
+        // What was cut shorter says nothing of its version.
+        && read == HEADER_LEN
         && let [magic @ .., version] = bytes.first_chunk::<8>().copied().unwrap_or_default()
         && MAGIC.starts_with(&magic)
         && MAGIC.last() != Some(&version)

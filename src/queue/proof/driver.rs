@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::model::{Change, File, Found, Model, Truth, attempt, death};
 use crate::queue::content::{self, Part};
 use crate::queue::disk::Disk;
-use crate::queue::error::{JournalError, is_full};
+use crate::queue::error::JournalError;
 use crate::queue::journal::{Durability, Journal, JournalConfig, Location};
 use crate::queue::recovery::{self, Recovered};
 use crate::queue::sim::{Rng, Shape, SimDisk};
@@ -180,11 +180,6 @@ impl Driver {
 
 fn stopped(error: &JournalError) -> Stop {
     if error.is_full() { Stop::Full } else { Stop::Dead(error.to_string()) }
-}
-
-/// Whether an upload that failed so can be tried again on a disk with more room.
-pub(super) fn is_no_room(error: &std::io::Error) -> bool {
-    is_full(error)
 }
 
 /// A journal with segments of this length.

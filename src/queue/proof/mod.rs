@@ -4,8 +4,11 @@
 //! put something in their way. `docs/testing.md` tells how to run more of it, and which bugs it was seen to catch.
 
 mod crashes;
+mod damage;
 mod driver;
 mod model;
+mod random_steps;
+mod space;
 mod stories;
 
 /// The number that an environment variable holds.
