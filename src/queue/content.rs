@@ -57,14 +57,15 @@ impl Part {
         Ok(Self { disk, file, mark, len: 0, crc32c: 0 })
     }
 
-    /// The part that an earlier upload has left, cut to `len` bytes and summed up.
+    /// The part that an earlier upload has left, cut to `len` bytes, summed up and written once more.
     pub fn resume(disk: Arc<dyn Disk>, mark: u128, len: u64) -> std::io::Result<Self> {
         let file = disk.open(&part_name(mark))?;
         if file.len()? < len {
             return Err(std::io::Error::other("the part is shorter than that"));
         }
         file.set_len(len)?;
-        let crc32c = sum_up(&*file, len)?;
+        // After a sync that failed the system may have what it could not write, and no other sync would try again.
+        let crc32c = for_each_piece(&*file, len, |piece, offset| write_all_at(&*file, piece, offset))?;
         Ok(Self { disk, file, mark, len, crc32c })
     }
 
@@ -91,7 +92,8 @@ impl Part {
         Ok(())
     }
 
-    /// Makes it lasting under the name of content with this id.
+    /// Makes it lasting under the name of content with this id. When the directory cannot be synced, that concerns other
+    /// names in it, too: whoever writes the journal has to stop then, as for a failed sync of its own.
     pub fn finish(self, id: u64, durability: Durability) -> std::io::Result<()> {
         if durability == Durability::Disk {
             self.file.sync()?;
@@ -109,6 +111,15 @@ impl Part {
 
 /// The CRC32C of the first `len` bytes of a file.
 pub fn sum_up(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
+    for_each_piece(file, len, |_, _| Ok(()))
+}
+
+/// Shows `see` the first `len` bytes of a file, piece by piece with their offsets, and gives their CRC32C.
+fn for_each_piece(
+    file: &dyn DiskFile,
+    len: u64,
+    see: impl Fn(&[u8], u64) -> std::io::Result<()>,
+) -> std::io::Result<u32> {
     let mut buffer = vec![0; STEP];
     let (mut offset, mut crc) = (0, 0);
     while offset < len {
@@ -117,6 +128,7 @@ pub fn sum_up(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
         if read_full_at(file, piece, offset)? < step {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
+        see(piece, offset)?;
         crc = crc32c::crc32c_append(crc, piece);
         offset += step as u64;
     }
