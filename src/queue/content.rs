@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
+use super::error::{JournalError, unsynced, unsynced_names};
 use super::journal::Durability;
 
 /// The name of the content file with this id.
@@ -29,6 +30,24 @@ pub fn part_name(mark: u128) -> String {
 pub fn parse_part_name(text: &str) -> Option<u128> {
     let mark = u128::from_str_radix(text.strip_prefix("part-")?, 16).ok()?;
     (part_name(mark) == text).then_some(mark)
+}
+
+/// Why content could not be made lasting.
+#[derive(Debug)]
+pub enum FinishError {
+    /// Its own file failed: it concerns nothing else.
+    Content(std::io::Error),
+    /// The directory could not be synced: the journal has to stop.
+    Names(std::io::Error),
+}
+
+impl From<FinishError> for JournalError {
+    fn from(error: FinishError) -> Self {
+        match error {
+            FinishError::Content(source) => unsynced("content")(source),
+            FinishError::Names(source) => unsynced_names(source),
+        }
+    }
 }
 
 /// How much is read at once to sum a part up.
@@ -94,12 +113,12 @@ impl Part {
 
     /// Makes it lasting under the name of content with this id. When the directory cannot be synced, that concerns other
     /// names in it, too: whoever writes the journal has to stop then, as for a failed sync of its own.
-    pub fn finish(self, id: u64, durability: Durability) -> std::io::Result<()> {
+    pub fn finish(self, id: u64, durability: Durability) -> Result<(), FinishError> {
         if durability == Durability::Disk {
-            self.file.sync()?;
+            self.file.sync().map_err(FinishError::Content)?;
         }
-        self.disk.rename(&part_name(self.mark), &name(id))?;
-        if durability == Durability::Disk { self.disk.sync_dir() } else { Ok(()) }
+        self.disk.rename(&part_name(self.mark), &name(id)).map_err(FinishError::Content)?;
+        if durability == Durability::Disk { self.disk.sync_dir().map_err(FinishError::Names) } else { Ok(()) }
     }
 
     /// Throws it away.
