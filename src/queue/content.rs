@@ -33,11 +33,13 @@ pub fn parse_part_name(text: &str) -> Option<u128> {
 }
 
 /// Why content could not be made lasting.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum FinishError {
     /// Its own file failed: it concerns nothing else.
-    Content(std::io::Error),
+    #[error(transparent)]
+    Content(#[from] std::io::Error),
     /// The directory could not be synced: the journal has to stop.
+    #[error("cannot sync the directory: {0}")]
     Names(std::io::Error),
 }
 
