@@ -310,7 +310,9 @@ async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
         && status.queue.files() > 0
     {
         let files = status.queue.files();
-        eprintln!("stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C leaves them for the next start");
+        eprintln!(
+            "stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C leaves them for the next start"
+        );
     }
     for mut role in roles {
         // The end of its standard input tells it to stop.
