@@ -47,7 +47,9 @@ fn delivered(number: u64, size: usize) -> Op {
 
 fn write(journal: &mut Journal, ops: Vec<Op>) -> Committed {
     journal.prepare().unwrap();
-    ops.into_iter().for_each(|op| journal.apply(op));
+    for op in ops {
+        journal.apply(op);
+    }
     journal.commit().unwrap()
 }
 
