@@ -355,13 +355,12 @@ impl Journal {
         }
         self.append(&Record::Mark);
         let Some(active) = self.segments.back_mut() else { return Ok(()) };
-        match write_all_at(&*active.file, &self.batch, active.len) {
-            Ok(()) => active.len += self.batch.len() as u64,
-            Err(_) => {
-                active.file.set_len(active.len).map_err(failed("cut", &segment::name(active.id)))?;
-                // The next record takes its place, or one would seem to be lost.
-                self.sequence -= 1;
-            }
+        if write_all_at(&*active.file, &self.batch, active.len).is_ok() {
+            active.len += self.batch.len() as u64;
+        } else {
+            active.file.set_len(active.len).map_err(failed("cut", &segment::name(active.id)))?;
+            // The next record takes its place, or one would seem to be lost.
+            self.sequence -= 1;
         }
         self.batch.clear();
         self.marked = true;

@@ -370,6 +370,10 @@ mod tests {
         let copied = bytes[offsets[0]..offsets[1]].to_vec();
         let moved = [&bytes[..offsets[1]], &copied, &copied].concat();
         assert_eq!(records(&scan(framer, &moved, true)), 1);
+        // Its sequence and its base would do, here.
+        let (_, longer, offsets) = segment(&[3]);
+        let early = [&longer[..offsets[1]], &longer[offsets[2]..]].concat();
+        assert_eq!(records(&scan(framer, &early, true)), 1);
         assert_eq!(records(&scan(Framer::new(&JOURNAL, 4), &bytes, true)), 0);
         assert_eq!(records(&scan(Framer::new(&[8; 16], 3), &bytes, true)), 0);
     }

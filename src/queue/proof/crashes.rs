@@ -39,13 +39,13 @@ fn work(disk: &SimDisk, config: JournalConfig, seed: u64) -> Truth {
     let mut workload = Workload::new(seed);
     let mut driver = match Driver::open(disk, config, Truth::default()) {
         Ok(driver) => driver,
-        Err((_, truth)) => return truth,
+        Err(stopped) => return stopped.1,
     };
     for cycle in 0..CYCLES {
         if cycle % 13 == 12 {
             driver = match driver.reopen() {
                 Ok(driver) => driver,
-                Err((_, truth)) => return truth,
+                Err(stopped) => return stopped.1,
             };
         }
         if round(&mut driver, &mut workload).is_err() {

@@ -90,7 +90,7 @@ impl DiskFile for FrozenFile {
 /// A journal of at least 64 KiB that was closed in an orderly way, and all that it holds.
 fn closed() -> (SimDisk, Model) {
     let disk = SimDisk::new();
-    let mut driver = Driver::open(&disk, medium(), Truth::default()).map_err(|(stop, _)| stop).unwrap();
+    let mut driver = Driver::open(&disk, medium(), Truth::default()).map_err(|stopped| stopped.0).unwrap();
     for number in 1..=33 {
         let size = [0, 100, 3000, 5000][usize::try_from(number % 4).unwrap()];
         let file = File::new(number, size, number == 9);
@@ -294,11 +294,15 @@ fn another_version_is_refused_and_unknown_files_are_left_alone() {
 
     let unknown =
         ["notes.txt", "0.log", "content-1", "content-zz", "journal-id.bak", "0000000000000001.log~", "part-1"];
-    unknown.iter().for_each(|name| disk.put(name, b"what is this"));
+    for name in unknown {
+        disk.put(name, b"what is this");
+    }
     let (_, recovered) = recovery::open(Arc::new(disk.clone()), medium(), |_| false).unwrap();
     assert!(recovered.report.is_sound());
     judge(&disk, &model, &recovered).unwrap();
-    unknown.iter().for_each(|name| assert_eq!(disk.contents(name), b"what is this"));
+    for name in unknown {
+        assert_eq!(disk.contents(name), b"what is this");
+    }
 }
 
 /// Names that are those of segments, with bytes that are none: no number is too high.

@@ -47,10 +47,10 @@ fn open(disk: &SimDisk, config: JournalConfig) -> Result<(Journal, Recovered, Fo
 
 impl Driver {
     /// Opens the journal, which must hold what is true; `Err` when the disk fails.
-    pub(super) fn open(disk: &SimDisk, config: JournalConfig, mut truth: Truth) -> Result<Self, (Stop, Truth)> {
+    pub(super) fn open(disk: &SimDisk, config: JournalConfig, mut truth: Truth) -> Result<Self, Box<(Stop, Truth)>> {
         let (journal, recovered, found) = match open(disk, config) {
             Ok(opened) => opened,
-            Err(stop) => return Err((stop, truth)),
+            Err(stop) => return Err(Box::new((stop, truth))),
         };
         truth.judge(&found).unwrap_or_else(|error| panic!("{error}\n{}", disk.log().join("\n")));
         assert!(recovered.report.is_sound(), "{:?}\n{}", recovered.report, disk.log().join("\n"));
@@ -60,7 +60,7 @@ impl Driver {
     }
 
     /// Closes the journal and opens it again.
-    pub(super) fn reopen(self) -> Result<Self, (Stop, Truth)> {
+    pub(super) fn reopen(self) -> Result<Self, Box<(Stop, Truth)>> {
         let Self { disk, config, journal, truth, .. } = self;
         drop(journal);
         Self::open(&disk, config, truth)
@@ -78,7 +78,7 @@ impl Driver {
                     self.journal.check_invariants();
                     return Ok(done);
                 }
-            };
+            }
         }
         Err(Stop::Full)
     }
@@ -129,7 +129,9 @@ impl Driver {
     /// What the writer does with the operations that queued.
     pub(super) fn cycle(&mut self, changes: Vec<Change>) -> Result<(), Stop> {
         self.prepare()?;
-        changes.into_iter().for_each(|change| self.apply(change));
+        for change in changes {
+            self.apply(change);
+        }
         let written = self.journal.pending() as u64;
         self.commit()?;
         self.clean(written)
@@ -246,7 +248,7 @@ impl Workload {
         let dice = self.rng.below(if model.files.len() > 12 { 60 } else { 100 });
         let file = self.any(&model.files);
         Ok(match (dice, file) {
-            (0..35, Some(number)) => Some(model.ending(number, dice % 4 > 0)),
+            (0..35, Some(number)) => Some(model.ending(number, !dice.is_multiple_of(4))),
             (35..43, Some(number)) => Some(Change::Attempt(number, attempt(self.now), self.rng.coin())),
             (43..47, Some(number)) => Some(Change::Bury(number, death(self.now))),
             (47..50, Some(number)) => Some(Change::Replay(number)),

@@ -29,7 +29,7 @@ impl File {
         let content: Bytes = (0..size).map(byte).collect::<Vec<u8>>().into();
         let meta = Meta {
             title: format!("file-{number}.json").into(),
-            key: (number % 3 > 0).then(|| format!("key-{number}").into()),
+            key: (!number.is_multiple_of(3)).then(|| format!("key-{number}").into()),
             from: "127.0.0.1:40000".into(),
             size: size as u64,
             crc32c: crc32c::crc32c(&content),
@@ -128,7 +128,7 @@ impl Model {
     pub(super) fn ending(&self, number: u64, delivered: bool) -> Change {
         let file = &self.files[&number];
         let server = Arc::from("s1");
-        let identity = (number % 2 == 0).then(|| "00".repeat(16).into());
+        let identity = number.is_multiple_of(2).then(|| "00".repeat(16).into());
         let end = if delivered {
             End::Delivered { server, confirmed: identity.is_some(), identity }
         } else {
@@ -169,7 +169,9 @@ impl Truth {
     /// Applies what is open.
     pub(super) fn settle(&mut self) {
         let open = std::mem::take(&mut self.open);
-        open.iter().for_each(|change| self.sure.apply(change));
+        for change in &open {
+            self.sure.apply(change);
+        }
     }
 
     /// Whether what was found is what has to be found: all that is sure, and of what is open the first so many. If it

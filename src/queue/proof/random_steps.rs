@@ -74,7 +74,7 @@ fn pick<T>(of: &BTreeMap<u64, T>, pick: usize) -> Option<u64> {
 impl Run {
     fn new() -> Self {
         let config = config(Durability::Disk, SEGMENT);
-        let driver = Driver::open(&SimDisk::new(), config, Truth::default()).map_err(|(stop, _)| stop).unwrap();
+        let driver = Driver::open(&SimDisk::new(), config, Truth::default()).map_err(|stopped| stopped.0).unwrap();
         Self { driver: Some(driver), next: 1, now: 10_000 }
     }
 
@@ -110,13 +110,16 @@ impl Run {
     fn change(&mut self, driver: &mut Driver, step: &Step) -> Result<(), Stop> {
         driver.prepare()?;
         let mut model = driver.truth.sure.clone();
-        driver.truth.open.iter().for_each(|change| model.apply(change));
+        for change in &driver.truth.open {
+            model.apply(change);
+        }
         let file = |at: usize| pick(&model.files, at);
         let change = match *step {
             Step::Accept { size, own } => {
                 let (number, file) = (self.next, File::new(self.next, size, own));
                 self.next += 1;
-                (!own || driver.upload(number, &file.content, size % 2 == 0)?).then_some(Change::Accept(number, file))
+                (!own || driver.upload(number, &file.content, size.is_multiple_of(2))?)
+                    .then_some(Change::Accept(number, file))
             }
             Step::Attempt { pick, is_failure } => {
                 file(pick).map(|number| Change::Attempt(number, attempt(self.now), is_failure))
@@ -128,14 +131,16 @@ impl Run {
             Step::Forget(at) => pick(&model.ended, at).map(|number| Change::Forget(vec![number])),
             _ => None,
         };
-        change.into_iter().for_each(|change| driver.apply(change));
+        if let Some(change) = change {
+            driver.apply(change);
+        }
         Ok(())
     }
 
     fn reopen(&mut self, mut driver: Driver) -> Result<(), String> {
         driver.disk.set_capacity(None);
         driver.idle().map_err(|stop| format!("{stop:?}"))?;
-        let driver = driver.reopen().map_err(|(stop, _)| format!("{stop:?}"))?;
+        let driver = driver.reopen().map_err(|stopped| format!("{:?}", stopped.0))?;
         self.driver = Some(driver);
         Ok(())
     }
@@ -145,7 +150,7 @@ impl Run {
         let image = driver.disk.crash(shapes[pick % shapes.len()]);
         image.set_capacity(None);
         let truth = verify(&image, driver.config, &driver.truth)?;
-        let driver = Driver::open(&image, driver.config, truth).map_err(|(stop, _)| format!("{stop:?}"))?;
+        let driver = Driver::open(&image, driver.config, truth).map_err(|stopped| format!("{:?}", stopped.0))?;
         self.driver = Some(driver);
         Ok(())
     }

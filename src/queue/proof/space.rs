@@ -42,7 +42,7 @@ fn a_stuck_file_costs_its_own_bytes_only() {
     const TOGETHER: u64 = 50;
     let disk = SimDisk::new();
     let mut driver =
-        Driver::open(&disk, config(Durability::Disk, 1 << 20), Truth::default()).map_err(|(stop, _)| stop).unwrap();
+        Driver::open(&disk, config(Durability::Disk, 1 << 20), Truth::default()).map_err(|stopped| stopped.0).unwrap();
     driver.cycle(vec![Change::Accept(1, File::new(1, 1024, false))]).unwrap();
     let (mut most, segment) = (0, driver.journal.segment_size());
     for first in (2..PASSING).step_by(50) {
@@ -79,7 +79,7 @@ fn a_disk_that_is_nearly_full_loses_nothing() {
         let disk = SimDisk::new();
         disk.set_capacity(Some(room));
         let mut driver =
-            Driver::open(&disk, config(Durability::Disk, 1024), Truth::default()).map_err(|(stop, _)| stop).unwrap();
+            Driver::open(&disk, config(Durability::Disk, 1024), Truth::default()).map_err(|stopped| stopped.0).unwrap();
         let mut full = 0;
         for number in 1..120 {
             let mut changes = vec![Change::Accept(number, File::new(number, 200, false))];
@@ -108,7 +108,7 @@ fn a_disk_that_is_nearly_full_loses_nothing() {
 fn a_full_disk_opens_with_the_reserve_or_says_why_not() {
     let disk = SimDisk::new();
     let mut driver =
-        Driver::open(&disk, config(Durability::Disk, 2048), Truth::default()).map_err(|(stop, _)| stop).unwrap();
+        Driver::open(&disk, config(Durability::Disk, 2048), Truth::default()).map_err(|stopped| stopped.0).unwrap();
     driver.cycle((1..9).map(|number| Change::Accept(number, File::new(number, 300, false))).collect()).unwrap();
     driver.idle().unwrap();
     let (truth, config) = (driver.truth.clone(), driver.config);
@@ -135,7 +135,7 @@ fn what_is_tried_again_leaves_no_hole_and_nothing_twice() {
             let disk = SimDisk::new();
             disk.fail_at(operation, fault);
             let mut driver = Driver::open(&disk, config(Durability::Disk, 1024), Truth::default())
-                .map_err(|(stop, _)| stop)
+                .map_err(|stopped| stopped.0)
                 .unwrap();
             let mut stopped = false;
             for number in 1..40 {
