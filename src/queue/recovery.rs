@@ -372,7 +372,8 @@ impl Reading {
         if read_identity(disk, &self.names)? != Some(id) {
             let part = format!("{IDENTITY}.part");
             let _ = disk.remove(&part);
-            let text = format!("{:032x}\n", u128::from_be_bytes(id));
+            let digits = format!("{:032x}", u128::from_be_bytes(id));
+            let text = format!("{digits} {:08x}\n", crc32c::crc32c(digits.as_bytes()));
             let file = disk.create(&part).map_err(failed("create", &part))?;
             write_all_at(&*file, text.as_bytes(), 0).map_err(failed("write to", &part))?;
             file.sync().map_err(unsynced(&part))?;
@@ -495,10 +496,13 @@ fn read_identity(disk: &dyn Disk, names: &HashMap<String, u64>) -> Result<Option
         return Ok(None);
     }
     let file = disk.open(IDENTITY).map_err(failed("open", IDENTITY))?;
-    let mut text = [0; 33];
+    let mut text = [0; 42];
     let read = read_full_at(&*file, &mut text, 0).map_err(failed("read", IDENTITY))?;
-    let digits =
+    let line =
         text.get(..read).and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.strip_suffix('\n'));
-    let id = digits.filter(|digits| digits.len() == 32).and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    let (digits, crc) = line.and_then(|line| line.split_once(' ')).unwrap_or_default();
+    // What is damaged says nothing; the segments know, too.
+    let is_sound = digits.len() == 32 && crc == format!("{:08x}", crc32c::crc32c(digits.as_bytes()));
+    let id = u128::from_str_radix(digits, 16).ok().filter(|_| is_sound);
     Ok(id.map(u128::to_be_bytes))
 }
