@@ -17,12 +17,12 @@
 //! | [`client`] | role: sends files and follows their receipts |
 //! | [`transport`] | connections, deadlines and the accept loop, over any stream |
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
-//! | [`queue`] | core: what is accepted and not delivered, and request numbers |
+//! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
 //! | [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
 //!
-//! The cores know no socket, no task and no clock: they are told what happened and when, and tests drive them by the
-//! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
+//! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it knows of a disk is
+//! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
 
 pub mod balancer;
 pub mod cli;

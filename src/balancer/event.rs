@@ -55,8 +55,8 @@ pub enum LinkEvent {
     Opened {
         /// What the server's directory is called by itself, if it has a name.
         identity: Option<Arc<str>>,
-        /// What the server has and does not know to be confirmed.
-        holding: Vec<lists::Held>,
+        /// What the server has and does not know to be confirmed, if it can tell.
+        holding: Option<Vec<lists::Held>>,
     },
     /// The server has the file.
     Stored {

@@ -112,8 +112,8 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
     let mut reader = Reader::new(read, Deadlines { stall: target.stall, idle: target.stall });
     let greeted = timeout(target.connect_timeout, greet(&mut reader, &mut write, &target.journal)).await;
     let identity = greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
-    // A server without an identity has nothing to tell.
-    let holding = if identity.is_some() { read_holding(&mut reader).await? } else { Vec::new() };
+    // A server without an identity cannot tell.
+    let holding = if identity.is_some() { Some(read_holding(&mut reader).await?) } else { None };
     target.tell(LinkEvent::Opened { identity, holding });
 
     let outstanding = Outstanding { files: AtomicU64::new(0), changed_ms: AtomicU64::new(0), started: Instant::now() };
@@ -150,8 +150,10 @@ async fn read_holding<R: tokio::io::AsyncRead + Unpin>(reader: &mut Reader<R>) -
         let Some(frame) = reader.frame().await.map_err(io::Error::other)? else {
             return Err(io::Error::other("closed before it said what it has"));
         };
-        let Message::Holding { last } = frame.message else {
-            return Err(io::Error::other("it does not say what it has"));
+        let last = match frame.message {
+            Message::Holding { last } => last,
+            Message::Bye(refusal) => return Err(io::Error::other(refusal.reason)),
+            _ => return Err(io::Error::other("it does not say what it has")),
         };
         if frame.content_len > MAX_LIST_BYTES || holding.len() > MOST_HELD {
             return Err(io::Error::other("it says that it has more than it can have"));
@@ -346,7 +348,7 @@ async fn read_acks(
 
 /// Gives each parcel a connection of its own, a few at once.
 async fn old_style(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiver<ToServer>) {
-    target.tell(LinkEvent::Opened { identity: None, holding: Vec::new() });
+    target.tell(LinkEvent::Opened { identity: None, holding: None });
     let mut deliveries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {

@@ -166,7 +166,7 @@ impl Balancer {
         let tasks = TaskTracker::new();
         let finished = CancellationToken::new();
         let farewell = Arc::new(OnceLock::new());
-        let uploads = Arc::new(Uploads::new(disk.clone(), config.journal_config.durability));
+        let uploads = Arc::new(Uploads::new(disk.clone(), config.journal_config.durability, to_hub.clone()));
         tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.clone().keep_tidy()));
         let door = Door {
             gate: gate.clone(),

@@ -114,7 +114,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let stopped = tokio::select! {
         stopped = stop(roles) => stopped,
         // Dropping a role kills it.
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "given up: what was not delivered is lost")),
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "given up: what is not delivered stays in the journal")),
     };
     // What the roles had to say at their end; the channel closes with the last of them.
     while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
@@ -310,7 +310,9 @@ async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
         && status.queue.files() > 0
     {
         let files = status.queue.files();
-        eprintln!("stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C gives them up");
+        eprintln!(
+            "stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C leaves them for the next start"
+        );
     }
     for mut role in roles {
         // The end of its standard input tells it to stop.

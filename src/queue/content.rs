@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
+use super::error::{JournalError, unsynced, unsynced_names};
 use super::journal::Durability;
 
 /// The name of the content file with this id.
@@ -29,6 +30,26 @@ pub fn part_name(mark: u128) -> String {
 pub fn parse_part_name(text: &str) -> Option<u128> {
     let mark = u128::from_str_radix(text.strip_prefix("part-")?, 16).ok()?;
     (part_name(mark) == text).then_some(mark)
+}
+
+/// Why content could not be made lasting.
+#[derive(Debug, thiserror::Error)]
+pub enum FinishError {
+    /// Its own file failed: it concerns nothing else.
+    #[error(transparent)]
+    Content(#[from] std::io::Error),
+    /// The directory could not be synced: the journal has to stop.
+    #[error("cannot sync the directory: {0}")]
+    Names(std::io::Error),
+}
+
+impl From<FinishError> for JournalError {
+    fn from(error: FinishError) -> Self {
+        match error {
+            FinishError::Content(source) => unsynced("content")(source),
+            FinishError::Names(source) => unsynced_names(source),
+        }
+    }
 }
 
 /// How much is read at once to sum a part up.
@@ -57,14 +78,15 @@ impl Part {
         Ok(Self { disk, file, mark, len: 0, crc32c: 0 })
     }
 
-    /// The part that an earlier upload has left, cut to `len` bytes and summed up.
+    /// The part that an earlier upload has left, cut to `len` bytes, summed up and written once more.
     pub fn resume(disk: Arc<dyn Disk>, mark: u128, len: u64) -> std::io::Result<Self> {
         let file = disk.open(&part_name(mark))?;
         if file.len()? < len {
             return Err(std::io::Error::other("the part is shorter than that"));
         }
         file.set_len(len)?;
-        let crc32c = sum_up(&*file, len)?;
+        // After a sync that failed the system may have what it could not write, and no other sync would try again.
+        let crc32c = for_each_piece(&*file, len, |piece, offset| write_all_at(&*file, piece, offset))?;
         Ok(Self { disk, file, mark, len, crc32c })
     }
 
@@ -91,13 +113,14 @@ impl Part {
         Ok(())
     }
 
-    /// Makes it lasting under the name of content with this id.
-    pub fn finish(self, id: u64, durability: Durability) -> std::io::Result<()> {
+    /// Makes it lasting under the name of content with this id. When the directory cannot be synced, that concerns other
+    /// names in it, too: whoever writes the journal has to stop then, as for a failed sync of its own.
+    pub fn finish(self, id: u64, durability: Durability) -> Result<(), FinishError> {
         if durability == Durability::Disk {
-            self.file.sync()?;
+            self.file.sync().map_err(FinishError::Content)?;
         }
-        self.disk.rename(&part_name(self.mark), &name(id))?;
-        if durability == Durability::Disk { self.disk.sync_dir() } else { Ok(()) }
+        self.disk.rename(&part_name(self.mark), &name(id)).map_err(FinishError::Content)?;
+        if durability == Durability::Disk { self.disk.sync_dir().map_err(FinishError::Names) } else { Ok(()) }
     }
 
     /// Throws it away.
@@ -109,6 +132,15 @@ impl Part {
 
 /// The CRC32C of the first `len` bytes of a file.
 pub fn sum_up(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
+    for_each_piece(file, len, |_, _| Ok(()))
+}
+
+/// Shows `see` the first `len` bytes of a file, piece by piece with their offsets, and gives their CRC32C.
+fn for_each_piece(
+    file: &dyn DiskFile,
+    len: u64,
+    see: impl Fn(&[u8], u64) -> std::io::Result<()>,
+) -> std::io::Result<u32> {
     let mut buffer = vec![0; STEP];
     let (mut offset, mut crc) = (0, 0);
     while offset < len {
@@ -117,6 +149,7 @@ pub fn sum_up(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
         if read_full_at(file, piece, offset)? < step {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
+        see(piece, offset)?;
         crc = crc32c::crc32c_append(crc, piece);
         offset += step as u64;
     }

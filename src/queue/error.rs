@@ -15,6 +15,15 @@ pub enum JournalError {
         /// What the system says.
         source: io::Error,
     },
+    /// The disk could not make lasting what it had taken. Trying again does not help: the next sync can succeed without
+    /// having written it.
+    #[error("cannot sync {name} in the journal: {source}")]
+    Sync {
+        /// The file concerned, or the directory.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Another balancer has the journal.
     #[error("the journal {path} is in use by another balancer{}", pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Locked {
@@ -72,4 +81,14 @@ pub fn is_full(error: &io::Error) -> bool {
 /// Says what was to be done with which file when the disk failed.
 pub(super) fn failed<'a>(action: &'static str, name: &'a str) -> impl FnOnce(io::Error) -> JournalError + 'a {
     move |source| JournalError::Io { action, name: name.to_owned(), source }
+}
+
+/// Says which file could not be synced.
+pub(super) fn unsynced(name: &str) -> impl FnOnce(io::Error) -> JournalError + '_ {
+    move |source| JournalError::Sync { name: name.to_owned(), source }
+}
+
+/// Says that the names in the directory could not be synced.
+pub(super) fn unsynced_names(source: io::Error) -> JournalError {
+    JournalError::Sync { name: "the directory".to_owned(), source }
 }

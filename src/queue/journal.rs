@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::content;
 use super::disk::{Disk, DiskFile, Space, read_full_at, write_all_at};
-use super::error::{JournalError, failed};
+use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
 use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
 
@@ -48,6 +48,9 @@ pub struct JournalConfig {
 
 /// The bounds of a segment's size, in bytes.
 pub const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1024 * 1024..=1024 * 1024 * 1024;
+
+/// Segments this short make a test's journal rotate and clean within a few records.
+const SHORTEST: u64 = if cfg!(test) { 1024 } else { *SEGMENT_SIZES.start() };
 
 /// The largest segment that is chosen by itself.
 const USUAL_SEGMENT: u64 = 64 * 1024 * 1024;
@@ -143,10 +146,20 @@ pub(super) struct Changes {
     pub(super) death: Option<Death>,
 }
 
+impl Changes {
+    /// What a record of the file itself says.
+    fn of(accepted: &Accepted) -> Option<Box<Self>> {
+        let is_changed = accepted.history != History::default() || accepted.death.is_some();
+        is_changed.then(|| Box::new(Self { history: accepted.history.clone(), death: accepted.death.clone() }))
+    }
+}
+
 struct Segment {
     id: u64,
     file: Arc<dyn DiskFile>,
     len: u64,
+    /// How much of it is lasting; a mark behind that is not yet.
+    lasting: u64,
     /// How many of its bytes are still needed.
     live: u64,
 }
@@ -184,7 +197,7 @@ pub(super) struct Found {
     pub(super) id: JournalId,
     /// Id, file and length.
     pub(super) segments: Vec<(u64, Arc<dyn DiskFile>, u64)>,
-    /// The highest id that a segment had.
+    /// The id behind which segments go on.
     pub(super) after: u64,
     pub(super) sequence: u64,
     pub(super) next_number: u64,
@@ -194,15 +207,17 @@ impl Journal {
     /// A journal that goes on behind what recovery found; [`Self::begin`] opens its first segment.
     pub(super) fn new(disk: Arc<dyn Disk>, config: JournalConfig, found: Found) -> Result<Self, JournalError> {
         let space = disk.space().map_err(failed("ask for the room of", "the disk"))?;
-        let segment_size = config.segment_size.unwrap_or_else(|| (space.total / 16).min(USUAL_SEGMENT));
-        let segments = found.segments.into_iter().map(|(id, file, len)| Segment { id, file, len, live: 0 });
+        let usual = || (space.total / 16).clamp(*SEGMENT_SIZES.start(), USUAL_SEGMENT);
+        let segment_size = config.segment_size.unwrap_or_else(usual);
+        let segments =
+            found.segments.into_iter().map(|(id, file, len)| Segment { id, file, len, lasting: len, live: 0 });
         Ok(Self {
             disk,
             id: found.id,
             durability: config.durability,
-            segment_size: segment_size.clamp(*SEGMENT_SIZES.start(), *SEGMENT_SIZES.end()),
+            segment_size: segment_size.clamp(SHORTEST, *SEGMENT_SIZES.end()),
             segments: segments.collect(),
-            next_segment: found.after + 1,
+            next_segment: found.after.saturating_add(1),
             files: HashMap::new(),
             ended: HashMap::new(),
             sequence: found.sequence,
@@ -224,9 +239,7 @@ impl Journal {
             Content::Own(id) => Some(id),
             Content::Inline(_) => None,
         };
-        let is_changed = accepted.history != History::default() || accepted.death.is_some();
-        let changes = || Box::new(Changes { history: accepted.history.clone(), death: accepted.death.clone() });
-        let changes = is_changed.then(changes);
+        let changes = Changes::of(accepted);
         self.files.insert(accepted.number, Live { segment, len, own, changes });
         self.count(segment, len);
     }
@@ -239,7 +252,9 @@ impl Journal {
 
     /// Opens a segment to write to, and takes hold of the reserve. Room is made first where that costs none.
     pub(super) fn begin(&mut self) -> Result<(), JournalError> {
-        self.has_reserve = self.disk.open(RESERVE).is_ok();
+        // A crash may have left one that holds no room.
+        let is_whole = |len: u64| len >= self.segment_size / 4;
+        self.has_reserve = self.disk.open(RESERVE).and_then(|file| file.len()).is_ok_and(is_whole);
         match self.rotate() {
             Err(error) if error.is_full() && self.has_reserve => {
                 self.release_reserve();
@@ -340,9 +355,12 @@ impl Journal {
         }
         self.append(&Record::Mark);
         let Some(active) = self.segments.back_mut() else { return Ok(()) };
-        match write_all_at(&*active.file, &self.batch, active.len) {
-            Ok(()) => active.len += self.batch.len() as u64,
-            Err(_) => active.file.set_len(active.len).map_err(failed("cut", &segment::name(active.id)))?,
+        if write_all_at(&*active.file, &self.batch, active.len).is_ok() {
+            active.len += self.batch.len() as u64;
+        } else {
+            active.file.set_len(active.len).map_err(failed("cut", &segment::name(active.id)))?;
+            // The next record takes its place, or one would seem to be lost.
+            self.sequence -= 1;
         }
         self.batch.clear();
         self.marked = true;
@@ -382,6 +400,8 @@ impl Journal {
         if self.has_reserve || !self.disk.space().is_ok_and(plenty) {
             return;
         }
+        // What is there is none.
+        let _ = self.disk.remove(RESERVE);
         let made = self.disk.create(RESERVE).and_then(|file| file.allocate(self.segment_size / 4));
         self.has_reserve = made.is_ok();
         if made.is_err() {
@@ -396,8 +416,9 @@ impl Journal {
             Content::Own(id) => Some(id),
             Content::Inline(_) => None,
         };
+        let changes = Changes::of(&accepted);
         let (segment, len, body_end) = self.append(&Record::Accepted(Box::new(accepted)));
-        self.files.insert(number, Live { segment, len, own, changes: None });
+        self.files.insert(number, Live { segment, len, own, changes });
         self.count(segment, len);
         if own.is_none()
             && let Some(location) = self.location(body_end, size)
@@ -421,8 +442,9 @@ impl Journal {
 
     /// Frames a record behind the batch. Gives the segment, the record's length and the end of its body.
     fn append(&mut self, record: &Record) -> (u64, u64, u64) {
-        let (id, start) = self.segments.back().map_or((0, 0), |active| (active.id, active.len));
-        let framed = Framer::new(&self.id, id).append(record, self.sequence, start, &mut self.batch);
+        let (id, start, base) =
+            self.segments.back().map_or((0, 0, 0), |active| (active.id, active.len, active.lasting));
+        let framed = Framer::new(&self.id, id).append(record, self.sequence, (start, base), &mut self.batch);
         self.sequence += 1;
         self.marked = false;
         (id, framed.len, framed.body_end)
@@ -445,9 +467,10 @@ impl Journal {
             return Err(error);
         }
         if self.durability == Durability::Disk {
-            active.file.sync().map_err(failed("sync", &name))?;
+            active.file.sync().map_err(unsynced(&name))?;
         }
         active.len += self.batch.len() as u64;
+        active.lasting = active.len;
         self.batch.clear();
         Ok(())
     }
@@ -456,7 +479,7 @@ impl Journal {
     fn rotate(&mut self) -> Result<(), JournalError> {
         let last = self.segments.back();
         if let Some(last) = last.filter(|_| self.durability == Durability::Disk) {
-            last.file.sync().map_err(failed("sync", &segment::name(last.id)))?;
+            last.file.sync().map_err(unsynced(&segment::name(last.id)))?;
         }
         let id = self.next_segment;
         let header = Header {
@@ -471,16 +494,16 @@ impl Journal {
             // Half a segment would be taken for a damaged one.
             let _ = self.disk.remove(&name);
         })?;
-        self.segments.push_back(Segment { id, file, len: HEADER_LEN as u64, live: 0 });
-        self.next_segment += 1;
+        self.segments.push_back(Segment { id, file, len: HEADER_LEN as u64, lasting: HEADER_LEN as u64, live: 0 });
+        self.next_segment = self.next_segment.saturating_add(1);
         Ok(())
     }
 
     fn begin_segment(&self, name: &str, header: &Header) -> Result<Arc<dyn DiskFile>, JournalError> {
         let file = self.disk.create(name).map_err(failed("create", name))?;
         write_all_at(&*file, &header.encode(), 0).map_err(failed("write to", name))?;
-        file.sync().map_err(failed("sync", name))?;
-        self.disk.sync_dir().map_err(failed("sync the directory of", name))?;
+        file.sync().map_err(unsynced(name))?;
+        self.disk.sync_dir().map_err(unsynced_names)?;
         Ok(file)
     }
 
@@ -565,10 +588,12 @@ impl Journal {
 
     /// Removes the oldest segment, lastingly: a younger one must never be gone while it is still there.
     fn remove_oldest(&mut self) -> Result<(), JournalError> {
-        let Some(oldest) = self.segments.pop_front() else { return Ok(()) };
+        let Some(oldest) = self.segments.front() else { return Ok(()) };
         let name = segment::name(oldest.id);
         self.disk.remove(&name).map_err(failed("remove", &name))?;
-        self.disk.sync_dir().map_err(failed("sync the directory of", &name))?;
+        self.disk.sync_dir().map_err(unsynced_names)?;
+        // Not earlier: a commit that is tried again must not take the next one.
+        self.segments.pop_front();
         (self.cleaned, self.retired) = (HEADER_LEN as u64, false);
         Ok(())
     }
@@ -595,5 +620,24 @@ impl Journal {
             return self.segments.get_mut(place);
         }
         self.segments.iter_mut().find(|segment| segment.id == id)
+    }
+
+    /// Counts again what is needed, and compares.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        let mut needed: HashMap<u64, u64> = HashMap::new();
+        let files = self.files.values().map(|live| (live.segment, live.len));
+        for (segment, len) in files.chain(self.ended.values().copied()) {
+            *needed.entry(segment).or_default() += len;
+        }
+        assert_eq!(self.live_bytes, needed.values().sum::<u64>(), "live bytes");
+        assert!(self.files.keys().all(|number| !self.ended.contains_key(number)), "waiting and ended");
+        let mut last = 0;
+        for segment in &self.segments {
+            assert!(segment.id > last && segment.id < self.next_segment, "segment {} behind {last}", segment.id);
+            last = segment.id;
+            assert_eq!(segment.live, needed.remove(&segment.id).unwrap_or(0), "live bytes of segment {last}");
+        }
+        assert!(needed.is_empty(), "needed of segments that are gone: {needed:?}");
     }
 }

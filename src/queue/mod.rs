@@ -19,6 +19,8 @@ mod journal_tests;
 mod ledger;
 mod lock;
 mod pending;
+#[cfg(test)]
+mod proof;
 pub mod record;
 pub mod recovery;
 pub mod segment;

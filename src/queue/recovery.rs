@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::content;
 use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
-use super::error::{JournalError, failed};
+use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::journal::{Found, Journal, JournalConfig, Location};
 use super::record::{Accepted, Content, Death, Ended, History, Record};
 use super::segment::{self, Framer, HEADER_LEN, Header, Item, JournalId, MAGIC, Scan};
@@ -94,7 +94,7 @@ pub struct Damage {
     pub is_known: bool,
 }
 
-/// Opens the journal on `disk`, or begins a new one. `look` sees each file that has inline content, once.
+/// Opens the journal on `disk`, or begins a new one. `look` sees each file that has inline content while it is at hand.
 pub fn open(
     disk: Arc<dyn Disk>,
     config: JournalConfig,
@@ -127,6 +127,8 @@ struct Reading {
     /// Segments that are not needed any more, or were never written to.
     stale: Vec<u64>,
     oldest: u64,
+    /// The sequence with which a segment goes on that was begun when all before it was lasting, and holds nothing yet.
+    sealed: Option<u64>,
     /// The sequence that the next record should have.
     sequence: Option<u64>,
     highest: u64,
@@ -151,6 +153,7 @@ impl Reading {
             parts: Vec::new(),
             stale: Vec::new(),
             oldest: 0,
+            sealed: None,
             sequence: None,
             highest: 0,
             files: BTreeMap::new(),
@@ -184,6 +187,7 @@ impl Reading {
             let next = last.header.map_or(0, |header| header.next_number);
             self.highest = self.highest.max(next.saturating_sub(1));
             self.written_id = self.written_id.or(last.header.map(|header| header.journal));
+            self.sealed = last.header.map(|header| header.first_sequence).or(self.sealed);
             self.stale.push(last.id);
         }
         if let Some(part) =
@@ -199,23 +203,30 @@ impl Reading {
         Ok(())
     }
 
+    /// Reads the segments that are needed. A record can say that fewer are than the youngest header knew: then what the
+    /// others say does not count, though it was read.
     fn read_segments(&mut self, look: &dyn Fn(&Accepted) -> bool) -> Result<(), JournalError> {
-        let parts = std::mem::take(&mut self.parts);
-        let last = parts.last().map(|part| part.id);
-        for part in parts {
-            if part.id < self.oldest {
-                self.stale.push(part.id);
-                continue;
+        loop {
+            let (needed, stale): (Vec<Part>, Vec<Part>) =
+                std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
+            self.stale.extend(stale.iter().map(|part| part.id));
+            let last = needed.last().map(|part| part.id).filter(|_| self.sealed.is_none());
+            for part in &needed {
+                self.read_segment(part, last == Some(part.id), look)?;
             }
-            self.read_segment(&part, last == Some(part.id), look)?;
-            self.parts.push(part);
+            self.parts = needed;
+            if self.parts.iter().all(|part| part.id >= self.oldest) {
+                if let Some(sequence) = self.sealed.filter(|_| !self.parts.is_empty()) {
+                    self.expect(sequence);
+                }
+                return Ok(());
+            }
+            self.sequence = None;
+            self.files.clear();
+            self.ended.clear();
+            self.aside.clear();
+            self.report = Report::default();
         }
-        // A record can say more than the youngest header, which is older than it.
-        let (needed, stale): (Vec<Part>, _) =
-            std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
-        self.parts = needed;
-        self.stale.extend(stale.iter().map(|part| part.id));
-        Ok(())
     }
 
     fn read_segment(
@@ -287,7 +298,7 @@ impl Reading {
                     (kept.accepted.death, kept.accepted.history) = (None, History::default());
                 }
             }
-            Record::Oldest { segment } => self.oldest = self.oldest.max(segment),
+            Record::Oldest { segment } => self.oldest = self.oldest.max(segment.min(part.id)),
             Record::Mark => {}
         }
     }
@@ -364,9 +375,9 @@ impl Reading {
             let text = format!("{:032x}\n", u128::from_be_bytes(id));
             let file = disk.create(&part).map_err(failed("create", &part))?;
             write_all_at(&*file, text.as_bytes(), 0).map_err(failed("write to", &part))?;
-            file.sync().map_err(failed("sync", &part))?;
+            file.sync().map_err(unsynced(&part))?;
             disk.rename(&part, IDENTITY).map_err(failed("rename", &part))?;
-            disk.sync_dir().map_err(failed("sync the directory of", IDENTITY))?;
+            disk.sync_dir().map_err(unsynced_names)?;
         }
         Ok(id)
     }
@@ -378,7 +389,7 @@ impl Reading {
             let _ = disk.remove(name);
             let file = disk.create(name).map_err(failed("create", name))?;
             write_all_at(&*file, bytes, 0).map_err(failed("write to", name))?;
-            file.sync().map_err(failed("sync", name))?;
+            file.sync().map_err(unsynced(name))?;
         }
         if let Some(last) = self.parts.last() {
             secure_tail(last, self.tail)?;
@@ -391,7 +402,7 @@ impl Reading {
         for name in self.orphans.iter().filter(|_| self.report.is_sound()) {
             disk.remove(name).map_err(failed("remove", name))?;
         }
-        disk.sync_dir().map_err(failed("sync", "the directory"))?;
+        disk.sync_dir().map_err(unsynced_names)?;
         Ok(self.sequence.unwrap_or(1))
     }
 
@@ -406,7 +417,8 @@ impl Reading {
             let is_last = place + 1 == self.parts.len();
             (part.id, part.file.clone(), if is_last { self.tail.1 } else { part.len })
         });
-        let after = self.parts.iter().map(|part| part.id).chain(self.stale.iter().copied()).max().unwrap_or(0);
+        // A segment that held nothing gives its number to the next: a gap would be taken for a missing segment.
+        let after = self.parts.last().map(|part| part.id).or(self.stale.iter().copied().max()).unwrap_or(0);
         let found = Found { id, segments: segments.collect(), after, sequence, next_number: self.next_number() };
         let mut journal = Journal::new(disk, config, found)?;
         for kept in self.files.values() {
@@ -435,6 +447,8 @@ fn open_part(disk: &dyn Disk, id: u64) -> Result<Part, JournalError> {
     let read = read_full_at(&*file, &mut bytes, 0).map_err(failed("read", &name))?;
     let header = Header::decode(bytes.get(..read).unwrap_or_default());
     if header.is_none()
+        // What was cut shorter says nothing of its version.
+        && read == HEADER_LEN
         && let [magic @ .., version] = bytes.first_chunk::<8>().copied().unwrap_or_default()
         && MAGIC.starts_with(&magic)
         && MAGIC.last() != Some(&version)
@@ -472,7 +486,7 @@ fn secure_tail(last: &Part, (proven, sound): (u64, u64)) -> Result<(), JournalEr
     let mut tail = vec![0; usize::try_from(sound.saturating_sub(proven)).unwrap_or(usize::MAX)];
     read_full_at(&*last.file, &mut tail, proven).map_err(failed("read", &name))?;
     write_all_at(&*last.file, &tail, proven).map_err(failed("write to", &name))?;
-    last.file.sync().map_err(failed("sync", &name))
+    last.file.sync().map_err(unsynced(&name))
 }
 
 /// What the identity's own file says, if it can be read.

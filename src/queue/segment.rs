@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A record's checksum covers its place, too (journal, segment and offset), so that bytes which were copied here from
-//! elsewhere, say inside the content of a file, are never taken for a record. `base` is where the batch of the record
-//! begins: whatever stands before it was synced before this record was written. That tells a torn tail, which nobody
+//! elsewhere, say inside the content of a file, are never taken for a record. `base` is where the part of the segment ends
+//! that was synced before this record was written: where its batch begins, or the mark before it. That tells a torn tail, which nobody
 //! was given a receipt for, from damage to what was safe. `docs/journal.md` shows every byte.
 
 use bytes::Bytes;
@@ -108,8 +108,8 @@ impl Framer {
         Self { seed: crc32c::crc32c_append(crc32c::crc32c(journal), &segment.to_le_bytes()) }
     }
 
-    /// Appends a record to `out`, which will stand at `start` in the segment and is the batch that began there.
-    pub fn append(self, record: &Record, sequence: u64, start: u64, out: &mut Vec<u8>) -> Framed {
+    /// Appends a record to `out`, which will stand at `start` in the segment. The segment is lasting up to `base`.
+    pub fn append(self, record: &Record, sequence: u64, (start, base): (u64, u64), out: &mut Vec<u8>) -> Framed {
         let at = out.len();
         out.extend_from_slice(&[0; HEAD_LEN]);
         record.encode(out);
@@ -126,7 +126,7 @@ impl Framer {
                 .to_le_bytes()
                 .into_iter()
                 .chain(sequence.to_le_bytes())
-                .chain(u32::try_from(start).unwrap_or(u32::MAX).to_le_bytes())
+                .chain(u32::try_from(base).unwrap_or(u32::MAX).to_le_bytes())
                 .chain([record.kind()]),
         );
         head.for_each(|(to, from)| *to = from);
@@ -181,7 +181,7 @@ pub struct Found {
     pub body_end: usize,
     /// Its place among all records of the journal.
     pub sequence: u64,
-    /// Where its batch begins.
+    /// How far the segment was synced when it was written.
     pub base: usize,
 }
 
@@ -295,7 +295,8 @@ mod tests {
             let mut batch = Vec::new();
             for _ in 0..*count {
                 offsets.push(bytes.len() + batch.len());
-                framer.append(&Record::Replayed { number: sequence }, sequence, bytes.len() as u64, &mut batch);
+                let start = bytes.len() as u64;
+                framer.append(&Record::Replayed { number: sequence }, sequence, (start, start), &mut batch);
                 sequence += 1;
             }
             bytes.extend_from_slice(&batch);
@@ -369,6 +370,10 @@ mod tests {
         let copied = bytes[offsets[0]..offsets[1]].to_vec();
         let moved = [&bytes[..offsets[1]], &copied, &copied].concat();
         assert_eq!(records(&scan(framer, &moved, true)), 1);
+        // Its sequence and its base would do, here.
+        let (_, longer, offsets) = segment(&[3]);
+        let early = [&longer[..offsets[1]], &longer[offsets[2]..]].concat();
+        assert_eq!(records(&scan(framer, &early, true)), 1);
         assert_eq!(records(&scan(Framer::new(&JOURNAL, 4), &bytes, true)), 0);
         assert_eq!(records(&scan(Framer::new(&[8; 16], 3), &bytes, true)), 0);
     }

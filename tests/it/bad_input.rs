@@ -893,9 +893,22 @@ fn farm_storing_in(dir: tempfile::TempDir, first: &Path) -> Farm {
     let servers = vec![first, start_server(dir.path(), 2, &[])];
     let specs: Vec<String> = servers.iter().map(|server| format!("{}=1", server.address)).collect();
     let balancer = start_balancer(dir.path(), &specs, &[]);
-    let farm = Farm { servers, balancer, dir };
-    farm.wait_until_up();
-    farm
+    Farm { servers, balancer, dir }
+}
+
+/// The first server cannot even keep its index: it gets nothing, and says why. When the cause is gone, it gets files.
+fn gets_nothing_until_repaired(farm: &Farm, first: &Path, reason: &str, repair: impl FnOnce()) {
+    wait_until("the other server to be up", || farm.server_status(1).eligible);
+    wait_until("the reason to be known", || farm.server_status(0).reason.is_some_and(|text| text.contains(reason)));
+    let mut sent = send_some(farm);
+    assert_eq!((farm.server_status(0).delivered, farm.server_status(1).delivered), (0, sent));
+    repair();
+    wait_until("it to get files", || {
+        sent += send_some(farm);
+        farm.server_status(0).delivered > 0
+    });
+    assert_eq!(farm.status().delivered, sent);
+    assert!(!stored(first).is_empty());
 }
 
 /// Sends 20 small files and one that is written to disk as it comes; all must be delivered.
@@ -954,9 +967,9 @@ fn files_go_elsewhere_while_a_servers_directory_cannot_be_made() {
     let in_the_way = dir.path().join("in_the_way");
     fs::write(&in_the_way, "a file").unwrap();
     let files = in_the_way.join("json_files");
-    let mut farm = farm_storing_in(dir, &files);
+    let farm = farm_storing_in(dir, &files);
     wait_for_line(|| farm.server_log(0), &["cannot use the directory", "in_the_way"]);
-    goes_elsewhere_until_repaired(&mut farm, &files, "Not a directory", || {
+    gets_nothing_until_repaired(&farm, &files, "ot a directory", || {
         fs::remove_file(&in_the_way).unwrap();
         fs::create_dir_all(&files).unwrap();
     });
@@ -970,14 +983,15 @@ fn files_go_elsewhere_while_a_servers_disk_is_full() {
     while filling.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
     // An open file would keep its room after its removal.
     drop(filling);
-    let mut farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
-    goes_elsewhere_until_repaired(&mut farm, disk.path(), "No space left", || fs::remove_file(&ballast).unwrap());
+    let farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
+    gets_nothing_until_repaired(&farm, disk.path(), "o space left", || fs::remove_file(&ballast).unwrap());
 }
 
 #[test]
 fn files_go_elsewhere_while_a_servers_directory_is_read_only() {
     let Some(disk) = Mount::tmpfs("4m") else { return };
     let mut farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
+    farm.wait_until_up();
     assert!(mount(&["-o", "remount,ro"], disk.path()));
     goes_elsewhere_until_repaired(&mut farm, disk.path(), "Read-only", || {
         assert!(mount(&["-o", "remount,rw"], disk.path()));

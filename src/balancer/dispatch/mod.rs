@@ -30,6 +30,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How long a file waits that could not be read from the journal for want of descriptors or memory.
 const NOT_NOW: Duration = Duration::from_secs(1);
 
+/// The most files that are remembered as in doubt at one server.
+const MOST_DOUBTS: usize = 100_000;
+
 /// What becomes of a file that was with a server when the server vanished: it may be stored there, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum InDoubt {
@@ -353,20 +356,26 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed; a server that
-    /// speaks of none will never be asked.
-    pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Vec<lists::Held>, now: Duration) {
+    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed, if it can tell.
+    pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Option<Vec<lists::Held>>, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
         if let Some(flip) = server.health.link(true, "open", now) {
             log_flip(&server.name, &flip);
         }
         let is_native = server.dialect == Some(Dialect::Native);
-        server.has_told = true;
-        for held in holding {
-            self.claim(slot, held, now);
+        match holding {
+            Some(holding) => {
+                server.has_told = true;
+                for held in holding {
+                    self.claim(slot, held, now);
+                }
+                self.resolve_doubts(slot);
+            }
+            // It may be able to another time; what waits for its answer cannot wait for ever.
+            None if self.config.in_doubt == InDoubt::Wait => self.resolve_doubts(slot),
+            None => {}
         }
-        self.resolve_doubts(slot);
         self.heard_of(slot);
         if is_native {
             // Files may wait for want of a server that can take them.
@@ -723,6 +732,10 @@ impl<T> Dispatcher<T> {
         let is_native = server.dialect == Some(Dialect::Native);
         if is_native {
             server.doubts.extend(&numbers);
+            // A server that never tells must not make us keep more and more.
+            while server.doubts.len() > MOST_DOUBTS {
+                server.doubts.pop_first();
+            }
         }
         for number in numbers {
             self.send_back(slot, number, reason, false);

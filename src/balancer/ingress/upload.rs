@@ -14,11 +14,12 @@ use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::balancer::event::Event;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
-use crate::queue::Durability;
-use crate::queue::content::{self, Part};
+use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
 use crate::queue::error::is_full;
+use crate::queue::{Durability, Progress};
 use crate::transport::{ReadError, Reader, plain};
 
 /// How long a part is kept that no upload goes on with.
@@ -34,6 +35,7 @@ const PIECES: usize = 8;
 pub(in crate::balancer) struct Uploads {
     disk: Arc<dyn Disk>,
     durability: Durability,
+    hub: mpsc::UnboundedSender<Event>,
     parts: Mutex<HashMap<u128, Entry>>,
 }
 
@@ -60,11 +62,15 @@ pub(super) struct Uploaded {
 
 impl Uploads {
     /// Uploads to this disk, which may hold parts of an earlier run.
-    pub(in crate::balancer) fn new(disk: Arc<dyn Disk>, durability: Durability) -> Self {
+    pub(in crate::balancer) fn new(
+        disk: Arc<dyn Disk>,
+        durability: Durability,
+        hub: mpsc::UnboundedSender<Event>,
+    ) -> Self {
         let found = disk.list().unwrap_or_default();
         let marks = found.iter().filter_map(|entry| content::parse_part_name(&entry.name));
         let parts = Mutex::new(marks.map(|mark| (mark, Entry::new())).collect());
-        Self { disk, durability, parts }
+        Self { disk, durability, hub, parts }
     }
 
     /// How many bytes are there of the upload under this mark. One that is under way is ended first.
@@ -188,9 +194,15 @@ impl Uploads {
         let (id, crc32c, durability) = (rand::random(), part.crc32c(), self.durability);
         let finished = spawn_blocking(move || part.finish(id, durability)).await;
         self.release(mark);
-        match finished.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        match finished.unwrap_or_else(|error| Err(FinishError::Content(io::Error::other(error)))) {
             Ok(()) => Ok(Uploaded { id, crc32c }),
-            Err(error) => Err(refusal(&error)),
+            Err(FinishError::Content(error)) => Err(refusal(&error)),
+            Err(FinishError::Names(error)) => {
+                let refusal = refusal(&error);
+                let failed = Progress::Failed(FinishError::Names(error).into());
+                let _ = self.hub.send(Event::Journal(failed));
+                Err(refusal)
+            }
         }
     }
 }
