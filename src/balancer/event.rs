@@ -22,6 +22,8 @@ pub enum Event {
     Admit(Box<Admission>),
     /// A client asks whether a file is wanted.
     Offer(Offer),
+    /// A file cannot be taken now. One that came before under its key is answered for all the same.
+    Refuse(Declined),
     /// A client asks for the status.
     Status(mpsc::UnboundedSender<Outgoing>),
     /// A client asks about files, or says what to do with them.
@@ -84,6 +86,13 @@ pub enum LinkEvent {
     },
     /// The file's content cannot be read from the journal.
     Unreadable {
+        /// The file's request number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The file's content cannot be read from the journal just now; nothing is wrong with it.
+    NotNow {
         /// The file's request number.
         number: u64,
         /// Why.
@@ -171,6 +180,19 @@ pub struct Offer {
     /// How many bytes of it are there from an upload that broke off.
     pub offset: u64,
     /// Where the answer and the receipts go.
+    pub reply: Reply,
+}
+
+/// A file with a key that cannot be taken.
+#[derive(Debug)]
+pub struct Declined {
+    /// The client's lasting name for it.
+    pub key: Arc<str>,
+    /// The size of its content in bytes.
+    pub size: u64,
+    /// Why it cannot be taken.
+    pub refusal: Refusal,
+    /// Where the answer goes.
     pub reply: Reply,
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::event::{Admission, Event, Offer, Outgoing, Room};
+use super::event::{Admission, Declined, Event, Offer, Outgoing, Room};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
@@ -248,6 +248,11 @@ impl Gate {
     /// Asks whether a file is wanted; the answer goes to the client.
     pub fn offer(&self, offer: Offer) {
         let _ = self.hub.send(Event::Offer(offer));
+    }
+
+    /// Has a file refused, unless it came before; the answer goes to the client.
+    pub fn refuse(&self, declined: Declined) {
+        let _ = self.hub.send(Event::Refuse(declined));
     }
 
     /// Asks about files on behalf of a client.

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::dispatch::{Action, Dispatcher, Held};
-use super::event::{Admission, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, ToServer};
+use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, ToServer};
 use super::gate::Share;
 use super::link::{self, Target};
 use super::{BalancerConfig, BalancerError, probe, queries};
@@ -228,6 +228,7 @@ impl Hub {
         match event {
             Event::Admit(admission) => self.admit(*admission, now),
             Event::Offer(offer) => self.offer(&offer),
+            Event::Refuse(declined) => self.refuse(declined),
             Event::Status(to) => {
                 let mut report = self.dispatcher.status(self.began, now);
                 report.queue.dead = self.ledger.dead().len();
@@ -259,6 +260,7 @@ impl Hub {
             LinkEvent::Dropped { number } => self.dispatcher.dropped(slot, epoch, number),
             LinkEvent::Lost { number, reason } => self.dispatcher.lost(slot, epoch, number, &reason, now),
             LinkEvent::Unreadable { number, reason } => self.dispatcher.unreadable(slot, epoch, number, &reason),
+            LinkEvent::NotNow { number, reason } => self.dispatcher.not_now(slot, epoch, number, &reason, now),
             LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
         }
         // What is decided must be carried out before another link takes the place of this one.
@@ -305,6 +307,14 @@ impl Hub {
         }
     }
 
+    /// A refusal says that the file is nowhere, so it must not be given for one that is here already.
+    fn refuse(&mut self, Declined { key, size, refusal, reply }: Declined) {
+        match self.ledger.number_of(&key) {
+            Some(number) => self.answer_known(number, size, None, reply),
+            None => reply.send(|id| Message::Refused { id, refusal }),
+        }
+    }
+
     /// Gives the receipts of a file that came before under the same key, if it is the same file.
     fn answer_known(&mut self, number: u64, size: u64, crc32c: Option<u32>, reply: Reply) {
         let is_same = |meta: &Meta| meta.size == size && crc32c.is_none_or(|crc32c| crc32c == meta.crc32c);
@@ -339,8 +349,10 @@ impl Hub {
     fn progress(&mut self, progress: Progress) -> Result<(), BalancerError> {
         match progress {
             Progress::Committed(committed) => self.committed(committed),
-            Progress::Full => tracing::error!("the disk is full: the journal waits for room, and deliveries go on"),
-            Progress::Room => tracing::info!("the journal goes on: the disk has room again"),
+            Progress::Full(error) => {
+                tracing::error!(error, "the journal waits until it can write, and deliveries go on")
+            }
+            Progress::Room => tracing::info!("the journal goes on"),
             Progress::Failed(error) => {
                 tracing::error!(error = %error, "the journal failed: nothing more can be accepted");
                 return Err(error.into());

@@ -21,6 +21,7 @@ use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json, lists};
 use crate::queue::content;
 use crate::queue::disk::{Disk, DiskFile, read_full_at};
+use crate::queue::error::is_shortage;
 use crate::queue::{Body, Location};
 use crate::schedule::Slot;
 use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, plain, send_content, write_all};
@@ -186,7 +187,9 @@ async fn send_all(
                     send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
                 }
                 Loaded::Large(parcel, id) => {
-                    stream(target, &mut write, &mut out, &parcel, id).await?;
+                    if !stream(target, &mut write, &mut out, &parcel, id).await? {
+                        outstanding.land();
+                    }
                     outstanding.touch();
                 }
                 Loaded::Unreadable(number, error) => {
@@ -255,22 +258,28 @@ fn small_content(parcel: &Parcel) -> io::Result<Option<Bytes>> {
     }
 }
 
-/// Sends content from its own file. Content that is not what it was breaks the link off: half of it is sent.
+/// Sends content from its own file; false if it cannot be opened, and nothing was sent. Content that is not what it was
+/// breaks the link off: half of it is sent.
 async fn stream(
     target: &Target,
     write: &mut tokio::io::WriteHalf<BoxStream>,
     out: &mut Vec<u8>,
     parcel: &Parcel,
     id: u64,
-) -> Result<(), io::Error> {
+) -> Result<bool, io::Error> {
     let (number, size) = (parcel.number, parcel.meta.size);
     let disk = target.disk.clone();
     let opened = tokio::task::spawn_blocking(move || disk.open(&content::name(id)));
     let file = match opened.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(file) => file,
         Err(error) => {
-            target.tell(LinkEvent::Unreadable { number, reason: plain(&error) });
-            return Ok(());
+            let reason = format!("it cannot be read from the journal: {}", plain(&error));
+            target.tell(if is_shortage(&error) {
+                LinkEvent::NotNow { number, reason }
+            } else {
+                LinkEvent::Unreadable { number, reason }
+            });
+            return Ok(false);
         }
     };
     frame::encode(&Message::Store { number, title: (&*parcel.meta.title).into() }, size, out);
@@ -292,7 +301,7 @@ async fn stream(
         write_all(write, &piece, target.stall).await.map_err(io::Error::other)?;
     }
     out.extend_from_slice(&frame::checksum(crc));
-    Ok(())
+    Ok(true)
 }
 
 async fn read_piece(file: Arc<dyn DiskFile>, offset: u64, left: u64) -> io::Result<Vec<u8>> {

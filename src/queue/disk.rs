@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::statvfs;
 
@@ -127,15 +127,17 @@ pub fn read_full_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::
 }
 
 /// A directory of the system's.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RealDisk {
     dir: PathBuf,
+    /// Held open, so that names can be made lasting when there are no more descriptors.
+    handle: OnceLock<File>,
 }
 
 impl RealDisk {
     /// The directory `dir`, which must exist.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), handle: OnceLock::new() }
     }
 }
 
@@ -172,7 +174,14 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
+        let handle = match self.handle.get() {
+            Some(handle) => handle,
+            None => {
+                let opened = File::open(&self.dir)?;
+                self.handle.get_or_init(|| opened)
+            }
+        };
+        handle.sync_all()
     }
 
     fn space(&self) -> io::Result<Space> {

@@ -60,10 +60,16 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether there is no room on the disk: trying again can help, once somebody has made some.
+    /// Whether there is no room on the disk, or the system is short of something else: trying again can help.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_full(source))
+        matches!(self, Self::Io { source, .. } if is_full(source) || is_shortage(source))
     }
+}
+
+/// Whether the error says that the system, or this process, has no more descriptors or memory just now: nothing is wrong
+/// with the disk or the file.
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// Whether the error means that there is no room.

@@ -30,9 +30,9 @@ const RETRY: Duration = Duration::from_millis(100);
 pub enum Progress {
     /// This is lasting now.
     Committed(Committed),
-    /// The disk is full: nothing can be written for now.
-    Full,
-    /// The disk has room again.
+    /// The disk is full, or descriptors are short, as the text says: nothing can be written for now.
+    Full(String),
+    /// It can be written again.
     Room,
     /// The journal can no longer be written.
     Failed(JournalError),
@@ -151,7 +151,7 @@ impl<T: Fn(Progress)> Work<T> {
                         continue;
                     }
                     if !std::mem::replace(&mut self.is_full, true) {
-                        (self.tell)(Progress::Full);
+                        (self.tell)(Progress::Full(error.to_string()));
                     }
                     thread::sleep(RETRY);
                 }

@@ -6,8 +6,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,10 +39,18 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
 }
 
+/// Set for a process that is to be `bilico`: an example, which cargo builds without the binary, then acts as it.
+pub const ACT_AS_BILICO: &str = "ACT_AS_BILICO";
+
+/// The program that is `bilico`.
+pub fn program() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_bilico").map_or_else(|| std::env::current_exe().unwrap(), PathBuf::from)
+}
+
 /// The `bilico` binary with these arguments.
 pub fn bilico(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bilico"));
-    command.args(args).env_remove("NO_COLOR");
+    let mut command = Command::new(program());
+    command.args(args).env_remove("NO_COLOR").env(ACT_AS_BILICO, "1");
     command
 }
 
@@ -58,20 +66,32 @@ pub struct Role {
 impl Role {
     /// Starts a role in `dir` and waits until it listens.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut command = bilico(args);
-        let mut child = command
-            .arg("--with-parent")
-            .current_dir(dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{args:?} said {line:?}")).trim();
+        Self::launch(bilico(&[]), dir, args).unwrap()
+    }
+
+    /// The same with a command of the caller's that runs `bilico`; an error if it does not come to listen.
+    pub fn launch(mut command: Command, dir: &Path, args: &[&str]) -> Result<Self, String> {
+        command.args(args).arg("--with-parent").current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { child, address: address.to_owned(), args, dir: dir.to_owned() }
+        // From here on dropping it ends the process.
+        let mut role = Self { child, address: String::new(), args, dir: dir.to_owned() };
+        let (said, first_line) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = said.send(line);
+        });
+        let line = first_line.recv_timeout(DEADLINE).map_err(|_| format!("{:?} says nothing", role.args))?;
+        let address = line.strip_prefix("listening on ").ok_or_else(|| format!("{:?} said {line:?}", role.args))?;
+        address.trim().clone_into(&mut role.address);
+        Ok(role)
+    }
+
+    /// How the process ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// The process's id.
@@ -510,7 +530,7 @@ impl Terminal {
     /// Runs a shell script there, to which the program and the arguments are given.
     pub fn run(dir: &Path, script: &str, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("stty sane rows 40 cols 120; {script}"), "sh", env!("CARGO_BIN_EXE_bilico")]);
+        command.args(["-c", &format!("stty sane rows 40 cols 120; {script}"), "sh"]).arg(program());
         command.args(args).current_dir(dir).env("TERM", "xterm-256color").env_remove("NO_COLOR");
         let options = rexpect::reader::Options::new().timeout_ms(Some(30_000));
         let mut session = rexpect::session::spawn_with_options(command, options).unwrap();
@@ -606,6 +626,39 @@ pub fn processes_in(dir: &Path) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)).collect()
+}
+
+/// A small file system of its own, where that is allowed; unmounted when it is dropped.
+pub struct Mount(TempDir);
+
+impl Mount {
+    /// A file system in memory of a size like `4m`; without leave to mount one, a visible line and nothing else.
+    pub fn tmpfs(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        if mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "none"], dir.path()) {
+            return Some(Self(dir));
+        }
+        // Past the capture of the test's output: a skipped test must be seen.
+        let _ = writeln!(std::io::stderr(), "SKIPPED, for this user may not mount a tmpfs");
+        None
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+/// Runs `mount` with these arguments for this directory, and says whether it succeeded.
+pub fn mount(args: &[&str], dir: &Path) -> bool {
+    let status = Command::new("mount").args(args).arg(dir).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// The sample files of the crate.

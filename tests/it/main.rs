@@ -10,8 +10,11 @@
 )]
 
 mod bad_input;
+mod chaos;
 mod delivery;
 mod demo;
+#[path = "../chaos/mod.rs"]
+mod driver;
 mod harness;
 mod old_style;
 mod overload;

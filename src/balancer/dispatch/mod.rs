@@ -27,6 +27,9 @@ use server::{Link, Sent, Server};
 /// The first wait of a file that every server refused, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// How long a file waits that could not be read from the journal for want of descriptors or memory.
+const NOT_NOW: Duration = Duration::from_secs(1);
+
 /// The most files that are remembered as in doubt at one server.
 const MOST_DOUBTS: usize = 100_000;
 
@@ -508,6 +511,21 @@ impl<T> Dispatcher<T> {
             self.bury(number, reason.to_owned());
             self.refresh(slot);
         }
+    }
+
+    /// The file's content cannot be read just now: it goes a little later.
+    pub fn not_now(&mut self, slot: Slot, epoch: u64, number: u64, reason: &str, now: Duration) {
+        let Some(server) = self.server_of(slot, epoch) else { return };
+        if server.land(number).is_none() {
+            return;
+        }
+        server.returned += 1;
+        self.send_back(slot, number, reason, false);
+        if let Some(file) = self.queue.get_mut(number) {
+            file.tag.waits = Some(reason.to_owned());
+        }
+        self.queue.delay(number, now + NOT_NOW);
+        self.refresh(slot);
     }
 
     /// Makes a file a dead letter that every server refuses, or that was refused too often.

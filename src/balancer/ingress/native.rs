@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::upload::Uploaded;
 use super::{Door, InMemory};
-use crate::balancer::event::{Admission, Incoming, Offer, Outgoing, Reply, Room};
+use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room};
 use crate::balancer::gate::Share;
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
@@ -166,8 +166,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let share = match share {
             Ok(share) => share,
             Err(refusal) => {
-                self.say(Message::Refused { id: put.id, refusal });
-                return self.reader.skip_content(put.size).await;
+                let size = put.size;
+                self.refuse(put.id, put.key, whole, refusal);
+                return self.reader.skip_content(size).await;
             }
         };
         let Some((room, incoming)) = self.reserve(takes).await else { return Ok(()) };
@@ -195,6 +196,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     async fn take_large(&mut self, put: Put, whole: u64, room: Room, share: Share) -> Result<(), ReadError> {
         let mark = put.key.as_deref().map(key_hash);
+        let key = put.key.clone();
         match self.door.uploads.receive(&mut self.reader, put.size, mark, put.resumed).await? {
             Ok(Uploaded { id, crc32c }) => {
                 let admission = Admission {
@@ -211,9 +213,17 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 };
                 self.door.gate.admit(admission);
             }
-            Err(refusal) => self.say(Message::Refused { id: put.id, refusal }),
+            Err(refusal) => self.refuse(put.id, key, whole, refusal),
         }
         Ok(())
+    }
+
+    /// Refuses a file, unless it came before under its key.
+    fn refuse(&self, id: u64, key: Option<Arc<str>>, size: u64, refusal: Refusal) {
+        match key {
+            Some(key) => self.door.gate.refuse(Declined { key, size, refusal, reply: self.reply(id) }),
+            None => self.say(Message::Refused { id, refusal }),
+        }
     }
 
     /// Where the receipts of a file go. There will be two, or one that counts for both.

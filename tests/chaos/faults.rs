@@ -1,0 +1,343 @@
+//! What goes wrong, on what, for how long, and whether it hit anything.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use super::load::Load;
+use super::proxy::Way;
+use super::stage::Stage;
+use crate::harness::signal;
+
+/// A kind of fault. A place is that of a process: 0 is the balancer, servers are counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// kill -9, and a start later.
+    KillBalancer,
+    /// The same of the server in this place.
+    KillServer(usize),
+    /// The same of a client, by the same command.
+    KillClient,
+    /// SIGSTOP, and SIGCONT later.
+    PauseBalancer,
+    /// The same of a server.
+    PauseServer,
+    /// The same of a client.
+    PauseClient,
+    /// Connections of clients are cut after some bytes.
+    CutClients,
+    /// Connections to a server are cut after some bytes.
+    CutServer,
+    /// Everything takes long on its way to a server.
+    Delay,
+    /// Nothing gets on between clients and balancer for a while.
+    StallClients,
+    /// Nothing gets on between balancer and a server for a while.
+    StallServer,
+    /// Everything between the balancer and a server vanishes, both ways, until the connections are cut.
+    LoseServer,
+    /// What a server answers vanishes.
+    SwallowAcks,
+    /// What the balancer answers to clients vanishes.
+    SwallowReceipts,
+    /// The journal's disk is full.
+    FullJournal,
+    /// A server cannot write files of more than a few bytes.
+    FullServer,
+    /// The balancer can open next to nothing.
+    NoFilesBalancer,
+    /// A server can open next to nothing.
+    NoFilesServer,
+}
+
+impl Kind {
+    /// All of them, for so many servers.
+    pub fn all(servers: usize) -> Vec<Self> {
+        use Kind::*;
+        let mut all = vec![
+            KillBalancer,
+            KillClient,
+            PauseBalancer,
+            PauseServer,
+            PauseClient,
+            CutClients,
+            CutServer,
+            Delay,
+            StallClients,
+            StallServer,
+            LoseServer,
+            SwallowAcks,
+            SwallowReceipts,
+            FullJournal,
+            FullServer,
+            NoFilesBalancer,
+            NoFilesServer,
+        ];
+        all.extend((1..=servers).map(KillServer));
+        all
+    }
+}
+
+/// What a fault changes. Two faults never change the same at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thing {
+    Process(usize),
+    Client(u32),
+    Proxy(usize),
+    Limits(usize),
+    Disk,
+}
+
+struct Active {
+    kind: Kind,
+    thing: Thing,
+    pid: Option<u32>,
+    until: Instant,
+    limit: Option<(Resource, Rlimit)>,
+}
+
+/// How often a kind of fault came, and what it found.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Count {
+    /// How often it came.
+    pub fired: usize,
+    /// How often something was in flight then.
+    pub hit: usize,
+    /// The files without a final receipt then, summed up.
+    pub unreceipted: usize,
+    /// The files that waited at the balancer or were with a server then, as far as it could be asked.
+    pub waiting: usize,
+}
+
+/// The faults, their schedule and what is known of them.
+pub struct Faults {
+    random: StdRng,
+    deck: Vec<Kind>,
+    next: Instant,
+    pace: Duration,
+    active: Vec<Active>,
+    started: Instant,
+    /// What happened, and when.
+    pub log: Vec<String>,
+    /// By kind.
+    pub counts: BTreeMap<Kind, Count>,
+    servers: usize,
+}
+
+/// The file that fills the journal's disk.
+const FILLER: &str = "filler";
+
+impl Faults {
+    /// A schedule with `pace` from one fault to the next, on average.
+    pub fn new(seed: u64, servers: usize, pace: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            random: StdRng::seed_from_u64(seed ^ 0xfa17),
+            deck: Vec::new(),
+            next: now,
+            pace,
+            active: Vec::new(),
+            started: now,
+            log: Vec::new(),
+            counts: Kind::all(servers).into_iter().map(|kind| (kind, Count::default())).collect(),
+            servers,
+        }
+    }
+
+    /// Ends what has lasted long enough, and begins what is due.
+    pub fn tend(&mut self, stage: &mut Stage, load: &mut Load) {
+        let now = Instant::now();
+        let (over, active) = std::mem::take(&mut self.active).into_iter().partition(|fault| fault.until <= now);
+        self.active = active;
+        for fault in over {
+            self.heal(fault, stage, load);
+        }
+        if now >= self.next && self.active.len() < 4 {
+            self.fire_next(stage, load);
+            self.next = Instant::now() + self.pace.mul_f64(self.random.random_range(0.5..1.5));
+        }
+    }
+
+    /// Ends all of them.
+    pub fn heal_all(&mut self, stage: &mut Stage, load: &Load) {
+        for fault in std::mem::take(&mut self.active) {
+            self.heal(fault, stage, load);
+        }
+    }
+
+    /// Kinds that never came, or never when anything was in flight.
+    pub fn missed(&self) -> Vec<Kind> {
+        self.counts.iter().filter(|(_, count)| count.hit == 0).map(|(kind, _)| *kind).collect()
+    }
+
+    fn note(&mut self, what: &str) {
+        let line = format!("{:9.3} s  {what}", self.started.elapsed().as_secs_f64());
+        self.log.push(line);
+    }
+
+    /// Begins the next fault of the deck that can be begun now.
+    fn fire_next(&mut self, stage: &mut Stage, load: &mut Load) {
+        if self.deck.is_empty() {
+            self.deck = Kind::all(self.servers);
+            self.deck.shuffle(&mut self.random);
+        }
+        for place in (0..self.deck.len()).rev() {
+            let kind = self.deck[place];
+            let Some(thing) = self.thing(kind, load) else { continue };
+            if self.active.iter().any(|other| other.thing == thing) {
+                continue;
+            }
+            let unreceipted = load.in_flight();
+            let status = stage.status(Duration::from_millis(300));
+            if unreceipted == 0 {
+                // A fault that hits nothing shows nothing.
+                return;
+            }
+            self.deck.remove(place);
+            let lasts = Duration::from_millis(self.random.random_range(300..4000));
+            let waiting = status.map(|status| status.queue.files());
+            let text = waiting.map_or_else(|| "unknown".to_owned(), |waiting| waiting.to_string());
+            self.note(&format!(
+                "{kind:?} on {thing:?} for {lasts:?}; {unreceipted} files without receipt, waiting: {text}"
+            ));
+            if let Some(fault) = self.fire(kind, thing, lasts, stage, load) {
+                let count = self.counts.entry(kind).or_default();
+                count.fired += 1;
+                count.hit += usize::from(unreceipted > 0);
+                count.unreceipted += unreceipted;
+                count.waiting += waiting.unwrap_or(0);
+                self.active.push(fault);
+            }
+            return;
+        }
+    }
+
+    /// What a fault of this kind is to change this time.
+    fn thing(&mut self, kind: Kind, load: &mut Load) -> Option<Thing> {
+        use Kind::*;
+        let server = self.random.random_range(1..=self.servers);
+        Some(match kind {
+            KillBalancer | PauseBalancer => Thing::Process(0),
+            KillServer(place) => Thing::Process(place),
+            PauseServer => Thing::Process(server),
+            KillClient | PauseClient => Thing::Client(load.any_running()?),
+            CutClients | StallClients | SwallowReceipts => Thing::Proxy(0),
+            CutServer | Delay | StallServer | LoseServer | SwallowAcks => Thing::Proxy(server),
+            FullJournal => Thing::Disk,
+            NoFilesBalancer => Thing::Limits(0),
+            FullServer | NoFilesServer => Thing::Limits(server),
+        })
+    }
+
+    fn fire(
+        &mut self,
+        kind: Kind,
+        thing: Thing,
+        lasts: Duration,
+        stage: &mut Stage,
+        load: &mut Load,
+    ) -> Option<Active> {
+        use Kind::*;
+        let mut fault = Active { kind, thing, pid: None, until: Instant::now() + lasts, limit: None };
+        match (kind, thing) {
+            (KillBalancer | KillServer(_), Thing::Process(place)) => stage.post(place).kill(),
+            (PauseBalancer | PauseServer, Thing::Process(place)) => {
+                fault.pid = Some(stage.post(place).pid()?);
+                signal(fault.pid?, "STOP");
+            }
+            (KillClient, Thing::Client(pid)) => load.kill(pid, lasts),
+            (PauseClient, Thing::Client(pid)) => load.signal(pid, "STOP"),
+            (_, Thing::Proxy(place)) => self.trouble(kind, place, stage),
+            (FullJournal, _) if stage.has_own_disk => fill(stage),
+            (FullJournal, _) => fault.limit(stage.balancer.pid()?, Resource::Fsize, 64 * 1024)?,
+            (FullServer, Thing::Limits(place)) => {
+                let most = self.random.random_range(0..2048);
+                fault.limit(stage.post(place).pid()?, Resource::Fsize, most)?;
+            }
+            (NoFilesBalancer | NoFilesServer, Thing::Limits(place)) => {
+                let pid = stage.post(place).pid()?;
+                let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
+                fault.limit(pid, Resource::Nofile, open + self.random.random_range(0..4))?;
+            }
+            _ => unreachable!("{kind:?} on {thing:?}"),
+        }
+        Some(fault)
+    }
+
+    /// Makes a proxy fail.
+    fn trouble(&mut self, kind: Kind, place: usize, stage: &mut Stage) {
+        use Kind::*;
+        let random = &mut self.random;
+        let proxy = &stage.post(place).proxy;
+        // Half of the time new connections get through, so that the balancer thinks nothing of it.
+        let before = if random.random_bool(0.5) { proxy.opened() } else { u64::MAX };
+        let delay = Duration::from_millis(random.random_range(20..300));
+        let cuts_within = Some(10_u64.pow(random.random_range(2..7)));
+        proxy.set(|weather| match kind {
+            CutClients | CutServer => weather.cuts_within = cuts_within,
+            Delay => weather.delay = delay,
+            StallClients | StallServer => weather.is_stalled = true,
+            LoseServer => (weather.swallows, weather.before) = (vec![Way::There, Way::Back], before),
+            _ => (weather.swallows, weather.before) = (vec![Way::Back], before),
+        });
+    }
+
+    fn heal(&mut self, fault: Active, stage: &mut Stage, load: &Load) {
+        use Kind::*;
+        self.note(&format!("{:?} on {:?} is over", fault.kind, fault.thing));
+        match (fault.kind, fault.thing) {
+            (KillBalancer | KillServer(_), Thing::Process(place)) => {
+                if let Err(error) = stage.post(place).start() {
+                    self.note(&format!("cannot start {}: {error}", stage.post(place).name));
+                    // What keeps it from starting ends, too.
+                    self.active.push(Active { until: Instant::now() + Duration::from_millis(500), ..fault });
+                }
+            }
+            (PauseClient, Thing::Client(pid)) => load.signal(pid, "CONT"),
+            (KillClient, _) => {}
+            (_, Thing::Process(place)) => {
+                if let Some(pid) = fault.pid.filter(|pid| stage.post(place).pid() == Some(*pid)) {
+                    signal(pid, "CONT");
+                }
+            }
+            (_, Thing::Proxy(place)) => stage.post(place).proxy.set(|_| {}),
+            (FullJournal, _) if stage.has_own_disk => {
+                let _ = fs::remove_file(stage.journal.join("..").join(FILLER));
+            }
+            (_, _) => {
+                let place = if let Thing::Limits(place) = fault.thing { place } else { 0 };
+                let same = stage.post(place).pid().filter(|pid| fault.pid == Some(*pid));
+                if let (Some(pid), Some((resource, before))) = (same, fault.limit) {
+                    let _ = prlimit(Pid::from_raw(pid.cast_signed()), resource, before);
+                }
+            }
+        }
+    }
+}
+
+impl Active {
+    /// Limits a process until the fault is over.
+    fn limit(&mut self, pid: u32, resource: Resource, to: u64) -> Option<()> {
+        // The driver's own limits are those that its children were born with.
+        let before = getrlimit(resource);
+        let limit = Rlimit { current: Some(to), maximum: before.maximum };
+        prlimit(Pid::from_raw(pid.cast_signed()), resource, limit).ok()?;
+        let before = Rlimit { current: before.current, maximum: before.maximum };
+        (self.pid, self.limit) = (Some(pid), Some((resource, before)));
+        Some(())
+    }
+}
+
+/// Leaves no room on the journal's disk.
+fn fill(stage: &Stage) {
+    let Ok(mut filler) = File::create(stage.journal.join("..").join(FILLER)) else { return };
+    for piece in [vec![0; 1 << 20], vec![0; 4096]] {
+        while filler.write(&piece).is_ok_and(|written| written == piece.len()) {}
+    }
+}

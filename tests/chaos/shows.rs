@@ -1,0 +1,259 @@
+//! Single claims, shown at length: files that survive every kill, a disk that is full of accepted files, and a journal that
+//! one stuck file does not keep from giving room back.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bilico::client::receipts::State;
+use bilico::protocol::status::StatusReport;
+use bilico::verify::{Ledger, verify};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use super::judge::told;
+use super::stage::{PATIENCE, Setup, Stage, mortal_bilico};
+use crate::harness::{PREFACE, Wire, frame};
+
+/// A client in the middle of something; killed when it is dropped.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes files with these titles.
+fn write(dir: &Path, titles: impl Iterator<Item = String>, size: usize) {
+    fs::create_dir_all(dir).unwrap();
+    for title in titles {
+        let mut content = vec![0; size];
+        blake3::Hasher::new().update(title.as_bytes()).finalize_xof().fill(&mut content);
+        fs::write(dir.join(title), content).unwrap();
+    }
+}
+
+/// A client sends `files` files with keys while the balancer is killed ten times and each of three servers five times;
+/// then `bilico verify` looks for them. Gives what it printed.
+pub fn kills(seed: u64, files: usize) -> String {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut stage = Stage::start(&Setup {
+        weights: &[3, 2, 1],
+        balancer: &["--window-files", "64", "--segment-size", "1MiB"],
+        journal: None,
+        delay: Duration::from_millis(2),
+    });
+    let dir = stage.dir.path().to_owned();
+    write(&dir.join("out"), (0..files).map(|file| format!("file-{file}.bin")), 1000);
+    let mut victims: Vec<usize> = [[0; 10].as_slice(), &[1; 5], &[2; 5], &[3; 5]].concat();
+    victims.shuffle(&mut random);
+    let receipts = dir.join("receipts.jsonl");
+    fs::write(&receipts, "").unwrap();
+    let mut send = mortal_bilico();
+    send.args([
+        "send",
+        "--quiet",
+        "-r",
+        "out",
+        "--key-prefix",
+        "show/",
+        "--receipts",
+        "receipts.jsonl",
+        "--retry",
+        "2m",
+    ]);
+    send.args(["--balancer", &stage.balancer.proxy.address]).current_dir(&dir);
+    let mut client = Client(send.spawn().unwrap());
+    let count = || fs::read(&receipts).unwrap().iter().filter(|byte| **byte == b'\n').count();
+    let kills = victims.len();
+    for (kill, victim) in victims.into_iter().enumerate() {
+        let due = files * (kill + 1) / (kills + 2);
+        wait("files to be delivered", || count() >= due);
+        let there = count();
+        assert!(client.0.try_wait().unwrap().is_none(), "the client ended before kill {kill}");
+        stage.post(victim).kill();
+        std::thread::sleep(Duration::from_millis(random.random_range(0..400)));
+        stage.post(victim).start().unwrap();
+        println!("kill -9 of the {:9} with {there:6} of {files} files delivered", stage.post(victim).name);
+    }
+    wait("the client to end", || client.0.try_wait().unwrap().is_some());
+    assert!(client.0.wait().unwrap().success(), "the client failed");
+    stage.wait_for("the queue to drain", |status| status.queue.files() == 0);
+    stage.wait_for("all servers to be up", |status| status.servers.iter().all(|server| server.eligible));
+    let args = ["verify", "--receipts", "receipts.jsonl", "files_1", "files_2", "files_3"];
+    let started = Instant::now();
+    loop {
+        let verified = mortal_bilico().args(args).current_dir(&dir).output().unwrap();
+        // A second copy may still be on its way out.
+        if verified.status.success() || started.elapsed() > PATIENCE {
+            let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+            println!("$ bilico {}\n{said}exit code {:?}", args.join(" "), verified.status.code());
+            assert!(verified.status.success(), "{said}");
+            return said;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[track_caller]
+fn wait(what: &str, mut is: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is() {
+        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// With 16 MiB for the journal and no server up, files are sent until they are refused; then the servers start. What was
+/// accepted arrives, nothing else does, and acceptance goes on. `None` if there is no such disk to be had.
+pub fn full(seed: u64) -> Option<()> {
+    let setup =
+        Setup { weights: &[2, 1], balancer: &["--segment-size", "1MiB"], journal: Some("16m"), delay: Duration::ZERO };
+    let mut stage = Stage::new(&setup);
+    if !stage.has_own_disk {
+        return None;
+    }
+    stage.balancer.start().unwrap();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut receipts = Vec::new();
+    let refused = |receipts: &[std::path::PathBuf]| {
+        let ledger = Ledger::read(receipts).unwrap();
+        ledger.entries.iter().filter(|entry| entry.state == State::Refused).count()
+    };
+    // Until small ones are refused as well as large ones.
+    let mut batch = 0;
+    while batch < 3 || refused(&receipts[receipts.len() - 1..]) < 10 || batch % 3 != 0 {
+        let size = [500, 40_000, 300_000][batch % 3] + random.random_range(0..100);
+        receipts.push(send_batch(&stage, batch, [400, 40, 10][batch % 3], size));
+        batch += 1;
+        assert!(batch < 1000, "the disk is never full");
+    }
+    let before = stage.status(PATIENCE).unwrap();
+    println!("{} files accepted, {} refused", before.accepted, refused(&receipts));
+    assert!(before.queue.files() > 0 && before.delivered == 0, "{before:?}");
+    stage.start_all();
+    stage.wait_for("all that was accepted to be delivered", |status| status.queue.files() == 0);
+    compare(&stage, &receipts);
+    let refused_before = refused(&receipts);
+    for batch in batch..batch + 3 {
+        receipts.push(send_batch(&stage, batch, 10, [500, 40_000, 300_000][batch % 3]));
+    }
+    assert_eq!(refused(&receipts), refused_before, "acceptance goes on");
+    stage.wait_for("the rest to be delivered", |status| status.queue.files() == 0);
+    let status = compare(&stage, &receipts);
+    println!("{} files are stored once, and none that was refused", status.delivered);
+    Some(())
+}
+
+fn send_batch(stage: &Stage, batch: usize, files: usize, size: usize) -> std::path::PathBuf {
+    let from = stage.dir.path().join(format!("out/{batch}"));
+    write(&from, (0..files).map(|file| format!("b{batch}-{file}")), size);
+    let receipts = stage.dir.path().join(format!("{batch}.receipts"));
+    let mut send = mortal_bilico();
+    send.args(["send", "--quiet", "--wait", "accepted", "--balancer", &stage.balancer.proxy.address, "-r"]);
+    let sent = send.arg(&from).arg("--receipts").arg(&receipts).current_dir(stage.dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&sent.stderr);
+    assert!(said.lines().all(|line| line.contains("full") || line.contains("more")), "{said}");
+    receipts
+}
+
+fn compare(stage: &Stage, receipts: &[std::path::PathBuf]) -> StatusReport {
+    let report = verify(receipts, &stage.shelves(), false).unwrap();
+    assert!(report.is_clean(), "{:#?}", told(&report));
+    stage.status(PATIENCE).unwrap()
+}
+
+/// A server that stores nothing, says that it did, and never takes a file called `stuck`.
+fn picky_server() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = refused.clone();
+    // Ends with the process: it holds nothing but the listener.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let count = count.clone();
+            std::thread::spawn(move || serve(stream, &count));
+        }
+    });
+    (address, refused)
+}
+
+fn serve(stream: TcpStream, refused: &AtomicUsize) {
+    let mut wire = Wire(stream);
+    let mut first = [0; 256];
+    let Ok(read @ 1..) = wire.0.peek(&mut first) else { return };
+    let hello = [&PREFACE[..], &frame(r#"{"request_type":"hello","role":"server","overloaded":false}"#, b"")].concat();
+    if first[0] == b'{' {
+        let asks = String::from_utf8_lossy(&first[..read]).contains("\"bilico\"");
+        let _ = wire.0.write_all(if asks { &hello } else { &[0] });
+        return;
+    }
+    if wire.0.read_exact(&mut [0; 8]).is_err() || wire.0.write_all(&hello).is_err() {
+        return;
+    }
+    while let Some((header, _)) = wire.frame() {
+        let header: Value = serde_json::from_str(&header).unwrap();
+        let number = &header["request_number"];
+        let answer = match header["request_type"].as_str() {
+            Some("store") if header["title"] == "stuck" => {
+                refused.fetch_add(1, Ordering::Relaxed);
+                json!({"request_type": "not_stored", "request_number": number, "code": "checksum", "reason": "picky"})
+            }
+            Some("store") => json!({"request_type": "stored", "request_number": number}),
+            _ => continue,
+        };
+        if wire.0.write_all(&frame(&answer.to_string(), b"")).is_err() {
+            return;
+        }
+    }
+}
+
+/// How long a segment is while a file is stuck, in bytes.
+const SEGMENT: u64 = 1024 * 1024;
+
+/// One file waits for ever, and `files` small ones pass by: the journal's segments never take more than three times what
+/// is not delivered and two segments.
+pub fn stuck(files: usize) {
+    let (server, refused) = picky_server();
+    let flags = ["--segment-size", "1MiB", "--max-attempts", "4000000000", "--remember-files", "0"];
+    let mut stage = Stage::new(&Setup { weights: &[], balancer: &flags, journal: None, delay: Duration::ZERO });
+    stage.balancer.serve_only(&format!("{server}=1"));
+    stage.balancer.start().unwrap();
+    let dir = stage.dir.path().to_owned();
+    write(&dir.join("stuck-one"), std::iter::once("stuck".to_owned()), 60_000);
+    let send = |from: &str, wait: &str| {
+        let mut send = mortal_bilico();
+        send.args(["send", "--quiet", "-r", from, "--wait", wait, "--balancer", &stage.balancer.proxy.address]);
+        let sent = send.current_dir(&dir).output().unwrap();
+        assert!(sent.status.success(), "{sent:?}");
+    };
+    send("stuck-one", "accepted");
+    wait("it to be refused", || refused.load(Ordering::Relaxed) > 0);
+    let (mut most, mut passed) = ((0, 0), 0);
+    while passed < files {
+        let batch = 1000.min(files - passed);
+        let _ = fs::remove_dir_all(dir.join("out"));
+        write(&dir.join("out"), (passed..passed + batch).map(|file| format!("small-{file}")), 500);
+        send("out", "delivered");
+        passed += batch;
+        let status = stage.wait_for("all but one to be delivered", |status| status.queue.files() == 1);
+        let (taken, bound) = (stage.segments(), 3 * status.queue.bytes + 2 * SEGMENT);
+        most = most.max((taken, bound));
+        assert!(taken <= bound, "{taken} bytes in segments after {passed} files; {bound} are allowed");
+    }
+    let tries = refused.load(Ordering::Relaxed);
+    println!(
+        "{passed} files passed one that is stuck (refused {tries} times): the segments took {} bytes at the most; {} are allowed",
+        most.0, most.1
+    );
+}

@@ -1,0 +1,216 @@
+//! A balancer and its servers as processes, each behind a proxy, in a directory of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bilico::protocol::status::StatusReport;
+use bilico::queue::segment::parse_name;
+use bilico::transport::Tcp;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::proxy::Proxy;
+use crate::harness::{Mount, Role, bilico};
+
+/// How long anything may take at the most that has to happen by itself: far longer than it takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_mins(3);
+
+/// A `bilico` that dies with the thread that starts it, even if it is stopped or that thread is killed.
+pub fn mortal_bilico() -> Command {
+    let plain = bilico(&[]);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(plain.get_program());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+/// A role and the proxy in front of it.
+pub struct Post {
+    /// What it is called in reports.
+    pub name: String,
+    /// Through which it is reached.
+    pub proxy: Proxy,
+    /// The process, unless it was killed.
+    pub role: Option<Role>,
+    args: Vec<String>,
+    dir: PathBuf,
+}
+
+impl Post {
+    fn new(name: String, proxy: Proxy, dir: &Path, args: &[&str]) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { name, proxy, role: None, args, dir: dir.to_owned() }
+    }
+
+    /// Starts the process if it does not run. On a port of its own each time: the proxy's address is the one that lasts.
+    pub fn start(&mut self) -> Result<(), String> {
+        if self.role.is_none() {
+            let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+            let role = Role::launch(mortal_bilico(), &self.dir, &args)?;
+            self.proxy.point_to(&role.address);
+            self.role = Some(role);
+        }
+        Ok(())
+    }
+
+    /// Gives a balancer one server in place of those of the stage.
+    pub fn serve_only(&mut self, server: &str) {
+        let place = self.args.iter().position(|arg| arg == "--server").unwrap() + 1;
+        server.clone_into(&mut self.args[place]);
+    }
+
+    /// Ends the process as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut role) = self.role.take() {
+            role.kill();
+        }
+    }
+
+    /// The process's id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.role.as_ref().map(Role::pid)
+    }
+}
+
+/// How a stage is set up.
+pub struct Setup<'a> {
+    /// One server for each.
+    pub weights: &'a [u32],
+    /// More flags for the balancer.
+    pub balancer: &'a [&'a str],
+    /// How large the journal's file system is, e.g. `64m`; `None` for a plain directory.
+    pub journal: Option<&'a str>,
+    /// How long each piece takes through a proxy.
+    pub delay: Duration,
+}
+
+/// All that runs, and where.
+pub struct Stage {
+    /// The balancer.
+    pub balancer: Post,
+    /// The servers.
+    pub servers: Vec<Post>,
+    /// The journal's directory.
+    pub journal: PathBuf,
+    /// Whether the journal has a file system of its own.
+    pub has_own_disk: bool,
+    /// Whether the directory stays.
+    pub keep: bool,
+    runtime: Option<Runtime>,
+    // Unmounted after the processes have ended, which the order of the fields sees to.
+    _disk: Option<Mount>,
+    /// Where all of them work.
+    pub dir: TempDir,
+}
+
+impl Stage {
+    /// Sets everything up and starts nothing.
+    pub fn new(setup: &Setup<'_>) -> Self {
+        let dir = tempfile::Builder::new().prefix("bilico-chaos-").tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let disk = setup.journal.and_then(Mount::tmpfs);
+        let has_own_disk = disk.is_some();
+        let place = disk.as_ref().map_or_else(|| dir.path().to_owned(), |disk| disk.path().to_owned());
+        let journal = place.join("journal");
+        fs::create_dir_all(&journal).unwrap();
+        let proxy = || Proxy::start(runtime.handle(), setup.delay);
+        let servers: Vec<Post> = (1..=setup.weights.len())
+            .map(|n| {
+                let files = format!("files_{n}");
+                fs::create_dir(dir.path().join(&files)).unwrap();
+                let args = ["server", "--listen", "127.0.0.1:0", "--dir", &files, "--stall-timeout", "5s"];
+                Post::new(format!("server {n}"), proxy(), dir.path(), &args)
+            })
+            .collect();
+        let specs = servers.iter().zip(setup.weights).map(|(post, weight)| format!("{}={weight}", post.proxy.address));
+        let specs = specs.collect::<Vec<_>>().join(",");
+        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--server", &specs];
+        args.extend(["--journal", journal.to_str().unwrap(), "--stall-timeout", "5s", "--probe-interval", "300ms"]);
+        args.extend(setup.balancer);
+        let balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);
+        Self { balancer, servers, journal, has_own_disk, keep: false, runtime: Some(runtime), _disk: disk, dir }
+    }
+
+    /// Sets everything up, starts it, and waits until all servers may get files.
+    pub fn start(setup: &Setup<'_>) -> Self {
+        let mut stage = Self::new(setup);
+        stage.start_all();
+        stage
+    }
+
+    /// Starts what does not run, and waits until all servers may get files.
+    pub fn start_all(&mut self) {
+        for server in &mut self.servers {
+            server.start().unwrap();
+        }
+        self.balancer.start().unwrap();
+        self.wait_for("all servers to be up", |status| status.servers.iter().all(|server| server.eligible));
+    }
+
+    /// The process that is called this: the balancer for 0, else a server counted from 1.
+    pub fn post(&mut self, place: usize) -> &mut Post {
+        match place.checked_sub(1) {
+            None => &mut self.balancer,
+            Some(server) => &mut self.servers[server],
+        }
+    }
+
+    /// What the balancer says of itself, past the proxy; nothing if it does not answer soon.
+    pub fn status(&self, soon: Duration) -> Option<StatusReport> {
+        let address = &self.balancer.role.as_ref()?.address;
+        let ask = async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
+        self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
+    }
+
+    /// Waits until the balancer's status is as it should be.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, is: impl Fn(&StatusReport) -> bool) -> StatusReport {
+        let started = Instant::now();
+        let mut last = None;
+        loop {
+            if let Some(status) = self.status(Duration::from_secs(5)) {
+                if is(&status) {
+                    return status;
+                }
+                last = Some(status);
+            }
+            assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}: {last:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The servers' directories.
+    pub fn shelves(&self) -> Vec<PathBuf> {
+        (1..=self.servers.len()).map(|n| self.dir.path().join(format!("files_{n}"))).collect()
+    }
+
+    /// How many bytes the journal's segments have.
+    pub fn segments(&self) -> u64 {
+        let entries = fs::read_dir(&self.journal).unwrap().filter_map(Result::ok);
+        let segments = entries.filter(|entry| parse_name(&entry.file_name().to_string_lossy()).is_some());
+        segments.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.keep || std::thread::panicking() {
+            if self.has_own_disk {
+                let kept = self.dir.path().join("journal");
+                let _ = Command::new("cp").arg("-r").arg(&self.journal).arg(kept).status();
+            }
+            self.dir.disable_cleanup(true);
+            eprintln!("everything is kept in {}", self.dir.path().display());
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

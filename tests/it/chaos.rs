@@ -1,0 +1,118 @@
+//! Two minutes of chaos on real processes, and three claims of the balancer's shown one by one.
+
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::driver;
+use crate::harness::{
+    Mount, Wire, bilico, frame, start_balancer, start_server, status, stored, wait_for_line, wait_until,
+};
+
+/// Everything that can go wrong goes wrong, and not a file is lost, doubled or damaged. `BILICO_CHAOS_SECONDS` says for
+/// how long, `BILICO_SEED` how.
+#[test]
+fn nothing_is_lost_or_doubled_whatever_fails() {
+    let seed = driver::seed();
+    println!("seed {seed}");
+    let seconds = std::env::var("BILICO_CHAOS_SECONDS").map_or(120, |text| text.parse().unwrap());
+    let outcome = driver::run(seed, Duration::from_secs(seconds), || false);
+    outcome.tell(seed);
+    assert!(outcome.findings.is_empty(), "{:#?}", outcome.findings);
+}
+
+/// The same as `cargo run --release --example chaos -- --show kills`, with fewer files.
+#[test]
+fn every_file_is_stored_once_though_all_are_killed_again_and_again() {
+    let said = driver::shows::kills(driver::seed(), 4000);
+    assert!(said.contains("4000 receipts, 4000 stored files: 4000 fit; nothing is wrong"), "{said}");
+}
+
+#[test]
+fn what_a_full_disk_accepted_arrives_and_nothing_else() {
+    driver::shows::full(driver::seed());
+}
+
+#[test]
+fn a_file_that_is_stuck_does_not_make_the_journal_grow() {
+    driver::shows::stuck(6000);
+}
+
+/// Puts a file with a key, and gives the first receipts for it: all up to the last that can come.
+fn put_with_key(wire: &mut Wire, id: u64, key: &str, content: &[u8]) -> Vec<Value> {
+    let header = json!({"request_type": "put", "id": id, "title": key, "key": key});
+    wire.write(&frame(&header.to_string(), content));
+    let mut receipts: Vec<Value> = Vec::new();
+    loop {
+        let receipt: Value = serde_json::from_str(&wire.frame().unwrap().0).unwrap();
+        receipts.push(receipt.clone());
+        if receipt["request_type"] != "accepted" {
+            return receipts;
+        }
+    }
+}
+
+/// A client that lost its connection sends again what it has no receipt for. By then the disk was full, and it was
+/// told that the file is refused, though it had been accepted before and was stored.
+#[test]
+fn a_file_that_is_here_already_is_not_refused_for_want_of_room() {
+    let Some(disk) = Mount::tmpfs("8m") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let server = start_server(dir.path(), 1, &[]);
+    let journal = disk.path().join("journal");
+    let flags = ["--journal", journal.to_str().unwrap(), "--segment-size", "1MiB"];
+    let balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &flags);
+    let mut wire = Wire::native(&balancer.address);
+    let contents = [("small", vec![1; 100]), ("large", vec![2; 200_000])];
+    for (key, content) in &contents {
+        assert_eq!(put_with_key(&mut wire, 1, key, content)[1]["request_type"], "delivered");
+    }
+    let mut filler = fs::File::create(disk.path().join("filler")).unwrap();
+    while filler.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    for (key, content) in &contents {
+        wait_until("new files to be refused", || {
+            let refused = &put_with_key(&mut wire, 1, &format!("new {key}"), content)[0];
+            refused["code"] == "full"
+        });
+        let receipts = put_with_key(&mut wire, 1, key, content);
+        let kinds: Vec<&Value> = receipts.iter().map(|receipt| &receipt["request_type"]).collect();
+        assert_eq!(kinds, ["accepted", "delivered"], "{key}");
+    }
+    let mut wire = Wire::native(&balancer.address);
+    let other = put_with_key(&mut wire, 1, "small", b"another");
+    assert_eq!(other[0]["code"], "conflict", "{other:?}");
+}
+
+/// The balancer ran out of descriptors, could not open the content of waiting files for a moment, and made dead letters of
+/// them; and it ended, for the journal's directory could not be opened to be synced.
+#[test]
+fn want_of_descriptors_makes_files_wait_and_kills_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start_server(dir.path(), 1, &[]);
+    let flags = ["--window-files", "1", "--segment-size", "1MiB"];
+    let balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &flags);
+    wait_until("the server to be up", || status(&balancer.address).servers[0].eligible);
+    server.signal("STOP");
+    for file in 0..20 {
+        fs::write(dir.path().join(format!("large-{file}")), vec![file; 200_000]).unwrap();
+        fs::write(dir.path().join(format!("small-{file}")), vec![file; 60_000]).unwrap();
+    }
+    let files = (0..20).flat_map(|file| [format!("large-{file}"), format!("small-{file}")]);
+    let mut send = bilico(&["send", "--quiet", "--balancer", &balancer.address, "--wait", "accepted"]);
+    assert!(send.args(files).current_dir(dir.path()).status().unwrap().success());
+    let limit = |limit: &str| {
+        let args = [format!("--nofile={limit}:"), format!("--pid={}", balancer.pid())];
+        assert!(Command::new("prlimit").args(args).status().unwrap().success());
+    };
+    limit("1");
+    server.signal("CONT");
+    let log = || fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
+    wait_for_line(log, &["came back", "too many open files"]);
+    limit("1024");
+    wait_until("all to be delivered", || status(&balancer.address).queue.files() == 0);
+    assert_eq!(status(&balancer.address).queue.dead, 0, "{}", log());
+    assert_eq!(stored(&dir.path().join("json_files_1")).len(), 40);
+}
