@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::dispatch::{Parcel, Probed};
-use super::gate::Share;
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
@@ -118,6 +118,19 @@ pub enum ToServer {
 pub struct Room {
     pub(super) _file: OwnedSemaphorePermit,
     pub(super) _bytes: OwnedSemaphorePermit,
+}
+
+/// Room on the disk for one file that is not written yet; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    pub(super) bytes: u64,
+    pub(super) promised: Arc<AtomicU64>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Where the receipts of a file go.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::event::{Admission, Declined, Event, Offer, Outgoing, Room};
+use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Share};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
@@ -43,19 +43,6 @@ pub struct QueueLimits {
     pub files: usize,
     /// Bytes of content, and of what each file costs beside it.
     pub bytes: u64,
-}
-
-/// Room on the disk for one file that is not written yet; given back when it is dropped.
-#[derive(Debug)]
-pub struct Share {
-    bytes: u64,
-    promised: Arc<AtomicU64>,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// The way into the queue.

@@ -15,12 +15,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::dispatch::{Action, Dispatcher, Held};
-use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, ToServer};
-use super::gate::Share;
+use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
 use super::link::{self, Target};
-use super::{BalancerConfig, BalancerError, probe, queries};
+use super::queries::{self, Files};
+use super::{BalancerConfig, BalancerError, probe};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
+use crate::protocol::query::{Answer, Query};
 use crate::protocol::{Message, Refusal, RefusalCode, lists};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Committed;
@@ -45,15 +46,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the hub keeps beside a queued file.
 #[derive(Debug, Default)]
-pub(super) struct Tag {
+struct Tag {
     replies: Vec<Reply>,
     /// Held for as long as the file is in the queue; a file of an earlier run may have none.
     _room: Option<Room>,
 }
 
 /// A file that is being written to the journal.
-pub(super) struct Accepting {
-    pub(super) meta: Arc<Meta>,
+struct Accepting {
+    meta: Arc<Meta>,
     content: Incoming,
     not_old_style: Option<NotOldStyle>,
     replies: Vec<Reply>,
@@ -101,9 +102,9 @@ pub(super) struct Surroundings {
 
 /// The driver of the [`Dispatcher`].
 pub(super) struct Hub {
-    pub(super) dispatcher: Dispatcher<Tag>,
-    pub(super) ledger: Ledger,
-    pub(super) accepting: BTreeMap<u64, Accepting>,
+    dispatcher: Dispatcher<Tag>,
+    ledger: Ledger,
+    accepting: BTreeMap<u64, Accepting>,
     next_number: u64,
     /// One for each operation that is not lasting yet, in their order.
     afters: VecDeque<After>,
@@ -235,7 +236,7 @@ impl Hub {
                 let _ = to.send(Outgoing::Status(Box::new(report)));
             }
             Event::Query(query, to) => {
-                let answer = queries::answer(self, &query);
+                let answer = self.answer(&query);
                 let _ = to.send(Outgoing::Answer(Box::new(answer)));
             }
             Event::Journal(progress) => self.progress(progress)?,
@@ -529,8 +530,25 @@ impl Hub {
         self.submit(Op::Bury { number, death }, After::Nothing);
     }
 
+    /// Answers a query, or carries it out.
+    fn answer(&mut self, query: &Query) -> Answer {
+        match *query {
+            Query::Replay { number: Some(number) } => queries::done(self.replay(number), number),
+            Query::Replay { number: None } => {
+                let numbers: Vec<u64> = self.ledger.dead().keys().copied().collect();
+                Answer::Done { files: numbers.into_iter().filter(|number| self.replay(*number)).count() }
+            }
+            Query::Drop { number } => queries::done(self.throw_away(number), number),
+            Query::Waiting { .. } | Query::Dead { .. } | Query::Show { .. } => {
+                let accepting = |number: u64| self.accepting.get(&number).map(|file| file.meta.clone());
+                let files = Files { dispatcher: &self.dispatcher, ledger: &self.ledger, accepting: &accepting };
+                files.answer(query)
+            }
+        }
+    }
+
     /// Makes a dead letter wait again; false if there is none with this number.
-    pub(super) fn replay(&mut self, number: u64) -> bool {
+    fn replay(&mut self, number: u64) -> bool {
         let Some(letter) = self.ledger.dig_up(number) else { return false };
         tracing::info!(number, title = &*letter.meta.title, "replayed");
         self.submit(Op::Replay { number }, After::Nothing);
@@ -541,7 +559,7 @@ impl Hub {
     }
 
     /// Throws a dead letter away; false if there is none with this number.
-    pub(super) fn throw_away(&mut self, number: u64) -> bool {
+    fn throw_away(&mut self, number: u64) -> bool {
         let Some(letter) = self.ledger.dig_up(number) else { return false };
         tracing::warn!(number, title = &*letter.meta.title, "dead letter thrown away");
         let DeadLetter { meta, history, death, .. } = letter;

@@ -1,69 +1,82 @@
 //! Answers what people ask about files.
 
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
-use super::hub::Hub;
+use super::dispatch::Dispatcher;
 use crate::protocol::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
+use crate::queue::Ledger;
 use crate::queue::record::{End, Ended, History, Meta};
 
-/// Answers a query, or carries it out.
-pub(super) fn answer(hub: &mut Hub, query: &Query) -> Answer {
-    match *query {
-        Query::Waiting { after, limit } => waiting(hub, after, limit),
-        Query::Dead { after, limit } => dead(hub, after, limit),
-        Query::Show { number } => match show(hub, number) {
-            Some(report) => Answer::File(Box::new(report)),
-            None => {
-                Answer::Failed { reason: format!("file {number} is not known: it was never accepted, or is forgotten") }
-            }
-        },
-        Query::Replay { number: Some(number) } => done(hub.replay(number), number),
-        Query::Replay { number: None } => {
-            let numbers: Vec<u64> = hub.ledger.dead().keys().copied().collect();
-            Answer::Done { files: numbers.into_iter().filter(|number| hub.replay(*number)).count() }
-        }
-        Query::Drop { number } => done(hub.throw_away(number), number),
-    }
+/// All files that are known, wherever they are.
+pub(super) struct Files<'a, T> {
+    /// Those that wait.
+    pub(super) dispatcher: &'a Dispatcher<T>,
+    /// Those that do not.
+    pub(super) ledger: &'a Ledger,
+    /// Those that are being written to the journal.
+    pub(super) accepting: &'a dyn Fn(u64) -> Option<Arc<Meta>>,
 }
 
-fn done(was_there: bool, number: u64) -> Answer {
+/// The answer to an order about the dead letter with this number.
+pub(super) fn done(was_there: bool, number: u64) -> Answer {
     if was_there {
         return Answer::Done { files: 1 };
     }
     Answer::Failed { reason: format!("there is no dead letter with number {number}") }
 }
 
-fn waiting(hub: &Hub, after: u64, limit: usize) -> Answer {
-    let files = hub.dispatcher.queue().after(after).map(|(number, _)| number).take(limit.min(MAX_LISTED));
-    let files = files.filter_map(|number| show(hub, number)).collect();
-    let depth = hub.dispatcher.queue().depth();
-    Answer::Files { files, total: depth.files(), total_bytes: depth.bytes }
-}
+impl<T> Files<'_, T> {
+    /// Answers a question; an order is none.
+    pub(super) fn answer(&self, query: &Query) -> Answer {
+        match *query {
+            Query::Waiting { after, limit } => self.waiting(after, limit),
+            Query::Dead { after, limit } => self.dead(after, limit),
+            Query::Show { number } => match self.show(number) {
+                Some(report) => Answer::File(Box::new(report)),
+                None => {
+                    let reason = format!("file {number} is not known: it was never accepted, or is forgotten");
+                    Answer::Failed { reason }
+                }
+            },
+            Query::Replay { .. } | Query::Drop { .. } => {
+                Answer::Failed { reason: "an order is no question".to_owned() }
+            }
+        }
+    }
 
-fn dead(hub: &Hub, after: u64, limit: usize) -> Answer {
-    let letters = hub.ledger.dead();
-    let listed = letters.range((Excluded(after), Unbounded)).take(limit.min(MAX_LISTED));
-    let files = listed.filter_map(|(number, _)| show(hub, *number)).collect();
-    Answer::Files { files, total: letters.len(), total_bytes: hub.ledger.dead_bytes() }
-}
+    fn waiting(&self, after: u64, limit: usize) -> Answer {
+        let files = self.dispatcher.queue().after(after).map(|(number, _)| number).take(limit.min(MAX_LISTED));
+        let files = files.filter_map(|number| self.show(number)).collect();
+        let depth = self.dispatcher.queue().depth();
+        Answer::Files { files, total: depth.files(), total_bytes: depth.bytes }
+    }
 
-/// All that is known of a file.
-fn show(hub: &Hub, number: u64) -> Option<FileReport> {
-    if let Some(file) = hub.accepting.get(&number) {
-        return Some(report(number, &file.meta, &History::default(), Place::Accepting));
+    fn dead(&self, after: u64, limit: usize) -> Answer {
+        let letters = self.ledger.dead();
+        let listed = letters.range((Excluded(after), Unbounded)).take(limit.min(MAX_LISTED));
+        let files = listed.filter_map(|(number, _)| self.show(*number)).collect();
+        Answer::Files { files, total: letters.len(), total_bytes: self.ledger.dead_bytes() }
     }
-    if let Some(file) = hub.dispatcher.queue().get(number) {
-        let server = hub.dispatcher.server_with(number).map(ToString::to_string);
-        let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
-        let idle = || hub.dispatcher.why_nothing_goes().unwrap_or_else(|| "its turn has not come".to_owned());
-        let reason = server.is_none().then(|| file.tag.waits.clone().unwrap_or_else(idle));
-        return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
+
+    /// All that is known of a file.
+    fn show(&self, number: u64) -> Option<FileReport> {
+        if let Some(meta) = (self.accepting)(number) {
+            return Some(report(number, &meta, &History::default(), Place::Accepting));
+        }
+        if let Some(file) = self.dispatcher.queue().get(number) {
+            let server = self.dispatcher.server_with(number).map(ToString::to_string);
+            let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
+            let idle = || self.dispatcher.why_nothing_goes().unwrap_or_else(|| "its turn has not come".to_owned());
+            let reason = server.is_none().then(|| file.tag.waits.clone().unwrap_or_else(idle));
+            return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
+        }
+        if let Some(letter) = self.ledger.dead().get(&number) {
+            let (ended_ms, reason) = (Some(letter.death.at_ms), Some(letter.death.reason.to_string()));
+            return Some(FileReport { ended_ms, reason, ..report(number, &letter.meta, &letter.history, Place::Dead) });
+        }
+        self.ledger.ended(number).map(|ended| ended_report(ended))
     }
-    if let Some(letter) = hub.ledger.dead().get(&number) {
-        let (ended_ms, reason) = (Some(letter.death.at_ms), Some(letter.death.reason.to_string()));
-        return Some(FileReport { ended_ms, reason, ..report(number, &letter.meta, &letter.history, Place::Dead) });
-    }
-    hub.ledger.ended(number).map(|ended| ended_report(ended))
 }
 
 fn ended_report(ended: &Ended) -> FileReport {

@@ -29,6 +29,15 @@ pub struct Space {
     pub available: u64,
 }
 
+/// When a receipt may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// Synced to disk before the receipt: accepted files survive kills, crashes and power cuts
+    Disk,
+    /// Handed to the system before the receipt: accepted files survive the balancer's death, not the machine's
+    Os,
+}
+
 /// A flat directory.
 pub trait Disk: Send + Sync {
     /// The files in it, in any order.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::content;
-use super::disk::{Disk, DiskFile, Space, read_full_at, write_all_at};
+use super::disk::{Disk, DiskFile, Durability, Space, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
 use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
@@ -27,15 +27,6 @@ const WINDOW: usize = 2 * (MAX_BODY + 64);
 
 /// More small segments than this are merged, whatever they hold.
 const MANY: usize = 16;
-
-/// When a receipt may be given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Durability {
-    /// Synced to disk before the receipt: accepted files survive kills, crashes and power cuts
-    Disk,
-    /// Handed to the system before the receipt: accepted files survive the balancer's death, not the machine's
-    Os,
-}
 
 /// How a journal is to be kept.
 #[derive(Debug, Clone, Copy)]

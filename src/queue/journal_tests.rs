@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::Disk;
-use super::journal::{Committed, Durability, Journal, JournalConfig, Op};
+use super::disk::{Disk, Durability};
+use super::journal::{Committed, Journal, JournalConfig, Op};
 use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
 use super::recovery::{self, Recovered};
 use super::sim::SimDisk;

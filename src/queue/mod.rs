@@ -30,8 +30,9 @@ mod writer;
 
 use bytes::Bytes;
 
+pub use disk::Durability;
 pub use error::JournalError;
-pub use journal::{Durability, JournalConfig, Location, Op};
+pub use journal::{JournalConfig, Location, Op};
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::lock;
 pub use pending::{Depth, Pending, Queued};

@@ -16,8 +16,8 @@ use bytes::Bytes;
 
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Admission, Incoming, Reply, Room};
-use super::gate::{Gate, Share};
+use super::event::{Admission, Incoming, Reply, Room, Share};
+use super::gate::Gate;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::{Refusal, json as json_doorway};
 use crate::queue::INLINE;

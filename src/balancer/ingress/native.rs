@@ -11,8 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::upload::Uploaded;
 use super::{Door, InMemory};
-use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room};
-use crate::balancer::gate::Share;
+use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};

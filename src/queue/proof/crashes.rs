@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::driver::{Driver, Stop, Workload, config, verify};
 use super::from_environment;
 use super::model::Truth;
-use crate::queue::journal::{Durability, JournalConfig};
+use crate::queue::Durability;
+use crate::queue::journal::JournalConfig;
 use crate::queue::sim::{Fault, Rng, Shape, SimDisk};
 
 /// What a run without a wish goes through.

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::driver::{Driver, config};
 use super::model::{Change, File, Model, Truth, attempt, death, read_content};
+use crate::queue::Durability;
 use crate::queue::disk::{Disk, DiskFile, Entry, Space};
 use crate::queue::error::JournalError;
-use crate::queue::journal::{Durability, JournalConfig};
+use crate::queue::journal::JournalConfig;
 use crate::queue::recovery::{self, Recovered, Report};
 use crate::queue::segment::{self, HEADER_LEN};
 use crate::queue::sim::SimDisk;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{Change, File, Found, Model, Truth, attempt, death};
+use crate::queue::Durability;
 use crate::queue::content::{self, Part};
 use crate::queue::disk::Disk;
 use crate::queue::error::JournalError;
-use crate::queue::journal::{Durability, Journal, JournalConfig, Location};
+use crate::queue::journal::{Journal, JournalConfig, Location};
 use crate::queue::recovery::{self, Recovered};
 use crate::queue::sim::{Rng, Shape, SimDisk};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth, attempt, death};
 use crate::queue::disk::Disk;
-use crate::queue::journal::Durability;
+use crate::queue::Durability;
 use crate::queue::sim::SimDisk;
 
 const SEGMENT: u64 = 2048;

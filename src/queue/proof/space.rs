@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth};
+use crate::queue::Durability;
 use crate::queue::disk::Disk;
-use crate::queue::journal::{Durability, Journal};
+use crate::queue::journal::Journal;
 use crate::queue::record::Record;
 use crate::queue::segment::{self, Framer, Item, Scan};
 use crate::queue::sim::{Fault, Shape, SimDisk};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth, attempt, death};
+use crate::queue::Durability;
 use crate::queue::content::{self, Part};
 use crate::queue::disk::Disk;
-use crate::queue::journal::{Durability, JournalConfig, RESERVE};
+use crate::queue::journal::{JournalConfig, RESERVE};
 use crate::queue::recovery;
 use crate::queue::segment::HEADER_LEN;
 use crate::queue::sim::{Fault, Shape, SimDisk};
