@@ -32,13 +32,11 @@ impl<T> Files<'_, T> {
         match *query {
             Query::Waiting { after, limit } => self.waiting(after, limit),
             Query::Dead { after, limit } => self.dead(after, limit),
-            Query::Show { number } => match self.show(number) {
-                Some(report) => Answer::File(Box::new(report)),
-                None => {
-                    let reason = format!("file {number} is not known: it was never accepted, or is forgotten");
-                    Answer::Failed { reason }
-                }
-            },
+            Query::Show { number } => {
+                let unknown = || format!("file {number} is not known: it was never accepted, or is forgotten");
+                let report = self.show(number).map(|report| Answer::File(Box::new(report)));
+                report.unwrap_or_else(|| Answer::Failed { reason: unknown() })
+            }
             Query::Replay { .. } | Query::Drop { .. } => {
                 Answer::Failed { reason: "an order is no question".to_owned() }
             }

@@ -362,7 +362,11 @@ impl Reading {
     }
 
     fn next_number(&self) -> u64 {
-        let skipped = if self.report.is_sound() { 0 } else { SKIPPED };
+        let is_new = |damage: &Damage| !damage.is_known;
+        let Report { damage, lost_records, .. } = &self.report;
+        // Damage that an earlier recovery has found lies before the numbers that it skipped.
+        let skips = damage.iter().any(is_new) || (damage.is_empty() && *lost_records > 0);
+        let skipped = if skips { SKIPPED } else { 0 };
         self.highest.saturating_add(1 + skipped)
     }
 

@@ -15,36 +15,18 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use rustix::fs::syncfs;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::index::{Entry, Index, Key, Settled};
+use super::job::{Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, copy};
 use super::name::stored_name;
 use super::staged::{Published, Staged};
-use super::store::{Body, Claim, Done, Incoming, Outcome, Place, StoreError};
-use crate::protocol::lists::Held;
 
 /// How many jobs are done together at most, and how many bytes of content they may have.
 const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
 
 /// From how many files on one sync of the file system costs less than one for each file.
 const SYNC_ALL: usize = 8;
-
-/// What is told when a copy is removed, or cannot be.
-pub(super) type Removed = Box<dyn FnOnce(io::Result<()>) + Send>;
-
-/// What the thread is asked to do.
-pub(super) enum Job {
-    /// Store a file.
-    File(Incoming, Done),
-    /// Say what is held for a journal, of all that was asked for before.
-    Holding(Arc<str>, oneshot::Sender<io::Result<Vec<Held>>>),
-    /// Forget what a balancer knows to be here; the room is what the list takes.
-    Confirmed(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>),
-    /// Remove a file.
-    Remove(Key, Removed),
-    /// Open the index, if it is not.
-    Open,
-}
 
 /// Jobs of kinds that can be done together.
 #[derive(Default)]
@@ -446,9 +428,4 @@ fn refuse(files: impl IntoIterator<Item = Pending>, error: &io::Error) {
     for file in files {
         file.end(Err(copy(error).into()));
     }
-}
-
-/// The same error for one more: the system's can be had only once.
-pub(super) fn copy(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), error.to_string())
 }

@@ -7,6 +7,7 @@
 
 mod connection;
 mod index;
+mod job;
 mod keeper;
 mod links;
 pub mod name;

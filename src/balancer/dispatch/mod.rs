@@ -30,9 +30,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How long a file waits that could not be read from the journal for want of descriptors or memory.
 const NOT_NOW: Duration = Duration::from_secs(1);
 
-/// The most files that are remembered as in doubt at one server.
-const MOST_DOUBTS: usize = 100_000;
-
 /// What becomes of a file that was with a server when the server vanished: it may be stored there, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum InDoubt {
@@ -320,6 +317,7 @@ impl<T> Dispatcher<T> {
     pub fn doubt(&mut self, slot: Slot, number: u64) {
         if let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) {
             server.doubts.insert(number);
+            server.bound_doubts();
         }
     }
 
@@ -732,10 +730,7 @@ impl<T> Dispatcher<T> {
         let is_native = server.dialect == Some(Dialect::Native);
         if is_native {
             server.doubts.extend(&numbers);
-            // A server that never tells must not make us keep more and more.
-            while server.doubts.len() > MOST_DOUBTS {
-                server.doubts.pop_first();
-            }
+            server.bound_doubts();
         }
         for number in numbers {
             self.send_back(slot, number, reason, false);

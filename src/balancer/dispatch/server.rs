@@ -42,6 +42,9 @@ impl Window {
     }
 }
 
+/// The most files that are remembered as in doubt at one server.
+const MOST_DOUBTS: usize = 100_000;
+
 /// The first wait before a link that failed is opened again, and the longest.
 const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -107,6 +110,13 @@ impl Server {
             delivered: 0,
             delivered_bytes: 0,
             returned: 0,
+        }
+    }
+
+    /// Forgets the oldest doubts: a server that never tells must not make us keep more and more.
+    pub(super) fn bound_doubts(&mut self) {
+        while self.doubts.len() > MOST_DOUBTS {
+            self.doubts.pop_first();
         }
     }
 

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth, attempt, death};
-use crate::queue::disk::Disk;
 use crate::queue::Durability;
+use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
 
 const SEGMENT: u64 = 2048;

@@ -1,6 +1,10 @@
 use std::sync::mpsc::channel;
 
 use super::super::name::part_name;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
 use super::*;
 
 /// A file from a balancer without an identity.
