@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
 use std::time::{Duration, Instant};
 
 use bilico::server::name::{is_part, stored_name};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    DEADLINE, Farm, PREFACE, Role, Wire, frame, old_style_put, put, start_balancer, start_server, stored,
+    DEADLINE, Farm, Mount, PREFACE, Role, Wire, frame, mount, old_style_put, put, start_balancer, start_server, stored,
     wait_for_line, wait_until,
 };
 
@@ -963,39 +963,9 @@ fn files_go_elsewhere_while_a_servers_directory_cannot_be_made() {
     });
 }
 
-/// A small file system of its own, where that is allowed.
-struct Mount(tempfile::TempDir);
-
-impl Mount {
-    fn tmpfs() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        if mount(&["-t", "tmpfs", "-o", "size=4m", "none"], dir.path()) {
-            return Some(Self(dir));
-        }
-        // Past the capture of the test's output: a skipped test must be seen.
-        let _ = writeln!(std::io::stderr(), "SKIPPED, for this user may not mount a tmpfs");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
-
-fn mount(args: &[&str], dir: &Path) -> bool {
-    let status = Command::new("mount").args(args).arg(dir).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
 #[test]
 fn files_go_elsewhere_while_a_servers_disk_is_full() {
-    let Some(disk) = Mount::tmpfs() else { return };
+    let Some(disk) = Mount::tmpfs("4m") else { return };
     let ballast = disk.path().join("ballast");
     let mut filling = fs::File::create(&ballast).unwrap();
     while filling.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
@@ -1007,7 +977,7 @@ fn files_go_elsewhere_while_a_servers_disk_is_full() {
 
 #[test]
 fn files_go_elsewhere_while_a_servers_directory_is_read_only() {
-    let Some(disk) = Mount::tmpfs() else { return };
+    let Some(disk) = Mount::tmpfs("4m") else { return };
     let mut farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
     assert!(mount(&["-o", "remount,ro"], disk.path()));
     goes_elsewhere_until_repaired(&mut farm, disk.path(), "Read-only", || {
