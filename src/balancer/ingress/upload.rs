@@ -124,6 +124,10 @@ impl Uploads {
     ) -> Result<Result<Uploaded, Refusal>, ReadError> {
         let (is_kept, claim) = (mark.is_some(), self.claim(mark.unwrap_or_else(rand::random)).await);
         let taken_over = claim.taken_over.clone();
+        if taken_over.is_cancelled() {
+            // A newer one came while this one waited, and may have been faster.
+            return Err(ReadError::TakenOver);
+        }
         let (steps, to_do) = mpsc::channel(PIECES);
         let upload = Upload { disk: self.disk.clone(), durability: self.durability, is_kept, claim };
         let writing = spawn_blocking(move || upload.run(resumed, to_do));
