@@ -130,12 +130,18 @@ pub fn read_full_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::
 #[derive(Debug, Clone)]
 pub struct RealDisk {
     dir: PathBuf,
+    is_read_only: bool,
 }
 
 impl RealDisk {
     /// The directory `dir`, which must exist.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), is_read_only: false }
+    }
+
+    /// The same, only to be read: that takes no leave to write.
+    pub fn read_only(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), is_read_only: true }
     }
 }
 
@@ -159,7 +165,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = File::options().read(true).write(true).open(self.dir.join(name))?;
+        let file = File::options().read(true).write(!self.is_read_only).open(self.dir.join(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 
