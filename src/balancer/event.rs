@@ -53,8 +53,8 @@ pub enum LinkEvent {
     Opened {
         /// What the server's directory is called by itself, if it has a name.
         identity: Option<Arc<str>>,
-        /// What the server has and does not know to be confirmed.
-        holding: Vec<lists::Held>,
+        /// What the server has and does not know to be confirmed; `None` if it cannot say.
+        holding: Option<Vec<lists::Held>>,
     },
     /// The server has the file.
     Stored {

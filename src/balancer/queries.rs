@@ -55,8 +55,8 @@ fn show(hub: &Hub, number: u64) -> Option<FileReport> {
     if let Some(file) = hub.dispatcher.queue().get(number) {
         let server = hub.dispatcher.server_with(number).map(ToString::to_string);
         let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
-        let idle = || hub.dispatcher.why_nothing_goes().unwrap_or_else(|| "its turn has not come".to_owned());
-        let reason = server.is_none().then(|| file.tag.waits.clone().unwrap_or_else(idle));
+        let waits = || hub.dispatcher.why_it_waits(number).unwrap_or_else(|| "its turn has not come".to_owned());
+        let reason = server.is_none().then(waits);
         return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
     }
     if let Some(letter) = hub.ledger.dead().get(&number) {

@@ -265,12 +265,8 @@ impl<T> Dispatcher<T> {
     }
 
     /// Takes a file of an earlier run. Any server may have it, so it waits until all were asked, or are known to be away.
-    pub fn recover(&mut self, number: u64, mut file: Queued<Held<T>>) {
+    pub fn recover(&mut self, number: u64, file: Queued<Held<T>>) {
         self.recovered = self.recovered.max(number);
-        if !self.unheard.is_empty() {
-            file.tag.waits =
-                Some("it is from before a restart: every server is asked first whether it has it".to_owned());
-        }
         self.queue.insert(number, file);
         if !self.unheard.is_empty() {
             self.queue.park(number);
@@ -292,8 +288,28 @@ impl<T> Dispatcher<T> {
         self.servers.iter().flatten().find(|server| server.in_flight.contains_key(&number)).map(|server| &server.name)
     }
 
+    /// Why the file waits, if it is not with a server.
+    pub fn why_it_waits(&self, number: u64) -> Option<String> {
+        if let Some(reason) = &self.queue.get(number)?.tag.waits {
+            return Some(reason.clone());
+        }
+        if self.queue.is_parked(number) {
+            let is_missing = |place: usize, server: &Server| {
+                let is_unheard = self.unheard.iter().any(|slot| slot.index() == place);
+                is_unheard || (self.config.in_doubt == InDoubt::Wait && !server.has_told)
+            };
+            let servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
+            let missing = servers.filter(|(place, server)| is_missing(*place, server)).map(|(_, server)| &*server.name);
+            let missing = missing.collect::<Vec<_>>().join(", ");
+            return Some(format!(
+                "it was accepted before a restart, and these servers have not said yet whether they have it: {missing}"
+            ));
+        }
+        self.why_nothing_goes()
+    }
+
     /// Why no file can go to any server now, if that is so.
-    pub fn why_nothing_goes(&self) -> Option<String> {
+    fn why_nothing_goes(&self) -> Option<String> {
         if self.scheduler.eligible_count() > 0 {
             return None;
         }
@@ -350,21 +366,24 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed; a server that
-    /// speaks of none will never be asked.
-    pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Vec<lists::Held>, now: Duration) {
+    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed. One that cannot
+    /// say may have anything: it has no identity, for good or because its directory cannot be used at the moment.
+    pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Option<Vec<lists::Held>>, now: Duration) {
+        let in_doubt = self.config.in_doubt;
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
         if let Some(flip) = server.health.link(true, "open", now) {
             log_flip(&server.name, &flip);
         }
         let is_native = server.dialect == Some(Dialect::Native);
-        server.has_told = true;
-        for held in holding {
-            self.claim(slot, held, now);
+        if holding.is_some() || !is_native || in_doubt == InDoubt::Redirect {
+            server.has_told = true;
+            for held in holding.into_iter().flatten() {
+                self.claim(slot, held, now);
+            }
+            self.resolve_doubts(slot);
+            self.heard_of(slot);
         }
-        self.resolve_doubts(slot);
-        self.heard_of(slot);
         if is_native {
             // Files may wait for want of a server that can take them.
             self.queue.wake_all();

@@ -86,7 +86,7 @@ impl World {
     fn open_links(&mut self) {
         for (slot, epoch) in std::mem::take(&mut self.opening) {
             self.links.insert(slot, (epoch, Vec::new()));
-            self.subject.link_opened(slot, epoch, Vec::new(), self.now);
+            self.subject.link_opened(slot, epoch, Some(Vec::new()), self.now);
         }
         self.step(0);
     }
@@ -389,7 +389,7 @@ impl World {
         let holding = numbers.iter().map(|number| lists::Held(*number, 7, 7)).collect();
         let claimed = |(_, sent): &mut (u64, Vec<u64>)| sent.retain(|number| !numbers.contains(number));
         self.links.values_mut().for_each(claimed);
-        self.subject.link_opened(slot, epoch, holding, self.now);
+        self.subject.link_opened(slot, epoch, Some(holding), self.now);
         self.step(0);
     }
 }
@@ -424,7 +424,7 @@ fn what_a_server_says_of_another_content_is_not_believed() {
     world.answer_probe(slots[0], false, Some(Dialect::Native));
     let epoch = world.opening.remove(&slots[0]).unwrap();
     world.links.insert(slots[0], (epoch, Vec::new()));
-    world.subject.link_opened(slots[0], epoch, vec![lists::Held(1, 8, 7)], world.now);
+    world.subject.link_opened(slots[0], epoch, Some(vec![lists::Held(1, 8, 7)]), world.now);
     world.step(0);
     assert!(world.delivered.is_empty());
     assert_eq!(world.sent(slots[0]), [1]);
