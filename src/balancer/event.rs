@@ -55,7 +55,7 @@ pub enum LinkEvent {
     Opened {
         /// What the server's directory is called by itself, if it has a name.
         identity: Option<Arc<str>>,
-        /// What the server has and does not know to be confirmed, if it can tell.
+        /// What the server has and does not know to be confirmed; `None` if it cannot say.
         holding: Option<Vec<lists::Held>>,
     },
     /// The server has the file.

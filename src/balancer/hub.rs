@@ -624,7 +624,7 @@ impl Hub {
 /// Why a file of an earlier run does not go to old-style servers, if that is so.
 fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
     let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
-    (!fits).then_some(if is_large { NotOldStyle::TooLarge } else { NotOldStyle::NotText })
+    (!fits).then_some(if is_large { NotOldStyle::TooLarge } else { NotOldStyle::Either })
 }
 
 fn add_reply(replies: &mut Vec<Reply>, reply: Reply) {

@@ -32,6 +32,9 @@ const BATCH: usize = 64;
 /// The most files that a server may say it has at once: more than can ever be in flight to it.
 const MOST_HELD: usize = 1_000_000;
 
+/// How many stall timeouts a server may take to say all that it has: no file of an earlier run goes before that.
+const HOLDING_STALLS: u32 = 2;
+
 /// How much of a large file is read and sent at once.
 const STEP: usize = 256 * 1024;
 
@@ -112,8 +115,14 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
     let mut reader = Reader::new(read, Deadlines { stall: target.stall, idle: target.stall });
     let greeted = timeout(target.connect_timeout, greet(&mut reader, &mut write, &target.journal)).await;
     let identity = greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
-    // A server without an identity cannot tell.
-    let holding = if identity.is_some() { Some(read_holding(&mut reader).await?) } else { None };
+    let holding = match &identity {
+        Some(_) => {
+            let limit = target.stall * HOLDING_STALLS;
+            let late = |_| io::Error::other(format!("it has not said what it has in {limit:?}"));
+            Some(timeout(limit, read_holding(&mut reader)).await.map_err(late)??)
+        }
+        None => None,
+    };
     target.tell(LinkEvent::Opened { identity, holding });
 
     let outstanding = Outstanding { files: AtomicU64::new(0), changed_ms: AtomicU64::new(0), started: Instant::now() };

@@ -65,8 +65,8 @@ impl<T> Files<'_, T> {
         if let Some(file) = self.dispatcher.queue().get(number) {
             let server = self.dispatcher.server_with(number).map(ToString::to_string);
             let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
-            let idle = || self.dispatcher.why_nothing_goes().unwrap_or_else(|| "its turn has not come".to_owned());
-            let reason = server.is_none().then(|| file.tag.waits.clone().unwrap_or_else(idle));
+            let waits = || self.dispatcher.why_it_waits(number).unwrap_or_else(|| "its turn has not come".to_owned());
+            let reason = server.is_none().then(waits);
             return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
         }
         if let Some(letter) = self.ledger.dead().get(&number) {

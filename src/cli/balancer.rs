@@ -129,6 +129,8 @@ pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
         Err(error @ BalancerError::Limits { .. }) => Err(Failure::new(Exit::Usage, error)),
         Err(BalancerError::Journal(error @ JournalError::Locked { .. })) => Err(Failure::new(Exit::Failed, error)
             .hint("one balancer a journal: pass --journal for another directory, or stop the other balancer")),
+        Err(BalancerError::Journal(error @ JournalError::Directory { .. })) => Err(Failure::new(Exit::Journal, error)
+            .hint("pass --journal for another directory, or let this user write there")),
         Err(BalancerError::Journal(error)) => {
             let hint = format!(
                 "`bilico queue check {}` tells its state; what was accepted stays in it",

@@ -1,7 +1,6 @@
 //! `bilico queue`: where is a file, what waits, and what to do with dead letters.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{Local, TimeZone};
@@ -12,8 +11,8 @@ use super::send::BalancerArg;
 use super::{Exit, Failure, complain, say, show};
 use crate::client;
 use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Place, Query};
-use crate::queue::disk::{Disk, RealDisk};
-use crate::queue::recovery::{self, Recovered};
+use crate::queue::disk::RealDisk;
+use crate::queue::recovery::{self, Recovered, Report};
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
 
@@ -149,16 +148,18 @@ async fn order(talk: &Talk, query: Query, what: &str) -> Result<Exit, Failure> {
 
 /// Lists page by page, up to the limit.
 async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<Exit, Failure> {
-    let (mut found, mut after, mut total, mut total_bytes) = (Vec::new(), list.after, 0, 0);
-    while found.len() < list.limit {
+    let (mut found, mut after) = (Vec::new(), list.after);
+    let (total, total_bytes) = loop {
         let limit = (list.limit - found.len()).min(MAX_LISTED);
         let answer = ask(&list.talk, query(after, limit)).await?;
-        let Answer::Files { files, total: all, total_bytes: bytes } = answer else { return Err(unexpected(&answer)) };
-        (total, total_bytes) = (all, bytes);
-        let Some(furthest) = files.last() else { break };
-        after = furthest.number;
+        let Answer::Files { files, total, total_bytes } = answer else { return Err(unexpected(&answer)) };
+        let furthest = files.last().map(|file| file.number);
         found.extend(files);
-    }
+        match furthest {
+            Some(furthest) if found.len() < list.limit => after = furthest,
+            _ => break (total, total_bytes),
+        }
+    };
     if list.talk.json {
         for file in &found {
             print_json(file)?;
@@ -170,7 +171,8 @@ async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<E
     }
     let more = total.saturating_sub(found.len());
     let rest = if more > 0 { format!(", {more} of them not listed (--limit, --after)") } else { String::new() };
-    say(format_args!("{total} files, {}{rest}", ByteSize(total_bytes)));
+    let files = if total == 1 { "file" } else { "files" };
+    say(format_args!("{total} {files}, {}{rest}", ByteSize(total_bytes)));
     Ok(Exit::Done)
 }
 
@@ -203,7 +205,7 @@ fn end(file: &FileReport) -> String {
     let waits = format_duration(Duration::from_secs(now_ms().saturating_sub(file.accepted_ms) / 1000));
     match file.place {
         Place::Accepting => "being written to the journal: not accepted yet".to_owned(),
-        Place::Waiting => format!("waits since {waits}: {reason}"),
+        Place::Waiting => format!("has waited for {waits}: {reason}"),
         Place::InFlight => format!("with {server}, which has not acknowledged it yet"),
         Place::Delivered if file.confirmed == Some(false) => {
             format!("{at}  given to {server}, which never acknowledges")
@@ -227,10 +229,15 @@ fn now_ms() -> u64 {
 /// Reads a journal and tells its state.
 fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
     if !dir.is_dir() {
-        return Err(Failure::new(Exit::Failed, format!("{} is no directory", dir.display())));
+        let failure = Failure::new(Exit::Failed, format!("{} is no directory", dir.display()));
+        return Err(failure.hint("name the directory that the balancer was given with --journal"));
     }
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(dir));
-    let found = recovery::check(&*disk).map_err(|error| Failure::new(Exit::Journal, error))?;
+    let disk = RealDisk::read_only(dir);
+    let found = recovery::check(&disk).map_err(|error| Failure::new(Exit::Journal, error))?;
+    if found.report == Report::default() && !dir.join(recovery::IDENTITY).exists() {
+        let failure = Failure::new(Exit::Failed, format!("there is no journal in {}", dir.display()));
+        return Err(failure.hint("name the directory that the balancer was given with --journal"));
+    }
     if json {
         say(check_json(&found));
     } else {

@@ -257,6 +257,9 @@ pub enum NotOldStyle {
     /// A JSON string cannot hold its content.
     #[error("its content is not UTF-8 text, which is all that an old-style server takes")]
     NotText,
+    /// One of the two: its content is not at hand any more.
+    #[error("its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads, or no UTF-8 text")]
+    Either,
 }
 
 /// The document that hands a file to an old-style server.

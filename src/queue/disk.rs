@@ -141,12 +141,18 @@ pub struct RealDisk {
     dir: PathBuf,
     /// Held open, so that names can be made lasting when there are no more descriptors.
     handle: OnceLock<File>,
+    is_read_only: bool,
 }
 
 impl RealDisk {
     /// The directory `dir`, which must exist.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), handle: OnceLock::new() }
+        Self { dir: dir.to_owned(), is_read_only: false, handle: OnceLock::new() }
+    }
+
+    /// The same, only to be read: that takes no leave to write.
+    pub fn read_only(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), is_read_only: true, handle: OnceLock::new() }
     }
 }
 
@@ -170,7 +176,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = File::options().read(true).write(true).open(self.dir.join(name))?;
+        let file = File::options().read(true).write(!self.is_read_only).open(self.dir.join(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 

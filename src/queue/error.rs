@@ -15,6 +15,14 @@ pub enum JournalError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is no directory that a journal can be kept in.
+    #[error("cannot keep a journal in {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The disk could not make lasting what it had taken. Trying again does not help: the next sync can succeed without
     /// having written it.
     #[error("cannot sync {name} in the journal: {source}")]

@@ -4,23 +4,24 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::Path;
 
-use super::error::{JournalError, failed};
+use super::error::JournalError;
 
 /// Makes the journal's directory, if it is missing, and keeps other balancers out of it for as long as the lock is
 /// held. The lock's file names the process that has it.
 pub fn lock(dir: &Path) -> Result<File, JournalError> {
     let shown = dir.display().to_string();
-    fs::create_dir_all(dir).map_err(failed("make the directory", &shown))?;
+    let cannot = |source| JournalError::Directory { path: shown.clone(), source };
+    fs::create_dir_all(dir).map_err(cannot)?;
     let path = dir.join("lock");
     let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-    let mut file = opened.map_err(failed("open", &shown))?;
+    let mut file = opened.map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let pid = fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned()).filter(|pid| !pid.is_empty());
             return Err(JournalError::Locked { path: shown, pid });
         }
-        Err(TryLockError::Error(error)) => return Err(failed("lock", &shown)(error)),
+        Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }
     // The pid is a help, and no reason to fail: the disk may be full.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));

@@ -17,7 +17,7 @@ use super::record::{Accepted, Content, Death, Ended, History, Record};
 use super::segment::{self, Framer, HEADER_LEN, Header, Item, JournalId, MAGIC, Scan};
 
 /// The file that says which journal this is.
-const IDENTITY: &str = "journal-id";
+pub const IDENTITY: &str = "journal-id";
 
 /// After damage, request numbers go on so far behind the highest that was found: those of lost records may have been
 /// given.

@@ -55,6 +55,9 @@ pub enum ReadError {
     /// There is no memory for content of this size.
     #[error("no memory for content of {0} bytes")]
     Memory(u64),
+    /// A newer connection goes on with what came over this one.
+    #[error("the file comes over another connection")]
+    TakenOver,
 }
 
 impl ReadError {
@@ -63,6 +66,7 @@ impl ReadError {
         match self {
             Self::Protocol(error) => error.refusal(),
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
+            Self::TakenOver => Refusal::new(RefusalCode::Stopping, self.to_string()),
             _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
         }
     }
@@ -72,7 +76,7 @@ impl ReadError {
 pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
     match ended {
         Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
-        Err(error @ (ReadError::Io(_) | ReadError::Idle(_))) => {
+        Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
             tracing::info!(peer = %peer, reason = %error, "connection closed");
         }
         Err(error) => tracing::warn!(peer = %peer, reason = %error, "connection closed"),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -15,6 +15,7 @@ use bilico::protocol::status::{ServerReport, StatusReport};
 use bilico::transport::Tcp;
 use rexpect::process::{Signal, WaitStatus};
 use rexpect::session::PtySession;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The longest that any condition is waited for: far longer than it takes, even on a busy machine.
@@ -690,4 +691,183 @@ pub fn wait_for_line(log: impl Fn() -> String, parts: &[&str]) -> String {
     wait_for(&format!("a line in the log with {parts:?}"), || {
         log().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
     })
+}
+
+/// A native client, spoken byte by byte.
+pub struct Client {
+    /// Its connection.
+    pub wire: Wire,
+    /// What came, and nobody has asked for yet.
+    seen: Vec<Value>,
+}
+
+impl Client {
+    /// Connects and greets.
+    pub fn connect(address: &str) -> Self {
+        Self { wire: Wire::native(address), seen: Vec::new() }
+    }
+
+    /// Puts a file whose title is that of its key, or `x` without one.
+    pub fn put(&mut self, id: u64, key: Option<&str>, content: &[u8]) {
+        self.wire.write(&frame(&put_header(id, key).to_string(), content));
+    }
+
+    /// Puts a file and gives the number under which it is accepted.
+    #[track_caller]
+    pub fn put_accepted(&mut self, id: u64, key: Option<&str>, content: &[u8]) -> u64 {
+        self.put(id, key, content);
+        number(&self.expect("accepted", id))
+    }
+
+    /// Puts what comes after the first `offset` bytes of a file, of which the balancer has those.
+    pub fn resume(&mut self, id: u64, key: &str, content: &[u8], offset: usize) {
+        self.resume_after(id, key, (offset, crc32c::crc32c(&content[..offset])), &content[offset..]);
+    }
+
+    /// Puts `rest` behind a beginning of this length and checksum.
+    pub fn resume_after(&mut self, id: u64, key: &str, (offset, crc32c): (usize, u32), rest: &[u8]) {
+        let mut header = put_header(id, Some(key));
+        (header["offset"], header["crc32c"]) = (json!(offset), json!(crc32c));
+        self.wire.write(&frame(&header.to_string(), rest));
+    }
+
+    /// Offers a file of `size` bytes.
+    pub fn offer(&mut self, id: u64, key: &str, size: usize) {
+        let header = json!({"request_type": "offer", "id": id, "key": key, "size": size});
+        self.wire.write(&frame(&header.to_string(), b""));
+    }
+
+    /// Offers a file that the balancer does not know, and gives how much of it it has.
+    #[track_caller]
+    pub fn offer_wanted(&mut self, id: u64, key: &str, size: usize) -> usize {
+        self.offer(id, key, size);
+        usize::try_from(self.expect("wanted", id)["offset"].as_u64().unwrap()).unwrap()
+    }
+
+    /// The next message.
+    #[track_caller]
+    pub fn next(&mut self) -> Value {
+        let (header, _) = self.wire.frame().expect("the balancer has closed");
+        serde_json::from_str(&header).unwrap()
+    }
+
+    /// Waits for this message about this file; others are kept for later.
+    #[track_caller]
+    pub fn expect(&mut self, request_type: &str, id: u64) -> Value {
+        let is_it = |message: &Value| message["request_type"] == request_type && message["id"] == id;
+        loop {
+            if let Some(place) = self.seen.iter().position(is_it) {
+                return self.seen.remove(place);
+            }
+            let message = self.next();
+            let is_last = ["bye", "refused"].iter().any(|last| message["request_type"] == *last);
+            assert!(is_it(&message) || !is_last, "no `{request_type}` for {id}, but {message}");
+            self.seen.push(message);
+        }
+    }
+
+    /// Reads on to the reason with which the balancer ends the connection.
+    #[track_caller]
+    pub fn bye(&mut self) -> Value {
+        loop {
+            let message = self.next();
+            if message["request_type"] == "bye" {
+                return message;
+            }
+        }
+    }
+}
+
+/// The header of a `put`.
+pub fn put_header(id: u64, key: Option<&str>) -> Value {
+    let mut header = json!({"request_type": "put", "id": id, "title": key.unwrap_or("x")});
+    if let Some(key) = key {
+        header["key"] = json!(key);
+    }
+    header
+}
+
+/// The request number in a receipt.
+#[track_caller]
+pub fn number(receipt: &Value) -> u64 {
+    receipt["request_number"].as_u64().unwrap()
+}
+
+/// Bytes that do not repeat soon, others for each seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(&mut next).take(len).collect()
+}
+
+/// The names in a directory that begin so.
+pub fn names_with(dir: &Path, prefix: &str) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+/// A native server that answers probes as it should, and on the link, once greetings are exchanged, does as told. It ends
+/// with the test process.
+pub fn pretend_server(identity: Option<&str>, on_link: impl Fn(Wire) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut hello = json!({"request_type": "hello", "role": "server", "overloaded": false});
+    if let Some(identity) = identity {
+        hello["identity"] = json!(identity);
+    }
+    let greeting = [&PREFACE[..], &frame(&hello.to_string(), b"")].concat();
+    let on_link = Arc::new(on_link);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (wire, greeting, on_link) = (Wire(stream.unwrap()), greeting.clone(), on_link.clone());
+            std::thread::spawn(move || answer_as_server(wire, &greeting, &*on_link));
+        }
+    });
+    address
+}
+
+fn answer_as_server(mut wire: Wire, greeting: &[u8], on_link: &dyn Fn(Wire)) {
+    let mut first = [0; 8];
+    if wire.0.read_exact(&mut first).is_err() {
+        return;
+    }
+    if first == PREFACE {
+        let _ = wire.0.write_all(greeting);
+        if wire.try_frame().is_some() {
+            on_link(wire);
+        }
+        return;
+    }
+    let mut request = [0; 100];
+    let read = wire.0.read(&mut request).unwrap_or(0);
+    let asks = String::from_utf8_lossy(&request[..read]).contains("bilico");
+    let _ = wire.0.write_all(if asks { greeting } else { &[0] });
+}
+
+impl Wire {
+    /// Reads a frame; `None` however the connection ends.
+    pub fn try_frame(&mut self) -> Option<(Value, Vec<u8>)> {
+        let mut head = [0; 12];
+        self.0.read_exact(&mut head).ok()?;
+        let header_len = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
+        let content_len = usize::try_from(u64::from_be_bytes(head[4..].try_into().unwrap())).unwrap();
+        let mut header = vec![0; header_len];
+        self.0.read_exact(&mut header).ok()?;
+        let mut content = vec![0; content_len + if content_len > 0 { 4 } else { 0 }];
+        self.0.read_exact(&mut content).ok()?;
+        content.truncate(content_len);
+        Some((serde_json::from_slice(&header).unwrap(), content))
+    }
+
+    /// Reads and throws away until the other end closes.
+    pub fn swallow(mut self) {
+        let _ = std::io::copy(&mut self.0, &mut std::io::sink());
+    }
 }

@@ -16,9 +16,12 @@ mod demo;
 #[path = "../chaos/mod.rs"]
 mod driver;
 mod harness;
+mod journal;
+mod keys;
 mod old_style;
 mod overload;
 mod prompt;
+mod queue;
 mod reconcile;
 mod send;
 mod verify;

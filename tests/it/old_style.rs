@@ -244,8 +244,8 @@ fn old_clients_and_native_ones_are_served_at_once_on_one_port() {
 
 /// A server of the first system: it accepts, calls `recv` once for at most 4096 bytes, and reads them as JSON. A file
 /// it saves without an answer; anything else it answers with its overload byte. Then it closes.
-struct OldServer {
-    address: String,
+pub struct OldServer {
+    pub address: String,
     seen: Arc<Seen>,
     listening: Option<Listening>,
 }
@@ -265,7 +265,7 @@ struct Listening {
 }
 
 impl OldServer {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::at("127.0.0.1:0")
     }
 
@@ -276,7 +276,7 @@ impl OldServer {
         server
     }
 
-    fn listen(&mut self) {
+    pub fn listen(&mut self) {
         let listener = wait_for("the address to be free", || TcpListener::bind(&self.address).ok());
         self.address = listener.local_addr().unwrap().to_string();
         let (seen, stop) = (self.seen.clone(), Arc::new(AtomicBool::new(false)));
@@ -294,7 +294,7 @@ impl OldServer {
     }
 
     /// Closes its listener, as its death would.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let Some(Listening { stop, thread }) = self.listening.take() else { return };
         stop.store(true, Ordering::SeqCst);
         // Wakes it from its `accept`.
@@ -302,12 +302,12 @@ impl OldServer {
         let _ = thread.join();
     }
 
-    fn files(&self) -> MutexGuard<'_, Vec<Value>> {
+    pub fn files(&self) -> MutexGuard<'_, Vec<Value>> {
         self.seen.files.lock().unwrap()
     }
 
     /// The titles of its files, in order.
-    fn titles(&self) -> Vec<String> {
+    pub fn titles(&self) -> Vec<String> {
         let mut titles: Vec<String> = self.files().iter().map(|f| f["titolo"].as_str().unwrap().to_owned()).collect();
         titles.sort();
         titles
@@ -324,7 +324,7 @@ impl OldServer {
     }
 
     /// Checks that all that came was readable in one piece.
-    fn check(&self) {
+    pub fn check(&self) {
         let unreadable = self.seen.unreadable.lock().unwrap();
         assert!(unreadable.is_empty(), "an old server could not read {unreadable:?}");
     }

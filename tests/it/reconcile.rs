@@ -505,7 +505,7 @@ fn balancer_after(server: &Served, balancer: &mut Balancer) -> Vec<[u64; 3]> {
     listed
 }
 
-fn limit_file_size(role: &Role, limit: &str) {
+pub fn limit_file_size(role: &Role, limit: &str) {
     let args = [format!("--fsize={limit}:"), format!("--pid={}", role.pid())];
     assert!(Command::new("prlimit").args(args).status().unwrap().success());
 }

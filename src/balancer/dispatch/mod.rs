@@ -268,12 +268,8 @@ impl<T> Dispatcher<T> {
     }
 
     /// Takes a file of an earlier run. Any server may have it, so it waits until all were asked, or are known to be away.
-    pub fn recover(&mut self, number: u64, mut file: Queued<Held<T>>) {
+    pub fn recover(&mut self, number: u64, file: Queued<Held<T>>) {
         self.recovered = self.recovered.max(number);
-        if !self.unheard.is_empty() {
-            file.tag.waits =
-                Some("it is from before a restart: every server is asked first whether it has it".to_owned());
-        }
         self.queue.insert(number, file);
         if !self.unheard.is_empty() {
             self.queue.park(number);
@@ -295,8 +291,28 @@ impl<T> Dispatcher<T> {
         self.servers.iter().flatten().find(|server| server.in_flight.contains_key(&number)).map(|server| &server.name)
     }
 
+    /// Why the file waits, if it is not with a server.
+    pub fn why_it_waits(&self, number: u64) -> Option<String> {
+        if let Some(reason) = &self.queue.get(number)?.tag.waits {
+            return Some(reason.clone());
+        }
+        if self.queue.is_parked(number) {
+            let is_missing = |place: usize, server: &Server| {
+                let is_unheard = self.unheard.iter().any(|slot| slot.index() == place);
+                is_unheard || (self.config.in_doubt == InDoubt::Wait && !server.has_told)
+            };
+            let servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
+            let missing = servers.filter(|(place, server)| is_missing(*place, server)).map(|(_, server)| &*server.name);
+            let missing = missing.collect::<Vec<_>>().join(", ");
+            return Some(format!(
+                "it was accepted before a restart, and these servers have not said yet whether they have it: {missing}"
+            ));
+        }
+        self.why_nothing_goes()
+    }
+
     /// Why no file can go to any server now, if that is so.
-    pub fn why_nothing_goes(&self) -> Option<String> {
+    fn why_nothing_goes(&self) -> Option<String> {
         if self.scheduler.eligible_count() > 0 {
             return None;
         }
@@ -354,8 +370,10 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed, if it can tell.
+    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed. One that cannot
+    /// say may have anything: it has no identity, for good or because its directory cannot be used at the moment.
     pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Option<Vec<lists::Held>>, now: Duration) {
+        let in_doubt = self.config.in_doubt;
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
         if let Some(flip) = server.health.link(true, "open", now) {
@@ -369,12 +387,17 @@ impl<T> Dispatcher<T> {
                     self.claim(slot, held, now);
                 }
                 self.resolve_doubts(slot);
+                self.heard_of(slot);
             }
-            // It may be able to another time; what waits for its answer cannot wait for ever.
-            None if self.config.in_doubt == InDoubt::Wait => self.resolve_doubts(slot),
+            None if !is_native => {
+                server.has_told = true;
+                self.resolve_doubts(slot);
+                self.heard_of(slot);
+            }
+            // What may be there stays in doubt, but holds nothing up.
+            None if in_doubt == InDoubt::Redirect => self.heard_of(slot),
             None => {}
         }
-        self.heard_of(slot);
         if is_native {
             // Files may wait for want of a server that can take them.
             self.queue.wake_all();

@@ -178,7 +178,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             self.take_large(put, whole, room, share).await
         };
         drop(incoming);
-        if let Err(error) = &received {
+        // A file that comes over another connection is not refused.
+        if let Err(error) = &received
+            && !matches!(error, ReadError::TakenOver)
+        {
             self.say(Message::Refused { id, refusal: error.refusal() });
         }
         received
@@ -197,7 +200,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let mark = put.key.as_deref().map(key_hash);
         let key = put.key.clone();
         match self.door.uploads.receive(&mut self.reader, put.size, mark, put.resumed).await? {
-            Ok(Uploaded { id, crc32c }) => {
+            Ok(uploaded) => {
+                // The rest of it is held until the file is admitted.
+                let Uploaded { id, crc32c, .. } = uploaded;
                 let admission = Admission {
                     title: put.title.into(),
                     key: put.key,

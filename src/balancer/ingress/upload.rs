@@ -1,11 +1,12 @@
 //! Large content on its way in: straight to the journal's disk, never whole in memory.
 //!
 //! Owns the parts: which upload has which, how long one that broke off is kept for its client to go on with, and how
-//! many. Invariant: a part is written by one upload at a time; a newer one with the same key takes it over.
+//! many. Invariant: a part is written, renamed or removed by one upload at a time, until its file is admitted; a newer one with
+//! the same key takes it over.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,8 +37,11 @@ pub(in crate::balancer) struct Uploads {
     disk: Arc<dyn Disk>,
     durability: Durability,
     hub: mpsc::UnboundedSender<Event>,
-    parts: Mutex<HashMap<u128, Entry>>,
+    parts: Arc<Mutex<Entries>>,
 }
+
+/// Parts, by their marks.
+type Entries = HashMap<u128, Entry>;
 
 /// A part that was begun.
 struct Entry {
@@ -48,16 +52,43 @@ struct Entry {
     used: Instant,
 }
 
-/// The right to write a part.
+/// The right to do something with a part: nobody else does anything with it until this is dropped.
 struct Claim {
+    mark: u128,
     guard: OwnedMutexGuard<()>,
     taken_over: CancellationToken,
+    parts: Arc<Mutex<Entries>>,
+    /// There is no part any more.
+    is_gone: bool,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.is_gone {
+            let mut parts = lock(&self.parts);
+            // Who waits for the part goes on with its entry: two entries would be two parts of one name.
+            if Arc::strong_count(OwnedMutexGuard::mutex(&self.guard)) == 2 {
+                parts.remove(&self.mark);
+            }
+        }
+    }
 }
 
 /// Content that is lasting in a file of its own.
 pub(super) struct Uploaded {
     pub(super) id: u64,
     pub(super) crc32c: u32,
+    /// To be kept until the file is admitted, so that who waits for the part finds its key known.
+    _claim: Option<Claim>,
+}
+
+/// What the reader of an upload tells its writer.
+enum Step {
+    Piece(Bytes),
+    /// All of it came, and it is what was sent.
+    Whole,
+    /// It is not what was sent.
+    Damaged,
 }
 
 impl Uploads {
@@ -69,17 +100,23 @@ impl Uploads {
     ) -> Self {
         let found = disk.list().unwrap_or_default();
         let marks = found.iter().filter_map(|entry| content::parse_part_name(&entry.name));
-        let parts = Mutex::new(marks.map(|mark| (mark, Entry::new())).collect());
+        let parts = Arc::new(Mutex::new(marks.map(|mark| (mark, Entry::new())).collect()));
         Self { disk, durability, hub, parts }
     }
 
     /// How many bytes are there of the upload under this mark. One that is under way is ended first.
     pub(super) async fn there(&self, mark: u128) -> u64 {
-        if !self.entries().contains_key(&mark) {
+        if !lock(&self.parts).contains_key(&mark) {
             return 0;
         }
-        let _claim = self.claim(mark).await;
-        self.disk.open(&content::part_name(mark)).and_then(|file| file.len()).unwrap_or(0)
+        let mut claim = self.claim(mark).await;
+        match self.disk.open(&content::part_name(mark)).and_then(|file| file.len()) {
+            Ok(len) => len,
+            Err(error) => {
+                claim.is_gone = error.kind() == io::ErrorKind::NotFound;
+                0
+            }
+        }
     }
 
     /// Receives `size` bytes of content behind a frame: all of it, or what comes after `resumed`. The inner error refuses
@@ -91,72 +128,59 @@ impl Uploads {
         mark: Option<u128>,
         resumed: Option<Prefix>,
     ) -> Result<Result<Uploaded, Refusal>, ReadError> {
-        let (is_kept, mark) = (mark.is_some(), mark.unwrap_or_else(rand::random));
-        let claim = self.claim(mark).await;
+        let (is_kept, claim) = (mark.is_some(), self.claim(mark.unwrap_or_else(rand::random)).await);
         let taken_over = claim.taken_over.clone();
-        let (pieces, to_write) = mpsc::channel(PIECES);
-        let disk = self.disk.clone();
-        let writing = spawn_blocking(move || {
-            let _guard = claim.guard;
-            write(disk, mark, is_kept, resumed, to_write)
-        });
+        if taken_over.is_cancelled() {
+            // A newer one came while this one waited, and may have been faster.
+            return Err(ReadError::TakenOver);
+        }
+        let (steps, to_do) = mpsc::channel(PIECES);
+        let upload =
+            Upload { disk: self.disk.clone(), durability: self.durability, hub: self.hub.clone(), is_kept, claim };
+        let writing = spawn_blocking(move || upload.run(resumed, to_do));
         let read = tokio::select! {
-            read = read_pieces(reader, size, &pieces) => read,
-            () = taken_over.cancelled() => Err(ProtocolError::Unexpected("the file comes over another connection").into()),
+            read = read_pieces(reader, size, &steps) => read,
+            () = taken_over.cancelled() => Err(ReadError::TakenOver),
         };
-        drop(pieces);
+        drop(steps);
         let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         match (read, written) {
-            (Ok(()), Ok(part)) => Ok(self.finish(mark, part).await),
-            (Ok(()), Err(error)) => {
-                self.release(mark);
-                Ok(Err(refusal(&error)))
-            }
-            (Err(error), written) => {
-                let is_damaged = matches!(error, ReadError::Protocol(ProtocolError::Checksum { .. }));
-                if let Ok(part) = written
-                    && (is_damaged || !is_kept)
-                {
-                    let _ = spawn_blocking(move || part.discard()).await;
-                    self.release(mark);
-                }
-                Err(error)
-            }
+            // What came whole is taken, also when another connection asks for it in the same moment.
+            (_, Ok(Some(uploaded))) => Ok(Ok(uploaded)),
+            (Err(error), _) => Err(error),
+            (Ok(()), Ok(None)) => Ok(Err(refusal(&io::Error::other("the upload broke off")))),
+            (Ok(()), Err(error)) => Ok(Err(refusal(&error))),
         }
     }
 
     /// Makes content lasting that is in memory.
     pub(super) async fn keep(&self, bytes: Bytes) -> Result<Uploaded, Refusal> {
-        let (disk, mark) = (self.disk.clone(), rand::random());
+        let (disk, durability, mark) = (self.disk.clone(), self.durability, rand::random());
+        let hub = self.hub.clone();
         let write = move || {
-            let mut part = Part::create(disk, mark)?;
-            match part.write(&bytes) {
-                Ok(()) => Ok(part),
-                Err(error) => {
-                    part.discard();
-                    Err(error)
-                }
-            }
+            let written = Part::create(disk.clone(), mark).and_then(|mut part| {
+                part.write(&bytes)?;
+                finish(part, durability, &hub)
+            });
+            written.inspect_err(|_| drop(disk.remove(&content::part_name(mark))))
         };
-        match spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(part) => self.finish(mark, part).await,
-            Err(error) => Err(refusal(&error)),
-        }
+        let written = spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let (id, crc32c) = written.map_err(|error| refusal(&error))?;
+        Ok(Uploaded { id, crc32c, _claim: None })
     }
 
     /// Removes parts that nobody has gone on with for this long, and of the rest all but the youngest.
     pub(in crate::balancer) fn tidy(&self, age: Duration, most: usize) {
-        let mut idle: Vec<(Instant, u128)> = {
-            let entries = self.entries();
-            let idle = entries.iter().filter(|(_, entry)| entry.lock.try_lock().is_ok());
-            idle.map(|(mark, entry)| (entry.used, *mark)).collect()
-        };
-        idle.sort_unstable();
+        let mut idle: Vec<(Instant, Claim)> = lock(&self.parts)
+            .iter()
+            .filter_map(|(mark, entry)| Some((entry.used, self.claim_idle(*mark, entry)?)))
+            .collect();
+        idle.sort_unstable_by_key(|(used, _)| *used);
         let too_many = idle.len().saturating_sub(most);
-        for (place, (used, mark)) in idle.into_iter().enumerate() {
+        for (place, (used, mut claim)) in idle.into_iter().enumerate() {
             if place < too_many || used.elapsed() >= age {
-                self.release(mark);
-                let _ = self.disk.remove(&content::part_name(mark));
+                let removed = self.disk.remove(&content::part_name(claim.mark));
+                claim.is_gone = removed.is_ok() || removed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
             }
         }
     }
@@ -170,41 +194,28 @@ impl Uploads {
         }
     }
 
+    /// Waits for the part; an upload that writes it is ended, unless it has come whole.
     async fn claim(&self, mark: u128) -> Claim {
-        let (lock, taken_over) = {
-            let mut entries = self.entries();
+        let (part, taken_over) = {
+            let mut entries = lock(&self.parts);
             let entry = entries.entry(mark).or_insert_with(Entry::new);
             entry.taken_over.cancel();
             entry.taken_over = CancellationToken::new();
             entry.used = Instant::now();
             (entry.lock.clone(), entry.taken_over.clone())
         };
-        Claim { guard: lock.lock_owned().await, taken_over }
+        Claim { mark, guard: part.lock_owned().await, taken_over, parts: self.parts.clone(), is_gone: false }
     }
 
-    fn release(&self, mark: u128) {
-        self.entries().remove(&mark);
+    /// The part, if nobody does anything with it.
+    fn claim_idle(&self, mark: u128, entry: &Entry) -> Option<Claim> {
+        let (guard, taken_over) = (entry.lock.clone().try_lock_owned().ok()?, entry.taken_over.clone());
+        Some(Claim { mark, guard, taken_over, parts: self.parts.clone(), is_gone: false })
     }
+}
 
-    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<u128, Entry>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn finish(&self, mark: u128, part: Part) -> Result<Uploaded, Refusal> {
-        let (id, crc32c, durability) = (rand::random(), part.crc32c(), self.durability);
-        let finished = spawn_blocking(move || part.finish(id, durability)).await;
-        self.release(mark);
-        match finished.unwrap_or_else(|error| Err(FinishError::Content(io::Error::other(error)))) {
-            Ok(()) => Ok(Uploaded { id, crc32c }),
-            Err(FinishError::Content(error)) => Err(refusal(&error)),
-            Err(FinishError::Names(error)) => {
-                let refusal = refusal(&error);
-                let failed = Progress::Failed(FinishError::Names(error).into());
-                let _ = self.hub.send(Event::Journal(failed));
-                Err(refusal)
-            }
-        }
-    }
+fn lock(parts: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
+    parts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Entry {
@@ -217,7 +228,7 @@ impl Entry {
 async fn read_pieces<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     size: u64,
-    pieces: &mpsc::Sender<Bytes>,
+    steps: &mpsc::Sender<Step>,
 ) -> Result<(), ReadError> {
     let (mut crc, mut left) = (0, size);
     while left > 0 {
@@ -225,40 +236,101 @@ async fn read_pieces<R: AsyncRead + Unpin>(
         left -= piece.len() as u64;
         crc = crc32c::crc32c_append(crc, &piece);
         // A disk that failed has dropped its end; the rest is read past.
-        let _ = pieces.send(piece).await;
+        let _ = steps.send(Step::Piece(piece)).await;
     }
-    if size > 0 { reader.verify(crc).await } else { Ok(()) }
+    let verified = if size > 0 { reader.verify(crc).await } else { Ok(()) };
+    let is_damaged = matches!(verified, Err(ReadError::Protocol(ProtocolError::Checksum { .. })));
+    if verified.is_ok() || is_damaged {
+        let _ = steps.send(if is_damaged { Step::Damaged } else { Step::Whole }).await;
+    }
+    verified
 }
 
-/// Writes pieces until there are no more.
-fn write(
+/// An upload, as the thread sees it that writes it. It owns what becomes of the part: the connection may be gone.
+struct Upload {
     disk: Arc<dyn Disk>,
-    mark: u128,
+    durability: Durability,
+    hub: mpsc::UnboundedSender<Event>,
     is_kept: bool,
-    resumed: Option<Prefix>,
-    mut pieces: mpsc::Receiver<Bytes>,
-) -> io::Result<Part> {
-    let mut part = match resumed {
-        Some(prefix) => {
-            let part = Part::resume(disk, mark, prefix.offset).map_err(|error| mismatch(&plain(&error)))?;
-            if part.crc32c() != prefix.crc32c {
-                part.discard();
-                return Err(mismatch("the bytes are not the same"));
+    claim: Claim,
+}
+
+impl Upload {
+    /// Writes what comes; `None` if it broke off.
+    fn run(mut self, resumed: Option<Prefix>, mut steps: mpsc::Receiver<Step>) -> io::Result<Option<Uploaded>> {
+        let mut part = self.begin(resumed)?;
+        loop {
+            match steps.blocking_recv() {
+                Some(Step::Piece(piece)) => {
+                    if let Err(error) = part.write(&piece) {
+                        return Err(self.failed(error));
+                    }
+                }
+                Some(Step::Whole) => break,
+                Some(Step::Damaged) => {
+                    self.remove();
+                    return Ok(None);
+                }
+                None => {
+                    if !self.is_kept {
+                        self.remove();
+                    }
+                    return Ok(None);
+                }
             }
-            part
         }
-        None => Part::create(disk, mark)?,
-    };
-    while let Some(piece) = pieces.blocking_recv() {
-        if let Err(error) = part.write(&piece) {
-            // What fails on a full disk must not fill it.
-            if !is_kept || is_full(&error) {
-                part.discard();
+        match finish(part, self.durability, &self.hub) {
+            Ok((id, crc32c)) => {
+                self.claim.is_gone = true;
+                Ok(Some(Uploaded { id, crc32c, _claim: Some(self.claim) }))
             }
-            return Err(error);
+            Err(error) => Err(self.failed(error)),
         }
     }
-    Ok(part)
+
+    fn begin(&mut self, resumed: Option<Prefix>) -> io::Result<Part> {
+        let (disk, mark) = (self.disk.clone(), self.claim.mark);
+        let Some(prefix) = resumed else {
+            return Part::create(disk, mark);
+        };
+        let part = Part::resume(disk, mark, prefix.offset).map_err(|error| {
+            self.claim.is_gone = error.kind() == io::ErrorKind::NotFound;
+            mismatch(&plain(&error))
+        })?;
+        if part.crc32c() != prefix.crc32c {
+            self.remove();
+            return Err(mismatch("the bytes are not the same"));
+        }
+        Ok(part)
+    }
+
+    fn failed(&mut self, error: io::Error) -> io::Error {
+        // What fails on a full disk must not fill it.
+        if !self.is_kept || is_full(&error) {
+            self.remove();
+        }
+        error
+    }
+
+    fn remove(&mut self) {
+        // What cannot be removed now is tried again later.
+        self.claim.is_gone = self.disk.remove(&content::part_name(self.claim.mark)).is_ok();
+    }
+}
+
+/// Makes a part lasting content, and gives its id and its CRC32C. A directory that cannot be synced ends the journal.
+fn finish(part: Part, durability: Durability, hub: &mpsc::UnboundedSender<Event>) -> io::Result<(u64, u32)> {
+    let (id, crc32c) = (rand::random(), part.crc32c());
+    match part.finish(id, durability) {
+        Ok(()) => Ok((id, crc32c)),
+        Err(FinishError::Content(error)) => Err(error),
+        Err(FinishError::Names(error)) => {
+            let told = io::Error::new(error.kind(), error.to_string());
+            let failed = Progress::Failed(FinishError::Names(error).into());
+            let _ = hub.send(Event::Journal(failed));
+            Err(told)
+        }
+    }
 }
 
 /// The beginning that the client would go on from is not there.
