@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bilico::client::receipts::State;
 use bilico::queue::content;
 use bilico::server::name::is_own;
-use bilico::verify::{Report, verify};
+use bilico::verify::{Ledger, Report, verify};
 use rand::seq::IndexedRandom;
 
 use super::load::{Load, content_of};
@@ -62,6 +63,7 @@ pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     if status.queue.dead > 0 {
         findings.push(format!("{} dead letters", status.queue.dead));
     }
+    findings.extend(forgotten(load));
     findings.extend(compare(stage, load));
     for dir in stage.shelves() {
         findings.extend(names(&dir).iter().filter_map(|name| is_whole(seed, &dir, name).err()));
@@ -70,6 +72,14 @@ pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     findings.extend(orphans(stage, load));
     findings.extend(check_journal(stage));
     findings
+}
+
+/// Files that the balancer accepted and then knew nothing of. It remembers them for far longer than a run takes.
+fn forgotten(load: &Load) -> Option<String> {
+    let ledger = Ledger::read(&load.receipts).unwrap();
+    let forgotten = ledger.entries.iter().filter(|entry| entry.state == State::Forgotten);
+    let (count, some) = (forgotten.clone().count(), forgotten.take(5).collect::<Vec<_>>());
+    (count > 0).then(|| format!("{count} files were accepted and forgotten: {some:?}"))
 }
 
 /// The history checker. A copy too many may still be on its way out, so it gets some time.

@@ -48,9 +48,10 @@ pub fn kills(seed: u64, files: usize) -> String {
     let mut random = StdRng::seed_from_u64(seed);
     let mut stage = Stage::start(&Setup {
         weights: &[3, 2, 1],
-        balancer: &["--window-files", "64", "--segment-size", "1MiB"],
+        balancer: &["--window-files", "2", "--segment-size", "1MiB"],
         journal: None,
-        delay: Duration::from_millis(2),
+        // Slow enough, with so small windows, for all kills to come while files are on their way.
+        delay: Duration::from_secs(100) / u32::try_from(files).unwrap(),
     });
     let dir = stage.dir.path().to_owned();
     write(&dir.join("out"), (0..files).map(|file| format!("file-{file}.bin")), 1000);
@@ -76,7 +77,8 @@ pub fn kills(seed: u64, files: usize) -> String {
     let count = || fs::read(&receipts).unwrap().iter().filter(|byte| **byte == b'\n').count();
     let kills = victims.len();
     for (kill, victim) in victims.into_iter().enumerate() {
-        let due = files * (kill + 1) / (kills + 2);
+        let left = kills - kill;
+        let due = count() + (files - count()) / (left + 2);
         wait("files to be delivered", || count() >= due);
         let there = count();
         assert!(client.0.try_wait().unwrap().is_none(), "the client ended before kill {kill}");
