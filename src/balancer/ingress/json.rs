@@ -27,6 +27,21 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
     }
 }
 
+/// A file whose client cannot be told what becomes of it: the log must, if it is not taken.
+struct Unheard {
+    title: Box<str>,
+    peer: SocketAddr,
+    is_admitted: bool,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if !self.is_admitted {
+            tracing::error!(title = &*self.title, from = %self.peer, "not accepted: its client cannot be told");
+        }
+    }
+}
+
 /// Takes one file; false when the client closed.
 async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, door: &Door) -> Result<bool, ReadError> {
     let mut incoming = None;
@@ -42,19 +57,21 @@ async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, do
     match parse(&object)? {
         Request::File { title, content, number: _ } => {
             drop(object);
-            let size = (content.len() + title.len()) as u64;
+            let mut unheard = Unheard { title: title.into(), peer, is_admitted: false };
+            let size = (content.len() + unheard.title.len()) as u64;
             let room = match door.gate.try_room(size) {
                 Some(room) => Some(room),
                 None => door.gate.room(size).await,
             };
             let Some(room) = room else { return Ok(false) };
             let share = door.gate.wait_for_share(size).await;
-            let (title, crc32c) = (title.into(), crc32c::crc32c(&content));
+            let (title, crc32c) = (unheard.title.clone(), crc32c::crc32c(&content));
             let file = InMemory { title, key: None, content, crc32c, room, share, peer, reply: None };
             if let Err((refusal, _)) = door.admit(file).await {
                 // Nothing more is read from such a client: it would take each file that follows for sent, too.
                 return Err(ReadError::Io(std::io::Error::other(refusal.reason)));
             }
+            unheard.is_admitted = true;
             drop(incoming);
             Ok(true)
         }
