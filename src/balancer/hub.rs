@@ -25,7 +25,7 @@ use crate::protocol::query::{Answer, Query};
 use crate::protocol::{Message, Refusal, RefusalCode, lists};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Committed;
-use crate::queue::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
+use crate::queue::record::{Accepted, Content, Death, End, Ended, History, Meta};
 use crate::queue::recovery::Recovered;
 use crate::queue::{Body, DeadLetter, Ledger, Location, Op, Progress, Queued, Writer, content};
 use crate::schedule::Slot;
@@ -66,6 +66,8 @@ struct Accepting {
 enum After {
     /// Give the receipt, and send the file.
     Accepted(u64),
+    /// Tell its clients that the file is a dead letter.
+    Dead(u64, Vec<Reply>, Box<str>),
     /// Tell the server that it need not remember the file.
     Confirm(Slot, u64),
     /// Tell the server to remove the file.
@@ -371,6 +373,11 @@ impl Hub {
                     let location = stored.next_if(|(other, _)| *other == number).map(|(_, location)| location);
                     self.accepted(number, location);
                 }
+                Some(After::Dead(number, replies, reason)) => {
+                    for reply in &replies {
+                        reply.send(|id| Message::Dead { id, number, reason: reason.to_string() });
+                    }
+                }
                 Some(After::Confirm(slot, number)) => confirmed.entry(slot).or_default().push(number),
                 Some(After::Drop(slot, number)) => self.tell(slot, ToServer::Drop(number)),
                 Some(After::Nothing) | None => {}
@@ -432,9 +439,11 @@ impl Hub {
                     let Queued { meta, history, tag, .. } = file;
                     self.end(Ended { number, at_ms: millis(now), end, meta, history }, &tag.tag.replies, Some(slot));
                 }
-                Action::CameBack { number, server, reason, is_failure } => {
-                    self.came_back(number, &server, &reason, is_failure, now);
+                // The numbers are counted already.
+                Action::CameBack { number, attempt, is_failure, is_kept } if is_kept || is_failure => {
+                    self.submit(Op::Attempt { number, attempt, is_failure }, After::Nothing);
                 }
+                Action::CameBack { .. } => {}
                 Action::Dead { number, reason, file } => self.bury(number, reason, file, now),
                 Action::Stray { slot, number, held } => self.stray(slot, number, held, now),
                 Action::OpenLink { slot, dialect, epoch } => {
@@ -502,32 +511,17 @@ impl Hub {
         self.submit(Op::End(Box::new(ended)), after);
     }
 
-    fn came_back(&mut self, number: u64, server: &str, reason: &str, is_failure: bool, now: Duration) {
-        let attempt = Attempt { at_ms: millis(now), server: server.into(), reason: reason.into() };
-        let Some(file) = self.dispatcher.file_mut(number) else { return };
-        // The numbers are counted already.
-        let is_recorded = file.history.first.len() < crate::queue::record::MAX_HISTORY;
-        if is_recorded {
-            file.history.first.push(attempt.clone());
-        }
-        if is_recorded || is_failure {
-            self.submit(Op::Attempt { number, attempt, is_failure }, After::Nothing);
-        }
-    }
-
     fn bury(&mut self, number: u64, reason: String, file: Queued<Held<Tag>>, now: Duration) {
         self.let_go(&file.content);
         let death = Death { at_ms: millis(now), reason: reason.into() };
-        for reply in &file.tag.tag.replies {
-            reply.send(|id| Message::Dead { id, number, reason: death.reason.to_string() });
-        }
         let content = match file.content {
             Body::Memory(_, Some(location)) => Body::Journal(location),
             other => other,
         };
         let (meta, history, seen) = (file.meta, file.history, file.tag.not_old_style.is_none());
         self.ledger.bury(number, DeadLetter { meta, content, seen, history, death: death.clone() });
-        self.submit(Op::Bury { number, death }, After::Nothing);
+        let after = After::Dead(number, file.tag.tag.replies, death.reason.clone());
+        self.submit(Op::Bury { number, death }, after);
     }
 
     /// Answers a query, or carries it out.

@@ -4,6 +4,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::dispatch::Dispatcher;
+use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::queue::Ledger;
 use crate::queue::record::{End, Ended, History, Meta};
@@ -45,7 +46,7 @@ impl<T> Files<'_, T> {
 
     fn waiting(&self, after: u64, limit: usize) -> Answer {
         let files = self.dispatcher.queue().after(after).map(|(number, _)| number).take(limit.min(MAX_LISTED));
-        let files = files.filter_map(|number| self.show(number)).collect();
+        let files = page(files.filter_map(|number| self.show(number)));
         let depth = self.dispatcher.queue().depth();
         Answer::Files { files, total: depth.files(), total_bytes: depth.bytes }
     }
@@ -53,7 +54,7 @@ impl<T> Files<'_, T> {
     fn dead(&self, after: u64, limit: usize) -> Answer {
         let letters = self.ledger.dead();
         let listed = letters.range((Excluded(after), Unbounded)).take(limit.min(MAX_LISTED));
-        let files = listed.filter_map(|(number, _)| self.show(*number)).collect();
+        let files = page(listed.filter_map(|(number, _)| self.show(*number)));
         Answer::Files { files, total: letters.len(), total_bytes: self.ledger.dead_bytes() }
     }
 
@@ -75,6 +76,36 @@ impl<T> Files<'_, T> {
         }
         self.ledger.ended(number).map(|ended| ended_report(ended))
     }
+}
+
+/// As many of the reports as one answer may hold. One is always among them, so that pages come to an end.
+fn page(reports: impl Iterator<Item = FileReport>) -> Vec<FileReport> {
+    let (mut page, mut room) = (Vec::new(), usize::try_from(MAX_LIST_BYTES).unwrap_or(usize::MAX));
+    for report in reports {
+        let len = json_len(&report);
+        if len > room && !page.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(len);
+        page.push(report);
+    }
+    page
+}
+
+/// How long a report is as JSON, rounded up.
+fn json_len(report: &FileReport) -> usize {
+    let escaped = |text: &str| -> usize {
+        let len = |byte| match byte {
+            0..0x20 => 6,
+            b'"' | b'\\' => 2,
+            _ => 1,
+        };
+        text.bytes().map(len).sum()
+    };
+    let texts =
+        [Some(&report.title), Some(&report.from), report.key.as_ref(), report.server.as_ref(), report.reason.as_ref()];
+    let history = report.history.iter().map(|attempt| 96 + escaped(&attempt.server) + escaped(&attempt.reason));
+    512 + texts.into_iter().flatten().map(|text| escaped(text)).sum::<usize>() + history.sum::<usize>()
 }
 
 fn ended_report(ended: &Ended) -> FileReport {

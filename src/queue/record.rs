@@ -350,7 +350,8 @@ fn text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn cut(text: &str) -> &str {
+/// As much of a server's name or a reason as is kept.
+pub fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
 }
 

@@ -307,9 +307,7 @@ fn a_damaged_segment_costs_what_is_damaged_and_is_told() {
 #[test]
 fn a_torn_tail_is_no_damage() {
     for tear in 0..3 {
-        let (mut farm, segment) = journal_of_40(|balancer| {
-            let _ = balancer.kill();
-        });
+        let (mut farm, segment) = journal_of_40(Role::kill);
         change(&segment, |bytes| match tear {
             0 => bytes.extend_from_slice(&noise(1, 777)),
             1 => bytes.extend_from_slice(&[0; 4096]),
@@ -595,8 +593,6 @@ fn files_in_doubt_that_went_elsewhere_are_there_once_when_their_server_returns()
         farm.servers[0].signal("CONT");
         farm.wait_until_up();
         farm.wait_until_each_is_there_once(40);
-        let folder = farm.dir.path().join("to_send");
-        fs::create_dir(&folder).unwrap();
         assert!(!in_doubt.is_empty());
     }
 }
@@ -605,8 +601,8 @@ fn files_in_doubt_that_went_elsewhere_are_there_once_when_their_server_returns()
 
 const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
 
-fn holding(list: &Value, last: bool) -> Vec<u8> {
-    let content = if list.is_null() { Vec::new() } else { serde_json::to_vec(list).unwrap() };
+fn holding(entries: &Value, last: bool) -> Vec<u8> {
+    let content = if entries.is_null() { Vec::new() } else { serde_json::to_vec(entries).unwrap() };
     frame(&json!({"request_type": "holding", "last": last}).to_string(), &content)
 }
 

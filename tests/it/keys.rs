@@ -85,8 +85,8 @@ fn a_file_that_is_sent_again_under_its_key_keeps_its_number_and_is_stored_once()
             farm.crash_balancer();
         }
         let mut client = check_known(&farm, &contents, &numbers);
-        for file in 0..5 {
-            assert_eq!(client.expect("delivered", 100 + file)["server"], delivered[file as usize]["server"]);
+        for (id, delivered) in (100..).zip(&delivered) {
+            assert_eq!(client.expect("delivered", id)["server"], delivered["server"]);
         }
     }
     let stored = farm.all_stored();

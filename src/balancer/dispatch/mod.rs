@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, QueueReport, StatusReport};
 use crate::protocol::{Refusal, lists};
-use crate::queue::record::Meta;
+use crate::queue::record::{Attempt, Meta, cut};
 use crate::queue::{Body, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
 use server::{Link, Sent, Server};
@@ -113,12 +113,12 @@ pub enum Action<T> {
     CameBack {
         /// Its request number.
         number: u64,
-        /// The server's name.
-        server: Arc<str>,
-        /// Why.
-        reason: String,
+        /// What happened.
+        attempt: Attempt,
         /// Whether that was the file's own fault.
         is_failure: bool,
+        /// Whether it is among the first ones, which are kept with their reasons.
+        is_kept: bool,
     },
     /// No server can take the file: it is a dead letter.
     Dead {
@@ -520,8 +520,8 @@ impl<T> Dispatcher<T> {
             let list = if refusal.code.is_lasting() { &mut file.tag.refused_by } else { &mut file.tag.tried };
             list.push(slot);
         }
-        self.send_back(slot, number, &refusal.reason, is_failure);
-        self.bury_if_hopeless(number, &refusal.reason);
+        self.send_back(slot, number, &refusal.reason, is_failure, now);
+        self.bury_if_hopeless(number, cut(&refusal.reason));
         self.refresh(slot);
     }
 
@@ -583,7 +583,7 @@ impl<T> Dispatcher<T> {
         if let Some(flip) = server.health.doubt(reason, now) {
             log_flip(&server.name, &flip);
         }
-        self.send_back(slot, number, reason, false);
+        self.send_back(slot, number, reason, false, now);
         self.actions.push(Action::Probe { slot });
         self.refresh(slot);
     }
@@ -690,14 +690,16 @@ impl<T> Dispatcher<T> {
     }
 
     /// Puts a file back that a server refused or lost.
-    fn send_back(&mut self, slot: Slot, number: u64, reason: &str, is_failure: bool) {
+    fn send_back(&mut self, slot: Slot, number: u64, reason: &str, is_failure: bool, now: Duration) {
         let server = self.name_of(slot);
         let Some(file) = self.queue.get_mut(number) else { return };
-        file.history.attempts = file.history.attempts.saturating_add(1);
-        file.history.failures = file.history.failures.saturating_add(u32::from(is_failure));
-        let attempts = file.history.attempts;
+        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let attempt = Attempt { at_ms, server: cut(&server).into(), reason: cut(reason).into() };
+        let before = file.history.first.len();
+        file.history.add(attempt.clone(), is_failure);
+        let (attempts, is_kept) = (file.history.attempts, file.history.first.len() > before);
         tracing::warn!(number, title = &*file.meta.title, server = &*server, attempts, reason, "came back");
-        self.actions.push(Action::CameBack { number, server, reason: reason.to_owned(), is_failure });
+        self.actions.push(Action::CameBack { number, attempt, is_failure, is_kept });
         self.queue.put_back(number);
     }
 
@@ -756,7 +758,7 @@ impl<T> Dispatcher<T> {
             server.bound_doubts();
         }
         for number in numbers {
-            self.send_back(slot, number, reason, false);
+            self.send_back(slot, number, reason, false, now);
             if is_native && self.config.in_doubt == InDoubt::Wait {
                 self.wait_for(slot, number);
             }
