@@ -174,14 +174,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let handle = match self.handle.get() {
-            Some(handle) => handle,
-            None => {
-                let opened = File::open(&self.dir)?;
-                self.handle.get_or_init(|| opened)
-            }
-        };
-        handle.sync_all()
+        if let Some(handle) = self.handle.get() {
+            return handle.sync_all();
+        }
+        let opened = File::open(&self.dir)?;
+        self.handle.get_or_init(|| opened).sync_all()
     }
 
     fn space(&self) -> io::Result<Space> {
