@@ -1,4 +1,5 @@
 //! What goes wrong, on what, for how long, and whether it hit anything.
+#![allow(clippy::enum_glob_use, reason = "each match names nearly all kinds")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -156,7 +157,7 @@ impl Faults {
         let (over, active) = std::mem::take(&mut self.active).into_iter().partition(|fault| fault.until <= now);
         self.active = active;
         for fault in over {
-            self.heal(fault, stage, load);
+            self.heal(&fault, stage, load);
         }
         if now >= self.next && self.active.len() < 4 {
             self.fire_next(stage, load);
@@ -167,7 +168,7 @@ impl Faults {
     /// Ends all of them.
     pub fn heal_all(&mut self, stage: &mut Stage, load: &Load) {
         for fault in std::mem::take(&mut self.active) {
-            self.heal(fault, stage, load);
+            self.heal(&fault, stage, load);
         }
     }
 
@@ -187,7 +188,10 @@ impl Faults {
             self.deck = Kind::all(self.servers);
             self.deck.shuffle(&mut self.random);
         }
-        for place in (0..self.deck.len()).rev() {
+        let sequel = self.sequel();
+        let (first, rest): (Vec<usize>, Vec<usize>) =
+            (0..self.deck.len()).rev().partition(|place| Some(self.deck[*place]) == sequel);
+        for place in first.into_iter().chain(rest) {
             let kind = self.deck[place];
             let Some(thing) = self.thing(kind, load) else { continue };
             if self.active.iter().any(|other| other.thing == thing) {
@@ -216,6 +220,16 @@ impl Faults {
             }
             return;
         }
+    }
+
+    /// What would make a fault that is active now worse: whoever has said something that vanished dies.
+    fn sequel(&mut self) -> Option<Kind> {
+        let vanishing = self.active.iter().find_map(|fault| match (fault.kind, fault.thing) {
+            (Kind::SwallowAcks, Thing::Proxy(place)) => Some(Kind::KillServer(place)),
+            (Kind::SwallowReceipts, _) => Some(Kind::KillBalancer),
+            _ => None,
+        });
+        vanishing.filter(|_| self.random.random_bool(0.7))
     }
 
     /// What a fault of this kind is to change this time.
@@ -288,7 +302,7 @@ impl Faults {
         });
     }
 
-    fn heal(&mut self, fault: Active, stage: &mut Stage, load: &Load) {
+    fn heal(&mut self, fault: &Active, stage: &mut Stage, load: &Load) {
         use Kind::*;
         self.note(&format!("{:?} on {:?} is over", fault.kind, fault.thing));
         match (fault.kind, fault.thing) {
@@ -296,7 +310,7 @@ impl Faults {
                 if let Err(error) = stage.post(place).start() {
                     self.note(&format!("cannot start {}: {error}", stage.post(place).name));
                     // What keeps it from starting ends, too.
-                    self.active.push(Active { until: Instant::now() + Duration::from_millis(500), ..fault });
+                    self.active.push(Active { until: Instant::now() + Duration::from_millis(500), ..*fault });
                 }
             }
             (PauseClient, Thing::Client(pid)) => load.signal(pid, "CONT"),

@@ -90,7 +90,7 @@ fn compare(stage: &Stage, load: &Load) -> Vec<String> {
         if report.is_clean() {
             return Vec::new();
         }
-        if started.elapsed() > PATIENCE / 3 {
+        if started.elapsed() > PATIENCE / 6 {
             return told(&report);
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -112,12 +112,12 @@ fn afterwards(stage: &Stage) -> Option<String> {
     }
     let count = || stage.shelves().iter().map(|dir| names(dir).len()).sum::<usize>();
     let before = count();
-    let mut send = mortal_bilico();
-    send.args(["send", "--quiet", "--recursive", "--timeout", "2m", "--balancer", &stage.balancer.proxy.address]);
-    let sent = send.arg(&from).current_dir(stage.dir.path()).output().unwrap();
+    let mut command = mortal_bilico();
+    command.args(["send", "--quiet", "--recursive", "--timeout", "2m", "--balancer", &stage.balancer.proxy.address]);
+    let ended = command.arg(&from).current_dir(stage.dir.path()).output().unwrap();
     let stored = count() - before;
-    let is_fine = sent.status.success() && stored == AFTERWARDS;
-    (!is_fine).then(|| format!("of {AFTERWARDS} new files {stored} were stored: {sent:?}"))
+    let is_fine = ended.status.success() && stored == AFTERWARDS;
+    (!is_fine).then(|| format!("of {AFTERWARDS} new files {stored} were stored: {ended:?}"))
 }
 
 /// What lies in the journal's directory and belongs to no file.
@@ -160,7 +160,9 @@ fn check_journal(stage: &mut Stage) -> Vec<String> {
 /// Takes away what was stored and judged.
 pub fn clear(stage: &Stage, load: &mut Load) {
     for dir in stage.shelves() {
-        names(&dir).iter().for_each(|name| fs::remove_file(dir.join(name)).unwrap());
+        for name in names(&dir) {
+            fs::remove_file(dir.join(name)).unwrap();
+        }
     }
     for receipts in load.receipts.drain(..) {
         fs::remove_file(receipts).unwrap();

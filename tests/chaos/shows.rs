@@ -59,8 +59,8 @@ pub fn kills(seed: u64, files: usize) -> String {
     victims.shuffle(&mut random);
     let receipts = dir.join("receipts.jsonl");
     fs::write(&receipts, "").unwrap();
-    let mut send = mortal_bilico();
-    send.args([
+    let mut command = mortal_bilico();
+    command.args([
         "send",
         "--quiet",
         "-r",
@@ -72,9 +72,9 @@ pub fn kills(seed: u64, files: usize) -> String {
         "--retry",
         "2m",
     ]);
-    send.args(["--balancer", &stage.balancer.proxy.address]).current_dir(&dir);
-    let mut client = Client(send.spawn().unwrap());
-    let count = || fs::read(&receipts).unwrap().iter().filter(|byte| **byte == b'\n').count();
+    command.args(["--balancer", &stage.balancer.proxy.address]).current_dir(&dir);
+    let mut client = Client(command.spawn().unwrap());
+    let count = || bytecount::count(&fs::read(&receipts).unwrap(), b'\n');
     let kills = victims.len();
     for (kill, victim) in victims.into_iter().enumerate() {
         let left = kills - kill;
@@ -160,10 +160,10 @@ fn send_batch(stage: &Stage, batch: usize, files: usize, size: usize) -> std::pa
     let from = stage.dir.path().join(format!("out/{batch}"));
     write(&from, (0..files).map(|file| format!("b{batch}-{file}")), size);
     let receipts = stage.dir.path().join(format!("{batch}.receipts"));
-    let mut send = mortal_bilico();
-    send.args(["send", "--quiet", "--wait", "accepted", "--balancer", &stage.balancer.proxy.address, "-r"]);
-    let sent = send.arg(&from).arg("--receipts").arg(&receipts).current_dir(stage.dir.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&sent.stderr);
+    let mut command = mortal_bilico();
+    command.args(["send", "--quiet", "--wait", "accepted", "--balancer", &stage.balancer.proxy.address, "-r"]);
+    let ended = command.arg(&from).arg("--receipts").arg(&receipts).current_dir(stage.dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
     assert!(said.lines().all(|line| line.contains("full") || line.contains("more")), "{said}");
     receipts
 }
@@ -234,10 +234,10 @@ pub fn stuck(files: usize) {
     let dir = stage.dir.path().to_owned();
     write(&dir.join("stuck-one"), std::iter::once("stuck".to_owned()), 60_000);
     let send = |from: &str, wait: &str| {
-        let mut send = mortal_bilico();
-        send.args(["send", "--quiet", "-r", from, "--wait", wait, "--balancer", &stage.balancer.proxy.address]);
-        let sent = send.current_dir(&dir).output().unwrap();
-        assert!(sent.status.success(), "{sent:?}");
+        let mut command = mortal_bilico();
+        command.args(["send", "--quiet", "-r", from, "--wait", wait, "--balancer", &stage.balancer.proxy.address]);
+        let ended = command.current_dir(&dir).output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
     };
     send("stuck-one", "accepted");
     wait("it to be refused", || refused.load(Ordering::Relaxed) > 0);

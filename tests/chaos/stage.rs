@@ -1,6 +1,7 @@
 //! A balancer and its servers as processes, each behind a proxy, in a directory of their own.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ pub fn mortal_bilico() -> Command {
     let plain = bilico(&[]);
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(plain.get_program());
+    // Ctrl-C at a terminal is for who has started it.
+    command.process_group(0);
     for (name, value) in plain.get_envs() {
         match value {
             Some(value) => command.env(name, value),
