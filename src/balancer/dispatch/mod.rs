@@ -541,7 +541,7 @@ impl<T> Dispatcher<T> {
             return;
         }
         server.returned += 1;
-        self.send_back(slot, number, reason, false);
+        self.send_back(slot, number, reason, false, now);
         if let Some(file) = self.queue.get_mut(number) {
             file.tag.waits = Some(reason.to_owned());
         }
