@@ -503,7 +503,7 @@ impl Journal {
         let garbage = total.saturating_sub(live);
         let dead = self.segments.len() > 1 && self.segments.front().is_some_and(|oldest| oldest.live == 0);
         let many = self.segments.len() > MANY && total < self.segment_size;
-        dead || many || garbage > live + self.segment_size || (pressed && garbage > self.segment_size / 2)
+        dead || many || garbage > live + self.segment_size / 2 || (pressed && garbage > self.segment_size / 4)
     }
 
     /// Writes again what is needed of the next piece of the oldest segment; true when there is nothing left of it.
