@@ -28,7 +28,7 @@ pub(super) struct QueueArgs {
 
 #[derive(Debug, Subcommand)]
 enum QueueCommand {
-    /// Tell the way of one file: from whom, when, each attempt, and where it is or why it waits
+    /// Trace one file: who sent it and when, each attempt to deliver it, and where it is or why it waits
     Show {
         /// Its request number
         number: u64,
@@ -65,10 +65,10 @@ enum QueueCommand {
     },
     /// Read a journal and tell its state, without a balancer and without changing anything
     ///
-    /// Exit code 0 if all that was ever accepted can be read, 6 if not. Beside a running balancer the last records may
-    /// look torn.
+    /// Exit code 0 if all that was ever accepted can be read, 6 if not, 1 if there is no journal. Beside a running
+    /// balancer the last records may look torn.
     Check {
-        /// The journal
+        /// The journal's directory
         #[arg(value_name = "DIR", default_value = "journal")]
         dir: PathBuf,
         /// Print a JSON object instead of text
@@ -81,7 +81,7 @@ enum QueueCommand {
 struct Talk {
     #[command(flatten)]
     balancer: BalancerArg,
-    /// Print JSON instead of text
+    /// Print JSON instead of text, an object a line
     #[arg(long)]
     json: bool,
 }
@@ -272,14 +272,14 @@ fn check_text(found: &Recovered) {
     let dead = dead_of(found);
     let (waiting, remembered) = (found.files.len() - dead, found.ended.len());
     let (segments, bytes, records) = (report.segments, ByteSize(report.bytes), report.records);
-    say(format_args!("{segments} segments, {bytes}, {records} records"));
-    say(format_args!("{waiting} files wait, {dead} are dead letters, {remembered} that ended are remembered"));
+    say(format_args!("segments: {segments}, {bytes}, with {records} records"));
+    say(format_args!("files: {waiting} wait, {dead} are dead letters, {remembered} that ended are remembered"));
     say(format_args!("the next request number is {}", found.next_number));
     if report.torn > 0 {
         say(format_args!("{} bytes at the end were never synced: no receipt was given for them", report.torn));
     }
     if report.orphans > 0 {
-        say(format_args!("{} content files belong to no file", report.orphans));
+        say(format_args!("content that belongs to no file: {} files", report.orphans));
     }
     for damage in &report.damage {
         let (name, what, offset, len) = (&damage.name, &damage.what, damage.offset, damage.len);
@@ -288,7 +288,7 @@ fn check_text(found: &Recovered) {
         complain(&format!("{name}: damaged: {what}: {len} bytes at {offset}{aside}"), None);
     }
     if report.lost_records > 0 {
-        complain(&format!("{} records are missing: files may be lost, or come twice", report.lost_records), None);
+        complain(&format!("records are missing: {}. Files may be lost, or come twice", report.lost_records), None);
     }
     for number in &report.lost_content {
         complain(&format!("file {number}: its content is missing"), None);

@@ -1,7 +1,7 @@
 //! One balancer a journal.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::error::JournalError;
@@ -11,7 +11,11 @@ use super::error::JournalError;
 pub fn lock(dir: &Path) -> Result<File, JournalError> {
     let shown = dir.display().to_string();
     let cannot = |source| JournalError::Directory { path: shown.clone(), source };
-    fs::create_dir_all(dir).map_err(cannot)?;
+    if let Err(error) = fs::create_dir_all(dir) {
+        // What is there and no directory "exists" to the system, which helps nobody.
+        let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists;
+        return Err(cannot(if is_in_the_way { io::ErrorKind::NotADirectory.into() } else { error }));
+    }
     let path = dir.join("lock");
     let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(cannot)?;
