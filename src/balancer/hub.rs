@@ -350,7 +350,7 @@ impl Hub {
         match progress {
             Progress::Committed(committed) => self.committed(committed),
             Progress::Full(error) => {
-                tracing::error!(error, "the journal waits until it can write, and deliveries go on")
+                tracing::error!(error, "the journal waits until it can write, and deliveries go on");
             }
             Progress::Room => tracing::info!("the journal goes on"),
             Progress::Failed(error) => {
