@@ -49,6 +49,8 @@ pub enum Kind {
     SwallowReceipts,
     /// The journal's disk is full.
     FullJournal,
+    /// The journal's files cannot grow, though its disk has room: nothing is committed, and everything else goes on.
+    StuckJournal,
     /// A server cannot write files of more than a few bytes.
     FullServer,
     /// The balancer can open next to nothing.
@@ -76,6 +78,7 @@ impl Kind {
             SwallowAcks,
             SwallowReceipts,
             FullJournal,
+            StuckJournal,
             FullServer,
             NoFilesBalancer,
             NoFilesServer,
@@ -222,11 +225,12 @@ impl Faults {
         }
     }
 
-    /// What would make a fault that is active now worse: whoever has said something that vanished dies.
+    /// What would make a fault that is active now worse: whoever has said something that vanished dies, or who could not
+    /// write down what it knows.
     fn sequel(&mut self) -> Option<Kind> {
         let vanishing = self.active.iter().find_map(|fault| match (fault.kind, fault.thing) {
             (Kind::SwallowAcks, Thing::Proxy(place)) => Some(Kind::KillServer(place)),
-            (Kind::SwallowReceipts, _) => Some(Kind::KillBalancer),
+            (Kind::SwallowReceipts | Kind::FullJournal | Kind::StuckJournal, _) => Some(Kind::KillBalancer),
             _ => None,
         });
         vanishing.filter(|_| self.random.random_bool(0.7))
@@ -244,7 +248,7 @@ impl Faults {
             CutClients | StallClients | SwallowReceipts => Thing::Proxy(0),
             CutServer | Delay | StallServer | LoseServer | SwallowAcks => Thing::Proxy(server),
             FullJournal => Thing::Disk,
-            NoFilesBalancer => Thing::Limits(0),
+            NoFilesBalancer | StuckJournal => Thing::Limits(0),
             FullServer | NoFilesServer => Thing::Limits(server),
         })
     }
@@ -269,7 +273,7 @@ impl Faults {
             (PauseClient, Thing::Client(pid)) => load.signal(pid, "STOP"),
             (_, Thing::Proxy(place)) => self.trouble(kind, place, stage),
             (FullJournal, _) if stage.has_own_disk => fill(stage),
-            (FullJournal, _) => fault.limit(stage.balancer.pid()?, Resource::Fsize, 64 * 1024)?,
+            (FullJournal | StuckJournal, _) => fault.limit(stage.balancer.pid()?, Resource::Fsize, 4096)?,
             (FullServer, Thing::Limits(place)) => {
                 let most = self.random.random_range(0..2048);
                 fault.limit(stage.post(place).pid()?, Resource::Fsize, most)?;
