@@ -150,7 +150,7 @@ async fn order(talk: &Talk, query: Query, what: &str) -> Result<Exit, Failure> {
 async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<Exit, Failure> {
     let (mut found, mut after) = (Vec::new(), list.after);
     let (total, total_bytes) = loop {
-        let limit = (list.limit - found.len()).min(MAX_LISTED);
+        let limit = list.limit.saturating_sub(found.len()).min(MAX_LISTED);
         let answer = ask(&list.talk, query(after, limit)).await?;
         let Answer::Files { files, total, total_bytes } = answer else { return Err(unexpected(&answer)) };
         let furthest = files.last().map(|file| file.number);
