@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::driver;
 use crate::harness::{
-    Mount, Wire, bilico, frame, start_balancer, start_server, status, stored, wait_for_line, wait_until,
+    Mount, Wire, bilico, frame, put, start_balancer, start_server, status, stored, wait_for_line, wait_until,
 };
 
 /// Everything that can go wrong goes wrong, and not a file is lost, doubled or damaged. `BILICO_CHAOS_SECONDS` says for
@@ -115,4 +115,28 @@ fn want_of_descriptors_makes_files_wait_and_kills_nobody() {
     wait_until("all to be delivered", || status(&balancer.address).queue.files() == 0);
     assert_eq!(status(&balancer.address).queue.dead, 0, "{}", log());
     assert_eq!(stored(&dir.path().join("json_files_1")).len(), 40);
+}
+
+/// Chaos seldom kills a balancer in the moment between a receipt and a commit. So here the commit does not come: the journal
+/// cannot be written, and the balancer answers everything else.
+#[test]
+fn nothing_is_accepted_before_it_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let balancer = start_balancer(dir.path(), &["127.0.0.1:1=1".to_owned()], &["--segment-size", "1MiB"]);
+    let limit = |limit: &str| {
+        let args = [format!("--fsize={limit}:"), format!("--pid={}", balancer.pid())];
+        assert!(Command::new("prlimit").args(args).status().unwrap().success());
+    };
+    limit("0");
+    let mut wire = Wire::native(&balancer.address);
+    wire.write(&frame(&put(1, "a"), b"content"));
+    for _ in 0..3 {
+        // An answer that was asked for later comes later.
+        wire.write(&frame(r#"{"request_type":"status"}"#, b""));
+        let (header, _) = wire.frame().unwrap();
+        assert!(header.contains(r#""request_type":"status""#), "{header}");
+    }
+    limit("unlimited");
+    let header = wire.frame_of("accepted");
+    assert!(header.contains(r#""id":1"#), "{header}");
 }
