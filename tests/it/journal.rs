@@ -414,7 +414,7 @@ fn a_full_disk_makes_receipts_wait_while_deliveries_go_on() {
     for id in 21..=25 {
         late.put(id, Some(&format!("k{id}")), &noise(id, 2000));
     }
-    wait_for_line(|| farm.log(), &["ERROR", "the disk is full"]);
+    wait_for_line(|| farm.log(), &["ERROR", "the journal waits until it can write"]);
     farm.servers[0].restart();
     for id in 1..=20 {
         client.expect("delivered", id);

@@ -7,6 +7,7 @@ mod json;
 mod native;
 mod upload;
 
+use upload::Uploaded;
 pub(super) use upload::Uploads;
 
 use std::net::SocketAddr;
@@ -74,16 +75,17 @@ impl Door {
         let InMemory { title, key, content, crc32c, room, share, peer, reply } = file;
         let size = content.len() as u64;
         let old_style_len = json_doorway::old_style_file(0, &title, &content).map(|document| document.len());
-        let content = if size <= INLINE {
-            Incoming::Memory(content)
+        let (content, uploaded) = if size <= INLINE {
+            (Incoming::Memory(content), None)
         } else {
             match self.uploads.keep(content).await {
-                Ok(uploaded) => Incoming::Own(uploaded.id),
+                Ok(uploaded) => (Incoming::Own(uploaded.id), Some(uploaded)),
                 Err(refusal) => return Err((refusal, reply)),
             }
         };
         let admission = Admission { title, key, content, size, crc32c, old_style_len, room, share, peer, reply };
         self.gate.admit(admission);
+        let _ = uploaded.map(Uploaded::admitted);
         Ok(())
     }
 }

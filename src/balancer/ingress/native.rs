@@ -9,7 +9,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::upload::Uploaded;
 use super::{Door, InMemory};
 use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share};
 use crate::protocol::json::NotOldStyle;
@@ -201,14 +200,12 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let key = put.key.clone();
         match self.door.uploads.receive(&mut self.reader, put.size, mark, put.resumed).await? {
             Ok(uploaded) => {
-                // The rest of it is held until the file is admitted.
-                let Uploaded { id, crc32c, .. } = uploaded;
                 let admission = Admission {
                     title: put.title.into(),
                     key: put.key,
-                    content: Incoming::Own(id),
+                    content: Incoming::Own(uploaded.id),
                     size: whole,
-                    crc32c,
+                    crc32c: uploaded.crc32c,
                     old_style_len: Err(NotOldStyle::TooLarge),
                     room,
                     share,
@@ -216,6 +213,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     reply: Some(self.reply(put.id)),
                 };
                 self.door.gate.admit(admission);
+                uploaded.admitted();
             }
             Err(refusal) => self.refuse(put.id, key, whole, refusal),
         }

@@ -78,8 +78,27 @@ impl Drop for Claim {
 pub(super) struct Uploaded {
     pub(super) id: u64,
     pub(super) crc32c: u32,
+    disk: Arc<dyn Disk>,
+    is_admitted: bool,
     /// To be kept until the file is admitted, so that who waits for the part finds its key known.
     _claim: Option<Claim>,
+}
+
+impl Uploaded {
+    /// The hub has the file: its content is the journal's now.
+    pub(super) fn admitted(mut self) {
+        self.is_admitted = true;
+    }
+}
+
+impl Drop for Uploaded {
+    /// A connection that broke in the moment when its content was whole leaves content that no file will name.
+    fn drop(&mut self) {
+        if !self.is_admitted {
+            // What stays behind is removed by the next recovery.
+            let _ = self.disk.remove(&content::name(self.id));
+        }
+    }
 }
 
 /// What the reader of an upload tells its writer.
@@ -156,7 +175,7 @@ impl Uploads {
     /// Makes content lasting that is in memory.
     pub(super) async fn keep(&self, bytes: Bytes) -> Result<Uploaded, Refusal> {
         let (disk, durability, mark) = (self.disk.clone(), self.durability, rand::random());
-        let hub = self.hub.clone();
+        let (hub, ours) = (self.hub.clone(), self.disk.clone());
         let write = move || {
             let written = Part::create(disk.clone(), mark).and_then(|mut part| {
                 part.write(&bytes)?;
@@ -166,7 +185,7 @@ impl Uploads {
         };
         let written = spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         let (id, crc32c) = written.map_err(|error| refusal(&error))?;
-        Ok(Uploaded { id, crc32c, _claim: None })
+        Ok(Uploaded { id, crc32c, disk: ours, is_admitted: false, _claim: None })
     }
 
     /// Removes parts that nobody has gone on with for this long, and of the rest all but the youngest.
@@ -282,7 +301,7 @@ impl Upload {
         match finish(part, self.durability, &self.hub) {
             Ok((id, crc32c)) => {
                 self.claim.is_gone = true;
-                Ok(Some(Uploaded { id, crc32c, _claim: Some(self.claim) }))
+                Ok(Some(Uploaded { id, crc32c, disk: self.disk, is_admitted: false, _claim: Some(self.claim) }))
             }
             Err(error) => Err(self.failed(error)),
         }
