@@ -68,7 +68,8 @@ fn an_overloaded_server_gets_nothing_until_its_memory_is_free_again() {
 
 #[test]
 fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
-    let farm = Farm::with(&[1, 1, 1], &BUSY, &[]);
+    // Held for longer than it takes to send them all, on a busy disk, too.
+    let farm = Farm::with(&[1, 1, 1], &["--overload-margin", "8MiB", "--work-delay", "15ms"], &[]);
     let folder = make_heavy_files(farm.dir.path(), 60);
     send(&farm.balancer, &folder, "delivered");
     wait_until("all to be overloaded", || overloaded(&farm.status()) == [true; 3]);

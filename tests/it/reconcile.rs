@@ -111,9 +111,14 @@ impl Balancer {
         self.0.write(&store(number, content));
     }
 
+    /// Confirms files, and waits until the server has heard it: the answer to what comes next says so. A newer link
+    /// would end this one, read to its end or not.
+    #[track_caller]
     fn confirm(&mut self, numbers: &[u64]) {
         let content = serde_json::to_vec(numbers).unwrap();
         self.0.write(&frame(r#"{"request_type":"confirmed"}"#, &content));
+        self.drop_file(u64::MAX);
+        self.expect("dropped", u64::MAX);
     }
 
     fn drop_file(&mut self, number: u64) {
