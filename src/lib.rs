@@ -1,7 +1,7 @@
 //! Bilico: a weighted round-robin load balancer for file transfer.
 //!
-//! Clients hand files over once and get a receipt; the balancer keeps them in a queue and stores each on one of its
-//! servers, whatever dies on the way. `docs/architecture.md` follows a file through the house.
+//! Clients hand files over once and get a receipt; the balancer keeps them in a journal and stores each on exactly
+//! one of its servers, whatever dies on the way. `docs/architecture.md` follows a file through the house.
 //!
 //! # The map
 //!
@@ -11,9 +11,9 @@
 //! |---|---|
 //! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
 //! | [`cli`] | one file a subcommand, and what people see |
+//! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
-//! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`client`] | role: sends files and follows their receipts |
 //! | [`transport`] | connections, deadlines and the accept loop, over any stream |
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
@@ -22,7 +22,8 @@
 //! | [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it knows of a disk is
-//! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
+//! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the
+//! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
 
 pub mod balancer;
 pub mod cli;

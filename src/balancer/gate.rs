@@ -162,11 +162,6 @@ impl Gate {
         self.available.load(Ordering::Relaxed)
     }
 
-    /// Room for a file of an earlier run, though there may be less than it takes: it is there already.
-    pub fn room_for_kept(&self, size: u64) -> Option<Room> {
-        self.try_room(size)
-    }
-
     /// Room for a file of `size` bytes and leave to read it, if there is some now.
     pub fn try_reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
         let incoming = match size {

@@ -77,6 +77,7 @@ enum After {
 
 /// An open link, as the hub holds it; dropping it closes the link.
 struct Link {
+    epoch: u64,
     to_server: mpsc::UnboundedSender<ToServer>,
     /// What the server's directory is called by itself.
     identity: Option<Arc<str>>,
@@ -251,7 +252,9 @@ impl Hub {
     fn link(&mut self, slot: Slot, epoch: u64, event: LinkEvent, now: Duration) {
         match event {
             LinkEvent::Opened { identity, holding } => {
-                if let Some(link) = self.servers.get_mut(slot.index()).and_then(|server| server.link.as_mut()) {
+                // What an older link said late must not name the server of this one: copies are removed by that name.
+                let link = self.servers.get_mut(slot.index()).and_then(|server| server.link.as_mut());
+                if let Some(link) = link.filter(|link| link.epoch == epoch) {
                     link.identity = identity;
                 }
                 self.dispatcher.link_opened(slot, epoch, holding, now);
@@ -463,7 +466,7 @@ impl Hub {
                     };
                     let task = link::run(target, dialect, from_hub);
                     self.with.tasks.spawn(closed.clone().run_until_cancelled_owned(task));
-                    server.link = Some(Link { to_server, identity: None, _close: closed.drop_guard() });
+                    server.link = Some(Link { epoch, to_server, identity: None, _close: closed.drop_guard() });
                 }
                 Action::CloseLink { slot } => {
                     if let Some(server) = self.servers.get_mut(slot.index()) {
@@ -565,10 +568,11 @@ impl Hub {
     /// A server has a file that does not wait: either it is the one that the file is recorded with, or there are two
     /// copies and this one must go. What is not known is left alone: a copy too many is better than none.
     fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
-        let ours = self.identity_of(slot);
+        // A server without an identity keeps no account: there is nothing to tell it.
+        let Some(ours) = self.identity_of(slot) else { return };
         if let Some(ended) = self.ledger.ended(number) {
             match &ended.end {
-                End::Delivered { identity: Some(theirs), server, .. } if Some(theirs) != ours.as_ref() => {
+                End::Delivered { identity: Some(theirs), server, .. } if *theirs != ours => {
                     tracing::info!(number, stored_by = &**server, "a second copy is removed");
                     self.dispatcher.doubt(slot, number);
                     self.submit(Op::Forget(Vec::new()), After::Drop(slot, number));
@@ -583,7 +587,7 @@ impl Hub {
             if let Some(DeadLetter { meta, history, .. }) = self.ledger.dig_up(number) {
                 tracing::info!(number, title = &*meta.title, "a dead letter turns out to be delivered");
                 let server = self.servers.get(slot.index()).map_or_else(|| "".into(), |server| server.address.clone());
-                let end = End::Delivered { server, identity: ours, confirmed: true };
+                let end = End::Delivered { server, identity: Some(ours), confirmed: true };
                 self.end(Ended { number, at_ms: millis(now), end, meta, history }, &[], Some(slot));
             }
         } else if !self.accepting.contains_key(&number) {

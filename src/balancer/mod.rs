@@ -199,7 +199,7 @@ impl Balancer {
             stop: ended,
             to_self: to_hub,
         };
-        let hub = Hub::new(recovered, |size| gate.room_for_kept(size), events, with);
+        let hub = Hub::new(recovered, |size| gate.try_room(size), events, with);
         tracing::info!("balancer started");
         let ended = hub.run(stop.clone(), grace).await;
 

@@ -85,7 +85,7 @@ impl Part {
         }
         file.set_len(len)?;
         // After a sync that failed the system may have what it could not write, and no other sync would try again.
-        let crc32c = for_each_piece(&*file, len, |piece, offset| write_all_at(&*file, piece, offset))?;
+        let crc32c = rewrite(&*file, len)?;
         Ok(Self { disk, file, mark, len, crc32c })
     }
 
@@ -129,17 +129,8 @@ impl Part {
     }
 }
 
-/// The CRC32C of the first `len` bytes of a file.
-pub fn sum_up(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
-    for_each_piece(file, len, |_, _| Ok(()))
-}
-
-/// Shows `see` the first `len` bytes of a file, piece by piece with their offsets, and gives their CRC32C.
-fn for_each_piece(
-    file: &dyn DiskFile,
-    len: u64,
-    see: impl Fn(&[u8], u64) -> std::io::Result<()>,
-) -> std::io::Result<u32> {
+/// Writes the first `len` bytes of a file once more, and gives their CRC32C.
+fn rewrite(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
     let mut buffer = vec![0; STEP];
     let (mut offset, mut crc) = (0, 0);
     while offset < len {
@@ -148,7 +139,7 @@ fn for_each_piece(
         if read_full_at(file, piece, offset)? < step {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        see(piece, offset)?;
+        write_all_at(file, piece, offset)?;
         crc = crc32c::crc32c_append(crc, piece);
         offset += step as u64;
     }
