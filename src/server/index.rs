@@ -44,7 +44,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use self::line::Fate;
 use self::replay::Replay;
 use self::table::Table;
-use super::staged::{find_copy, rename_new};
+use super::directory::rename_new;
+use super::staged::find_copy;
 use crate::protocol::lists::Held;
 
 /// The name of the index in its directory. No stored file's name begins like it.
@@ -504,12 +505,13 @@ fn lock(file: &File) -> io::Result<()> {
 
 /// Renames an index that cannot be read, and says what it is called now.
 fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+    let handle = File::open(dir)?;
     let mut later = 0;
     loop {
-        let aside = dir.join(damaged_name(later));
-        match rename_new(&dir.join(NAME), &aside) {
+        let aside = damaged_name(later);
+        match rename_new(&handle, NAME, &handle, &aside).map_err(io::Error::from) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => later += 1,
-            other => return other.map(|()| aside),
+            other => return other.map(|()| dir.join(aside)),
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::directory::Directory;
 use super::index::Key;
 use super::staged::Staged;
 use crate::protocol::lists::Held;
@@ -100,9 +99,7 @@ pub type Done = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 
 /// Where the files go.
 pub(super) struct Place {
-    pub(super) dir: PathBuf,
-    /// Tells apart the temporary names of one number.
-    pub(super) attempts: AtomicU64,
+    pub(super) dir: Directory,
     /// The directory's identity, if its index is open.
     pub(super) identity: Mutex<Option<Arc<str>>>,
     /// Keeps other servers out of the directory, if it could be opened.
@@ -110,10 +107,6 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn stage(&self, number: u64) -> io::Result<Staged> {
-        Staged::create(&self.dir, number, self.attempts.fetch_add(1, Ordering::Relaxed))
-    }
-
     pub(super) fn identity(&self) -> Option<Arc<str>> {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,7 +1,7 @@
 //! The store's thread: does all that may wait for the disk, in the order in which it was asked for.
 //!
-//! What queued up while it synced is its next batch. Files of a batch are written under temporary names and announced
-//! in the index; both are synced; they are renamed, the directory is synced, the index told, and only then is any of
+//! What queued up while it synced is its next batch. Files of a batch are written without their names and announced
+//! in the index; both are synced; they are named, the directory is synced, the index told, and only then is any of
 //! them acknowledged. Many files so share the cost of a sync.
 //!
 //! A server that dies has so, for each file, either no copy under a final name, or one that its index can find
@@ -9,14 +9,15 @@
 //! files then leave nothing behind.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
-use rustix::fs::syncfs;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::directory::Opened;
 use super::index::{Entry, Index, Key, Settled};
 use super::job::{Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, copy};
 use super::name::stored_name;
@@ -81,7 +82,7 @@ impl Keeper {
     pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
         while let Ok(first) = queue.recv() {
             let mut batch = Batch::default();
-            for job in collect(first, queue) {
+            for job in collect(first, queue, most_files()) {
                 self.take(&mut batch, job);
             }
             self.carry_out(&mut batch);
@@ -131,13 +132,13 @@ impl Keeper {
     /// The index of the directory as it is now, opened if need be.
     fn index(&mut self) -> io::Result<&mut Index> {
         if self.index.as_ref().is_some_and(|index| !index.is_in_place()) {
-            tracing::warn!(dir = %self.place.dir.display(), "the index is gone: the directory was replaced");
+            tracing::warn!(dir = %self.place.dir.path().display(), "the index is gone: the directory was replaced");
             // Before another is opened, so that its lock is free.
             self.index = None;
             self.place.set_identity(None);
         }
         if self.index.is_none() {
-            let index = Index::open(&self.place.dir)?;
+            let index = Index::open(self.place.dir.path())?;
             self.place.set_identity(Some(index.identity().clone()));
             self.index = Some(index);
         }
@@ -146,35 +147,44 @@ impl Keeper {
 
     /// Stores files, and says of each what became of it.
     fn store(&mut self, files: Vec<(Incoming, Done)>) {
-        let mut pending = self.sort_out(files);
+        let dir = match self.place.dir.now() {
+            Ok(dir) => dir,
+            Err(error) => return files.into_iter().for_each(|(_, done)| done(Err(copy(&error).into()))),
+        };
+        let mut pending = self.sort_out(files, &dir);
         self.announce(&mut pending);
-        if let Err(error) = self.sync(&pending) {
+        if let Err(error) = self.sync(&pending, &dir) {
             self.give_up(&pending);
             return refuse(pending, &error);
         }
-        let published = self.publish(pending);
+        let published = self.publish(pending, &dir);
         if published.is_empty() {
             return;
         }
-        match sync_dir(&self.place.dir) {
+        // Files in a directory that was replaced meanwhile are not where anybody looks for them.
+        let is_in_place = || match self.place.dir.now()? {
+            now if Arc::ptr_eq(&now, &dir) => Ok(()),
+            _ => Err(io::Error::other("the directory was replaced")),
+        };
+        match dir.sync_names().and_then(|()| is_in_place()) {
             Ok(()) => self.acknowledge(published),
-            Err(error) => self.take_back(published, &error),
+            Err(error) => self.take_back(published, &dir, &error),
         }
     }
 
-    /// Writes the new files of a batch under temporary names, and answers for those that are none.
-    fn sort_out(&mut self, files: Vec<(Incoming, Done)>) -> Vec<Pending> {
+    /// Writes the new files of a batch, and answers for those that are none.
+    fn sort_out(&mut self, files: Vec<(Incoming, Done)>, dir: &Arc<Opened>) -> Vec<Pending> {
         let needs_index = files.iter().any(|(file, _)| file.claim.is_some());
         let unusable = needs_index.then(|| self.index().err()).flatten();
         let mut pending = Vec::with_capacity(files.len());
         let mut places = HashMap::new();
         for (file, done) in files {
             match (&file.claim, &unusable) {
-                (None, _) => self.stage(file, None, done, &mut pending),
+                (None, _) => stage(file, None, done, dir, &mut pending),
                 (Some(_), Some(error)) => done(Err(copy(error).into())),
                 (Some(claim), None) => {
                     let claim = claim_of(&file, claim);
-                    self.admit(file, claim, done, &mut pending, &mut places);
+                    self.admit(file, claim, done, dir, &mut pending, &mut places);
                 }
             }
         }
@@ -187,6 +197,7 @@ impl Keeper {
         file: Incoming,
         (key, entry): (Key, Entry),
         done: Done,
+        dir: &Arc<Opened>,
         pending: &mut Vec<Pending>,
         places: &mut HashMap<Key, usize>,
     ) {
@@ -201,28 +212,9 @@ impl Keeper {
             };
         }
         let place = pending.len();
-        self.stage(file, Some((key.clone(), entry)), done, pending);
+        stage(file, Some((key.clone(), entry)), done, dir, pending);
         if place < pending.len() {
             places.insert(key, place);
-        }
-    }
-
-    /// Makes sure that a file lies under a temporary name.
-    fn stage(&self, file: Incoming, claim: Option<(Key, Entry)>, done: Done, pending: &mut Vec<Pending>) {
-        let Incoming { number, title, body, .. } = file;
-        let staged = match body {
-            Body::Staged(staged) => Ok(staged),
-            Body::Whole(content) => self.place.stage(number).and_then(|mut staged| {
-                staged.write(&content)?;
-                Ok(staged)
-            }),
-        };
-        match staged {
-            Ok(staged) => {
-                let name = stored_name(number, &title);
-                pending.push(Pending { number, name, staged, claim, done, again: Vec::new() });
-            }
-            Err(error) => done(Err(error.into())),
         }
     }
 
@@ -244,11 +236,11 @@ impl Keeper {
     }
 
     /// Syncs the content of all files, and with it what was announced.
-    fn sync(&mut self, pending: &[Pending]) -> io::Result<()> {
+    fn sync(&mut self, pending: &[Pending], dir: &Opened) -> io::Result<()> {
         if pending.len() < SYNC_ALL {
             return pending.iter().try_for_each(|file| file.staged.sync());
         }
-        let synced = File::open(&self.place.dir).and_then(|dir| Ok(syncfs(dir)?));
+        let synced = dir.sync_all();
         if let (Err(_), Some(index)) = (&synced, &mut self.index) {
             index.distrust();
         }
@@ -256,14 +248,14 @@ impl Keeper {
     }
 
     /// Gives files their final names.
-    fn publish(&mut self, pending: Vec<Pending>) -> Vec<(Pending, Published)> {
+    fn publish(&mut self, pending: Vec<Pending>, dir: &Opened) -> Vec<(Pending, Published)> {
         let mut all = Vec::with_capacity(pending.len());
         for mut file in pending {
             let may_share = |name: &str| {
                 let others = self.index.as_ref().is_some_and(|index| index.is_claimed(file.number, name));
                 file.claim.is_none() || !others
             };
-            match file.staged.publish(&self.place.dir, &file.name, may_share) {
+            match file.staged.publish(dir, &file.name, may_share) {
                 Ok(published) => all.push((file, published)),
                 Err(error) => {
                     self.give_up(std::slice::from_ref(&file));
@@ -292,11 +284,11 @@ impl Keeper {
 
     /// Removes what was published in a directory that then could not be synced, and refuses it. What cannot be removed
     /// stays in the index, so that its balancer hears of it.
-    fn take_back(&mut self, published: Vec<(Pending, Published)>, error: &io::Error) {
+    fn take_back(&mut self, published: Vec<(Pending, Published)>, dir: &Opened, error: &io::Error) {
         let mut remain = Vec::new();
         for (file, published) in &published {
             let Some(settled) = settled(file, published) else { continue };
-            let gone = settled.entry.shared || fs::remove_file(self.place.dir.join(&*settled.entry.name)).is_ok();
+            let gone = settled.entry.shared || dir.remove(&settled.entry.name).is_ok();
             if gone {
                 self.give_up(std::slice::from_ref(file));
             } else {
@@ -328,7 +320,7 @@ impl Keeper {
                 .index
                 .as_ref()
                 .and_then(|index| index.get(&key))
-                .map(|entry| unlink(&self.place.dir, &key, entry))
+                .map(|entry| unlink(self.place.dir.path(), &key, entry))
             {
                 None => answers.push(done),
                 Some(Ok(())) => {
@@ -349,13 +341,19 @@ impl Keeper {
         if gone.is_empty() {
             return Ok(());
         }
-        sync_dir(&self.place.dir)?;
+        self.place.dir.now()?.sync_names()?;
         self.index.as_mut().map_or(Ok(()), |index| index.remove(gone))
     }
 }
 
+/// How many files may be done together: each is open until it is published, and half of the descriptors are for others.
+fn most_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 2).unwrap_or(usize::MAX).clamp(1, BATCH.0)
+}
+
 /// The jobs that wait, up to a batch of them.
-fn collect(first: Job, queue: &mpsc::Receiver<Job>) -> Vec<Job> {
+fn collect(first: Job, queue: &mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     let mut next = Some(first);
     while let Some(job) = next {
@@ -363,10 +361,29 @@ fn collect(first: Job, queue: &mpsc::Receiver<Job>) -> Vec<Job> {
             bytes += content.len();
         }
         jobs.push(job);
-        let more = jobs.len() < BATCH.0 && bytes < BATCH.1;
+        let more = jobs.len() < most && bytes < BATCH.1;
         next = if more { queue.try_recv().ok() } else { None };
     }
     jobs
+}
+
+/// Makes sure that the content of a file is on its way to the disk.
+fn stage(file: Incoming, claim: Option<(Key, Entry)>, done: Done, dir: &Arc<Opened>, pending: &mut Vec<Pending>) {
+    let Incoming { number, title, body, .. } = file;
+    let staged = match body {
+        Body::Staged(staged) => Ok(staged),
+        Body::Whole(content) => dir.begin(number).and_then(|mut staged| {
+            staged.write(&content)?;
+            Ok(staged)
+        }),
+    };
+    match staged {
+        Ok(staged) => {
+            let name = stored_name(number, &title);
+            pending.push(Pending { number, name, staged, claim, done, again: Vec::new() });
+        }
+        Err(error) => done(Err(error.into())),
+    }
 }
 
 /// What the index is to say of a published file.
@@ -418,10 +435,6 @@ fn unlink(dir: &Path, key: &Key, entry: &Entry) -> io::Result<()> {
     fs::remove_file(&path)?;
     tracing::info!(number, name, reason = "another server has it", "dropped");
     Ok(())
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 fn refuse(files: impl IntoIterator<Item = Pending>, error: &io::Error) {

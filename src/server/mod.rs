@@ -1,11 +1,12 @@
 //! Role: the file server. Takes files from balancers, stores each whole or not at all, and acknowledges.
 //!
 //! `connection` speaks to balancers, old and new, and `links` knows which of them are connected; [`store`] takes files
-//! for its thread, the `keeper`, which puts them on disk, by way of `staged`, under [`name`]s that are safe there, and
-//! keeps an `index` of what balancers have not confirmed; [`overload`] watches the process's memory; [`work`] is done
+//! for its thread, the `keeper`, which puts them on disk, by way of `staged` and the `directory`, under [`name`]s that are
+//! safe there, and keeps an `index` of what balancers have not confirmed; [`overload`] watches the process's memory; [`work`] is done
 //! on each stored file.
 
 mod connection;
+mod directory;
 mod index;
 mod job;
 mod keeper;

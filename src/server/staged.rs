@@ -1,13 +1,14 @@
-//! A file on its way to its final name: written under a temporary one, then renamed, never over another file.
+//! A file on its way to its final name, which it gets when it is whole, and never in place of another file.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-
-use super::name::{beside, part_name};
+use super::directory::Opened;
+use super::name::beside;
 
 /// How many names are tried for a file whose name another file has.
 const NAMES: u32 = 1000;
@@ -15,13 +16,14 @@ const NAMES: u32 = 1000;
 /// How much is read at once of files that are compared.
 const STEP: usize = 64 * 1024;
 
-/// A file that is written under a temporary name; dropping it removes it.
+/// A file that is written under no name, or a temporary one; dropping it removes it.
 #[derive(Debug)]
 pub struct Staged {
     file: File,
-    path: PathBuf,
+    /// Its temporary name, if it has one.
+    part: Option<String>,
+    begun_in: Arc<Opened>,
     size: u64,
-    kept: bool,
 }
 
 /// How a file came by its final name.
@@ -34,11 +36,9 @@ pub(super) enum Published {
 }
 
 impl Staged {
-    /// Creates an empty file under a temporary name.
-    pub(super) fn create(dir: &Path, number: u64, attempt: u64) -> io::Result<Self> {
-        let path = dir.join(part_name(number, attempt));
-        let file = File::options().write(true).create_new(true).open(&path)?;
-        Ok(Self { file, path, size: 0, kept: false })
+    /// An empty file, just made.
+    pub(super) fn new(file: File, part: Option<String>, begun_in: Arc<Opened>) -> Self {
+        Self { file, part, begun_in, size: 0 }
     }
 
     /// Appends to the file.
@@ -58,23 +58,39 @@ impl Staged {
         self.file.sync_data()
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn part(&self) -> Option<&str> {
+        self.part.as_deref()
+    }
+
+    pub(super) fn begun_in(&self) -> &Opened {
+        &self.begun_in
+    }
+
+    /// Its temporary name is gone: nothing is left to remove.
+    pub(super) fn keep(&mut self) {
+        self.part = None;
+    }
+
     /// Gives the file its final name, or the first one beside it that no other file has. A file that is there
     /// already with the same content is as good, if it `may_share` it.
     pub(super) fn publish(
         &mut self,
-        dir: &Path,
+        dir: &Opened,
         name: &str,
         may_share: impl Fn(&str) -> bool,
     ) -> io::Result<Published> {
         for name in candidates(name) {
-            let target = dir.join(&*name);
-            match rename_new(&self.path, &target) {
+            match dir.publish(self, &name) {
                 Ok(()) => {
-                    self.kept = true;
+                    self.keep();
                     return Ok(Published::As(name.into_owned()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if may_share(&name) && same_content(&self.path, &target)? {
+                    if may_share(&name) && self.is_like(dir, &name)? {
                         return Ok(Published::Found(name.into_owned()));
                     }
                 }
@@ -83,13 +99,35 @@ impl Staged {
         }
         Err(io::Error::other(format!("{NAMES} other files are called like {name}")))
     }
+
+    /// Whether the file of this name has the same content.
+    fn is_like(&self, dir: &Opened, name: &str) -> io::Result<bool> {
+        let mut other = dir.read(name)?;
+        let found = other.metadata()?;
+        if !found.is_file() || found.len() != self.size {
+            return Ok(false);
+        }
+        let (mut buffers, mut offset) = ((vec![0; STEP], vec![0; STEP]), 0);
+        loop {
+            let read = self.file.read_at(&mut buffers.0, offset)?;
+            let (a, b) = (buffers.0.get(..read).unwrap_or_default(), buffers.1.get_mut(..read).unwrap_or_default());
+            other.read_exact(b)?;
+            if a != b {
+                return Ok(false);
+            }
+            if read == 0 {
+                return Ok(true);
+            }
+            offset += read as u64;
+        }
+    }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.kept {
+        if let Some(part) = &self.part {
             // What cannot be removed now is removed when the store opens again.
-            let _ = fs::remove_file(&self.path);
+            let _ = self.begun_in.remove(part);
         }
     }
 }
@@ -126,35 +164,4 @@ fn has_sum(path: &Path, crc32c: u32) -> bool {
     };
     // What cannot be read cannot be claimed.
     sum().is_ok_and(|sum| sum == crc32c)
-}
-
-/// Renames, but never over another file.
-pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // This file system cannot rename so; a link to a name that exists fails, too.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        other => Ok(other?),
-    }
-}
-
-fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    if one.metadata()?.len() != other.metadata()?.len() {
-        return Ok(false);
-    }
-    let mut buffers = (vec![0; STEP], vec![0; STEP]);
-    loop {
-        let read = one.read(&mut buffers.0)?;
-        let (a, b) = (buffers.0.get(..read).unwrap_or_default(), buffers.1.get_mut(..read).unwrap_or_default());
-        other.read_exact(b)?;
-        if a != b {
-            return Ok(false);
-        }
-        if read == 0 {
-            return Ok(true);
-        }
-    }
 }

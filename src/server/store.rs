@@ -10,13 +10,13 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::directory::Directory;
 use super::index::Key;
 pub use super::job::{Body, Claim, Done, Incoming, Outcome, StoreError};
 use super::job::{Job, Place, Removed};
@@ -54,8 +54,7 @@ impl Store {
             }
         };
         let (jobs, queue) = mpsc::channel();
-        let (attempts, identity) = (AtomicU64::new(0), Mutex::new(None));
-        let place = Arc::new(Place { dir: dir.to_owned(), attempts, identity, _lock: lock });
+        let place = Arc::new(Place { dir: Directory::new(dir), identity: Mutex::new(None), _lock: lock });
         let room = Arc::new(Semaphore::new(WAITING as usize));
         let store = Self { jobs, place: place.clone(), room };
         // Here, not on the thread: whoever is greeted first is to hear the directory's identity.
@@ -86,7 +85,7 @@ impl Store {
 
     /// Begins a file that is too large to be held in memory.
     pub fn stage(&self, number: u64) -> io::Result<Staged> {
-        self.place.stage(number)
+        self.place.dir.now()?.begin(number)
     }
 
     /// Stores a file; `done` is called once it is synced under its final name, and in the index, or cannot be.
