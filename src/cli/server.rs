@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::balancer::positive;
 use super::{Exit, Failure, RoleArgs, address, bind};
+use crate::queue::Durability;
 use crate::server::{Server, ServerConfig};
 use crate::units::{ByteSize, Margin, parse_duration};
 
@@ -19,6 +20,9 @@ pub(super) struct ServerArgs {
     /// Where files are stored, each as its request number, an underscore and its title
     #[arg(long, value_name = "DIR", default_value = "json_files_1", env = "BILICO_DIR")]
     dir: PathBuf,
+    /// When a file counts as stored, and is acknowledged
+    #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
+    durability: Durability,
     /// How much more memory than at the start makes the server overloaded: a size, or a percentage of the machine's
     /// memory. It is no longer overloaded at 80 % of that
     #[arg(long, value_name = "SIZE|PERCENT%", default_value = "512MiB", env = "BILICO_OVERLOAD_MARGIN")]
@@ -57,6 +61,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
     let config = ServerConfig {
         dir: args.dir.clone(),
+        durability: args.durability,
         clean: args.clean,
         overload_margin: args.overload_margin,
         work_delay: args.work_delay,

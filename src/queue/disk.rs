@@ -29,12 +29,12 @@ pub struct Space {
     pub available: u64,
 }
 
-/// When a receipt may be given.
+/// What a file must outlive before it counts as accepted, or as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Durability {
-    /// Synced to disk before the receipt: accepted files survive kills, crashes and power cuts
+    /// Once it is synced to disk: then it survives kills, crashes and power cuts
     Disk,
-    /// Handed to the system before the receipt: accepted files survive the balancer's death, not the machine's
+    /// Once the system has it: then it survives the process's death, not the machine's
     Os,
 }
 

@@ -11,6 +11,7 @@ use super::directory::Directory;
 use super::index::Key;
 use super::staged::Staged;
 use crate::protocol::lists::Held;
+use crate::queue::Durability;
 
 /// The content of a file that is to be stored.
 #[derive(Debug)]
@@ -100,6 +101,8 @@ pub type Done = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 /// Where the files go.
 pub(super) struct Place {
     pub(super) dir: Directory,
+    /// What a file must outlive to count as stored.
+    pub(super) durability: Durability,
     /// The directory's identity, if its index is open.
     pub(super) identity: Mutex<Option<Arc<str>>>,
     /// Keeps other servers out of the directory, if it could be opened.

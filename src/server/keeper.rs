@@ -22,6 +22,7 @@ use super::index::{Entry, Index, Key, Settled};
 use super::job::{Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, copy};
 use super::name::stored_name;
 use super::staged::{Published, Staged};
+use crate::queue::Durability;
 
 /// How many jobs are done together at most, and how many bytes of content they may have.
 const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
@@ -166,7 +167,8 @@ impl Keeper {
             now if Arc::ptr_eq(&now, &dir) => Ok(()),
             _ => Err(io::Error::other("the directory was replaced")),
         };
-        match dir.sync_names().and_then(|()| is_in_place()) {
+        let synced = if self.place.durability == Durability::Os { Ok(()) } else { dir.sync_names() };
+        match synced.and_then(|()| is_in_place()) {
             Ok(()) => self.acknowledge(published),
             Err(error) => self.take_back(published, &dir, &error),
         }
@@ -226,7 +228,7 @@ impl Keeper {
         };
         let claims = pending.iter().filter_map(|file| file.claim.as_ref());
         let mut announced = index.announce(claims.map(|(key, entry)| (key, entry)));
-        if pending.len() < SYNC_ALL {
+        if pending.len() < SYNC_ALL && self.place.durability == Durability::Disk {
             announced = announced.and_then(|()| index.sync());
         }
         if let Err(error) = announced {
@@ -237,6 +239,9 @@ impl Keeper {
 
     /// Syncs the content of all files, and with it what was announced.
     fn sync(&mut self, pending: &[Pending], dir: &Opened) -> io::Result<()> {
+        if self.place.durability == Durability::Os {
+            return Ok(());
+        }
         if pending.len() < SYNC_ALL {
             return pending.iter().try_for_each(|file| file.staged.sync());
         }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
+use crate::queue::Durability;
 use crate::transport::{self, Deadlines, Listener};
 use crate::units::Margin;
 use connection::Shared;
@@ -39,6 +40,8 @@ use work::Work;
 pub struct ServerConfig {
     /// Where files are stored.
     pub dir: PathBuf,
+    /// What a file must outlive before it is acknowledged.
+    pub durability: Durability,
     /// Remove the `.json` files in the directory at the start.
     pub clean: bool,
     /// How much more memory than at the start makes the server overloaded.
@@ -63,6 +66,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("json_files_1"),
+            durability: Durability::Disk,
             clean: false,
             overload_margin: Margin::Bytes(512 * 1024 * 1024),
             work_delay: Duration::ZERO,
@@ -88,7 +92,7 @@ impl Server {
     /// Opens the store.
     pub fn open(config: ServerConfig) -> io::Result<Self> {
         let store_ended = CancellationToken::new();
-        let (store, thread) = Store::open(&config.dir, config.clean, store_ended.clone())?;
+        let (store, thread) = Store::open(&config.dir, config.clean, config.durability, store_ended.clone())?;
         Ok(Self { config, store, thread, store_ended })
     }
 

@@ -24,6 +24,7 @@ use super::keeper::Keeper;
 use super::name::is_part;
 pub use super::staged::Staged;
 use crate::protocol::lists::Held;
+use crate::queue::Durability;
 
 /// How many bytes of content may wait for the disk at most, in units of [`UNIT`].
 const WAITING: u32 = 256 * 1024;
@@ -44,7 +45,12 @@ impl Store {
     /// Opens the store in `dir`, which is made if it is missing, and removes what a crash left half written. A
     /// directory that cannot be used is told in the log, and every file will be refused until it can; one that
     /// another server uses is an error. `ended` is cancelled when the thread ends, for whatever reason.
-    pub fn open(dir: &Path, clean: bool, ended: CancellationToken) -> io::Result<(Self, thread::JoinHandle<()>)> {
+    pub fn open(
+        dir: &Path,
+        clean: bool,
+        durability: Durability,
+        ended: CancellationToken,
+    ) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let lock = match prepare(dir, clean) {
             Ok(lock) => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
@@ -54,7 +60,7 @@ impl Store {
             }
         };
         let (jobs, queue) = mpsc::channel();
-        let place = Arc::new(Place { dir: Directory::new(dir), identity: Mutex::new(None), _lock: lock });
+        let place = Arc::new(Place { dir: Directory::new(dir), durability, identity: Mutex::new(None), _lock: lock });
         let room = Arc::new(Semaphore::new(WAITING as usize));
         let store = Self { jobs, place: place.clone(), room };
         // Here, not on the thread: whoever is greeted first is to hear the directory's identity.
@@ -88,7 +94,8 @@ impl Store {
         self.place.dir.now()?.begin(number)
     }
 
-    /// Stores a file; `done` is called once it is synced under its final name, and in the index, or cannot be.
+    /// Stores a file; `done` is called once it is under its final name and in the index, as durable
+    /// as it is to be, or cannot be.
     pub fn submit(&self, file: Incoming, done: Done) {
         if let Err(mpsc::SendError(Job::File(_, done))) = self.jobs.send(Job::File(file, done)) {
             done(Err(ended().into()));

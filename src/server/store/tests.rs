@@ -15,7 +15,7 @@ fn file(number: u64, title: &str, content: &str) -> Incoming {
 
 /// Stores files and waits for what became of each.
 fn store_all(dir: &Path, files: &[(u64, &str, &str)]) -> Vec<Result<Outcome, StoreError>> {
-    let (store, thread) = Store::open(dir, false, CancellationToken::new()).unwrap();
+    let (store, thread) = Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
     let (results, wait) = channel();
     for (place, (number, title, content)) in files.iter().enumerate() {
         let results = results.clone();
@@ -63,8 +63,11 @@ fn what_a_crash_left_is_removed_and_stored_files_stay() {
     }
     store_all(dir.path(), &[]);
     assert_eq!(listing(dir.path()), ["1_a.json", "2_b.txt", "notes.part"]);
-    let (store, thread) = Store::open(dir.path(), true, CancellationToken::new()).unwrap();
-    assert!(Store::open(dir.path(), false, CancellationToken::new()).is_err(), "one server a directory");
+    let (store, thread) = Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
+    assert!(
+        Store::open(dir.path(), false, Durability::Disk, CancellationToken::new()).is_err(),
+        "one server a directory"
+    );
     drop(store);
     thread.join().unwrap();
     assert_eq!(listing(dir.path()), ["2_b.txt", "notes.part"]);
@@ -75,7 +78,7 @@ fn a_directory_that_is_missing_refuses_and_a_new_one_is_used() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("a/b");
     assert!(store_all(&dir, &[(1, "x", "")])[0].is_ok(), "it is made at the start");
-    let (store, thread) = Store::open(&dir, false, CancellationToken::new()).unwrap();
+    let (store, thread) = Store::open(&dir, false, Durability::Disk, CancellationToken::new()).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     let put = |number| {
         let (result, wait) = channel();
@@ -93,7 +96,7 @@ fn a_directory_that_is_missing_refuses_and_a_new_one_is_used() {
 #[test]
 fn a_staged_file_that_is_given_up_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, thread) = Store::open(dir.path(), false, CancellationToken::new()).unwrap();
+    let (store, thread) = Store::open(dir.path(), false, Durability::Disk, CancellationToken::new()).unwrap();
     let mut staged = store.stage(5).unwrap();
     staged.write(b"half").unwrap();
     assert!(listing(dir.path()).iter().all(|name| is_part(name)), "half a file has no final name");
@@ -128,7 +131,7 @@ struct Asked {
 
 impl Asked {
     fn open(dir: &Path) -> Self {
-        let (store, thread) = Store::open(dir, false, CancellationToken::new()).unwrap();
+        let (store, thread) = Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
         Self { store: Some(store), thread: Some(thread), dir: dir.to_owned() }
     }
 
@@ -364,7 +367,7 @@ fn cleaning_keeps_the_index() {
     let identity = store.store().identity();
     store.put(claimed(JOURNAL, 1, "one")).unwrap();
     store.end();
-    let (cleaned, thread) = Store::open(dir.path(), true, CancellationToken::new()).unwrap();
+    let (cleaned, thread) = Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
     assert_eq!(cleaned.identity(), identity);
     drop(cleaned);
     thread.join().unwrap();
