@@ -246,13 +246,18 @@ impl Sending<'_> {
     async fn timed_out(&self, tally: &Tally) -> Failure {
         let after = self.timeout.unwrap_or_default();
         let missing = if self.options.wait == Wait::Accepted { tally.unaccepted() } else { tally.undecided() };
-        match client::status(&Tcp, self.balancer, STATUS).await {
-            Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
-                let error = format!("no server is available: {missing} files are not delivered after {after:?}");
-                Failure::new(Exit::NoServer, error).hint("`status` at the prompt of `bilico client` tells why")
-            }
-            _ => Failure::new(Exit::TimedOut, format!("{missing} files are missing after {after:?}")),
+        no_time_left(self.balancer, after, missing as u64).await
+    }
+}
+
+/// Says why files are missing when the time is up: for want of a server, or only of time.
+pub(super) async fn no_time_left(balancer: &str, after: Duration, missing: u64) -> Failure {
+    match client::status(&Tcp, balancer, STATUS).await {
+        Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
+            let error = format!("no server is available: {missing} files are not delivered after {after:?}");
+            Failure::new(Exit::NoServer, error).hint("`status` at the prompt of `bilico client` tells why")
         }
+        _ => Failure::new(Exit::TimedOut, format!("{missing} files are missing after {after:?}")),
     }
 }
 
