@@ -20,13 +20,14 @@
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
+//! | [`behind`], [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it knows of a disk is
 //! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the
 //! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
 
 pub mod balancer;
+pub mod behind;
 pub mod bench;
 pub mod cli;
 pub mod client;

@@ -3,6 +3,8 @@
 //! A native server gets one lasting connection with many files in flight; an old-style server a fresh connection for
 //! each file, and no acknowledgement. Owns the deadlines of both; windows and retries are the dispatcher's.
 
+mod large;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,13 +16,13 @@ use tokio::time::{Instant, timeout};
 
 use bytes::Bytes;
 
+use self::large::Content;
 use super::dispatch::Parcel;
 use super::event::{Event, LinkEvent, ToServer};
 use crate::protocol::limits::{MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json, lists};
-use crate::queue::content;
-use crate::queue::disk::{Disk, DiskFile, read_full_at};
+use crate::queue::disk::Disk;
 use crate::queue::error::is_shortage;
 use crate::queue::{Body, Location};
 use crate::schedule::Slot;
@@ -34,9 +36,6 @@ const MOST_HELD: usize = 1_000_000;
 
 /// How many stall timeouts a server may take to say all that it has: no file of an earlier run goes before that.
 const HOLDING_STALLS: u32 = 2;
-
-/// How much of a large file is read and sent at once.
-const STEP: usize = 256 * 1024;
 
 /// How many connections an old-style server gets at once: it starts a thread for each, and its backlog is short.
 const OLD_STYLE_CONNECTIONS: usize = 4;
@@ -267,8 +266,8 @@ fn small_content(parcel: &Parcel) -> io::Result<Option<Bytes>> {
     }
 }
 
-/// Sends content from its own file; false if it cannot be opened, and nothing was sent. Content that is not what it was
-/// breaks the link off: half of it is sent.
+/// Sends content from its own file; false if nothing of it can be read, and nothing was sent. Content that turns out
+/// not to be what it was breaks the link off: half of it is sent.
 async fn stream(
     target: &Target,
     write: &mut tokio::io::WriteHalf<BoxStream>,
@@ -276,52 +275,37 @@ async fn stream(
     parcel: &Parcel,
     id: u64,
 ) -> Result<bool, io::Error> {
-    let (number, size) = (parcel.number, parcel.meta.size);
-    let disk = target.disk.clone();
-    let opened = tokio::task::spawn_blocking(move || disk.open(&content::name(id)));
-    let file = match opened.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-        Ok(file) => file,
-        Err(error) => {
-            let reason = format!("it cannot be read from the journal: {}", plain(&error));
-            target.tell(if is_shortage(&error) {
-                LinkEvent::NotNow { number, reason }
-            } else {
-                LinkEvent::Unreadable { number, reason }
-            });
-            return Ok(false);
+    let (number, meta) = (parcel.number, &parcel.meta);
+    let mut content = Content::open(target.disk.clone(), id, meta.size, meta.crc32c);
+    let mut is_begun = false;
+    while let Some(piece) = content.next().await {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                let reason = format!("it cannot be read from the journal: {}", plain(&error));
+                if is_begun {
+                    target.tell(LinkEvent::Unreadable { number, reason: reason.clone() });
+                    return Err(io::Error::other(format!("file {number}: {reason}")));
+                }
+                let is_shortage = is_shortage(&error);
+                target.tell(if is_shortage {
+                    LinkEvent::NotNow { number, reason }
+                } else {
+                    LinkEvent::Unreadable { number, reason }
+                });
+                return Ok(false);
+            }
+        };
+        if !std::mem::replace(&mut is_begun, true) {
+            frame::encode(&Message::Store { number, title: (&*meta.title).into() }, meta.size, out);
+            write_all(write, out, target.stall).await.map_err(io::Error::other)?;
+            out.clear();
         }
-    };
-    frame::encode(&Message::Store { number, title: (&*parcel.meta.title).into() }, size, out);
-    let (mut offset, mut crc) = (0, 0);
-    while offset < size {
-        let piece = read_piece(file.clone(), offset, size - offset).await;
-        let piece = piece.inspect_err(|error| {
-            target.tell(LinkEvent::Unreadable { number, reason: plain(error) });
-        })?;
-        crc = crc32c::crc32c_append(crc, &piece);
-        offset += piece.len() as u64;
-        if offset == size && crc != parcel.meta.crc32c {
-            let reason = "its content is damaged in the journal".to_owned();
-            target.tell(LinkEvent::Unreadable { number, reason: reason.clone() });
-            return Err(io::Error::other(format!("file {number}: {reason}")));
-        }
-        write_all(write, out, target.stall).await.map_err(io::Error::other)?;
-        out.clear();
         write_all(write, &piece, target.stall).await.map_err(io::Error::other)?;
+        content.reuse(piece);
     }
-    out.extend_from_slice(&frame::checksum(crc));
+    out.extend_from_slice(&frame::checksum(meta.crc32c));
     Ok(true)
-}
-
-async fn read_piece(file: Arc<dyn DiskFile>, offset: u64, left: u64) -> io::Result<Vec<u8>> {
-    let read = move || {
-        let mut piece = vec![0; usize::try_from(left).unwrap_or(STEP).min(STEP)];
-        match read_full_at(&*file, &mut piece, offset)? {
-            read if read < piece.len() => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(piece),
-        }
-    };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 async fn read_acks(

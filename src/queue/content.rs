@@ -94,6 +94,11 @@ impl Part {
         self.crc32c
     }
 
+    /// What it is written to.
+    pub fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
+    }
+
     /// How many bytes it holds.
     pub fn len(&self) -> u64 {
         self.len

@@ -20,6 +20,7 @@ use super::links::{Entered, Leave, Links};
 use super::overload::Overload;
 use super::store::{Body, Claim, Done, Incoming, Outcome, Staged, Store, StoreError};
 use super::work::{Hold, Work, count_letters};
+use crate::behind::Behind;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES, SMALL_CONTENT};
@@ -421,11 +422,13 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     let (pieces, mut to_write) = mpsc::channel::<Bytes>(PIECES);
     let writing = tokio::task::spawn_blocking(move || {
         let mut staged = store.stage(number)?;
-        let mut letters = 0;
+        let (mut letters, mut behind) = (0, Behind::default());
         while let Some(piece) = to_write.blocking_recv() {
             staged.write(&piece)?;
+            store.sync_behind(&staged, piece.len(), &mut behind)?;
             letters += count_letters(&piece);
         }
+        behind.end()?;
         Ok((staged, letters))
     });
     let (mut crc, mut left) = (0, size);

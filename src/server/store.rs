@@ -23,6 +23,7 @@ use super::job::{Job, Place, Removed};
 use super::keeper::Keeper;
 use super::name::is_part;
 pub use super::staged::Staged;
+use crate::behind::Behind;
 use crate::protocol::lists::Held;
 use crate::queue::Durability;
 
@@ -92,6 +93,15 @@ impl Store {
     /// Begins a file that is too large to be held in memory.
     pub fn stage(&self, number: u64) -> io::Result<Staged> {
         self.place.dir.now()?.begin(number)
+    }
+
+    /// Has the disk work on a file that is being written, so that the others of its batch do not wait for all of it.
+    pub fn sync_behind(&self, staged: &Staged, written: usize, behind: &mut Behind) -> io::Result<()> {
+        if self.place.durability == Durability::Disk && behind.wrote(written) {
+            let file = staged.file().try_clone()?;
+            behind.start(move || file.sync_data())?;
+        }
+        Ok(())
     }
 
     /// Stores a file; `done` is called once it is under its final name and in the index, as durable

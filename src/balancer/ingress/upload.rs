@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::balancer::event::Event;
+use crate::behind::Behind;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
@@ -278,10 +279,11 @@ impl Upload {
     /// Writes what comes; `None` if it broke off.
     fn run(mut self, resumed: Option<Prefix>, mut steps: mpsc::Receiver<Step>) -> io::Result<Option<Uploaded>> {
         let mut part = self.begin(resumed)?;
+        let mut behind = Behind::default();
         loop {
             match steps.blocking_recv() {
                 Some(Step::Piece(piece)) => {
-                    if let Err(error) = part.write(&piece) {
+                    if let Err(error) = self.write(&mut part, &piece, &mut behind) {
                         return Err(self.failed(error));
                     }
                 }
@@ -298,13 +300,22 @@ impl Upload {
                 }
             }
         }
-        match finish(part, self.durability, &self.hub) {
+        match behind.end().and_then(|()| finish(part, self.durability, &self.hub)) {
             Ok((id, crc32c)) => {
                 self.claim.is_gone = true;
                 Ok(Some(Uploaded { id, crc32c, disk: self.disk, is_admitted: false, _claim: Some(self.claim) }))
             }
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    fn write(&self, part: &mut Part, piece: &[u8], behind: &mut Behind) -> io::Result<()> {
+        part.write(piece)?;
+        if self.durability == Durability::Disk && behind.wrote(piece.len()) {
+            let file = part.file().clone();
+            behind.start(move || file.sync())?;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, resumed: Option<Prefix>) -> io::Result<Part> {
