@@ -158,7 +158,7 @@ fn a_run_lasts_as_long_as_it_was_told() {
 
 #[test]
 fn refused_files_are_counted_and_named() {
-    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB"]);
+    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
     let ended = bench(&farm, &["--files", "60", "--size", "100,600KiB:30%", "--json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let report = object(&ended);
