@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
 //! | [`cli`] | one file a subcommand, and what people see |
-//! | [`bench`] | role: sends files as fast as it is told, and measures what becomes of them |
+//! | [`bench`](mod@bench) | role: sends files as fast as it is told, and measures what becomes of them |
 //! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |

@@ -90,12 +90,12 @@ pub async fn run(
         });
     }
     if let (Load::Open(rate), Some(total)) = (plan.load, plan.total()) {
-        tasks.spawn_local(async move { pace(rate, total, epoch, &wakers).await.map_err(no_timer) });
+        tasks.spawn_local(async move { pace(rate, total, epoch, &wakers).await.map_err(|error| no_timer(&error)) });
     }
     all(tasks).await
 }
 
-fn no_timer(error: io::Error) -> ClientError {
+fn no_timer(error: &io::Error) -> ClientError {
     ClientError::Lost(format!("no timer: {error}"))
 }
 
@@ -115,7 +115,7 @@ async fn pace(rate: Rate, total: u64, epoch: Instant, wakers: &Wakers) -> io::Re
         let due = rate.due_by(epoch.elapsed()).min(total);
         for place in (before..due).take(wakers.len()) {
             let place = usize::try_from(place % wakers.len() as u64).unwrap_or(0);
-            if let Some(waker) = wakers.get(place).and_then(|waker| waker.take()) {
+            if let Some(waker) = wakers.get(place).and_then(RefCell::take) {
                 waker.wake();
             }
         }

@@ -27,7 +27,8 @@ pub struct Held {
     pub hold_seconds: f64,
 }
 
-/// Opens connections, holds them idle for a time, and counts those that stay. `progress` is told how many are open. To be
+/// Opens connections, holds them idle for a time, and counts those that stay. `opened` has those that
+/// are open until all are. To be
 /// run in a [`tokio::task::LocalSet`].
 pub async fn hold(
     connector: Rc<dyn Connect>,

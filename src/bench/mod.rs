@@ -73,7 +73,7 @@ fn decimal(thousandths: u64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A well mixed number for each pair of numbers (the finalizer of SplitMix64).
+/// A well mixed number for each pair of numbers (the finalizer of `SplitMix64`).
 fn mixed(seed: u64, number: u64) -> u64 {
     let mut state = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

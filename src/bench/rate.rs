@@ -86,9 +86,9 @@ mod tests {
     fn no_file_is_further_than_a_tick_from_an_even_spacing() {
         for text in ["0.001", "1", "3", "7.5", "999.999", "1000", "1234.567", "50000", "10000000"] {
             let rate = rate(text);
-            for file in (0..2000).chain(1_000_000_000..1_000_000_100) {
-                let even = file as f64 / rate.per_second();
-                let late = rate.due(file).as_secs_f64() - even;
+            for file in (0..2000_u32).chain(1_000_000_000..1_000_000_100) {
+                let even = f64::from(file) / rate.per_second();
+                let late = rate.due(file.into()).as_secs_f64() - even;
                 assert!((-1e-6..0.001 + 1e-6).contains(&late), "{text}: file {file} is {late} s late");
             }
         }

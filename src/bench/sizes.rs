@@ -100,7 +100,7 @@ impl Contents {
     pub fn prepare(mix: &Mix, seed: u64) -> Self {
         let sizes: Vec<usize> = mix.sizes.iter().map(|(size, _)| usize::try_from(*size).unwrap_or(0)).collect();
         let largest = sizes.iter().copied().max().unwrap_or(0);
-        let mut bytes: Vec<u8> = (0..largest as u64 / 8 + 1).flat_map(|at| mixed(!seed, at).to_le_bytes()).collect();
+        let mut bytes: Vec<u8> = (0..=largest as u64 / 8).flat_map(|at| mixed(!seed, at).to_le_bytes()).collect();
         bytes.truncate(largest);
         let summed = sizes.into_iter().map(|size| (size, crc32c::crc32c(bytes.get(..size).unwrap_or_default())));
         Self { sizes: summed.collect(), bytes }

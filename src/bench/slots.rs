@@ -25,7 +25,7 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(super) struct Slots {
     /// The last id of each slot, and its file.
-    slots: Vec<(u64, Option<Flight>)>,
+    all: Vec<(u64, Option<Flight>)>,
     free: Vec<u32>,
     most: u32,
 }
@@ -34,23 +34,23 @@ impl Slots {
     /// Room for this many files; for the first of them it is there from the start.
     pub(super) fn new(most: u32, prepared: u32) -> Self {
         let (most, prepared) = (most.min(MAX_SLOTS), prepared.min(most) as usize);
-        Self { slots: Vec::with_capacity(prepared), free: Vec::with_capacity(prepared), most }
+        Self { all: Vec::with_capacity(prepared), free: Vec::with_capacity(prepared), most }
     }
 
     /// How many files are under way.
     pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.all.len() - self.free.len()
     }
 
     /// Whether there is room for no other file.
     pub(super) fn is_full(&self) -> bool {
-        self.free.is_empty() && self.slots.len() >= self.most as usize
+        self.free.is_empty() && self.all.len() >= self.most as usize
     }
 
     /// Takes a file in, and gives an id that no other file has had; `None` when it is full.
     pub(super) fn insert(&mut self, flight: Flight) -> Option<u64> {
         if let Some(place) = self.free.pop() {
-            let (id, slot) = self.slots.get_mut(place as usize)?;
+            let (id, slot) = self.all.get_mut(place as usize)?;
             *id += u64::from(MAX_SLOTS);
             *slot = Some(flight);
             return Some(*id);
@@ -58,8 +58,8 @@ impl Slots {
         if self.is_full() {
             return None;
         }
-        let id = self.slots.len() as u64;
-        self.slots.push((id, Some(flight)));
+        let id = self.all.len() as u64;
+        self.all.push((id, Some(flight)));
         Some(id)
     }
 
@@ -77,11 +77,11 @@ impl Slots {
 
     /// Whether a file with this id was ever under way.
     pub(super) fn had(&self, id: u64) -> bool {
-        self.slots.get(place(id) as usize).is_some_and(|(last, _)| id <= *last)
+        self.all.get(place(id) as usize).is_some_and(|(last, _)| id <= *last)
     }
 
     fn slot(&mut self, id: u64) -> Option<&mut (u64, Option<Flight>)> {
-        self.slots.get_mut(place(id) as usize).filter(|(last, _)| *last == id)
+        self.all.get_mut(place(id) as usize).filter(|(last, _)| *last == id)
     }
 }
 

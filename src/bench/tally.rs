@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::slots::Flight;
 use crate::client::Wait;
+use crate::protocol::RefusalCode;
 use crate::units::format_duration;
 
 /// The longest time that is told from longer ones.
@@ -52,7 +53,7 @@ pub struct Failed {
     /// What became of them: `refused` or `dead`.
     pub state: &'static str,
     /// The code of the refusal; none for a dead letter.
-    pub code: Option<String>,
+    pub code: Option<RefusalCode>,
     /// How many they are.
     pub files: u64,
     /// The first of them.
@@ -67,7 +68,7 @@ pub struct Tally {
     accepted: Times,
     delivered: Times,
     late: Times,
-    failed: BTreeMap<(&'static str, Option<String>), Failed>,
+    failed: BTreeMap<(&'static str, Option<RefusalCode>), Failed>,
     first: Option<Duration>,
     last: Duration,
     /// Files that were sent, those of the warm-up among them.
@@ -153,9 +154,9 @@ impl Tally {
     }
 
     /// A file has failed; those of the warm-up are told, too.
-    pub(super) fn fail(&mut self, state: &'static str, code: Option<String>, title: &str, reason: &str) {
-        let new = || Failed { state, code: code.clone(), files: 0, first: title.to_owned(), reason: reason.to_owned() };
-        self.failed.entry((state, code.clone())).or_insert_with(new).files += 1;
+    pub(super) fn fail(&mut self, state: &'static str, code: Option<RefusalCode>, title: &str, reason: &str) {
+        let new = || Failed { state, code, files: 0, first: title.to_owned(), reason: reason.to_owned() };
+        self.failed.entry((state, code)).or_insert_with(new).files += 1;
     }
 
     /// From the first file that counts to the last one's end.
@@ -341,8 +342,8 @@ mod tests {
     fn failures_are_counted_by_kind_with_the_first_of_each() {
         let mut tally = Tally::new(Wait::Delivered);
         (0..4).for_each(|_| tally.send(ms(0), ms(0), true));
-        tally.fail("refused", Some("too_large".into()), "b-0", "first reason");
-        tally.fail("refused", Some("too_large".into()), "b-1", "second reason");
+        tally.fail("refused", Some(RefusalCode::TooLarge), "b-0", "first reason");
+        tally.fail("refused", Some(RefusalCode::TooLarge), "b-1", "second reason");
         tally.fail("dead", None, "b-2", "nobody");
         let report = tally.report(false);
         assert_eq!((report.files, report.refused, report.dead, report.missing, tally.failed()), (0, 2, 1, 1, 3));

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::balancer::positive;
-use super::send::{BalancerArg, no_time_left};
+use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
 use super::show::Bar;
 use super::{Exit, Failure, complain, say};
 use crate::bench::drive::{self, Greeted};
@@ -94,7 +95,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Send nothing: open the connections, hold them idle for this long, and tell how many stayed
-    #[arg(long, value_name = "TIME", value_parser = positive, conflicts_with_all = ["duration", "rate", "in_flight", "keys"])]
+    #[arg(long, value_name = "TIME", value_parser = positive, conflicts_with_all = ["duration", "rate", "in_flight", "keys", "timeout", "warm_up"])]
     hold: Option<Duration>,
     /// Print one JSON object instead of a table
     #[arg(long)]
@@ -175,7 +176,7 @@ impl BenchArgs {
         let result = tokio::select! {
             result = drive::run(Rc::new(Tcp), &self.balancer.balancer, plan.clone(), run.clone()) => self.judge(result, &run),
             never = progress(&plan, &run) => match never {},
-            failure = self.cut_off(stop, || self.missing(&plan, &run)) => Err(failure),
+            failure = self.cut_off(stop, || missing(&plan, &run)) => Err(failure),
         };
         if result.is_ok() || run.borrow().tally.files > 0 {
             self.tell(&plan, &run.borrow());
@@ -185,20 +186,16 @@ impl BenchArgs {
 
     /// Ends a run that lasts too long or is interrupted.
     async fn cut_off(&self, stop: &CancellationToken, missing: impl Fn() -> u64) -> Failure {
-        let Some(limit) = self.timeout else {
-            stop.cancelled().await;
-            return Failure::new(Exit::Interrupted, "interrupted");
-        };
         tokio::select! {
-            () = stop.cancelled() => Failure::new(Exit::Interrupted, "interrupted"),
-            () = tokio::time::sleep(limit) => no_time_left(&self.balancer.balancer, limit, missing()).await,
+            () = stop.cancelled() => interrupted(),
+            () = sleep(self.timeout) => {
+                let limit = self.timeout.unwrap_or_default();
+                match self.wait {
+                    Wait::Accepted => out_of_time(missing(), limit),
+                    Wait::Delivered => no_time_left(&self.balancer.balancer, limit, missing()).await,
+                }
+            }
         }
-    }
-
-    /// How many files have not come to their end, as far as their number is known.
-    fn missing(&self, plan: &Plan, run: &RefCell<Run>) -> u64 {
-        let tally = &run.borrow().tally;
-        plan.total().unwrap_or(tally.sent).saturating_sub(tally.reached + tally.failed())
     }
 
     fn judge(&self, result: Result<(), ClientError>, run: &RefCell<Run>) -> Result<Exit, Failure> {
@@ -207,7 +204,7 @@ impl BenchArgs {
         result.map_err(|error| {
             let mut failure = Failure::from(error);
             if tally.sent > 0 {
-                failure.error += &format!(", {} of {} sent files were {what}", tally.reached, tally.sent);
+                let _ = write!(failure.error, ", {} of {} sent files were {what}", tally.reached, tally.sent);
             }
             failure
         })?;
@@ -254,15 +251,14 @@ impl BenchArgs {
     async fn hold(&self, length: Duration, stop: &CancellationToken) -> Result<Exit, Failure> {
         let opened = Rc::new(RefCell::new(Vec::new()));
         let address = &self.balancer.balancer;
-        let missing = || self.connections.saturating_sub(opened.borrow().len() as u64);
         let result = tokio::select! {
             result = hold(Rc::new(Tcp), address, self.connections, length, opened.clone()) => result,
             never = opening(self.connections, &opened) => match never {},
-            failure = self.cut_off(stop, missing) => return Err(failure),
+            () = stop.cancelled() => return Err(interrupted()),
         };
         let held = result.map_err(|error| {
             let mut failure = Failure::from(error);
-            failure.error += &format!(" ({} of {} connections were open)", opened.borrow().len(), self.connections);
+            let _ = write!(failure.error, " ({} of {} connections were open)", opened.borrow().len(), self.connections);
             failure
         })?;
         self.tell_held(&held);
@@ -281,6 +277,16 @@ impl BenchArgs {
         let (open_for, held_for) = (length(*open_seconds), length(*hold_seconds));
         say(format_args!("{opened} connections opened in {open_for}, {stayed} of them open after {held_for}"));
     }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted")
+}
+
+/// How many files have not come to their end, as far as their number is known.
+fn missing(plan: &Plan, run: &RefCell<Run>) -> u64 {
+    let tally = &run.borrow().tally;
+    plan.total().unwrap_or(tally.sent).saturating_sub(tally.reached + tally.failed())
 }
 
 /// Shows a line of progress on a terminal's standard error until it is dropped, and nothing elsewhere.
