@@ -19,14 +19,12 @@ fn text(len: usize) -> String {
 
 /// An object as Python writes it: with `\u` for all that is not ASCII, or without.
 fn object([title, content, kind]: [&str; 3], text: &str, is_escaped: bool) -> Bytes {
-    let text = text.replace('\n', "\\n");
-    let mut spelled = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            letter if is_escaped && !letter.is_ascii() => spelled.push_str(&format!("\\u{:04x}", u32::from(letter))),
-            letter => spelled.push(letter),
-        }
-    }
+    let spell = |letter: char| match letter {
+        '\n' => "\\n".to_owned(),
+        _ if is_escaped && !letter.is_ascii() => format!("\\u{:04x}", u32::from(letter)),
+        _ => letter.to_string(),
+    };
+    let spelled: String = text.chars().map(spell).collect();
     format!(r#"{{"{title}": "lettera-0017.json", "{content}": "{spelled}", "request_type": "{kind}"}}"#).into()
 }
 

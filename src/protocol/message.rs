@@ -316,10 +316,7 @@ impl Message {
             b"put" => Self::Put {
                 id: fields.number(field::ID)?,
                 title: title(Some(fields.text(field::TITLE)?.into())).ok()?.into_owned(),
-                key: match fields.is_next(field::KEY) {
-                    true => Some(key(fields.text(field::KEY)?.into()).ok()?),
-                    false => None,
-                },
+                key: if fields.is_next(field::KEY) { Some(key(fields.text(field::KEY)?.into()).ok()?) } else { None },
                 resumed: None,
             },
             b"accepted" => {

@@ -359,17 +359,15 @@ proptest! {
         values in prop::collection::vec((value(), any::<bool>()), 4),
         tail in prop::sample::select(vec!["}", "}", "}", "} ", ",}", "}}", " }", ""]),
     ) {
-        let mut wire = format!("{{\"request_type\":\"{request}\"");
-        for (field, (value, is_kept)) in fields.iter().zip(values) {
+        let spell = |(field, (value, is_kept)): (&&str, &(String, bool))| {
             let usual = match *field {
                 "id" | "request_number" => "7",
                 "confirmed" => "true",
                 _ => "\"x\"",
             };
-            let value = if is_kept { usual } else { &value };
-            wire.push_str(&format!(",\"{field}\":{value}"));
-        }
-        wire.push_str(tail);
-        check_agreement(wire.as_bytes());
+            format!(",\"{field}\":{}", if *is_kept { usual } else { value })
+        };
+        let fields: Vec<String> = fields.iter().zip(&values).map(spell).collect();
+        check_agreement(format!("{{\"request_type\":\"{request}\"{}{tail}", fields.concat()).as_bytes());
     }
 }
