@@ -8,6 +8,7 @@
 
 pub mod error;
 pub mod frame;
+mod header;
 pub mod json;
 pub mod limits;
 pub mod lists;

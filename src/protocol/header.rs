@@ -1,0 +1,155 @@
+//! The JSON header of a native frame in its canonical spelling: no white space, no escape that need not be, the
+//! fields in one order.
+//!
+//! Owns the spelling of single fields, written and read by hand, because each file costs five headers in four
+//! processes. Which fields a message has is the business of [`super::message`], and so is any other spelling: what
+//! [`Reader`] does not take is not wrong, but left to serde.
+//!
+//! Invariant: what is written is byte for byte what serde would write, and what is read is what serde would read.
+
+/// How a header begins, up to the name of the request type.
+const OPENING: &str = r#"{"request_type":""#;
+
+/// The names of fields, as they stand between two values.
+pub(super) mod field {
+    pub(in super::super) const ID: &str = r#","id":"#;
+    pub(in super::super) const REQUEST_NUMBER: &str = r#","request_number":"#;
+    pub(in super::super) const TITLE: &str = r#","title":"#;
+    pub(in super::super) const KEY: &str = r#","key":"#;
+    pub(in super::super) const SIZE: &str = r#","size":"#;
+    pub(in super::super) const OFFSET: &str = r#","offset":"#;
+    pub(in super::super) const CRC32C: &str = r#","crc32c":"#;
+    pub(in super::super) const ROLE: &str = r#","role":"#;
+    pub(in super::super) const OVERLOADED: &str = r#","overloaded":"#;
+    pub(in super::super) const IDENTITY: &str = r#","identity":"#;
+    pub(in super::super) const SERVER: &str = r#","server":"#;
+    pub(in super::super) const CONFIRMED: &str = r#","confirmed":"#;
+    pub(in super::super) const CODE: &str = r#","code":"#;
+    pub(in super::super) const REASON: &str = r#","reason":"#;
+    pub(in super::super) const LAST: &str = r#","last":"#;
+}
+
+/// Appends one header to a buffer. Fields are written in the order in which they are given; `None` is left out.
+pub(super) struct Writer<'a>(&'a mut Vec<u8>);
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self(out)
+    }
+
+    /// Begins a header of this request type, which must need no escape.
+    #[inline]
+    pub(super) fn of(self, request_type: &'static str) -> Self {
+        self.0.extend_from_slice(OPENING.as_bytes());
+        self.0.extend_from_slice(request_type.as_bytes());
+        self.0.push(b'"');
+        self
+    }
+
+    #[inline]
+    pub(super) fn number(self, field: &str, number: impl Into<Option<u64>>) -> Self {
+        if let Some(number) = number.into() {
+            self.0.extend_from_slice(field.as_bytes());
+            self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+        self
+    }
+
+    #[inline]
+    pub(super) fn flag(self, field: &str, flag: impl Into<Option<bool>>) -> Self {
+        if let Some(flag) = flag.into() {
+            self.0.extend_from_slice(field.as_bytes());
+            self.0.extend_from_slice(if flag { b"true" } else { b"false" });
+        }
+        self
+    }
+
+    #[inline]
+    pub(super) fn text<'t>(self, field: &str, text: impl Into<Option<&'t str>>) -> Self {
+        if let Some(text) = text.into() {
+            self.0.extend_from_slice(field.as_bytes());
+            if is_plain(text.as_bytes()) {
+                self.0.push(b'"');
+                self.0.extend_from_slice(text.as_bytes());
+                self.0.push(b'"');
+            } else {
+                let written = serde_json::to_writer(&mut *self.0, text);
+                debug_assert!(written.is_ok(), "a string can always be written to memory");
+            }
+        }
+        self
+    }
+
+    /// Ends the header.
+    #[inline]
+    pub(super) fn end(self) {
+        self.0.push(b'}');
+    }
+}
+
+/// Reads one header field by field; whatever is not spelled canonically gives `None`.
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The request type of a header, and the rest of it.
+    #[inline]
+    pub(super) fn new(header: &'a [u8]) -> Option<(&'a [u8], Self)> {
+        let rest = header.strip_prefix(OPENING.as_bytes())?;
+        // Their names are too short for a search to pay.
+        let end = rest.iter().position(|&byte| byte == b'"')?;
+        Some((rest.get(..end)?, Self(rest.get(end + 1..)?)))
+    }
+
+    /// A number below 10^19, which surely fits.
+    #[inline]
+    pub(super) fn number(&mut self, field: &str) -> Option<u64> {
+        let rest = self.0.strip_prefix(field.as_bytes())?;
+        let (mut number, mut len) = (0_u64, 0);
+        for digit in rest.iter().map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10) {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+            len += 1;
+        }
+        let has_leading_zero = len > 1 && rest.first() == Some(&b'0');
+        if len == 0 || len > 19 || has_leading_zero {
+            return None;
+        }
+        self.0 = rest.get(len..)?;
+        Some(number)
+    }
+
+    #[inline]
+    pub(super) fn flag(&mut self, field: &str) -> Option<bool> {
+        let rest = self.0.strip_prefix(field.as_bytes())?;
+        let is_true = rest.strip_prefix(b"true");
+        self.0 = is_true.or_else(|| rest.strip_prefix(b"false"))?;
+        Some(is_true.is_some())
+    }
+
+    /// A string without escapes.
+    #[inline]
+    pub(super) fn text(&mut self, field: &str) -> Option<&'a str> {
+        let rest = self.0.strip_prefix(field.as_bytes())?.strip_prefix(b"\"")?;
+        let end = memchr::memchr(b'"', rest)?;
+        let text = rest.get(..end).filter(|text| is_plain(text))?;
+        self.0 = rest.get(end + 1..)?;
+        str::from_utf8(text).ok()
+    }
+
+    /// Whether the next field is this one.
+    #[inline]
+    pub(super) fn is_next(&self, field: &str) -> bool {
+        self.0.starts_with(field.as_bytes())
+    }
+
+    /// Whether the header ends here.
+    #[inline]
+    pub(super) fn is_at_end(&self) -> bool {
+        self.0 == b"}"
+    }
+}
+
+/// Whether JSON lets these bytes stand in a string as they are. Without a branch, so that many are looked at in one step.
+#[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, &byte| plain & (byte >= 0x20) & (byte != b'\\') & (byte != b'"'))
+}
