@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bilico::server::name::{is_part, stored_name};
+use bilico::server::name::stored_name;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -80,12 +80,6 @@ fn numbered(number: u64, document: &str) -> String {
 /// The stored files by title.
 fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     stored.into_iter().map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content)).collect()
-}
-
-/// The names of unfinished files in a server's directory.
-fn parts(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| is_part(name)).collect()
 }
 
 /// A farm whose only server is down, and known to be.
@@ -360,7 +354,7 @@ fn bad_json_at_a_server_closes_its_own_connection_with_a_reason_in_the_log_and_c
     }
     wait_until("all good files to be stored", || stored(&lone.files()).len() >= expected.len());
     assert_eq!(stored(&lone.files()), expected);
-    assert_eq!(parts(&lone.files()), Vec::<String>::new());
+    assert_eq!(lone.server.unfinished(&lone.files()), 0);
 }
 
 // ---------------------------------------------------------------- the native doorway
@@ -587,7 +581,7 @@ fn a_bad_native_frame_at_a_server_is_refused_with_a_reason_and_leaves_nothing() 
         expected.insert(format!("{}_honest", number + 1));
     }
     assert_eq!(stored(&lone.files()).into_keys().collect::<BTreeSet<_>>(), expected);
-    wait_until("no unfinished file to be left", || parts(&lone.files()).is_empty());
+    wait_until("no unfinished file to be left", || lone.server.unfinished(&lone.files()) == 0);
 }
 
 #[test]
@@ -746,7 +740,7 @@ fn who_stalls_before_a_server_is_closed_after_a_deadline_and_others_go_on() {
         }
     });
     assert_eq!(titles(stored(&lone.files())).into_keys().collect::<Vec<_>>(), ["honest"]);
-    wait_until("no unfinished file to be left", || parts(&lone.files()).is_empty());
+    wait_until("no unfinished file to be left", || lone.server.unfinished(&lone.files()) == 0);
 }
 
 /// White space between two objects is nothing: who sends no more than that is silent.
@@ -950,7 +944,7 @@ fn goes_elsewhere_until_repaired(farm: &mut Farm, first: &Path, reason: &str, re
         let length = if name.ends_with("_large") { 300_000 } else { 1000 };
         assert!(name.starts_with("ballast") || content == vec![b'x'; length], "{name} is not whole");
     }
-    wait_until("no unfinished file to be left", || parts(first).is_empty());
+    wait_until("no unfinished file to be left", || farm.servers[0].unfinished(first) == 0);
 }
 
 #[test]

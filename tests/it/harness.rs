@@ -100,6 +100,16 @@ impl Role {
         self.child.id()
     }
 
+    /// How many files in `dir` it has begun and neither stored nor given up: under temporary names, or without any.
+    pub fn unfinished(&self, dir: &Path) -> usize {
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let parts = names.filter(|name| bilico::server::name::is_part(name)).count();
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        let is_nameless = |path: &PathBuf| path.starts_with(dir) && path.to_string_lossy().ends_with(" (deleted)");
+        parts + open.filter(is_nameless).count()
+    }
+
     /// Sends the process a signal by name, e.g. `STOP`.
     pub fn signal(&self, name: &str) {
         signal(self.pid(), name);

@@ -319,7 +319,7 @@ fn what_an_older_link_still_brings_is_told_or_given_up() {
         assert!(!listed.contains(&held(first + 1, &content)));
         let half_large = store(first + 2, &vec![b'x'; 900_000]);
         large.0.write(&half_large[..700_000]);
-        let parts = || fs::read_dir(server.files_dir()).unwrap().filter(is_part).count();
+        let parts = || server.role.unfinished(&server.files_dir());
         wait_until("half of the large file to lie on disk", || parts() > 0);
 
         let (mut balancer, listed) = server.reconnect(JOURNAL);
@@ -337,10 +337,6 @@ fn what_an_older_link_still_brings_is_told_or_given_up() {
         let names = numbers(&after).into_iter().map(|number| format!("{number}_x.json"));
         assert_eq!(server.names().into_iter().collect::<std::collections::BTreeSet<_>>(), names.collect());
     }
-}
-
-fn is_part(entry: &std::io::Result<fs::DirEntry>) -> bool {
-    bilico::server::name::is_part(&entry.as_ref().unwrap().file_name().into_string().unwrap())
 }
 
 /// Files pour in over link after link, each cut off at any point; the server is killed now and then. What is told at a
