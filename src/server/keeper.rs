@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::OwnedSemaphorePermit;
@@ -27,8 +28,8 @@ use crate::queue::Durability;
 /// How many jobs are done together at most, and how many bytes of content they may have.
 const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
 
-/// From how many files on one sync of the file system costs less than one for each file.
-const SYNC_ALL: usize = 8;
+/// From how many files on one sync of the file system costs less than one for each file, all at the same time.
+const SYNC_ALL: usize = 4;
 
 /// Jobs of kinds that can be done together.
 #[derive(Default)]
@@ -154,7 +155,7 @@ impl Keeper {
         };
         let mut pending = self.sort_out(files, &dir);
         self.announce(&mut pending);
-        if let Err(error) = self.sync(&pending, &dir) {
+        if let Err(error) = self.sync(&mut pending, &dir) {
             self.give_up(&pending);
             return refuse(pending, &error);
         }
@@ -227,29 +228,39 @@ impl Keeper {
             return;
         };
         let claims = pending.iter().filter_map(|file| file.claim.as_ref());
-        let mut announced = index.announce(claims.map(|(key, entry)| (key, entry)));
-        if pending.len() < SYNC_ALL && self.place.durability == Durability::Disk {
-            announced = announced.and_then(|()| index.sync());
-        }
-        if let Err(error) = announced {
+        if let Err(error) = index.announce(claims.map(|(key, entry)| (key, entry))) {
             tracing::error!(error = %error, "the index cannot be written: files are refused");
             refuse(pending.extract_if(.., |file| file.claim.is_some()), &error);
         }
     }
 
-    /// Syncs the content of all files, and with it what was announced.
-    fn sync(&mut self, pending: &[Pending], dir: &Opened) -> io::Result<()> {
+    /// Syncs the content of all files, and what was announced of them: at the same time, for a disk makes little
+    /// difference between one sync and several. Where only the announcement fails, only what it is about is refused.
+    fn sync(&mut self, pending: &mut Vec<Pending>, dir: &Opened) -> io::Result<()> {
         if self.place.durability == Durability::Os {
             return Ok(());
         }
-        if pending.len() < SYNC_ALL {
-            return pending.iter().try_for_each(|file| file.staged.sync());
+        let is_announced = pending.iter().any(|file| file.claim.is_some());
+        let index = self.index.as_mut().filter(|_| is_announced);
+        if pending.len() >= SYNC_ALL {
+            return dir.sync_all().inspect_err(|_| index.into_iter().for_each(Index::distrust));
         }
-        let synced = dir.sync_all();
-        if let (Err(_), Some(index)) = (&synced, &mut self.index) {
-            index.distrust();
+        let (files, announced) = thread::scope(|scope| {
+            let spawn = |staged| thread::Builder::new().spawn_scoped(scope, move || Staged::sync(staged));
+            let syncing: Vec<_> = pending.iter().map(|file| (file, spawn(&file.staged))).collect();
+            let announced = index.map_or(Ok(()), Index::sync);
+            let ended = syncing.into_iter().map(|(file, syncing)| match syncing {
+                Ok(syncing) => syncing.join().unwrap_or_else(|_| Err(io::Error::other("a thread has failed"))),
+                // No more threads are to be had: here, then.
+                Err(_) => file.staged.sync(),
+            });
+            (ended.fold(Ok(()), io::Result::and), announced)
+        });
+        if let Err(error) = announced {
+            tracing::error!(error = %error, "the index cannot be synced: files are refused");
+            refuse(pending.extract_if(.., |file| file.claim.is_some()), &error);
         }
-        synced
+        files
     }
 
     /// Gives files their final names.
