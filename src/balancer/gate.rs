@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
-use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Share};
+use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Rooms, Share};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
@@ -48,8 +48,7 @@ pub struct QueueLimits {
 /// The way into the queue.
 pub struct Gate {
     limits: QueueLimits,
-    files: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
     /// What large files may hold while they are still being read.
     incoming: Arc<Semaphore>,
     /// What large objects at the JSON doorway may hold in memory.
@@ -77,13 +76,13 @@ impl Gate {
         reserve: u64,
         hub: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        let units = |bytes: u64| Arc::new(Semaphore::new(permits(bytes) as usize));
+        let units = |bytes: u64| Semaphore::new(permits(bytes) as usize);
+        let files = Semaphore::new(limits.files.min(Semaphore::MAX_PERMITS));
         Self {
             limits,
-            files: Arc::new(Semaphore::new(limits.files.min(Semaphore::MAX_PERMITS))),
-            bytes: units(limits.bytes),
-            incoming: units(limits.bytes / 2),
-            memory: units(JSON_MEMORY.max(2 * max_json)),
+            rooms: Arc::new(Rooms { files, bytes: units(limits.bytes) }),
+            incoming: Arc::new(units(limits.bytes / 2)),
+            memory: Arc::new(units(JSON_MEMORY.max(2 * max_json))),
             full: AtomicBool::new(false),
             disk,
             reserve,
@@ -117,7 +116,7 @@ impl Gate {
         let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
         let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let share = Share { bytes, promised: self.promised.clone() };
-        let waiting = self.limits.files.saturating_sub(self.files.available_permits()) as u64;
+        let waiting = self.limits.files.saturating_sub(self.rooms.files.available_permits()) as u64;
         let kept = self.reserve.saturating_add(waiting.saturating_mul(END_OF_FILE));
         let usable = self.available().saturating_sub(kept);
         if promised <= usable {
@@ -192,12 +191,24 @@ impl Gate {
 
     /// Room for a file of `size` bytes, if there is some now.
     pub fn try_room(&self, size: u64) -> Option<Room> {
-        let file = self.files.clone().try_acquire_owned().ok()?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(cost(size)).ok()?;
+        let file = self.rooms.files.try_acquire().ok()?;
+        let bytes = self.rooms.bytes.try_acquire_many(cost(size)).ok()?;
         if self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::Relaxed) {
             tracing::info!("the queue has room again");
         }
-        Some(Room { _file: file, _bytes: bytes })
+        self.taken(file, bytes, size)
+    }
+
+    /// The queue's room.
+    pub(super) fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
+    }
+
+    /// Makes one of two permits.
+    fn taken(&self, file: SemaphorePermit<'_>, bytes: SemaphorePermit<'_>, size: u64) -> Option<Room> {
+        file.forget();
+        bytes.forget();
+        self.rooms.room(cost(size))
     }
 
     /// Waits until the queue has room for a file of `size` bytes. `None` once the balancer is gone.
@@ -205,15 +216,15 @@ impl Gate {
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::warn!(reason = self.full_reason(), "not reading from clients");
         }
-        let file = self.files.clone().acquire_owned().await.ok()?;
-        let bytes = self.bytes.clone().acquire_many_owned(cost(size)).await.ok()?;
-        Some(Room { _file: file, _bytes: bytes })
+        let file = self.rooms.files.acquire().await.ok()?;
+        let bytes = self.rooms.bytes.acquire_many(cost(size)).await.ok()?;
+        self.taken(file, bytes, size)
     }
 
     /// What a client is told while it waits.
     pub fn full_reason(&self) -> String {
-        let files = self.limits.files.saturating_sub(self.files.available_permits());
-        let free = ByteSize(self.bytes.available_permits() as u64 * UNIT);
+        let files = self.limits.files.saturating_sub(self.rooms.files.available_permits());
+        let free = ByteSize(self.rooms.bytes.available_permits() as u64 * UNIT);
         let most = ByteSize(self.limits.bytes);
         format!("the queue is full: {files} of {} files wait, {free} of {most} are free", self.limits.files)
     }

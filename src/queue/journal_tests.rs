@@ -14,7 +14,7 @@ use super::sim::SimDisk;
 const CONFIG: JournalConfig = JournalConfig { durability: Durability::Disk, segment_size: None };
 
 fn open(disk: &SimDisk) -> (Journal, Recovered) {
-    recovery::open(Arc::new(disk.clone()), CONFIG, |_| false).unwrap()
+    recovery::open(Arc::new(disk.clone()), CONFIG).unwrap()
 }
 
 fn content(number: u64, size: usize) -> Bytes {
@@ -67,7 +67,7 @@ fn clean(journal: &mut Journal, disk: &SimDisk) -> Vec<(u64, super::journal::Loc
 }
 
 fn numbers(recovered: &Recovered) -> Vec<u64> {
-    recovered.files.keys().copied().collect()
+    recovered.kept().unwrap().into_keys().collect()
 }
 
 #[test]
@@ -97,13 +97,14 @@ fn what_was_committed_is_found_again_with_its_history() {
     assert_eq!(numbers(&recovered), [1, 3, 4, 5]);
     assert_eq!(recovered.next_number, 6);
     assert!(recovered.report.is_sound(), "{:?}", recovered.report);
-    let third = &recovered.files[&3].accepted;
+    let kept = recovered.kept().unwrap();
+    let third = &kept[&3].accepted;
     assert_eq!((third.history.attempts, third.history.failures), (1, 1));
     assert_eq!((&third.history.first[0], third.death.as_ref()), (&attempt, Some(&death)));
-    assert_eq!(recovered.files[&4].accepted.death, None);
-    let location = recovered.files[&5].location.as_ref().unwrap();
+    assert_eq!(kept[&4].accepted.death, None);
+    let location = kept[&5].location.as_ref().unwrap();
     assert_eq!(location.read(third.meta.crc32c).map_err(drop), Err(()), "another file's checksum");
-    assert_eq!(location.read(recovered.files[&5].accepted.meta.crc32c).unwrap(), content(5, 100));
+    assert_eq!(location.read(kept[&5].accepted.meta.crc32c).unwrap(), content(5, 100));
     assert_eq!(recovered.ended.len(), 1);
     assert_eq!(&*recovered.ended[0].meta.title, "file-2.json");
 }

@@ -451,6 +451,7 @@ fn files_of_an_earlier_run_wait_until_every_server_was_asked_or_is_known_to_be_a
     let mut world = World::new(Window::default());
     let (one, two) = (world.add(1), world.add(1));
     for number in [1, 2] {
+        world.subject.recovered(number);
         world.subject.recover(number, file(&Bytes::from_static(b"content"), true));
     }
     world.next = 3;
@@ -465,6 +466,7 @@ fn files_of_an_earlier_run_wait_until_every_server_was_asked_or_is_known_to_be_a
 
     let mut world = World::new(Window::default());
     let (one, two) = (world.add(1), world.add(1));
+    world.subject.recovered(1);
     world.subject.recover(1, file(&Bytes::from_static(b"content"), true));
     world.bring_up(one, Dialect::Native);
     world.open_holding(two, &[1]);
@@ -477,6 +479,7 @@ fn with_wait_files_of_an_earlier_run_wait_for_every_server() {
     let mut world = World::new(Window::default());
     world.subject.config.in_doubt = InDoubt::Wait;
     let (one, two) = (world.add(1), world.add(1));
+    world.subject.recovered(1);
     world.subject.recover(1, file(&Bytes::from_static(b"content"), true));
     world.bring_up(one, Dialect::Native);
     for _ in 0..5 {
