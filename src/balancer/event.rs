@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::dispatch::{Parcel, Probed};
 use crate::protocol::json::NotOldStyle;
@@ -168,6 +168,8 @@ impl Drop for Room {
 pub struct Share {
     pub(super) bytes: u64,
     pub(super) promised: Arc<AtomicU64>,
+    /// Its part of what may be in memory and not written yet.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Share {

@@ -27,6 +27,10 @@ const OVERHEAD: u64 = 512;
 /// What large objects at the JSON doorway may hold in memory, in bytes: at least two of the largest.
 const JSON_MEMORY: u64 = 256 * 1024 * 1024;
 
+/// What files may hold in memory that are read whole and not written to the journal yet, in bytes: enough for a few of its
+/// syncs. When a disk is slower than clients are, they are not read from so fast.
+const UNWRITTEN: u64 = 16 * 1024 * 1024;
+
 /// How long the disk's room, once asked for, is believed.
 const BELIEVED: Duration = Duration::from_millis(10);
 
@@ -53,6 +57,8 @@ pub struct Gate {
     incoming: Arc<Semaphore>,
     /// What large objects at the JSON doorway may hold in memory.
     memory: Arc<Semaphore>,
+    /// What small files may hold in memory that are not written yet.
+    unwritten: Arc<Semaphore>,
     full: AtomicBool,
     disk: Arc<dyn Disk>,
     /// What the journal needs besides the files.
@@ -83,6 +89,7 @@ impl Gate {
             rooms: Arc::new(Rooms { files, bytes: units(limits.bytes) }),
             incoming: Arc::new(units(limits.bytes / 2)),
             memory: Arc::new(units(JSON_MEMORY.max(2 * max_json))),
+            unwritten: Arc::new(units(UNWRITTEN)),
             full: AtomicBool::new(false),
             disk,
             reserve,
@@ -115,7 +122,7 @@ impl Gate {
     pub fn share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
         let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
         let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let share = Share { bytes, promised: self.promised.clone() };
+        let share = Share { bytes, promised: self.promised.clone(), turn: None };
         let waiting = self.limits.files.saturating_sub(self.rooms.files.available_permits()) as u64;
         let kept = self.reserve.saturating_add(waiting.saturating_mul(END_OF_FILE));
         let usable = self.available().saturating_sub(kept);
@@ -135,6 +142,12 @@ impl Gate {
             tracing::error!(reason, "files are refused");
         }
         Err(Refusal::new(RefusalCode::Full, reason))
+    }
+
+    /// Waits until the journal has caught up with what was read, before one more file is given to it whose `size` bytes
+    /// are in memory. To be asked once they are: a client that stalls must not hold up others.
+    pub async fn take_turn(&self, share: &mut Share, size: u64) {
+        share.turn = self.unwritten.clone().acquire_many_owned(cost(size)).await.ok();
     }
 
     /// Waits until there is room on the disk, for clients that cannot be told.
