@@ -275,3 +275,108 @@ impl Clients {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Spot;
+    use crate::queue::disk::Disk;
+    use crate::queue::record::Meta;
+    use crate::queue::sim::SimDisk;
+    use tokio::sync::Semaphore;
+
+    fn rooms() -> Arc<Rooms> {
+        Arc::new(Rooms { files: Semaphore::new(2_000_000), bytes: Semaphore::new(100_000_000) })
+    }
+
+    fn take_room(rooms: &Arc<Rooms>, units: u32) -> Option<Room> {
+        rooms.files.try_acquire().unwrap().forget();
+        rooms.bytes.try_acquire_many(units).unwrap().forget();
+        rooms.room(units)
+    }
+
+    fn handle(segment: u64) -> Handle {
+        let disk = SimDisk::new();
+        Handle { segment, file: disk.create("segment").unwrap() }
+    }
+
+    fn brief(number: u64, segment: u32) -> Brief {
+        let meta = Meta {
+            title: "t".into(),
+            key: None,
+            from: "f".into(),
+            size: (5 << 32) + number,
+            crc32c: 7,
+            accepted_ms: 9_000 + number,
+        };
+        Brief::new(&meta, Spot { segment, offset: 64, end: 1000 })
+    }
+
+    fn reply(connection: u64, to: &mpsc::UnboundedSender<Outgoing>, id: u64) -> Reply {
+        Reply { connection, to: to.clone(), id }
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_and_room_comes_back() {
+        let rooms = rooms();
+        let mut cold = Cold::new(rooms.clone());
+        let (to, _from) = mpsc::unbounded_channel();
+        let first = handle(1);
+        cold.insert(1, brief(1, 1), &first, vec![reply(8, &to, 11)], take_room(&rooms, 6));
+        cold.insert(2, brief(2, 1), &first, vec![reply(8, &to, u64::MAX)], take_room(&rooms, 7));
+        cold.insert(3, brief(3, 1), &first, vec![reply(8, &to, 1), reply(9, &to, 2)], None);
+        cold.set_history(3, History { attempts: 3, ..History::default() });
+        assert_eq!((cold.len(), cold.bytes(), cold.oldest_ms()), (3, 3 * (5 << 32) + 6, Some(9_000)));
+        assert_eq!(rooms.bytes.available_permits(), 100_000_000 - 13);
+
+        let second = Location::new(handle(2), Spot { segment: 2, offset: 640, end: 2000 }, 0);
+        assert!(cold.moved(1, &second) && !cold.moved(99, &second));
+        let thawed = cold.remove(1).unwrap();
+        let location = thawed.location.unwrap();
+        assert_eq!((location.handle().segment, location.spot().offset), (2, 640));
+        assert_eq!(thawed.replies.iter().map(|reply| (reply.connection, reply.id)).collect::<Vec<_>>(), [(8, 11)]);
+        assert!(thawed.history.is_none() && cold.remove(1).is_none());
+        assert_eq!(cold.segments.keys().collect::<Vec<_>>(), [&1], "nothing stands in the second one any more");
+        drop(thawed.room);
+        assert_eq!((rooms.files.available_permits(), rooms.bytes.available_permits()), (1_999_999, 99_999_993));
+
+        assert_eq!(cold.remove(2).unwrap().replies[0].id, u64::MAX);
+        let last = cold.remove(3).unwrap();
+        let ids: Vec<_> = last.replies.iter().map(|reply| (reply.connection, reply.id)).collect();
+        assert_eq!((ids, last.history.unwrap().attempts, last.room.is_none()), (vec![(9, 2), (8, 1)], 3, true));
+        assert!(cold.clients.places.is_empty() && cold.segments.is_empty(), "connections and segments are let go");
+        assert_eq!(rooms.files.available_permits(), 2_000_000);
+    }
+
+    #[test]
+    fn a_client_that_comes_again_takes_the_place_of_its_old_connection() {
+        let mut cold = Cold::new(rooms());
+        let (old, from) = mpsc::unbounded_channel();
+        let (new, _from) = mpsc::unbounded_channel();
+        for number in 1..=3 {
+            cold.insert(number, brief(number, 1), &handle(1), vec![reply(1, &old, number)], None);
+        }
+        drop((old, from));
+        for number in 1..=3 {
+            cold.add_reply(number, reply(2, &new, 10 + number));
+        }
+        assert!(cold.replies.is_empty());
+        assert_eq!(cold.clients.places.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(cold.remove(2).unwrap().replies.iter().map(|reply| reply.id).collect::<Vec<_>>(), [12]);
+    }
+
+    /// The bound that a million waiting files are counted with; keys and the writer's index come on top.
+    #[test]
+    fn a_file_costs_little_more_than_forty_bytes() {
+        let rooms = rooms();
+        let mut cold = Cold::new(rooms.clone());
+        let ((to, _from), handle) = (mpsc::unbounded_channel(), handle(1));
+        for number in 1..=100_000 {
+            let room = take_room(&rooms, 6);
+            cold.insert(number, brief(number, 1), &handle, vec![reply(1, &to, number)], room);
+        }
+        assert!(cold.replies.is_empty() && cold.histories.is_empty() && cold.claims.is_empty());
+        assert_eq!((cold.segments.len(), cold.clients.by_place.len()), (1, 1));
+        assert!(cold.files.heap_bytes() / 100_000 <= 41, "{}", cold.files.heap_bytes() / 100_000);
+    }
+}

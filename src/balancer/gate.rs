@@ -331,6 +331,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_read_waits_for_the_journal_and_goes_on_when_it_has_written() {
+        use std::time::Duration;
+        let gate = gate(1000, 1 << 30);
+        let take = async || {
+            let mut share = gate.share(60_000, 0).unwrap();
+            gate.take_turn(&mut share, 60_000).await;
+            share
+        };
+        let mut unwritten = Vec::new();
+        while let Ok(share) = tokio::time::timeout(Duration::from_millis(20), take()).await {
+            unwritten.push(share);
+        }
+        assert_eq!(unwritten.len() as u64, UNWRITTEN / (u64::from(cost(60_000)) * UNIT));
+        unwritten.pop();
+        tokio::time::timeout(Duration::from_secs(10), take()).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn stalled_large_files_leave_room_for_small_ones() {
         let gate = gate(1000, 1 << 20);
         let _stalled = gate.incoming(gate.max_file()).await.unwrap();
