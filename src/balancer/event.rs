@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::dispatch::{Parcel, Probed};
 use crate::protocol::json::NotOldStyle;
@@ -13,6 +13,7 @@ use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, Refusal, lists};
 use crate::queue::Progress;
+use crate::queue::brief::Back;
 use crate::schedule::Slot;
 
 /// Something that the hub must know.
@@ -30,6 +31,10 @@ pub enum Event {
     Query(Query, mpsc::UnboundedSender<Outgoing>),
     /// The journal's writer got on.
     Journal(Progress),
+    /// Files whose turn comes soon were read back from the journal.
+    ReadBack(Vec<(u64, Back)>),
+    /// Files that somebody asks about were read back from the journal.
+    Looked(Query, mpsc::UnboundedSender<Outgoing>, Vec<(u64, Back)>),
     /// A probe ended.
     Probed {
         /// The server.
@@ -46,6 +51,12 @@ pub enum Event {
         /// What happened.
         event: LinkEvent,
     },
+}
+
+/// A number for a connection that no other one has.
+pub(super) fn next_connection() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Something that happened on a link.
@@ -113,11 +124,43 @@ pub enum ToServer {
     Drop(u64),
 }
 
+/// The queue's room: what is left of it for files and their bytes, in units.
+#[derive(Debug)]
+pub struct Rooms {
+    /// For how many files.
+    pub(super) files: Semaphore,
+    /// For how many units of bytes.
+    pub(super) bytes: Semaphore,
+}
+
+impl Rooms {
+    /// Room of so many units that was taken and not given back; 0 is none.
+    pub(super) fn room(self: &Arc<Self>, units: u32) -> Option<Room> {
+        (units > 0).then(|| Room { of: self.clone(), units })
+    }
+}
+
 /// Room in the queue for one file; given back when it is dropped.
 #[derive(Debug)]
 pub struct Room {
-    pub(super) _file: OwnedSemaphorePermit,
-    pub(super) _bytes: OwnedSemaphorePermit,
+    of: Arc<Rooms>,
+    units: u32,
+}
+
+impl Room {
+    /// How large it is. It stays taken, until [`Rooms::room`] gives it a hand again.
+    pub(super) fn into_units(mut self) -> u32 {
+        std::mem::take(&mut self.units)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.units > 0 {
+            self.of.bytes.add_permits(self.units as usize);
+            self.of.files.add_permits(1);
+        }
+    }
 }
 
 /// Room on the disk for one file that is not written yet; given back when it is dropped.
@@ -125,6 +168,8 @@ pub struct Room {
 pub struct Share {
     pub(super) bytes: u64,
     pub(super) promised: Arc<AtomicU64>,
+    /// Its part of what may be in memory and not written yet.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Share {
@@ -136,6 +181,8 @@ impl Drop for Share {
 /// Where the receipts of a file go.
 #[derive(Debug, Clone)]
 pub struct Reply {
+    /// Which connection that is: no other one ever has its number.
+    pub connection: u64,
     /// The client's connection.
     pub to: mpsc::UnboundedSender<Outgoing>,
     /// The client's name for the file.

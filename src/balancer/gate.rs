@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
-use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Share};
+use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Rooms, Share};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
@@ -26,6 +26,10 @@ const OVERHEAD: u64 = 512;
 
 /// What large objects at the JSON doorway may hold in memory, in bytes: at least two of the largest.
 const JSON_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// What files may hold in memory that are read whole and not written to the journal yet, in bytes: enough for a few of its
+/// syncs. When a disk is slower than clients are, they are not read from so fast.
+const UNWRITTEN: u64 = 16 * 1024 * 1024;
 
 /// How long the disk's room, once asked for, is believed.
 const BELIEVED: Duration = Duration::from_millis(10);
@@ -48,12 +52,13 @@ pub struct QueueLimits {
 /// The way into the queue.
 pub struct Gate {
     limits: QueueLimits,
-    files: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    rooms: Arc<Rooms>,
     /// What large files may hold while they are still being read.
     incoming: Arc<Semaphore>,
     /// What large objects at the JSON doorway may hold in memory.
     memory: Arc<Semaphore>,
+    /// What small files may hold in memory that are not written yet.
+    unwritten: Arc<Semaphore>,
     full: AtomicBool,
     disk: Arc<dyn Disk>,
     /// What the journal needs besides the files.
@@ -77,13 +82,14 @@ impl Gate {
         reserve: u64,
         hub: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        let units = |bytes: u64| Arc::new(Semaphore::new(permits(bytes) as usize));
+        let units = |bytes: u64| Semaphore::new(permits(bytes) as usize);
+        let files = Semaphore::new(limits.files.min(Semaphore::MAX_PERMITS));
         Self {
             limits,
-            files: Arc::new(Semaphore::new(limits.files.min(Semaphore::MAX_PERMITS))),
-            bytes: units(limits.bytes),
-            incoming: units(limits.bytes / 2),
-            memory: units(JSON_MEMORY.max(2 * max_json)),
+            rooms: Arc::new(Rooms { files, bytes: units(limits.bytes) }),
+            incoming: Arc::new(units(limits.bytes / 2)),
+            memory: Arc::new(units(JSON_MEMORY.max(2 * max_json))),
+            unwritten: Arc::new(units(UNWRITTEN)),
             full: AtomicBool::new(false),
             disk,
             reserve,
@@ -116,8 +122,8 @@ impl Gate {
     pub fn share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
         let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
         let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let share = Share { bytes, promised: self.promised.clone() };
-        let waiting = self.limits.files.saturating_sub(self.files.available_permits()) as u64;
+        let share = Share { bytes, promised: self.promised.clone(), turn: None };
+        let waiting = self.limits.files.saturating_sub(self.rooms.files.available_permits()) as u64;
         let kept = self.reserve.saturating_add(waiting.saturating_mul(END_OF_FILE));
         let usable = self.available().saturating_sub(kept);
         if promised <= usable {
@@ -136,6 +142,12 @@ impl Gate {
             tracing::error!(reason, "files are refused");
         }
         Err(Refusal::new(RefusalCode::Full, reason))
+    }
+
+    /// Waits until the journal has caught up with what was read, before one more file is given to it whose `size` bytes
+    /// are in memory. To be asked once they are: a client that stalls must not hold up others.
+    pub async fn take_turn(&self, share: &mut Share, size: u64) {
+        share.turn = self.unwritten.clone().acquire_many_owned(cost(size)).await.ok();
     }
 
     /// Waits until there is room on the disk, for clients that cannot be told.
@@ -192,12 +204,24 @@ impl Gate {
 
     /// Room for a file of `size` bytes, if there is some now.
     pub fn try_room(&self, size: u64) -> Option<Room> {
-        let file = self.files.clone().try_acquire_owned().ok()?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(cost(size)).ok()?;
+        let file = self.rooms.files.try_acquire().ok()?;
+        let bytes = self.rooms.bytes.try_acquire_many(cost(size)).ok()?;
         if self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::Relaxed) {
             tracing::info!("the queue has room again");
         }
-        Some(Room { _file: file, _bytes: bytes })
+        self.taken(file, bytes, size)
+    }
+
+    /// The queue's room.
+    pub(super) fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
+    }
+
+    /// Makes one of two permits.
+    fn taken(&self, file: SemaphorePermit<'_>, bytes: SemaphorePermit<'_>, size: u64) -> Option<Room> {
+        file.forget();
+        bytes.forget();
+        self.rooms.room(cost(size))
     }
 
     /// Waits until the queue has room for a file of `size` bytes. `None` once the balancer is gone.
@@ -205,15 +229,15 @@ impl Gate {
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::warn!(reason = self.full_reason(), "not reading from clients");
         }
-        let file = self.files.clone().acquire_owned().await.ok()?;
-        let bytes = self.bytes.clone().acquire_many_owned(cost(size)).await.ok()?;
-        Some(Room { _file: file, _bytes: bytes })
+        let file = self.rooms.files.acquire().await.ok()?;
+        let bytes = self.rooms.bytes.acquire_many(cost(size)).await.ok()?;
+        self.taken(file, bytes, size)
     }
 
     /// What a client is told while it waits.
     pub fn full_reason(&self) -> String {
-        let files = self.limits.files.saturating_sub(self.files.available_permits());
-        let free = ByteSize(self.bytes.available_permits() as u64 * UNIT);
+        let files = self.limits.files.saturating_sub(self.rooms.files.available_permits());
+        let free = ByteSize(self.rooms.bytes.available_permits() as u64 * UNIT);
         let most = ByteSize(self.limits.bytes);
         format!("the queue is full: {files} of {} files wait, {free} of {most} are free", self.limits.files)
     }
@@ -304,6 +328,24 @@ mod tests {
         assert!(gate.share(20_000, 19_000).is_ok(), "most of it is there already");
         drop(shares);
         assert!(gate.share(20_000, 0).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_read_waits_for_the_journal_and_goes_on_when_it_has_written() {
+        use std::time::Duration;
+        let gate = gate(1000, 1 << 30);
+        let take = async || {
+            let mut share = gate.share(60_000, 0).unwrap();
+            gate.take_turn(&mut share, 60_000).await;
+            share
+        };
+        let mut unwritten = Vec::new();
+        while let Ok(share) = tokio::time::timeout(Duration::from_millis(20), take()).await {
+            unwritten.push(share);
+        }
+        assert_eq!(unwritten.len() as u64, UNWRITTEN / (u64::from(cost(60_000)) * UNIT));
+        unwritten.pop();
+        tokio::time::timeout(Duration::from_secs(10), take()).await.unwrap();
     }
 
     #[tokio::test]

@@ -14,19 +14,24 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::cold::{Claim, Cold, Thawed};
 use super::dispatch::{Action, Dispatcher, Held};
 use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
+use super::gate::Gate;
 use super::link::{self, Target};
 use super::queries::{self, Files};
 use super::{BalancerConfig, BalancerError, probe};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::query::{Answer, Query};
-use crate::protocol::{Message, Refusal, RefusalCode, lists};
+use crate::protocol::status::StatusReport;
+use crate::protocol::{Message, Refusal, RefusalCode, json, lists};
+use crate::queue::brief::{Back, Brief, read_back};
 use crate::queue::disk::Disk;
-use crate::queue::journal::Committed;
+use crate::queue::journal::{Changes, Committed};
 use crate::queue::record::{Accepted, Content, Death, End, Ended, History, Meta};
 use crate::queue::recovery::Recovered;
+use crate::queue::segment::JournalId;
 use crate::queue::{Body, DeadLetter, Ledger, Location, Op, Progress, Queued, Writer, content};
 use crate::schedule::Slot;
 use crate::transport::Connect;
@@ -36,7 +41,17 @@ const BATCH: usize = 1024;
 
 /// How much content of waiting files is held in memory, in bytes; that of others is read from the journal when its turn
 /// comes.
-const MEMORY: u64 = 64 * 1024 * 1024;
+const MEMORY: u64 = 16 * 1024 * 1024;
+
+/// How many files wait with all that is known of them in memory; of those behind them only the place in the journal is.
+const WARM: usize = if cfg!(test) { 8 } else { 8192 };
+
+/// How many files are read back from the journal at once, and about how many bytes. It is done when fewer than this many
+/// wait with all that is known of them.
+const READ_BACK: (usize, u64) = if cfg!(test) { (4, 64 * 1024) } else { (4096, 4 * 1024 * 1024) };
+
+/// How long nothing is read back after the system was short of something.
+const SHORTAGE: Duration = Duration::from_secs(1);
 
 /// How many connections hear of one file at the most.
 const MOST_REPLIES: usize = 16;
@@ -96,7 +111,7 @@ pub(super) struct Surroundings {
     pub(super) config: BalancerConfig,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) writer: Writer,
-    pub(super) journal: Arc<str>,
+    pub(super) journal: JournalId,
     pub(super) connector: Arc<dyn Connect>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -106,9 +121,15 @@ pub(super) struct Surroundings {
 /// The driver of the [`Dispatcher`].
 pub(super) struct Hub {
     dispatcher: Dispatcher<Tag>,
+    /// The files that the dispatcher gets later.
+    cold: Cold,
+    /// Some of them are being read back.
+    is_reading_back: bool,
     ledger: Ledger,
     accepting: BTreeMap<u64, Accepting>,
     next_number: u64,
+    /// What the journal is called, for servers.
+    journal_name: Arc<str>,
     /// One for each operation that is not lasting yet, in their order.
     afters: VecDeque<After>,
     /// Bytes of content of waiting files in memory.
@@ -126,17 +147,22 @@ pub(super) struct Hub {
 impl Hub {
     /// A hub over what the journal holds, probing the configured servers. Links and probes end with `stop`.
     pub(super) fn new(
-        recovered: Recovered,
-        room: impl Fn(u64) -> Option<Room>,
+        mut recovered: Recovered,
+        gate: &Gate,
         events: mpsc::UnboundedReceiver<Event>,
         with: Surroundings,
     ) -> Self {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Recovered { keys, next_number, ended, .. } = &mut recovered;
+        let (keys, next_number, ended) = (std::mem::take(keys), *next_number, std::mem::take(ended));
         let mut hub = Self {
             dispatcher: Dispatcher::new(with.config.dispatch),
-            ledger: Ledger::new(with.config.retention),
+            cold: Cold::new(gate.rooms().clone()),
+            is_reading_back: false,
+            ledger: Ledger::new(with.config.retention, keys),
             accepting: BTreeMap::new(),
-            next_number: recovered.next_number,
+            next_number,
+            journal_name: format!("{:032x}", u128::from_be_bytes(with.journal)).into(),
             afters: VecDeque::new(),
             in_memory: 0,
             servers: Vec::new(),
@@ -149,7 +175,10 @@ impl Hub {
         for server in hub.with.config.servers.clone() {
             hub.add_server(&server.address, server.weight);
         }
-        hub.recover(recovered, room);
+        for ended in ended {
+            hub.ledger.end(Arc::new(ended));
+        }
+        hub.recover(recovered, gate);
         hub
     }
 
@@ -171,30 +200,36 @@ impl Hub {
         self.servers.push(server);
     }
 
-    /// Takes over what an earlier run has left.
-    fn recover(&mut self, recovered: Recovered, room: impl Fn(u64) -> Option<Room>) {
-        for ended in recovered.ended {
-            if let Some(key) = ended.meta.key.as_deref() {
-                self.ledger.name(key, ended.number);
+    /// Takes over the files that an earlier run has left.
+    fn recover(&mut self, mut recovered: Recovered, gate: &Gate) {
+        self.recover_dead(&mut recovered);
+        while let Some(page) = recovered.files.pop_page() {
+            for (number, brief) in page {
+                let Some(handle) = recovered.segments.get(&brief.spot.segment) else { continue };
+                self.dispatcher.recovered(number);
+                self.cold.insert(number, brief, handle, Vec::new(), gate.try_room(brief.size()));
             }
-            self.ledger.end(Arc::new(ended));
         }
-        for (number, kept) in recovered.files {
-            let Accepted { meta, history, death, content, .. } = kept.accepted;
-            if let Some(key) = meta.key.as_deref() {
-                self.ledger.name(key, number);
-            }
-            let content = match (content, kept.location) {
-                (Content::Own(id), _) => Body::Own(id),
-                (Content::Inline(_), Some(location)) => Body::Journal(location),
-                (Content::Inline(bytes), None) => Body::Memory(bytes, None),
-            };
-            if let Some(death) = death {
-                self.ledger.bury(number, DeadLetter { meta, content, seen: kept.seen, history, death });
-            } else {
-                let tag = Tag { replies: Vec::new(), _room: room(meta.size) };
-                let tag = Held::new(tag, not_old_style(&meta, kept.seen));
-                self.dispatcher.recover(number, Queued { meta, content, history, tag });
+        for (number, changes) in recovered.changes {
+            self.cold.set_history(number, changes.history);
+        }
+    }
+
+    /// Takes over dead letters.
+    fn recover_dead(&mut self, recovered: &mut Recovered) {
+        let dead = recovered.changes.extract_if(.., |_, changes| changes.death.is_some());
+        let dead: BTreeMap<u64, Changes> = dead.collect();
+        let places: Vec<_> = dead.keys().filter_map(|number| Some((*number, recovered.location(*number)?))).collect();
+        for places in places.chunks(64) {
+            for (number, back) in read_back(&self.with.journal, places.to_vec(), true) {
+                let (Some(location), Some(brief), Some(Changes { history, death: Some(death) })) =
+                    (recovered.location(number), recovered.files.remove(number), dead.get(&number).cloned())
+                else {
+                    continue;
+                };
+                let read = Read::of(number, back, &brief, location);
+                let content = read.content.without_memory();
+                self.ledger.bury(number, DeadLetter { meta: read.meta, content, seen: read.fits, history, death });
             }
         }
     }
@@ -218,12 +253,14 @@ impl Hub {
             for event in batch.drain(..) {
                 self.handle(event, now)?;
             }
+            self.read_on();
             self.dispatcher.advance(now);
             self.act(now);
             self.sweep(now);
-            let done = self.dispatcher.is_empty() && self.accepting.is_empty() && self.events.is_empty();
-            if ends.is_some_and(|ends| (done && self.afters.is_empty()) || Instant::now() >= ends) {
-                return Ok(self.dispatcher.undelivered() + self.accepting.len());
+            let left = self.dispatcher.undelivered() + self.cold.len() + self.accepting.len();
+            let done = left == 0 && self.events.is_empty() && self.afters.is_empty();
+            if ends.is_some_and(|ends| done || Instant::now() >= ends) {
+                return Ok(left);
             }
         }
     }
@@ -234,14 +271,14 @@ impl Hub {
             Event::Offer(offer) => self.offer(&offer),
             Event::Refuse(declined) => self.refuse(declined),
             Event::Status(to) => {
-                let mut report = self.dispatcher.status(self.began, now);
-                report.queue.dead = self.ledger.dead().len();
-                let _ = to.send(Outgoing::Status(Box::new(report)));
+                let _ = to.send(Outgoing::Status(Box::new(self.status(now))));
             }
-            Event::Query(query, to) => {
-                let answer = self.answer(&query);
+            Event::Query(query, to) => self.look(query, to),
+            Event::Looked(query, to, looked) => {
+                let answer = self.answer(&query, looked);
                 let _ = to.send(Outgoing::Answer(Box::new(answer)));
             }
+            Event::ReadBack(files) => self.read_back(files, now),
             Event::Journal(progress) => self.progress(progress)?,
             Event::Probed { slot, probed } => self.dispatcher.probed(slot, probed, now),
             Event::Link { slot, epoch, event } => self.link(slot, epoch, event, now),
@@ -331,6 +368,11 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
             return add_reply(&mut file.tag.tag.replies, reply);
         }
+        let is_as_large = |brief: &Brief| brief.size() == size && crc32c.is_none_or(|crc32c| crc32c == brief.crc32c);
+        if self.cold.get(number).is_some_and(is_as_large) {
+            reply.send(|id| Message::Accepted { id, number });
+            return self.cold.add_reply(number, reply);
+        }
         if let Some(letter) = self.ledger.dead().get(&number).filter(|letter| is_same(&letter.meta)) {
             reply.send(|id| Message::Accepted { id, number });
             return reply.send(|id| Message::Dead { id, number, reason: letter.death.reason.to_string() });
@@ -402,20 +444,47 @@ impl Hub {
         for reply in &replies {
             reply.send(|id| Message::Accepted { id, number });
         }
+        if let Some(location) = location.as_ref().filter(|_| self.is_far(number)) {
+            let mut brief = Brief::new(&meta, location.spot());
+            brief.note = noted(not_old_style);
+            self.cold.insert(number, brief, location.handle(), replies, Some(room));
+            return self.dispatcher.count_accepted();
+        }
         let content = match (content, location) {
             (Incoming::Own(id), _) => Body::Own(id),
-            (Incoming::Memory(_), Some(location)) if self.in_memory + meta.size > MEMORY => Body::Journal(location),
-            (Incoming::Memory(bytes), location) => {
-                self.in_memory += meta.size;
-                Body::Memory(bytes, location)
-            }
+            (Incoming::Memory(bytes), location) => Body::Memory(bytes, location),
         };
+        let content = self.hold(content);
         let tag = Held::new(Tag { replies, _room: Some(room) }, not_old_style);
         self.dispatcher.accept(number, Queued { meta, content, history: History::default(), tag });
     }
 
-    /// The content of a file stands elsewhere in the journal now.
+    /// Whether a new file's turn is not near: then only its place in the journal is kept.
+    fn is_far(&self, number: u64) -> bool {
+        self.first_cold().is_some_and(|first| first < number) || self.dispatcher.ready().0 >= WARM
+    }
+
+    /// The first of the files that the dispatcher gets later; it holds up what is behind it.
+    fn first_cold(&self) -> Option<u64> {
+        self.cold.above(self.dispatcher.holds_back()).next().map(|(number, _)| number)
+    }
+
+    /// Counts content as held in memory, if there is room for it; if not, it is read when it is sent.
+    fn hold(&mut self, content: Body) -> Body {
+        match content {
+            Body::Memory(bytes, location) if self.in_memory + bytes.len() as u64 <= MEMORY || location.is_none() => {
+                self.in_memory += bytes.len() as u64;
+                Body::Memory(bytes, location)
+            }
+            other => other.without_memory(),
+        }
+    }
+
+    /// The record of a file stands elsewhere in the journal now.
     fn moved(&mut self, number: u64, to: Location) {
+        if self.cold.moved(number, &to) {
+            return;
+        }
         let content = match self.dispatcher.file_mut(number) {
             Some(file) => Some(&mut file.content),
             None => self.ledger.dead_mut(number).map(|letter| &mut letter.content),
@@ -425,6 +494,117 @@ impl Hub {
             Some(body @ Body::Journal(_)) => *body = Body::Journal(to),
             Some(Body::Own(_)) | None => {}
         }
+    }
+
+    /// Has files read back from the journal whose turn comes soon, or whose servers wait for an answer.
+    fn read_on(&mut self) {
+        let first = self.first_cold();
+        self.dispatcher.comes_first(first);
+        let (ready, is_blocked) = self.dispatcher.ready();
+        if self.is_reading_back || self.cold.len() == 0 {
+            return;
+        }
+        let claimed: Vec<u64> = self.cold.claimed().take(READ_BACK.0).collect();
+        let next =
+            first.filter(|_| ready < READ_BACK.0 || is_blocked).map_or_else(Vec::new, |first| self.next_cold(first));
+        let numbers = if claimed.is_empty() { next } else { claimed };
+        let places: Vec<_> =
+            numbers.iter().filter_map(|number| Some((*number, self.cold.location(*number)?))).collect();
+        if !places.is_empty() {
+            self.is_reading_back = true;
+            let (journal, hub) = (self.with.journal, self.with.to_self.clone());
+            let read = move || drop(hub.send(Event::ReadBack(read_back(&journal, places, true))));
+            tokio::task::spawn_blocking(read);
+        }
+    }
+
+    /// As many of the files from `first` on as are read back at once.
+    fn next_cold(&self, first: u64) -> Vec<u64> {
+        let mut bytes = 0;
+        let fits = |(_, brief): &(u64, &Brief)| {
+            let had = bytes;
+            bytes += u64::from(brief.spot.record_len());
+            had < READ_BACK.1
+        };
+        let files = self.cold.above(first - 1).take(READ_BACK.0).take_while(fits);
+        files.map(|(number, _)| number).collect()
+    }
+
+    /// Files were read back: the dispatcher gets them.
+    fn read_back(&mut self, files: Vec<(u64, Back)>, now: Duration) {
+        let shortage = files.iter().find_map(|(_, back)| match back {
+            Back::NotNow(reason) => Some(reason),
+            _ => None,
+        });
+        self.is_reading_back = shortage.is_some();
+        if let Some(reason) = shortage {
+            tracing::warn!(reason, "files cannot be read from the journal now");
+            let hub = self.with.to_self.clone();
+            self.with.tasks.spawn(async move {
+                tokio::time::sleep(SHORTAGE).await;
+                let _ = hub.send(Event::ReadBack(Vec::new()));
+            });
+        }
+        for (number, back) in files.into_iter().filter(|(_, back)| !matches!(back, Back::NotNow(_))) {
+            self.thaw(number, back, now);
+        }
+    }
+
+    /// A file was read back, or cannot be.
+    fn thaw(&mut self, number: u64, back: Back, now: Duration) {
+        let Some(Thawed { brief, location, replies, room, history, claims }) = self.cold.remove(number) else { return };
+        let Some(location) = location else { return };
+        let Read { meta, history: read_history, content, fits, problem } = Read::of(number, back, &brief, location);
+        let history = history.unwrap_or(read_history);
+        if let Some((first, others)) = claims.split_first() {
+            return self.end_cold(
+                Ended { number, at_ms: millis(now), end: self.claimed_by(first), meta, history },
+                (first.slot, others),
+                &replies,
+                now,
+            );
+        }
+        let not_old_style = noted_before(brief.note).unwrap_or_else(|| not_old_style(&meta, fits));
+        let tag = Held::new(Tag { replies, _room: room }, not_old_style);
+        let content = if problem.is_some() { content } else { self.hold(content) };
+        let file = Queued { meta, content, history, tag };
+        match problem {
+            Some(reason) => {
+                tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
+                self.bury(number, reason, file, now);
+            }
+            None => self.dispatcher.recover(number, file),
+        }
+    }
+
+    /// How a file ended that this server says it has.
+    fn claimed_by(&self, claim: &Claim) -> End {
+        let server = self.servers.get(claim.slot.index()).map_or_else(|| "".into(), |server| server.address.clone());
+        End::Delivered { server, identity: Some(claim.identity.clone()), confirmed: true }
+    }
+
+    /// A file turned out to be delivered before its turn came. What others have of it is one copy too many.
+    fn end_cold(&mut self, ended: Ended, (slot, others): (Slot, &[Claim]), replies: &[Reply], now: Duration) {
+        let number = ended.number;
+        tracing::info!(number, title = &*ended.meta.title, bytes = ended.meta.size, "turns out to be delivered");
+        self.dispatcher.count_delivered();
+        self.end(ended, replies, Some(slot));
+        for claim in others {
+            self.stray(claim.slot, number, Some(claim.held), now);
+        }
+    }
+
+    fn status(&self, now: Duration) -> StatusReport {
+        let mut report = self.dispatcher.status(self.began, now);
+        let queue = &mut report.queue;
+        queue.dead = self.ledger.dead().len();
+        queue.bytes += self.cold.bytes();
+        let waits = if self.dispatcher.holds_back() > 0 { &mut queue.delayed } else { &mut queue.ready };
+        *waits += self.cold.len();
+        let oldest = self.cold.oldest_ms().map(Duration::from_millis);
+        let cold_s = oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64());
+        queue.oldest_s = queue.oldest_s.into_iter().chain(cold_s).reduce(f64::max);
+        report
     }
 
     fn act(&mut self, now: Duration) {
@@ -460,7 +640,7 @@ impl Hub {
                         connector: self.with.connector.clone(),
                         hub: self.with.to_self.clone(),
                         disk: self.with.disk.clone(),
-                        journal: self.with.journal.clone(),
+                        journal: self.journal_name.clone(),
                         connect_timeout: self.with.config.probe_timeout,
                         stall: self.with.config.stall,
                     };
@@ -517,18 +697,30 @@ impl Hub {
     fn bury(&mut self, number: u64, reason: String, file: Queued<Held<Tag>>, now: Duration) {
         self.let_go(&file.content);
         let death = Death { at_ms: millis(now), reason: reason.into() };
-        let content = match file.content {
-            Body::Memory(_, Some(location)) => Body::Journal(location),
-            other => other,
-        };
+        let content = file.content.without_memory();
         let (meta, history, seen) = (file.meta, file.history, file.tag.not_old_style.is_none());
         self.ledger.bury(number, DeadLetter { meta, content, seen, history, death: death.clone() });
         let after = After::Dead(number, file.tag.tag.replies, death.reason.clone());
         self.submit(Op::Bury { number, death }, after);
     }
 
+    /// Answers a query, after what it is about was read back from the journal.
+    fn look(&mut self, query: Query, to: mpsc::UnboundedSender<Outgoing>) {
+        let asked = self.files(&BTreeMap::new(), |files| files.cold_ones(&query));
+        let places: Vec<_> =
+            asked.into_iter().filter_map(|number| Some((number, self.cold.location(number)?))).collect();
+        let (journal, hub) = (self.with.journal, self.with.to_self.clone());
+        if places.is_empty() {
+            let answer = self.answer(&query, Vec::new());
+            let _ = to.send(Outgoing::Answer(Box::new(answer)));
+            return;
+        }
+        let read = move || drop(hub.send(Event::Looked(query, to, read_back(&journal, places, false))));
+        tokio::task::spawn_blocking(read);
+    }
+
     /// Answers a query, or carries it out.
-    fn answer(&mut self, query: &Query) -> Answer {
+    fn answer(&mut self, query: &Query, looked: Vec<(u64, Back)>) -> Answer {
         match *query {
             Query::Replay { number: Some(number) } => queries::done(self.replay(number), number),
             Query::Replay { number: None } => {
@@ -537,11 +729,16 @@ impl Hub {
             }
             Query::Drop { number } => queries::done(self.throw_away(number), number),
             Query::Waiting { .. } | Query::Dead { .. } | Query::Show { .. } => {
-                let accepting = |number: u64| self.accepting.get(&number).map(|file| file.meta.clone());
-                let files = Files { dispatcher: &self.dispatcher, ledger: &self.ledger, accepting: &accepting };
-                files.answer(query)
+                let looked = looked.into_iter().collect();
+                self.files(&looked, |files| files.answer(query))
             }
         }
+    }
+
+    fn files<R>(&self, looked: &BTreeMap<u64, Back>, ask: impl Fn(&Files<'_, Tag>) -> R) -> R {
+        let accepting = |number: u64| self.accepting.get(&number).map(|file| file.meta.clone());
+        let (dispatcher, cold, ledger) = (&self.dispatcher, &self.cold, &self.ledger);
+        ask(&Files { dispatcher, cold, ledger, accepting: &accepting, looked })
     }
 
     /// Makes a dead letter wait again; false if there is none with this number.
@@ -570,6 +767,15 @@ impl Hub {
     fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
         // A server without an identity keeps no account: there is nothing to tell it.
         let Some(ours) = self.identity_of(slot) else { return };
+        if let Some(brief) = self.cold.get(number) {
+            let Some(held @ lists::Held(_, size, crc32c)) = held else { return };
+            if (brief.size(), brief.crc32c) == (size, crc32c) {
+                self.cold.claim(number, Claim { slot, held, identity: ours });
+            } else {
+                tracing::error!(number, "a server has another file under this number: it is left alone");
+            }
+            return;
+        }
         if let Some(ended) = self.ledger.ended(number) {
             match &ended.end {
                 End::Delivered { identity: Some(theirs), server, .. } if *theirs != ours => {
@@ -619,13 +825,74 @@ impl Hub {
     }
 }
 
+/// What was read back of a file, or stands for it.
+struct Read {
+    meta: Arc<Meta>,
+    history: History,
+    content: Body,
+    /// Whether an old-style server could read it.
+    fits: bool,
+    /// Why it cannot be sent, if that is so.
+    problem: Option<String>,
+}
+
+impl Read {
+    fn of(number: u64, back: Back, brief: &Brief, location: Location) -> Self {
+        let lost = |meta: Option<Arc<Meta>>, reason| Self {
+            meta: meta.unwrap_or_else(|| Arc::new(stand_in(brief))),
+            history: History::default(),
+            content: Body::Journal(location.clone()),
+            fits: false,
+            problem: Some(reason),
+        };
+        match back {
+            Back::File(accepted) => {
+                let Accepted { meta, history, content, .. } = *accepted;
+                let (content, fits) = match content {
+                    Content::Inline(bytes) => {
+                        let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
+                        (Body::Memory(bytes, Some(location)), fits)
+                    }
+                    Content::Own(id) => (Body::Own(id), false),
+                };
+                Self { meta, history, content, fits, problem: None }
+            }
+            Back::Unreadable { reason, meta } => lost(meta, reason),
+            Back::NotNow(reason) => lost(None, reason),
+        }
+    }
+}
+
+/// What is said of a file whose record cannot be read.
+pub(super) fn stand_in(brief: &Brief) -> Meta {
+    let (size, crc32c, accepted_ms) = (brief.size(), brief.crc32c, u64::from(brief.accepted_s) * 1000);
+    Meta { title: "?".into(), key: None, from: "?".into(), size, crc32c, accepted_ms }
+}
+
+/// What is noted of whether old-style servers could read a file.
+fn noted(not_old_style: Option<NotOldStyle>) -> u8 {
+    match not_old_style {
+        None => 1,
+        Some(NotOldStyle::TooLarge) => 2,
+        Some(NotOldStyle::NotText) => 3,
+        Some(NotOldStyle::Either) => 4,
+    }
+}
+
+/// What was noted of that; `None` if nothing was.
+fn noted_before(note: u8) -> Option<Option<NotOldStyle>> {
+    let all = [None, Some(NotOldStyle::TooLarge), Some(NotOldStyle::NotText), Some(NotOldStyle::Either)];
+    all.into_iter().find(|why| noted(*why) == note)
+}
+
 /// Why a file of an earlier run does not go to old-style servers, if that is so.
 fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
     let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
     (!fits).then_some(if is_large { NotOldStyle::TooLarge } else { NotOldStyle::Either })
 }
 
-fn add_reply(replies: &mut Vec<Reply>, reply: Reply) {
+/// One more connection hears of a file.
+pub(super) fn add_reply(replies: &mut Vec<Reply>, reply: Reply) {
     // The oldest connections are those that are most likely gone.
     if replies.len() >= MOST_REPLIES {
         replies.remove(0);

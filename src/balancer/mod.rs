@@ -10,6 +10,7 @@
 //! every decision, which [`dispatch`] takes without I/O; the journal's writer is a thread beside it; `link` and `probe`
 //! talk to servers and report back to the hub.
 
+mod cold;
 pub mod dispatch;
 pub mod event;
 pub mod gate;
@@ -33,10 +34,9 @@ pub use gate::QueueLimits;
 
 use crate::config::ServerSpec;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
-use crate::protocol::{Refusal, RefusalCode, json};
+use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::{Disk, RealDisk};
 use crate::queue::journal::Journal;
-use crate::queue::record::{Accepted, Content};
 use crate::queue::recovery::{self, Recovered, Report};
 use crate::queue::{Durability, JournalConfig, JournalError, Retention, Writer, lock};
 use crate::transport::{self, Connect, Deadlines, Listener};
@@ -142,7 +142,7 @@ impl Balancer {
     pub fn open(config: BalancerConfig) -> Result<Self, BalancerError> {
         let lock = lock(&config.journal)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.journal));
-        let (journal, recovered) = recovery::open(disk.clone(), config.journal_config, fits_old_style)?;
+        let (journal, recovered) = recovery::open(disk.clone(), config.journal_config)?;
         log_recovery(&recovered);
         let (to_hub, events) = mpsc::unbounded_channel();
         // The oldest segment may have to be written again, and a new one begun.
@@ -184,7 +184,7 @@ impl Balancer {
         tasks.spawn(accept);
 
         let grace = config.grace;
-        let id: Arc<str> = format!("{:032x}", u128::from_be_bytes(journal.id())).into();
+        let id = journal.id();
         let told = to_hub.clone();
         let tell = move |progress| drop(told.send(Event::Journal(progress)));
         let writer = Writer::start(journal, disk.clone(), tell).map_err(BalancerError::Thread)?;
@@ -199,7 +199,7 @@ impl Balancer {
             stop: ended,
             to_self: to_hub,
         };
-        let hub = Hub::new(recovered, |size| gate.try_room(size), events, with);
+        let hub = Hub::new(recovered, &gate, events, with);
         tracing::info!("balancer started");
         let ended = hub.run(stop.clone(), grace).await;
 
@@ -218,15 +218,8 @@ impl Balancer {
     }
 }
 
-fn fits_old_style(accepted: &Accepted) -> bool {
-    match &accepted.content {
-        Content::Inline(content) => json::old_style_file(accepted.number, &accepted.meta.title, content).is_ok(),
-        Content::Own(_) => false,
-    }
-}
-
 fn log_recovery(recovered: &Recovered) {
-    let dead = recovered.files.values().filter(|kept| kept.accepted.death.is_some()).count();
+    let dead = recovered.dead();
     let Report { segments, bytes, torn, damage, lost_records, lost_content, .. } = &recovered.report;
     let waiting = recovered.files.len() - dead;
     tracing::info!(waiting, dead, next_number = recovered.next_number, segments, bytes, torn, "journal opened");

@@ -1,18 +1,29 @@
 //! Answers what people ask about files.
 
+use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use super::cold::Cold;
 use super::dispatch::Dispatcher;
+use super::hub::stand_in;
 use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::queue::Ledger;
+use crate::queue::brief::Back;
 use crate::queue::record::{End, Ended, History, Meta};
+
+/// Why a file waits that waits for nothing but others.
+const TURN: &str = "its turn has not come";
 
 /// All files that are known, wherever they are.
 pub(super) struct Files<'a, T> {
     /// Those that wait.
     pub(super) dispatcher: &'a Dispatcher<T>,
+    /// Those that come to the dispatcher later.
+    pub(super) cold: &'a Cold,
+    /// What was read back of some of those.
+    pub(super) looked: &'a BTreeMap<u64, Back>,
     /// Those that do not.
     pub(super) ledger: &'a Ledger,
     /// Those that are being written to the journal.
@@ -44,11 +55,48 @@ impl<T> Files<'_, T> {
         }
     }
 
+    /// The files that must be read back before this can be answered.
+    pub(super) fn cold_ones(&self, query: &Query) -> Vec<u64> {
+        match *query {
+            Query::Waiting { after, limit } => {
+                self.listed(after, limit).filter(|number| self.cold.contains(*number)).collect()
+            }
+            Query::Show { number } if self.cold.contains(number) => vec![number],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The next files that wait, in order.
+    fn listed(&self, after: u64, limit: usize) -> impl Iterator<Item = u64> {
+        let mut warm = self.dispatcher.queue().after(after).map(|(number, _)| number).peekable();
+        let mut cold = self.cold.above(after).map(|(number, _)| number).peekable();
+        let next = move || match (warm.peek(), cold.peek()) {
+            (Some(one), Some(other)) if other < one => cold.next(),
+            (Some(_), _) => warm.next(),
+            (None, _) => cold.next(),
+        };
+        std::iter::from_fn(next).take(limit.min(MAX_LISTED))
+    }
+
     fn waiting(&self, after: u64, limit: usize) -> Answer {
-        let files = self.dispatcher.queue().after(after).map(|(number, _)| number).take(limit.min(MAX_LISTED));
-        let files = page(files.filter_map(|number| self.show(number)));
+        let files = page(self.listed(after, limit).filter_map(|number| self.show(number)));
         let depth = self.dispatcher.queue().depth();
-        Answer::Files { files, total: depth.files(), total_bytes: depth.bytes }
+        let (total, total_bytes) = (depth.files() + self.cold.len(), depth.bytes + self.cold.bytes());
+        Answer::Files { files, total, total_bytes }
+    }
+
+    /// What was read back of a file that comes to the dispatcher later.
+    fn show_cold(&self, number: u64) -> Option<FileReport> {
+        let brief = self.cold.get(number)?;
+        let (meta, history) = match self.looked.get(&number) {
+            Some(Back::File(accepted)) => (accepted.meta.clone(), accepted.history.clone()),
+            Some(Back::Unreadable { meta: Some(meta), .. }) => (meta.clone(), History::default()),
+            _ => (Arc::new(stand_in(brief)), History::default()),
+        };
+        let history = self.cold.history(number).unwrap_or(&history);
+        let why = self.dispatcher.why_it_comes_later(number);
+        let reason = Some(why.unwrap_or_else(|| TURN.to_owned()));
+        Some(FileReport { reason, ..report(number, &meta, history, Place::Waiting) })
     }
 
     fn dead(&self, after: u64, limit: usize) -> Answer {
@@ -66,9 +114,12 @@ impl<T> Files<'_, T> {
         if let Some(file) = self.dispatcher.queue().get(number) {
             let server = self.dispatcher.server_with(number).map(ToString::to_string);
             let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
-            let waits = || self.dispatcher.why_it_waits(number).unwrap_or_else(|| "its turn has not come".to_owned());
+            let waits = || self.dispatcher.why_it_waits(number).unwrap_or_else(|| TURN.to_owned());
             let reason = server.is_none().then(waits);
             return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
+        }
+        if let Some(report) = self.show_cold(number) {
+            return Some(report);
         }
         if let Some(letter) = self.ledger.dead().get(&number) {
             let (ended_ms, reason) = (Some(letter.death.at_ms), Some(letter.death.reason.to_string()));

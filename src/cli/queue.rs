@@ -246,13 +246,9 @@ fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
     Ok(if found.report.is_sound() { Exit::Done } else { Exit::Journal })
 }
 
-fn dead_of(found: &Recovered) -> usize {
-    found.files.values().filter(|kept| kept.accepted.death.is_some()).count()
-}
-
 fn check_json(found: &Recovered) -> serde_json::Value {
     let report = &found.report;
-    let dead = dead_of(found);
+    let dead = found.dead();
     let damage = report.damage.iter().map(|damage| {
         json!({
             "file": damage.name, "what": damage.what, "offset": damage.offset, "bytes": damage.len,
@@ -269,7 +265,7 @@ fn check_json(found: &Recovered) -> serde_json::Value {
 
 fn check_text(found: &Recovered) {
     let report = &found.report;
-    let dead = dead_of(found);
+    let dead = found.dead();
     let (waiting, remembered) = (found.files.len() - dead, found.ended.len());
     let (segments, bytes, records) = (report.segments, ByteSize(report.bytes), report.records);
     say(format_args!("segments: {segments}, {bytes}, with {records} records"));

@@ -8,7 +8,7 @@
 //! Invariant: a segment is removed only when all that is needed of it is lasting elsewhere, and never before an older
 //! one, so that the record of a delivery outlives every copy of the file that it is about.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,8 +16,9 @@ use bytes::Bytes;
 use super::content;
 use super::disk::{Disk, DiskFile, Durability, Space, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
+use super::paged::Paged;
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
-use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
+use super::segment::{self, ALIGN, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
 
 /// The file whose room is kept back for a disk that others fill.
 pub(super) const RESERVE: &str = "reserve";
@@ -78,24 +79,81 @@ pub enum Op {
     Forget(Vec<u64>),
 }
 
-/// Where content that stands in the journal can be read.
+/// Where a file's record stands, and its content in it if that is inline.
 #[derive(Clone)]
 pub struct Location {
-    file: Arc<dyn DiskFile>,
-    offset: u64,
-    len: usize,
+    handle: Handle,
+    spot: Spot,
+    /// The length of its inline content, which ends its body.
+    len: u32,
+}
+
+/// A segment that can be read, also when it was removed.
+#[derive(Clone)]
+pub struct Handle {
+    /// Its number.
+    pub segment: u64,
+    /// Its bytes.
+    pub file: Arc<dyn DiskFile>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("segment", &self.segment).finish_non_exhaustive()
+    }
+}
+
+/// A place in the journal, without the handle to read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spot {
+    /// The lower half of the segment's number.
+    pub segment: u32,
+    /// Where the record begins.
+    pub offset: u32,
+    /// Where its body ends.
+    pub end: u32,
+}
+
+impl Spot {
+    /// The spot of a record; one beyond what a segment can have is nowhere.
+    pub(super) fn new(segment: u64, offset: u64, body_end: u64) -> Self {
+        let narrow = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { segment: low(segment), offset: narrow(offset), end: narrow(body_end) }
+    }
+
+    /// The length of the record, with head and padding.
+    pub fn record_len(self) -> u32 {
+        self.end.saturating_sub(self.offset).next_multiple_of(ALIGN as u32)
+    }
+}
+
+/// The lower half of a segment's number: those of all segments that are there at once differ.
+#[expect(clippy::cast_possible_truncation, reason = "half of it is what is wanted")]
+pub(super) fn low(segment: u64) -> u32 {
+    segment as u32
 }
 
 impl Location {
-    pub(super) fn new(file: Arc<dyn DiskFile>, body_end: u64, len: usize) -> Self {
-        Self { file, offset: body_end.saturating_sub(len as u64), len }
+    /// The place `spot` in a segment, whose record ends with `len` bytes of content.
+    pub fn new(handle: Handle, spot: Spot, len: u64) -> Self {
+        Self { handle, spot, len: u32::try_from(len).unwrap_or(u32::MAX) }
+    }
+
+    /// Where that is.
+    pub fn spot(&self) -> Spot {
+        self.spot
+    }
+
+    /// The segment.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Reads the content; an error if it is no longer what it was.
     pub fn read(&self, crc32c: u32) -> std::io::Result<Bytes> {
-        let mut content = vec![0; self.len];
-        let read = read_full_at(&*self.file, &mut content, self.offset)?;
-        if read < self.len || crc32c::crc32c(&content) != crc32c {
+        let mut content = vec![0; self.len as usize];
+        let read = read_full_at(&*self.handle.file, &mut content, self.spot.end.saturating_sub(self.len).into())?;
+        if read < content.len() || crc32c::crc32c(&content) != crc32c {
             return Err(std::io::Error::other("the content is damaged in the journal"));
         }
         Ok(content.into())
@@ -104,7 +162,7 @@ impl Location {
 
 impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Location").field("offset", &self.offset).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Location").field("spot", &self.spot).field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -113,35 +171,35 @@ impl std::fmt::Debug for Location {
 pub struct Committed {
     /// How many operations, in the order in which they were applied.
     pub ops: usize,
-    /// Where the inline content of accepted files stands, in the order in which they were accepted.
+    /// Where accepted files stand, in the order in which they were accepted.
     pub stored: Vec<(u64, Location)>,
-    /// Where the inline content of older files stands now.
+    /// Where older files stand now.
     pub moved: Vec<(u64, Location)>,
 }
 
-/// A file that is kept.
-#[derive(Debug)]
+/// A record that is needed.
+#[derive(Debug, Clone, Copy, Default)]
 struct Live {
-    segment: u64,
-    /// The length of its record.
-    len: u64,
-    /// The id of its own content file.
-    own: Option<u64>,
-    /// What was recorded of it since, or before; most files have nothing.
-    changes: Option<Box<Changes>>,
+    /// The lower half of its segment's number.
+    segment: u32,
+    /// Its length, with head and padding.
+    len: u32,
 }
 
-#[derive(Debug, Default, Clone)]
-pub(super) struct Changes {
-    pub(super) history: History,
-    pub(super) death: Option<Death>,
+/// What was recorded of a file beside its own record.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// How often it came back.
+    pub history: History,
+    /// Why it is a dead letter, if it is one.
+    pub death: Option<Death>,
 }
 
 impl Changes {
     /// What a record of the file itself says.
-    fn of(accepted: &Accepted) -> Option<Box<Self>> {
+    pub(super) fn of(accepted: &Accepted) -> Option<Self> {
         let is_changed = accepted.history != History::default() || accepted.death.is_some();
-        is_changed.then(|| Box::new(Self { history: accepted.history.clone(), death: accepted.death.clone() }))
+        is_changed.then(|| Self { history: accepted.history.clone(), death: accepted.death.clone() })
     }
 }
 
@@ -164,9 +222,14 @@ pub struct Journal {
     /// Oldest first; the last one is written to.
     segments: VecDeque<Segment>,
     next_segment: u64,
-    files: HashMap<u64, Live>,
-    /// Segment and length of the record of each file that ended and is not forgotten.
-    ended: HashMap<u64, (u64, u64)>,
+    /// The records of the files that are kept.
+    files: Paged<Live>,
+    /// What was recorded of them since, or before; most files have nothing.
+    changes: BTreeMap<u64, Changes>,
+    /// The ids of the content files of those that have one.
+    own: BTreeMap<u64, u64>,
+    /// The record of each file that ended and is not forgotten.
+    ended: Paged<Live>,
     sequence: u64,
     next_number: u64,
     live_bytes: u64,
@@ -209,8 +272,10 @@ impl Journal {
             segment_size: segment_size.clamp(SHORTEST, *SEGMENT_SIZES.end()),
             segments: segments.collect(),
             next_segment: found.after.saturating_add(1),
-            files: HashMap::new(),
-            ended: HashMap::new(),
+            files: Paged::default(),
+            changes: BTreeMap::new(),
+            own: BTreeMap::new(),
+            ended: Paged::default(),
             sequence: found.sequence,
             next_number: found.next_number,
             live_bytes: 0,
@@ -224,21 +289,35 @@ impl Journal {
         })
     }
 
-    /// Counts a file that recovery found in this segment.
-    pub(super) fn add_file(&mut self, segment: u64, len: u64, accepted: &Accepted) {
-        let own = match accepted.content {
-            Content::Own(id) => Some(id),
-            Content::Inline(_) => None,
-        };
-        let changes = Changes::of(accepted);
-        self.files.insert(accepted.number, Live { segment, len, own, changes });
-        self.count(segment, len);
+    /// Counts a file that recovery found there.
+    pub(super) fn add_file(&mut self, number: u64, spot: Spot) {
+        self.keep(number, Live { segment: spot.segment, len: spot.record_len() });
     }
 
-    /// Counts a file whose end recovery found in this segment.
-    pub(super) fn add_ended(&mut self, number: u64, segment: u64, len: u64) {
-        self.ended.insert(number, (segment, len));
-        self.count(segment, len);
+    /// Takes in what recovery found out about files beside their records.
+    pub(super) fn add_changes(&mut self, changes: BTreeMap<u64, Changes>, own: BTreeMap<u64, u64>) {
+        (self.changes, self.own) = (changes, own);
+    }
+
+    /// Counts a file whose end recovery found there.
+    pub(super) fn add_ended(&mut self, number: u64, spot: Spot) {
+        self.remember(number, Live { segment: spot.segment, len: spot.record_len() });
+    }
+
+    /// Notes the record of a file, in place of the one that it had.
+    fn keep(&mut self, number: u64, live: Live) {
+        if let Some(before) = self.files.insert(number, live) {
+            self.uncount(before);
+        }
+        self.count(live);
+    }
+
+    /// Notes the record of the end of a file, in place of the one that it had.
+    fn remember(&mut self, number: u64, live: Live) {
+        if let Some(before) = self.ended.insert(number, live) {
+            self.uncount(before);
+        }
+        self.count(live);
     }
 
     /// Opens a segment to write to, and takes hold of the reserve. Room is made first where that costs none.
@@ -311,8 +390,8 @@ impl Journal {
             }
             Op::Forget(numbers) => {
                 for number in numbers {
-                    if let Some((segment, len)) = self.ended.remove(&number) {
-                        self.uncount(segment, len);
+                    if let Some(live) = self.ended.remove(number) {
+                        self.uncount(live);
                     }
                 }
             }
@@ -401,49 +480,58 @@ impl Journal {
     }
 
     fn accept(&mut self, accepted: Accepted) {
-        let (number, size) = (accepted.number, accepted.meta.size);
+        let number = accepted.number;
         self.next_number = self.next_number.max(number.saturating_add(1));
-        let own = match accepted.content {
-            Content::Own(id) => Some(id),
-            Content::Inline(_) => None,
-        };
-        let changes = Changes::of(&accepted);
-        let (segment, len, body_end) = self.append(&Record::Accepted(Box::new(accepted)));
-        self.files.insert(number, Live { segment, len, own, changes });
-        self.count(segment, len);
-        if own.is_none()
-            && let Some(location) = self.location(body_end, size)
-        {
-            self.committed.stored.push((number, location));
+        if let Content::Own(id) = accepted.content {
+            self.own.insert(number, id);
         }
+        match Changes::of(&accepted) {
+            Some(changes) => drop(self.changes.insert(number, changes)),
+            None => drop(self.changes.remove(&number)),
+        }
+        let stored = self.append_file(accepted);
+        self.committed.stored.extend(stored);
     }
 
     fn end(&mut self, ended: Ended) {
         let number = ended.number;
-        let Some(live) = self.files.remove(&number) else { return };
-        self.uncount(live.segment, live.len);
-        self.unneeded.extend(live.own);
-        let (segment, len, _) = self.append(&Record::Ended(Box::new(ended)));
-        self.add_ended(number, segment, len);
+        let Some(live) = self.files.remove(number) else { return };
+        self.uncount(live);
+        self.changes.remove(&number);
+        self.unneeded.extend(self.own.remove(&number));
+        self.append_end(ended);
     }
 
     fn changes(&mut self, number: u64) -> Option<&mut Changes> {
-        Some(self.files.get_mut(&number)?.changes.get_or_insert_default())
+        self.files.contains(number).then(|| self.changes.entry(number).or_default())
     }
 
-    /// Frames a record behind the batch. Gives the segment, the record's length and the end of its body.
-    fn append(&mut self, record: &Record) -> (u64, u64, u64) {
+    /// Writes a file's record, and gives where it stands.
+    fn append_file(&mut self, accepted: Accepted) -> Option<(u64, Location)> {
+        let (number, size) = (accepted.number, accepted.meta.size);
+        let len = if matches!(accepted.content, Content::Inline(_)) { size } else { 0 };
+        let spot = self.append(&Record::Accepted(Box::new(accepted)));
+        self.add_file(number, spot);
+        let active = self.segments.back()?;
+        let handle = Handle { segment: active.id, file: active.file.clone() };
+        Some((number, Location::new(handle, spot, len)))
+    }
+
+    fn append_end(&mut self, ended: Ended) {
+        let number = ended.number;
+        let spot = self.append(&Record::Ended(Box::new(ended)));
+        self.add_ended(number, spot);
+    }
+
+    /// Frames a record behind the batch, and gives its place.
+    fn append(&mut self, record: &Record) -> Spot {
         let (id, start, base) =
             self.segments.back().map_or((0, 0, 0), |active| (active.id, active.len, active.lasting));
+        let offset = start + self.batch.len() as u64;
         let framed = Framer::new(&self.id, id).append(record, self.sequence, (start, base), &mut self.batch);
         self.sequence += 1;
         self.marked = false;
-        (id, framed.len, framed.body_end)
-    }
-
-    fn location(&self, body_end: u64, size: u64) -> Option<Location> {
-        let file = self.segments.back()?.file.clone();
-        Some(Location::new(file, body_end, usize::try_from(size).ok()?))
+        Spot::new(id, offset, framed.body_end)
     }
 
     fn write_batch(&mut self) -> Result<(), JournalError> {
@@ -541,40 +629,21 @@ impl Journal {
 
     /// Writes a record of the segment that is being cleaned again, if it is needed.
     fn carry_over(&mut self, record: Record, from: u64) {
+        let stands_there = |live: Option<&Live>| live.is_some_and(|live| live.segment == low(from));
         match record {
-            Record::Accepted(accepted) => self.carry_file(accepted, from),
-            Record::Ended(ended) => {
-                let number = ended.number;
-                if let Some((segment, old_len)) = self.ended.get(&number).copied()
-                    && segment == from
-                {
-                    let (segment, len, _) = self.append(&Record::Ended(ended));
-                    self.uncount(from, old_len);
-                    self.add_ended(number, segment, len);
-                }
-            }
+            Record::Accepted(accepted) if stands_there(self.files.get(accepted.number)) => self.carry_file(*accepted),
+            Record::Ended(ended) if stands_there(self.ended.get(ended.number)) => self.append_end(*ended),
             // What changed since is written with its file.
             _ => {}
         }
     }
 
-    fn carry_file(&mut self, mut accepted: Box<Accepted>, from: u64) {
-        let number = accepted.number;
-        let Some(live) = self.files.get(&number).filter(|live| live.segment == from) else { return };
-        let old_len = live.len;
-        if let Some(changes) = live.changes.as_deref().cloned() {
+    fn carry_file(&mut self, mut accepted: Accepted) {
+        if let Some(changes) = self.changes.get(&accepted.number).cloned() {
             (accepted.history, accepted.death) = (changes.history, changes.death);
         }
-        let (is_inline, size) = (matches!(accepted.content, Content::Inline(_)), accepted.meta.size);
-        let (segment, len, body_end) = self.append(&Record::Accepted(accepted));
-        if let Some(live) = self.files.get_mut(&number) {
-            (live.segment, live.len) = (segment, len);
-        }
-        self.uncount(from, old_len);
-        self.count(segment, len);
-        if let Some(location) = self.location(body_end, size).filter(|_| is_inline) {
-            self.committed.moved.push((number, location));
-        }
+        let moved = self.append_file(accepted);
+        self.committed.moved.extend(moved);
     }
 
     /// Removes the oldest segment, lastingly: a younger one must never be gone while it is still there.
@@ -589,45 +658,48 @@ impl Journal {
         Ok(())
     }
 
-    fn count(&mut self, segment: u64, len: u64) {
-        self.live_bytes += len;
-        if let Some(segment) = self.segment_mut(segment) {
-            segment.live += len;
+    fn count(&mut self, live: Live) {
+        self.live_bytes += u64::from(live.len);
+        if let Some(segment) = self.segment_mut(live.segment) {
+            segment.live += u64::from(live.len);
         }
     }
 
-    fn uncount(&mut self, segment: u64, len: u64) {
-        self.live_bytes = self.live_bytes.saturating_sub(len);
-        if let Some(segment) = self.segment_mut(segment) {
-            segment.live = segment.live.saturating_sub(len);
+    fn uncount(&mut self, live: Live) {
+        self.live_bytes = self.live_bytes.saturating_sub(live.len.into());
+        if let Some(segment) = self.segment_mut(live.segment) {
+            segment.live = segment.live.saturating_sub(live.len.into());
         }
     }
 
-    fn segment_mut(&mut self, id: u64) -> Option<&mut Segment> {
-        let oldest = self.segments.front()?.id;
-        let place = usize::try_from(id.checked_sub(oldest)?).ok()?;
+    fn segment_mut(&mut self, id: u32) -> Option<&mut Segment> {
+        let oldest = low(self.segments.front()?.id);
+        let place = id.wrapping_sub(oldest) as usize;
         // Segments may be missing from a damaged journal.
-        if self.segments.get(place).is_some_and(|segment| segment.id == id) {
+        if self.segments.get(place).is_some_and(|segment| low(segment.id) == id) {
             return self.segments.get_mut(place);
         }
-        self.segments.iter_mut().find(|segment| segment.id == id)
+        self.segments.iter_mut().find(|segment| low(segment.id) == id)
     }
 
     /// Counts again what is needed, and compares.
     #[cfg(test)]
     pub(super) fn check_invariants(&self) {
-        let mut needed: HashMap<u64, u64> = HashMap::new();
-        let files = self.files.values().map(|live| (live.segment, live.len));
-        for (segment, len) in files.chain(self.ended.values().copied()) {
-            *needed.entry(segment).or_default() += len;
+        let mut needed: BTreeMap<u32, u64> = BTreeMap::new();
+        for (_, live) in self.files.iter().chain(self.ended.iter()) {
+            *needed.entry(live.segment).or_default() += u64::from(live.len);
         }
         assert_eq!(self.live_bytes, needed.values().sum::<u64>(), "live bytes");
-        assert!(self.files.keys().all(|number| !self.ended.contains_key(number)), "waiting and ended");
+        assert!(self.files.iter().all(|(number, _)| !self.ended.contains(number)), "waiting and ended");
+        assert!(
+            self.changes.keys().chain(self.own.keys()).all(|number| self.files.contains(*number)),
+            "changes of none"
+        );
         let mut last = 0;
         for segment in &self.segments {
             assert!(segment.id > last && segment.id < self.next_segment, "segment {} behind {last}", segment.id);
             last = segment.id;
-            assert_eq!(segment.live, needed.remove(&segment.id).unwrap_or(0), "live bytes of segment {last}");
+            assert_eq!(segment.live, needed.remove(&low(segment.id)).unwrap_or(0), "live bytes of segment {last}");
         }
         assert!(needed.is_empty(), "needed of segments that are gone: {needed:?}");
     }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::brief::{self, Back};
 use super::disk::{Disk, Durability};
 use super::journal::{Committed, Journal, JournalConfig, Op};
 use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
 use super::recovery::{self, Recovered};
+use super::segment;
 use super::sim::SimDisk;
 
 const CONFIG: JournalConfig = JournalConfig { durability: Durability::Disk, segment_size: None };
 
 fn open(disk: &SimDisk) -> (Journal, Recovered) {
-    recovery::open(Arc::new(disk.clone()), CONFIG, |_| false).unwrap()
+    recovery::open(Arc::new(disk.clone()), CONFIG).unwrap()
 }
 
 fn content(number: u64, size: usize) -> Bytes {
@@ -67,7 +69,7 @@ fn clean(journal: &mut Journal, disk: &SimDisk) -> Vec<(u64, super::journal::Loc
 }
 
 fn numbers(recovered: &Recovered) -> Vec<u64> {
-    recovered.files.keys().copied().collect()
+    recovered.kept().unwrap().into_keys().collect()
 }
 
 #[test]
@@ -97,13 +99,14 @@ fn what_was_committed_is_found_again_with_its_history() {
     assert_eq!(numbers(&recovered), [1, 3, 4, 5]);
     assert_eq!(recovered.next_number, 6);
     assert!(recovered.report.is_sound(), "{:?}", recovered.report);
-    let third = &recovered.files[&3].accepted;
+    let kept = recovered.kept().unwrap();
+    let third = &kept[&3].accepted;
     assert_eq!((third.history.attempts, third.history.failures), (1, 1));
     assert_eq!((&third.history.first[0], third.death.as_ref()), (&attempt, Some(&death)));
-    assert_eq!(recovered.files[&4].accepted.death, None);
-    let location = recovered.files[&5].location.as_ref().unwrap();
+    assert_eq!(kept[&4].accepted.death, None);
+    let location = kept[&5].location.as_ref().unwrap();
     assert_eq!(location.read(third.meta.crc32c).map_err(drop), Err(()), "another file's checksum");
-    assert_eq!(location.read(recovered.files[&5].accepted.meta.crc32c).unwrap(), content(5, 100));
+    assert_eq!(location.read(kept[&5].accepted.meta.crc32c).unwrap(), content(5, 100));
     assert_eq!(recovered.ended.len(), 1);
     assert_eq!(&*recovered.ended[0].meta.title, "file-2.json");
 }
@@ -147,4 +150,65 @@ fn many_restarts_leave_few_segments() {
     let (_, recovered) = open(&disk);
     assert_eq!(recovered.files.len(), 99);
     assert!(disk.list().unwrap().len() < 25, "{:?}", disk.list());
+}
+
+fn read_back_all(journal: &Journal, places: &[(u64, super::journal::Location)]) -> BTreeMap<u64, Back> {
+    brief::read_back(&journal.id(), places.to_vec(), true).into_iter().collect()
+}
+
+fn is_whole(back: &Back, number: u64, size: usize) -> bool {
+    match back {
+        Back::File(accepted) => {
+            let whole = content(number, size);
+            *accepted.meta == *meta(number, &whole) && accepted.content == Content::Inline(whole)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn files_are_read_back_from_wherever_they_stand() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(16 << 20));
+    let (mut journal, _) = open(&disk);
+    let mut places = Vec::new();
+    for batch in 0..40 {
+        let ops = (1..=10).map(|at| accept(batch * 10 + at, 9_000)).collect();
+        places.extend(write(&mut journal, ops).stored);
+    }
+    assert!(journal.usage().0 > 2 * journal.segment_size(), "they stand in several segments");
+    places.reverse();
+    let back = read_back_all(&journal, &places);
+    assert_eq!(back.len(), 400);
+    assert!(back.iter().all(|(number, back)| is_whole(back, *number, 9_000)));
+
+    // What was removed can be read on, and what was moved is found where it was moved to.
+    for number in (1..=400).filter(|number| number % 8 != 0) {
+        write(&mut journal, vec![delivered(number, 9_000)]);
+    }
+    let moved = clean(&mut journal, &disk);
+    assert!(!moved.is_empty());
+    let kept = |(number, _): &(u64, _)| number % 8 == 0;
+    let old: Vec<_> = places.into_iter().filter(kept).collect();
+    for places in [&old, &moved] {
+        assert!(read_back_all(&journal, places).iter().all(|(number, back)| is_whole(back, *number, 9_000)));
+    }
+}
+
+/// One record that cannot be read does not take its neighbours with it.
+#[test]
+fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
+    let disk = SimDisk::new();
+    let (mut journal, _) = open(&disk);
+    let places = write(&mut journal, (1..=5).map(|number| accept(number, 100)).collect()).stored;
+    let spot = places[2].1.spot();
+    disk.flip_bit(&segment::name(places[2].1.handle().segment), (spot.end as usize - 10) * 8);
+    let back = read_back_all(&journal, &places);
+    assert!([1, 2, 4, 5].iter().all(|number| is_whole(&back[number], *number, 100)));
+    let Back::Unreadable { meta: Some(meta), reason } = &back[&3] else { panic!("{:?}", back[&3]) };
+    assert_eq!((&*meta.title, &**reason), ("file-3.json", "the content is damaged in the journal"));
+    // A place where another file stands is no place of this one.
+    let wrong = vec![(1, places[1].1.clone()), (9, places[4].1.clone())];
+    let back = read_back_all(&journal, &wrong);
+    assert!(back.values().all(|back| matches!(back, Back::Unreadable { meta: None, .. })), "{back:?}");
 }

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Body;
+use super::keys::Keys;
 use super::record::{Death, Ended, History, Meta};
-use super::{Body, key_hash};
 
 /// How long files that ended are remembered.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ pub struct DeadLetter {
 /// The memory of all files that do not wait.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    keys: HashMap<u128, u64>,
+    keys: Keys,
     ended: HashMap<u64, Arc<Ended>>,
     /// Those that are not in doubt, as they ended: time and number.
     order: VecDeque<(u64, u64)>,
@@ -59,19 +60,19 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty memory.
-    pub fn new(retention: Retention) -> Self {
-        Self { retention, ..Self::default() }
+    /// A memory that knows these keys, and no files yet.
+    pub fn new(retention: Retention, keys: Keys) -> Self {
+        Self { retention, keys, ..Self::default() }
     }
 
     /// The number of the file that this key names.
     pub fn number_of(&self, key: &str) -> Option<u64> {
-        self.keys.get(&key_hash(key)).copied()
+        self.keys.get(key)
     }
 
     /// Notes that the key names this file.
     pub fn name(&mut self, key: &str, number: u64) {
-        self.keys.insert(key_hash(key), number);
+        self.keys.insert(key, number);
     }
 
     /// Notes that the file ended.
@@ -151,10 +152,8 @@ impl Ledger {
 
     fn erase(&mut self, number: u64) {
         let ended = self.ended.remove(&number);
-        if let Some(key) = ended.and_then(|ended| ended.meta.key.as_deref().map(key_hash))
-            && self.keys.get(&key) == Some(&number)
-        {
-            self.keys.remove(&key);
+        if let Some(key) = ended.as_ref().and_then(|ended| ended.meta.key.as_deref()) {
+            self.keys.remove(key, number);
         }
     }
 }
@@ -178,7 +177,7 @@ mod tests {
     }
 
     fn ledger(time_s: u64, files: usize) -> Ledger {
-        let mut ledger = Ledger::new(Retention { time: Duration::from_secs(time_s), files });
+        let mut ledger = Ledger::new(Retention { time: Duration::from_secs(time_s), files }, Keys::default());
         for number in 1..=10 {
             ledger.name(&format!("k{number}"), number);
             ledger.end(ended(number, number * 1000));

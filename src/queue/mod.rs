@@ -10,14 +10,17 @@
 //! Invariant: what a commit has counted survives what its [`Durability`] says, and a request number is never given
 //! twice, not after a restart either.
 
+pub mod brief;
 pub mod content;
 pub mod disk;
 pub mod error;
 pub mod journal;
 #[cfg(test)]
 mod journal_tests;
+pub mod keys;
 mod ledger;
 mod lock;
+pub mod paged;
 mod pending;
 #[cfg(test)]
 mod proof;
@@ -32,7 +35,7 @@ use bytes::Bytes;
 
 pub use disk::Durability;
 pub use error::JournalError;
-pub use journal::{JournalConfig, Location, Op};
+pub use journal::{Handle, JournalConfig, Location, Op, Spot};
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::lock;
 pub use pending::{Depth, Pending, Queued};
@@ -50,6 +53,16 @@ pub enum Body {
     Journal(Location),
     /// In a content file of its own, by its id.
     Own(u64),
+}
+
+impl Body {
+    /// The same content, not in memory if it stands in the journal, too.
+    pub fn without_memory(self) -> Self {
+        match self {
+            Self::Memory(_, Some(location)) => Self::Journal(location),
+            other => other,
+        }
+    }
 }
 
 /// A client's key as it is looked up: two keys with the same hash will not be found.

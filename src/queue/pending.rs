@@ -96,9 +96,9 @@ impl<T> Pending<T> {
         self.ready.insert(number);
     }
 
-    /// Takes the oldest file that is ready.
-    pub fn take(&mut self) -> Option<u64> {
-        let number = self.ready.pop_first()?;
+    /// Takes the oldest file that is ready, if its number is below this.
+    pub fn take_below(&mut self, end: u64) -> Option<u64> {
+        let number = self.ready.first().copied().filter(|number| *number < end)?;
         self.shift(number, State::Taken);
         Some(number)
     }
@@ -111,6 +111,11 @@ impl<T> Pending<T> {
     /// The file with this number, to be changed.
     pub fn get_mut(&mut self, number: u64) -> Option<&mut Queued<T>> {
         self.files.get_mut(&number).map(|(file, _)| file)
+    }
+
+    /// How many files are ready, and the first of them.
+    pub fn ready(&self) -> (usize, Option<u64>) {
+        (self.ready.len(), self.ready.first().copied())
     }
 
     /// Whether the file is with a server.
@@ -218,15 +223,21 @@ mod tests {
         for number in 1..=4 {
             queue.insert(number, file(1));
         }
-        assert_eq!([queue.take(), queue.take(), queue.take()], [Some(1), Some(2), Some(3)]);
+        assert_eq!(
+            [queue.take_below(u64::MAX), queue.take_below(u64::MAX), queue.take_below(u64::MAX)],
+            [Some(1), Some(2), Some(3)]
+        );
         queue.put_back(2);
         queue.delay(1, seconds(5));
-        assert_eq!([queue.take(), queue.take(), queue.take()], [Some(2), Some(4), None]);
+        assert_eq!(
+            [queue.take_below(u64::MAX), queue.take_below(u64::MAX), queue.take_below(u64::MAX)],
+            [Some(2), Some(4), None]
+        );
         assert_eq!(queue.next_wake(), Some(seconds(5)));
         queue.wake(seconds(4));
-        assert_eq!(queue.take(), None);
+        assert_eq!(queue.take_below(u64::MAX), None);
         queue.wake(seconds(5));
-        assert_eq!(queue.take(), Some(1));
+        assert_eq!(queue.take_below(u64::MAX), Some(1));
         assert_eq!(queue.depth(), Depth { ready: 0, delayed: 0, taken: 4, bytes: 4 });
         assert!(queue.settle(3).is_some() && queue.settle(3).is_none());
         assert_eq!(queue.depth().files(), 3);
@@ -272,7 +283,7 @@ mod tests {
                     }
                     Step::Take => {
                         let oldest = queue.ready.first().copied();
-                        prop_assert_eq!(queue.take(), oldest);
+                        prop_assert_eq!(queue.take_below(u64::MAX), oldest);
                     }
                     Step::PutBack(number) => queue.put_back(number),
                     Step::Delay(number, until) => queue.delay(number, seconds(until)),

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::brief::Brief;
 use super::content;
 use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
-use super::journal::{Found, Journal, JournalConfig, Location};
-use super::record::{Accepted, Content, Death, Ended, History, Record};
+use super::journal::{Changes, Found, Handle, Journal, JournalConfig, Location, Spot, low};
+use super::keys::Keys;
+use super::paged::Paged;
+use super::record::{Accepted, Content, Death, Ended, Record};
 use super::segment::{self, Framer, HEADER_LEN, Header, Item, JournalId, MAGIC, Scan};
 
 /// The file that says which journal this is.
@@ -23,30 +26,76 @@ pub const IDENTITY: &str = "journal-id";
 /// given.
 const SKIPPED: u64 = 1_000_000;
 
-/// A file that waits or is a dead letter.
-#[derive(Debug)]
-pub struct Kept {
-    /// What is known of it; its inline content is left out.
-    pub accepted: Accepted,
-    /// Where its inline content stands.
-    pub location: Option<Location>,
-    /// What the caller saw in it while its content was at hand.
-    pub seen: bool,
-    segment: u64,
-    record_len: u64,
-}
+/// How much of a segment is read at once, in bytes: more than the longest record.
+const WINDOW: usize = 1024 * 1024;
+
+/// The log tells of a long recovery each time that so many bytes were read.
+const TOLD: u64 = 1024 * 1024 * 1024;
 
 /// What a journal held.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Recovered {
+    /// Which journal it is.
+    pub journal: JournalId,
     /// The files that wait or are dead letters, by number.
-    pub files: BTreeMap<u64, Kept>,
+    pub files: Paged<Brief>,
+    /// What was recorded of some of them since they were accepted.
+    pub changes: BTreeMap<u64, Changes>,
+    /// The ids of the content files of those that have one.
+    pub own: BTreeMap<u64, u64>,
+    /// The segments that they stand in, by the lower halves of their numbers.
+    pub segments: BTreeMap<u32, Handle>,
+    /// The keys of all files.
+    pub keys: Keys,
     /// The files that ended and are not forgotten, in the order in which they ended.
     pub ended: Vec<Ended>,
     /// The next request number.
     pub next_number: u64,
     /// What was wrong, if anything.
     pub report: Report,
+}
+
+impl Recovered {
+    /// Where a file's record stands.
+    pub fn location(&self, number: u64) -> Option<Location> {
+        let brief = self.files.get(number)?;
+        let handle = self.segments.get(&brief.spot.segment)?.clone();
+        let len = if self.own.contains_key(&number) { 0 } else { brief.size() };
+        Some(Location::new(handle, brief.spot, len))
+    }
+
+    /// How many files are dead letters.
+    pub fn dead(&self) -> usize {
+        self.changes.values().filter(|changes| changes.death.is_some()).count()
+    }
+}
+
+/// A file as a recovery found it, read back. For tests.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// What is known of it; its inline content is left out.
+    pub(crate) accepted: Accepted,
+    /// Where its inline content stands.
+    pub(crate) location: Option<Location>,
+}
+
+#[cfg(test)]
+impl Recovered {
+    /// All files that wait or are dead letters, read back; an error if one cannot be.
+    pub(crate) fn kept(&self) -> Result<BTreeMap<u64, Kept>, String> {
+        let places = self.files.iter().map(|(number, _)| Some((number, self.location(number)?)));
+        let places = places.collect::<Option<Vec<_>>>().ok_or("a file stands in no segment")?;
+        let kept = |(number, back)| match back {
+            super::brief::Back::File(accepted) => {
+                let Changes { history, death } = self.changes.get(&number).cloned().unwrap_or_default();
+                let location = self.location(number).filter(|_| matches!(accepted.content, Content::Inline(_)));
+                Ok((number, Kept { accepted: Accepted { history, death, ..*accepted }, location }))
+            }
+            other => Err(format!("file {number}: {other:?}")),
+        };
+        super::brief::read_back(&self.journal, places, false).into_iter().map(kept).collect()
+    }
 }
 
 /// The state of a journal's bytes.
@@ -94,13 +143,9 @@ pub struct Damage {
     pub is_known: bool,
 }
 
-/// Opens the journal on `disk`, or begins a new one. `look` sees each file that has inline content while it is at hand.
-pub fn open(
-    disk: Arc<dyn Disk>,
-    config: JournalConfig,
-    look: impl Fn(&Accepted) -> bool,
-) -> Result<(Journal, Recovered), JournalError> {
-    let reading = Reading::of(&*disk, &look)?;
+/// Opens the journal on `disk`, or begins a new one.
+pub fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
+    let reading = Reading::of(&*disk)?;
     let id = reading.settle_identity(&*disk)?;
     let sequence = reading.repair(&*disk)?;
     reading.into_journal(disk, config, id, sequence)
@@ -108,7 +153,9 @@ pub fn open(
 
 /// Reads the journal on `disk` and says what it holds and what is wrong with it; changes nothing.
 pub fn check(disk: &dyn Disk) -> Result<Recovered, JournalError> {
-    Ok(Reading::of(disk, &|_| false)?.into_recovered())
+    let reading = Reading::of(disk)?;
+    let id = reading.id().unwrap_or_default();
+    Ok(reading.into_recovered(id))
 }
 
 /// A segment that was read.
@@ -132,9 +179,12 @@ struct Reading {
     /// The sequence that the next record should have.
     sequence: Option<u64>,
     highest: u64,
-    files: BTreeMap<u64, Kept>,
-    /// With the segment and the length of its record.
-    ended: BTreeMap<u64, (Ended, u64, u64)>,
+    files: Paged<Brief>,
+    changes: BTreeMap<u64, Changes>,
+    own: BTreeMap<u64, u64>,
+    keys: Keys,
+    /// With the place of its record.
+    ended: BTreeMap<u64, (Ended, Spot)>,
     /// How far the last segment is proven to be synced, and how far it is sound.
     tail: (u64, u64),
     orphans: Vec<String>,
@@ -144,7 +194,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(disk: &dyn Disk, look: &dyn Fn(&Accepted) -> bool) -> Result<Self, JournalError> {
+    fn of(disk: &dyn Disk) -> Result<Self, JournalError> {
         let entries = disk.list().map_err(failed("list", "the files"))?;
         let names: HashMap<String, u64> = entries.into_iter().map(|entry| (entry.name, entry.len)).collect();
         let mut reading = Self {
@@ -156,7 +206,10 @@ impl Reading {
             sealed: None,
             sequence: None,
             highest: 0,
-            files: BTreeMap::new(),
+            files: Paged::default(),
+            changes: BTreeMap::new(),
+            own: BTreeMap::new(),
+            keys: Keys::default(),
             ended: BTreeMap::new(),
             tail: (0, 0),
             orphans: Vec::new(),
@@ -164,7 +217,7 @@ impl Reading {
             report: Report::default(),
         };
         reading.find_segments(disk)?;
-        reading.read_segments(look)?;
+        reading.read_segments()?;
         reading.find_missing();
         reading.check_contents();
         Ok(reading)
@@ -205,14 +258,14 @@ impl Reading {
 
     /// Reads the segments that are needed. A record can say that fewer are than the youngest header knew: then what the
     /// others say does not count, though it was read.
-    fn read_segments(&mut self, look: &dyn Fn(&Accepted) -> bool) -> Result<(), JournalError> {
+    fn read_segments(&mut self) -> Result<(), JournalError> {
         loop {
             let (needed, stale): (Vec<Part>, Vec<Part>) =
                 std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
             self.stale.extend(stale.iter().map(|part| part.id));
             let last = needed.last().map(|part| part.id).filter(|_| self.sealed.is_none());
             for part in &needed {
-                self.read_segment(part, last == Some(part.id), look)?;
+                self.read_segment(part, last == Some(part.id))?;
             }
             self.parts = needed;
             if self.parts.iter().all(|part| part.id >= self.oldest) {
@@ -222,34 +275,42 @@ impl Reading {
                 return Ok(());
             }
             self.sequence = None;
-            self.files.clear();
+            self.files = Paged::default();
+            self.changes.clear();
+            self.own.clear();
+            self.keys = Keys::default();
             self.ended.clear();
             self.aside.clear();
             self.report = Report::default();
         }
     }
 
-    fn read_segment(
-        &mut self,
-        part: &Part,
-        is_last: bool,
-        look: &dyn Fn(&Accepted) -> bool,
-    ) -> Result<(), JournalError> {
-        let bytes = read_whole(part)?;
+    fn read_segment(&mut self, part: &Part, is_last: bool) -> Result<(), JournalError> {
         self.report.segments += 1;
+        let before = self.report.bytes;
         self.report.bytes += part.len;
+        if self.report.bytes / TOLD > before / TOLD {
+            let (segments, files) = (self.report.segments, self.files.len());
+            tracing::info!(segments, bytes = before, files, "reading the journal");
+        }
         self.tail = (0, part.len);
         match part.header {
             Some(header) => {
                 self.highest = self.highest.max(header.next_number.saturating_sub(1));
                 self.expect(header.first_sequence);
             }
-            None => self.damaged(part.id, "its header", 0, &bytes.slice(..HEADER_LEN.min(bytes.len()))),
+            None => self.damaged(part.id, "its header", 0, &read_piece(part, 0, HEADER_LEN)?),
         }
         let framer = Framer::new(&self.id().unwrap_or_default(), part.id);
-        for item in Scan::new(framer, &bytes, is_last) {
+        let (at, sequence) = self.read_sound(part, framer)?;
+        if at as u64 >= part.len {
+            return Ok(());
+        }
+        // What to make of bytes that are no record takes a look at all that stand behind them.
+        let bytes = read_piece(part, 0, usize::try_from(part.len).unwrap_or(usize::MAX))?;
+        for item in Scan::behind(framer, &bytes, is_last, at, sequence) {
             match item {
-                Item::Record(found) => self.note(found, part, look),
+                Item::Record(found) => self.note(found, part),
                 Item::Damage { offset, len } => {
                     self.damaged(part.id, "records", offset, &bytes.slice(offset..offset + len));
                 }
@@ -262,6 +323,28 @@ impl Reading {
         Ok(())
     }
 
+    /// Takes in the records of a segment piece by piece, up to the first bytes that are none. Gives where those begin,
+    /// or the segment ends, and the last sequence.
+    fn read_sound(&mut self, part: &Part, framer: Framer) -> Result<(usize, Option<u64>), JournalError> {
+        let (mut start, mut sequence) = (HEADER_LEN.min(usize::try_from(part.len).unwrap_or(usize::MAX)), None);
+        loop {
+            let window = read_piece(part, start, WINDOW)?;
+            let mut at = 0;
+            while let Some(found) = framer.read(&window, start, at)
+                && sequence.is_none_or(|last| found.sequence > last)
+            {
+                at += found.len;
+                sequence = Some(found.sequence);
+                self.note(found, part);
+            }
+            start += at;
+            // A record may go on behind the window. One that begins with it lies in it whole.
+            if at == 0 || window.len() < WINDOW {
+                return Ok((start, sequence));
+            }
+        }
+    }
+
     /// Counts the records that are missing before this sequence.
     fn expect(&mut self, sequence: u64) {
         let expected = self.sequence.unwrap_or(sequence);
@@ -270,32 +353,28 @@ impl Reading {
     }
 
     /// Takes in what a record says.
-    fn note(&mut self, found: segment::Found, part: &Part, look: &dyn Fn(&Accepted) -> bool) {
+    fn note(&mut self, found: segment::Found, part: &Part) {
         self.expect(found.sequence);
         self.sequence = Some(found.sequence + 1);
         self.tail.0 = self.tail.0.max(found.base as u64);
         self.report.records += 1;
-        let (body_end, len) = (found.body_end as u64, found.len as u64);
+        let spot = Spot::new(part.id, found.offset as u64, found.body_end as u64);
         match found.record {
-            Record::Accepted(accepted) => self.keep(*accepted, part, body_end, len, look),
+            Record::Accepted(accepted) => self.keep(&accepted, spot),
             Record::Attempt { number, attempt, is_failure } => {
-                if let Some(kept) = self.files.get_mut(&number) {
-                    kept.accepted.history.add(attempt, is_failure);
+                if let Some(changes) = self.changes(number) {
+                    changes.history.add(attempt, is_failure);
                 }
             }
-            Record::Ended(ended) => {
-                self.highest = self.highest.max(ended.number);
-                self.files.remove(&ended.number);
-                self.ended.insert(ended.number, (*ended, part.id, len));
-            }
+            Record::Ended(ended) => self.end(*ended, spot),
             Record::Dead { number, death } => {
-                if let Some(kept) = self.files.get_mut(&number) {
-                    kept.accepted.death = Some(death);
+                if let Some(changes) = self.changes(number) {
+                    changes.death = Some(death);
                 }
             }
             Record::Replayed { number } => {
-                if let Some(kept) = self.files.get_mut(&number) {
-                    (kept.accepted.death, kept.accepted.history) = (None, History::default());
+                if let Some(changes) = self.changes(number) {
+                    *changes = Changes::default();
                 }
             }
             Record::Oldest { segment } => self.oldest = self.oldest.max(segment.min(part.id)),
@@ -303,21 +382,42 @@ impl Reading {
         }
     }
 
-    fn keep(&mut self, accepted: Accepted, part: &Part, end: u64, len: u64, look: &dyn Fn(&Accepted) -> bool) {
+    /// What was recorded of a file beside its record.
+    fn changes(&mut self, number: u64) -> Option<&mut Changes> {
+        self.files.contains(number).then(|| self.changes.entry(number).or_default())
+    }
+
+    fn keep(&mut self, accepted: &Accepted, spot: Spot) {
         let number = accepted.number;
         self.highest = self.highest.max(number);
         if self.ended.contains_key(&number) {
             return;
         }
-        let seen = look(&accepted);
-        let (location, content) = match accepted.content {
-            Content::Inline(content) => {
-                (Some(Location::new(part.file.clone(), end, content.len())), Content::Inline(Bytes::new()))
-            }
-            own @ Content::Own(_) => (None, own),
-        };
-        let accepted = Accepted { content, ..accepted };
-        self.files.insert(number, Kept { accepted, location, seen, segment: part.id, record_len: len });
+        self.files.insert(number, Brief::new(&accepted.meta, spot));
+        self.forget_changes(number);
+        self.changes.extend(Changes::of(accepted).map(|changes| (number, changes)));
+        if let Content::Own(id) = accepted.content {
+            self.own.insert(number, id);
+        }
+        if let Some(key) = accepted.meta.key.as_deref() {
+            self.keys.insert_if_later(key, number);
+        }
+    }
+
+    fn end(&mut self, ended: Ended, spot: Spot) {
+        let number = ended.number;
+        self.highest = self.highest.max(number);
+        self.files.remove(number);
+        self.forget_changes(number);
+        if let Some(key) = ended.meta.key.as_deref() {
+            self.keys.insert_if_later(key, number);
+        }
+        self.ended.insert(number, (ended, spot));
+    }
+
+    fn forget_changes(&mut self, number: u64) {
+        self.changes.remove(&number);
+        self.own.remove(&number);
     }
 
     fn damaged(&mut self, id: u64, what: &str, offset: usize, bytes: &Bytes) {
@@ -344,13 +444,13 @@ impl Reading {
     /// Compares the content files with the records that name them.
     fn check_contents(&mut self) {
         let mut named = HashSet::new();
-        for (number, kept) in &mut self.files {
-            let Content::Own(id) = kept.accepted.content else { continue };
-            let name = content::name(id);
-            if self.names.get(&name) != Some(&kept.accepted.meta.size) {
+        for (number, id) in &self.own {
+            let Some(brief) = self.files.get(*number) else { continue };
+            let name = content::name(*id);
+            if self.names.get(&name) != Some(&brief.size()) {
                 self.report.lost_content.push(*number);
-                kept.accepted.death.get_or_insert_with(|| Death {
-                    at_ms: kept.accepted.meta.accepted_ms,
+                self.changes.entry(*number).or_default().death.get_or_insert_with(|| Death {
+                    at_ms: u64::from(brief.accepted_s) * 1000,
                     reason: format!("its content file {name} is missing, or has another size").into(),
                 });
             }
@@ -426,21 +526,25 @@ impl Reading {
         let after = self.parts.last().map(|part| part.id).or(self.stale.iter().copied().max()).unwrap_or(0);
         let found = Found { id, segments: segments.collect(), after, sequence, next_number: self.next_number() };
         let mut journal = Journal::new(disk, config, found)?;
-        for kept in self.files.values() {
-            journal.add_file(kept.segment, kept.record_len, &kept.accepted);
+        for (number, brief) in self.files.iter() {
+            journal.add_file(number, brief.spot);
         }
-        for (number, (_, segment, len)) in &self.ended {
-            journal.add_ended(*number, *segment, *len);
+        journal.add_changes(self.changes.clone(), self.own.clone());
+        for (number, (_, spot)) in &self.ended {
+            journal.add_ended(*number, *spot);
         }
         journal.begin()?;
-        Ok((journal, self.into_recovered()))
+        Ok((journal, self.into_recovered(id)))
     }
 
-    fn into_recovered(self) -> Recovered {
+    fn into_recovered(self, journal: JournalId) -> Recovered {
         let next_number = self.next_number();
-        let mut ended: Vec<Ended> = self.ended.into_values().map(|(ended, ..)| ended).collect();
+        let mut ended: Vec<Ended> = self.ended.into_values().map(|(ended, _)| ended).collect();
         ended.sort_by_key(|ended| (ended.at_ms, ended.number));
-        Recovered { files: self.files, ended, next_number, report: self.report }
+        let handle = |part: Part| (low(part.id), Handle { segment: part.id, file: part.file });
+        let segments = self.parts.into_iter().map(handle).collect();
+        let Self { files, changes, own, keys, report, .. } = self;
+        Recovered { journal, files, changes, own, segments, keys, ended, next_number, report }
     }
 }
 
@@ -476,9 +580,11 @@ fn is_flipped(header: &[u8; HEADER_LEN]) -> bool {
     Header::decode(&ours).is_some()
 }
 
-fn read_whole(part: &Part) -> Result<Bytes, JournalError> {
-    let mut bytes = vec![0; usize::try_from(part.len).unwrap_or(usize::MAX)];
-    let read = read_full_at(&*part.file, &mut bytes, 0).map_err(failed("read", &segment::name(part.id)))?;
+/// Up to `len` bytes of a segment from `start` on; fewer at its end.
+fn read_piece(part: &Part, start: usize, len: usize) -> Result<Bytes, JournalError> {
+    let left = usize::try_from(part.len).unwrap_or(usize::MAX).saturating_sub(start);
+    let mut bytes = vec![0; left.min(len)];
+    let read = read_full_at(&*part.file, &mut bytes, start as u64).map_err(failed("read", &segment::name(part.id)))?;
     bytes.truncate(read);
     Ok(bytes.into())
 }

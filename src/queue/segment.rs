@@ -23,8 +23,11 @@ pub const HEADER_LEN: usize = 64;
 /// The length of a record's head in bytes.
 pub const HEAD_LEN: usize = 24;
 
+/// Where in the head the byte stands that says which record it is.
+pub(super) const KIND_AT: usize = 20;
+
 /// Records begin at multiples of this many bytes.
-const ALIGN: usize = 8;
+pub(super) const ALIGN: usize = 8;
 
 /// The longest body of a record: 64 KiB of content, the longest texts, and room to spare.
 pub const MAX_BODY: usize = 128 * 1024;
@@ -154,7 +157,7 @@ impl Framer {
         }
         let sequence = u64::from_le_bytes(head.get(8..16)?.try_into().ok()?);
         let body_start = at + HEAD_LEN;
-        let record = Record::decode(*head.get(20)?, &window.slice(body_start..body_start + body_len))?;
+        let record = Record::decode(*head.get(KIND_AT)?, &window.slice(body_start..body_start + body_len))?;
         Some(Found { record, offset, len, body_end: offset + HEAD_LEN + body_len, sequence, base })
     }
 }
@@ -219,7 +222,12 @@ pub struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// A scan of `segment`, header included.
     pub fn new(framer: Framer, segment: &'a Bytes, is_last: bool) -> Self {
-        Self { framer, segment, is_last, at: HEADER_LEN.min(segment.len()), sequence: None }
+        Self::behind(framer, segment, is_last, HEADER_LEN.min(segment.len()), None)
+    }
+
+    /// A scan that goes on at `at`, behind the record with this sequence.
+    pub fn behind(framer: Framer, segment: &'a Bytes, is_last: bool, at: usize, sequence: Option<u64>) -> Self {
+        Self { framer, segment, is_last, at, sequence }
     }
 
     /// The next sound record at or behind `from`, at a plausible distance from the last one.

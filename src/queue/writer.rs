@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disk::{Disk, Space};
 use super::error::JournalError;
@@ -24,6 +24,9 @@ const LEAST: u64 = 256 * 1024;
 
 /// The time between two tries to write on a full disk.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How long the disk's room, once asked for, is believed: what is written meanwhile is far less than a segment.
+const BELIEVED: Duration = Duration::from_millis(100);
 
 /// What the writer tells.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Writer {
     pub fn start(journal: Journal, disk: Arc<dyn Disk>, tell: impl Fn(Progress) + Send + 'static) -> io::Result<Self> {
         let (ops, queue) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut work = Work { journal, disk, tell, stopping: stopping.clone(), is_full: false };
+        let mut work = Work { journal, disk, tell, stopping: stopping.clone(), is_full: false, space: None };
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             if let Err(error) = work.run(&queue) {
                 (work.tell)(Progress::Failed(error));
@@ -82,6 +85,8 @@ struct Work<T> {
     tell: T,
     stopping: Arc<AtomicBool>,
     is_full: bool,
+    /// What room the disk had, and when.
+    space: Option<(Instant, Space)>,
 }
 
 impl<T: Fn(Progress)> Work<T> {
@@ -126,7 +131,7 @@ impl<T: Fn(Progress)> Work<T> {
 
     /// Cleans until `budget` bytes have been looked at; what is still needed of them goes with the next batch.
     fn clean(&mut self, mut budget: u64) -> Result<bool, JournalError> {
-        let space = self.disk.space().unwrap_or(Space { total: u64::MAX, available: u64::MAX });
+        let space = self.space();
         while budget > 0 && self.journal.pending() < self.journal.batch_size() {
             match self.journal.prepare().and_then(|()| self.journal.clean(space)) {
                 Ok(0) => return Ok(self.journal.pending() == 0),
@@ -137,6 +142,18 @@ impl<T: Fn(Progress)> Work<T> {
             }
         }
         Ok(false)
+    }
+
+    /// What room the disk has, or had a moment ago.
+    fn space(&mut self) -> Space {
+        match self.space {
+            Some((asked, space)) if asked.elapsed() < BELIEVED => space,
+            _ => {
+                let space = self.disk.space().unwrap_or(Space { total: u64::MAX, available: u64::MAX });
+                self.space = Some((Instant::now(), space));
+                space
+            }
+        }
     }
 
     /// Does something again until there is room for it. What was kept back for this comes first.

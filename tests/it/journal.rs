@@ -372,6 +372,55 @@ fn a_journal_that_is_not_ours_is_refused_and_left_as_it_is() {
 // ---------------------------------------------------------------- the disk
 
 /// Without its directory the journal cannot begin a new segment.
+/// So many files wait that most are known to the balancer by their places in the journal alone. They can be asked about,
+/// sent again under their keys, survive a kill, and leave in their order.
+#[test]
+fn files_behind_thousands_of_others_are_kept_and_leave_in_order() {
+    const FILES: u64 = 12_000;
+    let mut farm = Farm::start(&[1]);
+    farm.servers.iter_mut().for_each(Role::kill);
+    let specs: Vec<String> = farm.servers.iter().map(|server| format!("{}=1", server.address)).collect();
+    farm.balancer = start_balancer(farm.dir.path(), &specs, &["--journal", "kept", "--segment-size", "1MiB"]);
+    let content = |number: u64| noise(number, 200);
+    let mut client = farm.client();
+    for first in (1..=FILES).step_by(1000) {
+        (first..first + 1000).for_each(|n| client.put(n, Some(&format!("k{n}")), &content(n)));
+        (first..first + 1000).for_each(|n| assert_eq!(number(&client.expect("accepted", n)), n));
+    }
+    let check = |farm: &Farm| {
+        assert_eq!(farm.status().queue.files() as u64, FILES);
+        let address = &*farm.balancer.address;
+        let shown = run(&mut bilico(&["queue", "show", "11000", "--balancer", address]), "").stdout;
+        assert!(shown.contains("k11000"), "{shown}");
+        let listed = ["queue", "ls", "--after", "8190", "--limit", "4", "--json", "--balancer", address];
+        let listed = run(&mut bilico(&listed), "").stdout;
+        let listed = listed.lines().filter(|line| line.contains("\"title\"")).collect::<Vec<_>>();
+        assert_eq!(listed.len(), 4, "{listed:?}");
+        let is_next = |(line, n): (&&str, u64)| line.contains(&format!("\"k{n}\""));
+        assert!(listed.iter().zip(8191..).all(is_next), "{listed:?}");
+    };
+    check(&farm);
+    farm.crash_balancer();
+    check(&farm);
+
+    let mut client = farm.client();
+    let again: Vec<u64> = (1..=FILES).step_by(500).collect();
+    for n in &again {
+        assert_eq!(client.put_accepted(*n, Some(&format!("k{n}")), &content(*n)), *n);
+    }
+    client.put(FILES + 1, Some("k11000"), b"another");
+    assert_eq!(client.expect("refused", FILES + 1)["code"], "conflict");
+    farm.servers.iter_mut().for_each(Role::restart);
+    for n in &again {
+        let receipt = client.next();
+        assert_eq!((&receipt["request_type"], &receipt["id"]), (&"delivered".into(), &(*n).into()), "in their order");
+    }
+    farm.wait_until_delivered();
+    let stored = farm.by_number();
+    assert!(stored.keys().copied().eq(1..=FILES));
+    assert!(stored.iter().all(|(n, stored)| *stored == content(*n)));
+}
+
 #[test]
 fn a_journal_that_fails_ends_the_balancer_and_clients_are_told() {
     let farm = Farm::without_servers(&[1]);

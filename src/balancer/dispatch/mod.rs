@@ -200,6 +200,8 @@ pub struct Dispatcher<T> {
     recovered: u64,
     /// Files of an earlier run wait until all of these have been heard of.
     unheard: BTreeSet<Slot>,
+    /// The lowest number of the files that come later: those with higher ones wait for it.
+    next_to_come: u64,
     epochs: u64,
     accepted: u64,
     delivered: u64,
@@ -219,6 +221,7 @@ impl<T> Dispatcher<T> {
             heaviest: 1,
             recovered: 0,
             unheard: BTreeSet::new(),
+            next_to_come: u64::MAX,
             epochs: 0,
             accepted: 0,
             delivered: 0,
@@ -267,13 +270,46 @@ impl<T> Dispatcher<T> {
         self.queue.insert(number, file);
     }
 
-    /// Takes a file of an earlier run. Any server may have it, so it waits until all were asked, or are known to be away.
+    /// Says that files with numbers up to this are of an earlier run. Any server may have them, so they wait until all
+    /// were asked, or are known to be away.
+    pub fn recovered(&mut self, highest: u64) {
+        self.recovered = self.recovered.max(highest);
+    }
+
+    /// Up to which number files wait until all servers were asked, if some were not.
+    pub fn holds_back(&self) -> u64 {
+        if self.unheard.is_empty() { 0 } else { self.recovered }
+    }
+
+    /// Takes a file that is accepted already.
     pub fn recover(&mut self, number: u64, file: Queued<Held<T>>) {
-        self.recovered = self.recovered.max(number);
         self.queue.insert(number, file);
-        if !self.unheard.is_empty() {
+        if number <= self.holds_back() {
             self.queue.park(number);
         }
+    }
+
+    /// Counts a file that is accepted for good and comes later.
+    pub fn count_accepted(&mut self) {
+        self.accepted += 1;
+    }
+
+    /// Counts a file that a server turned out to have before it came.
+    pub fn count_delivered(&mut self) {
+        self.delivered += 1;
+    }
+
+    /// Says that the file with this number, which comes later, goes before all with higher numbers.
+    pub fn comes_first(&mut self, number: Option<u64>) {
+        self.next_to_come = number.unwrap_or(u64::MAX);
+    }
+
+    /// How many files can go to a server, now or when one is eligible; and whether one could go now if it need not wait
+    /// for one that comes first.
+    pub fn ready(&self) -> (usize, bool) {
+        let (ready, first) = self.queue.ready();
+        let is_blocked = first.is_some_and(|first| first > self.next_to_come) && self.scheduler.eligible_count() > 0;
+        (ready, is_blocked)
     }
 
     /// The files that wait.
@@ -297,18 +333,26 @@ impl<T> Dispatcher<T> {
             return Some(reason.clone());
         }
         if self.queue.is_parked(number) {
-            let is_missing = |place: usize, server: &Server| {
-                let is_unheard = self.unheard.iter().any(|slot| slot.index() == place);
-                is_unheard || (self.config.in_doubt == InDoubt::Wait && !server.has_told)
-            };
-            let servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
-            let missing = servers.filter(|(place, server)| is_missing(*place, server)).map(|(_, server)| &*server.name);
-            let missing = missing.collect::<Vec<_>>().join(", ");
-            return Some(format!(
-                "it was accepted before a restart, and these servers have not said yet whether they have it: {missing}"
-            ));
+            return Some(self.why_held_back());
         }
         self.why_nothing_goes()
+    }
+
+    /// Why a file waits that is still to come.
+    pub fn why_it_comes_later(&self, number: u64) -> Option<String> {
+        if number <= self.holds_back() { Some(self.why_held_back()) } else { self.why_nothing_goes() }
+    }
+
+    /// Why files of an earlier run wait.
+    fn why_held_back(&self) -> String {
+        let is_missing = |place: usize, server: &Server| {
+            let is_unheard = self.unheard.iter().any(|slot| slot.index() == place);
+            is_unheard || (self.config.in_doubt == InDoubt::Wait && !server.has_told)
+        };
+        let servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
+        let missing = servers.filter(|(place, server)| is_missing(*place, server)).map(|(_, server)| &*server.name);
+        let missing = missing.collect::<Vec<_>>().join(", ");
+        format!("it was accepted before a restart, and these servers have not said yet whether they have it: {missing}")
     }
 
     /// Why no file can go to any server now, if that is so.
@@ -638,7 +682,7 @@ impl<T> Dispatcher<T> {
 
     fn dispatch(&mut self, now: Duration) {
         while self.scheduler.eligible_count() > 0 {
-            let Some(number) = self.queue.take() else { return };
+            let Some(number) = self.queue.take_below(self.next_to_come) else { return };
             match self.choose(number) {
                 Some(slot) => self.send(slot, number, now),
                 None => self.hold(number, now),

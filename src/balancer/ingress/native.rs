@@ -10,7 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Door, InMemory};
-use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share};
+use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share, next_connection};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
@@ -34,6 +34,8 @@ struct Ledger {
 
 struct Session<'a, R> {
     reader: Reader<R>,
+    /// A number that no other connection has.
+    connection: u64,
     to_client: mpsc::UnboundedSender<Outgoing>,
     ledger: Arc<Ledger>,
     peer: SocketAddr,
@@ -49,7 +51,8 @@ where
     let (to_client, outgoing) = mpsc::unbounded_channel();
     let ledger = Arc::new(Ledger::default());
     let ended = ledger.writer_ended.clone();
-    let mut session = Session { reader, to_client, ledger: ledger.clone(), peer, door };
+    let connection = next_connection();
+    let mut session = Session { reader, connection, to_client, ledger: ledger.clone(), peer, door };
     let writer = write_receipts(write, outgoing, ledger, door.deadlines.stall);
     let (read, ()) = tokio::join!(
         async {
@@ -232,7 +235,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     fn reply(&self, id: u64) -> Reply {
         self.ledger.unread.fetch_add(2, Ordering::Relaxed);
         self.ledger.open.fetch_add(1, Ordering::Relaxed);
-        Reply { to: self.to_client.clone(), id }
+        Reply { connection: self.connection, to: self.to_client.clone(), id }
     }
 
     /// Room on the disk; what uploads have left behind makes way for it.

@@ -36,7 +36,7 @@ pub(super) struct Driver {
 
 /// Opens a journal and reads what it holds.
 fn open(disk: &SimDisk, config: JournalConfig) -> Result<(Journal, Recovered, Found), Stop> {
-    let opened = recovery::open(Arc::new(disk.clone()), config, |_| false);
+    let opened = recovery::open(Arc::new(disk.clone()), config);
     let (journal, recovered) = opened.map_err(|error| stopped(&error))?;
     journal.check_invariants();
     match Found::read(disk, &recovered) {
@@ -56,7 +56,7 @@ impl Driver {
         truth.judge(&found).unwrap_or_else(|error| panic!("{error}\n{}", disk.log().join("\n")));
         assert!(recovered.report.is_sound(), "{:?}\n{}", recovered.report, disk.log().join("\n"));
         let location = |(number, kept): (u64, recovery::Kept)| Some((number, kept.location?));
-        let locations = recovered.files.into_iter().filter_map(location).collect();
+        let locations = recovered.kept().unwrap_or_default().into_iter().filter_map(location).collect();
         Ok(Self { disk: disk.clone(), config, journal, truth, locations })
     }
 
@@ -104,7 +104,7 @@ impl Driver {
             return Err(Stop::Dead("crashed in what the journal can do without".into()));
         }
         for (number, location) in committed.stored.into_iter().chain(committed.moved) {
-            if let Some(file) = self.truth.sure.files.get(&number) {
+            if let Some(file) = self.truth.sure.files.get(&number).filter(|file| !file.own) {
                 assert_eq!(location.read(file.meta.crc32c).map_err(drop), Ok(file.content.clone()), "{number}");
                 self.locations.insert(number, location);
             }
@@ -204,7 +204,7 @@ pub(super) fn verify(image: &SimDisk, config: JournalConfig, truth: &Truth) -> R
 
 fn recover(disk: &SimDisk, config: JournalConfig, truth: &mut Truth) -> Result<(), String> {
     let (journal, recovered) =
-        recovery::open(Arc::new(disk.clone()), config, |_| false).map_err(|error| format!("does not open: {error}"))?;
+        recovery::open(Arc::new(disk.clone()), config).map_err(|error| format!("does not open: {error}"))?;
     journal.check_invariants();
     if !recovered.report.is_sound() {
         return Err(format!("a false alarm: {:?}", recovered.report));

@@ -221,7 +221,7 @@ impl Found {
             let own = matches!(accepted.content, Content::Own(_));
             Ok((*number, File { meta, history, death, content, own }))
         };
-        let files = recovered.files.iter().map(read).collect::<Result<_, _>>()?;
+        let files = recovered.kept()?.iter().map(read).collect::<Result<_, _>>()?;
         let ended: BTreeMap<_, _> = recovered.ended.iter().map(|ended| (ended.number, ended.clone())).collect();
         if ended.len() < recovered.ended.len() {
             return Err("a file has ended twice".into());

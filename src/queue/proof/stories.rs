@@ -58,7 +58,7 @@ fn what_a_segment_says_that_is_not_needed_does_not_count() {
     assert!(disk.log().last().unwrap().contains("remove"), "{:?}", disk.log().last());
     let image = disk.crash(Shape::None);
     verify(&image, small(), &driver.truth).unwrap();
-    let (journal, recovered) = recovery::open(Arc::new(disk.crash(Shape::None)), small(), |_| false).unwrap();
+    let (journal, recovered) = recovery::open(Arc::new(disk.crash(Shape::None)), small()).unwrap();
     journal.check_invariants();
     assert!(recovered.ended.iter().all(|ended| ended.number != 2), "forgotten, and its segment done with");
 }
