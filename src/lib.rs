@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
 //! | [`cli`] | one file a subcommand, and what people see |
+//! | [`bench`] | role: sends files as fast as it is told, and measures what becomes of them |
 //! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
@@ -26,6 +27,7 @@
 //! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
 
 pub mod balancer;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -4,6 +4,7 @@
 //! remedy, `hint:`. The exit codes are [`Exit`]'s.
 
 mod balancer;
+mod bench;
 mod client;
 mod demo;
 mod prompt;
@@ -52,6 +53,7 @@ enum Command {
     Send(send::SendArgs),
     Queue(queue::QueueArgs),
     Verify(verify::VerifyArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// What the process ends with.
@@ -136,6 +138,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Send(args) => send::run(args).await,
         Command::Queue(args) => queue::run(args).await,
         Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(args).await,
     }
 }
 

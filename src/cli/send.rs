@@ -13,6 +13,7 @@ use super::balancer::positive;
 use super::{BALANCER, Exit, Failure, address, complain, say, show};
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
 use crate::client::{self, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer};
+use crate::protocol::status::ServerReport;
 use crate::shutdown;
 use crate::transport::Tcp;
 use crate::units::parse_duration;
@@ -246,14 +247,29 @@ impl Sending<'_> {
     async fn timed_out(&self, tally: &Tally) -> Failure {
         let after = self.timeout.unwrap_or_default();
         let missing = if self.options.wait == Wait::Accepted { tally.unaccepted() } else { tally.undecided() };
-        match client::status(&Tcp, self.balancer, STATUS).await {
-            Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
-                let error = format!("no server is available: {missing} files are not delivered after {after:?}");
-                Failure::new(Exit::NoServer, error).hint("`status` at the prompt of `bilico client` tells why")
-            }
-            _ => Failure::new(Exit::TimedOut, format!("{missing} files are missing after {after:?}")),
-        }
+        no_time_left(self.balancer, after, missing as u64).await
     }
+}
+
+/// Says why files are missing when the time is up: for want of a server, or only of time.
+pub(super) async fn no_time_left(balancer: &str, after: Duration, missing: u64) -> Failure {
+    match client::status(&Tcp, balancer, STATUS).await {
+        Ok(status) if !status.servers.iter().any(takes_files) => {
+            let error = format!("no server is available: {missing} files are not delivered after {after:?}");
+            Failure::new(Exit::NoServer, error).hint("`status` at the prompt of `bilico client` tells why")
+        }
+        _ => out_of_time(missing, after),
+    }
+}
+
+/// Says how much is missing when the time is up.
+pub(super) fn out_of_time(missing: u64, after: Duration) -> Failure {
+    Failure::new(Exit::TimedOut, format!("{missing} files are missing after {after:?}"))
+}
+
+/// Whether a server takes files, if not at this moment: one that has as many as it may have under way takes the next soon.
+fn takes_files(server: &ServerReport) -> bool {
+    server.eligible || server.reason.as_deref().is_some_and(|reason| reason.starts_with("window:"))
 }
 
 fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {
@@ -261,7 +277,8 @@ fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure
     Ok(if tally.failed() > 0 { Exit::Failed } else { Exit::Done })
 }
 
-async fn sleep(limit: Option<Duration>) {
+/// Until the limit, if there is one.
+pub(super) async fn sleep(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,

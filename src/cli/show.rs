@@ -29,14 +29,10 @@ const ROWS: usize = 40;
 ///
 /// When nothing moves it asks the balancer why.
 pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, balancer: &str) -> Infallible {
-    if !std::io::stderr().is_terminal() {
+    let Some(Bar(bar)) = &Bar::on_terminal("{spinner} {bar:24} {pos}/{len} {msg}") else {
         return std::future::pending().await;
-    }
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-    let style = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    };
     let started = Instant::now();
-    let _clear = Clear(bar.clone());
     let (mut moved, mut last, mut trouble) = (Instant::now(), 0, String::new());
     loop {
         {
@@ -70,10 +66,23 @@ async fn why_nothing_moves(balancer: &str) -> String {
     }
 }
 
-/// Takes the progress line off the terminal, however the transfer ends.
-struct Clear(ProgressBar);
+/// A progress line that is taken off the terminal when it is dropped.
+pub(super) struct Bar(pub(super) ProgressBar);
 
-impl Drop for Clear {
+impl Bar {
+    /// A line on standard error, if that is a terminal.
+    pub(super) fn on_terminal(template: &str) -> Option<Self> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Some(Self(bar))
+    }
+}
+
+impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
@@ -191,6 +191,12 @@ impl Session {
             Ok(()) => Ok((session, answers)),
             Err((reason, may_pass)) => Err(ClientError::NotABalancer { address: address.to_owned(), reason, may_pass }),
         }
+    }
+
+    /// The connection itself, and what came in behind the greeting: for a caller that speaks the protocol itself.
+    pub fn into_stream(self, answers: Answers) -> (BoxStream, BytesMut) {
+        let (read, buffer) = answers.reader.into_parts();
+        (read.unsplit(self.write), buffer)
     }
 
     /// Sends content in memory from the upload's offset on. Small files are kept together until [`Self::flush`].

@@ -86,7 +86,7 @@ impl ProtocolError {
 }
 
 /// Why a file, or a whole connection, was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
     /// The bytes do not follow the protocol.

@@ -105,6 +105,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { io, buffer: BytesMut::with_capacity(BUFFER), deadlines, splitter: Splitter::default(), pieces: None }
     }
 
+    /// What it reads from, and what it has read that nobody has taken.
+    pub fn into_parts(self) -> (R, BytesMut) {
+        (self.io, self.buffer)
+    }
+
     /// Waits for the next byte and shows it; `None` at the end of the connection.
     pub async fn peek(&mut self) -> Result<Option<u8>, ReadError> {
         if self.buffer.is_empty() && self.wait_for_more(self.idle_ends()).await? == 0 {

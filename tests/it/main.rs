@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod bench;
 mod chaos;
 mod delivery;
 mod demo;

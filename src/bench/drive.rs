@@ -1,0 +1,220 @@
+//! The connections of a run, and its clock.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rustix::fd::OwnedFd;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::task::JoinSet;
+
+use super::lane::{Lane, Run};
+use super::plan::{Load, Plan};
+use super::rate::Rate;
+use crate::client::{ClientError, Session};
+use crate::protocol::{ProtocolError, Refusal};
+use crate::transport::{BoxStream, Connect};
+
+/// How long a connection may take until it is greeted.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// How many connections are being made at a time: fewer than wait to be accepted at a listener by default.
+const OPENING: u64 = 64;
+
+/// How much is read at once: some 150 receipts.
+const READ: usize = 16 * 1024;
+
+/// A connection that is greeted, and what came behind the greeting.
+pub type Greeted = (BoxStream, BytesMut);
+
+/// Opens and greets this many connections, or gives the first error. To be run in a [`tokio::task::LocalSet`].
+pub(super) async fn open(
+    connector: Rc<dyn Connect>,
+    address: &str,
+    count: u64,
+    opened: Rc<RefCell<Vec<Greeted>>>,
+) -> Result<(), ClientError> {
+    let (left, mut openers) = (Rc::new(Cell::new(count)), JoinSet::new());
+    for _ in 0..OPENING.min(count) {
+        let (left, connector, opened, address) = (left.clone(), connector.clone(), opened.clone(), address.to_owned());
+        openers.spawn_local(async move {
+            while let Some(less) = left.get().checked_sub(1) {
+                left.set(less);
+                let (session, answers) = Session::open(&*connector, &address, GREETING).await?;
+                opened.borrow_mut().push(session.into_stream(answers));
+            }
+            Ok(())
+        });
+    }
+    all(openers).await
+}
+
+/// Waits for all tasks, or for the first that fails.
+async fn all(mut tasks: JoinSet<Result<(), ClientError>>) -> Result<(), ClientError> {
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap_or_else(|error| Err(ClientError::Lost(error.to_string())))?;
+    }
+    Ok(())
+}
+
+/// Runs a plan to its end. To be run in a [`tokio::task::LocalSet`].
+pub async fn run(
+    connector: Rc<dyn Connect>,
+    address: &str,
+    plan: Rc<Plan>,
+    run: Rc<RefCell<Run>>,
+) -> Result<(), ClientError> {
+    let opened = Rc::default();
+    open(connector, address, plan.connections, Rc::clone(&opened)).await?;
+    let wakers: Rc<[_]> = (0..plan.connections).map(|_| RefCell::new(None)).collect();
+    let (epoch, mut tasks) = (Instant::now(), JoinSet::new());
+    for (place, (stream, input)) in (0..).zip(opened.take()) {
+        let lane = Lane::new(plan.clone(), place, input);
+        let (run, wakers) = (run.clone(), wakers.clone());
+        let mut connection = Connection { stream, lane, run, epoch };
+        tasks.spawn_local(async move {
+            poll_fn(|cx| {
+                leave_waker(&wakers, place, cx);
+                connection.poll(cx)
+            })
+            .await
+        });
+    }
+    if let (Load::Open(rate), Some(total)) = (plan.load, plan.total()) {
+        tasks.spawn_local(async move { pace(rate, total, epoch, &wakers).await.map_err(|error| no_timer(&error)) });
+    }
+    all(tasks).await
+}
+
+fn no_timer(error: &io::Error) -> ClientError {
+    ClientError::Lost(format!("no timer: {error}"))
+}
+
+/// Where each connection is woken from when a file of its own is due.
+type Wakers = [RefCell<Option<Waker>>];
+
+fn leave_waker(wakers: &Wakers, place: u64, cx: &Context<'_>) {
+    if let Some(left) = usize::try_from(place).ok().and_then(|place| wakers.get(place)) {
+        left.replace(Some(cx.waker().clone()));
+    }
+}
+
+/// Wakes the connections whose files are due, until all are.
+async fn pace(rate: Rate, total: u64, epoch: Instant, wakers: &Wakers) -> io::Result<()> {
+    let (timer, mut before) = (Timer::new()?, 0);
+    loop {
+        let due = rate.due_by(epoch.elapsed()).min(total);
+        for place in (before..due).take(wakers.len()) {
+            let place = usize::try_from(place % wakers.len() as u64).unwrap_or(0);
+            if let Some(waker) = wakers.get(place).and_then(RefCell::take) {
+                waker.wake();
+            }
+        }
+        if due >= total {
+            return Ok(());
+        }
+        before = due;
+        timer.sleep(rate.due(due).saturating_sub(epoch.elapsed())).await?;
+    }
+}
+
+/// A timer of the system's: the runtime's own one goes by milliseconds, and ends up to two late.
+struct Timer(AsyncFd<OwnedFd>);
+
+impl Timer {
+    #[expect(deprecated, reason = "sound for a descriptor that is owned; what takes its place is unsafe code")]
+    fn new() -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        AsyncFd::new(timer).map(Self)
+    }
+
+    async fn sleep(&self, length: Duration) -> io::Result<()> {
+        // Nothing at all would be a timer that never ends.
+        let length =
+            Timespec::try_from(length.max(Duration::from_nanos(1))).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let once = Itimerspec { it_interval: Timespec::default(), it_value: length };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        let mut ready = self.0.readable().await?;
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        ready.clear_ready();
+        Ok(())
+    }
+}
+
+/// A lane and its stream.
+struct Connection {
+    stream: BoxStream,
+    lane: Lane,
+    run: Rc<RefCell<Run>>,
+    epoch: Instant,
+}
+
+impl Connection {
+    /// Goes on until the lane is done: writes what can be written and reads what has come.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        loop {
+            let now = self.epoch.elapsed();
+            let mut run = self.run.borrow_mut();
+            self.lane.fill(&mut run, now);
+            if self.lane.is_done(&run, now) {
+                return Poll::Ready(Ok(()));
+            }
+            drop(run);
+            let (wrote, read) = (self.write(cx), self.read(cx));
+            match (wrote, read) {
+                (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
+                // Nothing more can come back, and what the balancer said last is read by now.
+                (Poll::Ready(Err(error)), Poll::Pending) => return Poll::Ready(Err(self.lost(&error.to_string()))),
+                (Poll::Pending, Poll::Pending) => return Poll::Pending,
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let [first, second] = self.lane.pending();
+        if first.is_empty() && second.is_empty() {
+            return Poll::Pending;
+        }
+        let slices = [IoSlice::new(first), IoSlice::new(second)];
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices);
+        wrote.map(|wrote| match wrote {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            other => other.map(|count| self.lane.written(count)),
+        })
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        self.lane.input.reserve(READ);
+        let read = pin!(self.stream.read_buf(&mut self.lane.input)).poll(cx);
+        read.map(|read| match read {
+            Ok(0) => Err(self.lost("it was closed")),
+            Ok(_) => self.receive(),
+            Err(error) => Err(self.lost(&error.to_string())),
+        })
+    }
+
+    fn receive(&mut self) -> Result<(), ClientError> {
+        let mut run = self.run.borrow_mut();
+        self.lane.receive(&mut run, self.epoch.elapsed()).map_err(|error: Result<ProtocolError, Refusal>| match error {
+            Ok(error) => ClientError::Nonsense(error),
+            Err(refusal) => ClientError::Closed(refusal.reason),
+        })
+    }
+
+    fn lost(&self, why: &str) -> ClientError {
+        match self.lane.farewell() {
+            Some(reason) => ClientError::Stopped(reason.to_owned()),
+            None => ClientError::Lost(why.to_owned()),
+        }
+    }
+}
