@@ -21,6 +21,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 T = TypeVar("T")
+# The time between two looks at the memory of a load generator.
+_LOOK_S = 0.1
 _STARTED: set[subprocess.Popen[bytes]] = set()
 
 
@@ -120,15 +122,30 @@ def _environment() -> dict[str, str]:
 
 
 def _wait(child: subprocess.Popen[bytes], timeout: float) -> tuple[int, Use]:
-    limit = threading.Timer(timeout, lambda: _signal_group(child.pid, signal.SIGKILL))
-    limit.start()
+    over, peak = threading.Event(), [0.0]
+    watcher = threading.Thread(target=_watch, args=(child.pid, timeout, over, peak), daemon=True)
+    watcher.start()
     try:
         _, status, usage = os.wait4(child.pid, 0)
     finally:
-        limit.cancel()
+        over.set()
+    watcher.join()
     child.returncode = os.waitstatus_to_exitcode(status)
     _STARTED.discard(child)
-    return child.returncode, Use(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return child.returncode, Use(usage.ru_utime + usage.ru_stime, peak[0])
+
+
+def _watch(pid: int, timeout: float, over: threading.Event, peak: list[float]) -> None:
+    """Notes the peak of a load generator's memory, and kills it when its time is up.
+
+    The peak that the system tells at the end, `ru_maxrss`, would count what this process had when it forked.
+    """
+    deadline = time.monotonic() + timeout
+    while not over.wait(_LOOK_S):
+        peak[0] = max(peak[0], memory_mib(pid, "VmHWM"))
+        if time.monotonic() > deadline:
+            _signal_group(pid, signal.SIGKILL)
+            return
 
 
 def end(child: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> None:
