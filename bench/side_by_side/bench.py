@@ -22,6 +22,7 @@ class Scale:
     rounds: int
     files_1k: int
     files_16k: int
+    files_always: int
     wrk_seconds: int
     big_mib: int
     paced_files: int
@@ -32,8 +33,8 @@ class Scale:
     warm_mib: int
 
 
-FULL = Scale(5, 150_000, 60_000, 6, 1024, 10_000, 1_000_000, 10_240, 10_000, 15, 65_536)
-QUICK = Scale(1, 15_000, 6_000, 1, 256, 2_000, 50_000, 1_024, 1_000, 5, 2_048)
+FULL = Scale(5, 150_000, 60_000, 10_000, 6, 1024, 10_000, 1_000_000, 10_240, 10_000, 15, 65_536)
+QUICK = Scale(1, 15_000, 6_000, 1_000, 1, 256, 2_000, 50_000, 1_024, 1_000, 5, 2_048)
 
 
 @dataclass

@@ -96,7 +96,7 @@ RUNS: dict[str, Run] = {
         _nats("jetstream-1k", "JetStream, 1 KiB", _KIB, "files_1k", "ours-1k"),
         _ours("ours-1k-accepted", "Bilico, 1 KiB, disk, accepted", _KIB, "files_1k", "accepted", "disk"),
         _ours("ours-1k-quiet", "Bilico, 1 KiB, disk, --log-level error", _KIB, "files_1k", "delivered", "disk", "error"),
-        _nats("jetstream-1k-always", "JetStream, 1 KiB, sync_interval: always", _KIB, "files_16k", "ours-1k", True),
+        _nats("jetstream-1k-always", "JetStream, 1 KiB, sync_interval: always", _KIB, "files_always", "ours-1k", True),
         _ours("ours-16k-os", "Bilico, 16 KiB, os", 16 * _KIB, "files_16k", "delivered", "os"),
         _haproxy("haproxy-16k", "HAProxy and nginx, 16 KiB", 16 * _KIB, "ours-16k-os"),
         _nats("jetstream-16k", "JetStream, 16 KiB", 16 * _KIB, "files_16k", "ours-16k-os"),

@@ -55,7 +55,10 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     description = "Measures Bilico beside HAProxy with nginx and beside NATS JetStream, on this machine, over loopback."
-    told = "Exit code: 0, also if goals are not met or a peer is missing; 1 if a run of Bilico failed; 2 if nothing could be measured."
+    told = (
+        "Exit code: 0, also if goals are not met or a peer is missing; 1 if a run of Bilico failed; "
+        "2 if nothing could be measured."
+    )
     made = argparse.ArgumentParser(prog="bench/compare", description=description, epilog=told)
     add = made.add_argument
     add("--list", action="store_true", help="list the cases with their goals, and measure nothing")
@@ -91,6 +94,8 @@ def listing() -> str:
 
 
 def compare(options: argparse.Namespace) -> int:
+    if options.json and not options.json.absolute().parent.is_dir():
+        raise Refused(f"the directory of {options.json} does not exist")
     scale = QUICK if options.quick else FULL
     scale = replace(scale, rounds=options.rounds or scale.rounds)
     rows = catalog.rows_of(options.only, options.quick)
@@ -101,14 +106,25 @@ def compare(options: argparse.Namespace) -> int:
         tools = find_tools(options, runs)
         facts = gather(options, tools, home, scale)
         outcomes = measure(runs, tools, scale, home)
+        verdicts = [results.judge(row, outcomes, options.quick) for row in rows]
+        tell(options, facts, verdicts, runs, outcomes)
     finally:
         end_all()
         clean_up(home, options.keep)
-    verdicts = [results.judge(row, outcomes, options.quick) for row in rows]
-    print("\n" + report.whole(facts, verdicts, runs, outcomes, options.markdown))
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(facts, verdicts, outcomes), indent=1, ensure_ascii=False) + "\n")
     return 1 if results.ours_failed(outcomes, [run.name for run in runs if run.ours]) else 0
+
+
+def tell(
+    options: argparse.Namespace,
+    facts: dict[str, Any],
+    verdicts: Sequence[results.Verdict],
+    runs: Sequence[Run],
+    outcomes: Outcomes,
+) -> None:
+    if options.json:
+        every_figure = report.as_json(facts, verdicts, outcomes)
+        options.json.write_text(json.dumps(every_figure, indent=1, ensure_ascii=False) + "\n")
+    print("\n" + report.whole(facts, verdicts, runs, outcomes, options.markdown) + "\n", flush=True)
 
 
 def work_directory(given: Path | None) -> Path:
@@ -162,12 +178,13 @@ def measure(runs: Sequence[Run], tools: peers.Tools, scale: Scale, home: Path) -
     print(f"touching {size / machine.GIB:.1f} GiB of memory", flush=True)
     machine.touch_memory(size)
     outcomes = {run.name: Outcome(failure=tools.lacks(run.needs)) for run in runs}
-    (home / "shared").mkdir()
+    bench = Bench(home, tools, scale, home / "shared")
+    bench.shared.mkdir()
     for turn in range(scale.rounds + 1):
         for run in (run for run in runs if not run.once):
-            _take_turn(run, f"round-{turn}" if turn else "warm-up", outcomes[run.name], Bench(home, tools, scale, home / "shared"), turn > 0)
+            _take_turn(run, f"round-{turn}" if turn else "warm-up", outcomes[run.name], bench, turn > 0)
     for run in (run for run in runs if run.once):
-        _take_turn(run, "once", outcomes[run.name], Bench(home, tools, scale, home / "shared"), True)
+        _take_turn(run, "once", outcomes[run.name], bench, True)
     return outcomes
 
 
@@ -191,7 +208,8 @@ def _take_turn(run: Run, turn: str, outcome: Outcome, bench: Bench, counts: bool
         return
     if counts:
         outcome.samples.append(sample)
-    print(f"  {report.number(sample.figures.get(run.figure)):>8} {run.unit:12}  {time.monotonic() - began:5.1f} s", flush=True)
+    seconds = time.monotonic() - began
+    print(f"  {report.number(sample.figures.get(run.figure)):>8} {run.unit:12}  {seconds:5.1f} s", flush=True)
 
 
 def _measure(run: Run, bench: Bench) -> results.Sample:
@@ -206,5 +224,6 @@ def _measure(run: Run, bench: Bench) -> results.Sample:
 def clean_up(home: Path, keep: bool) -> None:
     if keep:
         print(f"kept: {home}")
-    else:
-        shutil.rmtree(home, ignore_errors=True)
+        return
+    print("deleting what was stored", file=sys.stderr, flush=True)
+    shutil.rmtree(home, ignore_errors=True)

@@ -33,14 +33,21 @@ class Tools:
         return "; ".join(dict.fromkeys(found)) or None
 
     def versions(self) -> dict[str, str]:
-        return {name: version(path) for name, path in self.paths.items() if name in _VERSION_FLAGS}
+        return {name: version(self.paths[name], flag) for name, flag in _VERSION_FLAGS.items() if name in self.paths}
 
 
-_VERSION_FLAGS = {"bilico": "--version", "haproxy": "-v", "nginx": "-v", "wrk": "-v", "curl": "--version", "nats-server": "--version"}
+_VERSION_FLAGS = {
+    "bilico": "--version",
+    "haproxy": "-v",
+    "nginx": "-v",
+    "wrk": "-v",
+    "curl": "--version",
+    "nats-server": "--version",
+}
 
 
-def version(path: Path) -> str:
-    done = subprocess.run([path, _VERSION_FLAGS[path.name]], capture_output=True, text=True, check=False)
+def version(path: Path, flag: str) -> str:
+    done = subprocess.run([path, flag], capture_output=True, text=True, check=False)
     first = next(iter((done.stdout + done.stderr).splitlines()), "")
     found = re.search(r"\d+\.\d+[\w.+~-]*", first)
     return found.group() if found else first

@@ -15,7 +15,17 @@ Table = list[list[str]]
 Render = Callable[[Table], str]
 
 GOAL_HEAD = ["case", "what", "ours", "other", "ratio", "goal", "verdict"]
-RUN_HEAD = ["run", "median", "min–max", "of ours", "p50 / p99 ms", "CPU s per 1,000 files", "generator's", "peak memory, MiB", "remarks"]
+RUN_HEAD = [
+    "run",
+    "median",
+    "min–max",
+    "of ours",
+    "p50 / p99 ms",
+    "CPU s per 1,000 files",
+    "generator's",
+    "peak memory, MiB",
+    "remarks",
+]
 
 TRAPS = (
     "memory was touched once before the first round, since what a machine touches for the first time costs more",
@@ -25,13 +35,13 @@ TRAPS = (
 )
 
 NOTES = (
-    "Bilico acknowledges what it has synced (`disk`), or handed to the system (`os`); HAProxy with nginx and JetStream sync nothing "
-    "before they answer, unless it says sync_interval: always",
+    "Bilico's balancer answers when files are synced (`disk`) or handed to the system (`os`), its servers always sync; HAProxy "
+    "with nginx and JetStream sync nothing before they answer, unless it says sync_interval: always",
     "in flight: Bilico 4 × 1,000 files, JetStream 4,000 publishes, wrk 32 connections with one PUT each",
     "accepted: the servers and the workers store at the same time, in both systems",
     "JetStream's p50 and p99 end with the worker's rename: nobody tells the publisher",
-    "one file: from the start of the client's process to its end, the file read from the page cache by `bilico send` (which hashes it, "
-    "too) and by curl",
+    "one file: from the start of the client's process to its end, the file read from the page cache by `bilico send` "
+    "(which hashes it, too) and by curl",
     "recovery: with the journal in the page cache, as after a crash of the process alone",
     "one pick of the scheduler is not measured here: `cargo bench` does that",
 )
@@ -150,10 +160,16 @@ def markdown_table(table: Table) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def whole(facts: dict[str, Any], verdicts: Sequence[Verdict], runs: Sequence[Run], outcomes: Outcomes, markdown: bool) -> str:
+def whole(
+    facts: dict[str, Any],
+    verdicts: Sequence[Verdict],
+    runs: Sequence[Run],
+    outcomes: Outcomes,
+    markdown: bool,
+) -> str:
     render: Render = markdown_table if markdown else text_table
-    parts = [_about(facts), render(goal_table(verdicts)), render(run_table(runs, outcomes)), _bullets("Kept", TRAPS), _bullets("Read", NOTES)]
-    return "\n\n".join(parts)
+    tables = [render(goal_table(verdicts)), render(run_table(runs, outcomes))]
+    return "\n\n".join([_about(facts), *tables, _bullets("Kept", TRAPS), _bullets("To be read with this", NOTES)])
 
 
 def _about(facts: dict[str, Any]) -> str:
@@ -176,7 +192,8 @@ def _bullets(title: str, points: Iterable[str]) -> str:
 
 def as_json(facts: dict[str, Any], verdicts: Iterable[Verdict], outcomes: Outcomes) -> dict[str, Any]:
     """Every figure of every round."""
-    return {**facts, "rows": list(map(_row_json, verdicts)), "runs": {name: _run_json(name, outcomes[name]) for name in outcomes}}
+    runs = {name: _run_json(name, outcome) for name, outcome in outcomes.items()}
+    return {**facts, "rows": list(map(_row_json, verdicts)), "runs": runs}
 
 
 def _row_json(verdict: Verdict) -> dict[str, Any]:

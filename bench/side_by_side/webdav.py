@@ -137,8 +137,9 @@ def big(bench: Bench) -> Sample:
     """curl: one big file."""
     file = bench.big_file()
     system = System(bench)
-    command = [bench.tool("curl"), "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "-H", "Expect:", "-T", file]
-    done, used, load = measured(system.services, lambda: run("curl", [*command, f"{system.url}/big"], bench.directory, 600))
+    command = [bench.tool("curl"), "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "-H", "Expect:"]
+    command += ["-T", file, f"{system.url}/big"]
+    done, used, load = measured(system.services, lambda: run("curl", command, bench.directory, 600))
     return _one_file(system, done, used, load)
 
 
@@ -146,4 +147,5 @@ def _one_file(system: System, done: Done, used: dict[str, Use], load: dict[str, 
     size = system.bench.scale.big_mib << 20
     expect_stored(system.directories, size, 1)
     # The whole process is what counts for `bilico send`, too.
-    return Sample({"mb_per_s": size / done.seconds / 1e6, "seconds": done.seconds, "curl_s": float(done.output)}, 1, used, load)
+    figures = {"mb_per_s": size / done.seconds / 1e6, "seconds": done.seconds, "curl_s": float(done.output)}
+    return Sample(figures, 1, used, load)
