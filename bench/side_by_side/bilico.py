@@ -51,7 +51,7 @@ class System:
 
     def wait_until_delivered(self, files: int) -> None:
         def delivered() -> bool:
-            return native.status(self.address)["delivered"] >= files
+            return bool(native.status(self.address)["delivered"] >= files)
 
         wait_for(delivered, _DRAIN_S, f"{files} files are not delivered", pause=0.1)
 

@@ -65,7 +65,12 @@ def parser() -> argparse.ArgumentParser:
     add("--only", metavar="CASE[,CASE]", type=_cases, default=catalog.cases(), help="measure these cases only")
     add("--quick", action="store_true", help="smaller counts, one round: two minutes, for a look")
     add("--rounds", metavar="N", type=_positive, help="rounds after the warm-up (default 5, with --quick 1)")
-    add("--dir", metavar="DIR", type=Path, help="where to work: a real file system (default: the target directory of cargo)")
+    add(
+        "--dir",
+        metavar="DIR",
+        type=Path,
+        help="where to work: a real file system (default: the target directory of cargo)",
+    )
     add("--keep", action="store_true", help="leave the files, logs and configurations of all rounds in place")
     add("--json", metavar="FILE", type=Path, help="write every figure of every round to FILE")
     add("--markdown", action="store_true", help="print the tables as Markdown")

@@ -67,7 +67,8 @@ class System:
 def _last_word(worker: Service) -> dict[str, int]:
     if worker.child.wait(20) != 0:
         raise Failed(f"{worker.name} failed: {tail(worker.output)}")
-    return json.loads(worker.output.read_text().splitlines()[-1])
+    told: dict[str, int] = json.loads(worker.output.read_text().splitlines()[-1])
+    return told
 
 
 def closed_loop(bench: Bench, size: int, files: int, sync_always: bool = False) -> Sample:

@@ -38,7 +38,8 @@ def status(address: str) -> dict[str, Any]:
     """The status report of a balancer."""
     with connect(address) as stream:
         stream.sendall(frame({"request_type": "status"}))
-        return json.loads(_read_frame(stream)[1])
+        report: dict[str, Any] = json.loads(_read_frame(stream)[1])
+        return report
 
 
 def _read_frame(stream: socket.socket) -> tuple[dict[str, Any], bytes]:

@@ -11,9 +11,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from .results import Use
 
@@ -73,7 +74,7 @@ class Done:
     use: Use
 
 
-def start(name: str, command: Sequence[str | Path], directory: Path, dies_by: int = signal.SIGKILL) -> Service:
+def start(name: str, command: Sequence[object], directory: Path, dies_by: int = signal.SIGKILL) -> Service:
     """Starts a service; what it says goes to a file in `directory`. `dies_by` is sent to it if we are killed."""
     output = directory / f"{name}.out"
     with output.open("wb") as sink:
@@ -81,7 +82,7 @@ def start(name: str, command: Sequence[str | Path], directory: Path, dies_by: in
     return Service(name, child, output)
 
 
-def run(name: str, command: Sequence[str | Path], directory: Path, timeout: float) -> Done:
+def run(name: str, command: Sequence[object], directory: Path, timeout: float) -> Done:
     """Runs a load generator to its end."""
     output, errors = directory / f"{name}.out", directory / f"{name}.err"
     with output.open("wb") as sink, errors.open("wb") as error_sink:
@@ -94,7 +95,9 @@ def run(name: str, command: Sequence[str | Path], directory: Path, timeout: floa
     return Done(output.read_text(errors="replace"), seconds, usage)
 
 
-def _spawn(command: Sequence[str | Path], directory: Path, out, errors, dies_by: int) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[object], directory: Path, out: IO[bytes], errors: IO[bytes], dies_by: int
+) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def before_exec() -> None:
@@ -153,10 +156,8 @@ def end(child: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, se
     group = child.pid
     if child.poll() is None:
         _signal_group(group, how)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
     _signal_group(group, signal.SIGKILL)
     child.wait()
     _STARTED.discard(child)
@@ -172,10 +173,8 @@ atexit.register(end_all)
 
 
 def _signal_group(group: int, which: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, which)
-    except ProcessLookupError:
-        pass
 
 
 def family(pid: int) -> list[int]:

@@ -29,14 +29,15 @@ RUN_HEAD = [
 
 TRAPS = (
     "memory was touched once before the first round, since what a machine touches for the first time costs more",
-    "every run of every round has a fresh directory and fresh processes; nothing is deleted before the end of all rounds",
+    "every run of every round has a fresh directory and fresh processes",
+    "nothing is deleted before the end of all rounds",
     "`sync` after every run; the first round warms up and is thrown away; runs take turns within each round",
     "clients, balancers and servers share this machine, over loopback",
 )
 
 NOTES = (
-    "Bilico's balancer answers when files are synced (`disk`) or handed to the system (`os`), its servers always sync; HAProxy "
-    "with nginx and JetStream sync nothing before they answer, unless it says sync_interval: always",
+    "Bilico's balancer answers when files are synced (`disk`) or handed to the system (`os`), its servers always sync",
+    "HAProxy with nginx and JetStream sync nothing before they answer, unless it says sync_interval: always",
     "in flight: Bilico 4 × 1,000 files, JetStream 4,000 publishes, wrk 32 connections with one PUT each",
     "accepted: the servers and the workers store at the same time, in both systems",
     "JetStream's p50 and p99 end with the worker's rename: nobody tells the publisher",
@@ -177,12 +178,15 @@ def _about(facts: dict[str, Any]) -> str:
     rounds = facts["rounds"]
     lines = [
         f"{facts['date']}, Bilico {versions.get('bilico', '?')} at commit {facts['commit']}",
-        f"{machine['cores']} × {machine['processor']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['file_system']}",
+        f"{machine['cores']} × {machine['processor']}, {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, {machine['file_system']}",
         ", ".join(f"{name} {version}" for name, version in versions.items() if name != "bilico"),
         f"medians of {rounds} round{'s' if rounds != 1 else ''} after a warm-up; what is measured once has no min–max",
     ]
     if facts["quick"]:
-        lines.append("--quick: smaller counts and fewer rounds than the goals ask for. Good for a look, not for a claim.")
+        lines.append(
+            "--quick: smaller counts and fewer rounds than the goals ask for. Good for a look, not for a claim."
+        )
     return "\n".join(f"{line}  " for line in lines).rstrip()
 
 

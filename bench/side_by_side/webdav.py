@@ -112,7 +112,7 @@ def closed_loop(bench: Bench, size: int) -> Sample:
 
 
 def _result(output: str) -> dict[str, int]:
-    told = json.loads(output.rpartition("RESULT ")[2])
+    told: dict[str, int] = json.loads(output.rpartition("RESULT ")[2])
     if told["refused"] or told["broken"] or not told["requests"]:
         raise Failed(f"wrk: {told['refused']} PUTs were refused, {told['broken']} broke, of {told['requests']}")
     return told
