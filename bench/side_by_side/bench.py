@@ -1,0 +1,118 @@
+"""One round of one run: its directory, its tools, its processes, its figures."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from .peers import Tools
+from .processes import Done, Failed, Service
+from .results import Use
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done: all of it, or what fits into two minutes."""
+
+    rounds: int
+    files_1k: int
+    files_16k: int
+    files_always: int
+    wrk_seconds: int
+    big_mib: int
+    paced_files: int
+    waiting_files: int
+    huge_mib: int
+    idle_clients: int
+    idle_seconds: int
+    warm_mib: int
+
+
+FULL = Scale(5, 150_000, 60_000, 10_000, 6, 1024, 10_000, 1_000_000, 10_240, 10_000, 15, 65_536)
+QUICK = Scale(1, 15_000, 6_000, 1_000, 1, 256, 2_000, 50_000, 1_024, 1_000, 5, 2_048)
+
+
+@dataclass
+class Bench:
+    """What a run has while it is measured. Used as a context: at its end all that it keeps is stopped."""
+
+    directory: Path
+    tools: Tools
+    scale: Scale
+    # Lasts over all rounds; what is made once, such as the file that is sent, lies here.
+    shared: Path
+
+    def __enter__(self) -> Bench:
+        self._stack = ExitStack()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def tool(self, name: str) -> Path:
+        return self.tools.paths[name]
+
+    def keep(self, service: Service) -> Service:
+        """Has the service stopped at the end of this round; the latest first."""
+        self._stack.callback(service.stop)
+        return service
+
+    def folder(self, name: str) -> Path:
+        path = self.directory / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def big_file(self) -> Path:
+        """A file of the size that passes in one piece, as clients read it."""
+        path = self.shared / f"big-{self.scale.big_mib}MiB"
+        if not path.exists():
+            block = os.urandom(1 << 20)
+            with path.open("wb") as file:
+                for _ in range(self.scale.big_mib):
+                    file.write(block)
+            os.sync()
+        return path
+
+
+def measured(services: Iterable[Service], load: Callable[[], Done]) -> tuple[Done, dict[str, Use], dict[str, Use]]:
+    """Runs a load, and what the services and the load used for it."""
+    before = {service.name: service.uses().cpu_s for service in services}
+    done = load()
+    after = {service.name: service.uses() for service in services}
+    used = {name: Use(use.cpu_s - before[name], use.peak_mib) for name, use in after.items()}
+    return done, used, {"load generator": done.use}
+
+
+def throughput(files: int, size: int, seconds: float) -> dict[str, float]:
+    return {"files_per_s": files / seconds, "mb_per_s": files * size / seconds / 1e6, "seconds": seconds}
+
+
+def stored(directories: Iterable[Path], size: int) -> int:
+    """How many files of this size there are; any other is a failure. Hidden ones are not counted."""
+    count = 0
+    for directory in directories:
+        for entry in os.scandir(directory):
+            if entry.name.startswith(".") or not entry.is_file():
+                continue
+            if entry.stat().st_size != size:
+                raise Failed(f"{entry.name} has {entry.stat().st_size} bytes instead of {size}")
+            count += 1
+    return count
+
+
+def expect_stored(directories: Iterable[Path], size: int, files: int, at_most: int | None = None) -> None:
+    found = stored(directories, size)
+    if not files <= found <= (files if at_most is None else at_most):
+        raise Failed(f"{found} files are stored instead of {files}")
+
+
+def read_micros(path: Path) -> array[int]:
+    """Latencies as our programs write them: 32 bits each."""
+    values = array("I")
+    values.frombytes(path.read_bytes())
+    return values

@@ -1,0 +1,216 @@
+"""Starts a balancer with its three servers, and measures them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from . import native
+from .bench import Bench, expect_stored, measured
+from .processes import Done, Failed, Service, free_ports, memory_mib, run, start, wait_for
+from .results import Sample, Use
+
+KIB = 1024
+WEIGHTS = (1, 2, 3)
+# As many files without a receipt as the JetStream publisher has.
+CONNECTIONS, IN_FLIGHT = 4, 1_000
+_UP_S = 30
+_DRAIN_S = 300
+_LISTENING = "listening on "
+
+
+class System:
+    """A balancer and three servers, each a process, all of them up."""
+
+    def __init__(self, bench: Bench, durability: str = "disk", log_level: str = "info") -> None:
+        self.bench = bench
+        self.directories = [bench.folder(f"files-{weight}") for weight in WEIGHTS]
+        log = ["--log-level", log_level, "--log-dir"]
+        self.servers = [self._server(place, [*log, bench.folder(f"log-{place}")]) for place in range(len(WEIGHTS))]
+        addresses = [server.output_line(_LISTENING) for server in self.servers]
+        self.balancer = bench.keep(start_balancer(bench, addresses, durability, log_level))
+        self.address = self.balancer.output_line(_LISTENING)
+        wait_for(self._all_eligible, _UP_S, "not every server is eligible")
+
+    def _server(self, place: int, log: list[Any]) -> Service:
+        name = f"server {WEIGHTS[place]}"
+        command = [self.bench.tool("bilico"), "server", "--listen", "127.0.0.1:0", "--dir", self.directories[place]]
+        return self.bench.keep(start(name, [*command, *log], self.bench.directory))
+
+    def _all_eligible(self) -> bool:
+        return all(server["eligible"] for server in native.status(self.address)["servers"])
+
+    @property
+    def services(self) -> list[Service]:
+        return [self.balancer, *self.servers]
+
+    def wait_until_delivered(self, files: int) -> None:
+        def delivered() -> bool:
+            return bool(native.status(self.address)["delivered"] >= files)
+
+        wait_for(delivered, _DRAIN_S, f"{files} files are not delivered", pause=0.1)
+
+
+def start_balancer(bench: Bench, servers: list[str], durability: str, log_level: str = "info") -> Service:
+    command: list[Any] = [bench.tool("bilico"), "balancer", "--listen", "127.0.0.1:0"]
+    for address, weight in zip(servers, WEIGHTS, strict=True):
+        command += ["--server", f"{address}={weight}"]
+    command += ["--journal", bench.folder("journal"), "--durability", durability]
+    # Above the default of 1,000,000, so that this many can wait and another can still be sent.
+    command += ["--queue-files", 1_100_000, "--log-level", log_level, "--log-dir", bench.folder("log-balancer")]
+    return start("balancer", command, bench.directory)
+
+
+def generate(bench: Bench, address: str, files: int, size: int, *options: Any, timeout: float = 600) -> Done:
+    """`bilico bench`, with its JSON as the output."""
+    command = [bench.tool("bilico"), "bench", "--balancer", address, "--files", files, "--size", size, "--json"]
+    return run("bilico bench", [*command, *options], bench.directory, timeout)
+
+
+def figures(output: str) -> dict[str, float]:
+    """What `bilico bench --json` says, in one level: `files_per_s`, `delivered_p99_ms` …"""
+    told = json.loads(output)
+    flat = {name: told[name] for name in ("seconds", "files_per_s", "mb_per_s")}
+    for receipt in ("accepted", "delivered", "late"):
+        for name, value in (told.get(f"{receipt}_ms") or {}).items():
+            if isinstance(value, int | float):
+                flat[f"{receipt}_{name}_ms"] = value
+    return flat
+
+
+def closed_loop(bench: Bench, size: int, files: int, wait: str, durability: str, log_level: str = "info") -> Sample:
+    """As many files as possible, with a bound on those that have no receipt."""
+    system = System(bench, durability, log_level)
+    options = ["--connections", CONNECTIONS, "--in-flight", IN_FLIGHT, "--wait", wait]
+    return _measure(system, files, size, options)
+
+
+def open_loop(bench: Bench, durability: str, rate: int) -> Sample:
+    """Files at a steady rate, whatever the answers do."""
+    system = System(bench, durability)
+    options = ["--connections", CONNECTIONS, "--rate", rate, "--wait", "delivered"]
+    return _measure(system, bench.scale.paced_files, KIB, options)
+
+
+def _measure(system: System, files: int, size: int, options: list[Any]) -> Sample:
+    bench = system.bench
+    done, used, load = measured(system.services, lambda: generate(bench, system.address, files, size, *options))
+    system.wait_until_delivered(files)
+    expect_stored(system.directories, size, files)
+    return Sample(figures(done.output), files, used, load)
+
+
+def big(bench: Bench, durability: str) -> Sample:
+    """One big file by `bilico send`, which reads it, hashes it, and waits until a server has it."""
+    file = bench.big_file()
+    system = System(bench, durability)
+    done, used, load = measured(system.services, lambda: _send(system, file, 600))
+    return _one_file(system, done, used, load, done.seconds)
+
+
+def _send(system: System, file: Path, timeout: float) -> Done:
+    bench = system.bench
+    command = [bench.tool("bilico"), "send", "--balancer", system.address, "--wait", "delivered", "-q", file]
+    return run("bilico send", command, bench.directory, timeout)
+
+
+def big_generated(bench: Bench, durability: str) -> Sample:
+    """The same by `bilico bench`, which makes the content up."""
+    system = System(bench, durability)
+    size = bench.scale.big_mib << 20
+    done, used, load = measured(system.services, lambda: generate(bench, system.address, 1, size))
+    return _one_file(system, done, used, load, json.loads(done.output)["seconds"])
+
+
+def _one_file(system: System, done: Done, used: dict[str, Use], load: dict[str, Use], seconds: float) -> Sample:
+    size = system.bench.scale.big_mib << 20
+    expect_stored(system.directories, size, 1)
+    return Sample({"mb_per_s": size / seconds / 1e6, "seconds": seconds, "process_s": done.seconds}, 1, used, load)
+
+
+def huge(bench: Bench) -> Sample:
+    """The memory of the balancer while a very large file passes."""
+    file, size = bench.shared / "huge", bench.scale.huge_mib << 20
+    file.touch()
+    # Full of holes: what is read is zeros, and the disk is left to the balancer and the server.
+    os.truncate(file, size)
+    system = System(bench, "os")
+    before = system.balancer.resident_mib()
+    done, used, load = measured(system.services, lambda: _send(system, file, 1800))
+    expect_stored(system.directories, size, 1)
+    peak = used["balancer"].peak_mib
+    return Sample({"peak_mib": peak, "before_mib": before, "seconds": done.seconds}, 1, used, load)
+
+
+def waiting(bench: Bench) -> Sample:
+    """Memory with many files waiting and no server up; then the balancer is killed, and its recovery timed."""
+    files = bench.scale.waiting_files
+    nobody = [f"127.0.0.1:{port}" for port in free_ports(len(WEIGHTS))]
+    with ExitStack() as stack:
+        balancer = _kept(stack, start_balancer(bench, nobody, "disk"))
+        address = balancer.output_line(_LISTENING)
+        options = ["--connections", CONNECTIONS, "--in-flight", IN_FLIGHT, "--wait", "accepted"]
+        done, used, load = measured([balancer], lambda: generate(bench, address, files, KIB, *options))
+        _expect_waiting(address, files)
+        resident, peak = balancer.resident_mib(), balancer.uses().peak_mib
+        balancer.stop(signal.SIGKILL)
+        told = {"resident_mib": resident, "peak_mib": peak, **_recover(stack, bench, nobody, files)}
+    return Sample({**figures(done.output), **told}, files, used, load)
+
+
+def _kept(stack: ExitStack, service: Service) -> Service:
+    stack.callback(service.stop, signal.SIGKILL)
+    return service
+
+
+def _recover(stack: ExitStack, bench: Bench, servers: list[str], files: int) -> dict[str, float]:
+    """Seconds from the start of a balancer until it answers, and its memory then."""
+    began = time.monotonic()
+    balancer = _kept(stack, start_balancer(bench, servers, "disk"))
+    address = balancer.output_line(_LISTENING, 120)
+    native.status(address)
+    seconds = time.monotonic() - began
+    _expect_waiting(address, files)
+    return {"recovery_s": seconds, "recovered_peak_mib": balancer.uses().peak_mib}
+
+
+def _expect_waiting(address: str, files: int) -> None:
+    queue = native.status(address)["queue"]
+    found = queue["ready"] + queue["delayed"]
+    if found != files:
+        raise Failed(f"{found} files wait instead of {files}")
+
+
+def idle_clients(bench: Bench) -> Sample:
+    """What clients cost that have said hello and nothing since."""
+    count = bench.scale.idle_clients
+    system = System(bench)
+    before = system.balancer.resident_mib()
+    with ExitStack() as clients:
+        for _ in range(count):
+            clients.enter_context(native.connect(system.address))
+        time.sleep(2)
+        grown = system.balancer.resident_mib() - before
+        percent = _cpu_percent([system.balancer], bench.scale.idle_seconds)
+        peak = memory_mib(system.balancer.child.pid, "VmHWM")
+    return Sample({"kib_per_client": grown * KIB / count, "cpu_percent": percent, "peak_mib": peak, "clients": count})
+
+
+def idle(bench: Bench) -> Sample:
+    """What a system costs that has nothing to do but probe."""
+    system = System(bench)
+    time.sleep(2)
+    return Sample({"cpu_percent": _cpu_percent(system.services, bench.scale.idle_seconds)})
+
+
+def _cpu_percent(services: list[Service], seconds: float) -> float:
+    """The part of one core that they use together."""
+    began, before = time.monotonic(), sum(service.uses().cpu_s for service in services)
+    time.sleep(seconds)
+    used = sum(service.uses().cpu_s for service in services) - before
+    return used / (time.monotonic() - began) * 100

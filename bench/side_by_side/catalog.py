@@ -1,0 +1,410 @@
+"""What is measured, and what is judged.
+
+A *run* is measured once a round and gives figures. A *row* relates one of our figures to its goal, alone or as a ratio
+to another's. Cases are groups of rows; the runs that they need are measured together, taking turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from . import bilico, disk, jetstream, webdav
+from .bench import Bench, Scale
+from .machine import GIB, MIB
+from .results import Goal, Kind, Row, Sample, Term
+
+RATE = 1_000
+_KIB = 1024
+_WEBDAV = ("haproxy", "nginx")
+_JETSTREAM = ("nats-server", "jetstream")
+
+
+@dataclass(frozen=True)
+class Run:
+    """`figure` is the one that the table shows; `beside` names our run that a peer's is related to."""
+
+    name: str
+    title: str
+    figure: str
+    unit: str
+    measure: Callable[[Bench], Sample]
+    space: Callable[[Scale], int]
+    needs: tuple[str, ...] = ()
+    beside: str | None = None
+    # Measured once, after the rounds, without a warm-up.
+    once: bool = False
+    # Not with --quick.
+    full_only: bool = False
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith("ours-")
+
+
+def _small(size: int) -> int:
+    """Bytes of disk that a stored file takes, with its inode and its place in the directory."""
+    return -(-size // 4096) * 4096 + 1024
+
+
+def _journaled(size: int) -> int:
+    return _small(size) + size + 512
+
+
+def _ours(name: str, title: str, size: int, count: str, wait: str, durability: str, level: str = "info") -> Run:
+    figure = "files_per_s"
+
+    def measure(bench: Bench) -> Sample:
+        return bilico.closed_loop(bench, size, getattr(bench.scale, count), wait, durability, level)
+
+    return Run(name, title, figure, "files/s", measure, lambda scale: getattr(scale, count) * _journaled(size))
+
+
+def _haproxy(name: str, title: str, size: int, beside: str) -> Run:
+    # More than this machine's disk and processors are known to take.
+    space = lambda scale: scale.wrk_seconds * 40_000 * _small(size)  # noqa: E731
+    measure = partial(webdav.closed_loop, size=size)
+    return Run(name, title, "files_per_s", "files/s", measure, space, (*_WEBDAV, "wrk"), beside)
+
+
+def _nats(name: str, title: str, size: int, count: str, beside: str, always: bool = False) -> Run:
+    def measure(bench: Bench) -> Sample:
+        return jetstream.closed_loop(bench, size, getattr(bench.scale, count), always)
+
+    space = lambda scale: getattr(scale, count) * _journaled(size)  # noqa: E731
+    return Run(name, title, "files_per_s", "files/s", measure, space, _JETSTREAM, beside)
+
+
+def _big_space(copies: int) -> Callable[[Scale], int]:
+    return lambda scale: copies * scale.big_mib * MIB
+
+
+def _paced_space(scale: Scale) -> int:
+    return scale.paced_files * _journaled(_KIB)
+
+
+def _little(_: Scale) -> int:
+    return 16 * MIB
+
+
+RUNS: dict[str, Run] = {
+    run.name: run
+    for run in (
+        _ours("ours-1k", "Bilico, 1 KiB, disk", _KIB, "files_1k", "delivered", "disk"),
+        _haproxy("haproxy-1k", "HAProxy and nginx, 1 KiB", _KIB, "ours-1k"),
+        _nats("jetstream-1k", "JetStream, 1 KiB", _KIB, "files_1k", "ours-1k"),
+        _ours("ours-1k-accepted", "Bilico, 1 KiB, disk, accepted", _KIB, "files_1k", "accepted", "disk"),
+        _ours(
+            "ours-1k-quiet", "Bilico, 1 KiB, disk, --log-level error", _KIB, "files_1k", "delivered", "disk", "error"
+        ),
+        _nats("jetstream-1k-always", "JetStream, 1 KiB, sync_interval: always", _KIB, "files_always", "ours-1k", True),
+        _ours("ours-16k-os", "Bilico, 16 KiB, os", 16 * _KIB, "files_16k", "delivered", "os"),
+        _haproxy("haproxy-16k", "HAProxy and nginx, 16 KiB", 16 * _KIB, "ours-16k-os"),
+        _nats("jetstream-16k", "JetStream, 16 KiB", 16 * _KIB, "files_16k", "ours-16k-os"),
+        Run(
+            "ours-big-os",
+            "Bilico, 1 file, os, `bilico send`",
+            "mb_per_s",
+            "MB/s",
+            partial(bilico.big, durability="os"),
+            _big_space(2),
+        ),
+        Run(
+            "haproxy-big",
+            "HAProxy and nginx, 1 file, curl",
+            "mb_per_s",
+            "MB/s",
+            webdav.big,
+            _big_space(1),
+            (*_WEBDAV, "curl"),
+            "ours-big-os",
+        ),
+        Run(
+            "ours-big-os-made-up",
+            "Bilico, 1 file, os, `bilico bench`",
+            "mb_per_s",
+            "MB/s",
+            partial(bilico.big_generated, durability="os"),
+            _big_space(2),
+        ),
+        Run(
+            "ours-big-disk",
+            "Bilico, 1 file, disk, `bilico send`",
+            "mb_per_s",
+            "MB/s",
+            partial(bilico.big, durability="disk"),
+            _big_space(2),
+        ),
+        Run(
+            "disk-big",
+            "the disk: 1 file, written and synced",
+            "mb_per_s",
+            "MB/s",
+            disk.big_sync,
+            _big_space(1),
+            (),
+            "ours-big-disk",
+        ),
+        Run(
+            "ours-paced-disk",
+            f"Bilico, {RATE} files/s, disk",
+            "delivered_p50_ms",
+            "ms",
+            partial(bilico.open_loop, durability="disk", rate=RATE),
+            _paced_space,
+        ),
+        Run(
+            "ours-paced-os",
+            f"Bilico, {RATE} files/s, os",
+            "delivered_p50_ms",
+            "ms",
+            partial(bilico.open_loop, durability="os", rate=RATE),
+            _paced_space,
+        ),
+        Run(
+            "haproxy-paced",
+            f"HAProxy and nginx, {RATE} files/s",
+            "delivered_p50_ms",
+            "ms",
+            partial(webdav.open_loop, rate=RATE),
+            _paced_space,
+            (*_WEBDAV, "paced_put"),
+            "ours-paced-os",
+        ),
+        Run(
+            "ours-waiting",
+            "Bilico, many files waiting",
+            "peak_mib",
+            "MiB",
+            bilico.waiting,
+            lambda scale: scale.waiting_files * 4 * _KIB,
+            once=True,
+        ),
+        Run(
+            "ours-huge",
+            "Bilico, a very large file",
+            "peak_mib",
+            "MiB",
+            bilico.huge,
+            lambda scale: 2 * scale.huge_mib * MIB,
+            once=True,
+            full_only=True,
+        ),
+        Run(
+            "ours-idle-clients",
+            "Bilico, idle clients",
+            "kib_per_client",
+            "KiB/client",
+            bilico.idle_clients,
+            _little,
+            once=True,
+        ),
+        Run("ours-idle", "Bilico, idle", "cpu_percent", "% of a core", bilico.idle, _little, once=True),
+    )
+}
+
+
+def _row(
+    case: str,
+    title: str,
+    unit: str,
+    ours: str,
+    kind: Kind,
+    limit: float = 0,
+    other: str | None = None,
+    full: bool = False,
+) -> Row:
+    return Row(case, title, unit, _term(ours), Goal(kind, limit), _term(other) if other else None, full)
+
+
+def _term(text: str) -> Term:
+    run, _, figure = text.partition(".")
+    return Term(run, figure)
+
+
+_STORED_1K, _STORED_16K = "ours-1k.files_per_s", "ours-16k-os.files_per_s"
+_IN_THE_LOOP = f"at {RATE} files/s"
+
+ROWS: tuple[Row, ...] = (
+    _row(
+        "stored-1k",
+        "1 KiB stored, synced, beside HAProxy",
+        "files/s",
+        _STORED_1K,
+        Kind.RATIO_AT_LEAST,
+        1.5,
+        "haproxy-1k.files_per_s",
+    ),
+    _row(
+        "stored-1k",
+        "1 KiB stored, synced, beside JetStream",
+        "files/s",
+        _STORED_1K,
+        Kind.RATIO_AT_LEAST,
+        1.5,
+        "jetstream-1k.files_per_s",
+    ),
+    _row(
+        "accepted-1k",
+        "1 KiB accepted, synced, beside JetStream",
+        "files/s",
+        "ours-1k-accepted.files_per_s",
+        Kind.RATIO_AT_LEAST,
+        2,
+        "jetstream-1k.accepted_per_s",
+    ),
+    _row(
+        "stored-1k-always",
+        "1 KiB stored, synced, JetStream synced, too",
+        "files/s",
+        _STORED_1K,
+        Kind.TOLD,
+        0,
+        "jetstream-1k-always.files_per_s",
+    ),
+    _row(
+        "stored-16k",
+        "16 KiB stored, os, beside HAProxy",
+        "files/s",
+        _STORED_16K,
+        Kind.RATIO_AT_LEAST,
+        1.5,
+        "haproxy-16k.files_per_s",
+    ),
+    _row(
+        "stored-16k",
+        "16 KiB stored, os, beside JetStream",
+        "files/s",
+        _STORED_16K,
+        Kind.TOLD,
+        0,
+        "jetstream-16k.files_per_s",
+    ),
+    _row(
+        "big-os",
+        "1 GiB through, os, beside HAProxy",
+        "MB/s",
+        "ours-big-os.mb_per_s",
+        Kind.RATIO_AT_LEAST,
+        1.1,
+        "haproxy-big.mb_per_s",
+        True,
+    ),
+    _row(
+        "big-os",
+        "the same, content made up by `bilico bench`",
+        "MB/s",
+        "ours-big-os-made-up.mb_per_s",
+        Kind.TOLD,
+        0,
+        "haproxy-big.mb_per_s",
+    ),
+    _row(
+        "big-disk",
+        "1 GiB through, synced, beside the disk",
+        "MB/s",
+        "ours-big-disk.mb_per_s",
+        Kind.RATIO_AT_LEAST,
+        0.8,
+        "disk-big.mb_per_s",
+        True,
+    ),
+    _row(
+        "open-loop", f"delivered {_IN_THE_LOOP}, disk, p50", "ms", "ours-paced-disk.delivered_p50_ms", Kind.AT_MOST, 3
+    ),
+    _row(
+        "open-loop", f"delivered {_IN_THE_LOOP}, disk, p99", "ms", "ours-paced-disk.delivered_p99_ms", Kind.AT_MOST, 15
+    ),
+    _row(
+        "open-loop",
+        f"delivered {_IN_THE_LOOP}, os, p50, beside HAProxy",
+        "ms",
+        "ours-paced-os.delivered_p50_ms",
+        Kind.RATIO_AT_MOST,
+        1,
+        "haproxy-paced.delivered_p50_ms",
+    ),
+    _row(
+        "open-loop",
+        f"delivered {_IN_THE_LOOP}, os, p99, beside HAProxy",
+        "ms",
+        "ours-paced-os.delivered_p99_ms",
+        Kind.TOLD,
+        0,
+        "haproxy-paced.delivered_p99_ms",
+    ),
+    _row(
+        "waiting",
+        "balancer's peak memory, 1,000,000 files of 1 KiB waiting",
+        "MiB",
+        "ours-waiting.peak_mib",
+        Kind.AT_MOST,
+        150,
+        full=True,
+    ),
+    _row(
+        "waiting", "the same after its recovery", "MiB", "ours-waiting.recovered_peak_mib", Kind.AT_MOST, 150, full=True
+    ),
+    _row(
+        "recovery",
+        "recovery of 1,000,000 waiting files, until it answers",
+        "s",
+        "ours-waiting.recovery_s",
+        Kind.AT_MOST,
+        5,
+        full=True,
+    ),
+    _row("huge", "balancer's peak memory while 10 GiB pass", "MiB", "ours-huge.peak_mib", Kind.AT_MOST, 64, full=True),
+    _row(
+        "idle-clients",
+        "memory of each of 10,000 idle clients",
+        "KiB",
+        "ours-idle-clients.kib_per_client",
+        Kind.AT_MOST,
+        12,
+        full=True,
+    ),
+    _row(
+        "idle-clients",
+        "CPU of the balancer with them (near 0: 1 % of a core)",
+        "%",
+        "ours-idle-clients.cpu_percent",
+        Kind.AT_MOST,
+        1,
+        full=True,
+    ),
+    _row(
+        "logging",
+        "logging as shipped beside --log-level error",
+        "files/s",
+        _STORED_1K,
+        Kind.RATIO_AT_LEAST,
+        0.9,
+        "ours-1k-quiet.files_per_s",
+    ),
+    _row(
+        "idle", "idle balancer and servers together, probing", "% of a core", "ours-idle.cpu_percent", Kind.AT_MOST, 1
+    ),
+)
+
+
+def cases() -> list[str]:
+    return list(dict.fromkeys(row.case for row in ROWS))
+
+
+def rows_of(wanted: Iterable[str], quick: bool) -> list[Row]:
+    chosen = set(wanted)
+    return [row for row in ROWS if row.case in chosen and not (quick and RUNS[row.ours.run].full_only)]
+
+
+def runs_of(rows: Iterable[Row]) -> list[Run]:
+    """What has to be measured for these rows, in the order in which the runs take their turns."""
+    needed = {name for row in rows for name in row.runs()}
+    return [run for run in RUNS.values() if run.name in needed]
+
+
+def space_needed(runs: Iterable[Run], scale: Scale, rounds: int) -> int:
+    """Bytes of disk for all rounds and the warm-up, since nothing is deleted between them, with some to spare."""
+    total = sum(run.space(scale) * (1 if run.once else rounds + 1) for run in runs)
+    return int(total * 1.1) + scale.big_mib * MIB + GIB // 4

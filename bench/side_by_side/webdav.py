@@ -1,0 +1,151 @@
+"""HAProxy before three nginx that store what is PUT: what a team would build without a queue."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from . import stats
+from .bench import Bench, expect_stored, measured, read_micros, throughput
+from .bilico import WEIGHTS
+from .processes import Done, Failed, Service, free_ports, run, start, wait_until_open
+from .results import Sample, Use
+
+CONNECTIONS = 32
+_SIGTERM = 15
+
+_NGINX = """\
+{user}worker_processes 1;
+daemon off;
+pid {home}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nodelay on;
+  keepalive_requests 100000000;
+  client_max_body_size 0;
+  client_body_buffer_size 64k;
+  # On the file system of the target, so that storing is a rename.
+  client_body_temp_path {home}/incoming;
+  proxy_temp_path {home}/unused-1;
+  fastcgi_temp_path {home}/unused-2;
+  uwsgi_temp_path {home}/unused-3;
+  scgi_temp_path {home}/unused-4;
+  server {{
+    listen 127.0.0.1:{port};
+    root {home}/files;
+    location / {{ dav_methods PUT; }}
+  }}
+}}
+"""
+
+_HAPROXY = """\
+global
+  nbthread 2
+  maxconn 4096
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend files
+  bind 127.0.0.1:{port}
+  default_backend stores
+backend stores
+  balance roundrobin
+{servers}"""
+
+
+class System:
+    """HAProxy and its three nginx, all of them up."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.port, *ports = free_ports(1 + len(WEIGHTS))
+        self.stores = [self._nginx(weight, port) for weight, port in zip(WEIGHTS, ports, strict=True)]
+        self.directories = [bench.directory / f"nginx-{weight}" / "files" for weight in WEIGHTS]
+        self.balancer = self._haproxy(ports)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def services(self) -> list[Service]:
+        return [self.balancer, *self.stores]
+
+    def _nginx(self, weight: int, port: int) -> Service:
+        home = self.bench.folder(f"nginx-{weight}")
+        self.bench.folder(f"nginx-{weight}/files")
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        config = home / "nginx.conf"
+        config.write_text(_NGINX.format(user=user, home=home, port=port))
+        command = [self.bench.tool("nginx"), "-p", home, "-c", config, "-e", "stderr"]
+        service = self.bench.keep(start(f"nginx {weight}", command, home, dies_by=_SIGTERM))
+        wait_until_open(port, service)
+        return service
+
+    def _haproxy(self, ports: list[int]) -> Service:
+        pairs = zip(WEIGHTS, ports, strict=True)
+        lines = [f"  server s{weight} 127.0.0.1:{port} weight {weight} check inter 1s\n" for weight, port in pairs]
+        config = self.bench.directory / "haproxy.cfg"
+        config.write_text(_HAPROXY.format(port=self.port, servers="".join(lines)))
+        command = [self.bench.tool("haproxy"), "-db", "-f", config]
+        service = self.bench.keep(start("haproxy", command, self.bench.directory, dies_by=_SIGTERM))
+        wait_until_open(self.port, service)
+        return service
+
+
+def closed_loop(bench: Bench, size: int) -> Sample:
+    """wrk: as many PUTs as possible over 32 connections."""
+    system = System(bench)
+    script = Path(__file__).with_name("put.lua")
+    seconds = bench.scale.wrk_seconds
+    command = [bench.tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script, system.url, "--", size]
+    done, used, load = measured(system.services, lambda: run("wrk", command, bench.directory, seconds + 60))
+    told = _result(done.output)
+    files = told["requests"] - told["refused"]
+    # What was under way at the end may be stored without wrk having heard of it.
+    expect_stored(system.directories, size, files, files + CONNECTIONS)
+    latencies = {f"delivered_{name}_ms": told[name] / 1000 for name in ("p50", "p90", "p99", "p999", "max")}
+    return Sample({**throughput(files, size, told["micros"] / 1e6), **latencies}, files, used, load)
+
+
+def _result(output: str) -> dict[str, int]:
+    told: dict[str, int] = json.loads(output.rpartition("RESULT ")[2])
+    if told["refused"] or told["broken"] or not told["requests"]:
+        raise Failed(f"wrk: {told['refused']} PUTs were refused, {told['broken']} broke, of {told['requests']}")
+    return told
+
+
+def open_loop(bench: Bench, rate: int) -> Sample:
+    """PUTs at a steady rate, timed from when they were due."""
+    system = System(bench)
+    files = bench.scale.paced_files
+    latencies, lags = bench.directory / "latencies", bench.directory / "lags"
+    command = [bench.tool("paced_put"), "--address", f"127.0.0.1:{system.port}", "--files", files, "--size", 1024]
+    command += ["--rate", rate, "--connections", CONNECTIONS, "--latencies", latencies, "--lags", lags]
+    done, used, load = measured(system.services, lambda: run("paced_put", command, bench.directory, 120))
+    expect_stored(system.directories, 1024, files)
+    figures = {"seconds": json.loads(done.output)["seconds"]}
+    figures |= stats.latencies_ms(read_micros(latencies), "delivered_")
+    figures |= stats.latencies_ms(read_micros(lags), "late_")
+    return Sample(figures, files, used, load)
+
+
+def big(bench: Bench) -> Sample:
+    """curl: one big file."""
+    file = bench.big_file()
+    system = System(bench)
+    command = [bench.tool("curl"), "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "-H", "Expect:"]
+    command += ["-T", file, f"{system.url}/big"]
+    done, used, load = measured(system.services, lambda: run("curl", command, bench.directory, 600))
+    return _one_file(system, done, used, load)
+
+
+def _one_file(system: System, done: Done, used: dict[str, Use], load: dict[str, Use]) -> Sample:
+    size = system.bench.scale.big_mib << 20
+    expect_stored(system.directories, size, 1)
+    # The whole process is what counts for `bilico send`, too.
+    figures = {"mb_per_s": size / done.seconds / 1e6, "seconds": done.seconds, "curl_s": float(done.output)}
+    return Sample(figures, 1, used, load)
