@@ -6,6 +6,7 @@
 //! [`old_style_file`].
 
 use std::borrow::Cow;
+use std::io;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -264,13 +265,39 @@ pub enum NotOldStyle {
 
 /// The document that hands a file to an old-style server.
 pub fn old_style_file(number: u64, title: &str, content: &[u8]) -> Result<Vec<u8>, NotOldStyle> {
+    let mut document = Vec::new();
+    write_old_style(number, title, content, &mut document)?;
+    if document.len() > OLD_STYLE_READ { Err(NotOldStyle::TooLarge) } else { Ok(document) }
+}
+
+/// How long that document is with a request number of one digit, in bytes.
+pub fn old_style_len(title: &str, content: &[u8]) -> Result<usize, NotOldStyle> {
+    let mut counted = Counted(0);
+    write_old_style(0, title, content, &mut counted)?;
+    if counted.0 > OLD_STYLE_READ { Err(NotOldStyle::TooLarge) } else { Ok(counted.0) }
+}
+
+fn write_old_style(number: u64, title: &str, content: &[u8], out: &mut impl io::Write) -> Result<(), NotOldStyle> {
     if content.len() + title.len() > OLD_STYLE_READ {
         return Err(NotOldStyle::TooLarge);
     }
     let contenuto = str::from_utf8(content).map_err(|_| NotOldStyle::NotText)?;
     let file = OldStyleFile { titolo: title, contenuto, request_type: "file_di_testo", numero_richiesta: number };
-    let document = serde_json::to_vec(&file).map_err(|_| NotOldStyle::NotText)?;
-    if document.len() > OLD_STYLE_READ { Err(NotOldStyle::TooLarge) } else { Ok(document) }
+    serde_json::to_writer(out, &file).map_err(|_| NotOldStyle::NotText)
+}
+
+/// Counts what is written to it.
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -455,7 +455,7 @@ async fn write_acks<W: AsyncWrite + Unpin>(
     mut out: Vec<u8>,
     stall: Duration,
 ) -> Result<W, WriteError> {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::new();
     loop {
         write_all(&mut write, &out, stall).await?;
         out.clear();

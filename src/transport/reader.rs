@@ -13,10 +13,17 @@ use crate::protocol::json::{self, JsonError, Splitter};
 use crate::protocol::limits::{IDLE_TIMEOUT, PROGRESS_BYTES, STALL_TIMEOUT};
 use crate::protocol::{Frame, ProtocolError, Refusal, RefusalCode};
 
-/// What a read buffer starts with; it grows with what is read.
-const BUFFER: usize = 8 * 1024;
+/// What a read buffer starts with, and what is left of it when its connection rests: most connections are idle.
+const RESTING: usize = 512;
 
-/// How much is read at most in one call.
+/// How long a connection brings nothing before its read buffer is given back.
+const REST: Duration = Duration::from_secs(1);
+
+/// How much is read ahead at most of what may be many small messages. It begins with a resting buffer's length, and
+/// grows while the peer fills it.
+const AHEAD: usize = 64 * 1024;
+
+/// How much of large content is read at most in one call.
 const READ_AHEAD: usize = 256 * 1024;
 
 /// How long a connection may keep its reader waiting.
@@ -87,6 +94,8 @@ pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
 pub struct Reader<R> {
     io: R,
     buffer: BytesMut,
+    /// How much is read ahead at present.
+    ahead: usize,
     deadlines: Deadlines,
     splitter: Splitter,
     /// The time left for content that is read piece by piece.
@@ -94,15 +103,17 @@ pub struct Reader<R> {
 }
 
 /// The time that the peer has left for what it is in the middle of.
+#[derive(Default)]
 struct Lap {
-    ends: Instant,
+    /// Set when it is first waited: what has come already needs no look at the clock.
+    ends: Option<Instant>,
     came: usize,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// A reader over `io`.
     pub fn new(io: R, deadlines: Deadlines) -> Self {
-        Self { io, buffer: BytesMut::with_capacity(BUFFER), deadlines, splitter: Splitter::default(), pieces: None }
+        Self { io, buffer: BytesMut::new(), ahead: RESTING, deadlines, splitter: Splitter::default(), pieces: None }
     }
 
     /// What it reads from, and what it has read that nobody has taken.
@@ -120,7 +131,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads the native preface.
     pub async fn preface(&mut self) -> Result<(), ReadError> {
-        let mut lap = self.lap();
+        let mut lap = Lap::default();
         loop {
             if frame::decode_preface(&mut self.buffer)?.is_some() {
                 return Ok(());
@@ -134,7 +145,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if self.peek().await?.is_none() {
             return Ok(None);
         }
-        let mut lap = self.lap();
+        let mut lap = Lap::default();
         loop {
             if let Some(frame) = frame::decode(&mut self.buffer)? {
                 return Ok(Some(frame));
@@ -160,13 +171,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         content.extend_from_slice(&buffered);
         drop(buffered);
         let mut crc = crc32c::crc32c(&content);
-        let mut lap = self.lap();
+        let mut lap = Lap::default();
         while content.len() < size {
             let missing = size - content.len();
             let before = content.len();
             let mut rest = (&mut self.io).take(missing as u64);
             let read = lap.bound(self.deadlines.stall, rest.read_buf(&mut content)).await?;
-            lap.count(read, missing as u64 + CHECKSUM_LEN as u64, self.deadlines.stall)?;
+            lap.count(read, missing as u64 + CHECKSUM_LEN as u64)?;
             crc = crc32c::crc32c_append(crc, content.get(before..).unwrap_or_default());
         }
         self.verify(crc).await?;
@@ -177,7 +188,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// than `left`. The caller sums the checksum up and ends with [`Self::verify`].
     pub async fn piece(&mut self, left: u64) -> Result<Bytes, ReadError> {
         if self.buffer.is_empty() {
-            let mut lap = self.pieces.take().unwrap_or_else(|| self.lap());
+            let mut lap = self.pieces.take().unwrap_or_default();
             self.buffer.reserve(READ_AHEAD);
             self.fill(&mut lap, left).await?;
             self.pieces = Some(lap);
@@ -191,7 +202,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads the checksum behind content and compares it with that of the content that came.
     pub async fn verify(&mut self, crc: u32) -> Result<(), ReadError> {
-        let mut lap = self.lap();
+        let mut lap = Lap::default();
         while self.buffer.len() < CHECKSUM_LEN {
             self.fill(&mut lap, CHECKSUM_LEN as u64).await?;
         }
@@ -216,7 +227,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if !self.splitter.is_inside() && !self.skip_space().await? {
             return Ok(None);
         }
-        let mut lap = self.lap();
+        let mut lap = Lap::default();
         let mut was_small = self.buffer.len() as u64 <= small;
         loop {
             if let Some(end) = self.splitter.find_end(&self.buffer)? {
@@ -271,28 +282,41 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Waits between two messages, until then at the longest.
     async fn wait_for_more(&mut self, ends: Instant) -> Result<usize, ReadError> {
-        self.buffer.reserve(BUFFER);
-        match timeout_at(ends, self.io.read_buf(&mut self.buffer)).await {
+        self.buffer.reserve(self.ahead);
+        // The rest of a longer buffer counts, too.
+        if self.buffer.capacity() > RESTING {
+            let rests = ends.min(Instant::now() + REST);
+            if let Ok(read) = timeout_at(rests, Self::read(&mut self.io, &mut self.buffer, &mut self.ahead)).await {
+                return Ok(read?);
+            }
+            (self.buffer, self.ahead) = (BytesMut::with_capacity(RESTING), RESTING);
+        }
+        match timeout_at(ends, Self::read(&mut self.io, &mut self.buffer, &mut self.ahead)).await {
             Ok(read) => Ok(read?),
             Err(_) => Err(ReadError::Idle(self.deadlines.idle)),
         }
+    }
+
+    /// Reads what there is room for; a peer that fills it is read from in larger steps.
+    async fn read(io: &mut R, buffer: &mut BytesMut, ahead: &mut usize) -> io::Result<usize> {
+        let room = buffer.capacity() - buffer.len();
+        let read = io.read_buf(buffer).await?;
+        if read == room {
+            *ahead = (*ahead * 4).min(AHEAD);
+        }
+        Ok(read)
     }
 
     fn idle_ends(&self) -> Instant {
         Instant::now() + self.deadlines.idle
     }
 
-    fn lap(&self) -> Lap {
-        Lap { ends: Instant::now() + self.deadlines.stall, came: 0 }
-    }
-
     /// Waits for more of what the peer is in the middle of; `missing` bytes of it are still to come, at least.
     async fn fill(&mut self, lap: &mut Lap, missing: u64) -> Result<(), ReadError> {
-        // Large messages are read in large steps, and idle connections keep small buffers.
-        let want = if self.buffer.len() >= BUFFER { READ_AHEAD } else { BUFFER };
-        self.buffer.reserve(want);
-        let read = lap.bound(self.deadlines.stall, self.io.read_buf(&mut self.buffer)).await?;
-        lap.count(read, missing, self.deadlines.stall)
+        self.buffer.reserve(if self.buffer.len() >= AHEAD { READ_AHEAD } else { self.ahead });
+        let reading = Self::read(&mut self.io, &mut self.buffer, &mut self.ahead);
+        let read = lap.bound(self.deadlines.stall, reading).await?;
+        lap.count(read, missing)
     }
 }
 
@@ -306,18 +330,19 @@ pub enum Object {
 }
 
 impl Lap {
-    async fn bound<T>(&self, stall: Duration, read: impl Future<Output = io::Result<T>>) -> Result<T, ReadError> {
-        timeout_at(self.ends, read).await.map_err(|_| ReadError::Stalled(stall))?.map_err(ReadError::Io)
+    async fn bound<T>(&mut self, stall: Duration, read: impl Future<Output = io::Result<T>>) -> Result<T, ReadError> {
+        let ends = *self.ends.get_or_insert_with(|| Instant::now() + stall);
+        timeout_at(ends, read).await.map_err(|_| ReadError::Stalled(stall))?.map_err(ReadError::Io)
     }
 
     /// Counts what came: the end of the connection is an error here, and enough progress starts a new lap.
-    fn count(&mut self, read: usize, missing: u64, stall: Duration) -> Result<(), ReadError> {
+    fn count(&mut self, read: usize, missing: u64) -> Result<(), ReadError> {
         if read == 0 {
             return Err(ProtocolError::Truncated { missing }.into());
         }
         self.came += read;
         if self.came >= PROGRESS_BYTES {
-            *self = Self { ends: Instant::now() + stall, came: 0 };
+            *self = Self::default();
         }
         Ok(())
     }
@@ -350,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn content_comes_whole_however_it_is_cut() {
-        for size in [1, 100, BUFFER - 20, BUFFER, 100_000] {
+        for size in [1, 100, RESTING - 20, RESTING, AHEAD, 100_000] {
             let content: Vec<u8> = (0..size).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
             let (mut peer, mut reader) = pair();
             let wire = [put(&content), put(&content)].concat();

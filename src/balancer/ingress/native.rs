@@ -326,7 +326,7 @@ async fn write_receipts(
     ledger: Arc<Ledger>,
     stall: Duration,
 ) -> Result<(), WriteError> {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::new();
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
     while outgoing.recv_many(&mut batch, BATCH).await > 0 {
