@@ -50,8 +50,9 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door) {
     };
     let ended = match first {
         Ok(None) => Ok(()),
-        Ok(Some(byte)) if byte == MAGIC[0] => native::serve(reader, write, peer, &door).await,
-        Ok(Some(_)) => json::serve(&mut reader, peer, &door).await,
+        // In boxes, for what is in one piece with the task is moved and kept twice over.
+        Ok(Some(byte)) if byte == MAGIC[0] => Box::pin(native::serve(reader, write, peer, &door)).await,
+        Ok(Some(_)) => Box::pin(json::serve(&mut reader, peer, &door)).await,
         Err(error) => Err(error),
     };
     log_end(peer, ended);

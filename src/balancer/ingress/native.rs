@@ -133,7 +133,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 self.door.gate.ask_status(self.to_client.clone());
                 Ok(())
             }
-            Message::Query => self.query(frame.content_len).await,
+            Message::Query => Box::pin(self.query(frame.content_len)).await,
             _ => {
                 Err(ProtocolError::Unexpected("a balancer takes `put`, `offer`, `status` and `query` from a client")
                     .into())
@@ -177,7 +177,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let received = if whole <= INLINE && there == 0 {
             self.take_small(put, room, share).await
         } else {
-            self.take_large(put, whole, room, share).await
+            // What few connections ever do takes no room in all of them.
+            Box::pin(self.take_large(put, whole, room, share)).await
         };
         drop(incoming);
         // A file that comes over another connection is not refused.
