@@ -31,7 +31,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn open(dir: &Path) -> Outcome<(Journal, recovery::Recovered)> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(dir));
-    Ok(recovery::open(disk, CONFIG, |_| false)?)
+    Ok(recovery::open(disk, CONFIG)?)
 }
 
 fn meta(number: u64, content: &Bytes) -> Arc<Meta> {

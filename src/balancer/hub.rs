@@ -564,7 +564,7 @@ impl Hub {
                 now,
             );
         }
-        let not_old_style = noted_before(brief.note).unwrap_or_else(|| not_old_style(&meta, fits));
+        let not_old_style = noted_before(brief.note, || not_old_style(&meta, fits));
         let tag = Held::new(Tag { replies, _room: room }, not_old_style);
         let content = if problem.is_some() { content } else { self.hold(content) };
         let file = Queued { meta, content, history, tag };
@@ -879,10 +879,10 @@ fn noted(not_old_style: Option<NotOldStyle>) -> u8 {
     }
 }
 
-/// What was noted of that; `None` if nothing was.
-fn noted_before(note: u8) -> Option<Option<NotOldStyle>> {
+/// What was noted of that, or else what is seen now.
+fn noted_before(note: u8, or_else: impl FnOnce() -> Option<NotOldStyle>) -> Option<NotOldStyle> {
     let all = [None, Some(NotOldStyle::TooLarge), Some(NotOldStyle::NotText), Some(NotOldStyle::Either)];
-    all.into_iter().find(|why| noted(*why) == note)
+    all.into_iter().find(|why| noted(*why) == note).unwrap_or_else(or_else)
 }
 
 /// Why a file of an earlier run does not go to old-style servers, if that is so.

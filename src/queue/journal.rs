@@ -18,7 +18,7 @@ use super::disk::{Disk, DiskFile, Durability, Space, read_full_at, write_all_at}
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::paged::Paged;
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
-use super::segment::{self, ALIGN, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
+use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
 
 /// The file whose room is kept back for a disk that others fill.
 pub(super) const RESERVE: &str = "reserve";
@@ -123,9 +123,12 @@ impl Spot {
 
     /// The length of the record, with head and padding.
     pub fn record_len(self) -> u32 {
-        self.end.saturating_sub(self.offset).next_multiple_of(ALIGN as u32)
+        self.end.saturating_sub(self.offset).next_multiple_of(ALIGN)
     }
 }
+
+/// Records begin at multiples of this many bytes.
+const ALIGN: u32 = segment::ALIGN as u32;
 
 /// The lower half of a segment's number: those of all segments that are there at once differ.
 #[expect(clippy::cast_possible_truncation, reason = "half of it is what is wanted")]

@@ -62,7 +62,7 @@ pub struct Ledger {
 impl Ledger {
     /// A memory that knows these keys, and no files yet.
     pub fn new(retention: Retention, keys: Keys) -> Self {
-        Self { retention, keys, ..Self::default() }
+        Self { keys, retention, ..Self::default() }
     }
 
     /// The number of the file that this key names.

@@ -57,6 +57,7 @@ pub enum Body {
 
 impl Body {
     /// The same content, not in memory if it stands in the journal, too.
+    #[must_use]
     pub fn without_memory(self) -> Self {
         match self {
             Self::Memory(_, Some(location)) => Self::Journal(location),

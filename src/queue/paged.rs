@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, btree_map};
 
 /// How many places a page has: one for each bit.
-const PLACES: u64 = 64;
+const PLACES: usize = 64;
+
+/// The same number, as a number.
+const STEP: u64 = PLACES as u64;
 
 #[derive(Debug, Clone)]
 struct Page<T> {
     taken: u64,
-    places: [T; PLACES as usize],
+    places: [T; PLACES],
 }
 
 /// A map by number.
@@ -29,7 +32,7 @@ impl<T> Default for Paged<T> {
 
 /// Page and place of a number.
 fn place(number: u64) -> (u64, usize) {
-    (number / PLACES, usize::try_from(number % PLACES).unwrap_or(0))
+    (number / STEP, usize::try_from(number % STEP).unwrap_or(0))
 }
 
 impl<T: Copy + Default> Paged<T> {
@@ -46,7 +49,7 @@ impl<T: Copy + Default> Paged<T> {
     /// Puts an entry in, and gives the one that was there.
     pub fn insert(&mut self, number: u64, entry: T) -> Option<T> {
         let (page, at) = place(number);
-        let new = || Box::new(Page { taken: 0, places: [T::default(); PLACES as usize] });
+        let new = || Box::new(Page { taken: 0, places: [T::default(); PLACES] });
         let page = self.pages.entry(page).or_insert_with(new);
         let was_taken = page.taken & (1 << at) != 0;
         page.taken |= 1 << at;
@@ -92,8 +95,8 @@ impl<T: Copy + Default> Paged<T> {
     pub fn above(&self, after: u64) -> impl Iterator<Item = (u64, &T)> {
         let (first, _) = place(after);
         let in_page = |(page, places): (u64, &'_ Page<T>)| {
-            let (start, taken) = (page * PLACES, places.taken);
-            (0..PLACES).filter(move |at| taken & (1 << at) != 0).map(move |at| start + at)
+            let (start, taken) = (page * STEP, places.taken);
+            (0..STEP).filter(move |at| taken & (1 << at) != 0).map(move |at| start + at)
         };
         let pages = self.pages.range(first..);
         pages
@@ -110,7 +113,7 @@ impl<T: Copy + Default> Paged<T> {
     /// Takes the page with the lowest numbers out.
     pub fn pop_page(&mut self) -> Option<Vec<(u64, T)>> {
         let (page, places) = self.pages.pop_first()?;
-        let numbered = (page * PLACES..).zip(places.places);
+        let numbered = (page * STEP..).zip(places.places);
         let taken = places.taken;
         let entries: Vec<_> = numbered.filter(|(number, _)| taken & (1 << place(*number).1) != 0).collect();
         self.len -= entries.len();

@@ -27,7 +27,7 @@ pub const HEAD_LEN: usize = 24;
 pub(super) const KIND_AT: usize = 20;
 
 /// Records begin at multiples of this many bytes.
-pub(super) const ALIGN: usize = 8;
+pub(super) const ALIGN: u8 = 8;
 
 /// The longest body of a record: 64 KiB of content, the longest texts, and room to spare.
 pub const MAX_BODY: usize = 128 * 1024;
@@ -96,7 +96,7 @@ pub fn parse_name(name: &str) -> Option<u64> {
 
 /// The length of a whole record with a body of this length.
 pub fn record_len(body_len: usize) -> usize {
-    (HEAD_LEN + body_len).next_multiple_of(ALIGN)
+    (HEAD_LEN + body_len).next_multiple_of(ALIGN.into())
 }
 
 /// Frames the records of one segment.
@@ -232,7 +232,7 @@ impl<'a> Scan<'a> {
 
     /// The next sound record at or behind `from`, at a plausible distance from the last one.
     fn resume(&self, from: usize) -> Option<Found> {
-        let places = (from..self.segment.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN);
+        let places = (from..self.segment.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN.into());
         places.filter_map(|at| self.framer.read(self.segment, 0, at)).find(|found| match self.sequence {
             // No record is shorter than its head.
             Some(last) => {
@@ -245,7 +245,7 @@ impl<'a> Scan<'a> {
     /// What to make of bytes at `self.at` that are no record.
     fn judge(&mut self) -> Item {
         let offset = self.at;
-        let next = self.resume(offset + ALIGN);
+        let next = self.resume(offset + usize::from(ALIGN));
         let end = next.as_ref().map_or(self.segment.len(), |found| found.offset);
         // Whatever was written after these bytes were synced proves that they were whole once.
         let was_synced = !self.is_last || next.is_some_and(|next| self.is_proof(next, offset));
@@ -265,7 +265,7 @@ impl<'a> Scan<'a> {
                 return true;
             }
             let behind = found.offset + found.len;
-            following = self.framer.read(self.segment, 0, behind).or_else(|| self.resume(behind + ALIGN));
+            following = self.framer.read(self.segment, 0, behind).or_else(|| self.resume(behind + usize::from(ALIGN)));
         }
         false
     }
