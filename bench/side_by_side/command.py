@@ -24,6 +24,9 @@ from .catalog import Run
 from .processes import Failed, end_all
 from .results import Outcome, Outcomes
 
+# For so long ext4 avoids the inodes of deleted files, and creating files costs several times more meanwhile.
+_AFTER_DELETING_S = 90
+_DELETED = "compare-deleted"
 _MEMORY_ONLY = {"tmpfs", "ramfs", "devtmpfs"}
 
 
@@ -108,6 +111,7 @@ def compare(options: argparse.Namespace) -> int:
     home = work_directory(options.dir)
     try:
         check_space(home, runs, scale)
+        wait_after_deleting(home.parent / _DELETED)
         tools = find_tools(options, runs)
         facts = gather(options, tools, home, scale)
         outcomes = measure(runs, tools, scale, home)
@@ -150,6 +154,21 @@ def check_space(home: Path, runs: Iterable[Run], scale: Scale) -> None:
             f"{home} needs up to {need / machine.GIB:.1f} GiB, since nothing is deleted between rounds, and has "
             f"{have / machine.GIB:.1f} GiB. Fewer --rounds, --only some cases, --quick, or another --dir"
         )
+
+
+def wait_after_deleting(mark: Path) -> None:
+    """Lets the time pass in which the deleting of an earlier comparison would slow this one down."""
+    if not mark.exists():
+        return
+    left = pause_left(mark.stat().st_mtime, time.time())
+    if left > 0:
+        print(f"waiting {left:.0f} s, since files of an earlier comparison were deleted just now", flush=True)
+        time.sleep(left)
+
+
+def pause_left(deleted: float, now: float) -> float:
+    """Seconds until it is long enough ago; a time that lies ahead, on a clock that was set back, does not count."""
+    return max(0.0, deleted + _AFTER_DELETING_S - now) if deleted <= now else 0.0
 
 
 def find_tools(options: argparse.Namespace, runs: Sequence[Run]) -> peers.Tools:
@@ -232,3 +251,5 @@ def clean_up(home: Path, keep: bool) -> None:
         return
     print("deleting what was stored", file=sys.stderr, flush=True)
     shutil.rmtree(home, ignore_errors=True)
+    os.sync()
+    (home.parent / _DELETED).touch()

@@ -30,7 +30,7 @@ RUN_HEAD = [
 TRAPS = (
     "memory was touched once before the first round, since what a machine touches for the first time costs more",
     "every run of every round has a fresh directory and fresh processes",
-    "nothing is deleted before the end of all rounds",
+    "nothing is deleted before the end of all rounds, and nothing is measured soon after an earlier comparison's deleting",
     "`sync` after every run; the first round warms up and is thrown away; runs take turns within each round",
     "clients, balancers and servers share this machine, over loopback",
 )

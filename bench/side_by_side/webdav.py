@@ -27,7 +27,6 @@ http {{
   tcp_nodelay on;
   keepalive_requests 100000000;
   client_max_body_size 0;
-  client_body_buffer_size 64k;
   # On the file system of the target, so that storing is a rename.
   client_body_temp_path {home}/incoming;
   proxy_temp_path {home}/unused-1;
