@@ -2,6 +2,7 @@
 //!
 //! Invariant: no value can forge, split or hide a line, whatever bytes it holds.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -34,11 +35,21 @@ where
             LogFormat::Human => human_head(&mut out, now, level)?,
             LogFormat::Json => json_head(&mut out, now, level)?,
         }
-        let mut fields = Fields { out: &mut out, format: self.0, scratch: String::new(), result: Ok(()) };
-        event.record(&mut fields);
-        fields.result?;
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut fields = Fields { out: &mut out, format: self.0, scratch, result: Ok(()) };
+            event.record(&mut fields);
+            fields.result
+        })?;
         out.write_str(if self.0 == LogFormat::Json { "}\n" } else { "\n" })
     }
+}
+
+thread_local! {
+    /// What a value is written to that must be seen whole before it is known whether it needs quotes.
+    static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
+
+    /// The last second that was written, and how: most lines fall into the same one as the line before.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
 fn human_head(out: &mut Writer<'_>, now: Duration, level: Level) -> fmt::Result {
@@ -46,7 +57,13 @@ fn human_head(out: &mut Writer<'_>, now: Duration, level: Level) -> fmt::Result 
     if out.has_ansi_escapes() {
         write!(out, " \x1b[{}m{level:<5}\x1b[0m", colour(level))
     } else {
-        write!(out, " {level:<5}")
+        out.write_str(match level {
+            Level::ERROR => " ERROR",
+            Level::WARN => " WARN ",
+            Level::INFO => " INFO ",
+            Level::DEBUG => " DEBUG",
+            _ => " TRACE",
+        })
     }
 }
 
@@ -66,13 +83,26 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// `2026-11-21T06:27:00.123Z`. By hand, because a general formatter costs as much as the rest of the line.
+/// `2026-11-21T06:27:00.123Z`. The general formatter would cost as much as the rest of the line.
 pub(super) fn write_time(out: &mut impl fmt::Write, since_epoch: Duration) -> fmt::Result {
     let seconds = since_epoch.as_secs();
+    SECOND.with_borrow_mut(|(written, text)| {
+        if *written != seconds {
+            text.clear();
+            write_seconds(text, seconds)?;
+            *written = seconds;
+        }
+        out.write_str(text)
+    })?;
+    let millis = since_epoch.subsec_millis();
+    let digit = |value: u32| char::from_digit(value % 10, 10).unwrap_or_default();
+    ['.', digit(millis / 100), digit(millis / 10), digit(millis), 'Z'].into_iter().try_for_each(|c| out.write_char(c))
+}
+
+fn write_seconds(out: &mut impl fmt::Write, seconds: u64) -> fmt::Result {
     let (year, month, day) = civil_date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let millis = since_epoch.subsec_millis();
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day of a day since 1970-01-01, in the Gregorian calendar.
@@ -94,8 +124,7 @@ fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
 struct Fields<'a, 'w> {
     out: &'a mut Writer<'w>,
     format: LogFormat,
-    /// Holds a value that must be seen whole before it is known whether it needs quotes.
-    scratch: String,
+    scratch: &'a mut String,
     /// A visitor returns nothing, so the first failure waits here.
     result: fmt::Result,
 }
@@ -105,6 +134,14 @@ impl Fields<'_, '_> {
         self.result = self.result.and_then(|()| {
             self.key(field)?;
             write!(self.out, "{value}")
+        });
+    }
+
+    /// The same without the general formatter.
+    fn integer(&mut self, field: &Field, value: impl itoa::Integer) {
+        self.result = self.result.and_then(|()| {
+            self.key(field)?;
+            self.out.write_str(itoa::Buffer::new().format(value))
         });
     }
 
@@ -120,22 +157,24 @@ impl Fields<'_, '_> {
     }
 
     fn key(&mut self, field: &Field) -> fmt::Result {
-        let name = field.name().trim_start_matches("r#");
-        match self.format {
-            LogFormat::Json => write!(self.out, r#","{name}":"#),
-            LogFormat::Human if name == "message" => self.out.write_char(' '),
-            LogFormat::Human => write!(self.out, " {name}="),
-        }
+        let name = field.name();
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        let (before, after) = match self.format {
+            LogFormat::Json => (",\"", "\":"),
+            LogFormat::Human if name == "message" => return self.out.write_char(' '),
+            LogFormat::Human => (" ", "="),
+        };
+        [before, name, after].into_iter().try_for_each(|part| self.out.write_str(part))
     }
 }
 
 impl Visit for Fields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = std::mem::take(&mut self.scratch);
+        let mut text = std::mem::take(self.scratch);
         text.clear();
         self.result = self.result.and_then(|()| write!(text, "{value:?}"));
         self.text(field, &text);
-        self.scratch = text;
+        *self.scratch = text;
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -147,11 +186,11 @@ impl Visit for Fields<'_, '_> {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.scalar(field, value);
+        self.integer(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.scalar(field, value);
+        self.integer(field, value);
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
