@@ -1,6 +1,5 @@
 //! What the parts of the balancer tell each other: events for the hub, and receipts for clients.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,10 +68,10 @@ pub enum LinkEvent {
         /// What the server has and does not know to be confirmed; `None` if it cannot say.
         holding: Option<Vec<lists::Held>>,
     },
-    /// The server has the file.
+    /// The server has these files.
     Stored {
-        /// The file's request number.
-        number: u64,
+        /// The files' request numbers.
+        numbers: Vec<u64>,
         /// False from an old-style server.
         confirmed: bool,
     },
@@ -225,7 +224,7 @@ pub struct Admission {
     /// The room reserved for it on the disk.
     pub share: Share,
     /// Who sent it.
-    pub peer: SocketAddr,
+    pub from: Arc<str>,
     /// Where its receipts go; an old-style client reads none.
     pub reply: Option<Reply>,
 }

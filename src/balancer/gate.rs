@@ -246,8 +246,8 @@ impl Gate {
     /// receipt, and the log is all that an old-style client's owner has.
     pub fn admit(&self, admission: Admission) {
         if let Err(mpsc::error::SendError(Event::Admit(admission))) = self.hub.send(Event::Admit(Box::new(admission))) {
-            let Admission { title, peer, .. } = *admission;
-            tracing::error!(title = &*title, from = %peer, "not accepted: the balancer has stopped");
+            let Admission { title, from, .. } = *admission;
+            tracing::error!(title = &*title, from = &*from, "not accepted: the balancer has stopped");
         }
     }
 

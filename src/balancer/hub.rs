@@ -136,6 +136,8 @@ pub(super) struct Hub {
     in_memory: u64,
     /// By slot.
     servers: Vec<Server>,
+    /// What the dispatcher has decided, while it is carried out.
+    actions: Vec<Action<Held<Tag>>>,
     started: Instant,
     /// The hub's clock when it started: the time since the beginning of 1970, UTC.
     began: Duration,
@@ -166,6 +168,7 @@ impl Hub {
             afters: VecDeque::new(),
             in_memory: 0,
             servers: Vec::new(),
+            actions: Vec::new(),
             started: Instant::now(),
             began,
             next_sweep: began,
@@ -298,7 +301,11 @@ impl Hub {
                 let settled = self.ledger.unpin(|number| self.dispatcher.is_doubtful(number));
                 self.forget(settled);
             }
-            LinkEvent::Stored { number, confirmed } => self.dispatcher.stored(slot, epoch, number, confirmed),
+            LinkEvent::Stored { numbers, confirmed } => {
+                for number in numbers {
+                    self.dispatcher.stored(slot, epoch, number, confirmed);
+                }
+            }
             LinkEvent::NotStored { number, refusal } => self.dispatcher.not_stored(slot, epoch, number, &refusal, now),
             LinkEvent::Dropped { number } => self.dispatcher.dropped(slot, epoch, number),
             LinkEvent::Lost { number, reason } => self.dispatcher.lost(slot, epoch, number, &reason, now),
@@ -312,7 +319,7 @@ impl Hub {
 
     /// The one function that every file passes: identity, number, journal. The receipt follows when it is lasting.
     fn admit(&mut self, admission: Admission, now: Duration) {
-        let Admission { title, key, content, size, crc32c, old_style_len, room, share, peer, reply } = admission;
+        let Admission { title, key, content, size, crc32c, old_style_len, room, share, from, reply } = admission;
         if let Some(number) = key.as_deref().and_then(|key| self.ledger.number_of(key)) {
             self.discard(&content);
             if let Some(reply) = reply {
@@ -325,7 +332,7 @@ impl Hub {
         if let Some(key) = key.as_deref() {
             self.ledger.name(key, number);
         }
-        let (key, from) = (key.as_deref().map(Box::from), peer.to_string().into());
+        let key = key.as_deref().map(Box::from);
         let meta = Arc::new(Meta { title, key, from, size, crc32c, accepted_ms: millis(now) });
         let kept = match &content {
             Incoming::Memory(bytes) => Content::Inline(bytes.clone()),
@@ -608,8 +615,9 @@ impl Hub {
     }
 
     fn act(&mut self, now: Duration) {
-        let actions: Vec<_> = self.dispatcher.actions().collect();
-        for action in actions {
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.extend(self.dispatcher.actions());
+        for action in actions.drain(..) {
             match action {
                 Action::Send { slot, parcel } => self.tell(slot, ToServer::Parcel(parcel)),
                 Action::Delivered { number, slot, server, confirmed, sent, file } => {
@@ -660,6 +668,7 @@ impl Hub {
                 }
             }
         }
+        self.actions = actions;
     }
 
     /// Sends something over a server's link. A link that has ended has said so in an event that is on its way to us.

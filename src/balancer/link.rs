@@ -308,34 +308,56 @@ async fn stream(
     Ok(true)
 }
 
+/// Tells what becomes of the files; acknowledgements that came together are told together.
 async fn read_acks(
     target: &Target,
     mut reader: Reader<tokio::io::ReadHalf<BoxStream>>,
     outstanding: &Outstanding,
 ) -> Result<(), io::Error> {
+    let mut numbers = Vec::new();
     loop {
-        let message = match reader.frame().await {
-            Ok(Some(frame)) => frame.message,
-            Ok(None) => return Ok(()),
-            Err(ReadError::Idle(_)) if !outstanding.is_stuck(target.stall) => continue,
+        let next = next_answer(&mut reader, outstanding, target.stall).await;
+        let is_stored = matches!(next, Ok(Some(Message::Stored { .. })));
+        if let Ok(Some(Message::Stored { number })) = next {
+            numbers.push(number);
+        }
+        let more_follow = is_stored && reader.has_frame();
+        if !numbers.is_empty() && !more_follow {
+            target.tell(LinkEvent::Stored { numbers: std::mem::take(&mut numbers), confirmed: true });
+        }
+        match next? {
+            None => return Ok(()),
+            Some(Message::Stored { .. }) => outstanding.land(),
+            Some(Message::NotStored { number, refusal }) => {
+                outstanding.land();
+                target.tell(LinkEvent::NotStored { number, refusal });
+            }
+            Some(Message::Dropped { number }) => {
+                target.tell(LinkEvent::Dropped { number });
+                continue;
+            }
+            Some(Message::Bye(refusal)) => return Err(io::Error::other(refusal.reason)),
+            Some(other) => return Err(io::Error::other(format!("unexpected message from a server: {other:?}"))),
+        }
+        outstanding.touch();
+    }
+}
+
+/// The server's next message; `None` when it closed. It may be silent while it owes nothing.
+async fn next_answer(
+    reader: &mut Reader<tokio::io::ReadHalf<BoxStream>>,
+    outstanding: &Outstanding,
+    stall: Duration,
+) -> Result<Option<Message>, io::Error> {
+    loop {
+        match reader.frame().await {
+            Ok(frame) => return Ok(frame.map(|frame| frame.message)),
+            Err(ReadError::Idle(_)) if !outstanding.is_stuck(stall) => {}
             Err(ReadError::Idle(after)) => {
                 return Err(io::Error::other(format!("acknowledged nothing for {after:?}")));
             }
             Err(error) => return Err(io::Error::other(error)),
-        };
-        let event = match message {
-            Message::Stored { number } => LinkEvent::Stored { number, confirmed: true },
-            Message::NotStored { number, refusal } => LinkEvent::NotStored { number, refusal },
-            Message::Dropped { number } => {
-                target.tell(LinkEvent::Dropped { number });
-                continue;
-            }
-            Message::Bye(refusal) => return Err(io::Error::other(refusal.reason)),
-            other => return Err(io::Error::other(format!("unexpected message from a server: {other:?}"))),
-        };
-        outstanding.land();
-        outstanding.touch();
-        target.tell(event);
+        }
     }
 }
 
@@ -367,7 +389,7 @@ async fn deliver_old_style(target: Arc<Target>, parcel: Parcel) {
         Err(error) => return target.tell(LinkEvent::Unreadable { number, reason: plain(&error) }),
     };
     target.tell(match hand_over(&target, &parcel, &content).await {
-        Ok(()) => LinkEvent::Stored { number, confirmed: false },
+        Ok(()) => LinkEvent::Stored { numbers: vec![number], confirmed: false },
         Err(error) => LinkEvent::Lost { number, reason: plain(&error) },
     });
 }

@@ -96,6 +96,11 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
     Ok(Some(Frame { message, content_len }))
 }
 
+/// Whether [`decode`] needs no more bytes.
+pub fn is_whole(input: &BytesMut) -> bool {
+    peek_head(input).is_some_and(|(header_len, _)| input.len() - HEAD_LEN >= header_len as usize)
+}
+
 /// Compares the checksum behind content with that of the content that came.
 pub fn verify(actual: u32, declared: [u8; CHECKSUM_LEN]) -> Result<(), ProtocolError> {
     let declared = u32::from_be_bytes(declared);

@@ -374,8 +374,8 @@ impl Journal {
     pub fn apply(&mut self, op: Op) {
         self.committed.ops += 1;
         match op {
-            Op::Accept(accepted) => self.accept(*accepted),
-            Op::End(ended) => self.end(*ended),
+            Op::Accept(accepted) => self.accept(accepted),
+            Op::End(ended) => self.end(ended),
             Op::Attempt { number, attempt, is_failure } => {
                 let Some(changes) = self.changes(number) else { return };
                 changes.history.add(attempt.clone(), is_failure);
@@ -482,7 +482,7 @@ impl Journal {
         }
     }
 
-    fn accept(&mut self, accepted: Accepted) {
+    fn accept(&mut self, accepted: Box<Accepted>) {
         let number = accepted.number;
         self.next_number = self.next_number.max(number.saturating_add(1));
         if let Content::Own(id) = accepted.content {
@@ -496,7 +496,7 @@ impl Journal {
         self.committed.stored.extend(stored);
     }
 
-    fn end(&mut self, ended: Ended) {
+    fn end(&mut self, ended: Box<Ended>) {
         let number = ended.number;
         let Some(live) = self.files.remove(number) else { return };
         self.uncount(live);
@@ -510,19 +510,19 @@ impl Journal {
     }
 
     /// Writes a file's record, and gives where it stands.
-    fn append_file(&mut self, accepted: Accepted) -> Option<(u64, Location)> {
+    fn append_file(&mut self, accepted: Box<Accepted>) -> Option<(u64, Location)> {
         let (number, size) = (accepted.number, accepted.meta.size);
         let len = if matches!(accepted.content, Content::Inline(_)) { size } else { 0 };
-        let spot = self.append(&Record::Accepted(Box::new(accepted)));
+        let spot = self.append(&Record::Accepted(accepted));
         self.add_file(number, spot);
         let active = self.segments.back()?;
         let handle = Handle { segment: active.id, file: active.file.clone() };
         Some((number, Location::new(handle, spot, len)))
     }
 
-    fn append_end(&mut self, ended: Ended) {
+    fn append_end(&mut self, ended: Box<Ended>) {
         let number = ended.number;
-        let spot = self.append(&Record::Ended(Box::new(ended)));
+        let spot = self.append(&Record::Ended(ended));
         self.add_ended(number, spot);
     }
 
@@ -634,14 +634,14 @@ impl Journal {
     fn carry_over(&mut self, record: Record, from: u64) {
         let stands_there = |live: Option<&Live>| live.is_some_and(|live| live.segment == low(from));
         match record {
-            Record::Accepted(accepted) if stands_there(self.files.get(accepted.number)) => self.carry_file(*accepted),
-            Record::Ended(ended) if stands_there(self.ended.get(ended.number)) => self.append_end(*ended),
+            Record::Accepted(accepted) if stands_there(self.files.get(accepted.number)) => self.carry_file(accepted),
+            Record::Ended(ended) if stands_there(self.ended.get(ended.number)) => self.append_end(ended),
             // What changed since is written with its file.
             _ => {}
         }
     }
 
-    fn carry_file(&mut self, mut accepted: Accepted) {
+    fn carry_file(&mut self, mut accepted: Box<Accepted>) {
         if let Some(changes) = self.changes.get(&accepted.number).cloned() {
             (accepted.history, accepted.death) = (changes.history, changes.death);
         }

@@ -21,7 +21,7 @@ pub struct Meta {
     /// The client's lasting name for it.
     pub key: Option<Box<str>>,
     /// Who sent it.
-    pub from: Box<str>,
+    pub from: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
     /// The CRC32C of its content.
@@ -234,7 +234,7 @@ impl Meta {
     fn decode(input: &mut Input<'_>) -> Option<Self> {
         let (accepted_ms, size, crc32c) = (input.u64()?, input.u64()?, input.u32()?);
         let (title, key, from) = (input.text()?, input.text()?, input.text()?);
-        Some(Self { title, key: Some(key).filter(|key| !key.is_empty()), from, size, crc32c, accepted_ms })
+        Some(Self { title, key: Some(key).filter(|key| !key.is_empty()), from: from.into(), size, crc32c, accepted_ms })
     }
 }
 

@@ -154,6 +154,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
+    /// Whether the next frame is here already: then [`Self::frame`] does not wait.
+    pub fn has_frame(&self) -> bool {
+        frame::is_whole(&self.buffer)
+    }
+
     /// Reads the content behind a frame whole and verifies its checksum. The caller has bounded `len`.
     pub async fn content(&mut self, len: u64) -> Result<Bytes, ReadError> {
         Ok(self.summed_content(len).await?.0)

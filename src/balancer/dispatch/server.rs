@@ -33,8 +33,12 @@ impl Window {
     /// The window of a server of this weight beside one of the `heaviest`.
     pub(super) fn scaled(self, weight: u32, heaviest: u32) -> Self {
         let scale = |most: u64, least: u64| {
-            let scaled = u128::from(most) * u128::from(weight) / u128::from(heaviest.max(1));
-            u64::try_from(scaled).unwrap_or(most).clamp(least.min(most), most)
+            let scaled = match most.checked_mul(weight.into()) {
+                Some(product) => product / u64::from(heaviest.max(1)),
+                // Beyond that, 64 bits do not hold what two divisions keep apart well enough.
+                None => (most / u64::from(heaviest.max(1))).saturating_mul(weight.into()),
+            };
+            scaled.clamp(least.min(most), most)
         };
         let files = scale(self.files as u64, LEAST_WINDOW.files as u64);
         let bytes = scale(self.bytes, LEAST_WINDOW.bytes);

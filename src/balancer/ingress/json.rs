@@ -57,6 +57,7 @@ async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, do
     match parse(&object)? {
         Request::File { title, content, number: _ } => {
             drop(object);
+            let from = peer.to_string().into();
             let mut unheard = Unheard { title: title.into(), peer, is_admitted: false };
             let size = (content.len() + unheard.title.len()) as u64;
             let room = match door.gate.try_room(size) {
@@ -66,7 +67,7 @@ async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, do
             let Some(room) = room else { return Ok(false) };
             let share = door.gate.wait_for_share(size).await;
             let (title, crc32c) = (unheard.title.clone(), crc32c::crc32c(&content));
-            let file = InMemory { title, key: None, content, crc32c, room, share, peer, reply: None };
+            let file = InMemory { title, key: None, content, crc32c, room, share, from, reply: None };
             if let Err((refusal, _)) = door.admit(file).await {
                 // Nothing more is read from such a client: it would take each file that follows for sent, too.
                 return Err(ReadError::Io(std::io::Error::other(refusal.reason)));

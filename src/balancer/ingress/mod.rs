@@ -66,14 +66,14 @@ struct InMemory {
     crc32c: u32,
     room: Room,
     share: Share,
-    peer: SocketAddr,
+    from: Arc<str>,
     reply: Option<Reply>,
 }
 
 impl Door {
     /// Admits a file whose content is in memory; large content goes to a file of its own first.
     async fn admit(&self, file: InMemory) -> Result<(), (Refusal, Option<Reply>)> {
-        let InMemory { title, key, content, crc32c, room, mut share, peer, reply } = file;
+        let InMemory { title, key, content, crc32c, room, mut share, from, reply } = file;
         let size = content.len() as u64;
         let old_style_len = json_doorway::old_style_len(&title, &content);
         let (content, uploaded) = if size <= INLINE {
@@ -85,7 +85,7 @@ impl Door {
                 Err(refusal) => return Err((refusal, reply)),
             }
         };
-        let admission = Admission { title, key, content, size, crc32c, old_style_len, room, share, peer, reply };
+        let admission = Admission { title, key, content, size, crc32c, old_style_len, room, share, from, reply };
         self.gate.admit(admission);
         let _ = uploaded.map(Uploaded::admitted);
         Ok(())

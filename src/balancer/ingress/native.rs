@@ -38,7 +38,8 @@ struct Session<'a, R> {
     connection: u64,
     to_client: mpsc::UnboundedSender<Outgoing>,
     ledger: Arc<Ledger>,
-    peer: SocketAddr,
+    /// The client's address, as it is recorded.
+    from: Arc<str>,
     door: &'a Door,
 }
 
@@ -52,7 +53,8 @@ where
     let ledger = Arc::new(Ledger::default());
     let ended = ledger.writer_ended.clone();
     let connection = next_connection();
-    let mut session = Session { reader, connection, to_client, ledger: ledger.clone(), peer, door };
+    let mut session =
+        Session { reader, connection, to_client, ledger: ledger.clone(), from: peer.to_string().into(), door };
     let writer = write_receipts(write, outgoing, ledger, door.deadlines.stall);
     let (read, ()) = tokio::join!(
         async {
@@ -193,7 +195,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn take_small(&mut self, put: Put, room: Room, share: Share) -> Result<(), ReadError> {
         let (content, crc32c) = self.reader.summed_content(put.size).await?;
         let (reply, title) = (Some(self.reply(put.id)), put.title.into());
-        let file = InMemory { title, key: put.key, content, crc32c, room, share, peer: self.peer, reply };
+        let file = InMemory { title, key: put.key, content, crc32c, room, share, from: self.from.clone(), reply };
         // Small content needs no file of its own, which is all that could fail.
         let _ = self.door.admit(file).await;
         Ok(())
@@ -213,7 +215,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     old_style_len: Err(NotOldStyle::TooLarge),
                     room,
                     share,
-                    peer: self.peer,
+                    from: self.from.clone(),
                     reply: Some(self.reply(put.id)),
                 };
                 self.door.gate.admit(admission);
