@@ -30,17 +30,17 @@ class System:
     def __init__(self, bench: Bench, durability: str = "disk", log_level: str = "info") -> None:
         self.bench = bench
         self.directories = [bench.folder(f"files-{weight}") for weight in WEIGHTS]
-        log = ["--log-level", log_level, "--log-dir"]
-        self.servers = [self._server(place, [*log, bench.folder(f"log-{place}")]) for place in range(len(WEIGHTS))]
+        options = ["--durability", durability, "--log-level", log_level, "--log-dir"]
+        self.servers = [self._server(place, [*options, bench.folder(f"log-{place}")]) for place in range(len(WEIGHTS))]
         addresses = [server.output_line(_LISTENING) for server in self.servers]
         self.balancer = bench.keep(start_balancer(bench, addresses, durability, log_level))
         self.address = self.balancer.output_line(_LISTENING)
         wait_for(self._all_eligible, _UP_S, "not every server is eligible")
 
-    def _server(self, place: int, log: list[Any]) -> Service:
+    def _server(self, place: int, options: list[Any]) -> Service:
         name = f"server {WEIGHTS[place]}"
         command = [self.bench.tool("bilico"), "server", "--listen", "127.0.0.1:0", "--dir", self.directories[place]]
-        return self.bench.keep(start(name, [*command, *log], self.bench.directory))
+        return self.bench.keep(start(name, [*command, *options], self.bench.directory))
 
     def _all_eligible(self) -> bool:
         return all(server["eligible"] for server in native.status(self.address)["servers"])
