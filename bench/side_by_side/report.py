@@ -36,7 +36,7 @@ TRAPS = (
 )
 
 NOTES = (
-    "Bilico's balancer answers when files are synced (`disk`) or handed to the system (`os`), its servers always sync",
+    "Bilico's balancer and servers answer when files are synced (`disk`), or when the system has them (`os`)",
     "HAProxy with nginx and JetStream sync nothing before they answer, unless it says sync_interval: always",
     "in flight: Bilico 4 × 1,000 files, JetStream 4,000 publishes, wrk 32 connections with one PUT each",
     "accepted: the servers and the workers store at the same time, in both systems",
