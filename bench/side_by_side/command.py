@@ -238,6 +238,8 @@ def _take_turn(run: Run, turn: str, outcome: Outcome, bench: Bench, counts: bool
 
 def _measure(run: Run, bench: Bench) -> results.Sample:
     bench.directory.mkdir(parents=True)
+    # What the run before has left untouched or given back is not to be the advantage, or the burden, of this one.
+    machine.touch_memory(machine.warm_size(bench.scale.rewarm_mib * machine.MIB))
     try:
         with bench:
             return run.measure(bench)

@@ -28,7 +28,8 @@ RUN_HEAD = [
 ]
 
 TRAPS = (
-    "memory was touched once before the first round, since what a machine touches for the first time costs more",
+    "memory was touched before the first round, and some of it before every run, since what a machine touches for the first "
+    "time costs more, and what is not used for a while is taken back",
     "every run of every round has a fresh directory and fresh processes",
     "nothing is deleted before the end of all rounds, and nothing is measured soon after an earlier comparison's deleting",
     "`sync` after every run; the first round warms up and is thrown away; runs take turns within each round",
