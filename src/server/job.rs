@@ -18,7 +18,7 @@ use crate::queue::Durability;
 pub enum Body {
     /// In memory.
     Whole(Bytes),
-    /// Already written under a temporary name.
+    /// Already written, and not under its final name yet.
     Staged(Staged),
 }
 
