@@ -560,7 +560,10 @@ impl Hub {
     /// A file was read back, or cannot be.
     fn thaw(&mut self, number: u64, back: Back, now: Duration) {
         let Some(Thawed { brief, location, replies, room, history, claims }) = self.cold.remove(number) else { return };
-        let Some(location) = location else { return };
+        let Some(location) = location else {
+            // Each file holds on to its segment, so that this cannot be; but a file must not go without a word.
+            return tracing::error!(number, "the segment of a file is not at hand: it waits for the next start");
+        };
         let Read { meta, history: read_history, content, fits, problem } = Read::of(number, back, &brief, location);
         let history = history.unwrap_or(read_history);
         if let Some((first, others)) = claims.split_first() {
