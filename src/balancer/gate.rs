@@ -374,6 +374,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_queue_that_becomes_smaller_takes_nothing_until_it_fits_and_larger_again_takes_more() {
+        let gate = gate(4, 1 << 20);
+        let mut rooms: Vec<Room> = (0..4).map(|_| gate.try_room(10).unwrap()).collect();
+        gate.set_limits(QueueLimits { files: 2, bytes: 1 << 19 }, 1024);
+        assert_eq!(gate.max_file(), Gate::max_file_of(1 << 19));
+        tokio::task::yield_now().await;
+        for _ in 0..2 {
+            rooms.pop();
+            tokio::task::yield_now().await;
+            assert!(gate.try_room(10).is_none(), "{} of 2 files are there", rooms.len());
+        }
+        rooms.pop();
+        rooms.push(gate.try_room(10).unwrap());
+        assert!(gate.try_room(10).is_none());
+        gate.set_limits(QueueLimits { files: 3, bytes: 1 << 20 }, 1024);
+        rooms.push(gate.try_room(10).unwrap());
+        assert!(gate.try_room(10).is_none());
+        drop(rooms);
+        let most = gate.try_room(1 << 19).unwrap();
+        assert!(gate.try_room(1 << 19).is_none());
+        drop(most);
+    }
+
+    #[tokio::test]
     async fn a_file_that_can_never_pass_is_refused() {
         let gate = gate(10, 1 << 20);
         assert_eq!(gate.check(gate.max_file()), Ok(()));
