@@ -60,8 +60,8 @@ impl Series {
     /// What has come since the oldest entry, if the count is this now.
     pub(super) fn since_oldest(&self, now: u64) -> u64 {
         match (self.0.front(), self.0.back()) {
-            (Some(first), Some(last)) if *last <= now => now - first,
-            // It counts from 0 again.
+            // What is told may be a little older than the last entry.
+            (Some(first), Some(last)) => now.max(*last) - first,
             _ => now,
         }
     }

@@ -311,8 +311,7 @@ mod tests {
         assert_eq!((count, buckets.len()), (5, BUCKETS.len() + 1));
         assert!((sum - 3900.0).abs() < 39.0, "{sum}");
         let counted: Vec<u64> = buckets.iter().map(|(_, count)| *count).collect();
-        // 250 and 251 are one step of the histogram.
-        assert_eq!((counted[0], counted[counted.len() - 2], counted[counted.len() - 1]), (3, 1, 1), "{counted:?}");
+        assert_eq!((&counted[..2], &counted[counted.len() - 2..]), (&[2, 1][..], &[1, 1][..]), "{counted:?}");
         assert!(buckets.windows(2).all(|pair| pair[0].0 < pair[1].0));
         times.saturating_record(250);
         let (later, _, grown) = bucketed(&times);

@@ -56,8 +56,9 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Some(sample) = self.control.sample().await else { return };
+            let Some(sample) = self.control.sample().await.map(Arc::new) else { return };
             self.minute().push(&sample);
+            *self.latest.lock().await = Some((Instant::now(), sample.clone()));
             if self.listeners.want_states() {
                 self.listeners.tell_state(&self.state(&sample));
             }
