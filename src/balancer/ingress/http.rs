@@ -338,3 +338,7 @@ impl<B: Body> Source for &mut Arriving<'_, B> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
