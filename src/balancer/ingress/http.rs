@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -230,6 +231,7 @@ struct Arriving<'a, B> {
     door: &'a Door,
     body: B,
     lap: Lap,
+    stall: Duration,
     /// When the last piece was handed on: the peer is not to blame for what passes until the next is asked for.
     handed_on: Option<Instant>,
     /// The size that the client has said.
@@ -246,7 +248,8 @@ impl<'a, B: Body> Arriving<'a, B> {
     fn new(door: &'a Door, body: B, head: &Head, reserved: Reserved) -> Self {
         let title = head.title.len() as u64;
         let (lap, handed_on, ahead) = (Lap::default(), None, Vec::new());
-        Self { door, body, lap, handed_on, declared: head.size, came: 0, title, reserved, ahead }
+        let stall = door.bounds().deadlines.stall;
+        Self { door, body, lap, stall, handed_on, declared: head.size, came: 0, title, reserved, ahead }
     }
 
     /// Small content, whole; `None` if it is not small.
@@ -274,7 +277,7 @@ impl<'a, B: Body> Arriving<'a, B> {
         }
         loop {
             let piece = tokio::select! {
-                piece = self.lap.bound(self.door.deadlines.stall, self.body.piece()) => piece?,
+                piece = self.lap.bound(self.stall, self.body.piece()) => piece?,
                 () = self.door.finished.cancelled() => return Err(ReadError::Refused(self.door.farewell())),
             };
             match (piece, self.declared) {
