@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::error::{ApiError, Path, Query};
+use super::listen::Peer;
 use crate::balancer::control::Control;
 use crate::balancer::ingress::http::{self, Fate, Receipts, Upload};
 use crate::protocol::{Refusal, RefusalCode};
@@ -99,8 +99,7 @@ async fn take(
     let wait = options.wait()?;
     let key = key(request.headers())?;
     check_framing(request.headers())?;
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let peer = peer.map_or((Ipv4Addr::LOCALHOST, 0).into(), |ConnectInfo(peer)| *peer);
+    let peer = request.extensions().get().map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
     let body = request.into_body();
     let upload = Upload { title: title.clone(), key, size: body.size_hint().exact(), peer, body: Content(body) };
     let mut receipts = control.receive(upload).await.map_err(|error| not_taken(&title, peer, &error))?;
@@ -146,7 +145,9 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
     // It would be taken for the whole.
     if headers.contains_key(header::CONTENT_RANGE) {
-        return Err(ApiError::bad("a part of a file cannot be handed over").hint("send it whole, without Content-Range"));
+        return Err(
+            ApiError::bad("a part of a file cannot be handed over").hint("send it whole, without Content-Range")
+        );
     }
     // It would be taken for an empty file.
     if !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING) {
@@ -169,7 +170,8 @@ async fn wait_for_the_end(receipts: &mut Receipts, number: u64, title: String, w
         }
         Ok(Some(Fate::Dead { reason })) => {
             let error = format!("file {number} is a dead letter: {reason}");
-            let hint = format!("`bilico queue replay {number}` tries again, `bilico queue drop {number}` throws it away");
+            let hint =
+                format!("`bilico queue replay {number}` tries again, `bilico queue drop {number}` throws it away");
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error).hint(hint).into_response()
         }
         Ok(None) | Err(_) => accepted(receipts, number, title),
@@ -212,7 +214,7 @@ fn refused(Refusal { code, reason }: &Refusal) -> ApiError {
         RefusalCode::Busy | RefusalCode::Stopping => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.0)),
         RefusalCode::Full | RefusalCode::Storage => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.1)),
     };
-    let error = ApiError::new(status, reason);
+    let error = ApiError::new(status, reason.as_str());
     match retry_after {
         Some(seconds) => error.retry_after(seconds),
         None => error,

@@ -221,7 +221,8 @@ impl Gate {
     /// Makes what was reserved enough for a file of `size` bytes, without waiting; false if there is not so much.
     pub fn try_grow(&self, room: &mut Room, incoming: &mut Option<OwnedSemaphorePermit>, size: u64) -> bool {
         let had = incoming.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = if size <= SMALL_CONTENT { 0 } else { permits(size).saturating_sub(u32::try_from(had).unwrap_or(0)) };
+        let more =
+            if size <= SMALL_CONTENT { 0 } else { permits(size).saturating_sub(u32::try_from(had).unwrap_or(0)) };
         let Ok(more) = self.incoming.clone().try_acquire_many_owned(more) else { return false };
         match incoming {
             Some(incoming) => incoming.merge(more),

@@ -340,7 +340,11 @@ pub enum Object {
 
 impl Lap {
     /// Waits for more until the time is up.
-    pub async fn bound<T>(&mut self, stall: Duration, read: impl Future<Output = io::Result<T>>) -> Result<T, ReadError> {
+    pub async fn bound<T>(
+        &mut self,
+        stall: Duration,
+        read: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, ReadError> {
         let ends = *self.ends.get_or_insert_with(|| Instant::now() + stall);
         timeout_at(ends, read).await.map_err(|_| ReadError::Stalled(stall))?.map_err(ReadError::Io)
     }

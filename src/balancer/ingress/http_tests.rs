@@ -1,14 +1,14 @@
 use std::collections::VecDeque;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::balancer::event::Event;
 use crate::balancer::gate::{Gate, QueueLimits};
-use crate::balancer::ingress::Uploads;
+use crate::balancer::ingress::{DoorBounds, Uploads};
 use crate::queue::Durability;
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
@@ -25,8 +25,7 @@ fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<Event>) {
         gate: Arc::new(Gate::new(limits, 1024, on.clone(), 0, hub.clone())),
         uploads: Arc::new(Uploads::new(on, Durability::Disk, hub)),
         farewell: Arc::new(OnceLock::new()),
-        deadlines: Deadlines { stall: STALL, idle: STALL },
-        max_json: 1024,
+        bounds: watch::Sender::new(DoorBounds { deadlines: Deadlines { stall: STALL, idle: STALL }, max_json: 1024 }),
         stop: CancellationToken::new(),
         finished: CancellationToken::new(),
     };
@@ -58,7 +57,7 @@ fn upload(size: Option<u64>, pieces: impl IntoIterator<Item = usize>) -> Upload<
 
 fn admitted(events: &mut UnboundedReceiver<Event>) -> Box<Admission> {
     match events.try_recv() {
-        Ok(Event::Admit(admission)) => admission,
+        Ok(Event::Admit(admission, _)) => admission,
         other => panic!("{other:?}"),
     }
 }
@@ -125,7 +124,9 @@ async fn files_that_grow_do_not_wait_for_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_stops_half_way_is_given_up_and_leaves_nothing() {
-    for (size, pieces) in [(Some(1 << 20), vec![100_000]), (None, vec![100_000]), (Some(1000), vec![10]), (None, vec![])] {
+    for (size, pieces) in
+        [(Some(1 << 20), vec![100_000]), (None, vec![100_000]), (Some(1000), vec![10]), (None, vec![])]
+    {
         let (door, disk, _events) = door(8 << 20);
         let mut upload = upload(size, pieces);
         upload.body.ends = false;

@@ -300,8 +300,7 @@ async fn read_pieces<S: Source>(mut source: S, steps: &mpsc::Sender<Step>) -> Re
             Err(error) => break Err(error),
         }
     };
-    let is_useless =
-        matches!(read, Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)));
+    let is_useless = matches!(read, Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)));
     if read.is_ok() || is_useless {
         let _ = steps.send(if is_useless { Step::Useless } else { Step::Whole }).await;
     }
