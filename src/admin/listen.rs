@@ -1,6 +1,7 @@
 //! The listener: HTTP/1.1 on a loopback address, with a bound on whatever a peer can make us keep or wait for.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::protocol::limits::LINGER;
 use crate::transport::{self, BoxStream};
 
 /// The most connections at once; more wait to be accepted.
@@ -152,16 +154,19 @@ async fn connection(
     }
 }
 
-/// A connection that fails when its peer reads nothing for [`WRITE_STALL`].
+/// A connection that fails when its peer reads nothing for [`WRITE_STALL`], and is read from for a moment after its end, so
+/// that a peer that was refused in the middle of a file gets to see why.
 struct Impatient {
     stream: BoxStream,
     /// When the patience ends, while the peer does not read.
     ends: Option<Pin<Box<Sleep>>>,
+    /// When nothing more is read, once nothing more is written.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Impatient {
     fn new(stream: BoxStream) -> Self {
-        Self { stream, ends: None }
+        Self { stream, ends: None, lingers: None }
     }
 
     /// What a write came to, or that it has taken too long.
@@ -209,6 +214,19 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut some = [MaybeUninit::uninit(); 4096];
+        while lingers.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::uninit(&mut some);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -14,6 +14,7 @@ mod bench;
 mod chaos;
 mod delivery;
 mod demo;
+mod doorway;
 #[path = "../chaos/mod.rs"]
 mod driver;
 mod harness;
