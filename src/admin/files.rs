@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, put};
 use http_body::Body as _;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::{ApiError, Path, Query};
@@ -34,6 +36,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a client waits for a delivery that says no time, and the longest that it can say.
 const WAIT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 
+/// The most requests of the doorway at once, so that operators get through beside them.
+const MAX_REQUESTS: usize = super::MAX_CONNECTIONS / 2;
+
 /// After how many seconds it is worth trying again: when room comes with each delivery, and when somebody has to act.
 const RETRY_AFTER: (u32, u32) = (5, 30);
 
@@ -45,7 +50,14 @@ pub(super) fn routes(control: Control) -> Router {
         .route("/files/{*title}", put(take).fallback(only_put))
         .route("/files/", nameless())
         .route("/files", nameless())
-        .with_state(control)
+        .with_state(Doorway { control, places: Arc::new(Semaphore::new(MAX_REQUESTS)) })
+}
+
+/// What all requests work with.
+#[derive(Clone)]
+struct Doorway {
+    control: Control,
+    places: Arc<Semaphore>,
 }
 
 /// What stands behind the `?`.
@@ -91,18 +103,22 @@ async fn no_title() -> ApiError {
 
 /// Takes a file.
 async fn take(
-    State(control): State<Control>,
+    State(doorway): State<Doorway>,
     Path(title): Path<String>,
     Query(options): Query<Options>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let _place = doorway.places.try_acquire().map_err(|_| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MAX_REQUESTS} files are being handed over"))
+            .retry_after(RETRY_AFTER.0)
+    })?;
     let wait = options.wait()?;
     let key = key(request.headers())?;
     check_framing(request.headers())?;
     let peer = request.extensions().get().map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
     let body = request.into_body();
     let upload = Upload { title: title.clone(), key, size: body.size_hint().exact(), peer, body: Content(body) };
-    let mut receipts = control.receive(upload).await.map_err(|error| not_taken(&title, peer, &error))?;
+    let mut receipts = doorway.control.receive(upload).await.map_err(|error| not_taken(&title, peer, &error))?;
     let number = receipts.accepted().await.map_err(|refusal| refused(&refusal))?;
     let location = HeaderValue::try_from(format!("/api/v1/files/{number}")).map_err(|_| ApiError::gone())?;
     let mut response = match wait {

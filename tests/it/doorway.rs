@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bilico::protocol::limits::MAX_LARGE_UPLOADS;
 use bilico::server::name::stored_name;
 use serde_json::json;
 
@@ -382,6 +383,25 @@ fn an_upload_that_stalls_is_given_up() {
     drop(wire);
     dripping.join().unwrap();
     assert_eq!(farm.status().accepted, 0);
+}
+
+/// Each large upload has a thread that writes it, and so have deliveries.
+#[test]
+fn many_uploads_that_stop_half_way_hold_up_no_other_file() {
+    let farm = Farm::start(&[1]);
+    let half = noise(1, 100_000);
+    let stopped: Vec<Wire> =
+        (0..600).map(|_| begin(&farm.balancer, "/files/half", "Content-Length: 1000000\r\n", &half)).collect();
+    let journal = farm.dir.path().join("journal");
+    wait_until("as many as may to be under way", || names_with(&journal, "part-").len() == MAX_LARGE_UPLOADS);
+    assert_eq!(hand_over(&farm.balancer, "/files/small?wait=delivered", "", b"x").status, 200);
+    let mut native = Client::connect(&farm.balancer.address);
+    native.put(1, None, &noise(2, 300_000));
+    native.expect("delivered", 1);
+    refused(&hand_over(&farm.balancer, "/files/large", "", &half), 503, "are coming in");
+    drop(stopped);
+    wait_until_nothing_is_left(&farm);
+    assert_eq!(hand_over(&farm.balancer, "/files/large?wait=delivered", "", &half).status, 200);
 }
 
 #[test]

@@ -17,10 +17,11 @@ use super::upload::Source;
 use super::{Door, InMemory};
 use crate::balancer::event::{Admission, Declined, Incoming, Outgoing, Reply, Room, Share, next_connection};
 use crate::protocol::json::NotOldStyle;
-use crate::protocol::limits::{MAX_KEY, MAX_TITLE, ROOM_PATIENCE};
+use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE, ROOM_PATIENCE};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::{Lap, ReadError};
+use crate::units::ByteSize;
 
 /// How much more is reserved at once for a file of unknown size, in bytes: as much as it has, within these bounds.
 const STEPS: (u64, u64) = (INLINE, 4 * 1024 * 1024);
@@ -103,6 +104,10 @@ impl Receipts {
     }
 }
 
+fn too_many() -> String {
+    format!("{MAX_LARGE_UPLOADS} files of more than {} are coming in", ByteSize(INLINE))
+}
+
 fn fate(receipt: Outgoing) -> Option<Fate> {
     match receipt {
         Outgoing::Message(Message::Delivered { server, confirmed, .. }) => Some(Fate::Delivered { server, confirmed }),
@@ -113,6 +118,8 @@ fn fate(receipt: Outgoing) -> Option<Fate> {
 
 /// What is reserved for a file that is being read.
 struct Reserved {
+    /// One of the places for large files.
+    place: Option<OwnedSemaphorePermit>,
     room: Room,
     incoming: Option<OwnedSemaphorePermit>,
     share: Share,
@@ -166,18 +173,33 @@ impl Door {
         let bytes = size.saturating_add(head.title.len() as u64);
         self.gate.check(bytes)?;
         let share = self.share(size, 0).await?;
+        let place = if size > INLINE { Some(self.in_time(self.place(), too_many).await?) } else { None };
         let (room, incoming) = match self.gate.try_reserve(bytes) {
             Some(reserved) => reserved,
-            None => tokio::select! {
-                reserved = timeout(ROOM_PATIENCE, self.gate.reserve(bytes)) => match reserved {
-                    Ok(Some(reserved)) => reserved,
-                    Ok(None) => return Err(self.farewell()),
-                    Err(_) => return Err(Refusal::new(RefusalCode::Busy, self.gate.full_reason())),
-                },
-                () = self.stop.cancelled() => return Err(self.farewell()),
-            },
+            None => self.in_time(self.gate.reserve(bytes), || self.gate.full_reason()).await?,
         };
-        Ok(Reserved { room, incoming, share, _behind: None, bytes })
+        Ok(Reserved { place, room, incoming, share, _behind: None, bytes })
+    }
+
+    /// Waits for a place among the large files that come in.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.uploads.places.clone().acquire_owned().await.ok()
+    }
+
+    /// Waits for something while the client is patient and the balancer takes files; `reason` says why it was in vain.
+    async fn in_time<T>(
+        &self,
+        wait: impl Future<Output = Option<T>>,
+        reason: impl FnOnce() -> String,
+    ) -> Result<T, Refusal> {
+        tokio::select! {
+            had = timeout(ROOM_PATIENCE, wait) => match had {
+                Ok(Some(had)) => Ok(had),
+                Ok(None) => Err(self.farewell()),
+                Err(_) => Err(Refusal::new(RefusalCode::Busy, reason())),
+            },
+            () = self.stop.cancelled() => Err(self.farewell()),
+        }
     }
 
     /// Refuses a file, unless it came before under its key: that one must not be taken for lost.
@@ -201,6 +223,12 @@ impl Door {
     }
 
     async fn take_large<B: Body>(&self, head: &Head, mut arriving: Arriving<'_, B>) -> Result<Receipts, ReadError> {
+        if arriving.reserved.place.is_none() {
+            // It has room already, so it does not wait.
+            let place = self.uploads.places.clone().try_acquire_owned();
+            let place = place.map_err(|_| ReadError::Refused(Refusal::new(RefusalCode::Busy, too_many())))?;
+            arriving.reserved.place = Some(place);
+        }
         let mark = head.key.as_deref().map(key_hash);
         let uploaded = match self.uploads.receive(&mut arriving, mark, None).await? {
             Ok(uploaded) => uploaded,

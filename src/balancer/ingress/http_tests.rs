@@ -172,6 +172,23 @@ async fn a_client_waits_for_room_for_a_while_and_is_refused() {
     assert!(taken.is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn there_are_so_many_places_for_large_files_and_small_ones_need_none() {
+    let (door, disk, mut events) = door(8 << 20);
+    let places = door.uploads.places.clone().acquire_many_owned(u32::try_from(MAX_LARGE_UPLOADS).unwrap()).await;
+    for (size, waits) in [(Some(100_000), ROOM_PATIENCE), (None, Duration::ZERO)] {
+        let started = Instant::now();
+        let error = door.receive(upload(size, [50_000, 50_000])).await.unwrap_err();
+        assert!(matches!(&error, ReadError::Refused(refusal) if refusal.code == RefusalCode::Busy), "{error:?}");
+        assert_eq!(started.elapsed().as_secs(), waits.as_secs());
+    }
+    drop(door.receive(upload(None, [50_000])).await.unwrap());
+    drop(admitted(&mut events));
+    assert_untouched(&door, &disk, 8 << 20).await;
+    drop(places);
+    door.receive(upload(None, [50_000, 50_000])).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_disk_that_fills_up_ends_the_upload_at_once() {
     let (door, disk, mut events) = door(8 << 20);

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::balancer::event::Event;
 use crate::behind::Behind;
+use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
@@ -39,6 +40,8 @@ pub(in crate::balancer) struct Uploads {
     durability: Durability,
     hub: mpsc::UnboundedSender<Event>,
     parts: Arc<Mutex<Entries>>,
+    /// For those of the HTTP doorway.
+    pub(super) places: Arc<Semaphore>,
 }
 
 /// Parts, by their marks.
@@ -121,7 +124,7 @@ impl Uploads {
         let found = disk.list().unwrap_or_default();
         let marks = found.iter().filter_map(|entry| content::parse_part_name(&entry.name));
         let parts = Arc::new(Mutex::new(marks.map(|mark| (mark, Entry::new())).collect()));
-        Self { disk, durability, hub, parts }
+        Self { disk, durability, hub, parts, places: Arc::new(Semaphore::new(MAX_LARGE_UPLOADS)) }
     }
 
     /// How many bytes are there of the upload under this mark. One that is under way is ended first.
