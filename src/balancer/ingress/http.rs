@@ -1,8 +1,8 @@
 //! The HTTP doorway, but for HTTP: one file with its receipts, from a body that comes in pieces.
 //!
 //! Owns how a file gets in whose size may not be known before its end. Leaves requests and answers to the admin listener.
-//! Invariant: a file that waits for room holds none, and one that is being read never waits for more, so that no two can
-//! wait for each other.
+//! Invariant: a file waits for room before it is read, and for a bounded time; while it is being read it never waits for
+//! more, so that no two can wait for each other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -169,8 +169,11 @@ impl Door {
         if self.stop.is_cancelled() {
             return Err(self.farewell());
         }
-        let size = head.size.unwrap_or(INLINE);
-        let bytes = size.saturating_add(head.title.len() as u64);
+        let (size, title) = (head.size.unwrap_or(INLINE), head.title.len() as u64);
+        let mut bytes = size.saturating_add(title);
+        if head.size.is_none() {
+            bytes = bytes.min(self.gate.max_file()).max(title);
+        }
         self.gate.check(bytes)?;
         let share = self.share(size, 0).await?;
         let place = if size > INLINE { Some(self.in_time(self.place(), too_many).await?) } else { None };
