@@ -296,9 +296,9 @@ fn a_full_queue_refuses_after_a_while_and_takes_files_again() {
     for n in 0..2 {
         accepted(&hand_over(&farm.balancer, "/files/a", &format!("Idempotency-Key: {n}\r\n"), b"x"));
     }
-    for content in [&b"y"[..], &[b'y'; 100_000]] {
-        refused(&hand_over(&farm.balancer, "/files/b", "", content), 503, "the queue is full: 2 of 2");
-        refused(&hand_over_chunked(&farm.balancer, "/files/b", "", content), 503, "the queue is full: 2 of 2");
+    for content in [vec![b'y'], vec![b'y'; 100_000]] {
+        refused(&hand_over(&farm.balancer, "/files/b", "", &content), 503, "the queue is full: 2 of 2");
+        refused(&hand_over_chunked(&farm.balancer, "/files/b", "", &content), 503, "the queue is full: 2 of 2");
     }
     assert_eq!(accepted(&hand_over(&farm.balancer, "/files/a", "Idempotency-Key: 0\r\n", b"x")), 1, "it is here");
     farm.servers[0].restart();

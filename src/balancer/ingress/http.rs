@@ -124,7 +124,7 @@ struct Reserved {
     incoming: Option<OwnedSemaphorePermit>,
     share: Share,
     /// The share before that: the disk may be this much behind.
-    _behind: Option<Share>,
+    behind: Option<Share>,
     /// For so many bytes, the title among them.
     bytes: u64,
 }
@@ -181,7 +181,7 @@ impl Door {
             Some(reserved) => reserved,
             None => self.in_time(self.gate.reserve(bytes), || self.gate.full_reason()).await?,
         };
-        Ok(Reserved { place, room, incoming, share, _behind: None, bytes })
+        Ok(Reserved { place, room, incoming, share, behind: None, bytes })
     }
 
     /// Waits for a place among the large files that come in.
@@ -346,7 +346,7 @@ impl<'a, B: Body> Arriving<'a, B> {
             return Err(Refusal::new(RefusalCode::Busy, gate.full_reason()));
         }
         self.reserved.bytes = bytes;
-        self.reserved._behind = Some(std::mem::replace(&mut self.reserved.share, share));
+        self.reserved.behind.replace(std::mem::replace(&mut self.reserved.share, share));
         Ok(())
     }
 
