@@ -1,6 +1,6 @@
 //! The HTTP doorway: `PUT /files/{title}` hands a file over.
 //!
-//! Owns the requests and their answers; how the file gets in is [`http`](crate::balancer::ingress::http)'s. Invariant: what
+//! Owns the requests and their answers; how the file gets in is [`http`]'s. Invariant: what
 //! can be refused without its body is refused before any of it is read, so that a client that waits for leave to send it
 //! sends nothing in vain.
 
