@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::{ApiError, Path, Query};
-use super::listen::Peer;
+use super::listen::{Peer, max_connections};
 use crate::balancer::control::Control;
 use crate::balancer::ingress::http::{self, Fate, Receipts, Upload};
 use crate::protocol::{Refusal, RefusalCode};
@@ -50,7 +50,7 @@ pub(super) fn routes(control: Control) -> Router {
         .route("/files/{*title}", put(take).fallback(only_put))
         .route("/files/", nameless())
         .route("/files", nameless())
-        .with_state(Doorway { control, places: Arc::new(Semaphore::new(MAX_REQUESTS)) })
+        .with_state(Doorway { control, places: Arc::new(Semaphore::new(MAX_REQUESTS.min(max_connections() / 2))) })
 }
 
 /// What all requests work with.
@@ -109,7 +109,7 @@ async fn take(
     request: Request,
 ) -> Result<Response, ApiError> {
     let _place = doorway.places.try_acquire().map_err(|_| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MAX_REQUESTS} files are being handed over"))
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many files are being handed over")
             .retry_after(RETRY_AFTER.0)
     })?;
     let wait = options.wait()?;
