@@ -1,7 +1,11 @@
-//! What users write in flags: addresses and servers with their weights.
+//! What users write in flags: addresses and servers with their weights; and what comes of reading them again.
 
 use std::fmt;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::schedule::MAX_WEIGHT;
 
@@ -62,6 +66,19 @@ pub fn check_servers(servers: &[ServerSpec]) -> Result<(), SpecError> {
         None => Ok(()),
     }
 }
+
+/// What came of reading the configuration again. Each item is a line for people, such as `queue-files: 1000 (was 500)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What changed, and holds now.
+    pub applied: Vec<String>,
+    /// What changed, and holds after a restart only.
+    pub restart: Vec<String>,
+}
+
+/// Reads the configuration again and applies it; the error says what is wrong with it, a problem a line, and then nothing
+/// has changed.
+pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>> + Send + Sync>;
 
 #[cfg(test)]
 mod tests {

@@ -73,6 +73,11 @@ pub struct Gate {
     hub: mpsc::UnboundedSender<Event>,
 }
 
+/// The largest file that can ever pass into a queue of so many bytes.
+pub fn max_file(queue: u64) -> u64 {
+    (queue / 2).saturating_sub(OVERHEAD + UNIT)
+}
+
 impl Gate {
     /// A gate to an empty queue with these limits, on a disk of which the journal itself needs `reserve` bytes.
     pub fn new(
@@ -104,7 +109,7 @@ impl Gate {
 
     /// The largest file that can ever pass, in bytes.
     pub fn max_file(&self) -> u64 {
-        (self.limits.bytes / 2).saturating_sub(OVERHEAD + UNIT)
+        max_file(self.limits.bytes)
     }
 
     /// Refuses a file that can never pass.

@@ -6,21 +6,24 @@
 mod balancer;
 mod bench;
 mod client;
+mod config;
 mod demo;
 mod prompt;
 mod queue;
 mod send;
 mod server;
+mod settings;
 mod show;
 mod verify;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +32,7 @@ use crate::config::parse_address;
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
 use crate::units::ByteSize;
+use settings::{Program, Refused};
 
 /// Where the balancer listens unless told otherwise.
 const BALANCER: &str = "127.0.0.1:60002";
@@ -40,6 +44,9 @@ const BALANCER: &str = "127.0.0.1:60002";
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command.")]
 struct Cli {
+    /// A file that says what flags and environment do not: see docs/configuration.md
+    #[arg(long, global = true, value_name = "FILE", env = "BILICO_CONFIG")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -54,6 +61,7 @@ enum Command {
     Queue(queue::QueueArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
+    Config(config::ConfigArgs),
 }
 
 /// What the process ends with.
@@ -98,6 +106,23 @@ impl Failure {
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            // It says it better than we could, and help is no failure.
+            Refused::Flags(error) => error.exit(),
+            Refused::File(mut problems) => {
+                let last = problems.pop().unwrap_or_default();
+                for problem in problems {
+                    complain(&problem, None);
+                }
+                Self::new(Exit::Usage, last)
+            }
+            Refused::Together(what) => Self::new(Exit::Usage, what),
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let failure = Self::new(Exit::Unreachable, &error);
@@ -112,10 +137,17 @@ impl From<ClientError> for Failure {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let cli = match understand(&args) {
+        Ok(cli) => cli,
+        Err(failure) => {
+            complain(&failure.error, failure.hint.as_deref());
+            return ExitCode::from(failure.exit as u8);
+        }
+    };
     let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let result = runtime.block_on(run(cli.command));
+            let result = runtime.block_on(run(cli, args));
             // A prompt's thread may still wait for a line; it must not hold up the end.
             runtime.shutdown_background();
             result
@@ -129,7 +161,26 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-async fn run(command: Command) -> Result<Exit, Failure> {
+/// The program as its command line and a configuration file have it.
+fn program() -> Program {
+    Program {
+        command: Cli::command(),
+        check: |name, matches| match name {
+            "balancer" => balancer::check(matches),
+            "demo" => demo::check(matches),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Parses the command line, with what a configuration file has to say. Ends the process where the parser does.
+fn understand(args: &[OsString]) -> Result<Cli, Failure> {
+    let resolved = program().resolve(args).map_err(Failure::from)?;
+    Cli::from_arg_matches(&resolved.matches).map_err(|error| Failure::from(Refused::Flags(Box::new(error))))
+}
+
+async fn run(cli: Cli, args: Vec<OsString>) -> Result<Exit, Failure> {
+    let Cli { config, command } = cli;
     match command {
         Command::Demo(args) => demo::run(args).await,
         Command::Balancer(args) => balancer::run(args).await,
@@ -139,6 +190,7 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Queue(args) => queue::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
+        Command::Config(args) => config::run(&args, config.as_deref()),
     }
 }
 
@@ -168,16 +220,16 @@ struct LogArgs {
     #[arg(long, value_name = "DIR", default_value = "logs", env = "BILICO_LOG_DIR")]
     log_dir: PathBuf,
     /// What is logged: error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "BILICO_LOG_LEVEL")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level, env = "BILICO_LOG_LEVEL")]
     log_level: String,
     /// Lines for people, or JSON lines for machines
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "human", env = "BILICO_LOG_FORMAT")]
     log_format: LogFormat,
     /// A log file is rotated when it is larger than this, and every day
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_LOG_MAX_SIZE")]
     log_max_size: ByteSize,
     /// How many rotated log files are kept
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
     log_keep: usize,
 }
 
@@ -259,4 +311,9 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
 /// A flag that names an address.
 fn address(text: &str) -> Result<String, String> {
     parse_address(text).map_err(|error| error.to_string())
+}
+
+/// A flag that is a log level, or directives.
+fn level(text: &str) -> Result<String, logging::LogError> {
+    logging::check_level(text).map(|()| text.to_owned())
 }
