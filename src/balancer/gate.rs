@@ -73,11 +73,6 @@ pub struct Gate {
     hub: mpsc::UnboundedSender<Event>,
 }
 
-/// The largest file that can ever pass into a queue of so many bytes.
-pub fn max_file(queue: u64) -> u64 {
-    (queue / 2).saturating_sub(OVERHEAD + UNIT)
-}
-
 impl Gate {
     /// A gate to an empty queue with these limits, on a disk of which the journal itself needs `reserve` bytes.
     pub fn new(
@@ -109,7 +104,12 @@ impl Gate {
 
     /// The largest file that can ever pass, in bytes.
     pub fn max_file(&self) -> u64 {
-        max_file(self.limits.bytes)
+        Self::max_file_of(self.limits.bytes)
+    }
+
+    /// The largest file that can ever pass a queue of so many bytes.
+    pub fn max_file_of(bytes: u64) -> u64 {
+        (bytes / 2).saturating_sub(OVERHEAD + UNIT)
     }
 
     /// Refuses a file that can never pass.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
+use super::reload::{self, Reloader, Started};
 use super::{BALANCER, Exit, Failure, RoleArgs, address, bind};
-use crate::balancer::gate::max_file;
+use crate::balancer::gate::Gate;
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
 use crate::queue::journal::SEGMENT_SIZES;
@@ -114,18 +115,22 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
     let Ok(args) = BalancerArgs::from_arg_matches(matches) else { return Ok(()) };
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
     let (max_json, queue) = (args.max_json.0, args.queue_bytes.0);
-    if max_json > max_file(queue) {
+    if max_json > Gate::max_file_of(queue) {
         return Err(("max-json", BalancerError::Limits { max_json, queue }.to_string()));
     }
     Ok(())
 }
 
 /// Runs the balancer until it is told to stop.
-pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
+    let hangup = reload::hangups()?;
     let (listener, address) = bind(&args.listen).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     let outcome = match Balancer::open(config(&args)) {
-        Ok(balancer) => balancer.run(listener, Arc::new(Tcp), args.role.ready(address)?).await,
+        Ok(balancer) => {
+            Reloader::new(started, log.level(), Some(balancer.control())).follow(hangup);
+            balancer.run(listener, Arc::new(Tcp), args.role.ready(address)?).await
+        }
         Err(error) => Err(error),
     };
     drop(log);
@@ -153,7 +158,8 @@ pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn config(args: &BalancerArgs) -> BalancerConfig {
+/// What the flags make of a balancer.
+pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
     BalancerConfig {
         servers: args.servers.clone(),
         queue: QueueLimits { files: args.queue_files as usize, bytes: args.queue_bytes.0 },

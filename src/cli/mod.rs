@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod prompt;
 mod queue;
+mod reload;
 mod send;
 mod server;
 mod settings;
@@ -32,6 +33,7 @@ use crate::config::parse_address;
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
 use crate::units::ByteSize;
+use reload::Started;
 use settings::{Program, Refused};
 
 /// Where the balancer listens unless told otherwise.
@@ -138,8 +140,8 @@ impl From<ClientError> for Failure {
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let cli = match understand(&args) {
-        Ok(cli) => cli,
+    let (cli, started) = match understand(args) {
+        Ok(understood) => understood,
         Err(failure) => {
             complain(&failure.error, failure.hint.as_deref());
             return ExitCode::from(failure.exit as u8);
@@ -147,7 +149,7 @@ pub fn main() -> ExitCode {
     };
     let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let result = runtime.block_on(run(cli, args));
+            let result = runtime.block_on(run(cli, started));
             // A prompt's thread may still wait for a line; it must not hold up the end.
             runtime.shutdown_background();
             result
@@ -174,23 +176,26 @@ fn program() -> Program {
 }
 
 /// Parses the command line, with what a configuration file has to say. Ends the process where the parser does.
-fn understand(args: &[OsString]) -> Result<Cli, Failure> {
-    let resolved = program().resolve(args).map_err(Failure::from)?;
-    Cli::from_arg_matches(&resolved.matches).map_err(|error| Failure::from(Refused::Flags(Box::new(error))))
+fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
+    let program = program();
+    let resolved = program.resolve(&args)?;
+    let cli = Cli::from_arg_matches(&resolved.matches).map_err(|error| Refused::Flags(Box::new(error)))?;
+    let command = resolved.matches.subcommand();
+    let values = command.map(|(name, matches)| program.effective(name, matches, &resolved.entries));
+    Ok((cli, Started { args, file: resolved.file, values: values.unwrap_or_default() }))
 }
 
-async fn run(cli: Cli, args: Vec<OsString>) -> Result<Exit, Failure> {
-    let Cli { config, command } = cli;
-    match command {
+async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
+    match cli.command {
         Command::Demo(args) => demo::run(args).await,
-        Command::Balancer(args) => balancer::run(args).await,
-        Command::Server(args) => server::run(args).await,
+        Command::Balancer(args) => balancer::run(args, started).await,
+        Command::Server(args) => server::run(args, started).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
         Command::Queue(args) => queue::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
-        Command::Config(args) => config::run(&args, config.as_deref()),
+        Command::Config(args) => config::run(&args, cli.config.as_deref()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::balancer::positive;
+use super::reload::{self, Reloader, Started};
 use super::{Exit, Failure, RoleArgs, address, bind};
 use crate::queue::Durability;
 use crate::server::{Server, ServerConfig};
@@ -56,9 +57,11 @@ pub(super) struct ServerArgs {
 }
 
 /// Runs the server until it is told to stop.
-pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Failure> {
+    let hangup = reload::hangups()?;
     let (listener, address) = bind(&args.listen).await?;
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
+    Reloader::new(started, log.level(), None).follow(hangup);
     let config = ServerConfig {
         dir: args.dir.clone(),
         durability: args.durability,

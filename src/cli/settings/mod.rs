@@ -83,6 +83,11 @@ pub(super) struct Effective {
 }
 
 impl Effective {
+    /// Whether it has other values than another.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        self.values != other.values
+    }
+
     /// The values for people: a secret's are masked.
     pub(super) fn shown(&self) -> Vec<String> {
         self.values.iter().map(|value| if self.is_secret { MASKED.to_owned() } else { value.clone() }).collect()
