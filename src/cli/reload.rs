@@ -88,6 +88,7 @@ impl Reloader {
     }
 
     /// The same for those who know nothing of command lines; `None` if there is no file.
+    #[expect(dead_code, reason = "it is for the admin listener")]
     pub(super) fn hook(self: &Arc<Self>) -> Option<Reload> {
         let reloader = self.clone();
         self.file.is_some().then(|| -> Reload {
@@ -130,7 +131,7 @@ impl Reloader {
         result
     }
 
-    async fn renew(&self, in_force: &mut Vec<Effective>) -> Result<Reloaded, String> {
+    async fn renew(&self, in_force: &mut [Effective]) -> Result<Reloaded, String> {
         let args = self.args.clone();
         // A file may be on a disk that is slow.
         let read = tokio::task::spawn_blocking(move || read(&args)).await;
