@@ -12,6 +12,7 @@
 mod bad_input;
 mod bench;
 mod chaos;
+mod config;
 mod delivery;
 mod demo;
 #[path = "../chaos/mod.rs"]
