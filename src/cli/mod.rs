@@ -75,7 +75,7 @@ pub enum Exit {
     /// Something failed: a file was refused, unreadable, dead or forgotten, what servers have is not what the receipts
     /// say, or a role cannot start or go on.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line or the configuration file makes no sense.
     Usage = 2,
     /// The balancer cannot be reached, or the connection to it was lost.
     Unreachable = 3,
