@@ -1,9 +1,7 @@
 //! What users write in flags: addresses and servers with their weights; and what comes of reading them again.
 
 use std::fmt;
-use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,10 +73,6 @@ pub struct Reloaded {
     /// What changed, and holds after a restart only.
     pub restart: Vec<String>,
 }
-
-/// Reads the configuration again and applies it; the error says what is wrong with it, a problem a line, and then nothing
-/// has changed.
-pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>> + Send + Sync>;
 
 #[cfg(test)]
 mod tests {

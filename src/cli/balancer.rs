@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
+use super::admin::{AdminAt, AdminListener};
 use super::reload::{self, Reloader, Started};
-use super::{BALANCER, Exit, Failure, RoleArgs, address, bind};
+use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind};
+use crate::admin::{Admin, balancer_routes};
 use crate::balancer::gate::Gate;
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
@@ -87,6 +89,9 @@ pub(super) struct BalancerArgs {
     /// How long a stopping balancer goes on delivering what it has
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Duration,
+    /// Where operators look in and give orders, over HTTP from this machine only; `none` for nowhere
+    #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN")]
+    admin: AdminAt,
     #[command(flatten)]
     role: RoleArgs,
 }
@@ -125,11 +130,20 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
     let (listener, address) = bind(&args.listen).await?;
+    let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     let outcome = match Balancer::open(config(&args)) {
         Ok(balancer) => {
-            Reloader::new(started, log.level(), Some(balancer.control())).follow(hangup);
-            balancer.run(listener, Arc::new(Tcp), args.role.ready(address)?).await
+            let reloader = Reloader::new(started, log.level(), Some(balancer.control()));
+            let reload = reloader.hook();
+            reloader.follow(hangup);
+            let told = operators.address();
+            let admin = Admin { control: balancer.control(), listen: address.to_string(), reload };
+            let serving = operators.serve(|stop| balancer_routes(admin, stop));
+            let stop = args.role.ready(address, told)?;
+            let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
+            serving.stop().await;
+            outcome
         }
         Err(error) => Err(error),
     };

@@ -15,9 +15,10 @@ use super::balancer::{self, BalancerArgs};
 use super::settings::keys::LOG;
 use super::settings::{Effective, Refused};
 use super::{Failure, program};
+use crate::admin::Reload;
 use crate::balancer::control::{Control, Settings};
 use crate::balancer::notices::{Kind, Level};
-use crate::config::{Reload, Reloaded, ServerSpec};
+use crate::config::{Reloaded, ServerSpec};
 use crate::logging::LogLevel;
 use crate::protocol::status::{ServerReport, ServerState};
 
@@ -88,7 +89,6 @@ impl Reloader {
     }
 
     /// The same for those who know nothing of command lines; `None` if there is no file.
-    #[expect(dead_code, reason = "it is for the admin listener")]
     pub(super) fn hook(self: &Arc<Self>) -> Option<Reload> {
         let reloader = self.clone();
         self.file.is_some().then(|| -> Reload {
@@ -191,7 +191,7 @@ impl Reloader {
 fn read(args: &[OsString]) -> Result<Fresh, String> {
     let program = program();
     let resolved = program.resolve(args).map_err(|refused| match refused {
-        Refused::Flags(error) => error.to_string(),
+        Refused::Flags(error) => plain(&error.to_string()),
         Refused::File(problems) => problems.join("\n"),
         Refused::Together(problem) => problem,
     })?;
@@ -204,6 +204,13 @@ fn read(args: &[OsString]) -> Result<Fresh, String> {
         None
     };
     Ok(Fresh { values, balancer })
+}
+
+/// What the parser has to say, in a line and without its advice.
+fn plain(error: &str) -> String {
+    let what = error.split("\n\n").next().unwrap_or(error);
+    let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+    words.join(" ")
 }
 
 /// What is different about a value, if something is.

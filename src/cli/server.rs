@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::admin::{AdminAt, AdminListener};
 use super::balancer::positive;
 use super::reload::{self, Reloader, Started};
 use super::{Exit, Failure, RoleArgs, address, bind};
+use crate::admin::server_routes;
 use crate::queue::Durability;
 use crate::server::{Server, ServerConfig};
 use crate::units::{ByteSize, Margin, parse_duration};
@@ -52,6 +54,9 @@ pub(super) struct ServerArgs {
     /// How long a stopping server goes on acknowledging what it has
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Duration,
+    /// Where it answers /live, /ready and /metrics, over HTTP from this machine only; `none` for nowhere
+    #[arg(long, value_name = "ADDR", default_value = "none")]
+    admin: AdminAt,
     #[command(flatten)]
     role: RoleArgs,
 }
@@ -60,6 +65,7 @@ pub(super) struct ServerArgs {
 pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
     let (listener, address) = bind(&args.listen).await?;
+    let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
     Reloader::new(started, log.level(), None).follow(hangup);
     let config = ServerConfig {
@@ -76,7 +82,15 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         grace: args.shutdown_timeout,
     };
     let ended = match Server::open(config) {
-        Ok(server) => server.run(listener, args.role.ready(address)?).await,
+        Ok(server) => {
+            let told = operators.address();
+            let gauge = server.gauge();
+            let serving = operators.serve(|_| server_routes(gauge));
+            let stop = args.role.ready(address, told)?;
+            let ended = server.run(listener, stop).await;
+            serving.stop().await;
+            ended
+        }
         Err(error) => Err(error),
     };
     drop(log);

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Role, bilico, run, start_balancer, start_server, status, stored, wait_for_line, wait_until};
+use crate::harness::{
+    Role, bilico, http, run, start_balancer, start_server, status, stored, wait_for_line, wait_until,
+};
 
 /// How many files a round of sending has.
 const ROUND: usize = 40;
@@ -104,7 +106,7 @@ fn flag_then_environment_then_file_then_default() {
     ] {
         assert_eq!((&balancer[key]["value"], &balancer[key]["from"]), (&value.into(), &from.into()), "{key}");
     }
-    assert_eq!(balancer["servers"]["value"], serde_json::json!(["127.0.0.1:1=1"]));
+    assert_eq!(balancer["servers"]["value"], json!(["127.0.0.1:1=1"]));
     assert_eq!(shown["file"], "bilico.toml");
 
     // What is shown is what a role does.
@@ -318,4 +320,49 @@ fn a_hangup_without_a_file_ends_no_role() {
     wait_for_line(|| log(&told), &["INFO", "log level: info (was warn)"]);
     wait_for_line(|| log(&told), &["WARN", "needs a restart", "work-delay: 1ms (was 0)"]);
     assert_eq!((plain.stop(), told.stop()), (Some(0), Some(0)));
+}
+
+#[test]
+fn a_reload_over_http_tells_what_it_did_and_takes_back_what_operators_set_but_drains() {
+    let place = Place::new("");
+    let farm: Vec<Role> = (1..=2).map(|n| start_server(place.path(), n, &[])).collect();
+    let [first, second] = [0, 1].map(|n: usize| &*farm[n].address);
+    let file = |more: &str| format!("[balancer]\nservers = [\"{first}=3\", \"{second}=1\"]\n{more}");
+    place.write(&file(""));
+    let balancer = place.balancer();
+    wait_until_up(&balancer);
+    let reload = || http(&balancer, "POST", "/api/v1/reload", None);
+    let answer = reload();
+    assert_eq!((answer.status, answer.json()), (200, json!({"applied": [], "restart": []})), "nothing is different");
+
+    let patch = |server: &str, change: &Value| {
+        let answer = http(&balancer, "PATCH", &format!("/api/v1/servers/{server}"), Some(change));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    patch(first, &json!({"weight": 9}));
+    patch(second, &json!({"drained": true}));
+    place.write(&file("fall = 5\ndurability = \"os\"\n"));
+    let answer = reload();
+    let applied = [format!("server {first}: weight 3 (was 9)"), "fall: 5 (was 2)".to_owned()];
+    let wanted = json!({"applied": applied, "restart": ["durability: os (was disk)"]});
+    assert_eq!((answer.status, answer.json()), (200, wanted));
+    let report = status(&balancer.address).servers;
+    assert_eq!(
+        report.iter().map(|server| (server.weight, server.drained)).collect::<Vec<_>>(),
+        [(3, false), (1, true)]
+    );
+
+    place.write(&file("fal = 5\nrise = 0\n"));
+    let answer = reload();
+    let error = answer.json()["error"].as_str().unwrap().to_owned();
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(error.contains("bilico.toml:3: unknown key `fal` in [balancer]; did you mean `fall`?"), "{error}");
+    assert!(error.contains("bilico.toml:4: [balancer] rise: 0 is not in"), "{error}");
+    let notices = http(&balancer, "GET", "/api/v1/notices", None).json();
+    let kinds: Vec<_> = notices["notices"].as_array().unwrap().iter().map(|notice| &notice["kind"]).collect();
+    assert_eq!(kinds.iter().filter(|kind| ***kind == "reloaded").count(), 2, "{notices}");
+    assert_eq!(kinds.iter().filter(|kind| ***kind == "reload_failed").count(), 1, "{notices}");
+
+    let plain = start_balancer(place.path(), &["127.0.0.1:1=1".to_owned()], &["--journal", "other"]);
+    assert_eq!(http(&plain, "POST", "/api/v1/reload", None).status, 501);
 }

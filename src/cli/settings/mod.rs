@@ -127,7 +127,7 @@ impl Program {
     ) -> Result<Resolved, Refused> {
         let matches = flags(command, args)?;
         if let Some((name, matches)) = matches.subcommand() {
-            (self.check)(name, matches).map_err(|(key, what)| Refused::Together(format!("{key}: {what}")))?;
+            (self.check)(name, matches).map_err(|(_, what)| Refused::Together(what))?;
         }
         Ok(Resolved { matches, file, entries })
     }
