@@ -13,6 +13,7 @@ mod admin;
 mod bad_input;
 mod bench;
 mod chaos;
+mod config;
 mod delivery;
 mod demo;
 mod doorway;
