@@ -1,4 +1,4 @@
-//! What users write in flags: addresses and servers with their weights.
+//! What users write in flags: addresses and servers with their weights; and what comes of reading them again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,15 +14,6 @@ pub struct ServerSpec {
     pub address: String,
     /// Its weight; 0 keeps it known but sends nothing to it.
     pub weight: u32,
-}
-
-/// What became of a configuration that was read again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// The keys whose new values hold now.
-    pub applied: Vec<String>,
-    /// The keys whose new values hold from the next start on.
-    pub restart: Vec<String>,
 }
 
 /// Why a text names no server.
@@ -72,6 +63,15 @@ pub fn check_servers(servers: &[ServerSpec]) -> Result<(), SpecError> {
         Some(server) => Err(SpecError::Twice(server.address.clone())),
         None => Ok(()),
     }
+}
+
+/// What came of reading the configuration again. Each item is a line for people, such as `queue-files: 1000 (was 500)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What changed, and holds now.
+    pub applied: Vec<String>,
+    /// What changed, and holds after a restart only.
+    pub restart: Vec<String>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! When to stop: SIGTERM, SIGINT, or the end of a pipe that a parent process holds; and when not to.
+//! When to stop: SIGTERM, SIGINT, or the end of a pipe that a parent process holds; and when not to, or only to
+//! read the configuration again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Makes a write past the process's limit on file sizes fail like one on a full disk, instead of ending the process.
@@ -28,6 +29,11 @@ pub fn on_signals() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(token)
+}
+
+/// SIGHUP, as often as it comes; from here on it no longer ends the process. What comes while nobody waits counts once.
+pub fn on_hangup() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 /// Cancels `stop` when standard input ends: the parent holds its other end, so no child outlives its parent.

@@ -1,6 +1,7 @@
 //! The listener: HTTP/1.1 on a loopback address, with a bound on whatever a peer can make us keep or wait for.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::protocol::limits::LINGER;
 use crate::transport::{self, BoxStream};
 
 /// The most connections at once; more wait to be accepted. See [`max_connections`].
@@ -102,13 +104,17 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError>
 #[derive(Debug, Clone)]
 pub(super) struct Hangup(pub(super) CancellationToken);
 
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 /// Answers requests until `stop` is cancelled, and for [`GRACE`] more those that are under way.
 pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     let handle = {
         let (stop, end) = (stop.clone(), end.clone());
-        move |stream, _| connection(stream, routes.clone(), stop.clone(), end.child_token())
+        move |stream, peer| connection(stream, peer, routes.clone(), stop.clone(), end.child_token())
     };
     transport::serve(listener, max_connections(), stop, tasks.clone(), handle).await;
     tasks.close();
@@ -119,12 +125,19 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     }
 }
 
-async fn connection(stream: BoxStream, routes: Router, stop: CancellationToken, end: CancellationToken) {
+async fn connection(
+    stream: BoxStream,
+    peer: SocketAddr,
+    routes: Router,
+    stop: CancellationToken,
+    end: CancellationToken,
+) {
     let hangup = Hangup(end.clone());
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(hangup.clone());
+        request.extensions_mut().insert(Peer(peer));
         routes.call(request)
     });
     let mut http = http1::Builder::new();
@@ -148,16 +161,19 @@ async fn connection(stream: BoxStream, routes: Router, stop: CancellationToken, 
     }
 }
 
-/// A connection that fails when its peer reads nothing for [`WRITE_STALL`].
+/// A connection that fails when its peer reads nothing for [`WRITE_STALL`], and is read from for a moment after its end, so
+/// that a peer that was refused in the middle of a file gets to see why.
 struct Impatient {
     stream: BoxStream,
     /// When the patience ends, while the peer does not read.
     ends: Option<Pin<Box<Sleep>>>,
+    /// When nothing more is read, once nothing more is written.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Impatient {
     fn new(stream: BoxStream) -> Self {
-        Self { stream, ends: None }
+        Self { stream, ends: None, lingers: None }
     }
 
     /// What a write came to, or that it has taken too long.
@@ -205,6 +221,19 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut some = [MaybeUninit::uninit(); 4096];
+        while lingers.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::uninit(&mut some);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -3,11 +3,12 @@
 //! `listen` owns the connections and their bounds, `guard` keeps web pages of others out, and `api` has the routes under
 //! `/api/v1`, in one table that a test holds against `openapi.json`. `watch` asks the balancer how it is, `history` makes
 //! rates and shares of that, `events` tells it to everybody who listens, and `metrics` to Prometheus. All of it goes by the
-//! balancer's [`Control`]; nothing here is on the way of a file.
+//! balancer's [`Control`]. `files` is a doorway for files.
 
 mod api;
 mod error;
 mod events;
+mod files;
 mod guard;
 mod history;
 mod listen;
@@ -58,12 +59,12 @@ pub struct Admin {
 /// Everything that a balancer's listener answers. What it needs beside that runs until `stop` is cancelled.
 pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
     let Admin { control, listen, reload } = admin;
+    // What people look at (`page`) is merged in here, too.
+    let doors = files::routes(control.clone());
     let watch = Arc::new(Watch::new(control, listen));
     tokio::spawn(watch.clone().run(stop));
     let probes = probes().into_iter().fold(Router::new(), |probes, (_, path, probe)| probes.route(path, probe));
     let probes = probes.layer(middleware::from_fn(api::in_time)).with_state(watch.clone());
-    // The doorway for files (`files`) and the page (`page`) are merged in here.
-    let doors = Router::new();
     finish(probes.merge(api::routes(Api { watch, reload })).merge(doors))
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, Outgoing};
 use super::gate::{Gate, QueueLimits};
+use super::ingress::http::{Body, Receipts, Upload};
 use super::ingress::{Door, DoorBounds};
 use super::notices::Notices;
 use super::{BalancerConfig, DispatchConfig};
@@ -19,6 +20,7 @@ use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::queue::Retention;
 use crate::schedule::MAX_WEIGHT;
+use crate::transport::ReadError;
 
 /// The most servers of one balancer.
 pub const MAX_SERVERS: usize = 10_000;
@@ -202,6 +204,11 @@ impl Control {
                 Outgoing::Message(_) | Outgoing::Status(_) => {}
             }
         }
+    }
+
+    /// Takes one file, as every doorway does. Its receipts follow.
+    pub async fn receive<B: Body>(&self, upload: Upload<B>) -> Result<Receipts, ReadError> {
+        self.door.receive(upload).await
     }
 
     /// What has happened lately, and what happens next.

@@ -155,6 +155,20 @@ pub struct Room {
 }
 
 impl Room {
+    /// Makes it this large, without waiting; false if there is not so much more.
+    pub(super) fn resize(&mut self, units: u32) -> bool {
+        if let Some(more) = units.checked_sub(self.units) {
+            match self.of.bytes.try_acquire_many(more) {
+                Ok(permit) => permit.forget(),
+                Err(_) => return false,
+            }
+        } else {
+            self.of.bytes.add_permits((self.units - units) as usize);
+        }
+        self.units = units;
+        true
+    }
+
     /// How large it is. It stays taken, until [`Rooms::room`] gives it a hand again.
     pub(super) fn into_units(mut self) -> u32 {
         std::mem::take(&mut self.units)

@@ -232,6 +232,24 @@ impl Gate {
         Some((self.try_room(size)?, incoming))
     }
 
+    /// Makes what was reserved enough for a file of `size` bytes, without waiting; false if there is not so much.
+    pub fn try_grow(&self, room: &mut Room, incoming: &mut Option<OwnedSemaphorePermit>, size: u64) -> bool {
+        let had = incoming.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more =
+            if size <= SMALL_CONTENT { 0 } else { permits(size).saturating_sub(u32::try_from(had).unwrap_or(0)) };
+        let Ok(more) = self.incoming.clone().try_acquire_many_owned(more) else { return false };
+        match incoming {
+            Some(incoming) => incoming.merge(more),
+            None => *incoming = Some(more),
+        }
+        room.resize(cost(size))
+    }
+
+    /// Gives back what a file of `size` bytes does not need of its room.
+    pub fn fit(&self, room: &mut Room, size: u64) {
+        room.resize(cost(size));
+    }
+
     /// Waits for leave to read a file of `size` bytes, then for room for it. `None` once the balancer is gone.
     pub async fn reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
         let incoming = self.incoming(size).await;

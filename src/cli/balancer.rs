@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::admin::{AdminAt, AdminListener};
+use super::reload::{self, Reloader, Started};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind};
 use crate::admin::{Admin, balancer_routes};
+use crate::balancer::gate::Gate;
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
 use crate::queue::journal::SEGMENT_SIZES;
@@ -33,59 +35,59 @@ pub(super) struct BalancerArgs {
     #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
     /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the disk, 64 MiB at most
-    #[arg(long, value_name = "SIZE", value_parser = segment_size)]
+    #[arg(long, value_name = "SIZE", value_parser = segment_size, env = "BILICO_SEGMENT_SIZE")]
     segment_size: Option<ByteSize>,
     /// What becomes of a file that was with a server when the server vanished: it may be stored there, or not
     #[arg(long, value_enum, default_value = "redirect", env = "BILICO_IN_DOUBT")]
     in_doubt: InDoubt,
     /// After so many refusals that are its own fault a file becomes a dead letter; one that every server refuses for good
     /// becomes one at once. A server that is down, full or busy does not count
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_ATTEMPTS")]
     max_attempts: u32,
     /// How long delivered files are remembered, so that one that is sent again under its key is not stored twice
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, env = "BILICO_REMEMBER")]
     remember: Duration,
     /// How many delivered files are remembered at the most; each takes some 300 bytes of memory and of the journal
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 100_000, env = "BILICO_REMEMBER_FILES")]
     remember_files: u32,
     /// The most files that wait; then the balancer stops reading from clients
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_QUEUE_FILES")]
     queue_files: u32,
     /// The most bytes that wait, on disk; one file may take half of it
-    #[arg(long, value_name = "SIZE", default_value = "64GiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", env = "BILICO_QUEUE_BYTES")]
     queue_bytes: ByteSize,
     /// The largest object of an old-style client
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_MAX_JSON")]
     max_json: ByteSize,
     /// The most files in flight to the heaviest server; the others' windows are smaller by their weights
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_WINDOW_FILES")]
     window_files: u32,
     /// The most bytes in flight to the heaviest server; a larger file goes alone
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_WINDOW_BYTES")]
     window_bytes: ByteSize,
     /// The time between two probes of a server
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = probe_interval)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = probe_interval, env = "BILICO_PROBE_INTERVAL")]
     probe_interval: Duration,
     /// How long a probe, or a connection to a server, may take
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive, env = "BILICO_PROBE_TIMEOUT")]
     probe_timeout: Duration,
     /// Failed probes in a row that make a server down
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_FALL")]
     fall: u32,
     /// Good probes in a row that make it up again
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_RISE")]
     rise: u32,
     /// How long a peer may stop in the middle of something
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive, env = "BILICO_STALL_TIMEOUT")]
     stall_timeout: Duration,
     /// How long a client may be silent with nothing under way
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
     idle_timeout: Duration,
     /// The most client connections at once; more wait to be accepted
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
     max_connections: u32,
     /// How long a stopping balancer goes on delivering what it has
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Duration,
     /// Where operators look in and give orders, over HTTP from this machine only; `none` for nowhere
     #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN")]
@@ -113,16 +115,30 @@ fn probe_interval(text: &str) -> Result<Duration, String> {
     if interval < shortest { Err("probes need at least 10ms between them".to_owned()) } else { Ok(interval) }
 }
 
+/// What the flags must be together; the error names a key.
+pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> {
+    let Ok(args) = BalancerArgs::from_arg_matches(matches) else { return Ok(()) };
+    check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
+    let (max_json, queue) = (args.max_json.0, args.queue_bytes.0);
+    if max_json > Gate::max_file_of(queue) {
+        return Err(("max-json", BalancerError::Limits { max_json, queue }.to_string()));
+    }
+    Ok(())
+}
+
 /// Runs the balancer until it is told to stop.
-pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
-    check_servers(&args.servers).map_err(|error| Failure::new(Exit::Usage, error))?;
+pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
+    let hangup = reload::hangups()?;
     let (listener, address) = bind(&args.listen).await?;
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     let outcome = match Balancer::open(config(&args)) {
         Ok(balancer) => {
+            let reloader = Reloader::new(started, log.level(), Some(balancer.control()));
+            let reload = reloader.hook();
+            reloader.follow(hangup);
             let told = operators.address();
-            let admin = Admin { control: balancer.control(), listen: address.to_string(), reload: None };
+            let admin = Admin { control: balancer.control(), listen: address.to_string(), reload };
             let serving = operators.serve(|stop| balancer_routes(admin, stop));
             let stop = args.role.ready(address, told)?;
             let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
@@ -156,7 +172,8 @@ pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn config(args: &BalancerArgs) -> BalancerConfig {
+/// What the flags make of a balancer.
+pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
     BalancerConfig {
         servers: args.servers.clone(),
         queue: QueueLimits { files: args.queue_files as usize, bytes: args.queue_bytes.0 },

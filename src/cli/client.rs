@@ -47,7 +47,7 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "DIR", default_value = "sample_files", env = "BILICO_FILES")]
     pub(super) files: PathBuf,
     /// How long to wait for a delivery at the most; without it, as long as it takes
-    #[arg(long, value_name = "TIME", value_parser = positive)]
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
     pub(super) timeout: Option<Duration>,
     #[command(flatten)]
     pub(super) retry: RetryArg,

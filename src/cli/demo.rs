@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc;
@@ -20,7 +20,6 @@ use super::send::{BalancerArg, RetryArg};
 use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, complain, say};
 use crate::client;
 use crate::config::{ServerSpec, check_servers};
-use crate::logging;
 use crate::transport::Tcp;
 use crate::units::{Margin, parse_duration};
 
@@ -63,7 +62,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "SIZE|PERCENT%", value_parser = checked(str::parse::<Margin>))]
     overload_margin: Option<String>,
     /// How long to wait for a delivery at the most; without it, as long as it takes
-    #[arg(long, value_name = "TIME", value_parser = super::balancer::positive)]
+    #[arg(long, value_name = "TIME", value_parser = super::balancer::positive, env = "BILICO_TIMEOUT")]
     timeout: Option<Duration>,
     #[command(flatten)]
     retry: RetryArg,
@@ -90,11 +89,16 @@ struct Role {
     restart: String,
 }
 
+/// What the flags must be together; the error names a key.
+pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> {
+    let Ok(args) = DemoArgs::from_arg_matches(matches) else { return Ok(()) };
+    // Each gets a port of its own.
+    let named = args.servers.into_iter().filter(|server| !server.address.ends_with(":0"));
+    check_servers(&named.collect::<Vec<_>>()).map_err(|error| ("servers", error.to_string()))
+}
+
 /// Starts everything, hands over to the prompt, and stops everything.
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
-    check_servers(&args.servers.iter().filter(|server| !server.address.ends_with(":0")).cloned().collect::<Vec<_>>())
-        .map_err(|error| Failure::new(Exit::Usage, error))?;
-    logging::check_level(&args.log.log_level).map_err(|error| Failure::new(Exit::Usage, error))?;
     let (to_prompt, mut notices) = mpsc::unbounded_channel();
     let mut roles = Vec::new();
     let result = match start(&args, &mut roles, &to_prompt).await {
@@ -167,7 +171,8 @@ async fn launch(
     let cannot = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("cannot start a {name}: {error}"));
     let program = std::env::current_exe().map_err(|error| cannot(&error))?;
     let mut command = Command::new(program);
-    command.arg(name).args(&flags).arg("--with-parent");
+    // What the file says of a demo is in the flags, and what it says of roles is not meant for these.
+    command.arg(name).args(&flags).arg("--with-parent").env_remove("BILICO_CONFIG");
     command.args(log.flags());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(|error| cannot(&error))?;

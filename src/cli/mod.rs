@@ -7,21 +7,25 @@ mod admin;
 mod balancer;
 mod bench;
 mod client;
+mod config;
 mod demo;
 mod prompt;
 mod queue;
+mod reload;
 mod send;
 mod server;
+mod settings;
 mod show;
 mod verify;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +34,8 @@ use crate::config::parse_address;
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
 use crate::units::ByteSize;
+use reload::Started;
+use settings::{Program, Refused};
 
 /// Where the balancer listens unless told otherwise.
 const BALANCER: &str = "127.0.0.1:60002";
@@ -44,6 +50,9 @@ const ADMIN: &str = "127.0.0.1:60080";
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command.")]
 struct Cli {
+    /// A file that says what flags and environment do not: see docs/configuration.md
+    #[arg(long, global = true, value_name = "FILE", env = "BILICO_CONFIG")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,6 +67,7 @@ enum Command {
     Queue(queue::QueueArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
+    Config(config::ConfigArgs),
 }
 
 /// What the process ends with.
@@ -69,7 +79,7 @@ pub enum Exit {
     /// Something failed: a file was refused, unreadable, dead or forgotten, what servers have is not what the receipts
     /// say, or a role cannot start or go on.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line or the configuration file makes no sense.
     Usage = 2,
     /// The balancer cannot be reached, or the connection to it was lost.
     Unreachable = 3,
@@ -102,6 +112,23 @@ impl Failure {
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            // It says it better than we could, and help is no failure.
+            Refused::Flags(error) => error.exit(),
+            Refused::File(mut problems) => {
+                let last = problems.pop().unwrap_or_default();
+                for problem in problems {
+                    complain(&problem, None);
+                }
+                Self::new(Exit::Usage, last)
+            }
+            Refused::Together(what) => Self::new(Exit::Usage, what),
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let failure = Self::new(Exit::Unreachable, &error);
@@ -116,10 +143,17 @@ impl From<ClientError> for Failure {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let (cli, started) = match understand(args) {
+        Ok(understood) => understood,
+        Err(failure) => {
+            complain(&failure.error, failure.hint.as_deref());
+            return ExitCode::from(failure.exit as u8);
+        }
+    };
     let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let result = runtime.block_on(run(cli.command));
+            let result = runtime.block_on(run(cli, started));
             // A prompt's thread may still wait for a line; it must not hold up the end.
             runtime.shutdown_background();
             result
@@ -133,16 +167,39 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-async fn run(command: Command) -> Result<Exit, Failure> {
-    match command {
+/// The program as its command line and a configuration file have it.
+fn program() -> Program {
+    Program {
+        command: Cli::command(),
+        check: |name, matches| match name {
+            "balancer" => balancer::check(matches),
+            "demo" => demo::check(matches),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Parses the command line, with what a configuration file has to say. Ends the process where the parser does.
+fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
+    let program = program();
+    let resolved = program.resolve(&args)?;
+    let cli = Cli::from_arg_matches(&resolved.matches).map_err(|error| Refused::Flags(Box::new(error)))?;
+    let command = resolved.matches.subcommand();
+    let values = command.map(|(name, matches)| program.effective(name, matches, &resolved.entries));
+    Ok((cli, Started { args, file: resolved.file, values: values.unwrap_or_default() }))
+}
+
+async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
+    match cli.command {
         Command::Demo(args) => demo::run(args).await,
-        Command::Balancer(args) => balancer::run(args).await,
-        Command::Server(args) => server::run(args).await,
+        Command::Balancer(args) => balancer::run(args, started).await,
+        Command::Server(args) => server::run(args, started).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
         Command::Queue(args) => queue::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
+        Command::Config(args) => config::run(&args, cli.config.as_deref()),
     }
 }
 
@@ -172,16 +229,16 @@ struct LogArgs {
     #[arg(long, value_name = "DIR", default_value = "logs", env = "BILICO_LOG_DIR")]
     log_dir: PathBuf,
     /// What is logged: error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "BILICO_LOG_LEVEL")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level, env = "BILICO_LOG_LEVEL")]
     log_level: String,
     /// Lines for people, or JSON lines for machines
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "human", env = "BILICO_LOG_FORMAT")]
     log_format: LogFormat,
     /// A log file is rotated when it is larger than this, and every day
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_LOG_MAX_SIZE")]
     log_max_size: ByteSize,
     /// How many rotated log files are kept
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
     log_keep: usize,
 }
 
@@ -266,4 +323,9 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
 /// A flag that names an address.
 fn address(text: &str) -> Result<String, String> {
     parse_address(text).map_err(|error| error.to_string())
+}
+
+/// A flag that is a log level, or directives.
+fn level(text: &str) -> Result<String, logging::LogError> {
+    logging::check_level(text).map(|()| text.to_owned())
 }

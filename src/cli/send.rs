@@ -59,21 +59,21 @@ pub(super) struct SendArgs {
     #[arg(long)]
     json_payload: bool,
     /// What to wait for
-    #[arg(long, value_enum, default_value = "delivered")]
+    #[arg(long, value_enum, default_value = "delivered", env = "BILICO_WAIT")]
     wait: Wait,
     /// How long to wait at the most; without it, as long as it takes
-    #[arg(long, value_name = "TIME", value_parser = positive)]
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
     timeout: Option<Duration>,
     #[command(flatten)]
     retry: RetryArg,
     /// Give each file the key P followed by its title, so that the same command, run again, sends nothing twice and
     /// goes on with large files where it was interrupted. P has 1 to 128 bytes; the titles must differ. Without it, each
     /// run has keys of its own, and files sent again are stored again
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", env = "BILICO_KEY_PREFIX")]
     key_prefix: Option<String>,
     /// Append a JSON line for each file to FILE as soon as its fate is final, and at the end for those whose is not, for
     /// `bilico verify`. An error to open it ends the command before anything is sent
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "BILICO_RECEIPTS")]
     receipts: Option<PathBuf>,
     /// Print a JSON object a line for each file instead of a summary
     #[arg(long)]

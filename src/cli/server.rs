@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::admin::{AdminAt, AdminListener};
 use super::balancer::positive;
+use super::reload::{self, Reloader, Started};
 use super::{Exit, Failure, RoleArgs, address, bind};
 use crate::admin::server_routes;
 use crate::queue::Durability;
@@ -30,28 +31,28 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "SIZE|PERCENT%", default_value = "512MiB", env = "BILICO_OVERLOAD_MARGIN")]
     overload_margin: Margin,
     /// How long the work on a stored file takes for each letter A or a in it; the content stays in memory meanwhile
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, env = "BILICO_WORK_DELAY")]
     work_delay: Duration,
     /// The most content that is held for the work; then files are refused as busy
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "BILICO_WORK_MEMORY")]
     work_memory: ByteSize,
     /// Remove the .json files in the directory first, as the first system of this kind did at each start
     #[arg(long)]
     clean: bool,
     /// The largest object of an old-style balancer
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_MAX_JSON")]
     max_json: ByteSize,
     /// How long a peer may stop in the middle of something
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive, env = "BILICO_STALL_TIMEOUT")]
     stall_timeout: Duration,
     /// How long a connection may be silent before it says what it is
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
     idle_timeout: Duration,
     /// The most connections at once; more wait to be accepted
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
     max_connections: u32,
     /// How long a stopping server goes on acknowledging what it has
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Duration,
     /// Where it answers /live, /ready and /metrics, over HTTP from this machine only; `none` for nowhere
     #[arg(long, value_name = "ADDR", default_value = "none")]
@@ -61,10 +62,12 @@ pub(super) struct ServerArgs {
 }
 
 /// Runs the server until it is told to stop.
-pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Failure> {
+    let hangup = reload::hangups()?;
     let (listener, address) = bind(&args.listen).await?;
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
+    Reloader::new(started, log.level(), None).follow(hangup);
     let config = ServerConfig {
         dir: args.dir.clone(),
         durability: args.durability,

@@ -23,11 +23,11 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// Lines that may wait for the disk: some 8 MiB of ordinary ones. More are lost and counted.
 const QUEUED_LINES: usize = 32_768;
@@ -113,12 +113,32 @@ pub enum LogError {
 pub struct LogGuard {
     file: Destination,
     stderr: Option<Destination>,
+    level: LogLevel,
+}
+
+/// What is logged, for whoever may change it while the process runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// Logs from now on at this level, or by these directives; after an error as before.
+    pub fn set(&self, level: &str) -> Result<(), LogError> {
+        let filter = parse_level(level)?;
+        // It fails only when the log has ended, and then there is nothing to be logged.
+        let _ = self.0.reload(filter);
+        Ok(())
+    }
 }
 
 impl LogGuard {
     /// How many lines the file has lost: the queue was full, or the write failed.
     pub fn lost_lines(&self) -> usize {
         self.file.lost_lines()
+    }
+
+    /// What is logged, to change it.
+    pub fn level(&self) -> LogLevel {
+        self.level.clone()
     }
 }
 
@@ -155,8 +175,9 @@ pub fn subscriber(config: &LogConfig) -> Result<(impl Subscriber + Send + Sync +
         })
         .unzip();
     let file_layer = layer().event_format(format).with_ansi(false).with_writer(file_writer);
+    let (filter, level) = reload::Layer::new(filter);
     let subscriber = tracing_subscriber::registry().with(filter).with(file_layer).with(stderr_layer);
-    Ok((subscriber, LogGuard { file, stderr }))
+    Ok((subscriber, LogGuard { file, stderr, level: LogLevel(level) }))
 }
 
 /// Checks a level or directives as [`init`] will.

@@ -308,3 +308,25 @@ fn lines_that_cannot_be_written_are_counted() {
     destination.worker.take();
     assert_eq!(destination.lost_lines(), 2);
 }
+
+#[test]
+fn the_level_can_be_changed_while_lines_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (subscriber, guard) = subscriber(&LogConfig { level: "warn".to_owned(), ..config(dir.path()) }).unwrap();
+    let level = guard.level();
+    tracing::subscriber::with_default(subscriber, || {
+        let say = |n: u8| info!(n, "line");
+        say(1);
+        level.set("info").unwrap();
+        say(2);
+        level.set("inof").unwrap_err();
+        say(3);
+        level.set("error").unwrap();
+        say(4);
+    });
+    drop(guard);
+    let text = fs::read_to_string(dir.path().join("bilico.log")).unwrap();
+    let lines: Vec<_> = text.lines().map(|line| tail(line).to_owned()).collect();
+    assert_eq!(lines, [" INFO  line n=2", " INFO  line n=3"]);
+    level.set("info").unwrap();
+}

@@ -40,6 +40,13 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may stay silent with nothing under way before it is closed.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// How long a client of the HTTP doorway waits for room in a full queue before its file is refused.
+pub const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many files of more than [`SMALL_CONTENT`] come in at the HTTP doorway at once: each has a thread that writes it, and
+/// the deliveries need threads, too.
+pub const MAX_LARGE_UPLOADS: usize = 128;
+
 /// How many receipts may wait for a client to read them before nothing more is read from that client.
 pub const MAX_UNREAD_RECEIPTS: usize = 4096;
 

@@ -120,6 +120,7 @@ impl ServerState {
 
 /// The state of one server, as a balancer sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct ServerReport {
     /// The server's name: its address as it was given.
     pub name: String,

@@ -9,7 +9,7 @@ mod reader;
 mod send;
 
 pub use listen::{Accepted, Listener, serve};
-pub use reader::{Deadlines, Object, ReadError, Reader, log_end};
+pub use reader::{Deadlines, Lap, Object, ReadError, Reader, log_end};
 pub use send::{WriteError, send_content, write_all};
 
 use std::future::Future;

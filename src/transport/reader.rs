@@ -65,6 +65,9 @@ pub enum ReadError {
     /// A newer connection goes on with what came over this one.
     #[error("the file comes over another connection")]
     TakenOver,
+    /// What comes cannot be taken, as turned out while it came.
+    #[error("{}", .0.reason)]
+    Refused(Refusal),
 }
 
 impl ReadError {
@@ -74,6 +77,7 @@ impl ReadError {
             Self::Protocol(error) => error.refusal(),
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
             Self::TakenOver => Refusal::new(RefusalCode::Stopping, self.to_string()),
+            Self::Refused(refusal) => refusal.clone(),
             _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
         }
     }
@@ -103,8 +107,8 @@ pub struct Reader<R> {
 }
 
 /// The time that the peer has left for what it is in the middle of.
-#[derive(Default)]
-struct Lap {
+#[derive(Debug, Default)]
+pub struct Lap {
     /// Set when it is first waited: what has come already needs no look at the clock.
     ends: Option<Instant>,
     came: usize,
@@ -335,13 +339,23 @@ pub enum Object {
 }
 
 impl Lap {
-    async fn bound<T>(&mut self, stall: Duration, read: impl Future<Output = io::Result<T>>) -> Result<T, ReadError> {
+    /// Waits for more until the time is up.
+    pub async fn bound<T>(
+        &mut self,
+        stall: Duration,
+        read: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, ReadError> {
         let ends = *self.ends.get_or_insert_with(|| Instant::now() + stall);
         timeout_at(ends, read).await.map_err(|_| ReadError::Stalled(stall))?.map_err(ReadError::Io)
     }
 
+    /// Gives the peer more time: for so long nothing was read from it.
+    pub fn put_off(&mut self, by: Duration) {
+        self.ends = self.ends.map(|ends| ends + by);
+    }
+
     /// Counts what came: the end of the connection is an error here, and enough progress starts a new lap.
-    fn count(&mut self, read: usize, missing: u64) -> Result<(), ReadError> {
+    pub fn count(&mut self, read: usize, missing: u64) -> Result<(), ReadError> {
         if read == 0 {
             return Err(ProtocolError::Truncated { missing }.into());
         }

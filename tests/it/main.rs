@@ -13,8 +13,10 @@ mod admin;
 mod bad_input;
 mod bench;
 mod chaos;
+mod config;
 mod delivery;
 mod demo;
+mod doorway;
 #[path = "../chaos/mod.rs"]
 mod driver;
 mod harness;

@@ -22,7 +22,7 @@ use crate::protocol::{Refusal, lists};
 use crate::queue::record::{Attempt, Meta, cut};
 use crate::queue::{Body, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
-use server::{Link, Sent, Server};
+use server::{Link, Sent, Server, Wish};
 
 /// The first wait of a file that every server refused, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
@@ -278,14 +278,14 @@ impl<T> Dispatcher<T> {
 
     /// The names and weights of the servers that stay.
     pub fn staying(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.servers().filter(|(_, server)| !server.is_leaving).map(|(_, server)| (&server.name, server.weight))
+        self.servers().filter(|(_, server)| server.wish != Wish::Leave).map(|(_, server)| (&server.name, server.weight))
     }
 
     /// Gives a server another weight. What is in flight to it is not touched.
     pub fn set_weight(&mut self, slot: Slot, weight: u32, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
         server.weight = weight;
-        let flip = server.wish(now);
+        let flip = server.heed(now);
         self.scheduler.set_weight(slot, weight);
         self.flipped(slot, flip);
         self.resize();
@@ -294,8 +294,10 @@ impl<T> Dispatcher<T> {
     /// Lets a server get nothing new, or files again. What is in flight to it goes on.
     pub fn drain(&mut self, slot: Slot, is_drained: bool, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        server.is_drained = is_drained;
-        let flip = server.wish(now);
+        if server.wish != Wish::Leave {
+            server.wish = if is_drained { Wish::Drain } else { Wish::Work };
+        }
+        let flip = server.heed(now);
         self.flipped(slot, flip);
         self.refresh(slot);
     }
@@ -303,8 +305,8 @@ impl<T> Dispatcher<T> {
     /// Lets a server get nothing new, for it is to be removed; or keeps it after all.
     pub fn leave(&mut self, slot: Slot, is_leaving: bool, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        server.is_leaving = is_leaving;
-        let flip = server.wish(now);
+        server.wish = if is_leaving { Wish::Leave } else { Wish::Work };
+        let flip = server.heed(now);
         self.leaving.retain(|leaving| *leaving != slot);
         if is_leaving {
             self.leaving.push(slot);
@@ -737,7 +739,7 @@ impl<T> Dispatcher<T> {
         let refuses = |(place, server): (usize, &Server)| {
             let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
             server.weight == 0
-                || server.is_leaving
+                || server.wish == Wish::Leave
                 || cannot_read
                 || refused_by.iter().any(|slot| slot.index() == place)
         };

@@ -60,6 +60,17 @@ pub(super) enum Link {
     Open(u64),
 }
 
+/// What the operator wants of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// It gets files by its weight.
+    Work,
+    /// It gets nothing new.
+    Drain,
+    /// It gets nothing new, and is forgotten once nothing is under way to it.
+    Leave,
+}
+
 /// A file in flight.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -90,10 +101,8 @@ pub(super) struct Server {
     delivered_bytes: u64,
     /// Files that it refused, or that came back because it failed.
     pub(super) returned: u64,
-    /// An operator wants it to get nothing new.
-    pub(super) is_drained: bool,
-    /// It is to be forgotten once nothing is under way to it.
-    pub(super) is_leaving: bool,
+    /// What the operator wants of it.
+    pub(super) wish: Wish,
     /// The memory of its process, at the last probe.
     pub(super) memory: Option<Memory>,
     /// How long the last probe took, if it was answered.
@@ -119,22 +128,21 @@ impl Server {
             delivered: 0,
             delivered_bytes: 0,
             returned: 0,
-            is_drained: false,
-            is_leaving: false,
+            wish: Wish::Work,
             memory: None,
             probe: None,
         };
-        server.wish(now);
+        server.heed(now);
         server
     }
 
     /// Tells its health what the operator wants of it.
-    pub(super) fn wish(&mut self, now: Duration) -> Option<Flip> {
-        let wish = match self {
-            Self { is_leaving: true, .. } => Some("being removed"),
-            Self { is_drained: true, .. } => Some("drained by the operator"),
-            Self { weight: 0, .. } => Some("weight 0"),
-            _ => None,
+    pub(super) fn heed(&mut self, now: Duration) -> Option<Flip> {
+        let wish = match (self.wish, self.weight) {
+            (Wish::Leave, _) => Some("being removed"),
+            (Wish::Drain, _) => Some("drained by the operator"),
+            (Wish::Work, 0) => Some("weight 0"),
+            (Wish::Work, _) => None,
         };
         self.health.drain(wish.is_some(), wish.unwrap_or("back by the operator"), now)
     }
@@ -187,7 +195,7 @@ impl Server {
         match self.health.problem() {
             None if window_is_open => ServerState::Up,
             None => ServerState::Full,
-            Some((Fact::Drain, ..)) if self.is_leaving => ServerState::Removing,
+            Some((Fact::Drain, ..)) if self.wish == Wish::Leave => ServerState::Removing,
             Some((Fact::Drain, ..)) => ServerState::Drained,
             Some((Fact::Connection, ..)) if self.health.is_fresh() => ServerState::Unknown,
             Some((Fact::Connection | Fact::Trust, ..)) => ServerState::Down,
@@ -219,8 +227,8 @@ impl Server {
             delivered: self.delivered,
             delivered_bytes: self.delivered_bytes,
             returned: self.returned,
-            drained: self.is_drained,
-            removing: self.is_leaving,
+            drained: self.wish == Wish::Drain,
+            removing: self.wish == Wish::Leave,
             memory: self.memory,
             probe_ms: self.probe.map(|probe| probe.as_secs_f64() * 1e3),
             window_files,

@@ -59,7 +59,7 @@ impl Hub {
         match command {
             Command::Sample(to) => drop(to.send(self.sample(now))),
             Command::Order(order, to) => drop(to.send(self.order(order, now))),
-            Command::Apply(settings, to) => drop(to.send(self.apply(*settings, now))),
+            Command::Apply(settings, to) => drop(to.send(self.apply(&settings, now))),
         }
     }
 
@@ -112,7 +112,6 @@ impl Hub {
             // It has not gone yet, so it need not.
             Some(slot) if self.dispatcher.is_leaving(slot) => {
                 self.dispatcher.leave(slot, false, now);
-                self.dispatcher.drain(slot, false, now);
                 self.dispatcher.set_weight(slot, *weight, now);
             }
             Some(_) => return Err(SpecError::Twice(address.clone()).into()),
@@ -153,7 +152,7 @@ impl Hub {
         }
     }
 
-    fn apply(&mut self, settings: Settings, now: Duration) -> Result<(), OrderError> {
+    fn apply(&mut self, settings: &Settings, now: Duration) -> Result<(), OrderError> {
         let staying: Vec<(String, u32)> =
             self.dispatcher.staying().map(|(name, weight)| (name.to_string(), weight)).collect();
         for (name, _) in &staying {
@@ -174,7 +173,7 @@ impl Hub {
         }
         self.dispatcher.configure(settings.dispatch);
         self.ledger.set_retention(settings.retention);
-        self.pace.send_replace(pace(&settings));
+        self.pace.send_replace(pace(settings));
         self.with.config.stall = settings.stall;
         Ok(())
     }

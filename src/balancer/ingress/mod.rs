@@ -1,8 +1,10 @@
 //! The doorways: how files come in from clients.
 //!
-//! The first byte of a connection says which doorway it wants. Both read with deadlines and reserve room before they
-//! read a file, and both end in [`Gate::admit`](super::gate::Gate::admit); only their languages differ.
+//! On the balancer's port the first byte of a connection says which doorway it wants; HTTP comes in at the admin listener. All
+//! read with deadlines and reserve room before they read a file, and all end in
+//! [`Gate::admit`](super::gate::Gate::admit); only their languages differ.
 
+pub mod http;
 mod json;
 mod native;
 mod upload;
@@ -12,6 +14,7 @@ pub(super) use upload::Uploads;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -22,7 +25,7 @@ use super::control::Settings;
 use super::event::{Admission, Incoming, Reply, Room, Share};
 use super::gate::Gate;
 use crate::protocol::frame::MAGIC;
-use crate::protocol::{Refusal, json as json_doorway};
+use crate::protocol::{Refusal, RefusalCode, json as json_doorway};
 use crate::queue::INLINE;
 use crate::transport::{BoxStream, Deadlines, Reader, log_end};
 
@@ -89,6 +92,24 @@ struct InMemory {
 }
 
 impl Door {
+    /// Why nothing is taken any more.
+    fn farewell(&self) -> Refusal {
+        let stopping = || Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
+        self.farewell.get().cloned().unwrap_or_else(stopping)
+    }
+
+    /// Room on the disk; what uploads have left behind makes way for it.
+    async fn share(&self, whole: u64, there: u64) -> Result<Share, Refusal> {
+        match self.gate.share(whole, there) {
+            Err(_) => {
+                let uploads = self.uploads.clone();
+                let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;
+                self.gate.share(whole, there)
+            }
+            share => share,
+        }
+    }
+
     /// What clients are allowed that come now.
     pub(super) fn bounds(&self) -> DoorBounds {
         *self.bounds.borrow()

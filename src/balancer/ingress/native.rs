@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::upload::Framed;
 use super::{Door, InMemory};
 use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share, next_connection};
 use crate::protocol::json::NotOldStyle;
@@ -101,8 +102,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             };
             match next {
                 None => {
-                    let stopping = || Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
-                    self.say(Message::Bye(self.door.farewell.get().cloned().unwrap_or_else(stopping)));
+                    self.say(Message::Bye(self.door.farewell()));
                     return Ok(());
                 }
                 Some(None) => return Ok(()),
@@ -169,7 +169,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let takes = whole.saturating_add(put.title.len() as u64);
         let admitted = self.door.gate.check(takes);
         let share = match admitted {
-            Ok(()) => self.share(whole, there).await,
+            Ok(()) => self.door.share(whole, there).await,
             Err(refusal) => Err(refusal),
         };
         let share = match share {
@@ -210,7 +210,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn take_large(&mut self, put: Put, whole: u64, room: Room, share: Share) -> Result<(), ReadError> {
         let mark = put.key.as_deref().map(key_hash);
         let key = put.key.clone();
-        match self.door.uploads.receive(&mut self.reader, put.size, mark, put.resumed).await? {
+        let source = Framed::new(&mut self.reader, put.size);
+        match self.door.uploads.receive(source, mark, put.resumed).await? {
             Ok(uploaded) => {
                 let admission = Admission {
                     title: put.title.into(),
@@ -245,18 +246,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         self.ledger.unread.fetch_add(2, Ordering::Relaxed);
         self.ledger.open.fetch_add(1, Ordering::Relaxed);
         Reply { connection: self.connection, to: self.to_client.clone(), id }
-    }
-
-    /// Room on the disk; what uploads have left behind makes way for it.
-    async fn share(&self, whole: u64, there: u64) -> Result<Share, Refusal> {
-        match self.door.gate.share(whole, there) {
-            Err(_) => {
-                let uploads = self.door.uploads.clone();
-                let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;
-                self.door.gate.share(whole, there)
-            }
-            share => share,
-        }
     }
 
     /// Room for a file; a client that has to wait for it learns why.

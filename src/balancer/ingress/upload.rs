@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::balancer::event::Event;
 use crate::behind::Behind;
+use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
@@ -39,6 +40,8 @@ pub(in crate::balancer) struct Uploads {
     durability: Durability,
     hub: mpsc::UnboundedSender<Event>,
     parts: Arc<Mutex<Entries>>,
+    /// For those of the HTTP doorway.
+    pub(super) places: Arc<Semaphore>,
 }
 
 /// Parts, by their marks.
@@ -107,8 +110,8 @@ enum Step {
     Piece(Bytes),
     /// All of it came, and it is what was sent.
     Whole,
-    /// It is not what was sent.
-    Damaged,
+    /// It is not what was sent, or will not be taken: nobody goes on with it.
+    Useless,
 }
 
 impl Uploads {
@@ -121,7 +124,7 @@ impl Uploads {
         let found = disk.list().unwrap_or_default();
         let marks = found.iter().filter_map(|entry| content::parse_part_name(&entry.name));
         let parts = Arc::new(Mutex::new(marks.map(|mark| (mark, Entry::new())).collect()));
-        Self { disk, durability, hub, parts }
+        Self { disk, durability, hub, parts, places: Arc::new(Semaphore::new(MAX_LARGE_UPLOADS)) }
     }
 
     /// How many bytes are there of the upload under this mark. One that is under way is ended first.
@@ -139,12 +142,11 @@ impl Uploads {
         }
     }
 
-    /// Receives `size` bytes of content behind a frame: all of it, or what comes after `resumed`. The inner error refuses
+    /// Receives the content that comes from `source`: all of it, or what comes after `resumed`. The inner error refuses
     /// this file alone; what broke off stays for the next try if it has a mark.
-    pub(super) async fn receive<R: AsyncRead + Unpin>(
+    pub(super) async fn receive(
         &self,
-        reader: &mut Reader<R>,
-        size: u64,
+        source: impl Source,
         mark: Option<u128>,
         resumed: Option<Prefix>,
     ) -> Result<Result<Uploaded, Refusal>, ReadError> {
@@ -159,7 +161,7 @@ impl Uploads {
             Upload { disk: self.disk.clone(), durability: self.durability, hub: self.hub.clone(), is_kept, claim };
         let writing = spawn_blocking(move || upload.run(resumed, to_do));
         let read = tokio::select! {
-            read = read_pieces(reader, size, &steps) => read,
+            read = read_pieces(source, &steps) => read,
             () = taken_over.cancelled() => Err(ReadError::TakenOver),
         };
         drop(steps);
@@ -244,26 +246,68 @@ impl Entry {
     }
 }
 
-/// Reads content and hands it on, to its checksum.
-async fn read_pieces<R: AsyncRead + Unpin>(
-    reader: &mut Reader<R>,
-    size: u64,
-    steps: &mpsc::Sender<Step>,
-) -> Result<(), ReadError> {
-    let (mut crc, mut left) = (0, size);
-    while left > 0 {
-        let piece = reader.piece(left).await?;
-        left -= piece.len() as u64;
-        crc = crc32c::crc32c_append(crc, &piece);
-        // A disk that failed has dropped its end; the rest is read past.
-        let _ = steps.send(Step::Piece(piece)).await;
+/// Where content comes from, piece by piece.
+pub(super) trait Source {
+    /// Whether all of it is to be read, also when nobody wants it any more.
+    const READ_PAST: bool;
+
+    /// The next piece; `None` once all of it came, and is what was sent.
+    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError>;
+}
+
+/// Content behind a native frame.
+pub(super) struct Framed<'a, R> {
+    reader: &'a mut Reader<R>,
+    left: u64,
+    crc32c: u32,
+    /// A checksum stands behind it.
+    is_summed: bool,
+}
+
+impl<'a, R> Framed<'a, R> {
+    /// The `size` bytes that come next.
+    pub(super) fn new(reader: &'a mut Reader<R>, size: u64) -> Self {
+        Self { reader, left: size, crc32c: 0, is_summed: size > 0 }
     }
-    let verified = if size > 0 { reader.verify(crc).await } else { Ok(()) };
-    let is_damaged = matches!(verified, Err(ReadError::Protocol(ProtocolError::Checksum { .. })));
-    if verified.is_ok() || is_damaged {
-        let _ = steps.send(if is_damaged { Step::Damaged } else { Step::Whole }).await;
+}
+
+impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
+    /// The next frame stands behind it.
+    const READ_PAST: bool = true;
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
+        if self.left == 0 {
+            if std::mem::take(&mut self.is_summed) {
+                self.reader.verify(self.crc32c).await?;
+            }
+            return Ok(None);
+        }
+        let piece = self.reader.piece(self.left).await?;
+        self.left -= piece.len() as u64;
+        self.crc32c = crc32c::crc32c_append(self.crc32c, &piece);
+        Ok(Some(piece))
     }
-    verified
+}
+
+/// Hands content on until all of it came.
+async fn read_pieces<S: Source>(mut source: S, steps: &mpsc::Sender<Step>) -> Result<(), ReadError> {
+    let read = loop {
+        match source.piece().await {
+            Ok(Some(piece)) => {
+                // A disk that failed has dropped its end.
+                if steps.send(Step::Piece(piece)).await.is_err() && !S::READ_PAST {
+                    return Ok(());
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let is_useless = matches!(read, Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)));
+    if read.is_ok() || is_useless {
+        let _ = steps.send(if is_useless { Step::Useless } else { Step::Whole }).await;
+    }
+    read
 }
 
 /// An upload, as the thread sees it that writes it. It owns what becomes of the part: the connection may be gone.
@@ -288,7 +332,7 @@ impl Upload {
                     }
                 }
                 Some(Step::Whole) => break,
-                Some(Step::Damaged) => {
+                Some(Step::Useless) => {
                     self.remove();
                     return Ok(None);
                 }
