@@ -48,7 +48,7 @@ export function ask({ title, lines, confirm, danger = false, field, run, home })
   };
   dialog.onclose = () => {
     $("dialog-form").onsubmit = (event) => event.preventDefault();
-    if (opener.isConnected && !opener.hidden) opener.focus();
+    if (opener.isConnected && !opener.hidden && opener !== document.body) opener.focus();
     else home?.focus();
   };
   dialog.showModal();

@@ -11,6 +11,13 @@ export function bytes(number) {
   return `${value} ${UNITS[unit]}`;
 }
 
+/** `28.6 / 55.3 MiB`: the unit once, if it is the same. */
+export function bytesOf(part, whole) {
+  const [first, unit] = bytes(part).split(" ");
+  const second = bytes(whole);
+  return second.endsWith(` ${unit}`) ? `${first} / ${second}` : `${first} ${unit} / ${second}`;
+}
+
 /** `1,204` */
 export function count(number) { return Math.round(number).toLocaleString("en-US"); }
 

@@ -17,7 +17,7 @@ export function showOverview({ overview, servers }) {
   flow("tile-out", rates.delivered_per_s, rates.delivered_bytes_per_s, overview.delivered, history.delivered, top);
 
   const delayed = queue.delayed > 0 ? ` · ${format.count(queue.delayed)} delayed` : "";
-  const waiting = tile("tile-waiting", format.count(queue.files), `${format.bytes(queue.bytes)} · ${format.count(queue.in_flight)} in flight${delayed}`);
+  const waiting = tile("tile-waiting", format.count(queue.files), `${format.bytes(queue.bytes)}\n${format.count(queue.in_flight)} in flight${delayed}`);
   const fill = Math.max(queue.files / queue.max_files || 0, queue.bytes / queue.max_bytes || 0);
   setBar(waiting.querySelector(".bar"), fill);
   waiting.classList.toggle("warn", fill > 0.9);
@@ -29,7 +29,7 @@ export function showOverview({ overview, servers }) {
   tile("tile-p99", deliver ? format.milliseconds(deliver.p99) : "–", [
     deliver ? `p50 ${format.milliseconds(deliver.p50)}` : "none in the last minute",
     accept ? `receipt p99 ${format.milliseconds(accept.p99)}` : "",
-  ].filter(Boolean).join(" · "));
+  ].filter(Boolean).join("\n"));
   const dead = tile("tile-dead", format.count(queue.dead), queue.dead > 0 ? "no server can take them" : "none");
   dead.classList.toggle("warn", queue.dead > 0);
 
@@ -47,7 +47,7 @@ function tile(id, value, sub) {
 }
 
 function flow(id, files, bytes, total, history, top) {
-  const node = tile(id, format.rate(files), `${format.bytes(bytes)}/s, ${format.count(total)} since the start`);
+  const node = tile(id, format.rate(files), `${format.bytes(bytes)}/s\n${format.count(total)} since the start`);
   spark(node.querySelector(".spark"), history, top);
 }
 

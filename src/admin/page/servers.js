@@ -60,6 +60,8 @@ function draw() {
     return row.node;
   }));
 
+  show($("server-table"), shown.length > 0);
+  show($("chips"), servers.length > 0);
   show($("no-servers"), shown.length === 0);
   setText($("no-servers"), servers.length === 0
     ? "No servers: files wait until one is added, with `bilico servers add` or in the configuration."
@@ -165,13 +167,13 @@ class Row {
     setBar(this.shareBar, (server.share_had ?? 0) / scale.share, server.share_wanted / scale.share);
 
     const memory = server.memory;
-    setText(this.memory, memory ? `${format.bytes(memory.used)} / ${format.bytes(memory.limit)}` : "–");
+    setText(this.memory, memory ? format.bytesOf(memory.used, memory.limit) : "–");
     setBar(this.memoryBar, memory ? memory.used / memory.limit : 0);
     this.memoryBar.classList.toggle("over", Boolean(memory) && memory.used > memory.limit);
     this.memoryBar.classList.toggle("none", !memory);
     const window = server.window_files;
     setText(this.flight, window ? `${format.count(server.in_flight)} / ${format.count(window)}` : format.count(server.in_flight));
-    setAttribute(this.flight.parentNode, "title", `${format.bytes(server.in_flight_bytes)}${server.window_bytes ? ` of ${format.bytes(server.window_bytes)}` : ""} in flight`);
+    setAttribute(this.flight.parentNode, "title", `${format.bytes(server.in_flight_bytes)} in flight${server.window_bytes ? `, at most ${format.bytes(server.window_bytes)}` : ""}`);
     setBar(this.flightBar, window ? server.in_flight / window : 0);
 
     setText(this.delivered, format.count(server.delivered));
