@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod bench;
+mod browser;
 mod chaos;
 mod delivery;
 mod demo;
@@ -21,6 +22,7 @@ mod journal;
 mod keys;
 mod old_style;
 mod overload;
+mod page;
 mod prompt;
 mod queue;
 mod reconcile;

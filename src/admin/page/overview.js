@@ -47,7 +47,7 @@ function tile(id, value, sub) {
 }
 
 function flow(id, files, bytes, total, history, top) {
-  const node = tile(id, format.rate(files), `${format.bytes(bytes)}/s\n${format.count(total)} since the start`);
+  const node = tile(id, format.rate(files), `${format.bytes(bytes)}/s\n${format.count(total)} in all`);
   spark(node.querySelector(".spark"), history, top);
 }
 

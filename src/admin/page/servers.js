@@ -83,8 +83,10 @@ function reasonOf(server) {
 
 function announceChanges(before, now) {
   if (before.length === 0) return;
-  const states = new Map(before.map((server) => [server.name, server.state]));
-  const changed = now.filter((server) => states.has(server.name) && states.get(server.name) !== server.state);
+  // Under load a window fills and empties all the time.
+  const lasting = (server) => (server.state === "full" ? "up" : server.state);
+  const states = new Map(before.map((server) => [server.name, lasting(server)]));
+  const changed = now.filter((server) => states.has(server.name) && states.get(server.name) !== lasting(server));
   if (changed.length > MAX_ANNOUNCED) return announce(`${changed.length} servers changed their state`);
   const words = changed.map((server) => `${server.name} is ${server.state}${server.reason ? `, ${server.reason}` : ""}`);
   if (words.length > 0) announce(words.join(". "));
@@ -96,7 +98,7 @@ const chips = new Map();
 function drawChips() {
   const counts = new Map([[null, servers.length]]);
   for (const server of servers) counts.set(stateOf(server), (counts.get(stateOf(server)) ?? 0) + 1);
-  if (!counts.has(chosen)) chosen = null;
+  if (!counts.has(chosen) && chosen !== "full") chosen = null;
   for (const state of [null, ...STATES]) {
     let chip = chips.get(state);
     if (!chip && counts.has(state)) {
@@ -109,7 +111,8 @@ function drawChips() {
       else $("chips").prepend(chip);
     }
     if (!chip) continue;
-    show(chip, counts.has(state));
+    // A full server is one for a moment only: its chip stays, so that the others do not jump.
+    show(chip, counts.has(state) || state === "full");
     setText(chip.lastElementChild, `${format.count(counts.get(state) ?? 0)} ${state ?? "in all"}`);
     setAttribute(chip, "aria-pressed", String(chosen === state));
   }
