@@ -1,4 +1,4 @@
-//! Chromium without a window, driven over the pipe of its DevTools protocol: what a person at the page does and sees.
+//! Chromium without a window, driven over a pipe in its protocol for developers: what a person at the page does and sees.
 //!
 //! It ends when the pipe does, so that it does not outlive the test, however that ends.
 
@@ -55,7 +55,8 @@ pub struct Browser {
 /// Where the browser is, or `None` and a visible line; where all tests must run, a failure.
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).flat_map(|dir| NAMES.map(|name| dir.join(name))).find(|path| path.exists());
+    let found =
+        std::env::split_paths(&path).flat_map(|dir| NAMES.map(|name| dir.join(name))).find(|path| path.exists());
     if found.is_none() {
         let why = "no Chromium here: install the package `chromium` (Debian: `apt-get install chromium`)";
         assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{why}");
@@ -89,8 +90,7 @@ impl Browser {
                 message.clear();
             }
         });
-        let mut browser =
-            Self { child, to, from, events: Vec::new(), session: None, calls: 0, profile, _alone: alone };
+        let mut browser = Self { child, to, from, events: Vec::new(), session: None, calls: 0, profile, _alone: alone };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
         let attached = browser.call("Target.attachToTarget", json!({"targetId": target["targetId"], "flatten": true}));
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
@@ -164,7 +164,10 @@ impl Browser {
         while !self.holds(expression) {
             if started.elapsed() > DEADLINE {
                 let seen = self.value("document.body.innerText");
-                panic!("waited {DEADLINE:?} in vain for {expression}; the page shows:\n{}", seen.as_str().unwrap_or(""));
+                panic!(
+                    "waited {DEADLINE:?} in vain for {expression}; the page shows:\n{}",
+                    seen.as_str().unwrap_or("")
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -241,7 +244,9 @@ impl Browser {
 
     /// What the page has asked for so far, by address.
     pub fn requests(&mut self) -> Vec<String> {
-        self.events_of("Network.requestWillBeSent").map(|event| event["request"]["url"].as_str().unwrap().to_owned()).collect()
+        self.events_of("Network.requestWillBeSent")
+            .map(|event| event["request"]["url"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Exceptions and errors on the console so far; refused connections are none where `may_be_gone`.

@@ -33,8 +33,10 @@ export function showOverview({ overview, servers }) {
   const dead = tile("tile-dead", format.count(queue.dead), queue.dead > 0 ? "no server can take them" : "none");
   dead.classList.toggle("warn", queue.dead > 0);
 
-  show($("refusing"), !overview.accepting);
-  setText($("refusing"), overview.accepting ? "" : `Takes no files: ${overview.reason ?? "it is stopping"}`);
+  // There may be a reason while files are accepted: then they wait.
+  const trouble = overview.accepting ? overview.reason ?? "" : `Takes no files: ${overview.reason ?? "it is stopping"}`;
+  show($("trouble"), trouble !== "");
+  setText($("trouble"), trouble && trouble[0].toUpperCase() + trouble.slice(1));
   title = tabTitle(overview, servers);
   document.title = title;
 }
