@@ -8,6 +8,7 @@ mod api;
 mod error;
 mod guard;
 mod listen;
+mod page;
 mod stub;
 pub mod types;
 
@@ -46,7 +47,7 @@ pub fn routes(admin: Admin) -> Router {
     let control = admin.control.clone();
     let probes = Router::new().route("/live", get(live));
     // What hands files over (`files`) and what people look at (`page`) hook in here.
-    let doors = Router::new();
+    let doors = Router::new().merge(page::routes());
     drop(control);
     finish(probes.merge(api::routes(Arc::new(admin))).merge(doors))
 }
