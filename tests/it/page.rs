@@ -283,7 +283,7 @@ fn titles_are_text_wherever_they_show() {
     std::fs::write(farm.dir.path().join(title), b"12345").unwrap();
     assert_eq!(farm.send(&[title, "--timeout", "60s"]).status.code(), Some(1), "it is a dead letter");
     let Some(mut page) = Page::open(&farm.balancer) else { return };
-    page.browser.wait("document.querySelectorAll('#dead-list li').length === 1");
+    page.browser.wait("document.querySelectorAll('#dead-list > li').length === 1");
     assert!(page.browser.text("#dead-list .title") == title);
     assert!(page.browser.text("#dead-list .reason").contains("it is too_large for me"));
     for wanted in ["1", "#1", "ONERROR", title] {
@@ -303,7 +303,7 @@ fn titles_are_text_wherever_they_show() {
     assert!(page.browser.text("#dialog").contains(title));
     page.confirm();
     wait_until("the file to be delivered", || server.numbers() == [1]);
-    page.browser.wait("document.querySelectorAll('#dead-list li').length === 0");
+    page.browser.wait("document.querySelectorAll('#dead-list > li').length === 0");
     page.browser.wait("!document.querySelector('#dead-note').hidden");
     assert!(page.browser.holds("document.querySelectorAll('img').length === 1"), "the logo is the only picture");
     assert_ne!(page.browser.value("document.title"), "owned");
