@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::stub::Notice;
+use crate::balancer::notices::Notice;
 use crate::config::{SpecError, parse_address};
 use crate::protocol::query::FileReport;
 use crate::protocol::status::ServerReport;
@@ -116,7 +116,7 @@ pub struct Queue {
     /// Dead letters.
     pub dead: usize,
     /// The most files that may wait.
-    pub max_files: u64,
+    pub max_files: usize,
     /// The most bytes that may wait.
     pub max_bytes: u64,
 }
