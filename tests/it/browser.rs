@@ -173,11 +173,11 @@ impl Browser {
         }
     }
 
-    /// What an element says, as it is shown.
+    /// What an element says, as it is shown, without the space around it.
     #[track_caller]
     pub fn text(&mut self, selector: &str) -> String {
         let text = self.value(&format!("document.querySelector({}).innerText", json!(selector)));
-        text.as_str().unwrap_or_default().to_owned()
+        text.as_str().unwrap_or_default().trim().to_owned()
     }
 
     /// Clicks on an element with the mouse, as soon as it can be hit.
@@ -249,13 +249,13 @@ impl Browser {
             .collect()
     }
 
-    /// Exceptions and errors on the console so far; refused connections are none where `may_be_gone`.
-    pub fn complaints(&mut self, may_be_gone: bool) -> Vec<Value> {
+    /// Exceptions and errors on the console so far; without those of requests that were not answered well, where they may fail.
+    pub fn complaints(&mut self, requests_may_fail: bool) -> Vec<Value> {
         let mut complaints: Vec<Value> = self.events_of("Runtime.exceptionThrown").cloned().collect();
         let said = self.events_of("Runtime.consoleAPICalled").filter(|event| event["type"] != "log");
         complaints.extend(said.cloned());
         let entries = self.events_of("Log.entryAdded").map(|event| &event["entry"]);
-        complaints.extend(entries.filter(|entry| !(may_be_gone && entry["source"] == "network")).cloned());
+        complaints.extend(entries.filter(|entry| !(requests_may_fail && entry["source"] == "network")).cloned());
         complaints
     }
 

@@ -39,6 +39,7 @@ function line(notice) {
   const number = notice.number ?? null;
   const look = () => { find(`#${number}`); $("find-text").focus(); };
   const text = el("span", { class: "text" }, notice.text);
+  if (notice.server && !notice.text.includes(notice.server)) text.prepend(el("strong", {}, notice.server), " ");
   if (number !== null) text.append(" ", el("button", { type: "button", class: "link", onclick: look }, `file ${number}`));
   return el("li", { "data-level": level },
     el("time", { datetime: new Date(notice.at_ms).toISOString(), title: format.moment(notice.at_ms) }, format.time(notice.at_ms)),
