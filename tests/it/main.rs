@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and helpers outside of test functions are tests, too"
 )]
 
+mod admin;
 mod bad_input;
 mod bench;
 mod browser;
@@ -20,6 +21,7 @@ mod driver;
 mod harness;
 mod journal;
 mod keys;
+mod metrics;
 mod old_style;
 mod overload;
 mod page;

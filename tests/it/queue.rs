@@ -13,7 +13,8 @@ use crate::harness::{
 
 /// A pretended server that refuses files with the code that it is told, or stores them.
 pub struct Fickle {
-    address: String,
+    /// Where it listens.
+    pub address: String,
     code: Arc<Mutex<Option<&'static str>>>,
     stored: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
 }
@@ -46,7 +47,7 @@ impl Fickle {
         *self.code.lock().unwrap() = code;
     }
 
-    pub fn numbers(&self) -> Vec<u64> {
+    fn numbers(&self) -> Vec<u64> {
         self.stored.lock().unwrap().keys().copied().collect()
     }
 
