@@ -152,10 +152,12 @@ fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
     let green = colour(&mut page, &second);
     assert!(green[1] > green[0] && green[1] > green[2], "{green:?}");
     farm.servers[1].kill();
-    let state = page.wait_for_cell(&second, "State", |text| text.starts_with("down"));
-    let reason = farm.server_status(1).reason.unwrap();
-    let reason = reason.strip_prefix("connection: ").unwrap();
-    assert_eq!(state.lines().nth(1), Some(reason));
+    // At first its link is closed, then its probes fail, too.
+    let reason = wait_for("a reason that lasts", || {
+        let reason = farm.server_status(1).reason?;
+        reason.strip_prefix("connection: ").map(str::to_owned)
+    });
+    page.wait_for_cell(&second, "State", |text| text.lines().take(2).eq(["down", &reason]));
     let red = colour(&mut page, &second);
     assert!(red[0] > 2 * red[1] && red[0] > 2 * red[2], "{red:?}");
     let shape = json!(format!("{} .mark use", row(&second)));
