@@ -263,11 +263,11 @@ async fn events(
     let states = listening.only.is_none();
     let state = if states { Some(api.watch.state(&*api.watch.sample().await?)) } else { None };
     let wanted = Wanted { after: last.or(listening.after), states, hangup };
-    let body = api
-        .watch
-        .listeners
-        .join(&api.watch.control, wanted, state.as_ref())
-        .ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already").retry_after(5))?;
+    let Some(body) = api.watch.listeners.join(&api.watch.control, wanted, state.as_ref()) else {
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already").retry_after(5);
+        // What cannot listen need not stay.
+        return Ok(([(header::CONNECTION, "close")], error).into_response());
+    };
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 

@@ -16,11 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::listen::max_connections;
 use super::types::State;
 use crate::balancer::control::Control;
 use crate::balancer::notices::Notice;
 
-/// The most listeners at once.
+/// The most listeners at once, and at most half of all connections.
 pub const MAX_LISTENERS: usize = 256;
 
 /// The most events that wait for a listener.
@@ -76,7 +77,7 @@ pub(super) struct Wanted {
 
 impl Listeners {
     pub(super) fn new() -> Self {
-        Self { all: Mutex::default(), places: Arc::new(Semaphore::new(MAX_LISTENERS)) }
+        Self { all: Mutex::default(), places: Arc::new(Semaphore::new(MAX_LISTENERS.min(max_connections() / 2))) }
     }
 
     /// Adds a listener, and gives what it is to read; `None` if there are too many. `state` is what it hears first.

@@ -14,6 +14,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -22,8 +23,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::transport::{self, BoxStream};
 
-/// The most connections at once; more wait to be accepted.
+/// The most connections at once; more wait to be accepted. See [`max_connections`].
 pub const MAX_CONNECTIONS: usize = 2048;
+
+/// The most connections at once where the process may open few files: three quarters of those are for other things.
+pub(super) fn max_connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 4).unwrap_or(MAX_CONNECTIONS).clamp(16, MAX_CONNECTIONS)
+}
 
 /// How long the head of a request may take, and how long a connection may be silent between two requests.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -103,7 +110,7 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
         let (stop, end) = (stop.clone(), end.clone());
         move |stream, _| connection(stream, routes.clone(), stop.clone(), end.child_token())
     };
-    transport::serve(listener, MAX_CONNECTIONS, stop, tasks.clone(), handle).await;
+    transport::serve(listener, max_connections(), stop, tasks.clone(), handle).await;
     tasks.close();
     if timeout(GRACE, tasks.wait()).await.is_err() {
         tracing::debug!(connections = tasks.len(), "admin connections are cut off");

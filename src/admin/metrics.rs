@@ -296,3 +296,34 @@ impl Collector for Process {
         cpu.iter().try_for_each(|seconds| family.encode_counter::<NoLabelSet, _, u64>(seconds, None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_fall_into_their_buckets_and_stay_there() {
+        let mut times = Histogram::<u64>::new_with_max(3_600_000_000, 2).unwrap();
+        for micros in [0, 250, 251, 300_000_000, 3_600_000_000] {
+            times.saturating_record(micros);
+        }
+        let (sum, count, buckets) = bucketed(&times);
+        assert_eq!((count, buckets.len()), (5, BUCKETS.len() + 1));
+        assert!((sum - 3900.0).abs() < 39.0, "{sum}");
+        let counted: Vec<u64> = buckets.iter().map(|(_, count)| *count).collect();
+        // 250 and 251 are one step of the histogram.
+        assert_eq!((counted[0], counted[counted.len() - 2], counted[counted.len() - 1]), (3, 1, 1), "{counted:?}");
+        assert!(buckets.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        times.saturating_record(250);
+        let (later, _, grown) = bucketed(&times);
+        assert!(later > sum && grown.iter().zip(&buckets).all(|(now, before)| now.1 >= before.1));
+    }
+
+    #[test]
+    fn the_older_format_names_a_family_like_its_samples() {
+        let open =
+            "# HELP a_files Files.\n# TYPE a_files counter\na_files_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n";
+        let text = "# HELP a_files_total Files.\n# TYPE a_files_total counter\na_files_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n";
+        assert_eq!(older(open), text);
+    }
+}

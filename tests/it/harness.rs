@@ -936,7 +936,8 @@ pub fn http_at(address: &str, method: &str, path: &str, body: Option<&Value>) ->
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     let body = body.map(ToString::to_string).unwrap_or_default();
     if !body.is_empty() {
-        request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        request.push_str("Content-Type: application/json\r\n");
+        request.push_str(&["Content-Length: ", &body.len().to_string(), "\r\n"].concat());
     }
     http_raw(address, format!("{request}\r\n{body}").as_bytes())
 }

@@ -1,4 +1,5 @@
 //! `/metrics`: read by Prometheus' own tool where it is installed, and in any case by the rules of its text format.
+#![allow(clippy::float_cmp, reason = "counts, which floats hold exactly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -29,13 +30,13 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, help) = help.split_once(' ').unwrap();
             assert!(!help.is_empty() && !families.contains_key(name), "{line}");
-            current = name.to_owned();
+            name.clone_into(&mut current);
             families.insert(current.clone(), Family { help: help.to_owned(), ..Family::default() });
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').unwrap();
             assert_eq!(name, current, "{line}");
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-            families.get_mut(name).unwrap().kind = kind.to_owned();
+            kind.clone_into(&mut families.get_mut(name).unwrap().kind);
         } else {
             assert!(!line.starts_with('#') && !line.is_empty(), "{line:?}");
             let (name, sample) = sample(line);
@@ -50,7 +51,9 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
             known.push(sample);
         }
     }
-    families.iter().for_each(|(name, family)| check(name, family));
+    for (name, family) in &families {
+        check(name, family);
+    }
     families
 }
 
