@@ -103,6 +103,7 @@ impl Browser {
 
     /// Calls a method of the protocol and gives its result.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "it is made in the call")]
     fn call(&mut self, method: &str, params: Value) -> Value {
         self.calls += 1;
         let mut message = json!({"id": self.calls, "method": method, "params": params});

@@ -47,6 +47,8 @@ export function ask({ title, lines, confirm, danger = false, field, run, home })
     }
   };
   dialog.onclose = () => {
+    // The word that it was closed comes late: by now it may be open for the next question.
+    if (dialog.open) return;
     $("dialog-form").onsubmit = (event) => event.preventDefault();
     if (opener.isConnected && !opener.hidden && opener !== document.body) opener.focus();
     else home?.focus();
