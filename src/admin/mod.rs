@@ -13,6 +13,7 @@ mod guard;
 mod history;
 mod listen;
 mod metrics;
+mod page;
 pub mod types;
 mod watch;
 
@@ -59,8 +60,7 @@ pub struct Admin {
 /// Everything that a balancer's listener answers. What it needs beside that runs until `stop` is cancelled.
 pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
     let Admin { control, listen, reload } = admin;
-    // What people look at (`page`) is merged in here, too.
-    let doors = files::routes(control.clone());
+    let doors = files::routes(control.clone()).merge(page::routes());
     let watch = Arc::new(Watch::new(control, listen));
     tokio::spawn(watch.clone().run(stop));
     let probes = probes().into_iter().fold(Router::new(), |probes, (_, path, probe)| probes.route(path, probe));

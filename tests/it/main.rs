@@ -12,6 +12,7 @@
 mod admin;
 mod bad_input;
 mod bench;
+mod browser;
 mod chaos;
 mod config;
 mod delivery;
@@ -25,6 +26,7 @@ mod keys;
 mod metrics;
 mod old_style;
 mod overload;
+mod page;
 mod prompt;
 mod queue;
 mod reconcile;

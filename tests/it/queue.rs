@@ -47,7 +47,7 @@ impl Fickle {
         *self.code.lock().unwrap() = code;
     }
 
-    fn numbers(&self) -> Vec<u64> {
+    pub fn numbers(&self) -> Vec<u64> {
         self.stored.lock().unwrap().keys().copied().collect()
     }
 

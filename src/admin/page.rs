@@ -1,0 +1,126 @@
+//! The operator's page at `/`: its files, which are part of the program, and the headers that they go out with.
+//!
+//! The page is an ordinary client of the API; what it shows and does is written in `src/admin/page/`. It may load
+//! nothing and talk to nobody but the listener that it came from, and run no script but its own files: that is what the
+//! content security policy says, so that a title or a reason from the network stays text whatever it holds.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+/// What a browser may do with the page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
+
+/// A file of the page.
+struct Asset {
+    path: &'static str,
+    kind: &'static str,
+    content: &'static [u8],
+}
+
+macro_rules! asset {
+    ($path:literal, $kind:expr, $file:literal) => {
+        Asset { path: $path, kind: $kind, content: include_bytes!(concat!("page/", $file)) }
+    };
+}
+
+static ASSETS: [Asset; 13] = [
+    asset!("/", HTML, "index.html"),
+    asset!("/assets/style.css", STYLE, "style.css"),
+    asset!("/assets/favicon.svg", IMAGE, "favicon.svg"),
+    asset!("/assets/theme.js", SCRIPT, "theme.js"),
+    asset!("/assets/app.js", SCRIPT, "app.js"),
+    asset!("/assets/api.js", SCRIPT, "api.js"),
+    asset!("/assets/dialog.js", SCRIPT, "dialog.js"),
+    asset!("/assets/dom.js", SCRIPT, "dom.js"),
+    asset!("/assets/events.js", SCRIPT, "events.js"),
+    asset!("/assets/files.js", SCRIPT, "files.js"),
+    asset!("/assets/format.js", SCRIPT, "format.js"),
+    asset!("/assets/overview.js", SCRIPT, "overview.js"),
+    asset!("/assets/servers.js", SCRIPT, "servers.js"),
+];
+
+/// The page and what it is made of.
+pub(crate) fn routes() -> Router {
+    ASSETS.iter().fold(Router::new(), |router, asset| {
+        let tag = format!("\"{:.32}\"", blake3::hash(asset.content).to_hex());
+        router.route(asset.path, get(move |headers: HeaderMap| async move { answer(asset, &tag, &headers) }))
+    })
+}
+
+/// The file, or that the browser has it already: it asks each time, since another version may be running by now.
+fn answer(asset: &Asset, tag: &str, request: &HeaderMap) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, asset.kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::ETAG, tag),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    if knows(request, tag) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, Bytes::from_static(asset.content)).into_response()
+}
+
+/// Whether a request says that its sender has the content with this tag.
+fn knows(request: &HeaderMap, tag: &str) -> bool {
+    let tags = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = tags.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin/page");
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let served = ASSETS.iter().map(|asset| match asset.path {
+            "/" => "index.html".to_owned(),
+            path => path.strip_prefix("/assets/").unwrap().to_owned(),
+        });
+        assert_eq!(files.collect::<BTreeSet<_>>(), served.collect());
+    }
+
+    #[test]
+    fn a_file_that_the_browser_has_is_not_sent_again() {
+        let asset = &ASSETS[0];
+        let with = |known: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(known));
+            answer(asset, "\"1a\"", &headers).status()
+        };
+        assert_eq!(answer(asset, "\"1a\"", &HeaderMap::new()).status(), StatusCode::OK);
+        for known in ["\"1a\"", "W/\"1a\"", "\"0\", \"1a\"", "*"] {
+            assert_eq!(with(known), StatusCode::NOT_MODIFIED, "{known}");
+        }
+        for known in ["\"1b\"", "1a", ""] {
+            assert_eq!(with(known), StatusCode::OK, "{known}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_page_becomes_markup_or_comes_from_elsewhere() {
+        for asset in &ASSETS {
+            let text = std::str::from_utf8(asset.content).unwrap().replace("http://www.w3.org/2000/svg", "");
+            for never in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "://", " style="] {
+                assert!(!text.contains(never), "{never} in {}", asset.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+// Owns nothing but the wiring: what comes from the balancer goes to the parts that show it.
+
+import { $, announce } from "./dom.js";
+import { follow } from "./api.js";
+import { heardOfDead, showNotice } from "./events.js";
+import { showDead } from "./files.js";
+import { showOverview, showSilence } from "./overview.js";
+import { showServers } from "./servers.js";
+
+follow({
+  state(data) {
+    showOverview(data);
+    showServers(data.servers);
+    showDead(data.overview.queue.dead, heardOfDead());
+  },
+  notice: showNotice,
+  silence(seconds) {
+    const before = $("live").dataset.state;
+    if (!showSilence(seconds) || (before === "connecting" && seconds === null)) return;
+    announce(seconds === null ? "The balancer answers again." : "The balancer does not answer; what is shown is stale.");
+  },
+});
