@@ -6,7 +6,9 @@
 mod balancer;
 mod bench;
 mod client;
+mod completions;
 mod demo;
+mod logs;
 mod prompt;
 mod queue;
 mod send;
@@ -54,6 +56,9 @@ enum Command {
     Queue(queue::QueueArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
+    Logs(logs::LogsArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// What the process ends with.
@@ -139,6 +144,9 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Queue(args) => queue::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
+        Command::Logs(args) => logs::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }
 

@@ -19,6 +19,7 @@ mod driver;
 mod harness;
 mod journal;
 mod keys;
+mod logs;
 mod old_style;
 mod overload;
 mod prompt;
