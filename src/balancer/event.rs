@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::control::Command;
 use super::dispatch::{Parcel, Probed};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::query::{Answer, Query};
@@ -18,8 +20,8 @@ use crate::schedule::Slot;
 /// Something that the hub must know.
 #[derive(Debug)]
 pub enum Event {
-    /// A file is at the door.
-    Admit(Box<Admission>),
+    /// A file is at the door, read whole at this time.
+    Admit(Box<Admission>, Instant),
     /// A client asks whether a file is wanted.
     Offer(Offer),
     /// A file cannot be taken now. One that came before under its key is answered for all the same.
@@ -38,9 +40,15 @@ pub enum Event {
     Probed {
         /// The server.
         slot: Slot,
+        /// Which server of all that ever had this slot.
+        generation: u64,
         /// What the probe found.
         probed: Probed,
+        /// How long it took.
+        took: Duration,
     },
+    /// An operator asks for something, or wants it done.
+    Control(Command),
     /// Something happened on a link.
     Link {
         /// The server.

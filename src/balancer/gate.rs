@@ -5,8 +5,8 @@
 //! what the journal needs to go on delivering; and peers that stall in the middle of large files can hold at most half
 //! of the queue's bytes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
@@ -51,12 +51,17 @@ pub struct QueueLimits {
 
 /// The way into the queue.
 pub struct Gate {
-    limits: QueueLimits,
+    limits: Mutex<QueueLimits>,
+    /// The same, to be looked at in passing.
+    max_files: AtomicUsize,
+    max_bytes: AtomicU64,
     rooms: Arc<Rooms>,
     /// What large files may hold while they are still being read.
     incoming: Arc<Semaphore>,
     /// What large objects at the JSON doorway may hold in memory.
     memory: Arc<Semaphore>,
+    /// How large that is.
+    memory_bytes: Mutex<u64>,
     /// What small files may hold in memory that are not written yet.
     unwritten: Arc<Semaphore>,
     full: AtomicBool,
@@ -83,12 +88,15 @@ impl Gate {
         hub: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let units = |bytes: u64| Semaphore::new(permits(bytes) as usize);
-        let files = Semaphore::new(limits.files.min(Semaphore::MAX_PERMITS));
+        let files = Semaphore::new(of_files(limits.files));
         Self {
-            limits,
+            limits: Mutex::new(limits),
+            max_files: AtomicUsize::new(limits.files),
+            max_bytes: AtomicU64::new(limits.bytes),
             rooms: Arc::new(Rooms { files, bytes: units(limits.bytes) }),
             incoming: Arc::new(units(limits.bytes / 2)),
             memory: Arc::new(units(JSON_MEMORY.max(2 * max_json))),
+            memory_bytes: Mutex::new(JSON_MEMORY.max(2 * max_json)),
             unwritten: Arc::new(units(UNWRITTEN)),
             full: AtomicBool::new(false),
             disk,
@@ -104,7 +112,34 @@ impl Gate {
 
     /// The largest file that can ever pass, in bytes.
     pub fn max_file(&self) -> u64 {
-        (self.limits.bytes / 2).saturating_sub(OVERHEAD + UNIT)
+        Self::max_file_of(self.max_bytes.load(Ordering::Relaxed))
+    }
+
+    /// The largest file that can ever pass through a queue of so many bytes.
+    pub fn max_file_of(bytes: u64) -> u64 {
+        (bytes / 2).saturating_sub(OVERHEAD + UNIT)
+    }
+
+    /// How much the queue may hold.
+    pub fn limits(&self) -> QueueLimits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the queue hold more, or less. What is there stays; while it is too much, nothing is let in.
+    pub fn set_limits(&self, limits: QueueLimits, max_json: u64) {
+        let mut now = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |bytes: u64| permits(bytes) as usize;
+        let rooms = self.rooms.clone();
+        resize(rooms, |rooms| &rooms.files, of_files(now.files), of_files(limits.files));
+        resize(self.rooms.clone(), |rooms| &rooms.bytes, of(now.bytes), of(limits.bytes));
+        resize(self.incoming.clone(), |incoming| incoming, of(now.bytes / 2), of(limits.bytes / 2));
+        self.max_files.store(limits.files, Ordering::Relaxed);
+        self.max_bytes.store(limits.bytes, Ordering::Relaxed);
+        *now = limits;
+        let mut memory = self.memory_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = JSON_MEMORY.max(2 * max_json);
+        resize(self.memory.clone(), |memory| memory, of(*memory), of(wanted));
+        *memory = wanted;
     }
 
     /// Refuses a file that can never pass.
@@ -123,7 +158,7 @@ impl Gate {
         let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
         let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let share = Share { bytes, promised: self.promised.clone(), turn: None };
-        let waiting = self.limits.files.saturating_sub(self.rooms.files.available_permits()) as u64;
+        let waiting = self.waiting() as u64;
         let kept = self.reserve.saturating_add(waiting.saturating_mul(END_OF_FILE));
         let usable = self.available().saturating_sub(kept);
         if promised <= usable {
@@ -236,16 +271,23 @@ impl Gate {
 
     /// What a client is told while it waits.
     pub fn full_reason(&self) -> String {
-        let files = self.limits.files.saturating_sub(self.rooms.files.available_permits());
+        let (files, limits) = (self.waiting(), self.limits());
         let free = ByteSize(self.rooms.bytes.available_permits() as u64 * UNIT);
-        let most = ByteSize(self.limits.bytes);
-        format!("the queue is full: {files} of {} files wait, {free} of {most} are free", self.limits.files)
+        let most = ByteSize(limits.bytes);
+        format!("the queue is full: {files} of {} files wait, {free} of {most} are free", limits.files)
+    }
+
+    /// How many files have room in the queue.
+    fn waiting(&self) -> usize {
+        self.max_files.load(Ordering::Relaxed).saturating_sub(self.rooms.files.available_permits())
     }
 
     /// Lets a file into the queue; its receipts follow. A balancer that has stopped takes none: there will be no
     /// receipt, and the log is all that an old-style client's owner has.
     pub fn admit(&self, admission: Admission) {
-        if let Err(mpsc::error::SendError(Event::Admit(admission))) = self.hub.send(Event::Admit(Box::new(admission))) {
+        if let Err(mpsc::error::SendError(Event::Admit(admission, _))) =
+            self.hub.send(Event::Admit(Box::new(admission), Instant::now()))
+        {
             let Admission { title, from, .. } = *admission;
             tracing::error!(title = &*title, from = &*from, "not accepted: the balancer has stopped");
         }
@@ -270,6 +312,32 @@ impl Gate {
     pub fn ask_status(&self, to: mpsc::UnboundedSender<Outgoing>) {
         let _ = self.hub.send(Event::Status(to));
     }
+}
+
+/// Gives a semaphore more permits, or takes some away: those that are in use when they come back, before anybody else
+/// gets them.
+fn resize<T: Send + Sync + 'static>(owner: Arc<T>, of: fn(&T) -> &Semaphore, from: usize, to: usize) {
+    if to >= from {
+        return of(&owner).add_permits(to - from);
+    }
+    let rest = (from - to) - of(&owner).forget_permits(from - to);
+    if rest > 0 {
+        tokio::spawn(async move {
+            let mut rest = rest;
+            while rest > 0 {
+                let some = u32::try_from(rest).unwrap_or(u32::MAX);
+                match of(&owner).acquire_many(some).await {
+                    Ok(permits) => permits.forget(),
+                    Err(_) => return,
+                }
+                rest -= some as usize;
+            }
+        });
+    }
+}
+
+fn of_files(files: usize) -> usize {
+    files.min(Semaphore::MAX_PERMITS)
 }
 
 fn permits(bytes: u64) -> u32 {

@@ -9,16 +9,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::cold::{Claim, Cold, Thawed};
+use super::control::Settings;
 use super::dispatch::{Action, Dispatcher, Held};
 use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
 use super::gate::Gate;
 use super::link::{self, Target};
+use super::notices::{Kind, Level, Notices};
+use super::probe::ProbePace;
 use super::queries::{self, Files};
 use super::{BalancerConfig, BalancerError, probe};
 use crate::protocol::json::NotOldStyle;
@@ -59,6 +62,10 @@ const MOST_REPLIES: usize = 16;
 /// The time between two looks at what can be forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
 
+mod operator;
+
+use operator::{Times, pace};
+
 /// What the hub keeps beside a queued file.
 #[derive(Debug, Default)]
 struct Tag {
@@ -74,6 +81,8 @@ struct Accepting {
     not_old_style: Option<NotOldStyle>,
     replies: Vec<Reply>,
     room: Room,
+    /// When it was read whole.
+    read: std::time::Instant,
     _share: Share,
 }
 
@@ -102,8 +111,11 @@ struct Link {
 /// What the hub keeps of a server.
 struct Server {
     address: Arc<str>,
+    /// Which server of all that ever had its slot.
+    generation: u64,
     nudge: Arc<Notify>,
     link: Option<Link>,
+    _probes: DropGuard,
 }
 
 /// What the hub works with.
@@ -116,6 +128,8 @@ pub(super) struct Surroundings {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) to_self: mpsc::UnboundedSender<Event>,
+    pub(super) notices: Notices,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// The driver of the [`Dispatcher`].
@@ -135,7 +149,13 @@ pub(super) struct Hub {
     /// Bytes of content of waiting files in memory.
     in_memory: u64,
     /// By slot.
-    servers: Vec<Server>,
+    servers: Vec<Option<Server>>,
+    generations: u64,
+    pace: watch::Sender<ProbePace>,
+    /// How long files took from being read whole to their receipts, and from those to their servers' acknowledgements.
+    times: Times,
+    /// Why the journal cannot write, if that is so.
+    trouble: Option<String>,
     /// What the dispatcher has decided, while it is carried out.
     actions: Vec<Action<Held<Tag>>>,
     started: Instant,
@@ -148,18 +168,13 @@ pub(super) struct Hub {
 
 impl Hub {
     /// A hub over what the journal holds, probing the configured servers. Links and probes end with `stop`.
-    pub(super) fn new(
-        mut recovered: Recovered,
-        gate: &Gate,
-        events: mpsc::UnboundedReceiver<Event>,
-        with: Surroundings,
-    ) -> Self {
+    pub(super) fn new(mut recovered: Recovered, events: mpsc::UnboundedReceiver<Event>, with: Surroundings) -> Self {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let Recovered { keys, next_number, ended, .. } = &mut recovered;
         let (keys, next_number, ended) = (std::mem::take(keys), *next_number, std::mem::take(ended));
         let mut hub = Self {
             dispatcher: Dispatcher::new(with.config.dispatch),
-            cold: Cold::new(gate.rooms().clone()),
+            cold: Cold::new(with.gate.rooms().clone()),
             is_reading_back: false,
             ledger: Ledger::new(with.config.retention, keys),
             accepting: BTreeMap::new(),
@@ -168,6 +183,10 @@ impl Hub {
             afters: VecDeque::new(),
             in_memory: 0,
             servers: Vec::new(),
+            generations: 0,
+            pace: watch::Sender::new(pace(&Settings::from(&with.config))),
+            times: Times::default(),
+            trouble: None,
             actions: Vec::new(),
             started: Instant::now(),
             began,
@@ -181,36 +200,48 @@ impl Hub {
         for ended in ended {
             hub.ledger.end(Arc::new(ended));
         }
-        hub.recover(recovered, gate);
+        hub.recover(recovered);
         hub
     }
 
     fn add_server(&mut self, address: &str, weight: u32) {
         let slot = self.dispatcher.add_server(address, weight, self.now());
-        let server = Server { address: address.into(), nudge: Arc::new(Notify::new()), link: None };
+        self.generations += 1;
+        let ended = self.with.stop.child_token();
+        let server = Server {
+            address: address.into(),
+            generation: self.generations,
+            nudge: Arc::new(Notify::new()),
+            link: None,
+            _probes: ended.clone().drop_guard(),
+        };
         let prober = probe::Prober {
             slot,
             address: server.address.clone(),
-            place: self.servers.len(),
+            place: slot.index(),
             nudge: server.nudge.clone(),
             connector: self.with.connector.clone(),
             hub: self.with.to_self.clone(),
-            interval: self.with.config.probe_interval,
-            timeout: self.with.config.probe_timeout,
+            pace: self.pace.subscribe(),
+            generation: server.generation,
         };
-        self.with.tasks.spawn(self.with.stop.clone().run_until_cancelled_owned(prober.run()));
-        // Slots are given in order, so the server's place is its slot's.
-        self.servers.push(server);
+        self.with.tasks.spawn(ended.run_until_cancelled_owned(prober.run()));
+        if self.servers.len() <= slot.index() {
+            self.servers.resize_with(slot.index() + 1, || None);
+        }
+        if let Some(place) = self.servers.get_mut(slot.index()) {
+            *place = Some(server);
+        }
     }
 
     /// Takes over the files that an earlier run has left.
-    fn recover(&mut self, mut recovered: Recovered, gate: &Gate) {
+    fn recover(&mut self, mut recovered: Recovered) {
         self.recover_dead(&mut recovered);
         while let Some(page) = recovered.files.pop_page() {
             for (number, brief) in page {
                 let Some(handle) = recovered.segments.get(&brief.spot.segment) else { continue };
                 self.dispatcher.recovered(number);
-                self.cold.insert(number, brief, handle, Vec::new(), gate.try_room(brief.size()));
+                self.cold.insert(number, brief, handle, Vec::new(), self.with.gate.try_room(brief.size()));
             }
         }
         for (number, changes) in recovered.changes {
@@ -259,6 +290,7 @@ impl Hub {
             self.read_on();
             self.dispatcher.advance(now);
             self.act(now);
+            self.let_servers_go(now);
             self.sweep(now);
             let left = self.dispatcher.undelivered() + self.cold.len() + self.accepting.len();
             let done = left == 0 && self.events.is_empty() && self.afters.is_empty();
@@ -270,7 +302,7 @@ impl Hub {
 
     fn handle(&mut self, event: Event, now: Duration) -> Result<(), BalancerError> {
         match event {
-            Event::Admit(admission) => self.admit(*admission, now),
+            Event::Admit(admission, read) => self.admit(*admission, read, now),
             Event::Offer(offer) => self.offer(&offer),
             Event::Refuse(declined) => self.refuse(declined),
             Event::Status(to) => {
@@ -283,7 +315,13 @@ impl Hub {
             }
             Event::ReadBack(files) => self.read_back(files, now),
             Event::Journal(progress) => self.progress(progress)?,
-            Event::Probed { slot, probed } => self.dispatcher.probed(slot, probed, now),
+            Event::Probed { slot, generation, probed, took } => {
+                // What an older server's probe found says nothing of the one that has its slot now.
+                if self.server(slot).is_some_and(|server| server.generation == generation) {
+                    self.dispatcher.probed(slot, probed, took, now);
+                }
+            }
+            Event::Control(command) => self.command(command, now),
             Event::Link { slot, epoch, event } => self.link(slot, epoch, event, now),
         }
         Ok(())
@@ -293,7 +331,7 @@ impl Hub {
         match event {
             LinkEvent::Opened { identity, holding } => {
                 // What an older link said late must not name the server of this one: copies are removed by that name.
-                let link = self.servers.get_mut(slot.index()).and_then(|server| server.link.as_mut());
+                let link = self.server_mut(slot).and_then(|server| server.link.as_mut());
                 if let Some(link) = link.filter(|link| link.epoch == epoch) {
                     link.identity = identity;
                 }
@@ -318,7 +356,7 @@ impl Hub {
     }
 
     /// The one function that every file passes: identity, number, journal. The receipt follows when it is lasting.
-    fn admit(&mut self, admission: Admission, now: Duration) {
+    fn admit(&mut self, admission: Admission, read: std::time::Instant, now: Duration) {
         let Admission { title, key, content, size, crc32c, old_style_len, room, share, from, reply } = admission;
         if let Some(number) = key.as_deref().and_then(|key| self.ledger.number_of(key)) {
             self.discard(&content);
@@ -346,7 +384,8 @@ impl Hub {
             Err(why) => Some(why),
         };
         let replies = reply.into_iter().collect();
-        self.accepting.insert(number, Accepting { meta, content, not_old_style, replies, room, _share: share });
+        let accepting = Accepting { meta, content, not_old_style, replies, room, read, _share: share };
+        self.accepting.insert(number, accepting);
         self.submit(Op::Accept(Box::new(accepted)), After::Accepted(number));
     }
 
@@ -406,8 +445,15 @@ impl Hub {
             Progress::Committed(committed) => self.committed(committed),
             Progress::Full(error) => {
                 tracing::error!(error, "the journal waits until it can write, and deliveries go on");
+                let text = format!("the journal waits until it can write, and deliveries go on: {error}");
+                self.with.notices.tell(Level::Error, Kind::Journal, None, None, &*text);
+                self.trouble = Some(text);
             }
-            Progress::Room => tracing::info!("the journal goes on"),
+            Progress::Room => {
+                tracing::info!("the journal goes on");
+                self.with.notices.tell(Level::Info, Kind::Journal, None, None, "the journal goes on");
+                self.trouble = None;
+            }
             Progress::Failed(error) => {
                 tracing::error!(error = %error, "the journal failed: nothing more can be accepted");
                 return Err(error.into());
@@ -446,7 +492,8 @@ impl Hub {
     /// A file is lasting: its client gets the receipt, and it can go to a server.
     fn accepted(&mut self, number: u64, location: Option<Location>) {
         let Some(file) = self.accepting.remove(&number) else { return };
-        let Accepting { meta, content, not_old_style, replies, room, _share: _ } = file;
+        let Accepting { meta, content, not_old_style, replies, room, read, _share: _ } = file;
+        self.times.accepted(read.elapsed());
         tracing::info!(number, title = &*meta.title, bytes = meta.size, from = &*meta.from, "received");
         for reply in &replies {
             reply.send(|id| Message::Accepted { id, number });
@@ -455,7 +502,7 @@ impl Hub {
             let mut brief = Brief::new(&meta, location.spot());
             brief.note = noted(not_old_style);
             self.cold.insert(number, brief, location.handle(), replies, Some(room));
-            return self.dispatcher.count_accepted();
+            return self.dispatcher.count_accepted(meta.size);
         }
         let content = match (content, location) {
             (Incoming::Own(id), _) => Body::Own(id),
@@ -589,7 +636,7 @@ impl Hub {
 
     /// How a file ended that this server says it has.
     fn claimed_by(&self, claim: &Claim) -> End {
-        let server = self.servers.get(claim.slot.index()).map_or_else(|| "".into(), |server| server.address.clone());
+        let server = self.address_of(claim.slot);
         End::Delivered { server, identity: Some(claim.identity.clone()), confirmed: true }
     }
 
@@ -597,7 +644,7 @@ impl Hub {
     fn end_cold(&mut self, ended: Ended, (slot, others): (Slot, &[Claim]), replies: &[Reply], now: Duration) {
         let number = ended.number;
         tracing::info!(number, title = &*ended.meta.title, bytes = ended.meta.size, "turns out to be delivered");
-        self.dispatcher.count_delivered();
+        self.dispatcher.count_delivered(ended.meta.size);
         self.end(ended, replies, Some(slot));
         for claim in others {
             self.stray(claim.slot, number, Some(claim.held), now);
@@ -608,12 +655,15 @@ impl Hub {
         let mut report = self.dispatcher.status(self.began, now);
         let queue = &mut report.queue;
         queue.dead = self.ledger.dead().len();
+        let limits = self.with.gate.limits();
+        (queue.max_files, queue.max_bytes) = (limits.files, limits.bytes);
         queue.bytes += self.cold.bytes();
         let waits = if self.dispatcher.holds_back() > 0 { &mut queue.delayed } else { &mut queue.ready };
         *waits += self.cold.len();
         let oldest = self.cold.oldest_ms().map(Duration::from_millis);
         let cold_s = oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64());
         queue.oldest_s = queue.oldest_s.into_iter().chain(cold_s).reduce(f64::max);
+        report.trouble.clone_from(&self.trouble);
         report
     }
 
@@ -625,6 +675,7 @@ impl Hub {
                 Action::Send { slot, parcel } => self.tell(slot, ToServer::Parcel(parcel)),
                 Action::Delivered { number, slot, server, confirmed, sent, file } => {
                     let (bytes, ms) = (file.meta.size, now.saturating_sub(sent).as_secs_f64() * 1e3);
+                    self.times.delivered(now.saturating_sub(Duration::from_millis(file.meta.accepted_ms)));
                     let what = if confirmed { "delivered" } else { "delivered unconfirmed" };
                     tracing::info!(number, title = &*file.meta.title, server = &*server, bytes, ms, "{what}");
                     let identity = self.identity_of(slot);
@@ -643,7 +694,8 @@ impl Hub {
                 Action::OpenLink { slot, dialect, epoch } => {
                     let (to_server, from_hub) = mpsc::unbounded_channel();
                     let closed = self.with.stop.child_token();
-                    let Some(server) = self.servers.get_mut(slot.index()) else { continue };
+                    let connect_timeout = self.pace.borrow().timeout;
+                    let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { continue };
                     let target = Target {
                         slot,
                         epoch,
@@ -652,7 +704,7 @@ impl Hub {
                         hub: self.with.to_self.clone(),
                         disk: self.with.disk.clone(),
                         journal: self.journal_name.clone(),
-                        connect_timeout: self.with.config.probe_timeout,
+                        connect_timeout,
                         stall: self.with.config.stall,
                     };
                     let task = link::run(target, dialect, from_hub);
@@ -660,12 +712,13 @@ impl Hub {
                     server.link = Some(Link { epoch, to_server, identity: None, _close: closed.drop_guard() });
                 }
                 Action::CloseLink { slot } => {
-                    if let Some(server) = self.servers.get_mut(slot.index()) {
+                    if let Some(server) = self.server_mut(slot) {
                         server.link = None;
                     }
                 }
+                Action::Flipped { server, flip } => self.tell_flip(&server, &flip),
                 Action::Probe { slot } => {
-                    if let Some(server) = self.servers.get(slot.index()) {
+                    if let Some(server) = self.server(slot) {
                         server.nudge.notify_one();
                     }
                 }
@@ -676,7 +729,7 @@ impl Hub {
 
     /// Sends something over a server's link. A link that has ended has said so in an event that is on its way to us.
     fn tell(&self, slot: Slot, what: ToServer) {
-        let link = self.servers.get(slot.index()).and_then(|server| server.link.as_ref());
+        let link = self.server(slot).and_then(|server| server.link.as_ref());
         // A server without an identity keeps no account of what is confirmed, and may not know the word.
         let understands = |link: &&Link| link.identity.is_some() || matches!(what, ToServer::Parcel(_));
         if let Some(link) = link.filter(understands) {
@@ -685,7 +738,7 @@ impl Hub {
     }
 
     fn identity_of(&self, slot: Slot) -> Option<Arc<str>> {
-        self.servers.get(slot.index())?.link.as_ref()?.identity.clone()
+        self.server(slot)?.link.as_ref()?.identity.clone()
     }
 
     /// Content that leaves the queue no longer counts as held in memory.
@@ -708,6 +761,7 @@ impl Hub {
 
     fn bury(&mut self, number: u64, reason: String, file: Queued<Held<Tag>>, now: Duration) {
         self.let_go(&file.content);
+        self.with.notices.tell(Level::Error, Kind::Dead, None, Some(number), format!("{}: {reason}", file.meta.title));
         let death = Death { at_ms: millis(now), reason: reason.into() };
         let content = file.content.without_memory();
         let (meta, history, seen) = (file.meta, file.history, file.tag.not_old_style.is_none());
@@ -740,7 +794,7 @@ impl Hub {
                 Answer::Done { files: numbers.into_iter().filter(|number| self.replay(*number)).count() }
             }
             Query::Drop { number } => queries::done(self.throw_away(number), number),
-            Query::Waiting { .. } | Query::Dead { .. } | Query::Show { .. } => {
+            Query::Waiting { .. } | Query::Dead { .. } | Query::Find { .. } | Query::Show { .. } => {
                 let looked = looked.into_iter().collect();
                 self.files(&looked, |files| files.answer(query))
             }
@@ -757,6 +811,7 @@ impl Hub {
     fn replay(&mut self, number: u64) -> bool {
         let Some(letter) = self.ledger.dig_up(number) else { return false };
         tracing::info!(number, title = &*letter.meta.title, "replayed");
+        self.with.notices.tell(Level::Info, Kind::Replayed, None, Some(number), &*letter.meta.title);
         self.submit(Op::Replay { number }, After::Nothing);
         let DeadLetter { meta, content, seen, .. } = letter;
         let tag = Held::new(Tag::default(), not_old_style(&meta, seen));
@@ -768,6 +823,7 @@ impl Hub {
     fn throw_away(&mut self, number: u64) -> bool {
         let Some(letter) = self.ledger.dig_up(number) else { return false };
         tracing::warn!(number, title = &*letter.meta.title, "dead letter thrown away");
+        self.with.notices.tell(Level::Warn, Kind::Dropped, None, Some(number), &*letter.meta.title);
         let DeadLetter { meta, history, death, .. } = letter;
         let end = End::Dropped { reason: death.reason };
         self.end(Ended { number, at_ms: millis(self.now()), end, meta, history }, &[], None);
@@ -804,7 +860,7 @@ impl Hub {
         if self.ledger.dead().get(&number).is_some_and(is_same) {
             if let Some(DeadLetter { meta, history, .. }) = self.ledger.dig_up(number) {
                 tracing::info!(number, title = &*meta.title, "a dead letter turns out to be delivered");
-                let server = self.servers.get(slot.index()).map_or_else(|| "".into(), |server| server.address.clone());
+                let server = self.address_of(slot);
                 let end = End::Delivered { server, identity: Some(ours), confirmed: true };
                 self.end(Ended { number, at_ms: millis(now), end, meta, history }, &[], Some(slot));
             }
@@ -830,6 +886,18 @@ impl Hub {
     fn submit(&mut self, op: Op, after: After) {
         self.afters.push_back(after);
         self.with.writer.submit(op);
+    }
+
+    fn server(&self, slot: Slot) -> Option<&Server> {
+        self.servers.get(slot.index())?.as_ref()
+    }
+
+    fn server_mut(&mut self, slot: Slot) -> Option<&mut Server> {
+        self.servers.get_mut(slot.index())?.as_mut()
+    }
+
+    fn address_of(&self, slot: Slot) -> Arc<str> {
+        self.server(slot).map_or_else(|| "".into(), |server| server.address.clone())
     }
 
     fn now(&self) -> Duration {

@@ -139,7 +139,8 @@ where
 {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    let hello = Message::Hello { role: Role::Balancer, overloaded: None, identity: Some(journal.clone()) };
+    let hello =
+        Message::Hello { role: Role::Balancer, overloaded: None, identity: Some(journal.clone()), memory: None };
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
     reader.preface().await.map_err(io::Error::other)?;

@@ -8,24 +8,27 @@
 //!
 //! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns all that is known of files and
 //! every decision, which [`dispatch`] takes without I/O; the journal's writer is a thread beside it; `link` and `probe`
-//! talk to servers and report back to the hub.
+//! talk to servers and report back to the hub. Operators look in and give orders by [`control`], and hear of what happened
+//! from [`notices`].
 
 mod cold;
+pub mod control;
 pub mod dispatch;
 pub mod event;
 pub mod gate;
 pub mod hub;
 pub mod ingress;
 mod link;
+pub mod notices;
 mod probe;
 mod queries;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,11 +42,13 @@ use crate::queue::disk::{Disk, RealDisk};
 use crate::queue::journal::Journal;
 use crate::queue::recovery::{self, Recovered, Report};
 use crate::queue::{Durability, JournalConfig, JournalError, Retention, Writer, lock};
-use crate::transport::{self, Connect, Deadlines, Listener};
+use crate::transport::{self, Connect, Listener};
+use control::{Control, Settings};
 use event::Event;
 use gate::Gate;
 use hub::{Hub, Surroundings};
-use ingress::{Door, Uploads};
+use ingress::{Door, DoorBounds, Uploads};
+use notices::Notices;
 
 /// How a balancer is to work.
 #[derive(Debug, Clone)]
@@ -130,8 +135,8 @@ pub struct Balancer {
     journal: Journal,
     disk: Arc<dyn Disk>,
     recovered: Recovered,
-    gate: Arc<Gate>,
-    to_hub: mpsc::UnboundedSender<Event>,
+    control: Control,
+    finished: CancellationToken,
     events: mpsc::UnboundedReceiver<Event>,
     /// Keeps other balancers out of the journal.
     lock: File,
@@ -151,7 +156,22 @@ impl Balancer {
         if config.max_json > gate.max_file() {
             return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
         }
-        Ok(Self { config, journal, disk, recovered, gate, to_hub, events, lock })
+        let (stop, finished) = (CancellationToken::new(), CancellationToken::new());
+        let door = Door {
+            gate: gate.clone(),
+            uploads: Arc::new(Uploads::new(disk.clone(), config.journal_config.durability, to_hub.clone())),
+            farewell: Arc::default(),
+            bounds: watch::Sender::new(DoorBounds::from(&Settings::from(&config))),
+            stop: stop.clone(),
+            finished: finished.clone(),
+        };
+        let control = Control { hub: to_hub, gate, door, notices: Notices::default(), stop };
+        Ok(Self { config, journal, disk, recovered, control, finished, events, lock })
+    }
+
+    /// What the operator's surface does with it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Runs until `stop` is cancelled: then it takes no more files, delivers what it has for as long as the
@@ -162,23 +182,18 @@ impl Balancer {
         connector: Arc<dyn Connect>,
         stop: CancellationToken,
     ) -> Result<Outcome, BalancerError> {
-        let Self { config, journal, disk, recovered, gate, to_hub, events, lock } = self;
+        let Self { config, journal, disk, recovered, control, finished, events, lock } = self;
+        let Control { hub: to_hub, gate, door, notices, stop: stopping } = control;
         let tasks = TaskTracker::new();
-        let finished = CancellationToken::new();
-        let farewell = Arc::new(OnceLock::new());
-        let uploads = Arc::new(Uploads::new(disk.clone(), config.journal_config.durability, to_hub.clone()));
-        tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.clone().keep_tidy()));
-        let door = Door {
-            gate: gate.clone(),
-            uploads,
-            farewell: farewell.clone(),
-            deadlines: Deadlines { stall: config.stall, idle: config.idle },
-            max_json: config.max_json,
-            stop: stop.clone(),
-            finished: finished.clone(),
-        };
+        let (told, asked) = (stop.clone(), stopping.clone());
+        tasks.spawn(finished.clone().run_until_cancelled_owned(async move {
+            told.cancelled().await;
+            asked.cancel();
+        }));
+        let (uploads, farewell) = (door.uploads.clone(), door.farewell.clone());
+        tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.keep_tidy()));
         let accept =
-            transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), move |stream, peer| {
+            transport::serve(listener, config.max_connections, stopping.clone(), tasks.clone(), move |stream, peer| {
                 ingress::serve(stream, peer, door.clone())
             });
         tasks.spawn(accept);
@@ -198,16 +213,19 @@ impl Balancer {
             tasks: tasks_of_hub,
             stop: ended,
             to_self: to_hub,
+            notices,
+            gate,
         };
-        let hub = Hub::new(recovered, &gate, events, with);
+        let hub = Hub::new(recovered, events, with);
         tracing::info!("balancer started");
-        let ended = hub.run(stop.clone(), grace).await;
+        let ended = hub.run(stopping.clone(), grace).await;
 
         // A hub that failed stops the doorways, too.
         if let Err(error) = &ended {
             let _ = farewell.set(Refusal::new(RefusalCode::Storage, error.to_string()));
         }
         stop.cancel();
+        stopping.cancel();
         finished.cancel();
         tasks.close();
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;

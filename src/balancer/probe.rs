@@ -1,8 +1,8 @@
 //! Probes one server: is it there, does it answer, is it overloaded, and what does it speak?
 //!
-//! A probe is the status request over a fresh connection, which old and new servers answer alike with their overload
-//! byte. The first one, the first after trouble, and every one of an old-style server ask what the server speaks
-//! instead, for it may have been replaced. Leaves what the answers mean to [`crate::schedule::Health`].
+//! A probe is the discovery request over a fresh connection: an old-style server answers it with its overload byte, as it
+//! does every request, and a native one with its greeting, which has the byte and the server's memory. So a server that
+//! has been replaced is noticed, too. Leaves what the answers mean to [`crate::schedule::Health`].
 
 use std::io;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::dispatch::Probed;
 use super::event::Event;
@@ -36,6 +36,14 @@ pub(super) struct Prober {
     pub(super) nudge: Arc<Notify>,
     pub(super) connector: Arc<dyn Connect>,
     pub(super) hub: mpsc::UnboundedSender<Event>,
+    pub(super) pace: watch::Receiver<ProbePace>,
+    /// Which server of all that ever had this slot it is.
+    pub(super) generation: u64,
+}
+
+/// How often servers are probed, and how long that may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProbePace {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
 }
@@ -44,50 +52,49 @@ impl Prober {
     /// Probes once in an interval, give or take a tenth, and when asked to, until the hub is gone.
     pub(super) async fn run(self) {
         let place = u32::try_from(self.place).unwrap_or(u32::MAX);
-        sleep((SPREAD * place).min(self.interval)).await;
-        let mut known = false;
+        let first = self.pace().interval;
+        sleep((SPREAD * place).min(first)).await;
+        let generation = self.generation;
         loop {
-            let probed = self.probe(!known).await;
-            // An old-style server answers the question as it answers a status request, and nothing but the question
-            // shows that it has been replaced. A native one's link breaks when it is.
-            known = match probed {
-                Probed::Answered { dialect: Some(Dialect::OldStyle), .. } | Probed::Failed(_) => false,
-                Probed::Answered { .. } => true,
-            };
-            if self.hub.send(Event::Probed { slot: self.slot, probed }).is_err() {
+            let (probed, took) = self.probe().await;
+            if self.hub.send(Event::Probed { slot: self.slot, generation, probed, took }).is_err() {
                 return;
             }
-            sleep(SHORTEST.min(self.interval)).await;
-            let rest = self.interval.saturating_sub(SHORTEST).mul_f64(rand::rng().random_range(0.9..1.1));
+            let ProbePace { interval, .. } = self.pace();
+            sleep(SHORTEST.min(interval)).await;
+            let rest = interval.saturating_sub(SHORTEST).mul_f64(rand::rng().random_range(0.9..1.1));
             tokio::select! {
                 () = sleep(rest) => {}
-                () = self.nudge.notified() => known = false,
+                () = self.nudge.notified() => {}
             }
         }
     }
 
-    async fn probe(&self, discover: bool) -> Probed {
-        match timeout(self.timeout, self.ask(discover)).await {
-            Ok(Ok(probed)) => probed,
-            Ok(Err(error)) => Probed::Failed(plain(&error)),
-            Err(_) => Probed::Failed(format!("no answer to a probe in {:?}", self.timeout)),
-        }
+    fn pace(&self) -> ProbePace {
+        *self.pace.borrow()
     }
 
-    async fn ask(&self, discover: bool) -> io::Result<Probed> {
+    /// Probes once, and says how long that took.
+    async fn probe(&self) -> (Probed, Duration) {
+        let (started, ProbePace { timeout: most, .. }) = (Instant::now(), self.pace());
+        let probed = match timeout(most, self.ask()).await {
+            Ok(Ok(probed)) => probed,
+            Ok(Err(error)) => Probed::Failed(plain(&error)),
+            Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")),
+        };
+        (probed, started.elapsed())
+    }
+
+    async fn ask(&self) -> io::Result<Probed> {
         let mut stream = self.connector.connect(&self.address).await?;
-        let request = if discover { json::DISCOVERY_REQUEST } else { json::STATUS_REQUEST };
-        stream.write_all(request).await?;
+        stream.write_all(json::DISCOVERY_REQUEST).await?;
         let mut first = [0];
         if stream.read(&mut first).await? == 0 {
             return Err(io::Error::other("closed without an answer"));
         }
         let [byte] = first;
         match byte {
-            0 | 1 => {
-                let dialect = discover.then_some(Dialect::OldStyle);
-                Ok(Probed::Answered { overloaded: byte == 1, dialect })
-            }
+            0 | 1 => Ok(Probed::Answered { overloaded: byte == 1, dialect: Dialect::OldStyle, memory: None }),
             byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
             other => Err(io::Error::other(format!("answered byte 0x{other:02x}, which is no overload byte"))),
         }
@@ -99,8 +106,8 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, overloaded, identity: _ }) => {
-            Ok(Probed::Answered { overloaded: overloaded.unwrap_or(false), dialect: Some(Dialect::Native) })
+        Some(Message::Hello { role: Role::Server, overloaded, identity: _, memory }) => {
+            Ok(Probed::Answered { overloaded: overloaded.unwrap_or(false), dialect: Dialect::Native, memory })
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         _ => Err(io::Error::other("it is no file server")),

@@ -43,6 +43,7 @@ impl<T> Files<'_, T> {
     pub(super) fn answer(&self, query: &Query) -> Answer {
         match *query {
             Query::Waiting { after, limit } => self.waiting(after, limit),
+            Query::Find { ref title, limit } => self.find(title, limit),
             Query::Dead { after, limit } => self.dead(after, limit),
             Query::Show { number } => {
                 let unknown = || format!("file {number} is not known: it was never accepted, or is forgotten");
@@ -97,6 +98,22 @@ impl<T> Files<'_, T> {
         let why = self.dispatcher.why_it_comes_later(number);
         let reason = Some(why.unwrap_or_else(|| TURN.to_owned()));
         Some(FileReport { reason, ..report(number, &meta, history, Place::Waiting) })
+    }
+
+    /// The files whose titles contain this text, newest first, as far as titles are in memory.
+    fn find(&self, title: &str, limit: usize) -> Answer {
+        let wanted = title.to_lowercase();
+        let has_it = |title: &str| title.to_lowercase().contains(&wanted);
+        let of_meta = |meta: &Meta| has_it(&meta.title);
+        let waiting =
+            self.dispatcher.queue().after(0).filter(|(_, file)| of_meta(&file.meta)).map(|(number, _)| number);
+        let dead = self.ledger.dead().iter().filter(|(_, letter)| of_meta(&letter.meta)).map(|(number, _)| *number);
+        let ended = self.ledger.all_ended().filter(|ended| of_meta(&ended.meta)).map(|ended| ended.number);
+        let mut newest: Vec<u64> = waiting.chain(dead).chain(ended).collect();
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        newest.truncate(limit.min(MAX_LISTED));
+        let files = page(newest.into_iter().filter_map(|number| self.show(number)));
+        Answer::Found { files, complete: self.cold.len() == 0 }
     }
 
     fn dead(&self, after: u64, limit: usize) -> Answer {

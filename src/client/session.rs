@@ -185,7 +185,11 @@ impl Session {
         let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: PATIENCE };
         let mut answers = Answers { reader: Reader::new(read, deadlines) };
         frame::encode_preface(&mut session.out);
-        frame::encode(&Message::Hello { role: Role::Client, overloaded: None, identity: None }, 0, &mut session.out);
+        frame::encode(
+            &Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None },
+            0,
+            &mut session.out,
+        );
         session.flush().await?;
         match timeout(limit, answers.greeting()).await.map_err(|_| late())? {
             Ok(()) => Ok((session, answers)),

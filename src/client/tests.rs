@@ -104,7 +104,11 @@ impl Pretended {
         let mut reader = Reader::new(read, Deadlines::default());
         let mut hello = Vec::new();
         frame::encode_preface(&mut hello);
-        frame::encode(&Message::Hello { role: Role::Balancer, overloaded: None, identity: None }, 0, &mut hello);
+        frame::encode(
+            &Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None },
+            0,
+            &mut hello,
+        );
         write.write_all(&hello).await?;
         reader.preface().await?;
         reader.frame().await?;
@@ -580,7 +584,7 @@ async fn what_makes_no_sense_is_an_error_and_not_tried_again() {
             tokio::spawn(async move {
                 let mut out = Vec::new();
                 frame::encode_preface(&mut out);
-                let hello = Message::Hello { role: Role::Balancer, overloaded: None, identity: None };
+                let hello = Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None };
                 frame::encode(&hello, 0, &mut out);
                 out.extend_from_slice(&[0; 64]);
                 theirs.write_all(&out).await.unwrap();

@@ -22,6 +22,8 @@ pub(super) mod field {
     pub(in super::super) const ROLE: &str = r#","role":"#;
     pub(in super::super) const OVERLOADED: &str = r#","overloaded":"#;
     pub(in super::super) const IDENTITY: &str = r#","identity":"#;
+    pub(in super::super) const MEMORY: &str = r#","memory":"#;
+    pub(in super::super) const MEMORY_LIMIT: &str = r#","memory_limit":"#;
     pub(in super::super) const SERVER: &str = r#","server":"#;
     pub(in super::super) const CONFIRMED: &str = r#","confirmed":"#;
     pub(in super::super) const CODE: &str = r#","code":"#;

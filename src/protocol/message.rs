@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::error::{ProtocolError, Refusal, RefusalCode};
 use super::header::{Reader, Writer, field};
 use super::limits::{MAX_KEY, MAX_TITLE};
+use super::status::Memory;
 
 /// What a peer is, as it says in its greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -46,6 +47,8 @@ pub enum Message {
         /// What stays the same when the sender restarts or moves: a balancer's journal, as it tells servers, or a
         /// server's directory. 32 hex digits; peers of other makes may have none.
         identity: Option<Arc<str>>,
+        /// The sender's memory, from a server.
+        memory: Option<Memory>,
     },
     /// A file on its way from a client; its content follows.
     Put {
@@ -201,6 +204,10 @@ struct Header<'a> {
     #[serde(borrow)]
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     identity: Option<Text<'a>>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    memory: Option<u64>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    memory_limit: Option<u64>,
     #[serde(borrow)]
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     server: Option<Text<'a>>,
@@ -240,11 +247,13 @@ impl Message {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let header = Writer::new(out);
         let header = match self {
-            Self::Hello { role, overloaded, identity } => header
+            Self::Hello { role, overloaded, identity, memory } => header
                 .of("hello")
                 .text(field::ROLE, role.name())
                 .flag(field::OVERLOADED, *overloaded)
-                .text(field::IDENTITY, identity.as_deref()),
+                .text(field::IDENTITY, identity.as_deref())
+                .number(field::MEMORY, memory.map(|memory| memory.used))
+                .number(field::MEMORY_LIMIT, memory.map(|memory| memory.limit)),
             Self::Put { id, title, key, resumed } => header
                 .of("put")
                 .number(field::ID, *id)
@@ -353,7 +362,8 @@ impl Header<'_> {
         Ok(match &*self.request_type.0 {
             "hello" => {
                 let role = self.role.ok_or(ProtocolError::Missing("role"))?;
-                Message::Hello { role, overloaded: self.overloaded, identity: identity(self.identity)? }
+                let memory = self.memory.zip(self.memory_limit).map(|(used, limit)| Memory { used, limit });
+                Message::Hello { role, overloaded: self.overloaded, identity: identity(self.identity)?, memory }
             }
             "put" => Message::Put {
                 id: id()?,

@@ -7,8 +7,13 @@ use super::*;
 fn samples() -> Vec<Message> {
     let refusal = || Refusal::new(RefusalCode::Storage, "disk \"full\"\n");
     vec![
-        Message::Hello { role: Role::Client, overloaded: None, identity: None },
-        Message::Hello { role: Role::Server, overloaded: Some(true), identity: Some("0f".repeat(16).into()) },
+        Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None },
+        Message::Hello {
+            role: Role::Server,
+            overloaded: Some(true),
+            identity: Some("0f".repeat(16).into()),
+            memory: Some(Memory { used: 5, limit: u64::MAX }),
+        },
         Message::Put { id: 0, title: "a \u{202e}\u{0} \"b\".json".into(), key: None, resumed: None },
         Message::Put {
             id: 0,
@@ -90,10 +95,12 @@ fn headers_at_their_extremes_are_errors() {
 fn to_header(message: &Message) -> Header<'_> {
     let header = |request_type: &'static str| Header { request_type: request_type.into(), ..Header::default() };
     match message {
-        Message::Hello { role, overloaded, identity } => Header {
+        Message::Hello { role, overloaded, identity, memory } => Header {
             role: Some(*role),
             overloaded: *overloaded,
             identity: identity.as_deref().map(Text::from),
+            memory: memory.map(|memory| memory.used),
+            memory_limit: memory.map(|memory| memory.limit),
             ..header("hello")
         },
         Message::Put { id, title, key, resumed } => Header {
@@ -202,6 +209,7 @@ fn message() -> impl Strategy<Value = Message> {
     let key = || text().prop_map(Arc::<str>::from);
     let prefix = (number(), any::<u32>()).prop_map(|(offset, crc32c)| Prefix { offset, crc32c });
     let roles = prop::sample::select(vec![Role::Client, Role::Balancer, Role::Server]);
+    let memory = prop::option::of((number(), number()).prop_map(|(used, limit)| Memory { used, limit }));
     let hot = prop_oneof![
         (number(), text(), prop::option::of(key()), prop::option::weighted(0.2, prefix))
             .prop_map(|(id, title, key, resumed)| Message::Put { id, title, key, resumed }),
@@ -216,8 +224,18 @@ fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|number| Message::Stored { number }),
     ];
     let others = prop_oneof![
-        (roles, any::<Option<bool>>(), prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]))
-            .prop_map(|(role, overloaded, identity)| Message::Hello { role, overloaded, identity }),
+        (
+            roles,
+            any::<Option<bool>>(),
+            prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
+            memory
+        )
+            .prop_map(|(role, overloaded, identity, memory)| Message::Hello {
+                role,
+                overloaded,
+                identity,
+                memory
+            }),
         (number(), key(), number()).prop_map(|(id, key, size)| Message::Offer { id, key, size }),
         (number(), number()).prop_map(|(id, offset)| Message::Wanted { id, offset }),
         (number(), refusal()).prop_map(|(id, refusal)| Message::Refused { id, refusal }),

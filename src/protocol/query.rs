@@ -30,6 +30,13 @@ pub enum Query {
         /// Its request number.
         number: u64,
     },
+    /// Finds files by their titles, newest first.
+    Find {
+        /// What the title contains; the case of letters does not matter.
+        title: String,
+        /// How many at the most, up to [`MAX_LISTED`].
+        limit: usize,
+    },
     /// Sends a dead letter, or with no number all of them, to the servers again.
     Replay {
         /// Its request number.
@@ -54,6 +61,14 @@ pub enum Answer {
         total: usize,
         /// Bytes of content of all of them.
         total_bytes: u64,
+    },
+    /// The files with such a title, newest first.
+    Found {
+        /// The files.
+        files: Vec<FileReport>,
+        /// Whether all known files were looked at. Those that wait behind thousands of others are not: what is known of
+        /// them is in the journal.
+        complete: bool,
     },
     /// The way of one file.
     File(Box<FileReport>),

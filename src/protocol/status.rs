@@ -11,6 +11,15 @@ pub struct StatusReport {
     pub accepted: u64,
     /// Files delivered since then.
     pub delivered: u64,
+    /// Bytes of content of the accepted files.
+    #[serde(default)]
+    pub accepted_bytes: u64,
+    /// Bytes of content of the delivered files.
+    #[serde(default)]
+    pub delivered_bytes: u64,
+    /// Why nothing is accepted, if that is so.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// What waits.
     pub queue: QueueReport,
     /// The servers, in the order in which they were named.
@@ -33,6 +42,12 @@ pub struct QueueReport {
     /// Files that no server can take.
     #[serde(default)]
     pub dead: usize,
+    /// The most files that may wait.
+    #[serde(default)]
+    pub max_files: usize,
+    /// The most bytes that may wait, what each file costs beside its content included.
+    #[serde(default)]
+    pub max_bytes: u64,
 }
 
 impl QueueReport {
@@ -40,6 +55,15 @@ impl QueueReport {
     pub fn files(&self) -> usize {
         self.ready + self.delayed + self.in_flight
     }
+}
+
+/// The memory of a server's process, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What is resident.
+    pub used: u64,
+    /// Above this the server is overloaded.
+    pub limit: u64,
 }
 
 /// What a server speaks.
@@ -50,6 +74,48 @@ pub enum Dialect {
     Native,
     /// That of the first system of this kind.
     OldStyle,
+}
+
+/// The state of a server in a word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerState {
+    /// It was not probed yet.
+    #[default]
+    Unknown,
+    /// It gets files.
+    Up,
+    /// It gets none for the moment: as many are under way to it as may be.
+    Full,
+    /// It does not answer probes, or failed in the middle of something.
+    Down,
+    /// It answers probes; the connection for files is not open.
+    Connecting,
+    /// Its overload byte is 1.
+    Overloaded,
+    /// It refused files for a cause of its own, and gets none for a while.
+    Paused,
+    /// An operator does not want it to get files, or its weight is 0.
+    Drained,
+    /// It is forgotten once nothing is under way to it.
+    Removing,
+}
+
+impl ServerState {
+    /// The state's name, as it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Full => "full",
+            Self::Down => "down",
+            Self::Connecting => "connecting",
+            Self::Overloaded => "overloaded",
+            Self::Paused => "paused",
+            Self::Drained => "drained",
+            Self::Removing => "removing",
+        }
+    }
 }
 
 /// The state of one server, as a balancer sees it.
@@ -63,6 +129,12 @@ pub struct ServerReport {
     pub dialect: Option<Dialect>,
     /// Whether it may get files now.
     pub eligible: bool,
+    /// Its state in a word.
+    #[serde(default)]
+    pub state: ServerState,
+    /// What is against it getting files, if something is: `drain`, `connection`, `trust`, `link`, `load` or `storage`.
+    #[serde(default)]
+    pub fact: Option<String>,
     /// Why it may not: the fact and the reason.
     pub reason: Option<String>,
     /// Seconds since its health last changed.
@@ -79,4 +151,22 @@ pub struct ServerReport {
     pub delivered_bytes: u64,
     /// Files that it refused, or that came back because it failed.
     pub returned: u64,
+    /// An operator wants it to get nothing new.
+    #[serde(default)]
+    pub drained: bool,
+    /// It is forgotten once nothing is under way to it.
+    #[serde(default)]
+    pub removing: bool,
+    /// The memory of its process at the last probe; an old-style server does not say.
+    #[serde(default)]
+    pub memory: Option<Memory>,
+    /// How long the last probe took, in milliseconds, if it was answered.
+    #[serde(default)]
+    pub probe_ms: Option<f64>,
+    /// The most files in flight to it.
+    #[serde(default)]
+    pub window_files: usize,
+    /// The most bytes in flight to it; a larger file goes alone.
+    #[serde(default)]
+    pub window_bytes: u64,
 }

@@ -65,6 +65,11 @@ impl Ledger {
         Self { keys, retention, ..Self::default() }
     }
 
+    /// Remembers files longer, or not so long, from now on.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
     /// The number of the file that this key names.
     pub fn number_of(&self, key: &str) -> Option<u64> {
         self.keys.get(key)
@@ -89,6 +94,11 @@ impl Ledger {
     /// How the file ended, if that is remembered.
     pub fn ended(&self, number: u64) -> Option<&Arc<Ended>> {
         self.ended.get(&number)
+    }
+
+    /// The files that ended, in no order.
+    pub fn all_ended(&self) -> impl Iterator<Item = &Arc<Ended>> {
+        self.ended.values()
     }
 
     /// The dead letters, by number.

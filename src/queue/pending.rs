@@ -113,6 +113,11 @@ impl<T> Pending<T> {
         self.files.get_mut(&number).map(|(file, _)| file)
     }
 
+    /// Changes what their owner keeps beside the files.
+    pub fn for_each_mut(&mut self, mut change: impl FnMut(&mut Queued<T>)) {
+        self.files.values_mut().for_each(|(file, _)| change(file));
+    }
+
     /// How many files are ready, and the first of them.
     pub fn ready(&self) -> (usize, Option<u64>) {
         (self.ready.len(), self.ready.first().copied())

@@ -110,6 +110,16 @@ impl Health {
         self.states.iter().all(|state| state.good)
     }
 
+    /// Whether no probe has ended yet.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Counts probes in another way from now on.
+    pub fn configure(&mut self, config: HealthConfig) {
+        self.config = config;
+    }
+
     /// Whether this fact allows files.
     pub fn allows(&self, fact: Fact) -> bool {
         self.state(fact).good

@@ -168,8 +168,9 @@ fn submit(
 fn greeting(shared: &Shared) -> Vec<u8> {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    let (overloaded, identity) = (Some(shared.overload.is_set()), shared.store.identity());
-    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity }, 0, &mut out);
+    let (overloaded, memory) = (Some(shared.overload.is_set()), shared.overload.memory());
+    let identity = shared.store.identity();
+    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity, memory }, 0, &mut out);
     out
 }
 

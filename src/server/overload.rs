@@ -4,11 +4,12 @@
 //! watches it says "overloaded" for ever. [`Gauge`] is the decision; [`watch`] samples for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use crate::protocol::status::Memory;
 use crate::units::{ByteSize, Margin};
 
 /// The time between two samples.
@@ -51,12 +52,21 @@ impl Gauge {
 #[derive(Debug, Default)]
 pub struct Overload {
     overloaded: AtomicBool,
+    used: AtomicU64,
+    /// 0 until memory was measured first.
+    limit: AtomicU64,
 }
 
 impl Overload {
     /// Whether the server is overloaded.
     pub fn is_set(&self) -> bool {
         self.overloaded.load(Ordering::Relaxed)
+    }
+
+    /// The process's memory at the last sample, and its limit.
+    pub fn memory(&self) -> Option<Memory> {
+        let (used, limit) = (self.used.load(Ordering::Relaxed), self.limit.load(Ordering::Relaxed));
+        (limit > 0).then_some(Memory { used, limit })
     }
 
     /// The overload byte.
@@ -76,6 +86,7 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     let start = measure(&mut system, pid);
     let mut gauge = Gauge::new(start, margin);
     tracing::info!(start = %ByteSize(start), margin = %ByteSize(margin), "watching memory");
+    overload.limit.store(gauge.limit(), Ordering::Relaxed);
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -84,6 +95,7 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
         if resident > gauge.clear() && trim() {
             resident = measure(&mut system, pid);
         }
+        overload.used.store(resident, Ordering::Relaxed);
         if let Some(now) = gauge.sample(resident) {
             overload.overloaded.store(now, Ordering::Relaxed);
             let (memory, limit) = (ByteSize(resident), ByteSize(gauge.limit()));

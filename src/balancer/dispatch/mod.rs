@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::json::NotOldStyle;
-use crate::protocol::status::{Dialect, QueueReport, StatusReport};
+use crate::protocol::status::{Dialect, Memory, QueueReport, StatusReport};
 use crate::protocol::{Refusal, lists};
 use crate::queue::record::{Attempt, Meta, cut};
 use crate::queue::{Body, Pending, Queued};
@@ -73,12 +73,14 @@ pub struct Parcel {
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probed {
-    /// The server answered with its overload byte and, if it was asked, with what it speaks.
+    /// The server answered with its overload byte, and thereby said what it speaks.
     Answered {
         /// The overload byte.
         overloaded: bool,
         /// What the server speaks.
-        dialect: Option<Dialect>,
+        dialect: Dialect,
+        /// The memory of its process, if it says so.
+        memory: Option<Memory>,
     },
     /// The server did not answer as it should.
     Failed(String),
@@ -152,6 +154,13 @@ pub enum Action<T> {
         /// The server.
         slot: Slot,
     },
+    /// A fact about the server changed.
+    Flipped {
+        /// The server's name.
+        server: Arc<str>,
+        /// The fact.
+        flip: Flip,
+    },
     /// Probe the server now.
     Probe {
         /// The server.
@@ -189,6 +198,10 @@ pub struct Dispatcher<T> {
     scheduler: Scheduler,
     /// By slot.
     servers: Vec<Option<Server>>,
+    /// The slots of all servers, in the order in which they were named.
+    order: Vec<Slot>,
+    /// Those that are to be removed.
+    leaving: Vec<Slot>,
     /// How many of them are old-style.
     old_style: usize,
     /// When a server has something due: the end of a pause, or a link to open again.
@@ -204,7 +217,9 @@ pub struct Dispatcher<T> {
     next_to_come: u64,
     epochs: u64,
     accepted: u64,
+    accepted_bytes: u64,
     delivered: u64,
+    delivered_bytes: u64,
     actions: Vec<Action<Held<T>>>,
 }
 
@@ -215,6 +230,8 @@ impl<T> Dispatcher<T> {
             queue: Pending::default(),
             scheduler: Scheduler::new(),
             servers: Vec::new(),
+            order: Vec::new(),
+            leaving: Vec::new(),
             old_style: 0,
             timers: BTreeSet::new(),
             config,
@@ -224,7 +241,9 @@ impl<T> Dispatcher<T> {
             next_to_come: u64::MAX,
             epochs: 0,
             accepted: 0,
+            accepted_bytes: 0,
             delivered: 0,
+            delivered_bytes: 0,
             actions: Vec::new(),
         }
     }
@@ -232,7 +251,6 @@ impl<T> Dispatcher<T> {
     /// Adds a server; it gets files once a probe was answered and its link is open.
     pub fn add_server(&mut self, name: &str, weight: u32, now: Duration) -> Slot {
         let slot = self.scheduler.add(weight);
-        self.heaviest = self.heaviest.max(weight);
         let server = Server::new(name, weight, Health::new(self.config.health, now), now);
         if self.servers.len() <= slot.index() {
             self.servers.resize_with(slot.index() + 1, || None);
@@ -240,8 +258,122 @@ impl<T> Dispatcher<T> {
         if let Some(place) = self.servers.get_mut(slot.index()) {
             *place = Some(server);
         }
+        self.order.push(slot);
         self.unheard.insert(slot);
         slot
+    }
+
+    /// All servers with their slots, in the order in which they were named.
+    fn servers(&self) -> impl Iterator<Item = (Slot, &Server)> {
+        self.order.iter().filter_map(|slot| Some((*slot, self.servers.get(slot.index())?.as_ref()?)))
+    }
+
+    /// The server of this name.
+    pub fn slot_of(&self, name: &str) -> Option<Slot> {
+        self.servers().find(|(_, server)| &*server.name == name).map(|(slot, _)| slot)
+    }
+
+    /// The names and weights of the servers that stay.
+    pub fn staying(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        self.servers().filter(|(_, server)| !server.is_leaving).map(|(_, server)| (&server.name, server.weight))
+    }
+
+    /// Gives a server another weight. What is in flight to it is not touched.
+    pub fn set_weight(&mut self, slot: Slot, weight: u32, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        server.weight = weight;
+        let flip = server.wish(now);
+        self.scheduler.set_weight(slot, weight);
+        self.flipped(slot, flip);
+        self.resize();
+    }
+
+    /// Lets a server get nothing new, or files again. What is in flight to it goes on.
+    pub fn drain(&mut self, slot: Slot, is_drained: bool, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        server.is_drained = is_drained;
+        let flip = server.wish(now);
+        self.flipped(slot, flip);
+        self.refresh(slot);
+    }
+
+    /// Lets a server get nothing new, for it is to be removed; or keeps it after all.
+    pub fn leave(&mut self, slot: Slot, is_leaving: bool, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        server.is_leaving = is_leaving;
+        let flip = server.wish(now);
+        self.leaving.retain(|leaving| *leaving != slot);
+        if is_leaving {
+            self.leaving.push(slot);
+        }
+        self.flipped(slot, flip);
+        self.refresh(slot);
+    }
+
+    /// Whether the server is to be removed.
+    pub fn is_leaving(&self, slot: Slot) -> bool {
+        self.leaving.contains(&slot)
+    }
+
+    /// The servers that are to be removed and have nothing in flight.
+    pub fn can_go(&self) -> Vec<Slot> {
+        let is_idle = |server: &Server| server.in_flight.is_empty();
+        let idle = |slot: &&Slot| self.servers.get(slot.index()).and_then(Option::as_ref).is_none_or(is_idle);
+        self.leaving.iter().filter(idle).copied().collect()
+    }
+
+    /// Forgets a server. Nobody may speak of its slot any more: the next server may get it. What it may have, though
+    /// nothing says so, is no longer waited for.
+    pub fn remove_server(&mut self, slot: Slot, now: Duration) {
+        self.close_link(slot, "the server was removed", now);
+        self.resolve_doubts(slot);
+        self.heard_of(slot);
+        let removed = self.servers.get_mut(slot.index()).and_then(Option::take);
+        self.old_style -= usize::from(removed.is_some_and(|server| server.dialect == Some(Dialect::OldStyle)));
+        self.scheduler.remove(slot);
+        self.order.retain(|known| *known != slot);
+        self.leaving.retain(|leaving| *leaving != slot);
+        self.timers.retain(|(_, of)| *of != slot);
+        self.queue.for_each_mut(|file| {
+            file.tag.refused_by.retain(|by| *by != slot);
+            file.tag.tried.retain(|by| *by != slot);
+        });
+        self.resize();
+    }
+
+    /// Gives files out in another way from now on.
+    pub fn configure(&mut self, config: DispatchConfig) {
+        let no_longer_waits = self.config.in_doubt == InDoubt::Wait && config.in_doubt == InDoubt::Redirect;
+        self.config = config;
+        for server in self.servers.iter_mut().flatten() {
+            server.health.configure(config.health);
+        }
+        if no_longer_waits {
+            self.stop_waiting();
+        }
+        self.resize();
+    }
+
+    /// Nothing waits any longer for servers that are away and may have it.
+    fn stop_waiting(&mut self) {
+        for (slot, is_away) in self.servers().map(|(slot, it)| (slot, it.link == Link::Closed)).collect::<Vec<_>>() {
+            if is_away {
+                self.heard_of(slot);
+            }
+        }
+        let first_that_may_go = self.holds_back();
+        let waiting: Vec<u64> = self.queue.after(first_that_may_go).map(|(number, _)| number).collect();
+        for number in waiting {
+            self.unpark(number);
+        }
+    }
+
+    /// The windows follow the heaviest weight.
+    fn resize(&mut self) {
+        self.heaviest = self.servers().map(|(_, server)| server.weight).max().unwrap_or(1).max(1);
+        for slot in self.order.clone() {
+            self.refresh(slot);
+        }
     }
 
     /// The actions decided since the last call.
@@ -261,8 +393,8 @@ impl<T> Dispatcher<T> {
 
     /// Takes a file that is accepted for good.
     pub fn accept(&mut self, number: u64, file: Queued<Held<T>>) {
+        self.count_accepted(file.meta.size);
         self.queue.insert(number, file);
-        self.accepted += 1;
     }
 
     /// Takes a file that waits again: it was a dead letter.
@@ -289,14 +421,16 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// Counts a file that is accepted for good and comes later.
-    pub fn count_accepted(&mut self) {
+    /// Counts a file of so many bytes that is accepted for good and comes later.
+    pub fn count_accepted(&mut self, bytes: u64) {
         self.accepted += 1;
+        self.accepted_bytes += bytes;
     }
 
-    /// Counts a file that a server turned out to have before it came.
-    pub fn count_delivered(&mut self) {
+    /// Counts a file of so many bytes that a server turned out to have before it came.
+    pub fn count_delivered(&mut self, bytes: u64) {
         self.delivered += 1;
+        self.delivered_bytes += bytes;
     }
 
     /// Says that the file with this number, which comes later, goes before all with higher numbers.
@@ -389,20 +523,22 @@ impl<T> Dispatcher<T> {
     }
 
     /// A probe of the server ended.
-    pub fn probed(&mut self, slot: Slot, probed: Probed, now: Duration) {
+    pub fn probed(&mut self, slot: Slot, probed: Probed, took: Duration, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
         match probed {
-            Probed::Answered { overloaded, dialect } => {
-                for flip in server.health.probe_answered(overloaded, now) {
-                    log_flip(&server.name, &flip);
-                }
-                if let Some(dialect) = dialect.filter(|dialect| Some(*dialect) != server.dialect) {
+            Probed::Answered { overloaded, dialect, memory } => {
+                (server.memory, server.probe) = (memory, Some(took));
+                let flips = server.health.probe_answered(overloaded, now);
+                self.flipped(slot, flips);
+                if self.servers.get(slot.index()).and_then(Option::as_ref).is_some_and(|it| it.dialect != Some(dialect))
+                {
                     self.recognise(slot, dialect, now);
                 }
             }
             Probed::Failed(reason) => {
+                (server.memory, server.probe) = (None, None);
                 if let Some(flip) = server.health.probe_failed(&reason, now) {
-                    log_flip(&server.name, &flip);
+                    self.flipped(slot, [flip]);
                     self.close_link(slot, &reason, now);
                 }
                 if self.config.in_doubt == InDoubt::Redirect {
@@ -420,10 +556,10 @@ impl<T> Dispatcher<T> {
         let in_doubt = self.config.in_doubt;
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
-        if let Some(flip) = server.health.link(true, "open", now) {
-            log_flip(&server.name, &flip);
-        }
         let is_native = server.dialect == Some(Dialect::Native);
+        let flip = server.health.link(true, "open", now);
+        self.flipped(slot, flip);
+        let Some(server) = self.server_of(slot, epoch) else { return };
         match holding {
             Some(holding) => {
                 server.has_told = true;
@@ -513,9 +649,8 @@ impl<T> Dispatcher<T> {
     pub fn link_closed(&mut self, slot: Slot, epoch: u64, reason: &str, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         let retry = server.postpone_link(now);
-        if let Some(flip) = server.health.doubt(reason, now) {
-            log_flip(&server.name, &flip);
-        }
+        let flip = server.health.doubt(reason, now);
+        self.flipped(slot, flip);
         self.timers.insert((retry, slot));
         self.close_link(slot, reason, now);
         if self.config.in_doubt == InDoubt::Redirect {
@@ -541,7 +676,7 @@ impl<T> Dispatcher<T> {
     fn deliver(&mut self, slot: Slot, number: u64, confirmed: bool, sent: Duration) {
         let Some(file) = self.queue.settle(number) else { return };
         let server = self.name_of(slot);
-        self.delivered += 1;
+        self.count_delivered(file.meta.size);
         self.actions.push(Action::Delivered { number, slot, server, confirmed, sent, file });
     }
 
@@ -554,10 +689,9 @@ impl<T> Dispatcher<T> {
         server.returned += 1;
         let is_failure = !refusal.code.is_server_wide();
         if !is_failure {
-            if let Some(flip) = server.health.refused(&refusal.reason, now) {
-                log_flip(&server.name, &flip);
-            }
+            let flip = server.health.refused(&refusal.reason, now);
             let until = server.health.paused_until();
+            self.flipped(slot, flip);
             self.timers.extend(until.map(|until| (until, slot)));
         }
         if let Some(file) = self.queue.get_mut(number) {
@@ -599,7 +733,10 @@ impl<T> Dispatcher<T> {
         let Held { refused_by, not_old_style, .. } = &file.tag;
         let refuses = |(place, server): (usize, &Server)| {
             let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
-            server.weight == 0 || cannot_read || refused_by.iter().any(|slot| slot.index() == place)
+            server.weight == 0
+                || server.is_leaving
+                || cannot_read
+                || refused_by.iter().any(|slot| slot.index() == place)
         };
         let servers = self.servers.iter().enumerate();
         if servers.filter_map(|(place, server)| Some((place, server.as_ref()?))).all(refuses) {
@@ -624,9 +761,8 @@ impl<T> Dispatcher<T> {
             return;
         }
         server.returned += 1;
-        if let Some(flip) = server.health.doubt(reason, now) {
-            log_flip(&server.name, &flip);
-        }
+        let flip = server.health.doubt(reason, now);
+        self.flipped(slot, flip);
         self.send_back(slot, number, reason, false, now);
         self.actions.push(Action::Probe { slot });
         self.refresh(slot);
@@ -638,9 +774,8 @@ impl<T> Dispatcher<T> {
         while let Some(&(due, slot)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, slot));
             let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { continue };
-            if let Some(flip) = server.health.wake(now) {
-                log_flip(&server.name, &flip);
-            }
+            let flip = server.health.wake(now);
+            self.flipped(slot, flip);
             self.open_link(slot, now);
             self.refresh(slot);
         }
@@ -662,7 +797,10 @@ impl<T> Dispatcher<T> {
         StatusReport {
             uptime_s: seconds_since(started),
             accepted: self.accepted,
+            accepted_bytes: self.accepted_bytes,
             delivered: self.delivered,
+            delivered_bytes: self.delivered_bytes,
+            trouble: None,
             queue: QueueReport {
                 ready: depth.ready,
                 delayed: depth.delayed,
@@ -670,13 +808,10 @@ impl<T> Dispatcher<T> {
                 bytes: depth.bytes,
                 oldest_s: self.queue.oldest_ms().map(Duration::from_millis).map(seconds_since),
                 dead: 0,
+                max_files: 0,
+                max_bytes: 0,
             },
-            servers: self
-                .servers
-                .iter()
-                .flatten()
-                .map(|server| server.report(self.window_is_open(server), now))
-                .collect(),
+            servers: self.servers().map(|(_, server)| server.report(self.config.window, self.heaviest, now)).collect(),
         }
     }
 
@@ -747,6 +882,15 @@ impl<T> Dispatcher<T> {
         self.queue.put_back(number);
     }
 
+    /// A fact about the server changed: the log and the hub hear of it.
+    fn flipped(&mut self, slot: Slot, flips: impl IntoIterator<Item = Flip>) {
+        for flip in flips {
+            let server = self.name_of(slot);
+            log_flip(&server, &flip);
+            self.actions.push(Action::Flipped { server, flip });
+        }
+    }
+
     fn name_of(&self, slot: Slot) -> Arc<str> {
         let server = self.servers.get(slot.index()).and_then(Option::as_ref);
         server.map_or_else(|| Arc::from(""), |server| server.name.clone())
@@ -789,9 +933,7 @@ impl<T> Dispatcher<T> {
             return;
         }
         server.link = Link::Closed;
-        if let Some(flip) = server.health.link(false, reason.to_owned(), now) {
-            log_flip(&server.name, &flip);
-        }
+        let flip = server.health.link(false, reason.to_owned(), now);
         let mut numbers: Vec<u64> = server.in_flight.drain().map(|(number, _)| number).collect();
         numbers.sort_unstable();
         server.in_flight_bytes = 0;
@@ -801,6 +943,7 @@ impl<T> Dispatcher<T> {
             server.doubts.extend(&numbers);
             server.bound_doubts();
         }
+        self.flipped(slot, flip);
         for number in numbers {
             self.send_back(slot, number, reason, false, now);
             if is_native && self.config.in_doubt == InDoubt::Wait {

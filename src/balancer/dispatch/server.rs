@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::protocol::status::{Dialect, ServerReport};
-use crate::schedule::{Fact, Health};
+use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
+use crate::schedule::{Fact, Flip, Health};
 
 /// The bounds on what is under way to the heaviest server. The others' are smaller by their weights: when all windows
 /// are full, a server is picked as often as it acknowledges, so the windows have to keep the shares.
@@ -90,15 +90,20 @@ pub(super) struct Server {
     delivered_bytes: u64,
     /// Files that it refused, or that came back because it failed.
     pub(super) returned: u64,
+    /// An operator wants it to get nothing new.
+    pub(super) is_drained: bool,
+    /// It is to be forgotten once nothing is under way to it.
+    pub(super) is_leaving: bool,
+    /// The memory of its process, at the last probe.
+    pub(super) memory: Option<Memory>,
+    /// How long the last probe took, if it was answered.
+    pub(super) probe: Option<Duration>,
 }
 
 impl Server {
     /// A server that nothing is known of yet.
-    pub(super) fn new(name: &str, weight: u32, mut health: Health, now: Duration) -> Self {
-        if weight == 0 {
-            health.drain(true, "weight 0", now);
-        }
-        Self {
+    pub(super) fn new(name: &str, weight: u32, health: Health, now: Duration) -> Self {
+        let mut server = Self {
             name: name.into(),
             weight,
             health,
@@ -114,7 +119,24 @@ impl Server {
             delivered: 0,
             delivered_bytes: 0,
             returned: 0,
-        }
+            is_drained: false,
+            is_leaving: false,
+            memory: None,
+            probe: None,
+        };
+        server.wish(now);
+        server
+    }
+
+    /// Tells its health what the operator wants of it.
+    pub(super) fn wish(&mut self, now: Duration) -> Option<Flip> {
+        let wish = match self {
+            Self { is_leaving: true, .. } => Some("being removed"),
+            Self { is_drained: true, .. } => Some("drained by the operator"),
+            Self { weight: 0, .. } => Some("weight 0"),
+            _ => None,
+        };
+        self.health.drain(wish.is_some(), wish.unwrap_or("back by the operator"), now)
     }
 
     /// Forgets the oldest doubts: a server that never tells must not make us keep more and more.
@@ -147,24 +169,49 @@ impl Server {
         retry
     }
 
-    /// Whether one more file may be under way to it.
-    pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
+    /// Its own window.
+    fn window(&self, window: Window, heaviest: u32) -> Window {
         let is_old_style = self.dialect == Some(Dialect::OldStyle);
         let most = if is_old_style { window.files.min(OLD_STYLE_FILES) } else { window.files };
-        let Window { files, bytes } = Window { files: most, ..window }.scaled(self.weight, heaviest);
+        Window { files: most, ..window }.scaled(self.weight, heaviest)
+    }
+
+    /// Whether one more file may be under way to it.
+    pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
+        let Window { files, bytes } = self.window(window, heaviest);
         self.in_flight.len() < files && self.in_flight_bytes < bytes
     }
 
-    /// Its state, for people.
-    pub(super) fn report(&self, window_is_open: bool, now: Duration) -> ServerReport {
-        let window = (!window_is_open).then(|| "window: full".to_owned());
-        let problem = self.health.problem().map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
+    /// Its state in a word.
+    fn state(&self, window_is_open: bool) -> ServerState {
+        match self.health.problem() {
+            None if window_is_open => ServerState::Up,
+            None => ServerState::Full,
+            Some((Fact::Drain, ..)) if self.is_leaving => ServerState::Removing,
+            Some((Fact::Drain, ..)) => ServerState::Drained,
+            Some((Fact::Connection, ..)) if self.health.is_fresh() => ServerState::Unknown,
+            Some((Fact::Connection | Fact::Trust, ..)) => ServerState::Down,
+            Some((Fact::Link, ..)) => ServerState::Connecting,
+            Some((Fact::Load, ..)) => ServerState::Overloaded,
+            Some((Fact::Storage, ..)) => ServerState::Paused,
+        }
+    }
+
+    /// Its state, for people, beside a server of the `heaviest` weight.
+    pub(super) fn report(&self, window: Window, heaviest: u32, now: Duration) -> ServerReport {
+        let is_open = self.window_is_open(window, heaviest);
+        let Window { files: window_files, bytes: window_bytes } = self.window(window, heaviest);
+        let full = (!is_open).then(|| "window: full".to_owned());
+        let fact = self.health.problem();
+        let problem = fact.map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
         ServerReport {
             name: self.name.to_string(),
             weight: self.weight,
             dialect: self.dialect,
             eligible: self.eligible,
-            reason: problem.or(window),
+            state: self.state(is_open),
+            fact: fact.map(|(fact, ..)| fact.name().to_owned()),
+            reason: problem.or(full),
             since_s: now.saturating_sub(self.health.since()).as_secs_f64(),
             overloaded: !self.health.allows(Fact::Load),
             in_flight: self.in_flight.len(),
@@ -172,6 +219,12 @@ impl Server {
             delivered: self.delivered,
             delivered_bytes: self.delivered_bytes,
             returned: self.returned,
+            drained: self.is_drained,
+            removing: self.is_leaving,
+            memory: self.memory,
+            probe_ms: self.probe.map(|probe| probe.as_secs_f64() * 1e3),
+            window_files,
+            window_bytes,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::server::LEAST_WINDOW;
 use super::*;
 use crate::protocol::RefusalCode;
 use crate::protocol::lists;
+use crate::protocol::status::ServerState;
 use crate::queue::record::History;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -19,6 +20,8 @@ fn at(millis: u64) -> Duration {
 struct World {
     subject: Subject,
     slots: Vec<Slot>,
+    /// What the servers said last that they speak.
+    dialects: BTreeMap<Slot, Dialect>,
     now: Duration,
     links: BTreeMap<Slot, (u64, Vec<u64>)>,
     opening: BTreeMap<Slot, u64>,
@@ -45,6 +48,7 @@ impl World {
         Self {
             subject,
             slots: Vec::new(),
+            dialects: BTreeMap::new(),
             now: at(0),
             links,
             opening,
@@ -79,7 +83,10 @@ impl World {
     }
 
     fn answer_probe(&mut self, slot: Slot, overloaded: bool, dialect: Option<Dialect>) {
-        self.subject.probed(slot, Probed::Answered { overloaded, dialect }, self.now);
+        let dialect = dialect.or_else(|| self.dialects.get(&slot).copied()).unwrap_or(Dialect::Native);
+        self.dialects.insert(slot, dialect);
+        let answered = Probed::Answered { overloaded, dialect, memory: None };
+        self.subject.probed(slot, answered, Duration::from_millis(1), self.now);
         self.step(0);
     }
 
@@ -113,12 +120,31 @@ impl World {
                     self.opening.remove(&slot);
                 }
                 Action::Probe { .. } => self.probes += 1,
-                Action::CameBack { .. } => {}
+                Action::CameBack { .. } | Action::Flipped { .. } => {}
                 Action::Dead { number, reason, .. } => self.dead.push((number, reason)),
                 Action::Stray { slot, number, .. } => self.strays.push((slot, number)),
             }
         }
         self.check();
+    }
+
+    fn order(&mut self, order: impl FnOnce(&mut Dispatcher<()>, Duration)) {
+        order(&mut self.subject, self.now);
+        self.step(0);
+    }
+
+    /// Forgets the servers that can go; for each a new one comes, which may get its slot. Gives the old and the new ones.
+    fn let_go(&mut self) -> Vec<(Slot, Slot)> {
+        let mut replaced = Vec::new();
+        for old in self.subject.can_go() {
+            self.slots.retain(|slot| *slot != old);
+            self.dialects.remove(&old);
+            self.order(|subject, now| subject.remove_server(old, now));
+            let new = self.add(1);
+            replaced.push((old, new));
+            self.step(0);
+        }
+        replaced
     }
 
     fn sent(&self, slot: Slot) -> Vec<u64> {
@@ -201,6 +227,84 @@ fn a_full_window_holds_files_back_until_one_is_stored() {
     world.store(slots[0], 2);
     assert_eq!(world.sent(slots[0]), [1, 3, 4]);
     assert_eq!(world.subject.status(at(0), world.now).servers[0].reason.as_deref(), Some("window: full"));
+}
+
+#[test]
+fn a_new_weight_changes_the_shares_from_the_next_file_on() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(20);
+    world.order(|subject, now| subject.set_weight(slots[1], 3, now));
+    world.accept(40);
+    assert_eq!(slots.iter().map(|slot| world.sent(*slot).len()).collect::<Vec<_>>(), [20, 40]);
+    world.order(|subject, now| subject.set_weight(slots[1], 0, now));
+    world.accept(5);
+    assert_eq!((world.sent(slots[0]).len(), world.sent(slots[1]).len()), (25, 40));
+    world.order(|subject, now| subject.set_weight(slots[1], 1, now));
+    assert_eq!(world.subject.status(at(0), world.now).servers[1].state, ServerState::Up);
+}
+
+#[test]
+fn windows_follow_the_heaviest_weight() {
+    let (mut world, slots) = World::up(&[1, 1], Window { files: 100, bytes: u64::MAX });
+    let window = |world: &World, place: usize| world.subject.status(at(0), world.now).servers[place].window_files;
+    assert_eq!((window(&world, 0), window(&world, 1)), (100, 100));
+    world.order(|subject, now| subject.set_weight(slots[0], 4, now));
+    assert_eq!((window(&world, 0), window(&world, 1)), (100, 25));
+    world.order(|subject, now| subject.set_weight(slots[0], 1, now));
+    assert_eq!((window(&world, 0), window(&world, 1)), (100, 100));
+}
+
+#[test]
+fn a_drained_server_finishes_what_it_has_and_gets_nothing_new() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(4);
+    world.order(|subject, now| subject.drain(slots[0], true, now));
+    world.accept(4);
+    assert_eq!((world.sent(slots[0]).len(), world.sent(slots[1]).len()), (2, 6));
+    world.store_all(slots[0]);
+    assert_eq!(world.delivered.len(), 2);
+    let report = world.subject.status(at(0), world.now).servers[0].clone();
+    assert_eq!((report.state, report.drained), (ServerState::Drained, true));
+    // Neither probes nor another weight bring it back.
+    world.order(|subject, now| subject.set_weight(slots[0], 9, now));
+    world.answer_probe(slots[0], false, None);
+    world.accept(4);
+    assert!(world.sent(slots[0]).is_empty());
+    world.order(|subject, now| subject.drain(slots[0], false, now));
+    world.accept(10);
+    assert!(world.sent(slots[0]).len() >= 9);
+}
+
+#[test]
+fn a_server_that_leaves_goes_when_nothing_is_in_flight_and_its_slot_starts_anew() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(4);
+    world.refuse(slots[0], 1, RefusalCode::TooLarge);
+    world.order(|subject, now| subject.leave(slots[0], true, now));
+    assert_eq!(world.let_go(), []);
+    assert_eq!(world.subject.status(at(0), world.now).servers[0].state, ServerState::Removing);
+    world.store_all(slots[0]);
+    let replaced = world.let_go();
+    assert_eq!(replaced.len(), 1);
+    let new = replaced[0].1;
+    assert_eq!(world.subject.status(at(0), world.now).servers.len(), 2);
+    // What the old one refused the new one may get, though it has the same slot.
+    assert_eq!(new.index(), slots[0].index());
+    world.bring_up(new, Dialect::Native);
+    world.cut(slots[1]);
+    assert_eq!(world.sent(new), [1, 2, 4]);
+}
+
+#[test]
+fn a_server_that_is_down_can_go_at_once_and_nothing_waits_for_it() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.subject.config.in_doubt = InDoubt::Wait;
+    world.accept(4);
+    world.cut(slots[0]);
+    assert_eq!(world.subject.queue.depth().delayed, 2, "they may be stored there");
+    world.order(|subject, now| subject.leave(slots[0], true, now));
+    assert_eq!(world.let_go().len(), 1);
+    assert_eq!(world.sent(slots[1]).len(), 4);
 }
 
 /// With every window full a server gets a file whenever it acknowledges one: equal windows would make equal shares.
@@ -460,7 +564,7 @@ fn files_of_an_earlier_run_wait_until_every_server_was_asked_or_is_known_to_be_a
     world.accept(1);
     assert_eq!(world.sent(one), [3], "new files need not wait");
     assert!(world.subject.is_doubtful(1) && !world.subject.is_doubtful(3));
-    world.subject.probed(two, Probed::Failed("no answer".into()), world.now);
+    world.subject.probed(two, Probed::Failed("no answer".into()), Duration::ZERO, world.now);
     world.step(0);
     assert_eq!(world.sent(one), [3, 1, 2]);
     assert!(world.subject.is_doubtful(1), "the one that is away has not told");
@@ -505,7 +609,7 @@ fn with_wait_files_of_an_earlier_run_wait_for_every_server() {
     world.subject.recover(1, file(&Bytes::from_static(b"content"), true));
     world.bring_up(one, Dialect::Native);
     for _ in 0..5 {
-        world.subject.probed(two, Probed::Failed("no answer".into()), world.now);
+        world.subject.probed(two, Probed::Failed("no answer".into()), Duration::ZERO, world.now);
         world.step(1000);
     }
     assert!(world.sent(one).is_empty());
@@ -546,7 +650,7 @@ fn two_failed_probes_bring_a_server_down_with_its_link() {
     let (mut world, slots) = World::up(&[1, 1], Window::default());
     world.accept(2);
     for _ in 0..2 {
-        world.subject.probed(slots[0], Probed::Failed("no answer".into()), world.now);
+        world.subject.probed(slots[0], Probed::Failed("no answer".into()), Duration::ZERO, world.now);
         world.step(1000);
     }
     assert_eq!(world.sent(slots[1]).len(), 2);
@@ -574,6 +678,9 @@ enum Step {
     ProbeOk(usize, bool),
     ProbeFailed(usize),
     OpenLinks,
+    Weight(usize, u32),
+    Drain(usize, bool),
+    Leave(usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -587,6 +694,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0usize..4, prop::bool::weighted(0.2)).prop_map(|(server, byte)| Step::ProbeOk(server, byte)),
         2 => (0usize..4).prop_map(Step::ProbeFailed),
         3 => Just(Step::OpenLinks),
+        2 => (0usize..4, 0u32..9).prop_map(|(server, weight)| Step::Weight(server, weight)),
+        2 => (0usize..4, any::<bool>()).prop_map(|(server, drained)| Step::Drain(server, drained)),
+        1 => (0usize..4, any::<bool>()).prop_map(|(server, leaves)| Step::Leave(server, leaves)),
     ]
 }
 
@@ -594,7 +704,7 @@ proptest! {
     /// Whatever happens, every file is delivered once in the end, and only what can be sent is sent.
     #[test]
     fn every_file_is_delivered_once_whatever_happens(steps in proptest::collection::vec(step(), 1..120)) {
-        let (mut world, slots) = World::up(&[5, 2, 1, 1], Window { files: 8, bytes: 50 });
+        let (mut world, mut slots) = World::up(&[5, 2, 1, 1], Window { files: 8, bytes: 50 });
         world.subject.config.max_attempts = u32::MAX;
         let mut accepted = 0;
         for step in steps {
@@ -619,11 +729,24 @@ proptest! {
                 Step::Cut(server) => world.cut(slots[server]),
                 Step::ProbeOk(server, byte) => world.answer_probe(slots[server], byte, None),
                 Step::ProbeFailed(server) => {
-                    world.subject.probed(slots[server], Probed::Failed("no answer".into()), world.now);
+                    world.subject.probed(slots[server], Probed::Failed("no answer".into()), Duration::ZERO, world.now);
                     world.step(0);
                 }
                 Step::OpenLinks => world.open_links(),
+                Step::Weight(server, weight) => {
+                    world.order(|subject, now| subject.set_weight(slots[server], weight, now));
+                }
+                Step::Drain(server, drained) => world.order(|subject, now| subject.drain(slots[server], drained, now)),
+                Step::Leave(server, leaves) => world.order(|subject, now| subject.leave(slots[server], leaves, now)),
             }
+            for (old, new) in world.let_go() {
+                slots.iter_mut().filter(|slot| **slot == old).for_each(|slot| *slot = new);
+            }
+        }
+        for slot in &slots {
+            world.order(|subject, now| subject.drain(*slot, false, now));
+            world.order(|subject, now| subject.leave(*slot, false, now));
+            world.order(|subject, now| subject.set_weight(*slot, 1, now));
         }
         // Once every server is well again, everything drains.
         for _ in 0..200 {

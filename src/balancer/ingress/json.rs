@@ -15,11 +15,12 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     peer: SocketAddr,
     door: &Door,
+    max_json: u64,
 ) -> Result<(), ReadError> {
     loop {
         let taken = tokio::select! {
             () = door.stop.cancelled() => return Ok(()),
-            taken = take(reader, peer, door) => taken?,
+            taken = take(reader, peer, door, max_json) => taken?,
         };
         if !taken {
             return Ok(());
@@ -43,15 +44,20 @@ impl Drop for Unheard {
 }
 
 /// Takes one file; false when the client closed.
-async fn take<R: AsyncRead + Unpin>(reader: &mut Reader<R>, peer: SocketAddr, door: &Door) -> Result<bool, ReadError> {
+async fn take<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    peer: SocketAddr,
+    door: &Door,
+    max_json: u64,
+) -> Result<bool, ReadError> {
     let mut incoming = None;
     let object = loop {
-        match reader.object(SMALL_CONTENT, door.max_json).await? {
+        match reader.object(SMALL_CONTENT, max_json).await? {
             None => return Ok(false),
             Some(Object::Whole(object)) => break object,
             // How large it will be is not known, so it needs leave for the largest: with less, two objects that
             // wait for each other's share would never end.
-            Some(Object::Large) => incoming = door.gate.memory(door.max_json).await,
+            Some(Object::Large) => incoming = door.gate.memory(max_json).await,
         }
     };
     match parse(&object)? {

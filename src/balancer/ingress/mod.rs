@@ -15,8 +15,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::control::Settings;
 use super::event::{Admission, Incoming, Reply, Room, Share};
 use super::gate::Gate;
 use crate::protocol::frame::MAGIC;
@@ -31,19 +33,33 @@ pub(super) struct Door {
     pub(super) uploads: Arc<Uploads>,
     /// Why the balancer ends, if it is not because it was told to.
     pub(super) farewell: Arc<OnceLock<Refusal>>,
-    pub(super) deadlines: Deadlines,
-    /// The largest object at the JSON doorway, in bytes.
-    pub(super) max_json: u64,
+    /// For connections from now on.
+    pub(super) bounds: watch::Sender<DoorBounds>,
     /// No new files are taken once this is cancelled.
     pub(super) stop: CancellationToken,
     /// No receipts will come any more once this is cancelled.
     pub(super) finished: CancellationToken,
 }
 
+/// What a doorway allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DoorBounds {
+    pub(super) deadlines: Deadlines,
+    /// The largest object at the JSON doorway, in bytes.
+    pub(super) max_json: u64,
+}
+
+impl From<&Settings> for DoorBounds {
+    fn from(settings: &Settings) -> Self {
+        Self { deadlines: Deadlines { stall: settings.stall, idle: settings.idle }, max_json: settings.max_json }
+    }
+}
+
 /// Serves one connection from its first byte to its end.
 pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door) {
     let (read, write) = tokio::io::split(stream);
-    let mut reader = Reader::new(read, door.deadlines);
+    let bounds = door.bounds();
+    let mut reader = Reader::new(read, bounds.deadlines);
     let first = tokio::select! {
         () = door.stop.cancelled() => return,
         first = reader.peek() => first,
@@ -51,8 +67,10 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door) {
     let ended = match first {
         Ok(None) => Ok(()),
         // In boxes, for what is in one piece with the task is moved and kept twice over.
-        Ok(Some(byte)) if byte == MAGIC[0] => Box::pin(native::serve(reader, write, peer, &door)).await,
-        Ok(Some(_)) => Box::pin(json::serve(&mut reader, peer, &door)).await,
+        Ok(Some(byte)) if byte == MAGIC[0] => {
+            Box::pin(native::serve(reader, write, peer, &door, bounds.deadlines.stall)).await
+        }
+        Ok(Some(_)) => Box::pin(json::serve(&mut reader, peer, &door, bounds.max_json)).await,
         Err(error) => Err(error),
     };
     log_end(peer, ended);
@@ -71,6 +89,16 @@ struct InMemory {
 }
 
 impl Door {
+    /// What clients are allowed that come now.
+    pub(super) fn bounds(&self) -> DoorBounds {
+        *self.bounds.borrow()
+    }
+
+    /// Allows clients something else that come from now on.
+    pub(super) fn set_bounds(&self, bounds: DoorBounds) {
+        self.bounds.send_replace(bounds);
+    }
+
     /// Admits a file whose content is in memory; large content goes to a file of its own first.
     async fn admit(&self, file: InMemory) -> Result<(), (Refusal, Option<Reply>)> {
         let InMemory { title, key, content, crc32c, room, mut share, from, reply } = file;

@@ -44,7 +44,13 @@ struct Session<'a, R> {
 }
 
 /// Serves a native client to the end of its connection.
-pub(super) async fn serve<R, W>(reader: Reader<R>, write: W, peer: SocketAddr, door: &Door) -> Result<(), ReadError>
+pub(super) async fn serve<R, W>(
+    reader: Reader<R>,
+    write: W,
+    peer: SocketAddr,
+    door: &Door,
+    stall: Duration,
+) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -55,7 +61,7 @@ where
     let connection = next_connection();
     let mut session =
         Session { reader, connection, to_client, ledger: ledger.clone(), from: peer.to_string().into(), door };
-    let writer = write_receipts(write, outgoing, ledger, door.deadlines.stall);
+    let writer = write_receipts(write, outgoing, ledger, stall);
     let (read, ()) = tokio::join!(
         async {
             let result = tokio::select! {
@@ -79,7 +85,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         self.reader.preface().await?;
         match self.next().await?.map(|frame| frame.message) {
             Some(Message::Hello { role: Role::Client, .. }) => {
-                self.say(Message::Hello { role: Role::Balancer, overloaded: None, identity: None });
+                self.say(Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None });
             }
             Some(Message::Hello { .. }) => {
                 return Err(ProtocolError::Unexpected("a balancer takes files from a client only").into());
