@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::schedule::MAX_WEIGHT;
 
 /// A server as `ADDRESS=WEIGHT` names it.
@@ -12,6 +14,15 @@ pub struct ServerSpec {
     pub address: String,
     /// Its weight; 0 keeps it known but sends nothing to it.
     pub weight: u32,
+}
+
+/// What became of a configuration that was read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The keys whose new values hold now.
+    pub applied: Vec<String>,
+    /// The keys whose new values hold from the next start on.
+    pub restart: Vec<String>,
 }
 
 /// Why a text names no server.

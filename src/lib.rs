@@ -13,6 +13,7 @@
 //! | [`cli`] | one file a subcommand, and what people see |
 //! | [`bench`](mod@bench) | role: sends files as fast as it is told, and measures what becomes of them |
 //! | [`verify`] | compares the receipts of clients with what servers have |
+//! | [`admin`] | the admin listener: HTTP for operators, on this machine only |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
 //! | [`client`] | role: sends files and follows their receipts |
@@ -26,6 +27,7 @@
 //! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the
 //! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
 
+pub mod admin;
 pub mod balancer;
 pub mod behind;
 pub mod bench;

@@ -57,7 +57,7 @@ class System:
 
 
 def start_balancer(bench: Bench, servers: list[str], durability: str, log_level: str = "info") -> Service:
-    command: list[Any] = [bench.tool("bilico"), "balancer", "--listen", "127.0.0.1:0"]
+    command: list[Any] = [bench.tool("bilico"), "balancer", "--listen", "127.0.0.1:0", "--admin", "none"]
     for address, weight in zip(servers, WEIGHTS, strict=True):
         command += ["--server", f"{address}={weight}"]
     command += ["--journal", bench.folder("journal"), "--durability", durability]

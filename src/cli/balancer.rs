@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{BALANCER, Exit, Failure, RoleArgs, address, bind};
+use super::admin::{AdminAt, AdminListener};
+use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind};
+use crate::admin::{self, Admin, Control};
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
 use crate::queue::journal::SEGMENT_SIZES;
@@ -85,6 +87,9 @@ pub(super) struct BalancerArgs {
     /// How long a stopping balancer goes on delivering what it has
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     shutdown_timeout: Duration,
+    /// Where operators look in and give orders, over HTTP from this machine only; `none` for nowhere
+    #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN")]
+    admin: AdminAt,
     #[command(flatten)]
     role: RoleArgs,
 }
@@ -112,9 +117,18 @@ fn probe_interval(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
     check_servers(&args.servers).map_err(|error| Failure::new(Exit::Usage, error))?;
     let (listener, address) = bind(&args.listen).await?;
+    let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     let outcome = match Balancer::open(config(&args)) {
-        Ok(balancer) => balancer.run(listener, Arc::new(Tcp), args.role.ready(address)?).await,
+        Ok(balancer) => {
+            let told = operators.address();
+            let admin = Admin { control: Control, listen: address.to_string(), reload: None };
+            let serving = operators.serve(|_stop| admin::routes(admin));
+            let stop = args.role.ready(address, told)?;
+            let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
+            serving.stop().await;
+            outcome
+        }
         Err(error) => Err(error),
     };
     drop(log);

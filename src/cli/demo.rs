@@ -14,9 +14,10 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::admin::AdminAt;
 use super::client::{ClientArgs, converse};
 use super::send::{BalancerArg, RetryArg};
-use super::{BALANCER, Exit, Failure, LogArgs, address, complain, say};
+use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, complain, say};
 use crate::client;
 use crate::config::{ServerSpec, check_servers};
 use crate::logging;
@@ -38,6 +39,10 @@ pub(super) struct DemoArgs {
     /// Where the balancer listens
     #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address)]
     listen: String,
+    /// Where operators look in and give orders, over HTTP from this machine only; `none` for nowhere
+    #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN",
+        value_parser = checked(str::parse::<AdminAt>))]
+    admin: String,
     /// A server and its weight; repeat it for each server
     #[arg(
         long = "server",
@@ -78,6 +83,8 @@ struct Role {
     name: String,
     /// Where it listens.
     address: String,
+    /// Where it listens for operators.
+    admin: Option<String>,
     pid: u32,
     child: Child,
     restart: String,
@@ -140,7 +147,7 @@ async fn start(
         servers.push(format!("{}={}", role.address, server.weight));
         roles.push(role);
     }
-    let mut flags = vec!["--listen".to_owned(), args.listen.clone()];
+    let mut flags = vec!["--listen".to_owned(), args.listen.clone(), "--admin".to_owned(), args.admin.clone()];
     flags.extend(["--journal".to_owned(), show(&args.dir.join("journal"))]);
     flags.extend(servers.iter().flat_map(|server| ["--server".to_owned(), server.clone()]));
     let role = launch("balancer", flags, &args.log, notices).await?;
@@ -176,20 +183,28 @@ async fn launch(
         return Err(died(name, &mut stderr).await);
     };
     let (pid, address) = (child.id().unwrap_or_default(), address.to_owned());
-    let restart = restart(&command, &address);
+    let admin = if flags.windows(2).any(|pair| matches!(pair, [flag, value] if flag == "--admin" && value != "none")) {
+        let second = timeout(START, stdout.next_line()).await.ok().and_then(Result::ok).flatten();
+        second.and_then(|line| line.strip_prefix("admin on ").map(str::to_owned))
+    } else {
+        None
+    };
+    let restart = restart(&command, &address, admin.as_deref());
     forward(format!("{name} {address}"), stderr, notices.clone());
-    Ok(Role { name: name.to_owned(), address, pid, child, restart })
+    Ok(Role { name: name.to_owned(), address, admin, pid, child, restart })
 }
 
-/// The command line that starts the role again, on the port that it had, for a person to copy.
-fn restart(command: &Command, address: &str) -> String {
+/// The command line that starts the role again, on the ports that it had, for a person to copy.
+fn restart(command: &Command, address: &str, admin: Option<&str>) -> String {
     let command = command.as_std();
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy());
     let mut words: Vec<_> = words.filter(|word| word != "--with-parent").collect();
-    if let Some(place) = words.iter().position(|word| word == "--listen")
-        && let Some(listen) = words.get_mut(place + 1)
-    {
-        *listen = address.into();
+    for (flag, had) in [("--listen", Some(address)), ("--admin", admin)] {
+        if let (Some(had), Some(place)) = (had, words.iter().position(|word| word == flag))
+            && let Some(value) = words.get_mut(place + 1)
+        {
+            *value = had.into();
+        }
     }
     shlex::try_join(words.iter().map(|word| &**word)).unwrap_or_default()
 }
@@ -259,6 +274,9 @@ fn banner(args: &DemoArgs, roles: &[Role]) {
             "balancer  {:<15}            pid {:<7}  log {logs}/balancer.log",
             balancer.address, balancer.pid
         ));
+        if let Some(admin) = &balancer.admin {
+            say(format_args!("operators http://{admin}/"));
+        }
     }
     let victim = roles.first().map_or(0, |role| role.pid);
     say(format_args!("Each is a process of its own: try `kill -9 {victim}` from another terminal, and send on."));

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error; failures end with `error:` and, where there is a
 //! remedy, `hint:`. The exit codes are [`Exit`]'s.
 
+mod admin;
 mod balancer;
 mod bench;
 mod client;
@@ -34,6 +35,9 @@ use crate::units::ByteSize;
 
 /// Where the balancer listens unless told otherwise.
 const BALANCER: &str = "127.0.0.1:60002";
+
+/// Where operators reach the balancer unless told otherwise.
+const ADMIN: &str = "127.0.0.1:60080";
 
 /// A weighted round-robin load balancer for file transfer.
 ///
@@ -232,14 +236,17 @@ struct RoleArgs {
 }
 
 impl RoleArgs {
-    /// Tells where the role listens, as the last step of its start, and gives the token that stops it.
-    fn ready(&self, address: SocketAddr) -> Result<CancellationToken, Failure> {
+    /// Tells where the role listens, and where for operators, as the last step of its start, and gives the token that stops it.
+    fn ready(&self, address: SocketAddr, admin: Option<SocketAddr>) -> Result<CancellationToken, Failure> {
         let signals = shutdown::survive_size_limits().and_then(|()| shutdown::on_signals());
         let stop = signals.map_err(|error| Failure::new(Exit::Failed, error))?;
         if self.with_parent {
             shutdown::with_parent(stop.clone());
         }
         say(format_args!("listening on {address}"));
+        if let Some(admin) = admin {
+            say(format_args!("admin on {admin}"));
+        }
         Ok(stop)
     }
 }

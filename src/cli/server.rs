@@ -73,7 +73,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
         grace: args.shutdown_timeout,
     };
     let ended = match Server::open(config) {
-        Ok(server) => server.run(listener, args.role.ready(address)?).await,
+        Ok(server) => server.run(listener, args.role.ready(address, None)?).await,
         Err(error) => Err(error),
     };
     drop(log);

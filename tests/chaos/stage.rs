@@ -134,7 +134,7 @@ impl Stage {
             .collect();
         let specs = servers.iter().zip(setup.weights).map(|(post, weight)| format!("{}={weight}", post.proxy.address));
         let specs = specs.collect::<Vec<_>>().join(",");
-        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--server", &specs];
+        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--admin", "none", "--server", &specs];
         args.extend(["--journal", journal.to_str().unwrap(), "--stall-timeout", "5s", "--probe-interval", "300ms"]);
         args.extend(setup.balancer);
         let balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);

@@ -55,9 +55,11 @@ impl Drop for Scratch {
     }
 }
 
-const FREE_PORTS: [&str; 9] = [
+const FREE_PORTS: [&str; 11] = [
     "demo",
     "--listen",
+    "127.0.0.1:0",
+    "--admin",
     "127.0.0.1:0",
     "--server",
     "127.0.0.1:0=3",

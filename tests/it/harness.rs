@@ -52,6 +52,8 @@ pub fn program() -> PathBuf {
 pub fn bilico(args: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.args(args).env_remove("NO_COLOR").env(ACT_AS_BILICO, "1");
+    // No test meets a balancer of somebody else's, or one of another test.
+    command.env("BILICO_ADMIN", "127.0.0.1:0");
     command
 }
 
@@ -60,6 +62,8 @@ pub struct Role {
     child: Child,
     /// Where it listens.
     pub address: String,
+    /// Where it listens for operators, if it does.
+    pub admin: Option<String>,
     args: Vec<String>,
     dir: PathBuf,
 }
@@ -72,21 +76,33 @@ impl Role {
 
     /// The same with a command of the caller's that runs `bilico`; an error if it does not come to listen.
     pub fn launch(mut command: Command, dir: &Path, args: &[&str]) -> Result<Self, String> {
-        command.args(args).arg("--with-parent").current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut args = args.to_vec();
+        if args[0] == "balancer" && !args.contains(&"--admin") {
+            args.extend(["--admin", "127.0.0.1:0"]);
+        }
+        let has_admin = args.windows(2).any(|pair| pair[0] == "--admin" && pair[1] != "none");
+        command.args(&args).arg("--with-parent").current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         // From here on dropping it ends the process.
-        let mut role = Self { child, address: String::new(), args, dir: dir.to_owned() };
-        let (said, first_line) = mpsc::channel();
+        let mut role = Self { child, address: String::new(), admin: None, args, dir: dir.to_owned() };
+        let (said, lines) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = said.send(line);
+            for _ in 0..=usize::from(has_admin) {
+                let mut line = String::new();
+                let _ = stdout.read_line(&mut line);
+                let _ = said.send(line);
+            }
         });
-        let line = first_line.recv_timeout(DEADLINE).map_err(|_| format!("{:?} says nothing", role.args))?;
-        let address = line.strip_prefix("listening on ").ok_or_else(|| format!("{:?} said {line:?}", role.args))?;
-        address.trim().clone_into(&mut role.address);
+        let next = |start: &str| {
+            let line = lines.recv_timeout(DEADLINE).map_err(|_| format!("{:?} says nothing", role.args))?;
+            let address = line.strip_prefix(start).ok_or_else(|| format!("{:?} said {line:?}", role.args))?;
+            Ok::<_, String>(address.trim().to_owned())
+        };
+        let address = next("listening on ")?;
+        let admin = if has_admin { Some(next("admin on ")?) } else { None };
+        (role.address, role.admin) = (address, admin);
         Ok(role)
     }
 
@@ -121,12 +137,14 @@ impl Role {
         self.child.wait().unwrap();
     }
 
-    /// Starts the process again on the same port.
+    /// Starts the process again on the same ports.
     pub fn restart(&mut self) {
         let mut args = self.args.clone();
         for pair in 0..args.len() {
-            if args[pair] == "--listen" {
-                args[pair + 1].clone_from(&self.address);
+            match (args[pair].as_str(), &self.admin) {
+                ("--listen", _) => args[pair + 1].clone_from(&self.address),
+                ("--admin", Some(admin)) => args[pair + 1].clone_from(admin),
+                _ => {}
             }
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -880,4 +898,85 @@ impl Wire {
     pub fn swallow(mut self) {
         let _ = std::io::copy(&mut self.0, &mut std::io::sink());
     }
+}
+
+/// The answer to a request over HTTP.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, their names in small letters.
+    pub headers: BTreeMap<String, String>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Asks a role's admin listener for something; a body goes as JSON.
+#[track_caller]
+pub fn http(role: &Role, method: &str, path: &str, body: Option<&Value>) -> Response {
+    http_at(role.admin.as_ref().unwrap(), method, path, body)
+}
+
+/// Asks the admin listener at this address for something; a body goes as JSON.
+#[track_caller]
+pub fn http_at(address: &str, method: &str, path: &str, body: Option<&Value>) -> Response {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    if !body.is_empty() {
+        request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    }
+    http_raw(address, format!("{request}\r\n{body}").as_bytes())
+}
+
+/// Sends these bytes to an HTTP listener and reads the answer, whose connection is to end with it.
+#[track_caller]
+pub fn http_raw(address: &str, request: &[u8]) -> Response {
+    let mut wire = Wire::connect(address);
+    // Who is refused early need not read all of it.
+    let _ = wire.0.write_all(request);
+    response(&wire.rest())
+}
+
+/// An answer as it came over the wire.
+#[track_caller]
+pub fn response(bytes: &[u8]) -> Response {
+    let end = bytes.windows(4).position(|part| part == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no answer, but {:?}", String::from_utf8_lossy(bytes)));
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines.map(|line| line.split_once(": ").unwrap());
+    let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let body = &bytes[end + 4..];
+    let is_chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
+    let body = if is_chunked { dechunk(body) } else { body.to_vec() };
+    if let Some(len) = headers.get("content-length") {
+        assert_eq!(len.parse::<usize>().unwrap(), body.len(), "the body is whole");
+    }
+    Response { status, headers, body }
+}
+
+/// What chunks hold, as far as they came.
+pub fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|part| part == b"\r\n") {
+        let len = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        let from = end + 2;
+        whole.extend_from_slice(&bytes[from.min(bytes.len())..(from + len).min(bytes.len())]);
+        bytes = bytes.get(from + len + 2..).unwrap_or_default();
+    }
+    whole
 }

@@ -209,7 +209,7 @@ fn a_stopping_balancer_says_what_it_keeps_and_ends_well() {
 
 /// Where a role that was started as a command listens.
 fn address_of(role: &Running) -> String {
-    role.wait_for_output("\n").strip_prefix("listening on ").unwrap().trim().to_owned()
+    role.wait_for_output("\n").lines().next().unwrap().strip_prefix("listening on ").unwrap().to_owned()
 }
 
 // ---------------------------------------------------------------- its directory

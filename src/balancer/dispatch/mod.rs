@@ -260,6 +260,9 @@ impl<T> Dispatcher<T> {
         }
         self.order.push(slot);
         self.unheard.insert(slot);
+        if weight > self.heaviest {
+            self.resize();
+        }
         slot
     }
 

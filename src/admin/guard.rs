@@ -1,0 +1,136 @@
+//! Keeps web pages of others out: a browser on this machine reaches the loopback address, whatever page it shows.
+//!
+//! A page that has its own name resolve to the loopback address is told apart by the `Host` that its browser sends, and
+//! any other by its `Origin`.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+
+/// Passes requests on that are for this machine's own name and from no page but ours.
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    match check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => ApiError::new(StatusCode::FORBIDDEN, error)
+            .hint("use the address that the listener was given, e.g. http://127.0.0.1:60080")
+            .into_response(),
+    }
+}
+
+fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+    let host = only(headers, header::HOST).ok_or("there must be one `Host`, and it must be text")?.unwrap_or_default();
+    let named = uri.authority().map(axum::http::uri::Authority::as_str);
+    for host in [Some(host), named].into_iter().flatten() {
+        if !is_loopback(host) {
+            return Err(format!("`{host}` is no name of this machine for itself"));
+        }
+    }
+    let origin = only(headers, header::ORIGIN).ok_or("there may be one `Origin`, and it must be text")?;
+    match origin {
+        Some(origin) if !is_same(origin, host) => Err(format!("pages of `{origin}` may not use this")),
+        _ => Ok(()),
+    }
+}
+
+/// The one header of this name, if there is any; `None` if there are more, or it is no text.
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<Option<&str>> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Some(None),
+        (Some(value), None) => value.to_str().ok().map(Some),
+        _ => None,
+    }
+}
+
+/// Whether a host, with a port or without, is the loopback address or a name that always means it.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let is_v4 = |name: &str| name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    name == "[::1]" || name.eq_ignore_ascii_case("localhost") || is_v4(name)
+}
+
+/// Whether an origin is that of a page that this host has served.
+fn is_same(origin: &str, host: &str) -> bool {
+    let whole =
+        |host: &str| if host.ends_with(":80") { host.trim_end_matches(":80").to_owned() } else { host.to_owned() };
+    origin.strip_prefix("http://").is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn with(headers: &[(header::HeaderName, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn only_names_of_the_loopback_address_are_hosts() {
+        for host in
+            ["127.0.0.1:60080", "127.0.0.1", "127.8.9.1:1", "localhost:60080", "LocalHost", "[::1]:60080", "[::1]"]
+        {
+            check(&Uri::from_static("/live"), &with(&[(header::HOST, host)])).unwrap();
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:60080",
+            "10.0.0.1:60080",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "::1",
+            "0.0.0.0",
+            "[::]:60080",
+            "127.0.0.1:",
+            "127.0.0.1:80:80",
+            "128.0.0.1",
+            "127.1",
+            "localhost:x",
+            "user@localhost",
+        ] {
+            check(&Uri::from_static("/live"), &with(&[(header::HOST, host)])).unwrap_err();
+        }
+        check(&Uri::from_static("/live"), &with(&[])).unwrap_err();
+        let twice = with(&[(header::HOST, "localhost"), (header::HOST, "evil.example")]);
+        check(&Uri::from_static("/live"), &twice).unwrap_err();
+        let absolute = Uri::from_static("http://evil.example/live");
+        check(&absolute, &with(&[(header::HOST, "localhost")])).unwrap_err();
+    }
+
+    #[test]
+    fn only_pages_of_the_same_host_and_port_are_served() {
+        let from = |origin| {
+            check(&Uri::from_static("/"), &with(&[(header::HOST, "127.0.0.1:60080"), (header::ORIGIN, origin)]))
+        };
+        from("http://127.0.0.1:60080").unwrap();
+        for origin in [
+            "null",
+            "http://127.0.0.1:3000",
+            "http://localhost:60080",
+            "https://127.0.0.1:60080",
+            "http://evil.example",
+            "",
+        ] {
+            from(origin).unwrap_err();
+        }
+        let twice = [
+            (header::HOST, "localhost"),
+            (header::ORIGIN, "http://localhost"),
+            (header::ORIGIN, "http://evil.example"),
+        ];
+        check(&Uri::from_static("/"), &with(&twice)).unwrap_err();
+        let default = [(header::HOST, "localhost:80"), (header::ORIGIN, "http://localhost")];
+        check(&Uri::from_static("/"), &with(&default)).unwrap();
+    }
+}

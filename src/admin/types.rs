@@ -1,0 +1,241 @@
+//! What requests and answers of the admin listener hold, as JSON. Whoever reads answers ignores fields that it does not
+//! know, so that later versions can add some; requests with unknown fields are refused.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::stub::Notice;
+use crate::config::{SpecError, parse_address};
+use crate::protocol::query::FileReport;
+use crate::protocol::status::ServerReport;
+use crate::schedule::MAX_WEIGHT;
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What is wrong.
+    pub error: String,
+    /// What can be done about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+}
+
+/// `GET /api/v1/overview`: the balancer at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The version of the program.
+    pub version: String,
+    /// The process's id.
+    pub pid: u32,
+    /// Seconds since the balancer started.
+    pub uptime_s: f64,
+    /// Where clients connect.
+    pub listen: String,
+    /// Whether files are taken.
+    pub accepting: bool,
+    /// Why they are not, or why none of them gets to a server.
+    pub reason: Option<String>,
+    /// Files accepted since the start.
+    pub accepted: u64,
+    /// Bytes of content of those.
+    pub accepted_bytes: u64,
+    /// Files delivered since the start.
+    pub delivered: u64,
+    /// Bytes of content of those.
+    pub delivered_bytes: u64,
+    /// How fast it goes, over the last 5 seconds.
+    pub rates: Rates,
+    /// How long things took in the last 60 seconds.
+    pub latency: Latencies,
+    /// Files in each of up to 60 last seconds, the newest last.
+    pub history: History,
+    /// What waits.
+    pub queue: Queue,
+    /// How many servers there are.
+    pub servers: ServerCounts,
+}
+
+/// How fast it goes, over the last 5 seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Files accepted a second.
+    pub accepted_per_s: f64,
+    /// Files delivered a second.
+    pub delivered_per_s: f64,
+    /// Bytes of content accepted a second.
+    pub accepted_bytes_per_s: f64,
+    /// Bytes of content delivered a second.
+    pub delivered_bytes_per_s: f64,
+}
+
+/// How long things took in the last 60 seconds; nothing if there was none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// From a file's first byte to its receipt.
+    pub accept_ms: Option<Quantiles>,
+    /// From there to the acknowledgement of a server.
+    pub deliver_ms: Option<Quantiles>,
+}
+
+/// Of a hundred, 50, 90, 99 or all took no longer, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Half of them.
+    pub p50: f64,
+    /// Nine of ten.
+    pub p90: f64,
+    /// All but one of a hundred.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// Files in each of up to 60 last seconds, the newest last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Accepted ones.
+    pub accepted: Vec<u64>,
+    /// Delivered ones.
+    pub delivered: Vec<u64>,
+}
+
+/// What waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// All files that are accepted and not delivered.
+    pub files: usize,
+    /// Those that can go to a server now.
+    pub ready: usize,
+    /// Those that wait for a time to try again.
+    pub delayed: usize,
+    /// Those that are with a server, not acknowledged yet.
+    pub in_flight: usize,
+    /// Bytes of content of all of them.
+    pub bytes: u64,
+    /// Seconds since the oldest of them was accepted.
+    pub oldest_s: Option<f64>,
+    /// Dead letters.
+    pub dead: usize,
+    /// The most files that may wait.
+    pub max_files: u64,
+    /// The most bytes that may wait.
+    pub max_bytes: u64,
+}
+
+/// How many servers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerCounts {
+    /// All of them.
+    pub total: usize,
+    /// Those that may get files now.
+    pub eligible: usize,
+}
+
+/// A server: every fact of its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its state.
+    #[serde(flatten)]
+    pub report: ServerReport,
+    /// The share of all files that it is to get, from 0 to 1: its weight among those that may get files.
+    pub share_wanted: f64,
+    /// The share that it had of what was delivered in the last 60 seconds, if anything was.
+    pub share_had: Option<f64>,
+    /// Files that it stored a second, over the last 5 seconds.
+    pub files_per_s: f64,
+    /// Bytes of content of those.
+    pub bytes_per_s: f64,
+    /// Files that it stored in each of up to 60 last seconds, the newest last.
+    pub history: Vec<u64>,
+}
+
+/// `GET /api/v1/servers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerList {
+    /// The servers, in the order in which they came.
+    pub servers: Vec<Server>,
+}
+
+/// `PATCH /api/v1/servers/{name}`: what is to change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchServer {
+    /// Its new weight.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_weight")]
+    pub weight: Option<u32>,
+    /// Whether it is to be drained: it finishes what it has and gets nothing new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<bool>,
+}
+
+/// `POST /api/v1/servers`: a server that is to be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewServer {
+    /// Its host and port, which are its name, too.
+    #[serde(deserialize_with = "address")]
+    pub address: String,
+    /// Its weight.
+    #[serde(default = "one", deserialize_with = "weight")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    parse_address(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let weight = value.as_u64().and_then(|weight| u32::try_from(weight).ok()).filter(|weight| *weight <= MAX_WEIGHT);
+    weight.ok_or_else(|| serde::de::Error::custom(SpecError::Weight(value.to_string())))
+}
+
+fn some_weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    weight(deserializer).map(Some)
+}
+
+/// `GET /api/v1/queue` and `GET /api/v1/dead`: a page of files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileList {
+    /// The files, by number.
+    pub files: Vec<FileReport>,
+    /// How many there are in all.
+    pub total: usize,
+    /// Bytes of content of all of them.
+    pub total_bytes: u64,
+}
+
+/// `GET /api/v1/files?title=…`: files that were found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The files, the newest first.
+    pub files: Vec<FileReport>,
+    /// Whether all that are known were looked at.
+    pub complete: bool,
+}
+
+/// How many files were replayed or dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// How many.
+    pub files: usize,
+}
+
+/// `GET /api/v1/notices`: what has happened lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoticeList {
+    /// The notices, by id.
+    pub notices: Vec<Notice>,
+}
+
+/// The data of a `state` event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The balancer at a glance.
+    pub overview: Overview,
+    /// The servers, in the order in which they came.
+    pub servers: Vec<Server>,
+}

@@ -1,0 +1,83 @@
+//! The admin listener of a role.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, address};
+use crate::admin::{self, BindError};
+
+/// Where a role listens for operators, if it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AdminAt(Option<String>);
+
+impl FromStr for AdminAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        address(text).map(|address| Self(Some(address))).map_err(|error| format!("{error}; or `none`"))
+    }
+}
+
+/// The admin listener of a role, bound and not yet answering.
+pub(super) struct AdminListener(Option<(TcpListener, SocketAddr)>);
+
+impl AdminListener {
+    /// Binds it, if there is to be one.
+    pub(super) async fn bind(at: &AdminAt) -> Result<Self, Failure> {
+        let Some(address) = &at.0 else { return Ok(Self(None)) };
+        let bound = admin::bind(address).await.map_err(|error| {
+            let hint = match &error {
+                BindError::NotLoopback(_) => {
+                    "pass --admin 127.0.0.1:60080, and reach it from elsewhere through a tunnel, e.g. `ssh -L`"
+                        .to_owned()
+                }
+                BindError::InUse { port } => format!(
+                    "`ss -tanp 'sport = :{port}'` tells which one; pass --admin for another address, or --admin none"
+                ),
+                BindError::Io { .. } => "pass --admin for another address, or --admin none".to_owned(),
+            };
+            let exit = if matches!(error, BindError::NotLoopback(_)) { Exit::Usage } else { Exit::Failed };
+            Failure::new(exit, error).hint(hint)
+        })?;
+        Ok(Self(Some(bound)))
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Lets it answer by these routes.
+    pub(super) fn serve(self, routes: impl FnOnce(CancellationToken) -> Router) -> Serving {
+        let stop = CancellationToken::new();
+        let task = self.0.map(|(listener, _)| {
+            let routes = routes(stop.clone());
+            tokio::spawn(admin::serve(listener, routes, stop.clone()))
+        });
+        Serving { stop, task }
+    }
+}
+
+/// An admin listener that answers.
+pub(super) struct Serving {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Ends it, after what is under way.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        if let Some(task) = self.task {
+            let _ = task.await;
+        }
+    }
+}
