@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::stub::Notice;
+use crate::balancer::notices::Notice;
 use crate::config::{SpecError, parse_address};
 use crate::protocol::query::FileReport;
 use crate::protocol::status::ServerReport;

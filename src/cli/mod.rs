@@ -4,18 +4,23 @@
 //! remedy, `hint:`. The exit codes are [`Exit`]'s.
 
 mod admin;
+mod api;
 mod balancer;
 mod bench;
 mod client;
 mod completions;
 mod demo;
+mod events;
 mod logs;
 mod prompt;
 mod queue;
 mod send;
 mod server;
+mod servers;
 mod show;
+mod status;
 mod verify;
+mod watch;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -60,6 +65,13 @@ enum Command {
     Queue(queue::QueueArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
+    Status(status::StatusArgs),
+    Weight(servers::WeightArgs),
+    Drain(servers::DrainArgs),
+    Undrain(servers::UndrainArgs),
+    Servers(servers::ServersArgs),
+    Reload(servers::ReloadArgs),
+    Events(events::EventsArgs),
     Logs(logs::LogsArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -148,6 +160,13 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Queue(args) => queue::run(args).await,
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Weight(args) => servers::weight(&args),
+        Command::Drain(args) => servers::drain(&args),
+        Command::Undrain(args) => servers::undrain(&args),
+        Command::Servers(args) => servers::servers(&args),
+        Command::Reload(args) => servers::reload(&args),
+        Command::Events(args) => events::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
