@@ -90,7 +90,7 @@ pub enum Exit {
     Usage = 2,
     /// The balancer cannot be reached, or the connection to it was lost.
     Unreachable = 3,
-    /// The time was up while no server could take files.
+    /// No server can take files, or could when the time was up.
     NoServer = 4,
     /// The time was up.
     TimedOut = 5,

@@ -12,6 +12,7 @@
 mod bad_input;
 mod bench;
 mod chaos;
+mod commands;
 mod delivery;
 mod demo;
 #[path = "../chaos/mod.rs"]
