@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write};
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
@@ -258,7 +258,7 @@ pub(super) fn listen(
     mut notices_after: u64,
     mut tell: impl FnMut(Heard) -> ControlFlow<()>,
 ) -> Result<(), Failure> {
-    let mut pid = api.overview()?.pid;
+    let mut process = Process::find(api)?;
     let mut events = Some(Events::open(api, with_states, notices_after)?);
     let mut pause = AGAIN.0;
     loop {
@@ -285,17 +285,42 @@ pub(super) fn listen(
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(AGAIN.1);
-        let Ok(overview) = api.overview() else { continue };
+        let Ok(found) = Process::find(api) else { continue };
         // Another process counts its notices from the beginning.
-        let restarted = overview.pid != pid;
+        let restarted = !found.is(&process);
         if restarted {
             notices_after = 0;
         }
         let Ok(opened) = Events::open(api, with_states, notices_after) else { continue };
-        (pid, events) = (overview.pid, Some(opened));
+        (process, events) = (found, Some(opened));
         if tell(Heard::Back { restarted }).is_break() {
             return Ok(());
         }
+    }
+}
+
+/// Which process a balancer is.
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    pid: u32,
+    uptime: Duration,
+    asked: Instant,
+    answered: Instant,
+}
+
+impl Process {
+    fn find(api: &Api) -> Result<Self, Failure> {
+        let asked = Instant::now();
+        let overview = api.overview()?;
+        let uptime = Duration::try_from_secs_f64(overview.uptime_s).unwrap_or_default();
+        Ok(Self { pid: overview.pid, uptime, asked, answered: Instant::now() })
+    }
+
+    /// Whether it is the one that was found earlier. In a container every one may have the same id, but one that has gone
+    /// on has been up for longer by the time between the two, however long the answers took.
+    fn is(&self, earlier: &Self) -> bool {
+        let between = self.asked.saturating_duration_since(earlier.answered);
+        self.pid == earlier.pid && self.uptime >= earlier.uptime + between
     }
 }
 

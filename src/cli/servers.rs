@@ -23,7 +23,7 @@ pub(super) struct WeightArgs {
     #[command(flatten)]
     server: ServerArg,
     /// Its share against the others'; 0 keeps it known but sends nothing to it
-    #[arg(value_name = "WEIGHT", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT)))]
+    #[arg(value_name = "WEIGHT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT)))]
     weight: u32,
     #[command(flatten)]
     order: OrderArgs,
