@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::types::ErrorBody;
+use crate::balancer::control::OrderError;
+use crate::config::SpecError;
 
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +69,21 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> Self {
+        let text = error.to_string();
+        match error {
+            OrderError::UnknownServer(_) => Self::not_found(text).hint("GET /api/v1/servers lists the servers"),
+            OrderError::Spec(SpecError::Twice(_)) => {
+                Self::new(StatusCode::CONFLICT, text).hint("PATCH /api/v1/servers/{name} changes its weight")
+            }
+            OrderError::TooMany => Self::new(StatusCode::CONFLICT, text).hint("remove a server first"),
+            OrderError::Spec(_) | OrderError::Limits { .. } => Self::bad(text),
+            OrderError::Stopping => Self::gone(),
+        }
     }
 }
 

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::types::State;
-use crate::balancer::control::{Control, Notice};
+use crate::balancer::control::Control;
+use crate::balancer::notices::Notice;
 
 /// The most listeners at once.
 pub const MAX_LISTENERS: usize = 256;
@@ -87,7 +88,7 @@ impl Listeners {
         let newest = past.last().map_or(0, |notice| notice.id);
         // One that was told more than there is has spoken to an earlier balancer: all is new to it.
         let known = wanted.after.map_or(newest, |after| if after > newest { 0 } else { after });
-        let mut first = state.map(state_event).unwrap_or_else(|| ": listening\n\n".to_owned());
+        let mut first = state.map_or_else(|| ": listening\n\n".to_owned(), state_event);
         for notice in past.iter().filter(|notice| notice.id > known) {
             first.push_str(&notice_event(notice));
         }
@@ -112,6 +113,8 @@ impl Listeners {
     /// Tells notices to all who have not heard of them, until the sender is gone.
     pub(super) async fn forward(&self, control: &Control) {
         let mut news = control.notices().subscribe();
+        // What was told before that.
+        self.tell_notices(&control.notices().after(0));
         let mut alive_until = Instant::now() + KEEP_ALIVE;
         loop {
             tokio::select! {

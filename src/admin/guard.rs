@@ -21,27 +21,26 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
 }
 
 fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
-    let host = only(headers, header::HOST).ok_or("there must be one `Host`, and it must be text")?.unwrap_or_default();
+    let host = only(headers, &header::HOST)?.unwrap_or_default();
     let named = uri.authority().map(axum::http::uri::Authority::as_str);
     for host in [Some(host), named].into_iter().flatten() {
         if !is_loopback(host) {
             return Err(format!("`{host}` is no name of this machine for itself"));
         }
     }
-    let origin = only(headers, header::ORIGIN).ok_or("there may be one `Origin`, and it must be text")?;
-    match origin {
+    match only(headers, &header::ORIGIN)? {
         Some(origin) if !is_same(origin, host) => Err(format!("pages of `{origin}` may not use this")),
         _ => Ok(()),
     }
 }
 
-/// The one header of this name, if there is any; `None` if there are more, or it is no text.
-fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<Option<&str>> {
+/// The one header of this name, if there is any.
+fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, String> {
     let mut all = headers.get_all(name).iter();
     match (all.next(), all.next()) {
-        (None, _) => Some(None),
-        (Some(value), None) => value.to_str().ok().map(Some),
-        _ => None,
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| format!("`{name}` must be text")),
+        _ => Err(format!("there may be only one `{name}`")),
     }
 }
 

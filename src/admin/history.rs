@@ -12,7 +12,7 @@ use crate::balancer::control::Sample;
 use crate::protocol::status::ServerReport;
 
 /// How many seconds are remembered.
-pub const SECONDS: usize = 60;
+const SECONDS: usize = 60;
 
 /// Over how many of them rates are told.
 const RATE_SECONDS: usize = 5;

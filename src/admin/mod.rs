@@ -1,28 +1,42 @@
 //! The admin listener: what an operator looks at and works with, over HTTP on this machine only.
 //!
 //! `listen` owns the connections and their bounds, `guard` keeps web pages of others out, and `api` has the routes under
-//! `/api/v1`, in one table that a test holds against `openapi.json`. Everything about files and servers is asked of the
-//! balancer over its control; nothing here is on the way of a file.
+//! `/api/v1`, in one table that a test holds against `openapi.json`. `watch` asks the balancer how it is, `history` makes
+//! rates and shares of that, `events` tells it to everybody who listens, and `metrics` to Prometheus. All of it goes by the
+//! balancer's [`Control`]; nothing here is on the way of a file.
 
 mod api;
 mod error;
+mod events;
 mod guard;
+mod history;
 mod listen;
-mod stub;
+mod metrics;
 pub mod types;
+mod watch;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::routing::get;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use axum::{Router, middleware};
+use tokio_util::sync::CancellationToken;
 
+pub use api::{MAX_BODY, OPENAPI};
 pub use error::ApiError;
+pub use events::{LISTENER_EVENTS, MAX_LISTENERS};
 pub use listen::{BindError, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_STALL, bind, serve};
-pub use stub::Control;
+pub use metrics::MAX_SERVER_SERIES;
 
+use crate::balancer::control::Control;
 use crate::config::Reloaded;
+use crate::server::ServerGauge;
+use api::Api;
+use watch::Watch;
 
 /// A reload that is under way.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>>;
@@ -41,25 +55,79 @@ pub struct Admin {
     pub reload: Option<Reload>,
 }
 
-/// Everything that a balancer's listener answers.
-pub fn routes(admin: Admin) -> Router {
-    let control = admin.control.clone();
-    let probes = Router::new().route("/live", get(live));
-    // What hands files over (`files`) and what people look at (`page`) hook in here.
+/// Everything that a balancer's listener answers. What it needs beside that runs until `stop` is cancelled.
+pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
+    let Admin { control, listen, reload } = admin;
+    let watch = Arc::new(Watch::new(control, listen));
+    tokio::spawn(watch.clone().run(stop));
+    let probes = probes().into_iter().fold(Router::new(), |probes, (_, path, probe)| probes.route(path, probe));
+    let probes = probes.layer(middleware::from_fn(api::in_time)).with_state(watch.clone());
+    // The doorway for files (`files`) and the page (`page`) are merged in here.
     let doors = Router::new();
-    drop(control);
-    finish(probes.merge(api::routes(Arc::new(admin))).merge(doors))
+    finish(probes.merge(api::routes(Api { watch, reload })).merge(doors))
+}
+
+/// What monitoring asks a balancer.
+fn probes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Watch>>)> {
+    vec![
+        ("GET", "/live", get(live)),
+        ("GET", "/ready", get(balancer_ready)),
+        ("GET", "/metrics", get(balancer_metrics)),
+    ]
+}
+
+/// The methods and paths that a balancer answers and that [`OPENAPI`] describes.
+pub fn described_routes() -> Vec<(&'static str, &'static str)> {
+    let probes = probes().into_iter().map(|(method, path, _)| (method, path));
+    api::table().into_iter().map(|(method, path, _)| (method, path)).chain(probes).collect()
+}
+
+/// Everything that a server's listener answers.
+pub fn server_routes(gauge: ServerGauge) -> Router {
+    let probes = Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(server_ready))
+        .route("/metrics", get(server_metrics))
+        .with_state(gauge);
+    finish(probes)
 }
 
 /// Adds what all routers have: refusals in our own words, and the guard before everything.
 fn finish(routes: Router) -> Router {
-    routes
-        .fallback(error::no_route)
-        .method_not_allowed_fallback(error::no_method)
-        .layer(middleware::from_fn(guard::guard))
+    let routes = routes.fallback(error::no_route).method_not_allowed_fallback(error::no_method);
+    routes.layer(middleware::from_fn(guard::guard))
 }
 
 /// The process runs, and answers.
 async fn live() -> &'static str {
     "live\n"
+}
+
+/// Files are taken, and at least one server may get them.
+async fn balancer_ready(State(watch): State<Arc<Watch>>) -> Result<Response, ApiError> {
+    let trouble = watch.trouble(&watch.sample().await?.status);
+    Ok(readiness(trouble))
+}
+
+/// Files can be stored, and balancers may send some.
+async fn server_ready(State(gauge): State<ServerGauge>) -> Response {
+    readiness(gauge.trouble().map(str::to_owned))
+}
+
+fn readiness(trouble: Option<String>) -> Response {
+    match trouble {
+        None => "ready\n".into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
+    }
+}
+
+async fn balancer_metrics(State(watch): State<Arc<Watch>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let sample = watch.sample().await?;
+    let servers = watch.servers(&sample);
+    let ready = watch.trouble(&sample.status).is_none();
+    Ok(metrics::answer(&headers, metrics::Balancer { sample, servers, ready }))
+}
+
+async fn server_metrics(State(gauge): State<ServerGauge>, headers: HeaderMap) -> Response {
+    metrics::answer(&headers, gauge)
 }

@@ -116,7 +116,7 @@ pub struct Queue {
     /// Dead letters.
     pub dead: usize,
     /// The most files that may wait.
-    pub max_files: u64,
+    pub max_files: usize,
     /// The most bytes that may wait.
     pub max_bytes: u64,
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::admin::{AdminAt, AdminListener};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind};
-use crate::admin::{self, Admin, Control};
+use crate::admin::{Admin, balancer_routes};
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
 use crate::queue::journal::SEGMENT_SIZES;
@@ -122,8 +122,8 @@ pub(super) async fn run(args: BalancerArgs) -> Result<Exit, Failure> {
     let outcome = match Balancer::open(config(&args)) {
         Ok(balancer) => {
             let told = operators.address();
-            let admin = Admin { control: Control, listen: address.to_string(), reload: None };
-            let serving = operators.serve(|_stop| admin::routes(admin));
+            let admin = Admin { control: balancer.control(), listen: address.to_string(), reload: None };
+            let serving = operators.serve(|stop| balancer_routes(admin, stop));
             let stop = args.role.ready(address, told)?;
             let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
             serving.stop().await;

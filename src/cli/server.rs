@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::admin::{AdminAt, AdminListener};
 use super::balancer::positive;
 use super::{Exit, Failure, RoleArgs, address, bind};
+use crate::admin::server_routes;
 use crate::queue::Durability;
 use crate::server::{Server, ServerConfig};
 use crate::units::{ByteSize, Margin, parse_duration};
@@ -51,6 +53,9 @@ pub(super) struct ServerArgs {
     /// How long a stopping server goes on acknowledging what it has
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     shutdown_timeout: Duration,
+    /// Where it answers /live, /ready and /metrics, over HTTP from this machine only; `none` for nowhere
+    #[arg(long, value_name = "ADDR", default_value = "none")]
+    admin: AdminAt,
     #[command(flatten)]
     role: RoleArgs,
 }
@@ -58,6 +63,7 @@ pub(super) struct ServerArgs {
 /// Runs the server until it is told to stop.
 pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
     let (listener, address) = bind(&args.listen).await?;
+    let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
     let config = ServerConfig {
         dir: args.dir.clone(),
@@ -73,7 +79,15 @@ pub(super) async fn run(args: ServerArgs) -> Result<Exit, Failure> {
         grace: args.shutdown_timeout,
     };
     let ended = match Server::open(config) {
-        Ok(server) => server.run(listener, args.role.ready(address, None)?).await,
+        Ok(server) => {
+            let told = operators.address();
+            let gauge = server.gauge();
+            let serving = operators.serve(|_| server_routes(gauge));
+            let stop = args.role.ready(address, told)?;
+            let ended = server.run(listener, stop).await;
+            serving.stop().await;
+            ended
+        }
         Err(error) => Err(error),
     };
     drop(log);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -105,11 +106,19 @@ pub(super) struct Place {
     pub(super) durability: Durability,
     /// The directory's identity, if its index is open.
     pub(super) identity: Mutex<Option<Arc<str>>>,
+    /// Files stored since the start, and bytes of content of those.
+    pub(super) stored: (AtomicU64, AtomicU64),
     /// Keeps other servers out of the directory, if it could be opened.
     pub(super) _lock: Option<File>,
 }
 
 impl Place {
+    /// Counts a file that is stored.
+    pub(super) fn count(&self, bytes: u64) {
+        self.stored.0.fetch_add(1, Ordering::Relaxed);
+        self.stored.1.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn identity(&self) -> Option<Arc<str>> {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -294,6 +294,7 @@ impl Keeper {
             index.settle(published.iter().filter_map(|(file, published)| settled(file, published)).collect());
         }
         for (file, _) in published {
+            self.place.count(file.staged.size());
             file.end(Ok(Outcome::Stored));
         }
     }

@@ -7,6 +7,7 @@
 
 mod connection;
 mod directory;
+mod gauge;
 mod index;
 mod job;
 mod keeper;
@@ -20,6 +21,7 @@ pub mod work;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -31,7 +33,7 @@ use crate::queue::Durability;
 use crate::transport::{self, Deadlines, Listener};
 use crate::units::Margin;
 use connection::Shared;
-use overload::Overload;
+pub use gauge::ServerGauge;
 use store::Store;
 use work::Work;
 
@@ -86,6 +88,7 @@ pub struct Server {
     store: Store,
     thread: std::thread::JoinHandle<()>,
     store_ended: CancellationToken,
+    gauge: ServerGauge,
 }
 
 impl Server {
@@ -93,14 +96,20 @@ impl Server {
     pub fn open(config: ServerConfig) -> io::Result<Self> {
         let store_ended = CancellationToken::new();
         let (store, thread) = Store::open(&config.dir, config.clean, config.durability, store_ended.clone())?;
-        Ok(Self { config, store, thread, store_ended })
+        let gauge = ServerGauge::new(store.place());
+        Ok(Self { config, store, thread, store_ended, gauge })
+    }
+
+    /// What it tells of itself, now and while it runs.
+    pub fn gauge(&self) -> ServerGauge {
+        self.gauge.clone()
     }
 
     /// Runs until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends.
     pub async fn run(self, listener: impl Listener, stop: CancellationToken) -> io::Result<()> {
-        let Self { config, store, thread, store_ended } = self;
+        let Self { config, store, thread, store_ended, gauge } = self;
         let tasks = TaskTracker::new();
-        let overload = Arc::new(Overload::default());
+        let (overload, open) = (gauge.overload.clone(), gauge.connections.clone());
         let watching = overload::watch(overload.clone(), config.overload_margin);
         tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
         let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
@@ -110,7 +119,14 @@ impl Server {
         let shared = Shared { store, work, overload, deadlines, large, max_json, stop: stop.clone(), links };
 
         tracing::info!(dir = %config.dir.display(), "server started");
-        let handle = move |stream, peer| connection::serve(stream, peer, shared.clone());
+        let handle = move |stream, peer| {
+            let (serving, open) = (connection::serve(stream, peer, shared.clone()), open.clone());
+            async move {
+                open.fetch_add(1, Ordering::Relaxed);
+                serving.await;
+                open.fetch_sub(1, Ordering::Relaxed);
+            }
+        };
         let accept = transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), handle);
         if store_ended.run_until_cancelled(accept).await.is_none() {
             // Without it nothing can be stored: better gone, and restarted, than there and refusing.

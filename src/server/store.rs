@@ -61,7 +61,8 @@ impl Store {
             }
         };
         let (jobs, queue) = mpsc::channel();
-        let place = Arc::new(Place { dir: Directory::new(dir), durability, identity: Mutex::new(None), _lock: lock });
+        let (dir, identity, stored) = (Directory::new(dir), Mutex::new(None), Default::default());
+        let place = Arc::new(Place { dir, durability, identity, stored, _lock: lock });
         let room = Arc::new(Semaphore::new(WAITING as usize));
         let store = Self { jobs, place: place.clone(), room };
         // Here, not on the thread: whoever is greeted first is to hear the directory's identity.
@@ -81,6 +82,11 @@ impl Store {
             let _ = self.jobs.send(Job::Open);
         }
         identity
+    }
+
+    /// What it has counted, and whether it can be used.
+    pub(super) fn place(&self) -> Arc<Place> {
+        self.place.clone()
     }
 
     /// Waits for room to hold `size` bytes of content until they are stored: peers that are faster than the disk are

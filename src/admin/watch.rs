@@ -1,0 +1,190 @@
+//! What the balancer is like: asked once a second for the last minute's history, and afresh for whoever wants to know.
+//!
+//! Many who ask at once cost the balancer no more than one: they share an answer of up to [`FRESH`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use super::events::Listeners;
+use super::history::{Minute, to_f64};
+use super::types::{History, Overview, Queue, Server, ServerCounts, State};
+use crate::balancer::control::{Control, Sample};
+use crate::protocol::status::{ServerReport, StatusReport};
+
+/// How old what is told may be.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// The time between two entries of the history.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is known of the balancer, and who wants to hear of it.
+pub(super) struct Watch {
+    pub(super) control: Control,
+    listen: String,
+    minute: Mutex<Minute>,
+    /// Whoever finds it too old asks, and the others wait for the answer.
+    latest: tokio::sync::Mutex<Option<(Instant, Arc<Sample>)>>,
+    pub(super) listeners: Listeners,
+}
+
+impl Watch {
+    pub(super) fn new(control: Control, listen: String) -> Self {
+        Self {
+            control,
+            listen,
+            minute: Mutex::default(),
+            latest: tokio::sync::Mutex::default(),
+            listeners: Listeners::new(),
+        }
+    }
+
+    /// Keeps the history, and tells listeners, until `stop` is cancelled; then the listeners are let go.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let telling = async {
+            tokio::join!(self.keep(), self.listeners.forward(&self.control));
+        };
+        stop.run_until_cancelled(telling).await;
+        self.listeners.dismiss();
+    }
+
+    async fn keep(&self) {
+        let mut ticks = tokio::time::interval(SECOND);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(sample) = self.control.sample().await else { return };
+            self.minute().push(&sample);
+            if self.listeners.want_states() {
+                self.listeners.tell_state(&self.state(&sample));
+            }
+        }
+    }
+
+    /// How it is now.
+    pub(super) async fn sample(&self) -> Result<Arc<Sample>, ApiError> {
+        let mut latest = self.latest.lock().await;
+        if let Some((at, sample)) = &*latest
+            && at.elapsed() < FRESH
+        {
+            return Ok(sample.clone());
+        }
+        let sample = Arc::new(self.control.sample().await.ok_or_else(ApiError::gone)?);
+        *latest = Some((Instant::now(), sample.clone()));
+        Ok(sample)
+    }
+
+    /// How it is now that something was ordered.
+    pub(super) async fn sample_after_order(&self) -> Result<Arc<Sample>, ApiError> {
+        *self.latest.lock().await = None;
+        self.sample().await
+    }
+
+    /// Why no file gets to a server, if that is so: none is taken, or no server may get one.
+    pub(super) fn trouble(&self, status: &StatusReport) -> Option<String> {
+        self.refusing(status).or_else(|| no_server(&status.servers))
+    }
+
+    /// Why no file is taken, if that is so.
+    fn refusing(&self, status: &StatusReport) -> Option<String> {
+        if self.control.is_stopping() { Some("the balancer is stopping".to_owned()) } else { status.trouble.clone() }
+    }
+
+    /// The balancer and its servers.
+    pub(super) fn state(&self, sample: &Sample) -> State {
+        State { overview: self.overview(sample), servers: self.servers(sample) }
+    }
+
+    /// The balancer at a glance.
+    pub(super) fn overview(&self, sample: &Sample) -> Overview {
+        let status = &sample.status;
+        let minute = self.minute();
+        let queue = &status.queue;
+        Overview {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: status.uptime_s,
+            listen: self.listen.clone(),
+            accepting: self.refusing(status).is_none(),
+            reason: self.trouble(status),
+            accepted: status.accepted,
+            accepted_bytes: status.accepted_bytes,
+            delivered: status.delivered,
+            delivered_bytes: status.delivered_bytes,
+            rates: minute.rates(),
+            latency: minute.latencies(),
+            history: History { accepted: minute.accepted.history(), delivered: minute.delivered.history() },
+            queue: Queue {
+                files: queue.files(),
+                ready: queue.ready,
+                delayed: queue.delayed,
+                in_flight: queue.in_flight,
+                bytes: queue.bytes,
+                oldest_s: queue.oldest_s,
+                dead: queue.dead,
+                max_files: queue.max_files,
+                max_bytes: queue.max_bytes,
+            },
+            servers: ServerCounts {
+                total: status.servers.len(),
+                eligible: status.servers.iter().filter(|server| server.eligible).count(),
+            },
+        }
+    }
+
+    /// All servers.
+    pub(super) fn servers(&self, sample: &Sample) -> Vec<Server> {
+        self.some_servers(sample, |_| true)
+    }
+
+    /// The server of this name.
+    pub(super) fn server(&self, sample: &Sample, name: &str) -> Option<Server> {
+        self.some_servers(sample, |report| report.name == name).pop()
+    }
+
+    fn some_servers(&self, sample: &Sample, is_wanted: impl Fn(&ServerReport) -> bool) -> Vec<Server> {
+        let minute = self.minute();
+        let reports = &sample.status.servers;
+        let weights = reports.iter().filter(|report| report.eligible).map(|report| u64::from(report.weight)).sum();
+        let had = |report: &ServerReport| {
+            minute.server(&report.name).map_or(report.delivered, |stored| stored.files.since_oldest(report.delivered))
+        };
+        let all = reports.iter().map(had).sum();
+        let server = |report: &ServerReport| {
+            let stored = minute.server(&report.name);
+            let wanted = if report.eligible { u64::from(report.weight) } else { 0 };
+            Server {
+                share_wanted: share(wanted, weights).unwrap_or(0.0),
+                share_had: share(had(report), all),
+                files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
+                bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
+                history: stored.map(|stored| stored.files.history()).unwrap_or_default(),
+                report: report.clone(),
+            }
+        };
+        reports.iter().filter(|report| is_wanted(report)).map(server).collect()
+    }
+
+    fn minute(&self) -> MutexGuard<'_, Minute> {
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn share(part: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| to_f64(part) / to_f64(all))
+}
+
+/// Why no server may get files, if that is so.
+fn no_server(servers: &[ServerReport]) -> Option<String> {
+    if servers.iter().any(|server| server.eligible) {
+        return None;
+    }
+    let first = servers.iter().find_map(|server| Some((&server.name, server.reason.as_ref()?)));
+    Some(match first {
+        None => "no server may get files".to_owned(),
+        Some((name, reason)) => format!("no server may get files; {name}: {reason}"),
+    })
+}
