@@ -34,6 +34,9 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// The first and the longest time between two attempts to reach a balancer that was there before.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
+/// How old an answer may be when it is given: the balancer keeps it for others who ask, too.
+const KEPT: Duration = Duration::from_secs(1);
+
 /// What a server's name may show of itself in a path; everything else is percent-encoded.
 const PLAIN: &[u8] = b"-._~";
 
@@ -320,7 +323,7 @@ impl Process {
     /// on has been up for longer by the time between the two, however long the answers took.
     fn is(&self, earlier: &Self) -> bool {
         let between = self.asked.saturating_duration_since(earlier.answered);
-        self.pid == earlier.pid && self.uptime >= earlier.uptime + between
+        self.pid == earlier.pid && self.uptime + KEPT >= earlier.uptime + between
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
         0 => "no dead letters".to_owned(),
         dead => format!("{dead} dead letters (`bilico queue dead`)"),
     };
-    let rate = |files: f64, bytes: f64| format!("{files:>8.1} files/s {:>12}/s", bytes_text(bytes));
+    let rate = |files: f64, bytes: f64| format!("{files:>8.1} files/s {:>10}/s", bytes_text(bytes).to_string());
     let latency = |quantiles: &Option<Quantiles>, what: &str| {
         quantiles.map_or_else(String::new, |quantiles| {
             format!("   {what} p50 {} p99 {}", millis(quantiles.p50), millis(quantiles.p99))

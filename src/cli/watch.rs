@@ -27,10 +27,11 @@ const TICK: Duration = Duration::from_secs(1);
 const DRAWN: usize = 20;
 
 /// How many notices are kept for the foot of the screen.
-const NOTICES: usize = 5;
+const NOTICES: usize = 100;
 
-/// The fewest servers that are shown before there is room for notices.
+/// The fewest servers that are shown before there is room for notices, and the fewest of those if there are more servers.
 const FEWEST_ROWS: usize = 4;
+const FEWEST_NOTICES: usize = 5;
 
 /// What cannot be drawn into is taken for a screen of this size.
 const SIZE: (usize, usize) = (24, 80);
@@ -255,7 +256,9 @@ impl View {
         // The last line is the foot.
         let room = height.saturating_sub(lines.len() + 1).max(1);
         let servers = state.servers.len();
-        let for_notices = (self.notices.len() + 1).min(room.saturating_sub(servers.clamp(1, FEWEST_ROWS)));
+        // Notices get what the servers leave, and a few lines in any case.
+        let most = room.saturating_sub(servers).max(room.saturating_sub(FEWEST_ROWS).min(FEWEST_NOTICES + 1));
+        let for_notices = (self.notices.len() + 1).min(most);
         let for_notices = if for_notices < 2 { 0 } else { for_notices };
         self.rows = (room - for_notices).max(1);
         self.above = self.above.min(servers.saturating_sub(self.rows));
@@ -295,7 +298,12 @@ fn cut(line: &str, width: usize) -> String {
     while let Some(c) = chars.next() {
         if c == '\x1b' {
             text.push(c);
-            text.extend(chars.by_ref().scan(false, |ended, c| (!std::mem::replace(ended, c == 'm')).then_some(c)));
+            for c in chars.by_ref() {
+                text.push(c);
+                if c == 'm' {
+                    break;
+                }
+            }
             continue;
         }
         if used < width && !c.is_control() {

@@ -324,7 +324,10 @@ fn events_tell_what_happened_and_go_on_over_a_restart() {
     printed(&farm.balancer, &["weight", &server, "7"]);
     let all = following.wait_for_output("weight 7");
     assert_eq!(all.matches("no longer drained").count(), 1, "{all}");
-    assert!(all.matches("weight 7").count() == 1 && all.contains("started"), "what it missed, it is told: {all}");
+    assert!(
+        all.matches("weight 7").count() == 1 && all.contains("probes answered"),
+        "what it missed, it is told: {all}"
+    );
     following.signal("INT");
     assert_ne!(following.wait().code, Some(0));
 }
