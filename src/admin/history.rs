@@ -241,7 +241,9 @@ mod tests {
 
     fn histogram(values: &[u64]) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).unwrap();
-        values.iter().for_each(|value| histogram.record(*value).unwrap());
+        for value in values {
+            histogram.record(*value).unwrap();
+        }
         histogram
     }
 

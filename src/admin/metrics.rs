@@ -149,7 +149,7 @@ impl Families<'_> {
 /// since the steps of the histogram do not change: so do the sum and the buckets only grow.
 fn bucketed(times: &Histogram<u64>) -> (f64, u64, Vec<(f64, u64)>) {
     let mut buckets: Vec<(f64, u64)> = BUCKETS.iter().map(|end| (to_f64(*end) / 1e6, 0)).collect();
-    buckets.push((f64::MAX, 0));
+    buckets.push((f64::INFINITY, 0));
     let (mut sum, mut all) = (0.0, 0);
     for step in times.iter_recorded() {
         let (value, count) = (step.value_iterated_to(), step.count_at_value());

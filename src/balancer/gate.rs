@@ -158,9 +158,7 @@ impl Gate {
         let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
         let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let share = Share { bytes, promised: self.promised.clone(), turn: None };
-        let waiting = self.waiting() as u64;
-        let kept = self.reserve.saturating_add(waiting.saturating_mul(END_OF_FILE));
-        let usable = self.available().saturating_sub(kept);
+        let (usable, kept) = self.usable();
         if promised <= usable {
             if self.disk_full.load(Ordering::Relaxed) && self.disk_full.swap(false, Ordering::Relaxed) {
                 tracing::info!("the journal's disk has room again");
@@ -177,6 +175,22 @@ impl Gate {
             tracing::error!(reason, "files are refused");
         }
         Err(Refusal::new(RefusalCode::Full, reason))
+    }
+
+    /// How much of the disk is free for files, and how much is kept for what the journal needs to go on delivering.
+    fn usable(&self) -> (u64, u64) {
+        let kept = self.reserve.saturating_add((self.waiting() as u64).saturating_mul(END_OF_FILE));
+        (self.available().saturating_sub(kept), kept)
+    }
+
+    /// Why not even the smallest file would be let in now, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        if self.rooms.files.available_permits() == 0 || self.rooms.bytes.available_permits() == 0 {
+            return Some(self.full_reason());
+        }
+        let (usable, kept) = self.usable();
+        let is_full = self.promised.load(Ordering::Relaxed).saturating_add(OVERHEAD) > usable;
+        is_full.then(|| format!("the journal's disk is full: what is left, {}, is kept for deliveries", ByteSize(kept)))
     }
 
     /// Waits until the journal has caught up with what was read, before one more file is given to it whose `size` bytes
@@ -374,6 +388,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_queue_that_becomes_smaller_takes_nothing_until_it_fits_and_larger_again_takes_more() {
+        let gate = gate(4, 1 << 20);
+        let mut rooms: Vec<Room> = (0..4).map(|_| gate.try_room(10).unwrap()).collect();
+        gate.set_limits(QueueLimits { files: 2, bytes: 1 << 19 }, 1024);
+        assert_eq!(gate.max_file(), Gate::max_file_of(1 << 19));
+        tokio::task::yield_now().await;
+        for _ in 0..2 {
+            rooms.pop();
+            tokio::task::yield_now().await;
+            assert!(gate.try_room(10).is_none(), "{} of 2 files are there", rooms.len());
+        }
+        rooms.pop();
+        rooms.push(gate.try_room(10).unwrap());
+        assert!(gate.try_room(10).is_none());
+        gate.set_limits(QueueLimits { files: 3, bytes: 1 << 20 }, 1024);
+        rooms.push(gate.try_room(10).unwrap());
+        assert!(gate.try_room(10).is_none());
+        assert!(gate.trouble().unwrap().contains("3 of 3 files wait"));
+        drop(rooms);
+        assert_eq!(gate.trouble(), None);
+        let most = gate.try_room(1 << 19).unwrap();
+        assert!(gate.try_room(1 << 19).is_none());
+        drop(most);
+    }
+
+    #[tokio::test]
     async fn a_file_that_can_never_pass_is_refused() {
         let gate = gate(10, 1 << 20);
         assert_eq!(gate.check(gate.max_file()), Ok(()));
@@ -392,6 +432,10 @@ mod tests {
         let shares = [gate.share(20_000, 0).unwrap(), gate.share(20_000, 0).unwrap()];
         let refusal = gate.share(20_000, 0).unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Full);
+        assert_eq!(gate.trouble(), None, "a smaller one fits");
+        let rest = gate.share(8_000, 0).unwrap();
+        assert!(gate.trouble().unwrap().contains("disk is full"));
+        drop(rest);
         assert!(refusal.reason.contains("19.5 KiB") && refusal.reason.contains("8.8 KiB"), "{}", refusal.reason);
         assert!(gate.share(20_000, 19_000).is_ok(), "most of it is there already");
         drop(shares);

@@ -663,7 +663,7 @@ impl Hub {
         let oldest = self.cold.oldest_ms().map(Duration::from_millis);
         let cold_s = oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64());
         queue.oldest_s = queue.oldest_s.into_iter().chain(cold_s).reduce(f64::max);
-        report.trouble.clone_from(&self.trouble);
+        report.trouble = self.trouble.clone().or_else(|| self.with.gate.trouble());
         report
     }
 

@@ -48,7 +48,7 @@ use event::Event;
 use gate::Gate;
 use hub::{Hub, Surroundings};
 use ingress::{Door, DoorBounds, Uploads};
-use notices::Notices;
+use notices::{Kind, Level, Notices};
 
 /// How a balancer is to work.
 #[derive(Debug, Clone)]
@@ -185,11 +185,6 @@ impl Balancer {
         let Self { config, journal, disk, recovered, control, finished, events, lock } = self;
         let Control { hub: to_hub, gate, door, notices, stop: stopping } = control;
         let tasks = TaskTracker::new();
-        let (told, asked) = (stop.clone(), stopping.clone());
-        tasks.spawn(finished.clone().run_until_cancelled_owned(async move {
-            told.cancelled().await;
-            asked.cancel();
-        }));
         let (uploads, farewell) = (door.uploads.clone(), door.farewell.clone());
         tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.keep_tidy()));
         let accept =
@@ -213,9 +208,16 @@ impl Balancer {
             tasks: tasks_of_hub,
             stop: ended,
             to_self: to_hub,
-            notices,
+            notices: notices.clone(),
             gate,
         };
+        notices.tell(Level::Info, Kind::Started, None, None, "the balancer started");
+        let (asked, stopping_now, told) = (stop.clone(), stopping.clone(), notices.clone());
+        tasks.spawn(finished.clone().run_until_cancelled_owned(async move {
+            asked.cancelled().await;
+            told.tell(Level::Warn, Kind::Stopping, None, None, "the balancer is stopping: it takes no more files");
+            stopping_now.cancel();
+        }));
         let hub = Hub::new(recovered, events, with);
         tracing::info!("balancer started");
         let ended = hub.run(stopping.clone(), grace).await;

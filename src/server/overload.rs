@@ -86,6 +86,7 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     let start = measure(&mut system, pid);
     let mut gauge = Gauge::new(start, margin);
     tracing::info!(start = %ByteSize(start), margin = %ByteSize(margin), "watching memory");
+    overload.used.store(start, Ordering::Relaxed);
     overload.limit.store(gauge.limit(), Ordering::Relaxed);
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

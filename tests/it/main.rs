@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and helpers outside of test functions are tests, too"
 )]
 
+mod admin;
 mod bad_input;
 mod bench;
 mod chaos;
@@ -21,6 +22,7 @@ mod harness;
 mod journal;
 mod keys;
 mod logs;
+mod metrics;
 mod old_style;
 mod overload;
 mod prompt;

@@ -757,6 +757,8 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
     let mut hello: Value = serde_json::from_str(&hello).unwrap();
     let identity = hello.as_object_mut().unwrap().remove("identity").unwrap();
     assert_eq!(identity.as_str().unwrap().len(), 32);
+    let [memory, limit] = ["memory", "memory_limit"].map(|field| hello.as_object_mut().unwrap().remove(field).unwrap());
+    assert!(0 < memory.as_u64().unwrap() && memory.as_u64() < limit.as_u64(), "{memory} {limit}");
     assert_eq!(hello, json!({"request_type": "hello", "role": "server", "overloaded": false}));
     assert_eq!((content, wire.rest()), (Vec::new(), Vec::new()));
     assert_eq!(ask(&server, r#"{"request_type": "bilico"}"#)[..8], PREFACE);

@@ -12,14 +12,15 @@ use crate::harness::{
 };
 
 /// A pretended server that refuses files with the code that it is told, or stores them.
-struct Fickle {
-    address: String,
+pub struct Fickle {
+    /// Where it listens.
+    pub address: String,
     code: Arc<Mutex<Option<&'static str>>>,
     stored: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
 }
 
 impl Fickle {
-    fn start(code: Option<&'static str>) -> Self {
+    pub fn start(code: Option<&'static str>) -> Self {
         let (code, stored) = (Arc::new(Mutex::new(code)), Arc::<Mutex<BTreeMap<u64, Vec<u8>>>>::default());
         let (told, kept) = (code.clone(), stored.clone());
         let address = pretend_server(Some("ffffffffffffffffffffffffffffffff"), move |mut wire| {
@@ -42,7 +43,7 @@ impl Fickle {
         Self { address, code, stored }
     }
 
-    fn says(&self, code: Option<&'static str>) {
+    pub fn says(&self, code: Option<&'static str>) {
         *self.code.lock().unwrap() = code;
     }
 
@@ -51,7 +52,7 @@ impl Fickle {
     }
 
     /// A balancer over this server alone.
-    fn farm(&self, flags: &[&str]) -> Farm {
+    pub fn farm(&self, flags: &[&str]) -> Farm {
         let dir = tempfile::tempdir().unwrap();
         let balancer = start_balancer(dir.path(), &[format!("{}=1", self.address)], flags);
         let farm = Farm { servers: Vec::new(), balancer, dir };
