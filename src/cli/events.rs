@@ -14,7 +14,9 @@ use crate::balancer::notices::{Level, Notice};
 /// With how many of the last notices `-f` begins.
 const FOLLOWED_FROM: usize = 10;
 
-/// Show what has happened: servers that went and came, orders, dead letters; the balancer keeps the last 256 notices
+/// Show what has happened: servers that went and came, orders, dead letters
+///
+/// The balancer keeps the last 256 notices since its start; its log has all of them.
 #[derive(Debug, Args)]
 pub(super) struct EventsArgs {
     #[command(flatten)]

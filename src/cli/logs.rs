@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Local, NaiveDateTime, NaiveTime, TimeZone};
 use clap::Args;
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 use tracing::Level;
 
@@ -116,12 +116,23 @@ struct Filter {
     level: Level,
     server: Option<String>,
     number: Option<u64>,
+    /// What a line has in it if it has the number.
+    digits: Option<Finder<'static>>,
+    /// What a line has in it if it has the server.
+    port: Option<Finder<'static>>,
 }
 
 impl Filter {
     fn new(args: &LogsArgs) -> Self {
-        let level = args.level.unwrap_or(Level::TRACE);
-        Self { since: args.since.map(|since| since.0), level, server: args.server.clone(), number: args.number }
+        let finder = |text: &str| Finder::new(text).into_owned();
+        Self {
+            since: args.since.map(|since| since.0),
+            level: args.level.unwrap_or(Level::TRACE),
+            server: args.server.clone(),
+            number: args.number,
+            digits: args.number.map(|number| finder(&number.to_string())),
+            port: args.server.as_deref().map(|server| finder(port(server))),
+        }
     }
 
     /// Whether everything is shown, lines that belong to no other, too.
@@ -139,9 +150,8 @@ impl Filter {
             return true;
         }
         // Most lines are told apart without taking them to pieces.
-        let has = |text: &str| memmem::find(bytes, text.as_bytes()).is_some();
-        let number = self.number.map(|number| number.to_string());
-        if number.as_deref().is_some_and(|number| !has(number)) || server.is_some_and(|server| !has(port(server))) {
+        let lacks = |finder: &Option<Finder>| finder.as_ref().is_some_and(|finder| finder.find(bytes).is_none());
+        if lacks(&self.digits) || (server.is_some() && lacks(&self.port)) {
             return false;
         }
         let fields = line::parse(bytes, head);

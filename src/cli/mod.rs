@@ -63,8 +63,6 @@ enum Command {
     Client(client::ClientArgs),
     Send(send::SendArgs),
     Queue(queue::QueueArgs),
-    Verify(verify::VerifyArgs),
-    Bench(bench::BenchArgs),
     Status(status::StatusArgs),
     Weight(servers::WeightArgs),
     Drain(servers::DrainArgs),
@@ -73,6 +71,8 @@ enum Command {
     Reload(servers::ReloadArgs),
     Events(events::EventsArgs),
     Logs(logs::LogsArgs),
+    Verify(verify::VerifyArgs),
+    Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }

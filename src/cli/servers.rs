@@ -16,8 +16,9 @@ use crate::schedule::MAX_WEIGHT;
 /// The time between two looks at what is in flight.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Give a server another weight; it holds from the next file on, and until the balancer is restarted or its configuration
-/// read again
+/// Give a server another weight
+///
+/// It holds from the next file on, and until the balancer is restarted or its configuration read again.
 #[derive(Debug, Args)]
 pub(super) struct WeightArgs {
     #[command(flatten)]
@@ -29,7 +30,9 @@ pub(super) struct WeightArgs {
     order: OrderArgs,
 }
 
-/// Send nothing new to a server; what is in flight to it goes on. It stays drained, over a reload, too, until `undrain`
+/// Send nothing new to a server, while what is in flight to it goes on
+///
+/// It stays drained, over a reload, too, until `undrain` or a restart of the balancer.
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {
     #[command(flatten)]
@@ -107,7 +110,10 @@ struct WaitArgs {
     timeout: Option<Duration>,
 }
 
-/// Let the balancer read its configuration again and apply what can change while it runs; a broken one changes nothing
+/// Let the balancer read its configuration again
+///
+/// What can change while it runs holds at once, without a connection or a file being dropped; the rest is named. A broken
+/// configuration changes nothing. SIGHUP does the same.
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]

@@ -15,7 +15,7 @@ use crate::admin::types::{Overview, Quantiles, Server, State};
 use crate::protocol::status::{Dialect, Memory, ServerState};
 use crate::units::{ByteSize, format_duration};
 
-/// Show the balancer and its servers: states, weights and shares, what is under way, and how fast it goes
+/// Show the balancer and its servers: states, weights and shares, what is under way
 ///
 /// The exit code is 0 if files are taken and at least one server can get them, 4 if no server can, 1 if no files are taken,
 /// and 3 if the balancer is not there.
@@ -113,8 +113,12 @@ pub(super) fn text(state: &State, colour: bool) -> String {
 /// The balancer, in five lines.
 pub(super) fn overview(of: &Overview) -> Vec<String> {
     let up = format_duration(Duration::from_secs(seconds(of.uptime_s).as_secs()));
-    let takes = if of.accepting { "takes files" } else { "takes no files" };
-    let reason = of.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", plain(reason)));
+    let reason = of.reason.as_deref().map(plain);
+    let takes = match (of.accepting, reason) {
+        (true, None) => "takes files".to_owned(),
+        (true, Some(reason)) => format!("takes files, but {reason}"),
+        (false, reason) => format!("takes no files: {}", reason.as_deref().unwrap_or("?")),
+    };
     let queue = &of.queue;
     let oldest = queue.oldest_s.map_or_else(String::new, |oldest| format!(", the oldest for {}", age(oldest)));
     let dead = match queue.dead {
@@ -128,7 +132,7 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
         })
     };
     vec![
-        format!("bilico {} on {}, pid {}, up {up}: {takes}{reason}", of.version, of.listen, of.pid),
+        format!("bilico {} on {}, pid {}, up {up}: {takes}", of.version, of.listen, of.pid),
         format!(
             "in       {}   {} accepted ({}){}",
             rate(of.rates.accepted_per_s, of.rates.accepted_bytes_per_s),
