@@ -99,7 +99,7 @@ impl Source {
             was_cut: false,
         };
         if let Some(since) = since {
-            let family = source.family();
+            let family = source.family().unwrap_or_default();
             let older = |found: &&Metadata| found.modified().is_ok_and(|modified| modified < since);
             source.done = family.values().rev().take_while(older).map(id).collect();
         }
@@ -162,8 +162,25 @@ impl Source {
         Ok(self.open.is_some())
     }
 
-    /// The files that are there, by their number; the newest is number 0.
-    fn family(&self) -> BTreeMap<usize, Metadata> {
+    /// The files that are there, by their number; the newest is number 0. `None` if they are renamed all the time.
+    ///
+    /// A directory that is read while files are renamed in it may show some of them twice, or not at all. So what it shows
+    /// counts when it shows the same again.
+    fn family(&self) -> Option<BTreeMap<usize, Metadata>> {
+        let mut before = self.look();
+        for _ in 0..TRIES {
+            let now = self.look();
+            let same =
+                now.len() == before.len() && now.iter().zip(&before).all(|(a, b)| a.0 == b.0 && id(a.1) == id(b.1));
+            if same {
+                return Some(now);
+            }
+            before = now;
+        }
+        None
+    }
+
+    fn look(&self) -> BTreeMap<usize, Metadata> {
         let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|name| name.to_str())) else {
             return BTreeMap::new();
         };
@@ -196,7 +213,7 @@ impl Source {
     /// Opens the file that follows the one that is open, or the oldest that was not read yet.
     fn newer(&mut self) -> io::Result<Option<Open>> {
         for _ in 0..TRIES {
-            let family = self.family();
+            let Some(family) = self.family() else { return Ok(None) };
             self.done.retain(|done| family.values().any(|found| id(found) == *done));
             let ours = self.open.as_ref().map(|open| open.id);
             let place = family.iter().find(|(_, found)| Some(id(found)) == ours).map(|(number, _)| *number);
