@@ -9,11 +9,14 @@ use rand::seq::IndexedRandom;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::api::{AdminArg, Api};
 use super::balancer::positive;
 use super::prompt::{Line, Lines};
 use super::send::{BalancerArg, Ended, RetryArg, Sending};
-use super::{Exit, Failure, complain, say, show};
+use super::{Exit, Failure, address, complain, say, servers, show};
 use crate::client::{self, Form, Keys, Options, Source, Wait};
+use crate::config::SpecError;
+use crate::schedule::MAX_WEIGHT;
 use crate::transport::Tcp;
 use crate::units::ByteSize;
 
@@ -34,6 +37,9 @@ FTP [N]       send N files picked at random from the folder; asks how many witho
 send NAME…    send these files from the folder, or by path
 ls            list the files in the folder
 status        what the balancer and its servers do
+drain S       send nothing new to server S: its name, or a part of it such as 5003
+undrain S     send files to it again
+weight S N    give it the weight N
 help          this list
 exit          leave";
 
@@ -51,6 +57,14 @@ pub(super) struct ClientArgs {
     pub(super) timeout: Option<Duration>,
     #[command(flatten)]
     pub(super) retry: RetryArg,
+    /// Where the balancer answers operators, for `drain`, `undrain` and `weight`; they do not work without it
+    #[arg(long, value_name = "ADDR", value_parser = address_or_none, env = "BILICO_ADMIN")]
+    pub(super) admin: Option<String>,
+}
+
+/// An address, or what a balancer without operators is told.
+fn address_or_none(text: &str) -> Result<String, String> {
+    if text == "none" { Ok(text.to_owned()) } else { address(text) }
 }
 
 /// Runs the prompt on its own.
@@ -66,6 +80,9 @@ enum Command {
     Send(Vec<String>),
     List,
     Status,
+    Drain(String),
+    Undrain(String),
+    Weight(String, String),
     Help,
     Exit,
     Nothing,
@@ -82,6 +99,9 @@ fn parse(line: &str) -> Command {
         ("send", names) => Command::Send(names),
         ("ls", rest) if rest.is_empty() => Command::List,
         ("status", rest) if rest.is_empty() => Command::Status,
+        ("drain", mut rest) if rest.len() == 1 => Command::Drain(rest.remove(0)),
+        ("undrain", mut rest) if rest.len() == 1 => Command::Undrain(rest.remove(0)),
+        ("weight", mut rest) if rest.len() == 2 => Command::Weight(rest.remove(0), rest.remove(0)),
         ("help" | "?", _) => Command::Help,
         ("exit" | "quit", rest) if rest.is_empty() => Command::Exit,
         _ => Command::Unknown(line.trim().to_owned()),
@@ -112,6 +132,18 @@ pub(super) async fn converse(
         say("FTP sends some of them, picked at random; help lists the commands.");
     }
     prompt.run().await
+}
+
+/// What an operator can change at the prompt.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Weight(u32),
+    Drained(bool),
+}
+
+fn parse_weight(text: &str) -> Result<u32, Failure> {
+    let weight = text.parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
+    weight.ok_or_else(|| Failure::new(Exit::Failed, SpecError::Weight(text.to_owned())))
 }
 
 struct Prompt<'a> {
@@ -159,6 +191,15 @@ impl Prompt<'_> {
                 self.status().await;
                 Ok(())
             }
+            Command::Drain(server) => self.order(Change::Drained(true), server).await,
+            Command::Undrain(server) => self.order(Change::Drained(false), server).await,
+            Command::Weight(server, weight) => match parse_weight(&weight) {
+                Ok(weight) => self.order(Change::Weight(weight), server).await,
+                Err(failure) => {
+                    self.fail(&failure);
+                    Ok(())
+                }
+            },
             Command::List => {
                 match list(&self.args.files) {
                     Ok(files) => self.files = files,
@@ -173,7 +214,7 @@ impl Prompt<'_> {
             }
             Command::Unknown(line) => {
                 let failure = Failure::new(Exit::Failed, format!("{line:?} is no command"));
-                self.fail(&failure.hint("FTP, send, ls, status, help, exit"));
+                self.fail(&failure.hint("FTP, send, ls, status, drain S, undrain S, weight S N, help, exit"));
                 Ok(())
             }
             Command::Nothing | Command::Exit => Ok(()),
@@ -266,6 +307,39 @@ impl Prompt<'_> {
         }
     }
 
+    /// The way to what operators may do, if it is known.
+    fn operators(&self) -> Option<Api> {
+        let admin = self.args.admin.clone().filter(|admin| admin != "none")?;
+        Some(Api::new(&AdminArg { admin }))
+    }
+
+    /// Carries out an operator's order and says what holds now.
+    async fn order(&mut self, change: Change, server: String) -> Result<(), Interrupted> {
+        let Some(api) = self.operators() else {
+            let failure = Failure::new(Exit::Failed, "it is not known where the balancer answers operators");
+            self.fail(
+                &failure.hint("start the prompt with --admin ADDR; the balancer's second line says \"admin on …\""),
+            );
+            return Ok(());
+        };
+        let done = tokio::task::spawn_blocking(move || match change {
+            Change::Weight(weight) => servers::set_weight(&api, &server, weight).map(|now| servers::weight_text(&now)),
+            Change::Drained(true) => servers::set_drained(&api, &server, true).map(|now| servers::drain_text(&now)),
+            Change::Drained(false) => servers::set_drained(&api, &server, false).map(|now| servers::undrain_text(&now)),
+        });
+        let done = tokio::select! {
+            done = done => done,
+            _ = self.interrupt.recv() => return Err(Interrupted),
+            _ = self.terminate.recv() => return Err(Interrupted),
+        };
+        match done {
+            Ok(Ok(text)) => say(text),
+            Ok(Err(failure)) => self.fail(&failure),
+            Err(error) => self.fail(&Failure::new(Exit::Failed, error)),
+        }
+        Ok(())
+    }
+
     async fn status(&mut self) {
         match client::status(&Tcp, &self.args.balancer.balancer, STATUS).await {
             Ok(report) => say(show::status(&report)),
@@ -346,6 +420,12 @@ mod tests {
             ("send 'a", Command::Unknown("send 'a".into())),
             ("LS", Command::List),
             ("Status", Command::Status),
+            ("Drain :5003", Command::Drain(":5003".into())),
+            ("undrain 5003", Command::Undrain("5003".into())),
+            ("WEIGHT 5003 6", Command::Weight("5003".into(), "6".into())),
+            ("drain", Command::Unknown("drain".into())),
+            ("drain a b", Command::Unknown("drain a b".into())),
+            ("weight 5003", Command::Unknown("weight 5003".into())),
             ("?", Command::Help),
             ("EXIT", Command::Exit),
             ("quit", Command::Exit),

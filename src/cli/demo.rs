@@ -14,10 +14,10 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::admin::AdminAt;
+use super::admin::{AdminAt, AdminListener};
 use super::client::{ClientArgs, converse};
 use super::send::{BalancerArg, RetryArg};
-use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, complain, say};
+use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, bind, complain, say};
 use crate::client;
 use crate::config::{ServerSpec, check_servers};
 use crate::transport::Tcp;
@@ -99,6 +99,7 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 
 /// Starts everything, hands over to the prompt, and stops everything.
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
+    check_ports(&args).await?;
     let (to_prompt, mut notices) = mpsc::unbounded_channel();
     let mut roles = Vec::new();
     let result = match start(&args, &mut roles, &to_prompt).await {
@@ -109,6 +110,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
                 files: args.files.clone(),
                 timeout: args.timeout,
                 retry: args.retry,
+                admin: roles.last().and_then(|balancer| balancer.admin.clone()),
             };
             let (ended, watched) = watch(roles, to_prompt);
             let result = converse(&client, &mut notices).await;
@@ -132,6 +134,21 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
         eprintln!("{notice}");
     }
     result.and_then(|exit| if exit == Exit::Done { stopped } else { Ok(exit) })
+}
+
+/// Checks that all ports are free, so that nothing is started for nothing. Those that are chosen anew are.
+async fn check_ports(args: &DemoArgs) -> Result<(), Failure> {
+    let servers = args.servers.iter().map(|server| (server.address.as_str(), "--server ADDR=WEIGHT for each server"));
+    let mut bound = Vec::new();
+    for (address, flag) in servers.chain([(args.listen.as_str(), "--listen ADDR")]) {
+        let listener = bind(address).await.map_err(|failure| Failure {
+            hint: failure.hint.map(|hint| hint.replace("--listen for another address", flag)),
+            ..failure
+        })?;
+        bound.push(listener);
+    }
+    let admin = args.admin.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
+    AdminListener::bind(&admin).await.map(drop)
 }
 
 /// Starts the servers, then the balancer, and waits until it can deliver. Gives the balancer's address.
@@ -280,7 +297,7 @@ fn banner(args: &DemoArgs, roles: &[Role]) {
             balancer.address, balancer.pid
         ));
         if let Some(admin) = &balancer.admin {
-            say(format_args!("operators http://{admin}/"));
+            say(format_args!("page      http://{admin}/"));
         }
     }
     let victim = roles.first().map_or(0, |role| role.pid);

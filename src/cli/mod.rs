@@ -4,19 +4,26 @@
 //! remedy, `hint:`. The exit codes are [`Exit`]'s.
 
 mod admin;
+mod api;
 mod balancer;
 mod bench;
 mod client;
+mod completions;
 mod config;
 mod demo;
+mod events;
+mod logs;
 mod prompt;
 mod queue;
 mod reload;
 mod send;
 mod server;
+mod servers;
 mod settings;
 mod show;
+mod status;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -65,9 +72,19 @@ enum Command {
     Client(client::ClientArgs),
     Send(send::SendArgs),
     Queue(queue::QueueArgs),
+    Status(status::StatusArgs),
+    Weight(servers::WeightArgs),
+    Drain(servers::DrainArgs),
+    Undrain(servers::UndrainArgs),
+    Servers(servers::ServersArgs),
+    Reload(servers::ReloadArgs),
+    Events(events::EventsArgs),
+    Logs(logs::LogsArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     Config(config::ConfigArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// What the process ends with.
@@ -83,7 +100,7 @@ pub enum Exit {
     Usage = 2,
     /// The balancer cannot be reached, or the connection to it was lost.
     Unreachable = 3,
-    /// The time was up while no server could take files.
+    /// No server can take files, or could when the time was up.
     NoServer = 4,
     /// The time was up.
     TimedOut = 5,
@@ -200,6 +217,16 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args, cli.config.as_deref()),
+        Command::Status(args) => status::run(args).await,
+        Command::Weight(args) => servers::weight(&args),
+        Command::Drain(args) => servers::drain(&args),
+        Command::Undrain(args) => servers::undrain(&args),
+        Command::Servers(args) => servers::servers(&args),
+        Command::Reload(args) => servers::reload(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }
 

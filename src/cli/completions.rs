@@ -1,0 +1,69 @@
+//! `bilico completions` and `bilico man`: what a shell and `man` need to know of the command line.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::{Cli, Exit, Failure};
+
+/// Print the completions for a shell
+///
+/// E.g. `bilico completions bash > ~/.local/share/bash-completion/completions/bilico`, or
+/// `bilico completions zsh > ~/.zfunc/_bilico` with that directory in `fpath`, or
+/// `bilico completions fish > ~/.config/fish/completions/bilico.fish`.
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Print the manual page, or write those of all commands
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// Print the page of this command, e.g. `bilico man queue ls`; without one, that of bilico itself
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    command: Vec<String>,
+    /// Write the pages of all commands into this directory, which is made if it is missing
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Prints completions.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "bilico", &mut script);
+    print(&script)
+}
+
+/// Prints or writes manual pages.
+pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
+    if let Some(dir) = &args.dir {
+        let cannot = |error| Failure::new(Exit::Failed, format!("cannot write to {}: {error}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(cannot)?;
+        clap_mangen::generate_to(Cli::command(), dir).map_err(cannot)?;
+        return Ok(Exit::Done);
+    }
+    let mut root = Cli::command();
+    root.build();
+    let mut command = &root;
+    for name in &args.command {
+        command = command.find_subcommand(name).ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("there is no command {:?}", args.command.join(" ")))
+                .hint("`bilico help` lists the commands")
+        })?;
+    }
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page).map_err(|error| Failure::new(Exit::Failed, error))?;
+    print(&page)
+}
+
+fn print(bytes: &[u8]) -> Result<Exit, Failure> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Failed),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot print: {error}"))),
+        Ok(()) => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,380 @@
+//! `bilico logs`: the rotated logs of all roles as one, in the order of time.
+//!
+//! Needs no balancer. Reads line by line, so that logs of any size cost the memory of a few lines a role; lines go out as
+//! they stand in the files.
+
+mod files;
+mod line;
+
+use std::collections::VecDeque;
+use std::io::{self, StdoutLock, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, Local, NaiveDateTime, NaiveTime, TimeZone};
+use clap::Args;
+use memchr::memmem::Finder;
+use serde_json::{Value, json};
+use tracing::Level;
+
+use self::files::{Line, Source};
+use self::line::Head;
+use super::{Exit, Failure};
+use crate::units::parse_duration;
+
+/// The time between two looks at files that are followed.
+const POLL: Duration = Duration::from_millis(200);
+
+/// After so many looks the directory is searched for the logs of new roles.
+const LOOKS_A_SEARCH: usize = 5;
+
+/// With how many of the last lines `-f` begins.
+const FOLLOWED_FROM: usize = 10;
+
+/// The most lines that `--lines` may ask for: they are kept in memory.
+const MOST_LINES: u32 = 1_000_000;
+
+/// Show what the roles have logged, in order of time and across rotated files; needs no balancer
+///
+/// Lines of several log files are merged by their time. A line that is none, such as that of a panic, stays behind the one
+/// before it. All given conditions must hold for a line to be shown.
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The directory of the log files
+    #[arg(long, value_name = "DIR", default_value = "logs", env = "BILICO_LOG_DIR")]
+    dir: PathBuf,
+    /// Only this log, e.g. balancer or server-5001; may be repeated
+    #[arg(long = "file", value_name = "NAME")]
+    files: Vec<String>,
+    /// Go on with what is logged from now on, until Ctrl-C; begins with the last 10 lines unless told otherwise
+    #[arg(short, long)]
+    follow: bool,
+    /// Only lines from this time on: so long ago as 10m says, or since 2026-11-21T06:27:00Z, "2026-11-21 06:27" or 06:27
+    /// today (local time without a Z)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// Only lines about this server, and those of its own log
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+    /// Only lines about the file with this request number
+    #[arg(long, value_name = "N")]
+    number: Option<u64>,
+    /// Only lines at this level and worse: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    level: Option<Level>,
+    /// Only the last N of these lines
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_LINES)))]
+    lines: Option<u32>,
+    /// Print JSON lines, whichever format the files have
+    #[arg(long)]
+    json: bool,
+}
+
+/// A time from which on lines count, in milliseconds since the beginning of 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Since(i64);
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        since(text, Local::now()).ok_or_else(|| {
+            format!("`{text}` is no time; write e.g. 10m, 06:27, \"2026-11-21 06:27:00\" or 2026-11-21T06:27:00Z")
+        })
+    }
+}
+
+fn since(text: &str, now: DateTime<Local>) -> Option<Since> {
+    if let Ok(ago) = parse_duration(text) {
+        let ago = chrono::Duration::from_std(ago).ok()?;
+        return now.checked_sub_signed(ago).map(|time| Since(time.timestamp_millis()));
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(Since(time.timestamp_millis()));
+    }
+    let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
+    let day = || NaiveDateTime::parse_from_str(&format!("{text} 00:00"), "%Y-%m-%d %H:%M").ok();
+    let today = || {
+        let time = ["%H:%M", "%H:%M:%S"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok())?;
+        Some(now.date_naive().and_time(time))
+    };
+    let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    let local = local.or_else(day).or_else(today)?;
+    // An hour that a change of the clock takes away did not exist; of one that it doubles, the first counts.
+    Local.from_local_datetime(&local).earliest().map(|time| Since(time.timestamp_millis()))
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    text.parse().map_err(|_| "write error, warn, info, debug or trace".to_owned())
+}
+
+/// Which lines are shown.
+#[derive(Debug)]
+struct Filter {
+    since: Option<i64>,
+    level: Level,
+    server: Option<String>,
+    number: Option<u64>,
+    /// What a line has in it if it has the number.
+    digits: Option<Finder<'static>>,
+    /// What a line has in it if it has the server.
+    port: Option<Finder<'static>>,
+}
+
+impl Filter {
+    fn new(args: &LogsArgs) -> Self {
+        let finder = |text: &str| Finder::new(text).into_owned();
+        Self {
+            since: args.since.map(|since| since.0),
+            level: args.level.unwrap_or(Level::TRACE),
+            server: args.server.clone(),
+            number: args.number,
+            digits: args.number.map(|number| finder(&number.to_string())),
+            port: args.server.as_deref().map(|server| finder(port(server))),
+        }
+    }
+
+    /// Whether everything is shown, lines that belong to no other, too.
+    fn is_open(&self) -> bool {
+        self.since.is_none() && self.level == Level::TRACE && self.server.is_none() && self.number.is_none()
+    }
+
+    fn shows(&self, role: &str, bytes: &[u8], head: Head) -> bool {
+        if self.since.is_some_and(|since| head.time_ms < since) || head.level > self.level {
+            return false;
+        }
+        // The log of a server is about that server, though its lines do not say so.
+        let server = self.server.as_deref().filter(|server| !is_log_of(role, server));
+        if server.is_none() && self.number.is_none() {
+            return true;
+        }
+        // Most lines are told apart without taking them to pieces.
+        let lacks = |finder: &Option<Finder>| finder.as_ref().is_some_and(|finder| finder.find(bytes).is_none());
+        if lacks(&self.digits) || (server.is_some() && lacks(&self.port)) {
+            return false;
+        }
+        let fields = line::parse(bytes, head);
+        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+        let is_number = self.number.is_none_or(|number| field("number").and_then(Value::as_u64) == Some(number));
+        is_number && server.is_none_or(|server| field("server").and_then(Value::as_str).is_some_and(|s| is(s, server)))
+    }
+}
+
+/// The part of a server's name behind the last colon.
+fn port(server: &str) -> &str {
+    server.rsplit_once(':').map_or(server, |(_, port)| port)
+}
+
+/// Whether a server is meant: by its name, or by its port alone.
+fn is(name: &str, meant: &str) -> bool {
+    let meant_port = meant.strip_prefix(':').unwrap_or(meant);
+    name == meant || (!meant_port.contains(':') && name.contains(':') && port(name) == meant_port)
+}
+
+fn is_log_of(role: &str, server: &str) -> bool {
+    role.strip_prefix("server-").is_some_and(|role| role == port(server))
+}
+
+/// Shows what was logged.
+pub(super) fn run(args: &LogsArgs) -> Result<Exit, Failure> {
+    let mut logs = Logs::open(args)?;
+    match logs.show() {
+        Ok(()) => Ok(Exit::Done),
+        // Whoever reads us has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Failed),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot read the logs: {error}"))),
+    }
+}
+
+struct Logs<'a> {
+    args: &'a LogsArgs,
+    filter: Filter,
+    sources: Vec<Feed>,
+    /// Which of them the last line came from.
+    last: usize,
+    out: Output,
+}
+
+/// A log, and whether its latest line was shown: then what belongs to that line is shown, too.
+struct Feed {
+    source: Source,
+    shown: bool,
+}
+
+impl<'a> Logs<'a> {
+    fn open(args: &'a LogsArgs) -> Result<Self, Failure> {
+        let dir = args.dir.display();
+        let hint = "name the directory that the roles were given with --log-dir";
+        let roles = files::roles(&args.dir).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot read the directory {dir}: {error}")).hint(hint)
+        })?;
+        if let Some(file) = args.files.iter().find(|file| !roles.iter().any(|role| role == *file)) {
+            let error = format!("there is no log of {file:?} in {dir}");
+            let known = if roles.is_empty() { hint.to_owned() } else { format!("there are {}", roles.join(", ")) };
+            return Err(Failure::new(Exit::Failed, error).hint(known));
+        }
+        if roles.is_empty() && !args.follow {
+            return Err(Failure::new(Exit::Failed, format!("there are no log files in {dir}")).hint(hint));
+        }
+        let wants_all = !args.follow || args.since.is_some() || args.number.is_some();
+        let tail = match args.lines {
+            None if wants_all => None,
+            None => Some(FOLLOWED_FROM),
+            Some(lines) => Some(lines as usize),
+        };
+        let tail = tail.map(|lines| (lines, VecDeque::new()));
+        let out = Output { stdout: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()), tail };
+        let mut logs = Self { args, filter: Filter::new(args), sources: Vec::new(), last: 0, out };
+        logs.add(roles);
+        Ok(logs)
+    }
+
+    /// Adds the logs of these roles, but those that are there.
+    fn add(&mut self, roles: Vec<String>) {
+        let since = self.filter.since.and_then(|since| u64::try_from(since).ok());
+        let since =
+            since.map(|since| UNIX_EPOCH + Duration::from_millis(since)).filter(|since| *since < SystemTime::now());
+        for role in roles {
+            let wanted = self.args.files.is_empty() || self.args.files.contains(&role);
+            if wanted && !self.sources.iter().any(|feed| feed.source.role == role) {
+                let source = Source::new(&self.args.dir, &role, since);
+                self.sources.push(Feed { source, shown: self.filter.is_open() });
+            }
+        }
+    }
+
+    fn show(&mut self) -> io::Result<()> {
+        self.drain()?;
+        self.out.release()?;
+        let mut looks: usize = 0;
+        while self.args.follow {
+            self.out.stdout.flush()?;
+            std::thread::sleep(POLL);
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(LOOKS_A_SEARCH) {
+                self.add(files::roles(&self.args.dir).unwrap_or_default());
+            }
+            self.drain()?;
+        }
+        self.out.stdout.flush()
+    }
+
+    /// Shows all that is there.
+    fn drain(&mut self) -> io::Result<()> {
+        let to_the_end = !self.args.follow;
+        for feed in &mut self.sources {
+            feed.fill(to_the_end)?;
+        }
+        while let Some(place) = self.earliest() {
+            self.last = place;
+            let Some(feed) = self.sources.get_mut(place) else { return Ok(()) };
+            let Some(line) = feed.source.next.take() else { return Ok(()) };
+            if let Some(head) = line.head {
+                feed.shown = self.filter.shows(&feed.source.role, &line.bytes, head);
+            }
+            if feed.shown {
+                self.out.line(line, &feed.source.role, self.args.json)?;
+            }
+            feed.fill(to_the_end)?;
+        }
+        Ok(())
+    }
+
+    /// Which log goes on: the one whose line has more to it, or else the one whose line is the oldest.
+    fn earliest(&self) -> Option<usize> {
+        let goes_on = self.sources.get(self.last).and_then(|feed| feed.source.next.as_ref());
+        if goes_on.is_some_and(|line| line.head.is_none()) {
+            return Some(self.last);
+        }
+        let waiting = self.sources.iter().enumerate().filter(|(_, feed)| feed.source.next.is_some());
+        waiting.min_by_key(|(_, feed)| feed.source.time_ms).map(|(place, _)| place)
+    }
+}
+
+impl Feed {
+    fn fill(&mut self, to_the_end: bool) -> io::Result<()> {
+        self.source.fill(to_the_end)?;
+        if std::mem::take(&mut self.source.was_cut) {
+            eprintln!("{}.log has become shorter: reading it from its beginning", self.source.role);
+        }
+        Ok(())
+    }
+}
+
+/// Standard output, or for a while only the last lines for it.
+struct Output {
+    stdout: io::BufWriter<StdoutLock<'static>>,
+    tail: Option<(usize, VecDeque<Vec<u8>>)>,
+}
+
+impl Output {
+    fn line(&mut self, line: Line, role: &str, json: bool) -> io::Result<()> {
+        let bytes = match line.head {
+            _ if !json => line.bytes,
+            Some(head) => (line::to_json(&line.bytes, head) + "\n").into_bytes(),
+            None => {
+                let text = String::from_utf8_lossy(&line.bytes);
+                format!("{}\n", json!({ "file": role, "text": text.trim_end_matches(['\n', '\r']) })).into_bytes()
+            }
+        };
+        match &mut self.tail {
+            None => self.stdout.write_all(&bytes),
+            Some((0, _)) => Ok(()),
+            Some((most, last)) => {
+                if last.len() == *most {
+                    last.pop_front();
+                }
+                last.push_back(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets go of the last lines, and from now on of each.
+    fn release(&mut self) -> io::Result<()> {
+        let (_, last) = self.tail.take().unwrap_or_default();
+        last.iter().try_for_each(|bytes| self.stdout.write_all(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_people_write_them() {
+        let now = Local.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap();
+        let at = |hour, minute| {
+            Some(Since(Local.with_ymd_and_hms(2026, 11, 21, hour, minute, 0).unwrap().timestamp_millis()))
+        };
+        for (text, expected) in [
+            ("10m", at(11, 50)),
+            ("0", at(12, 0)),
+            ("11:30", at(11, 30)),
+            ("11:30:00", at(11, 30)),
+            ("2026-11-21 09:15", at(9, 15)),
+            ("2026-11-21T09:15:00", at(9, 15)),
+            ("2026-11-21", at(0, 0)),
+            ("2026-11-21T06:27:00.123Z", Some(Since(1_795_242_420_123))),
+            ("2026-11-21T07:27:00.123+01:00", Some(Since(1_795_242_420_123))),
+            ("10", None),
+            ("yesterday", None),
+            ("2026-11-31", None),
+            ("", None),
+        ] {
+            assert_eq!(since(text, now), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_by_name_and_by_port() {
+        for meant in ["127.0.0.1:5003", ":5003", "5003"] {
+            assert!(is("127.0.0.1:5003", meant), "{meant}");
+            assert!(is_log_of("server-5003", meant), "{meant}");
+        }
+        for meant in ["127.0.0.2:5003", "003", ":500", "127.0.0.1", ""] {
+            assert!(!is("127.0.0.1:5003", meant), "{meant}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `bilico weight`, `drain`, `undrain`, `servers` and `reload`: orders to a running balancer.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::api::{Api, OrderArgs, server_path};
+use super::balancer::positive;
+use super::status::{self, ColourArg};
+use super::{Exit, Failure, say};
+use crate::admin::types::{NewServer, PatchServer, Server};
+use crate::config::{Reloaded, ServerSpec};
+use crate::schedule::MAX_WEIGHT;
+
+/// The time between two looks at what is in flight.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Give a server another weight
+///
+/// It holds from the next file on, and until the balancer is restarted or its configuration read again.
+#[derive(Debug, Args)]
+pub(super) struct WeightArgs {
+    #[command(flatten)]
+    server: ServerArg,
+    /// Its share against the others'; 0 keeps it known but sends nothing to it
+    #[arg(value_name = "WEIGHT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT)))]
+    weight: u32,
+    #[command(flatten)]
+    order: OrderArgs,
+}
+
+/// Send nothing new to a server, while what is in flight to it goes on
+///
+/// It stays drained, over a reload, too, until `undrain` or a restart of the balancer.
+#[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    server: ServerArg,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    order: OrderArgs,
+}
+
+/// Send files to a drained server again
+#[derive(Debug, Args)]
+pub(super) struct UndrainArgs {
+    #[command(flatten)]
+    server: ServerArg,
+    #[command(flatten)]
+    order: OrderArgs,
+}
+
+/// List the servers, add one, or remove one
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ServersArgs {
+    #[command(subcommand)]
+    command: Option<ServersCommand>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServersCommand {
+    /// List the servers, which `bilico servers` alone does, too
+    List(ListArgs),
+    /// Add a server; it gets files as soon as it answers
+    Add {
+        /// Its address and its weight, which is 1 if it is left out
+        #[arg(value_name = "ADDR=WEIGHT")]
+        server: ServerSpec,
+        #[command(flatten)]
+        order: OrderArgs,
+    },
+    /// Remove a server: it gets nothing new, and is forgotten when what is in flight to it has ended
+    Remove {
+        #[command(flatten)]
+        server: ServerArg,
+        #[command(flatten)]
+        wait: WaitArgs,
+        #[command(flatten)]
+        order: OrderArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    colour: ColourArg,
+}
+
+#[derive(Debug, Args)]
+struct ServerArg {
+    /// The server: its name, its port, or a part of its name that no other one has
+    #[arg(value_name = "SERVER")]
+    server: String,
+}
+
+#[derive(Debug, Args)]
+struct WaitArgs {
+    /// Wait until nothing is in flight to it
+    #[arg(short, long)]
+    wait: bool,
+    /// How long to wait at the most; without it, as long as it takes
+    #[arg(long, value_name = "TIME", value_parser = positive, requires = "wait")]
+    timeout: Option<Duration>,
+}
+
+/// Let the balancer read its configuration again
+///
+/// What can change while it runs holds at once, without a connection or a file being dropped; the rest is named. A broken
+/// configuration changes nothing. SIGHUP does the same.
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    order: OrderArgs,
+}
+
+/// Changes a weight.
+pub(super) fn weight(args: &WeightArgs) -> Result<Exit, Failure> {
+    let server = set_weight(&Api::new(&args.order.admin), &args.server.server, args.weight)?;
+    args.order.tell(&server, weight_text(&server))?;
+    Ok(Exit::Done)
+}
+
+/// Drains a server.
+pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&args.order.admin);
+    let mut server = set_drained(&api, &args.server.server, true)?;
+    if args.wait.wait {
+        let name = server.report.name.clone();
+        let is_idle = |found: Option<&Server>| found.is_none_or(|found| found.report.in_flight == 0);
+        if let Some(last) = wait_for(&api, &name, &args.wait, is_idle)? {
+            server = last;
+        } else {
+            server.report.in_flight = 0;
+        }
+    }
+    args.order.tell(&server, drain_text(&server))?;
+    Ok(Exit::Done)
+}
+
+/// Gives a drained server files again.
+pub(super) fn undrain(args: &UndrainArgs) -> Result<Exit, Failure> {
+    let server = set_drained(&Api::new(&args.order.admin), &args.server.server, false)?;
+    args.order.tell(&server, undrain_text(&server))?;
+    Ok(Exit::Done)
+}
+
+/// Lists, adds or removes servers.
+pub(super) fn servers(args: &ServersArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        None => list(&args.list),
+        Some(ServersCommand::List(args)) => list(args),
+        Some(ServersCommand::Add { server, order }) => add(server, order),
+        Some(ServersCommand::Remove { server, wait, order }) => remove(&server.server, wait, order),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&args.order.admin);
+    if args.order.json {
+        say(api.get::<Value>("servers")?);
+        return Ok(Exit::Done);
+    }
+    let servers = api.servers()?;
+    if !args.order.quiet {
+        status::table(&servers, None, args.colour.is_on()).iter().for_each(say);
+    }
+    Ok(Exit::Done)
+}
+
+fn add(spec: &ServerSpec, order: &OrderArgs) -> Result<Exit, Failure> {
+    let new = NewServer { address: spec.address.clone(), weight: spec.weight };
+    let server: Server = Api::new(&order.admin).order("POST", "servers", Some(&new))?;
+    let (name, weight) = (&server.report.name, server.report.weight);
+    let gets = if server.report.eligible { status::gets(&server) } else { "files as soon as it answers".to_owned() };
+    order.tell(&server, format_args!("{name} is added with weight {weight}: {gets}"))?;
+    Ok(Exit::Done)
+}
+
+fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&order.admin);
+    let name = api.resolve(meant)?;
+    let _: Value = api.order("DELETE", &server_path(&name), None::<&()>)?;
+    let left = if wait.wait { wait_for(&api, &name, wait, |found| found.is_none())? } else { api.server(&name)? };
+    let in_flight = left.as_ref().map_or(0, |server| server.report.in_flight);
+    let words = match &left {
+        None => format!("{name} is removed"),
+        Some(_) => format!("{name} gets nothing new, and goes when {} to it", under_way(in_flight)),
+    };
+    order.tell(&json!({ "name": name, "removed": left.is_none(), "in_flight": in_flight }), words)?;
+    Ok(Exit::Done)
+}
+
+/// Lets the balancer read its configuration again.
+pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
+    let answer: Reloaded = Api::new(&args.order.admin).order("POST", "reload", None::<&()>)?;
+    let mut lines: Vec<String> = answer.applied.iter().map(|what| format!("applied: {what}")).collect();
+    lines.extend(answer.restart.iter().map(|what| format!("needs a restart: {what}")));
+    if lines.is_empty() {
+        lines.push("nothing has changed".to_owned());
+    }
+    args.order.tell(&answer, lines.join("\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Gives the server that is meant another weight.
+pub(super) fn set_weight(api: &Api, meant: &str, weight: u32) -> Result<Server, Failure> {
+    patch(api, meant, &PatchServer { weight: Some(weight), drained: None })
+}
+
+/// Drains the server that is meant, or gives it files again.
+pub(super) fn set_drained(api: &Api, meant: &str, drained: bool) -> Result<Server, Failure> {
+    patch(api, meant, &PatchServer { weight: None, drained: Some(drained) })
+}
+
+fn patch(api: &Api, meant: &str, change: &PatchServer) -> Result<Server, Failure> {
+    let name = api.resolve(meant)?;
+    api.order("PATCH", &server_path(&name), Some(change))
+}
+
+/// What holds after a change of weight.
+pub(super) fn weight_text(server: &Server) -> String {
+    let report = &server.report;
+    let gets = if report.weight == 0 { "no files from now on".to_owned() } else { status::gets(server) };
+    format!("{} has weight {}: {gets}", report.name, report.weight)
+}
+
+/// What holds after a drain.
+pub(super) fn drain_text(server: &Server) -> String {
+    let report = &server.report;
+    format!("{} is drained: it gets nothing new; {} to it", report.name, in_flight(report.in_flight))
+}
+
+/// What holds after the end of a drain.
+pub(super) fn undrain_text(server: &Server) -> String {
+    let report = &server.report;
+    let gets = if report.weight == 0 { "no files, for its weight is 0".to_owned() } else { status::gets(server) };
+    format!("{} is no longer drained: {gets}", report.name)
+}
+
+fn in_flight(files: usize) -> String {
+    match files {
+        0 => "nothing is in flight".to_owned(),
+        1 => "1 file is in flight".to_owned(),
+        files => format!("{files} files are in flight"),
+    }
+}
+
+/// What has to end first.
+fn under_way(files: usize) -> String {
+    match files {
+        0 => "nothing is under way".to_owned(),
+        1 => "the file in flight has ended that went".to_owned(),
+        files => format!("the {files} files in flight have ended that went"),
+    }
+}
+
+/// Waits until a server is as it should be; gives how it is then, or `None` if it is gone.
+fn wait_for(
+    api: &Api,
+    name: &str,
+    wait: &WaitArgs,
+    is_done: impl Fn(Option<&Server>) -> bool,
+) -> Result<Option<Server>, Failure> {
+    let ends = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let server = api.server(name)?;
+        if is_done(server.as_ref()) {
+            return Ok(server);
+        }
+        if ends.is_some_and(|ends| Instant::now() >= ends) {
+            let files = server.map_or(0, |server| server.report.in_flight);
+            let failure = Failure::new(Exit::TimedOut, format!("the time is up, and {} to {name}", in_flight(files)));
+            return Err(failure.hint("it gets nothing new; ask again to wait on"));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
