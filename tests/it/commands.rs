@@ -260,7 +260,7 @@ fn servers_come_and_go_while_it_runs() {
 
     let said = printed(&farm.balancer, &["servers", "remove", &second, "--wait"]);
     assert_eq!(said, format!("{second} is removed\n"));
-    assert_eq!(names(printed_json(&farm.balancer, &["servers"])), [first.clone()]);
+    assert_eq!(names(printed_json(&farm.balancer, &["servers"])), [&*first]);
     refused(&farm.balancer, &["servers", "remove", &second], 1, &["error: there is no server"]);
     assert_eq!(printed(&farm.balancer, &["servers", "add", &format!("{second}=1"), "-q"]), "", "it can come back");
 }
