@@ -9,7 +9,7 @@ use crate::balancer::control::{Command, MAX_SERVERS, Order, OrderError, Sample, 
 use crate::balancer::notices::{Kind, Level};
 use crate::balancer::probe::ProbePace;
 use crate::config::{ServerSpec, SpecError};
-use crate::schedule::{Flip, Slot};
+use crate::schedule::{Fact, Flip, Slot};
 
 /// The longest time that is told apart from longer ones, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
@@ -180,6 +180,10 @@ impl Hub {
 
     pub(super) fn tell_flip(&self, server: &str, flip: &Flip) {
         let fact = flip.fact.name();
+        // What an operator has ordered is told as the order that it is.
+        if flip.fact == Fact::Drain {
+            return;
+        }
         let level = if flip.good { Level::Info } else { Level::Warn };
         let text = format!("{fact}: {}", flip.reason);
         self.with.notices.tell(level, Kind::Server, Some(server), None, text);
