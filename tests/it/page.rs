@@ -169,9 +169,11 @@ fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
     let (colours, light) = page.browser.screenshot(&dir.join("light.png"));
     assert!(colours > 100 && light > 0.7, "{colours} colours, lightness {light}");
     page.browser.prefer("dark");
+    page.browser.wait("document.documentElement.dataset.theme === 'dark'");
     let (colours, dark) = page.browser.screenshot(&dir.join("dark.png"));
     assert!(colours > 100 && dark < 0.3, "{colours} colours, lightness {dark}");
     page.browser.click("#theme");
+    page.browser.wait("document.documentElement.dataset.theme === 'light'");
     let (_, chosen) = page.browser.screenshot(&dir.join("chosen.png"));
     assert!(chosen > 0.7, "lightness {chosen}");
     page.browser.resize(360, 800);
