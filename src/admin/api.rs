@@ -104,7 +104,7 @@ fn unknown(server: String) -> ApiError {
 async fn add_server(State(api): State<Api>, Json(new): Json<NewServer>) -> Result<Response, ApiError> {
     let NewServer { address, weight } = new;
     api.watch.control.order(Order::Add(ServerSpec { address: address.clone(), weight })).await?;
-    let sample = api.watch.sample_after_order().await?;
+    let sample = api.watch.sample().await?;
     let added = api.watch.server(&sample, &address).ok_or_else(|| unknown(address))?;
     Ok((StatusCode::CREATED, Answered(added)).into_response())
 }
@@ -127,14 +127,12 @@ async fn change_server(
         let order = if is_drained { Order::Drain { server: named } } else { Order::Undrain { server: named } };
         api.watch.control.order(order).await?;
     }
-    let sample = api.watch.sample_after_order().await?;
+    let sample = api.watch.sample().await?;
     api.watch.server(&sample, &server).map(Answered).ok_or_else(|| unknown(server))
 }
 
 async fn remove_server(State(api): State<Api>, Path(server): Path<String>) -> Result<Response, ApiError> {
     api.watch.control.order(Order::Remove { server }).await?;
-    // Whoever looks next sees it going.
-    api.watch.sample_after_order().await?;
     Ok((StatusCode::ACCEPTED, Answered(serde_json::json!({}))).into_response())
 }
 
@@ -278,7 +276,6 @@ async fn reload(State(api): State<Api>) -> Given<Reloaded> {
     };
     let reloaded =
         reload().await.map_err(|error| ApiError::new(StatusCode::CONFLICT, error).hint("nothing was changed"))?;
-    api.watch.sample_after_order().await?;
     Ok(Answered(reloaded))
 }
 

@@ -1,6 +1,7 @@
 //! What the balancer is like: asked once a second for the last minute's history, and afresh for whoever wants to know.
 //!
-//! Many who ask at once cost the balancer no more than one: they share an answer of up to [`FRESH`].
+//! Many who ask at once cost the balancer no more than one: those who wait share the next answer, and there is [`GAP`]
+//! between two.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use super::types::{History, Overview, Queue, Server, ServerCounts, State};
 use crate::balancer::control::{Control, Sample};
 use crate::protocol::status::{ServerReport, StatusReport};
 
-/// How old what is told may be.
-const FRESH: Duration = Duration::from_millis(100);
+/// The time between two samples at the least.
+const GAP: Duration = Duration::from_millis(10);
 
 /// The time between two entries of the history.
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(super) struct Watch {
     pub(super) control: Control,
     listen: String,
     minute: Mutex<Minute>,
-    /// Whoever finds it too old asks, and the others wait for the answer.
+    /// When it was asked for last, and the answer. Whoever finds it too old asks, and the others wait for that.
     latest: tokio::sync::Mutex<Option<(Instant, Arc<Sample>)>>,
     pub(super) listeners: Listeners,
 }
@@ -56,32 +57,28 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Some(sample) = self.control.sample().await.map(Arc::new) else { return };
+            let Some(sample) = self.control.sample().await else { return };
             self.minute().push(&sample);
-            *self.latest.lock().await = Some((Instant::now(), sample.clone()));
             if self.listeners.want_states() {
                 self.listeners.tell_state(&self.state(&sample));
             }
         }
     }
 
-    /// How it is now.
+    /// How it is now: nothing that was so before this was called is missing.
     pub(super) async fn sample(&self) -> Result<Arc<Sample>, ApiError> {
+        let called = Instant::now();
         let mut latest = self.latest.lock().await;
-        if let Some((at, sample)) = &*latest
-            && at.elapsed() < FRESH
-        {
-            return Ok(sample.clone());
+        if let Some((asked, sample)) = &*latest {
+            if *asked >= called {
+                return Ok(sample.clone());
+            }
+            tokio::time::sleep(GAP.saturating_sub(asked.elapsed())).await;
         }
+        let asked = Instant::now();
         let sample = Arc::new(self.control.sample().await.ok_or_else(ApiError::gone)?);
-        *latest = Some((Instant::now(), sample.clone()));
+        *latest = Some((asked, sample.clone()));
         Ok(sample)
-    }
-
-    /// How it is now that something was ordered.
-    pub(super) async fn sample_after_order(&self) -> Result<Arc<Sample>, ApiError> {
-        *self.latest.lock().await = None;
-        self.sample().await
     }
 
     /// Why no file gets to a server, if that is so: none is taken, or no server may get one.
