@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::protocol::limits::LINGER;
 use crate::transport::{self, BoxStream};
 
-/// The most connections at once; more wait to be accepted. See [`max_connections`].
+/// The most connections at once; more wait to be accepted. A quarter of what the process may open, if that is less.
 pub const MAX_CONNECTIONS: usize = 2048;
 
 /// The most connections at once where the process may open few files: three quarters of those are for other things.
@@ -108,7 +108,7 @@ pub(super) struct Hangup(pub(super) CancellationToken);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// Answers requests until `stop` is cancelled, and for [`GRACE`] more those that are under way.
+/// Answers requests until `stop` is cancelled, and for a little more those that are under way.
 pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
