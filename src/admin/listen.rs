@@ -25,10 +25,10 @@ use tokio_util::task::TaskTracker;
 use crate::protocol::limits::LINGER;
 use crate::transport::{self, BoxStream};
 
-/// The most connections at once; more wait to be accepted. See [`max_connections`].
+/// The most connections at once; more wait to be accepted. Fewer where the process may open few files: a quarter of those.
 pub const MAX_CONNECTIONS: usize = 2048;
 
-/// The most connections at once where the process may open few files: three quarters of those are for other things.
+/// The most connections at once: three quarters of the files that the process may open are for other things.
 pub(super) fn max_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files / 4).unwrap_or(MAX_CONNECTIONS).clamp(16, MAX_CONNECTIONS)
@@ -108,7 +108,7 @@ pub(super) struct Hangup(pub(super) CancellationToken);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// Answers requests until `stop` is cancelled, and for [`GRACE`] more those that are under way.
+/// Answers requests until `stop` is cancelled, and for two seconds more those that are under way.
 pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
