@@ -80,7 +80,8 @@ fn probes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Watch>>)> {
 /// The methods and paths that a balancer answers and that [`OPENAPI`] describes.
 pub fn described_routes() -> Vec<(&'static str, &'static str)> {
     let probes = probes().into_iter().map(|(method, path, _)| (method, path));
-    api::table().into_iter().map(|(method, path, _)| (method, path)).chain(probes).collect()
+    let api = api::table().into_iter().map(|(method, path, _)| (method, path));
+    api.chain(probes).chain([("PUT", "/files/{title}"), ("GET", "/")]).collect()
 }
 
 /// Everything that a server's listener answers.

@@ -204,6 +204,14 @@ impl Asked<'_> {
         assert_eq!(process, [&json!(farm.balancer.address), &json!(farm.balancer.pid())]);
     }
 
+    fn a_file_and_the_page(&mut self) {
+        let (put, named) = (("PUT", "/files/{title}"), ("{title}", "of/the%20door.json"));
+        let receipt = self.ask(put, &[named], Some(&json!({"a": 1})), 202).json();
+        assert_eq!((&receipt["title"], &receipt["size"]), (&json!("of/the door.json"), &json!(7)));
+        self.ask(put, &[named, ("?", "wait=never")], Some(&json!({"a": 1})), 400);
+        self.get("/", "", 200);
+    }
+
     fn a_server(&mut self, name: &str) {
         let (get, change) = (("GET", "/api/v1/servers/{name}"), ("PATCH", "/api/v1/servers/{name}"));
         let (named, other) = ([("{name}", name)], [("{name}", "127.0.0.1:9")]);
@@ -331,6 +339,7 @@ fn every_route_answers_as_the_document_says() {
     asked.files();
     wait_until("replayed files to be stored", || farm.status().delivered == 3);
     asked.what_happened();
+    asked.a_file_and_the_page();
     // There is no file to read again here.
     asked.ask(("POST", "/api/v1/reload"), &[], None, 501);
     for (method, path) in admin::described_routes() {
