@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::cold::{Claim, Cold, Thawed};
+use super::cold::{Claim, Cold};
 use super::control::Settings;
 use super::dispatch::{Action, Dispatcher, Held};
 use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
@@ -28,7 +28,7 @@ use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal, RefusalCode, json, lists};
+use crate::protocol::{Message, Refusal, RefusalCode, lists};
 use crate::queue::brief::{Back, Brief, read_back};
 use crate::queue::disk::Disk;
 use crate::queue::journal::{Changes, Committed};
@@ -49,13 +49,6 @@ const MEMORY: u64 = 16 * 1024 * 1024;
 /// How many files wait with all that is known of them in memory; of those behind them only the place in the journal is.
 const WARM: usize = if cfg!(test) { 8 } else { 8192 };
 
-/// How many files are read back from the journal at once, and about how many bytes. It is done when fewer than this many
-/// wait with all that is known of them.
-const READ_BACK: (usize, u64) = if cfg!(test) { (4, 64 * 1024) } else { (4096, 4 * 1024 * 1024) };
-
-/// How long nothing is read back after the system was short of something.
-const SHORTAGE: Duration = Duration::from_secs(1);
-
 /// How many connections hear of one file at the most.
 const MOST_REPLIES: usize = 16;
 
@@ -63,8 +56,11 @@ const MOST_REPLIES: usize = 16;
 const SWEEP: Duration = Duration::from_secs(1);
 
 mod operator;
+mod thaw;
 
 use operator::{Times, pace};
+pub(super) use thaw::stand_in;
+use thaw::{Read, noted};
 
 /// What the hub keeps beside a queued file.
 #[derive(Debug, Default)]
@@ -550,107 +546,6 @@ impl Hub {
         }
     }
 
-    /// Has files read back from the journal whose turn comes soon, or whose servers wait for an answer.
-    fn read_on(&mut self) {
-        let first = self.first_cold();
-        self.dispatcher.comes_first(first);
-        let (ready, is_blocked) = self.dispatcher.ready();
-        if self.is_reading_back || self.cold.len() == 0 {
-            return;
-        }
-        let claimed: Vec<u64> = self.cold.claimed().take(READ_BACK.0).collect();
-        let next =
-            first.filter(|_| ready < READ_BACK.0 || is_blocked).map_or_else(Vec::new, |first| self.next_cold(first));
-        let numbers = if claimed.is_empty() { next } else { claimed };
-        let places: Vec<_> =
-            numbers.iter().filter_map(|number| Some((*number, self.cold.location(*number)?))).collect();
-        if !places.is_empty() {
-            self.is_reading_back = true;
-            let (journal, hub) = (self.with.journal, self.with.to_self.clone());
-            let read = move || drop(hub.send(Event::ReadBack(read_back(&journal, places, true))));
-            tokio::task::spawn_blocking(read);
-        }
-    }
-
-    /// As many of the files from `first` on as are read back at once.
-    fn next_cold(&self, first: u64) -> Vec<u64> {
-        let mut bytes = 0;
-        let fits = |(_, brief): &(u64, &Brief)| {
-            let had = bytes;
-            bytes += u64::from(brief.spot.record_len());
-            had < READ_BACK.1
-        };
-        let files = self.cold.above(first - 1).take(READ_BACK.0).take_while(fits);
-        files.map(|(number, _)| number).collect()
-    }
-
-    /// Files were read back: the dispatcher gets them.
-    fn read_back(&mut self, files: Vec<(u64, Back)>, now: Duration) {
-        let shortage = files.iter().find_map(|(_, back)| match back {
-            Back::NotNow(reason) => Some(reason),
-            _ => None,
-        });
-        self.is_reading_back = shortage.is_some();
-        if let Some(reason) = shortage {
-            tracing::warn!(reason, "files cannot be read from the journal now");
-            let hub = self.with.to_self.clone();
-            self.with.tasks.spawn(async move {
-                tokio::time::sleep(SHORTAGE).await;
-                let _ = hub.send(Event::ReadBack(Vec::new()));
-            });
-        }
-        for (number, back) in files.into_iter().filter(|(_, back)| !matches!(back, Back::NotNow(_))) {
-            self.thaw(number, back, now);
-        }
-    }
-
-    /// A file was read back, or cannot be.
-    fn thaw(&mut self, number: u64, back: Back, now: Duration) {
-        let Some(Thawed { brief, location, replies, room, history, claims }) = self.cold.remove(number) else { return };
-        let Some(location) = location else {
-            // Each file holds on to its segment, so that this cannot be; but a file must not go without a word.
-            return tracing::error!(number, "the segment of a file is not at hand: it waits for the next start");
-        };
-        let Read { meta, history: read_history, content, fits, problem } = Read::of(number, back, &brief, location);
-        let history = history.unwrap_or(read_history);
-        if let Some((first, others)) = claims.split_first() {
-            return self.end_cold(
-                Ended { number, at_ms: millis(now), end: self.claimed_by(first), meta, history },
-                (first.slot, others),
-                &replies,
-                now,
-            );
-        }
-        let not_old_style = noted_before(brief.note, || not_old_style(&meta, fits));
-        let tag = Held::new(Tag { replies, _room: room }, not_old_style);
-        let content = if problem.is_some() { content } else { self.hold(content) };
-        let file = Queued { meta, content, history, tag };
-        match problem {
-            Some(reason) => {
-                tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
-                self.bury(number, reason, file, now);
-            }
-            None => self.dispatcher.recover(number, file),
-        }
-    }
-
-    /// How a file ended that this server says it has.
-    fn claimed_by(&self, claim: &Claim) -> End {
-        let server = self.address_of(claim.slot);
-        End::Delivered { server, identity: Some(claim.identity.clone()), confirmed: true }
-    }
-
-    /// A file turned out to be delivered before its turn came. What others have of it is one copy too many.
-    fn end_cold(&mut self, ended: Ended, (slot, others): (Slot, &[Claim]), replies: &[Reply], now: Duration) {
-        let number = ended.number;
-        tracing::info!(number, title = &*ended.meta.title, bytes = ended.meta.size, "turns out to be delivered");
-        self.dispatcher.count_delivered(ended.meta.size);
-        self.end(ended, replies, Some(slot));
-        for claim in others {
-            self.stray(claim.slot, number, Some(claim.held), now);
-        }
-    }
-
     fn status(&self, now: Duration) -> StatusReport {
         let mut report = self.dispatcher.status(self.began, now);
         let queue = &mut report.queue;
@@ -903,66 +798,6 @@ impl Hub {
     fn now(&self) -> Duration {
         self.began + self.started.elapsed()
     }
-}
-
-/// What was read back of a file, or stands for it.
-struct Read {
-    meta: Arc<Meta>,
-    history: History,
-    content: Body,
-    /// Whether an old-style server could read it.
-    fits: bool,
-    /// Why it cannot be sent, if that is so.
-    problem: Option<String>,
-}
-
-impl Read {
-    fn of(number: u64, back: Back, brief: &Brief, location: Location) -> Self {
-        let lost = |meta: Option<Arc<Meta>>, reason| Self {
-            meta: meta.unwrap_or_else(|| Arc::new(stand_in(brief))),
-            history: History::default(),
-            content: Body::Journal(location.clone()),
-            fits: false,
-            problem: Some(reason),
-        };
-        match back {
-            Back::File(accepted) => {
-                let Accepted { meta, history, content, .. } = *accepted;
-                let (content, fits) = match content {
-                    Content::Inline(bytes) => {
-                        let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
-                        (Body::Memory(bytes, Some(location)), fits)
-                    }
-                    Content::Own(id) => (Body::Own(id), false),
-                };
-                Self { meta, history, content, fits, problem: None }
-            }
-            Back::Unreadable { reason, meta } => lost(meta, reason),
-            Back::NotNow(reason) => lost(None, reason),
-        }
-    }
-}
-
-/// What is said of a file whose record cannot be read.
-pub(super) fn stand_in(brief: &Brief) -> Meta {
-    let (size, crc32c, accepted_ms) = (brief.size(), brief.crc32c, u64::from(brief.accepted_s) * 1000);
-    Meta { title: "?".into(), key: None, from: "?".into(), size, crc32c, accepted_ms }
-}
-
-/// What is noted of whether old-style servers could read a file.
-fn noted(not_old_style: Option<NotOldStyle>) -> u8 {
-    match not_old_style {
-        None => 1,
-        Some(NotOldStyle::TooLarge) => 2,
-        Some(NotOldStyle::NotText) => 3,
-        Some(NotOldStyle::Either) => 4,
-    }
-}
-
-/// What was noted of that, or else what is seen now.
-fn noted_before(note: u8, or_else: impl FnOnce() -> Option<NotOldStyle>) -> Option<NotOldStyle> {
-    let all = [None, Some(NotOldStyle::TooLarge), Some(NotOldStyle::NotText), Some(NotOldStyle::Either)];
-    all.into_iter().find(|why| noted(*why) == note).unwrap_or_else(or_else)
 }
 
 /// Why a file of an earlier run does not go to old-style servers, if that is so.

@@ -180,7 +180,8 @@ pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> V
     let mut table = Table::new();
     let mut header: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
     if drawn.is_some() {
-        header.insert(COLUMNS.len() - 1, "last seconds");
+        // At the end: on a narrow screen the reasons matter more.
+        header.push("last seconds");
     }
     table.load_style(presets::NOTHING).set_header(header);
     for (column, (_, is_number)) in table.column_iter_mut().zip(COLUMNS) {
@@ -192,7 +193,7 @@ pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> V
     for server in servers {
         let mut cells = cells(server);
         if drawn.is_some() {
-            cells.insert(COLUMNS.len() - 1, sparkline(last(&server.history, drawn), tallest));
+            cells.push(sparkline(last(&server.history, drawn), tallest));
         }
         table.add_row(cells);
     }

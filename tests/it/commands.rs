@@ -330,7 +330,7 @@ fn events_tell_what_happened_and_go_on_over_a_restart() {
         all.matches("weight 7").count() == 1 && all.contains("probes answered"),
         "what it missed, it is told: {all}"
     );
-    following.signal("INT");
+    following.signal("TERM");
     assert_ne!(following.wait().code, Some(0));
 }
 

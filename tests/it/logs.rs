@@ -256,7 +256,7 @@ fn following_goes_across_rotations_new_roles_and_emptied_files() {
     logs.append("b.log", &(line(400, "INFO  x emptied") + "\n"));
     follower.wait_for_output("emptied\n");
 
-    follower.signal("INT");
+    follower.signal("TERM");
     let ended = follower.wait();
     assert_ne!(ended.code, Some(0), "ended from outside");
     for mark in ["half", "before0", "after0", "before1", "after1", "before2", "after2", "newcomer", "reborn", "emptied"]

@@ -140,11 +140,11 @@ impl Server {
     pub(super) fn heed(&mut self, now: Duration) -> Option<Flip> {
         let wish = match (self.wish, self.weight) {
             (Wish::Leave, _) => Some("being removed"),
-            (Wish::Drain, _) => Some("drained by the operator"),
+            (Wish::Drain, _) => Some("by the operator"),
             (Wish::Work, 0) => Some("weight 0"),
             (Wish::Work, _) => None,
         };
-        self.health.drain(wish.is_some(), wish.unwrap_or("back by the operator"), now)
+        self.health.drain(wish.is_some(), wish.unwrap_or("no longer"), now)
     }
 
     /// Forgets the oldest doubts: a server that never tells must not make us keep more and more.
