@@ -201,8 +201,12 @@ impl Collector for Balancer {
         to.gauge("bilico_ready", "1 if files are taken and a server may get them.", u64::from(self.ready))?;
         to.gauge("bilico_uptime_seconds", "Since the start.", status.uptime_s)?;
         to.gauge("bilico_servers", "Servers that are configured.", self.servers.len())?;
-        let eligible = self.servers.iter().filter(|server| server.report.eligible).count();
-        to.gauge("bilico_servers_eligible", "Servers that may get files now.", eligible)?;
+        let eligible = self.servers.iter().filter(|server| server.report.is_in_service()).count();
+        to.gauge(
+            "bilico_servers_eligible",
+            "Servers that may get files; a full window is no reason against it.",
+            eligible,
+        )?;
         self.servers(&mut to)
     }
 }
@@ -221,7 +225,9 @@ impl Balancer {
         let flag = |is_set: bool| Some(f64::from(u8::from(is_set)));
         let count = |count: usize| Some(to_f64(count as u64));
         let gauges: [OfServer<'_>; 12] = [
-            ("eligible", "1 if the server may get files now.", &|server| flag(server.report.eligible)),
+            ("eligible", "1 if the server may get files; a full window is no reason against it.", &|server| {
+                flag(server.report.is_in_service())
+            }),
             ("drained", "1 if an operator wants it to get nothing new.", &|server| flag(server.report.drained)),
             ("overloaded", "Its overload byte.", &|server| flag(server.report.overloaded)),
             ("weight", "Its weight.", &|server| Some(f64::from(server.report.weight))),

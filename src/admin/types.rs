@@ -126,7 +126,7 @@ pub struct Queue {
 pub struct ServerCounts {
     /// All of them.
     pub total: usize,
-    /// Those that may get files now.
+    /// Those that may get files; a full window is no reason against it.
     pub eligible: usize,
 }
 

@@ -128,7 +128,7 @@ impl Watch {
             },
             servers: ServerCounts {
                 total: status.servers.len(),
-                eligible: status.servers.iter().filter(|server| server.eligible).count(),
+                eligible: status.servers.iter().filter(|server| server.is_in_service()).count(),
             },
         }
     }
@@ -146,14 +146,15 @@ impl Watch {
     fn some_servers(&self, sample: &Sample, is_wanted: impl Fn(&ServerReport) -> bool) -> Vec<Server> {
         let minute = self.minute();
         let reports = &sample.status.servers;
-        let weights = reports.iter().filter(|report| report.eligible).map(|report| u64::from(report.weight)).sum();
+        let weights =
+            reports.iter().filter(|report| report.is_in_service()).map(|report| u64::from(report.weight)).sum();
         let had = |report: &ServerReport| {
             minute.server(&report.name).map_or(report.delivered, |stored| stored.files.since_oldest(report.delivered))
         };
         let all = reports.iter().map(had).sum();
         let server = |report: &ServerReport| {
             let stored = minute.server(&report.name);
-            let wanted = if report.eligible { u64::from(report.weight) } else { 0 };
+            let wanted = if report.is_in_service() { u64::from(report.weight) } else { 0 };
             Server {
                 share_wanted: share(wanted, weights).unwrap_or(0.0),
                 share_had: share(had(report), all),
@@ -177,7 +178,7 @@ fn share(part: u64, all: u64) -> Option<f64> {
 
 /// Why no server may get files, if that is so.
 fn no_server(servers: &[ServerReport]) -> Option<String> {
-    if servers.iter().any(|server| server.eligible) {
+    if servers.iter().any(ServerReport::is_in_service) {
         return None;
     }
     let first = servers.iter().find_map(|server| Some((&server.name, server.reason.as_ref()?)));

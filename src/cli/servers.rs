@@ -178,7 +178,8 @@ fn add(spec: &ServerSpec, order: &OrderArgs) -> Result<Exit, Failure> {
     let new = NewServer { address: spec.address.clone(), weight: spec.weight };
     let server: Server = Api::new(&order.admin).order("POST", "servers", Some(&new))?;
     let (name, weight) = (&server.report.name, server.report.weight);
-    let gets = if server.report.eligible { status::gets(&server) } else { "files as soon as it answers".to_owned() };
+    let gets =
+        if server.report.is_in_service() { status::gets(&server) } else { "files as soon as it answers".to_owned() };
     order.tell(&server, format_args!("{name} is added with weight {weight}: {gets}"))?;
     Ok(Exit::Done)
 }

@@ -301,7 +301,7 @@ pub(super) fn gets(server: &Server) -> String {
     let report = &server.report;
     let mut text = String::new();
     match &report.reason {
-        _ if report.eligible => {
+        _ if report.is_in_service() => {
             let _ = write!(text, "{:.1} % of the files from now on", server.share_wanted * 100.0);
         }
         Some(reason) => {

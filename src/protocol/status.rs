@@ -171,3 +171,10 @@ pub struct ServerReport {
     #[serde(default)]
     pub window_bytes: u64,
 }
+
+impl ServerReport {
+    /// Whether it gets files: now, or as soon as one is stored of those that fill its window. A busy server is no trouble.
+    pub fn is_in_service(&self) -> bool {
+        matches!(self.state, ServerState::Up | ServerState::Full)
+    }
+}

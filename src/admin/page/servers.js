@@ -207,7 +207,7 @@ function askDrain(server) {
   const flight = server.in_flight === 0 ? "Nothing is in flight to it"
     : `${format.files(server.in_flight)} in flight ${server.in_flight === 1 ? "finishes" : "finish"} first`;
   const lines = [`${flight}; nothing new is sent to it until it is undrained.`];
-  const others = servers.some((other) => other.name !== name && other.eligible);
+  const others = servers.some((other) => other.name !== name && isInService(other));
   if (!others) lines.push("No other server can take files now: they wait in the queue.");
   ask({
     title: `Drain ${name}?`,
@@ -216,6 +216,11 @@ function askDrain(server) {
     home: $("servers"),
     run: async () => { await patch(server, { drained: true }); return `${name} is drained.`; },
   });
+}
+
+// A server whose window is full gets files as soon as one of them is stored.
+function isInService(server) {
+  return server.state === "up" || server.state === "full";
 }
 
 function askWeight(server) {
@@ -228,7 +233,7 @@ function askWeight(server) {
     const weight = parse(text);
     if (Number.isNaN(weight)) return `A whole number from 0 to ${format.count(MAX_WEIGHT)}.`;
     if (weight === 0) return "With weight 0 it gets no files.";
-    const others = servers.filter((other) => other.name !== name && other.eligible);
+    const others = servers.filter((other) => other.name !== name && isInService(other));
     const sum = others.reduce((all, other) => all + other.weight, weight);
     return `Its share will be ${format.percent(weight / sum)} while it is up; now ${format.percent(server.share_wanted)}.`;
   };

@@ -226,7 +226,9 @@ fn a_full_window_holds_files_back_until_one_is_stored() {
     assert_eq!(world.sent(slots[0]), [1, 2, 3]);
     world.store(slots[0], 2);
     assert_eq!(world.sent(slots[0]), [1, 3, 4]);
-    assert_eq!(world.subject.status(at(0), world.now).servers[0].reason.as_deref(), Some("window: full"));
+    let report = world.subject.status(at(0), world.now).servers.remove(0);
+    assert_eq!((report.state, report.reason.as_deref()), (ServerState::Full, Some("window: full")));
+    assert!(report.is_in_service() && !report.eligible, "it is busy, which is no trouble");
 }
 
 #[test]
