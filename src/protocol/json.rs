@@ -14,9 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::limits::{MAX_JSON_DEPTH, MAX_TITLE, OLD_STYLE_READ, SMALL_CONTENT};
 use super::message::Text;
 
-/// Asks for the overload byte. Old and new servers answer it alike.
-pub const STATUS_REQUEST: &[u8] = br#"{"request_type": "richiesta_status"}"#;
-
 /// Asks what a server speaks: an old-style server answers any type that it does not know with its overload byte,
 /// ours with the native greeting.
 pub const DISCOVERY_REQUEST: &[u8] = br#"{"request_type": "bilico"}"#;
@@ -369,7 +366,7 @@ mod tests {
         let numbered = r#"{"titolo":"x","contenuto":"","request_type":"file_di_testo","numero_richiesta":12}"#;
         let expected = Request::File { title: "x".into(), content: Bytes::new(), number: Some(12) };
         assert_eq!(parse_str(numbered).unwrap(), expected);
-        assert_eq!(parse_str(str::from_utf8(STATUS_REQUEST).unwrap()).unwrap(), Request::Status);
+        assert_eq!(parse_str(r#"{"request_type": "richiesta_status"}"#).unwrap(), Request::Status);
         assert_eq!(parse_str(str::from_utf8(DISCOVERY_REQUEST).unwrap()).unwrap(), Request::Discovery);
         assert_eq!(parse_str(r#"{"request_type": "x"}"#).unwrap(), Request::Other("x".into()));
     }
