@@ -170,7 +170,7 @@ fn greeting(shared: &Shared) -> Vec<u8> {
     frame::encode_preface(&mut out);
     let (overloaded, memory) = (Some(shared.overload.is_set()), shared.overload.memory());
     let identity = shared.store.identity();
-    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity, memory }, 0, &mut out);
+    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity, memory, instance: None }, 0, &mut out);
     out
 }
 
@@ -305,7 +305,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         match (frame.message, journal) {
             (Message::Store { number, title }, journal) => self.store(number, &title, frame.content_len, journal).await,
             (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
-            (Message::Drop { number }, Some(journal)) => {
+            (Message::Drop { number, .. }, Some(journal)) => {
                 self.remove(number, journal).await;
                 Ok(())
             }
@@ -480,12 +480,12 @@ async fn write_holding(
     stall: Duration,
 ) -> Result<(), WriteError> {
     if held.is_empty() {
-        frame::encode(&Message::Holding { last: true }, 0, out);
+        frame::encode(&Message::Holding { last: true, seen: None }, 0, out);
     }
     let mut parts = held.chunks(MAX_LIST).peekable();
     while let Some(part) = parts.next() {
         let content = encode_holding(part);
-        frame::encode(&Message::Holding { last: parts.peek().is_none() }, content.len() as u64, out);
+        frame::encode(&Message::Holding { last: parts.peek().is_none(), seen: None }, content.len() as u64, out);
         send_content(write, out, &content, stall).await?;
     }
     Ok(())
