@@ -139,8 +139,13 @@ where
 {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    let hello =
-        Message::Hello { role: Role::Balancer, overloaded: None, identity: Some(journal.clone()), memory: None };
+    let hello = Message::Hello {
+        role: Role::Balancer,
+        overloaded: None,
+        identity: Some(journal.clone()),
+        memory: None,
+        instance: None,
+    };
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
     reader.preface().await.map_err(io::Error::other)?;
@@ -160,7 +165,7 @@ async fn read_holding<R: tokio::io::AsyncRead + Unpin>(reader: &mut Reader<R>) -
             return Err(io::Error::other("closed before it said what it has"));
         };
         let last = match frame.message {
-            Message::Holding { last } => last,
+            Message::Holding { last, .. } => last,
             Message::Bye(refusal) => return Err(io::Error::other(refusal.reason)),
             _ => return Err(io::Error::other("it does not say what it has")),
         };
@@ -212,7 +217,7 @@ async fn send_all(
                         send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
                     }
                 }
-                Loaded::Drop(number) => frame::encode(&Message::Drop { number }, 0, &mut out),
+                Loaded::Drop(number) => frame::encode(&Message::Drop { number, expected: None }, 0, &mut out),
             }
         }
         write_all(&mut write, &out, target.stall).await.map_err(io::Error::other)?;

@@ -106,7 +106,7 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, overloaded, identity: _, memory }) => {
+        Some(Message::Hello { role: Role::Server, overloaded, memory, .. }) => {
             Ok(Probed::Answered { overloaded: overloaded.unwrap_or(false), dialect: Dialect::Native, memory })
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),

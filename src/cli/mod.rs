@@ -104,7 +104,7 @@ pub enum Exit {
     NoServer = 4,
     /// The time was up.
     TimedOut = 5,
-    /// The journal cannot be read or written.
+    /// The journal cannot be read or written, or a server's directory is not there any more.
     Journal = 6,
     /// Ended by Ctrl-C or SIGTERM before it was done.
     Interrupted = 130,

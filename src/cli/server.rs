@@ -11,7 +11,7 @@ use super::reload::{self, Reloader, Started};
 use super::{Exit, Failure, RoleArgs, address, bind};
 use crate::admin::server_routes;
 use crate::queue::Durability;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Server, ServerConfig, ServerError};
 use crate::units::{ByteSize, Margin, parse_duration};
 
 /// Run a file server: stores files from balancers, native and old-style ones alike, and acknowledges them
@@ -96,6 +96,10 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     drop(log);
     match ended {
         Ok(()) => Ok(Exit::Done),
+        Err(error @ ServerError::Lost(_)) => Err(Failure::new(Exit::Journal, error).hint(
+            "put it back as it was and start the server again; started without it, it begins a new one, and knows nothing \
+             of what it has stored before",
+        )),
         Err(error) => Err(Failure::new(Exit::Failed, format!("cannot store in {}: {error}", args.dir.display()))),
     }
 }

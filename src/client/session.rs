@@ -186,7 +186,7 @@ impl Session {
         let mut answers = Answers { reader: Reader::new(read, deadlines) };
         frame::encode_preface(&mut session.out);
         frame::encode(
-            &Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None },
+            &Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None, instance: None },
             0,
             &mut session.out,
         );

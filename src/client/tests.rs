@@ -105,7 +105,7 @@ impl Pretended {
         let mut hello = Vec::new();
         frame::encode_preface(&mut hello);
         frame::encode(
-            &Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None },
+            &Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None, instance: None },
             0,
             &mut hello,
         );
@@ -584,7 +584,13 @@ async fn what_makes_no_sense_is_an_error_and_not_tried_again() {
             tokio::spawn(async move {
                 let mut out = Vec::new();
                 frame::encode_preface(&mut out);
-                let hello = Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None };
+                let hello = Message::Hello {
+                    role: Role::Balancer,
+                    overloaded: None,
+                    identity: None,
+                    memory: None,
+                    instance: None,
+                };
                 frame::encode(&hello, 0, &mut out);
                 out.extend_from_slice(&[0; 64]);
                 theirs.write_all(&out).await.unwrap();

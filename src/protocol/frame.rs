@@ -183,7 +183,11 @@ mod tests {
     fn the_documented_example_is_what_is_written() {
         let mut wire = Vec::new();
         encode_preface(&mut wire);
-        encode(&Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None }, 0, &mut wire);
+        encode(
+            &Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None, instance: None },
+            0,
+            &mut wire,
+        );
         encode(&Message::Put { id: 0, title: "a.txt".into(), key: None, resumed: None }, 2, &mut wire);
         wire.extend_from_slice(b"hi");
         wire.extend_from_slice(&checksum(crc32c::crc32c(b"hi")));
@@ -207,7 +211,7 @@ mod tests {
         #[test]
         fn a_damaged_frame_is_decoded_or_refused(at in 0usize..60, value in any::<u8>()) {
             let mut wire = Vec::new();
-            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None, memory: None }, 0, &mut wire);
+            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None, memory: None, instance: None }, 0, &mut wire);
             let at = at % wire.len();
             wire[at] = value;
             let _ = decode(&mut bytes(&wire));

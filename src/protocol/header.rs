@@ -29,6 +29,8 @@ pub(super) mod field {
     pub(in super::super) const CODE: &str = r#","code":"#;
     pub(in super::super) const REASON: &str = r#","reason":"#;
     pub(in super::super) const LAST: &str = r#","last":"#;
+    pub(in super::super) const INSTANCE: &str = r#","instance":"#;
+    pub(in super::super) const SEEN: &str = r#","seen":"#;
 }
 
 /// Appends one header to a buffer. Fields are written in the order in which they are given; `None` is left out.

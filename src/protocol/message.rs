@@ -49,6 +49,9 @@ pub enum Message {
         identity: Option<Arc<str>>,
         /// The sender's memory, from a server.
         memory: Option<Memory>,
+        /// Which process of all that ever had this identity, from a server: two that have it at the same time work on
+        /// one directory and a copy of it. 32 hex digits, drawn anew at each start.
+        instance: Option<Arc<str>>,
     },
     /// A file on its way from a client; its content follows.
     Put {
@@ -124,6 +127,9 @@ pub enum Message {
     Holding {
         /// Whether this is the last part.
         last: bool,
+        /// The highest request number of this journal that the server has ever stored, whatever became of the file
+        /// since; `None` if it keeps no account of that.
+        seen: Option<u64>,
     },
     /// The numbers in the JSON content are recorded as delivered by this server: it will not be asked for them again.
     Confirmed,
@@ -131,6 +137,8 @@ pub enum Message {
     Drop {
         /// Its request number.
         number: u64,
+        /// What the copy must be to be removed; from a balancer that does not say, its number alone counts.
+        expected: Option<Expected>,
     },
     /// A server has removed its copy of the file, or has none.
     Dropped {
@@ -163,6 +171,15 @@ pub enum Message {
     Query,
     /// The sender ends this connection, and says why.
     Bye(Refusal),
+}
+
+/// The content that belongs to a request number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its CRC32C.
+    pub crc32c: u32,
 }
 
 /// The beginning of a file's content that the receiver has from an earlier connection.
@@ -220,6 +237,11 @@ struct Header<'a> {
     reason: Option<Text<'a>>,
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     last: Option<bool>,
+    #[serde(borrow)]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    instance: Option<Text<'a>>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    seen: Option<u64>,
 }
 
 /// A string borrowed from the header where it has no escapes; `Option<Cow<str>>` itself would always be copied.
@@ -247,13 +269,14 @@ impl Message {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let header = Writer::new(out);
         let header = match self {
-            Self::Hello { role, overloaded, identity, memory } => header
+            Self::Hello { role, overloaded, identity, memory, instance } => header
                 .of("hello")
                 .text(field::ROLE, role.name())
                 .flag(field::OVERLOADED, *overloaded)
                 .text(field::IDENTITY, identity.as_deref())
                 .number(field::MEMORY, memory.map(|memory| memory.used))
-                .number(field::MEMORY_LIMIT, memory.map(|memory| memory.limit)),
+                .number(field::MEMORY_LIMIT, memory.map(|memory| memory.limit))
+                .text(field::INSTANCE, instance.as_deref()),
             Self::Put { id, title, key, resumed } => header
                 .of("put")
                 .number(field::ID, *id)
@@ -287,9 +310,13 @@ impl Message {
                 .number(field::ID, *id)
                 .number(field::REQUEST_NUMBER, *number)
                 .text(field::REASON, reason.as_str()),
-            Self::Holding { last } => header.of("holding").flag(field::LAST, *last),
+            Self::Holding { last, seen } => header.of("holding").flag(field::LAST, *last).number(field::SEEN, *seen),
             Self::Confirmed => header.of("confirmed"),
-            Self::Drop { number } => header.of("drop").number(field::REQUEST_NUMBER, *number),
+            Self::Drop { number, expected } => header
+                .of("drop")
+                .number(field::REQUEST_NUMBER, *number)
+                .number(field::SIZE, expected.map(|expected| expected.size))
+                .number(field::CRC32C, expected.map(|expected| expected.crc32c.into())),
             Self::Dropped { number } => header.of("dropped").number(field::REQUEST_NUMBER, *number),
             Self::Stored { number } => header.of("stored").number(field::REQUEST_NUMBER, *number),
             Self::NotStored { number, refusal } => header
@@ -363,7 +390,8 @@ impl Header<'_> {
             "hello" => {
                 let role = self.role.ok_or(ProtocolError::Missing("role"))?;
                 let memory = self.memory.zip(self.memory_limit).map(|(used, limit)| Memory { used, limit });
-                Message::Hello { role, overloaded: self.overloaded, identity: identity(self.identity)?, memory }
+                let (identity, instance) = (identity(self.identity)?, identity(self.instance)?);
+                Message::Hello { role, overloaded: self.overloaded, identity, memory, instance }
             }
             "put" => Message::Put {
                 id: id()?,
@@ -394,9 +422,12 @@ impl Header<'_> {
                 let reason = self.reason.unwrap_or_default().0.into_owned();
                 Message::Dead { id: id()?, number: number()?, reason }
             }
-            "holding" => Message::Holding { last: self.last.unwrap_or(true) },
+            "holding" => Message::Holding { last: self.last.unwrap_or(true), seen: self.seen },
             "confirmed" => Message::Confirmed,
-            "drop" => Message::Drop { number: number()? },
+            "drop" => Message::Drop {
+                number: number()?,
+                expected: self.size.zip(self.crc32c).map(|(size, crc32c)| Expected { size, crc32c }),
+            },
             "dropped" => Message::Dropped { number: number()? },
             "stored" => Message::Stored { number: number()? },
             "not_stored" => Message::NotStored { number: number()?, refusal: refusal(self.code, self.reason)? },

@@ -7,12 +7,13 @@ use super::*;
 fn samples() -> Vec<Message> {
     let refusal = || Refusal::new(RefusalCode::Storage, "disk \"full\"\n");
     vec![
-        Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None },
+        Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None, instance: None },
         Message::Hello {
             role: Role::Server,
             overloaded: Some(true),
             identity: Some("0f".repeat(16).into()),
             memory: Some(Memory { used: 5, limit: u64::MAX }),
+            instance: Some("a1".repeat(16).into()),
         },
         Message::Put { id: 0, title: "a \u{202e}\u{0} \"b\".json".into(), key: None, resumed: None },
         Message::Put {
@@ -24,9 +25,11 @@ fn samples() -> Vec<Message> {
         Message::Offer { id: 3, key: "è".into(), size: u64::MAX },
         Message::Wanted { id: 3, offset: 0 },
         Message::Dead { id: 3, number: 9, reason: "too large".into() },
-        Message::Holding { last: false },
+        Message::Holding { last: false, seen: None },
+        Message::Holding { last: true, seen: Some(7) },
         Message::Confirmed,
-        Message::Drop { number: 1 },
+        Message::Drop { number: 1, expected: None },
+        Message::Drop { number: 1, expected: Some(Expected { size: 2, crc32c: 3 }) },
         Message::Dropped { number: 1 },
         Message::Query,
         Message::Store { number: u64::MAX, title: "è".into() },
@@ -95,12 +98,13 @@ fn headers_at_their_extremes_are_errors() {
 fn to_header(message: &Message) -> Header<'_> {
     let header = |request_type: &'static str| Header { request_type: request_type.into(), ..Header::default() };
     match message {
-        Message::Hello { role, overloaded, identity, memory } => Header {
+        Message::Hello { role, overloaded, identity, memory, instance } => Header {
             role: Some(*role),
             overloaded: *overloaded,
             identity: identity.as_deref().map(Text::from),
             memory: memory.map(|memory| memory.used),
             memory_limit: memory.map(|memory| memory.limit),
+            instance: instance.as_deref().map(Text::from),
             ..header("hello")
         },
         Message::Put { id, title, key, resumed } => Header {
@@ -135,9 +139,14 @@ fn to_header(message: &Message) -> Header<'_> {
             reason: Some(reason.as_str().into()),
             ..header("dead")
         },
-        Message::Holding { last } => Header { last: Some(*last), ..header("holding") },
+        Message::Holding { last, seen } => Header { last: Some(*last), seen: *seen, ..header("holding") },
         Message::Confirmed => header("confirmed"),
-        Message::Drop { number } => Header { request_number: Some(*number), ..header("drop") },
+        Message::Drop { number, expected } => Header {
+            request_number: Some(*number),
+            size: expected.map(|expected| expected.size),
+            crc32c: expected.map(|expected| expected.crc32c),
+            ..header("drop")
+        },
         Message::Dropped { number } => Header { request_number: Some(*number), ..header("dropped") },
         Message::Stored { number } => Header { request_number: Some(*number), ..header("stored") },
         Message::NotStored { number, refusal } => {
@@ -228,20 +237,25 @@ fn message() -> impl Strategy<Value = Message> {
             roles,
             any::<Option<bool>>(),
             prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
-            memory
+            memory,
+            prop::option::of("[0-9a-f]{32}".prop_map(Arc::from))
         )
-            .prop_map(|(role, overloaded, identity, memory)| Message::Hello {
+            .prop_map(|(role, overloaded, identity, memory, instance)| Message::Hello {
                 role,
                 overloaded,
                 identity,
-                memory
+                memory,
+                instance
             }),
         (number(), key(), number()).prop_map(|(id, key, size)| Message::Offer { id, key, size }),
         (number(), number()).prop_map(|(id, offset)| Message::Wanted { id, offset }),
         (number(), refusal()).prop_map(|(id, refusal)| Message::Refused { id, refusal }),
         (number(), number(), text()).prop_map(|(id, number, reason)| Message::Dead { id, number, reason }),
-        any::<bool>().prop_map(|last| Message::Holding { last }),
-        number().prop_map(|number| Message::Drop { number }),
+        (any::<bool>(), any::<Option<u64>>()).prop_map(|(last, seen)| Message::Holding { last, seen }),
+        (number(), any::<Option<(u64, u32)>>()).prop_map(|(number, expected)| {
+            let expected = expected.map(|(size, crc32c)| Expected { size, crc32c });
+            Message::Drop { number, expected }
+        }),
         number().prop_map(|number| Message::Dropped { number }),
         (number(), refusal()).prop_map(|(number, refusal)| Message::NotStored { number, refusal }),
         text().prop_map(|reason| Message::Waiting { reason }),

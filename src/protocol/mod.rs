@@ -18,4 +18,4 @@ pub mod status;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;
-pub use message::{Message, Prefix, Role};
+pub use message::{Expected, Message, Prefix, Role};

@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::links::{Entered, Leave, Links};
 use super::overload::Overload;
-use super::store::{Body, Claim, Done, Incoming, Outcome, Staged, Store, StoreError};
+use super::store::{Body, Claim, Done, Incoming, Outcome, Staged, Store, StoreError, Told};
 use super::work::{Hold, Work, count_letters};
 use crate::behind::Behind;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES, SMALL_CONTENT};
-use crate::protocol::lists::{Held, decode_confirmed, encode_holding};
-use crate::protocol::{Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
+use crate::protocol::lists::{decode_confirmed, encode_holding};
+use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::transport::{BoxStream, Deadlines, Object, ReadError, Reader, WriteError, log_end, send_content, write_all};
 
 /// Content up to this many bytes is held in memory while it waits for the store; larger content is written as it
@@ -169,8 +169,8 @@ fn greeting(shared: &Shared) -> Vec<u8> {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
     let (overloaded, memory) = (Some(shared.overload.is_set()), shared.overload.memory());
-    let identity = shared.store.identity();
-    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity, memory }, 0, &mut out);
+    let (identity, instance) = (shared.store.identity(), Some(shared.store.instance()));
+    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity, memory, instance }, 0, &mut out);
     out
 }
 
@@ -178,7 +178,7 @@ fn greeting(shared: &Shared) -> Vec<u8> {
 enum Outgoing {
     Message(Message),
     /// All that is held for its journal, in as many messages as it takes.
-    Holding(Vec<Held>),
+    Holding(Told),
 }
 
 /// A balancer's link, as its reader sees it.
@@ -272,8 +272,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             return None;
         };
         match self.shared.store.holding(journal.clone()).await {
-            Ok(held) => {
-                let _ = self.acks.send(Outgoing::Holding(held));
+            Ok(told) => {
+                let _ = self.acks.send(Outgoing::Holding(told));
                 Some(entered)
             }
             // An empty list would say that nothing is here.
@@ -305,8 +305,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         match (frame.message, journal) {
             (Message::Store { number, title }, journal) => self.store(number, &title, frame.content_len, journal).await,
             (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
-            (Message::Drop { number }, Some(journal)) => {
-                self.remove(number, journal).await;
+            (Message::Drop { number, expected }, Some(journal)) => {
+                self.remove(number, expected, journal).await;
                 Ok(())
             }
             (Message::Confirmed | Message::Drop { .. }, None) => {
@@ -352,7 +352,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         Ok(())
     }
 
-    async fn remove(&self, number: u64, journal: &Arc<str>) {
+    async fn remove(&self, number: u64, expected: Option<Expected>, journal: &Arc<str>) {
         let room = self.shared.store.room(0).await;
         let (acks, leave) = (self.acks.clone(), self.leave.clone());
         let done = move |removed: io::Result<()>| {
@@ -366,7 +366,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 }
             }
         };
-        self.shared.store.remove(journal.clone(), number, Box::new(done));
+        self.shared.store.remove(journal.clone(), number, expected, Box::new(done));
     }
 }
 
@@ -466,7 +466,7 @@ async fn write_acks<W: AsyncWrite + Unpin>(
         for outgoing in batch.drain(..) {
             match outgoing {
                 Outgoing::Message(message) => frame::encode(&message, 0, &mut out),
-                Outgoing::Holding(held) => write_holding(&mut write, &mut out, &held, stall).await?,
+                Outgoing::Holding(told) => write_holding(&mut write, &mut out, &told, stall).await?,
             }
         }
     }
@@ -476,16 +476,16 @@ async fn write_acks<W: AsyncWrite + Unpin>(
 async fn write_holding(
     write: &mut (impl AsyncWrite + Unpin),
     out: &mut Vec<u8>,
-    held: &[Held],
+    Told { held, seen }: &Told,
     stall: Duration,
 ) -> Result<(), WriteError> {
     if held.is_empty() {
-        frame::encode(&Message::Holding { last: true }, 0, out);
+        frame::encode(&Message::Holding { last: true, seen: *seen }, 0, out);
     }
     let mut parts = held.chunks(MAX_LIST).peekable();
     while let Some(part) = parts.next() {
         let content = encode_holding(part);
-        frame::encode(&Message::Holding { last: parts.peek().is_none() }, content.len() as u64, out);
+        frame::encode(&Message::Holding { last: parts.peek().is_none(), seen: *seen }, content.len() as u64, out);
         send_content(write, out, &content, stall).await?;
     }
     Ok(())

@@ -2,16 +2,23 @@
 //!
 //! Where the file system can, a file has no name until it has its final one: that is one change of the directory for each
 //! file instead of three, and a crash leaves nothing behind. Elsewhere it is written under a temporary name first.
+//!
+//! Whoever may write to the directory can put links, pipes and devices under any name. So everything is reached from
+//! the open directory, no link is followed, and nothing is opened that is no regular file.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, openat, renameat_with, syncfs, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, linkat, openat, renameat_with, statat, syncfs,
+    unlinkat,
+};
 use rustix::io::Errno;
 
 use super::name::part_name;
@@ -26,19 +33,21 @@ enum Naming {
     ByProc,
 }
 
-/// The directory under a path, whichever that is at the time.
+/// The directory under a path: the one that was found there first, and no other.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     /// Whether files without names may be used at all.
     may_be_unnamed: bool,
-    opened: Mutex<Option<Arc<Opened>>>,
+    opened: OnceLock<Arc<Opened>>,
+    /// What has become of it, if it is not there any more.
+    lost: OnceLock<String>,
 }
 
 impl Directory {
     /// The directory that is found under `path`.
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), may_be_unnamed: true, opened: Mutex::default() }
+        Self { path: path.to_owned(), may_be_unnamed: true, opened: OnceLock::new(), lost: OnceLock::new() }
     }
 
     /// The same, as on a file system that has no files without names.
@@ -47,29 +56,62 @@ impl Directory {
         Self { may_be_unnamed: false, ..Self::new(path) }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The directory, open, if it is still what lies under its path: what is stored in another is not where anybody looks
+    /// for it.
+    pub(super) fn now(&self) -> io::Result<Arc<Opened>> {
+        if let Some(lost) = self.lost() {
+            return Err(io::Error::other(lost));
+        }
+        let there = std::fs::metadata(&self.path).map(|there| (there.dev(), there.ino()));
+        match (self.opened.get(), there) {
+            (Some(opened), Ok(there)) if opened.id == there => Ok(opened.clone()),
+            (Some(opened), Ok(there)) if opened.id.0 != there.0 => {
+                Err(self.lose("is on another file system than before: something was mounted or unmounted"))
+            }
+            (Some(_), Ok(_)) => Err(self.lose("was replaced by another one")),
+            (Some(_), Err(error)) if is_gone(&error) => Err(self.lose("was moved or removed")),
+            (_, Err(error)) => Err(about(&self.path.display(), &error)),
+            (None, Ok(_)) => self.open().map_err(|error| about(&self.path.display(), &error)),
+        }
     }
 
-    /// The directory as it is now, open; it may have been replaced since it was opened last.
-    pub(super) fn now(&self) -> io::Result<Arc<Opened>> {
-        let there = std::fs::metadata(&self.path)?;
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = opened.as_ref().filter(|opened| opened.id == (there.dev(), there.ino())) {
-            return Ok(opened.clone());
-        }
-        *opened = None;
+    fn open(&self) -> io::Result<Arc<Opened>> {
         let new = Arc::new(Opened::open(&self.path, self.may_be_unnamed)?);
-        Ok(opened.insert(new).clone())
+        Ok(self.opened.get_or_init(|| new).clone())
+    }
+
+    /// Says that it is not what it was: from now on nothing is stored in it. Gives the error for whoever wanted it.
+    pub(super) fn lose(&self, what: &str) -> io::Error {
+        let path = self.path.display();
+        let text = || format!("the directory {path} {what} while the server ran, and nothing is stored in it any more");
+        io::Error::other(self.lost.get_or_init(text).clone())
+    }
+
+    /// What has become of it, if it is not there any more.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 }
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The same error, with what it is about.
+fn about(what: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Device and inode: which file this is.
+pub(super) type FileId = (u64, u64);
 
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct Opened {
     handle: File,
-    /// Device and inode.
-    id: (u64, u64),
+    /// The path under which it was found.
+    path: PathBuf,
+    id: FileId,
     /// How files without names get theirs, if the file system has such files.
     naming: Option<Naming>,
     /// Tells apart the temporary names of one number.
@@ -78,10 +120,10 @@ pub(super) struct Opened {
 
 impl Opened {
     fn open(path: &Path, may_be_unnamed: bool) -> io::Result<Self> {
-        let handle = File::open(path)?;
+        let handle = open_directory(path)?;
         let found = handle.metadata()?;
         let id = (found.dev(), found.ino());
-        let mut opened = Self { handle, id, naming: None, attempts: AtomicU64::new(0) };
+        let mut opened = Self { handle, path: path.to_owned(), id, naming: None, attempts: AtomicU64::new(0) };
         if may_be_unnamed {
             opened.naming = opened.find_naming()?;
         }
@@ -102,6 +144,14 @@ impl Opened {
             unlinkat(&self.handle, &*name, AtFlags::empty())?;
         }
         Ok(found)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn handle(&self) -> &File {
+        &self.handle
     }
 
     /// Begins a file.
@@ -127,7 +177,11 @@ impl Opened {
     /// Gives a file its final name, unless another file has that.
     pub(super) fn publish(&self, staged: &Staged, name: &str) -> io::Result<()> {
         match (staged.part(), staged.begun_in().naming) {
-            (Some(part), _) => Ok(rename_new(&staged.begun_in().handle, part, &self.handle, name)?),
+            (Some(part), _) => {
+                rename_new(&staged.begun_in().handle, part, &self.handle, name)?;
+                // The temporary name may have been given to another file meanwhile.
+                if self.id_of(name)? == staged.id()? { Ok(()) } else { Err(self.not_ours(name, "another file")) }
+            }
             (None, naming) => Ok(self.name(staged.file(), naming.unwrap_or(Naming::ByProc), name)?),
         }
     }
@@ -142,10 +196,80 @@ impl Opened {
         }
     }
 
-    /// Opens a file to read it; one that is none does not keep us waiting.
+    /// All names in it.
+    pub(super) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<CString>>> {
+        let entries = Dir::read_from(&self.handle)?;
+        Ok(entries.map(|entry| Ok(entry?.file_name().to_owned())))
+    }
+
+    /// What lies under a name, itself.
+    pub(super) fn found(&self, name: &str) -> io::Result<Stat> {
+        Ok(statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Which file lies under a name.
+    pub(super) fn id_of(&self, name: &str) -> io::Result<FileId> {
+        Ok(id(&self.found(name)?))
+    }
+
+    /// Opens a regular file to read it. What is none is refused with [`io::ErrorKind::InvalidInput`], and not opened:
+    /// a link would lead elsewhere, a pipe keep us waiting.
     pub(super) fn read(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(openat(&self.handle, name, flags, Mode::empty())?.into())
+        self.open_regular(name, OFlags::RDONLY)
+    }
+
+    /// Opens a regular file to append to it.
+    pub(super) fn append(&self, name: &str) -> io::Result<File> {
+        self.open_regular(name, OFlags::WRONLY | OFlags::APPEND)
+    }
+
+    fn open_regular(&self, name: &str, how: OFlags) -> io::Result<File> {
+        let kind = |found: &Stat| FileType::from_raw_mode(found.st_mode);
+        self.refuse_unless_regular(name, kind(&self.found(name)?))?;
+        let flags = how | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+        let file = File::from(openat(&self.handle, name, flags, Mode::empty())?);
+        self.refuse_unless_regular(name, kind(&rustix::fs::fstat(&file)?))?;
+        Ok(file)
+    }
+
+    fn refuse_unless_regular(&self, name: &str, kind: FileType) -> io::Result<()> {
+        let what = match kind {
+            FileType::RegularFile => return Ok(()),
+            FileType::Symlink => "a symbolic link",
+            FileType::Fifo => "a named pipe",
+            FileType::Directory => "a directory",
+            FileType::Socket => "a socket",
+            _ => "a device",
+        };
+        Err(self.not_ours(name, what))
+    }
+
+    /// What is told of something under one of our names that we did not put there.
+    fn not_ours(&self, name: &str, what: &str) -> io::Error {
+        let text =
+            format!("{} is {what}, not a regular file of this server: remove it", self.path.join(name).display());
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    }
+
+    /// Makes a file that was not there.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        Ok(openat(&self.handle, name, flags, Mode::from_raw_mode(0o666))?.into())
+    }
+
+    /// Gives a file another name, in place of whatever has that.
+    pub(super) fn rename_over(&self, name: &str, new: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.handle, name, &self.handle, new)?)
+    }
+
+    /// Gives a file another name that is free.
+    pub(super) fn rename(&self, name: &str, new: &str) -> io::Result<()> {
+        Ok(rename_new(&self.handle, name, &self.handle, new)?)
+    }
+
+    /// Gives a file one more name, which is free.
+    pub(super) fn link(&self, name: &str, new: &str) -> io::Result<()> {
+        Ok(linkat(&self.handle, name, &self.handle, new, AtFlags::empty())?)
     }
 
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
@@ -163,8 +287,22 @@ impl Opened {
     }
 }
 
+/// Opens a directory, and nothing else.
+pub(super) fn open_directory(path: &Path) -> io::Result<File> {
+    Ok(openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+/// Which file was found.
+pub(super) fn id(found: &Stat) -> FileId {
+    (found.st_dev, found.st_ino)
+}
+
+pub(super) fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+}
+
 /// Renames, but never over another file.
-pub(super) fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
+fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
     match renameat_with(&from, name, &to, new, RenameFlags::NOREPLACE) {
         // This file system cannot rename so; a link to a name that exists fails, too.
         Err(Errno::INVAL | Errno::NOSYS) => {
@@ -227,16 +365,60 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_replaced_is_opened_anew() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("d");
-        fs::create_dir(&path).unwrap();
-        let directory = Directory::new(&path);
-        let first = directory.now().unwrap();
-        assert!(Arc::ptr_eq(&first, &directory.now().unwrap()));
-        fs::rename(&path, parent.path().join("old")).unwrap();
-        assert_eq!(directory.now().unwrap_err().kind(), io::ErrorKind::NotFound);
-        fs::create_dir(&path).unwrap();
-        assert!(!Arc::ptr_eq(&first, &directory.now().unwrap()));
+    fn a_directory_that_is_lost_once_stays_so() {
+        type Loss = (fn(&Path), &'static str);
+        let losses: [Loss; 3] = [
+            (|dir| fs::rename(dir, dir.with_extension("old")).unwrap(), "moved or removed"),
+            (
+                |dir| {
+                    fs::rename(dir, dir.with_extension("old")).unwrap();
+                    fs::write(dir, "a file").unwrap();
+                },
+                "replaced by another one",
+            ),
+            (|dir| fs::rename(dir.parent().unwrap(), dir.parent().unwrap().with_extension("old")).unwrap(), "moved"),
+        ];
+        for (lose, what) in losses {
+            let around = tempfile::tempdir().unwrap();
+            let path = around.path().join("parent/d");
+            let directory = Directory::new(&path);
+            assert_eq!(directory.now().unwrap_err().kind(), io::ErrorKind::NotFound, "not there yet is not lost");
+            fs::create_dir_all(&path).unwrap();
+            let first = directory.now().unwrap();
+            assert!(Arc::ptr_eq(&first, &directory.now().unwrap()) && directory.lost().is_none());
+            lose(&path);
+            let error = directory.now().unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains(path.to_str().unwrap()), "{error}");
+            let _ = fs::remove_file(&path);
+            fs::create_dir_all(&path).unwrap();
+            assert_eq!(directory.now().unwrap_err().to_string(), error);
+            assert_eq!(directory.lost(), Some(&*error));
+        }
+    }
+
+    /// Each would lead elsewhere, or keep whoever opens it waiting.
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = Directory::new(dir.path()).now().unwrap();
+        fs::write(dir.path().join("file"), "content").unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        rustix::fs::mkfifoat(CWD, dir.path().join("pipe"), Mode::from_raw_mode(0o600)).unwrap();
+        assert!(opened.read("file").is_ok() && opened.append("file").is_ok());
+        for (name, what) in [
+            ("link", "symbolic link"),
+            ("dangling", "symbolic link"),
+            ("directory", "directory"),
+            ("pipe", "named pipe"),
+        ] {
+            for error in [opened.read(name).unwrap_err(), opened.append(name).unwrap_err()] {
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+                assert!(error.to_string().contains(&format!("{name} is a {what}")), "{error}");
+            }
+            assert_eq!(opened.create(name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert!(!dir.path().join("nowhere").exists());
     }
 }

@@ -14,7 +14,14 @@
 //! <crc> storing <journal> <number> <size> <crc32c> <name>      about to be published, synced before it is
 //! <crc> stored|shared <journal> <number>…                      published, the directory synced
 //! <crc> confirmed|dropped|forgotten <journal> <number>…        no longer in the index
+//! <crc> confirmed|forgotten * 0                                of all other journals nothing|something was ever stored
+//! <crc> confirmed - <number>                                   the highest number of balancers without a journal
+//! <crc> confirmed in:<place> 0                                 where the index was when it was opened
 //! ```
+//!
+//! The highest number that lines name of a journal is the highest one that was ever stored for it, so a file that is
+//! written anew begins with a `confirmed` for each journal. To programs of before, which know neither `*` nor `-` nor
+//! `in:`, those are journals that no balancer has, and their index, which has no such lines, is read like any other.
 //!
 //! The intent comes first, since a file that is published before the index knows of it would be a copy that nobody
 //! asks for if the server died in between. What is only announced is looked for when the index is opened: if
@@ -24,27 +31,39 @@
 //!
 //! A line that ends without a line feed is what a crash left of an append, and is cut off. A line with a wrong
 //! checksum is skipped; it may have been the one that removed an entry, so after damage an entry whose file is not
-//! there does not count. A file without a readable first line is set aside and a new one begun.
+//! there does not count. A file without a readable first line is set aside and a new one begun. What is no regular file
+//! is not opened, and a link is not followed: as long as it is there, there is no index, which is told with the name.
+//!
+//! # Set back
+//!
+//! When it is opened, it is told if the index or its directory is a copy or was restored, if files are here that came after
+//! all that the index knows, and if files are missing. Nothing else follows from that, since a person has to say which of
+//! several copies is the right one.
 //!
 //! Invariant: what [`Index::holding`] lists is stored. Whenever the file on disk may say something else than memory
 //! (`sound` is false), it is written anew from memory, into a new file, before anything is announced again.
 
 mod line;
+mod place;
 mod replay;
+mod seen;
 mod table;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::line::Fate;
+use self::place::{Moved, WrittenIn};
 use self::replay::Replay;
+use self::seen::Seen;
 use self::table::Table;
-use super::directory::rename_new;
+use super::directory::{FileId, Opened};
+use super::name::number_of;
 use super::staged::find_copy;
 use crate::protocol::lists::Held;
 
@@ -57,6 +76,21 @@ const PART: &str = ".bilico-index.part";
 /// The most entries, over all journals: far more than can be unconfirmed while balancers come back within days. Beyond
 /// them the oldest are forgotten, some at a time.
 const MAX_ENTRIES: usize = 1_000_000;
+
+/// How many entries are looked for in the directory when the index is opened.
+const MAX_LOOKED_FOR: usize = 100_000;
+
+/// How many names in the directory are looked at when the index is opened.
+const MAX_LISTED: usize = 1_000_000;
+
+/// Stands for the journals of balancers that have none.
+const NOBODY: &str = "-";
+
+/// How many names of missing files are told.
+const MAX_NAMED: usize = 5;
+
+/// How many names are tried for an index that is set aside.
+const MAX_ASIDE: u64 = 1000;
 
 /// How many lines that say nothing any more are always put up with.
 const GARBAGE: u64 = 64 * 1024;
@@ -87,10 +121,12 @@ pub(super) struct Entry {
 /// The index of one directory.
 #[derive(Debug)]
 pub(super) struct Index {
-    dir: PathBuf,
+    dir: Arc<Opened>,
     identity: Arc<str>,
-    /// Open for reading: it is locked, and tells which file this is.
+    /// Open for reading, and locked.
     file: File,
+    /// Which file this is.
+    id: FileId,
     /// Open only while there is something to write, so that an idle server keeps no file system from being made
     /// read-only.
     writer: Option<File>,
@@ -98,6 +134,7 @@ pub(super) struct Index {
     len: u64,
     lines: u64,
     table: Table,
+    seen: Seen,
     limit: usize,
     /// Whether the file says what memory does.
     sound: bool,
@@ -118,11 +155,11 @@ enum LoadError {
 
 impl Index {
     /// Opens the index of `dir`, or begins one. One that cannot be read is set aside.
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(dir: &Arc<Opened>) -> io::Result<Self> {
         Self::open_with(dir, MAX_ENTRIES)
     }
 
-    fn open_with(dir: &Path, limit: usize) -> io::Result<Self> {
+    fn open_with(dir: &Arc<Opened>, limit: usize) -> io::Result<Self> {
         match Self::load(dir, limit) {
             Ok(index) => Ok(index),
             Err(LoadError::Io(error)) => Err(error),
@@ -135,21 +172,38 @@ impl Index {
         }
     }
 
-    fn create(dir: &Path, limit: usize) -> io::Result<Self> {
+    fn create(dir: &Arc<Opened>, limit: usize) -> io::Result<Self> {
         let identity: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
-        let table = Table::default();
-        let (file, len, lines) = write_whole(dir, &identity, &table)?;
-        tracing::info!(identity = &*identity, "a new index is begun");
-        let dir = dir.to_owned();
-        Ok(Self { dir, identity, file, writer: None, len, lines, table, limit, sound: true, tidy_from: GARBAGE })
+        let (table, mut seen) = (Table::default(), Seen::complete());
+        let later = Later::than(dir, 0)?;
+        seen.raise(NOBODY, later.highest);
+        let (file, len, lines) = write_whole(dir, &identity, &table, &seen)?;
+        dir.rename(PART, NAME)?;
+        dir.sync_names()?;
+        let (path, identity) = (dir.path().display(), identity);
+        match later.files {
+            0 => tracing::info!(dir = %path, identity = &*identity, "a new index is begun"),
+            files => tracing::warn!(
+                dir = %path,
+                identity = &*identity,
+                files,
+                "a new index is begun beside files that are here already: it does not know whose they are, and balancers \
+                 are not told of them"
+            ),
+        }
+        let (dir, id) = (dir.clone(), id_of(&file)?);
+        let (writer, sound, tidy_from) = (None, true, GARBAGE);
+        Ok(Self { dir, identity, file, id, writer, len, lines, table, seen, limit, sound, tidy_from })
     }
 
-    fn load(dir: &Path, limit: usize) -> Result<Self, LoadError> {
-        let file = open_file(&dir.join(NAME))?;
-        let Replay { identity, table, announced, len, lines, damaged, torn } = Replay::read(&file, limit)?;
-        let dir = dir.to_owned();
-        let mut index =
-            Self { dir, identity, file, writer: None, len, lines, table, limit, sound: true, tidy_from: GARBAGE };
+    fn load(dir: &Arc<Opened>, limit: usize) -> Result<Self, LoadError> {
+        let file = open_file(dir)?;
+        let Replay { identity, table, announced, seen, written_in, len, lines, damaged, torn } =
+            Replay::read(&file, limit)?;
+        let (dir, id, found_in) = (dir.clone(), id_of(&file)?, WrittenIn::of(dir.handle(), &file)?);
+        let is_linked = file.metadata()?.nlink() > 1;
+        let (writer, sound, tidy_from) = (None, true, GARBAGE);
+        let mut index = Self { dir, identity, file, id, writer, len, lines, table, seen, limit, sound, tidy_from };
         if torn {
             tracing::warn!("the index ends in half a line, which is cut off");
             index.writer()?.set_len(len)?;
@@ -162,16 +216,93 @@ impl Index {
             index.leave_behind(damaged)?;
         }
         index.limit_entries();
+        index.tell_moved(written_in.map_or(Moved::No, |before| before.compare(found_in)));
+        // The index of an earlier program did not keep account of all numbers.
+        index.tell_later(written_in.is_some())?;
+        if is_linked {
+            // Whoever has the other name must not find it changed: what is written from now on goes into a new file.
+            index.distrust();
+        } else if damaged == 0 && written_in != Some(found_in) {
+            index.write_place(found_in);
+        }
         Ok(index)
+    }
+
+    /// Tells if the directory, or the index alone, is a copy of the one that was here, and which files are not here.
+    fn tell_moved(&self, moved: Moved) {
+        let (dir, identity) = (self.dir.path().display(), &*self.identity);
+        match moved {
+            Moved::Directory => tracing::warn!(
+                %dir,
+                identity,
+                "the directory was copied, restored or moved from another file system since it was last used. If it is a \
+                 copy, and the original is still in use: stop this server and remove .bilico-index from the copy, for \
+                 two servers of one identity are taken for one. If it was restored: what was stored since is not here, \
+                 and `bilico verify` finds what is missing"
+            ),
+            Moved::File => tracing::warn!(
+                %dir,
+                identity,
+                "the index was copied or restored since it was last used: what was stored meanwhile is not in it, and a \
+                 balancer that does not know of it yet has it stored a second time. `bilico verify` finds such files"
+            ),
+            Moved::No => {}
+        }
+        self.tell_missing(moved);
+    }
+
+    fn write_place(&mut self, place: WrittenIn) {
+        let mut out = Vec::new();
+        line::push_written_in(&mut out, place);
+        if let Err(error) = self.append(&out, 1) {
+            tracing::debug!(error = %error, "cannot write down where the index is");
+        }
+    }
+
+    /// Tells which entries have no file. Their consumers may have taken them, so nothing else follows from it.
+    fn tell_missing(&self, moved: Moved) {
+        let entries = || self.table.iter().take(MAX_LOOKED_FOR);
+        let mut gone = entries().filter(|(.., entry)| self.is_missing(&entry.name)).map(|(.., entry)| &*entry.name);
+        let names: Vec<&str> = gone.by_ref().take(MAX_NAMED).collect();
+        if names.is_empty() {
+            return;
+        }
+        let (missing, of, names) = (names.len() + gone.count(), entries().count(), names.join(", "));
+        if moved == Moved::Directory {
+            tracing::warn!(missing, of, names, "files that count as stored are not here: taken, or not copied");
+        } else {
+            tracing::info!(missing, of, names, "files that are not confirmed yet are not here any more: taken");
+        }
+    }
+
+    /// Tells which files are here that came after all that the index knows, and takes them into account.
+    fn tell_later(&mut self, tell: bool) -> io::Result<()> {
+        let later = Later::than(&self.dir, self.seen.highest())?;
+        if later.files == 0 {
+            return Ok(());
+        }
+        if tell {
+            tracing::warn!(
+                dir = %self.dir.path().display(),
+                files = later.files,
+                highest = later.highest,
+                known = self.seen.highest(),
+                "files are here that came after all that the index knows: it is older than they are, as a restored one \
+                 is, or somebody else put them here. Balancers are not told of them; `bilico verify` finds those that \
+                 are stored twice"
+            );
+        }
+        self.note(later.highest);
+        Ok(())
+    }
+
+    fn is_missing(&self, name: &str) -> bool {
+        self.dir.found(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// After damage, forgets entries whose files are not there: the line that removed them may be lost.
     fn distrust_missing(&mut self) {
-        let missing = |name: &str| {
-            let found = fs::symlink_metadata(self.dir.join(name));
-            found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        let gone = self.table.iter().filter(|(.., entry)| missing(&entry.name));
+        let gone = self.table.iter().filter(|(.., entry)| self.is_missing(&entry.name));
         let gone: Vec<_> = gone.map(|(journal, number, _)| Key::new(journal.clone(), number)).collect();
         for key in &gone {
             self.table.remove(&key.journal, key.number);
@@ -181,9 +312,8 @@ impl Index {
 
     /// Keeps a file with damaged lines for a look at it, and goes on in a new one.
     fn leave_behind(&mut self, damaged: u64) -> io::Result<()> {
-        let aside = self.dir.join(damaged_name(0));
-        let kept = fs::hard_link(self.dir.join(NAME), &aside);
-        let kept_as = kept.map_or_else(|error| error.to_string(), |()| aside.display().to_string());
+        let kept = aside(&self.dir, |name| self.dir.link(NAME, name));
+        let kept_as = kept.map_or_else(|error| error.to_string(), |aside| aside.display().to_string());
         tracing::error!(lines = damaged, kept_as, "lines of the index are damaged, and do not count");
         self.rewrite()
     }
@@ -197,6 +327,8 @@ impl Index {
         for (journal, number, entry) in announced.iter() {
             let key = Key::new(journal.clone(), number);
             match find_copy(&self.dir, &entry.name, entry.size, entry.crc32c) {
+                // A copy that another journal's entry is about can be dropped on that one's word.
+                Some(name) if self.is_claimed(number, &name) => dropped.push(key),
                 Some(name) => {
                     let renamed = *name != *entry.name;
                     stored.push(Settled { key, entry: Entry { name: name.into(), ..entry.clone() }, renamed });
@@ -205,7 +337,7 @@ impl Index {
             }
         }
         // The server may have died before it did this, and what is listed counts as acknowledged.
-        File::open(&self.dir)?.sync_all()?;
+        self.dir.sync_names()?;
         tracing::info!(found = stored.len(), missing = dropped.len(), "files were being stored when the server died");
         self.settle(stored);
         self.give_up(&dropped);
@@ -217,21 +349,25 @@ impl Index {
         &self.identity
     }
 
-    /// Whether the file in the directory is still the one that is written to: the directory may have been replaced.
-    pub(super) fn is_in_place(&self) -> bool {
-        fs::symlink_metadata(self.dir.join(NAME)).is_ok_and(|there| self.is_same(&there))
+    /// The directory that it is the index of.
+    pub(super) fn dir(&self) -> &Arc<Opened> {
+        &self.dir
     }
 
-    fn is_same(&self, there: &fs::Metadata) -> bool {
-        self.file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    /// Whether the file in the directory is still the one that is written to.
+    pub(super) fn is_in_place(&self) -> io::Result<bool> {
+        match self.dir.id_of(NAME) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            there => Ok(there? == self.id),
+        }
     }
 
     fn writer(&mut self) -> io::Result<&mut File> {
         let file = if let Some(file) = self.writer.take() {
             file
         } else {
-            let file = File::options().append(true).open(self.dir.join(NAME))?;
-            if !self.is_same(&file.metadata()?) {
+            let file = self.dir.append(NAME)?;
+            if id_of(&file)? != self.id {
                 return Err(io::Error::other("the index was replaced"));
             }
             file
@@ -254,9 +390,27 @@ impl Index {
         self.table.of(journal)
     }
 
+    /// The highest number of a journal that was ever stored, 0 for none; `None` if that is not known.
+    pub(super) fn seen(&self, journal: &str) -> Option<u64> {
+        self.seen.of(journal)
+    }
+
     /// Whether an entry says that the file of this number and name is its own.
     pub(super) fn is_claimed(&self, number: u64, name: &str) -> bool {
         !self.table.claims(number, name).is_empty()
+    }
+
+    /// Takes into account the number of a file that is stored for a balancer without a journal.
+    pub(super) fn note(&mut self, number: u64) {
+        if self.seen.of(NOBODY).is_some_and(|seen| seen >= number) {
+            return;
+        }
+        self.seen.raise(NOBODY, number);
+        let mut out = Vec::new();
+        let lines = line::push_fate(&mut out, Fate::Confirmed, NOBODY, &[number]);
+        if let Err(error) = self.append(&out, lines) {
+            tracing::debug!(error = %error, "cannot write down the number of a file without a journal");
+        }
     }
 
     /// Says that a file is somebody else's, too.
@@ -274,9 +428,14 @@ impl Index {
     /// Writes down that files are about to be published. To be synced before they are.
     pub(super) fn announce<'a>(&mut self, files: impl Iterator<Item = (&'a Key, &'a Entry)>) -> io::Result<()> {
         self.make_sound()?;
-        let (mut out, mut lines) = (Vec::new(), 0);
+        let (mut out, mut lines, mut forgot) = (Vec::new(), 0, false);
         for (key, entry) in files {
             push_storing(&mut out, key, entry);
+            forgot |= self.seen.raise(&key.journal, key.number);
+            lines += 1;
+        }
+        if forgot {
+            line::push_complete(&mut out, false);
             lines += 1;
         }
         self.append(&out, lines)
@@ -415,8 +574,15 @@ impl Index {
 
     /// Replaces the file by one that says what memory does, synced.
     fn rewrite(&mut self) -> io::Result<()> {
-        let (file, len, lines) = write_whole(&self.dir, &self.identity, &self.table)?;
-        (self.file, self.writer, self.len, self.lines) = (file, None, len, lines);
+        let (file, len, lines) = write_whole(&self.dir, &self.identity, &self.table, &self.seen)?;
+        if !self.is_in_place()? {
+            return Err(io::Error::other("the index was replaced"));
+        }
+        let id = id_of(&file)?;
+        self.dir.rename_over(PART, NAME)?;
+        (self.file, self.id, self.writer, self.len, self.lines) = (file, id, None, len, lines);
+        self.sound = false;
+        self.dir.sync_names()?;
         (self.sound, self.tidy_from) = (true, GARBAGE);
         Ok(())
     }
@@ -447,17 +613,45 @@ fn fate_of(fate: Fate, keys: &[Key]) -> (Vec<u8>, u64) {
     (out, lines)
 }
 
-/// Writes an index under a name of its own, syncs it and puts it in place. Gives the open file, its length in bytes and
-/// its lines.
-fn write_whole(dir: &Path, identity: &str, table: &Table) -> io::Result<(File, u64, u64)> {
-    let part = dir.join(PART);
-    let file = File::options().append(true).create(true).open(&part)?;
+fn id_of(file: &File) -> io::Result<FileId> {
+    let found = file.metadata()?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// The files in a directory that came later than others.
+struct Later {
+    files: u64,
+    highest: u64,
+}
+
+impl Later {
+    /// Looks for stored files with numbers above `number`, and for the highest of them.
+    fn than(dir: &Opened, number: u64) -> io::Result<Self> {
+        let mut later = Self { files: 0, highest: number };
+        for name in dir.names()?.take(MAX_LISTED) {
+            let found = number_of(name?.to_bytes()).unwrap_or(0);
+            later.files += u64::from(found > number);
+            later.highest = later.highest.max(found);
+        }
+        Ok(later)
+    }
+}
+
+/// Writes an index under a name of its own and syncs it. Gives the open file, its length in bytes and its lines.
+fn write_whole(dir: &Opened, identity: &str, table: &Table, seen: &Seen) -> io::Result<(File, u64, u64)> {
+    remove_part(dir)?;
+    let file = dir.create(PART)?;
     lock(&file)?;
-    file.set_len(0)?;
-    let mut lines = 1;
     let mut writer = BufWriter::with_capacity(256 * 1024, &file);
     let mut out = Vec::new();
     line::push_identity(&mut out, identity);
+    line::push_written_in(&mut out, WrittenIn::of(dir.handle(), &file)?);
+    line::push_complete(&mut out, seen.is_complete);
+    let mut lines = 3;
+    // Before the entries, since a `confirmed` removes what was stored before it.
+    for (journal, number) in seen.oldest_first() {
+        lines += line::push_fate(&mut out, Fate::Confirmed, journal, &[number]);
+    }
     for (journal, number, entry) in table.iter() {
         line::push_storing(&mut out, journal, number, entry.size, entry.crc32c, &entry.name);
         let fate = if entry.shared { Fate::Shared } else { Fate::Stored };
@@ -469,29 +663,40 @@ fn write_whole(dir: &Path, identity: &str, table: &Table) -> io::Result<(File, u
     writer.flush()?;
     drop(writer);
     file.sync_all()?;
+    let written = id_of(&file)?;
     drop(file);
-    let file = File::open(&part)?;
+    let file = dir.read(PART)?;
+    if id_of(&file)? != written {
+        return Err(io::Error::other(format!("{PART} was replaced")));
+    }
     lock(&file)?;
-    fs::rename(&part, dir.join(NAME))?;
-    File::open(dir)?.sync_all()?;
     let len = file.metadata()?.len();
     Ok((file, len, lines))
 }
 
-fn open_file(path: &Path) -> Result<File, LoadError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => return Err(LoadError::Damaged("it is no regular file".to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadError::Missing),
-        Err(error) => return Err(error.into()),
-    }
-    match File::open(path) {
+/// Removes what an attempt that was broken off has left. What is none of that stays, and is told.
+fn remove_part(dir: &Opened) -> io::Result<()> {
+    let part = match dir.read(PART) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Nothing is read from it; its name is all that goes.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return dir.remove(PART),
+        part => part?,
+    };
+    lock(&part)?;
+    dir.remove(PART)
+}
+
+fn open_file(dir: &Opened) -> Result<File, LoadError> {
+    match dir.read(NAME) {
         Ok(file) => {
             lock(&file)?;
             Ok(file)
         }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(LoadError::Damaged(error.to_string())),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => LoadError::Missing,
+            io::ErrorKind::PermissionDenied => LoadError::Damaged(error.to_string()),
+            _ => error.into(),
+        }),
     }
 }
 
@@ -504,21 +709,21 @@ fn lock(file: &File) -> io::Result<()> {
 }
 
 /// Renames an index that cannot be read, and says what it is called now.
-fn set_aside(dir: &Path) -> io::Result<PathBuf> {
-    let handle = File::open(dir)?;
-    let mut later = 0;
-    loop {
-        let aside = damaged_name(later);
-        match rename_new(&handle, NAME, &handle, &aside).map_err(io::Error::from) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => later += 1,
-            other => return other.map(|()| dir.join(aside)),
-        }
-    }
+fn set_aside(dir: &Opened) -> io::Result<PathBuf> {
+    aside(dir, |name| dir.rename(NAME, name))
 }
 
-fn damaged_name(later: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{NAME}.damaged-{}", now.as_secs() + later)
+/// Finds a free name for an index that is kept for a look at it, and has it `put` there.
+fn aside(dir: &Opened, put: impl Fn(&str) -> io::Result<()>) -> io::Result<PathBuf> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let names = (now..now + MAX_ASIDE).map(|time| format!("{NAME}.damaged-{time}"));
+    for name in names {
+        match put(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| dir.path().join(name)),
+        }
+    }
+    Err(io::Error::other(format!("{MAX_ASIDE} damaged indexes are called like {NAME}.damaged-{now}: remove them")))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::directory::Directory;
 use super::index::Key;
 use super::staged::Staged;
+use crate::protocol::Expected;
 use crate::protocol::lists::Held;
 use crate::queue::Durability;
 
@@ -54,6 +55,15 @@ pub struct Claim {
     pub journal: Arc<str>,
     /// The CRC32C of the content.
     pub crc32c: u32,
+}
+
+/// What a balancer is told when it connects.
+#[derive(Debug)]
+pub struct Told {
+    /// What is stored for its journal and not confirmed.
+    pub held: Vec<Held>,
+    /// The highest number of its journal that was ever stored, 0 for none; `None` if that is not known.
+    pub seen: Option<u64>,
 }
 
 /// How a file is stored.
@@ -108,6 +118,8 @@ pub(super) struct Place {
     pub(super) identity: Mutex<Option<Arc<str>>>,
     /// Files stored since the start, and bytes of content of those.
     pub(super) stored: (AtomicU64, AtomicU64),
+    /// Which process this is of all that ever have this identity: 32 hex digits.
+    pub(super) instance: Arc<str>,
     /// Keeps other servers out of the directory, if it could be opened.
     pub(super) _lock: Option<File>,
 }
@@ -136,11 +148,11 @@ pub(super) enum Job {
     /// Store a file.
     File(Incoming, Done),
     /// Say what is held for a journal, of all that was asked for before.
-    Holding(Arc<str>, oneshot::Sender<io::Result<Vec<Held>>>),
+    Holding(Arc<str>, oneshot::Sender<io::Result<Told>>),
     /// Forget what a balancer knows to be here; the room is what the list takes.
     Confirmed(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>),
-    /// Remove a file.
-    Remove(Key, Removed),
+    /// Remove a file, if it is what it must be.
+    Remove(Key, Option<Expected>, Removed),
     /// Open the index, if it is not.
     Open,
 }

@@ -7,26 +7,36 @@
 //! A server that dies has so, for each file, either no copy under a final name, or one that its index can find
 //! again. A batch whose announcement cannot be written or synced is refused before anything is published; the
 //! files then leave nothing behind.
+//!
+//! The directory must stay what it is: before a batch, after its syncs, and about once a second while there is none, it is
+//! looked whether it and its index still are what lies under the path. If not, nothing is acknowledged any more, and the
+//! server ends.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::directory::Opened;
 use super::index::{Entry, Index, Key, Settled};
-use super::job::{Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, copy};
+use super::job::{Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, Told, copy};
 use super::name::stored_name;
 use super::staged::{Published, Staged};
+use super::unlink::unlink;
+use crate::protocol::Expected;
 use crate::queue::Durability;
 
 /// How many jobs are done together at most, and how many bytes of content they may have.
 const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
+
+/// How often it is looked whether the directory is still there while there is nothing to do.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// From how many files on one sync of the file system costs less than one for each file, all at the same time.
 const SYNC_ALL: usize = 4;
@@ -37,8 +47,11 @@ struct Batch {
     files: Vec<(Incoming, Done)>,
     /// Done after the files: a number that is confirmed and comes again must be found.
     confirmed: Vec<(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>)>,
-    removals: Vec<(Key, Removed)>,
+    removals: Vec<Removal>,
 }
+
+/// Which file must go, what it must be, and who is told.
+type Removal = (Key, Option<Expected>, Removed);
 
 /// A file of the batch in hand.
 struct Pending {
@@ -80,18 +93,33 @@ impl Keeper {
         keeper
     }
 
-    /// Does what it is asked to until no one can ask any more.
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let mut batch = Batch::default();
-            for job in collect(first, queue, most_files()) {
-                self.take(&mut batch, job);
+    /// Does what it is asked to until no one can ask any more. If the directory is lost, `lost` is cancelled, and whatever
+    /// is still asked for is refused.
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>, lost: &CancellationToken) {
+        loop {
+            match queue.recv_timeout(LOOK) {
+                Ok(first) => self.work_off(first, queue),
+                // What cannot be told now will be when it matters.
+                Err(RecvTimeoutError::Timeout) => drop(self.look()),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.carry_out(&mut batch);
-            if let Some(index) = &mut self.index {
-                index.tidy();
-                index.rest();
+            if let Some(what) = self.place.dir.lost().filter(|_| !lost.is_cancelled()) {
+                tracing::error!("{what}: the server stops");
+                self.place.set_identity(None);
+                lost.cancel();
             }
+        }
+    }
+
+    fn work_off(&mut self, first: Job, queue: &mpsc::Receiver<Job>) {
+        let mut batch = Batch::default();
+        for job in collect(first, queue, most_files()) {
+            self.take(&mut batch, job);
+        }
+        self.carry_out(&mut batch);
+        if let Some(index) = &mut self.index {
+            index.tidy();
+            index.rest();
         }
     }
 
@@ -106,10 +134,10 @@ impl Keeper {
         match job {
             Job::File(file, done) => batch.files.push((file, done)),
             Job::Confirmed(journal, numbers, room) => batch.confirmed.push((journal, numbers, room)),
-            Job::Remove(key, done) => batch.removals.push((key, done)),
+            Job::Remove(key, expected, done) => batch.removals.push((key, expected, done)),
             Job::Holding(journal, answer) => {
-                let held = self.index().map(|index| index.holding(&journal));
-                let _ = answer.send(held);
+                let told = self.index().map(|index| Told { held: index.holding(&journal), seen: index.seen(&journal) });
+                let _ = answer.send(told);
             }
             Job::Open => drop(self.index()),
         }
@@ -131,16 +159,23 @@ impl Keeper {
         }
     }
 
-    /// The index of the directory as it is now, opened if need be.
+    /// The directory, if it and its index are still what lies under the path.
+    fn look(&self) -> io::Result<Arc<Opened>> {
+        let dir = self.place.dir.now()?;
+        let is_in_place = self.index.as_ref().map_or(Ok(true), Index::is_in_place)?;
+        let lost = || self.place.dir.lose("lost its .bilico-index, which was removed or replaced,");
+        if is_in_place { Ok(dir) } else { Err(lost()) }
+    }
+
+    /// The index, opened if need be.
     fn index(&mut self) -> io::Result<&mut Index> {
-        if self.index.as_ref().is_some_and(|index| !index.is_in_place()) {
-            tracing::warn!(dir = %self.place.dir.path().display(), "the index is gone: the directory was replaced");
-            // Before another is opened, so that its lock is free.
-            self.index = None;
-            self.place.set_identity(None);
-        }
+        let dir = self.look()?;
+        self.index_in(&dir)
+    }
+
+    fn index_in(&mut self, dir: &Arc<Opened>) -> io::Result<&mut Index> {
         if self.index.is_none() {
-            let index = Index::open(self.place.dir.path())?;
+            let index = Index::open(dir)?;
             self.place.set_identity(Some(index.identity().clone()));
             self.index = Some(index);
         }
@@ -149,7 +184,7 @@ impl Keeper {
 
     /// Stores files, and says of each what became of it.
     fn store(&mut self, files: Vec<(Incoming, Done)>) {
-        let dir = match self.place.dir.now() {
+        let dir = match self.look() {
             Ok(dir) => dir,
             Err(error) => return files.into_iter().for_each(|(_, done)| done(Err(copy(&error).into()))),
         };
@@ -163,14 +198,10 @@ impl Keeper {
         if published.is_empty() {
             return;
         }
-        // Files in a directory that was replaced meanwhile are not where anybody looks for them.
-        let is_in_place = || match self.place.dir.now()? {
-            now if Arc::ptr_eq(&now, &dir) => Ok(()),
-            _ => Err(io::Error::other("the directory was replaced")),
-        };
         let synced = if self.place.durability == Durability::Os { Ok(()) } else { dir.sync_names() };
-        match synced.and_then(|()| is_in_place()) {
-            Ok(()) => self.acknowledge(published),
+        // Files in a directory that was moved meanwhile are not where anybody looks for them.
+        match synced.and_then(|()| self.look()) {
+            Ok(_) => self.acknowledge(published),
             Err(error) => self.take_back(published, &dir, &error),
         }
     }
@@ -178,7 +209,7 @@ impl Keeper {
     /// Writes the new files of a batch, and answers for those that are none.
     fn sort_out(&mut self, files: Vec<(Incoming, Done)>, dir: &Arc<Opened>) -> Vec<Pending> {
         let needs_index = files.iter().any(|(file, _)| file.claim.is_some());
-        let unusable = needs_index.then(|| self.index().err()).flatten();
+        let unusable = needs_index.then(|| self.index_in(dir).err()).flatten();
         let mut pending = Vec::with_capacity(files.len());
         let mut places = HashMap::new();
         for (file, done) in files {
@@ -292,6 +323,8 @@ impl Keeper {
                 }
             }
             index.settle(published.iter().filter_map(|(file, published)| settled(file, published)).collect());
+            let without_journal = published.iter().filter(|(file, _)| file.claim.is_none());
+            without_journal.map(|(file, _)| file.number).max().into_iter().for_each(|number| index.note(number));
         }
         for (file, _) in published {
             self.place.count(file.staged.size());
@@ -327,24 +360,19 @@ impl Keeper {
     }
 
     /// Removes copies of which there is another elsewhere. What the index does not know is none.
-    fn remove(&mut self, removals: Vec<(Key, Removed)>) {
-        if let Err(error) = self.index() {
-            return removals.into_iter().for_each(|(_, done)| done(Err(copy(&error))));
-        }
+    fn remove(&mut self, removals: Vec<Removal>) {
+        let index = match self.index() {
+            Ok(index) => index,
+            Err(error) => return removals.into_iter().for_each(|(.., done)| done(Err(copy(&error)))),
+        };
         let (mut gone, mut answers) = (Vec::new(), Vec::new());
-        for (key, done) in removals {
-            match self
-                .index
-                .as_ref()
-                .and_then(|index| index.get(&key))
-                .map(|entry| unlink(self.place.dir.path(), &key, entry))
-            {
-                None => answers.push(done),
-                Some(Ok(())) => {
-                    gone.push(key);
+        for (key, expected, done) in removals {
+            match index.get(&key).map_or(Ok(false), |entry| unlink(index.dir(), key.number, entry, expected)) {
+                Ok(is_gone) => {
+                    gone.extend(is_gone.then_some(key));
                     answers.push(done);
                 }
-                Some(Err(error)) => done(Err(error)),
+                Err(error) => done(Err(error)),
             }
         }
         let removed = self.forget(&gone);
@@ -359,6 +387,8 @@ impl Keeper {
             return Ok(());
         }
         self.place.dir.now()?.sync_names()?;
+        // What is removed from a directory that was moved meanwhile may lie under the path still.
+        self.look()?;
         self.index.as_mut().map_or(Ok(()), |index| index.remove(gone))
     }
 }
@@ -428,30 +458,6 @@ fn check_same(number: u64, known: &Entry, new: &Entry) -> Result<(), StoreError>
     }
     let sums = [known, new].map(|entry| (entry.size, entry.crc32c));
     Err(StoreError::Conflict { number, known: sums[0], new: sums[1] })
-}
-
-/// Removes a stored file that another server has, too. One that is not what was stored any more, or may belong to
-/// somebody else as well, is left where it is.
-fn unlink(dir: &Path, key: &Key, entry: &Entry) -> io::Result<()> {
-    let (number, name) = (key.number, &*entry.name);
-    let path = dir.join(name);
-    let kept = match fs::symlink_metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            tracing::info!(number, name, reason = "another server has it", "to be dropped, and already gone");
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-        Ok(_) if entry.shared => Some("it may be another balancer's, too"),
-        Ok(found) if !found.is_file() || found.len() != entry.size => Some("it was changed since it was stored"),
-        Ok(_) => None,
-    };
-    if let Some(reason) = kept {
-        tracing::warn!(number, name, reason, "not dropped, though another server has it");
-        return Ok(());
-    }
-    fs::remove_file(&path)?;
-    tracing::info!(number, name, reason = "another server has it", "dropped");
-    Ok(())
 }
 
 fn refuse(files: impl IntoIterator<Item = Pending>, error: &io::Error) {

@@ -2,7 +2,7 @@
 //!
 //! `connection` speaks to balancers, old and new, and `links` knows which of them are connected; [`store`] takes files
 //! for its thread, the `keeper`, which puts them on disk, by way of `staged` and the `directory`, under [`name`]s that are
-//! safe there, and keeps an `index` of what balancers have not confirmed; [`overload`] watches the process's memory; [`work`] is done
+//! safe there, keeps an `index` of what balancers have not confirmed, and `unlink`s what another server has; [`overload`] watches the process's memory; [`work`] is done
 //! on each stored file.
 
 mod connection;
@@ -16,6 +16,7 @@ pub mod name;
 pub mod overload;
 mod staged;
 pub mod store;
+mod unlink;
 pub mod work;
 
 use std::io;
@@ -82,6 +83,17 @@ impl Default for ServerConfig {
     }
 }
 
+/// Why a file server cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its directory is not there any more, or another one.
+    #[error("{0}")]
+    Lost(String),
+    /// Something else failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// A file server that has all it needs but connections.
 pub struct Server {
     config: ServerConfig,
@@ -93,7 +105,7 @@ pub struct Server {
 
 impl Server {
     /// Opens the store.
-    pub fn open(config: ServerConfig) -> io::Result<Self> {
+    pub fn open(config: ServerConfig) -> Result<Self, ServerError> {
         let store_ended = CancellationToken::new();
         let (store, thread) = Store::open(&config.dir, config.clean, config.durability, store_ended.clone())?;
         let gauge = ServerGauge::new(store.place());
@@ -105,11 +117,12 @@ impl Server {
         self.gauge.clone()
     }
 
-    /// Runs until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends.
-    pub async fn run(self, listener: impl Listener, stop: CancellationToken) -> io::Result<()> {
+    /// Runs until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends. If it cannot go on, it
+    /// takes its leave in the same way, and says why.
+    pub async fn run(self, listener: impl Listener, stop: CancellationToken) -> Result<(), ServerError> {
         let Self { config, store, thread, store_ended, gauge } = self;
         let tasks = TaskTracker::new();
-        let (overload, open) = (gauge.overload.clone(), gauge.connections.clone());
+        let (overload, open, place) = (gauge.overload.clone(), gauge.connections.clone(), store.place());
         let watching = overload::watch(overload.clone(), config.overload_margin);
         tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
         let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
@@ -128,11 +141,9 @@ impl Server {
             }
         };
         let accept = transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), handle);
-        if store_ended.run_until_cancelled(accept).await.is_none() {
-            // Without it nothing can be stored: better gone, and restarted, than there and refusing.
-            stop.cancel();
-            return Err(io::Error::other("the store's thread has ended"));
-        }
+        let cannot_go_on = store_ended.run_until_cancelled(accept).await.is_none();
+        // Without the store nothing can be stored: better gone, and restarted, than there and refusing.
+        stop.cancel();
 
         tasks.close();
         if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {
@@ -141,6 +152,12 @@ impl Server {
         // The store's thread ends with the last connection that could use it.
         if tasks.is_empty() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        if let Some(what) = place.dir.lost() {
+            return Err(ServerError::Lost(what.to_owned()));
+        }
+        if cannot_go_on {
+            return Err(io::Error::other("the store's thread has ended").into());
         }
         tracing::info!("server stopped");
         Ok(())

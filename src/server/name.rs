@@ -49,6 +49,15 @@ pub fn is_part(name: &str) -> bool {
         .is_some_and(|(number, attempt)| is_number(number) && is_number(attempt))
 }
 
+/// The request number with which the name of a stored file begins.
+pub fn number_of(name: &[u8]) -> Option<u64> {
+    let digits = name.split(|byte| *byte == b'_').next().filter(|digits| digits.len() < name.len())?;
+    // Only as they are written: what has a sign or a zero before it is somebody else's.
+    let plain =
+        digits.first().is_some_and(|first| matches!(first, b'1'..=b'9')) && digits.iter().all(u8::is_ascii_digit);
+    if plain { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+}
+
 fn encode(title: &str, out: &mut String) {
     let mut rest = title.chars();
     while let Some(c) = rest.next() {
@@ -259,6 +268,18 @@ mod tests {
             let name = stored_name(number, &title);
             assert_sound(number, &name);
             assert_sound(number, &beside(&name, n));
+        }
+    }
+
+    #[test]
+    fn the_number_is_read_back_from_what_we_write_only() {
+        for number in [1, 70, u64::MAX] {
+            assert_eq!(number_of(stored_name(number, "a_b.json").as_bytes()), Some(number));
+        }
+        for name in
+            ["", "_x", "7", "07_x", "0_x", "+7_x", "-7_x", "x_7", "7.5_x", "18446744073709551616_x", ".bilico-7_x"]
+        {
+            assert_eq!(number_of(name.as_bytes()), None, "{name}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! A file on its way to its final name, which it gets when it is whole, and never in place of another file.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use super::directory::Opened;
+use rustix::fs::Stat;
+
+use super::directory::{FileId, Opened, is_regular};
 use super::name::beside;
 
 /// How many names are tried for a file whose name another file has.
@@ -62,6 +63,12 @@ impl Staged {
         &self.file
     }
 
+    /// Which file it is.
+    pub(super) fn id(&self) -> io::Result<FileId> {
+        let found = self.file.metadata()?;
+        Ok((found.dev(), found.ino()))
+    }
+
     pub(super) fn part(&self) -> Option<&str> {
         self.part.as_deref()
     }
@@ -75,8 +82,8 @@ impl Staged {
         self.part = None;
     }
 
-    /// Gives the file its final name, or the first one beside it that no other file has. A file that is there
-    /// already with the same content is as good, if it `may_share` it.
+    /// Gives the file its final name, or the first one beside it that nothing has. A file that is there already with
+    /// the same content is as good, if it `may_share` it.
     pub(super) fn publish(
         &mut self,
         dir: &Opened,
@@ -100,27 +107,30 @@ impl Staged {
         Err(io::Error::other(format!("{NAMES} other files are called like {name}")))
     }
 
-    /// Whether the file of this name has the same content.
+    /// Whether what has this name is a copy of the file, and makes it durable if so. What cannot be read is none.
     fn is_like(&self, dir: &Opened, name: &str) -> io::Result<bool> {
-        let mut other = dir.read(name)?;
-        let found = other.metadata()?;
-        if !found.is_file() || found.len() != self.size {
-            return Ok(false);
-        }
+        let is_copy = dir.found(name).is_ok_and(|found| may_be_ours(&found, self.size));
+        let Some(mut other) = is_copy.then(|| dir.read(name).ok()).flatten() else { return Ok(false) };
         let (mut buffers, mut offset) = ((vec![0; STEP], vec![0; STEP]), 0);
         loop {
             let read = self.file.read_at(&mut buffers.0, offset)?;
             let (a, b) = (buffers.0.get(..read).unwrap_or_default(), buffers.1.get_mut(..read).unwrap_or_default());
-            other.read_exact(b)?;
-            if a != b {
+            if other.read_exact(b).is_err() || a != b {
                 return Ok(false);
             }
             if read == 0 {
-                return Ok(true);
+                // Whoever wrote it may not have done this.
+                return other.sync_data().map(|()| true);
             }
             offset += read as u64;
         }
     }
+}
+
+/// Whether what was found can be a file that was stored here: its content lies in this directory and under no other
+/// name, through which it could be changed or that only makes it look as if it was here.
+fn may_be_ours(found: &Stat, size: u64) -> bool {
+    is_regular(found) && found.st_nlink == 1 && u64::try_from(found.st_size) == Ok(size)
 }
 
 impl Drop for Staged {
@@ -139,29 +149,31 @@ fn candidates(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 /// The name under which a file of this size and CRC32C was published that was to be called `name`, if it was.
-pub(super) fn find_copy(dir: &Path, name: &str, size: u64, crc32c: u32) -> Option<String> {
+pub(super) fn find_copy(dir: &Opened, name: &str, size: u64, crc32c: u32) -> Option<String> {
     for name in candidates(name) {
-        match fs::symlink_metadata(dir.join(&*name)) {
+        match dir.found(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Ok(found) if found.is_file() && found.len() == size && has_sum(&dir.join(&*name), crc32c) => {
-                return Some(name.into_owned());
-            }
+            Ok(found) if may_be_ours(&found, size) && has_sum(dir, &name, crc32c) => return Some(name.into_owned()),
             _ => {}
         }
     }
     None
 }
 
-fn has_sum(path: &Path, crc32c: u32) -> bool {
-    let sum = || -> io::Result<u32> {
-        let (mut file, mut buffer, mut sum) = (File::open(path)?, vec![0; STEP], 0);
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(sum),
-                read => sum = crc32c::crc32c_append(sum, buffer.get(..read).unwrap_or_default()),
-            }
-        }
-    };
+fn has_sum(dir: &Opened, name: &str, crc32c: u32) -> bool {
     // What cannot be read cannot be claimed.
-    sum().is_ok_and(|sum| sum == crc32c)
+    dir.read(name).and_then(sum).is_ok_and(|sum| sum == crc32c)
+}
+
+/// The CRC32C of all that can be read from a file.
+pub(super) fn sum(mut file: impl Read) -> io::Result<u32> {
+    let (mut buffer, mut sum) = (vec![0; STEP], 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(sum),
+            Ok(read) => sum = crc32c::crc32c_append(sum, buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

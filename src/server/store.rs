@@ -13,18 +13,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
+use rustix::fs::{AtFlags, Dir, statat, unlinkat};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::directory::Directory;
+use super::directory::{Directory, is_regular, open_directory};
 use super::index::Key;
-pub use super::job::{Body, Claim, Done, Incoming, Outcome, StoreError};
+pub use super::job::{Body, Claim, Done, Incoming, Outcome, StoreError, Told};
 use super::job::{Job, Place, Removed};
 use super::keeper::Keeper;
 use super::name::is_part;
 pub use super::staged::Staged;
 use crate::behind::Behind;
-use crate::protocol::lists::Held;
+use crate::protocol::Expected;
 use crate::queue::Durability;
 
 /// How many bytes of content may wait for the disk at most, in units of [`UNIT`].
@@ -45,7 +46,8 @@ pub struct Store {
 impl Store {
     /// Opens the store in `dir`, which is made if it is missing, and removes what a crash left half written. A
     /// directory that cannot be used is told in the log, and every file will be refused until it can; one that
-    /// another server uses is an error. `ended` is cancelled when the thread ends, for whatever reason.
+    /// another server uses is an error. `ended` is cancelled when the thread ends, for whatever reason, and when the
+    /// directory is not there any more: then the thread goes on to refuse what comes.
     pub fn open(
         dir: &Path,
         clean: bool,
@@ -62,14 +64,16 @@ impl Store {
         };
         let (jobs, queue) = mpsc::channel();
         let (dir, identity, stored) = (Directory::new(dir), Mutex::new(None), Default::default());
-        let place = Arc::new(Place { dir, durability, identity, stored, _lock: lock });
+        let instance = format!("{:032x}", rand::random::<u128>()).into();
+        let place = Arc::new(Place { dir, durability, identity, stored, instance, _lock: lock });
         let room = Arc::new(Semaphore::new(WAITING as usize));
         let store = Self { jobs, place: place.clone(), room };
         // Here, not on the thread: whoever is greeted first is to hear the directory's identity.
         let keeper = Keeper::new(place);
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
+            let lost = ended.clone();
             let _ended = ended.drop_guard();
-            keeper.run(&queue);
+            keeper.run(&queue, &lost);
         })?;
         Ok((store, thread))
     }
@@ -82,6 +86,11 @@ impl Store {
             let _ = self.jobs.send(Job::Open);
         }
         identity
+    }
+
+    /// Which process this is of all that ever have the directory's identity: 32 hex digits.
+    pub fn instance(&self) -> Arc<str> {
+        self.place.instance.clone()
     }
 
     /// What it has counted, and whether it can be used.
@@ -119,10 +128,10 @@ impl Store {
     }
 
     /// What is stored for a journal and not confirmed, when all that was submitted before is done.
-    pub async fn holding(&self, journal: Arc<str>) -> io::Result<Vec<Held>> {
-        let (answer, held) = oneshot::channel();
+    pub async fn holding(&self, journal: Arc<str>) -> io::Result<Told> {
+        let (answer, told) = oneshot::channel();
         let _ = self.jobs.send(Job::Holding(journal, answer));
-        held.await.unwrap_or_else(|_| Err(ended()))
+        told.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Forgets files of a journal that their balancer has recorded as delivered. `room` is what the list takes.
@@ -130,10 +139,11 @@ impl Store {
         let _ = self.jobs.send(Job::Confirmed(journal, numbers, room));
     }
 
-    /// Removes the copy of a file that another server has; `done` is called once that is durable, or cannot be.
-    pub fn remove(&self, journal: Arc<str>, number: u64, done: Removed) {
-        if let Err(mpsc::SendError(Job::Remove(_, done))) = self.jobs.send(Job::Remove(Key::new(journal, number), done))
-        {
+    /// Removes the copy of a file that another server has, if it is what is `expected`; `done` is called once that is
+    /// durable, or cannot be.
+    pub fn remove(&self, journal: Arc<str>, number: u64, expected: Option<Expected>, done: Removed) {
+        let job = Job::Remove(Key::new(journal, number), expected, done);
+        if let Err(mpsc::SendError(Job::Remove(.., done))) = self.jobs.send(job) {
             done(Err(ended()));
         }
     }
@@ -147,17 +157,17 @@ fn ended() -> io::Error {
 /// its start: all `.json` files.
 fn prepare(dir: &Path, clean: bool) -> io::Result<File> {
     fs::create_dir_all(dir)?;
-    let lock = File::open(dir)?;
+    let lock = open_directory(dir)?;
     if let Err(TryLockError::WouldBlock) = lock.try_lock() {
         return Err(io::Error::new(io::ErrorKind::WouldBlock, "another server uses this directory"));
     }
-    for entry in fs::read_dir(dir)? {
+    for entry in Dir::read_from(&lock)? {
         let entry = entry?;
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let unwanted = is_part(&name) || (clean && name.ends_with(".json"));
-        if unwanted && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
+        let text = name.to_string_lossy();
+        let unwanted = is_part(&text) || (clean && text.ends_with(".json"));
+        if unwanted && is_regular(&statat(&lock, name, AtFlags::SYMLINK_NOFOLLOW)?) {
+            unlinkat(&lock, name, AtFlags::empty())?;
         }
     }
     Ok(lock)

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
 use super::VerifyError;
 use crate::server::name::is_part;
 
@@ -114,7 +116,7 @@ fn path(dirs: &[PathBuf], file: &Stored) -> PathBuf {
 
 /// The size and the hash of a file's content.
 fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<(u64, blake3::Hash)> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
     loop {
         match file.read(buffer) {
@@ -126,5 +128,29 @@ fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<(u64, blake3::Hash)> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Opens a file that was a regular one when it was listed: what has taken its place meanwhile is no copy.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file any more")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_files_place_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "content").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        rustix::fs::mkfifoat(CWD, at("pipe"), Mode::from_raw_mode(0o600)).unwrap();
+        let mut buffer = vec![0; STEP];
+        assert_eq!(hash(&at("file"), &mut buffer).unwrap().0, 7);
+        assert!(hash(&at("link"), &mut buffer).is_err() && hash(&at("pipe"), &mut buffer).is_err());
     }
 }

@@ -315,3 +315,16 @@ fn many_files_are_hashed_by_several_threads_and_none_is_passed_over() {
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.stored, 2000);
 }
+
+/// Links to a file that has the content are no copies of it, wherever they point.
+#[test]
+fn a_link_is_no_copy() {
+    let mut scene = Scene::new();
+    for number in [1, 2] {
+        scene.receipt(State::Delivered, number, "x.json", "one");
+    }
+    let file = scene.stored(0, "1_x.json", "one");
+    std::os::unix::fs::symlink(&file, scene.path("1").join("1_x.json")).unwrap();
+    std::os::unix::fs::symlink(&file, scene.path("1").join("2_x.json")).unwrap();
+    assert_eq!(scene.findings(false), [1, 0, 0, 0, 0], "the second one is missing, and the first one not double");
+}

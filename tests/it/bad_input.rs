@@ -949,11 +949,22 @@ fn goes_elsewhere_until_repaired(farm: &mut Farm, first: &Path, reason: &str, re
 }
 
 #[test]
-fn files_go_elsewhere_while_a_servers_directory_is_missing() {
+fn files_go_elsewhere_when_a_servers_directory_is_removed_and_it_ends() {
     let mut farm = Farm::start(&[1, 1]);
-    let files = farm.server_dir(0);
-    fs::remove_dir_all(&files).unwrap();
-    goes_elsewhere_until_repaired(&mut farm, &files, "No such file", || fs::create_dir(&files).unwrap());
+    let mut sent = send_some(&farm);
+    fs::remove_dir_all(farm.server_dir(0)).unwrap();
+    sent += send_some(&farm);
+    wait_until("the server to end", || farm.servers[0].ended().is_some());
+    assert_eq!(farm.servers[0].ended().unwrap().code(), Some(6));
+    wait_for_line(|| farm.server_log(0), &["ERROR", "json_files_1 was moved or removed", "the server stops"]);
+    assert_eq!(farm.status().delivered, sent);
+    let before = farm.server_status(0).delivered;
+    farm.servers[0].restart();
+    wait_until("it to get files again", || {
+        sent += send_some(&farm);
+        farm.server_status(0).delivered > before
+    });
+    assert_eq!(farm.status().delivered, sent);
 }
 
 #[test]

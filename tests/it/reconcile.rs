@@ -12,45 +12,45 @@ use tempfile::TempDir;
 
 use crate::harness::{PREFACE, Role, Wire, frame, start_server, stored, wait_for_line, wait_until};
 
-const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
+pub const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "00000000000000000000000000000001";
 
 /// A server and the directory around it.
-struct Served {
-    role: Role,
-    dir: TempDir,
+pub struct Served {
+    pub role: Role,
+    pub dir: TempDir,
 }
 
 impl Served {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { role: start_server(dir.path(), 1, &[]), dir }
     }
 
-    fn files_dir(&self) -> PathBuf {
+    pub fn files_dir(&self) -> PathBuf {
         self.dir.path().join("json_files_1")
     }
 
-    fn stored(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn stored(&self) -> BTreeMap<String, Vec<u8>> {
         stored(&self.files_dir())
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.stored().into_keys().collect()
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let port = self.role.address.rsplit_once(':').unwrap().1;
         fs::read_to_string(self.dir.path().join(format!("logs/server-{port}.log"))).unwrap()
     }
 
-    fn crash(&mut self) {
+    pub fn crash(&mut self) {
         self.role.kill();
         self.role.restart();
     }
 
     /// Connects as a balancer with this identity, without reading what comes after the greeting.
-    fn link(&self, identity: &str) -> Balancer {
+    pub fn link(&self, identity: &str) -> Balancer {
         let mut balancer = Balancer::greet(&self.role.address, Some(identity));
         let (hello, _) = balancer.0.greeting();
         assert!(hello.contains(r#""role":"server""#), "{hello}");
@@ -58,13 +58,13 @@ impl Served {
     }
 
     /// Connects and reads what is held.
-    fn reconnect(&self, identity: &str) -> (Balancer, Vec<[u64; 3]>) {
+    pub fn reconnect(&self, identity: &str) -> (Balancer, Vec<[u64; 3]>) {
         let mut balancer = self.link(identity);
         let held = balancer.holding();
         (balancer, held)
     }
 
-    fn identity(&self) -> String {
+    pub fn identity(&self) -> String {
         let (hello, _) = Balancer::greet(&self.role.address, None).0.greeting();
         let hello: Value = serde_json::from_str(&hello).unwrap();
         hello["identity"].as_str().unwrap().to_owned()
@@ -72,10 +72,10 @@ impl Served {
 }
 
 /// A balancer's end of a link, spoken byte by byte.
-struct Balancer(Wire);
+pub struct Balancer(pub Wire);
 
 impl Balancer {
-    fn greet(address: &str, identity: Option<&str>) -> Self {
+    pub fn greet(address: &str, identity: Option<&str>) -> Self {
         let mut wire = Wire::connect(address);
         let mut hello = json!({"request_type": "hello", "role": "balancer"});
         if let Some(identity) = identity {
@@ -85,13 +85,13 @@ impl Balancer {
         Self(wire)
     }
 
-    fn next(&mut self) -> (Value, Vec<u8>) {
+    pub fn next(&mut self) -> (Value, Vec<u8>) {
         let (header, content) = self.0.frame().expect("the server has closed");
         (serde_json::from_str(&header).unwrap(), content)
     }
 
     /// Reads all parts of what is held, which comes next.
-    fn holding(&mut self) -> Vec<[u64; 3]> {
+    pub fn holding(&mut self) -> Vec<[u64; 3]> {
         let mut held = Vec::new();
         loop {
             let (header, content) = self.next();
@@ -107,27 +107,27 @@ impl Balancer {
         }
     }
 
-    fn store(&mut self, number: u64, content: &[u8]) {
+    pub fn store(&mut self, number: u64, content: &[u8]) {
         self.0.write(&store(number, content));
     }
 
     /// Confirms files, and waits until the server has heard it: the answer to what comes next says so. A newer link
     /// would end this one, read to its end or not.
     #[track_caller]
-    fn confirm(&mut self, numbers: &[u64]) {
+    pub fn confirm(&mut self, numbers: &[u64]) {
         let content = serde_json::to_vec(numbers).unwrap();
         self.0.write(&frame(r#"{"request_type":"confirmed"}"#, &content));
         self.drop_file(u64::MAX);
         self.expect("dropped", u64::MAX);
     }
 
-    fn drop_file(&mut self, number: u64) {
+    pub fn drop_file(&mut self, number: u64) {
         self.0.write(&frame(&json!({"request_type": "drop", "request_number": number}).to_string(), b""));
     }
 
     /// Reads the next message, which must be this one about this number.
     #[track_caller]
-    fn expect(&mut self, request_type: &str, number: u64) -> Value {
+    pub fn expect(&mut self, request_type: &str, number: u64) -> Value {
         let (header, _) = self.next();
         assert_eq!((&header["request_type"], &header["request_number"]), (&json!(request_type), &json!(number)));
         header
@@ -135,13 +135,13 @@ impl Balancer {
 
     /// Stores a file and waits for the acknowledgement.
     #[track_caller]
-    fn put(&mut self, number: u64, content: &[u8]) {
+    pub fn put(&mut self, number: u64, content: &[u8]) {
         self.store(number, content);
         self.expect("stored", number);
     }
 
     /// Reads on to the end of the connection and gives the reason with which the server took its leave.
-    fn bye(&mut self) -> Value {
+    pub fn bye(&mut self) -> Value {
         loop {
             let (header, _) = self.next();
             if header["request_type"] == "bye" {
@@ -291,7 +291,7 @@ fn a_dropped_file_is_removed_and_answered_as_often_as_it_is_asked_for() {
     wait_for_line(|| server.log(), &["not dropped", "number=4", "changed since"]);
     server.crash();
     let (mut balancer, listed) = server.reconnect(JOURNAL);
-    assert_eq!(listed, [held(3, b"one")]);
+    assert_eq!(listed, [held(3, b"one"), held(4, b"one")], "what was changed is not forgotten");
     balancer.drop_file(2);
     balancer.expect("dropped", 2);
     // In one write, so that all of it may fall into one batch.
@@ -301,7 +301,7 @@ fn a_dropped_file_is_removed_and_answered_as_often_as_it_is_asked_for() {
     balancer.expect("stored", 3);
     balancer.expect("stored", 2);
     assert_eq!(server.stored()["3_x.json"], b"again");
-    assert_eq!(server.reconnect(JOURNAL).1, [held(2, b"two"), held(3, b"again")]);
+    assert_eq!(server.reconnect(JOURNAL).1, [held(2, b"two"), held(3, b"again"), held(4, b"one")]);
 }
 
 /// The balancer's link breaks with files under way and it connects anew: what it is told must be all that there will
@@ -513,14 +513,15 @@ pub fn limit_file_size(role: &Role, limit: &str) {
 
 #[test]
 fn a_directory_that_is_gone_says_nothing_and_a_new_one_is_another() {
-    let server = Served::start();
+    let mut server = Served::start();
     let identity = server.identity();
     server.reconnect(JOURNAL).0.put(1, b"one");
     fs::remove_dir_all(server.files_dir()).unwrap();
     let mut balancer = server.link(JOURNAL);
     let bye = balancer.bye();
     assert_eq!(bye["code"], "storage", "an empty list would say that nothing is here: {bye}");
-    fs::create_dir(server.files_dir()).unwrap();
+    wait_until("the server to end", || server.role.ended().is_some());
+    server.role.restart();
     let (mut balancer, listed) = server.reconnect(JOURNAL);
     assert!(listed.is_empty());
     balancer.put(1, b"one");

@@ -86,7 +86,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         self.reader.preface().await?;
         match self.next().await?.map(|frame| frame.message) {
             Some(Message::Hello { role: Role::Client, .. }) => {
-                self.say(Message::Hello { role: Role::Balancer, overloaded: None, identity: None, memory: None });
+                self.say(Message::Hello {
+                    role: Role::Balancer,
+                    overloaded: None,
+                    identity: None,
+                    memory: None,
+                    instance: None,
+                });
             }
             Some(Message::Hello { .. }) => {
                 return Err(ProtocolError::Unexpected("a balancer takes files from a client only").into());

@@ -4,6 +4,9 @@
 //! file's name stands last and may have spaces; that it has no control characters is [`stored_name`]'s invariant, and
 //! what breaks it is not read back.
 //!
+//! What came later than the first programs that read this file looks to those like the fate of a number 0 of a journal
+//! that no balancer has, and they pass over it.
+//!
 //! [`stored_name`]: super::super::name::stored_name
 
 use std::fmt::{self, Write};
@@ -49,7 +52,19 @@ pub(super) enum Line<'a> {
         /// Their request numbers.
         numbers: Vec<u64>,
     },
+    /// Whether a journal of which the lines before and after say nothing has never stored anything here.
+    Complete(bool),
+    /// Where the index is, as [`WrittenIn`] writes it.
+    ///
+    /// [`WrittenIn`]: super::place::WrittenIn
+    WrittenIn(&'a str),
 }
+
+/// Stands for all journals.
+const ALL: &str = "*";
+
+/// What [`Line::WrittenIn`] begins with.
+const IN: &str = "in:";
 
 /// What becomes of a file after `storing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +115,16 @@ pub(super) fn push_fate(out: &mut Vec<u8>, fate: Fate, journal: &str, numbers: &
     lines
 }
 
+/// Appends a line that says whether the account of all journals is complete.
+pub(super) fn push_complete(out: &mut Vec<u8>, complete: bool) {
+    push_fate(out, if complete { Fate::Confirmed } else { Fate::Forgotten }, ALL, &[0]);
+}
+
+/// Appends a line that says where the index is.
+pub(super) fn push_written_in(out: &mut Vec<u8>, place: impl fmt::Display) {
+    push_fate(out, Fate::Confirmed, &format!("{IN}{place}"), &[0]);
+}
+
 struct Numbers<'a>(&'a [u64]);
 
 impl fmt::Display for Numbers<'_> {
@@ -137,6 +162,12 @@ pub(super) fn decode(line: &[u8]) -> Option<Line<'_>> {
             let (fate, _) = FATES.iter().find(|(_, known)| *known == word)?;
             let mut words = rest.split(' ');
             let journal = words.next()?;
+            if let Some(place) = journal.strip_prefix(IN) {
+                return Some(Line::WrittenIn(place));
+            }
+            if journal == ALL {
+                return Some(Line::Complete(*fate == Fate::Confirmed));
+            }
             let numbers = words.map(|number| number.parse().ok()).collect::<Option<_>>()?;
             Some(Line::Fate { fate: *fate, journal, numbers })
         }
@@ -196,6 +227,25 @@ mod tests {
             let text = String::from_utf8(out).unwrap();
             assert!(text.ends_with(&format!(" {word} {JOURNAL} 1 18446744073709551615\n")), "{text}");
         }
+    }
+
+    /// Byte for byte, since older programs must take them for the fate of a number that nobody has.
+    #[test]
+    fn later_lines_look_like_fates() {
+        let text = |push: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            push(&mut out);
+            assert!(one(&out).is_some());
+            String::from_utf8(out).unwrap().split_off(9)
+        };
+        assert_eq!(text(&|out| push_complete(out, true)), "confirmed * 0\n");
+        assert_eq!(text(&|out| push_complete(out, false)), "forgotten * 0\n");
+        assert_eq!(text(&|out| push_written_in(out, "1.2.3.4")), "confirmed in:1.2.3.4 0\n");
+        let mut out = Vec::new();
+        push_written_in(&mut out, "1.2.3.4");
+        push_complete(&mut out, false);
+        let lines: Vec<_> = out.split_inclusive(|byte| *byte == b'\n').map(one).collect();
+        assert_eq!(lines, [Some(Line::WrittenIn("1.2.3.4")), Some(Line::Complete(false))]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
 use super::line::{self, Fate, Line, MAX_LINE};
+use super::place::WrittenIn;
+use super::seen::Seen;
 use super::table::Table;
 use super::{Entry, LoadError};
 
@@ -14,6 +16,9 @@ pub(super) struct Replay {
     pub(super) table: Table,
     /// Announced, with no word of what became of it.
     pub(super) announced: Table,
+    pub(super) seen: Seen,
+    /// Where it was when it was last opened.
+    pub(super) written_in: Option<WrittenIn>,
     /// The length of all whole lines.
     pub(super) len: u64,
     pub(super) lines: u64,
@@ -25,13 +30,11 @@ impl Replay {
     pub(super) fn read(file: &File, limit: usize) -> Result<Self, LoadError> {
         let unreadable = |error: io::Error| LoadError::Damaged(error.to_string());
         let mut lines = Lines { reader: BufReader::with_capacity(256 * 1024, file), line: Vec::new() };
-        let identity = match lines.next().map_err(unreadable)? {
-            Some((first, true)) => read_identity(first)?,
-            _ => return Err(LoadError::Damaged("it has no first line".to_owned())),
-        };
-        let (table, announced) = (Table::default(), Table::default());
+        let identity = lines.identity()?;
+        let (table, announced, seen) = (Table::default(), Table::default(), Seen::default());
         let len = lines.line.len() as u64;
-        let mut replay = Self { identity, table, announced, len, lines: 1, damaged: 0, torn: false };
+        let mut replay =
+            Self { identity, table, announced, seen, written_in: None, len, lines: 1, damaged: 0, torn: false };
         while let Some((line, whole)) = lines.next().map_err(unreadable)? {
             if !whole {
                 replay.torn = true;
@@ -49,13 +52,20 @@ impl Replay {
             Some(Line::Storing { journal, number, size, crc32c, name }) => {
                 let entry = Entry { size, crc32c, name: name.into(), shared: false };
                 self.announced.insert(journal, number, entry);
+                self.seen.raise(journal, number);
             }
             Some(Line::Fate { fate, journal, numbers }) => {
+                // What is dropped may never have been published; if it was, other lines said so.
+                if let Some(highest) = numbers.iter().max().filter(|_| fate != Fate::Dropped) {
+                    self.seen.raise(journal, *highest);
+                }
                 for number in numbers {
                     self.settle(fate, journal, number);
                 }
                 self.limit(limit);
             }
+            Some(Line::Complete(complete)) => self.seen.is_complete = complete,
+            Some(Line::WrittenIn(place)) => self.written_in = place.parse().ok().or(self.written_in),
             Some(Line::Identity { .. }) | None => self.damaged += 1,
         }
     }
@@ -107,6 +117,14 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
+    /// What the first line says.
+    fn identity(&mut self) -> Result<Arc<str>, LoadError> {
+        match self.next().map_err(|error| LoadError::Damaged(error.to_string()))? {
+            Some((first, true)) => read_identity(first),
+            _ => Err(LoadError::Damaged("it has no first line".to_owned())),
+        }
+    }
+
     /// The next line, and whether it is whole: false for the rest of a file that ends without a line feed. A line
     /// beyond all bounds comes in pieces, none of which makes sense.
     fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {

@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
+use super::super::directory::Directory;
 use super::*;
 
 const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
@@ -36,17 +39,21 @@ fn store(index: &mut Index, journal: &str, numbers: &[u64]) {
     index.announce(files.iter().map(|(key, entry)| (key, entry))).unwrap();
     index.sync().unwrap();
     for number in numbers {
-        fs::write(index.dir.join(&*entry(*number).name), content(*number)).unwrap();
+        fs::write(index.dir.path().join(&*entry(*number).name), content(*number)).unwrap();
     }
     index.settle(files.into_iter().map(|(key, entry)| Settled { key, entry, renamed: false }).collect());
 }
 
+fn opened(dir: &Path) -> Arc<Opened> {
+    Directory::new(dir).now().unwrap()
+}
+
 fn open(dir: &Path) -> Index {
-    Index::open(dir).unwrap()
+    Index::open(&opened(dir)).unwrap()
 }
 
 fn reopen(index: Index) -> Index {
-    let dir = index.dir.clone();
+    let dir = index.dir.path().to_owned();
     drop(index);
     open(&dir)
 }
@@ -103,9 +110,9 @@ fn the_identity_stays_and_is_another_in_another_directory() {
 fn one_server_an_index() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path());
-    assert!(Index::open(dir.path()).is_err());
+    assert!(Index::open(&opened(dir.path())).is_err());
     drop(index);
-    assert!(Index::open(dir.path()).is_ok());
+    assert!(Index::open(&opened(dir.path())).is_ok());
 }
 
 /// A file in which everything occurs, and what it says of each number after each line.
@@ -233,9 +240,6 @@ fn what_is_no_index_is_set_aside() {
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(fs::read_to_string(dir.path().join(&names[1])).unwrap(), content);
     }
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join(NAME)).unwrap();
-    open(dir.path());
 }
 
 #[test]
@@ -244,7 +248,7 @@ fn an_index_of_a_later_version_is_left_alone() {
     let text = format!("bilico-index 2 {JOURNAL}");
     let whole = format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes()));
     fs::write(dir.path().join(NAME), &whole).unwrap();
-    assert!(Index::open(dir.path()).unwrap_err().to_string().contains("version 2"));
+    assert!(Index::open(&opened(dir.path())).unwrap_err().to_string().contains("version 2"));
     assert_eq!(fs::read_to_string(dir.path().join(NAME)).unwrap(), whole);
 }
 
@@ -270,7 +274,7 @@ fn garbage_is_compacted_and_what_counts_stays() {
 #[test]
 fn beyond_the_limit_the_oldest_are_forgotten() {
     let dir = tempfile::tempdir().unwrap();
-    let mut index = Index::open_with(dir.path(), 10).unwrap();
+    let mut index = Index::open_with(&opened(dir.path()), 10).unwrap();
     for number in [20, 19, 18, 17, 16, 15, 14, 13, 12, 11] {
         store(&mut index, JOURNAL, &[number]);
     }
@@ -281,7 +285,7 @@ fn beyond_the_limit_the_oldest_are_forgotten() {
     let index = reopen(index);
     assert_eq!((index.holding(JOURNAL), index.holding(OTHER)), (left, vec![held(1), held(2)]));
     drop(index);
-    let mut index = Index::open_with(dir.path(), 3).unwrap();
+    let mut index = Index::open_with(&opened(dir.path()), 3).unwrap();
     assert_eq!(index.table.len(), 3);
     assert_eq!(index.holding(OTHER), [held(1), held(2)]);
     store(&mut index, OTHER, &[1]);
@@ -326,12 +330,99 @@ fn what_cannot_be_written_changes_nothing() {
 fn an_index_that_was_replaced_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path());
-    assert!(index.is_in_place());
+    assert!(index.is_in_place().unwrap());
     fs::copy(dir.path().join(NAME), dir.path().join("x")).unwrap();
     fs::rename(dir.path().join("x"), dir.path().join(NAME)).unwrap();
-    assert!(!index.is_in_place());
+    assert!(!index.is_in_place().unwrap());
     fs::remove_file(dir.path().join(NAME)).unwrap();
-    assert!(!index.is_in_place());
+    assert!(!index.is_in_place().unwrap());
+}
+
+/// Byte for byte what the first version of this program wrote.
+#[test]
+fn an_index_of_before_is_read_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |text: &str| format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes()));
+    let Held(_, size, crc32c) = held(3);
+    let text = [
+        format!("bilico-index 1 {OTHER}"),
+        format!("storing {JOURNAL} 3 {size} {crc32c:08x} 3_è x.json"),
+        format!("storing {JOURNAL} 9 {size} {crc32c:08x} 9_è x.json"),
+        format!("stored {JOURNAL} 3 9"),
+        format!("confirmed {JOURNAL} 9"),
+    ];
+    fs::write(dir.path().join(NAME), text.map(|text| line(&text)).concat()).unwrap();
+    fs::write(dir.path().join(&*entry(3).name), content(3)).unwrap();
+    // Confirmed long ago, and of a journal of which the index has nothing any more.
+    fs::write(dir.path().join("50_old.json"), "old").unwrap();
+    let mut index = open(dir.path());
+    for _ in 0..2 {
+        assert_eq!((&**index.identity(), index.holding(JOURNAL)), (OTHER, vec![held(3)]));
+        assert_eq!((index.seen(JOURNAL), index.seen(OTHER), index.seen(NOBODY)), (Some(9), None, Some(50)));
+        index.rewrite().unwrap();
+        index = reopen(index);
+    }
+    store(&mut index, JOURNAL, &[60]);
+    assert_eq!(reopen(index).seen(JOURNAL), Some(60));
+}
+
+/// Whatever is written anew, forgotten or removed meanwhile.
+#[test]
+fn the_highest_number_is_never_lower_than_what_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = Index::open_with(&opened(dir.path()), 3).unwrap();
+    assert_eq!((index.seen(JOURNAL), index.seen(OTHER)), (Some(0), Some(0)));
+    store(&mut index, JOURNAL, &[5, 4]);
+    index.remove(&[key(JOURNAL, 5)]).unwrap();
+    store(&mut index, OTHER, &[1, 2, 3, 7]);
+    index.confirm(&OTHER.into(), vec![7]).unwrap();
+    index.note(8);
+    for _ in 0..3 {
+        assert_eq!((index.seen(JOURNAL), index.seen(OTHER), index.seen(NOBODY)), (Some(5), Some(7), Some(8)));
+        index = reopen(index);
+        index.rewrite().unwrap();
+    }
+}
+
+/// What is planted there leads elsewhere.
+#[test]
+fn nothing_but_a_regular_file_is_an_index() {
+    use std::os::unix::fs::symlink;
+    let target = tempfile::NamedTempFile::new().unwrap();
+    fs::write(target.path(), "precious").unwrap();
+    for name in [NAME, PART] {
+        let plants: [&dyn Fn(&Path); 3] =
+            [&|path| symlink(target.path(), path).unwrap(), &|path| fs::create_dir(path).unwrap(), &|path| {
+                rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap();
+            }];
+        for plant in plants {
+            let dir = tempfile::tempdir().unwrap();
+            plant(&dir.path().join(name));
+            let error = Index::open(&opened(dir.path())).unwrap_err().to_string();
+            let path = dir.path().join(name).display().to_string();
+            assert!(error.starts_with(&path) && error.contains("remove it"), "{error}");
+            assert_eq!(names(dir.path()), [name], "it stays, and nothing comes beside it");
+        }
+    }
+    assert_eq!(fs::read(target.path()).unwrap(), b"precious");
+}
+
+/// The other name is somebody else's file, which must not change.
+#[test]
+fn an_index_with_another_name_is_written_to_a_new_file() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut index = open(dir.path());
+    store(&mut index, JOURNAL, &[1]);
+    drop(index);
+    let link = other.path().join("link");
+    if fs::hard_link(dir.path().join(NAME), &link).is_err() {
+        return;
+    }
+    let before = fs::read(&link).unwrap();
+    let mut index = open(dir.path());
+    store(&mut index, JOURNAL, &[2]);
+    assert_eq!(fs::read(&link).unwrap(), before);
+    assert_eq!(reopen(index).holding(JOURNAL), [held(1), held(2)]);
 }
 
 /// Whatever is done, in whatever order, with restarts in between: the index says what a plain map does.

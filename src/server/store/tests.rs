@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
+use crate::protocol::lists::Held;
 
 /// A file from a balancer without an identity.
 fn file(number: u64, title: &str, content: &str) -> Incoming {
@@ -74,23 +75,59 @@ fn what_a_crash_left_is_removed_and_stored_files_stay() {
 }
 
 #[test]
-fn a_directory_that_is_missing_refuses_and_a_new_one_is_used() {
+fn a_directory_that_is_lost_refuses_and_another_one_is_not_used() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("a/b");
     assert!(store_all(&dir, &[(1, "x", "")])[0].is_ok(), "it is made at the start");
-    let (store, thread) = Store::open(&dir, false, Durability::Disk, CancellationToken::new()).unwrap();
-    fs::remove_dir_all(&dir).unwrap();
+    let lost = CancellationToken::new();
+    let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
     let put = |number| {
         let (result, wait) = channel();
         let done = Box::new(move |stored| drop(result.send(stored)));
         store.submit(file(number, "x", ""), done);
-        wait.recv().unwrap()
+        wait.recv().unwrap().map_err(|error| error.to_string())
     };
-    assert!(matches!(put(1), Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound));
+    put(2).unwrap();
+    let aside = parent.path().join("aside");
+    fs::rename(&dir, &aside).unwrap();
+    let error = put(3).unwrap_err();
+    assert!(error.contains("was moved or removed while the server ran"), "{error}");
+    // It cannot come back: what it has missed meanwhile is not known.
     fs::create_dir(&dir).unwrap();
-    assert!(put(2).is_ok());
+    for number in [4, 5] {
+        assert_eq!(put(number).unwrap_err(), error);
+    }
+    assert!(lost.is_cancelled() && store.stage(6).is_err());
+    assert_eq!((listing(&aside), listing(&dir)), (vec!["1_x".to_owned(), "2_x".to_owned()], vec![]));
     drop(store);
     thread.join().unwrap();
+}
+
+/// Nothing comes that could find it out.
+#[test]
+fn an_idle_server_notices_that_its_directory_or_its_index_is_lost() {
+    let losses: [fn(&Path); 3] = [
+        |dir| fs::rename(dir, dir.with_extension("aside")).unwrap(),
+        |dir| fs::remove_file(dir.join(".bilico-index")).unwrap(),
+        |dir| {
+            fs::copy(dir.join(".bilico-index"), dir.join("backup")).unwrap();
+            fs::rename(dir.join("backup"), dir.join(".bilico-index")).unwrap();
+        },
+    ];
+    for lose in losses {
+        let parent = tempfile::tempdir().unwrap();
+        let (dir, lost) = (parent.path().join("files"), CancellationToken::new());
+        let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
+        lose(&dir);
+        let ends = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        while !lost.is_cancelled() {
+            assert!(std::time::Instant::now() < ends, "it is not noticed");
+            thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(store.identity(), None);
+        drop(store);
+        thread.join().unwrap();
+    }
 }
 
 #[test]
@@ -156,14 +193,22 @@ impl Asked {
         self.put_all(vec![file]).remove(0)
     }
 
-    fn holding(&self, journal: &str) -> io::Result<Vec<Held>> {
+    fn told(&self, journal: &str) -> io::Result<Told> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(self.store().holding(journal.into()))
     }
 
+    fn holding(&self, journal: &str) -> io::Result<Vec<Held>> {
+        self.told(journal).map(|told| told.held)
+    }
+
     fn remove(&self, journal: &str, number: u64) -> io::Result<()> {
+        self.remove_if(journal, number, None)
+    }
+
+    fn remove_if(&self, journal: &str, number: u64, expected: Option<Expected>) -> io::Result<()> {
         let (result, wait) = channel();
-        self.store().remove(journal.into(), number, Box::new(move |removed| drop(result.send(removed))));
+        self.store().remove(journal.into(), number, expected, Box::new(move |removed| drop(result.send(removed))));
         wait.recv().unwrap()
     }
 
@@ -267,7 +312,7 @@ fn a_dropped_file_is_gone_for_good_and_may_come_again() {
     }
     assert_eq!(listing(dir.path()), ["20_x.json", "3_x.json"]);
     store.restart();
-    assert_eq!(store.holding(JOURNAL).unwrap(), [held(20, "one")]);
+    assert_eq!(store.holding(JOURNAL).unwrap(), [held(3, "one"), held(20, "one")], "what was changed is not forgotten");
     assert_eq!(store.put(claimed(JOURNAL, 1, "another")).unwrap(), Outcome::Stored);
     assert_eq!(fs::read(dir.path().join("1_x.json")).unwrap(), b"another");
 }
@@ -301,7 +346,7 @@ fn holding_keeps_its_place_in_the_queue() {
         }
         let store = store.store();
         let asked = store.holding(JOURNAL.into());
-        let held = runtime.block_on(asked).unwrap();
+        let held = runtime.block_on(asked).unwrap().held;
         assert_eq!(held.len() as u64, (round + 1) * 50);
         assert_eq!(held.last().unwrap().0, numbers.end - 1);
     }
@@ -329,20 +374,86 @@ fn a_file_published_just_before_a_crash_is_found_again() {
 }
 
 #[test]
-fn a_directory_that_comes_back_empty_has_another_identity() {
+fn a_directory_that_comes_back_empty_is_another_one() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("files");
-    let store = Asked::open(&dir);
+    let mut store = Asked::open(&dir);
     let identity = store.store().identity().unwrap();
     store.put(claimed(JOURNAL, 1, "one")).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     assert!(matches!(store.put(claimed(JOURNAL, 2, "two")), Err(StoreError::Io(_))));
+    fs::create_dir(&dir).unwrap();
     assert!(store.holding(JOURNAL).is_err() && store.remove(JOURNAL, 1).is_err());
     assert_eq!(store.store().identity(), None);
-    fs::create_dir(&dir).unwrap();
+    store.restart();
     assert_eq!(store.put(claimed(JOURNAL, 2, "two")).unwrap(), Outcome::Stored);
     assert_eq!(store.holding(JOURNAL).unwrap(), [held(2, "two")]);
     assert_ne!(store.store().identity().unwrap(), identity);
+}
+
+/// Two journals with one identity, or a directory that is a copy: a number means two files, and neither may go.
+#[test]
+fn a_drop_removes_only_the_file_that_it_means() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Asked::open(dir.path());
+    let of = |content: &str| Some(Expected { size: content.len() as u64, crc32c: crc32c::crc32c(content.as_bytes()) });
+    store.put_all((1..=6).map(|number| claimed(JOURNAL, number, "one")).collect());
+    // Changed in place by its consumer, with the same length; and taken, with another file in its place.
+    fs::write(dir.path().join("4_x.json"), "two").unwrap();
+    fs::remove_file(dir.path().join("5_x.json")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("6_x.json"), dir.path().join("5_x.json")).unwrap();
+    let drops =
+        [(1, of("two")), (2, of("longer")), (3, of("one")), (4, of("one")), (4, None), (5, of("one")), (77, None)];
+    for (number, expected) in drops {
+        store.remove_if(JOURNAL, number, expected).unwrap();
+    }
+    assert_eq!(listing(dir.path()), ["1_x.json", "2_x.json", "4_x.json", "5_x.json", "6_x.json"]);
+    for _ in 0..2 {
+        assert_eq!(store.holding(JOURNAL).unwrap(), [1, 2, 4, 5, 6].map(|number| held(number, "one")));
+        store.restart();
+    }
+}
+
+/// A balancer that knows higher numbers knows that the directory was set back; one that knows only lower ones was
+/// itself.
+#[test]
+fn the_highest_number_of_each_journal_is_told_whatever_became_of_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Asked::open(dir.path());
+    store.put_all([3, 9, 4].map(|number| claimed(JOURNAL, number, "one")).into());
+    store.put(file(70, "x.json", "of nobody")).unwrap();
+    store.store().confirm(JOURNAL.into(), vec![3, 4, 9], None);
+    for _ in 0..3 {
+        assert_eq!((store.told(JOURNAL).unwrap().seen, store.told(OTHER).unwrap().seen), (Some(9), Some(0)));
+        store.restart();
+    }
+    assert!(store.holding(JOURNAL).unwrap().is_empty());
+}
+
+/// What is planted under a name has the content, but is not in this directory, or goes with another's name.
+#[test]
+fn a_link_to_the_same_content_is_not_a_stored_file() {
+    use std::os::unix::fs::symlink;
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (target, other) = (elsewhere.path().join("target"), dir.path().join("another"));
+    fs::write(&target, "one").unwrap();
+    fs::write(&other, "one").unwrap();
+    symlink(&target, dir.path().join("1_x.json")).unwrap();
+    symlink("another", dir.path().join("2_x.json")).unwrap();
+    fs::hard_link(&other, dir.path().join("3_x.json")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("4_x.json"), 0o600.into()).unwrap();
+    let store = Asked::open(dir.path());
+    let both =
+        [1, 2, 3, 4].into_iter().flat_map(|number| [file(number, "x.json", "one"), claimed(JOURNAL, number, "one")]);
+    for stored in store.put_all(both.collect()) {
+        stored.unwrap();
+    }
+    fs::remove_file(&target).unwrap();
+    fs::remove_file(&other).unwrap();
+    for number in 1..=4 {
+        let path = dir.path().join(format!("{number}_x~2.json"));
+        assert!(fs::symlink_metadata(&path).unwrap().is_file() && fs::read(&path).unwrap() == b"one", "{number}");
+    }
 }
 
 /// What needs no index does not depend on it.
