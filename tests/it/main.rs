@@ -19,6 +19,7 @@ mod config;
 mod delivery;
 mod demo;
 mod doorway;
+mod doubt;
 #[path = "../chaos/mod.rs"]
 mod driver;
 mod harness;
@@ -33,4 +34,5 @@ mod prompt;
 mod queue;
 mod reconcile;
 mod send;
+mod twice;
 mod verify;
