@@ -353,7 +353,7 @@ impl Hub {
     fn link(&mut self, slot: Slot, epoch: u64, event: LinkEvent, now: Duration) -> Result<(), BalancerError> {
         match event {
             LinkEvent::Opened { speaker, holding, seen } => {
-                self.opened(Over { slot, epoch }, speaker, holding, seen, now)?
+                self.opened(Over { slot, epoch }, speaker, holding, seen, now)?;
             }
             LinkEvent::Stored { numbers, confirmed } => {
                 self.note_acknowledged(Over { slot, epoch }, &numbers);
@@ -659,8 +659,8 @@ impl Hub {
                     };
                     let task = link::run(target, dialect, from_hub);
                     self.with.tasks.spawn(closed.clone().run_until_cancelled_owned(task));
-                    let _close = closed.drop_guard();
-                    server.link = Some(Link { epoch, to_server, identity: None, acknowledged: None, _close });
+                    let (identity, acknowledged, guard) = (None, None, closed.drop_guard());
+                    server.link = Some(Link { epoch, to_server, identity, acknowledged, _close: guard });
                 }
                 Action::CloseLink { slot } => self.close(slot),
                 Action::Flipped { server, flip } => self.tell_flip(&server, &flip),

@@ -208,9 +208,12 @@ impl Server {
     pub(super) fn report(&self, window: Window, heaviest: u32, now: Duration) -> ServerReport {
         let is_open = self.window_is_open(window, heaviest);
         let Window { files: window_files, bytes: window_bytes } = self.window(window, heaviest);
-        let full = (!is_open).then(|| match self.is_too_doubtful() {
-            true => format!("window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has"),
-            false => "window: full".to_owned(),
+        let full = (!is_open).then(|| {
+            if self.is_too_doubtful() {
+                format!("window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has")
+            } else {
+                "window: full".to_owned()
+            }
         });
         let fact = self.health.problem();
         let problem = fact.map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));

@@ -78,9 +78,10 @@ impl Hub {
     fn tell_twice(&self, slot: Slot, first: Slot, is: Second, reason: &str) {
         let (server, first) = (self.address_of(slot), self.address_of(first));
         let level = if is == Second::Copy { Level::Error } else { Level::Warn };
-        match level {
-            Level::Error => tracing::error!(server = &*server, first = &*first, reason, "server gets no files"),
-            _ => tracing::warn!(server = &*server, first = &*first, reason, "server gets no files"),
+        if level == Level::Error {
+            tracing::error!(server = &*server, first = &*first, reason, "server gets no files");
+        } else {
+            tracing::warn!(server = &*server, first = &*first, reason, "server gets no files");
         }
         self.with.notices.tell(level, Kind::Server, Some(&server), None, format!("it gets no files: {reason}"));
     }
