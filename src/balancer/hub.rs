@@ -361,10 +361,7 @@ impl Hub {
                     self.dispatcher.stored(slot, epoch, number, confirmed);
                 }
             }
-            LinkEvent::NotStored { number, refusal } => {
-                self.check_refusal(Over { slot, epoch }, number, &refusal)?;
-                self.dispatcher.not_stored(slot, epoch, number, &refusal, now);
-            }
+            LinkEvent::NotStored { number, refusal } => self.dispatcher.not_stored(slot, epoch, number, &refusal, now),
             LinkEvent::Dropped { number } => self.dispatcher.dropped(slot, epoch, number),
             LinkEvent::Lost { number, reason } => self.dispatcher.lost(slot, epoch, number, &reason, now),
             LinkEvent::Unreadable { number, reason } => self.dispatcher.unreadable(slot, epoch, number, &reason),

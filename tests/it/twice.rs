@@ -27,11 +27,10 @@ fn holding(entries: &[[u64; 3]], seen: Option<u64>) -> Vec<u8> {
     frame(&header.to_string(), &serde_json::to_vec(entries).unwrap())
 }
 
-/// What a pretended server does with a file: it acknowledges it, refuses it as another one, or closes the link.
+/// What a pretended server does with a file: it acknowledges it, or closes the link.
 #[derive(Clone, Copy)]
 enum Answer {
     Store,
-    Conflict,
     Close,
 }
 
@@ -97,10 +96,6 @@ fn serve(mut wire: Wire, answer: Answer, shared: &Shared) {
                 return;
             }
             ("store", Answer::Store) => json!({"request_type": "stored", "request_number": number}),
-            ("store", Answer::Conflict) => json!({
-                "request_type": "not_stored", "request_number": number, "code": "conflict",
-                "reason": "number 1 is stored already with other content",
-            }),
             ("drop", _) => json!({"request_type": "dropped", "request_number": number}),
             _ => continue,
         };
@@ -168,15 +163,6 @@ fn a_file_with_the_number_of_another_is_not_removed() {
     let found = format!("has number 1 with 9 bytes and CRC32C 00000009, and {one}");
     check_stopped(&balancer.wait(), &server.address, &found);
     assert_eq!(server.heard("drop"), Vec::<Value>::new());
-}
-
-#[test]
-fn a_number_that_a_server_refuses_as_another_file_s_stops_the_balancer() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Pretended::start(IDENTITY, Some(ONE), vec![(vec![], Some(0), Answer::Conflict)]);
-    let (balancer, address) = balancer(&dir, &[&server.address]);
-    assert_eq!(Client::connect(&address).put_accepted(1, None, b"one"), 1);
-    check_stopped(&balancer.wait(), &server.address, "refuses number 1, which this journal gave to another file");
 }
 
 /// A `drop` said the number only.

@@ -11,9 +11,9 @@ use crate::balancer::BalancerError;
 use crate::balancer::directories::{Second, Speaker, Twice};
 use crate::balancer::dispatch::Probed;
 use crate::balancer::notices::{Kind, Level};
+use crate::protocol::Expected;
 use crate::protocol::lists::Held;
-use crate::protocol::{Expected, Refusal, RefusalCode};
-use crate::queue::record::{End, Meta, cut};
+use crate::queue::record::{End, Meta};
 use crate::schedule::Slot;
 
 /// When so many files are remembered only because they are in doubt somewhere, that is told.
@@ -127,18 +127,6 @@ impl Hub {
         let ended = || self.ledger.ended(number).map(|ended| &ended.meta);
         let dead = || self.ledger.dead().get(&number).map(|letter| &letter.meta);
         waiting.or_else(ended).or_else(dead).map_or(Known::Not, |meta| as_meta(meta))
-    }
-
-    /// A server that refuses a number because it has another file under it has heard of it from another journal of this
-    /// name.
-    pub(super) fn check_refusal(&self, over: Over, number: u64, refusal: &Refusal) -> Result<(), BalancerError> {
-        let keeps_account = self.over(over.slot) == Some(over) && self.identity_of(over.slot).is_some();
-        if refusal.code == RefusalCode::Conflict && keeps_account {
-            let reason = cut(&refusal.reason);
-            let found = format!("refuses number {number}, which this journal gave to another file: {reason}");
-            return Err(self.set_back(over.slot, found));
-        }
-        Ok(())
     }
 
     fn set_back(&self, slot: Slot, found: String) -> BalancerError {
