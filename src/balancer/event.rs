@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::control::Command;
+use super::directories::Speaker;
 use super::dispatch::{Parcel, Probed};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal, lists};
+use crate::protocol::{Expected, Message, Refusal, lists};
 use crate::queue::Progress;
 use crate::queue::brief::Back;
 use crate::schedule::Slot;
@@ -44,6 +45,8 @@ pub enum Event {
         generation: u64,
         /// What the probe found.
         probed: Probed,
+        /// Who answered it.
+        speaker: Speaker,
         /// How long it took.
         took: Duration,
     },
@@ -71,10 +74,12 @@ pub(super) fn next_connection() -> u64 {
 pub enum LinkEvent {
     /// It can carry files.
     Opened {
-        /// What the server's directory is called by itself, if it has a name.
-        identity: Option<Arc<str>>,
+        /// Who the server is.
+        speaker: Speaker,
         /// What the server has and does not know to be confirmed; `None` if it cannot say.
         holding: Option<Vec<lists::Held>>,
+        /// The highest number of this journal that it has ever stored, if it keeps account of that.
+        seen: Option<u64>,
     },
     /// The server has these files.
     Stored {
@@ -127,8 +132,8 @@ pub enum ToServer {
     Parcel(Parcel),
     /// The server need not remember these any longer.
     Confirm(Vec<u64>),
-    /// The server must remove its copy of the file.
-    Drop(u64),
+    /// The server must remove its copy of the file, if it is this.
+    Drop(u64, Expected),
 }
 
 /// The queue's room: what is left of it for files and their bytes, in units.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::cold::{Claim, Cold};
 use super::control::Settings;
+use super::directories::{Directories, Speaker, Twice};
 use super::dispatch::{Action, Dispatcher, Held};
 use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
 use super::gate::Gate;
@@ -28,7 +29,7 @@ use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal, RefusalCode, lists};
+use crate::protocol::{Expected, Message, Refusal, RefusalCode, lists};
 use crate::queue::brief::{Back, Brief, read_back};
 use crate::queue::disk::Disk;
 use crate::queue::journal::{Changes, Committed};
@@ -57,10 +58,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 mod operator;
 mod thaw;
+mod trust;
 
 use operator::{Times, pace};
 pub(super) use thaw::stand_in;
 use thaw::{Read, noted};
+use trust::Told;
 
 /// What the hub keeps beside a queued file.
 #[derive(Debug, Default)]
@@ -89,10 +92,18 @@ enum After {
     /// Tell its clients that the file is a dead letter.
     Dead(u64, Vec<Reply>, Box<str>),
     /// Tell the server that it need not remember the file.
-    Confirm(Slot, u64),
-    /// Tell the server to remove the file.
-    Drop(Slot, u64),
+    Confirm(Over, u64),
+    /// Tell the server to remove the file, if it is this.
+    Drop(Over, u64, Expected),
     Nothing,
+}
+
+/// The link over which a server has said that it has a file, and nothing else may answer: over the next one it says so
+/// again, and its directory may be another by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Over {
+    slot: Slot,
+    epoch: u64,
 }
 
 /// An open link, as the hub holds it; dropping it closes the link.
@@ -101,6 +112,8 @@ struct Link {
     to_server: mpsc::UnboundedSender<ToServer>,
     /// What the server's directory is called by itself.
     identity: Option<Arc<str>>,
+    /// The highest number that was acknowledged over it, if the server keeps account of that.
+    acknowledged: Option<u64>,
     _close: DropGuard,
 }
 
@@ -111,6 +124,8 @@ struct Server {
     generation: u64,
     nudge: Arc<Notify>,
     link: Option<Link>,
+    /// Why it gets no files, if another server speaks for its directory.
+    twice: Option<Twice>,
     _probes: DropGuard,
 }
 
@@ -146,6 +161,10 @@ pub(super) struct Hub {
     in_memory: u64,
     /// By slot.
     servers: Vec<Option<Server>>,
+    /// What servers say of their directories.
+    directories: Directories,
+    /// What was told of bounds that are reached.
+    told: Told,
     generations: u64,
     pace: watch::Sender<ProbePace>,
     /// How long files took from being read whole to their receipts, and from those to their servers' acknowledgements.
@@ -179,6 +198,8 @@ impl Hub {
             afters: VecDeque::new(),
             in_memory: 0,
             servers: Vec::new(),
+            directories: Directories::default(),
+            told: Told::default(),
             generations: 0,
             pace: watch::Sender::new(pace(&Settings::from(&with.config))),
             times: Times::default(),
@@ -193,6 +214,7 @@ impl Hub {
         for server in hub.with.config.servers.clone() {
             hub.add_server(&server.address, server.weight);
         }
+        hub.dispatcher.earlier_runs_gave(next_number.saturating_sub(1));
         for ended in ended {
             hub.ledger.end(Arc::new(ended));
         }
@@ -209,6 +231,7 @@ impl Hub {
             generation: self.generations,
             nudge: Arc::new(Notify::new()),
             link: None,
+            twice: None,
             _probes: ended.clone().drop_guard(),
         };
         let prober = probe::Prober {
@@ -311,31 +334,29 @@ impl Hub {
             }
             Event::ReadBack(files) => self.read_back(files, now),
             Event::Journal(progress) => self.progress(progress)?,
-            Event::Probed { slot, generation, probed, took } => {
+            Event::Probed { slot, generation, probed, speaker, took } => {
                 // What an older server's probe found says nothing of the one that has its slot now.
                 if self.server(slot).is_some_and(|server| server.generation == generation) {
+                    let probed = self.of_one_directory(slot, &speaker, probed);
                     self.dispatcher.probed(slot, probed, took, now);
+                    if !self.dispatcher.answers(slot) {
+                        self.directories.release(slot);
+                    }
                 }
             }
             Event::Control(command) => self.command(command, now),
-            Event::Link { slot, epoch, event } => self.link(slot, epoch, event, now),
+            Event::Link { slot, epoch, event } => self.link(slot, epoch, event, now)?,
         }
         Ok(())
     }
 
-    fn link(&mut self, slot: Slot, epoch: u64, event: LinkEvent, now: Duration) {
+    fn link(&mut self, slot: Slot, epoch: u64, event: LinkEvent, now: Duration) -> Result<(), BalancerError> {
         match event {
-            LinkEvent::Opened { identity, holding } => {
-                // What an older link said late must not name the server of this one: copies are removed by that name.
-                let link = self.server_mut(slot).and_then(|server| server.link.as_mut());
-                if let Some(link) = link.filter(|link| link.epoch == epoch) {
-                    link.identity = identity;
-                }
-                self.dispatcher.link_opened(slot, epoch, holding, now);
-                let settled = self.ledger.unpin(|number| self.dispatcher.is_doubtful(number));
-                self.forget(settled);
+            LinkEvent::Opened { speaker, holding, seen } => {
+                self.opened(Over { slot, epoch }, speaker, holding, seen, now)?;
             }
             LinkEvent::Stored { numbers, confirmed } => {
+                self.note_acknowledged(Over { slot, epoch }, &numbers);
                 for number in numbers {
                     self.dispatcher.stored(slot, epoch, number, confirmed);
                 }
@@ -347,8 +368,39 @@ impl Hub {
             LinkEvent::NotNow { number, reason } => self.dispatcher.not_now(slot, epoch, number, &reason, now),
             LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
         }
-        // What is decided must be carried out before another link takes the place of this one.
+        // What is decided must be carried out before another link takes the place of this one, and before anything is
+        // forgotten that it needs.
         self.act(now);
+        Ok(())
+    }
+
+    /// A link opened: the server has said who it is and what it has.
+    fn opened(
+        &mut self,
+        over: Over,
+        speaker: Speaker,
+        holding: Option<Vec<lists::Held>>,
+        seen: Option<u64>,
+        now: Duration,
+    ) -> Result<(), BalancerError> {
+        let Over { slot, epoch } = over;
+        // What an older link said late must not name the server of this one: copies are removed by that name.
+        if self.over(slot) != Some(over) {
+            return Ok(());
+        }
+        if let Err(reason) = self.speaks_alone(slot, &speaker) {
+            self.dispatcher.link_closed(slot, epoch, &reason, now);
+            return Ok(());
+        }
+        self.check_journal(slot, seen, holding.as_deref().unwrap_or_default())?;
+        if let (Some(identity), Some(seen)) = (&speaker.identity, seen) {
+            self.check_directory(slot, identity, seen);
+        }
+        if let Some(link) = self.server_mut(slot).and_then(|server| server.link.as_mut()) {
+            (link.identity, link.acknowledged) = (speaker.identity, seen.map(|_| 0));
+        }
+        self.dispatcher.link_opened(slot, epoch, holding, now);
+        Ok(())
     }
 
     /// The one function that every file passes: identity, number, journal. The receipt follows when it is lasting.
@@ -460,7 +512,7 @@ impl Hub {
 
     fn committed(&mut self, committed: Committed) {
         let mut stored = committed.stored.into_iter().peekable();
-        let mut confirmed: BTreeMap<Slot, Vec<u64>> = BTreeMap::new();
+        let mut confirmed: BTreeMap<Over, Vec<u64>> = BTreeMap::new();
         for _ in 0..committed.ops {
             match self.afters.pop_front() {
                 Some(After::Accepted(number)) => {
@@ -472,13 +524,13 @@ impl Hub {
                         reply.send(|id| Message::Dead { id, number, reason: reason.to_string() });
                     }
                 }
-                Some(After::Confirm(slot, number)) => confirmed.entry(slot).or_default().push(number),
-                Some(After::Drop(slot, number)) => self.tell(slot, ToServer::Drop(number)),
+                Some(After::Confirm(over, number)) => confirmed.entry(over).or_default().push(number),
+                Some(After::Drop(over, number, expected)) => self.tell_over(over, ToServer::Drop(number, expected)),
                 Some(After::Nothing) | None => {}
             }
         }
-        for (slot, numbers) in confirmed {
-            self.tell(slot, ToServer::Confirm(numbers));
+        for (over, numbers) in confirmed {
+            self.tell_over(over, ToServer::Confirm(numbers));
         }
         for (number, location) in committed.moved {
             self.moved(number, location);
@@ -604,13 +656,10 @@ impl Hub {
                     };
                     let task = link::run(target, dialect, from_hub);
                     self.with.tasks.spawn(closed.clone().run_until_cancelled_owned(task));
-                    server.link = Some(Link { epoch, to_server, identity: None, _close: closed.drop_guard() });
+                    let (identity, acknowledged, guard) = (None, None, closed.drop_guard());
+                    server.link = Some(Link { epoch, to_server, identity, acknowledged, _close: guard });
                 }
-                Action::CloseLink { slot } => {
-                    if let Some(server) = self.server_mut(slot) {
-                        server.link = None;
-                    }
-                }
+                Action::CloseLink { slot } => self.close(slot),
                 Action::Flipped { server, flip } => self.tell_flip(&server, &flip),
                 Action::Probe { slot } => {
                     if let Some(server) = self.server(slot) {
@@ -632,6 +681,19 @@ impl Hub {
         }
     }
 
+    /// Sends an answer over the link that it is an answer to, if that is still open.
+    fn tell_over(&self, over: Over, what: ToServer) {
+        if self.over(over.slot) == Some(over) {
+            self.tell(over.slot, what);
+        }
+    }
+
+    /// The server's present link.
+    fn over(&self, slot: Slot) -> Option<Over> {
+        let epoch = self.server(slot)?.link.as_ref()?.epoch;
+        Some(Over { slot, epoch })
+    }
+
     fn identity_of(&self, slot: Slot) -> Option<Arc<str>> {
         self.server(slot)?.link.as_ref()?.identity.clone()
     }
@@ -650,7 +712,8 @@ impl Hub {
         }
         let number = ended.number;
         self.ledger.end(Arc::new(ended.clone()));
-        let after = delivered_by.map_or(After::Nothing, |slot| After::Confirm(slot, number));
+        let over = delivered_by.and_then(|slot| self.over(slot));
+        let after = over.map_or(After::Nothing, |over| After::Confirm(over, number));
         self.submit(Op::End(Box::new(ended)), after);
     }
 
@@ -729,7 +792,7 @@ impl Hub {
     /// copies and this one must go. What is not known is left alone: a copy too many is better than none.
     fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
         // A server without an identity keeps no account: there is nothing to tell it.
-        let Some(ours) = self.identity_of(slot) else { return };
+        let (Some(ours), Some(over)) = (self.identity_of(slot), self.over(slot)) else { return };
         if let Some(brief) = self.cold.get(number) {
             let Some(held @ lists::Held(_, size, crc32c)) = held else { return };
             if (brief.size(), brief.crc32c) == (size, crc32c) {
@@ -743,10 +806,11 @@ impl Hub {
             match &ended.end {
                 End::Delivered { identity: Some(theirs), server, .. } if *theirs != ours => {
                     tracing::info!(number, stored_by = &**server, "a second copy is removed");
+                    let expected = Expected { size: ended.meta.size, crc32c: ended.meta.crc32c };
                     self.dispatcher.doubt(slot, number);
-                    self.submit(Op::Forget(Vec::new()), After::Drop(slot, number));
+                    self.submit(Op::Forget(Vec::new()), After::Drop(over, number, expected));
                 }
-                _ => self.submit(Op::Forget(Vec::new()), After::Confirm(slot, number)),
+                _ => self.submit(Op::Forget(Vec::new()), After::Confirm(over, number)),
             }
             return;
         }
@@ -760,15 +824,19 @@ impl Hub {
                 self.end(Ended { number, at_ms: millis(now), end, meta, history }, &[], Some(slot));
             }
         } else if !self.accepting.contains_key(&number) {
-            self.submit(Op::Forget(Vec::new()), After::Confirm(slot, number));
+            self.submit(Op::Forget(Vec::new()), After::Confirm(over, number));
         }
     }
 
     fn sweep(&mut self, now: Duration) {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
-            let forgotten = self.ledger.forget(millis(now), |number| self.dispatcher.is_doubtful(number));
+            let mut forgotten = self.ledger.forget(millis(now), |number| self.dispatcher.is_doubtful(number));
+            if self.dispatcher.take_settled() {
+                forgotten.extend(self.ledger.unpin(|number| self.dispatcher.is_doubtful(number)));
+            }
             self.forget(forgotten);
+            self.tell_bounds();
         }
     }
 

@@ -17,11 +17,12 @@ use tokio::time::{Instant, timeout};
 use bytes::Bytes;
 
 use self::large::Content;
+use super::directories::Speaker;
 use super::dispatch::Parcel;
 use super::event::{Event, LinkEvent, ToServer};
 use crate::protocol::limits::{MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::status::Dialect;
-use crate::protocol::{Message, Role, frame, json, lists};
+use crate::protocol::{Expected, Message, Role, frame, json, lists};
 use crate::queue::disk::Disk;
 use crate::queue::error::is_shortage;
 use crate::queue::{Body, Location};
@@ -113,16 +114,17 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(read, Deadlines { stall: target.stall, idle: target.stall });
     let greeted = timeout(target.connect_timeout, greet(&mut reader, &mut write, &target.journal)).await;
-    let identity = greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
-    let holding = match &identity {
+    let speaker = greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
+    let (holding, seen) = match &speaker.identity {
         Some(_) => {
             let limit = target.stall * HOLDING_STALLS;
             let late = |_| io::Error::other(format!("it has not said what it has in {limit:?}"));
-            Some(timeout(limit, read_holding(&mut reader)).await.map_err(late)??)
+            let (holding, seen) = timeout(limit, read_holding(&mut reader)).await.map_err(late)??;
+            (Some(holding), seen)
         }
-        None => None,
+        None => (None, None),
     };
-    target.tell(LinkEvent::Opened { identity, holding });
+    target.tell(LinkEvent::Opened { speaker, holding, seen });
 
     let outstanding = Outstanding { files: AtomicU64::new(0), changed_ms: AtomicU64::new(0), started: Instant::now() };
     tokio::select! {
@@ -131,8 +133,8 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
     }
 }
 
-/// Exchanges greetings, and gives the server's identity.
-async fn greet<R, W>(reader: &mut Reader<R>, write: &mut W, journal: &Arc<str>) -> io::Result<Option<Arc<str>>>
+/// Exchanges greetings, and says who the server is.
+async fn greet<R, W>(reader: &mut Reader<R>, write: &mut W, journal: &Arc<str>) -> io::Result<Speaker>
 where
     R: tokio::io::AsyncRead + Unpin,
     W: tokio::io::AsyncWrite + Unpin,
@@ -150,22 +152,27 @@ where
     write.write_all(&out).await?;
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, identity, .. }) => Ok(identity),
+        Some(Message::Hello { role: Role::Server, identity, instance, .. }) => Ok(Speaker { identity, instance }),
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         Some(_) => Err(io::Error::other("it is no file server")),
         None => Err(io::Error::other("closed instead of a greeting")),
     }
 }
 
-/// Reads what the server has and does not know to be confirmed.
-async fn read_holding<R: tokio::io::AsyncRead + Unpin>(reader: &mut Reader<R>) -> io::Result<Vec<lists::Held>> {
-    let mut holding = Vec::new();
+/// Reads what the server has and does not know to be confirmed, and the highest number that it has seen.
+async fn read_holding<R: tokio::io::AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+) -> io::Result<(Vec<lists::Held>, Option<u64>)> {
+    let (mut holding, mut highest) = (Vec::new(), None);
     loop {
         let Some(frame) = reader.frame().await.map_err(io::Error::other)? else {
             return Err(io::Error::other("closed before it said what it has"));
         };
         let last = match frame.message {
-            Message::Holding { last, .. } => last,
+            Message::Holding { last, seen } => {
+                highest = highest.max(seen);
+                last
+            }
             Message::Bye(refusal) => return Err(io::Error::other(refusal.reason)),
             _ => return Err(io::Error::other("it does not say what it has")),
         };
@@ -175,7 +182,7 @@ async fn read_holding<R: tokio::io::AsyncRead + Unpin>(reader: &mut Reader<R>) -
         let content = reader.content(frame.content_len).await.map_err(io::Error::other)?;
         holding.extend(lists::decode_holding(&content).map_err(io::Error::other)?);
         if last {
-            return Ok(holding);
+            return Ok((holding, highest));
         }
     }
 }
@@ -217,7 +224,9 @@ async fn send_all(
                         send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
                     }
                 }
-                Loaded::Drop(number) => frame::encode(&Message::Drop { number, expected: None }, 0, &mut out),
+                Loaded::Drop(number, expected) => {
+                    frame::encode(&Message::Drop { number, expected: Some(expected) }, 0, &mut out);
+                }
             }
         }
         write_all(&mut write, &out, target.stall).await.map_err(io::Error::other)?;
@@ -233,7 +242,7 @@ enum Loaded {
     Large(Parcel, u64),
     Unreadable(u64, io::Error),
     Confirm(Vec<u64>),
-    Drop(u64),
+    Drop(u64, Expected),
 }
 
 /// Reads the small content that is in the journal only, all of the batch in one go.
@@ -251,7 +260,7 @@ fn load_one(item: ToServer) -> Loaded {
     let parcel = match item {
         ToServer::Parcel(parcel) => parcel,
         ToServer::Confirm(numbers) => return Loaded::Confirm(numbers),
-        ToServer::Drop(number) => return Loaded::Drop(number),
+        ToServer::Drop(number, expected) => return Loaded::Drop(number, expected),
     };
     match small_content(&parcel) {
         Ok(Some(content)) => Loaded::Parcel(parcel, content),
@@ -369,14 +378,14 @@ async fn next_answer(
 
 /// Gives each parcel a connection of its own, a few at once.
 async fn old_style(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiver<ToServer>) {
-    target.tell(LinkEvent::Opened { identity: None, holding: None });
+    target.tell(LinkEvent::Opened { speaker: Speaker::default(), holding: None, seen: None });
     let mut deliveries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             item = from_hub.recv(), if deliveries.len() < OLD_STYLE_CONNECTIONS => match item {
                 Some(ToServer::Parcel(parcel)) => drop(deliveries.spawn(deliver_old_style(target.clone(), parcel))),
                 // Such a server confirms nothing, and removes nothing.
-                Some(ToServer::Confirm(_) | ToServer::Drop(_)) => {}
+                Some(ToServer::Confirm(_) | ToServer::Drop(..)) => {}
                 None => return,
             },
             Some(_) = deliveries.join_next() => {}

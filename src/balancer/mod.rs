@@ -13,6 +13,7 @@
 
 mod cold;
 pub mod control;
+mod directories;
 pub mod dispatch;
 pub mod event;
 pub mod gate;
@@ -110,6 +111,16 @@ pub enum BalancerError {
     /// The journal's thread cannot be started.
     #[error("cannot start the journal's thread: {0}")]
     Thread(std::io::Error),
+    /// A server knows of files that this journal does not.
+    #[error(
+        "server {server} {found}: this journal is a copy, or was set back to an earlier state, and gives request numbers a second time"
+    )]
+    SetBack {
+        /// The server that says so.
+        server: Arc<str>,
+        /// What it says, and what the journal says.
+        found: String,
+    },
     /// A limit contradicts another.
     #[error(
         "an object of {max_json} bytes (--max-json) cannot pass: a file may take half of the queue's {queue} bytes (--queue-bytes)"

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::directories::Speaker;
 use super::dispatch::Probed;
 use super::event::Event;
 use crate::protocol::status::Dialect;
@@ -56,8 +57,8 @@ impl Prober {
         sleep((SPREAD * place).min(first)).await;
         let generation = self.generation;
         loop {
-            let (probed, took) = self.probe().await;
-            if self.hub.send(Event::Probed { slot: self.slot, generation, probed, took }).is_err() {
+            let (probed, speaker, took) = self.probe().await;
+            if self.hub.send(Event::Probed { slot: self.slot, generation, probed, speaker, took }).is_err() {
                 return;
             }
             let ProbePace { interval, .. } = self.pace();
@@ -74,18 +75,19 @@ impl Prober {
         *self.pace.borrow()
     }
 
-    /// Probes once, and says how long that took.
-    async fn probe(&self) -> (Probed, Duration) {
+    /// Probes once, and says who answered and how long that took.
+    async fn probe(&self) -> (Probed, Speaker, Duration) {
         let (started, ProbePace { timeout: most, .. }) = (Instant::now(), self.pace());
-        let probed = match timeout(most, self.ask()).await {
-            Ok(Ok(probed)) => probed,
-            Ok(Err(error)) => Probed::Failed(plain(&error)),
-            Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")),
+        let nobody = Speaker::default;
+        let (probed, speaker) = match timeout(most, self.ask()).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => (Probed::Failed(plain(&error)), nobody()),
+            Err(_) => (Probed::Failed(format!("no answer to a probe in {most:?}")), nobody()),
         };
-        (probed, started.elapsed())
+        (probed, speaker, started.elapsed())
     }
 
-    async fn ask(&self) -> io::Result<Probed> {
+    async fn ask(&self) -> io::Result<(Probed, Speaker)> {
         let mut stream = self.connector.connect(&self.address).await?;
         stream.write_all(json::DISCOVERY_REQUEST).await?;
         let mut first = [0];
@@ -94,7 +96,10 @@ impl Prober {
         }
         let [byte] = first;
         match byte {
-            0 | 1 => Ok(Probed::Answered { overloaded: byte == 1, dialect: Dialect::OldStyle, memory: None }),
+            0 | 1 => {
+                let probed = Probed::Answered { overloaded: byte == 1, dialect: Dialect::OldStyle, memory: None };
+                Ok((probed, Speaker::default()))
+            }
             byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
             other => Err(io::Error::other(format!("answered byte 0x{other:02x}, which is no overload byte"))),
         }
@@ -102,12 +107,14 @@ impl Prober {
 }
 
 /// Reads the rest of a native greeting, whose first byte is taken.
-async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
+async fn greeting(stream: BoxStream, first: u8) -> io::Result<(Probed, Speaker)> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, overloaded, memory, .. }) => {
-            Ok(Probed::Answered { overloaded: overloaded.unwrap_or(false), dialect: Dialect::Native, memory })
+        Some(Message::Hello { role: Role::Server, overloaded, memory, identity, instance }) => {
+            let overloaded = overloaded.unwrap_or(false);
+            let probed = Probed::Answered { overloaded, dialect: Dialect::Native, memory };
+            Ok((probed, Speaker { identity, instance }))
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         _ => Err(io::Error::other("it is no file server")),

@@ -161,6 +161,14 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             .hint("one balancer a journal: pass --journal for another directory, or stop the other balancer")),
         Err(BalancerError::Journal(error @ JournalError::Directory { .. })) => Err(Failure::new(Exit::Journal, error)
             .hint("pass --journal for another directory, or let this user write there")),
+        Err(error @ BalancerError::SetBack { .. }) => {
+            let hint = format!(
+                "nothing was removed on the strength of it; `bilico queue adopt {}` gives the journal a new name and lets its numbers go on \
+                 far behind: then all that waits in it is delivered. If another balancer runs on a copy of it, stop one first",
+                args.journal.display()
+            );
+            Err(Failure::new(Exit::Journal, error).hint(hint))
+        }
         Err(BalancerError::Journal(error)) => {
             let hint = format!(
                 "`bilico queue check {}` tells its state; what was accepted stays in it",

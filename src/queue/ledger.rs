@@ -1,7 +1,7 @@
 //! What is remembered of files that do not wait: the keys of all, the dead letters, and for a while those that ended.
 //!
 //! Owns how long that is. Invariant: a key leads to one number from its acceptance until its file is forgotten, and
-//! nothing is forgotten while it is in doubt at some server, as far as memory allows.
+//! nothing is forgotten while it is in doubt at some server: without it, a second copy could not be told from the only one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,10 +25,6 @@ impl Default for Retention {
         Self { time: Duration::from_hours(1), files: 100_000 }
     }
 }
-
-/// The most files that are kept in memory longer than they should because they are in doubt at some server: without
-/// them, a second copy could not be told from the only one.
-const MOST_PINNED: usize = 100_000;
 
 /// A file that no server can take.
 #[derive(Debug, Clone)]
@@ -88,7 +84,13 @@ impl Ledger {
 
     /// Whether any file is remembered that will be forgotten some day.
     pub fn remembers(&self) -> bool {
-        !self.order.is_empty()
+        !self.order.is_empty() || !self.pinned.is_empty()
+    }
+
+    /// How many files are remembered longer than they should be because they are in doubt at some server. They are no
+    /// more than the doubts themselves, and those are bounded where they arise.
+    pub fn pinned(&self) -> usize {
+        self.pinned.len()
     }
 
     /// How the file ended, if that is remembered.
@@ -138,7 +140,7 @@ impl Ledger {
                 break;
             }
             self.order.pop_front();
-            if is_doubtful(number) && self.pinned.len() < MOST_PINNED {
+            if is_doubtful(number) {
                 self.pinned.insert(number);
             } else {
                 forgotten.push(number);
@@ -216,6 +218,18 @@ mod tests {
         assert_eq!(ledger.number_of("k8"), Some(8));
         assert_eq!(ledger.unpin(|number| number != 4), [4]);
         assert!(ledger.ended(4).is_none() && ledger.ended(6).is_some());
+    }
+
+    /// The oldest ones were forgotten beyond a bound, and stayed there twice.
+    #[test]
+    fn what_is_in_doubt_is_kept_however_much_it_is() {
+        let mut ledger = Ledger::new(Retention { time: Duration::ZERO, files: 0 }, Keys::default());
+        for number in 1..=200_000 {
+            ledger.end(ended(number, 1));
+        }
+        assert!(ledger.forget(u64::MAX, |_| true).is_empty());
+        assert!(ledger.remembers());
+        assert_eq!((ledger.pinned(), ledger.unpin(|number| number != 7)), (200_000, vec![7]));
     }
 
     /// A key that was forgotten and given to another file must stay with that one.

@@ -844,11 +844,22 @@ pub fn names_with(dir: &Path, prefix: &str) -> Vec<String> {
 /// A native server that answers probes as it should, and on the link, once greetings are exchanged, does as told. It ends
 /// with the test process.
 pub fn pretend_server(identity: Option<&str>, on_link: impl Fn(Wire) + Send + Sync + 'static) -> String {
+    pretend_instance(identity, None, on_link)
+}
+
+/// The same, which also says which process of its directory it is.
+pub fn pretend_instance(
+    identity: Option<&str>,
+    instance: Option<&str>,
+    on_link: impl Fn(Wire) + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut hello = json!({"request_type": "hello", "role": "server", "overloaded": false});
-    if let Some(identity) = identity {
-        hello["identity"] = json!(identity);
+    for (field, value) in [("identity", identity), ("instance", instance)] {
+        if let Some(value) = value {
+            hello[field] = json!(value);
+        }
     }
     let greeting = [&PREFACE[..], &frame(&hello.to_string(), b"")].concat();
     let on_link = Arc::new(on_link);

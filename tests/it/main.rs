@@ -19,6 +19,7 @@ mod config;
 mod delivery;
 mod demo;
 mod doorway;
+mod doubt;
 #[path = "../chaos/mod.rs"]
 mod driver;
 mod harness;
@@ -35,4 +36,5 @@ mod queue;
 mod reconcile;
 mod send;
 mod set_back;
+mod twice;
 mod verify;

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
+mod doubt;
 mod operator;
 mod server;
 #[cfg(test)]
@@ -212,6 +213,11 @@ pub struct Dispatcher<T> {
     heaviest: u32,
     /// Files of an earlier run have no higher number: they may be stored at any server that has not said what it has.
     recovered: u64,
+    /// Numbers up to this were given by earlier runs. What ended then, and may be at a server that has not said what it
+    /// has, is in doubt there, whether the file waited at the start or not.
+    earlier: u64,
+    /// Something is no longer in doubt somewhere since that was asked last.
+    has_settled: bool,
     /// Files of an earlier run wait until all of these have been heard of.
     unheard: BTreeSet<Slot>,
     /// The lowest number of the files that come later: those with higher ones wait for it.
@@ -238,6 +244,8 @@ impl<T> Dispatcher<T> {
             config,
             heaviest: 1,
             recovered: 0,
+            earlier: 0,
+            has_settled: false,
             unheard: BTreeSet::new(),
             next_to_come: u64::MAX,
             epochs: 0,
@@ -312,6 +320,11 @@ impl<T> Dispatcher<T> {
     /// were asked, or are known to be away.
     pub fn recovered(&mut self, highest: u64) {
         self.recovered = self.recovered.max(highest);
+    }
+
+    /// Says that numbers up to this were given by earlier runs.
+    pub fn earlier_runs_gave(&mut self, highest: u64) {
+        self.earlier = self.earlier.max(highest);
     }
 
     /// Up to which number files wait until all servers were asked, if some were not.
@@ -409,7 +422,7 @@ impl<T> Dispatcher<T> {
 
     /// Whether a server that is away may have the file, or one was told to remove it and has not answered.
     pub fn is_doubtful(&self, number: u64) -> bool {
-        let is_old = number <= self.recovered;
+        let is_old = number <= self.earlier.max(self.recovered);
         self.servers.iter().flatten().any(|server| (is_old && !server.has_told) || server.doubts.contains(&number))
     }
 
@@ -417,7 +430,6 @@ impl<T> Dispatcher<T> {
     pub fn doubt(&mut self, slot: Slot, number: u64) {
         if let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) {
             server.doubts.insert(number);
-            server.bound_doubts();
         }
     }
 
@@ -425,6 +437,7 @@ impl<T> Dispatcher<T> {
     pub fn dropped(&mut self, slot: Slot, epoch: u64, number: u64) {
         if let Some(server) = self.server_of(slot, epoch) {
             server.doubts.remove(&number);
+            self.has_settled = true;
         }
     }
 
@@ -520,6 +533,7 @@ impl<T> Dispatcher<T> {
 
     /// What was in doubt at the server and is not there needs a server again.
     fn resolve_doubts(&mut self, slot: Slot) {
+        self.has_settled = true;
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
         let doubts = std::mem::take(&mut server.doubts);
         if self.config.in_doubt == InDoubt::Wait {
@@ -590,6 +604,8 @@ impl<T> Dispatcher<T> {
     pub fn not_stored(&mut self, slot: Slot, epoch: u64, number: u64, refusal: &Refusal, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         if server.land(number).is_none() {
+            // Another server turned out to have the file while it was under way to this one.
+            self.has_settled |= server.doubts.remove(&number);
             return;
         }
         server.returned += 1;
@@ -847,7 +863,6 @@ impl<T> Dispatcher<T> {
         let is_native = server.dialect == Some(Dialect::Native);
         if is_native {
             server.doubts.extend(&numbers);
-            server.bound_doubts();
         }
         self.flipped(slot, flip);
         for number in numbers {

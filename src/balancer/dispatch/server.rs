@@ -46,8 +46,9 @@ impl Window {
     }
 }
 
-/// The most files that are remembered as in doubt at one server.
-const MOST_DOUBTS: usize = 100_000;
+/// The most files that may be in doubt at one server. All of them are remembered until it has said what it has: one that
+/// is at this bound gets no more files, so that there cannot be more.
+pub(super) const MOST_DOUBTS: usize = 100_000;
 
 /// The first wait before a link that failed is opened again, and the longest.
 const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -147,11 +148,9 @@ impl Server {
         self.health.drain(wish.is_some(), wish.unwrap_or("no longer"), now)
     }
 
-    /// Forgets the oldest doubts: a server that never tells must not make us keep more and more.
-    pub(super) fn bound_doubts(&mut self) {
-        while self.doubts.len() > MOST_DOUBTS {
-            self.doubts.pop_first();
-        }
+    /// Whether one more file in flight could be more in doubt than may be.
+    pub(super) fn is_too_doubtful(&self) -> bool {
+        self.doubts.len() + self.in_flight.len() >= MOST_DOUBTS
     }
 
     /// Takes a file out of flight.
@@ -187,7 +186,7 @@ impl Server {
     /// Whether one more file may be under way to it.
     pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
         let Window { files, bytes } = self.window(window, heaviest);
-        self.in_flight.len() < files && self.in_flight_bytes < bytes
+        self.in_flight.len() < files && self.in_flight_bytes < bytes && !self.is_too_doubtful()
     }
 
     /// Its state in a word.
@@ -209,7 +208,13 @@ impl Server {
     pub(super) fn report(&self, window: Window, heaviest: u32, now: Duration) -> ServerReport {
         let is_open = self.window_is_open(window, heaviest);
         let Window { files: window_files, bytes: window_bytes } = self.window(window, heaviest);
-        let full = (!is_open).then(|| "window: full".to_owned());
+        let full = (!is_open).then(|| {
+            if self.is_too_doubtful() {
+                format!("window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has")
+            } else {
+                "window: full".to_owned()
+            }
+        });
         let fact = self.health.problem();
         let problem = fact.map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
         ServerReport {

@@ -522,6 +522,81 @@ fn a_returning_server_says_what_it_has_and_nothing_is_sent_twice() {
     assert_eq!(world.delivered.len(), 4);
 }
 
+/// Nothing was in doubt after a restart but what waited then: the copies of files that had gone elsewhere before stayed.
+#[test]
+fn what_ended_before_a_restart_is_in_doubt_until_every_server_has_told() {
+    let mut world = World::new(Window::default());
+    let (one, two) = (world.add(1), world.add(1));
+    world.subject.earlier_runs_gave(20);
+    world.bring_up(one, Dialect::Native);
+    assert!(world.subject.is_doubtful(20) && !world.subject.is_doubtful(21));
+    assert_eq!(world.subject.holds_back(), 0, "nothing waits for it");
+    assert!(world.subject.take_settled() && !world.subject.take_settled());
+    world.bring_up(two, Dialect::Native);
+    assert!(!world.subject.is_doubtful(20) && world.subject.take_settled());
+}
+
+/// A removed server's doubts are what its operator has given up.
+#[test]
+fn a_removed_server_keeps_nothing_in_doubt() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    let never = world.add(1);
+    world.subject.earlier_runs_gave(20);
+    world.accept(2);
+    let there = world.sent(slots[0]);
+    world.cut(slots[0]);
+    assert!(world.subject.is_doubtful(there[0]) && world.subject.is_doubtful(20));
+    for slot in [slots[0], never] {
+        world.order(|subject, now| subject.leave(slot, true, now));
+    }
+    world.let_go();
+    world.subject.take_settled();
+    for slot in world.slots.clone() {
+        if !world.links.contains_key(&slot) {
+            world.bring_up(slot, Dialect::Native);
+        }
+    }
+    assert!(!world.subject.is_doubtful(there[0]) && !world.subject.is_doubtful(20));
+}
+
+/// A server was in doubt over a file for ever when it refused it after another one turned out to have it.
+#[test]
+fn a_file_that_a_server_refuses_is_in_doubt_there_no_longer() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(2);
+    let there = world.sent(slots[0]);
+    world.cut(slots[0]);
+    world.open_holding(slots[0], &there);
+    assert!(world.subject.is_doubtful(there[0]), "the other one may store it yet");
+    world.subject.take_settled();
+    let (epoch, _) = world.links[&slots[1]];
+    let refusal = Refusal::new(RefusalCode::Storage, "full");
+    world.subject.not_stored(slots[1], epoch, there[0], &refusal, world.now);
+    assert!(!world.subject.is_doubtful(there[0]) && world.subject.take_settled());
+}
+
+/// Beyond the bound the oldest doubts were forgotten, and what had been stored there stayed there twice.
+#[test]
+fn a_server_with_as_many_files_in_doubt_as_may_be_gets_no_more() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    let most = super::server::MOST_DOUBTS as u64;
+    let server = world.subject.servers[slots[0].index()].as_mut().unwrap();
+    server.doubts.extend(1_000_000..1_000_000 + most - 3);
+    world.accept(10);
+    let there = world.sent(slots[0]);
+    assert_eq!((there.len(), world.sent(slots[1]).len()), (3, 7));
+    let report = &world.subject.status(at(0), world.now).servers[0];
+    assert!(report.reason.as_ref().unwrap().contains("100000 files are in doubt"), "{report:?}");
+    assert_eq!(world.subject.too_doubtful().0, ["s0".into()]);
+    world.cut(slots[0]);
+    assert!(world.subject.is_doubtful(1_000_000) && there.iter().all(|number| world.subject.is_doubtful(*number)));
+    world.open_holding(slots[0], &[]);
+    assert!(!world.subject.is_doubtful(1_000_000) && world.subject.too_doubtful().0.is_empty());
+    world.store_all(slots[1]);
+    world.accept(10);
+    assert!(!world.sent(slots[0]).is_empty());
+}
+
 #[test]
 fn what_a_server_says_of_another_content_is_not_believed() {
     let (mut world, slots) = World::up(&[1], Window::default());

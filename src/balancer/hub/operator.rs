@@ -136,7 +136,7 @@ impl Hub {
     /// slots, which the next servers get.
     pub(super) fn let_servers_go(&mut self, now: Duration) {
         for slot in self.dispatcher.can_go() {
-            let is_of = |after: &After| matches!(after, After::Confirm(of, _) | After::Drop(of, _) if *of == slot);
+            let is_of = |after: &After| matches!(after, After::Confirm(of, _) | After::Drop(of, ..) if of.slot == slot);
             if self.afters.iter().any(is_of) || self.cold.claimed().next().is_some() {
                 continue;
             }
@@ -147,6 +147,7 @@ impl Hub {
             if let Some(place) = self.servers.get_mut(slot.index()) {
                 *place = None;
             }
+            self.directories.release(slot);
             tracing::info!(server = &*server, "server removed");
             self.with.notices.tell(Level::Info, Kind::Removed, Some(&server), None, "removed");
         }

@@ -1,0 +1,213 @@
+//! Which server speaks for which directory of files, and up to which number it has acknowledged files there.
+//!
+//! Decides what to make of a directory that is told from two addresses, without sockets, tasks or a clock. Invariant: at
+//! most one server speaks for a directory, the one that came first and still answers: copies are removed by a directory's
+//! name, and a second link of one balancer ends the first at the same server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::schedule::Slot;
+
+/// The most directories that are remembered after no server speaks for them.
+const MOST_KNOWN: usize = 4096;
+
+/// Who a server says that it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Speaker {
+    /// What its directory is called by itself, if it has a name.
+    pub identity: Option<Arc<str>>,
+    /// Which process of all that ever had this directory it is, if it says so.
+    pub instance: Option<Arc<str>>,
+}
+
+/// What to make of a server that speaks for a directory another server speaks for already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Twice {
+    /// The server that came first.
+    pub(super) first: Slot,
+    /// What the second one is.
+    pub(super) is: Second,
+}
+
+/// What a second server for one directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Second {
+    /// The same process under another address.
+    SameServer,
+    /// Another process: its directory is a copy.
+    Copy,
+    /// That cannot be told, or not yet: the first one may have been started anew since it was heard last.
+    Unknown,
+}
+
+/// What is known of a directory.
+#[derive(Debug, Default)]
+struct Known {
+    first: Option<Slot>,
+    instance: Option<Arc<str>>,
+    /// How often the first one has told who it is.
+    told: u64,
+    /// What a second one has said that it is, and how often the first one had told by then.
+    second: Option<(Arc<str>, u64)>,
+    /// The highest number that was acknowledged there over a link that keeps account of it.
+    acknowledged: u64,
+}
+
+/// All directories that servers have told of.
+#[derive(Debug, Default)]
+pub(super) struct Directories {
+    known: HashMap<Arc<str>, Known>,
+    /// What each server speaks for.
+    spoken_for: HashMap<Slot, Arc<str>>,
+}
+
+impl Directories {
+    /// A server says who it is. An error says that another one speaks for its directory, so that it must get no files.
+    pub(super) fn claim(&mut self, slot: Slot, speaker: &Speaker) -> Result<(), Twice> {
+        let Some(identity) = &speaker.identity else {
+            self.release(slot);
+            return Ok(());
+        };
+        if self.spoken_for.get(&slot) != Some(identity) {
+            self.release(slot);
+            self.make_room();
+        }
+        let known = self.known.entry(identity.clone()).or_default();
+        match known.first {
+            Some(first) if first != slot => Err(Twice { first, is: known.compare(speaker.instance.as_ref()) }),
+            _ => {
+                known.first = Some(slot);
+                known.instance.clone_from(&speaker.instance);
+                known.told += 1;
+                self.spoken_for.insert(slot, identity.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// The server speaks for no directory any longer: it does not answer, or has gone.
+    pub(super) fn release(&mut self, slot: Slot) {
+        if let Some(known) = self.spoken_for.remove(&slot).and_then(|identity| self.known.get_mut(&identity)) {
+            (known.first, known.second) = (None, None);
+        }
+    }
+
+    /// Files with numbers up to this were acknowledged in the directory.
+    pub(super) fn acknowledged(&mut self, identity: &Arc<str>, number: u64) {
+        if let Some(known) = self.known.get_mut(identity) {
+            known.acknowledged = known.acknowledged.max(number);
+        }
+    }
+
+    /// A directory has seen no number above this. Gives the highest one that was acknowledged there, if that is higher,
+    /// once: the directory was set back.
+    pub(super) fn set_back(&mut self, identity: &Arc<str>, seen: u64) -> Option<u64> {
+        let known = self.known.get_mut(identity).filter(|known| known.acknowledged > seen)?;
+        Some(std::mem::replace(&mut known.acknowledged, seen))
+    }
+
+    /// Directories that nobody speaks for are forgotten when there are too many of them.
+    fn make_room(&mut self) {
+        if self.known.len() >= MOST_KNOWN {
+            self.known.retain(|_, known| known.first.is_some());
+        }
+    }
+}
+
+impl Known {
+    /// What a second server of this instance is.
+    fn compare(&mut self, instance: Option<&Arc<str>>) -> Second {
+        let (Some(first), Some(second)) = (&self.instance, instance) else { return Second::Unknown };
+        if first == second {
+            return Second::SameServer;
+        }
+        match &self.second {
+            // The first one has said since that it is still who it was.
+            Some((known, told)) if known == second && self.told > *told => Second::Copy,
+            Some((known, _)) if known == second => Second::Unknown,
+            _ => {
+                self.second = Some((second.clone(), self.told));
+                Second::Unknown
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Scheduler;
+
+    fn slots() -> (Slot, Slot) {
+        let mut scheduler = Scheduler::new();
+        (scheduler.add(1), scheduler.add(1))
+    }
+
+    fn speaker(identity: &str, instance: &str) -> Speaker {
+        let some = |text: &str| (!text.is_empty()).then(|| text.into());
+        Speaker { identity: some(identity), instance: some(instance) }
+    }
+
+    #[test]
+    fn one_server_under_two_names_is_one_even_when_it_is_started_anew() {
+        let ((one, two), mut directories) = (slots(), Directories::default());
+        assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
+        assert_eq!(directories.claim(two, &speaker("b", "2")), Ok(()));
+        assert_eq!(directories.claim(two, &speaker("a", "1")), Err(Twice { first: one, is: Second::SameServer }));
+        // Its second name is asked first after it was started anew.
+        assert_eq!(directories.claim(two, &speaker("a", "3")), Err(Twice { first: one, is: Second::Unknown }));
+        assert_eq!(directories.claim(two, &speaker("a", "3")), Err(Twice { first: one, is: Second::Unknown }));
+        assert_eq!(directories.claim(one, &speaker("a", "3")), Ok(()));
+        assert_eq!(directories.claim(two, &speaker("a", "3")), Err(Twice { first: one, is: Second::SameServer }));
+    }
+
+    #[test]
+    fn a_copied_directory_is_told_once_the_first_server_was_heard_again() {
+        let ((one, two), mut directories) = (slots(), Directories::default());
+        assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
+        assert_eq!(directories.claim(two, &speaker("a", "2")), Err(Twice { first: one, is: Second::Unknown }));
+        assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
+        assert_eq!(directories.claim(two, &speaker("a", "2")), Err(Twice { first: one, is: Second::Copy }));
+        // The first one is gone: then the other is all there is.
+        directories.release(one);
+        assert_eq!(directories.claim(two, &speaker("a", "2")), Ok(()));
+        assert_eq!(directories.claim(one, &speaker("a", "")), Err(Twice { first: two, is: Second::Unknown }));
+    }
+
+    #[test]
+    fn a_server_without_a_name_or_with_another_one_speaks_for_nothing_it_spoke_for() {
+        let ((one, two), mut directories) = (slots(), Directories::default());
+        for left in [speaker("", "1"), speaker("b", "1")] {
+            assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
+            assert_eq!(directories.claim(one, &left), Ok(()));
+            assert_eq!(directories.claim(two, &speaker("a", "2")), Ok(()));
+            directories.release(two);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_has_seen_less_than_it_acknowledged_was_set_back() {
+        let ((one, _), mut directories) = (slots(), Directories::default());
+        let name: Arc<str> = "a".into();
+        directories.acknowledged(&name, 9);
+        assert_eq!(directories.set_back(&name, 0), None, "nobody has told of it");
+        assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
+        directories.acknowledged(&name, 9);
+        directories.acknowledged(&name, 7);
+        assert_eq!(directories.set_back(&name, 9), None);
+        directories.release(one);
+        assert_eq!((directories.set_back(&name, 4), directories.set_back(&name, 4)), (Some(9), None));
+    }
+
+    #[test]
+    fn what_servers_call_themselves_takes_bounded_room() {
+        let ((one, two), mut directories) = (slots(), Directories::default());
+        assert_eq!(directories.claim(two, &speaker("stays", "1")), Ok(()));
+        for name in 0..3 * MOST_KNOWN {
+            assert_eq!(directories.claim(one, &speaker(&format!("{name}"), "1")), Ok(()));
+        }
+        assert!(directories.known.len() <= MOST_KNOWN);
+        assert!(directories.known.contains_key("stays"));
+    }
+}
