@@ -118,6 +118,8 @@ pub enum LinkEvent {
     },
     /// It failed or was closed by the server.
     Closed(String),
+    /// It was closed because the server acknowledges nothing.
+    Silent(String),
 }
 
 /// Something that is to go over a link.

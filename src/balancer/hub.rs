@@ -337,7 +337,7 @@ impl Hub {
             }
             LinkEvent::Stored { numbers, confirmed } => {
                 for number in numbers {
-                    self.dispatcher.stored(slot, epoch, number, confirmed);
+                    self.dispatcher.stored(slot, epoch, number, confirmed, now);
                 }
             }
             LinkEvent::NotStored { number, refusal } => self.dispatcher.not_stored(slot, epoch, number, &refusal, now),
@@ -346,6 +346,7 @@ impl Hub {
             LinkEvent::Unreadable { number, reason } => self.dispatcher.unreadable(slot, epoch, number, &reason),
             LinkEvent::NotNow { number, reason } => self.dispatcher.not_now(slot, epoch, number, &reason, now),
             LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
+            LinkEvent::Silent(reason) => self.dispatcher.link_silent(slot, epoch, &reason, now),
         }
         // What is decided must be carried out before another link takes the place of this one.
         self.act(now);

@@ -33,4 +33,5 @@ mod prompt;
 mod queue;
 mod reconcile;
 mod send;
+mod silent;
 mod verify;

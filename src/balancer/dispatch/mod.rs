@@ -6,6 +6,7 @@
 //!
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
+mod blame;
 mod operator;
 mod server;
 #[cfg(test)]
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, Memory, QueueReport, StatusReport};
-use crate::protocol::{Refusal, lists};
+use crate::protocol::{Refusal, RefusalCode, lists};
 use crate::queue::record::{Attempt, Meta, cut};
 use crate::queue::{Body, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
+use blame::{Record, Verdict};
 use server::{Link, Sent, Server, Wish};
 
 /// The first wait of a file that every server refused, and the longest.
@@ -184,12 +186,15 @@ pub struct Held<T> {
     tried: Vec<Slot>,
     /// How many times no eligible server could take it.
     holds: u32,
+    /// What its refusals say of it.
+    record: Record,
 }
 
 impl<T> Held<T> {
     /// A file that has not been sent yet.
     pub fn new(tag: T, not_old_style: Option<NotOldStyle>) -> Self {
-        Self { tag, not_old_style, waits: None, refused_by: Vec::new(), tried: Vec::new(), holds: 0 }
+        let (refused_by, tried, record) = (Vec::new(), Vec::new(), Record::default());
+        Self { tag, not_old_style, waits: None, refused_by, tried, holds: 0, record }
     }
 }
 
@@ -435,6 +440,9 @@ impl<T> Dispatcher<T> {
             Probed::Answered { overloaded, dialect, memory } => {
                 (server.memory, server.probe) = (memory, Some(took));
                 let flips = server.health.probe_answered(overloaded, now);
+                if flips.iter().any(|flip| flip.fact == Fact::Connection) {
+                    server.returns();
+                }
                 self.flipped(slot, flips);
                 if self.servers.get(slot.index()).and_then(Option::as_ref).is_some_and(|it| it.dialect != Some(dialect))
                 {
@@ -565,16 +573,48 @@ impl<T> Dispatcher<T> {
         self.actions.push(Action::Probe { slot });
     }
 
+    /// The link was closed because the server acknowledges nothing: it is left alone for longer each time, and then tried
+    /// with one file.
+    pub fn link_silent(&mut self, slot: Slot, epoch: u64, reason: &str, now: Duration) {
+        if let Some(server) = self.server_of(slot, epoch) {
+            server.falls_silent();
+            self.link_closed(slot, epoch, reason, now);
+        }
+    }
+
     /// The server has the file.
-    pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool) {
+    pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         match server.land(number) {
             Some(sent) => {
                 server.has_stored(&sent);
+                self.blame_others(slot, number, now);
                 self.deliver(slot, number, confirmed, sent.at);
             }
             None => self.actions.push(Action::Stray { slot, number, held: None }),
         }
+        self.refresh(slot);
+    }
+
+    /// A file is stored: those who refused it, and have stored nothing since, are to blame.
+    fn blame_others(&mut self, slot: Slot, number: u64, now: Duration) {
+        let Some(file) = self.queue.get(number).filter(|file| !file.tag.record.marks().is_empty()) else { return };
+        for mark in file.tag.record.marks().to_vec() {
+            let other = self.servers.get(mark.slot.index()).and_then(Option::as_ref);
+            if let Some(other) = other.filter(|other| mark.slot != slot && other.standing.fails_since(&mark)) {
+                let reason = other.standing.reason().to_owned();
+                self.pause(mark.slot, &reason, now);
+            }
+        }
+    }
+
+    /// The server gets no file for a while, and is then tried with one.
+    fn pause(&mut self, slot: Slot, reason: &str, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        server.standing.try_it();
+        let flip = server.health.refused(cut(reason), now);
+        self.timers.extend(server.health.paused_until().map(|until| (until, slot)));
+        self.flipped(slot, flip);
         self.refresh(slot);
     }
 
@@ -590,23 +630,52 @@ impl<T> Dispatcher<T> {
     pub fn not_stored(&mut self, slot: Slot, epoch: u64, number: u64, refusal: &Refusal, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         if server.land(number).is_none() {
+            // It was cancelled, and is not there.
+            server.doubts.remove(&number);
             return;
         }
         server.returned += 1;
-        let is_failure = !refusal.code.is_server_wide();
-        if !is_failure {
-            let flip = server.health.refused(&refusal.reason, now);
-            let until = server.health.paused_until();
-            self.flipped(slot, flip);
-            self.timers.extend(until.map(|until| (until, slot)));
-        }
+        server.standing.says(cut(&refusal.reason));
         if let Some(file) = self.queue.get_mut(number) {
             let list = if refusal.code.is_lasting() { &mut file.tag.refused_by } else { &mut file.tag.tried };
             list.push(slot);
         }
+        let is_failure = match refusal.code {
+            RefusalCode::Stopping => {
+                self.pause(slot, &refusal.reason, now);
+                false
+            }
+            code if code.is_server_wide() => self.weigh(slot, number, &refusal.reason, now),
+            _ => true,
+        };
         self.send_back(slot, number, &refusal.reason, is_failure, now);
         self.bury_if_hopeless(number, cut(&refusal.reason));
         self.refresh(slot);
+    }
+
+    /// A server says that it cannot store: pauses it if it is to blame. True if the file is, as far as all tell that can
+    /// take files.
+    fn weigh(&mut self, slot: Slot, number: u64, reason: &str, now: Duration) -> bool {
+        let server = self.servers.get_mut(slot.index()).and_then(Option::as_mut);
+        let (Some(server), Some(file)) = (server, self.queue.get_mut(number)) else { return false };
+        match file.tag.record.refused(slot, number, &mut server.standing) {
+            Verdict::Open => false,
+            Verdict::Server => {
+                self.pause(slot, reason, now);
+                false
+            }
+            Verdict::File => file.tag.record.is_condemned() && self.is_tried_by_all(number),
+        }
+    }
+
+    /// Whether no server is left that may take the file now or soon.
+    fn is_tried_by_all(&self, number: u64) -> bool {
+        let Some(file) = self.queue.get(number) else { return false };
+        let Held { tried, refused_by, not_old_style, .. } = &file.tag;
+        self.servers().all(|(slot, server)| {
+            let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
+            !server.is_there() || cannot_read || tried.contains(&slot) || refused_by.contains(&slot)
+        })
     }
 
     /// The file's content cannot be read any more: there is nothing to send.
@@ -763,9 +832,15 @@ impl<T> Dispatcher<T> {
         let wait = backoff(number, file.tag.holds);
         let reason = match file.tag.not_old_style {
             Some(why) if file.tag.tried.is_empty() && file.tag.refused_by.is_empty() => why.to_string(),
-            _ => "every eligible server has refused it".to_owned(),
+            _ => {
+                let last = file.tag.tried.last().or(file.tag.refused_by.last());
+                let last = last.and_then(|slot| self.servers.get(slot.index())?.as_ref());
+                let why = last.map(|last| format!("; {}: {}", last.name, last.standing.reason()));
+                format!("every eligible server has refused it{}", why.unwrap_or_default())
+            }
         };
         file.tag.tried.clear();
+        file.tag.record.waits();
         file.tag.holds = file.tag.holds.saturating_add(1);
         if file.tag.holds == 1 {
             tracing::warn!(number, title = &*file.meta.title, attempts = file.history.attempts, reason, "waits");

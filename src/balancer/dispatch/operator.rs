@@ -69,6 +69,7 @@ impl<T> Dispatcher<T> {
         self.queue.for_each_mut(|file| {
             file.tag.refused_by.retain(|by| *by != slot);
             file.tag.tried.retain(|by| *by != slot);
+            file.tag.record.forget(slot);
         });
         self.resize();
     }

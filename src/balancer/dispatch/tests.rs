@@ -155,7 +155,7 @@ impl World {
         let (epoch, numbers) = self.links.get_mut(&slot).unwrap();
         numbers.retain(|other| *other != number);
         let epoch = *epoch;
-        self.subject.stored(slot, epoch, number, true);
+        self.subject.stored(slot, epoch, number, true, self.now);
         self.step(0);
     }
 
@@ -361,7 +361,7 @@ fn acks_of_an_older_link_count_for_nothing() {
     world.accept(1);
     let (epoch, _) = world.links[&slots[0]];
     world.cut(slots[0]);
-    world.subject.stored(slots[0], epoch, 1, true);
+    world.subject.stored(slots[0], epoch, 1, true, world.now);
     world.step(0);
     assert!(world.delivered.is_empty());
     assert_eq!(world.subject.undelivered(), 1);
@@ -372,8 +372,8 @@ fn an_ack_for_a_file_that_was_never_sent_counts_for_nothing() {
     let (mut world, slots) = World::up(&[1, 1], Window::default());
     world.accept(2);
     let (epoch, _) = world.links[&slots[1]];
-    world.subject.stored(slots[1], epoch, world.sent(slots[0])[0], true);
-    world.subject.stored(slots[1], epoch, 99, true);
+    world.subject.stored(slots[1], epoch, world.sent(slots[0])[0], true, world.now);
+    world.subject.stored(slots[1], epoch, 99, true, world.now);
     world.step(0);
     assert!(world.delivered.is_empty());
 }
@@ -487,6 +487,142 @@ fn full_and_busy_servers_make_no_dead_letters() {
 }
 
 impl World {
+    /// The server stores or refuses what it is sent, each file as it comes.
+    fn serve(&mut self, slot: Slot, takes: impl Fn(u64) -> bool) {
+        while let Some(number) = self.sent(slot).first().copied() {
+            if takes(number) { self.store(slot, number) } else { self.refuse(slot, number, RefusalCode::Storage) }
+        }
+    }
+
+    /// For each of so many seconds a file comes, and the servers do as told.
+    fn live(&mut self, seconds: usize, slots: &[Slot], takes: impl Fn(Slot, u64) -> bool) {
+        for _ in 0..seconds {
+            self.accept(1);
+            slots.iter().for_each(|slot| self.serve(*slot, |number| takes(*slot, number)));
+            self.step(1000);
+            slots.iter().for_each(|slot| self.serve(*slot, |number| takes(*slot, number)));
+        }
+    }
+
+    fn is_paused(&self, place: usize) -> bool {
+        self.subject.status(at(0), self.now).servers[place].state == ServerState::Paused
+    }
+}
+
+/// A file whose name no file system takes paused every server again and again, was sent for ever, and was no dead letter.
+#[test]
+fn a_file_that_no_server_can_store_pauses_nobody_and_becomes_a_dead_letter() {
+    let (mut world, slots) = World::up(&[2, 1], Window::default());
+    let mut paused = 0;
+    for _ in 0..600 {
+        world.live(1, &slots, |_, number| number != 1);
+        paused += usize::from(world.is_paused(0)) + usize::from(world.is_paused(1));
+    }
+    assert_eq!(paused, 0);
+    assert_eq!((world.dead.len(), world.delivered.len()), (1, 599));
+    assert!(world.dead[0].1.starts_with("refused 16 times, the last time: no"), "{:?}", world.dead);
+}
+
+/// With nothing but such files there is no telling whether the servers or the files are at fault.
+#[test]
+fn a_file_alone_waits_for_ever_and_dies_once_others_are_stored() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(1);
+    for _ in 0..1000 {
+        world.step(1000);
+        slots.iter().for_each(|slot| world.serve(*slot, |_| false));
+    }
+    assert!(world.dead.is_empty() && !world.is_paused(0) && !world.is_paused(1));
+    world.live(800, &slots, |_, number| number != 1);
+    assert_eq!((world.dead.len(), world.delivered.len()), (1, 800));
+}
+
+#[test]
+fn two_bad_files_do_not_stop_a_good_server() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.accept(2);
+    world.live(600, &slots, |_, number| number > 2);
+    assert_eq!((world.dead.len(), world.delivered.len()), (2, 600));
+}
+
+#[test]
+fn full_servers_keep_every_file_and_are_tried_with_one_at_a_time() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(50);
+    for slot in &slots {
+        let first = world.sent(*slot);
+        first.iter().for_each(|number| world.refuse(*slot, *number, RefusalCode::Storage));
+    }
+    assert!(world.is_paused(0) && world.is_paused(1));
+    for _ in 0..2000 {
+        world.step(500);
+        for slot in &slots {
+            assert!(world.sent(*slot).len() <= 1, "{:?}", world.sent(*slot));
+            world.serve(*slot, |_| false);
+        }
+    }
+    assert!(world.dead.is_empty());
+    world.live(60, &slots, |_, _| true);
+    assert_eq!((world.delivered.len(), world.subject.is_empty()), (110, true));
+}
+
+/// Consumers take files away from a full disk now and then: one file is stored for many that are refused.
+#[test]
+fn a_disk_that_is_nearly_full_makes_no_dead_letters() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.subject.config.max_attempts = 2;
+    world.accept(20);
+    for _ in 0..500 {
+        world.step(1000);
+        let room = std::cell::Cell::new(1);
+        // The oldest are too large for the little room that there is.
+        world.serve(slots[0], |number| number > 10 && room.replace(0) > 0);
+        world.accept(2);
+    }
+    assert!(world.dead.is_empty(), "{:?}", world.dead);
+}
+
+#[test]
+fn a_server_is_to_blame_for_what_another_one_stores() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(1);
+    let first = *slots.iter().find(|slot| !world.sent(**slot).is_empty()).unwrap();
+    let second = *slots.iter().find(|slot| **slot != first).unwrap();
+    world.refuse(first, 1, RefusalCode::Storage);
+    assert!(!world.is_paused(first.index()), "the file may be at fault");
+    world.store(second, 1);
+    assert!(world.is_paused(first.index()) && !world.is_paused(second.index()));
+}
+
+/// It was sent a whole window of files again as soon as it had answered a probe.
+#[test]
+fn a_silent_server_is_left_alone_for_longer_each_time_and_tried_with_one_file() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    let mut waits = Vec::new();
+    for round in 0..6 {
+        world.accept(20);
+        assert_eq!(world.sent(slots[0]).len(), if round == 0 { 10 } else { 1 });
+        let (epoch, _) = world.links[&slots[0]];
+        world.subject.link_silent(slots[0], epoch, "acknowledged nothing", world.now);
+        world.step(0);
+        world.store_all(slots[1]);
+        world.answer_probe(slots[0], false, None);
+        assert!(world.is_paused(0));
+        let before = world.now;
+        while world.opening.is_empty() {
+            world.step(1000);
+        }
+        waits.push(world.now.saturating_sub(before).as_secs());
+        world.open_links();
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+    world.accept(2);
+    world.store_all(slots[0]);
+    world.accept(20);
+    assert!(world.sent(slots[0]).len() > 5, "it works again");
+}
+
+impl World {
     /// The server's link opens, and it says that it has these files.
     fn open_holding(&mut self, slot: Slot, numbers: &[u64]) {
         self.step(10_000);
@@ -515,7 +651,7 @@ fn a_returning_server_says_what_it_has_and_nothing_is_sent_twice() {
     assert!(world.delivered.contains(&(there[1], "s0".to_owned())), "the other is taken as delivered");
     assert!(world.subject.is_doubtful(there[1]), "the second server may store it yet");
     let (epoch, _) = world.links[&slots[1]];
-    world.subject.stored(slots[1], epoch, there[1], true);
+    world.subject.stored(slots[1], epoch, there[1], true, world.now);
     world.step(0);
     assert_eq!(world.strays[1..], [(slots[1], there[1])]);
     world.store_all(slots[1]);
