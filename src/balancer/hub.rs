@@ -55,6 +55,7 @@ const MOST_REPLIES: usize = 16;
 /// The time between two looks at what can be forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
 
+mod cancel;
 mod operator;
 mod thaw;
 
@@ -689,7 +690,7 @@ impl Hub {
                 let numbers: Vec<u64> = self.ledger.dead().keys().copied().collect();
                 Answer::Done { files: numbers.into_iter().filter(|number| self.replay(*number)).count() }
             }
-            Query::Drop { number } => queries::done(self.throw_away(number), number),
+            Query::Drop { number } => self.throw_away(number, looked),
             Query::Waiting { .. } | Query::Dead { .. } | Query::Find { .. } | Query::Show { .. } => {
                 let looked = looked.into_iter().collect();
                 self.files(&looked, |files| files.answer(query))
@@ -715,17 +716,6 @@ impl Hub {
         true
     }
 
-    /// Throws a dead letter away; false if there is none with this number.
-    fn throw_away(&mut self, number: u64) -> bool {
-        let Some(letter) = self.ledger.dig_up(number) else { return false };
-        tracing::warn!(number, title = &*letter.meta.title, "dead letter thrown away");
-        self.with.notices.tell(Level::Warn, Kind::Dropped, None, Some(number), &*letter.meta.title);
-        let DeadLetter { meta, history, death, .. } = letter;
-        let end = End::Dropped { reason: death.reason };
-        self.end(Ended { number, at_ms: millis(self.now()), end, meta, history }, &[], None);
-        true
-    }
-
     /// A server has a file that does not wait: either it is the one that the file is recorded with, or there are two
     /// copies and this one must go. What is not known is left alone: a copy too many is better than none.
     fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
@@ -747,7 +737,13 @@ impl Hub {
                     self.dispatcher.doubt(slot, number);
                     self.submit(Op::Forget(Vec::new()), After::Drop(slot, number));
                 }
-                _ => self.submit(Op::Forget(Vec::new()), After::Confirm(slot, number)),
+                // An operator did not want it delivered, and was told that it is not.
+                End::Dropped { .. } => {
+                    tracing::info!(number, "a copy of a file that was thrown away is removed");
+                    self.dispatcher.doubt(slot, number);
+                    self.submit(Op::Forget(Vec::new()), After::Drop(slot, number));
+                }
+                End::Delivered { .. } => self.submit(Op::Forget(Vec::new()), After::Confirm(slot, number)),
             }
             return;
         }

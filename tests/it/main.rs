@@ -29,6 +29,7 @@ mod metrics;
 mod old_style;
 mod overload;
 mod page;
+mod poison;
 mod prompt;
 mod queue;
 mod reconcile;

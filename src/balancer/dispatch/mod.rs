@@ -171,6 +171,17 @@ pub enum Action<T> {
     },
 }
 
+/// What became of the order to deliver a file no more.
+#[derive(Debug)]
+pub enum Cancel<T> {
+    /// The file is out of the queue. A server may have it, and must then remove it.
+    Taken(Box<Queued<Held<T>>>),
+    /// The file is with this server, which cannot remove it.
+    StaysWith(Arc<str>),
+    /// No such file waits.
+    Unknown,
+}
+
 /// What the dispatcher keeps beside a queued file, around what its caller keeps there.
 #[derive(Debug)]
 pub struct Held<T> {
@@ -470,6 +481,7 @@ impl<T> Dispatcher<T> {
         let in_doubt = self.config.in_doubt;
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
+        server.keeps_account = holding.is_some();
         let is_native = server.dialect == Some(Dialect::Native);
         let flip = server.health.link(true, "open", now);
         self.flipped(slot, flip);

@@ -103,6 +103,8 @@ pub(super) struct Server {
     pub(super) doubts: BTreeSet<u64>,
     /// Whether it has said what it has since the balancer's start.
     pub(super) has_told: bool,
+    /// Whether it says what it has, and removes what it is told to.
+    pub(super) keeps_account: bool,
     /// What the scheduler was told last.
     pub(super) eligible: bool,
     delivered: u64,
@@ -134,6 +136,7 @@ impl Server {
             in_flight_bytes: 0,
             doubts: BTreeSet::new(),
             has_told: false,
+            keeps_account: false,
             eligible: false,
             delivered: 0,
             delivered_bytes: 0,
