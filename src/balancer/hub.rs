@@ -221,6 +221,7 @@ impl Hub {
             hub: self.with.to_self.clone(),
             pace: self.pace.subscribe(),
             generation: server.generation,
+            route: probe::Route::default(),
         };
         self.with.tasks.spawn(ended.run_until_cancelled_owned(prober.run()));
         if self.servers.len() <= slot.index() {
@@ -588,7 +589,7 @@ impl Hub {
                 Action::CameBack { .. } => {}
                 Action::Dead { number, reason, file } => self.bury(number, reason, file, now),
                 Action::Stray { slot, number, held } => self.stray(slot, number, held, now),
-                Action::OpenLink { slot, dialect, epoch } => {
+                Action::OpenLink { slot, dialect, epoch, at } => {
                     let (to_server, from_hub) = mpsc::unbounded_channel();
                     let closed = self.with.stop.child_token();
                     let connect_timeout = self.pace.borrow().timeout;
@@ -596,7 +597,7 @@ impl Hub {
                     let target = Target {
                         slot,
                         epoch,
-                        address: server.address.clone(),
+                        address: at.map_or_else(|| server.address.clone(), |at| at.to_string().into()),
                         connector: self.with.connector.clone(),
                         hub: self.with.to_self.clone(),
                         disk: self.with.disk.clone(),

@@ -26,6 +26,7 @@ mod journal;
 mod keys;
 mod logs;
 mod metrics;
+mod names;
 mod old_style;
 mod overload;
 mod page;

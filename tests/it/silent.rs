@@ -52,7 +52,10 @@ fn a_server_that_acknowledges_nothing_is_found_out_while_files_keep_coming() {
         farm.server_status(0).returned > 0
     });
     let found_after = began.elapsed();
-    assert!(found_after < Duration::from_secs(15), "it is found out by the first file, not when traffic ends: {found_after:?}");
+    assert!(
+        found_after < Duration::from_secs(15),
+        "it is found out by the first file, not when traffic ends: {found_after:?}"
+    );
     assert!(found_after >= Duration::from_secs(2), "{found_after:?}");
     wait_for_line(|| farm.log(), &["server gets no files", &address, "acknowledged nothing", "2s"]);
     // It is tried again, later, with one file at a time.

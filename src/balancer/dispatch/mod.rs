@@ -7,14 +7,17 @@
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
 mod blame;
+mod names;
 mod operator;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use names::Who;
 pub use server::Window;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use crate::queue::record::{Attempt, Meta, cut};
 use crate::queue::{Body, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
 use blame::{Record, Verdict};
+use names::{Place, Twin};
 use server::{Link, Sent, Server, Wish};
 
 /// The first wait of a file that every server refused, and the longest.
@@ -84,6 +88,8 @@ pub enum Probed {
         dialect: Dialect,
         /// The memory of its process, if it says so.
         memory: Option<Memory>,
+        /// Who it is, and where.
+        who: Who,
     },
     /// The server did not answer as it should.
     Failed(String),
@@ -151,6 +157,8 @@ pub enum Action<T> {
         dialect: Dialect,
         /// The link's epoch: events of older links are ignored.
         epoch: u64,
+        /// Where the server has answered a probe.
+        at: Option<SocketAddr>,
     },
     /// Close the server's link, whatever is in it.
     CloseLink {
@@ -448,8 +456,9 @@ impl<T> Dispatcher<T> {
     pub fn probed(&mut self, slot: Slot, probed: Probed, took: Duration, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
         match probed {
-            Probed::Answered { overloaded, dialect, memory } => {
+            Probed::Answered { overloaded, dialect, memory, who } => {
                 (server.memory, server.probe) = (memory, Some(took));
+                server.who = who;
                 let flips = server.health.probe_answered(overloaded, now);
                 if flips.iter().any(|flip| flip.fact == Fact::Connection) {
                     server.returns();
@@ -459,6 +468,8 @@ impl<T> Dispatcher<T> {
                 {
                     self.recognise(slot, dialect, now);
                 }
+                self.follow(slot, now);
+                self.tell_apart(slot, now);
             }
             Probed::Failed(reason) => {
                 (server.memory, server.probe) = (None, None);
@@ -473,6 +484,56 @@ impl<T> Dispatcher<T> {
         }
         self.open_link(slot, now);
         self.refresh(slot);
+    }
+
+    /// The server's name may lead elsewhere by now than its link: the link goes there, too, once nothing is in flight.
+    fn follow(&mut self, slot: Slot, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let (Some(linked), Link::Open(_)) = (&server.linked, server.link) else { return };
+        let (from, to) = (linked.address, server.who.address);
+        let what = match names::place(linked, &server.who) {
+            Place::Same => None,
+            Place::Moved => Some("the server has moved"),
+            Place::Replaced => Some("the name leads to another server now"),
+        };
+        let address = |at: Option<SocketAddr>| at.map_or_else(String::new, |at| at.to_string());
+        let reason = what.map(|what| format!("{what}, from {} to {}", address(from), address(to)));
+        let is_idle = server.in_flight.is_empty();
+        let flip = match &reason {
+            None => server.health.link(true, "open", now),
+            Some(reason) => server.health.link(false, format!("{reason}: what is in flight finishes first"), now),
+        };
+        self.flipped(slot, flip);
+        if let Some(reason) = reason.filter(|_| is_idle) {
+            self.close_link(slot, &reason, now);
+        }
+        self.refresh(slot);
+    }
+
+    /// A server that has a link under another name gets no second one: each would end the other.
+    fn tell_apart(&mut self, slot: Slot, now: Duration) {
+        let Some(server) = self.servers.get(slot.index()).and_then(Option::as_ref) else { return };
+        if server.link != Link::Closed {
+            return;
+        }
+        let others = self.servers().filter(|(other, _)| *other != slot);
+        let twin = others
+            .filter_map(|(_, other)| Some((other.name.clone(), names::twin(other.linked.as_ref()?, &server.who)?)))
+            .next();
+        let reason = twin.as_ref().map(|(other, twin)| match twin {
+            Twin::Server => format!("it is the server {other} under another name: remove one of the two"),
+            Twin::Copy => format!(
+                "its directory is a copy of that of {other}: give it an empty one, or remove the index from the copy"
+            ),
+        });
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let flip = server.health.identity(twin.is_none(), reason.unwrap_or_else(|| "its own".to_owned()), now);
+        server.has_told |= matches!(twin, Some((_, Twin::Server)));
+        self.flipped(slot, flip);
+        if twin.is_some() {
+            // Nothing waits for what it would say: the other says the same, or the operator must act.
+            self.heard_of(slot);
+        }
     }
 
     /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed. One that cannot
@@ -722,6 +783,7 @@ impl<T> Dispatcher<T> {
             let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
             server.weight == 0
                 || server.wish == Wish::Leave
+                || !server.health.allows(Fact::Identity)
                 || cannot_read
                 || refused_by.iter().any(|slot| slot.index() == place)
         };
@@ -910,13 +972,15 @@ impl<T> Dispatcher<T> {
     /// Opens a link to a server that answers probes, if it has none and its time has come.
     fn open_link(&mut self, slot: Slot, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        let answers = server.health.allows(Fact::Connection) && server.health.allows(Fact::Trust);
+        let answers = [Fact::Connection, Fact::Trust, Fact::Identity].iter().all(|fact| server.health.allows(*fact));
         let waits = server.link_retry.is_some_and(|due| due > now);
         let (Some(dialect), Link::Closed, true, false) = (server.dialect, server.link, answers, waits) else { return };
         server.link_retry = None;
         self.epochs += 1;
         server.link = Link::Opening(self.epochs);
-        self.actions.push(Action::OpenLink { slot, dialect, epoch: self.epochs });
+        server.linked = Some(server.who.clone());
+        let at = server.who.address;
+        self.actions.push(Action::OpenLink { slot, dialect, epoch: self.epochs, at });
     }
 
     /// Closes the server's link and puts back what was in flight over it.
@@ -926,6 +990,7 @@ impl<T> Dispatcher<T> {
             return;
         }
         server.link = Link::Closed;
+        server.linked = None;
         let flip = server.health.link(false, reason.to_owned(), now);
         let mut numbers: Vec<u64> = server.in_flight.drain().map(|(number, _)| number).collect();
         numbers.sort_unstable();
@@ -994,6 +1059,8 @@ fn log_flip(server: &str, flip: &Flip) {
     let (fact, reason, after_s) = (flip.fact.name(), &*flip.reason, flip.lasted.as_secs_f64());
     if flip.good {
         tracing::info!(server, fact, reason, after_s, "server recovered");
+    } else if flip.fact == Fact::Identity {
+        tracing::error!(server, fact, reason, after_s, "server gets no files");
     } else {
         tracing::warn!(server, fact, reason, after_s, "server gets no files");
     }

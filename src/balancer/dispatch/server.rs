@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use super::blame::Standing;
+use super::names::Who;
+use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
 /// The bounds on what is under way to the heaviest server. The others' are smaller by their weights: when all windows
@@ -105,6 +106,10 @@ pub(super) struct Server {
     pub(super) has_told: bool,
     /// Whether it says what it has, and removes what it is told to.
     pub(super) keeps_account: bool,
+    /// Who answered the last probe.
+    pub(super) who: Who,
+    /// Who answered the probe before its link was opened.
+    pub(super) linked: Option<Who>,
     /// What the scheduler was told last.
     pub(super) eligible: bool,
     delivered: u64,
@@ -137,6 +142,8 @@ impl Server {
             doubts: BTreeSet::new(),
             has_told: false,
             keeps_account: false,
+            who: Who::default(),
+            linked: None,
             eligible: false,
             delivered: 0,
             delivered_bytes: 0,
@@ -200,7 +207,7 @@ impl Server {
 
     /// Whether it can take files now, or as soon as it has less to do or more room.
     pub(super) fn is_there(&self) -> bool {
-        let needed = [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Link];
+        let needed = [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Identity, Fact::Link];
         needed.into_iter().all(|fact| self.health.allows(fact))
     }
 
@@ -239,7 +246,7 @@ impl Server {
             Some((Fact::Link, ..)) if self.is_silent => ServerState::Paused,
             Some((Fact::Link, ..)) => ServerState::Connecting,
             Some((Fact::Load, ..)) => ServerState::Overloaded,
-            Some((Fact::Storage, ..)) => ServerState::Paused,
+            Some((Fact::Storage | Fact::Identity, ..)) => ServerState::Paused,
         }
     }
 

@@ -22,6 +22,8 @@ struct World {
     slots: Vec<Slot>,
     /// What the servers said last that they speak.
     dialects: BTreeMap<Slot, Dialect>,
+    /// Who the servers say that they are.
+    who: BTreeMap<Slot, Who>,
     now: Duration,
     links: BTreeMap<Slot, (u64, Vec<u64>)>,
     opening: BTreeMap<Slot, u64>,
@@ -49,6 +51,7 @@ impl World {
             subject,
             slots: Vec::new(),
             dialects: BTreeMap::new(),
+            who: BTreeMap::new(),
             now: at(0),
             links,
             opening,
@@ -85,7 +88,8 @@ impl World {
     fn answer_probe(&mut self, slot: Slot, overloaded: bool, dialect: Option<Dialect>) {
         let dialect = dialect.or_else(|| self.dialects.get(&slot).copied()).unwrap_or(Dialect::Native);
         self.dialects.insert(slot, dialect);
-        let answered = Probed::Answered { overloaded, dialect, memory: None };
+        let who = self.who.get(&slot).cloned().unwrap_or_default();
+        let answered = Probed::Answered { overloaded, dialect, memory: None, who };
         self.subject.probed(slot, answered, Duration::from_millis(1), self.now);
         self.step(0);
     }
@@ -715,6 +719,96 @@ fn files_of_an_earlier_run_wait_until_every_server_was_asked_or_is_known_to_be_a
     world.open_holding(two, &[1]);
     assert_eq!((world.delivered.len(), world.sent(one).len()), (1, 0));
     assert!(!world.subject.is_doubtful(1));
+}
+
+/// Who answers at this port, from a directory and a process of these names.
+fn who(identity: &str, instance: &str, port: u16) -> Who {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let (identity, instance) = (Some(identity.into()), Some(instance.into()));
+    Who { identity, instance, address: Some(address), named: vec![address] }
+}
+
+/// Each link of the two ended the other, for ever.
+#[test]
+fn one_server_under_two_names_has_one_link_and_the_other_name_says_why() {
+    for (instance, reason) in [("i", "under another name"), ("j", "is a copy of that of")] {
+        let mut world = World::new(Window::default());
+        let (one, two) = (world.add(1), world.add(1));
+        world.who.insert(one, who("d", "i", 1));
+        world.who.insert(two, who("d", instance, 2));
+        world.bring_up(one, Dialect::Native);
+        for _ in 0..10 {
+            world.answer_probe(two, false, Some(Dialect::Native));
+            world.answer_probe(one, false, None);
+            world.open_links();
+            world.accept(1);
+        }
+        assert_eq!((world.sent(one).len(), world.links.len()), (10, 1));
+        let report = world.subject.status(at(0), world.now).servers[1].clone();
+        assert_eq!(report.state, ServerState::Paused);
+        assert!(report.reason.as_deref().unwrap().contains(reason), "{report:?}");
+        // When the first name leads nowhere any more, the second is as good.
+        world.cut(one);
+        world.answer_probe(two, false, None);
+        world.open_links();
+        assert_eq!(world.sent(two).len(), 10);
+        world.answer_probe(one, false, None);
+        world.step(10_000);
+        world.answer_probe(one, false, None);
+        world.open_links();
+        assert_eq!(world.links.keys().collect::<Vec<_>>(), [&two]);
+    }
+}
+
+/// The link stayed with the old address for ever, while probes looked at the new one.
+#[test]
+fn a_link_follows_its_name_once_nothing_is_in_flight() {
+    for (identity, reason) in [("d", "the server has moved"), ("e", "the name leads to another server now")] {
+        let mut world = World::new(Window::default());
+        let slot = world.add(1);
+        world.who.insert(slot, who("d", "i", 1));
+        world.bring_up(slot, Dialect::Native);
+        world.accept(1);
+        let first = world.links[&slot].0;
+        world.who.insert(slot, who(identity, "j", 2));
+        world.answer_probe(slot, false, None);
+        world.accept(1);
+        assert_eq!(world.sent(slot), [1], "it gets nothing new");
+        let report = world.subject.status(at(0), world.now).servers[0].clone();
+        let said = report.reason.unwrap();
+        assert!(said.contains(reason) && said.contains("127.0.0.1:1 to 127.0.0.1:2"), "{said}");
+        world.store(slot, 1);
+        world.answer_probe(slot, false, None);
+        world.open_links();
+        assert_eq!((world.sent(slot), world.links[&slot].0 > first), (vec![2], true));
+        assert_eq!(world.subject.status(at(0), world.now).servers[0].returned, 0);
+
+        // A name that led elsewhere for a moment changes nothing.
+        world.who.insert(slot, who("f", "k", 3));
+        world.answer_probe(slot, false, None);
+        world.who.insert(slot, who(identity, "j", 2));
+        world.answer_probe(slot, false, None);
+        world.accept(1);
+        assert_eq!(world.sent(slot), [2, 3]);
+    }
+}
+
+#[test]
+fn a_file_that_is_cancelled_on_its_way_is_a_stray_where_it_arrives() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.accept(2);
+    for number in [1, 2] {
+        assert!(matches!(world.subject.cancel(number), Cancel::Taken(_)));
+    }
+    assert!(matches!(world.subject.cancel(1), Cancel::Unknown));
+    world.links.get_mut(&slots[0]).unwrap().1.clear();
+    assert!(world.subject.is_empty() && world.subject.is_doubtful(1));
+    let epoch = world.links[&slots[0]].0;
+    world.subject.stored(slots[0], epoch, 1, true, world.now);
+    world.subject.not_stored(slots[0], epoch, 2, &Refusal::new(RefusalCode::Storage, "no"), world.now);
+    world.step(0);
+    assert_eq!((&world.strays[..], world.delivered.len()), (&[(slots[0], 1)][..], 0));
+    assert!(!world.subject.is_doubtful(2), "it is not there");
 }
 
 /// Files that are still to be read back go before all that have higher numbers.

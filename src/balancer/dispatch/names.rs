@@ -1,0 +1,110 @@
+//! Who is who among servers: names and addresses may change, identities of directories and instances of processes say
+//! what they lead to. A link that works is a fact, whatever its name leads to by now.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Who answered a probe, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Who {
+    /// What the server's directory is called by itself; a server need not say.
+    pub identity: Option<Arc<str>>,
+    /// What its process is called by itself; an older server does not say.
+    pub instance: Option<Arc<str>>,
+    /// Where it answered.
+    pub address: Option<SocketAddr>,
+    /// All addresses that its name has; those that it had, while it cannot be resolved.
+    pub named: Vec<SocketAddr>,
+}
+
+/// What a probe's answer means for the link that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The link is where it should be.
+    Same,
+    /// The server has another address now, and the link leads to the old one.
+    Moved,
+    /// The name leads to another server now.
+    Replaced,
+}
+
+/// Where the name leads, beside the link that was opened to `link`.
+pub(super) fn place(link: &Who, answer: &Who) -> Place {
+    let is_elsewhere = match (link.address, answer.address) {
+        (Some(ours), Some(theirs)) => ours != theirs && !answer.named.contains(&ours),
+        _ => false,
+    };
+    let is_same_process = link.instance.is_some() && link.instance == answer.instance;
+    if !is_elsewhere || is_same_process {
+        return Place::Same;
+    }
+    let is_same_directory = link.identity.is_some() && link.identity == answer.identity;
+    if is_same_directory { Place::Moved } else { Place::Replaced }
+}
+
+/// What two names have in common that lead to one directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Twin {
+    /// They lead to one server.
+    Server,
+    /// They lead to two processes whose directories have one identity: one is a copy of the other.
+    Copy,
+}
+
+/// Whether two names lead to one server, or to copies of one directory.
+pub(super) fn twin(link: &Who, answer: &Who) -> Option<Twin> {
+    if link.identity.is_none() || link.identity != answer.identity {
+        return None;
+    }
+    match (&link.instance, &answer.instance) {
+        (Some(one), Some(other)) if one != other => Some(Twin::Copy),
+        _ => Some(Twin::Server),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(identity: &str, instance: &str, port: u16, named: &[u16]) -> Who {
+        let text = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let named = named.iter().map(|port| at(*port)).collect();
+        Who { identity: text(identity), instance: text(instance), address: Some(at(port)), named }
+    }
+
+    #[test]
+    fn a_link_is_where_it_should_be_or_the_server_has_moved_or_was_replaced() {
+        let link = who("d", "i", 1, &[1]);
+        for (answer, expected) in [
+            (who("d", "i", 1, &[1]), Place::Same),
+            (who("d", "j", 2, &[2]), Place::Moved),
+            (who("d", "", 2, &[2]), Place::Moved),
+            (who("d", "i", 2, &[2]), Place::Same),
+            (who("e", "j", 2, &[2]), Place::Replaced),
+            (who("", "", 2, &[2]), Place::Replaced),
+            (who("e", "j", 2, &[1, 2]), Place::Same),
+            (who("e", "j", 1, &[1]), Place::Same),
+            (Who::default(), Place::Same),
+        ] {
+            assert_eq!(place(&link, &answer), expected, "{answer:?}");
+        }
+        assert_eq!(place(&who("", "", 1, &[1]), &who("", "", 2, &[2])), Place::Replaced);
+    }
+
+    #[test]
+    fn two_names_lead_to_one_server_to_copies_or_to_two() {
+        let link = who("d", "i", 1, &[1]);
+        for (answer, expected) in [
+            (who("d", "i", 1, &[1]), Some(Twin::Server)),
+            (who("d", "i", 2, &[2]), Some(Twin::Server)),
+            (who("d", "", 2, &[2]), Some(Twin::Server)),
+            (who("d", "j", 2, &[2]), Some(Twin::Copy)),
+            (who("e", "i", 2, &[2]), None),
+            (who("", "i", 2, &[2]), None),
+        ] {
+            assert_eq!(twin(&link, &answer), expected, "{answer:?}");
+        }
+        assert_eq!(twin(&who("", "", 1, &[1]), &who("", "", 1, &[1])), None);
+    }
+}
