@@ -7,19 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::dispatch::Speaker;
 use crate::schedule::Slot;
 
 /// The most directories that are remembered after no server speaks for them.
 const MOST_KNOWN: usize = 4096;
-
-/// Who a server says that it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Speaker {
-    /// What its directory is called by itself, if it has a name.
-    pub identity: Option<Arc<str>>,
-    /// Which process of all that ever had this directory it is, if it says so.
-    pub instance: Option<Arc<str>>,
-}
 
 /// What to make of a server that speaks for a directory another server speaks for already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

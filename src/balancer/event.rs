@@ -8,8 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::control::Command;
-use super::directories::Speaker;
-use super::dispatch::{Parcel, Probed};
+use super::dispatch::{Parcel, Probed, Speaker};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
@@ -45,8 +44,6 @@ pub enum Event {
         generation: u64,
         /// What the probe found.
         probed: Probed,
-        /// Who answered it.
-        speaker: Speaker,
         /// How long it took.
         took: Duration,
     },
@@ -123,6 +120,8 @@ pub enum LinkEvent {
     },
     /// It failed or was closed by the server.
     Closed(String),
+    /// It was closed because the server acknowledges nothing.
+    Silent(String),
 }
 
 /// Something that is to go over a link.

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use super::cold::{Claim, Cold};
 use super::control::Settings;
-use super::directories::{Directories, Speaker, Twice};
-use super::dispatch::{Action, Dispatcher, Held};
+use super::directories::{Directories, Twice};
+use super::dispatch::{Action, Dispatcher, Held, Probed, Speaker};
 use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
 use super::gate::Gate;
 use super::link::{self, Target};
@@ -56,6 +56,7 @@ const MOST_REPLIES: usize = 16;
 /// The time between two looks at what can be forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
 
+mod cancel;
 mod operator;
 mod thaw;
 mod trust;
@@ -243,6 +244,7 @@ impl Hub {
             hub: self.with.to_self.clone(),
             pace: self.pace.subscribe(),
             generation: server.generation,
+            route: probe::Route::default(),
         };
         self.with.tasks.spawn(ended.run_until_cancelled_owned(prober.run()));
         if self.servers.len() <= slot.index() {
@@ -334,10 +336,13 @@ impl Hub {
             }
             Event::ReadBack(files) => self.read_back(files, now),
             Event::Journal(progress) => self.progress(progress)?,
-            Event::Probed { slot, generation, probed, speaker, took } => {
+            Event::Probed { slot, generation, probed, took } => {
                 // What an older server's probe found says nothing of the one that has its slot now.
                 if self.server(slot).is_some_and(|server| server.generation == generation) {
-                    let probed = self.of_one_directory(slot, &speaker, probed);
+                    if let Probed::Answered { who, .. } = &probed {
+                        // Before a link is opened: it would end the one that the other name has.
+                        _ = self.speaks_alone(slot, &who.speaker, now);
+                    }
                     self.dispatcher.probed(slot, probed, took, now);
                     if !self.dispatcher.answers(slot) {
                         self.directories.release(slot);
@@ -358,7 +363,7 @@ impl Hub {
             LinkEvent::Stored { numbers, confirmed } => {
                 self.note_acknowledged(Over { slot, epoch }, &numbers);
                 for number in numbers {
-                    self.dispatcher.stored(slot, epoch, number, confirmed);
+                    self.dispatcher.stored(slot, epoch, number, confirmed, now);
                 }
             }
             LinkEvent::NotStored { number, refusal } => self.dispatcher.not_stored(slot, epoch, number, &refusal, now),
@@ -367,6 +372,7 @@ impl Hub {
             LinkEvent::Unreadable { number, reason } => self.dispatcher.unreadable(slot, epoch, number, &reason),
             LinkEvent::NotNow { number, reason } => self.dispatcher.not_now(slot, epoch, number, &reason, now),
             LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
+            LinkEvent::Silent(reason) => self.dispatcher.link_silent(slot, epoch, &reason, now),
         }
         // What is decided must be carried out before another link takes the place of this one, and before anything is
         // forgotten that it needs.
@@ -388,7 +394,7 @@ impl Hub {
         if self.over(slot) != Some(over) {
             return Ok(());
         }
-        if let Err(reason) = self.speaks_alone(slot, &speaker) {
+        if let Err(reason) = self.speaks_alone(slot, &speaker, now) {
             self.dispatcher.link_closed(slot, epoch, &reason, now);
             return Ok(());
         }
@@ -638,7 +644,7 @@ impl Hub {
                 Action::CameBack { .. } => {}
                 Action::Dead { number, reason, file } => self.bury(number, reason, file, now),
                 Action::Stray { slot, number, held } => self.stray(slot, number, held, now),
-                Action::OpenLink { slot, dialect, epoch } => {
+                Action::OpenLink { slot, dialect, epoch, at } => {
                     let (to_server, from_hub) = mpsc::unbounded_channel();
                     let closed = self.with.stop.child_token();
                     let connect_timeout = self.pace.borrow().timeout;
@@ -646,7 +652,7 @@ impl Hub {
                     let target = Target {
                         slot,
                         epoch,
-                        address: server.address.clone(),
+                        address: at.map_or_else(|| server.address.clone(), |at| at.to_string().into()),
                         connector: self.with.connector.clone(),
                         hub: self.with.to_self.clone(),
                         disk: self.with.disk.clone(),
@@ -751,7 +757,7 @@ impl Hub {
                 let numbers: Vec<u64> = self.ledger.dead().keys().copied().collect();
                 Answer::Done { files: numbers.into_iter().filter(|number| self.replay(*number)).count() }
             }
-            Query::Drop { number } => queries::done(self.throw_away(number), number),
+            Query::Drop { number } => self.throw_away(number, looked),
             Query::Waiting { .. } | Query::Dead { .. } | Query::Find { .. } | Query::Show { .. } => {
                 let looked = looked.into_iter().collect();
                 self.files(&looked, |files| files.answer(query))
@@ -777,17 +783,6 @@ impl Hub {
         true
     }
 
-    /// Throws a dead letter away; false if there is none with this number.
-    fn throw_away(&mut self, number: u64) -> bool {
-        let Some(letter) = self.ledger.dig_up(number) else { return false };
-        tracing::warn!(number, title = &*letter.meta.title, "dead letter thrown away");
-        self.with.notices.tell(Level::Warn, Kind::Dropped, None, Some(number), &*letter.meta.title);
-        let DeadLetter { meta, history, death, .. } = letter;
-        let end = End::Dropped { reason: death.reason };
-        self.end(Ended { number, at_ms: millis(self.now()), end, meta, history }, &[], None);
-        true
-    }
-
     /// A server has a file that does not wait: either it is the one that the file is recorded with, or there are two
     /// copies and this one must go. What is not known is left alone: a copy too many is better than none.
     fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
@@ -810,7 +805,14 @@ impl Hub {
                     self.dispatcher.doubt(slot, number);
                     self.submit(Op::Forget(Vec::new()), After::Drop(over, number, expected));
                 }
-                _ => self.submit(Op::Forget(Vec::new()), After::Confirm(over, number)),
+                // An operator did not want it delivered, and was told that it is not.
+                End::Dropped { .. } => {
+                    tracing::info!(number, "a copy of a file that was thrown away is removed");
+                    let expected = Expected { size: ended.meta.size, crc32c: ended.meta.crc32c };
+                    self.dispatcher.doubt(slot, number);
+                    self.submit(Op::Forget(Vec::new()), After::Drop(over, number, expected));
+                }
+                End::Delivered { .. } => self.submit(Op::Forget(Vec::new()), After::Confirm(over, number)),
             }
             return;
         }

@@ -4,21 +4,21 @@
 //! each file, and no acknowledgement. Owns the deadlines of both; windows and retries are the dispatcher's.
 
 mod large;
+mod outstanding;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use bytes::Bytes;
 
 use self::large::Content;
-use super::directories::Speaker;
-use super::dispatch::Parcel;
+use self::outstanding::Outstanding;
+use super::dispatch::{Parcel, Speaker};
 use super::event::{Event, LinkEvent, ToServer};
 use crate::protocol::limits::{MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::status::Dialect;
@@ -27,7 +27,7 @@ use crate::queue::disk::Disk;
 use crate::queue::error::is_shortage;
 use crate::queue::{Body, Location};
 use crate::schedule::Slot;
-use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, plain, send_content, write_all};
+use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, plain, send_content, write_all};
 
 /// How many parcels are written together at most.
 const BATCH: usize = 64;
@@ -73,43 +73,37 @@ impl Target {
 pub(super) async fn run(target: Target, dialect: Dialect, from_hub: mpsc::UnboundedReceiver<ToServer>) {
     match dialect {
         Dialect::Native => {
-            let reason = match native(&target, from_hub).await {
-                Ok(()) => "closed by the server".to_owned(),
-                Err(error) => plain(&error),
-            };
-            target.tell(LinkEvent::Closed(reason));
+            target.tell(match native(&target, from_hub).await {
+                Ok(()) => LinkEvent::Closed("closed by the server".to_owned()),
+                Err(Ended::Failed(error)) if is_stalled(&error) => LinkEvent::Silent(plain(&error)),
+                Err(Ended::Failed(error)) => LinkEvent::Closed(plain(&error)),
+                Err(Ended::Silent(stall)) => LinkEvent::Silent(format!("acknowledged nothing for {stall:?}")),
+            });
         }
         Dialect::OldStyle => old_style(Arc::new(target), from_hub).await,
     }
 }
 
-/// What is sent and not acknowledged over a native link, and when that last changed.
-struct Outstanding {
-    files: AtomicU64,
-    changed_ms: AtomicU64,
-    started: Instant,
+/// Whether the server reads nothing.
+fn is_stalled(error: &io::Error) -> bool {
+    let write = error.get_ref().and_then(|error| error.downcast_ref::<WriteError>());
+    matches!(write, Some(WriteError::Stalled(_)))
 }
 
-impl Outstanding {
-    fn touch(&self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.changed_ms.store(now, Ordering::Relaxed);
-    }
+/// How a native link ended that the server did not close.
+enum Ended {
+    Failed(io::Error),
+    /// The server has what it was sent, and has not answered for the oldest file in this time.
+    Silent(Duration),
+}
 
-    /// A file needs no acknowledgement any more. More acknowledgements than parcels are the dispatcher's to ignore; here
-    /// they must not wrap around.
-    fn land(&self) {
-        let _ = self.files.try_update(Ordering::Relaxed, Ordering::Relaxed, |files| files.checked_sub(1));
-    }
-
-    /// Whether files wait for an acknowledgement, and nothing has moved for `stall`.
-    fn is_stuck(&self, stall: Duration) -> bool {
-        let changed = Duration::from_millis(self.changed_ms.load(Ordering::Relaxed));
-        self.files.load(Ordering::Relaxed) > 0 && self.started.elapsed().saturating_sub(changed) >= stall
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
     }
 }
 
-async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) -> Result<(), io::Error> {
+async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) -> Result<(), Ended> {
     let stream = target.connect().await?;
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(read, Deadlines { stall: target.stall, idle: target.stall });
@@ -126,10 +120,11 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
     };
     target.tell(LinkEvent::Opened { speaker, holding, seen });
 
-    let outstanding = Outstanding { files: AtomicU64::new(0), changed_ms: AtomicU64::new(0), started: Instant::now() };
+    let outstanding = Outstanding::new();
     tokio::select! {
-        result = send_all(target, write, from_hub, &outstanding) => result,
-        result = read_acks(target, reader, &outstanding) => result,
+        result = send_all(target, write, from_hub, &outstanding) => result.map_err(Ended::Failed),
+        result = read_acks(target, reader, &outstanding) => result.map_err(Ended::Failed),
+        () = outstanding.is_stuck(target.stall) => Err(Ended::Silent(target.stall)),
     }
 }
 
@@ -197,24 +192,18 @@ async fn send_all(
     let mut batch = Vec::with_capacity(BATCH);
     let mut out = Vec::new();
     while from_hub.recv_many(&mut batch, BATCH).await > 0 {
-        let parcels = batch.iter().filter(|item| matches!(item, ToServer::Parcel(_))).count();
-        outstanding.files.fetch_add(parcels as u64, Ordering::Relaxed);
-        outstanding.touch();
         for item in load(&mut batch).await {
             match item {
                 Loaded::Parcel(parcel, content) => {
+                    outstanding.begin(parcel.number);
                     let header = Message::Store { number: parcel.number, title: (&*parcel.meta.title).into() };
                     frame::encode(&header, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
                 }
                 Loaded::Large(parcel, id) => {
-                    if !stream(target, &mut write, &mut out, &parcel, id).await? {
-                        outstanding.land();
-                    }
-                    outstanding.touch();
+                    stream(target, &mut write, &mut out, &parcel, id, outstanding).await?;
                 }
                 Loaded::Unreadable(number, error) => {
-                    outstanding.land();
                     target.tell(LinkEvent::Unreadable { number, reason: plain(&error) });
                 }
                 Loaded::Confirm(numbers) => {
@@ -231,7 +220,7 @@ async fn send_all(
         }
         write_all(&mut write, &out, target.stall).await.map_err(io::Error::other)?;
         out.clear();
-        outstanding.touch();
+        outstanding.written();
     }
     Ok(())
 }
@@ -281,15 +270,16 @@ fn small_content(parcel: &Parcel) -> io::Result<Option<Bytes>> {
     }
 }
 
-/// Sends content from its own file; false if nothing of it can be read, and nothing was sent. Content that turns out
-/// not to be what it was breaks the link off: half of it is sent.
+/// Sends content from its own file, or nothing, if nothing of it can be read. Content that turns out not to be what it
+/// was breaks the link off: half of it is sent.
 async fn stream(
     target: &Target,
     write: &mut tokio::io::WriteHalf<BoxStream>,
     out: &mut Vec<u8>,
     parcel: &Parcel,
     id: u64,
-) -> Result<bool, io::Error> {
+    outstanding: &Outstanding,
+) -> Result<(), io::Error> {
     let (number, meta) = (parcel.number, &parcel.meta);
     let mut content = Content::open(target.disk.clone(), id, meta.size, meta.crc32c);
     let mut is_begun = false;
@@ -308,19 +298,21 @@ async fn stream(
                 } else {
                     LinkEvent::Unreadable { number, reason }
                 });
-                return Ok(false);
+                return Ok(());
             }
         };
         if !std::mem::replace(&mut is_begun, true) {
+            let place = outstanding.begin(number);
             frame::encode(&Message::Store { number, title: (&*meta.title).into() }, meta.size, out);
             write_all(write, out, target.stall).await.map_err(io::Error::other)?;
             out.clear();
+            outstanding.written_before(place);
         }
         write_all(write, &piece, target.stall).await.map_err(io::Error::other)?;
         content.reuse(piece);
     }
     out.extend_from_slice(&frame::checksum(meta.crc32c));
-    Ok(true)
+    Ok(())
 }
 
 /// Tells what becomes of the files; acknowledgements that came together are told together.
@@ -331,7 +323,7 @@ async fn read_acks(
 ) -> Result<(), io::Error> {
     let mut numbers = Vec::new();
     loop {
-        let next = next_answer(&mut reader, outstanding, target.stall).await;
+        let next = next_answer(&mut reader).await;
         let is_stored = matches!(next, Ok(Some(Message::Stored { .. })));
         if let Ok(Some(Message::Stored { number })) = next {
             numbers.push(number);
@@ -342,35 +334,24 @@ async fn read_acks(
         }
         match next? {
             None => return Ok(()),
-            Some(Message::Stored { .. }) => outstanding.land(),
+            Some(Message::Stored { number }) => outstanding.land(number),
             Some(Message::NotStored { number, refusal }) => {
-                outstanding.land();
+                outstanding.land(number);
                 target.tell(LinkEvent::NotStored { number, refusal });
             }
-            Some(Message::Dropped { number }) => {
-                target.tell(LinkEvent::Dropped { number });
-                continue;
-            }
+            Some(Message::Dropped { number }) => target.tell(LinkEvent::Dropped { number }),
             Some(Message::Bye(refusal)) => return Err(io::Error::other(refusal.reason)),
             Some(other) => return Err(io::Error::other(format!("unexpected message from a server: {other:?}"))),
         }
-        outstanding.touch();
     }
 }
 
-/// The server's next message; `None` when it closed. It may be silent while it owes nothing.
-async fn next_answer(
-    reader: &mut Reader<tokio::io::ReadHalf<BoxStream>>,
-    outstanding: &Outstanding,
-    stall: Duration,
-) -> Result<Option<Message>, io::Error> {
+/// The server's next message; `None` when it closed. It may be silent while it owes nothing, which is watched elsewhere.
+async fn next_answer(reader: &mut Reader<tokio::io::ReadHalf<BoxStream>>) -> Result<Option<Message>, io::Error> {
     loop {
         match reader.frame().await {
             Ok(frame) => return Ok(frame.map(|frame| frame.message)),
-            Err(ReadError::Idle(_)) if !outstanding.is_stuck(stall) => {}
-            Err(ReadError::Idle(after)) => {
-                return Err(io::Error::other(format!("acknowledged nothing for {after:?}")));
-            }
+            Err(ReadError::Idle(_)) => {}
             Err(error) => return Err(io::Error::other(error)),
         }
     }

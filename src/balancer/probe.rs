@@ -5,16 +5,17 @@
 //! has been replaced is noticed, too. Leaves what the answers mean to [`crate::schedule::Health`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::directories::Speaker;
-use super::dispatch::Probed;
+use super::dispatch::{Probed, Speaker, Who};
 use super::event::Event;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
@@ -40,6 +41,70 @@ pub(super) struct Prober {
     pub(super) pace: watch::Receiver<ProbePace>,
     /// Which server of all that ever had this slot it is.
     pub(super) generation: u64,
+    pub(super) route: Route,
+}
+
+/// Where a server's name leads. A name that cannot be resolved leads where it led: who answers there is there.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    /// The addresses that the name has, or had when it was last resolved.
+    named: Vec<SocketAddr>,
+    /// Where the last probe was answered: there first, lest a name with several addresses lead to another each time.
+    answered: Option<SocketAddr>,
+    /// Where the last probe failed: there last.
+    failed: Option<SocketAddr>,
+    /// A look-up that takes longer than a probe. There is never a second one beside it.
+    looking: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
+    is_lost: bool,
+}
+
+impl Route {
+    /// The addresses in the order in which they are tried.
+    fn order(&self) -> Vec<SocketAddr> {
+        let mut order = self.named.clone();
+        order.sort_by_key(|at| if Some(*at) == self.answered { 0 } else { 1 + u8::from(Some(*at) == self.failed) });
+        order
+    }
+
+    /// Looks the name up, for so long at the most if it was resolved before.
+    async fn look_up(&mut self, name: &str, connector: &dyn Connect, most: Duration) -> io::Result<()> {
+        let looking = self.looking.get_or_insert_with(|| tokio::spawn(connector.resolve(name)));
+        let found = if self.named.is_empty() {
+            looking.await
+        } else {
+            match timeout(most, looking).await {
+                Ok(found) => found,
+                Err(_) => return self.found(name, Err(io::Error::other("it takes too long"))),
+            }
+        };
+        self.looking = None;
+        self.found(name, found.unwrap_or_else(|error| Err(io::Error::other(error))))
+    }
+
+    fn found(&mut self, name: &str, found: io::Result<Vec<SocketAddr>>) -> io::Result<()> {
+        let found = found.and_then(|named| match named.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            false => Ok(named),
+        });
+        let was_lost = std::mem::replace(&mut self.is_lost, found.is_err());
+        match found {
+            Ok(named) => {
+                if was_lost {
+                    tracing::info!(server = name, "the server's name is resolved again");
+                }
+                self.named = named;
+                Ok(())
+            }
+            Err(error) if self.named.is_empty() => Err(error),
+            Err(error) => {
+                if !was_lost {
+                    let reason = plain(&error);
+                    tracing::warn!(server = name, reason, used = ?self.named, "the server's name cannot be resolved: what it was is used");
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// How often servers are probed, and how long that may take.
@@ -51,14 +116,14 @@ pub(super) struct ProbePace {
 
 impl Prober {
     /// Probes once in an interval, give or take a tenth, and when asked to, until the hub is gone.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let place = u32::try_from(self.place).unwrap_or(u32::MAX);
         let first = self.pace().interval;
         sleep((SPREAD * place).min(first)).await;
         let generation = self.generation;
         loop {
-            let (probed, speaker, took) = self.probe().await;
-            if self.hub.send(Event::Probed { slot: self.slot, generation, probed, speaker, took }).is_err() {
+            let (probed, took) = self.probe().await;
+            if self.hub.send(Event::Probed { slot: self.slot, generation, probed, took }).is_err() {
                 return;
             }
             let ProbePace { interval, .. } = self.pace();
@@ -75,48 +140,131 @@ impl Prober {
         *self.pace.borrow()
     }
 
-    /// Probes once, and says who answered and how long that took.
-    async fn probe(&self) -> (Probed, Speaker, Duration) {
+    /// Probes once, and says how long that took.
+    async fn probe(&mut self) -> (Probed, Duration) {
         let (started, ProbePace { timeout: most, .. }) = (Instant::now(), self.pace());
-        let nobody = Speaker::default;
-        let (probed, speaker) = match timeout(most, self.ask()).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => (Probed::Failed(plain(&error)), nobody()),
-            Err(_) => (Probed::Failed(format!("no answer to a probe in {most:?}")), nobody()),
+        let probed = match timeout(most, self.ask(most / 2)).await {
+            Ok(Ok(probed)) => probed,
+            Ok(Err(error)) => Probed::Failed(plain(&error)),
+            Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")),
         };
-        (probed, speaker, started.elapsed())
+        if matches!(probed, Probed::Failed(_)) {
+            self.route.answered = None;
+        }
+        (probed, started.elapsed())
     }
 
-    async fn ask(&self) -> io::Result<(Probed, Speaker)> {
-        let mut stream = self.connector.connect(&self.address).await?;
-        stream.write_all(json::DISCOVERY_REQUEST).await?;
-        let mut first = [0];
-        if stream.read(&mut first).await? == 0 {
-            return Err(io::Error::other("closed without an answer"));
-        }
-        let [byte] = first;
-        match byte {
-            0 | 1 => {
-                let probed = Probed::Answered { overloaded: byte == 1, dialect: Dialect::OldStyle, memory: None };
-                Ok((probed, Speaker::default()))
+    async fn ask(&mut self, look_up: Duration) -> io::Result<Probed> {
+        self.route.look_up(&self.address, &*self.connector, look_up).await?;
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for at in self.route.order() {
+            // In case that this takes too long.
+            let failed = self.route.failed.replace(at);
+            match self.connector.connect(&at.to_string()).await {
+                Ok(stream) => {
+                    let mut probed = ask_at(stream).await?;
+                    if let Probed::Answered { who, .. } = &mut probed {
+                        (who.address, who.named) = (Some(at), self.route.named.clone());
+                    }
+                    (self.route.answered, self.route.failed) = (Some(at), failed.filter(|failed| *failed != at));
+                    return Ok(probed);
+                }
+                Err(error) => failure = error,
             }
-            byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
-            other => Err(io::Error::other(format!("answered byte 0x{other:02x}, which is no overload byte"))),
         }
+        Err(failure)
+    }
+}
+
+/// Asks a server over a fresh connection.
+async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
+    stream.write_all(json::DISCOVERY_REQUEST).await?;
+    let mut first = [0];
+    if stream.read(&mut first).await? == 0 {
+        return Err(io::Error::other("closed without an answer"));
+    }
+    let [byte] = first;
+    match byte {
+        0 | 1 => {
+            let (overloaded, dialect) = (byte == 1, Dialect::OldStyle);
+            Ok(Probed::Answered { overloaded, dialect, memory: None, who: Who::default() })
+        }
+        byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
+        other => Err(io::Error::other(format!("answered byte 0x{other:02x}, which is no overload byte"))),
     }
 }
 
 /// Reads the rest of a native greeting, whose first byte is taken.
-async fn greeting(stream: BoxStream, first: u8) -> io::Result<(Probed, Speaker)> {
+async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
         Some(Message::Hello { role: Role::Server, overloaded, memory, identity, instance }) => {
-            let overloaded = overloaded.unwrap_or(false);
-            let probed = Probed::Answered { overloaded, dialect: Dialect::Native, memory };
-            Ok((probed, Speaker { identity, instance }))
+            let (overloaded, speaker) = (overloaded.unwrap_or(false), Speaker { identity, instance });
+            let who = Who { speaker, ..Who::default() };
+            Ok(Probed::Answered { overloaded, dialect: Dialect::Native, memory, who })
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         _ => Err(io::Error::other("it is no file server")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Connecting, Resolving};
+    use std::sync::Mutex;
+
+    /// Resolves names as told; `None` takes for ever.
+    struct Names(Mutex<Option<io::Result<Vec<SocketAddr>>>>);
+
+    impl Connect for Names {
+        fn connect<'a>(&'a self, _: &'a str) -> Connecting<'a> {
+            Box::pin(std::future::pending())
+        }
+
+        fn resolve(&self, _: &str) -> Resolving {
+            match self.0.lock().unwrap().take() {
+                Some(found) => Box::pin(std::future::ready(found)),
+                None => Box::pin(std::future::pending()),
+            }
+        }
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// Two names that could not be resolved took down a server whose link worked.
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_cannot_be_resolved_leads_where_it_led() {
+        let names = Names(Mutex::new(Some(Ok(vec![at(1), at(2)]))));
+        let mut route = Route::default();
+        route.look_up("s:1", &names, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(route.order(), [at(1), at(2)]);
+        for gone in [Some(Err(io::Error::other("no such name"))), Some(Ok(Vec::new())), None, None] {
+            *names.0.lock().unwrap() = gone;
+            route.look_up("s:1", &names, Duration::from_secs(1)).await.unwrap();
+            assert!(route.is_lost);
+            assert_eq!(route.order(), [at(1), at(2)]);
+        }
+        assert!(route.looking.is_some(), "one look-up is under way, and no second one");
+        route.looking = None;
+        *names.0.lock().unwrap() = Some(Ok(vec![at(3)]));
+        route.look_up("s:1", &names, Duration::from_secs(1)).await.unwrap();
+        assert_eq!((route.order(), route.is_lost), (vec![at(3)], false));
+
+        *names.0.lock().unwrap() = Some(Err(io::Error::other("no such name")));
+        let never = Route::default().look_up("s:1", &names, Duration::from_secs(1)).await.unwrap_err();
+        assert!(never.to_string().contains("no such name"), "it never led anywhere");
+    }
+
+    #[test]
+    fn a_name_with_several_addresses_leads_to_the_one_that_answered() {
+        let mut route = Route { named: vec![at(1), at(2), at(3)], ..Route::default() };
+        route.answered = Some(at(3));
+        assert_eq!(route.order(), [at(3), at(1), at(2)]);
+        (route.answered, route.failed) = (None, Some(at(1)));
+        assert_eq!(route.order(), [at(2), at(3), at(1)]);
     }
 }

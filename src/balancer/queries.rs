@@ -62,7 +62,7 @@ impl<T> Files<'_, T> {
             Query::Waiting { after, limit } => {
                 self.listed(after, limit).filter(|number| self.cold.contains(*number)).collect()
             }
-            Query::Show { number } if self.cold.contains(number) => vec![number],
+            Query::Show { number } | Query::Drop { number } if self.cold.contains(number) => vec![number],
             _ => Vec::new(),
         }
     }

@@ -56,7 +56,10 @@ enum QueueCommand {
         #[command(flatten)]
         talk: Talk,
     },
-    /// Throw a dead letter away for good
+    /// Throw away for good a dead letter, or a file that waits or is with a server
+    ///
+    /// A server that turns out to have stored the file is told to remove it. A file that is with a server that cannot
+    /// remove anything (an old-style one) is not dropped; the message says so.
     Drop {
         /// Its request number
         number: u64,

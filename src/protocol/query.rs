@@ -42,7 +42,7 @@ pub enum Query {
         /// Its request number.
         number: Option<u64>,
     },
-    /// Throws a dead letter away for good.
+    /// Throws a dead letter, or a file that waits or is with a server, away for good.
     Drop {
         /// Its request number.
         number: u64,

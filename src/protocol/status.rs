@@ -93,7 +93,8 @@ pub enum ServerState {
     Connecting,
     /// Its overload byte is 1.
     Overloaded,
-    /// It refused files for a cause of its own, and gets none for a while.
+    /// It refused files for a cause of its own or acknowledged none, and gets none for a while; or another name leads to
+    /// it, too, and has its files.
     Paused,
     /// An operator does not want it to get files, or its weight is 0.
     Drained,
@@ -133,7 +134,8 @@ pub struct ServerReport {
     /// Its state in a word.
     #[serde(default)]
     pub state: ServerState,
-    /// What is against it getting files, if something is: `drain`, `connection`, `trust`, `link`, `load` or `storage`.
+    /// What is against it getting files, if something is: `drain`, `connection`, `trust`, `identity`, `link`,
+    /// `load` or `storage`.
     #[serde(default)]
     pub fact: Option<String>,
     /// Why it may not: the fact and the reason.

@@ -36,6 +36,8 @@ pub enum Fact {
     Connection,
     /// What dispatch saw: a reset or a timeout is believed at once, and until a probe says otherwise.
     Trust,
+    /// Whether no other name leads to the same server, or to a copy of its directory.
+    Identity,
     /// The connection that files are sent over.
     Link,
     /// The overload byte.
@@ -44,7 +46,8 @@ pub enum Fact {
     Storage,
 }
 
-const FACTS: [Fact; 6] = [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Link, Fact::Load, Fact::Storage];
+const FACTS: [Fact; 7] =
+    [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Identity, Fact::Link, Fact::Load, Fact::Storage];
 
 impl Fact {
     /// The fact's name in logs and tables.
@@ -53,6 +56,7 @@ impl Fact {
             Self::Drain => "drain",
             Self::Connection => "connection",
             Self::Trust => "trust",
+            Self::Identity => "identity",
             Self::Link => "link",
             Self::Load => "load",
             Self::Storage => "storage",
@@ -178,6 +182,11 @@ impl Health {
     /// The connection for files opened or closed.
     pub fn link(&mut self, open: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
         self.set(Fact::Link, open, reason, now)
+    }
+
+    /// The server is known under another name already, or no longer.
+    pub fn identity(&mut self, good: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
+        self.set(Fact::Identity, good, reason, now)
     }
 
     /// An operator drains the server, or lets it work again.

@@ -39,10 +39,19 @@ pub type BoxStream = Box<dyn Stream>;
 /// A connection that is being made.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<BoxStream>> + Send + 'a>>;
 
+/// A name that is being resolved.
+pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
 /// Makes connections to addresses.
 pub trait Connect: Send + Sync {
     /// Connects to `address`; the caller bounds the wait.
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a>;
+
+    /// The addresses that the host and port in `address` have; the caller bounds the wait.
+    fn resolve(&self, address: &str) -> Resolving {
+        let address = address.to_owned();
+        Box::pin(async move { Ok(lookup_host(address).await?.collect()) })
+    }
 }
 
 /// Connects over TCP.

@@ -215,7 +215,7 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
         assert_eq!(good(farm.queue(&["ls"])), "0 files, 0 B\n");
     }
     failed(&farm.queue(&["replay", "7"]), 1, &["no dead letter with number 7"]);
-    failed(&farm.queue(&["drop", "7"]), 1, &["no dead letter with number 7"]);
+    failed(&farm.queue(&["drop", "7"]), 1, &["file 7 cannot be dropped: it is not known"]);
     assert_eq!(farm.queue(&["replay"]).code, Some(2));
     assert_eq!(farm.queue(&["replay", "1", "--all"]).code, Some(2));
 
@@ -228,7 +228,7 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
     wait_until("it to be stored", || server.numbers() == [1]);
     wait_until("it to be delivered", || farm.show(1)["place"] == "delivered");
     assert_eq!(good(farm.queue(&["drop", "2"])), "1 file thrown away\n");
-    failed(&farm.queue(&["drop", "2"]), 1, &["no dead letter with number 2"]);
+    failed(&farm.queue(&["drop", "2"]), 1, &["file 2 cannot be dropped: it waits no longer"]);
     for restarted in [false, true] {
         if restarted {
             farm.crash_balancer();

@@ -6,24 +6,30 @@
 //!
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
+mod blame;
 mod doubt;
+mod names;
 mod operator;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use names::{Speaker, Who};
 pub use server::Window;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, Memory, QueueReport, StatusReport};
-use crate::protocol::{Refusal, lists};
+use crate::protocol::{Refusal, RefusalCode, lists};
 use crate::queue::record::{Attempt, Meta, cut};
 use crate::queue::{Body, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
+use blame::{Record, Verdict};
+use names::Place;
 use server::{Link, Sent, Server, Wish};
 
 /// The first wait of a file that every server refused, and the longest.
@@ -83,6 +89,8 @@ pub enum Probed {
         dialect: Dialect,
         /// The memory of its process, if it says so.
         memory: Option<Memory>,
+        /// Who it is, and where.
+        who: Who,
     },
     /// The server did not answer as it should.
     Failed(String),
@@ -150,6 +158,8 @@ pub enum Action<T> {
         dialect: Dialect,
         /// The link's epoch: events of older links are ignored.
         epoch: u64,
+        /// Where the server has answered a probe.
+        at: Option<SocketAddr>,
     },
     /// Close the server's link, whatever is in it.
     CloseLink {
@@ -170,6 +180,17 @@ pub enum Action<T> {
     },
 }
 
+/// What became of the order to deliver a file no more.
+#[derive(Debug)]
+pub enum Cancel<T> {
+    /// The file is out of the queue. A server may have it, and must then remove it.
+    Taken(Box<Queued<Held<T>>>),
+    /// The file is with this server, which cannot remove it.
+    StaysWith(Arc<str>),
+    /// No such file waits.
+    Unknown,
+}
+
 /// What the dispatcher keeps beside a queued file, around what its caller keeps there.
 #[derive(Debug)]
 pub struct Held<T> {
@@ -185,12 +206,15 @@ pub struct Held<T> {
     tried: Vec<Slot>,
     /// How many times no eligible server could take it.
     holds: u32,
+    /// What its refusals say of it.
+    record: Record,
 }
 
 impl<T> Held<T> {
     /// A file that has not been sent yet.
     pub fn new(tag: T, not_old_style: Option<NotOldStyle>) -> Self {
-        Self { tag, not_old_style, waits: None, refused_by: Vec::new(), tried: Vec::new(), holds: 0 }
+        let (refused_by, tried, record) = (Vec::new(), Vec::new(), Record::default());
+        Self { tag, not_old_style, waits: None, refused_by, tried, holds: 0, record }
     }
 }
 
@@ -445,14 +469,19 @@ impl<T> Dispatcher<T> {
     pub fn probed(&mut self, slot: Slot, probed: Probed, took: Duration, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
         match probed {
-            Probed::Answered { overloaded, dialect, memory } => {
+            Probed::Answered { overloaded, dialect, memory, who } => {
                 (server.memory, server.probe) = (memory, Some(took));
+                server.who = who;
                 let flips = server.health.probe_answered(overloaded, now);
+                if flips.iter().any(|flip| flip.fact == Fact::Connection) {
+                    server.returns();
+                }
                 self.flipped(slot, flips);
                 if self.servers.get(slot.index()).and_then(Option::as_ref).is_some_and(|it| it.dialect != Some(dialect))
                 {
                     self.recognise(slot, dialect, now);
                 }
+                self.follow(slot, now);
             }
             Probed::Failed(reason) => {
                 (server.memory, server.probe) = (None, None);
@@ -469,12 +498,51 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
+    /// The server's name may lead elsewhere by now than its link: the link goes there, too, once nothing is in flight.
+    fn follow(&mut self, slot: Slot, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let (Some(linked), Link::Open(_)) = (&server.linked, server.link) else { return };
+        let (from, to) = (linked.address, server.who.address);
+        let what = match names::place(linked, &server.who) {
+            Place::Same => None,
+            Place::Moved => Some("the server has moved"),
+            Place::Replaced => Some("the name leads to another server now"),
+        };
+        let address = |at: Option<SocketAddr>| at.map_or_else(String::new, |at| at.to_string());
+        let reason = what.map(|what| format!("{what}, from {} to {}", address(from), address(to)));
+        let is_idle = server.in_flight.is_empty();
+        let flip = match &reason {
+            None => server.health.link(true, "open", now),
+            Some(reason) => server.health.link(false, format!("{reason}: what is in flight finishes first"), now),
+        };
+        self.flipped(slot, flip);
+        if let Some(reason) = reason.filter(|_| is_idle) {
+            self.close_link(slot, &reason, now);
+        }
+        self.refresh(slot);
+    }
+
+    /// A server gets files under one name only, and copies of its directory get none: the error says why this one does not.
+    pub fn identified(&mut self, slot: Slot, verdict: Result<(), String>, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let is_its_own = verdict.is_ok();
+        let reason = verdict.err().unwrap_or_else(|| "its own".to_owned());
+        let flip = server.health.identity(is_its_own, reason, now);
+        self.flipped(slot, flip);
+        if !is_its_own {
+            // Nothing waits for what it would say: the other says the same, or the operator must act.
+            self.heard_of(slot);
+        }
+        self.refresh(slot);
+    }
+
     /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed. One that cannot
     /// say may have anything: it has no identity, for good or because its directory cannot be used at the moment.
     pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Option<Vec<lists::Held>>, now: Duration) {
         let in_doubt = self.config.in_doubt;
         let Some(server) = self.server_of(slot, epoch) else { return };
         server.link = Link::Open(epoch);
+        server.keeps_account = holding.is_some();
         let is_native = server.dialect == Some(Dialect::Native);
         let flip = server.health.link(true, "open", now);
         self.flipped(slot, flip);
@@ -579,16 +647,48 @@ impl<T> Dispatcher<T> {
         self.actions.push(Action::Probe { slot });
     }
 
+    /// The link was closed because the server acknowledges nothing: it is left alone for longer each time, and then tried
+    /// with one file.
+    pub fn link_silent(&mut self, slot: Slot, epoch: u64, reason: &str, now: Duration) {
+        if let Some(server) = self.server_of(slot, epoch) {
+            server.falls_silent();
+            self.link_closed(slot, epoch, reason, now);
+        }
+    }
+
     /// The server has the file.
-    pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool) {
+    pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         match server.land(number) {
             Some(sent) => {
                 server.has_stored(&sent);
+                self.blame_others(slot, number, now);
                 self.deliver(slot, number, confirmed, sent.at);
             }
             None => self.actions.push(Action::Stray { slot, number, held: None }),
         }
+        self.refresh(slot);
+    }
+
+    /// A file is stored: those who refused it, and have stored nothing since, are to blame.
+    fn blame_others(&mut self, slot: Slot, number: u64, now: Duration) {
+        let Some(file) = self.queue.get(number).filter(|file| !file.tag.record.marks().is_empty()) else { return };
+        for mark in file.tag.record.marks().to_vec() {
+            let other = self.servers.get(mark.slot.index()).and_then(Option::as_ref);
+            if let Some(other) = other.filter(|other| mark.slot != slot && other.standing.fails_since(&mark)) {
+                let reason = other.standing.reason().to_owned();
+                self.pause(mark.slot, &reason, now);
+            }
+        }
+    }
+
+    /// The server gets no file for a while, and is then tried with one.
+    fn pause(&mut self, slot: Slot, reason: &str, now: Duration) {
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        server.standing.try_it();
+        let flip = server.health.refused(cut(reason), now);
+        self.timers.extend(server.health.paused_until().map(|until| (until, slot)));
+        self.flipped(slot, flip);
         self.refresh(slot);
     }
 
@@ -604,25 +704,52 @@ impl<T> Dispatcher<T> {
     pub fn not_stored(&mut self, slot: Slot, epoch: u64, number: u64, refusal: &Refusal, now: Duration) {
         let Some(server) = self.server_of(slot, epoch) else { return };
         if server.land(number).is_none() {
-            // Another server turned out to have the file while it was under way to this one.
+            // It was cancelled, or another server turned out to have the file meanwhile; it is not here.
             self.has_settled |= server.doubts.remove(&number);
             return;
         }
         server.returned += 1;
-        let is_failure = !refusal.code.is_server_wide();
-        if !is_failure {
-            let flip = server.health.refused(&refusal.reason, now);
-            let until = server.health.paused_until();
-            self.flipped(slot, flip);
-            self.timers.extend(until.map(|until| (until, slot)));
-        }
+        server.standing.says(cut(&refusal.reason));
         if let Some(file) = self.queue.get_mut(number) {
             let list = if refusal.code.is_lasting() { &mut file.tag.refused_by } else { &mut file.tag.tried };
             list.push(slot);
         }
+        let is_failure = match refusal.code {
+            RefusalCode::Stopping => {
+                self.pause(slot, &refusal.reason, now);
+                false
+            }
+            code if code.is_server_wide() => self.weigh(slot, number, &refusal.reason, now),
+            _ => true,
+        };
         self.send_back(slot, number, &refusal.reason, is_failure, now);
         self.bury_if_hopeless(number, cut(&refusal.reason));
         self.refresh(slot);
+    }
+
+    /// A server says that it cannot store: pauses it if it is to blame. True if the file is, as far as all tell that can
+    /// take files.
+    fn weigh(&mut self, slot: Slot, number: u64, reason: &str, now: Duration) -> bool {
+        let server = self.servers.get_mut(slot.index()).and_then(Option::as_mut);
+        let (Some(server), Some(file)) = (server, self.queue.get_mut(number)) else { return false };
+        match file.tag.record.refused(slot, number, &mut server.standing) {
+            Verdict::Open => false,
+            Verdict::Server => {
+                self.pause(slot, reason, now);
+                false
+            }
+            Verdict::File => file.tag.record.is_condemned() && self.is_tried_by_all(number),
+        }
+    }
+
+    /// Whether no server is left that may take the file now or soon.
+    fn is_tried_by_all(&self, number: u64) -> bool {
+        let Some(file) = self.queue.get(number) else { return false };
+        let Held { tried, refused_by, not_old_style, .. } = &file.tag;
+        self.servers().all(|(slot, server)| {
+            let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
+            !server.is_there() || cannot_read || tried.contains(&slot) || refused_by.contains(&slot)
+        })
     }
 
     /// The file's content cannot be read any more: there is nothing to send.
@@ -657,6 +784,7 @@ impl<T> Dispatcher<T> {
             let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
             server.weight == 0
                 || server.wish == Wish::Leave
+                || !server.health.allows(Fact::Identity)
                 || cannot_read
                 || refused_by.iter().any(|slot| slot.index() == place)
         };
@@ -779,9 +907,15 @@ impl<T> Dispatcher<T> {
         let wait = backoff(number, file.tag.holds);
         let reason = match file.tag.not_old_style {
             Some(why) if file.tag.tried.is_empty() && file.tag.refused_by.is_empty() => why.to_string(),
-            _ => "every eligible server has refused it".to_owned(),
+            _ => {
+                let last = file.tag.tried.last().or(file.tag.refused_by.last());
+                let last = last.and_then(|slot| self.servers.get(slot.index())?.as_ref());
+                let why = last.map(|last| format!("; {}: {}", last.name, last.standing.reason()));
+                format!("every eligible server has refused it{}", why.unwrap_or_default())
+            }
         };
         file.tag.tried.clear();
+        file.tag.record.waits();
         file.tag.holds = file.tag.holds.saturating_add(1);
         if file.tag.holds == 1 {
             tracing::warn!(number, title = &*file.meta.title, attempts = file.history.attempts, reason, "waits");
@@ -839,13 +973,15 @@ impl<T> Dispatcher<T> {
     /// Opens a link to a server that answers probes, if it has none and its time has come.
     fn open_link(&mut self, slot: Slot, now: Duration) {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        let answers = server.health.allows(Fact::Connection) && server.health.allows(Fact::Trust);
+        let answers = [Fact::Connection, Fact::Trust, Fact::Identity].iter().all(|fact| server.health.allows(*fact));
         let waits = server.link_retry.is_some_and(|due| due > now);
         let (Some(dialect), Link::Closed, true, false) = (server.dialect, server.link, answers, waits) else { return };
         server.link_retry = None;
         self.epochs += 1;
         server.link = Link::Opening(self.epochs);
-        self.actions.push(Action::OpenLink { slot, dialect, epoch: self.epochs });
+        server.linked = Some(server.who.clone());
+        let at = server.who.address;
+        self.actions.push(Action::OpenLink { slot, dialect, epoch: self.epochs, at });
     }
 
     /// Closes the server's link and puts back what was in flight over it.
@@ -855,6 +991,7 @@ impl<T> Dispatcher<T> {
             return;
         }
         server.link = Link::Closed;
+        server.linked = None;
         let flip = server.health.link(false, reason.to_owned(), now);
         let mut numbers: Vec<u64> = server.in_flight.drain().map(|(number, _)| number).collect();
         numbers.sort_unstable();

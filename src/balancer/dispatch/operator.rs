@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::server::{Link, Server, Wish};
-use super::{DispatchConfig, Dispatcher, InDoubt};
+use super::{Cancel, DispatchConfig, Dispatcher, InDoubt};
 use crate::protocol::status::Dialect;
 use crate::schedule::Slot;
 
@@ -54,6 +54,26 @@ impl<T> Dispatcher<T> {
         self.leaving.iter().filter(idle).copied().collect()
     }
 
+    /// Takes a file out of the queue that is not to be delivered. If it is with a server, it is in doubt there from now on.
+    pub fn cancel(&mut self, number: u64) -> Cancel<T> {
+        let with = |server: &Server| server.in_flight.contains_key(&number);
+        let place = self.order.iter().copied().find(|slot| {
+            let server = self.servers.get(slot.index()).and_then(Option::as_ref);
+            server.is_some_and(with)
+        });
+        if let Some(slot) = place
+            && let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut)
+        {
+            if !server.keeps_account {
+                return Cancel::StaysWith(server.name.clone());
+            }
+            server.land(number);
+            server.doubts.insert(number);
+            self.refresh(slot);
+        }
+        self.queue.settle(number).map_or(Cancel::Unknown, |file| Cancel::Taken(Box::new(file)))
+    }
+
     /// Forgets a server. Nobody may speak of its slot any more: the next server may get it. What it may have, though
     /// nothing says so, is no longer waited for.
     pub fn remove_server(&mut self, slot: Slot, now: Duration) {
@@ -69,6 +89,7 @@ impl<T> Dispatcher<T> {
         self.queue.for_each_mut(|file| {
             file.tag.refused_by.retain(|by| *by != slot);
             file.tag.tried.retain(|by| *by != slot);
+            file.tag.record.forget(slot);
         });
         self.resize();
     }

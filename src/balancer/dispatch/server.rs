@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blame::Standing;
+use super::names::Who;
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
@@ -53,6 +55,9 @@ pub(super) const MOST_DOUBTS: usize = 100_000;
 /// The first wait before a link that failed is opened again, and the longest.
 const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// The first wait before a server is tried again that acknowledged nothing, and the longest.
+const SILENCE_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
+
 /// The connection that files are sent over, by its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
@@ -88,6 +93,10 @@ pub(super) struct Server {
     pub(super) dialect: Option<Dialect>,
     pub(super) link: Link,
     link_pause: Duration,
+    /// It acknowledged nothing the last time that it was sent files.
+    is_silent: bool,
+    /// What speaks for it and against it.
+    pub(super) standing: Standing,
     /// When its link may be opened again.
     pub(super) link_retry: Option<Duration>,
     pub(super) in_flight: HashMap<u64, Sent>,
@@ -96,6 +105,12 @@ pub(super) struct Server {
     pub(super) doubts: BTreeSet<u64>,
     /// Whether it has said what it has since the balancer's start.
     pub(super) has_told: bool,
+    /// Whether it says what it has, and removes what it is told to.
+    pub(super) keeps_account: bool,
+    /// Who answered the last probe.
+    pub(super) who: Who,
+    /// Who answered the probe before its link was opened.
+    pub(super) linked: Option<Who>,
     /// What the scheduler was told last.
     pub(super) eligible: bool,
     delivered: u64,
@@ -120,11 +135,16 @@ impl Server {
             dialect: None,
             link: Link::Closed,
             link_pause: LINK_PAUSE.0,
+            is_silent: false,
+            standing: Standing::default(),
             link_retry: None,
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
             doubts: BTreeSet::new(),
             has_told: false,
+            keeps_account: false,
+            who: Who::default(),
+            linked: None,
             eligible: false,
             delivered: 0,
             delivered_bytes: 0,
@@ -165,13 +185,36 @@ impl Server {
         self.delivered += 1;
         self.delivered_bytes += sent.bytes;
         self.link_pause = LINK_PAUSE.0;
+        self.is_silent = false;
+        self.standing.stored();
         self.health.stored();
+    }
+
+    /// It acknowledges nothing.
+    pub(super) fn falls_silent(&mut self) {
+        self.is_silent = true;
+        self.link_pause = self.link_pause.max(SILENCE_PAUSE.0);
+        self.standing.try_it();
+    }
+
+    /// It was down and is there again, so what it did before says little: its link may be opened at once.
+    pub(super) fn returns(&mut self) {
+        if std::mem::take(&mut self.is_silent) {
+            (self.link_pause, self.link_retry) = (LINK_PAUSE.0, None);
+        }
+    }
+
+    /// Whether it can take files now, or as soon as it has less to do or more room.
+    pub(super) fn is_there(&self) -> bool {
+        let needed = [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Identity, Fact::Link];
+        needed.into_iter().all(|fact| self.health.allows(fact))
     }
 
     /// Puts off opening its link again, longer each time, and says until when.
     pub(super) fn postpone_link(&mut self, now: Duration) -> Duration {
         let retry = now + self.link_pause;
-        self.link_pause = (self.link_pause * 2).min(LINK_PAUSE.1);
+        let longest = if self.is_silent { SILENCE_PAUSE.1 } else { LINK_PAUSE.1 };
+        self.link_pause = (self.link_pause * 2).min(longest);
         self.link_retry = Some(retry);
         retry
     }
@@ -186,6 +229,7 @@ impl Server {
     /// Whether one more file may be under way to it.
     pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
         let Window { files, bytes } = self.window(window, heaviest);
+        let files = if self.standing.is_on_trial() { files.min(1) } else { files };
         self.in_flight.len() < files && self.in_flight_bytes < bytes && !self.is_too_doubtful()
     }
 
@@ -198,9 +242,10 @@ impl Server {
             Some((Fact::Drain, ..)) => ServerState::Drained,
             Some((Fact::Connection, ..)) if self.health.is_fresh() => ServerState::Unknown,
             Some((Fact::Connection | Fact::Trust, ..)) => ServerState::Down,
+            Some((Fact::Link, ..)) if self.is_silent => ServerState::Paused,
             Some((Fact::Link, ..)) => ServerState::Connecting,
             Some((Fact::Load, ..)) => ServerState::Overloaded,
-            Some((Fact::Storage, ..)) => ServerState::Paused,
+            Some((Fact::Storage | Fact::Identity, ..)) => ServerState::Paused,
         }
     }
 
@@ -211,6 +256,8 @@ impl Server {
         let full = (!is_open).then(|| {
             if self.is_too_doubtful() {
                 format!("window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has")
+            } else if self.standing.is_on_trial() {
+                "window: one file until that is stored".to_owned()
             } else {
                 "window: full".to_owned()
             }

@@ -22,6 +22,8 @@ struct World {
     slots: Vec<Slot>,
     /// What the servers said last that they speak.
     dialects: BTreeMap<Slot, Dialect>,
+    /// Who the servers say that they are.
+    who: BTreeMap<Slot, Who>,
     now: Duration,
     links: BTreeMap<Slot, (u64, Vec<u64>)>,
     opening: BTreeMap<Slot, u64>,
@@ -49,6 +51,7 @@ impl World {
             subject,
             slots: Vec::new(),
             dialects: BTreeMap::new(),
+            who: BTreeMap::new(),
             now: at(0),
             links,
             opening,
@@ -85,7 +88,8 @@ impl World {
     fn answer_probe(&mut self, slot: Slot, overloaded: bool, dialect: Option<Dialect>) {
         let dialect = dialect.or_else(|| self.dialects.get(&slot).copied()).unwrap_or(Dialect::Native);
         self.dialects.insert(slot, dialect);
-        let answered = Probed::Answered { overloaded, dialect, memory: None };
+        let who = self.who.get(&slot).cloned().unwrap_or_default();
+        let answered = Probed::Answered { overloaded, dialect, memory: None, who };
         self.subject.probed(slot, answered, Duration::from_millis(1), self.now);
         self.step(0);
     }
@@ -155,7 +159,7 @@ impl World {
         let (epoch, numbers) = self.links.get_mut(&slot).unwrap();
         numbers.retain(|other| *other != number);
         let epoch = *epoch;
-        self.subject.stored(slot, epoch, number, true);
+        self.subject.stored(slot, epoch, number, true, self.now);
         self.step(0);
     }
 
@@ -361,7 +365,7 @@ fn acks_of_an_older_link_count_for_nothing() {
     world.accept(1);
     let (epoch, _) = world.links[&slots[0]];
     world.cut(slots[0]);
-    world.subject.stored(slots[0], epoch, 1, true);
+    world.subject.stored(slots[0], epoch, 1, true, world.now);
     world.step(0);
     assert!(world.delivered.is_empty());
     assert_eq!(world.subject.undelivered(), 1);
@@ -372,8 +376,8 @@ fn an_ack_for_a_file_that_was_never_sent_counts_for_nothing() {
     let (mut world, slots) = World::up(&[1, 1], Window::default());
     world.accept(2);
     let (epoch, _) = world.links[&slots[1]];
-    world.subject.stored(slots[1], epoch, world.sent(slots[0])[0], true);
-    world.subject.stored(slots[1], epoch, 99, true);
+    world.subject.stored(slots[1], epoch, world.sent(slots[0])[0], true, world.now);
+    world.subject.stored(slots[1], epoch, 99, true, world.now);
     world.step(0);
     assert!(world.delivered.is_empty());
 }
@@ -487,6 +491,142 @@ fn full_and_busy_servers_make_no_dead_letters() {
 }
 
 impl World {
+    /// The server stores or refuses what it is sent, each file as it comes.
+    fn serve(&mut self, slot: Slot, takes: impl Fn(u64) -> bool) {
+        while let Some(number) = self.sent(slot).first().copied() {
+            if takes(number) { self.store(slot, number) } else { self.refuse(slot, number, RefusalCode::Storage) }
+        }
+    }
+
+    /// For each of so many seconds a file comes, and the servers do as told.
+    fn live(&mut self, seconds: usize, slots: &[Slot], takes: impl Fn(Slot, u64) -> bool) {
+        for _ in 0..seconds {
+            self.accept(1);
+            slots.iter().for_each(|slot| self.serve(*slot, |number| takes(*slot, number)));
+            self.step(1000);
+            slots.iter().for_each(|slot| self.serve(*slot, |number| takes(*slot, number)));
+        }
+    }
+
+    fn is_paused(&self, place: usize) -> bool {
+        self.subject.status(at(0), self.now).servers[place].state == ServerState::Paused
+    }
+}
+
+/// A file whose name no file system takes paused every server again and again, was sent for ever, and was no dead letter.
+#[test]
+fn a_file_that_no_server_can_store_pauses_nobody_and_becomes_a_dead_letter() {
+    let (mut world, slots) = World::up(&[2, 1], Window::default());
+    let mut paused = 0;
+    for _ in 0..600 {
+        world.live(1, &slots, |_, number| number != 1);
+        paused += usize::from(world.is_paused(0)) + usize::from(world.is_paused(1));
+    }
+    assert_eq!(paused, 0);
+    assert_eq!((world.dead.len(), world.delivered.len()), (1, 599));
+    assert!(world.dead[0].1.starts_with("refused 16 times, the last time: no"), "{:?}", world.dead);
+}
+
+/// With nothing but such files there is no telling whether the servers or the files are at fault.
+#[test]
+fn a_file_alone_waits_for_ever_and_dies_once_others_are_stored() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(1);
+    for _ in 0..1000 {
+        world.step(1000);
+        slots.iter().for_each(|slot| world.serve(*slot, |_| false));
+    }
+    assert!(world.dead.is_empty() && !world.is_paused(0) && !world.is_paused(1));
+    world.live(800, &slots, |_, number| number != 1);
+    assert_eq!((world.dead.len(), world.delivered.len()), (1, 800));
+}
+
+#[test]
+fn two_bad_files_do_not_stop_a_good_server() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.accept(2);
+    world.live(600, &slots, |_, number| number > 2);
+    assert_eq!((world.dead.len(), world.delivered.len()), (2, 600));
+}
+
+#[test]
+fn full_servers_keep_every_file_and_are_tried_with_one_at_a_time() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(50);
+    for slot in &slots {
+        let first = world.sent(*slot);
+        first.iter().for_each(|number| world.refuse(*slot, *number, RefusalCode::Storage));
+    }
+    assert!(world.is_paused(0) && world.is_paused(1));
+    for _ in 0..2000 {
+        world.step(500);
+        for slot in &slots {
+            assert!(world.sent(*slot).len() <= 1, "{:?}", world.sent(*slot));
+            world.serve(*slot, |_| false);
+        }
+    }
+    assert!(world.dead.is_empty());
+    world.live(60, &slots, |_, _| true);
+    assert_eq!((world.delivered.len(), world.subject.is_empty()), (110, true));
+}
+
+/// Consumers take files away from a full disk now and then: one file is stored for many that are refused.
+#[test]
+fn a_disk_that_is_nearly_full_makes_no_dead_letters() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.subject.config.max_attempts = 2;
+    world.accept(20);
+    for _ in 0..500 {
+        world.step(1000);
+        let room = std::cell::Cell::new(1);
+        // The oldest are too large for the little room that there is.
+        world.serve(slots[0], |number| number > 10 && room.replace(0) > 0);
+        world.accept(2);
+    }
+    assert!(world.dead.is_empty(), "{:?}", world.dead);
+}
+
+#[test]
+fn a_server_is_to_blame_for_what_another_one_stores() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(1);
+    let first = *slots.iter().find(|slot| !world.sent(**slot).is_empty()).unwrap();
+    let second = *slots.iter().find(|slot| **slot != first).unwrap();
+    world.refuse(first, 1, RefusalCode::Storage);
+    assert!(!world.is_paused(first.index()), "the file may be at fault");
+    world.store(second, 1);
+    assert!(world.is_paused(first.index()) && !world.is_paused(second.index()));
+}
+
+/// It was sent a whole window of files again as soon as it had answered a probe.
+#[test]
+fn a_silent_server_is_left_alone_for_longer_each_time_and_tried_with_one_file() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    let mut waits = Vec::new();
+    for round in 0..6 {
+        world.accept(20);
+        assert_eq!(world.sent(slots[0]).len(), if round == 0 { 10 } else { 1 });
+        let (epoch, _) = world.links[&slots[0]];
+        world.subject.link_silent(slots[0], epoch, "acknowledged nothing", world.now);
+        world.step(0);
+        world.store_all(slots[1]);
+        world.answer_probe(slots[0], false, None);
+        assert!(world.is_paused(0));
+        let before = world.now;
+        while world.opening.is_empty() {
+            world.step(1000);
+        }
+        waits.push(world.now.saturating_sub(before).as_secs());
+        world.open_links();
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+    world.accept(2);
+    world.store_all(slots[0]);
+    world.accept(20);
+    assert!(world.sent(slots[0]).len() > 5, "it works again");
+}
+
+impl World {
     /// The server's link opens, and it says that it has these files.
     fn open_holding(&mut self, slot: Slot, numbers: &[u64]) {
         self.step(10_000);
@@ -515,7 +655,7 @@ fn a_returning_server_says_what_it_has_and_nothing_is_sent_twice() {
     assert!(world.delivered.contains(&(there[1], "s0".to_owned())), "the other is taken as delivered");
     assert!(world.subject.is_doubtful(there[1]), "the second server may store it yet");
     let (epoch, _) = world.links[&slots[1]];
-    world.subject.stored(slots[1], epoch, there[1], true);
+    world.subject.stored(slots[1], epoch, there[1], true, world.now);
     world.step(0);
     assert_eq!(world.strays[1..], [(slots[1], there[1])]);
     world.store_all(slots[1]);
@@ -654,6 +794,89 @@ fn files_of_an_earlier_run_wait_until_every_server_was_asked_or_is_known_to_be_a
     world.open_holding(two, &[1]);
     assert_eq!((world.delivered.len(), world.sent(one).len()), (1, 0));
     assert!(!world.subject.is_doubtful(1));
+}
+
+/// Who answers at this port, from a directory and a process of these names.
+fn who(identity: &str, instance: &str, port: u16) -> Who {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let (identity, instance) = (Some(identity.into()), Some(instance.into()));
+    Who { speaker: Speaker { identity, instance }, address: Some(address), named: vec![address] }
+}
+
+/// Each link of the two ended the other, for ever.
+#[test]
+fn a_second_name_of_a_server_gets_no_link_and_says_why_until_it_is_the_only_one() {
+    let mut world = World::new(Window::default());
+    let (one, two) = (world.add(1), world.add(1));
+    world.bring_up(one, Dialect::Native);
+    for _ in 0..10 {
+        world.subject.identified(two, Err("it is one under another name".to_owned()), world.now);
+        world.answer_probe(two, false, Some(Dialect::Native));
+        world.answer_probe(one, false, None);
+        world.open_links();
+        world.accept(1);
+    }
+    assert_eq!((world.sent(one).len(), world.links.len()), (10, 1));
+    let report = world.subject.status(at(0), world.now).servers[1].clone();
+    assert_eq!(report.state, ServerState::Paused);
+    assert!(report.reason.as_deref().unwrap().contains("under another name"), "{report:?}");
+    // When the first name leads nowhere any more, the second is as good.
+    world.cut(one);
+    world.subject.identified(two, Ok(()), world.now);
+    world.answer_probe(two, false, None);
+    world.open_links();
+    assert_eq!(world.sent(two).len(), 10);
+}
+
+/// The link stayed with the old address for ever, while probes looked at the new one.
+#[test]
+fn a_link_follows_its_name_once_nothing_is_in_flight() {
+    for (identity, reason) in [("d", "the server has moved"), ("e", "the name leads to another server now")] {
+        let mut world = World::new(Window::default());
+        let slot = world.add(1);
+        world.who.insert(slot, who("d", "i", 1));
+        world.bring_up(slot, Dialect::Native);
+        world.accept(1);
+        let first = world.links[&slot].0;
+        world.who.insert(slot, who(identity, "j", 2));
+        world.answer_probe(slot, false, None);
+        world.accept(1);
+        assert_eq!(world.sent(slot), [1], "it gets nothing new");
+        let report = world.subject.status(at(0), world.now).servers[0].clone();
+        let said = report.reason.unwrap();
+        assert!(said.contains(reason) && said.contains("127.0.0.1:1 to 127.0.0.1:2"), "{said}");
+        world.store(slot, 1);
+        world.answer_probe(slot, false, None);
+        world.open_links();
+        assert_eq!((world.sent(slot), world.links[&slot].0 > first), (vec![2], true));
+        assert_eq!(world.subject.status(at(0), world.now).servers[0].returned, 0);
+
+        // A name that led elsewhere for a moment changes nothing.
+        world.who.insert(slot, who("f", "k", 3));
+        world.answer_probe(slot, false, None);
+        world.who.insert(slot, who(identity, "j", 2));
+        world.answer_probe(slot, false, None);
+        world.accept(1);
+        assert_eq!(world.sent(slot), [2, 3]);
+    }
+}
+
+#[test]
+fn a_file_that_is_cancelled_on_its_way_is_a_stray_where_it_arrives() {
+    let (mut world, slots) = World::up(&[1], Window::default());
+    world.accept(2);
+    for number in [1, 2] {
+        assert!(matches!(world.subject.cancel(number), Cancel::Taken(_)));
+    }
+    assert!(matches!(world.subject.cancel(1), Cancel::Unknown));
+    world.links.get_mut(&slots[0]).unwrap().1.clear();
+    assert!(world.subject.is_empty() && world.subject.is_doubtful(1));
+    let epoch = world.links[&slots[0]].0;
+    world.subject.stored(slots[0], epoch, 1, true, world.now);
+    world.subject.not_stored(slots[0], epoch, 2, &Refusal::new(RefusalCode::Storage, "no"), world.now);
+    world.step(0);
+    assert_eq!((&world.strays[..], world.delivered.len()), (&[(slots[0], 1)][..], 0));
+    assert!(!world.subject.is_doubtful(2), "it is not there");
 }
 
 /// Files that are still to be read back go before all that have higher numbers.

@@ -185,7 +185,11 @@ impl Hub {
         if flip.fact == Fact::Drain {
             return;
         }
-        let level = if flip.good { Level::Info } else { Level::Warn };
+        let level = match (flip.good, flip.fact) {
+            (true, _) => Level::Info,
+            (false, Fact::Identity) => Level::Error,
+            (false, _) => Level::Warn,
+        };
         let text = format!("{fact}: {}", flip.reason);
         self.with.notices.tell(level, Kind::Server, Some(server), None, text);
     }

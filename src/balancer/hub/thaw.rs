@@ -126,7 +126,7 @@ impl Hub {
 /// What was read back of a file, or stands for it.
 pub(super) struct Read {
     pub(super) meta: Arc<Meta>,
-    history: History,
+    pub(super) history: History,
     pub(super) content: Body,
     /// Whether an old-style server could read it.
     pub(super) fits: bool,

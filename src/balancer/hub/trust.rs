@@ -5,11 +5,12 @@
 //! safe. To go on would give numbers a second time, and then one file is removed as the copy of another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Hub, Over};
 use crate::balancer::BalancerError;
-use crate::balancer::directories::{Second, Speaker, Twice};
-use crate::balancer::dispatch::Probed;
+use crate::balancer::directories::{Second, Twice};
+use crate::balancer::dispatch::Speaker;
 use crate::balancer::notices::{Kind, Level};
 use crate::protocol::Expected;
 use crate::protocol::lists::Held;
@@ -37,30 +38,20 @@ enum Known {
 }
 
 impl Hub {
-    /// A probe's answer, unless another server speaks for the directory of the one that gave it: then it counts as failed.
-    pub(super) fn of_one_directory(&mut self, slot: Slot, speaker: &Speaker, probed: Probed) -> Probed {
-        match probed {
-            Probed::Answered { .. } => match self.speaks_alone(slot, speaker) {
-                Ok(()) => probed,
-                Err(reason) => Probed::Failed(reason),
-            },
-            Probed::Failed(_) => probed,
-        }
-    }
-
     /// Whether no other server speaks for this one's directory; the error says which one does. What is new is told.
-    pub(super) fn speaks_alone(&mut self, slot: Slot, speaker: &Speaker) -> Result<(), String> {
+    pub(super) fn speaks_alone(&mut self, slot: Slot, speaker: &Speaker, now: Duration) -> Result<(), String> {
         let twice = self.directories.claim(slot, speaker).err();
         if let Some(Twice { first, is: Second::SameServer }) = twice {
             self.dispatcher.is_the_same_as(slot, first);
         }
-        let reason = twice.map(|twice| self.why_twice(twice, speaker));
+        let verdict = twice.map_or(Ok(()), |twice| Err(self.why_twice(twice, speaker)));
+        self.dispatcher.identified(slot, verdict.clone(), now);
         let Some(server) = self.server_mut(slot) else { return Ok(()) };
         let before = std::mem::replace(&mut server.twice, twice);
-        if let (Some(reason), Some(Twice { first, is })) = (&reason, twice.filter(|_| twice != before)) {
-            self.tell_twice(slot, first, is, reason);
+        if let (Err(reason), Some(Second::Copy), true) = (&verdict, twice.map(|twice| twice.is), twice != before) {
+            self.tell_copy(slot, reason);
         }
-        reason.map_or(Ok(()), Err)
+        verdict
     }
 
     fn why_twice(&self, Twice { first, is }: Twice, speaker: &Speaker) -> String {
@@ -75,15 +66,10 @@ impl Hub {
         }
     }
 
-    fn tell_twice(&self, slot: Slot, first: Slot, is: Second, reason: &str) {
-        let (server, first) = (self.address_of(slot), self.address_of(first));
-        let level = if is == Second::Copy { Level::Error } else { Level::Warn };
-        if level == Level::Error {
-            tracing::error!(server = &*server, first = &*first, reason, "server gets no files");
-        } else {
-            tracing::warn!(server = &*server, first = &*first, reason, "server gets no files");
-        }
-        self.with.notices.tell(level, Kind::Server, Some(&server), None, format!("it gets no files: {reason}"));
+    fn tell_copy(&self, slot: Slot, reason: &str) {
+        let server = self.address_of(slot);
+        tracing::error!(server = &*server, reason, "server gets no files");
+        self.with.notices.tell(Level::Error, Kind::Server, Some(&server), None, format!("it gets no files: {reason}"));
     }
 
     /// Checks what a server says of this journal's numbers against the journal. What cannot be true of it means that it was
