@@ -956,7 +956,7 @@ fn files_go_elsewhere_when_a_servers_directory_is_removed_and_it_ends() {
     sent += send_some(&farm);
     wait_until("the server to end", || farm.servers[0].ended().is_some());
     assert_eq!(farm.servers[0].ended().unwrap().code(), Some(6));
-    wait_for_line(|| farm.server_log(0), &["ERROR", "json_files_1 was moved or removed", "the server stops"]);
+    wait_for_line(|| farm.server_log(0), &["ERROR", "json_files_1", "while the server ran", "the server stops"]);
     assert_eq!(farm.status().delivered, sent);
     let before = farm.server_status(0).delivered;
     farm.servers[0].restart();

@@ -740,7 +740,7 @@ fn an_old_balancers_file_that_cannot_be_stored_is_named_in_the_log() {
     let mut wire = Wire::connect(&server.address);
     fs::remove_dir_all(&files).unwrap();
     wire.write(numbered(1, "lost.json", "content").as_bytes());
-    wait_for_line(log, &["cannot store", "number=1", "lost.json", "was moved or removed"]);
+    wait_for_line(log, &["cannot store", "number=1", "lost.json", "while the server ran"]);
     wait_for_line(log, &["is lost", "number=1"]);
     wait_until("the server to end", || server.ended().is_some());
     server.restart();
