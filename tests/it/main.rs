@@ -18,6 +18,7 @@ mod commands;
 mod config;
 mod delivery;
 mod demo;
+mod descriptors;
 mod doorway;
 #[path = "../chaos/mod.rs"]
 mod driver;
