@@ -14,6 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use super::load::Load;
 use super::proxy::Way;
 use super::stage::Stage;
+use super::tamper;
 use crate::harness::signal;
 
 /// A kind of fault. A place is that of a process: 0 is the balancer, servers are counted from 1.
@@ -57,6 +58,10 @@ pub enum Kind {
     NoFilesBalancer,
     /// A server can open next to nothing.
     NoFilesServer,
+    /// The journal's directory is renamed while the balancer runs, and half of the time an empty one takes its place.
+    TakeJournal,
+    /// The balancer is killed, and a bit flips in a file of each kind before it starts again.
+    FlipBits,
 }
 
 impl Kind {
@@ -82,6 +87,8 @@ impl Kind {
             FullServer,
             NoFilesBalancer,
             NoFilesServer,
+            TakeJournal,
+            FlipBits,
         ];
         all.extend((1..=servers).map(KillServer));
         all
@@ -129,10 +136,17 @@ pub struct Faults {
     started: Instant,
     /// What happened, and when.
     pub log: Vec<String>,
+    /// What was not as it must be.
+    pub findings: Vec<String>,
     /// By kind.
     pub counts: BTreeMap<Kind, Count>,
     servers: usize,
+    /// Since when a balancer is waited for whose journal was taken away.
+    taken: Option<Instant>,
 }
+
+/// How long a balancer may take to notice that its journal was taken away, other faults included.
+const MUST_END: Duration = Duration::from_secs(15);
 
 /// The file that fills the journal's disk.
 const FILLER: &str = "filler";
@@ -149,8 +163,10 @@ impl Faults {
             active: Vec::new(),
             started: now,
             log: Vec::new(),
+            findings: Vec::new(),
             counts: Kind::all(servers).into_iter().map(|kind| (kind, Count::default())).collect(),
             servers,
+            taken: None,
         }
     }
 
@@ -170,8 +186,12 @@ impl Faults {
 
     /// Ends all of them.
     pub fn heal_all(&mut self, stage: &mut Stage, load: &Load) {
-        for fault in std::mem::take(&mut self.active) {
-            self.heal(&fault, stage, load);
+        while !self.active.is_empty() {
+            for fault in std::mem::take(&mut self.active) {
+                self.heal(&fault, stage, load);
+            }
+            // What takes its time to end is looked at again.
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -241,7 +261,7 @@ impl Faults {
         use Kind::*;
         let server = self.random.random_range(1..=self.servers);
         Some(match kind {
-            KillBalancer | PauseBalancer => Thing::Process(0),
+            KillBalancer | PauseBalancer | TakeJournal | FlipBits => Thing::Process(0),
             KillServer(place) => Thing::Process(place),
             PauseServer => Thing::Process(server),
             KillClient | PauseClient => Thing::Client(load.any_running()?),
@@ -265,6 +285,15 @@ impl Faults {
         let mut fault = Active { kind, thing, pid: None, until: Instant::now() + lasts, limit: None };
         match (kind, thing) {
             (KillBalancer | KillServer(_), Thing::Process(place)) => stage.post(place).kill(),
+            (TakeJournal, _) => tamper::take(stage, self.random.random_bool(0.5)),
+            (FlipBits, _) => {
+                stage.balancer.kill();
+                let (done, findings) = tamper::flip_bits(stage, &mut self.random);
+                for what in done {
+                    self.note(&what);
+                }
+                self.findings.extend(findings);
+            }
             (PauseBalancer | PauseServer, Thing::Process(place)) => {
                 fault.pid = Some(stage.post(place).pid()?);
                 signal(fault.pid?, "STOP");
@@ -306,11 +335,26 @@ impl Faults {
         });
     }
 
+    /// A balancer whose journal was taken away ends by itself.
+    fn wait_for_the_end(&mut self, fault: &Active, stage: &mut Stage) {
+        let taken = self.taken.get_or_insert_with(Instant::now);
+        if taken.elapsed() > MUST_END {
+            self.findings.push(format!("the balancer still runs {MUST_END:?} after its journal was taken away"));
+            stage.balancer.kill();
+        }
+        self.active.push(Active { until: Instant::now() + Duration::from_millis(100), ..*fault });
+    }
+
     fn heal(&mut self, fault: &Active, stage: &mut Stage, load: &Load) {
         use Kind::*;
         self.note(&format!("{:?} on {:?} is over", fault.kind, fault.thing));
         match (fault.kind, fault.thing) {
-            (KillBalancer | KillServer(_), Thing::Process(place)) => {
+            (TakeJournal, _) if stage.balancer.role.is_some() => self.wait_for_the_end(fault, stage),
+            (KillBalancer | KillServer(_) | TakeJournal | FlipBits, Thing::Process(place)) => {
+                self.taken = self.taken.filter(|_| place != 0);
+                if stage.is_journal_away && place == 0 {
+                    self.findings.extend(tamper::put_back(stage));
+                }
                 if let Err(error) = stage.post(place).start() {
                     self.note(&format!("cannot start {}: {error}", stage.post(place).name));
                     // What keeps it from starting ends, too.

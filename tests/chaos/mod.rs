@@ -9,6 +9,7 @@ mod load;
 mod proxy;
 pub mod shows;
 mod stage;
+mod tamper;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
         let end = (Instant::now() + ROUND).min(started + time);
         findings.extend(rain(seed, end, &mut stage, &mut load, &mut faults, &is_enough));
         faults.heal_all(&mut stage, &load);
+        findings.append(&mut faults.findings);
         stage.start_all();
         findings.extend(judge::judge(seed, &mut stage, &mut load));
         if findings.is_empty() {
@@ -87,6 +89,7 @@ fn rain(
         load.tend(true);
         faults.tend(stage, load);
         findings.extend(deaths(stage));
+        findings.append(&mut faults.findings);
         if Instant::now() >= next_look {
             findings.extend(judge::sample(seed, stage));
             next_look = Instant::now() + Duration::from_millis(700);
@@ -100,9 +103,12 @@ fn rain(
 fn deaths(stage: &mut Stage) -> Vec<String> {
     let mut findings = Vec::new();
     for place in 0..=stage.servers.len() {
+        let must_end = place == 0 && stage.is_journal_away;
         let post = stage.post(place);
         if let Some(status) = post.role.as_mut().and_then(crate::harness::Role::ended) {
-            findings.push(format!("the {} ended by itself: {status}", post.name));
+            if !must_end || status.code() != Some(tamper::JOURNAL_FAILED) {
+                findings.push(format!("the {} ended by itself: {status}", post.name));
+            }
             post.role = None;
         }
     }

@@ -104,6 +104,8 @@ pub struct Stage {
     pub journal: PathBuf,
     /// Whether the journal has a file system of its own.
     pub has_own_disk: bool,
+    /// Whether the journal's directory was taken away.
+    pub is_journal_away: bool,
     /// Whether the directory stays.
     pub keep: bool,
     runtime: Option<Runtime>,
@@ -138,7 +140,17 @@ impl Stage {
         args.extend(["--journal", journal.to_str().unwrap(), "--stall-timeout", "5s", "--probe-interval", "300ms"]);
         args.extend(setup.balancer);
         let balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);
-        Self { balancer, servers, journal, has_own_disk, keep: false, runtime: Some(runtime), _disk: disk, dir }
+        Self {
+            balancer,
+            servers,
+            journal,
+            has_own_disk,
+            is_journal_away: false,
+            keep: false,
+            runtime: Some(runtime),
+            _disk: disk,
+            dir,
+        }
     }
 
     /// Sets everything up, starts it, and waits until all servers may get files.
@@ -167,7 +179,11 @@ impl Stage {
 
     /// What the balancer says of itself, past the proxy; nothing if it does not answer soon.
     pub fn status(&self, soon: Duration) -> Option<StatusReport> {
-        let address = &self.balancer.role.as_ref()?.address;
+        self.status_at(&self.balancer.role.as_ref()?.address, soon)
+    }
+
+    /// What the balancer at this address says of itself.
+    pub fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
         let ask = async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
         self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
     }
