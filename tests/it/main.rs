@@ -22,6 +22,7 @@ mod descriptors;
 mod doorway;
 #[path = "../chaos/mod.rs"]
 mod driver;
+mod durations;
 mod harness;
 mod journal;
 mod keys;
