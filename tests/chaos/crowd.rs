@@ -62,14 +62,14 @@ pub fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
     for client in 0..VANISHING {
         let title = format!("crowd-{crowd}-{client}-{SIZE}");
         let number = put(address, seed, &title);
-        let state = if matches!(number, Ok(Some(_))) { State::Accepted } else { State::Unknown };
+        let known = if matches!(number, Ok(Some(_))) { State::Accepted } else { State::Unknown };
         let receipt = Receipt {
             path: title.clone(),
             key: title.clone(),
             size: Some(SIZE as u64),
             hash: Some(blake3::hash(&content_of(seed, &title).unwrap())),
             title,
-            state,
+            state: known,
             number: number.as_ref().ok().copied().flatten(),
             server: None,
             confirmed: None,
