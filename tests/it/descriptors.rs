@@ -258,7 +258,8 @@ fn half_heads_make_way_for_operators() {
         })
         .collect();
     let (took, _) = ready(&balancer);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Each of those before it is left alone for 0.2 s, and 32 of them at a time have a place.
+    assert!(took < Duration::from_secs(5), "{took:?}");
     drop(halves);
 }
 
