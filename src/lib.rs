@@ -21,7 +21,7 @@
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | [`behind`], [`config`], [`logging`], [`shutdown`], [`units`] | foundation |
+//! | [`behind`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it knows of a disk is
 //! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the
@@ -34,6 +34,7 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod descriptors;
 pub mod logging;
 pub mod protocol;
 pub mod queue;

@@ -11,6 +11,9 @@ use thiserror::Error;
 
 const NANOS: u128 = 1_000_000_000;
 
+/// The longest duration that is read: ten years. Sums of a few of these and any time fit.
+pub const LONGEST_DURATION: Duration = Duration::from_hours(87_600);
+
 /// Binary units from the largest down, as [`ByteSize`] prints them.
 const BINARY_UNITS: [(u64, &str); 6] =
     [(1 << 60, "EiB"), (1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -30,8 +33,8 @@ pub enum UnitError {
     /// A number stands alone, and guessing its unit would be off by a thousand one time in two.
     #[error("`{0}` has no unit; write e.g. {0}s or {0}ms")]
     DurationWithoutUnit(String),
-    /// The duration does not fit.
-    #[error("`{0}` is too long a duration")]
+    /// The duration is longer than [`LONGEST_DURATION`].
+    #[error("`{0}` is too long a duration; the longest is 87600h, which is ten years")]
     DurationTooLong(String),
     /// The text is neither a percentage nor a size.
     #[error("`{0}` is no margin; write a share of the machine's memory, e.g. 0.025%, or a size, e.g. 64MiB")]
@@ -79,7 +82,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Reads `20ms`, `1s`, `1.5s`, `10m`, `1h` or `0`. A bare number other than zero is refused.
+/// Reads `20ms`, `1s`, `1.5s`, `10m`, `1h` or `0`, up to [`LONGEST_DURATION`]. A bare number other than zero is refused.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let not_a_duration = || UnitError::NotADuration(text.to_owned());
     let (number, unit) = Decimal::split(text).ok_or_else(not_a_duration)?;
@@ -92,7 +95,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         "h" => 3600 * NANOS,
         _ => return Err(not_a_duration()),
     };
-    number.times(unit_nanos).and_then(from_nanos).ok_or_else(|| UnitError::DurationTooLong(text.to_owned()))
+    let duration = number.times(unit_nanos).and_then(from_nanos).filter(|duration| *duration <= LONGEST_DURATION);
+    duration.ok_or_else(|| UnitError::DurationTooLong(text.to_owned()))
 }
 
 /// Writes a duration in its two largest units at most, rounded down: `20 ms`, `1.5 s`, `2 m 10 s`, `3 d 4 h`.
@@ -346,8 +350,17 @@ mod tests {
         for text in ["", "s", "-1s", "1S", "1M", "1 fortnight", "1.s", "NaNs", "1.0000000001s"] {
             assert_eq!(parse_duration(text), Err(UnitError::NotADuration(text.to_owned())), "{text}");
         }
-        let text = "18446744073709551615h";
-        assert_eq!(parse_duration(text), Err(UnitError::DurationTooLong(text.to_owned())));
+    }
+
+    /// Times that no clock can be moved by made whoever waited for them panic.
+    #[test]
+    fn a_duration_of_more_than_ten_years_is_refused_with_the_longest() {
+        assert_eq!(parse_duration("87600h"), Ok(LONGEST_DURATION));
+        for text in ["87600.1h", "315360001s", "5000000000000000h", "18446744073709551615s", "18446744073709551615h"] {
+            assert_eq!(parse_duration(text), Err(UnitError::DurationTooLong(text.to_owned())), "{text}");
+        }
+        let error = parse_duration("87601h").unwrap_err().to_string();
+        assert_eq!(error, "`87601h` is too long a duration; the longest is 87600h, which is ten years");
     }
 
     #[test]

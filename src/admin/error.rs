@@ -79,7 +79,9 @@ impl From<OrderError> for ApiError {
             OrderError::UnknownServer(_) => Self::not_found(text).hint("GET /api/v1/servers lists the servers"),
             OrderError::Spec(SpecError::Twice(_)) => Self::new(StatusCode::CONFLICT, text)
                 .hint("its weight can be changed instead: `bilico weight`, or PATCH /api/v1/servers/{name}"),
-            OrderError::TooMany => Self::new(StatusCode::CONFLICT, text).hint("remove a server first"),
+            OrderError::TooMany | OrderError::Descriptors(_) => {
+                Self::new(StatusCode::CONFLICT, text).hint("remove a server first")
+            }
             OrderError::Spec(_) | OrderError::Limits { .. } => Self::bad(text),
             OrderError::Stopping => Self::gone(),
         }

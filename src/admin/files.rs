@@ -214,9 +214,11 @@ fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
         ReadError::TakenOver => ApiError::new(StatusCode::CONFLICT, error.to_string())
             .hint("another request has the same `Idempotency-Key`"),
         ReadError::Io(_) => ApiError::bad(format!("the file did not come whole: {error}")),
-        ReadError::Protocol(_) | ReadError::Json(_) | ReadError::Idle(_) | ReadError::Memory(_) => {
-            refused(&error.refusal())
-        }
+        ReadError::Protocol(_)
+        | ReadError::Json(_)
+        | ReadError::Idle(_)
+        | ReadError::Memory(_)
+        | ReadError::Crowded => refused(&error.refusal()),
     }
 }
 

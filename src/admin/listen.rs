@@ -4,11 +4,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Request;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -23,15 +26,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::protocol::limits::LINGER;
-use crate::transport::{self, BoxStream};
+use crate::transport::{self, BoxStream, Places, Rest, Seat};
 
-/// The most connections at once; more wait to be accepted. A quarter of what the process may open, if that is less.
+/// The most connections at once; then those that are silent or idle make way. An eighth of what the process may open, if
+/// that is less.
 pub const MAX_CONNECTIONS: usize = 2048;
 
-/// The most connections at once where the process may open few files: three quarters of those are for other things.
-pub(super) fn max_connections() -> usize {
+/// The most connections at once where the process may open few files.
+pub fn max_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files / 4).unwrap_or(MAX_CONNECTIONS).clamp(16, MAX_CONNECTIONS)
+    usize::try_from(files / 8).unwrap_or(MAX_CONNECTIONS).clamp(16, MAX_CONNECTIONS)
 }
 
 /// How long the head of a request may take, and how long a connection may be silent between two requests.
@@ -114,9 +118,10 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     let end = CancellationToken::new();
     let handle = {
         let (stop, end) = (stop.clone(), end.clone());
-        move |stream, peer| connection(stream, peer, routes.clone(), stop.clone(), end.child_token())
+        move |stream, peer, seat| connection(stream, peer, routes.clone(), stop.clone(), end.child_token(), seat)
     };
-    transport::serve(listener, max_connections(), stop, tasks.clone(), handle).await;
+    let places = Arc::new(Places::new(max_connections()));
+    transport::serve(listener, places, stop, tasks.clone(), handle).await;
     tasks.close();
     if timeout(GRACE, tasks.wait()).await.is_err() {
         tracing::debug!(connections = tasks.len(), "admin connections are cut off");
@@ -131,14 +136,18 @@ async fn connection(
     routes: Router,
     stop: CancellationToken,
     end: CancellationToken,
+    seat: Arc<Seat>,
 ) {
     let hangup = Hangup(end.clone());
     let routes = TowerToHyperService::new(routes);
+    let asked = seat.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let work = AtWork::new(seat.clone());
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(hangup.clone());
         request.extensions_mut().insert(Peer(peer));
-        routes.call(request)
+        let answering = routes.call(request);
+        async move { answering.await.map(|answer| answer.map(|body| Working { body, _work: work })) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -148,6 +157,7 @@ async fn connection(
     let served = tokio::select! {
         served = &mut serving => served,
         () = end.cancelled() => return,
+        () = asked.asked_to_leave() => return,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             tokio::select! {
@@ -158,6 +168,48 @@ async fn connection(
     };
     if let Err(error) = served {
         tracing::debug!(error = %error, "an admin connection ended");
+    }
+}
+
+/// A request that is under way on a connection.
+struct AtWork(Arc<Seat>);
+
+impl AtWork {
+    fn new(seat: Arc<Seat>) -> Self {
+        seat.work();
+        Self(seat)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.rest(Rest::Idle);
+    }
+}
+
+/// The body of an answer: the request is under way until it has ended.
+struct Working {
+    body: axum::body::Body,
+    _work: AtWork,
+}
+
+impl Body for Working {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

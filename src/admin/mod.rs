@@ -31,7 +31,9 @@ use tokio_util::sync::CancellationToken;
 pub use api::{MAX_BODY, OPENAPI};
 pub use error::ApiError;
 pub use events::{LISTENER_EVENTS, MAX_LISTENERS};
-pub use listen::{BindError, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_STALL, bind, serve};
+pub use listen::{
+    BindError, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_STALL, bind, max_connections, serve,
+};
 pub use metrics::MAX_SERVER_SERIES;
 
 use crate::balancer::control::Control;

@@ -16,6 +16,7 @@ use super::ingress::{Door, DoorBounds};
 use super::notices::Notices;
 use super::{BalancerConfig, DispatchConfig};
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
+use crate::descriptors::PER_SERVER;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::queue::Retention;
@@ -87,6 +88,11 @@ pub enum OrderError {
     /// A server, or a weight, makes no sense, or is there twice.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The process may not open what one more server needs.
+    #[error(
+        "a server needs up to {PER_SERVER} open files, and none are left of the {0} that this process may have; raise `ulimit -n` (LimitNOFILE= with systemd)"
+    )]
+    Descriptors(u64),
     /// There are enough servers.
     #[error("a balancer has at most {MAX_SERVERS} servers")]
     TooMany,

@@ -25,6 +25,7 @@ use super::notices::{Kind, Level, Notices};
 use super::probe::ProbePace;
 use super::queries::{self, Files};
 use super::{BalancerConfig, BalancerError, probe};
+use crate::descriptors::Sharing;
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::query::{Answer, Query};
@@ -142,6 +143,8 @@ pub(super) struct Surroundings {
     pub(super) to_self: mpsc::UnboundedSender<Event>,
     pub(super) notices: Notices,
     pub(super) gate: Arc<Gate>,
+    /// What servers may open.
+    pub(super) share: Sharing,
 }
 
 /// The driver of the [`Dispatcher`].

@@ -37,6 +37,7 @@ pub use dispatch::{DispatchConfig, InDoubt, Window};
 pub use gate::QueueLimits;
 
 use crate::config::ServerSpec;
+use crate::descriptors::{Openings, Sharing};
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::{Disk, RealDisk};
@@ -74,6 +75,8 @@ pub struct BalancerConfig {
     pub max_json: u64,
     /// The most connections of clients at once.
     pub max_connections: usize,
+    /// What the process may open beside what is reserved for these servers and the rest.
+    pub openings: Openings,
     /// How long a stopping balancer goes on delivering what it has.
     pub grace: Duration,
     /// The journal's directory.
@@ -95,6 +98,7 @@ impl Default for BalancerConfig {
             idle: IDLE_TIMEOUT,
             max_json: DEFAULT_MAX_JSON,
             max_connections: 16_384,
+            openings: Openings::UNBOUNDED,
             grace: Duration::from_secs(10),
             journal: PathBuf::from("journal"),
             journal_config: JournalConfig { durability: Durability::Disk, segment_size: None },
@@ -149,6 +153,7 @@ pub struct Balancer {
     control: Control,
     finished: CancellationToken,
     events: mpsc::UnboundedReceiver<Event>,
+    share: Sharing,
     /// Keeps other balancers out of the journal.
     lock: File,
 }
@@ -167,17 +172,23 @@ impl Balancer {
         if config.max_json > gate.max_file() {
             return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
         }
+        let share = Sharing::new(config.max_connections, &config.openings);
         let (stop, finished) = (CancellationToken::new(), CancellationToken::new());
         let door = Door {
             gate: gate.clone(),
-            uploads: Arc::new(Uploads::new(disk.clone(), config.journal_config.durability, to_hub.clone())),
+            uploads: Arc::new(Uploads::new(
+                disk.clone(),
+                config.journal_config.durability,
+                config.openings.large,
+                to_hub.clone(),
+            )),
             farewell: Arc::default(),
             bounds: watch::Sender::new(DoorBounds::from(&Settings::from(&config))),
             stop: stop.clone(),
             finished: finished.clone(),
         };
         let control = Control { hub: to_hub, gate, door, notices: Notices::default(), stop };
-        Ok(Self { config, journal, disk, recovered, control, finished, events, lock })
+        Ok(Self { config, journal, disk, recovered, control, finished, events, share, lock })
     }
 
     /// What the operator's surface does with it.
@@ -193,14 +204,14 @@ impl Balancer {
         connector: Arc<dyn Connect>,
         stop: CancellationToken,
     ) -> Result<Outcome, BalancerError> {
-        let Self { config, journal, disk, recovered, control, finished, events, lock } = self;
+        let Self { config, journal, disk, recovered, control, finished, events, share, lock } = self;
         let Control { hub: to_hub, gate, door, notices, stop: stopping } = control;
         let tasks = TaskTracker::new();
         let (uploads, farewell) = (door.uploads.clone(), door.farewell.clone());
         tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.keep_tidy()));
         let accept =
-            transport::serve(listener, config.max_connections, stopping.clone(), tasks.clone(), move |stream, peer| {
-                ingress::serve(stream, peer, door.clone())
+            transport::serve(listener, share.places(), stopping.clone(), tasks.clone(), move |stream, peer, seat| {
+                ingress::serve(stream, peer, door.clone(), seat)
             });
         tasks.spawn(accept);
 
@@ -221,6 +232,7 @@ impl Balancer {
             to_self: to_hub,
             notices: notices.clone(),
             gate,
+            share,
         };
         notices.tell(Level::Info, Kind::Started, None, None, "the balancer started");
         let (asked, stopping_now, told) = (stop.clone(), stopping.clone(), notices.clone());

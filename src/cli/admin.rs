@@ -15,6 +15,13 @@ use crate::admin::{self, BindError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdminAt(Option<String>);
 
+impl AdminAt {
+    /// How many connections there are at once.
+    pub(super) fn max_connections(&self) -> usize {
+        self.0.as_ref().map_or(0, |_| admin::max_connections())
+    }
+}
+
 impl FromStr for AdminAt {
     type Err = String;
 

@@ -13,6 +13,7 @@ use crate::admin::{Admin, balancer_routes};
 use crate::balancer::gate::Gate;
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
+use crate::descriptors::{self, Openings, TooFew};
 use crate::queue::journal::SEGMENT_SIZES;
 use crate::queue::{Durability, JournalConfig, JournalError, Retention};
 use crate::schedule::HealthConfig;
@@ -83,7 +84,7 @@ pub(super) struct BalancerArgs {
     /// How long a client may be silent with nothing under way
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
     idle_timeout: Duration,
-    /// The most client connections at once; more wait to be accepted
+    /// The most client connections at once, if the process may open that much; who is silent or idle makes way for who comes
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
     max_connections: u32,
     /// How long a stopping balancer goes on delivering what it has
@@ -129,10 +130,12 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 /// Runs the balancer until it is told to stop.
 pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
+    let openings = openings(&args)?;
     let (listener, address) = bind(&args.listen).await?;
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
-    let outcome = match Balancer::open(config(&args)) {
+    tell_openings(args.max_connections, &openings);
+    let outcome = match Balancer::open(BalancerConfig { openings, ..config(&args) }) {
         Ok(balancer) => {
             let reloader = Reloader::new(started, log.level(), Some(balancer.control()));
             let reload = reloader.hook();
@@ -180,6 +183,35 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     }
 }
 
+/// What the process may open, and what of that is for clients.
+fn openings(args: &BalancerArgs) -> Result<Openings, Failure> {
+    let limit = descriptors::raise();
+    let (servers, wanted) = (args.servers.len(), args.max_connections as usize);
+    Openings::of_balancer(limit, servers, args.admin.max_connections(), wanted).map_err(too_few)
+}
+
+/// Says that the process may not open enough.
+pub(super) fn too_few(error: TooFew) -> Failure {
+    Failure::new(Exit::Failed, error).hint(RAISE)
+}
+
+/// How a process comes to be allowed more.
+const RAISE: &str = "raise the limit of open files: `ulimit -n` in a shell, LimitNOFILE= with systemd";
+
+/// Tells if there are fewer connections than were asked for.
+pub(super) fn tell_openings(wanted: u32, openings: &Openings) {
+    let Openings { limit, connections, .. } = *openings;
+    if connections < wanted as usize {
+        let max_connections = wanted;
+        tracing::warn!(
+            connections,
+            max_connections,
+            open_files = limit,
+            "fewer connections than max-connections: {RAISE}, or lower max-connections"
+        );
+    }
+}
+
 /// What the flags make of a balancer.
 pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
     BalancerConfig {
@@ -198,6 +230,7 @@ pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
         idle: args.idle_timeout,
         max_json: args.max_json.0,
         max_connections: args.max_connections as usize,
+        openings: Openings::UNBOUNDED,
         grace: args.shutdown_timeout,
         journal: args.journal.clone(),
         journal_config: JournalConfig {

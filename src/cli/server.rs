@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::admin::{AdminAt, AdminListener};
-use super::balancer::positive;
+use super::balancer::{positive, tell_openings, too_few};
 use super::reload::{self, Reloader, Started};
 use super::{Exit, Failure, RoleArgs, address, bind};
 use crate::admin::server_routes;
+use crate::descriptors::{self, Openings};
 use crate::queue::Durability;
-use crate::server::{Server, ServerConfig, ServerError};
+use crate::server::{Server, ServerConfig, ServerError, most_files};
 use crate::units::{ByteSize, Margin, parse_duration};
 
 /// Run a file server: stores files from balancers, native and old-style ones alike, and acknowledges them
@@ -45,10 +46,10 @@ pub(super) struct ServerArgs {
     /// How long a peer may stop in the middle of something
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive, env = "BILICO_STALL_TIMEOUT")]
     stall_timeout: Duration,
-    /// How long a connection may be silent before it says what it is
+    /// How long an old-style balancer may be silent between two files on one connection
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
     idle_timeout: Duration,
-    /// The most connections at once; more wait to be accepted
+    /// The most connections at once, if the process may open that much; who is silent makes way for who comes
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
     max_connections: u32,
     /// How long a stopping server goes on acknowledging what it has
@@ -64,9 +65,12 @@ pub(super) struct ServerArgs {
 /// Runs the server until it is told to stop.
 pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
+    let (limit, wanted) = (descriptors::raise(), args.max_connections as usize);
+    let openings = Openings::of_server(limit, most_files(), args.admin.max_connections(), wanted).map_err(too_few)?;
     let (listener, address) = bind(&args.listen).await?;
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
+    tell_openings(args.max_connections, &openings);
     Reloader::new(started, log.level(), None).follow(hangup);
     let config = ServerConfig {
         dir: args.dir.clone(),
@@ -78,7 +82,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         stall: args.stall_timeout,
         idle: args.idle_timeout,
         max_json: args.max_json.0,
-        max_connections: args.max_connections as usize,
+        max_connections: openings.connections,
         grace: args.shutdown_timeout,
     };
     let ended = match Server::open(config) {

@@ -40,6 +40,10 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may stay silent with nothing under way before it is closed.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// How long a peer may take to introduce itself: at a file server from the first moment, at a balancer from the first byte of
+/// a native greeting, since old-style clients connect long before they have anything to say.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long a client of the HTTP doorway waits for room in a full queue before its file is refused.
 pub const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 

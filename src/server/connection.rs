@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::links::{Entered, Leave, Links};
@@ -23,10 +24,12 @@ use super::work::{Hold, Work, count_letters};
 use crate::behind::Behind;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::json::{JsonError, Request, parse};
-use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES, SMALL_CONTENT};
+use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST, MAX_LIST_BYTES, SMALL_CONTENT};
 use crate::protocol::lists::{decode_confirmed, encode_holding};
 use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
-use crate::transport::{BoxStream, Deadlines, Object, ReadError, Reader, WriteError, log_end, send_content, write_all};
+use crate::transport::{
+    BoxStream, Deadlines, Object, ReadError, Reader, Rest, Seat, WriteError, log_end, send_content, write_all,
+};
 
 /// Content up to this many bytes is held in memory while it waits for the store; larger content is written as it
 /// comes.
@@ -70,20 +73,29 @@ struct Received {
 pub(super) const LARGE_DOCUMENTS: usize = 4;
 
 /// Serves one connection from its first byte to its end.
-pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared) {
+pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, seat: Arc<Seat>) {
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(read, shared.deadlines);
+    let greeting_ends = Instant::now() + GREETING_TIMEOUT;
     let first = tokio::select! {
         () = shared.stop.cancelled() => return,
-        first = reader.peek() => first,
+        () = seat.asked_to_leave() => Err(ReadError::Crowded),
+        first = timeout_at(greeting_ends, reader.peek()) => first.unwrap_or_else(|_| silent()),
     };
     let ended = match first {
         Ok(None) => Ok(()),
-        Ok(Some(byte)) if byte == MAGIC[0] => native(reader, write, &shared).await,
-        Ok(Some(_)) => old_style(&mut reader, &mut write, peer, &shared).await,
+        Ok(Some(byte)) if byte == MAGIC[0] => native(reader, write, &shared, &seat, greeting_ends).await,
+        Ok(Some(_)) => tokio::select! {
+            () = seat.asked_to_leave() => Err(ReadError::Crowded),
+            ended = old_style(&mut reader, &mut write, peer, &shared, &seat, greeting_ends) => ended,
+        },
         Err(error) => Err(error),
     };
     log_end(peer, ended);
+}
+
+fn silent<T>() -> Result<T, ReadError> {
+    Err(ReadError::Idle(GREETING_TIMEOUT))
 }
 
 /// Serves requests at the JSON doorway as a server of the first system would.
@@ -92,25 +104,42 @@ async fn old_style<R, W>(
     write: &mut W,
     peer: SocketAddr,
     shared: &Shared,
+    seat: &Seat,
+    greeting_ends: Instant,
 ) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let mut is_known = false;
     loop {
+        if is_known {
+            if !reader.skip_space().await? {
+                return Ok(());
+            }
+            seat.work();
+        } else if !timeout_at(greeting_ends, reader.skip_space()).await.unwrap_or_else(|_| silent())? {
+            return Ok(());
+        }
         let mut large = None;
         let object = loop {
             match reader.object(SMALL_CONTENT, shared.max_json).await? {
                 None => return Ok(()),
                 Some(Object::Whole(object)) => break object,
-                Some(Object::Large) => large = shared.large.acquire().await.ok(),
+                Some(Object::Large) => {
+                    seat.work();
+                    large = shared.large.acquire().await.ok();
+                }
             }
         };
+        seat.work();
         match parse(&object)? {
             Request::File { title, content, number } => {
                 let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
                 store_old_style(number, title, content, peer, shared).await;
                 drop(large);
+                seat.rest(Rest::Deaf);
+                is_known = true;
             }
             Request::Discovery => {
                 write.write_all(&greeting(shared)).await?;
@@ -190,7 +219,13 @@ struct Link<'a, R> {
 }
 
 /// Serves a balancer's link.
-async fn native<R, W>(reader: Reader<R>, write: W, shared: &Shared) -> Result<(), ReadError>
+async fn native<R, W>(
+    reader: Reader<R>,
+    write: W,
+    shared: &Shared,
+    seat: &Seat,
+    greeting_ends: Instant,
+) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -207,7 +242,7 @@ where
         let result = tokio::select! {
             () = written.cancelled() => Ok(()),
             () = leave.told() => Ok(()),
-            result = link.read() => result,
+            result = link.read(seat, greeting_ends) => result,
         };
         // What is with the store is still acknowledged: the writer ends when the store has dropped its senders.
         let Link { reader, acks, .. } = link;
@@ -240,9 +275,13 @@ async fn take_leave(mut write: impl AsyncWrite + Unpin, last: Refusal, stall: Du
 
 impl<R: AsyncRead + Unpin> Link<'_, R> {
     /// Reads what the balancer sends, until it ends or the server stops.
-    async fn read(&mut self) -> Result<(), ReadError> {
-        self.reader.preface().await?;
-        let journal = match self.reader.frame().await?.map(|frame| frame.message) {
+    async fn read(&mut self, seat: &Seat, greeting_ends: Instant) -> Result<(), ReadError> {
+        let hello = tokio::select! {
+            () = seat.asked_to_leave() => return Err(ReadError::Crowded),
+            hello = timeout_at(greeting_ends, self.hello()) => hello.unwrap_or_else(|_| silent())?,
+        };
+        seat.work();
+        let journal = match hello {
             Some(Message::Hello { role: Role::Balancer, identity, .. }) => identity,
             Some(Message::Hello { .. }) => return Err(unexpected("a file server takes files from a balancer only")),
             Some(_) => return Err(unexpected("a connection begins with a hello")),
@@ -261,6 +300,12 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             self.take(frame, journal.as_ref()).await?;
         }
         Ok(())
+    }
+
+    /// The balancer's first message; `None` if it closed.
+    async fn hello(&mut self) -> Result<Option<Message>, ReadError> {
+        self.reader.preface().await?;
+        Ok(self.reader.frame().await?.map(|frame| frame.message))
     }
 
     /// Takes over from older links of the same balancer, and tells it what is held for it; `None` if this link cannot

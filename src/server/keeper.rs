@@ -394,7 +394,7 @@ impl Keeper {
 }
 
 /// How many files may be done together: each is open until it is published, and half of the descriptors are for others.
-fn most_files() -> usize {
+pub fn most_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / 2).unwrap_or(usize::MAX).clamp(1, BATCH.0)
 }

@@ -31,10 +31,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::queue::Durability;
-use crate::transport::{self, Deadlines, Listener};
+use crate::transport::{self, Deadlines, Listener, Places};
 use crate::units::Margin;
 use connection::Shared;
 pub use gauge::ServerGauge;
+pub use keeper::most_files;
 use store::Store;
 use work::Work;
 
@@ -55,7 +56,7 @@ pub struct ServerConfig {
     pub work_memory: u64,
     /// How long a peer may stop in the middle of something.
     pub stall: Duration,
-    /// How long a connection may be silent before it says what it is.
+    /// How long a connection may be silent between two documents.
     pub idle: Duration,
     /// The largest object at the JSON doorway, in bytes.
     pub max_json: u64,
@@ -132,15 +133,16 @@ impl Server {
         let shared = Shared { store, work, overload, deadlines, large, max_json, stop: stop.clone(), links };
 
         tracing::info!(dir = %config.dir.display(), "server started");
-        let handle = move |stream, peer| {
-            let (serving, open) = (connection::serve(stream, peer, shared.clone()), open.clone());
+        let handle = move |stream, peer, seat| {
+            let (serving, open) = (connection::serve(stream, peer, shared.clone(), seat), open.clone());
             async move {
                 open.fetch_add(1, Ordering::Relaxed);
                 serving.await;
                 open.fetch_sub(1, Ordering::Relaxed);
             }
         };
-        let accept = transport::serve(listener, config.max_connections, stop.clone(), tasks.clone(), handle);
+        let places = Arc::new(Places::new(config.max_connections));
+        let accept = transport::serve(listener, places, stop.clone(), tasks.clone(), handle);
         let cannot_go_on = store_ended.run_until_cancelled(accept).await.is_none();
         // Without the store nothing can be stored: better gone, and restarted, than there and refusing.
         stop.cancel();

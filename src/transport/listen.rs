@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::places::{Place, Places, Seat};
 use super::{BoxStream, tune};
+use crate::queue::error::is_shortage;
 
 /// A connection that was accepted, and who made it.
 pub type Accepted = io::Result<(BoxStream, SocketAddr)>;
@@ -38,15 +39,20 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_s
 
 /// Accepts connections and hands each to `handle` in a task of its own, until `stop` is cancelled.
 ///
-/// At most `limit` connections are open at once; more wait in the kernel's backlog. A failed accept (no file
-/// descriptors left, most of all) never ends the loop and never spins it: it pauses, and says so once.
-pub async fn serve<L, H, F>(mut listener: L, limit: usize, stop: CancellationToken, tasks: TaskTracker, handle: H)
-where
+/// No more connections are served at once than there are places; who comes then waits until one is free, and those at rest
+/// make way. A failed accept (no file descriptors left, most of all) never ends the loop and never spins it: it pauses, and
+/// says so once.
+pub async fn serve<L, H, F>(
+    mut listener: L,
+    places: Arc<Places>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    handle: H,
+) where
     L: Listener,
-    H: Fn(BoxStream, SocketAddr) -> F,
+    H: Fn(BoxStream, SocketAddr, Arc<Seat>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(limit));
     let mut pause = PAUSES.0;
     loop {
         let accepted = tokio::select! {
@@ -57,7 +63,7 @@ where
         match accepted {
             Ok((stream, peer, place)) => {
                 pause = PAUSES.0;
-                let connection = handle(stream, peer);
+                let connection = handle(stream, peer, place.seat().clone());
                 tasks.spawn(async move {
                     connection.await;
                     drop(place);
@@ -69,6 +75,9 @@ where
                 if pause == PAUSES.0 {
                     tracing::error!(error = %error, "cannot accept connections; trying again");
                 }
+                if is_shortage(&error) {
+                    places.make_way();
+                }
                 stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
@@ -76,12 +85,9 @@ where
     }
 }
 
-async fn next(
-    listener: &mut impl Listener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(BoxStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn next(listener: &mut impl Listener, places: &Arc<Places>) -> io::Result<(BoxStream, SocketAddr, Place)> {
     let (stream, peer) = listener.accept().await?;
+    let place = places.take(peer).await;
     Ok((stream, peer, place))
 }
 
@@ -114,11 +120,12 @@ mod tests {
         let script = vec![Err(io::Error::other("no descriptors")), aborted(), Ok(connection()), Ok(connection())];
         let (calls, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (stop, tasks, counter) = (CancellationToken::new(), TaskTracker::new(), served.clone());
-        let handle = move |_, _| {
+        let handle = move |_, _, _| {
             counter.fetch_add(1, Ordering::Relaxed);
             std::future::ready(())
         };
-        let serving = tokio::spawn(serve(Script(script, calls.clone()), 10, stop.clone(), tasks, handle));
+        let serving =
+            tokio::spawn(serve(Script(script, calls.clone()), Arc::new(Places::new(10)), stop.clone(), tasks, handle));
         sleep(Duration::from_secs(100)).await;
         assert_eq!(served.load(Ordering::Relaxed), 2);
         let calls = calls.load(Ordering::Relaxed);
@@ -134,13 +141,14 @@ mod tests {
         let script = (0..5).map(|_| Ok(connection())).collect();
         let (stop, tasks, (starts, mut started)) =
             (CancellationToken::new(), TaskTracker::new(), mpsc::unbounded_channel());
-        let handle = move |_, _| {
+        let handle = move |_, _, seat: Arc<Seat>| {
+            seat.work();
             let (end, ended) = oneshot::channel::<()>();
             starts.send(end).unwrap();
             async move { drop(ended.await) }
         };
         let listener = Script(script, Arc::new(AtomicUsize::new(0)));
-        let serving = tokio::spawn(serve(listener, 2, stop.clone(), tasks, handle));
+        let serving = tokio::spawn(serve(listener, Arc::new(Places::new(2)), stop.clone(), tasks, handle));
         let mut open = vec![started.recv().await.unwrap(), started.recv().await.unwrap()];
         for _ in 0..3 {
             sleep(Duration::from_secs(10)).await;

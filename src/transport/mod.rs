@@ -5,10 +5,12 @@
 //! TLS or a simulated network. Leaves what the messages mean to the roles.
 
 mod listen;
+mod places;
 mod reader;
 mod send;
 
 pub use listen::{Accepted, Listener, serve};
+pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::{Deadlines, Lap, Object, ReadError, Reader, log_end};
 pub use send::{WriteError, send_content, write_all};
 

@@ -65,6 +65,9 @@ pub enum ReadError {
     /// A newer connection goes on with what came over this one.
     #[error("the file comes over another connection")]
     TakenOver,
+    /// It was idle, and another connection needed its place.
+    #[error("all places are taken, and this connection had nothing under way")]
+    Crowded,
     /// What comes cannot be taken, as turned out while it came.
     #[error("{}", .0.reason)]
     Refused(Refusal),
@@ -76,7 +79,8 @@ impl ReadError {
         match self {
             Self::Protocol(error) => error.refusal(),
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
-            Self::TakenOver => Refusal::new(RefusalCode::Stopping, self.to_string()),
+            // Another connection will do.
+            Self::TakenOver | Self::Crowded => Refusal::new(RefusalCode::Stopping, self.to_string()),
             Self::Refused(refusal) => refusal.clone(),
             _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
         }
@@ -87,6 +91,8 @@ impl ReadError {
 pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
     match ended {
         Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
+        // Those who look for a place tell how many had to leave.
+        Err(error @ ReadError::Crowded) => tracing::debug!(peer = %peer, reason = %error, "connection closed"),
         Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
             tracing::info!(peer = %peer, reason = %error, "connection closed");
         }
@@ -274,8 +280,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Takes white space off the front; false at the end of the connection.
-    async fn skip_space(&mut self) -> Result<bool, ReadError> {
+    /// Waits for the first byte of an object, past white space; false at the end of the connection. Nothing is lost when the
+    /// wait is given up.
+    pub async fn skip_space(&mut self) -> Result<bool, ReadError> {
         let ends = self.idle_ends();
         loop {
             let space = json::leading_space(&self.buffer);

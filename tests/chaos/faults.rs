@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use super::crowd;
 use super::load::Load;
 use super::proxy::Way;
-use super::stage::Stage;
+use super::stage::{Post, Stage};
 use super::tamper;
 use crate::harness::signal;
 
@@ -58,6 +60,8 @@ pub enum Kind {
     NoFilesBalancer,
     /// A server can open next to nothing.
     NoFilesServer,
+    /// Clients use up what the balancer may open: silent ones, idle ones, and those that vanish after their receipts.
+    CrowdBalancer,
     /// The journal's directory is renamed while the balancer runs, and half of the time an empty one takes its place.
     TakeJournal,
     /// The balancer is killed, and a bit flips in a file of each kind before it starts again.
@@ -87,6 +91,7 @@ impl Kind {
             FullServer,
             NoFilesBalancer,
             NoFilesServer,
+            CrowdBalancer,
             TakeJournal,
             FlipBits,
         ];
@@ -141,6 +146,11 @@ pub struct Faults {
     /// By kind.
     pub counts: BTreeMap<Kind, Count>,
     servers: usize,
+    seed: u64,
+    /// The connections of a crowd.
+    crowd: Vec<TcpStream>,
+    /// How many crowds there were.
+    crowds: usize,
     /// Since when a balancer is waited for whose journal was taken away.
     taken: Option<Instant>,
 }
@@ -166,6 +176,9 @@ impl Faults {
             findings: Vec::new(),
             counts: Kind::all(servers).into_iter().map(|kind| (kind, Count::default())).collect(),
             servers,
+            seed,
+            crowd: Vec::new(),
+            crowds: 0,
             taken: None,
         }
     }
@@ -268,7 +281,7 @@ impl Faults {
             CutClients | StallClients | SwallowReceipts => Thing::Proxy(0),
             CutServer | Delay | StallServer | LoseServer | SwallowAcks => Thing::Proxy(server),
             FullJournal => Thing::Disk,
-            NoFilesBalancer | StuckJournal => Thing::Limits(0),
+            NoFilesBalancer | StuckJournal | CrowdBalancer => Thing::Limits(0),
             FullServer | NoFilesServer => Thing::Limits(server),
         })
     }
@@ -302,16 +315,17 @@ impl Faults {
             (PauseClient, Thing::Client(pid)) => load.signal(pid, "STOP"),
             (_, Thing::Proxy(place)) => self.trouble(kind, place, stage),
             (FullJournal, _) if stage.has_own_disk => fill(stage),
-            (FullJournal | StuckJournal, _) => fault.limit(stage.balancer.pid()?, Resource::Fsize, 4096)?,
+            (FullJournal | StuckJournal, _) => fault.limit(&stage.balancer, Resource::Fsize, 4096)?,
             (FullServer, Thing::Limits(place)) => {
                 let most = self.random.random_range(0..2048);
-                fault.limit(stage.post(place).pid()?, Resource::Fsize, most)?;
+                fault.limit(stage.post(place), Resource::Fsize, most)?;
             }
             (NoFilesBalancer | NoFilesServer, Thing::Limits(place)) => {
                 let pid = stage.post(place).pid()?;
                 let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
-                fault.limit(pid, Resource::Nofile, open + self.random.random_range(0..4))?;
+                fault.limit(stage.post(place), Resource::Nofile, open + self.random.random_range(0..4))?;
             }
+            (CrowdBalancer, _) => self.crowd(stage, load)?,
             _ => unreachable!("{kind:?} on {thing:?}"),
         }
         Some(fault)
@@ -333,6 +347,18 @@ impl Faults {
             LoseServer => (weather.swallows, weather.before) = (vec![Way::There, Way::Back], before),
             _ => (weather.swallows, weather.before) = (vec![Way::Back], before),
         });
+    }
+
+    /// Gathers a crowd of clients. While nothing else is wrong, all goes on beside it.
+    fn crowd(&mut self, stage: &Stage, load: &mut Load) -> Option<()> {
+        let gathered = crowd::gather(stage, self.seed, self.crowds)?;
+        self.crowds += 1;
+        load.receipts.push(gathered.receipts);
+        self.crowd = gathered.connections;
+        if self.active.is_empty() {
+            self.findings.extend(crowd::look(stage));
+        }
+        Some(())
     }
 
     /// A balancer whose journal was taken away ends by itself.
@@ -363,6 +389,7 @@ impl Faults {
             }
             (PauseClient, Thing::Client(pid)) => load.signal(pid, "CONT"),
             (KillClient, _) => {}
+            (CrowdBalancer, _) => self.crowd.clear(),
             (_, Thing::Process(place)) => {
                 if let Some(pid) = fault.pid.filter(|pid| stage.post(place).pid() == Some(*pid)) {
                     signal(pid, "CONT");
@@ -385,12 +412,10 @@ impl Faults {
 
 impl Active {
     /// Limits a process until the fault is over.
-    fn limit(&mut self, pid: u32, resource: Resource, to: u64) -> Option<()> {
-        // The driver's own limits are those that its children were born with.
-        let before = getrlimit(resource);
+    fn limit(&mut self, post: &Post, resource: Resource, to: u64) -> Option<()> {
+        let (pid, before) = (post.pid()?, post.limit(resource));
         let limit = Rlimit { current: Some(to), maximum: before.maximum };
         prlimit(Pid::from_raw(pid.cast_signed()), resource, limit).ok()?;
-        let before = Rlimit { current: before.current, maximum: before.maximum };
         (self.pid, self.limit) = (Some(pid), Some((resource, before)));
         Some(())
     }

@@ -3,6 +3,7 @@
 //!
 //! [`Stage`] is what runs, [`Load`] the clients, [`Faults`] what happens to all of them, [`judge`] what must hold.
 
+mod crowd;
 mod faults;
 mod judge;
 mod load;

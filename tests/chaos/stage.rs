@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bilico::protocol::status::StatusReport;
 use bilico::queue::segment::parse_name;
 use bilico::transport::Tcp;
+use rustix::process::{Resource, Rlimit, getrlimit};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -18,11 +19,19 @@ use crate::harness::{Mount, Role, bilico};
 /// How long anything may take at the most that has to happen by itself: far longer than it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
+/// What a balancer may open: so few that clients can use it up.
+pub const BALANCER_FILES: u64 = 512;
+
 /// A `bilico` that dies with the thread that starts it, even if it is stopped or that thread is killed.
 pub fn mortal_bilico() -> Command {
+    mortal(&[])
+}
+
+/// The same by way of another command.
+fn mortal(by_way_of: &[&str]) -> Command {
     let plain = bilico(&[]);
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(plain.get_program());
+    command.args(["--pdeathsig", "KILL", "--"]).args(by_way_of).arg(plain.get_program());
     // Ctrl-C at a terminal is for who has started it.
     command.process_group(0);
     for (name, value) in plain.get_envs() {
@@ -42,6 +51,8 @@ pub struct Post {
     pub proxy: Proxy,
     /// The process, unless it was killed.
     pub role: Option<Role>,
+    /// What it may open, if that is less than others may.
+    files: Option<u64>,
     args: Vec<String>,
     dir: PathBuf,
 }
@@ -49,14 +60,16 @@ pub struct Post {
 impl Post {
     fn new(name: String, proxy: Proxy, dir: &Path, args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { name, proxy, role: None, args, dir: dir.to_owned() }
+        Self { name, proxy, role: None, files: None, args, dir: dir.to_owned() }
     }
 
     /// Starts the process if it does not run. On a port of its own each time: the proxy's address is the one that lasts.
     pub fn start(&mut self) -> Result<(), String> {
         if self.role.is_none() {
             let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
-            let role = Role::launch(mortal_bilico(), &self.dir, &args)?;
+            let limit = self.files.map(|files| format!("--nofile={files}:{files}"));
+            let by_way_of = limit.iter().flat_map(|limit| ["prlimit", limit, "--"]).collect::<Vec<_>>();
+            let role = Role::launch(mortal(&by_way_of), &self.dir, &args)?;
             self.proxy.point_to(&role.address);
             self.role = Some(role);
         }
@@ -67,6 +80,17 @@ impl Post {
     pub fn serve_only(&mut self, server: &str) {
         let place = self.args.iter().position(|arg| arg == "--server").unwrap() + 1;
         server.clone_into(&mut self.args[place]);
+    }
+
+    /// What the process was limited to when it had started.
+    pub fn limit(&self, resource: Resource) -> Rlimit {
+        match (resource, self.files) {
+            (Resource::Nofile, Some(files)) => Rlimit { current: Some(files), maximum: Some(files) },
+            // It takes what it can get.
+            (Resource::Nofile, None) => Rlimit { current: getrlimit(resource).maximum, ..getrlimit(resource) },
+            // Other limits of ours are those that it was born with.
+            _ => getrlimit(resource),
+        }
     }
 
     /// Ends the process as a crash would.
@@ -136,10 +160,11 @@ impl Stage {
             .collect();
         let specs = servers.iter().zip(setup.weights).map(|(post, weight)| format!("{}={weight}", post.proxy.address));
         let specs = specs.collect::<Vec<_>>().join(",");
-        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--admin", "none", "--server", &specs];
+        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--server", &specs];
         args.extend(["--journal", journal.to_str().unwrap(), "--stall-timeout", "5s", "--probe-interval", "300ms"]);
         args.extend(setup.balancer);
-        let balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);
+        let mut balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);
+        balancer.files = Some(BALANCER_FILES);
         Self {
             balancer,
             servers,

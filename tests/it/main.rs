@@ -18,10 +18,12 @@ mod commands;
 mod config;
 mod delivery;
 mod demo;
+mod descriptors;
 mod doorway;
 mod doubt;
 #[path = "../chaos/mod.rs"]
 mod driver;
+mod durations;
 mod harness;
 mod journal;
 mod keys;

@@ -116,6 +116,7 @@ impl Hub {
             }
             Some(_) => return Err(SpecError::Twice(address.clone()).into()),
             None if self.dispatcher.staying().count() >= MAX_SERVERS => return Err(OrderError::TooMany),
+            None if !self.with.share.take_for_server() => return Err(OrderError::Descriptors(self.with.share.limit())),
             None => self.add_server(address, *weight),
         }
         tracing::info!(server = address, weight, "server added");
@@ -148,6 +149,7 @@ impl Hub {
                 *place = None;
             }
             self.directories.release(slot);
+            self.with.share.give_back();
             tracing::info!(server = &*server, "server removed");
             self.with.notices.tell(Level::Info, Kind::Removed, Some(&server), None, "removed");
         }
@@ -156,6 +158,10 @@ impl Hub {
     fn apply(&mut self, settings: &Settings, now: Duration) -> Result<(), OrderError> {
         let staying: Vec<(String, u32)> =
             self.dispatcher.staying().map(|(name, weight)| (name.to_string(), weight)).collect();
+        let new = settings.servers.iter().filter(|spec| self.dispatcher.slot_of(&spec.address).is_none()).count();
+        if !self.with.share.has_room_for(new) {
+            return Err(OrderError::Descriptors(self.with.share.limit()));
+        }
         for (name, _) in &staying {
             if !settings.servers.iter().any(|spec| spec.address == *name) {
                 let slot = self.slot_of(name)?;

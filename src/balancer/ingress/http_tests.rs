@@ -23,7 +23,7 @@ fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<Event>) {
     let on: Arc<dyn Disk> = Arc::new(disk.clone());
     let door = Door {
         gate: Arc::new(Gate::new(limits, 1024, on.clone(), 0, hub.clone())),
-        uploads: Arc::new(Uploads::new(on, Durability::Disk, hub)),
+        uploads: Arc::new(Uploads::new(on, Durability::Disk, 100, hub)),
         farewell: Arc::new(OnceLock::new()),
         bounds: watch::Sender::new(DoorBounds { deadlines: Deadlines { stall: STALL, idle: STALL }, max_json: 1024 }),
         stop: CancellationToken::new(),

@@ -8,7 +8,7 @@ use tokio::io::AsyncRead;
 use super::{Door, InMemory};
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::SMALL_CONTENT;
-use crate::transport::{Object, ReadError, Reader};
+use crate::transport::{Object, ReadError, Reader, Rest, Seat};
 
 /// Takes files until the client closes, breaks the rules, or the balancer stops.
 pub(super) async fn serve<R: AsyncRead + Unpin>(
@@ -16,8 +16,18 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
     peer: SocketAddr,
     door: &Door,
     max_json: u64,
+    seat: &Seat,
 ) -> Result<(), ReadError> {
     loop {
+        let has_more = tokio::select! {
+            () = door.stop.cancelled() => return Ok(()),
+            () = seat.asked_to_leave() => return Err(ReadError::Crowded),
+            has_more = reader.skip_space() => has_more?,
+        };
+        if !has_more {
+            return Ok(());
+        }
+        seat.work();
         let taken = tokio::select! {
             () = door.stop.cancelled() => return Ok(()),
             taken = take(reader, peer, door, max_json) => taken?,
@@ -25,6 +35,8 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
         if !taken {
             return Ok(());
         }
+        // Such a client would not notice that it is closed.
+        seat.rest(Rest::Deaf);
     }
 }
 

@@ -27,7 +27,7 @@ use super::gate::Gate;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::{Refusal, RefusalCode, json as json_doorway};
 use crate::queue::INLINE;
-use crate::transport::{BoxStream, Deadlines, Reader, log_end};
+use crate::transport::{BoxStream, Deadlines, ReadError, Reader, Seat, log_end};
 
 /// What every doorway needs.
 #[derive(Clone)]
@@ -59,21 +59,22 @@ impl From<&Settings> for DoorBounds {
 }
 
 /// Serves one connection from its first byte to its end.
-pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door) {
+pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door, seat: Arc<Seat>) {
     let (read, write) = tokio::io::split(stream);
     let bounds = door.bounds();
     let mut reader = Reader::new(read, bounds.deadlines);
     let first = tokio::select! {
         () = door.stop.cancelled() => return,
+        () = seat.asked_to_leave() => Err(ReadError::Crowded),
         first = reader.peek() => first,
     };
     let ended = match first {
         Ok(None) => Ok(()),
         // In boxes, for what is in one piece with the task is moved and kept twice over.
         Ok(Some(byte)) if byte == MAGIC[0] => {
-            Box::pin(native::serve(reader, write, peer, &door, bounds.deadlines.stall)).await
+            Box::pin(native::serve(reader, write, peer, &door, bounds.deadlines.stall, seat)).await
         }
-        Ok(Some(_)) => Box::pin(json::serve(&mut reader, peer, &door, bounds.max_json)).await,
+        Ok(Some(_)) => Box::pin(json::serve(&mut reader, peer, &door, bounds.max_json, &seat)).await,
         Err(error) => Err(error),
     };
     log_end(peer, ended);

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::upload::Framed;
 use super::{Door, InMemory};
 use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share, next_connection};
 use crate::protocol::json::NotOldStyle;
-use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
+use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::queue::{INLINE, key_hash};
-use crate::transport::{ReadError, Reader, WriteError, send_content, write_all};
+use crate::transport::{ReadError, Reader, Rest, Seat, WriteError, send_content, write_all};
 
 /// How many receipts are written together at most.
 const BATCH: usize = 256;
@@ -31,6 +32,17 @@ struct Ledger {
     /// The writer has caught up, or ended.
     caught_up: Notify,
     writer_ended: CancellationToken,
+    /// The client has gone: what is there to be written is the last.
+    gone: CancellationToken,
+}
+
+/// Why a session ends that is in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// The client sends nothing more, so nobody may be there any more.
+    Gone,
+    /// The balancer stops, or nothing can be written any more.
+    Stopped,
 }
 
 struct Session<'a, R> {
@@ -42,6 +54,7 @@ struct Session<'a, R> {
     /// The client's address, as it is recorded.
     from: Arc<str>,
     door: &'a Door,
+    seat: Arc<Seat>,
 }
 
 /// Serves a native client to the end of its connection.
@@ -51,6 +64,7 @@ pub(super) async fn serve<R, W>(
     peer: SocketAddr,
     door: &Door,
     stall: Duration,
+    seat: Arc<Seat>,
 ) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
@@ -60,13 +74,15 @@ where
     let ledger = Arc::new(Ledger::default());
     let ended = ledger.writer_ended.clone();
     let connection = next_connection();
+    let of_seat = ledger.clone();
+    seat.ask_before(move || of_seat.owes());
     let mut session =
-        Session { reader, connection, to_client, ledger: ledger.clone(), from: peer.to_string().into(), door };
+        Session { reader, connection, to_client, ledger: ledger.clone(), from: peer.to_string().into(), door, seat };
     let writer = write_receipts(write, outgoing, ledger, stall);
     let (read, ()) = tokio::join!(
         async {
             let result = tokio::select! {
-                () = ended.cancelled() => Ok(()),
+                () = ended.cancelled() => Ok(Parting::Stopped),
                 result = session.run() => result,
             };
             session.leave(result).await
@@ -82,44 +98,55 @@ where
 }
 
 impl<R: AsyncRead + Unpin> Session<'_, R> {
-    async fn run(&mut self) -> Result<(), ReadError> {
-        self.reader.preface().await?;
-        match self.next().await?.map(|frame| frame.message) {
-            Some(Message::Hello { role: Role::Client, .. }) => {
-                self.say(Message::Hello {
-                    role: Role::Balancer,
-                    overloaded: None,
-                    identity: None,
-                    memory: None,
-                    instance: None,
-                });
-            }
-            Some(Message::Hello { .. }) => {
-                return Err(ProtocolError::Unexpected("a balancer takes files from a client only").into());
-            }
-            Some(_) => return Err(ProtocolError::Unexpected("a connection begins with a hello").into()),
-            None => return Ok(()),
+    async fn run(&mut self) -> Result<Parting, ReadError> {
+        let seat = self.seat.clone();
+        let silent = |_| Err(ReadError::Idle(GREETING_TIMEOUT));
+        let greeted = tokio::select! {
+            () = seat.asked_to_leave() => Err(ReadError::Crowded),
+            greeted = timeout(GREETING_TIMEOUT, self.greet()) => greeted.unwrap_or_else(silent),
+        };
+        if !greeted? {
+            return Ok(Parting::Gone);
         }
         loop {
+            // What has come already is not looked for, nor is the clock read.
+            if !self.reader.has_frame() {
+                self.seat.rest(Rest::Idle);
+            }
             let next = tokio::select! {
                 biased;
                 () = self.door.stop.cancelled() => None,
                 next = Self::next_of(&mut self.reader, &self.ledger) => Some(next?),
+                () = self.seat.asked_to_leave() => return Err(ReadError::Crowded),
             };
+            self.seat.work();
             match next {
                 None => {
                     self.say(Message::Bye(self.door.farewell()));
-                    return Ok(());
+                    return Ok(Parting::Stopped);
                 }
-                Some(None) => return Ok(()),
+                Some(None) => return Ok(Parting::Gone),
                 Some(Some(frame)) => self.handle(frame).await?,
             }
             self.wait_for_the_reader().await;
         }
     }
 
-    async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
-        Self::next_of(&mut self.reader, &self.ledger).await
+    /// Exchanges greetings; false if the client has gone instead.
+    async fn greet(&mut self) -> Result<bool, ReadError> {
+        self.reader.preface().await?;
+        match self.reader.frame().await?.map(|frame| frame.message) {
+            Some(Message::Hello { role: Role::Client, .. }) => {
+                let role = Role::Balancer;
+                self.say(Message::Hello { role, overloaded: None, identity: None, memory: None, instance: None });
+                Ok(true)
+            }
+            Some(Message::Hello { .. }) => {
+                Err(ProtocolError::Unexpected("a balancer takes files from a client only").into())
+            }
+            Some(_) => Err(ProtocolError::Unexpected("a connection begins with a hello").into()),
+            None => Ok(false),
+        }
     }
 
     /// The next frame. A client whose files are still under way may be silent for as long as they are.
@@ -272,9 +299,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn wait_for_the_reader(&self) {
         loop {
             let caught_up = self.ledger.caught_up.notified();
-            let unread = self.ledger.unread.load(Ordering::Relaxed);
-            // A receipt that is still to come, for a file under way, is not an unread one.
-            if unread.saturating_sub(self.ledger.open.load(Ordering::Relaxed)) <= MAX_UNREAD_RECEIPTS {
+            if !self.ledger.is_behind(MAX_UNREAD_RECEIPTS) {
                 return;
             }
             caught_up.await;
@@ -287,18 +312,55 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let _ = self.to_client.send(Outgoing::Message(message));
     }
 
-    /// Says why the connection ends, and keeps it for the receipts that are still to come.
-    async fn leave(mut self, result: Result<(), ReadError>) -> Result<(), ReadError> {
-        if let Err(error) = &result {
-            self.say(Message::Bye(error.refusal()));
+    /// Says why the connection ends, and keeps it for the receipts that are still to come. A client that has gone is kept
+    /// for those only that say what became of what it sent: deliveries can take for ever, and a connection is dear.
+    async fn leave(mut self, result: Result<Parting, ReadError>) -> Result<(), ReadError> {
+        match &result {
+            Err(error) => self.say(Message::Bye(error.refusal())),
+            Ok(Parting::Gone) => self.wait_for_what_is_due().await,
+            Ok(Parting::Stopped) => {}
         }
         drop(self.to_client);
         tokio::select! {
             () = self.ledger.writer_ended.cancelled() => {}
             () = self.door.finished.cancelled() => {}
         }
-        self.reader.linger(LINGER).await;
-        result
+        match result {
+            // There is nothing more to read, or nothing had been sent.
+            Ok(Parting::Gone) => Ok(()),
+            Err(error @ ReadError::Crowded) => Err(error),
+            other => {
+                self.reader.linger(LINGER).await;
+                other.map(drop)
+            }
+        }
+    }
+
+    /// Waits until every file has its receipt that it is accepted or refused, and every question its answer.
+    async fn wait_for_what_is_due(&self) {
+        let due = async {
+            while self.ledger.is_behind(0) {
+                self.ledger.caught_up.notified().await;
+            }
+        };
+        tokio::select! {
+            () = due => self.ledger.gone.cancel(),
+            () = self.ledger.writer_ended.cancelled() => {}
+            () = self.door.finished.cancelled() => {}
+        }
+    }
+}
+
+impl Ledger {
+    /// Whether more than so many messages wait for the client to read them, or are still to be written for it. A receipt that
+    /// is still to come, for a file under way, is not among them.
+    fn is_behind(&self, most: usize) -> bool {
+        self.unread.load(Ordering::Relaxed).saturating_sub(self.open.load(Ordering::Relaxed)) > most
+    }
+
+    /// Whether the client will hear anything more without asking.
+    fn owes(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) > 0 || self.open.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -323,6 +385,19 @@ fn is_last(message: &Message) -> bool {
     matches!(message, Delivered { .. } | Dead { .. } | Refused { .. } | Wanted { .. })
 }
 
+/// What is to be written next; nothing once all is written to a client that has gone.
+async fn next_batch(
+    outgoing: &mut mpsc::UnboundedReceiver<Outgoing>,
+    batch: &mut Vec<Outgoing>,
+    ledger: &Ledger,
+) -> usize {
+    tokio::select! {
+        biased;
+        count = outgoing.recv_many(batch, BATCH) => count,
+        () = ledger.gone.cancelled() => 0,
+    }
+}
+
 /// Writes what is for the client until no one has anything more to say to it, or the connection is broken off.
 async fn write_receipts(
     mut write: impl AsyncWrite + Unpin,
@@ -333,7 +408,7 @@ async fn write_receipts(
     let mut batch = Vec::new();
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    while outgoing.recv_many(&mut batch, BATCH).await > 0 {
+    while next_batch(&mut outgoing, &mut batch, &ledger).await > 0 {
         let (mut count, mut last, mut broken_off) = (0, 0, false);
         for item in batch.drain(..) {
             match item {

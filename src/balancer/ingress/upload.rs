@@ -40,6 +40,8 @@ pub(in crate::balancer) struct Uploads {
     durability: Durability,
     hub: mpsc::UnboundedSender<Event>,
     parts: Arc<Mutex<Entries>>,
+    /// For all: each has a file open.
+    open: Arc<Semaphore>,
     /// For those of the HTTP doorway.
     pub(super) places: Arc<Semaphore>,
 }
@@ -115,16 +117,18 @@ enum Step {
 }
 
 impl Uploads {
-    /// Uploads to this disk, which may hold parts of an earlier run.
+    /// Uploads to this disk, which may hold parts of an earlier run; at most so many at once.
     pub(in crate::balancer) fn new(
         disk: Arc<dyn Disk>,
         durability: Durability,
+        most: usize,
         hub: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let found = disk.list().unwrap_or_default();
         let marks = found.iter().filter_map(|entry| content::parse_part_name(&entry.name));
         let parts = Arc::new(Mutex::new(marks.map(|mark| (mark, Entry::new())).collect()));
-        Self { disk, durability, hub, parts, places: Arc::new(Semaphore::new(MAX_LARGE_UPLOADS)) }
+        let open = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { disk, durability, hub, parts, open, places: Arc::new(Semaphore::new(MAX_LARGE_UPLOADS)) }
     }
 
     /// How many bytes are there of the upload under this mark. One that is under way is ended first.
@@ -150,6 +154,8 @@ impl Uploads {
         mark: Option<u128>,
         resumed: Option<Prefix>,
     ) -> Result<Result<Uploaded, Refusal>, ReadError> {
+        // Those who have one wait for their peer and the disk only, and for neither without end.
+        let _open = self.open.acquire().await;
         let (is_kept, claim) = (mark.is_some(), self.claim(mark.unwrap_or_else(rand::random)).await);
         let taken_over = claim.taken_over.clone();
         if taken_over.is_cancelled() {
@@ -177,6 +183,7 @@ impl Uploads {
 
     /// Makes content lasting that is in memory.
     pub(super) async fn keep(&self, bytes: Bytes) -> Result<Uploaded, Refusal> {
+        let _open = self.open.acquire().await;
         let (disk, durability, mark) = (self.disk.clone(), self.durability, rand::random());
         let (hub, ours) = (self.hub.clone(), self.disk.clone());
         let write = move || {

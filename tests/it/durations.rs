@@ -1,0 +1,62 @@
+//! Times that flags and settings bear: what no clock can be moved by is refused where it is read.
+
+use crate::harness::{bilico, run};
+
+/// Every command that has a flag for a time, with what it needs beside.
+const COMMANDS: [&[&str]; 9] = [
+    &["demo"],
+    &["balancer", "--server", "127.0.0.1:1=1"],
+    &["server"],
+    &["client"],
+    &["send", "file"],
+    &["bench"],
+    &["servers", "remove", "127.0.0.1:1"],
+    &["drain", "127.0.0.1:1"],
+    &["logs"],
+];
+
+/// The flags of a command that bear a time.
+fn flags(command: &[&str]) -> Vec<String> {
+    let words =
+        command.iter().take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()) && **word != "file");
+    let asked: Vec<&str> = words.copied().chain(["--help"]).collect();
+    let help = run(&mut bilico(&asked), "").stdout;
+    let words: Vec<&str> = help.split_whitespace().collect();
+    words.windows(2).filter(|pair| pair[1] == "<TIME>").map(|pair| pair[0].to_owned()).collect()
+}
+
+/// `--idle-timeout`, `--stall-timeout` and `--shutdown-timeout` of 5000000000000000h were taken, and whoever waited for such
+/// a time panicked: each connection, or the balancer at its end.
+#[test]
+fn a_time_that_is_too_long_is_refused_by_every_flag() {
+    let mut tried = 0;
+    for command in COMMANDS {
+        for flag in flags(command) {
+            for time in ["5000000000000000h", "18446744073709551615s", "87601h"] {
+                // Times of the past have a word of their own for it, and other bounds.
+                if flag == "--since" && time == "87601h" {
+                    continue;
+                }
+                let args = [command, &[&*flag, time]].concat();
+                let ended = run(&mut bilico(&args), "");
+                assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
+                assert!(ended.stderr.contains(time) && !ended.stderr.contains("panicked"), "{args:?}: {ended:?}");
+                assert!(flag == "--since" || ended.stderr.contains("the longest is 87600h"), "{args:?}: {ended:?}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 60, "only {tried} were tried");
+}
+
+/// So does a file.
+#[test]
+fn a_time_that_is_too_long_is_refused_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[balancer]\nservers = [\"127.0.0.1:1=1\"]\nidle-timeout = \"584942417355h\"\n";
+    std::fs::write(dir.path().join("bilico.toml"), config).unwrap();
+    let mut command = bilico(&["--config", "bilico.toml", "balancer"]);
+    let ended = run(command.current_dir(dir.path()), "");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("idle-timeout") && ended.stderr.contains("87600h"), "{ended:?}");
+}
