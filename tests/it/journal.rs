@@ -208,7 +208,7 @@ fn a_stopping_balancer_says_what_it_keeps_and_ends_well() {
 }
 
 /// Where a role that was started as a command listens.
-fn address_of(role: &Running) -> String {
+pub fn address_of(role: &Running) -> String {
     role.wait_for_output("\n").lines().next().unwrap().strip_prefix("listening on ").unwrap().to_owned()
 }
 
@@ -264,7 +264,7 @@ fn journal_of_40(end: impl FnOnce(&mut Role)) -> (Farm, PathBuf) {
     (farm, segment)
 }
 
-fn is_segment(path: &Path) -> bool {
+pub fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log")
 }
 
