@@ -1,19 +1,16 @@
 //! The journal's directory in the hands of others: bits that flip in what tells which journal it is, files that are removed,
 //! replaced or planted, a directory that is moved, and a journal that is to go on under a new identity.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::{
-    Client, Ended, Farm, Mount, Role, Running, bilico, frame, mount, names_with, noise, number, pretend_server, put, run,
-    start_balancer, status, wait_for_line, wait_until,
+    Client, Ended, Farm, Mount, Running, bilico, frame, mount, names_with, noise, put, run, wait_for_line, wait_until,
 };
 use crate::journal::{address_of, check, is_segment};
 
@@ -45,8 +42,8 @@ fn refused(farm: &Farm) -> Ended {
 }
 
 /// A balancer over a server that is never there, in a process that ends by itself, with its address.
-fn watched(dir: &Path, more: &[&str]) -> (Running, String) {
-    let args = ["balancer", "--listen", "127.0.0.1:0", "--server", "127.0.0.1:9=1", "--journal", "kept"];
+fn watched(dir: &Path, journal: &str, more: &[&str]) -> (Running, String) {
+    let args = ["balancer", "--listen", "127.0.0.1:0", "--server", "127.0.0.1:9=1", "--journal", journal];
     let balancer = Running::start(bilico(&args).args(more).current_dir(dir));
     let address = address_of(&balancer);
     (balancer, address)
@@ -67,7 +64,11 @@ fn a_damaged_or_missing_identity_costs_no_file_and_is_told() {
             "flipped" => bytes[5] ^= 0x04,
             _ => bytes.clear(),
         }
-        if case == "missing" { fs::remove_file(&path).unwrap() } else { fs::write(&path, &bytes).unwrap() }
+        if case == "missing" {
+            fs::remove_file(&path).unwrap()
+        } else {
+            fs::write(&path, &bytes).unwrap()
+        }
         let checked = check(&farm.journal());
         assert_eq!(checked.code, Some(6), "{case}: {checked:?}");
         assert!(checked.stderr.contains("journal-id") && checked.stdout.contains("40 wait"), "{case}: {checked:?}");
@@ -195,7 +196,7 @@ fn a_lock_whose_file_was_removed_still_locks() {
 #[test]
 fn a_file_that_another_program_made_is_left_alone_and_ends_the_balancer() {
     let dir = tempfile::tempdir().unwrap();
-    let (balancer, address) = watched(dir.path(), &["--segment-size", "1MiB"]);
+    let (balancer, address) = watched(dir.path(), "kept", &["--segment-size", "1MiB"]);
     let mut client = Client::connect(&address);
     client.put_accepted(1, None, b"x");
     let journal = dir.path().join("kept");
@@ -245,7 +246,7 @@ fn vanish(how: &str, journal: &Path) -> bool {
 fn no_file_is_accepted_in_a_directory_that_has_gone() {
     for how in ["moved", "replaced", "mounted over", "removed", "emptied"] {
         let dir = tempfile::tempdir().unwrap();
-        let (balancer, address) = watched(dir.path(), &[]);
+        let (balancer, address) = watched(dir.path(), "kept", &[]);
         let mut client = Client::connect(&address);
         client.put_accepted(1, None, b"x");
         let journal = dir.path().join("kept");
@@ -264,9 +265,16 @@ fn no_file_is_accepted_in_a_directory_that_has_gone() {
             assert!(Command::new("umount").arg(&journal).status().unwrap().success());
         }
         if matches!(how, "moved" | "replaced") {
-            assert_eq!(fs::read_dir(&journal).map_or(0, Iterator::count), 0, "nothing was written to another directory");
+            assert_eq!(
+                fs::read_dir(&journal).map_or(0, Iterator::count),
+                0,
+                "nothing was written to another directory"
+            );
             let checked = check(&dir.path().join("aside"));
-            assert!(checked.stdout.contains("files: 1 wait") || checked.stdout.contains("files: 2 wait"), "{checked:?}");
+            assert!(
+                checked.stdout.contains("files: 1 wait") || checked.stdout.contains("files: 2 wait"),
+                "{checked:?}"
+            );
         }
     }
 }
@@ -276,7 +284,7 @@ fn no_file_is_accepted_in_a_directory_that_has_gone() {
 fn an_idle_balancer_notices_that_its_directory_has_gone() {
     for how in ["moved", "emptied"] {
         let dir = tempfile::tempdir().unwrap();
-        let (balancer, address) = watched(dir.path(), &[]);
+        let (balancer, address) = watched(dir.path(), "kept", &[]);
         let mut client = Client::connect(&address);
         client.put_accepted(1, None, b"x");
         assert!(vanish(how, &dir.path().join("kept")));
@@ -293,7 +301,7 @@ fn a_disk_that_is_unmounted_under_a_large_file_ends_the_balancer() {
     let Some(disk) = Mount::tmpfs("64m") else { return };
     let dir = tempfile::tempdir().unwrap();
     let kept = disk.path().join("kept");
-    let (balancer, address) = watched(dir.path(), &["--journal", kept.to_str().unwrap()][..]);
+    let (balancer, address) = watched(dir.path(), kept.to_str().unwrap(), &[]);
     let mut client = Client::connect(&address);
     client.put_accepted(1, None, b"x");
     let content = noise(2, 8 * 1024 * 1024);
@@ -305,4 +313,105 @@ fn a_disk_that_is_unmounted_under_a_large_file_ends_the_balancer() {
     let ended = balancer.wait();
     assert_eq!(ended.code, Some(6), "{ended:?}");
     assert!(ended.stderr.contains("kept"), "{ended:?}");
+}
+
+// ---------------------------------------------------------------- it goes on under a new identity
+
+fn adopt(journal: &Path) -> Ended {
+    run(bilico(&["queue", "adopt"]).arg(journal), "")
+}
+
+fn copy_of(journal: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(journal).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A journal from a backup gave numbers again that the server knew: new files were taken for those that it had.
+#[test]
+fn a_journal_from_a_backup_goes_on_once_it_is_adopted() {
+    let mut farm = Farm::without_servers(&[1]);
+    let mut client = farm.client();
+    for id in 1..=3 {
+        assert_eq!(client.put_accepted(id, None, &noise(id, 1000)), id);
+    }
+    farm.balancer.kill();
+    let (journal, backup) = (farm.journal(), farm.dir.path().join("backup"));
+    copy_of(&journal, &backup);
+    farm.balancer.restart();
+    let mut client = farm.client();
+    for id in 4..=6 {
+        assert_eq!(client.put_accepted(id, None, &noise(id, 1000)), id);
+    }
+    farm.servers[0].restart();
+    wait_until("all to be stored", || farm.stored(0).len() == 6);
+    farm.balancer.kill();
+    fs::remove_dir_all(&journal).unwrap();
+    copy_of(&backup, &journal);
+
+    let before = fs::read_to_string(journal.join("journal-id")).unwrap();
+    let adopted = adopt(&journal);
+    assert_eq!(adopted.code, Some(0), "{adopted:?}");
+    assert!(adopted.stdout.contains("3 wait") && adopted.stdout.contains("a second time"), "{adopted:?}");
+    let after = fs::read_to_string(journal.join("journal-id")).unwrap();
+    assert!(after.starts_with(&before) && after.lines().count() == 2, "records keep their identity: {after}");
+    assert!(adopted.stdout.contains(&after.lines().nth(1).unwrap()[..32]), "{adopted:?}");
+    let checked = check(&journal);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+
+    farm.balancer.restart();
+    let mut client = farm.client();
+    for id in 7..=9 {
+        assert_eq!(client.put_accepted(id, None, &noise(id, 1000)), 1_000_000 + id - 3);
+    }
+    wait_until("the queue to be empty", || farm.status().queue.files() == 0);
+    let stored: Vec<Vec<u8>> = farm.stored(0).into_values().collect();
+    for id in 1..=9 {
+        assert!(stored.contains(&noise(id, 1000)), "file {id}");
+    }
+}
+
+/// Nothing is made, locked or written where nobody asked for it.
+#[test]
+fn only_a_journal_that_nobody_uses_is_adopted() {
+    let farm = Farm::without_servers(&[1]);
+    farm.client().put_accepted(1, None, b"x");
+    let before = fs::read(farm.journal().join("journal-id")).unwrap();
+    let used = adopt(&farm.journal());
+    assert_eq!(used.code, Some(1), "{used:?}");
+    assert!(used.stderr.contains("in use by another balancer"), "{used:?}");
+    assert_eq!(fs::read(farm.journal().join("journal-id")).unwrap(), before);
+
+    let empty = farm.dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    for dir in [&empty, &farm.dir.path().join("missing")] {
+        let none = adopt(dir);
+        assert_eq!(none.code, Some(1), "{none:?}");
+        assert!(none.stderr.contains(dir.to_str().unwrap()), "{none:?}");
+    }
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+    assert!(!farm.dir.path().join("missing").exists());
+}
+
+/// What servers know the journal by stands in one place only: without it no balancer goes on, but it can be adopted again.
+#[test]
+fn an_adopted_journal_that_has_lost_its_name_is_refused_until_it_is_adopted_again() {
+    let mut farm = one_segment();
+    assert_eq!(adopt(&farm.journal()).code, Some(0));
+    let path = farm.journal().join("journal-id");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[50] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let ended = refused(&farm);
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    assert!(ended.stderr.contains("journal-id") && ended.stderr.contains("bilico queue adopt"), "{ended:?}");
+    assert_eq!(check(&farm.journal()).code, Some(6));
+    let again = adopt(&farm.journal());
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(fs::read(farm.journal().join("damaged-journal-id")).unwrap(), bytes);
+    farm.balancer.restart();
+    assert_eq!(farm.status().queue.files() as u64, FILES);
+    assert_eq!(check(&farm.journal()).code, Some(0));
 }
