@@ -30,7 +30,7 @@ const MEMORY: &str = "/dev/shm";
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn open(dir: &Path) -> Outcome<(Journal, recovery::Recovered)> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(dir));
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(dir)?);
     Ok(recovery::open(disk, CONFIG)?)
 }
 
@@ -137,7 +137,7 @@ fn recover(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recover");
     group.throughput(Throughput::Elements(FILES)).sample_size(10);
     let dir = written().expect("a journal");
-    let disk = RealDisk::read_only(dir.path());
+    let disk = RealDisk::read_only(dir.path()).expect("a directory");
     let found = recovery::check(&disk).expect("a sound journal");
     assert_eq!((found.files.len() as u64, found.ended.len() as u64), (FILES / 2, FILES / 2), "all that was written");
     group.bench_function(format!("{FILES} files of 1 KiB"), |bencher| bencher.iter(|| recovery::check(&disk)));

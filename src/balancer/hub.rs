@@ -198,7 +198,7 @@ impl Hub {
             ledger: Ledger::new(with.config.retention, keys),
             accepting: BTreeMap::new(),
             next_number,
-            journal_name: format!("{:032x}", u128::from_be_bytes(with.journal)).into(),
+            journal_name: format!("{:032x}", u128::from_be_bytes(recovered.known_as)).into(),
             afters: VecDeque::new(),
             in_memory: 0,
             servers: Vec::new(),
@@ -513,6 +513,8 @@ impl Hub {
             }
             Progress::Failed(error) => {
                 tracing::error!(error = %error, "the journal failed: nothing more can be accepted");
+                let text = format!("the journal failed, nothing more can be accepted: {error}");
+                self.with.notices.tell(Level::Error, Kind::Journal, None, None, &*text);
                 return Err(error.into());
             }
         }

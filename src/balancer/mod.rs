@@ -24,7 +24,6 @@ pub mod notices;
 mod probe;
 mod queries;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,10 +39,10 @@ use crate::config::ServerSpec;
 use crate::descriptors::{Openings, Sharing};
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::protocol::{Refusal, RefusalCode};
-use crate::queue::disk::{Disk, RealDisk};
+use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
-use crate::queue::recovery::{self, Recovered, Report};
-use crate::queue::{Durability, JournalConfig, JournalError, Retention, Writer, lock};
+use crate::queue::recovery::{self, Recovered, Report, Torn};
+use crate::queue::{self, Durability, JournalConfig, JournalError, Lock, Retention, Writer};
 use crate::transport::{self, Connect, Listener};
 use control::{Control, Settings};
 use event::Event;
@@ -155,14 +154,14 @@ pub struct Balancer {
     events: mpsc::UnboundedReceiver<Event>,
     share: Sharing,
     /// Keeps other balancers out of the journal.
-    lock: File,
+    lock: Lock,
 }
 
 impl Balancer {
     /// Checks the configuration, takes hold of the journal and reads it.
     pub fn open(config: BalancerConfig) -> Result<Self, BalancerError> {
-        let lock = lock(&config.journal)?;
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.journal));
+        let (lock, disk) = queue::take_hold(&config.journal)?;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
         let (journal, recovered) = recovery::open(disk.clone(), config.journal_config)?;
         log_recovery(&recovered);
         let (to_hub, events) = mpsc::unbounded_channel();
@@ -261,11 +260,22 @@ impl Balancer {
     }
 }
 
+/// Tells what a recovery has found.
 fn log_recovery(recovered: &Recovered) {
     let dead = recovered.dead();
     let Report { segments, bytes, torn, damage, lost_records, lost_content, .. } = &recovered.report;
     let waiting = recovered.files.len() - dead;
-    tracing::info!(waiting, dead, next_number = recovered.next_number, segments, bytes, torn, "journal opened");
+    tracing::info!(waiting, dead, next_number = recovered.next_number, segments, bytes, "journal opened");
+    if let Some(Torn { name, offset, len, aside }) = torn {
+        let aside = aside.as_deref().unwrap_or("no room for it");
+        tracing::warn!(
+            segment = name,
+            offset,
+            bytes = len,
+            copy = aside,
+            "the end of the journal was never synced, and is cut off"
+        );
+    }
     for damage in damage.iter().filter(|damage| !damage.is_known) {
         let (name, what, offset, len) = (&*damage.name, &*damage.what, damage.offset, damage.len);
         let aside = damage.aside.as_deref().unwrap_or("-");

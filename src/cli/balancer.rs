@@ -1,6 +1,6 @@
 //! `bilico balancer`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,10 +160,6 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             Ok(Exit::Done)
         }
         Err(error @ BalancerError::Limits { .. }) => Err(Failure::new(Exit::Usage, error)),
-        Err(BalancerError::Journal(error @ JournalError::Locked { .. })) => Err(Failure::new(Exit::Failed, error)
-            .hint("one balancer a journal: pass --journal for another directory, or stop the other balancer")),
-        Err(BalancerError::Journal(error @ JournalError::Directory { .. })) => Err(Failure::new(Exit::Journal, error)
-            .hint("pass --journal for another directory, or let this user write there")),
         Err(error @ BalancerError::SetBack { .. }) => {
             let hint = format!(
                 "nothing was removed on the strength of it; `bilico queue adopt {}` gives the journal a new name and lets its numbers go on \
@@ -172,13 +168,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             );
             Err(Failure::new(Exit::Journal, error).hint(hint))
         }
-        Err(BalancerError::Journal(error)) => {
-            let hint = format!(
-                "`bilico queue check {}` tells its state; what was accepted stays in it",
-                args.journal.display()
-            );
-            Err(Failure::new(Exit::Journal, error).hint(hint))
-        }
+        Err(BalancerError::Journal(error)) => Err(journal_failure(error, &args.journal)),
         Err(error) => Err(Failure::new(Exit::Failed, error)),
     }
 }
@@ -210,6 +200,38 @@ pub(super) fn tell_openings(wanted: u32, openings: &Openings) {
             "fewer connections than max-connections: {RAISE}, or lower max-connections"
         );
     }
+}
+
+/// What is wrong with the journal in `dir`, and what helps.
+pub(super) fn journal_failure(error: JournalError, dir: &Path) -> Failure {
+    let dir = dir.display();
+    let hint = match &error {
+        JournalError::Locked { .. } => {
+            "one balancer a journal: pass --journal for another directory, or stop the other balancer".to_owned()
+        }
+        JournalError::Directory { .. } => {
+            "pass --journal for another directory, or let this user write there".to_owned()
+        }
+        JournalError::Moved { .. } => {
+            format!(
+                "what was accepted is in the directory that was {dir}: put it back, or pass --journal for where it is now"
+            )
+        }
+        JournalError::Removed { name, .. } => {
+            format!("put {name} back from a copy, if there is one; without it, what it held cannot be delivered")
+        }
+        JournalError::Intruder { name } => {
+            format!("find out which program made {name}, end it, and move what it made out of {dir}")
+        }
+        JournalError::NotRegular { name } => format!("put the file back in the place of {name}; no link is followed"),
+        JournalError::SegmentsGone { .. } => format!(
+            "put the segments (`….log`) back into {dir}; to begin anew without what they held, pass --journal for another directory"
+        ),
+        JournalError::NameLost => format!("put `journal-id` back from a copy, or run `bilico queue adopt {dir}`"),
+        _ => format!("`bilico queue check {dir}` tells its state; what was accepted stays in it"),
+    };
+    let exit = if matches!(error, JournalError::Locked { .. }) { Exit::Failed } else { Exit::Journal };
+    Failure::new(exit, error).hint(hint)
 }
 
 /// What the flags make of a balancer.

@@ -4,6 +4,7 @@
 //! remedy, `hint:`. The exit codes are [`Exit`]'s.
 
 mod admin;
+mod adopt;
 mod api;
 mod balancer;
 mod bench;

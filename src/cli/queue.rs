@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::send::BalancerArg;
-use super::{Exit, Failure, complain, say, show};
+use super::{Exit, Failure, adopt, balancer, complain, say, show};
 use crate::client;
 use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::queue::disk::RealDisk;
-use crate::queue::recovery::{self, Recovered, Report};
+use crate::queue::recovery::{self, Recovered, Report, Torn};
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
 
@@ -78,6 +78,20 @@ enum QueueCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Let a journal that was copied, or restored from a backup, go on under a new identity
+    ///
+    /// For a journal that is older than what its servers have stored from it, or of which another copy was used: under the old identity it
+    /// would give request numbers a second time, and servers would take new files for old ones. Everything in it stays
+    /// accepted. Servers know it by a new identity from then on, and a million request numbers are left out. A waiting file that a server
+    /// has already may be stored a second time. No balancer may use the journal meanwhile.
+    ///
+    /// Exit code 0 if it was adopted, 6 if it was and files are lost in it, or if it cannot be read or written, 1 if there
+    /// is no journal or a balancer uses it.
+    Adopt {
+        /// The journal's directory
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -119,6 +133,7 @@ pub(super) async fn run(args: QueueArgs) -> Result<Exit, Failure> {
         QueueCommand::Replay { number, all: _, talk } => order(&talk, Query::Replay { number }, "replayed").await,
         QueueCommand::Drop { number, talk } => order(&talk, Query::Drop { number }, "thrown away").await,
         QueueCommand::Check { dir, json } => check(&dir, json),
+        QueueCommand::Adopt { dir } => adopt::adopt(&dir),
     }
 }
 
@@ -235,11 +250,11 @@ fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
         let failure = Failure::new(Exit::Failed, format!("{} is no directory", dir.display()));
         return Err(failure.hint("name the directory that the balancer was given with --journal"));
     }
-    let disk = RealDisk::read_only(dir);
-    let found = recovery::check(&disk).map_err(|error| Failure::new(Exit::Journal, error))?;
+    let disk = RealDisk::read_only(dir)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open {}: {error}", dir.display())))?;
+    let found = recovery::check(&disk).map_err(|error| balancer::journal_failure(error, dir))?;
     if found.report == Report::default() && !dir.join(recovery::IDENTITY).exists() {
-        let failure = Failure::new(Exit::Failed, format!("there is no journal in {}", dir.display()));
-        return Err(failure.hint("name the directory that the balancer was given with --journal"));
+        return Err(adopt::no_journal(dir));
     }
     if json {
         say(check_json(&found));
@@ -261,7 +276,7 @@ fn check_json(found: &Recovered) -> serde_json::Value {
     json!({
         "sound": report.is_sound(), "waiting": found.files.len() - dead, "dead": dead, "remembered": found.ended.len(),
         "next_number": found.next_number, "segments": report.segments, "bytes": report.bytes, "records": report.records,
-        "torn_bytes": report.torn, "lost_records": report.lost_records, "lost_content": report.lost_content,
+        "torn_bytes": report.torn.as_ref().map_or(0, |torn| torn.len), "lost_records": report.lost_records, "lost_content": report.lost_content,
         "orphans": report.orphans, "damage": damage.collect::<Vec<_>>(),
     })
 }
@@ -274,12 +289,21 @@ fn check_text(found: &Recovered) {
     say(format_args!("segments: {segments}, {bytes}, with {records} records"));
     say(format_args!("files: {waiting} wait, {dead} are dead letters, {remembered} that ended are remembered"));
     say(format_args!("the next request number is {}", found.next_number));
-    if report.torn > 0 {
-        say(format_args!("{} bytes at the end were never synced: no receipt was given for them", report.torn));
+    if let Some(Torn { name, offset, len, .. }) = &report.torn {
+        let cut = "the next start copies them to a file `torn-…` and cuts them off";
+        say(format_args!(
+            "{len} bytes at the end, from {offset} in {name}, were never synced: no receipt was given for them; {cut}"
+        ));
     }
     if report.orphans > 0 {
         say(format_args!("content that belongs to no file: {} files", report.orphans));
     }
+    complain_of(report);
+    say(if report.is_sound() { "sound" } else { "not sound" });
+}
+
+/// Tells of what is damaged or lost.
+pub(super) fn complain_of(report: &Report) {
     for damage in &report.damage {
         let (name, what, offset, len) = (&damage.name, &damage.what, damage.offset, damage.len);
         let aside = damage.aside.as_ref().filter(|_| damage.is_known);
@@ -292,5 +316,4 @@ fn check_text(found: &Recovered) {
     for number in &report.lost_content {
         complain(&format!("file {number}: its content is missing"), None);
     }
-    say(if report.is_sound() { "sound" } else { "not sound" });
 }

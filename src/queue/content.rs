@@ -136,17 +136,32 @@ impl Part {
 
 /// Writes the first `len` bytes of a file once more, and gives their CRC32C.
 fn rewrite(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
+    let sum = sum_with(file, len, |piece, offset| write_all_at(file, piece, offset))?;
+    sum.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The CRC32C of the first `len` bytes of a file; `None` if it does not have so many.
+pub(super) fn sum(file: &dyn DiskFile, len: u64) -> std::io::Result<Option<u32>> {
+    sum_with(file, len, |_, _| Ok(()))
+}
+
+/// The same, each piece shown on the way.
+fn sum_with(
+    file: &dyn DiskFile,
+    len: u64,
+    mut show: impl FnMut(&[u8], u64) -> std::io::Result<()>,
+) -> std::io::Result<Option<u32>> {
     let mut buffer = vec![0; STEP];
     let (mut offset, mut crc) = (0, 0);
     while offset < len {
         let step = usize::try_from(len - offset).unwrap_or(STEP).min(STEP);
         let Some(piece) = buffer.get_mut(..step) else { break };
         if read_full_at(file, piece, offset)? < step {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+            return Ok(None);
         }
-        write_all_at(file, piece, offset)?;
+        show(piece, offset)?;
         crc = crc32c::crc32c_append(crc, piece);
         offset += step as u64;
     }
-    Ok(crc)
+    Ok(Some(crc))
 }

@@ -3,21 +3,29 @@
 //! A [`Disk`] is one flat directory. Nothing is lasting until it is synced: a file's bytes by [`DiskFile::sync`], names
 //! (created, renamed, removed) by [`Disk::sync_dir`].
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use rustix::fs::statvfs;
+pub use super::real::RealDisk;
 
-/// A file in a [`Disk`], as [`Disk::list`] finds it.
+/// What has a name in a [`Disk`], as [`Disk::list`] finds it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     /// Its name.
     pub name: String,
     /// Its length in bytes.
     pub len: u64,
+    /// Whether it is a regular file, and not a link, a directory or a pipe.
+    pub is_file: bool,
+}
+
+/// Which file it is, whatever its name: no other has the same while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// The file in it.
+    pub inode: u64,
 }
 
 /// How much room a disk has, in bytes.
@@ -38,15 +46,15 @@ pub enum Durability {
     Os,
 }
 
-/// A flat directory.
+/// A flat directory. Links in it are not followed.
 pub trait Disk: Send + Sync {
-    /// The files in it, in any order.
+    /// All that it holds, in any order.
     fn list(&self) -> io::Result<Vec<Entry>>;
 
-    /// Makes a file that does not exist yet.
+    /// Makes a file; an error if the name is taken.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Opens a file to be read and written.
+    /// Opens a regular file to be read and written.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Gives a file another name; a file that had it is replaced.
@@ -60,6 +68,17 @@ pub trait Disk: Send + Sync {
 
     /// How much room there is.
     fn space(&self) -> io::Result<Space>;
+
+    /// Whether the directory still lies where it was opened: who opens it next finds there what was written.
+    fn is_in_place(&self) -> io::Result<bool>;
+
+    /// Which file has this name where the directory was opened, also if another lies there now; `None` if none has.
+    fn id_of(&self, name: &str) -> io::Result<Option<FileId>>;
+
+    /// What the directory is called in messages, and where it lies now, if that can be told.
+    fn describe(&self) -> (String, Option<String>) {
+        ("the directory".to_owned(), None)
+    }
 }
 
 /// An open file.
@@ -78,6 +97,9 @@ pub trait DiskFile: Send + Sync {
 
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
+
+    /// Which file it is.
+    fn id(&self) -> io::Result<FileId>;
 
     /// Makes it this long and takes the room for it on the disk, so that removing it surely gives some back.
     fn allocate(&self, len: u64) -> io::Result<()> {
@@ -133,102 +155,4 @@ pub fn read_full_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::
         }
     }
     Ok(filled)
-}
-
-/// A directory of the system's.
-#[derive(Debug)]
-pub struct RealDisk {
-    dir: PathBuf,
-    /// Held open, so that names can be made lasting when there are no more descriptors.
-    handle: OnceLock<File>,
-    is_read_only: bool,
-}
-
-impl RealDisk {
-    /// The directory `dir`, which must exist.
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), is_read_only: false, handle: OnceLock::new() }
-    }
-
-    /// The same, only to be read: that takes no leave to write.
-    pub fn read_only(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), is_read_only: true, handle: OnceLock::new() }
-    }
-}
-
-impl Disk for RealDisk {
-    fn list(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            // What is no file, or not named by us, is none of ours.
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                entries.push(Entry { name, len: metadata.len() });
-            }
-        }
-        Ok(entries)
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = File::options().read(true).write(true).create_new(true).open(self.dir.join(name))?;
-        Ok(Arc::new(RealFile(file)))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = File::options().read(true).write(!self.is_read_only).open(self.dir.join(name))?;
-        Ok(Arc::new(RealFile(file)))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.dir.join(from), self.dir.join(to))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.dir.join(name))
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        if let Some(handle) = self.handle.get() {
-            return handle.sync_all();
-        }
-        let opened = File::open(&self.dir)?;
-        self.handle.get_or_init(|| opened).sync_all()
-    }
-
-    fn space(&self) -> io::Result<Space> {
-        let found = statvfs(&self.dir)?;
-        Ok(Space {
-            total: found.f_blocks.saturating_mul(found.f_frsize),
-            available: found.f_bavail.saturating_mul(found.f_frsize),
-        })
-    }
-}
-
-struct RealFile(File);
-
-impl DiskFile for RealFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(bytes, offset)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len)?)
-    }
 }

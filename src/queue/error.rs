@@ -54,9 +54,49 @@ pub enum JournalError {
         /// The segment.
         name: String,
     },
-    /// Nothing tells which journal this is, though there are segments.
+    /// There are segments, but none says which journal this is, and nothing else does.
     #[error("no segment of the journal has a readable header, and the file `journal-id` is missing or damaged")]
     NoIdentity,
+    /// It was a journal once, and no segment is left. A first start makes a segment before it gives `journal-id` its name.
+    #[error("the journal's segments are gone: there is `{left}`, and no segment with a readable header beside it")]
+    SegmentsGone {
+        /// What is left of it.
+        left: String,
+    },
+    /// What servers know the journal by cannot be read.
+    #[error(
+        "the second line of `{}`, which says what servers know this journal by, is damaged",
+        super::identity::IDENTITY
+    )]
+    NameLost,
+    /// Something that is no file has the name of one.
+    #[error("{name} in the journal is not a regular file")]
+    NotRegular {
+        /// The name.
+        name: String,
+    },
+    /// A file is there that only this program could have made, and it did not.
+    #[error("another program writes to this journal: {name} is there already")]
+    Intruder {
+        /// The file.
+        name: String,
+    },
+    /// The journal's directory is not where it was opened.
+    #[error("the journal's directory {path} was moved, removed, replaced or unmounted while the balancer ran{}", lies(now.as_deref()))]
+    Moved {
+        /// Where it was opened.
+        path: String,
+        /// Where it lies now, if that can be told.
+        now: Option<String>,
+    },
+    /// A segment that is written to has lost its name.
+    #[error("{name} was removed or replaced in the journal {path} while the balancer wrote to it")]
+    Removed {
+        /// The segment.
+        name: String,
+        /// The journal's directory.
+        path: String,
+    },
     /// What was sound when the journal was opened is not any longer.
     #[error("{name} is damaged at byte {offset}, after it was found sound at the start")]
     Damaged {
@@ -84,6 +124,10 @@ pub fn is_shortage(error: &io::Error) -> bool {
 pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn lies(now: Option<&str>) -> String {
+    now.map_or_else(String::new, |now| format!("; it is {now} now"))
 }
 
 /// Says what was to be done with which file when the disk failed.

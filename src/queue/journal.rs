@@ -14,11 +14,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::content;
-use super::disk::{Disk, DiskFile, Durability, Space, read_full_at, write_all_at};
+use super::disk::{Disk, DiskFile, Durability, FileId, Space, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::paged::Paged;
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
-use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BODY};
+use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BATCH, MAX_BODY};
 
 /// The file whose room is kept back for a disk that others fill.
 pub(super) const RESERVE: &str = "reserve";
@@ -224,6 +224,10 @@ pub struct Journal {
     segment_size: u64,
     /// Oldest first; the last one is written to.
     segments: VecDeque<Segment>,
+    /// Which file the last one is.
+    active: Option<FileId>,
+    /// A segment that could neither be begun nor removed again.
+    half_begun: Option<(u64, Arc<dyn DiskFile>)>,
     next_segment: u64,
     /// The records of the files that are kept.
     files: Paged<Live>,
@@ -274,6 +278,8 @@ impl Journal {
             durability: config.durability,
             segment_size: segment_size.clamp(SHORTEST, *SEGMENT_SIZES.end()),
             segments: segments.collect(),
+            active: None,
+            half_begun: None,
             next_segment: found.after.saturating_add(1),
             files: Paged::default(),
             changes: BTreeMap::new(),
@@ -351,7 +357,7 @@ impl Journal {
 
     /// How many bytes of a batch are worth a commit.
     pub fn batch_size(&self) -> usize {
-        usize::try_from(self.segment_size / 4).unwrap_or(usize::MAX).min(8 * 1024 * 1024)
+        usize::try_from(self.segment_size / 4).unwrap_or(usize::MAX).min(MAX_BATCH)
     }
 
     /// How many bytes wait for a commit.
@@ -408,6 +414,8 @@ impl Journal {
         if !self.batch.is_empty() {
             self.write_batch()?;
         }
+        // Nothing counts that lies where nobody will look for it.
+        self.verify()?;
         if self.retired {
             self.remove_oldest()?;
         }
@@ -418,6 +426,21 @@ impl Journal {
             }
         }
         Ok(std::mem::take(&mut self.committed))
+    }
+
+    /// Whether who opens the journal next finds what was written: where its directory was opened, what is written to has its
+    /// name. A single look tells that.
+    pub fn verify(&self) -> Result<(), JournalError> {
+        let Some(active) = self.segments.back() else { return Ok(()) };
+        let name = segment::name(active.id);
+        if self.disk.id_of(&name).map_err(failed("look for", &name))? == self.active {
+            return Ok(());
+        }
+        let (path, now) = self.disk.describe();
+        if self.disk.is_in_place().map_err(failed("look for", "the directory"))? {
+            return Err(JournalError::Removed { name, path });
+        }
+        Err(JournalError::Moved { path, now })
     }
 
     /// Says behind the last batch that it was synced, so that damage to it cannot be taken for a torn tail. Needs no sync
@@ -572,21 +595,36 @@ impl Journal {
             first_sequence: self.sequence,
         };
         let name = segment::name(id);
-        let file = self.begin_segment(&name, &header).inspect_err(|_| {
+        let file = self.create_segment(id, &name)?;
+        if let Err(error) = self.begin_segment(&*file, &name, &header) {
             // Half a segment would be taken for a damaged one.
-            let _ = self.disk.remove(&name);
-        })?;
+            if self.disk.remove(&name).is_err() {
+                self.half_begun = Some((id, file));
+            }
+            return Err(error);
+        }
+        self.active = Some(file.id().map_err(failed("look for", &name))?);
         self.segments.push_back(Segment { id, file, len: HEADER_LEN as u64, lasting: HEADER_LEN as u64, live: 0 });
         self.next_segment = self.next_segment.saturating_add(1);
         Ok(())
     }
 
-    fn begin_segment(&self, name: &str, header: &Header) -> Result<Arc<dyn DiskFile>, JournalError> {
-        let file = self.disk.create(name).map_err(failed("create", name))?;
-        write_all_at(&*file, &header.encode(), 0).map_err(failed("write to", name))?;
+    /// Makes the file of a segment. One that is there is another program's, unless it was half begun.
+    fn create_segment(&mut self, id: u64, name: &str) -> Result<Arc<dyn DiskFile>, JournalError> {
+        if let Some((_, file)) = self.half_begun.take_if(|(begun, _)| *begun == id) {
+            file.set_len(0).map_err(failed("cut", name))?;
+            return Ok(file);
+        }
+        self.disk.create(name).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => JournalError::Intruder { name: name.to_owned() },
+            _ => failed("create", name)(error),
+        })
+    }
+
+    fn begin_segment(&self, file: &dyn DiskFile, name: &str, header: &Header) -> Result<(), JournalError> {
+        write_all_at(file, &header.encode(), 0).map_err(failed("write to", name))?;
         file.sync().map_err(unsynced(name))?;
-        self.disk.sync_dir().map_err(unsynced_names)?;
-        Ok(file)
+        self.disk.sync_dir().map_err(unsynced_names)
     }
 
     fn wants_cleaning(&self, pressed: bool) -> bool {

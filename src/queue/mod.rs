@@ -10,10 +10,12 @@
 //! Invariant: what a commit has counted survives what its [`Durability`] says, and a request number is never given
 //! twice, not after a restart either.
 
+mod aside;
 pub mod brief;
 pub mod content;
 pub mod disk;
 pub mod error;
+mod identity;
 pub mod journal;
 #[cfg(test)]
 mod journal_tests;
@@ -24,6 +26,7 @@ pub mod paged;
 mod pending;
 #[cfg(test)]
 mod proof;
+mod real;
 pub mod record;
 pub mod recovery;
 pub mod segment;
@@ -37,7 +40,7 @@ pub use disk::Durability;
 pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, Spot};
 pub use ledger::{DeadLetter, Ledger, Retention};
-pub use lock::lock;
+pub use lock::{Lock, lock, take_hold};
 pub use pending::{Depth, Pending, Queued};
 pub use writer::{Progress, Writer};
 

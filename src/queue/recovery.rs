@@ -10,21 +10,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::brief::Brief;
-use super::content;
-use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
+use super::disk::{Disk, DiskFile, Entry, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
-use super::journal::{Changes, Found, Handle, Journal, JournalConfig, Location, Spot, low};
+use super::identity::{self, Name, Written};
+use super::journal::{Changes, Found, Handle, Journal, JournalConfig, Location, RESERVE, Spot, low};
 use super::keys::Keys;
+use super::lock::LOCK;
 use super::paged::Paged;
 use super::record::{Accepted, Content, Death, Ended, Record};
-use super::segment::{self, Framer, HEADER_LEN, Header, Item, JournalId, MAGIC, Scan};
+use super::segment::{self, Framer, HEAD_LEN, HEADER_LEN, Header, Item, JournalId, MAGIC, Scan};
+use super::{aside, content};
 
-/// The file that says which journal this is.
-pub const IDENTITY: &str = "journal-id";
+pub use super::identity::IDENTITY;
 
 /// After damage, request numbers go on so far behind the highest that was found: those of lost records may have been
-/// given.
-const SKIPPED: u64 = 1_000_000;
+/// given. After an adoption, too: those of another copy of the journal may have been.
+pub const SKIPPED: u64 = 1_000_000;
 
 /// How much of a segment is read at once, in bytes: more than the longest record.
 const WINDOW: usize = 1024 * 1024;
@@ -37,6 +38,8 @@ const TOLD: u64 = 1024 * 1024 * 1024;
 pub struct Recovered {
     /// Which journal it is.
     pub journal: JournalId,
+    /// What servers know it by: that, or another identity since it was adopted.
+    pub known_as: JournalId,
     /// The files that wait or are dead letters, by number.
     pub files: Paged<Brief>,
     /// What was recorded of some of them since they were accepted.
@@ -107,8 +110,8 @@ pub struct Report {
     pub bytes: u64,
     /// How many sound records.
     pub records: u64,
-    /// How many bytes at the end were never synced: nobody was given a receipt for them.
-    pub torn: u64,
+    /// Bytes at the end that were never synced, if there are any: nobody was given a receipt for them.
+    pub torn: Option<Torn>,
     /// What was lasting once, and cannot be read.
     pub damage: Vec<Damage>,
     /// How many records are missing between those that were found.
@@ -124,6 +127,19 @@ impl Report {
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty() && self.lost_records == 0 && self.lost_content.is_empty()
     }
+}
+
+/// Bytes at the end of the last segment that were never synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment.
+    pub name: String,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub len: u64,
+    /// The file that a copy of them is in; `None` if there was no room for one.
+    pub aside: Option<String>,
 }
 
 /// Bytes that were lasting once, and cannot be read.
@@ -143,18 +159,51 @@ pub struct Damage {
     pub is_known: bool,
 }
 
+impl Damage {
+    /// Whether records may be lost with it.
+    fn is_of_records(&self) -> bool {
+        segment::parse_name(&self.name).is_some()
+    }
+}
+
 /// Opens the journal on `disk`, or begins a new one.
 pub fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
     let reading = Reading::of(&*disk)?;
-    let id = reading.settle_identity(&*disk)?;
-    let sequence = reading.repair(&*disk)?;
-    reading.into_journal(disk, config, id, sequence)
+    if reading.written.name == Name::Lost {
+        return Err(JournalError::NameLost);
+    }
+    reading.go_on(disk, config)
 }
 
-/// Reads the journal on `disk` and says what it holds and what is wrong with it; changes nothing.
+/// Gives the journal on `disk` a new identity for servers, and skips request numbers. `None` if there is no journal. To be
+/// done again if it fails.
+pub fn adopt(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<Option<Recovered>, JournalError> {
+    let mut reading = Reading::of(&*disk)?;
+    if reading.is_new {
+        return Ok(None);
+    }
+    reading.skips = SKIPPED;
+    if reading.written.name == Name::Lost {
+        reading.written.name = Name::Own;
+    }
+    let (_, mut recovered) = reading.go_on(disk.clone(), config)?;
+    // Now that the numbers are skipped for good: no server may hear the new name with an old number.
+    recovered.known_as = rand::random();
+    identity::write(&*disk, recovered.journal, Name::Other(recovered.known_as))?;
+    Ok(Some(recovered))
+}
+
+/// Whether a journal is, or was, on `disk`.
+pub fn is_journal(disk: &dyn Disk) -> std::io::Result<bool> {
+    let is_of_one = |entry: &Entry| entry.name == IDENTITY || segment::parse_name(&entry.name).is_some();
+    Ok(disk.list()?.iter().any(is_of_one))
+}
+
+/// Reads the journal on `disk`, large contents too, and says what it holds and what is wrong with it; changes nothing.
 pub fn check(disk: &dyn Disk) -> Result<Recovered, JournalError> {
-    let reading = Reading::of(disk)?;
-    let id = reading.id().unwrap_or_default();
+    let mut reading = Reading::of(disk)?;
+    reading.read_contents(disk)?;
+    let id = reading.id.unwrap_or_default();
     Ok(reading.into_recovered(id))
 }
 
@@ -169,11 +218,23 @@ struct Part {
 /// What is made of a journal's directory.
 struct Reading {
     names: HashMap<String, u64>,
-    written_id: Option<JournalId>,
+    /// What `journal-id` says, and the part that a first start has left.
+    written: Written,
+    part: Written,
+    /// Which journal this is, if anything says so.
+    id: Option<JournalId>,
+    /// Nothing was ever accepted: there is no journal, or a first start did not get far.
+    is_new: bool,
+    /// How many request numbers are left out on top.
+    skips: u64,
     parts: Vec<Part>,
     /// Segments that are not needed any more, or were never written to.
     stale: Vec<u64>,
+    /// Segments that hold nothing, and that a crash has not left like that: what is wrong with them, and all of their bytes.
+    emptied: Vec<(u64, &'static str, Bytes)>,
     oldest: u64,
+    /// The youngest header that can be read.
+    youngest: Option<Header>,
     /// The sequence with which a segment goes on that was begun when all before it was lasting, and holds nothing yet.
     sealed: Option<u64>,
     /// The sequence that the next record should have.
@@ -190,19 +251,30 @@ struct Reading {
     orphans: Vec<String>,
     /// What is to be set aside.
     aside: Vec<(String, Bytes)>,
+    torn: Bytes,
     report: Report,
 }
 
 impl Reading {
     fn of(disk: &dyn Disk) -> Result<Self, JournalError> {
         let entries = disk.list().map_err(failed("list", "the files"))?;
-        let names: HashMap<String, u64> = entries.into_iter().map(|entry| (entry.name, entry.len)).collect();
+        if let Some(Entry { name, .. }) = entries.iter().find(|entry| !entry.is_file && is_ours(&entry.name)) {
+            return Err(JournalError::NotRegular { name: name.clone() });
+        }
+        let files = entries.into_iter().filter(|entry| entry.is_file);
+        let names: HashMap<String, u64> = files.map(|entry| (entry.name, entry.len)).collect();
         let mut reading = Self {
-            written_id: read_identity(disk, &names)?,
+            written: identity::read(disk, IDENTITY, names.contains_key(IDENTITY))?,
+            part: identity::read(disk, identity::PART, names.contains_key(identity::PART))?,
             names,
+            id: None,
+            is_new: false,
+            skips: 0,
             parts: Vec::new(),
             stale: Vec::new(),
+            emptied: Vec::new(),
             oldest: 0,
+            youngest: None,
             sealed: None,
             sequence: None,
             highest: 0,
@@ -214,18 +286,18 @@ impl Reading {
             tail: (0, 0),
             orphans: Vec::new(),
             aside: Vec::new(),
+            torn: Bytes::new(),
             report: Report::default(),
         };
         reading.find_segments(disk)?;
         reading.read_segments()?;
+        for (id, what, bytes) in std::mem::take(&mut reading.emptied) {
+            reading.damaged(id, what, 0, &bytes);
+        }
         reading.find_missing();
+        reading.judge_identity();
         reading.check_contents();
         Ok(reading)
-    }
-
-    /// Which journal this is, if anything says so.
-    fn id(&self) -> Option<JournalId> {
-        self.written_id.or_else(|| self.parts.iter().find_map(|part| part.header).map(|header| header.journal))
     }
 
     /// Opens the segments that are needed, in their order.
@@ -235,25 +307,82 @@ impl Reading {
         for id in ids {
             self.parts.push(open_part(disk, id)?);
         }
-        // A segment that holds nothing yet may be one whose beginning was never made lasting.
+        self.settle_identity()?;
         while let Some(last) = self.parts.pop_if(|part| part.len <= HEADER_LEN as u64) {
-            let next = last.header.map_or(0, |header| header.next_number);
-            self.highest = self.highest.max(next.saturating_sub(1));
-            self.written_id = self.written_id.or(last.header.map(|header| header.journal));
-            self.sealed = last.header.map(|header| header.first_sequence).or(self.sealed);
-            self.stale.push(last.id);
+            self.pass_over(&last)?;
         }
-        if let Some(part) =
-            self.parts.iter().find(|part| part.header.is_some_and(|header| Some(header.journal) != self.id()))
-        {
+        self.youngest = self.youngest.or(self.parts.iter().rev().find_map(|part| part.header));
+        self.oldest = self.youngest.map_or(0, |header| header.oldest);
+        Ok(())
+    }
+
+    /// Takes in a segment that holds nothing, and comes behind all that do. It may be one whose beginning was never made lasting.
+    fn pass_over(&mut self, part: &Part) -> Result<(), JournalError> {
+        let bytes = read_piece(part, 0, HEADER_LEN)?;
+        // A crash leaves all of a header, or nothing of its beginning or of its end.
+        let is_there =
+            |at: std::ops::Range<usize>| bytes.get(at).is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+        let is_damaged = part.header.is_none() && is_there(0..8) && is_there(56..HEADER_LEN);
+        let same =
+            |youngest: Header| part.header.is_some_and(|header| header.first_sequence == youngest.first_sequence);
+        let had_records = self.youngest.is_some_and(|youngest| youngest.oldest <= part.id && !same(youngest));
+        if had_records {
+            self.emptied.push((part.id, "what it held is gone", bytes));
+        } else if is_damaged {
+            self.emptied.push((part.id, "its header", bytes));
+        }
+        if let Some(header) = part.header {
+            self.highest = self.highest.max(header.next_number.saturating_sub(1));
+            self.sealed = Some(header.first_sequence);
+            self.youngest = self.youngest.or(Some(header));
+        }
+        self.stale.push(part.id);
+        Ok(())
+    }
+
+    /// Finds out which journal this is before any record is read, as their checksums depend on it: from `journal-id`, and where
+    /// that is missing or damaged, from the headers of the segments. All that say so must say the same.
+    fn settle_identity(&mut self) -> Result<(), JournalError> {
+        let has_file = self.written.bytes.is_some();
+        let part = self.part.id.filter(|_| !has_file);
+        let told = self.parts.iter().find_map(|part| part.header).map(|header| header.journal);
+        self.id = self.written.id.or(part).or(told);
+        let is_foreign = |part: &&Part| part.header.is_some_and(|header| Some(header.journal) != self.id);
+        if let Some(part) = self.parts.iter().find(is_foreign) {
             return Err(JournalError::Foreign { name: segment::name(part.id) });
         }
-        if !self.parts.is_empty() && self.id().is_none() {
-            return Err(JournalError::NoIdentity);
+        let has_records = self.parts.iter().any(|part| part.len > HEADER_LEN as u64);
+        let is_left = |name: &&String| *name == IDENTITY || content::parse_name(name).is_some();
+        if told.is_none() && !has_records {
+            self.is_new = true;
+            let left = self.names.keys().filter(is_left).max();
+            return left.map_or(Ok(()), |left| Err(JournalError::SegmentsGone { left: left.clone() }));
         }
-        let youngest = self.parts.iter().rev().find_map(|part| part.header);
-        self.oldest = youngest.map_or(0, |header| header.oldest);
-        Ok(())
+        // A first start that did not get to name the part has not accepted anything either.
+        self.is_new = part.is_some() && !has_records;
+        if self.id.is_none() { Err(JournalError::NoIdentity) } else { Ok(()) }
+    }
+
+    /// Tells of a `journal-id` that is not what it was. The segments know the same, but for what servers know the journal by.
+    fn judge_identity(&mut self) {
+        let what = match (&self.written, self.is_new) {
+            (_, true) => return,
+            (Written { bytes: None, .. }, _) => {
+                "it is missing: the segments tell which journal this is, but not whether it was adopted"
+            }
+            (Written { id: None, .. }, _) => "the segments tell which journal this is",
+            (Written { name: Name::Lost, .. }, _) => "its second line said what servers know the journal by",
+            _ => return,
+        };
+        let bytes = self.written.bytes.clone();
+        let len = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let aside = bytes.map(|bytes| {
+            let name = aside::free_place(&self.names, &format!("{}{IDENTITY}", aside::DAMAGED));
+            self.aside.push((name.clone(), bytes));
+            name
+        });
+        let (name, what) = (IDENTITY.to_owned(), what.to_owned());
+        self.report.damage.push(Damage { name, what, offset: 0, len, aside, is_known: false });
     }
 
     /// Reads the segments that are needed. A record can say that fewer are than the youngest header knew: then what the
@@ -263,7 +392,8 @@ impl Reading {
             let (needed, stale): (Vec<Part>, Vec<Part>) =
                 std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
             self.stale.extend(stale.iter().map(|part| part.id));
-            let last = needed.last().map(|part| part.id).filter(|_| self.sealed.is_none());
+            // Once another segment was begun, all before it was lasting.
+            let last = needed.last().map(|part| part.id).filter(|_| self.sealed.is_none() && self.emptied.is_empty());
             for part in &needed {
                 self.read_segment(part, last == Some(part.id))?;
             }
@@ -281,6 +411,7 @@ impl Reading {
             self.keys = Keys::default();
             self.ended.clear();
             self.aside.clear();
+            self.torn = Bytes::new();
             self.report = Report::default();
         }
     }
@@ -301,7 +432,7 @@ impl Reading {
             }
             None => self.damaged(part.id, "its header", 0, &read_piece(part, 0, HEADER_LEN)?),
         }
-        let framer = Framer::new(&self.id().unwrap_or_default(), part.id);
+        let framer = Framer::new(&self.id.unwrap_or_default(), part.id);
         let (at, sequence) = self.read_sound(part, framer)?;
         if at as u64 >= part.len {
             return Ok(());
@@ -314,10 +445,7 @@ impl Reading {
                 Item::Damage { offset, len } => {
                     self.damaged(part.id, "records", offset, &bytes.slice(offset..offset + len));
                 }
-                Item::Torn { offset, len } => {
-                    self.report.torn = len as u64;
-                    self.tail.1 = offset as u64;
-                }
+                Item::Torn { offset, len } => self.torn(part.id, offset, bytes.slice(offset..offset + len)),
             }
         }
         Ok(())
@@ -422,8 +550,8 @@ impl Reading {
 
     fn damaged(&mut self, id: u64, what: &str, offset: usize, bytes: &Bytes) {
         let name = segment::name(id);
-        let aside = format!("damaged-{id:016x}-{offset:08x}");
-        let is_known = self.names.get(&aside) == Some(&(bytes.len() as u64));
+        let aside = format!("{}{id:016x}-{offset:08x}", aside::DAMAGED);
+        let (aside, is_known) = aside::place(&self.names, aside, bytes.len() as u64);
         if !is_known {
             self.aside.push((aside.clone(), bytes.clone()));
         }
@@ -431,10 +559,21 @@ impl Reading {
         self.report.damage.push(Damage { name, what, offset, len, aside: Some(aside), is_known });
     }
 
+    fn torn(&mut self, id: u64, offset: usize, bytes: Bytes) {
+        let aside = format!("{}{id:016x}-{offset:08x}", aside::TORN);
+        let (aside, is_known) = aside::place(&self.names, aside, bytes.len() as u64);
+        let (name, offset, len) = (segment::name(id), offset as u64, bytes.len() as u64);
+        self.tail.1 = offset;
+        self.report.torn = Some(Torn { name, offset, len, aside: Some(aside) });
+        self.torn = if is_known { Bytes::new() } else { bytes };
+    }
+
     /// Notices segments that are missing between those that are there.
     fn find_missing(&mut self) {
-        let (Some(last), oldest) = (self.parts.last().map(|part| part.id), self.oldest.max(1)) else { return };
-        let there: HashSet<u64> = self.parts.iter().map(|part| part.id).collect();
+        let youngest = self.youngest.map(|header| header.segment);
+        let Some(last) = self.parts.last().map(|part| part.id).max(youngest) else { return };
+        let oldest = self.oldest.max(1);
+        let there: HashSet<u64> = self.parts.iter().map(|part| part.id).chain(self.stale.iter().copied()).collect();
         for id in (oldest..last).filter(|id| !there.contains(id)).take(1000) {
             let (name, what) = (segment::name(id), "the segment is missing".to_owned());
             self.report.damage.push(Damage { name, what, offset: 0, len: 0, aside: None, is_known: false });
@@ -461,54 +600,99 @@ impl Reading {
         self.report.orphans = self.orphans.len();
     }
 
-    fn next_number(&self) -> u64 {
-        let is_new = |damage: &Damage| !damage.is_known;
-        let Report { damage, lost_records, .. } = &self.report;
-        // Damage that an earlier recovery has found lies before the numbers that it skipped.
-        let skips = damage.iter().any(is_new) || (damage.is_empty() && *lost_records > 0);
-        let skipped = if skips { SKIPPED } else { 0 };
-        self.highest.saturating_add(1 + skipped)
+    /// Reads the content files whose size is right, and compares them with the checksums of their files.
+    fn read_contents(&mut self, disk: &dyn Disk) -> Result<(), JournalError> {
+        for (number, id) in &self.own {
+            let (name, brief) = (content::name(*id), self.files.get(*number));
+            let Some(brief) = brief.filter(|brief| self.names.get(&name) == Some(&brief.size())) else { continue };
+            let file = match disk.open(&name) {
+                // A balancer that runs has delivered it meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(failed("open", &name))?,
+            };
+            if content::sum(&*file, brief.size()).map_err(failed("read", &name))? != Some(brief.crc32c) {
+                let what = format!("the content of file {number} is not what was accepted");
+                let len = brief.size();
+                self.report.damage.push(Damage { name, what, offset: 0, len, aside: None, is_known: false });
+            }
+        }
+        Ok(())
     }
 
-    /// Sees to it that the identity is written down, and gives it.
-    fn settle_identity(&self, disk: &dyn Disk) -> Result<JournalId, JournalError> {
-        let id = self.id().unwrap_or_else(rand::random);
-        if read_identity(disk, &self.names)? != Some(id) {
-            let part = format!("{IDENTITY}.part");
-            let _ = disk.remove(&part);
-            let digits = format!("{:032x}", u128::from_be_bytes(id));
-            let text = format!("{digits} {:08x}\n", crc32c::crc32c(digits.as_bytes()));
-            let file = disk.create(&part).map_err(failed("create", &part))?;
-            write_all_at(&*file, text.as_bytes(), 0).map_err(failed("write to", &part))?;
-            file.sync().map_err(unsynced(&part))?;
-            disk.rename(&part, IDENTITY).map_err(failed("rename", &part))?;
+    fn next_number(&self) -> u64 {
+        let mut damage = self.report.damage.iter().filter(|damage| damage.is_of_records()).peekable();
+        let has_none = damage.peek().is_none();
+        // Damage that an earlier recovery has found lies before the numbers that it skipped.
+        let skips = damage.any(|damage| !damage.is_known) || (has_none && self.report.lost_records > 0);
+        let skipped = if skips { SKIPPED } else { 0 };
+        // As many records a torn tail can have held: if it was damage after all, its numbers are known to servers.
+        let torn = self.report.torn.as_ref().map_or(0, |torn| torn.len / HEAD_LEN as u64);
+        self.highest.saturating_add(1 + skipped).saturating_add(torn).saturating_add(self.skips)
+    }
+
+    /// Repairs what was found, and goes on behind it. The order tells, after a crash, a first start from a journal that has lost
+    /// something: a part, then a segment, then the part's name; and a segment that holds nothing goes last if no other is
+    /// there.
+    fn go_on(mut self, disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
+        let id = self.id.unwrap_or_else(rand::random);
+        let (is_new, is_written) = (self.is_new, self.written.id.is_some());
+        if is_new {
+            identity::begin(&*disk, id, &self.part)?;
+        }
+        self.set_aside(&*disk)?;
+        if !is_new && !is_written {
+            identity::write(&*disk, id, self.written.name)?;
+        }
+        self.repair(&*disk)?;
+        let stale = std::mem::take(&mut self.stale);
+        let remove_stale = |disk: &dyn Disk| {
+            let mut names = stale.iter().map(|id| segment::name(*id));
+            names.try_for_each(|name| disk.remove(&name).map_err(failed("remove", &name)))?;
+            disk.sync_dir().map_err(unsynced_names)
+        };
+        // A segment that held nothing gives its number to the next: a gap would be taken for a missing segment.
+        let last = self.parts.last().map(|part| part.id);
+        let after = last.or(stale.iter().copied().max()).unwrap_or(0);
+        if last.is_some() && !stale.is_empty() {
+            remove_stale(&*disk)?;
+        }
+        let opened = self.into_journal(disk.clone(), config, id, after)?;
+        if last.is_none() && !stale.is_empty() {
+            remove_stale(&*disk)?;
+        }
+        if is_new {
+            identity::name_part(&*disk)?;
+        }
+        Ok(opened)
+    }
+
+    /// Keeps copies of what is damaged or torn.
+    fn set_aside(&mut self, disk: &dyn Disk) -> Result<(), JournalError> {
+        for (name, bytes) in &self.aside {
+            aside::keep(disk, name, bytes)?;
+        }
+        if !self.aside.is_empty() {
             disk.sync_dir().map_err(unsynced_names)?;
         }
-        Ok(id)
+        if let Some(Torn { aside: place @ Some(_), .. }) = &mut self.report.torn
+            && !self.torn.is_empty()
+        {
+            let name = place.take().unwrap_or_default();
+            *place = aside::keep_torn(disk, &self.names, &name, &self.torn)?.then_some(name);
+        }
+        Ok(())
     }
 
-    /// Sets damage aside, cuts the torn tail, makes sure that what was read is lasting, and removes what nothing needs.
-    /// Gives the sequence to go on with.
-    fn repair(&self, disk: &dyn Disk) -> Result<u64, JournalError> {
-        for (name, bytes) in &self.aside {
-            let _ = disk.remove(name);
-            let file = disk.create(name).map_err(failed("create", name))?;
-            write_all_at(&*file, bytes, 0).map_err(failed("write to", name))?;
-            file.sync().map_err(unsynced(name))?;
-        }
+    /// Cuts the torn tail, makes sure that what was read is lasting, and removes content that nothing needs.
+    fn repair(&self, disk: &dyn Disk) -> Result<(), JournalError> {
         if let Some(last) = self.parts.last() {
             secure_tail(last, self.tail)?;
-        }
-        for id in &self.stale {
-            let name = segment::name(*id);
-            disk.remove(&name).map_err(failed("remove", &name))?;
         }
         // Among damage, content without a record may be all that is left of a file.
         for name in self.orphans.iter().filter(|_| self.report.is_sound()) {
             disk.remove(name).map_err(failed("remove", name))?;
         }
-        disk.sync_dir().map_err(unsynced_names)?;
-        Ok(self.sequence.unwrap_or(1))
+        disk.sync_dir().map_err(unsynced_names)
     }
 
     fn into_journal(
@@ -516,15 +700,14 @@ impl Reading {
         disk: Arc<dyn Disk>,
         config: JournalConfig,
         id: JournalId,
-        sequence: u64,
+        after: u64,
     ) -> Result<(Journal, Recovered), JournalError> {
         let segments = self.parts.iter().enumerate().map(|(place, part)| {
             let is_last = place + 1 == self.parts.len();
             (part.id, part.file.clone(), if is_last { self.tail.1 } else { part.len })
         });
-        // A segment that held nothing gives its number to the next: a gap would be taken for a missing segment.
-        let after = self.parts.last().map(|part| part.id).or(self.stale.iter().copied().max()).unwrap_or(0);
-        let found = Found { id, segments: segments.collect(), after, sequence, next_number: self.next_number() };
+        let (segments, sequence) = (segments.collect(), self.sequence.unwrap_or(1));
+        let found = Found { id, segments, after, sequence, next_number: self.next_number() };
         let mut journal = Journal::new(disk, config, found)?;
         for (number, brief) in self.files.iter() {
             journal.add_file(number, brief.spot);
@@ -538,13 +721,13 @@ impl Reading {
     }
 
     fn into_recovered(self, journal: JournalId) -> Recovered {
-        let next_number = self.next_number();
+        let (next_number, known_as) = (self.next_number(), self.written.name.of(journal));
         let mut ended: Vec<Ended> = self.ended.into_values().map(|(ended, _)| ended).collect();
         ended.sort_by_key(|ended| (ended.at_ms, ended.number));
         let handle = |part: Part| (low(part.id), Handle { segment: part.id, file: part.file });
         let segments = self.parts.into_iter().map(handle).collect();
         let Self { files, changes, own, keys, report, .. } = self;
-        Recovered { journal, files, changes, own, segments, keys, ended, next_number, report }
+        Recovered { journal, known_as, files, changes, own, segments, keys, ended, next_number, report }
     }
 }
 
@@ -600,19 +783,10 @@ fn secure_tail(last: &Part, (proven, sound): (u64, u64)) -> Result<(), JournalEr
     last.file.sync().map_err(unsynced(&name))
 }
 
-/// What the identity's own file says, if it can be read.
-fn read_identity(disk: &dyn Disk, names: &HashMap<String, u64>) -> Result<Option<JournalId>, JournalError> {
-    if !names.contains_key(IDENTITY) {
-        return Ok(None);
-    }
-    let file = disk.open(IDENTITY).map_err(failed("open", IDENTITY))?;
-    let mut text = [0; 42];
-    let read = read_full_at(&*file, &mut text, 0).map_err(failed("read", IDENTITY))?;
-    let line =
-        text.get(..read).and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.strip_suffix('\n'));
-    let (digits, crc) = line.and_then(|line| line.split_once(' ')).unwrap_or_default();
-    // What is damaged says nothing; the segments know, too.
-    let is_sound = digits.len() == 32 && crc == format!("{:08x}", crc32c::crc32c(digits.as_bytes()));
-    let id = u128::from_str_radix(digits, 16).ok().filter(|_| is_sound);
-    Ok(id.map(u128::to_be_bytes))
+/// Whether only this program makes files of this name here.
+fn is_ours(name: &str) -> bool {
+    let parsed = segment::parse_name(name).is_some() || content::parse_name(name).is_some();
+    let named = [IDENTITY, identity::PART, RESERVE, LOCK, aside::PART].contains(&name);
+    let set_aside = name.starts_with(aside::DAMAGED) || name.starts_with(aside::TORN);
+    parsed || named || set_aside || content::parse_part_name(name).is_some()
 }

@@ -32,6 +32,12 @@ pub(super) const ALIGN: u8 = 8;
 /// The longest body of a record: 64 KiB of content, the longest texts, and room to spare.
 pub const MAX_BODY: usize = 128 * 1024;
 
+/// The longest tail that can be torn, in bytes: twice what is worth a commit, since what is cleaned with it comes on top.
+pub(super) const MAX_TORN: usize = 2 * MAX_BATCH;
+
+/// How many bytes are worth a commit at the most.
+pub(super) const MAX_BATCH: usize = 8 * 1024 * 1024;
+
 /// Which journal this is: 128 random bits.
 pub type JournalId = [u8; 16];
 
@@ -143,22 +149,40 @@ impl Framer {
 
     /// The record at `at` in `window`, a part of the segment that begins at `start`, if a sound one stands there.
     pub fn read(self, window: &Bytes, start: usize, at: usize) -> Option<Found> {
-        let (offset, head) = (start + at, window.get(at..at.checked_add(HEAD_LEN)?)?);
-        let word = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
-        let (body_len, base) = (word(4)? as usize, word(16)? as usize);
+        let offset = start + at;
         // Looked at first: a search for the next record must not sum up half a segment at each place.
-        if body_len > MAX_BODY || base > offset || head.get(21..) != Some(&[0; 3]) {
-            return None;
-        }
+        let Head { crc, body_len, sequence, base, kind } = Head::read(window, at).filter(|head| head.base <= offset)?;
         let len = record_len(body_len);
         let covered = window.get(at + 4..at.checked_add(len)?)?;
-        if self.crc(covered, offset as u64) != word(0)? {
+        if self.crc(covered, offset as u64) != crc {
+            return None;
+        }
+        let body_start = at + HEAD_LEN;
+        let record = Record::decode(kind, &window.slice(body_start..body_start + body_len))?;
+        Some(Found { record, offset, len, body_end: offset + HEAD_LEN + body_len, sequence, base })
+    }
+}
+
+/// The head of a record, if it can be one.
+struct Head {
+    crc: u32,
+    body_len: usize,
+    sequence: u64,
+    base: usize,
+    kind: u8,
+}
+
+impl Head {
+    /// The head at `at`.
+    fn read(window: &[u8], at: usize) -> Option<Self> {
+        let head = window.get(at..at.checked_add(HEAD_LEN)?)?;
+        let word = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+        let (body_len, base) = (word(4)? as usize, word(16)? as usize);
+        if body_len > MAX_BODY || head.get(21..) != Some(&[0; 3]) {
             return None;
         }
         let sequence = u64::from_le_bytes(head.get(8..16)?.try_into().ok()?);
-        let body_start = at + HEAD_LEN;
-        let record = Record::decode(*head.get(KIND_AT)?, &window.slice(body_start..body_start + body_len))?;
-        Some(Found { record, offset, len, body_end: offset + HEAD_LEN + body_len, sequence, base })
+        Some(Self { crc: word(0)?, body_len, sequence, base, kind: *head.get(KIND_AT)? })
     }
 }
 
@@ -247,14 +271,34 @@ impl<'a> Scan<'a> {
         let offset = self.at;
         let next = self.resume(offset + usize::from(ALIGN));
         let end = next.as_ref().map_or(self.segment.len(), |found| found.offset);
-        // Whatever was written after these bytes were synced proves that they were whole once.
-        let was_synced = !self.is_last || next.is_some_and(|next| self.is_proof(next, offset));
+        // Whatever was written after these bytes were synced proves that they were whole once. Only one batch is ever unsynced.
+        let was_synced = !self.is_last
+            || self.segment.len() - offset > MAX_TORN
+            || next.is_some_and(|next| self.is_proof(next, offset))
+            || self.goes_beyond_a_batch(offset);
         if was_synced {
             self.at = end;
             return Item::Damage { offset, len: end - offset };
         }
         self.at = self.segment.len();
         Item::Torn { offset, len: self.segment.len() - offset }
+    }
+
+    /// Whether the heads of the records at `offset`, whose checksums are wrong, follow each other into a later batch. What a crash
+    /// tore off has heads of one batch, or none.
+    fn goes_beyond_a_batch(&self, offset: usize) -> bool {
+        let (mut at, mut last) = (offset, self.sequence);
+        while let Some(head) = Head::read(self.segment, at) {
+            if head.base > at || last.is_some_and(|last| last.checked_add(1) != Some(head.sequence)) {
+                return false;
+            }
+            if head.base > offset {
+                return true;
+            }
+            last = Some(head.sequence);
+            at += record_len(head.body_len);
+        }
+        false
     }
 
     /// Whether `next` or a record behind it was written after the bytes at `offset` had been synced.

@@ -24,7 +24,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Disk, DiskFile, Entry, Space};
+use super::disk::{Disk, DiskFile, Entry, FileId, Space};
 
 /// How an operation fails without a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,6 +342,7 @@ struct State {
     crash_at: Option<usize>,
     crashed: bool,
     capacity: Option<u64>,
+    moved_at: Option<usize>,
 }
 
 impl State {
@@ -543,6 +544,25 @@ impl SimDisk {
         self.lock().crash_at = Some(index);
     }
 
+    /// Someone moves the directory right before operation `index`. Who has it open goes on in it.
+    pub(crate) fn move_at(&self, index: usize) {
+        self.lock().moved_at = Some(index);
+    }
+
+    /// Whether the directory is where it was.
+    pub(crate) fn is_here(&self) -> bool {
+        let state = self.lock();
+        state.moved_at.is_none_or(|at| state.log.len() < at)
+    }
+
+    /// Someone removes a file, lastingly. Not an operation.
+    pub(crate) fn take_away(&self, name: &str) {
+        let mut state = self.lock();
+        let node = state.node(name).expect("no such file");
+        state.name(vec![Naming { name: name.to_owned(), before: Some(node), after: None }]);
+        state.settle(Part::Directory);
+    }
+
     /// Whether the operation was reached at which the process dies.
     pub(crate) fn is_crashed(&self) -> bool {
         self.lock().crashed
@@ -687,8 +707,11 @@ fn last_write_shapes(state: &State, rng: &mut Rng) -> Vec<Shape> {
 impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<Entry>> {
         let state = self.alive()?;
-        let entry =
-            |(name, node): (&String, &usize)| Entry { name: name.clone(), len: state.nodes[*node].live.len() as u64 };
+        let entry = |(name, node): (&String, &usize)| Entry {
+            name: name.clone(),
+            len: state.nodes[*node].live.len() as u64,
+            is_file: true,
+        };
         Ok(state.names.iter().map(entry).collect())
     }
 
@@ -746,6 +769,20 @@ impl Disk for SimDisk {
         let state = self.alive()?;
         Ok(Space { total: state.capacity.unwrap_or(u64::MAX), available: state.available() })
     }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        drop(self.alive()?);
+        Ok(self.is_here())
+    }
+
+    fn id_of(&self, name: &str) -> io::Result<Option<FileId>> {
+        let found = self.alive()?.names.get(name).copied().map(file_id);
+        Ok(found.filter(|_| self.is_here()))
+    }
+}
+
+fn file_id(node: usize) -> FileId {
+    FileId { device: 0, inode: node as u64 }
 }
 
 #[derive(Debug)]
@@ -790,6 +827,11 @@ impl DiskFile for SimFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.alive()?.nodes[self.node].live.len() as u64)
+    }
+
+    fn id(&self) -> io::Result<FileId> {
+        drop(self.disk.alive()?);
+        Ok(file_id(self.node))
     }
 }
 

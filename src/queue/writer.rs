@@ -25,6 +25,10 @@ const LEAST: u64 = 256 * 1024;
 /// The time between two tries to write on a full disk.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// The time between two looks at whether the directory is where it was, when nothing is written. What is committed looks each
+/// time.
+const VERIFIED: Duration = Duration::from_secs(1);
+
 /// How long the disk's room, once asked for, is believed: what is written meanwhile is far less than a segment.
 const BELIEVED: Duration = Duration::from_millis(100);
 
@@ -99,15 +103,30 @@ impl<T: Fn(Progress)> Work<T> {
                 Err(mpsc::TryRecvError::Empty) if !is_clean => None,
                 Err(mpsc::TryRecvError::Empty) => {
                     self.journal.mark()?;
-                    match queue.recv() {
-                        Ok(op) => Some(op),
-                        Err(mpsc::RecvError) => break,
+                    match self.wait(queue)? {
+                        Some(op) => Some(op),
+                        None => break,
                     }
                 }
             };
             is_clean = self.batch(first, queue)?;
         }
         self.journal.mark()
+    }
+
+    /// Waits for an operation; `None` when no more can come.
+    fn wait(&self, queue: &mpsc::Receiver<Op>) -> Result<Option<Op>, JournalError> {
+        loop {
+            match queue.recv_timeout(VERIFIED) {
+                Ok(op) => return Ok(Some(op)),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(mpsc::RecvTimeoutError::Timeout) => match self.journal.verify() {
+                    // Descriptors or memory are short just now.
+                    Err(error) if error.is_full() => {}
+                    verified => verified?,
+                },
+            }
+        }
     }
 
     /// Writes what has queued up, and cleans in proportion. Says whether there is nothing left to clean.
@@ -171,6 +190,10 @@ impl<T: Fn(Progress)> Work<T> {
                         (self.tell)(Progress::Full(error.to_string()));
                     }
                     thread::sleep(RETRY);
+                    match self.journal.verify() {
+                        Err(error) if !error.is_full() => return Err(error),
+                        _ => {}
+                    }
                 }
                 Ok(done) => {
                     if std::mem::take(&mut self.is_full) {

@@ -16,6 +16,7 @@ mod browser;
 mod chaos;
 mod commands;
 mod config;
+mod custody;
 mod delivery;
 mod demo;
 mod descriptors;

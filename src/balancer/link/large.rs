@@ -96,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn content_comes_whole_and_damage_ends_before_the_last_piece() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = || Arc::new(RealDisk::new(dir.path()));
+        let disk = || Arc::new(RealDisk::open(dir.path()).unwrap());
         for size in [1, STEP - 1, STEP, STEP * 11 + 5] {
             let bytes: Vec<u8> = (0..size).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
             std::fs::write(dir.path().join(content::name(1)), &bytes).unwrap();

@@ -4,8 +4,10 @@
 //! put something in their way. `docs/testing.md` tells how to run more of it, and which bugs it was seen to catch.
 
 mod crashes;
+mod custody;
 mod damage;
 mod driver;
+mod flips;
 mod model;
 mod random_steps;
 mod space;

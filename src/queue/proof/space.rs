@@ -130,9 +130,11 @@ fn a_full_disk_opens_with_the_reserve_or_says_why_not() {
 /// At each operation there is no room once, and it is tried again: nothing is there twice, and nothing is missing.
 #[test]
 fn what_is_tried_again_leaves_no_hole_and_nothing_twice() {
+    let undisturbed = SimDisk::new();
+    drop(Driver::open(&undisturbed, config(Durability::Disk, 1024), Truth::default()));
     for fault in [Fault::Enospc, Fault::ShortThenEnospc] {
-        // From the first segment on, whose room nobody has kept back.
-        for operation in 14.. {
+        // Behind the start, for which nobody has kept room back.
+        for operation in undisturbed.operations().. {
             let disk = SimDisk::new();
             disk.fail_at(operation, fault);
             let mut driver = Driver::open(&disk, config(Durability::Disk, 1024), Truth::default())
