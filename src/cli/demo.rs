@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::{AdminAt, AdminListener};
 use super::client::{ClientArgs, converse};
-use super::send::{BalancerArg, RetryArg};
+use super::send::{BalancerArg, ChangedArg, RetryArg};
 use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, bind, complain, say};
-use crate::client;
+use crate::client::{self, Changed};
 use crate::config::{ServerSpec, check_servers};
 use crate::transport::Tcp;
 use crate::units::{Margin, parse_duration};
@@ -110,6 +110,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
                 files: args.files.clone(),
                 timeout: args.timeout,
                 retry: args.retry,
+                changed: ChangedArg { changed: Changed::default() },
                 admin: roles.last().and_then(|balancer| balancer.admin.clone()),
             };
             let (ended, watched) = watch(roles, to_prompt);

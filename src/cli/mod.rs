@@ -240,6 +240,11 @@ fn complain(error: &str, hint: Option<&str>) {
     }
 }
 
+/// Writes a warning to standard error.
+fn warn(warning: &str) {
+    let _ = writeln!(io::stderr().lock(), "warning: {warning}");
+}
+
 /// Writes a line of data to standard output. A reader that has gone ends the process quietly.
 fn say(line: impl Display) {
     if writeln!(io::stdout().lock(), "{line}").is_err() {

@@ -95,6 +95,7 @@ fn state(state: State) -> &'static str {
         State::Dead => "dead",
         State::Refused => "refused",
         State::Unreadable => "unreadable",
+        State::Changed => "changed",
         State::Unknown => "unknown",
         State::Forgotten => "forgotten",
     }

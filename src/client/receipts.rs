@@ -36,6 +36,8 @@ pub enum State {
     Refused,
     /// It could not be read, and was not sent.
     Unreadable,
+    /// It changed each time while it was read, and was not sent.
+    Changed,
     /// It may have been sent, but no receipt came.
     Unknown,
     /// It was accepted, but the balancer no longer knows it.
@@ -68,9 +70,12 @@ pub struct Receipt {
     /// False from an old-style server, which never acknowledges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<bool>,
-    /// Why it was refused, could not be read, or is dead.
+    /// Why it was refused, could not be read, or is dead, or how it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How it changed while the content was read that was sent all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
 }
 
 /// A hash as hex digits.
@@ -106,6 +111,7 @@ impl Receipt {
             server: None,
             confirmed: None,
             reason: None,
+            change: sent.change.map(String::from),
         };
         match tally.fates.get(file) {
             Some(fate) => receipt.with(fate.clone()),
@@ -126,6 +132,7 @@ impl Receipt {
             },
             Fate::Refused { reason } => Self { state: State::Refused, reason: Some(reason), ..self },
             Fate::Unreadable { reason } => Self { state: State::Unreadable, reason: Some(reason), ..self },
+            Fate::Changed { reason } => Self { state: State::Changed, reason: Some(reason), ..self },
             Fate::Dead { number, reason } => {
                 Self { state: State::Dead, number: Some(number), reason: Some(reason), ..self }
             }

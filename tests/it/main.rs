@@ -13,6 +13,7 @@ mod admin;
 mod bad_input;
 mod bench;
 mod browser;
+mod changed;
 mod chaos;
 mod commands;
 mod config;
