@@ -132,7 +132,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     };
     // What the roles had to say at their end; the channel closes with the last of them.
     while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
-        eprintln!("{notice}");
+        super::output::tell(format_args!("{notice}"));
     }
     result.and_then(|exit| if exit == Exit::Done { stopped } else { Ok(exit) })
 }
@@ -351,9 +351,9 @@ async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
         && status.queue.files() > 0
     {
         let files = status.queue.files();
-        eprintln!(
+        super::output::tell(format_args!(
             "stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C leaves them for the next start"
-        );
+        ));
     }
     for mut role in roles {
         // The end of its standard input tells it to stop.

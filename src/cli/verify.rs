@@ -42,7 +42,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
         say(object(&report));
     } else {
         for note in &report.notes {
-            eprintln!("note: {note}");
+            super::output::tell(format_args!("note: {note}"));
         }
         for (kind, findings) in report.kinds() {
             for finding in findings {

@@ -28,6 +28,7 @@ mod keys;
 mod logs;
 mod metrics;
 mod old_style;
+mod output;
 mod overload;
 mod page;
 mod prompt;
