@@ -48,7 +48,14 @@ pub(super) struct ChangedArg {
     /// What to do with a file that is written to, cut, or replaced while it is read: fail gives it up at once; retry reads
     /// it again, up to 5 times within some 3 s, and then gives it up; send sends what was read, and says so. What is
     /// given up is not sent at all, and the exit code is 1
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "retry", env = "BILICO_CHANGED", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value = "retry",
+        env = "BILICO_CHANGED",
+        hide_possible_values = true
+    )]
     pub(super) changed: Changed,
 }
 
@@ -84,7 +91,8 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "P", env = "BILICO_KEY_PREFIX")]
     key_prefix: Option<String>,
     /// Append a JSON line for each file to FILE as soon as its fate is final, and at the end for those whose is not, for
-    /// `bilico verify`. An error to open it ends the command before anything is sent
+    /// `bilico verify`. FILE is new, empty, or has receipts already; anything else is left as it is, and the command ends
+    /// with exit code 2 before anything is sent
     #[arg(long, value_name = "FILE", env = "BILICO_RECEIPTS")]
     receipts: Option<PathBuf>,
     /// Print a JSON object a line for each file instead of a summary
@@ -103,7 +111,10 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         find(path, form, args.recursive, &mut sources)?;
     }
     let keys = args.keys(&sources)?;
-    let cannot = |error: ReceiptError| Failure::new(Exit::Failed, error);
+    let cannot = |error: ReceiptError| {
+        let exit = if matches!(error, ReceiptError::Foreign { .. }) { Exit::Usage } else { Exit::Failed };
+        Failure::new(exit, error)
+    };
     let mut receipts = args.receipts.as_deref().map(ReceiptFile::open).transpose().map_err(cannot)?;
     let sent = Sending {
         balancer: &args.balancer.balancer,
