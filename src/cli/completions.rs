@@ -31,11 +31,11 @@ pub(super) struct ManArgs {
 }
 
 /// Prints completions.
-pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "bilico", &mut script);
     output::print(&script);
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 /// Prints or writes manual pages.

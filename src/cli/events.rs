@@ -57,7 +57,7 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
             Heard::State(..) => {}
             Heard::Lost(why) => super::output::tell(format_args!("the balancer is away ({why}); waiting for it")),
             Heard::Back { restarted: true } => {
-                super::output::tell(format_args!("the balancer was restarted: ids begin again"))
+                super::output::tell(format_args!("the balancer was restarted: ids begin again"));
             }
             Heard::Back { restarted: false } => super::output::tell(format_args!("the balancer is back")),
         }

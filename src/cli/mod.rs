@@ -227,7 +227,7 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Reload(args) => servers::reload(&args),
         Command::Events(args) => events::run(&args),
         Command::Logs(args) => logs::run(&args),
-        Command::Completions(args) => completions::completions(&args),
+        Command::Completions(args) => Ok(completions::completions(&args)),
         Command::Man(args) => completions::man(&args),
     }
 }
