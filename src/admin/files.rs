@@ -82,8 +82,7 @@ struct Receipt {
     number: u64,
     title: String,
     size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    crc32c: Option<String>,
+    crc32c: String,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
@@ -200,7 +199,7 @@ fn accepted(receipts: &Receipts, number: u64, title: String) -> Response {
 
 impl Receipt {
     fn new(receipts: &Receipts, number: u64, title: String) -> Self {
-        let crc32c = receipts.crc32c.map(|crc32c| format!("{crc32c:08x}"));
+        let crc32c = format!("{:08x}", receipts.crc32c);
         Self { number, title, size: receipts.size, crc32c, state: "accepted", server: None, confirmed: None }
     }
 }

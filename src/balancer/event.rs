@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::control::Command;
 use super::dispatch::{Parcel, Probed, Speaker};
@@ -262,6 +262,8 @@ pub struct Offer {
     pub key: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
+    /// The CRC32C of its content, if the client says it: without it a file is never taken for one that came before.
+    pub crc32c: Option<u32>,
     /// How many bytes of it are there from an upload that broke off.
     pub offset: u64,
     /// Where the answer and the receipts go.
@@ -275,10 +277,22 @@ pub struct Declined {
     pub key: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
+    /// What its content is told by from that of a file which came before under its key.
+    pub sum: Sum,
     /// Why it cannot be taken.
     pub refusal: Refusal,
     /// Where the answer goes.
     pub reply: Reply,
+}
+
+/// The CRC32C of content that is not kept.
+#[derive(Debug)]
+pub enum Sum {
+    /// All of the content came.
+    Known(u32),
+    /// None of it was read yet. Only if a file came before under the key it has to be: then nothing is answered, and the
+    /// refusal and the reply come back this way.
+    Unread(oneshot::Sender<(Refusal, Reply)>),
 }
 
 /// Something to be written to a native client.

@@ -18,7 +18,9 @@ use super::cold::{Claim, Cold};
 use super::control::Settings;
 use super::directories::{Directories, Twice};
 use super::dispatch::{Action, Dispatcher, Held, Probed, Speaker};
-use super::event::{Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, ToServer};
+use super::event::{
+    Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, Sum, ToServer,
+};
 use super::gate::Gate;
 use super::link::{self, Target};
 use super::notices::{Kind, Level, Notices};
@@ -418,7 +420,7 @@ impl Hub {
         if let Some(number) = key.as_deref().and_then(|key| self.ledger.number_of(key)) {
             self.discard(&content);
             if let Some(reply) = reply {
-                self.answer_known(number, size, Some(crc32c), reply);
+                self.answer_known(number, size, crc32c, reply);
             }
             return;
         }
@@ -447,23 +449,27 @@ impl Hub {
     }
 
     fn offer(&mut self, offer: &Offer) {
-        match self.ledger.number_of(&offer.key) {
-            Some(number) => self.answer_known(number, offer.size, None, offer.reply.clone()),
-            None => offer.reply.send(|id| Message::Wanted { id, offset: offer.offset }),
+        match (self.ledger.number_of(&offer.key), offer.crc32c) {
+            (Some(number), Some(crc32c)) => self.answer_known(number, offer.size, crc32c, offer.reply.clone()),
+            // Only its content can tell whether it is the same.
+            (Some(_), None) => offer.reply.send(|id| Message::Wanted { id, offset: 0 }),
+            (None, _) => offer.reply.send(|id| Message::Wanted { id, offset: offer.offset }),
         }
     }
 
     /// A refusal says that the file is nowhere, so it must not be given for one that is here already.
-    fn refuse(&mut self, Declined { key, size, refusal, reply }: Declined) {
-        match self.ledger.number_of(&key) {
-            Some(number) => self.answer_known(number, size, None, reply),
-            None => reply.send(|id| Message::Refused { id, refusal }),
+    fn refuse(&mut self, Declined { key, size, sum, refusal, reply }: Declined) {
+        match (self.ledger.number_of(&key), sum) {
+            (Some(number), Sum::Known(crc32c)) => self.answer_known(number, size, crc32c, reply),
+            // A client that has gone meanwhile needs no answer.
+            (Some(_), Sum::Unread(back)) => drop(back.send((refusal, reply))),
+            (None, _) => reply.send(|id| Message::Refused { id, refusal }),
         }
     }
 
     /// Gives the receipts of a file that came before under the same key, if it is the same file.
-    fn answer_known(&mut self, number: u64, size: u64, crc32c: Option<u32>, reply: Reply) {
-        let is_same = |meta: &Meta| meta.size == size && crc32c.is_none_or(|crc32c| crc32c == meta.crc32c);
+    fn answer_known(&mut self, number: u64, size: u64, crc32c: u32, reply: Reply) {
+        let is_same = |meta: &Meta| (meta.size, meta.crc32c) == (size, crc32c);
         if let Some(file) = self.accepting.get_mut(&number).filter(|file| is_same(&file.meta)) {
             return add_reply(&mut file.replies, reply);
         }
@@ -471,8 +477,8 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
             return add_reply(&mut file.tag.tag.replies, reply);
         }
-        let is_as_large = |brief: &Brief| brief.size() == size && crc32c.is_none_or(|crc32c| crc32c == brief.crc32c);
-        if self.cold.get(number).is_some_and(is_as_large) {
+        let is_same_brief = |brief: &Brief| (brief.size(), brief.crc32c) == (size, crc32c);
+        if self.cold.get(number).is_some_and(is_same_brief) {
             reply.send(|id| Message::Accepted { id, number });
             return self.cold.add_reply(number, reply);
         }
@@ -484,7 +490,10 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
             return reply.send(|id| last_receipt(id, ended));
         }
-        let reason = format!("the key names another file already, accepted as number {number}");
+        let reason = format!(
+            "the key names another file already, accepted as number {number}, and that one has other content; \
+             give this one another key, or its old content back"
+        );
         reply.send(|id| Message::Refused { id, refusal: Refusal::new(RefusalCode::Conflict, reason) });
     }
 

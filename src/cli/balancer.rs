@@ -155,7 +155,9 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Ok(outcome) => {
             if outcome.undelivered > 0 {
                 let (files, journal) = (outcome.undelivered, args.journal.display());
-                eprintln!("{files} files are not delivered yet: {journal} keeps them for the next start");
+                super::output::tell(format_args!(
+                    "{files} files are not delivered yet: {journal} keeps them for the next start"
+                ));
             }
             Ok(Exit::Done)
         }

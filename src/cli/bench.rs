@@ -226,10 +226,10 @@ impl BenchArgs {
             complain(&failure, None);
         }
         if let Some(held_back @ 1..) = report.held_back {
-            eprintln!(
+            super::output::tell(format_args!(
                 "warning: {held_back} files were sent late because {OPEN_LOOP_MOST} others were under way: \
                  the balancer does not keep up with this rate"
-            );
+            ));
         }
     }
 

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::api::{AdminArg, Api};
 use super::balancer::positive;
 use super::prompt::{Line, Lines};
-use super::send::{BalancerArg, Ended, RetryArg, Sending};
-use super::{Exit, Failure, address, complain, say, servers, show};
+use super::send::{BalancerArg, ChangedArg, Ended, RetryArg, Sending};
+use super::{Exit, Failure, address, complain, say, servers, show, warn};
 use crate::client::{self, Form, Keys, Options, Source, Wait};
 use crate::config::SpecError;
 use crate::schedule::MAX_WEIGHT;
@@ -57,6 +57,8 @@ pub(super) struct ClientArgs {
     pub(super) timeout: Option<Duration>,
     #[command(flatten)]
     pub(super) retry: RetryArg,
+    #[command(flatten)]
+    pub(super) changed: ChangedArg,
     /// Where the balancer answers operators, for `drain`, `undrain` and `weight`; they do not work without it
     #[arg(long, value_name = "ADDR", value_parser = address_or_none, env = "BILICO_ADMIN")]
     pub(super) admin: Option<String>,
@@ -262,11 +264,20 @@ impl Prompt<'_> {
     }
 
     /// Sends files and waits for their delivery. Ctrl-C on a terminal ends only the waiting.
-    async fn transfer(&mut self, sources: &[Source], names: impl Fn(usize) -> String) -> Result<(), Interrupted> {
+    async fn transfer(
+        &mut self,
+        sources: &[Source],
+        names: impl Fn(usize) -> String + Copy,
+    ) -> Result<(), Interrupted> {
         let hush = self.lines.hush();
         let sending = Sending {
             balancer: &self.args.balancer.balancer,
-            options: Options { wait: Wait::Delivered, keys: Keys::default(), retry: self.args.retry.retry },
+            options: Options {
+                wait: Wait::Delivered,
+                keys: Keys::default(),
+                retry: self.args.retry.retry,
+                changed: self.args.changed.changed,
+            },
             timeout: self.args.timeout,
         };
         let (interrupt, terminate) = (&mut self.interrupt, &mut self.terminate);
@@ -283,6 +294,9 @@ impl Prompt<'_> {
             say(show::summary(&tally, elapsed, status.as_ref()));
         }
         drop(hush);
+        for warning in show::warnings(&tally, names) {
+            warn(&warning);
+        }
         for failure in show::failures(&tally, names) {
             complain(&failure, None);
         }

@@ -1,13 +1,12 @@
 //! `bilico completions` and `bilico man`: what a shell and `man` need to know of the command line.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, Exit, Failure};
+use super::{Cli, Exit, Failure, output};
 
 /// Print the completions for a shell
 ///
@@ -32,10 +31,11 @@ pub(super) struct ManArgs {
 }
 
 /// Prints completions.
-pub(super) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "bilico", &mut script);
-    print(&script)
+    output::print(&script);
+    Exit::Done
 }
 
 /// Prints or writes manual pages.
@@ -57,13 +57,6 @@ pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     }
     let mut page = Vec::new();
     Man::new(command.clone()).render(&mut page).map_err(|error| Failure::new(Exit::Failed, error))?;
-    print(&page)
-}
-
-fn print(bytes: &[u8]) -> Result<Exit, Failure> {
-    match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Failed),
-        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot print: {error}"))),
-        Ok(()) => Ok(Exit::Done),
-    }
+    output::print(&page);
+    Ok(Exit::Done)
 }

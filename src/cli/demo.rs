@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::{AdminAt, AdminListener};
 use super::client::{ClientArgs, converse};
-use super::send::{BalancerArg, RetryArg};
+use super::send::{BalancerArg, ChangedArg, RetryArg};
 use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, bind, complain, say};
-use crate::client;
+use crate::client::{self, Changed};
 use crate::config::{ServerSpec, check_servers};
 use crate::transport::Tcp;
 use crate::units::{Margin, parse_duration};
@@ -110,6 +110,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
                 files: args.files.clone(),
                 timeout: args.timeout,
                 retry: args.retry,
+                changed: ChangedArg { changed: Changed::default() },
                 admin: roles.last().and_then(|balancer| balancer.admin.clone()),
             };
             let (ended, watched) = watch(roles, to_prompt);
@@ -131,7 +132,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     };
     // What the roles had to say at their end; the channel closes with the last of them.
     while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
-        eprintln!("{notice}");
+        super::output::tell(format_args!("{notice}"));
     }
     result.and_then(|exit| if exit == Exit::Done { stopped } else { Ok(exit) })
 }
@@ -350,9 +351,9 @@ async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
         && status.queue.files() > 0
     {
         let files = status.queue.files();
-        eprintln!(
+        super::output::tell(format_args!(
             "stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C leaves them for the next start"
-        );
+        ));
     }
     for mut role in roles {
         // The end of its standard input tells it to stop.

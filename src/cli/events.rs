@@ -55,9 +55,11 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
             Heard::Notice(_, raw) if args.json => say(raw),
             Heard::Notice(notice, _) => say(line(&notice)),
             Heard::State(..) => {}
-            Heard::Lost(why) => eprintln!("the balancer is away ({why}); waiting for it"),
-            Heard::Back { restarted: true } => eprintln!("the balancer was restarted: ids begin again"),
-            Heard::Back { restarted: false } => eprintln!("the balancer is back"),
+            Heard::Lost(why) => super::output::tell(format_args!("the balancer is away ({why}); waiting for it")),
+            Heard::Back { restarted: true } => {
+                super::output::tell(format_args!("the balancer was restarted: ids begin again"));
+            }
+            Heard::Back { restarted: false } => super::output::tell(format_args!("the balancer is back")),
         }
         ControlFlow::Continue(())
     })?;

@@ -7,7 +7,7 @@ mod files;
 mod line;
 
 use std::collections::VecDeque;
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +20,7 @@ use tracing::Level;
 
 use self::files::{Line, Source};
 use self::line::Head;
+use super::output::{Stdout, tell};
 use super::{Exit, Failure};
 use crate::units::parse_duration;
 
@@ -181,8 +182,6 @@ pub(super) fn run(args: &LogsArgs) -> Result<Exit, Failure> {
     let mut logs = Logs::open(args)?;
     match logs.show() {
         Ok(()) => Ok(Exit::Done),
-        // Whoever reads us has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Failed),
         Err(error) => Err(Failure::new(Exit::Failed, format!("cannot read the logs: {error}"))),
     }
 }
@@ -224,7 +223,7 @@ impl<'a> Logs<'a> {
             Some(lines) => Some(lines as usize),
         };
         let tail = tail.map(|lines| (lines, VecDeque::new()));
-        let out = Output { stdout: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()), tail };
+        let out = Output { stdout: io::BufWriter::with_capacity(1 << 16, Stdout::lock()), tail };
         let mut logs = Self { args, filter: Filter::new(args), sources: Vec::new(), last: 0, out };
         logs.add(roles);
         Ok(logs)
@@ -296,7 +295,7 @@ impl Feed {
     fn fill(&mut self, to_the_end: bool) -> io::Result<()> {
         self.source.fill(to_the_end)?;
         if std::mem::take(&mut self.source.was_cut) {
-            eprintln!("{}.log has become shorter: reading it from its beginning", self.source.role);
+            tell(format_args!("{}.log has become shorter: reading it from its beginning", self.source.role));
         }
         Ok(())
     }
@@ -304,7 +303,7 @@ impl Feed {
 
 /// Standard output, or for a while only the last lines for it.
 struct Output {
-    stdout: io::BufWriter<StdoutLock<'static>>,
+    stdout: io::BufWriter<Stdout>,
     tail: Option<(usize, VecDeque<Vec<u8>>)>,
 }
 

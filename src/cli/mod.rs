@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod events;
 mod logs;
+mod output;
 mod prompt;
 mod queue;
 mod reload;
@@ -28,7 +29,7 @@ mod watch;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ use crate::config::parse_address;
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
 use crate::units::ByteSize;
+use output::{complain, say, warn};
 use reload::Started;
 use settings::{Program, Refused};
 
@@ -94,8 +96,8 @@ enum Command {
 pub enum Exit {
     /// Everything reached what was waited for.
     Done = 0,
-    /// Something failed: a file was refused, unreadable, dead or forgotten, what servers have is not what the receipts
-    /// say, or a role cannot start or go on.
+    /// Something failed: a file was refused, unreadable, changed while it was read, dead or forgotten, what servers have is
+    /// not what the receipts say, output cannot be written, or a role cannot start or go on.
     Failed = 1,
     /// The command line or the configuration file makes no sense.
     Usage = 2,
@@ -134,7 +136,7 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             // It says it better than we could, and help is no failure.
-            Refused::Flags(error) => error.exit(),
+            Refused::Flags(error) => output::end_parsing(&error),
             Refused::File(mut problems) => {
                 let last = problems.pop().unwrap_or_default();
                 for problem in problems {
@@ -226,25 +228,8 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Reload(args) => servers::reload(&args),
         Command::Events(args) => events::run(&args),
         Command::Logs(args) => logs::run(&args),
-        Command::Completions(args) => completions::completions(&args),
+        Command::Completions(args) => Ok(completions::completions(&args)),
         Command::Man(args) => completions::man(&args),
-    }
-}
-
-/// Writes an error, and its remedy, to standard error.
-fn complain(error: &str, hint: Option<&str>) {
-    let mut stderr = io::stderr().lock();
-    // Nobody can be told when standard error is closed.
-    let _ = writeln!(stderr, "error: {error}");
-    if let Some(hint) = hint {
-        let _ = writeln!(stderr, "hint: {hint}");
-    }
-}
-
-/// Writes a line of data to standard output. A reader that has gone ends the process quietly.
-fn say(line: impl Display) {
-    if writeln!(io::stdout().lock(), "{line}").is_err() {
-        std::process::exit(i32::from(Exit::Failed as u8));
     }
 }
 

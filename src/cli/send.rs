@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::balancer::positive;
-use super::{BALANCER, Exit, Failure, address, complain, say, show};
+use super::{BALANCER, Exit, Failure, address, complain, say, show, warn};
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
-use crate::client::{self, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer};
+use crate::client::{self, Changed, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer};
 use crate::protocol::status::ServerReport;
 use crate::shutdown;
 use crate::transport::Tcp;
@@ -42,6 +42,23 @@ pub(super) struct RetryArg {
     pub(super) retry: Duration,
 }
 
+/// What to do with a file that changes.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct ChangedArg {
+    /// What to do with a file that is written to, cut, or replaced while it is read: fail gives it up at once; retry reads
+    /// it again, up to 5 times within some 3 s, and then gives it up; send sends what was read, and says so. What is
+    /// given up is not sent at all, and the exit code is 1
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value = "retry",
+        env = "BILICO_CHANGED",
+        hide_possible_values = true
+    )]
+    pub(super) changed: Changed,
+}
+
 /// Send files from scripts: any file, byte for byte
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
@@ -66,13 +83,16 @@ pub(super) struct SendArgs {
     timeout: Option<Duration>,
     #[command(flatten)]
     retry: RetryArg,
+    #[command(flatten)]
+    changed: ChangedArg,
     /// Give each file the key P followed by its title, so that the same command, run again, sends nothing twice and
     /// goes on with large files where it was interrupted. P has 1 to 128 bytes; the titles must differ. Without it, each
     /// run has keys of its own, and files sent again are stored again
     #[arg(long, value_name = "P", env = "BILICO_KEY_PREFIX")]
     key_prefix: Option<String>,
     /// Append a JSON line for each file to FILE as soon as its fate is final, and at the end for those whose is not, for
-    /// `bilico verify`. An error to open it ends the command before anything is sent
+    /// `bilico verify`. FILE is new, empty, or has receipts already; anything else is left as it is, and the command ends
+    /// with exit code 2 before anything is sent
     #[arg(long, value_name = "FILE", env = "BILICO_RECEIPTS")]
     receipts: Option<PathBuf>,
     /// Print a JSON object a line for each file instead of a summary
@@ -91,11 +111,14 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         find(path, form, args.recursive, &mut sources)?;
     }
     let keys = args.keys(&sources)?;
-    let cannot = |error: ReceiptError| Failure::new(Exit::Failed, error);
+    let cannot = |error: ReceiptError| {
+        let exit = if matches!(error, ReceiptError::Foreign { .. }) { Exit::Usage } else { Exit::Failed };
+        Failure::new(exit, error)
+    };
     let mut receipts = args.receipts.as_deref().map(ReceiptFile::open).transpose().map_err(cannot)?;
     let sent = Sending {
         balancer: &args.balancer.balancer,
-        options: Options { wait: args.wait, keys, retry: args.retry.retry },
+        options: Options { wait: args.wait, keys, retry: args.retry.retry, changed: args.changed.changed },
         timeout: args.timeout,
     };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -112,6 +135,9 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
     } else if !args.quiet && (tally.accepted > 0 || result.is_ok()) {
         let status = client::status(&Tcp, &args.balancer.balancer, STATUS).await.ok();
         say(show::summary(&tally, elapsed, status.as_ref()));
+    }
+    for warning in show::warnings(&tally, name) {
+        warn(&warning);
     }
     for failure in show::failures(&tally, name) {
         complain(&failure, None);
@@ -147,6 +173,7 @@ fn line(receipt: Receipt) -> serde_json::Value {
         ("server", receipt.server.map(|server| json!(server))),
         ("confirmed", receipt.confirmed.map(|confirmed| json!(confirmed))),
         ("reason", receipt.reason.map(|reason| json!(reason))),
+        ("change", receipt.change.map(|change| json!(change))),
     ];
     if let Some(fields) = line.as_object_mut() {
         fields.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));

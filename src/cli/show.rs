@@ -113,6 +113,7 @@ pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusRe
     let failed = [
         (tally.refused, "refused"),
         (tally.unreadable, "unreadable"),
+        (tally.changed, "changed while they were read"),
         (tally.dead, "dead"),
         (tally.forgotten, "forgotten"),
     ];
@@ -229,6 +230,17 @@ fn state(server: &ServerReport) -> String {
     }
 }
 
+/// The files that were sent though they changed while they were read.
+pub(super) fn warnings<'a>(
+    tally: &'a Tally,
+    names: impl Fn(usize) -> String + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    tally.sent.iter().enumerate().filter_map(move |(file, sent)| {
+        let change = sent.change.as_deref()?;
+        Some(format!("{}: {change}; it was sent as it was read", names(file)))
+    })
+}
+
 /// The files that did not make it, each with its reason.
 pub(super) fn failures<'a>(
     tally: &'a Tally,
@@ -237,6 +249,7 @@ pub(super) fn failures<'a>(
     tally.fates.iter().enumerate().filter_map(move |(file, fate)| match fate {
         Fate::Refused { reason } => Some(format!("{}: refused: {reason}", names(file))),
         Fate::Unreadable { reason } => Some(format!("{}: {reason}", names(file))),
+        Fate::Changed { reason } => Some(format!("{}: not sent: {reason}", names(file))),
         Fate::Dead { number, reason } => {
             Some(format!("{}: accepted as {number}, but no server can take it: {reason}", names(file)))
         }

@@ -94,8 +94,8 @@ fn again_and_again(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure>
             Heard::State(_, line) if json => say(line),
             Heard::State(state, _) => say(format_args!("{}\n", text(&state, colour))),
             Heard::Notice(..) => {}
-            Heard::Lost(why) => eprintln!("the balancer is away ({why}); trying again"),
-            Heard::Back { .. } => eprintln!("the balancer is back"),
+            Heard::Lost(why) => super::output::tell(format_args!("the balancer is away ({why}); trying again")),
+            Heard::Back { .. } => super::output::tell(format_args!("the balancer is back")),
         }
         ControlFlow::Continue(())
     })?;

@@ -42,7 +42,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
         say(object(&report));
     } else {
         for note in &report.notes {
-            eprintln!("note: {note}");
+            super::output::tell(format_args!("note: {note}"));
         }
         for (kind, findings) in report.kinds() {
             for finding in findings {
@@ -95,6 +95,7 @@ fn state(state: State) -> &'static str {
         State::Dead => "dead",
         State::Refused => "refused",
         State::Unreadable => "unreadable",
+        State::Changed => "changed",
         State::Unknown => "unknown",
         State::Forgotten => "forgotten",
     }

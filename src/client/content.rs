@@ -1,11 +1,18 @@
 //! What is sent: files on disk, and how each becomes a title and content.
+//!
+//! Invariant: content is what its file held at one moment, as far as [`super::look`] can tell, or it is known how the
+//! file changed meanwhile.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
-use super::session::Content;
+use super::look::{Look, shrunk_or_grown};
+use super::reading::{Opened, Trouble};
+use super::transfer::Changed;
 use crate::protocol::json;
 use crate::protocol::limits::DEFAULT_MAX_JSON;
 
@@ -35,6 +42,25 @@ pub struct Source {
     pub form: Form,
 }
 
+/// The content of a file that is to be sent.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// In memory; and how its file changed while it was read, if it is sent all the same.
+    Bytes(Bytes, Option<String>),
+    /// On disk.
+    File(Opened),
+}
+
+impl Content {
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes, _) => bytes.len() as u64,
+            Self::File(opened) => opened.size(),
+        }
+    }
+}
+
 impl Source {
     /// A file whose title is its name.
     pub fn named(path: &Path, form: Form) -> Self {
@@ -43,36 +69,126 @@ impl Source {
     }
 
     /// Opens the file, or reads it whole if it is small, and gives its title.
-    pub(super) async fn read(&self) -> io::Result<(String, Content)> {
-        // Before it is opened: opening a pipe would wait for its other end.
-        let metadata = tokio::fs::metadata(&self.path).await?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
+    pub(super) async fn read(&self, changed: Changed) -> Result<(String, Content), Trouble> {
         let is_json = self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         let whole = match self.form {
             Form::Payload => u64::MAX,
             Form::Either if is_json => DEFAULT_MAX_JSON,
             Form::Either | Form::Raw => WHOLE,
         };
-        if metadata.len() > whole {
-            let file = tokio::fs::File::open(&self.path).await?;
-            return Ok((self.title.clone(), Content::File(file, metadata.len())));
-        }
-        let bytes = Bytes::from(tokio::fs::read(&self.path).await?);
-        match self.form {
-            Form::Payload => unwrap(&bytes),
-            Form::Either if is_json => Ok(unwrap(&bytes).unwrap_or_else(|_| self.raw(bytes))),
-            Form::Either | Form::Raw => Ok(self.raw(bytes)),
-        }
-    }
-
-    fn raw(&self, bytes: Bytes) -> (String, Content) {
-        (self.title.clone(), Content::Bytes(bytes))
+        let path = self.path.clone();
+        let read = spawn_blocking(move || load(path, whole, changed == Changed::Send));
+        let (bytes, change) = match read.await.map_err(io::Error::other)?? {
+            Content::Bytes(bytes, change) => (bytes, change),
+            file @ Content::File(_) => return Ok((self.title.clone(), file)),
+        };
+        let (title, bytes) = match self.form {
+            Form::Payload => unwrap(&bytes)?,
+            Form::Either if is_json => unwrap(&bytes).unwrap_or_else(|_| (self.title.clone(), bytes)),
+            Form::Either | Form::Raw => (self.title.clone(), bytes),
+        };
+        Ok((title, Content::Bytes(bytes, change)))
     }
 }
 
-fn unwrap(bytes: &Bytes) -> io::Result<(String, Content)> {
+/// Opens a file, and reads it if it has at most `whole` bytes. Blocks.
+fn load(path: PathBuf, whole: u64, is_sent_anyway: bool) -> Result<Content, Trouble> {
+    let looked = Look::settled(&path)?;
+    load_looked_at(path, looked, whole, is_sent_anyway)
+}
+
+/// The same for a file that was looked at, and changed then or not.
+fn load_looked_at(
+    path: PathBuf,
+    (look, change): (Look, Option<String>),
+    whole: u64,
+    is_sent_anyway: bool,
+) -> Result<Content, Trouble> {
+    if let Some(change) = change.clone().filter(|_| !is_sent_anyway) {
+        return Err(Trouble::Changed(change));
+    }
+    let mut file = File::open(&path)?;
+    if look.size > whole {
+        let file = tokio::fs::File::from_std(file);
+        return Ok(Content::File(Opened { file, path, look, change, is_sent_anyway }));
+    }
+    let bytes = fill(&mut file, look.size)?;
+    let change = look.change_since(&file.metadata()?, std::fs::metadata(&path)).or(change);
+    match change {
+        // Less than the file was to have is nothing that it ever was.
+        _ if bytes.len() as u64 != look.size => Err(Trouble::Changed(shrunk_or_grown(look.size, bytes.len() as u64))),
+        Some(change) if !is_sent_anyway => Err(Trouble::Changed(change)),
+        change => Ok(Content::Bytes(bytes.into(), change)),
+    }
+}
+
+/// Reads so many bytes, or as many as there are.
+fn fill(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(size).map_err(io::Error::other)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).map_err(io::Error::other)?;
+    bytes.resize(size, 0);
+    let mut came = 0;
+    while let Some(rest) = bytes.get_mut(came..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => came += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(came);
+    Ok(bytes)
+}
+
+fn unwrap(bytes: &Bytes) -> io::Result<(String, Bytes)> {
     let payload = json::parse_payload(bytes).map_err(|error| io::Error::other(format!("no JSON payload: {error}")))?;
-    Ok((payload.title, Content::Bytes(payload.content)))
+    Ok((payload.title, payload.content))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// A small file was once sent as it was read, whatever had happened to it meanwhile.
+    #[test]
+    fn a_small_file_that_changes_behind_the_look_is_not_taken_for_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let open = || File::options().write(true).open(&path).unwrap();
+        let meddlers: [(&str, &dyn Fn()); 4] = [
+            ("3 bytes before, 4 after", &|| open().write_all_at(b"4", 3).unwrap()),
+            ("written to", &|| open().write_all_at(b"x", 0).unwrap()),
+            ("3 bytes before, 1 after", &|| open().set_len(1).unwrap()),
+            ("another file", &|| {
+                fs::write(dir.path().join("other"), "abc").unwrap();
+                fs::rename(dir.path().join("other"), &path).unwrap();
+            }),
+        ];
+        for (expected, meddle) in meddlers {
+            for is_sent_anyway in [false, true] {
+                fs::write(&path, "123").unwrap();
+                let looked = Look::settled(&path).unwrap();
+                meddle();
+                let loaded = load_looked_at(path.clone(), looked, WHOLE, is_sent_anyway);
+                match loaded {
+                    Err(Trouble::Changed(change)) => {
+                        assert!(change.contains(expected), "{change}");
+                        assert!(!is_sent_anyway || expected.contains("1 after"), "{expected}");
+                    }
+                    Ok(Content::Bytes(bytes, Some(change))) => {
+                        assert!(is_sent_anyway && bytes.len() == 3 && change.contains(expected), "{change}");
+                    }
+                    other => panic!("{expected}: {other:?}"),
+                }
+            }
+        }
+        fs::write(&path, "123").unwrap();
+        let looked = Look::settled(&path).unwrap();
+        let loaded = load_looked_at(path, looked, WHOLE, false);
+        assert!(matches!(loaded, Ok(Content::Bytes(bytes, None)) if bytes == "123"));
+    }
 }

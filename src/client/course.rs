@@ -1,9 +1,18 @@
 //! What a transfer has under way, and what an answer of the balancer asks it to do. Knows no connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::tally::{Fate, Tally, place};
 use crate::protocol::{Message, RefusalCode};
+
+/// How often a file that changes while it is read is read again.
+const RETRIES: u32 = 5;
+
+/// The time before the first of these; before each other it is twice that before.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Content that the balancer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +34,10 @@ pub(super) struct Course {
     offered: BTreeSet<usize>,
     /// Files that were sent from an offset on, on this connection.
     resumed: BTreeSet<usize>,
+    /// Files that changed while they were read, and how often.
+    changed: BTreeMap<usize, u32>,
+    /// Those of them that are to be read again, and when.
+    put_off: BTreeMap<usize, Instant>,
     /// Whether anything was heard on this connection.
     pub(super) has_heard: bool,
 }
@@ -55,6 +68,37 @@ impl Course {
         }
     }
 
+    /// A file changed while it was read: it is read again later, or has changed so many times that it is not.
+    pub(super) fn put_off(&mut self, file: usize, now: Instant) -> Result<(), u32> {
+        let times = self.changed.entry(file).or_default();
+        *times += 1;
+        if *times > RETRIES {
+            return Err(*times);
+        }
+        self.put_off.insert(file, now + PAUSE * (1 << (*times - 1)));
+        Ok(())
+    }
+
+    /// Whether the file changed while it was read, at any time.
+    pub(super) fn has_changed(&self, file: usize) -> bool {
+        self.changed.contains_key(&file)
+    }
+
+    /// Whether the file is to be read again later.
+    pub(super) fn is_put_off(&self, file: usize) -> bool {
+        self.put_off.contains_key(&file)
+    }
+
+    /// The file that is to be read again next, and when.
+    pub(super) fn next_due(&self) -> Option<(usize, Instant)> {
+        self.put_off.iter().map(|(file, due)| (*file, *due)).min_by_key(|(_, due)| *due)
+    }
+
+    /// It is read again now.
+    pub(super) fn is_due(&mut self, file: usize) {
+        self.put_off.remove(&file);
+    }
+
     /// A message came. Gives what is to be sent now, if anything.
     pub(super) fn heard(&mut self, message: Message, tally: &mut Tally) -> Option<Wish> {
         self.has_heard = true;
@@ -79,6 +123,7 @@ impl Course {
             return None;
         }
         if tally.fates.get(file) == Some(&Fate::Pending) {
+            tally.is_nowhere(file);
             return Some(Wish { file, offset });
         }
         tally.forgotten(file);

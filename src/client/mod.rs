@@ -7,6 +7,8 @@ mod backoff;
 mod content;
 mod course;
 mod keys;
+mod look;
+mod reading;
 pub mod receipts;
 mod session;
 mod tally;
@@ -17,6 +19,6 @@ mod tests;
 
 pub use content::{Form, Source};
 pub use keys::{KeyError, Keys, MAX_PREFIX};
-pub use session::{Answer, Answers, ClientError, Content, Session, query, status};
+pub use session::{Answer, Answers, ClientError, Session, query, status};
 pub use tally::{Fate, Sent, Tally};
-pub use transfer::{Options, Wait, transfer};
+pub use transfer::{Changed, Options, Wait, transfer};

@@ -3,7 +3,7 @@
 //! Lines are appended whole, several with one call where they come together, so that a client that is killed leaves
 //! nothing but whole lines behind. Reading them back and comparing them with what servers have is [`crate::verify`]'s.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,9 @@ pub const MAX_LINE: usize = 256 * 1024;
 
 /// How many bytes of lines are written with one call, but for the last line of them.
 const BATCH: usize = 1024 * 1024;
+
+/// How many bytes of what is no receipt a message shows.
+const SHOWN: usize = 40;
 
 /// What every line begins with.
 const BEGINNING: &[u8] = br#"{"path":"#;
@@ -36,6 +39,8 @@ pub enum State {
     Refused,
     /// It could not be read, and was not sent.
     Unreadable,
+    /// It changed each time while it was read, and was not sent.
+    Changed,
     /// It may have been sent, but no receipt came.
     Unknown,
     /// It was accepted, but the balancer no longer knows it.
@@ -68,9 +73,12 @@ pub struct Receipt {
     /// False from an old-style server, which never acknowledges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<bool>,
-    /// Why it was refused, could not be read, or is dead.
+    /// Why it was refused, could not be read, or is dead, or how it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How it changed while the content was read that was sent all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
 }
 
 /// A hash as hex digits.
@@ -106,6 +114,7 @@ impl Receipt {
             server: None,
             confirmed: None,
             reason: None,
+            change: sent.change.map(String::from),
         };
         match tally.fates.get(file) {
             Some(fate) => receipt.with(fate.clone()),
@@ -126,6 +135,7 @@ impl Receipt {
             },
             Fate::Refused { reason } => Self { state: State::Refused, reason: Some(reason), ..self },
             Fate::Unreadable { reason } => Self { state: State::Unreadable, reason: Some(reason), ..self },
+            Fate::Changed { reason } => Self { state: State::Changed, reason: Some(reason), ..self },
             Fate::Dead { number, reason } => {
                 Self { state: State::Dead, number: Some(number), reason: Some(reason), ..self }
             }
@@ -145,9 +155,17 @@ pub enum ReceiptError {
         /// What the system says.
         error: io::Error,
     },
-    /// The file is there, and has something else in it.
-    #[error("{0} is no file of receipts: nothing was written to it")]
-    Foreign(PathBuf),
+    /// What is there is something else.
+    #[error(
+        "{path} is no file of receipts: {found}; receipts are appended to a new file, an empty one, or one of receipts \
+         only, so nothing was written"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, or has in it.
+        found: String,
+    },
 }
 
 /// A file to which receipts are appended.
@@ -162,20 +180,23 @@ pub struct ReceiptFile {
 }
 
 impl ReceiptFile {
-    /// Opens the file, or creates it. The torn last line of a client that could not write all of it is taken off.
+    /// Opens the file, or creates it. One that has anything but receipts in it, as far as its first and last lines tell, is
+    /// left alone; the torn last line of a client that could not write all of it is taken off.
     pub fn open(path: &Path) -> Result<Self, ReceiptError> {
         let failed = |error| ReceiptError::Io { path: path.to_owned(), error };
+        let foreign = |found| ReceiptError::Foreign { path: path.to_owned(), found };
+        // Before it is opened: opening a pipe would wait for its other end.
+        if let Ok(metadata) = fs::metadata(path) {
+            is_regular(&metadata).map_err(foreign)?;
+        }
         let mut file = File::options().read(true).append(true).create(true).open(path).map_err(failed)?;
-        let (end, last) = last_line(&mut file).map_err(failed)?;
+        is_regular(&file.metadata().map_err(failed)?).map_err(foreign)?;
+        let ends = Ends::of(&mut file).map_err(failed)?;
         let mut lines = Vec::new();
-        if !last.is_empty() {
-            if serde_json::from_slice::<Receipt>(&last).is_ok() {
-                lines.push(b'\n');
-            } else if last.starts_with(BEGINNING) || BEGINNING.starts_with(&last) {
-                file.set_len(end).map_err(failed)?;
-            } else {
-                return Err(ReceiptError::Foreign(path.to_owned()));
-            }
+        match ends.tail().map_err(foreign)? {
+            Tail::Whole => {}
+            Tail::Unended => lines.push(b'\n'),
+            Tail::Torn => file.set_len(ends.torn_from).map_err(failed)?,
         }
         Ok(Self { file, path: path.to_owned(), lines, told: 0 })
     }
@@ -225,21 +246,94 @@ impl ReceiptFile {
     }
 }
 
-/// What stands behind the last line's end, and where it begins.
-fn last_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
-    let size = file.metadata()?.len();
-    let start = size.saturating_sub(MAX_LINE as u64);
-    file.seek(SeekFrom::Start(start))?;
-    let mut tail = Vec::new();
-    file.take(MAX_LINE as u64).read_to_end(&mut tail)?;
-    let line = memchr::memrchr(b'\n', &tail).map_or(0, |end| end + 1);
-    Ok((start + line as u64, tail.split_off(line)))
+fn is_regular(metadata: &Metadata) -> Result<(), String> {
+    match metadata.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err("it is a directory".to_owned()),
+        _ => Err("it is no regular file".to_owned()),
+    }
+}
+
+/// How a file of receipts ends.
+enum Tail {
+    /// With a line's end, or it is empty.
+    Whole,
+    /// With a receipt that lacks nothing but its line's end.
+    Unended,
+    /// In the middle of a receipt.
+    Torn,
+}
+
+/// The first and the last lines of a file, as far as they are not longer than lines may be.
+struct Ends {
+    /// Whether a line ends near enough to the end.
+    has_lines: bool,
+    first: Vec<u8>,
+    /// The last whole line, or what of it is near enough to the end.
+    last: Vec<u8>,
+    /// What stands behind the last line's end.
+    torn: Vec<u8>,
+    /// Where that begins.
+    torn_from: u64,
+}
+
+impl Ends {
+    fn of(file: &mut File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        let mut first = read_at(file, 0, MAX_LINE)?;
+        first.truncate(memchr::memchr(b'\n', &first).unwrap_or(first.len()));
+        let start = size.saturating_sub(2 * MAX_LINE as u64);
+        let mut last = read_at(file, start, 2 * MAX_LINE)?;
+        let end = memchr::memrchr(b'\n', &last);
+        let torn = last.split_off(end.map_or(0, |end| end + 1));
+        last.truncate(end.unwrap_or(0));
+        let torn_from = start + end.map_or(0, |end| end as u64 + 1);
+        let begin = memchr::memrchr(b'\n', &last).map_or(0, |end| end + 1);
+        Ok(Self { has_lines: end.is_some(), first, last: last.split_off(begin), torn, torn_from })
+    }
+
+    /// The text says what is there instead of receipts.
+    fn tail(&self) -> Result<Tail, String> {
+        for (which, line) in [("first", &self.first), ("last", &self.last)] {
+            if self.has_lines && !is_receipt(line) {
+                return Err(format!("its {which} line is {}", beginning(line)));
+            }
+        }
+        match &*self.torn {
+            [] => Ok(Tail::Whole),
+            torn if is_receipt(torn) => Ok(Tail::Unended),
+            torn if is_torn(torn) => Ok(Tail::Torn),
+            torn => Err(format!("it ends with {}", beginning(torn))),
+        }
+    }
+}
+
+fn is_receipt(line: &[u8]) -> bool {
+    serde_json::from_slice::<Receipt>(line).is_ok()
+}
+
+/// Whether this is the beginning of a receipt, and of nothing that is whole by itself.
+fn is_torn(line: &[u8]) -> bool {
+    let begins = line.starts_with(BEGINNING) || BEGINNING.starts_with(line);
+    begins && line.len() <= MAX_LINE && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err()
+}
+
+/// As much of a line as a message has room for.
+fn beginning(line: &[u8]) -> String {
+    let (shown, more) = line.split_at_checked(SHOWN).unwrap_or((line, &[]));
+    format!("{:?}{}", String::from_utf8_lossy(shown), if more.is_empty() { "" } else { "…" })
+}
+
+/// Up to `most` bytes from an offset on.
+fn read_at(file: &mut File, from: u64, most: usize) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::client::Form;
     use crate::protocol::Message;
@@ -298,15 +392,39 @@ mod tests {
         }
     }
 
+    /// Whatever a slip of the shell names was appended to once, unless its last line lacked its end.
     #[test]
     fn a_file_of_something_else_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("letter");
-        for content in ["Dear Anna", "{\"path\":\"x\"}\n{\"a\"", &"x".repeat(MAX_LINE * 2)] {
+        let receipt = r#"{"path":"a","title":"a","key":"k","state":"unknown"}"#;
+        assert!(is_receipt(receipt.as_bytes()));
+        let long = "x".repeat(MAX_LINE * 3);
+        for (content, found) in [
+            ("Dear Anna", "it ends with \"Dear Anna\""),
+            ("Dear Anna\n", "its first line is \"Dear Anna\""),
+            ("\n", "its first line is \"\""),
+            (r#"{"path":"x"}"#, "it ends with"),
+            ("{\"path\":\"x\"}\n", "its first line is"),
+            (&format!("{receipt}\nDear Anna\n"), "its last line is \"Dear Anna\""),
+            (&format!("{receipt}\nDear Anna"), "it ends with \"Dear Anna\""),
+            (&format!("Dear Anna\n{receipt}\n"), "its first line is \"Dear Anna\""),
+            (&format!("Dear Anna\n{receipt}\n{{\"path\":\"b"), "its first line is \"Dear Anna\""),
+            (&format!("{{\"path\":\"{long}"), "it ends with"),
+            (&long, "it ends with \"xxx"),
+            (&format!("{long}\n"), "its first line is \"xxx"),
+            (&format!("{receipt}\n{long}\n{receipt}\n{long}"), "it ends with"),
+        ] {
             fs::write(&path, content).unwrap();
-            assert!(matches!(ReceiptFile::open(&path), Err(ReceiptError::Foreign(_))));
+            let error = ReceiptFile::open(&path).unwrap_err().to_string();
+            assert!(error.contains(found) && error.len() < 400, "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
-        assert!(matches!(ReceiptFile::open(dir.path()), Err(ReceiptError::Io { .. })));
+        for (other, found) in [(dir.path(), "it is a directory"), (Path::new("/dev/null"), "it is no regular file")] {
+            let error = ReceiptFile::open(other).unwrap_err().to_string();
+            assert!(error.contains(found), "{error}");
+        }
+        let missing = dir.path().join("nowhere/receipts");
+        assert!(matches!(ReceiptFile::open(&missing), Err(ReceiptError::Io { .. })));
     }
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use bytes::BytesMut;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
+use super::reading::{Opened, Reading, STEP, Summed, Trouble};
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::query::{self, Query};
@@ -17,9 +18,6 @@ use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteEr
 
 /// The largest status report that is read, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
-
-/// How much of a file is read and sent at once.
-const STEP: usize = 256 * 1024;
 
 /// How long the balancer may be silent, or read nothing: a full queue stops its reading for as long as it takes, and
 /// receipts come when they come. How long to wait is the caller's to say; the system notices a peer that has gone.
@@ -97,33 +95,14 @@ pub(super) enum PutError {
     /// The connection failed.
     Connection(ClientError),
     /// The file failed before anything of it was sent: the connection is as good as before.
-    Unreadable(String),
+    Untouched(Trouble),
     /// The file failed in the middle: what was promised cannot be sent, so the connection must end.
-    Broken(String),
+    Broken(Trouble),
 }
 
 impl From<ClientError> for PutError {
     fn from(error: ClientError) -> Self {
         Self::Connection(error)
-    }
-}
-
-/// The content of a file that is to be sent.
-#[derive(Debug)]
-pub enum Content {
-    /// In memory.
-    Bytes(Bytes),
-    /// On disk, of this size.
-    File(tokio::fs::File, u64),
-}
-
-impl Content {
-    /// Its size in bytes.
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, size) => *size,
-        }
     }
 }
 
@@ -212,34 +191,42 @@ impl Session {
         if self.out.len() >= STEP { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends a file on disk from the upload's offset on, and gives the hash of its whole content. The last bytes are kept
-    /// until [`Self::flush`].
+    /// Sends a file on disk from the upload's offset on. `whole` hears what it is before the last of it is sent; a file that
+    /// changed meanwhile is not sent to its end. The last bytes are kept until [`Self::flush`].
     pub(super) async fn put_file(
         &mut self,
         upload: &Upload<'_>,
-        file: tokio::fs::File,
-        size: u64,
-    ) -> Result<blake3::Hash, PutError> {
+        opened: Opened,
+        whole: impl Fn(Summed),
+    ) -> Result<(), PutError> {
         // Reading the beginning can take long: what is kept together must not wait for it.
         self.flush().await?;
-        let mut reading = Reading::new(file, size);
+        let mut reading = Reading::new(opened);
         let mut crc = 0;
         while reading.came < upload.offset {
             self.out.resize(STEP, 0);
             let step = reading.step(&mut self.out, upload.offset).await;
             crc = crc32c::crc32c_append(crc, &self.out);
             self.out.clear();
-            step.map_err(PutError::Unreadable)?;
+            step.map_err(PutError::Untouched)?;
         }
-        frame::encode(&upload.message(crc), size - reading.came, &mut self.out);
+        let rest = reading.size() - reading.came;
+        if rest == 0 {
+            whole(reading.end(crc).await.map_err(PutError::Untouched)?);
+        }
+        frame::encode(&upload.message(crc), rest, &mut self.out);
         self.flush().await?;
-        self.stream(&mut reading).await?;
-        Ok(reading.hasher.finalize())
+        if rest > 0 { self.stream(&mut reading, crc, whole).await } else { Ok(()) }
     }
 
     /// Asks whether the balancer wants the content of a file, or knows it already.
-    pub(super) async fn offer(&mut self, id: u64, key: Arc<str>, size: u64) -> Result<(), ClientError> {
-        frame::encode(&Message::Offer { id, key, size }, 0, &mut self.out);
+    pub(super) async fn offer(
+        &mut self,
+        id: u64,
+        key: Arc<str>,
+        (size, crc32c): (u64, Option<u32>),
+    ) -> Result<(), ClientError> {
+        frame::encode(&Message::Offer { id, key, size, crc32c }, 0, &mut self.out);
         if self.out.len() >= STEP { self.flush().await } else { Ok(()) }
     }
 
@@ -264,52 +251,22 @@ impl Session {
         result.map_err(|error| ClientError::Lost(error.to_string()))
     }
 
-    /// Sends the rest of a file and its checksum.
-    async fn stream(&mut self, reading: &mut Reading) -> Result<(), PutError> {
-        let (mut crc, is_empty) = (0, reading.came == reading.size);
-        while reading.came < reading.size {
+    /// Sends the rest of a file, which is not empty, and its checksum. `before` is the checksum of its beginning.
+    async fn stream(&mut self, reading: &mut Reading, before: u32, whole: impl Fn(Summed)) -> Result<(), PutError> {
+        let (begin, size, mut crc) = (reading.came, reading.size(), 0);
+        while reading.came < size {
             self.out.resize(STEP, 0);
-            reading.step(&mut self.out, reading.size).await.map_err(PutError::Broken)?;
+            reading.step(&mut self.out, size).await.map_err(PutError::Broken)?;
             crc = crc32c::crc32c_append(crc, &self.out);
+            if reading.came == size {
+                let len = usize::try_from(size - begin).unwrap_or(usize::MAX);
+                let all = crc32c::crc32c_combine(before, crc, len);
+                whole(reading.end(all).await.map_err(PutError::Broken)?);
+            }
             self.flush().await?;
         }
-        if !is_empty {
-            self.out.extend_from_slice(&frame::checksum(crc));
-        }
+        self.out.extend_from_slice(&frame::checksum(crc));
         Ok(())
-    }
-}
-
-/// A file that is being read, and what came of it.
-struct Reading {
-    file: tokio::fs::File,
-    size: u64,
-    came: u64,
-    hasher: blake3::Hasher,
-}
-
-impl Reading {
-    fn new(file: tokio::fs::File, size: u64) -> Self {
-        Self { file, size, came: 0, hasher: blake3::Hasher::new() }
-    }
-
-    /// Reads on into `out`, at most up to `end`, and cuts it to what came.
-    async fn step(&mut self, out: &mut Vec<u8>, end: u64) -> Result<(), String> {
-        let left = usize::try_from(end - self.came).unwrap_or(usize::MAX);
-        out.truncate(left);
-        let read = self.file.read(out).await;
-        out.truncate(read.as_ref().copied().unwrap_or(0));
-        match read {
-            Ok(0) => {
-                Err(format!("it changed while it was sent: {} bytes were promised, {} came", self.size, self.came))
-            }
-            Ok(read) => {
-                self.hasher.update(out);
-                self.came += read as u64;
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::reading::Summed;
 use crate::protocol::Message;
 
 /// The place among the files that an id stands for.
@@ -39,6 +40,11 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
+    /// It changed each time while it was read, and was not sent: what came of it may be what it never was.
+    Changed {
+        /// How.
+        reason: String,
+    },
     /// No server can take it; the balancer keeps it among its dead letters.
     Dead {
         /// Its request number.
@@ -68,6 +74,10 @@ pub struct Sent {
     pub size: Option<u64>,
     /// The hash of its content, once all of it was read.
     pub hash: Option<blake3::Hash>,
+    /// The CRC32C of the same content.
+    pub crc32c: Option<u32>,
+    /// How the file changed while that content was read, which was sent all the same.
+    pub change: Option<Box<str>>,
     /// Its title, if it is not that of its [`super::Source`].
     pub title: Option<Box<str>>,
 }
@@ -91,6 +101,8 @@ pub struct Tally {
     pub refused: usize,
     /// Files that could not be read here.
     pub unreadable: usize,
+    /// Files that changed each time while they were read, and were not sent.
+    pub changed: usize,
     /// Files that no server can take.
     pub dead: usize,
     /// Files that the balancer had and no longer knows.
@@ -133,7 +145,7 @@ impl Tally {
 
     /// How many files will not reach a server by themselves, or may not have.
     pub fn failed(&self) -> usize {
-        self.refused + self.unreadable + self.dead + self.forgotten
+        self.refused + self.unreadable + self.changed + self.dead + self.forgotten
     }
 
     /// The file's size in bytes, as far as it is known.
@@ -141,26 +153,35 @@ impl Tally {
         self.sent.get(file).and_then(|sent| sent.size).unwrap_or(0)
     }
 
-    /// The file is being sent as this.
-    pub fn sending(&mut self, file: usize, what: Sent) {
+    /// The file goes out with this size and under this title. What all of its content was told by is kept: until all of it
+    /// was read again, that is what the balancer may have.
+    pub fn sending(&mut self, file: usize, size: u64, title: Option<&str>) {
         if let Some(sent) = self.sent.get_mut(file) {
-            *sent = what;
+            if sent.size != Some(size) {
+                *sent = Sent::default();
+            }
+            (sent.size, sent.title) = (Some(size), title.map(Box::from));
         }
     }
 
-    /// The file is being offered as this; a hash is kept if it may still be that of the content.
-    pub fn offering(&mut self, file: usize, what: Sent) {
-        match self.sent.get_mut(file) {
-            Some(sent) if sent.size != what.size || sent.title != what.title => *sent = what,
-            _ => {}
+    /// All of the file was read, and this is its content.
+    pub(super) fn summed(&mut self, file: usize, Summed { size, crc32c, hash, change }: Summed) {
+        if let Some(sent) = self.sent.get_mut(file) {
+            (sent.size, sent.hash, sent.crc32c) = (Some(size), Some(hash), Some(crc32c));
+            sent.change = change.map(String::into_boxed_str);
         }
     }
 
-    /// All of the file was read.
-    pub fn hashed(&mut self, file: usize, hash: blake3::Hash) {
+    /// The balancer does not have what was sent or offered of the file.
+    pub(super) fn is_nowhere(&mut self, file: usize) {
         if let Some(sent) = self.sent.get_mut(file) {
-            sent.hash = Some(hash);
+            (sent.hash, sent.crc32c, sent.change) = (None, None, None);
         }
+    }
+
+    /// The file changed once too often while it was read.
+    pub fn changed(&mut self, file: usize, reason: String) {
+        self.changed += usize::from(self.settle(file, Fate::Changed { reason }));
     }
 
     /// The file could not be read.
@@ -236,7 +257,7 @@ mod tests {
     #[test]
     fn receipts_are_counted_once_in_any_order() {
         let mut tally = Tally::new(4);
-        tally.sending(0, Sent { size: Some(10), ..Sent::default() });
+        tally.sending(0, 10, None);
         tally.heard(Message::Accepted { id: 0, number: 100 });
         tally.heard(Message::Accepted { id: 0, number: 100 });
         assert_eq!((tally.accepted, tally.unaccepted(), tally.undecided()), (1, 3, 4));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::*;
@@ -21,6 +21,9 @@ const PIPE: usize = 64 * 1024;
 
 /// The size of a large file.
 const LARGE: usize = 3 * 1024 * 1024;
+
+/// The size of a file that takes a while.
+const HUGE: usize = 4 * LARGE;
 
 /// How one connection goes.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +62,8 @@ struct World {
     connections: usize,
     attempts: Vec<Instant>,
     dead: bool,
+    /// Hears which file begins to come.
+    begun: Option<mpsc::UnboundedSender<u64>>,
 }
 
 /// A balancer in this process.
@@ -137,8 +142,9 @@ impl Pretended {
         script: &Script,
     ) -> Result<Option<Vec<Message>>, Failed> {
         match frame.message {
-            Message::Offer { id, key, size } => Ok(Some(self.offered(id, &key, size, script))),
+            Message::Offer { id, key, size, crc32c } => Ok(Some(self.offered(id, &key, (size, crc32c), script))),
             Message::Put { id, title, key, resumed } => {
+                self.world().begun.as_ref().map(|begun| begun.send(id));
                 let key = key.expect("every file has a key").to_string();
                 let mut content = Vec::new();
                 let mut left = frame.content_len;
@@ -160,10 +166,12 @@ impl Pretended {
         }
     }
 
-    fn offered(&self, id: u64, key: &str, size: u64, script: &Script) -> Vec<Message> {
+    fn offered(&self, id: u64, key: &str, (size, crc32c): (u64, Option<u32>), script: &Script) -> Vec<Message> {
         let world = self.world();
         if let Some(known) = world.known.get(key) {
-            assert_eq!(known.content.len() as u64, size);
+            if (known.content.len() as u64, Some(crc32c::crc32c(&known.content))) != (size, crc32c) {
+                return vec![Message::Refused { id, refusal: Refusal::new(RefusalCode::Conflict, "another conflict") }];
+            }
             return world.receipts(id, known.number, script);
         }
         let offset = world.beginnings.get(key).map_or(0, Vec::len) as u64;
@@ -256,7 +264,12 @@ impl Sending {
     fn new(sizes: &[usize]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let sources = (0..sizes.len()).map(|file| Source::named(&dir.path().join(file.to_string()), Form::Raw));
-        let options = Options { wait: Wait::Delivered, keys: Keys::default(), retry: Duration::from_mins(1) };
+        let options = Options {
+            wait: Wait::Delivered,
+            keys: Keys::default(),
+            retry: Duration::from_mins(1),
+            changed: Changed::Retry,
+        };
         let sending = Self { sources: sources.collect(), dir, options, tally: watch::Sender::new(Tally::new(0)) };
         for (file, size) in sizes.iter().enumerate() {
             sending.write(file, &noise(file, *size));
@@ -432,6 +445,8 @@ async fn a_key_prefix_lets_another_run_go_on() {
     assert!(balancer.world().puts().iter().any(|(id, _, offset)| *id == 1 && *offset >= LARGE as u64 / 2));
     sending.run(&balancer).await.unwrap();
     assert_eq!(sending.tally.borrow().delivered, 2);
+    let hash = sending.tally.borrow().sent[1].hash;
+    assert_eq!(hash, Some(blake3::hash(&noise(1, LARGE))), "what was only offered has a hash, too");
     assert_eq!(balancer.world().puts().iter().filter(|put| put.0 == 1).count(), 2, "the third run sends nothing large");
     assert!(balancer.world().taken.values().all(|times| *times == 1));
 }
@@ -473,6 +488,24 @@ async fn other_content_under_a_known_key_is_told() {
     sending.write(0, b"other");
     sending.run(&balancer).await.unwrap();
     assert!(matches!(&sending.fates()[0], Fate::Refused { reason } if reason.contains("conflict")));
+}
+
+/// A large file that is only offered was once taken for the same when its size was: what had changed was reported as
+/// delivered, and never sent.
+#[tokio::test(start_paused = true)]
+async fn other_content_of_the_same_size_under_a_known_key_is_told() {
+    let balancer = Pretended::default();
+    let mut sending = Sending::new(&[LARGE]);
+    sending.options.keys = Keys::titled("p/").unwrap();
+    sending.run(&balancer).await.unwrap();
+    sending.write(0, &noise(7, LARGE));
+    sending.run(&balancer).await.unwrap();
+    assert!(
+        matches!(&sending.fates()[0], Fate::Refused { reason } if reason.contains("conflict")),
+        "{:?}",
+        sending.fates()
+    );
+    assert_eq!(balancer.world().puts().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -528,25 +561,124 @@ async fn a_stopping_balancer_is_waited_for_and_one_that_complains_is_not() {
     assert_eq!(balancer.world().attempts.len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_file_that_shrinks_is_unreadable_and_the_others_go_on() {
-    let balancer = Pretended::default();
-    let sending = Sending::new(&[1, 40 * LARGE, 3]);
-    let shrink = async {
-        let mut tally = sending.tally.subscribe();
-        tally.wait_for(|tally| tally.size(1) > 0).await.unwrap();
-        std::fs::File::options().write(true).open(sending.path(1)).unwrap().set_len(1000).unwrap();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        biased;
-        () = shrink => {}
-        result = sending.run(&balancer) => result.unwrap(),
+/// How somebody else writes to a file that is being sent.
+#[derive(Debug, Clone, Copy)]
+enum Meddling {
+    Cut,
+    Append,
+    Overwrite,
+    Replace,
+}
+
+impl Sending {
+    /// Changes the content of a file, and keeps its size where that makes sense.
+    fn meddle(&self, file: usize, how: Meddling, round: usize) {
+        let open = || std::fs::File::options().write(true).open(self.path(file)).unwrap();
+        match how {
+            Meddling::Cut => open().set_len(1000).unwrap(),
+            Meddling::Append => {
+                let len = open().metadata().unwrap().len();
+                std::os::unix::fs::FileExt::write_all_at(&open(), b"more", len).unwrap();
+            }
+            Meddling::Overwrite => {
+                std::os::unix::fs::FileExt::write_all_at(&open(), &round.to_le_bytes(), 0).unwrap();
+            }
+            Meddling::Replace => {
+                let other = self.dir.path().join("other");
+                std::fs::write(&other, noise(round + 50, HUGE)).unwrap();
+                std::fs::rename(&other, self.path(file)).unwrap();
+            }
+        }
     }
-    let fates = sending.fates();
-    assert!(matches!(&fates[1], Fate::Unreadable { reason } if reason.contains("changed")), "{fates:?}");
-    assert!(matches!((&fates[0], &fates[2]), (Fate::Delivered { .. }, Fate::Delivered { .. })), "{fates:?}");
-    assert_eq!(balancer.world().connections, 2);
+
+    /// Sends, and has a file meddled with each time that its content begins to be sent, up to so often.
+    async fn run_meddled(&self, balancer: &Pretended, how: Meddling, times: usize) {
+        let (begun, mut begins) = mpsc::unbounded_channel();
+        balancer.world().begun = Some(begun);
+        let meddle = async {
+            for round in 0..times {
+                while begins.recv().await != Some(1) {}
+                self.meddle(1, how, round);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = meddle => {}
+            result = self.run(balancer) => result.unwrap(),
+        }
+    }
+}
+
+/// What came of a file that changed while it was sent was once delivered as if it were the file.
+#[tokio::test(start_paused = true)]
+async fn a_large_file_that_changes_while_it_is_sent_is_sent_anew() {
+    for how in [Meddling::Cut, Meddling::Append, Meddling::Overwrite, Meddling::Replace] {
+        let balancer = Pretended::default();
+        let sending = Sending::new(&[1, HUGE, 3]);
+        sending.run_meddled(&balancer, how, 1).await;
+        sending.check(&balancer);
+        assert_eq!(balancer.world().connections, 2, "{how:?}");
+        assert_eq!(sending.tally.borrow().sent[1].change, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_never_stands_still_is_not_sent_and_the_others_go_on() {
+    for (changed, tries) in [(Changed::Retry, 6), (Changed::Fail, 1)] {
+        let balancer = Pretended::default();
+        let mut sending = Sending::new(&[1, HUGE, 3]);
+        sending.options.changed = changed;
+        sending.run_meddled(&balancer, Meddling::Overwrite, 100).await;
+        let fates = sending.fates();
+        assert!(matches!(&fates[1], Fate::Changed { reason } if reason.contains("written to")), "{fates:?}");
+        assert!(matches!((&fates[0], &fates[2]), (Fate::Delivered { .. }, Fate::Delivered { .. })), "{fates:?}");
+        assert_eq!(sending.tally.borrow().failed(), 1);
+        let world = balancer.world();
+        assert_eq!((world.known.len(), world.puts().iter().filter(|put| put.0 == 1).count()), (2, tries));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_changes_is_sent_all_the_same_when_that_is_wanted_and_it_is_told() {
+    let balancer = Pretended::default();
+    let mut sending = Sending::new(&[1, HUGE, 3]);
+    sending.options.changed = Changed::Send;
+    sending.run_meddled(&balancer, Meddling::Append, 1).await;
+    let tally = sending.tally.borrow();
+    assert_eq!((tally.delivered, tally.failed()), (3, 0));
+    assert!(tally.sent[1].change.as_deref().is_some_and(|change| change.contains("bytes before")), "{:?}", tally.sent);
+    assert_eq!(tally.sent[1].hash, Some(blake3::hash(&noise(1, HUGE))));
+    assert_eq!(balancer.world().connections, 1);
+}
+
+/// What was sent whole may have been accepted: it is asked about before the file, which is another one by now, is sent.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_changes_between_two_attempts_is_what_the_balancer_has_of_it() {
+    for known in [true, false] {
+        for size in [5, LARGE] {
+            let balancer = Pretended::new([Script { receipts_lost: true, ..cut_behind(1) }]);
+            let sending = Sending::new(&[size]);
+            let change = async {
+                sending.tally.subscribe().wait_for(|tally| tally.reconnecting).await.unwrap();
+                sending.write(0, &noise(9, size));
+                if !known {
+                    balancer.world().known.clear();
+                    balancer.world().taken.clear();
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                result = sending.run(&balancer) => result.unwrap(),
+                () = change => {}
+            }
+            let expected = noise(if known { 0 } else { 9 }, size);
+            let world = balancer.world();
+            assert!(world.known.values().all(|known| known.content == expected), "{known} {size}");
+            assert!(matches!(sending.fates()[0], Fate::Delivered { .. }), "{:?}", sending.fates());
+            assert_eq!(sending.tally.borrow().sent[0].hash, Some(blake3::hash(&expected)), "{known} {size}");
+        }
+    }
 }
 
 /// A file that was sent may be with the balancer, though it cannot be read again: it is asked for first.

@@ -3,20 +3,24 @@
 //! Each file bears a key, the same on each resend, so that the balancer takes it once. When a connection is lost,
 //! files without a receipt are sent again; those that were accepted are only asked about. What was in the middle of being sent
 //! goes on where the balancer's part of it ends.
+//!
+//! A file that changes while it is read is never sent to its end, so that nothing of it can be accepted, and is read anew
+//! a little later.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backoff::Backoff;
-use super::content::{Source, WHOLE};
+use super::content::{Content, Source, WHOLE};
 use super::course::{Course, Wish};
 use super::keys::Keys;
-use super::session::{Answer, Answers, ClientError, Content, PutError, Session, Upload};
-use super::tally::{Fate, Sent, Tally};
+use super::reading::{Summed, Trouble};
+use super::session::{Answer, Answers, ClientError, PutError, Session, Upload};
+use super::tally::{Fate, Tally};
 use crate::protocol::Message;
 use crate::transport::Connect;
 
@@ -35,6 +39,18 @@ pub enum Wait {
     Delivered,
 }
 
+/// What to do with a file that changes while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Changed {
+    /// Give it up at once: it is not sent.
+    Fail,
+    /// Read it again, up to 5 times within some 3 s, and then give it up.
+    #[default]
+    Retry,
+    /// Send what was read, and say so; one that becomes shorter is read again.
+    Send,
+}
+
 /// How a transfer is to go.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -44,6 +60,8 @@ pub struct Options {
     pub keys: Keys,
     /// How long it tries to reach a balancer whose connection was lost; zero for not at all.
     pub retry: Duration,
+    /// What to do with a file that changes while it is read.
+    pub changed: Changed,
 }
 
 /// Sends the files and follows their receipts in `tally`, until every file has reached what is waited for or never
@@ -160,7 +178,7 @@ impl Transfer<'_> {
                     Err(PutError::Connection(error)) => {
                         timeout(CONNECT, followed).await.unwrap_or(Ended::Lost(error))
                     }
-                    Err(PutError::Broken(_) | PutError::Unreadable(_)) => Ended::Broken,
+                    Err(PutError::Broken(_) | PutError::Untouched(_)) => Ended::Broken,
                 },
                 ended = &mut followed => ended,
             }
@@ -226,15 +244,27 @@ impl Transfer<'_> {
             while let Ok(wish) = wishes.try_recv() {
                 self.grant(session, wish).await?;
             }
-            if self.fate_is(file, |fate| *fate == Fate::Pending) {
+            if self.fate_is(file, |fate| *fate == Fate::Pending) && !self.course().is_put_off(file) {
                 self.turn(session, file, source).await?;
             }
         }
         loop {
             session.flush().await?;
-            match wishes.recv().await {
-                Some(wish) => self.grant(session, wish).await?,
-                None => std::future::pending().await,
+            let (file, due) = self.course().next_due().unzip();
+            tokio::select! {
+                wish = wishes.recv() => match wish {
+                    Some(wish) => self.grant(session, wish).await?,
+                    None => std::future::pending().await,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    let file = file.unwrap_or_default();
+                    self.course().is_due(file);
+                    if let Some(source) = self.sources.get(file)
+                        && self.fate_is(file, |fate| *fate == Fate::Pending)
+                    {
+                        self.turn(session, file, source).await?;
+                    }
+                }
             }
         }
     }
@@ -243,8 +273,8 @@ impl Transfer<'_> {
     async fn ask(&self, session: &mut Session) -> Result<(), ClientError> {
         for (file, source) in self.sources.iter().enumerate() {
             if self.fate_is(file, |fate| matches!(fate, Fate::Accepted { .. })) {
-                let size = self.tally.borrow().size(file);
-                self.offer(session, file, source, size).await?;
+                let (size, crc32c) = self.sent(file);
+                self.offer(session, (file, source), (size.unwrap_or(0), crc32c)).await?;
             }
         }
         Ok(())
@@ -254,56 +284,109 @@ impl Transfer<'_> {
         self.tally.borrow().fates.get(file).is_some_and(is)
     }
 
-    async fn offer(&self, session: &mut Session, file: usize, source: &Source, size: u64) -> Result<(), ClientError> {
-        self.course().offer(file);
-        session.offer(file as u64, self.options.keys.of(file, source), size).await
+    /// The size and the checksum of what was last sent or offered of a file, as far as they are known.
+    fn sent(&self, file: usize) -> (Option<u64>, Option<u32>) {
+        self.tally.borrow().sent.get(file).map_or((None, None), |sent| (sent.size, sent.crc32c))
     }
 
-    /// Sends a file that has no receipt, or offers it if the balancer may have some of it already.
+    async fn offer(
+        &self,
+        session: &mut Session,
+        (file, source): (usize, &Source),
+        content: (u64, Option<u32>),
+    ) -> Result<(), ClientError> {
+        self.course().offer(file);
+        session.offer(file as u64, self.options.keys.of(file, source), content).await
+    }
+
+    /// Sends a file that has no receipt, or offers it if the balancer may have it, or some of it, already.
+    ///
+    /// What was sent whole over an earlier connection the balancer may have accepted: that is asked about first, whatever
+    /// has become of the file since.
     async fn turn(&self, session: &mut Session, file: usize, source: &Source) -> Result<(), PutError> {
-        match source.read().await {
-            Ok((title, content)) if self.is_offered(file, &content) => {
-                let size = content.size();
-                self.tally.send_modify(|tally| tally.offering(file, what(source, &title, size)));
-                Ok(self.offer(session, file, source, size).await?)
+        let (size, crc32c) = self.sent(file);
+        let before = size.zip(crc32c);
+        if let Some((size, crc32c)) = before.filter(|(size, _)| *size > WHOLE) {
+            return Ok(self.offer(session, (file, source), (size, Some(crc32c))).await?);
+        }
+        match (source.read(self.options.changed).await, before) {
+            (Ok((title, content)), before) if before.is_none_or(|before| is_same(&content, before)) => {
+                if before.is_none() && self.is_offered(file, &content) {
+                    self.offer_first(session, (file, source), (&title, content)).await
+                } else {
+                    self.put(session, (file, source), 0, (&title, content)).await
+                }
             }
-            Ok((title, content)) => self.put(session, (file, source), 0, (&title, content)).await,
-            Err(error) => self.cannot_read(session, file, source, error.to_string()).await,
+            (_, Some((size, crc32c))) => Ok(self.offer(session, (file, source), (size, Some(crc32c))).await?),
+            (Err(trouble), None) => {
+                self.cannot_send(file, trouble);
+                Ok(())
+            }
+            // Without an earlier content there is nothing that could be different from it.
+            (Ok(_), None) => Ok(()),
         }
     }
 
     /// Whether a file is offered before it is sent: that costs a round trip, and pays only where much may be there.
     fn is_offered(&self, file: usize, content: &Content) -> bool {
-        content.size() > WHOLE && (self.options.keys.are_lasting() || self.course().has_begun(file))
+        let may_be_there = self.options.keys.are_lasting() || self.course().has_begun(file);
+        content.size() > WHOLE && may_be_there && !self.course().has_changed(file)
     }
 
-    /// A file cannot be read. If it was sent over an earlier connection, the balancer may have it all the same.
-    async fn cannot_read(
+    /// Offers a file of which nothing was sent whole. If another run may have sent it, it is read once for that: its
+    /// content tells whether it is the same.
+    async fn offer_first(
         &self,
         session: &mut Session,
-        file: usize,
-        source: &Source,
-        reason: String,
+        (file, source): (usize, &Source),
+        (title, content): (&str, Content),
     ) -> Result<(), PutError> {
-        let sent = self.tally.borrow().sent.get(file).and_then(|sent| sent.size);
-        match sent {
-            Some(size) => self.offer(session, file, source, size).await?,
-            None => self.tally.send_modify(|tally| tally.unreadable(file, reason)),
+        let size = content.size();
+        let summed = match content {
+            _ if !self.options.keys.are_lasting() => None,
+            Content::Bytes(bytes, change) => Some(Summed::of(&bytes, change)),
+            Content::File(opened) => {
+                session.flush().await?;
+                match opened.sum().await {
+                    Ok(summed) => Some(summed),
+                    Err(trouble) => {
+                        self.cannot_send(file, trouble);
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let crc32c = summed.as_ref().map(|summed| summed.crc32c);
+        self.sending((file, source), (title, size), summed);
+        Ok(self.offer(session, (file, source), (size, crc32c)).await?)
+    }
+
+    /// A file cannot be sent, and nothing of it was accepted: it is given up, or read again later.
+    fn cannot_send(&self, file: usize, trouble: Trouble) {
+        match trouble {
+            Trouble::Unreadable(reason) => self.tally.send_modify(|tally| tally.unreadable(file, reason)),
+            Trouble::Changed(reason) => {
+                let tries = self.course().put_off(file, Instant::now());
+                if self.options.changed == Changed::Fail {
+                    self.tally.send_modify(|tally| tally.changed(file, reason));
+                } else if let Err(times) = tries {
+                    self.tally.send_modify(|tally| tally.changed(file, format!("{reason}, {times} times in a row")));
+                }
+            }
         }
-        Ok(())
     }
 
     /// Sends what the balancer wants of a file that it was offered.
     async fn grant(&self, session: &mut Session, Wish { file, offset }: Wish) -> Result<(), PutError> {
         let Some(source) = self.sources.get(file) else { return Ok(()) };
-        match source.read().await {
+        match source.read(self.options.changed).await {
             Ok((title, content)) => {
                 // A file that is shorter than what the balancer has of it is not the one that it was.
                 let offset = if offset <= content.size() { offset } else { 0 };
                 self.put(session, (file, source), offset, (&title, content)).await
             }
-            Err(error) => {
-                self.tally.send_modify(|tally| tally.unreadable(file, error.to_string()));
+            Err(trouble) => {
+                self.cannot_send(file, trouble);
                 Ok(())
             }
         }
@@ -320,22 +403,39 @@ impl Transfer<'_> {
         if size > WHOLE {
             self.course().begin(file, offset);
         }
-        let hash = if let Content::Bytes(bytes) = &content { Some(blake3::hash(bytes)) } else { None };
-        self.tally.send_modify(|tally| tally.sending(file, Sent { hash, ..what(source, title, size) }));
         let upload = Upload { id: file as u64, title, key: self.options.keys.of(file, source), offset };
         let sent = match content {
-            Content::Bytes(bytes) => session.put(&upload, &bytes).await.map_err(PutError::from),
-            Content::File(handle, size) => session.put_file(&upload, handle, size).await.map(|hash| {
-                self.tally.send_modify(|tally| tally.hashed(file, hash));
-            }),
+            Content::Bytes(bytes, change) => {
+                self.sending((file, source), (title, size), Some(Summed::of(&bytes, change)));
+                session.put(&upload, &bytes).await.map_err(PutError::from)
+            }
+            Content::File(opened) => {
+                self.sending((file, source), (title, size), None);
+                let whole = |summed| self.tally.send_modify(|tally| tally.summed(file, summed));
+                session.put_file(&upload, opened, whole).await
+            }
         };
-        if let Err(PutError::Unreadable(reason) | PutError::Broken(reason)) = &sent {
-            self.tally.send_modify(|tally| tally.unreadable(file, reason.clone()));
-        }
         match sent {
-            Err(PutError::Unreadable(_)) => Ok(()),
+            Err(PutError::Untouched(trouble)) => {
+                self.cannot_send(file, trouble);
+                Ok(())
+            }
+            Err(PutError::Broken(trouble)) => {
+                self.cannot_send(file, trouble.clone());
+                Err(PutError::Broken(trouble))
+            }
             other => other,
         }
+    }
+
+    /// A file goes out, or is offered, and what is known of its content.
+    fn sending(&self, (file, source): (usize, &Source), (title, size): (&str, u64), summed: Option<Summed>) {
+        self.tally.send_modify(|tally| {
+            tally.sending(file, size, (title != source.title).then_some(title));
+            if let Some(summed) = summed {
+                tally.summed(file, summed);
+            }
+        });
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -343,7 +443,10 @@ impl Transfer<'_> {
     }
 }
 
-/// What is known of a file before its content is read.
-fn what(source: &Source, title: &str, size: u64) -> Sent {
-    Sent { size: Some(size), hash: None, title: (title != source.title).then(|| title.into()) }
+/// Whether content is of this size and checksum.
+fn is_same(content: &Content, (size, crc32c): (u64, u32)) -> bool {
+    match content {
+        Content::Bytes(bytes, _) => bytes.len() as u64 == size && crc32c::crc32c(bytes) == crc32c,
+        Content::File(_) => false,
+    }
 }

@@ -73,6 +73,10 @@ pub enum Message {
         key: Arc<str>,
         /// The size of its content in bytes.
         size: u64,
+        /// The CRC32C of its content, by which a file that is known is told from another one of the same size. A file
+        /// that cannot have been accepted under its key needs none; any other is `wanted` without it, so that its content
+        /// can be compared.
+        crc32c: Option<u32>,
     },
     /// The balancer does not have the offered file, but may have its first `offset` bytes.
     Wanted {
@@ -284,9 +288,12 @@ impl Message {
                 .text(field::KEY, key.as_deref())
                 .number(field::OFFSET, resumed.map(|prefix| prefix.offset))
                 .number(field::CRC32C, resumed.map(|prefix| prefix.crc32c.into())),
-            Self::Offer { id, key, size } => {
-                header.of("offer").number(field::ID, *id).text(field::KEY, &**key).number(field::SIZE, *size)
-            }
+            Self::Offer { id, key, size, crc32c } => header
+                .of("offer")
+                .number(field::ID, *id)
+                .text(field::KEY, &**key)
+                .number(field::SIZE, *size)
+                .number(field::CRC32C, crc32c.map(u64::from)),
             Self::Wanted { id, offset } => header.of("wanted").number(field::ID, *id).number(field::OFFSET, *offset),
             Self::Store { number, title } => {
                 header.of("store").number(field::REQUEST_NUMBER, *number).text(field::TITLE, &**title)
@@ -407,6 +414,7 @@ impl Header<'_> {
                 id: id()?,
                 key: key(self.key.ok_or(ProtocolError::Missing("key"))?)?,
                 size: self.size.ok_or(ProtocolError::Missing("size"))?,
+                crc32c: self.crc32c,
             },
             "wanted" => Message::Wanted { id: id()?, offset: self.offset.ok_or(ProtocolError::Missing("offset"))? },
             "store" => Message::Store { number: number()?, title: title(self.title)?.into() },

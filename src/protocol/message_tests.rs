@@ -22,7 +22,8 @@ fn samples() -> Vec<Message> {
             key: Some("k \"1\"".into()),
             resumed: Some(Prefix { offset: 1 << 40, crc32c: u32::MAX }),
         },
-        Message::Offer { id: 3, key: "è".into(), size: u64::MAX },
+        Message::Offer { id: 3, key: "è".into(), size: u64::MAX, crc32c: None },
+        Message::Offer { id: 3, key: "k".into(), size: 0, crc32c: Some(u32::MAX) },
         Message::Wanted { id: 3, offset: 0 },
         Message::Dead { id: 3, number: 9, reason: "too large".into() },
         Message::Holding { last: false, seen: None },
@@ -84,6 +85,7 @@ fn headers_at_their_extremes_are_errors() {
         r#"{"request_type":"put","id":1,"title":"x","offset":5,"crc32c":4294967296}"#,
         r#"{"request_type":"offer","id":1,"size":5}"#,
         r#"{"request_type":"offer","id":1,"key":"k"}"#,
+        r#"{"request_type":"offer","id":1,"key":"k","size":1,"crc32c":4294967296}"#,
         r#"{"request_type":"hello","role":"king"}"#,
         r#"{"request_type":"hello","role":"server","identity":"../../x"}"#,
         r#"{"request_type":"refused","id":1,"code":"mood"}"#,
@@ -115,8 +117,8 @@ fn to_header(message: &Message) -> Header<'_> {
             crc32c: resumed.map(|prefix| prefix.crc32c),
             ..header("put")
         },
-        Message::Offer { id, key, size } => {
-            Header { id: Some(*id), key: Some((&**key).into()), size: Some(*size), ..header("offer") }
+        Message::Offer { id, key, size, crc32c } => {
+            Header { id: Some(*id), key: Some((&**key).into()), size: Some(*size), crc32c: *crc32c, ..header("offer") }
         }
         Message::Wanted { id, offset } => Header { id: Some(*id), offset: Some(*offset), ..header("wanted") },
         Message::Store { number, title } => {
@@ -247,7 +249,12 @@ fn message() -> impl Strategy<Value = Message> {
                 memory,
                 instance
             }),
-        (number(), key(), number()).prop_map(|(id, key, size)| Message::Offer { id, key, size }),
+        (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| Message::Offer {
+            id,
+            key,
+            size,
+            crc32c
+        }),
         (number(), number()).prop_map(|(id, offset)| Message::Wanted { id, offset }),
         (number(), refusal()).prop_map(|(id, refusal)| Message::Refused { id, refusal }),
         (number(), number(), text()).prop_map(|(id, number, reason)| Message::Dead { id, number, reason }),

@@ -235,6 +235,20 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
+    /// Reads `len` bytes of content and their checksum, keeps nothing of them, and gives their CRC32C.
+    pub async fn sum_content(&mut self, len: u64) -> Result<u32, ReadError> {
+        let (mut left, mut crc32c) = (len, 0);
+        while left > 0 {
+            let piece = self.piece(left).await?;
+            left -= piece.len() as u64;
+            crc32c = crc32c::crc32c_append(crc32c, &piece);
+        }
+        if len > 0 {
+            self.verify(crc32c).await?;
+        }
+        Ok(crc32c)
+    }
+
     /// Reads at the JSON doorway until an object is whole and gives it; `None` when the peer closed between two
     /// objects. Gives [`Object::Large`] once, before more than `small` bytes of an object are held, so that the
     /// caller can make room for it; then it is called again.

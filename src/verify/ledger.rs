@@ -64,7 +64,7 @@ impl Entry {
 /// How much a receipt knows: one that knows less does not supersede one that knows more.
 fn weight(state: State) -> u8 {
     match state {
-        State::Refused | State::Unreadable => 0,
+        State::Refused | State::Unreadable | State::Changed => 0,
         State::Unknown => 1,
         // A dead letter can be replayed.
         State::Forgotten | State::Accepted | State::Dead => 2,
@@ -138,7 +138,7 @@ fn parse(line: &[u8]) -> Result<Receipt, String> {
     let receipt: Receipt = serde_json::from_slice(line).map_err(|error| format!("no receipt: {error}"))?;
     let has_number = match receipt.state {
         State::Delivered | State::Accepted | State::Dead | State::Forgotten => receipt.number.is_some(),
-        State::Refused | State::Unreadable | State::Unknown => true,
+        State::Refused | State::Unreadable | State::Changed | State::Unknown => true,
     };
     if has_number { Ok(receipt) } else { Err("no receipt: the `number` is missing".to_owned()) }
 }

@@ -71,6 +71,7 @@ fn receipt(state: State, number: Option<u64>, title: &str, content: &str) -> Rec
         server: None,
         confirmed: None,
         reason: None,
+        change: None,
     }
 }
 

@@ -293,14 +293,21 @@ fn a_full_queue_refuses_after_a_while_and_takes_files_again() {
     let mut farm = Farm::with(&[1], &[], &["--queue-files", "2"]);
     farm.servers[0].kill();
     wait_until("it to be seen down", || !farm.server_status(0).eligible);
-    for n in 0..2 {
-        accepted(&hand_over(&farm.balancer, "/files/a", &format!("Idempotency-Key: {n}\r\n"), b"x"));
-    }
+    let (small, large) = (b"x".to_vec(), vec![b'x'; 100_000]);
+    accepted(&hand_over(&farm.balancer, "/files/a", "Idempotency-Key: 0\r\n", &small));
+    accepted(&hand_over(&farm.balancer, "/files/a", "Idempotency-Key: 1\r\n", &large));
     for content in [vec![b'y'], vec![b'y'; 100_000]] {
         refused(&hand_over(&farm.balancer, "/files/b", "", &content), 503, "the queue is full: 2 of 2");
         refused(&hand_over_chunked(&farm.balancer, "/files/b", "", &content), 503, "the queue is full: 2 of 2");
     }
-    assert_eq!(accepted(&hand_over(&farm.balancer, "/files/a", "Idempotency-Key: 0\r\n", b"x")), 1, "it is here");
+    // What is here is told by its content, for which there need be no room. Once its size was enough.
+    for (n, content) in [small, large].into_iter().enumerate() {
+        let key = format!("Idempotency-Key: {n}\r\n");
+        let here = hand_over(&farm.balancer, "/files/a", &key, &content);
+        assert_eq!((accepted(&here), &here.json()["crc32c"]), (n as u64 + 1, &json!(sum(&content))));
+        let other = vec![b'y'; content.len()];
+        refused(&hand_over(&farm.balancer, "/files/a", &key, &other), 409, "the key names another file already");
+    }
     farm.servers[0].restart();
     wait_until("them to be delivered", || farm.status().delivered == 2);
     accepted(&hand_over(&farm.balancer, "/files/b", "", b"y"));

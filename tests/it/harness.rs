@@ -759,16 +759,22 @@ impl Client {
         self.wire.write(&frame(&header.to_string(), rest));
     }
 
-    /// Offers a file of `size` bytes.
-    pub fn offer(&mut self, id: u64, key: &str, size: usize) {
-        let header = json!({"request_type": "offer", "id": id, "key": key, "size": size});
+    /// Offers a file with this content.
+    pub fn offer(&mut self, id: u64, key: &str, content: &[u8]) {
+        let mut header = offer_header(id, key, content.len());
+        header["crc32c"] = json!(crc32c::crc32c(content));
         self.wire.write(&frame(&header.to_string(), b""));
+    }
+
+    /// Offers a file of `size` bytes, without a word about its content.
+    pub fn offer_size(&mut self, id: u64, key: &str, size: usize) {
+        self.wire.write(&frame(&offer_header(id, key, size).to_string(), b""));
     }
 
     /// Offers a file that the balancer does not know, and gives how much of it it has.
     #[track_caller]
     pub fn offer_wanted(&mut self, id: u64, key: &str, size: usize) -> usize {
-        self.offer(id, key, size);
+        self.offer_size(id, key, size);
         usize::try_from(self.expect("wanted", id)["offset"].as_u64().unwrap()).unwrap()
     }
 
@@ -804,6 +810,10 @@ impl Client {
             }
         }
     }
+}
+
+fn offer_header(id: u64, key: &str, size: usize) -> Value {
+    json!({"request_type": "offer", "id": id, "key": key, "size": size})
 }
 
 /// The header of a `put`.

@@ -524,7 +524,7 @@ fn a_full_disk_refuses_at_the_door_and_takes_files_again_after_deliveries() {
     let mut old_client = TcpStream::connect(&farm.balancer.address).unwrap();
     old_client.write_all(old_style_put("perché.json", &text).as_bytes()).unwrap();
     let before = farm.status().accepted;
-    client.offer(5000, "k10", 7);
+    client.offer_size(5000, "k10", 7);
     client.expect("wanted", 5000);
     assert_eq!(farm.status().accepted, before, "the old client's file waits");
 

@@ -257,7 +257,7 @@ fn all_dead_letters_can_be_sent_again_byte_for_byte() {
     }
     farm.crash_balancer();
     let mut client = farm.client();
-    client.offer(1, "k1", 1);
+    client.offer(1, "k1", &contents[1]);
     client.expect("accepted", 1);
     client.expect("dead", 1);
     farm.wait_until_up();
@@ -266,7 +266,7 @@ fn all_dead_letters_can_be_sent_again_byte_for_byte() {
     wait_until("all to be stored", || server.numbers().len() == 5);
     wait_until("no letter to be dead", || farm.status().queue.dead + farm.status().queue.files() == 0);
     assert!(server.stored.lock().unwrap().values().eq(contents.iter()));
-    client.offer(2, "k1", 1);
+    client.offer(2, "k1", &contents[1]);
     client.expect("delivered", 2);
     wait_until("their content to be gone", || crate::harness::names_with(&farm.journal(), "content-").is_empty());
 }

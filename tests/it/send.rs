@@ -217,29 +217,37 @@ fn what_is_no_file_is_named_and_never_waited_for() {
 /// A file that shrinks under the hand can no longer be what was promised: which one it was must be told, and
 /// the others go on.
 #[test]
-fn a_file_that_shrinks_while_it_is_sent_is_named() {
+fn a_file_that_shrinks_while_it_is_sent_is_named_or_sent_as_it_is_then() {
     let farm = Farm::start(&[1]);
     write(&farm, "shrinking.log", "");
     let path = fs::canonicalize(farm.dir.path()).unwrap().join("shrinking.log");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    file.set_len(400 * 1024 * 1024).unwrap();
     write(&farm, "a.txt", "a");
-    let running = Running::start(&mut command(&farm, &["shrinking.log", "a.txt"]));
-    let fds = format!("/proc/{}/fd", running.pid());
-    let is_open = || {
-        let links = fs::read_dir(&fds).unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
-        links.into_iter().any(|link| link == path)
-    };
-    wait_until("the file to be open", is_open);
-    farm.balancer.signal("STOP");
-    file.set_len(0).unwrap();
-    // It connects again for the other file, and cannot before the balancer goes on.
-    farm.balancer.signal("CONT");
-    let ended = running.wait();
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("shrinking.log: it changed"), "{ended:?}");
-    assert!(ended.stdout.contains("1 accepted, 1 delivered, 1 unreadable"), "{ended:?}");
-    assert_eq!(farm.all_stored().into_values().collect::<Vec<_>>(), [b"a"]);
+    for changed in ["fail", "retry"] {
+        file.set_len(400 * 1024 * 1024).unwrap();
+        let running = Running::start(&mut command(&farm, &["shrinking.log", "a.txt", "--changed", changed]));
+        let fds = format!("/proc/{}/fd", running.pid());
+        let is_open = || {
+            let links = fs::read_dir(&fds).unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+            links.into_iter().any(|link| link == path)
+        };
+        wait_until("the file to be open", is_open);
+        farm.balancer.signal("STOP");
+        file.set_len(0).unwrap();
+        // It connects again for the other file, and cannot before the balancer goes on.
+        farm.balancer.signal("CONT");
+        let ended = running.wait();
+        if changed == "fail" {
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.stderr.contains("error: shrinking.log: not sent: it changed"), "{ended:?}");
+            assert!(ended.stdout.contains("1 accepted, 1 delivered, 1 changed while they were read"), "{ended:?}");
+            assert_eq!(farm.all_stored().into_values().collect::<Vec<_>>(), [b"a"]);
+        } else {
+            assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
+            assert_eq!(farm.all_stored().into_values().map(|content| content.len()).sum::<usize>(), 2);
+            assert_eq!(farm.all_stored().len(), 3);
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -107,13 +108,22 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     let farm = Farm::start(&[1]);
     write(&farm, "a", "a");
     write(&farm, "letter", "Dear Anna");
-    for (path, reason) in [("none/receipts", "No such file"), (".", "directory"), ("letter", "is no file of receipts")]
-    {
+    write(&farm, "diary", "Monday\nTuesday\n");
+    let made = Command::new("mkfifo").arg(farm.dir.path().join("pipe")).status().unwrap();
+    assert!(made.success());
+    for (path, code, reason) in [
+        ("none/receipts", 1, "No such file"),
+        (".", 2, "it is a directory"),
+        ("pipe", 2, "it is no regular file"),
+        ("letter", 2, "letter is no file of receipts: it ends with \"Dear Anna\""),
+        ("diary", 2, "diary is no file of receipts: its first line is \"Monday\""),
+    ] {
         let mut command = bilico(&["send", "--balancer", &farm.balancer.address, "--receipts", path, "a"]);
         let ended = run(command.current_dir(farm.dir.path()), "");
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(code), "{ended:?}");
         assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(reason), "{ended:?}");
     }
+    assert_eq!(fs::read_to_string(farm.dir.path().join("diary")).unwrap(), "Monday\nTuesday\n");
     assert_eq!(farm.status().accepted, 0);
     assert_eq!(fs::read_to_string(farm.dir.path().join("letter")).unwrap(), "Dear Anna");
 }

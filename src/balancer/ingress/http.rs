@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::upload::Source;
 use super::{Door, InMemory};
-use crate::balancer::event::{Admission, Declined, Incoming, Outgoing, Reply, Room, Share, next_connection};
+use crate::balancer::event::{Admission, Declined, Incoming, Outgoing, Reply, Room, Share, Sum, next_connection};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE, ROOM_PATIENCE};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
@@ -55,8 +55,8 @@ pub struct Receipts {
     fate: Option<Fate>,
     /// The file's size in bytes.
     pub size: u64,
-    /// The CRC32C of its content; `None` if that was not read, for a file of this size came before under its key.
-    pub crc32c: Option<u32>,
+    /// The CRC32C of its content.
+    pub crc32c: u32,
 }
 
 /// How a file ended.
@@ -77,7 +77,7 @@ pub enum Fate {
 }
 
 impl Receipts {
-    fn new(size: u64, crc32c: Option<u32>) -> (Self, Reply) {
+    fn new(size: u64, crc32c: u32) -> (Self, Reply) {
         let (to, from_hub) = mpsc::unbounded_channel();
         (Self { from_hub, fate: None, size, crc32c }, Reply { connection: next_connection(), to, id: 0 })
     }
@@ -150,17 +150,13 @@ impl Door {
         let head = Head { title: title.into(), key: key.map(Arc::from), size, from: peer.to_string().into() };
         let reserved = match self.reserve(&head).await {
             Ok(reserved) => reserved,
-            Err(refusal) => return self.refuse(&head, refusal),
+            Err(refusal) => return self.refuse(&head, body, refusal).await,
         };
         let mut arriving = Arriving::new(self, body, &head, reserved);
-        let received = match arriving.gather().await? {
+        match arriving.gather().await? {
             Some(content) => self.take_small(&head, content, arriving.reserved).await,
             None => self.take_large(&head, arriving).await,
-        };
-        received.or_else(|error| match error {
-            ReadError::Refused(refusal) => self.refuse(&head, refusal),
-            other => Err(other),
-        })
+        }
     }
 
     /// Room for a file, or for the beginning of one whose size is not known. A client that cannot be told that it waits
@@ -205,19 +201,49 @@ impl Door {
         }
     }
 
-    /// Refuses a file, unless it came before under its key: that one must not be taken for lost.
-    fn refuse(&self, head: &Head, refusal: Refusal) -> Result<Receipts, ReadError> {
+    /// Refuses a file of which nothing was read, unless it came before under its key: that one must not be taken for lost,
+    /// and the content tells whether it is the same.
+    async fn refuse<B: Body>(&self, head: &Head, body: B, refusal: Refusal) -> Result<Receipts, ReadError> {
         let (Some(key), Some(size)) = (head.key.clone(), head.size) else {
             return Err(ReadError::Refused(refusal));
         };
-        let (receipts, reply) = Receipts::new(size, None);
-        self.gate.refuse(Declined { key, size, refusal, reply });
+        let (back, came_before) = oneshot::channel();
+        let (mut receipts, reply) = Receipts::new(size, 0);
+        self.gate.refuse(Declined { key: key.clone(), size, sum: Sum::Unread(back), refusal, reply });
+        if let Ok((refusal, reply)) = came_before.await {
+            let crc32c = self.sum(body, size).await?;
+            receipts.crc32c = crc32c;
+            self.gate.refuse(Declined { key, size, sum: Sum::Known(crc32c), refusal, reply });
+        }
         Ok(receipts)
+    }
+
+    /// Reads content of this size, keeps nothing of it, and gives its CRC32C.
+    async fn sum<B: Body>(&self, mut body: B, size: u64) -> Result<u32, ReadError> {
+        let (mut lap, mut came, mut crc32c) = (Lap::default(), 0, 0);
+        let stall = self.bounds().deadlines.stall;
+        loop {
+            let piece = tokio::select! {
+                piece = lap.bound(stall, body.piece()) => piece?,
+                () = self.finished.cancelled() => return Err(ReadError::Refused(self.farewell())),
+            };
+            let Some(piece) = piece else { break };
+            if piece.is_empty() {
+                continue;
+            }
+            came += piece.len() as u64;
+            crc32c = crc32c::crc32c_append(crc32c, &piece);
+            if came > size {
+                return Err(ProtocolError::TooLarge { size: came, limit: size }.into());
+            }
+            lap.count(piece.len(), 1)?;
+        }
+        if came < size { Err(ProtocolError::Truncated { missing: size - came }.into()) } else { Ok(crc32c) }
     }
 
     async fn take_small(&self, head: &Head, content: Bytes, reserved: Reserved) -> Result<Receipts, ReadError> {
         let crc32c = crc32c::crc32c(&content);
-        let (receipts, reply) = Receipts::new(content.len() as u64, Some(crc32c));
+        let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
         let Reserved { room, share, .. } = reserved;
         let (title, key, from) = (head.title.clone(), head.key.clone(), head.from.clone());
         let file = InMemory { title, key, content, crc32c, room, share, from, reply: Some(reply) };
@@ -238,7 +264,7 @@ impl Door {
             Err(refusal) => return Err(ReadError::Refused(refusal)),
         };
         arriving.fit();
-        let (receipts, reply) = Receipts::new(arriving.came, Some(uploaded.crc32c));
+        let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c);
         let Reserved { room, share, .. } = arriving.reserved;
         self.gate.admit(Admission {
             title: head.title.clone(),

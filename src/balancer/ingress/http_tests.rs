@@ -82,7 +82,7 @@ async fn a_file_of_unknown_size_takes_as_much_room_as_one_of_known_size() {
             let admission = admitted(&mut events);
             let content = vec![b'x'; usize::try_from(size).unwrap()];
             assert_eq!((receipts.size, admission.size), (size, size));
-            assert_eq!((receipts.crc32c, admission.crc32c), (Some(crc32c::crc32c(&content)), crc32c::crc32c(&content)));
+            assert_eq!((receipts.crc32c, admission.crc32c), (crc32c::crc32c(&content), crc32c::crc32c(&content)));
             match &admission.content {
                 Incoming::Memory(bytes) => assert!(*bytes == content && size <= INLINE),
                 Incoming::Own(_) => assert!(size > INLINE && disk.list().unwrap()[0].len == size),
@@ -152,6 +152,13 @@ async fn a_body_that_is_not_as_long_as_it_says_is_refused() {
     }
 }
 
+async fn declined(events: &mut UnboundedReceiver<Event>) -> Declined {
+    match events.recv().await {
+        Some(Event::Refuse(declined)) => declined,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_waits_for_room_for_a_while_and_is_refused() {
     let (door, _disk, mut events) = door(1 << 20);
@@ -161,11 +168,18 @@ async fn a_client_waits_for_room_for_a_while_and_is_refused() {
     assert!(matches!(&error, ReadError::Refused(refusal) if refusal.code == RefusalCode::Busy), "{error:?}");
     assert_eq!(started.elapsed().as_secs(), ROOM_PATIENCE.as_secs());
     let keyed = Upload { key: Some("key".to_owned()), ..upload(Some(50_000), [50_000]) };
-    let mut receipts = door.receive(keyed).await.unwrap();
-    match events.try_recv() {
-        Ok(Event::Refuse(declined)) => declined.reply.send(|id| Message::Accepted { id, number: 7 }),
-        other => panic!("{other:?}"),
-    }
+    let content = vec![b'x'; 50_000];
+    let (receipts, ()) = tokio::join!(door.receive(keyed), async {
+        let Declined { sum: Sum::Unread(back), refusal, reply, .. } = declined(&mut events).await else {
+            panic!("read")
+        };
+        back.send((refusal, reply)).unwrap();
+        let Declined { sum: Sum::Known(sum), reply, .. } = declined(&mut events).await else { panic!("unread") };
+        assert_eq!(sum, crc32c::crc32c(&content));
+        reply.send(|id| Message::Accepted { id, number: 7 });
+    });
+    let mut receipts = receipts.unwrap();
+    assert_eq!(receipts.crc32c, crc32c::crc32c(&content));
     assert_eq!(receipts.accepted().await, Ok(7), "it came before");
     let (taken, ()) = tokio::join!(door.receive(upload(Some(50_000), [50_000])), async {
         tokio::time::sleep(Duration::from_secs(1)).await;

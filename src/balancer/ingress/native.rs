@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::upload::Framed;
 use super::{Door, InMemory};
-use crate::balancer::event::{Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share, next_connection};
+use crate::balancer::event::{
+    Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share, Sum, next_connection,
+};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
@@ -164,9 +166,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             Message::Put { id, title, key, resumed } => {
                 self.take(Put { id, title, key, resumed, size: frame.content_len }).await
             }
-            Message::Offer { id, key, size } => {
+            Message::Offer { id, key, size, crc32c } => {
                 let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
-                self.door.gate.offer(Offer { key, size, offset, reply: self.reply(id) });
+                self.door.gate.offer(Offer { key, size, crc32c, offset, reply: self.reply(id) });
                 Ok(())
             }
             Message::Status if frame.content_len == 0 => {
@@ -207,11 +209,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         };
         let share = match share {
             Ok(share) => share,
-            Err(refusal) => {
-                let size = put.size;
-                self.refuse(put.id, put.key, whole, refusal);
-                return self.reader.skip_content(size).await;
-            }
+            Err(refusal) => return Box::pin(self.decline(put, whole, refusal)).await,
         };
         let Some((room, incoming)) = self.reserve(takes).await else { return Ok(()) };
         let id = put.id;
@@ -243,7 +241,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn take_large(&mut self, put: Put, whole: u64, room: Room, share: Share) -> Result<(), ReadError> {
         let mark = put.key.as_deref().map(key_hash);
         let key = put.key.clone();
-        let source = Framed::new(&mut self.reader, put.size);
+        let mut rest = 0;
+        let source = Framed::new(&mut self.reader, put.size, &mut rest);
         match self.door.uploads.receive(source, mark, put.resumed).await? {
             Ok(uploaded) => {
                 let admission = Admission {
@@ -261,16 +260,40 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 self.door.gate.admit(admission);
                 uploaded.admitted();
             }
-            Err(refusal) => self.refuse(put.id, key, whole, refusal),
+            Err(refusal) => match key {
+                Some(key) => {
+                    let (sum, reply) = (Sum::Known(sum(put.resumed, rest, put.size)), self.reply(put.id));
+                    self.door.gate.refuse(Declined { key, size: whole, sum, refusal, reply });
+                }
+                None => self.say(Message::Refused { id: put.id, refusal }),
+            },
         }
         Ok(())
     }
 
-    /// Refuses a file, unless it came before under its key.
-    fn refuse(&self, id: u64, key: Option<Arc<str>>, size: u64, refusal: Refusal) {
-        match key {
-            Some(key) => self.door.gate.refuse(Declined { key, size, refusal, reply: self.reply(id) }),
-            None => self.say(Message::Refused { id, refusal }),
+    /// Refuses a file whose content was not read, unless it came before under its key: then its content tells whether it
+    /// is the same.
+    async fn decline(&mut self, put: Put, whole: u64, refusal: Refusal) -> Result<(), ReadError> {
+        let Some(key) = put.key else {
+            self.say(Message::Refused { id: put.id, refusal });
+            return self.reader.skip_content(put.size).await;
+        };
+        let (back, came_before) = oneshot::channel();
+        let reply = self.reply(put.id);
+        self.door.gate.refuse(Declined { key: key.clone(), size: whole, sum: Sum::Unread(back), refusal, reply });
+        let Ok((refusal, reply)) = came_before.await else {
+            return self.reader.skip_content(put.size).await;
+        };
+        match self.reader.sum_content(put.size).await {
+            Ok(rest) => {
+                let sum = Sum::Known(sum(put.resumed, rest, put.size));
+                self.door.gate.refuse(Declined { key, size: whole, sum, refusal, reply });
+                Ok(())
+            }
+            Err(error) => {
+                reply.send(|id| Message::Refused { id, refusal: error.refusal() });
+                Err(error)
+            }
         }
     }
 
@@ -372,6 +395,12 @@ struct Put {
     resumed: Option<Prefix>,
     /// How many bytes follow.
     size: u64,
+}
+
+/// The CRC32C of a whole file whose last `len` bytes came.
+fn sum(resumed: Option<Prefix>, rest: u32, len: u64) -> u32 {
+    let Some(prefix) = resumed else { return rest };
+    crc32c::crc32c_combine(prefix.crc32c, rest, usize::try_from(len).unwrap_or(usize::MAX))
 }
 
 /// For how many receipts a message counts: a file gets two, or one of those that stand for both.

@@ -266,15 +266,16 @@ pub(super) trait Source {
 pub(super) struct Framed<'a, R> {
     reader: &'a mut Reader<R>,
     left: u64,
-    crc32c: u32,
+    crc32c: &'a mut u32,
     /// A checksum stands behind it.
     is_summed: bool,
 }
 
 impl<'a, R> Framed<'a, R> {
-    /// The `size` bytes that come next.
-    pub(super) fn new(reader: &'a mut Reader<R>, size: u64) -> Self {
-        Self { reader, left: size, crc32c: 0, is_summed: size > 0 }
+    /// The `size` bytes that come next. `crc32c` becomes that of what came.
+    pub(super) fn new(reader: &'a mut Reader<R>, size: u64, crc32c: &'a mut u32) -> Self {
+        *crc32c = 0;
+        Self { reader, left: size, crc32c, is_summed: size > 0 }
     }
 }
 
@@ -285,13 +286,13 @@ impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
     async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
         if self.left == 0 {
             if std::mem::take(&mut self.is_summed) {
-                self.reader.verify(self.crc32c).await?;
+                self.reader.verify(*self.crc32c).await?;
             }
             return Ok(None);
         }
         let piece = self.reader.piece(self.left).await?;
         self.left -= piece.len() as u64;
-        self.crc32c = crc32c::crc32c_append(self.crc32c, &piece);
+        *self.crc32c = crc32c::crc32c_append(*self.crc32c, &piece);
         Ok(Some(piece))
     }
 }
