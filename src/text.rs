@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing invisible.
 pub fn is_printable(c: char) -> bool {
@@ -50,6 +52,33 @@ impl<T: Display> Display for PrintableLines<T> {
     }
 }
 
+/// Shows JSON text so; what is escaped is escaped as JSON has it, so that the text says the same as before.
+#[derive(Debug, Clone, Copy)]
+pub struct PrintableJson<T>(pub T);
+
+impl<T: Display> Display for PrintableJson<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(EscapingJson(f), "{}", self.0)
+    }
+}
+
+/// Writes JSON text with all that is not printable as `\\u` and four digits, which stands for the same within strings.
+pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
+    while let (printable, Some((bad, rest))) = split_printable(text) {
+        out.write_str(printable)?;
+        if matches!(bad, '\n' | '\r' | '\t') {
+            // Within a string JSON has these escaped already; between values they are white space.
+            out.write_char(' ')?;
+        } else {
+            for unit in bad.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+        }
+        text = rest;
+    }
+    out.write_str(text)
+}
+
 /// The same as text, which is borrowed if there is nothing to escape.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) { Cow::Borrowed(text) } else { Cow::Owned(Printable(text).to_string()) }
@@ -68,6 +97,11 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     out
 }
 
+/// A path as text, in the same way.
+pub fn printable_path(path: &Path) -> String {
+    printable_bytes(path.as_os_str().as_bytes())
+}
+
 /// Escapes what is written through it, but for one character.
 struct Escaping<'a, 'b>(&'a mut Formatter<'b>, Option<char>);
 
@@ -84,6 +118,14 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
+struct EscapingJson<'a, 'b>(&'a mut Formatter<'b>);
+
+impl Write for EscapingJson<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_printable_json(self.0, text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,11 +133,24 @@ mod tests {
 
     #[test]
     fn what_acts_on_a_terminal_is_shown_and_what_people_read_stays() {
-        assert_eq!(Printable("a\x1b]0;pwned\x07\nb\u{202e}c\u{9b}").to_string(), "a\\u{1b}]0;pwned\\u{7}\\nb\\u{202e}c\\u{9b}");
+        assert_eq!(
+            Printable("a\x1b]0;pwned\x07\nb\u{202e}c\u{9b}").to_string(),
+            "a\\u{1b}]0;pwned\\u{7}\\nb\\u{202e}c\\u{9b}"
+        );
         assert_eq!(Printable("però 注文 🚚 \"'\\").to_string(), "però 注文 🚚 \"'\\");
         assert_eq!(PrintableLines("a\n\tb\r\n").to_string(), "a\n\\tb\\r\n");
         assert!(matches!(printable("plain"), Cow::Borrowed("plain")));
         assert_eq!(printable_bytes(b"a\xffb\xc3\x1b"), "a\\xffb\\xc3\\u{1b}");
+    }
+
+    #[test]
+    fn json_says_the_same_in_one_line() {
+        let value = serde_json::json!({ "a\u{202e}": ["\u{9b}\x1b\n🚚\u{e0001}", 1] });
+        for json in [value.to_string(), format!("{value:#}")] {
+            let shown = PrintableJson(&json).to_string();
+            assert!(shown.chars().all(is_printable), "{shown}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::admin::{AdminAt, AdminListener};
 use super::reload::{self, Reloader, Started};
-use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind};
+use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
 use crate::balancer::gate::Gate;
 use crate::balancer::notices::Kind;
@@ -155,7 +155,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Ok(outcome) => {
             if outcome.undelivered > 0 {
                 let (files, journal) = (outcome.undelivered, args.journal.display());
-                eprintln!("{files} files are not delivered yet: {journal} keeps them for the next start");
+                note(format_args!("{files} files are not delivered yet: {journal} keeps them for the next start"));
             }
             Ok(Exit::Done)
         }

@@ -40,6 +40,7 @@ use crate::client::ClientError;
 use crate::config::parse_address;
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
+use crate::text::{PrintableJson, PrintableLines};
 use crate::units::ByteSize;
 use reload::Started;
 use settings::{Program, Refused};
@@ -234,14 +235,35 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
 fn complain(error: &str, hint: Option<&str>) {
     let mut stderr = io::stderr().lock();
     // Nobody can be told when standard error is closed.
-    let _ = writeln!(stderr, "error: {error}");
+    let _ = writeln!(stderr, "error: {}", indented(error));
     if let Some(hint) = hint {
-        let _ = writeln!(stderr, "hint: {hint}");
+        let _ = writeln!(stderr, "hint: {}", indented(hint));
     }
 }
 
-/// Writes a line of data to standard output. A reader that has gone ends the process quietly.
-fn say(line: impl Display) {
+/// Text that may come from elsewhere, as an error shows it: a line of it cannot pass for one of ours.
+fn indented(text: &str) -> String {
+    PrintableLines(text.trim_end_matches('\n')).to_string().replace('\n', "\n  ")
+}
+
+/// Writes to standard error what is neither data nor an error.
+fn note(text: impl Display) {
+    // Nobody can be told when standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{}", PrintableLines(text));
+}
+
+/// Writes text to standard output; what would act on a terminal is escaped.
+fn say(text: impl Display) {
+    print(PrintableLines(text));
+}
+
+/// Writes a line of JSON to standard output.
+fn say_json(json: impl Display) {
+    print(PrintableJson(json));
+}
+
+/// Writes a line of data to standard output, as it is. A reader that has gone ends the process quietly.
+fn print(line: impl Display) {
     if writeln!(io::stdout().lock(), "{line}").is_err() {
         std::process::exit(i32::from(Exit::Failed as u8));
     }

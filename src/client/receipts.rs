@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::content::Source;
 use super::keys::Keys;
 use super::tally::{Fate, Tally};
+use crate::protocol::object;
 
 /// The longest line, in bytes: a path and a title, each character of them escaped, fit in.
 pub const MAX_LINE: usize = 256 * 1024;
@@ -169,7 +170,7 @@ impl ReceiptFile {
         let (end, last) = last_line(&mut file).map_err(failed)?;
         let mut lines = Vec::new();
         if !last.is_empty() {
-            if serde_json::from_slice::<Receipt>(&last).is_ok() {
+            if object::flat_from_slice::<Receipt>(&last).is_ok() {
                 lines.push(b'\n');
             } else if last.starts_with(BEGINNING) || BEGINNING.starts_with(&last) {
                 file.set_len(end).map_err(failed)?;

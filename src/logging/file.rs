@@ -68,7 +68,8 @@ impl Health {
     /// Tells standard error and the listener. The log itself is no place for it: it may be what fails.
     fn tell(&self, level: Level, text: &str) {
         // A closed standard error is no reason to stop.
-        let _ = writeln!(io::stderr(), "{}: {}", if level == Level::INFO { "note" } else { "warning" }, Printable(text));
+        let _ =
+            writeln!(io::stderr(), "{}: {}", if level == Level::INFO { "note" } else { "warning" }, Printable(text));
         if let Some(listener) = self.listener.get() {
             listener(level, text);
         }
@@ -188,7 +189,9 @@ impl LogFile {
     fn note_link(&mut self) {
         if self.keep > 0 && !self.is_own() {
             let path = self.path.display();
-            self.tell_trouble(format!("the log file {path} is no regular file: lines go where it leads, without rotation"));
+            self.tell_trouble(format!(
+                "the log file {path} is no regular file: lines go where it leads, without rotation"
+            ));
         }
     }
 
@@ -263,14 +266,16 @@ impl LogFile {
         if loss.is_some()
             && let Some(text) = self.losses.end(now)
         {
-            self.health.tell(Level::INFO, &format!("lines are written to the log {} again: {text}", self.path.display()));
+            self.health
+                .tell(Level::INFO, &format!("lines are written to the log {} again: {text}", self.path.display()));
         }
         Ok(())
     }
 
     fn tell_loss(&self, told: Option<String>) {
         if let Some(told) = told {
-            self.health.tell(Level::ERROR, &format!("lines cannot be written to the log {}: {told}", self.path.display()));
+            self.health
+                .tell(Level::ERROR, &format!("lines cannot be written to the log {}: {told}", self.path.display()));
         }
     }
 }
