@@ -19,8 +19,6 @@ pub(super) struct Turning {
     began: &'static str,
     over: &'static str,
     level: Level,
-    /// What happens to a file then, in the past tense.
-    what: &'static str,
     state: Mutex<Option<Away>>,
 }
 
@@ -28,7 +26,6 @@ pub(super) struct Turning {
 struct Away {
     since: Instant,
     last: Instant,
-    times: u64,
     /// The least that one of them needed, in bytes.
     least: u64,
 }
@@ -37,13 +34,13 @@ impl Turning {
     /// Files that are refused because the disk is full.
     pub(super) fn on_disk() -> Self {
         let (began, over) = ("files are refused", "files are taken again: the journal's disk has room again");
-        Self { began, over, level: Level::Error, what: "refused", state: Mutex::default() }
+        Self { began, over, level: Level::Error, state: Mutex::default() }
     }
 
     /// Clients that are not read from because the queue is full.
     pub(super) fn in_queue() -> Self {
         let (began, over) = ("not reading from clients", "clients are read from again: the queue has room again");
-        Self { began, over, level: Level::Warn, what: "held up", state: Mutex::default() }
+        Self { began, over, level: Level::Warn, state: Mutex::default() }
     }
 
     /// A file that needs `bytes` was turned away; `why`, with the figures and the remedy, is made only for the first.
@@ -51,11 +48,10 @@ impl Turning {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(away) = &mut *state {
             away.last = now;
-            away.times = away.times.saturating_add(1);
             away.least = away.least.min(bytes);
             return;
         }
-        *state = Some(Away { since: now, last: now, times: 1, least: bytes });
+        *state = Some(Away { since: now, last: now, least: bytes });
         let reason = why();
         match self.level {
             Level::Error => tracing::error!(reason, "{}", self.began),
@@ -78,10 +74,9 @@ impl Turning {
         if now.saturating_duration_since(away.last) < QUIET || !has_room(away.least) {
             return;
         }
-        let (times, lasted) = (away.times, format_duration(now.saturating_duration_since(away.since)));
+        let lasted = format_duration(now.saturating_duration_since(away.since));
         *state = None;
-        let files = if times == 1 { "1 time".to_owned() } else { format!("{times} times") };
-        let text = format!("{}; {}; one was {} {files} in {lasted}", self.over, how(), self.what);
+        let text = format!("{}; {}; it took {lasted}", self.over, how());
         tracing::info!("{text}");
         notices.tell(Level::Info, Kind::Full, None, None, text);
     }
@@ -110,7 +105,7 @@ mod tests {
         look(70_000, 100);
         let (level, text) = &told()[1];
         assert_eq!((told().len(), *level), (2, Level::Info));
-        assert!(text.contains("figures; one was refused 3 times in 1m 1"), "{text}");
+        assert!(text.contains("figures; it took 1 m 1 s"), "{text}");
         turning.turned_away(1, at(80_000), &notices, || "again".to_owned());
         assert_eq!(told().len(), 3);
     }

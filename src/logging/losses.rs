@@ -108,3 +108,48 @@ fn clock(time: SystemTime) -> String {
     let _ = write_time(&mut text, time.duration_since(UNIX_EPOCH).unwrap_or_default());
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_told_at_once_then_now_and_then_and_at_its_end() {
+        let (mut losses, start) = (Losses::default(), Instant::now());
+        let time = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let lost =
+            |losses: &mut Losses, seconds| losses.lost(2, &"full", start + Duration::from_secs(seconds), time(seconds));
+        assert_eq!(lost(&mut losses, 0).as_deref(), Some("full; 2 lines were lost so far"));
+        let told: Vec<u64> = (1..=121).filter(|second| lost(&mut losses, *second).is_some()).collect();
+        assert_eq!(told, [60, 120]);
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(losses.to_write(at(121_000)), None, "a moment of success may be none");
+        let summary = "244 lines were lost between 1970-01-01T00:00:00.000Z and 1970-01-01T00:02:01.000Z: full";
+        assert_eq!(losses.to_write(at(122_000)).as_deref(), Some(summary));
+        assert_eq!(losses.end(at(122_000)).as_deref(), Some(summary));
+        assert_eq!(losses.to_write(at(200_000)), None);
+    }
+
+    #[test]
+    fn writing_that_fails_and_works_by_turns_is_told_at_a_bounded_rate() {
+        let (mut losses, start) = (Losses::default(), Instant::now());
+        let (mut told, mut ended) = (0, 0);
+        for second in 0..600 {
+            let now = start + Duration::from_secs(second);
+            told += usize::from(losses.lost(1, &"full", now, UNIX_EPOCH).is_some());
+            let later = now + QUIET;
+            assert!(losses.to_write(later).is_some(), "the log itself has each");
+            ended += usize::from(losses.end(later).is_some());
+        }
+        assert!((10..=61).contains(&told) && ended <= told + 60, "{told} and {ended}");
+    }
+
+    #[test]
+    fn half_a_line_is_ended_in_its_file_only() {
+        let mut losses = Losses::default();
+        losses.tear();
+        assert!(losses.is_torn());
+        losses.mend();
+        assert!(!losses.is_torn());
+    }
+}

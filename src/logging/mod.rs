@@ -6,6 +6,8 @@
 //! disk stalls, lines are lost and counted rather than the data path held up, and the loss is told at once.
 
 mod file;
+#[cfg(test)]
+mod file_tests;
 mod line;
 mod losses;
 #[cfg(test)]

@@ -69,12 +69,12 @@ fn json(log: impl FnOnce()) -> Value {
     serde_json::from_str(&lines[0]).unwrap()
 }
 
-fn config(dir: &Path) -> LogConfig {
+pub(super) fn config(dir: &Path) -> LogConfig {
     LogConfig { dir: dir.to_owned(), ..LogConfig::default() }
 }
 
 /// Logs `count` lines of one size through the whole chain and waits until they are on disk.
-fn log_through(config: &LogConfig, count: usize) {
+pub(super) fn log_through(config: &LogConfig, count: usize) {
     let (subscriber, guard) = subscriber(config).unwrap();
     tracing::subscriber::with_default(subscriber, || {
         for number in 0..count {
@@ -85,7 +85,7 @@ fn log_through(config: &LogConfig, count: usize) {
     drop(guard);
 }
 
-fn file_names(dir: &Path) -> Vec<String> {
+pub(super) fn file_names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

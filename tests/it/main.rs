@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod arrays;
 mod bad_input;
 mod bench;
 mod browser;
@@ -21,9 +22,11 @@ mod demo;
 mod doorway;
 #[path = "../chaos/mod.rs"]
 mod driver;
+mod escaping;
 mod harness;
 mod journal;
 mod keys;
+mod log_file;
 mod logs;
 mod metrics;
 mod old_style;
@@ -32,5 +35,6 @@ mod page;
 mod prompt;
 mod queue;
 mod reconcile;
+mod room;
 mod send;
 mod verify;
