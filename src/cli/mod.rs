@@ -286,7 +286,7 @@ struct LogArgs {
     /// A log file is rotated when it is larger than this, and every day
     #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_LOG_MAX_SIZE")]
     log_max_size: ByteSize,
-    /// How many rotated log files are kept
+    /// How many rotated log files are kept; with 0 none is rotated or removed: another program, such as logrotate, does it
     #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
     log_keep: usize,
 }
