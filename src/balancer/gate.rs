@@ -125,7 +125,7 @@ impl Gate {
     /// Tells by these notices when files are turned away, and names the disk by this directory.
     #[must_use]
     pub fn telling(self, notices: Notices, dir: PathBuf) -> Self {
-        Self { notices, dir, ..self }
+        Self { dir, notices, ..self }
     }
 
     /// Looks, time and again, whether there is room once more after files were turned away.

@@ -53,9 +53,10 @@ impl Turning {
         }
         *state = Some(Away { since: now, last: now, least: bytes });
         let reason = why();
-        match self.level {
-            Level::Error => tracing::error!(reason, "{}", self.began),
-            _ => tracing::warn!(reason, "{}", self.began),
+        if self.level == Level::Error {
+            tracing::error!(reason, "{}", self.began);
+        } else {
+            tracing::warn!(reason, "{}", self.began);
         }
         // Told under the lock: the end must not come before the beginning.
         notices.tell(self.level, Kind::Full, None, None, format!("{}: {reason}", self.began));
