@@ -21,7 +21,7 @@
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | [`behind`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`units`] | foundation |
+//! | [`behind`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it knows of a disk is
 //! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the
@@ -41,6 +41,7 @@ pub mod queue;
 pub mod schedule;
 pub mod server;
 pub mod shutdown;
+pub mod text;
 pub mod transport;
 pub mod units;
 pub mod verify;

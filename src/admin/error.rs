@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::types::ErrorBody;
 use crate::balancer::control::OrderError;
 use crate::config::SpecError;
+use crate::protocol::object;
 
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,7 +123,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             };
             ApiError::new(rejection.status(), error)
         })?;
-        let read = serde_json::from_slice(&body);
+        let read = object::from_slice(&body);
         read.map(Self).map_err(|error| ApiError::bad(format!("the body is not as it should be: {error}")))
     }
 }

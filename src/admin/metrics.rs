@@ -287,6 +287,10 @@ impl Collector for Process {
         let mut to = Families(encoder);
         let build = [(env!("CARGO_PKG_VERSION"), 1u64)];
         to.gauges(("bilico_build_info", "The version of the program."), "version", build.into_iter())?;
+        if let Some(lost) = crate::logging::lost_lines() {
+            let help = "Lines that the log lost: its disk was too slow, full or failing.";
+            to.counter("bilico_log_lines_lost", help, lost as u64)?;
+        }
         let (Ok(pid), Ok(mut system)) = (sysinfo::get_current_pid(), System::new()) else { return Ok(()) };
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);

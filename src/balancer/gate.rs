@@ -5,13 +5,16 @@
 //! what the journal needs to go on delivering; and peers that stall in the middle of large files can hold at most half
 //! of the queue's bytes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
 use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Rooms, Share};
+use super::notices::Notices;
+use super::refusing::Turning;
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
@@ -36,6 +39,9 @@ const BELIEVED: Duration = Duration::from_millis(10);
 
 /// The time between two looks at a full disk by those who wait for room on it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The time between two looks at whether there is room again after files were turned away.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// What the end of a waiting file takes in the journal, rounded up.
 const END_OF_FILE: u64 = 512;
@@ -64,8 +70,13 @@ pub struct Gate {
     memory_bytes: Mutex<u64>,
     /// What small files may hold in memory that are not written yet.
     unwritten: Arc<Semaphore>,
-    full: AtomicBool,
     disk: Arc<dyn Disk>,
+    /// The directory that the disk is.
+    dir: PathBuf,
+    notices: Notices,
+    /// What is turned away for want of room in the queue, and on the disk.
+    queue_full: Turning,
+    disk_full: Turning,
     /// What the journal needs besides the files.
     reserve: u64,
     /// What is promised to files that are not written yet.
@@ -74,7 +85,6 @@ pub struct Gate {
     available: AtomicU64,
     asked_ms: AtomicU64,
     started: Instant,
-    disk_full: AtomicBool,
     hub: mpsc::UnboundedSender<Event>,
 }
 
@@ -98,15 +108,38 @@ impl Gate {
             memory: Arc::new(units(JSON_MEMORY.max(2 * max_json))),
             memory_bytes: Mutex::new(JSON_MEMORY.max(2 * max_json)),
             unwritten: Arc::new(units(UNWRITTEN)),
-            full: AtomicBool::new(false),
             disk,
+            dir: PathBuf::from("."),
+            notices: Notices::default(),
+            queue_full: Turning::in_queue(),
+            disk_full: Turning::on_disk(),
             reserve,
             promised: Arc::default(),
             available: AtomicU64::new(0),
             asked_ms: AtomicU64::new(u64::MAX),
             started: Instant::now(),
-            disk_full: AtomicBool::new(false),
             hub,
+        }
+    }
+
+    /// Tells by these notices when files are turned away, and names the disk by this directory.
+    #[must_use]
+    pub fn telling(self, notices: Notices, dir: PathBuf) -> Self {
+        Self { dir, notices, ..self }
+    }
+
+    /// Looks, time and again, whether there is room once more after files were turned away.
+    pub async fn watch(&self) {
+        loop {
+            tokio::time::sleep(LOOK_FOR_ROOM).await;
+            let now = Instant::now();
+            let has_room = |bytes| self.promised.load(Ordering::Relaxed).saturating_add(bytes) <= self.usable().0;
+            self.disk_full.look(now, &self.notices, has_room, || self.disk_figures());
+            let has_room = |bytes| {
+                let rooms = &self.rooms;
+                rooms.files.available_permits() > 0 && rooms.bytes.available_permits() >= cost(bytes) as usize
+            };
+            self.queue_full.look(now, &self.notices, has_room, || self.queue_figures());
         }
     }
 
@@ -155,14 +188,24 @@ impl Gate {
     /// Room on the disk for a file of `size` bytes of which `there` are written already; a refusal that names the sizes
     /// when there is none.
     pub fn share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
-        let bytes = size.saturating_sub(there).saturating_add(OVERHEAD);
+        self.try_share(size, there).inspect_err(|refusal| {
+            self.disk_full.turned_away(needed(size, there), Instant::now(), &self.notices, || {
+                let (figures, waiting) = (self.disk_figures(), self.waiting());
+                format!(
+                    "{}; {figures}. Remedy: free room on that disk, or see that servers take the {waiting} files that wait",
+                    refusal.reason
+                )
+            });
+        })
+    }
+
+    /// The same for whoever can make room first: nobody is told of the refusal.
+    pub fn try_share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
+        let bytes = needed(size, there);
         let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let share = Share { bytes, promised: self.promised.clone(), turn: None };
         let (usable, kept) = self.usable();
         if promised <= usable {
-            if self.disk_full.load(Ordering::Relaxed) && self.disk_full.swap(false, Ordering::Relaxed) {
-                tracing::info!("the journal's disk has room again");
-            }
             return Ok(share);
         }
         drop(share);
@@ -171,10 +214,18 @@ impl Gate {
         let reason = format!(
             "the journal's disk is full: a file of {size} does not fit into {free} ({kept} more are kept for deliveries)"
         );
-        if !self.disk_full.swap(true, Ordering::Relaxed) {
-            tracing::error!(reason, "files are refused");
-        }
         Err(Refusal::new(RefusalCode::Full, reason))
+    }
+
+    /// What the disk has, for people.
+    fn disk_figures(&self) -> String {
+        let (available, (usable, kept)) = (ByteSize(self.available()), self.usable());
+        let free = ByteSize(usable.saturating_sub(self.promised.load(Ordering::Relaxed)));
+        let dir = self.dir.display();
+        format!(
+            "{dir} is on a disk with {available} free, of which {} are kept and {free} are for files",
+            ByteSize(kept)
+        )
     }
 
     /// How much of the disk is free for files, and how much is kept for what the journal needs to go on delivering.
@@ -273,9 +324,6 @@ impl Gate {
     pub fn try_room(&self, size: u64) -> Option<Room> {
         let file = self.rooms.files.try_acquire().ok()?;
         let bytes = self.rooms.bytes.try_acquire_many(cost(size)).ok()?;
-        if self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::Relaxed) {
-            tracing::info!("the queue has room again");
-        }
         self.taken(file, bytes, size)
     }
 
@@ -293,20 +341,30 @@ impl Gate {
 
     /// Waits until the queue has room for a file of `size` bytes. `None` once the balancer is gone.
     pub async fn room(&self, size: u64) -> Option<Room> {
-        if !self.full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(reason = self.full_reason(), "not reading from clients");
-        }
+        self.turned_away(size);
         let file = self.rooms.files.acquire().await.ok()?;
         let bytes = self.rooms.bytes.acquire_many(cost(size)).await.ok()?;
         self.taken(file, bytes, size)
     }
 
+    /// Tells that the queue has no room for a file of `size` bytes, if there is none indeed.
+    pub fn turned_away(&self, size: u64) {
+        self.queue_full.turned_away(size, Instant::now(), &self.notices, || {
+            let reason = self.full_reason();
+            format!("{reason}. Remedy: see that servers take files, or let more wait (--queue-files, --queue-bytes)")
+        });
+    }
+
     /// What a client is told while it waits.
     pub fn full_reason(&self) -> String {
+        format!("the queue is full: {}", self.queue_figures())
+    }
+
+    fn queue_figures(&self) -> String {
         let (files, limits) = (self.waiting(), self.limits());
         let free = ByteSize(self.rooms.bytes.available_permits() as u64 * UNIT);
         let most = ByteSize(limits.bytes);
-        format!("the queue is full: {files} of {} files wait, {free} of {most} are free", limits.files)
+        format!("{files} of {} files wait, {free} of {most} are free", limits.files)
     }
 
     /// How many files have room in the queue.
@@ -366,6 +424,11 @@ fn resize<T: Send + Sync + 'static>(owner: Arc<T>, of: fn(&T) -> &Semaphore, fro
             }
         });
     }
+}
+
+/// What a file of `size` bytes takes on the disk besides what is `there`.
+fn needed(size: u64, there: u64) -> u64 {
+    size.saturating_sub(there).saturating_add(OVERHEAD)
 }
 
 fn of_files(files: usize) -> usize {

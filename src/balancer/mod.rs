@@ -23,6 +23,7 @@ mod link;
 pub mod notices;
 mod probe;
 mod queries;
+mod refusing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -167,7 +168,9 @@ impl Balancer {
         let (to_hub, events) = mpsc::unbounded_channel();
         // The oldest segment may have to be written again, and a new one begun.
         let reserve = 2 * journal.segment_size();
-        let gate = Arc::new(Gate::new(config.queue, config.max_json, disk.clone(), reserve, to_hub.clone()));
+        let notices = Notices::default();
+        let gate = Gate::new(config.queue, config.max_json, disk.clone(), reserve, to_hub.clone());
+        let gate = Arc::new(gate.telling(notices.clone(), config.journal.clone()));
         if config.max_json > gate.max_file() {
             return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
         }
@@ -186,7 +189,7 @@ impl Balancer {
             stop: stop.clone(),
             finished: finished.clone(),
         };
-        let control = Control { hub: to_hub, gate, door, notices: Notices::default(), stop };
+        let control = Control { hub: to_hub, gate, door, notices, stop };
         Ok(Self { config, journal, disk, recovered, control, finished, events, share, lock })
     }
 
@@ -208,6 +211,8 @@ impl Balancer {
         let tasks = TaskTracker::new();
         let (uploads, farewell) = (door.uploads.clone(), door.farewell.clone());
         tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.keep_tidy()));
+        let watched = gate.clone();
+        tasks.spawn(finished.clone().run_until_cancelled_owned(async move { watched.watch().await }));
         let accept =
             transport::serve(listener, share.places(), stopping.clone(), tasks.clone(), move |stream, peer, seat| {
                 ingress::serve(stream, peer, door.clone(), seat)

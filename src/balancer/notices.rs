@@ -54,6 +54,20 @@ pub enum Kind {
     ReloadFailed,
     /// The journal cannot write, or can again.
     Journal,
+    /// Files are refused, or clients not read from, for want of room; or no longer.
+    Full,
+    /// Lines of the log are lost, or its file cannot be opened or rotated; or that is over.
+    Log,
+}
+
+impl From<tracing::Level> for Level {
+    fn from(level: tracing::Level) -> Self {
+        match level {
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warn,
+            _ => Self::Info,
+        }
+    }
 }
 
 /// Something that happened.

@@ -15,9 +15,10 @@ use serde_json::Value;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::{ADMIN, Exit, Failure, address, say};
+use super::{ADMIN, Exit, Failure, address, say, say_json};
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList, State};
 use crate::balancer::notices::Notice;
+use crate::protocol::object;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -65,7 +66,7 @@ impl OrderArgs {
     /// Says what holds now: in words, or as the balancer's answer.
     pub(super) fn tell(&self, answer: &impl Serialize, words: impl Display) -> Result<(), Failure> {
         if self.json {
-            say(serde_json::to_string(answer).map_err(|error| Failure::new(Exit::Failed, error))?);
+            say_json(serde_json::to_string(answer).map_err(|error| Failure::new(Exit::Failed, error))?);
         } else if !self.quiet {
             say(words);
         }
@@ -166,9 +167,9 @@ impl Api {
         let read = response.into_body().into_reader().take(MAX_ANSWER).read_to_end(&mut bytes);
         read.map_err(|error| self.unreachable(&ureq::Error::Io(error)))?;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| self.strange(&error));
+            return object::from_slice(&bytes).map_err(|error| self.strange(&error));
         }
-        match serde_json::from_slice::<ErrorBody>(&bytes) {
+        match object::from_slice::<ErrorBody>(&bytes) {
             Ok(ErrorBody { error, hint }) => {
                 let failure = Failure::new(Exit::Failed, error);
                 Err(match hint {
@@ -343,8 +344,8 @@ impl Event {
     /// What it says; events of kinds that are not known here say nothing.
     fn read(self) -> Option<Heard> {
         match self.kind.as_str() {
-            "state" => Some(Heard::State(serde_json::from_str(&self.data).ok()?, self.data)),
-            "notice" => Some(Heard::Notice(serde_json::from_str(&self.data).ok()?, self.data)),
+            "state" => Some(Heard::State(object::from_str(&self.data).ok()?, self.data)),
+            "notice" => Some(Heard::Notice(object::from_str(&self.data).ok()?, self.data)),
             _ => None,
         }
     }

@@ -8,9 +8,10 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::admin::{AdminAt, AdminListener};
 use super::reload::{self, Reloader, Started};
-use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind};
+use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
 use crate::balancer::gate::Gate;
+use crate::balancer::notices::Kind;
 use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings, TooFew};
@@ -139,7 +140,9 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Ok(balancer) => {
             let reloader = Reloader::new(started, log.level(), Some(balancer.control()));
             let reload = reloader.hook();
-            reloader.follow(hangup);
+            reloader.follow(hangup, log.names());
+            let notices = balancer.control().notices().clone();
+            log.listen(move |level, text| notices.tell(level.into(), Kind::Log, None, None, text));
             let told = operators.address();
             let admin = Admin { control: balancer.control(), listen: address.to_string(), reload };
             let serving = operators.serve(|stop| balancer_routes(admin, stop));
@@ -155,9 +158,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Ok(outcome) => {
             if outcome.undelivered > 0 {
                 let (files, journal) = (outcome.undelivered, args.journal.display());
-                super::output::tell(format_args!(
-                    "{files} files are not delivered yet: {journal} keeps them for the next start"
-                ));
+                note(format_args!("{files} files are not delivered yet: {journal} keeps them for the next start"));
             }
             Ok(Exit::Done)
         }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::balancer::positive;
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
 use super::show::Bar;
-use super::{Exit, Failure, complain, say};
+use super::{Exit, Failure, complain, note, say, say_json};
 use crate::bench::drive::{self, Greeted};
 use crate::bench::hold::{Held, hold};
 use crate::bench::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
@@ -218,7 +218,7 @@ impl BenchArgs {
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("settings".to_owned(), self.settings(plan));
             }
-            say(object);
+            say_json(object);
         } else {
             say(&report);
         }
@@ -226,7 +226,7 @@ impl BenchArgs {
             complain(&failure, None);
         }
         if let Some(held_back @ 1..) = report.held_back {
-            super::output::tell(format_args!(
+            note(format_args!(
                 "warning: {held_back} files were sent late because {OPEN_LOOP_MOST} others were under way: \
                  the balancer does not keep up with this rate"
             ));
@@ -270,7 +270,7 @@ impl BenchArgs {
 
     fn tell_held(&self, held: &Held) {
         if self.json {
-            return say(json!(held));
+            return say_json(json!(held));
         }
         let length = |seconds| format_duration(Duration::from_secs_f64(seconds));
         let Held { opened, stayed, open_seconds, hold_seconds, .. } = held;

@@ -17,6 +17,7 @@ use super::{Exit, Failure, address, complain, say, servers, show, warn};
 use crate::client::{self, Form, Keys, Options, Source, Wait};
 use crate::config::SpecError;
 use crate::schedule::MAX_WEIGHT;
+use crate::text::Printable;
 use crate::transport::Tcp;
 use crate::units::ByteSize;
 
@@ -362,8 +363,8 @@ impl Prompt<'_> {
     }
 
     fn show_files(&self) {
-        say(format_args!("{} files in {}:", self.files.len(), self.args.files.display()));
-        let shown = |name: &str| name.chars().flat_map(char::escape_debug).collect::<String>().replace("\\'", "'");
+        say(format_args!("{} files in {}:", self.files.len(), Printable(self.args.files.display())));
+        let shown = |name: &str| Printable(name).to_string();
         let listed: Vec<_> = self.files.iter().take(LISTED).map(|(name, size)| (shown(name), size)).collect();
         let widest = listed.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, size) in listed {

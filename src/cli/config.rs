@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::settings::keys::TABLES;
 use super::settings::{Effective, Origin, file};
-use super::{Exit, Failure, Refused, program, say};
+use super::{Exit, Failure, Refused, program, say, say_json};
 
 /// Check a configuration file, or show what is in force
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ fn show(role: Option<&str>, flags: &[OsString], config: Option<&Path>, json: boo
         }
     }
     if json {
-        say(object(config, &shown));
+        say_json(object(config, &shown));
     } else {
         say(config.map_or_else(|| "no file".to_owned(), |path| format!("file: {}", path.display())));
         for (role, values) in &shown {

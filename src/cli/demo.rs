@@ -17,9 +17,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::admin::{AdminAt, AdminListener};
 use super::client::{ClientArgs, converse};
 use super::send::{BalancerArg, ChangedArg, RetryArg};
-use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, bind, complain, say};
+use super::{ADMIN, BALANCER, Exit, Failure, LogArgs, address, bind, complain, note, say};
 use crate::client::{self, Changed};
 use crate::config::{ServerSpec, check_servers};
+use crate::text::Printable;
 use crate::transport::Tcp;
 use crate::units::{Margin, parse_duration};
 
@@ -132,7 +133,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     };
     // What the roles had to say at their end; the channel closes with the last of them.
     while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
-        super::output::tell(format_args!("{notice}"));
+        note(notice);
     }
     result.and_then(|exit| if exit == Exit::Done { stopped } else { Ok(exit) })
 }
@@ -254,7 +255,7 @@ async fn died(name: &str, stderr: &mut Lines<BufReader<ChildStderr>>) -> Failure
 fn forward(name: String, mut lines: Lines<BufReader<ChildStderr>>, notices: mpsc::UnboundedSender<String>) {
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            if notices.send(format!("[{name}] {line}")).is_err() {
+            if notices.send(format!("[{name}] {}", Printable(line))).is_err() {
                 return;
             }
         }
@@ -351,7 +352,7 @@ async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
         && status.queue.files() > 0
     {
         let files = status.queue.files();
-        super::output::tell(format_args!(
+        note(format_args!(
             "stopping: {files} files still wait, and are tried for some seconds more; Ctrl-C leaves them for the next start"
         ));
     }

@@ -7,9 +7,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::api::{self, AdminArg, Api, Heard};
-use super::{Exit, Failure, say, status};
+use super::{Exit, Failure, note, say, say_json};
 use crate::admin::types::NoticeList;
 use crate::balancer::notices::{Level, Notice};
+use crate::protocol::object;
+use crate::text::Printable;
 
 /// With how many of the last notices `-f` begins.
 const FOLLOWED_FROM: usize = 10;
@@ -38,13 +40,13 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.admin);
     let after = args.since_id.unwrap_or(0);
     let found: Value = api.get(&format!("notices?after={after}"))?;
-    let known = serde_json::from_value::<NoticeList>(found.clone())
+    let known = object::from_value::<NoticeList>(found.clone())
         .map_err(|error| Failure::new(Exit::Failed, format!("the balancer's answer makes no sense: {error}")))?;
     let limit = if args.follow && args.since_id.is_none() { FOLLOWED_FROM } else { usize::MAX };
     let skipped = known.notices.len().saturating_sub(limit);
     let raw = found.get("notices").and_then(Value::as_array).into_iter().flatten();
     for (notice, raw) in known.notices.iter().zip(raw).skip(skipped) {
-        if args.json { say(raw) } else { say(line(notice)) }
+        if args.json { say_json(raw) } else { say(line(notice)) }
     }
     if !args.follow {
         return Ok(Exit::Done);
@@ -52,14 +54,12 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
     let last = known.notices.last().map_or(after, |notice| notice.id);
     api::listen(&api, false, last, |heard| {
         match heard {
-            Heard::Notice(_, raw) if args.json => say(raw),
+            Heard::Notice(_, raw) if args.json => say_json(raw),
             Heard::Notice(notice, _) => say(line(&notice)),
             Heard::State(..) => {}
-            Heard::Lost(why) => super::output::tell(format_args!("the balancer is away ({why}); waiting for it")),
-            Heard::Back { restarted: true } => {
-                super::output::tell(format_args!("the balancer was restarted: ids begin again"));
-            }
-            Heard::Back { restarted: false } => super::output::tell(format_args!("the balancer is back")),
+            Heard::Lost(why) => note(format_args!("the balancer is away ({}); waiting for it", Printable(why))),
+            Heard::Back { restarted: true } => note("the balancer was restarted: ids begin again"),
+            Heard::Back { restarted: false } => note("the balancer is back"),
         }
         ControlFlow::Continue(())
     })?;
@@ -75,8 +75,8 @@ pub(super) fn line(notice: &Notice) -> String {
         Level::Warn => "warn ",
         Level::Error => "error",
     };
-    let server = notice.server.as_ref().map_or_else(String::new, |server| format!("{server} "));
+    let server = notice.server.as_ref().map_or_else(String::new, |server| format!("{} ", Printable(server)));
     let number = notice.number.map_or_else(String::new, |number| format!("file {number} "));
-    let text = status::plain(&notice.text);
+    let text = Printable(&notice.text);
     format!("{:>5}  {at}  {level}  {server}{number}{text}", notice.id)
 }

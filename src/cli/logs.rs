@@ -20,8 +20,9 @@ use tracing::Level;
 
 use self::files::{Line, Source};
 use self::line::Head;
-use super::output::{Stdout, tell};
-use super::{Exit, Failure};
+use super::output::Stdout;
+use super::{Exit, Failure, note};
+use crate::text::{Printable, PrintableJson, printable_bytes};
 use crate::units::parse_duration;
 
 /// The time between two looks at files that are followed.
@@ -295,10 +296,23 @@ impl Feed {
     fn fill(&mut self, to_the_end: bool) -> io::Result<()> {
         self.source.fill(to_the_end)?;
         if std::mem::take(&mut self.source.was_cut) {
-            tell(format_args!("{}.log has become shorter: reading it from its beginning", self.source.role));
+            note(format_args!(
+                "{}.log has become shorter: reading it from its beginning",
+                Printable(&self.source.role)
+            ));
         }
         Ok(())
     }
+}
+
+/// A line as it stands, but for what would act on a terminal: our own have no such thing, and others may write there, too.
+fn shown(line: Vec<u8>) -> Vec<u8> {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
+    if line.iter().all(is_plain) {
+        return line;
+    }
+    let (text, end) = line.strip_suffix(b"\n").map_or((&*line, ""), |text| (text, "\n"));
+    (printable_bytes(text) + end).into_bytes()
 }
 
 /// Standard output, or for a while only the last lines for it.
@@ -310,11 +324,12 @@ struct Output {
 impl Output {
     fn line(&mut self, line: Line, role: &str, json: bool) -> io::Result<()> {
         let bytes = match line.head {
-            _ if !json => line.bytes,
-            Some(head) => (line::to_json(&line.bytes, head) + "\n").into_bytes(),
+            _ if !json => shown(line.bytes),
+            Some(head) => format!("{}\n", PrintableJson(line::to_json(&line.bytes, head))).into_bytes(),
             None => {
                 let text = String::from_utf8_lossy(&line.bytes);
-                format!("{}\n", json!({ "file": role, "text": text.trim_end_matches(['\n', '\r']) })).into_bytes()
+                let object = json!({ "file": role, "text": text.trim_end_matches(['\n', '\r']) });
+                format!("{}\n", PrintableJson(object)).into_bytes()
             }
         };
         match &mut self.tail {

@@ -43,7 +43,7 @@ use crate::config::parse_address;
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
 use crate::units::ByteSize;
-use output::{complain, say, warn};
+use output::{complain, note, say, say_as_is, say_json, warn};
 use reload::Started;
 use settings::{Program, Refused};
 
@@ -250,7 +250,7 @@ struct LogArgs {
     /// A log file is rotated when it is larger than this, and every day
     #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_LOG_MAX_SIZE")]
     log_max_size: ByteSize,
-    /// How many rotated log files are kept
+    /// How many rotated log files are kept; with 0 none is rotated or removed: another program, such as logrotate, does it
     #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
     log_keep: usize,
 }

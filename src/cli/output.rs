@@ -7,28 +7,46 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use super::Exit;
+use crate::text::{PrintableJson, PrintableLines};
 
 /// Writes an error, and its remedy, to standard error.
 pub(super) fn complain(error: &str, hint: Option<&str>) {
-    tell(format_args!("error: {error}"));
+    tell("error", error);
     if let Some(hint) = hint {
-        tell(format_args!("hint: {hint}"));
+        tell("hint", hint);
     }
 }
 
 /// Writes a warning to standard error.
 pub(super) fn warn(warning: &str) {
-    tell(format_args!("warning: {warning}"));
+    tell("warning", warning);
 }
 
-/// Writes what is no data to standard error.
-pub(super) fn tell(line: impl Display) {
+/// Text may come from elsewhere: a line of it cannot pass for one of ours.
+fn tell(what: &str, text: &str) {
+    let text = PrintableLines(text.trim_end_matches('\n')).to_string().replace('\n', "\n  ");
     // Nobody can be told when standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{what}: {text}");
 }
 
-/// Writes a line of data.
-pub(super) fn say(line: impl Display) {
+/// Writes to standard error what is neither data nor an error.
+pub(super) fn note(text: impl Display) {
+    // Nobody can be told when standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{}", PrintableLines(text));
+}
+
+/// Writes text to standard output; what would act on a terminal is escaped.
+pub(super) fn say(text: impl Display) {
+    say_as_is(PrintableLines(text));
+}
+
+/// Writes a line of JSON to standard output.
+pub(super) fn say_json(json: impl Display) {
+    say_as_is(PrintableJson(json));
+}
+
+/// Writes a line of data to standard output, as it is.
+pub(super) fn say_as_is(line: impl Display) {
     // What fails ends the process.
     let _ = writeln!(Stdout::lock(), "{line}");
 }

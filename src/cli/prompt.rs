@@ -11,6 +11,8 @@ use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
+use crate::text::PrintableLines;
+
 /// What came instead of a command, or the command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
@@ -78,6 +80,7 @@ impl Lines {
 
     /// Shows a notice without disturbing what is being typed.
     pub(super) fn notice(&mut self, text: &str) {
+        let text = PrintableLines(text);
         let shown = match &mut self.printer {
             Some(printer) => printer.print(format!("{text}\n")).is_ok(),
             None => false,

@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::send::BalancerArg;
-use super::{Exit, Failure, adopt, balancer, complain, say, show};
+use super::{Exit, Failure, adopt, balancer, complain, say, say_json, show};
 use crate::client;
 use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::queue::disk::RealDisk;
 use crate::queue::recovery::{self, Recovered, Report, Torn};
+use crate::text::Printable;
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
 
@@ -150,13 +151,13 @@ fn unexpected(answer: &Answer) -> Failure {
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::new(Exit::Failed, error))?;
-    say(text);
+    say_json(text);
     Ok(())
 }
 
 async fn order(talk: &Talk, query: Query, what: &str) -> Result<Exit, Failure> {
     match ask(talk, query).await? {
-        Answer::Done { files } if talk.json => say(json!({ "files": files })),
+        Answer::Done { files } if talk.json => say_json(json!({ "files": files })),
         Answer::Done { files: 1 } => say(format_args!("1 file {what}")),
         Answer::Done { files } => say(format_args!("{files} files {what}")),
         other => return Err(unexpected(&other)),
@@ -198,11 +199,12 @@ async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<E
 fn way(file: &FileReport) -> String {
     let mut lines = vec![
         format!("file {}: {:?}", file.number, file.title),
-        format!("  {} bytes, crc32c {}{}", file.size, file.crc32c, key(file)),
-        format!("  {}  accepted from {}", time(file.accepted_ms), file.from),
+        format!("  {} bytes, crc32c {}{}", file.size, Printable(&file.crc32c), key(file)),
+        format!("  {}  accepted from {}", time(file.accepted_ms), Printable(&file.from)),
     ];
     for attempt in &file.history {
-        lines.push(format!("  {}  came back from {}: {}", time(attempt.at_ms), attempt.server, attempt.reason));
+        let (server, reason) = (Printable(&attempt.server), Printable(&attempt.reason));
+        lines.push(format!("  {}  came back from {server}: {reason}", time(attempt.at_ms)));
     }
     let more = (file.attempts as usize).saturating_sub(file.history.len());
     if more > 0 {
@@ -219,6 +221,7 @@ fn key(file: &FileReport) -> String {
 /// Where the file is, and why.
 fn end(file: &FileReport) -> String {
     let (server, reason) = (file.server.as_deref().unwrap_or("?"), file.reason.as_deref().unwrap_or("?"));
+    let (server, reason) = (Printable(server), Printable(reason));
     let at = time(file.ended_ms.unwrap_or_default());
     let waits = format_duration(Duration::from_secs(now_ms().saturating_sub(file.accepted_ms) / 1000));
     match file.place {
@@ -257,7 +260,7 @@ fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
         return Err(adopt::no_journal(dir));
     }
     if json {
-        say(check_json(&found));
+        say_json(check_json(&found));
     } else {
         check_text(&found);
     }
@@ -305,9 +308,9 @@ fn check_text(found: &Recovered) {
 /// Tells of what is damaged or lost.
 pub(super) fn complain_of(report: &Report) {
     for damage in &report.damage {
-        let (name, what, offset, len) = (&damage.name, &damage.what, damage.offset, damage.len);
+        let (name, what, offset, len) = (Printable(&damage.name), Printable(&damage.what), damage.offset, damage.len);
         let aside = damage.aside.as_ref().filter(|_| damage.is_known);
-        let aside = aside.map_or_else(String::new, |aside| format!("; a copy is in {aside}"));
+        let aside = aside.map_or_else(String::new, |aside| format!("; a copy is in {}", Printable(aside)));
         complain(&format!("{name}: damaged: {what}: {len} bytes at {offset}{aside}"), None);
     }
     if report.lost_records > 0 {

@@ -19,7 +19,7 @@ use crate::admin::Reload;
 use crate::balancer::control::{Control, Settings};
 use crate::balancer::notices::{Kind, Level};
 use crate::config::{Reloaded, ServerSpec};
-use crate::logging::LogLevel;
+use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};
 
 /// The keys of the balancer that a reload applies.
@@ -99,15 +99,21 @@ impl Reloader {
         })
     }
 
-    /// Reloads at each SIGHUP, as long as the process runs.
-    pub(super) fn follow(self: Arc<Self>, mut hangup: Signal) {
+    /// At each SIGHUP, as long as the process runs, goes on in the file that the log's name leads to, then reloads.
+    pub(super) fn follow(self: Arc<Self>, mut hangup: Signal, log: LogNames) {
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
+                let log = log.clone();
+                // The log may be on a disk that is slow.
+                let _ = tokio::task::spawn_blocking(move || log.reopen()).await;
                 if self.file.is_some() {
                     // Whatever comes of it is logged.
                     let _ = self.reload().await;
                 } else {
-                    tracing::warn!("SIGHUP: there is no configuration file to read again; name one with --config");
+                    tracing::info!(
+                        "SIGHUP: there is no configuration file to read again, and the log's file was looked at; \
+                         name a configuration with --config"
+                    );
                 }
             }
         });

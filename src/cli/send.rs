@@ -10,11 +10,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::balancer::positive;
-use super::{BALANCER, Exit, Failure, address, complain, say, show, warn};
+use super::{BALANCER, Exit, Failure, address, complain, say, say_json, show, warn};
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
 use crate::client::{self, Changed, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer};
 use crate::protocol::status::ServerReport;
 use crate::shutdown;
+use crate::text::printable_path;
 use crate::transport::Tcp;
 use crate::units::parse_duration;
 
@@ -127,11 +128,11 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         Some(receipts) => receipts.finish(&tally, |file| sent.receipt(&sources, &tally, file)).map_err(cannot),
         None => Ok(()),
     };
-    let name = |file: usize| sources.get(file).map_or_else(String::new, |source| source.path.display().to_string());
+    let name = |file: usize| sources.get(file).map_or_else(String::new, |source| printable_path(&source.path));
     if args.json {
         (0..sources.len())
             .filter_map(|file| sent.receipt(&sources, &tally, file))
-            .for_each(|receipt| say(line(receipt)));
+            .for_each(|receipt| say_json(line(receipt)));
     } else if !args.quiet && (tally.accepted > 0 || result.is_ok()) {
         let status = client::status(&Tcp, &args.balancer.balancer, STATUS).await.ok();
         say(show::summary(&tally, elapsed, status.as_ref()));

@@ -71,7 +71,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start(format!("server-{}.log", address.port()))?;
     tell_openings(args.max_connections, &openings);
-    Reloader::new(started, log.level(), None).follow(hangup);
+    Reloader::new(started, log.level(), None).follow(hangup, log.names());
     let config = ServerConfig {
         dir: args.dir.clone(),
         durability: args.durability,

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::api::{Api, OrderArgs, server_path};
 use super::balancer::positive;
 use super::status::{self, ColourArg};
-use super::{Exit, Failure, say};
+use super::{Exit, Failure, say_as_is, say_json};
 use crate::admin::types::{NewServer, PatchServer, Server};
 use crate::config::{Reloaded, ServerSpec};
 use crate::schedule::MAX_WEIGHT;
+use crate::text::Printable;
 
 /// The time between two looks at what is in flight.
 const LOOK: Duration = Duration::from_millis(100);
@@ -164,12 +165,12 @@ pub(super) fn servers(args: &ServersArgs) -> Result<Exit, Failure> {
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.order.admin);
     if args.order.json {
-        say(api.get::<Value>("servers")?);
+        say_json(api.get::<Value>("servers")?);
         return Ok(Exit::Done);
     }
     let servers = api.servers()?;
     if !args.order.quiet {
-        status::table(&servers, None, args.colour.is_on()).iter().for_each(say);
+        status::table(&servers, None, args.colour.is_on()).iter().for_each(say_as_is);
     }
     Ok(Exit::Done)
 }
@@ -201,8 +202,8 @@ fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failu
 /// Lets the balancer read its configuration again.
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
     let answer: Reloaded = Api::new(&args.order.admin).order("POST", "reload", None::<&()>)?;
-    let mut lines: Vec<String> = answer.applied.iter().map(|what| format!("applied: {what}")).collect();
-    lines.extend(answer.restart.iter().map(|what| format!("needs a restart: {what}")));
+    let mut lines: Vec<String> = answer.applied.iter().map(|what| format!("applied: {}", Printable(what))).collect();
+    lines.extend(answer.restart.iter().map(|what| format!("needs a restart: {}", Printable(what))));
     if lines.is_empty() {
         lines.push("nothing has changed".to_owned());
     }

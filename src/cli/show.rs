@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::client::{self, Fate, Tally, Wait};
 use crate::protocol::query::{FileReport, Place};
 use crate::protocol::status::{Dialect, ServerReport, StatusReport};
+use crate::text::{Printable, printable};
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
 
@@ -60,7 +61,7 @@ async fn why_nothing_moves(balancer: &str) -> String {
     match client::status(&Tcp, balancer, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
             let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
-            format!("  no server can take files ({})", Vec::from_iter(reasons).join(", "))
+            format!("  no server can take files ({})", Printable(Vec::from_iter(reasons).join(", ")))
         }
         _ => String::new(),
     }
@@ -95,14 +96,14 @@ fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) ->
         let _ =
             write!(text, "  {:.0} files/s  ETA {}", per_second(done, elapsed), format_duration(whole_seconds(left)));
     }
-    let servers = tally.by_server.iter().take(4).map(|(server, files)| format!("{server} {files}"));
+    let servers = tally.by_server.iter().take(4).map(|(server, files)| format!("{} {files}", Printable(server)));
     let servers: Vec<_> = servers.collect();
     if !servers.is_empty() {
         let _ = write!(text, "  [{}]", servers.join(", "));
     }
     match &tally.waiting {
         _ if tally.reconnecting => text + "  reconnecting …",
-        Some(reason) => text + "  waiting: " + reason,
+        Some(reason) => text + "  waiting: " + &printable(reason),
         None => text,
     }
 }
@@ -147,7 +148,7 @@ fn shares(tally: &Tally, status: Option<&StatusReport>) -> Table {
         let server = status.iter().flat_map(|status| &status.servers).find(|server| server.name == *name);
         let remark = server.filter(|server| server.reason.is_some()).map(|server| format!(" ({})", state(server)));
         table.add_row([
-            format!("{name}{}", remark.unwrap_or_default()),
+            format!("{}{}", Printable(name), remark.unwrap_or_default()),
             weight.map_or_else(|| "?".to_owned(), ToString::to_string),
             files.to_string(),
             percent(files, tally.delivered as u64),
@@ -180,7 +181,7 @@ pub(super) fn status(report: &StatusReport) -> String {
     for server in report.servers.iter().take(ROWS) {
         let old_style = if server.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
         table.add_row([
-            format!("{}{old_style}", server.name),
+            format!("{}{old_style}", Printable(&server.name)),
             server.weight.to_string(),
             state(server),
             format_duration(whole_seconds(seconds(server.since_s))),
@@ -199,8 +200,8 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
     let mut table = table(["number", "age", "size", "came back", "title", "state"]);
     for file in files {
         let state = match (file.place, &file.server, &file.reason) {
-            (Place::InFlight, Some(server), _) => format!("with {server}"),
-            (_, _, Some(reason)) => reason.clone(),
+            (Place::InFlight, Some(server), _) => format!("with {}", Printable(server)),
+            (_, _, Some(reason)) => Printable(reason).to_string(),
             (place, ..) => format!("{place:?}").to_lowercase(),
         };
         table.add_row([
@@ -208,7 +209,7 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
             format_duration(Duration::from_secs(now_ms.saturating_sub(file.accepted_ms) / 1000)),
             ByteSize(file.size).to_string(),
             file.attempts.to_string(),
-            file.title.escape_debug().to_string(),
+            Printable(&file.title).to_string(),
             state,
         ]);
     }
@@ -218,6 +219,7 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
 /// A server's state in a word, and why.
 fn state(server: &ServerReport) -> String {
     let Some(problem) = &server.reason else { return "up".to_owned() };
+    let problem = &*printable(problem);
     let (fact, reason) = problem.split_once(": ").unwrap_or((problem, ""));
     match fact {
         "connection" => format!("down: {reason}"),
@@ -246,11 +248,13 @@ pub(super) fn failures<'a>(
     tally: &'a Tally,
     names: impl Fn(usize) -> String + 'a,
 ) -> impl Iterator<Item = String> + 'a {
+    let names = move |file| Printable(names(file));
     tally.fates.iter().enumerate().filter_map(move |(file, fate)| match fate {
-        Fate::Refused { reason } => Some(format!("{}: refused: {reason}", names(file))),
-        Fate::Unreadable { reason } => Some(format!("{}: {reason}", names(file))),
-        Fate::Changed { reason } => Some(format!("{}: not sent: {reason}", names(file))),
+        Fate::Refused { reason } => Some(format!("{}: refused: {}", names(file), Printable(reason))),
+        Fate::Unreadable { reason } => Some(format!("{}: {}", names(file), Printable(reason))),
+        Fate::Changed { reason } => Some(format!("{}: not sent: {}", names(file), Printable(reason))),
         Fate::Dead { number, reason } => {
+            let reason = Printable(reason);
             Some(format!("{}: accepted as {number}, but no server can take it: {reason}", names(file)))
         }
         Fate::Forgotten { number } => {

@@ -10,9 +10,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::api::{self, AdminArg, Api, Heard};
-use super::{Exit, Failure, say, watch};
+use super::{Exit, Failure, note, say_as_is, say_json, watch};
 use crate::admin::types::{Overview, Quantiles, Server, State};
+use crate::protocol::object;
 use crate::protocol::status::{Dialect, Memory, ServerState};
+use crate::text::Printable;
 use crate::units::{ByteSize, format_duration};
 
 /// Show the balancer and its servers: states, weights and shares, what is under way
@@ -69,12 +71,12 @@ fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
     let servers = servers.get("servers").cloned().unwrap_or_default();
     let whole = json!({ "overview": overview, "servers": servers });
     if json {
-        say(&whole);
+        say_json(&whole);
     }
-    let state: State = serde_json::from_value(whole)
+    let state: State = object::from_value(whole)
         .map_err(|error| Failure::new(Exit::Failed, format!("the balancer's answer makes no sense: {error}")))?;
     if !json {
-        say(text(&state, colour));
+        say_as_is(text(&state, colour));
     }
     Ok(readiness(&state.overview))
 }
@@ -91,11 +93,11 @@ fn readiness(overview: &Overview) -> Exit {
 fn again_and_again(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
     api::listen(api, true, u64::MAX, |heard| {
         match heard {
-            Heard::State(_, line) if json => say(line),
-            Heard::State(state, _) => say(format_args!("{}\n", text(&state, colour))),
+            Heard::State(_, line) if json => say_json(line),
+            Heard::State(state, _) => say_as_is(format_args!("{}\n", text(&state, colour))),
             Heard::Notice(..) => {}
-            Heard::Lost(why) => super::output::tell(format_args!("the balancer is away ({why}); trying again")),
-            Heard::Back { .. } => super::output::tell(format_args!("the balancer is back")),
+            Heard::Lost(why) => note(format_args!("the balancer is away ({}); trying again", Printable(why))),
+            Heard::Back { .. } => note("the balancer is back"),
         }
         ControlFlow::Continue(())
     })?;
@@ -113,11 +115,11 @@ pub(super) fn text(state: &State, colour: bool) -> String {
 /// The balancer, in five lines.
 pub(super) fn overview(of: &Overview) -> Vec<String> {
     let up = format_duration(Duration::from_secs(seconds(of.uptime_s).as_secs()));
-    let reason = of.reason.as_deref().map(plain);
+    let reason = of.reason.as_deref().map(Printable);
     let takes = match (of.accepting, reason) {
         (true, None) => "takes files".to_owned(),
         (true, Some(reason)) => format!("takes files, but {reason}"),
-        (false, reason) => format!("takes no files: {}", reason.as_deref().unwrap_or("?")),
+        (false, reason) => format!("takes no files: {}", reason.unwrap_or(Printable("?"))),
     };
     let queue = &of.queue;
     let oldest = queue.oldest_s.map_or_else(String::new, |oldest| format!(", the oldest for {}", age(oldest)));
@@ -132,7 +134,7 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
         })
     };
     vec![
-        format!("bilico {} on {}, pid {}, up {up}: {takes}", of.version, of.listen, of.pid),
+        format!("bilico {} on {}, pid {}, up {up}: {takes}", Printable(&of.version), Printable(&of.listen), of.pid),
         format!(
             "in       {}   {} accepted ({}){}",
             rate(of.rates.accepted_per_s, of.rates.accepted_bytes_per_s),
@@ -216,7 +218,7 @@ fn cells(server: &Server) -> Vec<String> {
     let old_style = if report.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
     let share = |share: f64| format!("{:.1} %", share * 100.0);
     vec![
-        format!("{}{old_style}", report.name),
+        format!("{}{old_style}", Printable(&report.name)),
         report.state.name().to_owned(),
         age(report.since_s),
         report.weight.to_string(),
@@ -227,7 +229,7 @@ fn cells(server: &Server) -> Vec<String> {
         report.probe_ms.map_or_else(|| "-".to_owned(), millis),
         report.delivered.to_string(),
         format!("{:.1}", server.files_per_s),
-        report.reason.as_deref().map_or_else(String::new, plain),
+        report.reason.as_deref().map_or_else(String::new, |reason| Printable(reason).to_string()),
     ]
 }
 
@@ -279,18 +281,6 @@ fn millis(ms: f64) -> String {
     if ms < 10.0 { format!("{ms:.1} ms") } else { format_duration(seconds(ms / 1e3)) }
 }
 
-/// Text that came from elsewhere: it may hold what a terminal acts upon, or a title.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().fold(String::new(), |mut plain, c| {
-        if c.is_control() {
-            plain.extend(c.escape_default());
-        } else {
-            plain.push(c);
-        }
-        plain
-    })
-}
-
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's cast saturates")]
 fn bytes_text(bytes: f64) -> ByteSize {
     ByteSize(bytes as u64)
@@ -305,7 +295,7 @@ pub(super) fn gets(server: &Server) -> String {
             let _ = write!(text, "{:.1} % of the files from now on", server.share_wanted * 100.0);
         }
         Some(reason) => {
-            let _ = write!(text, "no files while it is {}: {}", report.state.name(), plain(reason));
+            let _ = write!(text, "no files while it is {}: {}", report.state.name(), Printable(reason));
         }
         None => {
             let _ = write!(text, "no files while it is {}", report.state.name());

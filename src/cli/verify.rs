@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Failure, say};
+use super::{Exit, Failure, note, say, say_json};
 use crate::client::receipts::State;
+use crate::text::{Printable, printable_path};
 use crate::verify::{Finding, Report, verify};
 
 /// Compare the receipts of `bilico send --receipts` with the files that servers have stored
@@ -39,10 +40,10 @@ pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     let compared = verify(&args.receipts, &args.dirs, args.others);
     let report = compared.map_err(|error| Failure::new(Exit::Failed, error))?;
     if args.json {
-        say(object(&report));
+        say_json(object(&report));
     } else {
-        for note in &report.notes {
-            super::output::tell(format_args!("note: {note}"));
+        for found in &report.notes {
+            note(format_args!("note: {}", Printable(found)));
         }
         for (kind, findings) in report.kinds() {
             for finding in findings {
@@ -75,10 +76,10 @@ fn summary(report: &Report) -> String {
 fn line(kind: &str, finding: &Finding) -> String {
     let mut text = format!("{kind}:");
     for file in &finding.files {
-        let _ = write!(text, " {}", plain(&file.display().to_string()));
+        let _ = write!(text, " {}", printable_path(file));
     }
     if let Some(claim) = &finding.receipt {
-        let (path, title) = (plain(&claim.path), &claim.title);
+        let (path, title) = (Printable(&claim.path), &claim.title);
         let _ = write!(text, " ({path}: {} as {title:?}", state(claim.state));
         if let Some(number) = claim.number {
             let _ = write!(text, ", number {number}");
@@ -99,9 +100,4 @@ fn state(state: State) -> &'static str {
         State::Unknown => "unknown",
         State::Forgotten => "forgotten",
     }
-}
-
-/// Names are on one line, and do nothing to a terminal.
-fn plain(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -16,6 +16,7 @@ use super::api::{self, Api, Heard};
 use super::{Exit, Failure, events, status};
 use crate::admin::types::State;
 use crate::balancer::notices::Notice;
+use crate::text::{Printable, is_printable};
 
 /// After so long without a word what is shown is stale.
 const STALE: Duration = Duration::from_secs(3);
@@ -283,7 +284,7 @@ impl View {
     fn stale(&self) -> Option<String> {
         let silent = self.heard.elapsed();
         let why = match &self.lost {
-            Some(why) => format!("the balancer is away ({why})"),
+            Some(why) => format!("the balancer is away ({})", Printable(why)),
             None if silent >= STALE => "the balancer says nothing".to_owned(),
             None => return None,
         };
@@ -306,7 +307,7 @@ fn cut(line: &str, width: usize) -> String {
             }
             continue;
         }
-        if used < width && !c.is_control() {
+        if used < width && is_printable(c) {
             text.push(c);
             used += 1;
         }

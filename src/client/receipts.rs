@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::content::Source;
 use super::keys::Keys;
 use super::tally::{Fate, Tally};
+use crate::protocol::object;
 
 /// The longest line, in bytes: a path and a title, each character of them escaped, fit in.
 pub const MAX_LINE: usize = 256 * 1024;
@@ -309,7 +310,7 @@ impl Ends {
 }
 
 fn is_receipt(line: &[u8]) -> bool {
-    serde_json::from_slice::<Receipt>(line).is_ok()
+    object::flat_from_slice::<Receipt>(line).is_ok()
 }
 
 /// Whether this is the beginning of a receipt, and of nothing that is whole by itself.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::reading::{Opened, Reading, STEP, Summed, Trouble};
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
+use crate::protocol::object;
 use crate::protocol::query::{self, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
@@ -277,12 +278,12 @@ impl Answers {
         match frame.message {
             Message::Status if frame.content_len <= MAX_REPORT => {
                 let content = self.reader.content(frame.content_len).await?;
-                let report = serde_json::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
+                let report = object::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
             }
             Message::Query if frame.content_len <= MAX_REPORT => {
                 let content = self.reader.content(frame.content_len).await?;
-                let answer = serde_json::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
+                let answer = object::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Query(answer)))
             }
             // A balancer that is stopping still sends the receipts of what it has.

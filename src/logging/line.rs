@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::LogFormat;
+use crate::text::{is_printable, split_printable, write_printable};
 
 /// Writes an event as one line; give it to a `fmt` layer's `event_format`.
 ///
@@ -42,6 +43,25 @@ where
         })?;
         out.write_str(if self.0 == LogFormat::Json { "}\n" } else { "\n" })
     }
+}
+
+/// A line that the log has to say itself, however it is filtered.
+pub(super) fn own_line(format: LogFormat, level: Level, message: &str) -> String {
+    let mut text = String::new();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut out = Writer::new(&mut text);
+    // Writing to a string does not fail.
+    let _ = match format {
+        LogFormat::Human => human_head(&mut out, now, level)
+            .and_then(|()| out.write_char(' '))
+            .and_then(|()| write_printable(&mut out, message)),
+        LogFormat::Json => json_head(&mut out, now, level)
+            .and_then(|()| out.write_str(",\"message\":"))
+            .and_then(|()| write_json_string(&mut out, message))
+            .and_then(|()| out.write_char('}')),
+    };
+    text.push('\n');
+    text
 }
 
 thread_local! {
@@ -150,7 +170,7 @@ impl Fields<'_, '_> {
             self.key(field)?;
             match self.format {
                 LogFormat::Json => write_json_string(self.out, value),
-                LogFormat::Human if field.name() == "message" => write_escaped(self.out, value),
+                LogFormat::Human if field.name() == "message" => write_printable(self.out, value),
                 LogFormat::Human => write_value(self.out, value),
             }
         });
@@ -210,29 +230,6 @@ impl Visit for Fields<'_, '_> {
 fn write_value(out: &mut impl fmt::Write, value: &str) -> fmt::Result {
     let plain = |c: char| !matches!(c, ' ' | '"' | '\\' | '=') && is_printable(c);
     if !value.is_empty() && value.chars().all(plain) { out.write_str(value) } else { write!(out, "{value:?}") }
-}
-
-/// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing invisible.
-pub(super) fn is_printable(c: char) -> bool {
-    // The standard library's own table is not public, but `escape_debug` leaves alone what it calls printable.
-    matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
-}
-
-/// Splits off the printable start; behind it stand the first character that is not, and the rest.
-fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
-    let end = text.find(|c| !is_printable(c)).unwrap_or(text.len());
-    let (printable, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-    let mut rest = rest.chars();
-    (printable, rest.next().map(|bad| (bad, rest.as_str())))
-}
-
-/// For messages, which stand without quotes: escapes no more than what could forge a line.
-fn write_escaped(out: &mut impl fmt::Write, mut text: &str) -> fmt::Result {
-    while let (printable, Some((bad, rest))) = split_printable(text) {
-        write!(out, "{printable}{}", bad.escape_debug())?;
-        text = rest;
-    }
-    out.write_str(text)
 }
 
 fn write_json_string(out: &mut impl fmt::Write, text: &str) -> fmt::Result {

@@ -3,37 +3,40 @@
 //! Owns the `tracing` subscriber. What is worth a line, and at which level, is for the code that logs. Two
 //! invariants: a value can never forge, split or hide a line, whatever bytes a title holds; and a line never makes
 //! its writer wait. Lines go through a bounded queue to a thread of their own. When that queue is full, because the
-//! disk stalls, lines are lost and counted rather than the data path held up.
+//! disk stalls, lines are lost and counted rather than the data path held up, and the loss is told at once.
 
+mod file;
+#[cfg(test)]
+mod file_tests;
 mod line;
+mod losses;
 #[cfg(test)]
 mod tests;
 
 pub use line::LineFormat;
 
-use std::fs;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use chrono::{DateTime, Local, NaiveDate};
-use rolling_file::{RollingCondition, RollingFileAppender};
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use file::{Health, LogFile};
+
 /// Lines that may wait for the disk: some 8 MiB of ordinary ones. More are lost and counted.
 const QUEUED_LINES: usize = 32_768;
 
-/// What the file's thread gathers before it writes, in bytes.
-const WRITE_BUFFER: usize = 64 * 1024;
+/// How this process's log does, for the metrics.
+static OF_PROCESS: OnceLock<Arc<Health>> = OnceLock::new();
 
 /// Where the log goes and what it holds.
 #[derive(Debug, Clone)]
@@ -44,7 +47,7 @@ pub struct LogConfig {
     pub file: String,
     /// The file is rotated once it has grown to this many bytes; 0 means by day only.
     pub max_bytes: u64,
-    /// How many rotated files are kept; at least one is.
+    /// How many rotated files are kept; with 0 nothing is rotated: another program does it.
     pub keep: usize,
     /// How lines look.
     pub format: LogFormat,
@@ -111,9 +114,46 @@ pub enum LogError {
 #[must_use = "dropping the guard ends the log"]
 #[derive(Debug)]
 pub struct LogGuard {
-    file: Destination,
-    stderr: Option<Destination>,
+    file: Option<WorkerGuard>,
+    stderr: Option<WorkerGuard>,
+    names: LogNames,
+    health: Arc<Health>,
     level: LogLevel,
+}
+
+/// The log's file by its name, for whoever hears that it was moved. Cheap to clone.
+#[derive(Clone)]
+pub struct LogNames(Arc<Mutex<LogFile>>);
+
+impl LogNames {
+    /// Goes on in the file that the log's name leads to now. It waits for the disk.
+    pub fn reopen(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).look_now();
+    }
+}
+
+impl fmt::Debug for LogNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogNames").finish_non_exhaustive()
+    }
+}
+
+/// What the thread behind the queue writes to.
+struct SharedFile(Arc<Mutex<LogFile>>);
+
+impl Write for SharedFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+}
+
+/// How many lines this process's log has lost; `None` if it has no log.
+pub fn lost_lines() -> Option<usize> {
+    OF_PROCESS.get().map(|health| health.lost_lines())
 }
 
 /// What is logged, for whoever may change it while the process runs. Cheap to clone.
@@ -133,19 +173,30 @@ impl LogLevel {
 impl LogGuard {
     /// How many lines the file has lost: the queue was full, or the write failed.
     pub fn lost_lines(&self) -> usize {
-        self.file.lost_lines()
+        self.health.lost_lines()
     }
 
     /// What is logged, to change it.
     pub fn level(&self) -> LogLevel {
         self.level.clone()
     }
+
+    /// The log's file, to open it again.
+    pub fn names(&self) -> LogNames {
+        self.names.clone()
+    }
+
+    /// Tells `listener`, too, when lines are lost or the file cannot be opened or rotated, and when that is over: at once,
+    /// at a bounded rate, from the log's own thread.
+    pub fn listen(&self, listener: impl Fn(Level, &str) + Send + Sync + 'static) {
+        self.health.listen(Box::new(listener));
+    }
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
         drop(self.stderr.take());
-        self.file.worker.take();
+        drop(self.file.take());
         let lost = self.lost_lines();
         if lost > 0 {
             // A closed stderr is no reason to panic on the way out.
@@ -159,6 +210,7 @@ impl Drop for LogGuard {
 pub fn init(config: &LogConfig) -> Result<LogGuard, LogError> {
     let (subscriber, guard) = subscriber(config)?;
     subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
+    let _ = OF_PROCESS.set(guard.health.clone());
     Ok(guard)
 }
 
@@ -166,18 +218,22 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, LogError> {
 pub fn subscriber(config: &LogConfig) -> Result<(impl Subscriber + Send + Sync + use<>, LogGuard), LogError> {
     let filter = parse_level(&config.level)?;
     let format = LineFormat(config.format);
-    let (file_writer, file) = Destination::start("log-file", open(config)?);
-    let stderr = config.also_stderr.map(|level| (level, Destination::start("log-stderr", io::stderr())));
+    let health = Arc::new(Health::default());
+    let file = Arc::new(Mutex::new(LogFile::open(config, health.clone())?));
+    let names = LogNames(file.clone());
+    let (file_writer, file) = queued("log-file", SharedFile(file));
+    health.count(file_writer.error_counter());
+    let stderr = config.also_stderr.map(|level| (level, queued("log-stderr", Deaf(io::stderr()))));
     let (stderr_layer, stderr) = stderr
-        .map(|(level, (writer, destination))| {
+        .map(|(level, (writer, worker))| {
             let lines = layer().event_format(format).with_ansi(stderr_takes_colour()).with_writer(writer);
-            (lines.with_filter(LevelFilter::from_level(level)), destination)
+            (lines.with_filter(LevelFilter::from_level(level)), worker)
         })
         .unzip();
     let file_layer = layer().event_format(format).with_ansi(false).with_writer(file_writer);
     let (filter, level) = reload::Layer::new(filter);
     let subscriber = tracing_subscriber::registry().with(filter).with(file_layer).with(stderr_layer);
-    Ok((subscriber, LogGuard { file, stderr, level: LogLevel(level) }))
+    Ok((subscriber, LogGuard { file: Some(file), stderr, names, health, level: LogLevel(level) }))
 }
 
 /// Checks a level or directives as [`init`] will.
@@ -192,112 +248,23 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     if level.split(',').all(known) { EnvFilter::try_new(level).map_err(|_| refused()) } else { Err(refused()) }
 }
 
-fn open(config: &LogConfig) -> Result<RollingFileAppender<SizeAndDay>, LogError> {
-    let dir = &config.dir;
-    fs::create_dir_all(dir).map_err(|source| LogError::Directory { dir: dir.clone(), source })?;
-    let keep = config.keep.max(1);
-    let path = dir.join(&config.file);
-    remove_surplus(dir, &config.file, keep);
-    let condition = SizeAndDay::new(config.max_bytes, last_day(&path, Local::now().date_naive()));
-    RollingFileAppender::new_with_buffer_capacity(&path, condition, keep, WRITE_BUFFER)
-        .map_err(|source| LogError::File { path, source })
+/// A queue, and the thread that empties it.
+fn queued(thread: &str, sink: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES);
+    builder.thread_name(thread).finish(sink)
 }
 
-/// Rotation drops only the file it pushes over the end: what an earlier, larger `keep` left is dropped here.
-/// A file that will not go is no reason not to start.
-fn remove_surplus(dir: &Path, file: &str, keep: usize) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(file)?.strip_prefix('.')?.parse::<usize>().ok());
-        if number.is_some_and(|number| number > keep) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
+/// Swallows errors, on which the thread behind the queue would not end cleanly: nobody need read stderr.
+struct Deaf<W>(W);
 
-/// The day of the last line of an earlier run. A time stamp from the future must not hold up the next rotation.
-fn last_day(path: &Path, today: NaiveDate) -> NaiveDate {
-    let modified = fs::metadata(path).and_then(|file| file.modified());
-    modified.map_or(today, |time| DateTime::<Local>::from(time).date_naive().min(today))
-}
-
-/// Rotates by size and by local day, across restarts too.
-///
-/// Days only move forward, so a clock set back does not rotate; and dates are compared, never turned into a local
-/// midnight, which some time zones do not have on some days.
-#[derive(Debug)]
-struct SizeAndDay {
-    max_bytes: u64,
-    /// The size at which the next rotation is due.
-    due: u64,
-    day: NaiveDate,
-}
-
-impl SizeAndDay {
-    fn new(max_bytes: u64, day: NaiveDate) -> Self {
-        let max_bytes = if max_bytes == 0 { u64::MAX } else { max_bytes };
-        Self { max_bytes, due: max_bytes, day }
-    }
-}
-
-impl RollingCondition for SizeAndDay {
-    fn should_rollover(&mut self, now: &DateTime<Local>, size: u64) -> bool {
-        let today = now.date_naive();
-        let new_day = today > self.day && size > 0;
-        self.day = self.day.max(today);
-        if size < self.max_bytes {
-            self.due = self.max_bytes;
-        }
-        let full = size >= self.due;
-        if full {
-            // If the renaming fails the file stays large: without this each further line would try again.
-            self.due = size.saturating_add(self.max_bytes);
-        }
-        new_day || full
-    }
-}
-
-/// A queue, the thread that empties it, and what was lost on the way.
-#[derive(Debug)]
-struct Destination {
-    worker: Option<WorkerGuard>,
-    overflowed: ErrorCounter,
-    failed: Arc<AtomicUsize>,
-}
-
-impl Destination {
-    fn start(thread: &str, sink: impl Write + Send + 'static) -> (NonBlocking, Self) {
-        let failed = Arc::new(AtomicUsize::new(0));
-        let counting = CountFailures { sink, failed: Arc::clone(&failed) };
-        let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES);
-        let (writer, worker) = builder.thread_name(thread).finish(counting);
-        let overflowed = writer.error_counter();
-        (writer, Self { worker: Some(worker), overflowed, failed })
-    }
-
-    fn lost_lines(&self) -> usize {
-        self.overflowed.dropped_lines().saturating_add(self.failed.load(Ordering::Relaxed))
-    }
-}
-
-/// Counts the writes that fail. The thread behind the queue would swallow the errors, and not end cleanly on them.
-struct CountFailures<W> {
-    sink: W,
-    failed: Arc<AtomicUsize>,
-}
-
-impl<W: Write> Write for CountFailures<W> {
+impl<W: Write> Write for Deaf<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.sink.write_all(line).is_err() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        let _ = self.0.write_all(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.sink.flush().is_err() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        let _ = self.0.flush();
         Ok(())
     }
 }

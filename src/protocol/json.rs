@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{MAX_JSON_DEPTH, MAX_TITLE, OLD_STYLE_READ, SMALL_CONTENT};
 use super::message::Text;
+use super::object;
 
 /// Asks what a server speaks: an old-style server answers any type that it does not know with its overload byte,
 /// ours with the native greeting.
@@ -221,7 +222,7 @@ pub fn parse_payload(text: &Bytes) -> Result<Payload, JsonError> {
 fn read(object: &Bytes) -> Result<Object<'_>, JsonError> {
     // All of it: serde_json looks only into the strings that are asked for.
     let text = str::from_utf8(object).map_err(|error| JsonError::Syntax(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
+    object::flat_from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
 }
 
 fn payload(title: Option<Text<'_>>, content: Option<Text<'_>>, object: &Bytes) -> Result<Payload, JsonError> {

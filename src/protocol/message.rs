@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::error::{ProtocolError, Refusal, RefusalCode};
 use super::header::{Reader, Writer, field};
 use super::limits::{MAX_KEY, MAX_TITLE};
+use super::object;
 use super::status::Memory;
 
 /// What a peer is, as it says in its greeting.
@@ -384,7 +385,7 @@ impl Message {
     /// Reads any spelling that JSON has.
     fn decode_any(header: &[u8]) -> Result<Self, ProtocolError> {
         let header: Header<'_> =
-            serde_json::from_slice(header).map_err(|error| ProtocolError::Header(error.to_string()))?;
+            object::flat_from_slice(header).map_err(|error| ProtocolError::Header(error.to_string()))?;
         header.into_message()
     }
 }

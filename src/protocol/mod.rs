@@ -13,6 +13,7 @@ pub mod json;
 pub mod limits;
 pub mod lists;
 pub mod message;
+pub mod object;
 pub mod query;
 pub mod status;
 

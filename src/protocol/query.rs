@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::object::nested;
+
 /// The most files that one answer lists.
 pub const MAX_LISTED: usize = 1000;
 
@@ -56,6 +58,7 @@ pub enum Answer {
     /// A list of files.
     Files {
         /// The files, by number.
+        #[serde(deserialize_with = "nested")]
         files: Vec<FileReport>,
         /// How many there are in all.
         total: usize,
@@ -65,6 +68,7 @@ pub enum Answer {
     /// The files with such a title, newest first.
     Found {
         /// The files.
+        #[serde(deserialize_with = "nested")]
         files: Vec<FileReport>,
         /// Whether all known files were looked at. Those that wait behind thousands of others are not: what is known of
         /// them is in the journal.
@@ -132,6 +136,7 @@ pub struct FileReport {
     /// How many times it came back from a server.
     pub attempts: u32,
     /// The first of those.
+    #[serde(deserialize_with = "nested")]
     pub history: Vec<Attempt>,
 }
 

@@ -161,7 +161,7 @@ pub struct ServerReport {
     #[serde(default)]
     pub removing: bool,
     /// The memory of its process at the last probe; an old-style server does not say.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::object::nested")]
     pub memory: Option<Memory>,
     /// How long the last probe took, in milliseconds, if it was answered.
     #[serde(default)]

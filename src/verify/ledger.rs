@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Claim, VerifyError};
 use crate::client::receipts::{MAX_LINE, Receipt, State};
+use crate::protocol::object;
 
 /// What the receipts say of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,7 @@ fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<usize> 
 }
 
 fn parse(line: &[u8]) -> Result<Receipt, String> {
-    let receipt: Receipt = serde_json::from_slice(line).map_err(|error| format!("no receipt: {error}"))?;
+    let receipt: Receipt = object::flat_from_slice(line).map_err(|error| format!("no receipt: {error}"))?;
     let has_number = match receipt.state {
         State::Delivered | State::Accepted | State::Dead | State::Forgotten => receipt.number.is_some(),
         State::Refused | State::Unreadable | State::Changed | State::Unknown => true,

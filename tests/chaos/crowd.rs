@@ -74,6 +74,7 @@ pub fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
             server: None,
             confirmed: None,
             reason: None,
+            change: None,
         };
         writeln!(lines, "{}", serde_json::to_string(&receipt).unwrap()).unwrap();
         if number.is_err() {

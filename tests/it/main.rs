@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod arrays;
 mod bad_input;
 mod bench;
 mod browser;
@@ -26,9 +27,11 @@ mod doubt;
 #[path = "../chaos/mod.rs"]
 mod driver;
 mod durations;
+mod escaping;
 mod harness;
 mod journal;
 mod keys;
+mod log_file;
 mod logs;
 mod metrics;
 mod names;
@@ -41,6 +44,7 @@ mod poison;
 mod prompt;
 mod queue;
 mod reconcile;
+mod room;
 mod send;
 mod set_back;
 mod silent;

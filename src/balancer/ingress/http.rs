@@ -369,6 +369,7 @@ impl<'a, B: Body> Arriving<'a, B> {
         let share = self.door.share(bytes - had, 0).await?;
         let Reserved { room, incoming, .. } = &mut self.reserved;
         if !gate.try_grow(room, incoming, bytes) {
+            gate.turned_away(bytes - had);
             return Err(Refusal::new(RefusalCode::Busy, gate.full_reason()));
         }
         self.reserved.bytes = bytes;

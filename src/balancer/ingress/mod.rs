@@ -101,7 +101,7 @@ impl Door {
 
     /// Room on the disk; what uploads have left behind makes way for it.
     async fn share(&self, whole: u64, there: u64) -> Result<Share, Refusal> {
-        match self.gate.share(whole, there) {
+        match self.gate.try_share(whole, there) {
             Err(_) => {
                 let uploads = self.uploads.clone();
                 let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;

@@ -17,6 +17,7 @@ use crate::balancer::event::{
 };
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
+use crate::protocol::object;
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::{ReadError, Reader, Rest, Seat, WriteError, send_content, write_all};
@@ -190,7 +191,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         }
         let content = self.reader.content(size).await?;
         let query =
-            serde_json::from_slice(&content).map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
+            object::from_slice(&content).map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
         self.ledger.unread.fetch_add(1, Ordering::Relaxed);
         self.door.gate.ask(query, self.to_client.clone());
         Ok(())

@@ -1,0 +1,164 @@
+//! Text from outside on its way to a terminal or a log: what would act there, or hide there, is shown as an escape.
+//!
+//! Names, titles, reasons and bodies come from peers and from disks. A terminal obeys control characters, a reader of lines
+//! believes line ends, and marks of writing direction turn what people read. Invariant: what is written by [`Printable`] has
+//! none of these; it is the only way in which such text is shown.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing invisible.
+pub fn is_printable(c: char) -> bool {
+    // The standard library's own table is not public, but `escape_debug` leaves alone what it calls printable.
+    matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
+}
+
+/// Splits off the printable start; behind it stand the first character that is not, and the rest.
+pub fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
+    let end = text.find(|c| !is_printable(c)).unwrap_or(text.len());
+    let (printable, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+    let mut rest = rest.chars();
+    (printable, rest.next().map(|bad| (bad, rest.as_str())))
+}
+
+/// Writes text with all that is not printable as escapes, such as `\\n` or `\\u{202e}`, and nothing else.
+pub fn write_printable(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
+    while let (printable, Some((bad, rest))) = split_printable(text) {
+        write!(out, "{printable}{}", bad.escape_debug())?;
+        text = rest;
+    }
+    out.write_str(text)
+}
+
+/// Shows a value so that nothing in it acts on a terminal or forges a line.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<T>(pub T);
+
+impl<T: Display> Display for Printable<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f, None), "{}", self.0)
+    }
+}
+
+/// Shows a value of several lines; the line ends between them stay.
+#[derive(Debug, Clone, Copy)]
+pub struct PrintableLines<T>(pub T);
+
+impl<T: Display> Display for PrintableLines<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f, Some('\n')), "{}", self.0)
+    }
+}
+
+/// Shows JSON text so; what is escaped is escaped as JSON has it, so that the text says the same as before.
+#[derive(Debug, Clone, Copy)]
+pub struct PrintableJson<T>(pub T);
+
+impl<T: Display> Display for PrintableJson<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(EscapingJson(f), "{}", self.0)
+    }
+}
+
+/// Writes JSON text with all that is not printable as `\\u` and four digits, which stands for the same within strings.
+pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
+    while let (printable, Some((bad, rest))) = split_printable(text) {
+        out.write_str(printable)?;
+        if matches!(bad, '\n' | '\r' | '\t') {
+            // Within a string JSON has these escaped already; between values they are white space.
+            out.write_char(' ')?;
+        } else {
+            for unit in bad.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+        }
+        text = rest;
+    }
+    out.write_str(text)
+}
+
+/// The same as text, which is borrowed if there is nothing to escape.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_printable) { Cow::Borrowed(text) } else { Cow::Owned(Printable(text).to_string()) }
+}
+
+/// Bytes as text: what is no UTF-8 shows as `\\xff`, the rest as [`Printable`] shows it.
+pub fn printable_bytes(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        // Writing to a string does not fail.
+        let _ = write_printable(&mut out, chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// A path as text, in the same way.
+pub fn printable_path(path: &Path) -> String {
+    printable_bytes(path.as_os_str().as_bytes())
+}
+
+/// Escapes what is written through it, but for one character.
+struct Escaping<'a, 'b>(&'a mut Formatter<'b>, Option<char>);
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let Some(kept) = self.1 else { return write_printable(self.0, text) };
+        for (at, line) in text.split(kept).enumerate() {
+            if at > 0 {
+                self.0.write_char(kept)?;
+            }
+            write_printable(self.0, line)?;
+        }
+        Ok(())
+    }
+}
+
+struct EscapingJson<'a, 'b>(&'a mut Formatter<'b>);
+
+impl Write for EscapingJson<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_printable_json(self.0, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_shown_and_what_people_read_stays() {
+        assert_eq!(
+            Printable("a\x1b]0;pwned\x07\nb\u{202e}c\u{9b}").to_string(),
+            "a\\u{1b}]0;pwned\\u{7}\\nb\\u{202e}c\\u{9b}"
+        );
+        assert_eq!(Printable("però 注文 🚚 \"'\\").to_string(), "però 注文 🚚 \"'\\");
+        assert_eq!(PrintableLines("a\n\tb\r\n").to_string(), "a\n\\tb\\r\n");
+        assert!(matches!(printable("plain"), Cow::Borrowed("plain")));
+        assert_eq!(printable_bytes(b"a\xffb\xc3\x1b"), "a\\xffb\\xc3\\u{1b}");
+    }
+
+    #[test]
+    fn json_says_the_same_in_one_line() {
+        let value = serde_json::json!({ "a\u{202e}": ["\u{9b}\x1b\n🚚\u{e0001}", 1] });
+        for json in [value.to_string(), format!("{value:#}")] {
+            let shown = PrintableJson(&json).to_string();
+            assert!(shown.chars().all(is_printable), "{shown}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_printable_then(text in any::<String>(), bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            prop_assert!(Printable(&text).to_string().chars().all(is_printable));
+            prop_assert!(printable_bytes(&bytes).chars().all(is_printable));
+            prop_assert_eq!(printable(&text), Printable(&text).to_string());
+        }
+    }
+}
