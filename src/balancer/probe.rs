@@ -82,9 +82,11 @@ impl Route {
     }
 
     fn found(&mut self, name: &str, found: io::Result<Vec<SocketAddr>>) -> io::Result<()> {
-        let found = found.and_then(|named| match named.is_empty() {
-            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-            false => Ok(named),
+        let found = found.and_then(|named| {
+            if named.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            }
+            Ok(named)
         });
         let was_lost = std::mem::replace(&mut self.is_lost, found.is_err());
         match found {

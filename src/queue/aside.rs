@@ -20,8 +20,8 @@ pub(super) const TORN: &str = "torn-";
 const TAILS: usize = 4;
 
 /// The name for a copy of so many bytes, and whether it is there already. One of another length is not touched.
-pub(super) fn place(names: &HashMap<String, u64>, name: String, len: u64) -> (String, bool) {
-    let mut candidate = name.clone();
+pub(super) fn place(names: &HashMap<String, u64>, name: &str, len: u64) -> (String, bool) {
+    let mut candidate = name.to_owned();
     for count in 2_u64.. {
         match names.get(&candidate) {
             None => break,
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn no_copy_takes_the_place_of_another() {
         let names: HashMap<String, u64> = [("a".to_owned(), 3), ("a-2".to_owned(), 4)].into();
-        assert_eq!(place(&names, "a".to_owned(), 3), ("a".to_owned(), true));
-        assert_eq!(place(&names, "a".to_owned(), 4), ("a-2".to_owned(), true));
-        assert_eq!(place(&names, "a".to_owned(), 5), ("a-3".to_owned(), false));
-        assert_eq!(place(&names, "b".to_owned(), 5), ("b".to_owned(), false));
+        assert_eq!(place(&names, "a", 3), ("a".to_owned(), true));
+        assert_eq!(place(&names, "a", 4), ("a-2".to_owned(), true));
+        assert_eq!(place(&names, "a", 5), ("a-3".to_owned(), false));
+        assert_eq!(place(&names, "b", 5), ("b".to_owned(), false));
         assert_eq!(free_place(&names, "a"), "a-3");
     }
 }

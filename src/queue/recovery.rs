@@ -167,16 +167,18 @@ impl Damage {
 }
 
 /// Opens the journal on `disk`, or begins a new one.
+#[expect(clippy::needless_pass_by_value, reason = "the journal keeps the disk")]
 pub fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
     let reading = Reading::of(&*disk)?;
     if reading.written.name == Name::Lost {
         return Err(JournalError::NameLost);
     }
-    reading.go_on(disk, config)
+    reading.go_on(&disk, config)
 }
 
 /// Gives the journal on `disk` a new identity for servers, and skips request numbers. `None` if there is no journal. To be
 /// done again if it fails.
+#[expect(clippy::needless_pass_by_value, reason = "the journal keeps the disk")]
 pub fn adopt(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<Option<Recovered>, JournalError> {
     let mut reading = Reading::of(&*disk)?;
     if reading.is_new {
@@ -186,7 +188,7 @@ pub fn adopt(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<Option<Recove
     if reading.written.name == Name::Lost {
         reading.written.name = Name::Own;
     }
-    let (_, mut recovered) = reading.go_on(disk.clone(), config)?;
+    let (_, mut recovered) = reading.go_on(&disk, config)?;
     // Now that the numbers are skipped for good: no server may hear the new name with an old number.
     recovered.known_as = rand::random();
     identity::write(&*disk, recovered.journal, Name::Other(recovered.known_as))?;
@@ -551,7 +553,7 @@ impl Reading {
     fn damaged(&mut self, id: u64, what: &str, offset: usize, bytes: &Bytes) {
         let name = segment::name(id);
         let aside = format!("{}{id:016x}-{offset:08x}", aside::DAMAGED);
-        let (aside, is_known) = aside::place(&self.names, aside, bytes.len() as u64);
+        let (aside, is_known) = aside::place(&self.names, &aside, bytes.len() as u64);
         if !is_known {
             self.aside.push((aside.clone(), bytes.clone()));
         }
@@ -561,7 +563,7 @@ impl Reading {
 
     fn torn(&mut self, id: u64, offset: usize, bytes: Bytes) {
         let aside = format!("{}{id:016x}-{offset:08x}", aside::TORN);
-        let (aside, is_known) = aside::place(&self.names, aside, bytes.len() as u64);
+        let (aside, is_known) = aside::place(&self.names, &aside, bytes.len() as u64);
         let (name, offset, len) = (segment::name(id), offset as u64, bytes.len() as u64);
         self.tail.1 = offset;
         self.report.torn = Some(Torn { name, offset, len, aside: Some(aside) });
@@ -633,17 +635,17 @@ impl Reading {
     /// Repairs what was found, and goes on behind it. The order tells, after a crash, a first start from a journal that has lost
     /// something: a part, then a segment, then the part's name; and a segment that holds nothing goes last if no other is
     /// there.
-    fn go_on(mut self, disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
+    fn go_on(mut self, disk: &Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
         let id = self.id.unwrap_or_else(rand::random);
         let (is_new, is_written) = (self.is_new, self.written.id.is_some());
         if is_new {
-            identity::begin(&*disk, id, &self.part)?;
+            identity::begin(&**disk, id, &self.part)?;
         }
-        self.set_aside(&*disk)?;
+        self.set_aside(&**disk)?;
         if !is_new && !is_written {
-            identity::write(&*disk, id, self.written.name)?;
+            identity::write(&**disk, id, self.written.name)?;
         }
-        self.repair(&*disk)?;
+        self.repair(&**disk)?;
         let stale = std::mem::take(&mut self.stale);
         let remove_stale = |disk: &dyn Disk| {
             let mut names = stale.iter().map(|id| segment::name(*id));
@@ -654,14 +656,14 @@ impl Reading {
         let last = self.parts.last().map(|part| part.id);
         let after = last.or(stale.iter().copied().max()).unwrap_or(0);
         if last.is_some() && !stale.is_empty() {
-            remove_stale(&*disk)?;
+            remove_stale(&**disk)?;
         }
         let opened = self.into_journal(disk.clone(), config, id, after)?;
         if last.is_none() && !stale.is_empty() {
-            remove_stale(&*disk)?;
+            remove_stale(&**disk)?;
         }
         if is_new {
-            identity::name_part(&*disk)?;
+            identity::name_part(&**disk)?;
         }
         Ok(opened)
     }

@@ -65,9 +65,9 @@ fn a_damaged_or_missing_identity_costs_no_file_and_is_told() {
             _ => bytes.clear(),
         }
         if case == "missing" {
-            fs::remove_file(&path).unwrap()
+            fs::remove_file(&path).unwrap();
         } else {
-            fs::write(&path, &bytes).unwrap()
+            fs::write(&path, &bytes).unwrap();
         }
         let checked = check(&farm.journal());
         assert_eq!(checked.code, Some(6), "{case}: {checked:?}");

@@ -21,12 +21,12 @@ fn one_server_under_two_names_keeps_one_link() {
     }
     wait_until("probes enough to flip it", || farm.status().uptime_s > 3.0);
     let status = farm.status();
-    let served: Vec<_> = status.servers.iter().filter(|server| server.eligible).collect();
-    assert_eq!(served.len(), 1, "{status:?}");
-    assert_eq!((served[0].delivered, served[0].returned), (50, 0));
+    let working: Vec<_> = status.servers.iter().filter(|server| server.eligible).collect();
+    assert_eq!(working.len(), 1, "{status:?}");
+    assert_eq!((working[0].delivered, working[0].returned), (50, 0));
     let other = status.servers.iter().find(|server| !server.eligible).unwrap();
     assert_eq!(json!(other.state), "paused");
-    assert!(other.reason.as_deref().unwrap().contains(&served[0].name), "{other:?}");
+    assert!(other.reason.as_deref().unwrap().contains(&working[0].name), "{other:?}");
     let flips = farm.log().lines().filter(|line| line.contains("server gets no files")).count();
     assert_eq!(flips, 1, "{}", farm.log());
     assert_eq!(farm.stored(0).len(), 50);

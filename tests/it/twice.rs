@@ -132,8 +132,8 @@ fn check_stopped(ended: &Ended, server: &str, found: &str) {
 
 #[test]
 fn a_journal_whose_numbers_a_server_knows_already_does_not_go_on_under_its_name() {
-    let cases: [(Vec<[u64; 3]>, Option<u64>, &str); 3] = [
-        (vec![], Some(57), "has seen number 57, and the journal gave none above 0"),
+    let cases = [
+        (Vec::<[u64; 3]>::new(), Some(57), "has seen number 57, and the journal gave none above 0"),
         (vec![[57, 1, 2]], None, "has number 57 with 1 bytes and CRC32C 00000002, and the journal gave none above 0"),
         (vec![[u64::MAX, u64::MAX, 7]], Some(0), "gave none above 0"),
     ];

@@ -86,6 +86,7 @@ pub(super) struct Sent {
 
 /// One server.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
 pub(super) struct Server {
     pub(super) name: Arc<str>,
     pub(super) weight: u32,

@@ -502,9 +502,13 @@ impl World {
     fn live(&mut self, seconds: usize, slots: &[Slot], takes: impl Fn(Slot, u64) -> bool) {
         for _ in 0..seconds {
             self.accept(1);
-            slots.iter().for_each(|slot| self.serve(*slot, |number| takes(*slot, number)));
+            for slot in slots {
+                self.serve(*slot, |number| takes(*slot, number));
+            }
             self.step(1000);
-            slots.iter().for_each(|slot| self.serve(*slot, |number| takes(*slot, number)));
+            for slot in slots {
+                self.serve(*slot, |number| takes(*slot, number));
+            }
         }
     }
 
@@ -534,7 +538,9 @@ fn a_file_alone_waits_for_ever_and_dies_once_others_are_stored() {
     world.accept(1);
     for _ in 0..1000 {
         world.step(1000);
-        slots.iter().for_each(|slot| world.serve(*slot, |_| false));
+        for slot in &slots {
+            world.serve(*slot, |_| false);
+        }
     }
     assert!(world.dead.is_empty() && !world.is_paused(0) && !world.is_paused(1));
     world.live(800, &slots, |_, number| number != 1);
@@ -555,7 +561,9 @@ fn full_servers_keep_every_file_and_are_tried_with_one_at_a_time() {
     world.accept(50);
     for slot in &slots {
         let first = world.sent(*slot);
-        first.iter().for_each(|number| world.refuse(*slot, *number, RefusalCode::Storage));
+        for number in &first {
+            world.refuse(*slot, *number, RefusalCode::Storage);
+        }
     }
     assert!(world.is_paused(0) && world.is_paused(1));
     for _ in 0..2000 {

@@ -15,7 +15,7 @@ use crate::queue::Durability;
 use crate::queue::disk::Disk;
 use crate::queue::error::JournalError;
 use crate::queue::recovery;
-use crate::queue::segment::{HEAD_LEN, HEADER_LEN, KIND_AT};
+use crate::queue::segment::{HEAD_LEN, HEADER_LEN, KIND_AT, parse_name};
 use crate::queue::sim::SimDisk;
 
 /// The kind of a record that is a mark.
@@ -92,7 +92,7 @@ impl Story {
         if name == "journal-id" {
             return (0..bytes.len()).map(|at| if at < 42 { "first line" } else { "second line" }).collect();
         }
-        if !name.ends_with(".log") {
+        if parse_name(name).is_none() {
             return vec!["all"; bytes.len()];
         }
         let mut parts = vec!["header"; HEADER_LEN];
@@ -161,7 +161,9 @@ impl Story {
         std::thread::scope(|scope| {
             let threads = std::thread::available_parallelism().map_or(2, usize::from);
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(flip)).collect();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            for thread in threads {
+                thread.join().unwrap();
+            }
         });
         counts.into_inner().unwrap()
     }
@@ -178,7 +180,7 @@ impl Story {
 }
 
 fn kind(name: &str) -> &str {
-    if name.ends_with(".log") {
+    if parse_name(name).is_some() {
         "segment"
     } else if name.starts_with("content-") {
         "content"
@@ -234,9 +236,9 @@ fn no_missing_or_emptied_file_goes_unnoticed() {
             for is_gone in [true, false] {
                 let mut files = story.files.clone();
                 if is_gone {
-                    drop(files.0.remove(name))
+                    drop(files.0.remove(name));
                 } else {
-                    drop(files.0.insert(name.clone(), Arc::default()))
+                    drop(files.0.insert(name.clone(), Arc::default()));
                 }
                 let verdict = story.verdict(&files).unwrap_or_else(|error| panic!("{name}: {error}"));
                 // One that was begun and holds nothing looks as if it had never been begun.
