@@ -186,7 +186,11 @@ impl Health {
 
     /// The server is known under another name already, or no longer.
     pub fn identity(&mut self, good: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
-        self.set(Fact::Identity, good, reason, now)
+        let reason = reason.into();
+        let flip = self.set(Fact::Identity, good, reason.clone(), now);
+        // It may turn out later what the other one is.
+        self.state_mut(Fact::Identity).reason = reason;
+        flip
     }
 
     /// An operator drains the server, or lets it work again.
