@@ -136,6 +136,12 @@ impl Story {
         lost.map_or(Ok(Verdict::Torn), |lost| Err(format!("{lost} is lost with the tail")))
     }
 
+    /// A file that is not found any more.
+    fn lost(&self, files: &Frozen) -> Option<u64> {
+        let recovered = recovery::check(files).ok()?;
+        self.model.files.keys().copied().find(|number| !recovered.files.contains(*number))
+    }
+
     /// Flips each bit, or one of `step`, on as many threads as there are cores.
     fn flip(&self, step: usize) -> Counts {
         let parts = self.files.0.keys().map(|name| (name.clone(), self.parts(name)));
@@ -150,7 +156,12 @@ impl Story {
                 for bit in (0..8).filter(|bit| (*at * 8 + bit).is_multiple_of(step)) {
                     let mut files = self.files.clone();
                     Arc::make_mut(files.0.get_mut(name).unwrap())[*at] ^= 1 << bit;
-                    let verdict = self.verdict(&files);
+                    let spares = ["first line", "second line", "header", "mark at the end"].contains(part);
+                    let lost = if spares { self.lost(&files) } else { None };
+                    let verdict = match lost {
+                        Some(number) => Err(format!("{number} is lost, though it stands elsewhere")),
+                        None => self.verdict(&files),
+                    };
                     let verdict = verdict
                         .unwrap_or_else(|error| panic!("{}: bit {bit} of byte {at} of {name}: {error}", self.name));
                     let row = (kind(name).to_owned(), *part);
