@@ -99,6 +99,8 @@ enum After {
     Confirm(Over, u64),
     /// Tell the server to remove the file, if it is this.
     Drop(Over, u64, Expected),
+    /// Tell an operator that it is done.
+    Answer(mpsc::UnboundedSender<Outgoing>, Answer),
     Nothing,
 }
 
@@ -336,8 +338,7 @@ impl Hub {
             }
             Event::Query(query, to) => self.look(query, to),
             Event::Looked(query, to, looked) => {
-                let answer = self.answer(&query, looked);
-                let _ = to.send(Outgoing::Answer(Box::new(answer)));
+                self.carry_out(&query, looked, to);
             }
             Event::ReadBack(files) => self.read_back(files, now),
             Event::Journal(progress) => self.progress(progress)?,
@@ -546,6 +547,7 @@ impl Hub {
                 }
                 Some(After::Confirm(over, number)) => confirmed.entry(over).or_default().push(number),
                 Some(After::Drop(over, number, expected)) => self.tell_over(over, ToServer::Drop(number, expected)),
+                Some(After::Answer(to, done)) => drop(to.send(Outgoing::Answer(Box::new(done)))),
                 Some(After::Nothing) | None => {}
             }
         }
@@ -755,12 +757,18 @@ impl Hub {
             asked.into_iter().filter_map(|number| Some((number, self.cold.location(number)?))).collect();
         let (journal, hub) = (self.with.journal, self.with.to_self.clone());
         if places.is_empty() {
-            let answer = self.answer(&query, Vec::new());
-            let _ = to.send(Outgoing::Answer(Box::new(answer)));
-            return;
+            return self.carry_out(&query, Vec::new(), to);
         }
         let read = move || drop(hub.send(Event::Looked(query, to, read_back(&journal, places, false))));
         tokio::task::spawn_blocking(read);
+    }
+
+    /// Answers a query, or carries it out. What was done is said when it is lasting.
+    fn carry_out(&mut self, query: &Query, looked: Vec<(u64, Back)>, to: mpsc::UnboundedSender<Outgoing>) {
+        match self.answer(query, looked) {
+            done @ Answer::Done { .. } => self.submit(Op::Forget(Vec::new()), After::Answer(to, done)),
+            answer => drop(to.send(Outgoing::Answer(Box::new(answer)))),
+        }
     }
 
     /// Answers a query, or carries it out.

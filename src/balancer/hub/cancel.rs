@@ -1,9 +1,10 @@
 //! What an operator does not want delivered any more, wherever it waits.
 //!
 //! A file that is with a server, or in doubt at one, ends at once as well: when the server says that it has it, it is told
-//! to remove its copy, as it is when another server has the file. Where nobody can remove it, the order is refused.
+//! to remove its copy, as it is when another server has the file. Where nobody can remove it, the order is refused. Neither
+//! the operator nor a client hears of an end before it is lasting: a restart would deliver the file all the same.
 
-use super::{After, Hub, last_receipt, millis};
+use super::{After, Hub, millis};
 use crate::balancer::dispatch::Cancel;
 use crate::balancer::event::Reply;
 use crate::balancer::hub::thaw::Read;
@@ -22,7 +23,7 @@ impl Hub {
     /// Throws a dead letter away, or a file that waits. `looked` is what was read back of it, if that was needed.
     pub(super) fn throw_away(&mut self, number: u64, looked: Vec<(u64, Back)>) -> Answer {
         if let Some(DeadLetter { meta, history, death, .. }) = self.ledger.dig_up(number) {
-            return self.thrown_away(number, meta, history, &death.reason, &[]);
+            return self.thrown_away(number, meta, history, &death.reason, Vec::new());
         }
         match self.dispatcher.cancel(number) {
             Cancel::Unknown => self.cancel_cold(number, looked),
@@ -35,7 +36,7 @@ impl Hub {
             Cancel::Taken(file) => {
                 let Queued { meta, content, history, tag } = *file;
                 self.let_go(&content);
-                self.thrown_away(number, meta, history, CANCELLED, &tag.tag.replies)
+                self.thrown_away(number, meta, history, CANCELLED, tag.tag.replies)
             }
         }
     }
@@ -63,7 +64,7 @@ impl Hub {
         };
         let Some(thawed) = self.cold.remove(number) else { return failed(format!("file {number} is not known")) };
         let Read { meta, history, .. } = Read::of(number, back, &thawed.brief, location);
-        self.thrown_away(number, meta, thawed.history.unwrap_or(history), CANCELLED, &thawed.replies)
+        self.thrown_away(number, meta, thawed.history.unwrap_or(history), CANCELLED, thawed.replies)
     }
 
     fn thrown_away(
@@ -72,17 +73,15 @@ impl Hub {
         meta: Arc<Meta>,
         history: History,
         reason: &str,
-        replies: &[Reply],
+        replies: Vec<Reply>,
     ) -> Answer {
         tracing::warn!(number, title = &*meta.title, reason, "thrown away");
         self.with.notices.tell(Level::Warn, Kind::Dropped, None, Some(number), &*meta.title);
         let end = End::Dropped { reason: reason.into() };
         let ended = Ended { number, at_ms: millis(self.now()), end, meta, history };
-        for reply in replies {
-            reply.send(|id| last_receipt(id, &ended));
-        }
         self.ledger.end(Arc::new(ended.clone()));
-        self.submit(Op::End(Box::new(ended)), After::Nothing);
+        let after = After::Dead(number, replies, format!("thrown away; {reason}").into());
+        self.submit(Op::End(Box::new(ended)), after);
         Answer::Done { files: 1 }
     }
 }
