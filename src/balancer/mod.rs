@@ -24,6 +24,7 @@ pub mod notices;
 mod probe;
 mod queries;
 mod refusing;
+mod sharing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,8 +37,9 @@ use tokio_util::task::TaskTracker;
 pub use dispatch::{DispatchConfig, InDoubt, Window};
 pub use gate::QueueLimits;
 
+use self::sharing::Sharing;
 use crate::config::ServerSpec;
-use crate::descriptors::{Openings, Sharing};
+use crate::descriptors::Openings;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;

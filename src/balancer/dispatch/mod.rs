@@ -747,8 +747,10 @@ impl<T> Dispatcher<T> {
         let Some(file) = self.queue.get(number) else { return false };
         let Held { tried, refused_by, not_old_style, .. } = &file.tag;
         self.servers().all(|(slot, server)| {
-            let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
-            !server.is_there() || cannot_read || tried.contains(&slot) || refused_by.contains(&slot)
+            !server.is_there()
+                || server.cannot_read(not_old_style.as_ref())
+                || tried.contains(&slot)
+                || refused_by.contains(&slot)
         })
     }
 
@@ -781,11 +783,10 @@ impl<T> Dispatcher<T> {
         let Some(file) = self.queue.get(number) else { return };
         let Held { refused_by, not_old_style, .. } = &file.tag;
         let refuses = |(place, server): (usize, &Server)| {
-            let cannot_read = server.dialect == Some(Dialect::OldStyle) && not_old_style.is_some();
             server.weight == 0
                 || server.wish == Wish::Leave
                 || !server.health.allows(Fact::Identity)
-                || cannot_read
+                || server.cannot_read(not_old_style.as_ref())
                 || refused_by.iter().any(|slot| slot.index() == place)
         };
         let servers = self.servers.iter().enumerate();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::blame::Standing;
 use super::names::Who;
+use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
@@ -203,6 +204,11 @@ impl Server {
         if std::mem::take(&mut self.is_silent) {
             (self.link_pause, self.link_retry) = (LINK_PAUSE.0, None);
         }
+    }
+
+    /// Whether it is an old-style server, and the file is nothing for one.
+    pub(super) fn cannot_read(&self, not_old_style: Option<&NotOldStyle>) -> bool {
+        self.dialect == Some(Dialect::OldStyle) && not_old_style.is_some()
     }
 
     /// Whether it can take files now, or as soon as it has less to do or more room.

@@ -3,26 +3,12 @@
 
 use std::sync::Arc;
 
-use super::driver::{Driver, Stop, Workload, config, verify};
-use super::model::{Change, File, Truth};
-use crate::queue::Durability;
+use super::driver::{Driver, Stop, Workload, accept, begun, small, verify};
+use super::model::Truth;
 use crate::queue::disk::Disk;
-use crate::queue::journal::JournalConfig;
 use crate::queue::recovery;
 use crate::queue::segment;
 use crate::queue::sim::{Shape, SimDisk, at_every_operation};
-
-fn small() -> JournalConfig {
-    config(Durability::Disk, 2048)
-}
-
-fn begun(disk: &SimDisk) -> Driver {
-    Driver::open(disk, small(), Truth::default()).map_err(|stopped| stopped.0).unwrap()
-}
-
-fn accept(number: u64, size: usize) -> Change {
-    Change::Accept(number, File::new(number, size, false))
-}
 
 /// Works until the disk, or the journal, stops it. Nothing may be committed once the directory is elsewhere: whoever starts
 /// next would not find it.

@@ -190,6 +190,21 @@ pub(super) fn config(durability: Durability, segment_size: u64) -> JournalConfig
     JournalConfig { durability, segment_size: Some(segment_size) }
 }
 
+/// The shortest segments of the proofs.
+pub(super) fn small() -> JournalConfig {
+    config(Durability::Disk, 2048)
+}
+
+/// A journal of such segments on an empty disk.
+pub(super) fn begun(disk: &SimDisk) -> Driver {
+    Driver::open(disk, small(), Truth::default()).map_err(|stopped| stopped.0).unwrap()
+}
+
+/// A file whose content is in the journal's records.
+pub(super) fn accept(number: u64, size: usize) -> Change {
+    Change::Accept(number, File::new(number, size, false))
+}
+
 /// Opens a disk that was found after a crash: what is true must be found, nothing else, and no damage; and once it was
 /// found, also after a power cut right then. Gives the truth from then on.
 pub(super) fn verify(image: &SimDisk, config: JournalConfig, truth: &Truth) -> Result<Truth, String> {

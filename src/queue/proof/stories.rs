@@ -2,27 +2,15 @@
 
 use std::sync::Arc;
 
-use super::driver::{Driver, Stop, config, verify};
-use super::model::{Change, File, Truth, attempt, death};
+use super::driver::{Driver, Stop, accept, begun, small, verify};
+use super::model::{Change, File, attempt, death};
 use crate::queue::Durability;
 use crate::queue::content::{self, Part};
 use crate::queue::disk::Disk;
-use crate::queue::journal::{JournalConfig, RESERVE};
+use crate::queue::journal::RESERVE;
 use crate::queue::recovery;
 use crate::queue::segment::HEADER_LEN;
 use crate::queue::sim::{Fault, Shape, SimDisk};
-
-fn small() -> JournalConfig {
-    config(Durability::Disk, 2048)
-}
-
-fn begun(disk: &SimDisk) -> Driver {
-    Driver::open(disk, small(), Truth::default()).map_err(|stopped| stopped.0).unwrap()
-}
-
-fn accept(number: u64, size: usize) -> Change {
-    Change::Accept(number, File::new(number, size, false))
-}
 
 /// Writes until the oldest segment holds nothing that is needed and the batch says so. File 2 ended in it and is
 /// forgotten, file 1 was written again.
