@@ -789,8 +789,9 @@ impl<T> Dispatcher<T> {
                 || server.cannot_read(not_old_style.as_ref())
                 || refused_by.iter().any(|slot| slot.index() == place)
         };
-        let servers = self.servers.iter().enumerate();
-        if servers.filter_map(|(place, server)| Some((place, server.as_ref()?))).all(refuses) {
+        let mut servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
+        // Servers that an operator keeps from working say nothing of the file.
+        if !refused_by.is_empty() && servers.all(refuses) {
             self.bury(number, format!("every server refuses it: {reason}"));
         } else if file.history.failures >= self.config.max_attempts {
             let reason = format!("refused {} times, the last time: {reason}", file.history.failures);

@@ -967,6 +967,21 @@ fn two_failed_probes_bring_a_server_down_with_its_link() {
     assert_eq!((report.servers[0].returned, report.servers[1].in_flight), (1, 2));
 }
 
+/// It was a dead letter that "every server refuses", though one had, and might have taken it the next time.
+#[test]
+fn a_file_that_is_refused_for_now_waits_while_operators_keep_all_servers_from_working() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.accept(2);
+    world.order(|subject, now| subject.leave(slots[1], true, now));
+    world.order(|subject, now| subject.set_weight(slots[0], 0, now));
+    let number = world.sent(slots[0])[0];
+    world.refuse(slots[0], number, RefusalCode::Checksum);
+    assert!(world.dead.is_empty());
+    world.order(|subject, now| subject.set_weight(slots[0], 1, now));
+    world.step(60_000);
+    assert!(world.sent(slots[0]).contains(&number));
+}
+
 #[test]
 fn waits_are_bounded_and_spread() {
     assert!((0..100).map(|number| backoff(number, 0)).all(|wait| wait > at(49) && wait <= at(100)));
