@@ -12,10 +12,35 @@ fn messages() -> [(&'static str, Message, u64); 5] {
     let title = "invoice-0017.json";
     let key = Some("42e25c8639a358e3121ca897585f3ccb-123456".into());
     [
-        ("put", Message::Put { id, title: title.into(), key, resumed: None }, 1024),
+        (
+            "put",
+            Message::Put {
+                id,
+                title: title.into(),
+                key,
+                resumed: None,
+            },
+            1024,
+        ),
         ("accepted", Message::Accepted { id, number }, 0),
-        ("delivered", Message::Delivered { id, number, server: "127.0.0.1:5001".into(), confirmed: true }, 0),
-        ("store", Message::Store { number, title: title.into() }, 1024),
+        (
+            "delivered",
+            Message::Delivered {
+                id,
+                number,
+                server: "127.0.0.1:5001".into(),
+                confirmed: true,
+            },
+            0,
+        ),
+        (
+            "store",
+            Message::Store {
+                number,
+                title: title.into(),
+            },
+            1024,
+        ),
         ("stored", Message::Stored { number }, 0),
     ]
 }

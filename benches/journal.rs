@@ -1,7 +1,11 @@
-//! The journal with files of 1 KiB: accepting them in batches, on the disk that holds temporary files and in memory, and
-//! recovery. Nothing is synced (`--durability os`): a sync measures the disk, and `bilico bench` does that.
+//! The journal with files of 1 KiB: accepting them in batches, on the disk that holds temporary
+//! files and in memory, and recovery. Nothing is synced (`--durability os`): a sync measures the
+//! disk, and `bilico bench` does that.
 
-#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
+#![expect(
+    clippy::expect_used,
+    reason = "a benchmark that cannot be set up has nothing to measure"
+)]
 
 use std::error::Error;
 use std::path::Path;
@@ -16,7 +20,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 
-const CONFIG: JournalConfig = JournalConfig { durability: Durability::Os, segment_size: None };
+const CONFIG: JournalConfig = JournalConfig {
+    durability: Durability::Os,
+    segment_size: None,
+};
 
 /// Files in one batch.
 const BATCH: u64 = 1000;
@@ -47,12 +54,28 @@ fn meta(number: u64, content: &Bytes) -> Arc<Meta> {
 
 fn accept(number: u64, content: &Bytes) -> Op {
     let (meta, content) = (meta(number, content), Content::Inline(content.clone()));
-    Op::Accept(Box::new(Accepted { number, meta, history: History::default(), death: None, content }))
+    Op::Accept(Box::new(Accepted {
+        number,
+        meta,
+        history: History::default(),
+        death: None,
+        content,
+    }))
 }
 
 fn delivered(number: u64, meta: Arc<Meta>) -> Op {
-    let end = End::Delivered { server: "127.0.0.1:5001".into(), identity: None, confirmed: true };
-    Op::End(Box::new(Ended { number, at_ms: 1_795_254_127_180, end, meta, history: History::default() }))
+    let end = End::Delivered {
+        server: "127.0.0.1:5001".into(),
+        identity: None,
+        confirmed: true,
+    };
+    Op::End(Box::new(Ended {
+        number,
+        at_ms: 1_795_254_127_180,
+        end,
+        meta,
+        history: History::default(),
+    }))
 }
 
 /// Gives a journal one batch, as its writer thread does.
@@ -67,7 +90,9 @@ fn commit(journal: &mut Journal, ops: Vec<Op>) -> Outcome<()> {
 
 /// The batch of files from `first` on.
 fn batch(first: u64, content: &Bytes) -> Vec<Op> {
-    (first..first + BATCH).map(|number| accept(number, content)).collect()
+    (first..first + BATCH)
+        .map(|number| accept(number, content))
+        .collect()
 }
 
 /// A journal in a directory that goes with it, and the number of its next file.
@@ -81,7 +106,11 @@ impl Growing {
     fn new(place: &Path) -> Outcome<Self> {
         let dir = TempDir::new_in(place)?;
         let (journal, recovered) = open(dir.path())?;
-        Ok(Self { journal, next: recovered.next_number, _dir: dir })
+        Ok(Self {
+            journal,
+            next: recovered.next_number,
+            _dir: dir,
+        })
     }
 
     /// The time that `batches` batches take, without that for making them up.
@@ -98,11 +127,13 @@ impl Growing {
     }
 }
 
-/// One iteration is one batch of 1,000 files of 1 KiB, applied and committed. After 100 of them a journal begins afresh,
-/// outside the measured time, so that neither disk nor memory fills up.
+/// One iteration is one batch of 1,000 files of 1 KiB, applied and committed. After 100 of them a
+/// journal begins afresh, outside the measured time, so that neither disk nor memory fills up.
 fn append(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append 1000 files of 1 KiB");
-    group.throughput(Throughput::Elements(BATCH)).sample_size(20);
+    group
+        .throughput(Throughput::Elements(BATCH))
+        .sample_size(20);
     let content = Bytes::from(vec![b'x'; 1024]);
     let places = [("disk", std::env::temp_dir()), ("memory", MEMORY.into())];
     for (name, place) in places.into_iter().filter(|(_, place)| place.is_dir()) {
@@ -113,7 +144,9 @@ fn append(criterion: &mut Criterion) {
             }
             Ok(taken)
         };
-        group.bench_function(name, |bencher| bencher.iter_custom(|batches| measure(batches).expect("a journal")));
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|batches| measure(batches).expect("a journal"))
+        });
     }
 }
 
@@ -125,22 +158,32 @@ fn written() -> Outcome<TempDir> {
     let first = recovered.next_number;
     for start in (first..first + FILES).step_by(1000) {
         commit(&mut journal, batch(start, &content))?;
-        let ended = (start..start + BATCH).step_by(2).map(|number| delivered(number, meta(number, &content)));
+        let ended = (start..start + BATCH)
+            .step_by(2)
+            .map(|number| delivered(number, meta(number, &content)));
         commit(&mut journal, ended.collect())?;
     }
     Ok(dir)
 }
 
-/// One iteration reads the journal and checks every record of it, without changing it: all but the opening of a new
-/// segment. Its bytes are in the system's cache.
+/// One iteration reads the journal and checks every record of it, without changing it: all but the
+/// opening of a new segment. Its bytes are in the system's cache.
 fn recover(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recover");
-    group.throughput(Throughput::Elements(FILES)).sample_size(10);
+    group
+        .throughput(Throughput::Elements(FILES))
+        .sample_size(10);
     let dir = written().expect("a journal");
     let disk = RealDisk::read_only(dir.path()).expect("a directory");
     let found = recovery::check(&disk).expect("a sound journal");
-    assert_eq!((found.files.len() as u64, found.ended.len() as u64), (FILES / 2, FILES / 2), "all that was written");
-    group.bench_function(format!("{FILES} files of 1 KiB"), |bencher| bencher.iter(|| recovery::check(&disk)));
+    assert_eq!(
+        (found.files.len() as u64, found.ended.len() as u64),
+        (FILES / 2, FILES / 2),
+        "all that was written"
+    );
+    group.bench_function(format!("{FILES} files of 1 KiB"), |bencher| {
+        bencher.iter(|| recovery::check(&disk))
+    });
 }
 
 criterion_group!(benches, append, recover);

@@ -1,4 +1,5 @@
-//! The JSON doorway: objects that hand over a text file, in both languages and both spellings of what is not ASCII.
+//! The JSON doorway: objects that hand over a text file, in both languages and both spellings of
+//! what is not ASCII.
 
 use std::hint::black_box;
 
@@ -25,7 +26,10 @@ fn object([title, content, kind]: [&str; 3], text: &str, is_escaped: bool) -> By
         _ => letter.to_string(),
     };
     let spelled: String = text.chars().map(spell).collect();
-    format!(r#"{{"{title}": "lettera-0017.json", "{content}": "{spelled}", "request_type": "{kind}"}}"#).into()
+    format!(
+        r#"{{"{title}": "lettera-0017.json", "{content}": "{spelled}", "request_type": "{kind}"}}"#
+    )
+    .into()
 }
 
 /// One iteration is one object: its end is found, and it is parsed.

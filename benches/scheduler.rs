@@ -1,4 +1,5 @@
-//! The scheduler with 3, 100 and 10,000 eligible servers of mixed weights, called as `src/balancer/dispatch` calls it.
+//! The scheduler with 3, 100 and 10,000 eligible servers of mixed weights, called as
+//! `src/balancer/dispatch` calls it.
 
 use std::hint::black_box;
 
@@ -10,13 +11,19 @@ const SIZES: [usize; 3] = [3, 100, 10_000];
 
 /// A server's weight: 3, 2, 1 for the first three, then 1 to 31 in no order.
 fn weight(place: usize) -> u32 {
-    [3, 2, 1].get(place).copied().unwrap_or_else(|| u32::try_from(place * 7_919 % 31 + 1).unwrap_or(1))
+    [3, 2, 1]
+        .get(place)
+        .copied()
+        .unwrap_or_else(|| u32::try_from(place * 7_919 % 31 + 1).unwrap_or(1))
 }
 
-/// A scheduler in the middle of its work, and its slots in an order that has nothing to do with their turns.
+/// A scheduler in the middle of its work, and its slots in an order that has nothing to do with
+/// their turns.
 fn fleet(servers: usize) -> (Scheduler, Vec<Slot>) {
     let mut scheduler = Scheduler::new();
-    let slots: Vec<Slot> = (0..servers).map(|place| scheduler.add(weight(place))).collect();
+    let slots: Vec<Slot> = (0..servers)
+        .map(|place| scheduler.add(weight(place)))
+        .collect();
     for &slot in &slots {
         scheduler.set_eligible(slot, true);
     }
@@ -24,12 +31,17 @@ fn fleet(servers: usize) -> (Scheduler, Vec<Slot>) {
         scheduler.pick();
     }
     let step = if servers > 100 { 7_919 } else { 1 };
-    let shuffled = (0..servers).filter_map(|n| slots.get(n * step % servers).copied()).collect();
+    let shuffled = (0..servers)
+        .filter_map(|n| slots.get(n * step % servers).copied())
+        .collect();
     (scheduler, shuffled)
 }
 
 /// Runs `one` at each size, with a scheduler and the next slot.
-fn at_each_size(group: &mut BenchmarkGroup<'_, WallTime>, mut one: impl FnMut(&mut Scheduler, Slot)) {
+fn at_each_size(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    mut one: impl FnMut(&mut Scheduler, Slot),
+) {
     for servers in SIZES {
         let (mut scheduler, slots) = fleet(servers);
         let mut next = slots.iter().copied().cycle();
@@ -56,8 +68,8 @@ fn flip(criterion: &mut Criterion) {
     });
 }
 
-/// One iteration is what a server brings about whose window gets full with each file: it is picked, goes out, and
-/// comes back after the next pick.
+/// One iteration is what a server brings about whose window gets full with each file: it is picked,
+/// goes out, and comes back after the next pick.
 fn full_window(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pick, out, pick, back");
     at_each_size(&mut group, |scheduler, _| {

@@ -1,4 +1,5 @@
-//! Chaos on real processes for as long as you like: `cargo run --release --example chaos -- --minutes 60 --seed S`.
+//! Chaos on real processes for as long as you like: `cargo run --release --example chaos --
+//! --minutes 60 --seed S`.
 //!
 //! With `--show NAME` it shows one claim instead: `kills`, `full` or `stuck`.
 #![allow(unreachable_pub, reason = "an example has no outside")]
@@ -50,7 +51,11 @@ fn main() -> ExitCode {
     let seed = args.seed.unwrap_or_else(driver::seed);
     println!("seed {seed}");
     // Not the default, which would end us before we have ended what we started.
-    let interrupts = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let interrupts = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     interrupts.spawn(async {
         let _ = tokio::signal::ctrl_c().await;
         INTERRUPTED.store(true, Ordering::Relaxed);
@@ -58,7 +63,11 @@ fn main() -> ExitCode {
     let is_enough = || INTERRUPTED.load(Ordering::Relaxed);
     match args.show.as_deref() {
         None => {
-            let outcome = driver::run(seed, Duration::from_secs_f64(args.minutes * 60.0), is_enough);
+            let outcome = driver::run(
+                seed,
+                Duration::from_secs_f64(args.minutes * 60.0),
+                is_enough,
+            );
             outcome.tell(seed);
             if !outcome.findings.is_empty() {
                 return ExitCode::FAILURE;

@@ -1,5 +1,6 @@
-//! Syncs a large file while it is still being written, so that the disk works meanwhile, and so that never so much of it
-//! waits for the disk that the sync of something small would have to wait for all of that.
+//! Syncs a large file while it is still being written, so that the disk works meanwhile, and so
+//! that never so much of it waits for the disk that the sync of something small would have to wait
+//! for all of that.
 
 use std::io;
 
@@ -12,7 +13,8 @@ const STEP: u64 = 16 * 1024 * 1024;
 /// How many bytes may be written and not synced.
 const MOST: u64 = 4 * STEP;
 
-/// What was synced of a file that is being written. To be used on a thread of the runtime that may block.
+/// What was synced of a file that is being written. To be used on a thread of the runtime that may
+/// block.
 #[derive(Debug, Default)]
 pub struct Behind {
     /// Bytes that were written since the last sync began.
@@ -28,9 +30,12 @@ impl Behind {
         self.written >= MOST || (self.written >= STEP && is_free())
     }
 
-    /// Has `sync` called on another thread, once the last one has ended. The error is that of the last one: the file is
-    /// lost, since no later sync would tell.
-    pub fn start(&mut self, sync: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    /// Has `sync` called on another thread, once the last one has ended. The error is that of the
+    /// last one: the file is lost, since no later sync would tell.
+    pub fn start(
+        &mut self,
+        sync: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
         self.end()?;
         self.under_way = Some(Handle::current().spawn_blocking(sync));
         self.written = 0;
@@ -39,8 +44,12 @@ impl Behind {
 
     /// Waits for the sync that is under way. What was written since it began is not synced.
     pub fn end(&mut self) -> io::Result<()> {
-        let Some(under_way) = self.under_way.take() else { return Ok(()) };
-        Handle::current().block_on(under_way).unwrap_or_else(|error| Err(io::Error::other(error)))
+        let Some(under_way) = self.under_way.take() else {
+            return Ok(());
+        };
+        Handle::current()
+            .block_on(under_way)
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 }
 
@@ -87,12 +96,18 @@ mod tests {
             behind.start(fail)?;
             behind.end()
         });
-        assert_eq!(at_the_end.await.unwrap().unwrap_err().to_string(), "the disk is gone");
+        assert_eq!(
+            at_the_end.await.unwrap().unwrap_err().to_string(),
+            "the disk is gone"
+        );
         let on_the_way = spawn_blocking(move || {
             let mut behind = Behind::default();
             behind.start(fail)?;
             behind.start(|| Ok(()))
         });
-        assert_eq!(on_the_way.await.unwrap().unwrap_err().to_string(), "the disk is gone");
+        assert_eq!(
+            on_the_way.await.unwrap().unwrap_err().to_string(),
+            "the disk is gone"
+        );
     }
 }

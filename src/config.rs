@@ -1,4 +1,5 @@
-//! What users write in flags: addresses and servers with their weights; and what comes of reading them again.
+//! What users write in flags: addresses and servers with their weights; and what comes of reading
+//! them again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +33,9 @@ pub enum SpecError {
 
 /// Checks that `text` is a host and a port.
 pub fn parse_address(text: &str) -> Result<String, SpecError> {
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| SpecError::Address(text.to_owned()))?;
+    let (host, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| SpecError::Address(text.to_owned()))?;
     if host.is_empty() || host.contains(char::is_whitespace) || port.parse::<u16>().is_err() {
         return Err(SpecError::Address(text.to_owned()));
     }
@@ -45,8 +48,13 @@ impl FromStr for ServerSpec {
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let (address, weight) = text.split_once('=').unwrap_or((text, "1"));
         let weight = weight.parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
-        let weight = weight.ok_or_else(|| SpecError::Weight(text.split_once('=').map_or("", |(_, w)| w).to_owned()))?;
-        Ok(Self { address: parse_address(address)?, weight })
+        let weight = weight.ok_or_else(|| {
+            SpecError::Weight(text.split_once('=').map_or("", |(_, w)| w).to_owned())
+        })?;
+        Ok(Self {
+            address: parse_address(address)?,
+            weight,
+        })
     }
 }
 
@@ -65,7 +73,8 @@ pub fn check_servers(servers: &[ServerSpec]) -> Result<(), SpecError> {
     }
 }
 
-/// What came of reading the configuration again. Each item is a line for people, such as `queue-files: 1000 (was 500)`.
+/// What came of reading the configuration again. Each item is a line for people, such as
+/// `queue-files: 1000 (was 500)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// What changed, and holds now.
@@ -80,9 +89,17 @@ mod tests {
 
     #[test]
     fn servers_with_and_without_weight() {
-        let spec = |address: &str, weight| Ok(ServerSpec { address: address.to_owned(), weight });
+        let spec = |address: &str, weight| {
+            Ok(ServerSpec {
+                address: address.to_owned(),
+                weight,
+            })
+        };
         assert_eq!("127.0.0.1:5001=3".parse(), spec("127.0.0.1:5001", 3));
-        assert_eq!("store-1.example:5001".parse(), spec("store-1.example:5001", 1));
+        assert_eq!(
+            "store-1.example:5001".parse(),
+            spec("store-1.example:5001", 1)
+        );
         assert_eq!("[::1]:5001=0".parse(), spec("[::1]:5001", 0));
         assert_eq!("a:1=1000000".parse(), spec("a:1", 1_000_000));
         for (text, part) in [
@@ -105,7 +122,10 @@ mod tests {
     #[test]
     fn a_server_named_twice_is_an_error() {
         let servers = ["a:1=1", "b:1=1", "a:1=2"].map(|text| text.parse().unwrap());
-        assert_eq!(check_servers(&servers), Err(SpecError::Twice("a:1".to_owned())));
+        assert_eq!(
+            check_servers(&servers),
+            Err(SpecError::Twice("a:1".to_owned()))
+        );
         assert_eq!(check_servers(&servers[..2]), Ok(()));
     }
 }

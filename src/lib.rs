@@ -1,7 +1,8 @@
 //! Bilico: a weighted round-robin load balancer for file transfer.
 //!
-//! Clients hand files over once and get a receipt; the balancer keeps them in a journal and stores each on exactly
-//! one of its servers, whatever dies on the way. `docs/architecture.md` follows a file through the house.
+//! Clients hand files over once and get a receipt; the balancer keeps them in a journal and stores
+//! each on exactly one of its servers, whatever dies on the way. `docs/architecture.md` follows a
+//! file through the house.
 //!
 //! # The map
 //!
@@ -23,9 +24,10 @@
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
 //! | [`behind`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
 //!
-//! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it knows of a disk is
-//! [`queue::disk::Disk`]): they are told what happened and when, and tests drive them by the
-//! million. `src/balancer/dispatch/`, which takes every decision about files and servers, is written in the same way.
+//! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that
+//! it knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests
+//! drive them by the million. `src/balancer/dispatch/`, which takes every decision about files and
+//! servers, is written in the same way.
 
 pub mod admin;
 pub mod balancer;

@@ -1,17 +1,21 @@
-//! Text from outside on its way to a terminal or a log: what would act there, or hide there, is shown as an escape.
+//! Text from outside on its way to a terminal or a log: what would act there, or hide there, is
+//! shown as an escape.
 //!
-//! Names, titles, reasons and bodies come from peers and from disks. A terminal obeys control characters, a reader of lines
-//! believes line ends, and marks of writing direction turn what people read. Invariant: what is written by [`Printable`] has
-//! none of these; it is the only way in which such text is shown.
+//! Names, titles, reasons and bodies come from peers and from disks. A terminal obeys control
+//! characters, a reader of lines believes line ends, and marks of writing direction turn what
+//! people read. Invariant: what is written by [`Printable`] has none of these; it is the only way
+//! in which such text is shown.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing invisible.
+/// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing
+/// invisible.
 pub fn is_printable(c: char) -> bool {
-    // The standard library's own table is not public, but `escape_debug` leaves alone what it calls printable.
+    // The standard library's own table is not public, but `escape_debug` leaves alone what it calls
+    // printable.
     matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
 }
 
@@ -23,7 +27,8 @@ pub fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
     (printable, rest.next().map(|bad| (bad, rest.as_str())))
 }
 
-/// Writes text with all that is not printable as escapes, such as `\\n` or `\\u{202e}`, and nothing else.
+/// Writes text with all that is not printable as escapes, such as `\\n` or `\\u{202e}`, and nothing
+/// else.
 pub fn write_printable(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
     while let (printable, Some((bad, rest))) = split_printable(text) {
         write!(out, "{printable}{}", bad.escape_debug())?;
@@ -52,7 +57,8 @@ impl<T: Display> Display for PrintableLines<T> {
     }
 }
 
-/// Shows JSON text so; what is escaped is escaped as JSON has it, so that the text says the same as before.
+/// Shows JSON text so; what is escaped is escaped as JSON has it, so that the text says the same as
+/// before.
 #[derive(Debug, Clone, Copy)]
 pub struct PrintableJson<T>(pub T);
 
@@ -62,7 +68,8 @@ impl<T: Display> Display for PrintableJson<T> {
     }
 }
 
-/// Writes JSON text with all that is not printable as `\\u` and four digits, which stands for the same within strings.
+/// Writes JSON text with all that is not printable as `\\u` and four digits, which stands for the
+/// same within strings.
 pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
     while let (printable, Some((bad, rest))) = split_printable(text) {
         out.write_str(printable)?;
@@ -81,7 +88,11 @@ pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> 
 
 /// The same as text, which is borrowed if there is nothing to escape.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_printable) { Cow::Borrowed(text) } else { Cow::Owned(Printable(text).to_string()) }
+    if text.chars().all(is_printable) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(Printable(text).to_string())
+    }
 }
 
 /// Bytes as text: what is no UTF-8 shows as `\\xff`, the rest as [`Printable`] shows it.
@@ -107,7 +118,9 @@ struct Escaping<'a, 'b>(&'a mut Formatter<'b>, Option<char>);
 
 impl Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let Some(kept) = self.1 else { return write_printable(self.0, text) };
+        let Some(kept) = self.1 else {
+            return write_printable(self.0, text);
+        };
         for (at, line) in text.split(kept).enumerate() {
             if at > 0 {
                 self.0.write_char(kept)?;
@@ -137,7 +150,10 @@ mod tests {
             Printable("a\x1b]0;pwned\x07\nb\u{202e}c\u{9b}").to_string(),
             "a\\u{1b}]0;pwned\\u{7}\\nb\\u{202e}c\\u{9b}"
         );
-        assert_eq!(Printable("però 注文 🚚 \"'\\").to_string(), "però 注文 🚚 \"'\\");
+        assert_eq!(
+            Printable("però 注文 🚚 \"'\\").to_string(),
+            "però 注文 🚚 \"'\\"
+        );
         assert_eq!(PrintableLines("a\n\tb\r\n").to_string(), "a\n\\tb\\r\n");
         assert!(matches!(printable("plain"), Cow::Borrowed("plain")));
         assert_eq!(printable_bytes(b"a\xffb\xc3\x1b"), "a\\xffb\\xc3\\u{1b}");
@@ -149,7 +165,10 @@ mod tests {
         for json in [value.to_string(), format!("{value:#}")] {
             let shown = PrintableJson(&json).to_string();
             assert!(shown.chars().all(is_printable), "{shown}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+                value
+            );
         }
     }
 

@@ -1,7 +1,8 @@
 //! Sizes, durations and the overload margin, as people write and read them.
 //!
-//! Owns the text forms only; what a size or a duration limits is its owner's business. Invariant: what does not
-//! fit, or carries no clear unit, is refused with an error that shows how to write it. Nothing wraps or saturates.
+//! Owns the text forms only; what a size or a duration limits is its owner's business. Invariant:
+//! what does not fit, or carries no clear unit, is refused with an error that shows how to write
+//! it. Nothing wraps or saturates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,10 +16,17 @@ const NANOS: u128 = 1_000_000_000;
 pub const LONGEST_DURATION: Duration = Duration::from_hours(87_600);
 
 /// Binary units from the largest down, as [`ByteSize`] prints them.
-const BINARY_UNITS: [(u64, &str); 6] =
-    [(1 << 60, "EiB"), (1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+const BINARY_UNITS: [(u64, &str); 6] = [
+    (1 << 60, "EiB"),
+    (1 << 50, "PiB"),
+    (1 << 40, "TiB"),
+    (1 << 30, "GiB"),
+    (1 << 20, "MiB"),
+    (1 << 10, "KiB"),
+];
 
-/// Why a size, a duration or a margin was not understood. Trying again cannot help: the text must change.
+/// Why a size, a duration or a margin was not understood. Trying again cannot help: the text must
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UnitError {
     /// The text is no size.
@@ -37,10 +45,14 @@ pub enum UnitError {
     #[error("`{0}` is too long a duration; the longest is 87600h, which is ten years")]
     DurationTooLong(String),
     /// The text is neither a percentage nor a size.
-    #[error("`{0}` is no margin; write a share of the machine's memory, e.g. 0.025%, or a size, e.g. 64MiB")]
+    #[error(
+        "`{0}` is no margin; write a share of the machine's memory, e.g. 0.025%, or a size, e.g. 64MiB"
+    )]
     NotAMargin(String),
     /// The percentage is zero, negative, over 100 or no number.
-    #[error("`{0}` is out of range; a margin is more than 0% and at most 100% of the machine's memory")]
+    #[error(
+        "`{0}` is out of range; a margin is more than 0% and at most 100% of the machine's memory"
+    )]
     PercentOutOfRange(String),
     /// A margin of nothing would leave the server overloaded from its first moment.
     #[error("`{0}` leaves no margin; write e.g. 64MiB")]
@@ -64,8 +76,12 @@ impl FromStr for ByteSize {
         if unit == 1 && number.billionths != 0 {
             return Err(not_a_size());
         }
-        let bytes = number.times(unit.into()).and_then(|bytes| u64::try_from(bytes).ok());
-        bytes.map(Self).ok_or_else(|| UnitError::SizeTooLarge(text.to_owned()))
+        let bytes = number
+            .times(unit.into())
+            .and_then(|bytes| u64::try_from(bytes).ok());
+        bytes
+            .map(Self)
+            .ok_or_else(|| UnitError::SizeTooLarge(text.to_owned()))
     }
 }
 
@@ -82,7 +98,8 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Reads `20ms`, `1s`, `1.5s`, `10m`, `1h` or `0`, up to [`LONGEST_DURATION`]. A bare number other than zero is refused.
+/// Reads `20ms`, `1s`, `1.5s`, `10m`, `1h` or `0`, up to [`LONGEST_DURATION`]. A bare number other
+/// than zero is refused.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let not_a_duration = || UnitError::NotADuration(text.to_owned());
     let (number, unit) = Decimal::split(text).ok_or_else(not_a_duration)?;
@@ -95,11 +112,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         "h" => 3600 * NANOS,
         _ => return Err(not_a_duration()),
     };
-    let duration = number.times(unit_nanos).and_then(from_nanos).filter(|duration| *duration <= LONGEST_DURATION);
+    let duration = number
+        .times(unit_nanos)
+        .and_then(from_nanos)
+        .filter(|duration| *duration <= LONGEST_DURATION);
     duration.ok_or_else(|| UnitError::DurationTooLong(text.to_owned()))
 }
 
-/// Writes a duration in its two largest units at most, rounded down: `20 ms`, `1.5 s`, `2 m 10 s`, `3 d 4 h`.
+/// Writes a duration in its two largest units at most, rounded down: `20 ms`, `1.5 s`, `2 m 10 s`,
+/// `3 d 4 h`.
 pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -161,7 +182,10 @@ impl fmt::Display for Margin {
 }
 
 fn parse_percent(number: &str, text: &str) -> Result<Margin, UnitError> {
-    let percent: f64 = number.trim().parse().map_err(|_| UnitError::NotAMargin(text.to_owned()))?;
+    let percent: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| UnitError::NotAMargin(text.to_owned()))?;
     if percent.is_finite() && percent > 0.0 && percent <= 100.0 {
         Ok(Margin::Percent(percent))
     } else {
@@ -185,11 +209,18 @@ fn bytes_in(unit: &str) -> Option<u64> {
         return Some(1);
     }
     let binary = BINARY_UNITS.into_iter().find(|(_, name)| is(name));
-    let decimal = || (1..).zip(["KB", "MB", "GB", "TB", "PB", "EB"]).find(|(_, name)| is(name));
-    binary.map(|(bytes, _)| bytes).or_else(|| decimal().map(|(power, _)| 1000_u64.pow(power)))
+    let decimal = || {
+        (1..)
+            .zip(["KB", "MB", "GB", "TB", "PB", "EB"])
+            .find(|(_, name)| is(name))
+    };
+    binary
+        .map(|(bytes, _)| bytes)
+        .or_else(|| decimal().map(|(power, _)| 1000_u64.pow(power)))
 }
 
-/// A number without sign or exponent, kept exactly: floats would turn `0.1s` into a few nanoseconds less.
+/// A number without sign or exponent, kept exactly: floats would turn `0.1s` into a few nanoseconds
+/// less.
 struct Decimal {
     whole: u64,
     billionths: u32,
@@ -199,14 +230,21 @@ impl Decimal {
     /// Splits `1.5 GiB` into the number and the unit behind it.
     fn split(text: &str) -> Option<(Self, &str)> {
         let text = text.trim();
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at_checked(end)?;
         Some((Self::parse(number)?, unit.trim_start()))
     }
 
     fn parse(number: &str) -> Option<Self> {
-        let (whole, fraction) = number.split_once('.').map_or((number, None), |(w, f)| (w, Some(f)));
-        Some(Self { whole: whole.parse().ok()?, billionths: fraction.map_or(Some(0), billionths)? })
+        let (whole, fraction) = number
+            .split_once('.')
+            .map_or((number, None), |(w, f)| (w, Some(f)));
+        Some(Self {
+            whole: whole.parse().ok()?,
+            billionths: fraction.map_or(Some(0), billionths)?,
+        })
     }
 
     fn is_zero(&self) -> bool {
@@ -242,7 +280,11 @@ fn below_a_second(duration: Duration) -> String {
 }
 
 fn two_units(large: u64, large_name: &str, small: u64, small_name: &str) -> String {
-    if small == 0 { format!("{large} {large_name}") } else { format!("{large} {large_name} {small} {small_name}") }
+    if small == 0 {
+        format!("{large} {large_name}")
+    } else {
+        format!("{large} {large_name} {small} {small_name}")
+    }
 }
 
 #[cfg(test)]
@@ -281,16 +323,26 @@ mod tests {
     fn what_is_no_size_is_refused_with_an_example() {
         let error = size("12 parsecs").unwrap_err().to_string();
         assert_eq!(error, "`12 parsecs` is no size; write e.g. 64MiB");
-        for text in ["", " ", "MiB", "-1", "+1", "1.5", "1.5B", ".5KiB", "1.KiB", "1.2.3KiB", "1e3", "64 M iB", "٣KiB"]
-        {
-            assert_eq!(size(text), Err(UnitError::NotASize(text.to_owned())), "{text}");
+        for text in [
+            "", " ", "MiB", "-1", "+1", "1.5", "1.5B", ".5KiB", "1.KiB", "1.2.3KiB", "1e3",
+            "64 M iB", "٣KiB",
+        ] {
+            assert_eq!(
+                size(text),
+                Err(UnitError::NotASize(text.to_owned())),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_size_over_64_bits_is_an_error() {
         for text in ["16EiB", "17179869184GiB", "19EB", "18446744073709551615KiB"] {
-            assert_eq!(size(text), Err(UnitError::SizeTooLarge(text.to_owned())), "{text}");
+            assert_eq!(
+                size(text),
+                Err(UnitError::SizeTooLarge(text.to_owned())),
+                "{text}"
+            );
         }
         assert!(size("18446744073709551616").is_err());
     }
@@ -335,7 +387,11 @@ mod tests {
             ("0.5h", 1_800_000),
         ];
         for (text, millis) in cases {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
     }
 
@@ -347,8 +403,22 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "s", "-1s", "1S", "1M", "1 fortnight", "1.s", "NaNs", "1.0000000001s"] {
-            assert_eq!(parse_duration(text), Err(UnitError::NotADuration(text.to_owned())), "{text}");
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1S",
+            "1M",
+            "1 fortnight",
+            "1.s",
+            "NaNs",
+            "1.0000000001s",
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Err(UnitError::NotADuration(text.to_owned())),
+                "{text}"
+            );
         }
     }
 
@@ -356,11 +426,24 @@ mod tests {
     #[test]
     fn a_duration_of_more_than_ten_years_is_refused_with_the_longest() {
         assert_eq!(parse_duration("87600h"), Ok(LONGEST_DURATION));
-        for text in ["87600.1h", "315360001s", "5000000000000000h", "18446744073709551615s", "18446744073709551615h"] {
-            assert_eq!(parse_duration(text), Err(UnitError::DurationTooLong(text.to_owned())), "{text}");
+        for text in [
+            "87600.1h",
+            "315360001s",
+            "5000000000000000h",
+            "18446744073709551615s",
+            "18446744073709551615h",
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Err(UnitError::DurationTooLong(text.to_owned())),
+                "{text}"
+            );
         }
         let error = parse_duration("87601h").unwrap_err().to_string();
-        assert_eq!(error, "`87601h` is too long a duration; the longest is 87600h, which is ten years");
+        assert_eq!(
+            error,
+            "`87601h` is too long a duration; the longest is 87600h, which is ten years"
+        );
     }
 
     #[test]
@@ -393,20 +476,38 @@ mod tests {
     #[test]
     fn a_margin_out_of_range_is_refused() {
         for text in ["0%", "-1%", "100.1%", "inf%", "NaN%"] {
-            assert_eq!(text.parse::<Margin>(), Err(UnitError::PercentOutOfRange(text.to_owned())), "{text}");
+            assert_eq!(
+                text.parse::<Margin>(),
+                Err(UnitError::PercentOutOfRange(text.to_owned())),
+                "{text}"
+            );
         }
         for text in ["", "%", "much", "x%", "1%%"] {
-            assert_eq!(text.parse::<Margin>(), Err(UnitError::NotAMargin(text.to_owned())), "{text}");
+            assert_eq!(
+                text.parse::<Margin>(),
+                Err(UnitError::NotAMargin(text.to_owned())),
+                "{text}"
+            );
         }
-        assert_eq!("0".parse::<Margin>(), Err(UnitError::EmptyMargin("0".to_owned())));
-        assert_eq!("99EiB".parse::<Margin>(), Err(UnitError::SizeTooLarge("99EiB".to_owned())));
+        assert_eq!(
+            "0".parse::<Margin>(),
+            Err(UnitError::EmptyMargin("0".to_owned()))
+        );
+        assert_eq!(
+            "99EiB".parse::<Margin>(),
+            Err(UnitError::SizeTooLarge("99EiB".to_owned()))
+        );
     }
 
     #[test]
     fn a_margin_in_bytes_depends_on_the_machine() {
         assert_eq!(Margin::Percent(0.025).bytes(16_000_000_000), 4_000_000);
         assert_eq!(Margin::Percent(100.0).bytes(1 << 40), 1 << 40);
-        assert_eq!(Margin::Percent(0.025).bytes(1), 1, "never a margin of nothing");
+        assert_eq!(
+            Margin::Percent(0.025).bytes(1),
+            1,
+            "never a margin of nothing"
+        );
         assert_eq!(Margin::Bytes(4096).bytes(1 << 40), 4096);
     }
 

@@ -15,7 +15,9 @@ use super::Reload;
 use super::error::{ApiError, Json, Path, Query};
 use super::events::Wanted;
 use super::listen::Hangup;
-use super::types::{Count, FileList, Found, NewServer, NoticeList, Overview, PatchServer, Server, ServerList};
+use super::types::{
+    Count, FileList, Found, NewServer, NoticeList, Overview, PatchServer, Server, ServerList,
+};
 use super::watch::Watch;
 use crate::balancer::control::Order;
 use crate::config::{Reloaded, ServerSpec};
@@ -65,18 +67,30 @@ pub(super) fn table() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
 
 /// The routes, with the bounds that all of them have.
 pub(super) fn routes(api: Api) -> Router {
-    let routes = table().into_iter().fold(Router::new(), |routes, (_, path, route)| routes.route(path, route));
-    routes.layer(DefaultBodyLimit::max(MAX_BODY)).layer(middleware::from_fn(in_time)).with_state(api)
+    let routes = table()
+        .into_iter()
+        .fold(Router::new(), |routes, (_, path, route)| {
+            routes.route(path, route)
+        });
+    routes
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(in_time))
+        .with_state(api)
 }
 
 /// Bounds how long an answer takes, and keeps browsers from showing an old one.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| {
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the balancer does not answer in time");
+        let error = ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the balancer does not answer in time",
+        );
         error.retry_after(1).into_response()
     });
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -89,23 +103,40 @@ async fn overview(State(api): State<Api>) -> Given<Overview> {
 
 async fn servers(State(api): State<Api>) -> Given<ServerList> {
     let sample = api.watch.sample().await?;
-    Ok(Answered(ServerList { servers: api.watch.servers(&sample) }))
+    Ok(Answered(ServerList {
+        servers: api.watch.servers(&sample),
+    }))
 }
 
 async fn server(State(api): State<Api>, Path(name): Path<String>) -> Given<Server> {
     let sample = api.watch.sample().await?;
-    api.watch.server(&sample, &name).map(Answered).ok_or_else(|| unknown(name))
+    api.watch
+        .server(&sample, &name)
+        .map(Answered)
+        .ok_or_else(|| unknown(name))
 }
 
 fn unknown(server: String) -> ApiError {
     crate::balancer::control::OrderError::UnknownServer(server).into()
 }
 
-async fn add_server(State(api): State<Api>, Json(new): Json<NewServer>) -> Result<Response, ApiError> {
+async fn add_server(
+    State(api): State<Api>,
+    Json(new): Json<NewServer>,
+) -> Result<Response, ApiError> {
     let NewServer { address, weight } = new;
-    api.watch.control.order(Order::Add(ServerSpec { address: address.clone(), weight })).await?;
+    api.watch
+        .control
+        .order(Order::Add(ServerSpec {
+            address: address.clone(),
+            weight,
+        }))
+        .await?;
     let sample = api.watch.sample().await?;
-    let added = api.watch.server(&sample, &address).ok_or_else(|| unknown(address))?;
+    let added = api
+        .watch
+        .server(&sample, &address)
+        .ok_or_else(|| unknown(address))?;
     Ok((StatusCode::CREATED, Answered(added)).into_response())
 }
 
@@ -115,23 +146,38 @@ async fn change_server(
     Json(change): Json<PatchServer>,
 ) -> Given<Server> {
     if change == PatchServer::default() {
-        return Err(
-            ApiError::bad("there is nothing to change").hint(r#"send e.g. {"weight": 6}, {"drained": true}, or both"#)
-        );
+        return Err(ApiError::bad("there is nothing to change")
+            .hint(r#"send e.g. {"weight": 6}, {"drained": true}, or both"#));
     }
     if let Some(weight) = change.weight {
-        api.watch.control.order(Order::SetWeight { server: server.clone(), weight }).await?;
+        api.watch
+            .control
+            .order(Order::SetWeight {
+                server: server.clone(),
+                weight,
+            })
+            .await?;
     }
     if let Some(is_drained) = change.drained {
         let named = server.clone();
-        let order = if is_drained { Order::Drain { server: named } } else { Order::Undrain { server: named } };
+        let order = if is_drained {
+            Order::Drain { server: named }
+        } else {
+            Order::Undrain { server: named }
+        };
         api.watch.control.order(order).await?;
     }
     let sample = api.watch.sample().await?;
-    api.watch.server(&sample, &server).map(Answered).ok_or_else(|| unknown(server))
+    api.watch
+        .server(&sample, &server)
+        .map(Answered)
+        .ok_or_else(|| unknown(server))
 }
 
-async fn remove_server(State(api): State<Api>, Path(server): Path<String>) -> Result<Response, ApiError> {
+async fn remove_server(
+    State(api): State<Api>,
+    Path(server): Path<String>,
+) -> Result<Response, ApiError> {
     api.watch.control.order(Order::Remove { server }).await?;
     Ok((StatusCode::ACCEPTED, Answered(serde_json::json!({}))).into_response())
 }
@@ -149,36 +195,67 @@ struct Page {
 fn listed(limit: Option<usize>) -> Result<usize, ApiError> {
     match limit.unwrap_or(LISTED) {
         limit @ 1..=MAX_LISTED => Ok(limit),
-        other => Err(ApiError::bad(format!("`limit` is {other}; it may be 1 to {MAX_LISTED}"))),
+        other => Err(ApiError::bad(format!(
+            "`limit` is {other}; it may be 1 to {MAX_LISTED}"
+        ))),
     }
 }
 
 async fn queue(State(api): State<Api>, Query(page): Query<Page>) -> Given<FileList> {
     let limit = listed(page.limit)?;
-    list(&api, Question::Waiting { after: page.after, limit }).await
+    list(
+        &api,
+        Question::Waiting {
+            after: page.after,
+            limit,
+        },
+    )
+    .await
 }
 
 async fn dead(State(api): State<Api>, Query(page): Query<Page>) -> Given<FileList> {
     let limit = listed(page.limit)?;
-    list(&api, Question::Dead { after: page.after, limit }).await
+    list(
+        &api,
+        Question::Dead {
+            after: page.after,
+            limit,
+        },
+    )
+    .await
 }
 
 async fn list(api: &Api, question: Question) -> Given<FileList> {
     match ask(api, question).await? {
-        Answer::Files { files, total, total_bytes } => Ok(Answered(FileList { files, total, total_bytes })),
+        Answer::Files {
+            files,
+            total,
+            total_bytes,
+        } => Ok(Answered(FileList {
+            files,
+            total,
+            total_bytes,
+        })),
         other => Err(unexpected(other)),
     }
 }
 
 async fn ask(api: &Api, question: Question) -> Result<Answer, ApiError> {
-    api.watch.control.ask(question).await.ok_or_else(ApiError::gone)
+    api.watch
+        .control
+        .ask(question)
+        .await
+        .ok_or_else(ApiError::gone)
 }
 
 /// What became of an order or a question that failed: it was about a file that is not there.
 fn unexpected(answer: Answer) -> ApiError {
     match answer {
         Answer::Failed { reason } => ApiError::not_found(reason),
-        _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the balancer has answered something else"),
+        _ => ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the balancer has answered something else",
+        ),
     }
 }
 
@@ -187,7 +264,13 @@ async fn replay_all(State(api): State<Api>) -> Given<Count> {
 }
 
 async fn replay(State(api): State<Api>, Path(number): Path<u64>) -> Given<Count> {
-    carry_out(&api, Question::Replay { number: Some(number) }).await
+    carry_out(
+        &api,
+        Question::Replay {
+            number: Some(number),
+        },
+    )
+    .await
 }
 
 async fn drop_dead(State(api): State<Api>, Path(number): Path<u64>) -> Given<Count> {
@@ -218,7 +301,15 @@ struct Titled {
 
 async fn find(State(api): State<Api>, Query(titled): Query<Titled>) -> Given<Found> {
     let limit = listed(titled.limit)?;
-    match ask(&api, Question::Find { title: titled.title, limit }).await? {
+    match ask(
+        &api,
+        Question::Find {
+            title: titled.title,
+            limit,
+        },
+    )
+    .await?
+    {
         Answer::Found { files, complete } => Ok(Answered(Found { files, complete })),
         other => Err(unexpected(other)),
     }
@@ -233,7 +324,9 @@ struct Since {
 }
 
 async fn notices(State(api): State<Api>, Query(since): Query<Since>) -> Answered<NoticeList> {
-    Answered(NoticeList { notices: api.watch.control.notices().after(since.after) })
+    Answered(NoticeList {
+        notices: api.watch.control.notices().after(since.after),
+    })
 }
 
 /// What a listener wants to hear.
@@ -256,13 +349,30 @@ async fn events(
     Query(listening): Query<Listening>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    // A browser that connects again says so by itself; it knows better than the address that it began with.
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    // A browser that connects again says so by itself; it knows better than the address that it
+    // began with.
+    let last = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .and_then(|id| id.parse().ok());
     let states = listening.only.is_none();
-    let state = if states { Some(api.watch.state(&*api.watch.sample().await?)) } else { None };
-    let wanted = Wanted { after: last.or(listening.after), states, hangup };
-    let Some(body) = api.watch.listeners.join(&api.watch.control, wanted, state.as_ref()) else {
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already").retry_after(5);
+    let state = if states {
+        Some(api.watch.state(&*api.watch.sample().await?))
+    } else {
+        None
+    };
+    let wanted = Wanted {
+        after: last.or(listening.after),
+        states,
+        hangup,
+    };
+    let Some(body) = api
+        .watch
+        .listeners
+        .join(&api.watch.control, wanted, state.as_ref())
+    else {
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already")
+            .retry_after(5);
         // What cannot listen need not stay.
         return Ok(([(header::CONNECTION, "close")], error).into_response());
     };
@@ -271,11 +381,15 @@ async fn events(
 
 async fn reload(State(api): State<Api>) -> Given<Reloaded> {
     let Some(reload) = &api.reload else {
-        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "there is no configuration file to read again")
-            .hint("start the balancer with --config FILE"));
+        return Err(ApiError::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "there is no configuration file to read again",
+        )
+        .hint("start the balancer with --config FILE"));
     };
-    let reloaded =
-        reload().await.map_err(|error| ApiError::new(StatusCode::CONFLICT, error).hint("nothing was changed"))?;
+    let reloaded = reload()
+        .await
+        .map_err(|error| ApiError::new(StatusCode::CONFLICT, error).hint("nothing was changed"))?;
     Ok(Answered(reloaded))
 }
 

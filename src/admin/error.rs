@@ -30,7 +30,14 @@ pub struct ApiError {
 impl ApiError {
     /// A refusal with this status, and why.
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, body: ErrorBody { error: error.into(), hint: None }, retry_after: None }
+        Self {
+            status,
+            body: ErrorBody {
+                error: error.into(),
+                hint: None,
+            },
+            retry_after: None,
+        }
     }
 
     /// With what can be done about it.
@@ -67,7 +74,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body)).into_response();
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -98,7 +107,8 @@ pub(super) async fn no_route(uri: Uri) -> ApiError {
 /// The answer to a method that a path does not have.
 pub(super) async fn no_method(method: Method, uri: Uri) -> ApiError {
     let error = format!("{} does not take {method}", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, error).hint("GET /api/v1/openapi.json lists what is there")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, error)
+        .hint("GET /api/v1/openapi.json lists what is there")
 }
 
 /// A body of JSON.
@@ -109,12 +119,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         if !is_json(&request) {
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be JSON")
-                .hint("send it with `Content-Type: application/json`"));
+            return Err(
+                ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be JSON")
+                    .hint("send it with `Content-Type: application/json`"),
+            );
         }
         let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
         let body = body.map_err(|_| {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not come whole within {BODY_TIMEOUT:?}"))
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not come whole within {BODY_TIMEOUT:?}"),
+            )
         })?;
         let body = body.map_err(|rejection| {
             let error = match rejection.status() {
@@ -124,13 +139,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ApiError::new(rejection.status(), error)
         })?;
         let read = object::from_slice(&body);
-        read.map(Self).map_err(|error| ApiError::bad(format!("the body is not as it should be: {error}")))
+        read.map(Self)
+            .map_err(|error| ApiError::bad(format!("the body is not as it should be: {error}")))
     }
 }
 
 fn is_json(request: &Request) -> bool {
-    let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let value = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = value
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -142,7 +163,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
-        let query = query.map_err(|rejection: QueryRejection| ApiError::bad(lower(&rejection.body_text())))?;
+        let query = query
+            .map_err(|rejection: QueryRejection| ApiError::bad(lower(&rejection.body_text())))?;
         Ok(Self(query.0))
     }
 }
@@ -155,7 +177,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
-        let path = path.map_err(|rejection: PathRejection| ApiError::bad(lower(&rejection.body_text())))?;
+        let path =
+            path.map_err(|rejection: PathRejection| ApiError::bad(lower(&rejection.body_text())))?;
         Ok(Self(path.0))
     }
 }
@@ -163,5 +186,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 /// A sentence of a library's in the way of ours.
 fn lower(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(letters).collect()
+    })
 }

@@ -1,7 +1,8 @@
 //! Live events: what happens, told to everybody who listens (Server-Sent Events).
 //!
-//! Each event is written once and shared by all listeners. A listener that does not read is dropped when
-//! [`LISTENER_EVENTS`] events wait for it: nobody waits for one, and none is told half a story.
+//! Each event is written once and shared by all listeners. A listener that does not read is dropped
+//! when [`LISTENER_EVENTS`] events wait for it: nobody waits for one, and none is told half a
+//! story.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -49,7 +50,10 @@ impl Listener {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                tracing::warn!(events = LISTENER_EVENTS, "a listener to events does not read: dropped");
+                tracing::warn!(
+                    events = LISTENER_EVENTS,
+                    "a listener to events does not read: dropped"
+                );
                 self.hangup.cancel();
                 false
             }
@@ -77,25 +81,44 @@ pub(super) struct Wanted {
 
 impl Listeners {
     pub(super) fn new() -> Self {
-        Self { all: Mutex::default(), places: Arc::new(Semaphore::new(MAX_LISTENERS.min(max_connections() / 2))) }
+        Self {
+            all: Mutex::default(),
+            places: Arc::new(Semaphore::new(MAX_LISTENERS.min(max_connections() / 2))),
+        }
     }
 
-    /// Adds a listener, and gives what it is to read; `None` if there are too many. `state` is what it hears first.
-    pub(super) fn join(&self, control: &Control, wanted: Wanted, state: Option<&State>) -> Option<Body> {
+    /// Adds a listener, and gives what it is to read; `None` if there are too many. `state` is what
+    /// it hears first.
+    pub(super) fn join(
+        &self,
+        control: &Control,
+        wanted: Wanted,
+        state: Option<&State>,
+    ) -> Option<Body> {
         let place = self.places.clone().try_acquire_owned().ok()?;
         let (events, queue) = mpsc::channel(LISTENER_EVENTS);
         let mut all = self.lock();
         let past = control.notices().after(0);
         let newest = past.last().map_or(0, |notice| notice.id);
         // One that was told more than there is has spoken to an earlier balancer: all is new to it.
-        let known = wanted.after.map_or(newest, |after| if after > newest { 0 } else { after });
+        let known = wanted
+            .after
+            .map_or(newest, |after| if after > newest { 0 } else { after });
         let mut first = state.map_or_else(|| ": listening\n\n".to_owned(), state_event);
         for notice in past.iter().filter(|notice| notice.id > known) {
             first.push_str(&notice_event(notice));
         }
         let _ = events.try_send(Bytes::from(first));
-        all.push(Listener { events, wants_states: wanted.states, told: newest, hangup: wanted.hangup });
-        Some(Body::new(Events { queue, _place: place }))
+        all.push(Listener {
+            events,
+            wants_states: wanted.states,
+            told: newest,
+            hangup: wanted.hangup,
+        });
+        Some(Body::new(Events {
+            queue,
+            _place: place,
+        }))
     }
 
     /// Whether anybody hears of states. Those who are gone are forgotten.
@@ -108,7 +131,8 @@ impl Listeners {
     /// Tells a state to all who want to hear it.
     pub(super) fn tell_state(&self, state: &State) {
         let event = Bytes::from(state_event(state));
-        self.lock().retain(|listener| !listener.wants_states || listener.tell(&event));
+        self.lock()
+            .retain(|listener| !listener.wants_states || listener.tell(&event));
     }
 
     /// Tells notices to all who have not heard of them, until the sender is gone.
@@ -161,11 +185,19 @@ impl Listeners {
 }
 
 fn state_event(state: &State) -> String {
-    event("state", None, &serde_json::to_string(state).unwrap_or_default())
+    event(
+        "state",
+        None,
+        &serde_json::to_string(state).unwrap_or_default(),
+    )
 }
 
 fn notice_event(notice: &Notice) -> String {
-    event("notice", Some(notice.id), &serde_json::to_string(notice).unwrap_or_default())
+    event(
+        "notice",
+        Some(notice.id),
+        &serde_json::to_string(notice).unwrap_or_default(),
+    )
 }
 
 /// An event; JSON has no line breaks.
@@ -190,7 +222,13 @@ impl http_body::Body for Events {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().queue.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut()
+            .queue
+            .poll_recv(cx)
+            .map(|event| event.map(|event| Ok(Frame::data(event))))
     }
 }

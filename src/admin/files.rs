@@ -1,8 +1,8 @@
 //! The HTTP doorway: `PUT /files/{title}` hands a file over.
 //!
-//! Owns the requests and their answers; how the file gets in is [`http`]'s. Invariant: what
-//! can be refused without its body is refused before any of it is read, so that a client that waits for leave to send it
-//! sends nothing in vain.
+//! Owns the requests and their answers; how the file gets in is [`http`]'s. Invariant: what can be
+//! refused without its body is refused before any of it is read, so that a client that waits for
+//! leave to send it sends nothing in vain.
 
 use std::future::poll_fn;
 use std::io;
@@ -30,7 +30,8 @@ use crate::protocol::{Refusal, RefusalCode};
 use crate::transport::ReadError;
 use crate::units::{format_duration, parse_duration};
 
-/// The header that names a file for good: a request that is sent again under it is not a second file.
+/// The header that names a file for good: a request that is sent again under it is not a second
+/// file.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How long a client waits for a delivery that says no time, and the longest that it can say.
@@ -39,18 +40,22 @@ const WAIT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(
 /// The most requests of the doorway at once, so that operators get through beside them.
 const MAX_REQUESTS: usize = super::MAX_CONNECTIONS / 2;
 
-/// After how many seconds it is worth trying again: when room comes with each delivery, and when somebody has to act.
+/// After how many seconds it is worth trying again: when room comes with each delivery, and when
+/// somebody has to act.
 const RETRY_AFTER: (u32, u32) = (5, 30);
 
-/// The routes of the doorway. They are not to be put under a limit on bodies or on the time of a request: both have their
-/// own bounds.
+/// The routes of the doorway. They are not to be put under a limit on bodies or on the time of a
+/// request: both have their own bounds.
 pub(super) fn routes(control: Control) -> Router {
     let nameless = || MethodRouter::new().put(no_title).fallback(only_put);
     Router::new()
         .route("/files/{*title}", put(take).fallback(only_put))
         .route("/files/", nameless())
         .route("/files", nameless())
-        .with_state(Doorway { control, places: Arc::new(Semaphore::new(MAX_REQUESTS.min(max_connections() / 2))) })
+        .with_state(Doorway {
+            control,
+            places: Arc::new(Semaphore::new(MAX_REQUESTS.min(max_connections() / 2))),
+        })
 }
 
 /// What all requests work with.
@@ -91,8 +96,13 @@ struct Receipt {
 }
 
 async fn only_put() -> Response {
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "files are handed over with PUT")
-        .hint("curl -T FILE http://HOST:PORT/files/TITLE; GET /api/v1/files/NUMBER tells where a file is");
+    let error = ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "files are handed over with PUT",
+    )
+    .hint(
+        "curl -T FILE http://HOST:PORT/files/TITLE; GET /api/v1/files/NUMBER tells where a file is",
+    );
     ([(header::ALLOW, HeaderValue::from_static("PUT"))], error).into_response()
 }
 
@@ -108,18 +118,38 @@ async fn take(
     request: Request,
 ) -> Result<Response, ApiError> {
     let _place = doorway.places.try_acquire().map_err(|_| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many files are being handed over")
-            .retry_after(RETRY_AFTER.0)
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many files are being handed over",
+        )
+        .retry_after(RETRY_AFTER.0)
     })?;
     let wait = options.wait()?;
     let key = key(request.headers())?;
     check_framing(request.headers())?;
-    let peer = request.extensions().get().map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
+    let peer = request
+        .extensions()
+        .get()
+        .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
     let body = request.into_body();
-    let upload = Upload { title: title.clone(), key, size: body.size_hint().exact(), peer, body: Content(body) };
-    let mut receipts = doorway.control.receive(upload).await.map_err(|error| not_taken(&title, peer, &error))?;
-    let number = receipts.accepted().await.map_err(|refusal| refused(&refusal))?;
-    let location = HeaderValue::try_from(format!("/api/v1/files/{number}")).map_err(|_| ApiError::gone())?;
+    let upload = Upload {
+        title: title.clone(),
+        key,
+        size: body.size_hint().exact(),
+        peer,
+        body: Content(body),
+    };
+    let mut receipts = doorway
+        .control
+        .receive(upload)
+        .await
+        .map_err(|error| not_taken(&title, peer, &error))?;
+    let number = receipts
+        .accepted()
+        .await
+        .map_err(|refusal| refused(&refusal))?;
+    let location =
+        HeaderValue::try_from(format!("/api/v1/files/{number}")).map_err(|_| ApiError::gone())?;
     let mut response = match wait {
         Some(wait) => wait_for_the_end(&mut receipts, number, title, wait).await,
         None => accepted(&receipts, number, title),
@@ -132,15 +162,17 @@ impl Options {
     /// How long to wait for the file's delivery, if at all.
     fn wait(&self) -> Result<Option<Duration>, ApiError> {
         let wait = match (&self.timeout, self.wait) {
-            (Some(text), Some(Until::Delivered)) => {
-                parse_duration(text).map_err(|error| ApiError::bad(format!("`timeout`: {error}")))?
-            }
+            (Some(text), Some(Until::Delivered)) => parse_duration(text)
+                .map_err(|error| ApiError::bad(format!("`timeout`: {error}")))?,
             (None, Some(Until::Delivered)) => WAIT.0,
             (None, _) => return Ok(None),
             (Some(_), _) => return Err(ApiError::bad("`timeout` goes with `wait=delivered` only")),
         };
         if wait > WAIT.1 {
-            return Err(ApiError::bad(format!("`timeout`: at most {}", format_duration(WAIT.1))));
+            return Err(ApiError::bad(format!(
+                "`timeout`: at most {}",
+                format_duration(WAIT.1)
+            )));
         }
         Ok(Some(wait))
     }
@@ -148,11 +180,14 @@ impl Options {
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(ApiError::bad("`Idempotency-Key` is there twice"));
     }
-    let key = std::str::from_utf8(value.as_bytes()).map_err(|_| ApiError::bad("`Idempotency-Key` must be UTF-8"))?;
+    let key = std::str::from_utf8(value.as_bytes())
+        .map_err(|_| ApiError::bad("`Idempotency-Key` must be UTF-8"))?;
     Ok(Some(key.to_owned()))
 }
 
@@ -160,19 +195,27 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
     // It would be taken for the whole.
     if headers.contains_key(header::CONTENT_RANGE) {
-        return Err(
-            ApiError::bad("a part of a file cannot be handed over").hint("send it whole, without Content-Range")
-        );
+        return Err(ApiError::bad("a part of a file cannot be handed over")
+            .hint("send it whole, without Content-Range"));
     }
     // It would be taken for an empty file.
-    if !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(ApiError::new(StatusCode::LENGTH_REQUIRED, "the request has no body")
-            .hint("curl -T FILE sends one; an empty file has `Content-Length: 0`"));
+    if !headers.contains_key(header::CONTENT_LENGTH)
+        && !headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return Err(
+            ApiError::new(StatusCode::LENGTH_REQUIRED, "the request has no body")
+                .hint("curl -T FILE sends one; an empty file has `Content-Length: 0`"),
+        );
     }
     Ok(())
 }
 
-async fn wait_for_the_end(receipts: &mut Receipts, number: u64, title: String, wait: Duration) -> Response {
+async fn wait_for_the_end(
+    receipts: &mut Receipts,
+    number: u64,
+    title: String,
+    wait: Duration,
+) -> Response {
     match timeout(wait, receipts.ended()).await {
         Ok(Some(Fate::Delivered { server, confirmed })) => {
             let receipt = Receipt {
@@ -185,22 +228,37 @@ async fn wait_for_the_end(receipts: &mut Receipts, number: u64, title: String, w
         }
         Ok(Some(Fate::Dead { reason })) => {
             let error = format!("file {number} is a dead letter: {reason}");
-            let hint =
-                format!("`bilico queue replay {number}` tries again, `bilico queue drop {number}` throws it away");
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error).hint(hint).into_response()
+            let hint = format!(
+                "`bilico queue replay {number}` tries again, `bilico queue drop {number}` throws it away"
+            );
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error)
+                .hint(hint)
+                .into_response()
         }
         Ok(None) | Err(_) => accepted(receipts, number, title),
     }
 }
 
 fn accepted(receipts: &Receipts, number: u64, title: String) -> Response {
-    (StatusCode::ACCEPTED, axum::Json(Receipt::new(receipts, number, title))).into_response()
+    (
+        StatusCode::ACCEPTED,
+        axum::Json(Receipt::new(receipts, number, title)),
+    )
+        .into_response()
 }
 
 impl Receipt {
     fn new(receipts: &Receipts, number: u64, title: String) -> Self {
         let crc32c = format!("{:08x}", receipts.crc32c);
-        Self { number, title, size: receipts.size, crc32c, state: "accepted", server: None, confirmed: None }
+        Self {
+            number,
+            title,
+            size: receipts.size,
+            crc32c,
+            state: "accepted",
+            server: None,
+            confirmed: None,
+        }
     }
 }
 
@@ -224,12 +282,18 @@ fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
 /// The answer that says what a refusal says.
 fn refused(Refusal { code, reason }: &Refusal) -> ApiError {
     let (status, retry_after) = match code {
-        RefusalCode::Malformed | RefusalCode::Version | RefusalCode::Checksum => (StatusCode::BAD_REQUEST, None),
+        RefusalCode::Malformed | RefusalCode::Version | RefusalCode::Checksum => {
+            (StatusCode::BAD_REQUEST, None)
+        }
         RefusalCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
         RefusalCode::Conflict => (StatusCode::CONFLICT, None),
         // Not 507: clients that try again by themselves do so for 503 only.
-        RefusalCode::Busy | RefusalCode::Stopping => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.0)),
-        RefusalCode::Full | RefusalCode::Storage => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.1)),
+        RefusalCode::Busy | RefusalCode::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.0))
+        }
+        RefusalCode::Full | RefusalCode::Storage => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.1))
+        }
     };
     let error = ApiError::new(status, reason.as_str());
     match retry_after {

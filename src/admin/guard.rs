@@ -1,7 +1,8 @@
-//! Keeps web pages of others out: a browser on this machine reaches the loopback address, whatever page it shows.
+//! Keeps web pages of others out: a browser on this machine reaches the loopback address, whatever
+//! page it shows.
 //!
-//! A page that has its own name resolve to the loopback address is told apart by the `Host` that its browser sends, and
-//! any other by its `Origin`.
+//! A page that has its own name resolve to the loopback address is told apart by the `Host` that
+//! its browser sends, and any other by its `Origin`.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -29,7 +30,9 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
         }
     }
     match only(headers, &header::ORIGIN)? {
-        Some(origin) if !is_same(origin, host) => Err(format!("pages of `{origin}` may not use this")),
+        Some(origin) if !is_same(origin, host) => {
+            Err(format!("pages of `{origin}` may not use this"))
+        }
         _ => Ok(()),
     }
 }
@@ -39,7 +42,10 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<
     let mut all = headers.get_all(name).iter();
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| format!("`{name}` must be text")),
+        (Some(value), None) => value
+            .to_str()
+            .map(Some)
+            .map_err(|_| format!("`{name}` must be text")),
         _ => Err(format!("there may be only one `{name}`")),
     }
 }
@@ -47,18 +53,32 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<
 /// Whether a host, with a port or without, is the loopback address or a name that always means it.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some((name, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            name
+        }
         _ => host,
     };
-    let is_v4 = |name: &str| name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    let is_v4 = |name: &str| {
+        name.parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback())
+    };
     name == "[::1]" || name.eq_ignore_ascii_case("localhost") || is_v4(name)
 }
 
 /// Whether an origin is that of a page that this host has served.
 fn is_same(origin: &str, host: &str) -> bool {
-    let whole =
-        |host: &str| if host.ends_with(":80") { host.trim_end_matches(":80").to_owned() } else { host.to_owned() };
-    origin.strip_prefix("http://").is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
+    let whole = |host: &str| {
+        if host.ends_with(":80") {
+            host.trim_end_matches(":80").to_owned()
+        } else {
+            host.to_owned()
+        }
+    };
+    origin
+        .strip_prefix("http://")
+        .is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
 }
 
 #[cfg(test)]
@@ -76,9 +96,15 @@ mod tests {
 
     #[test]
     fn only_names_of_the_loopback_address_are_hosts() {
-        for host in
-            ["127.0.0.1:60080", "127.0.0.1", "127.8.9.1:1", "localhost:60080", "LocalHost", "[::1]:60080", "[::1]"]
-        {
+        for host in [
+            "127.0.0.1:60080",
+            "127.0.0.1",
+            "127.8.9.1:1",
+            "localhost:60080",
+            "LocalHost",
+            "[::1]:60080",
+            "[::1]",
+        ] {
             check(&Uri::from_static("/live"), &with(&[(header::HOST, host)])).unwrap();
         }
         for host in [
@@ -110,7 +136,10 @@ mod tests {
     #[test]
     fn only_pages_of_the_same_host_and_port_are_served() {
         let from = |origin| {
-            check(&Uri::from_static("/"), &with(&[(header::HOST, "127.0.0.1:60080"), (header::ORIGIN, origin)]))
+            check(
+                &Uri::from_static("/"),
+                &with(&[(header::HOST, "127.0.0.1:60080"), (header::ORIGIN, origin)]),
+            )
         };
         from("http://127.0.0.1:60080").unwrap();
         for origin in [
@@ -129,7 +158,10 @@ mod tests {
             (header::ORIGIN, "http://evil.example"),
         ];
         check(&Uri::from_static("/"), &with(&twice)).unwrap_err();
-        let default = [(header::HOST, "localhost:80"), (header::ORIGIN, "http://localhost")];
+        let default = [
+            (header::HOST, "localhost:80"),
+            (header::ORIGIN, "http://localhost"),
+        ];
         check(&Uri::from_static("/"), &with(&default)).unwrap();
     }
 }

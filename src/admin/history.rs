@@ -1,4 +1,5 @@
-//! What the last minute was like: one entry a second of each count, from which rates, shares and sparklines come.
+//! What the last minute was like: one entry a second of each count, from which rates, shares and
+//! sparklines come.
 //!
 //! No task and no clock: it is told samples and when they were taken.
 
@@ -38,7 +39,8 @@ impl Series {
         let seconds = seconds.min(SECONDS) as u64;
         for second in 1..=seconds {
             let part = u128::from(now - last) * u128::from(second) / u128::from(seconds);
-            self.0.push_back(last + u64::try_from(part).unwrap_or(u64::MAX));
+            self.0
+                .push_back(last + u64::try_from(part).unwrap_or(u64::MAX));
         }
         while self.0.len() > SECONDS + 1 {
             self.0.pop_front();
@@ -47,14 +49,24 @@ impl Series {
 
     /// What came in each second, the newest last.
     pub(super) fn history(&self) -> Vec<u64> {
-        self.0.iter().zip(self.0.iter().skip(1)).map(|(before, after)| after - before).collect()
+        self.0
+            .iter()
+            .zip(self.0.iter().skip(1))
+            .map(|(before, after)| after - before)
+            .collect()
     }
 
     /// What comes a second.
     pub(super) fn rate(&self) -> f64 {
         let seconds = RATE_SECONDS.min(self.0.len().saturating_sub(1));
-        let (Some(last), Some(first)) = (self.0.back(), self.0.iter().rev().nth(seconds)) else { return 0.0 };
-        if seconds == 0 { 0.0 } else { to_f64(last - first) / to_f64(seconds as u64) }
+        let (Some(last), Some(first)) = (self.0.back(), self.0.iter().rev().nth(seconds)) else {
+            return 0.0;
+        };
+        if seconds == 0 {
+            0.0
+        } else {
+            to_f64(last - first) / to_f64(seconds as u64)
+        }
     }
 
     /// What has come since the oldest entry, if the count is this now.
@@ -130,7 +142,12 @@ impl Times {
             });
             millis(found.map_or(*max, |(value, _)| *value))
         };
-        Some(Quantiles { p50: at(50), p90: at(90), p99: at(99), max: millis(*max) })
+        Some(Quantiles {
+            p50: at(50),
+            p90: at(90),
+            p99: at(99),
+            max: millis(*max),
+        })
     }
 }
 
@@ -173,9 +190,14 @@ impl Minute {
     pub(super) fn push(&mut self, sample: &Sample) {
         let (began, last) = *self.began.get_or_insert((sample.at, 0));
         // A quarter of a second early is not a second less: timers are not that exact.
-        let now = (sample.at.saturating_duration_since(began) + Duration::from_millis(250)).as_secs();
+        let now =
+            (sample.at.saturating_duration_since(began) + Duration::from_millis(250)).as_secs();
         let is_first = self.accepted.0.is_empty();
-        let seconds = if is_first { 1 } else { usize::try_from(now - last.min(now)).unwrap_or(SECONDS) };
+        let seconds = if is_first {
+            1
+        } else {
+            usize::try_from(now - last.min(now)).unwrap_or(SECONDS)
+        };
         if seconds == 0 {
             return;
         }
@@ -210,7 +232,10 @@ impl Minute {
     }
 
     pub(super) fn latencies(&self) -> super::types::Latencies {
-        super::types::Latencies { accept_ms: self.accept.quantiles(), deliver_ms: self.deliver.quantiles() }
+        super::types::Latencies {
+            accept_ms: self.accept.quantiles(),
+            deliver_ms: self.deliver.quantiles(),
+        }
     }
 }
 
@@ -234,7 +259,11 @@ mod tests {
         }
         assert_eq!(series.history(), [0; SECONDS]);
         series.push(5, 1);
-        assert_eq!((series.history(), series.since_oldest(6)), (vec![], 1), "it counts from 0 again");
+        assert_eq!(
+            (series.history(), series.since_oldest(6)),
+            (vec![], 1),
+            "it counts from 0 again"
+        );
         series.push(5 + 70, 1_000_000);
         assert_eq!(series.history().len(), SECONDS);
     }
@@ -252,11 +281,22 @@ mod tests {
         let mut times = Times::default();
         let early: Vec<u64> = vec![1_000_000; 50];
         times.push(histogram(&early), 1);
-        assert_eq!(times.quantiles(), None, "what came before the first entry is not known to be of this minute");
-        let all: Vec<u64> = early.iter().copied().chain((1..=100).map(|ms| ms * 10)).collect();
+        assert_eq!(
+            times.quantiles(),
+            None,
+            "what came before the first entry is not known to be of this minute"
+        );
+        let all: Vec<u64> = early
+            .iter()
+            .copied()
+            .chain((1..=100).map(|ms| ms * 10))
+            .collect();
         times.push(histogram(&all), 1);
         let quantiles = times.quantiles().unwrap();
-        assert_eq!((quantiles.p50, quantiles.p90, quantiles.p99, quantiles.max), (0.5, 0.9, 0.99, 1.0));
+        assert_eq!(
+            (quantiles.p50, quantiles.p90, quantiles.p99, quantiles.max),
+            (0.5, 0.9, 0.99, 1.0)
+        );
         times.push(histogram(&all), 59);
         assert_eq!(times.quantiles(), Some(quantiles));
         times.push(histogram(&all), 1);

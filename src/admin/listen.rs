@@ -1,4 +1,5 @@
-//! The listener: HTTP/1.1 on a loopback address, with a bound on whatever a peer can make us keep or wait for.
+//! The listener: HTTP/1.1 on a loopback address, with a bound on whatever a peer can make us keep
+//! or wait for.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -28,17 +29,20 @@ use tokio_util::task::TaskTracker;
 use crate::protocol::limits::LINGER;
 use crate::transport::{self, BoxStream, Places, Rest, Seat};
 
-/// The most connections at once; then those that are silent or idle make way. An eighth of what the process may open, if
-/// that is less.
+/// The most connections at once; then those that are silent or idle make way. An eighth of what the
+/// process may open, if that is less.
 pub const MAX_CONNECTIONS: usize = 2048;
 
 /// The most connections at once where the process may open few files.
 pub fn max_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files / 8).unwrap_or(MAX_CONNECTIONS).clamp(16, MAX_CONNECTIONS)
+    usize::try_from(files / 8)
+        .unwrap_or(MAX_CONNECTIONS)
+        .clamp(16, MAX_CONNECTIONS)
 }
 
-/// How long the head of a request may take, and how long a connection may be silent between two requests.
+/// How long the head of a request may take, and how long a connection may be silent between two
+/// requests.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The most bytes of the head of a request.
@@ -86,25 +90,39 @@ pub enum BindError {
 /// Binds a loopback address; any other is refused.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            BindError::InUse { port: address.rsplit_once(':').map_or(address, |(_, port)| port).to_owned() }
-        }
-        _ => BindError::Io { address: address.to_owned(), error },
+        io::ErrorKind::AddrInUse => BindError::InUse {
+            port: address
+                .rsplit_once(':')
+                .map_or(address, |(_, port)| port)
+                .to_owned(),
+        },
+        _ => BindError::Io {
+            address: address.to_owned(),
+            error,
+        },
     };
     let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(failed)?.collect();
     // A name that means the loopback address and another one is none to rely on.
     if let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-        let named = if other.to_string() == address { address.to_owned() } else { format!("{address} ({other})") };
+        let named = if other.to_string() == address {
+            address.to_owned()
+        } else {
+            format!("{address} ({other})")
+        };
         return Err(BindError::NotLoopback(named));
     }
-    let listener = TcpListener::bind(addresses.as_slice()).await.map_err(failed)?;
+    let listener = TcpListener::bind(addresses.as_slice())
+        .await
+        .map_err(failed)?;
     // Connections get this from the listener that accepts them.
-    sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER).map_err(|error| failed(error.into()))?;
+    sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER)
+        .map_err(|error| failed(error.into()))?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
-/// Ends the connection that a request came on, when it is cancelled: whatever was not sent yet is thrown away.
+/// Ends the connection that a request came on, when it is cancelled: whatever was not sent yet is
+/// thrown away.
 #[derive(Debug, Clone)]
 pub(super) struct Hangup(pub(super) CancellationToken);
 
@@ -118,7 +136,16 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     let end = CancellationToken::new();
     let handle = {
         let (stop, end) = (stop.clone(), end.clone());
-        move |stream, peer, seat| connection(stream, peer, routes.clone(), stop.clone(), end.child_token(), seat)
+        move |stream, peer, seat| {
+            connection(
+                stream,
+                peer,
+                routes.clone(),
+                stop.clone(),
+                end.child_token(),
+                seat,
+            )
+        }
     };
     let places = Arc::new(Places::new(max_connections()));
     transport::serve(listener, places, stop, tasks.clone(), handle).await;
@@ -147,11 +174,18 @@ async fn connection(
         request.extensions_mut().insert(hangup.clone());
         request.extensions_mut().insert(Peer(peer));
         let answering = routes.call(request);
-        async move { answering.await.map(|answer| answer.map(|body| Working { body, _work: work })) }
+        async move {
+            answering
+                .await
+                .map(|answer| answer.map(|body| Working { body, _work: work }))
+        }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    http.max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    http.max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_BUFFER);
     let serving = http.serve_connection(TokioIo::new(Impatient::new(stream)), service);
     tokio::pin!(serving);
     let served = tokio::select! {
@@ -213,8 +247,8 @@ impl Body for Working {
     }
 }
 
-/// A connection that fails when its peer reads nothing for [`WRITE_STALL`], and is read from for a moment after its end, so
-/// that a peer that was refused in the middle of a file gets to see why.
+/// A connection that fails when its peer reads nothing for [`WRITE_STALL`], and is read from for a
+/// moment after its end, so that a peer that was refused in the middle of a file gets to see why.
 struct Impatient {
     stream: BoxStream,
     /// When the patience ends, while the peer does not read.
@@ -225,30 +259,51 @@ struct Impatient {
 
 impl Impatient {
     fn new(stream: BoxStream) -> Self {
-        Self { stream, ends: None, lingers: None }
+        Self {
+            stream,
+            ends: None,
+            lingers: None,
+        }
     }
 
     /// What a write came to, or that it has taken too long.
-    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn judge<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.ends = None;
             return written;
         }
-        let ends = self.ends.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
+        let ends = self
+            .ends
+            .get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
         ready!(ends.as_mut().poll(cx));
         ends.as_mut().reset(Instant::now() + WRITE_STALL);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer does not read",
+        )))
     }
 }
 
 impl AsyncRead for Impatient {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Impatient {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.judge(cx, written)

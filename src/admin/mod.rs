@@ -1,9 +1,10 @@
 //! The admin listener: what an operator looks at and works with, over HTTP on this machine only.
 //!
-//! `listen` owns the connections and their bounds, `guard` keeps web pages of others out, and `api` has the routes under
-//! `/api/v1`, in one table that a test holds against `openapi.json`. `watch` asks the balancer how it is, `history` makes
-//! rates and shares of that, `events` tells it to everybody who listens, and `metrics` to Prometheus. All of it goes by the
-//! balancer's [`Control`]. `files` is a doorway for files.
+//! `listen` owns the connections and their bounds, `guard` keeps web pages of others out, and `api`
+//! has the routes under `/api/v1`, in one table that a test holds against `openapi.json`. `watch`
+//! asks the balancer how it is, `history` makes rates and shares of that, `events` tells it to
+//! everybody who listens, and `metrics` to Prometheus. All of it goes by the balancer's
+//! [`Control`]. `files` is a doorway for files.
 
 mod api;
 mod error;
@@ -32,7 +33,8 @@ pub use api::{MAX_BODY, OPENAPI};
 pub use error::ApiError;
 pub use events::{LISTENER_EVENTS, MAX_LISTENERS};
 pub use listen::{
-    BindError, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_STALL, bind, max_connections, serve,
+    BindError, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_STALL, bind,
+    max_connections, serve,
 };
 pub use metrics::MAX_SERVER_SERIES;
 
@@ -45,7 +47,8 @@ use watch::Watch;
 /// A reload that is under way.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>>;
 
-/// Reads the configuration again and applies what a running balancer can take; an error changes nothing.
+/// Reads the configuration again and applies what a running balancer can take; an error changes
+/// nothing.
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 
 /// What the admin listener of a balancer works with.
@@ -59,15 +62,30 @@ pub struct Admin {
     pub reload: Option<Reload>,
 }
 
-/// Everything that a balancer's listener answers. What it needs beside that runs until `stop` is cancelled.
+/// Everything that a balancer's listener answers. What it needs beside that runs until `stop` is
+/// cancelled.
 pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
-    let Admin { control, listen, reload } = admin;
+    let Admin {
+        control,
+        listen,
+        reload,
+    } = admin;
     let doors = files::routes(control.clone()).merge(page::routes());
     let watch = Arc::new(Watch::new(control, listen));
     tokio::spawn(watch.clone().run(stop));
-    let probes = probes().into_iter().fold(Router::new(), |probes, (_, path, probe)| probes.route(path, probe));
-    let probes = probes.layer(middleware::from_fn(api::in_time)).with_state(watch.clone());
-    finish(probes.merge(api::routes(Api { watch, reload })).merge(doors))
+    let probes = probes()
+        .into_iter()
+        .fold(Router::new(), |probes, (_, path, probe)| {
+            probes.route(path, probe)
+        });
+    let probes = probes
+        .layer(middleware::from_fn(api::in_time))
+        .with_state(watch.clone());
+    finish(
+        probes
+            .merge(api::routes(Api { watch, reload }))
+            .merge(doors),
+    )
 }
 
 /// What monitoring asks a balancer.
@@ -82,8 +100,12 @@ fn probes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Watch>>)> {
 /// The methods and paths that a balancer answers and that [`OPENAPI`] describes.
 pub fn described_routes() -> Vec<(&'static str, &'static str)> {
     let probes = probes().into_iter().map(|(method, path, _)| (method, path));
-    let api = api::table().into_iter().map(|(method, path, _)| (method, path));
-    api.chain(probes).chain([("PUT", "/files/{title}"), ("GET", "/")]).collect()
+    let api = api::table()
+        .into_iter()
+        .map(|(method, path, _)| (method, path));
+    api.chain(probes)
+        .chain([("PUT", "/files/{title}"), ("GET", "/")])
+        .collect()
 }
 
 /// Everything that a server's listener answers.
@@ -98,7 +120,9 @@ pub fn server_routes(gauge: ServerGauge) -> Router {
 
 /// Adds what all routers have: refusals in our own words, and the guard before everything.
 fn finish(routes: Router) -> Router {
-    let routes = routes.fallback(error::no_route).method_not_allowed_fallback(error::no_method);
+    let routes = routes
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method);
     routes.layer(middleware::from_fn(guard::guard))
 }
 
@@ -125,11 +149,21 @@ fn readiness(trouble: Option<String>) -> Response {
     }
 }
 
-async fn balancer_metrics(State(watch): State<Arc<Watch>>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn balancer_metrics(
+    State(watch): State<Arc<Watch>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let sample = watch.sample().await?;
     let servers = watch.servers(&sample);
     let ready = watch.trouble(&sample.status).is_none();
-    Ok(metrics::answer(&headers, metrics::Balancer { sample, servers, ready }))
+    Ok(metrics::answer(
+        &headers,
+        metrics::Balancer {
+            sample,
+            servers,
+            ready,
+        },
+    ))
 }
 
 async fn server_metrics(State(gauge): State<ServerGauge>, headers: HeaderMap) -> Response {

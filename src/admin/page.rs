@@ -1,8 +1,10 @@
-//! The operator's page at `/`: its files, which are part of the program, and the headers that they go out with.
+//! The operator's page at `/`: its files, which are part of the program, and the headers that they
+//! go out with.
 //!
-//! The page is an ordinary client of the API; what it shows and does is written in `src/admin/page/`. It may load
-//! nothing and talk to nobody but the listener that it came from, and run no script but its own files: that is what the
-//! content security policy says, so that a title or a reason from the network stays text whatever it holds.
+//! The page is an ordinary client of the API; what it shows and does is written in
+//! `src/admin/page/`. It may load nothing and talk to nobody but the listener that it came from,
+//! and run no script but its own files: that is what the content security policy says, so that a
+//! title or a reason from the network stays text whatever it holds.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -28,7 +30,11 @@ struct Asset {
 
 macro_rules! asset {
     ($path:literal, $kind:expr, $file:literal) => {
-        Asset { path: $path, kind: $kind, content: include_bytes!(concat!("page/", $file)) }
+        Asset {
+            path: $path,
+            kind: $kind,
+            content: include_bytes!(concat!("page/", $file)),
+        }
     };
 }
 
@@ -52,11 +58,15 @@ static ASSETS: [Asset; 13] = [
 pub(crate) fn routes() -> Router {
     ASSETS.iter().fold(Router::new(), |router, asset| {
         let tag = format!("\"{:.32}\"", blake3::hash(asset.content).to_hex());
-        router.route(asset.path, get(move |headers: HeaderMap| async move { answer(asset, &tag, &headers) }))
+        router.route(
+            asset.path,
+            get(move |headers: HeaderMap| async move { answer(asset, &tag, &headers) }),
+        )
     })
 }
 
-/// The file, or that the browser has it already: it asks each time, since another version may be running by now.
+/// The file, or that the browser has it already: it asks each time, since another version may be
+/// running by now.
 fn answer(asset: &Asset, tag: &str, request: &HeaderMap) -> Response {
     let headers = [
         (header::CONTENT_TYPE, asset.kind),
@@ -74,7 +84,10 @@ fn answer(asset: &Asset, tag: &str, request: &HeaderMap) -> Response {
 
 /// Whether a request says that its sender has the content with this tag.
 fn knows(request: &HeaderMap, tag: &str) -> bool {
-    let tags = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let tags = request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut tags = tags.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
@@ -89,7 +102,9 @@ mod tests {
     #[test]
     fn every_file_of_the_page_is_served() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin/page");
-        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let served = ASSETS.iter().map(|asset| match asset.path {
             "/" => "index.html".to_owned(),
             path => path.strip_prefix("/assets/").unwrap().to_owned(),
@@ -105,7 +120,10 @@ mod tests {
             headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(known));
             answer(asset, "\"1a\"", &headers).status()
         };
-        assert_eq!(answer(asset, "\"1a\"", &HeaderMap::new()).status(), StatusCode::OK);
+        assert_eq!(
+            answer(asset, "\"1a\"", &HeaderMap::new()).status(),
+            StatusCode::OK
+        );
         for known in ["\"1a\"", "W/\"1a\"", "\"0\", \"1a\"", "*"] {
             assert_eq!(with(known), StatusCode::NOT_MODIFIED, "{known}");
         }
@@ -117,8 +135,18 @@ mod tests {
     #[test]
     fn nothing_in_the_page_becomes_markup_or_comes_from_elsewhere() {
         for asset in &ASSETS {
-            let text = std::str::from_utf8(asset.content).unwrap().replace("http://www.w3.org/2000/svg", "");
-            for never in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "://", " style="] {
+            let text = std::str::from_utf8(asset.content)
+                .unwrap()
+                .replace("http://www.w3.org/2000/svg", "");
+            for never in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "://",
+                " style=",
+            ] {
                 assert!(!text.contains(never), "{never} in {}", asset.path);
             }
         }

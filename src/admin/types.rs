@@ -1,5 +1,6 @@
-//! What requests and answers of the admin listener hold, as JSON. Whoever reads answers ignores fields that it does not
-//! know, so that later versions can add some; requests with unknown fields are refused.
+//! What requests and answers of the admin listener hold, as JSON. Whoever reads answers ignores
+//! fields that it does not know, so that later versions can add some; requests with unknown fields
+//! are refused.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -136,7 +137,8 @@ pub struct Server {
     /// Its state.
     #[serde(flatten)]
     pub report: ServerReport,
-    /// The share of all files that it is to get, from 0 to 1: its weight among those that may get files.
+    /// The share of all files that it is to get, from 0 to 1: its weight among those that may get
+    /// files.
     pub share_wanted: f64,
     /// The share that it had of what was delivered in the last 60 seconds, if anything was.
     pub share_had: Option<f64>,
@@ -160,7 +162,11 @@ pub struct ServerList {
 #[serde(deny_unknown_fields)]
 pub struct PatchServer {
     /// Its new weight.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_weight")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_weight"
+    )]
     pub weight: Option<u32>,
     /// Whether it is to be drained: it finishes what it has and gets nothing new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,7 +195,10 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
 
 fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
-    let weight = value.as_u64().and_then(|weight| u32::try_from(weight).ok()).filter(|weight| *weight <= MAX_WEIGHT);
+    let weight = value
+        .as_u64()
+        .and_then(|weight| u32::try_from(weight).ok())
+        .filter(|weight| *weight <= MAX_WEIGHT);
     weight.ok_or_else(|| serde::de::Error::custom(SpecError::Weight(value.to_string())))
 }
 

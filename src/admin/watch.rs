@@ -1,7 +1,8 @@
-//! What the balancer is like: asked once a second for the last minute's history, and afresh for whoever wants to know.
+//! What the balancer is like: asked once a second for the last minute's history, and afresh for
+//! whoever wants to know.
 //!
-//! Many who ask at once cost the balancer no more than one: those who wait share the next answer, and there is [`GAP`]
-//! between two.
+//! Many who ask at once cost the balancer no more than one: those who wait share the next answer,
+//! and there is [`GAP`] between two.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ pub(super) struct Watch {
     pub(super) control: Control,
     listen: String,
     minute: Mutex<Minute>,
-    /// When it was asked for last, and the answer. Whoever finds it too old asks, and the others wait for that.
+    /// When it was asked for last, and the answer. Whoever finds it too old asks, and the others
+    /// wait for that.
     latest: tokio::sync::Mutex<Option<(Instant, Arc<Sample>)>>,
     pub(super) listeners: Listeners,
 }
@@ -43,7 +45,8 @@ impl Watch {
         }
     }
 
-    /// Keeps the history, and tells listeners, until `stop` is cancelled; then the listeners are let go.
+    /// Keeps the history, and tells listeners, until `stop` is cancelled; then the listeners are
+    /// let go.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let telling = async {
             tokio::join!(self.keep(), self.listeners.forward(&self.control));
@@ -57,7 +60,9 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Some(sample) = self.control.sample().await else { return };
+            let Some(sample) = self.control.sample().await else {
+                return;
+            };
             self.minute().push(&sample);
             if self.listeners.want_states() {
                 self.listeners.tell_state(&self.state(&sample));
@@ -88,12 +93,19 @@ impl Watch {
 
     /// Why no file is taken, if that is so.
     fn refusing(&self, status: &StatusReport) -> Option<String> {
-        if self.control.is_stopping() { Some("the balancer is stopping".to_owned()) } else { status.trouble.clone() }
+        if self.control.is_stopping() {
+            Some("the balancer is stopping".to_owned())
+        } else {
+            status.trouble.clone()
+        }
     }
 
     /// The balancer and its servers.
     pub(super) fn state(&self, sample: &Sample) -> State {
-        State { overview: self.overview(sample), servers: self.servers(sample) }
+        State {
+            overview: self.overview(sample),
+            servers: self.servers(sample),
+        }
     }
 
     /// The balancer at a glance.
@@ -114,7 +126,10 @@ impl Watch {
             delivered_bytes: status.delivered_bytes,
             rates: minute.rates(),
             latency: minute.latencies(),
-            history: History { accepted: minute.accepted.history(), delivered: minute.delivered.history() },
+            history: History {
+                accepted: minute.accepted.history(),
+                delivered: minute.delivered.history(),
+            },
             queue: Queue {
                 files: queue.files(),
                 ready: queue.ready,
@@ -128,7 +143,11 @@ impl Watch {
             },
             servers: ServerCounts {
                 total: status.servers.len(),
-                eligible: status.servers.iter().filter(|server| server.is_in_service()).count(),
+                eligible: status
+                    .servers
+                    .iter()
+                    .filter(|server| server.is_in_service())
+                    .count(),
             },
         }
     }
@@ -140,31 +159,53 @@ impl Watch {
 
     /// The server of this name.
     pub(super) fn server(&self, sample: &Sample, name: &str) -> Option<Server> {
-        self.some_servers(sample, |report| report.name == name).pop()
+        self.some_servers(sample, |report| report.name == name)
+            .pop()
     }
 
-    fn some_servers(&self, sample: &Sample, is_wanted: impl Fn(&ServerReport) -> bool) -> Vec<Server> {
+    fn some_servers(
+        &self,
+        sample: &Sample,
+        is_wanted: impl Fn(&ServerReport) -> bool,
+    ) -> Vec<Server> {
         let minute = self.minute();
         let reports = &sample.status.servers;
-        let weights =
-            reports.iter().filter(|report| report.is_in_service()).map(|report| u64::from(report.weight)).sum();
+        let weights = reports
+            .iter()
+            .filter(|report| report.is_in_service())
+            .map(|report| u64::from(report.weight))
+            .sum();
         let had = |report: &ServerReport| {
-            minute.server(&report.name).map_or(report.delivered, |stored| stored.files.since_oldest(report.delivered))
+            minute
+                .server(&report.name)
+                .map_or(report.delivered, |stored| {
+                    stored.files.since_oldest(report.delivered)
+                })
         };
         let all = reports.iter().map(had).sum();
         let server = |report: &ServerReport| {
             let stored = minute.server(&report.name);
-            let wanted = if report.is_in_service() { u64::from(report.weight) } else { 0 };
+            let wanted = if report.is_in_service() {
+                u64::from(report.weight)
+            } else {
+                0
+            };
             Server {
                 share_wanted: share(wanted, weights).unwrap_or(0.0),
                 share_had: share(had(report), all),
                 files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
                 bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
-                history: stored.map(|stored| stored.files.history()).unwrap_or_default(),
+                history: stored
+                    .map(|stored| stored.files.history())
+                    .unwrap_or_default(),
                 report: report.clone(),
             }
         };
-        reports.iter().filter(|report| is_wanted(report)).map(server).collect()
+        reports
+            .iter()
+            .filter(|report| is_wanted(report))
+            .map(server)
+            .collect()
     }
 
     fn minute(&self) -> MutexGuard<'_, Minute> {
@@ -181,7 +222,9 @@ fn no_server(servers: &[ServerReport]) -> Option<String> {
     if servers.iter().any(ServerReport::is_in_service) {
         return None;
     }
-    let first = servers.iter().find_map(|server| Some((&server.name, server.reason.as_ref()?)));
+    let first = servers
+        .iter()
+        .find_map(|server| Some((&server.name, server.reason.as_ref()?)));
     Some(match first {
         None => "no server may get files".to_owned(),
         Some((name, reason)) => format!("no server may get files; {name}: {reason}"),

@@ -1,8 +1,8 @@
-//! The files that wait behind so many others that their turn is not near: 40 bytes each, and what else is known of them
-//! stands in the journal.
+//! The files that wait behind so many others that their turn is not near: 40 bytes each, and what
+//! else is known of them stands in the journal.
 //!
-//! Invariant: a file is here or with the dispatcher, never in both places, and leaves this one only when its record was
-//! read back, or cannot be.
+//! Invariant: a file is here or with the dispatcher, never in both places, and leaves this one only
+//! when its record was read back, or cannot be.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -120,12 +120,16 @@ impl Cold {
 
     /// The files with higher numbers than `after`, in order.
     pub(super) fn above(&self, after: u64) -> impl Iterator<Item = (u64, &Brief)> {
-        self.files.above(after).map(|(number, entry)| (number, &entry.brief))
+        self.files
+            .above(after)
+            .map(|(number, entry)| (number, &entry.brief))
     }
 
     /// When the oldest file was accepted, in milliseconds since the beginning of 1970, UTC.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
-        self.above(0).next().map(|(_, brief)| u64::from(brief.accepted_s) * 1000)
+        self.above(0)
+            .next()
+            .map(|(_, brief)| u64::from(brief.accepted_s) * 1000)
     }
 
     /// The files whose servers wait for an answer.
@@ -150,7 +154,15 @@ impl Cold {
         self.bytes += brief.size();
         self.enter(brief, handle);
         let room = room.map_or(0, Room::into_units);
-        self.files.insert(number, Entry { brief, room, client: 0, id: 0 });
+        self.files.insert(
+            number,
+            Entry {
+                brief,
+                room,
+                client: 0,
+                id: 0,
+            },
+        );
         for reply in replies {
             self.add_reply(number, reply);
         }
@@ -163,13 +175,17 @@ impl Cold {
 
     /// One more client waits for the receipts of a file.
     pub(super) fn add_reply(&mut self, number: u64, reply: Reply) {
-        let Some(entry) = self.files.get_mut(number) else { return };
+        let Some(entry) = self.files.get_mut(number) else {
+            return;
+        };
         // One that has gone makes way.
         if self.clients.is_gone(entry.client) {
             self.clients.release(std::mem::take(&mut entry.client));
         }
         match u32::try_from(reply.id) {
-            Ok(id) if entry.client == 0 => (entry.client, entry.id) = (self.clients.enter(reply), id),
+            Ok(id) if entry.client == 0 => {
+                (entry.client, entry.id) = (self.clients.enter(reply), id)
+            }
             _ => add_reply(self.replies.entry(number).or_default(), reply),
         }
     }
@@ -181,7 +197,9 @@ impl Cold {
 
     /// The record of a file stands elsewhere now. False if the file is not here.
     pub(super) fn moved(&mut self, number: u64, to: &Location) -> bool {
-        let Some(entry) = self.files.get_mut(number) else { return false };
+        let Some(entry) = self.files.get_mut(number) else {
+            return false;
+        };
         let before = std::mem::replace(&mut entry.brief.spot, to.spot());
         let brief = entry.brief;
         self.leave(before.segment);
@@ -191,12 +209,19 @@ impl Cold {
 
     /// Where the record of a file stands. The content that is in it comes with the file.
     pub(super) fn location(&self, number: u64) -> Option<Location> {
-        self.files.get(number).and_then(|entry| self.place(&entry.brief))
+        self.files
+            .get(number)
+            .and_then(|entry| self.place(&entry.brief))
     }
 
     /// Takes a file out.
     pub(super) fn remove(&mut self, number: u64) -> Option<Thawed> {
-        let Entry { brief, room, client, id } = self.files.remove(number)?;
+        let Entry {
+            brief,
+            room,
+            client,
+            id,
+        } = self.files.remove(number)?;
         let location = self.place(&brief);
         self.bytes -= brief.size();
         self.leave(brief.spot.segment);
@@ -204,8 +229,18 @@ impl Cold {
         replies.extend(self.clients.reply(client, id));
         self.clients.release(client);
         let room = self.rooms.room(room);
-        let (history, claims) = (self.histories.remove(&number), self.claims.remove(&number).unwrap_or_default());
-        Some(Thawed { brief, location, replies, room, history, claims })
+        let (history, claims) = (
+            self.histories.remove(&number),
+            self.claims.remove(&number).unwrap_or_default(),
+        );
+        Some(Thawed {
+            brief,
+            location,
+            replies,
+            room,
+            history,
+            claims,
+        })
     }
 
     fn place(&self, brief: &Brief) -> Option<Location> {
@@ -214,10 +249,14 @@ impl Cold {
     }
 
     fn enter(&mut self, brief: Brief, handle: &Handle) {
-        self.segments.entry(brief.spot.segment).or_insert_with(|| (handle.clone(), 0)).1 += 1;
+        self.segments
+            .entry(brief.spot.segment)
+            .or_insert_with(|| (handle.clone(), 0))
+            .1 += 1;
     }
 
-    /// A segment that no file stands in any more is let go, so that its room comes back once it was removed.
+    /// A segment that no file stands in any more is let go, so that its room comes back once it was
+    /// removed.
     fn leave(&mut self, segment: u32) {
         if let Some((_, files)) = self.segments.get_mut(&segment) {
             *files -= 1;
@@ -230,7 +269,9 @@ impl Cold {
 
 impl Clients {
     fn get(&self, client: u32) -> Option<&Client> {
-        self.by_place.get((client as usize).checked_sub(1)?)?.as_ref()
+        self.by_place
+            .get((client as usize).checked_sub(1)?)?
+            .as_ref()
     }
 
     fn is_gone(&self, client: u32) -> bool {
@@ -239,24 +280,36 @@ impl Clients {
 
     fn reply(&self, client: u32, id: u32) -> Option<Reply> {
         let Client { connection, to, .. } = self.get(client)?;
-        Some(Reply { connection: *connection, to: to.clone(), id: id.into() })
+        Some(Reply {
+            connection: *connection,
+            to: to.clone(),
+            id: id.into(),
+        })
     }
 
     /// Counts a file for the client of this reply, and gives its number.
     fn enter(&mut self, reply: Reply) -> u32 {
-        let client = self.places.get(&reply.connection).copied().unwrap_or_else(|| {
-            let new = Client { connection: reply.connection, to: reply.to, files: 0 };
-            let connection = new.connection;
-            let client = self.free.pop().unwrap_or_else(|| {
-                self.by_place.push(None);
-                u32::try_from(self.by_place.len()).unwrap_or(u32::MAX)
+        let client = self
+            .places
+            .get(&reply.connection)
+            .copied()
+            .unwrap_or_else(|| {
+                let new = Client {
+                    connection: reply.connection,
+                    to: reply.to,
+                    files: 0,
+                };
+                let connection = new.connection;
+                let client = self.free.pop().unwrap_or_else(|| {
+                    self.by_place.push(None);
+                    u32::try_from(self.by_place.len()).unwrap_or(u32::MAX)
+                });
+                if let Some(place) = self.by_place.get_mut(client as usize - 1) {
+                    *place = Some(new);
+                }
+                self.places.insert(connection, client);
+                client
             });
-            if let Some(place) = self.by_place.get_mut(client as usize - 1) {
-                *place = Some(new);
-            }
-            self.places.insert(connection, client);
-            client
-        });
         if let Some(Some(client)) = self.by_place.get_mut(client as usize - 1) {
             client.files += 1;
         }
@@ -265,7 +318,12 @@ impl Clients {
 
     /// One file less for this client. One that has none left is let go: its connection may end.
     fn release(&mut self, client: u32) {
-        let Some(place) = (client as usize).checked_sub(1).and_then(|at| self.by_place.get_mut(at)) else { return };
+        let Some(place) = (client as usize)
+            .checked_sub(1)
+            .and_then(|at| self.by_place.get_mut(at))
+        else {
+            return;
+        };
         let Some(known) = place else { return };
         known.files -= 1;
         if known.files == 0 {
@@ -286,7 +344,10 @@ mod tests {
     use tokio::sync::Semaphore;
 
     fn rooms() -> Arc<Rooms> {
-        Arc::new(Rooms { files: Semaphore::new(2_000_000), bytes: Semaphore::new(100_000_000) })
+        Arc::new(Rooms {
+            files: Semaphore::new(2_000_000),
+            bytes: Semaphore::new(100_000_000),
+        })
     }
 
     fn take_room(rooms: &Arc<Rooms>, units: u32) -> Option<Room> {
@@ -297,7 +358,10 @@ mod tests {
 
     fn handle(segment: u64) -> Handle {
         let disk = SimDisk::new();
-        Handle { segment, file: disk.create("segment").unwrap() }
+        Handle {
+            segment,
+            file: disk.create("segment").unwrap(),
+        }
     }
 
     fn brief(number: u64, segment: u32) -> Brief {
@@ -309,11 +373,22 @@ mod tests {
             crc32c: 7,
             accepted_ms: 9_000 + number,
         };
-        Brief::new(&meta, Spot { segment, offset: 64, end: 1000 })
+        Brief::new(
+            &meta,
+            Spot {
+                segment,
+                offset: 64,
+                end: 1000,
+            },
+        )
     }
 
     fn reply(connection: u64, to: &mpsc::UnboundedSender<Outgoing>, id: u64) -> Reply {
-        Reply { connection, to: to.clone(), id }
+        Reply {
+            connection,
+            to: to.clone(),
+            id,
+        }
     }
 
     #[test]
@@ -322,29 +397,94 @@ mod tests {
         let mut cold = Cold::new(rooms.clone());
         let (to, _from) = mpsc::unbounded_channel();
         let first = handle(1);
-        cold.insert(1, brief(1, 1), &first, vec![reply(8, &to, 11)], take_room(&rooms, 6));
-        cold.insert(2, brief(2, 1), &first, vec![reply(8, &to, u64::MAX)], take_room(&rooms, 7));
-        cold.insert(3, brief(3, 1), &first, vec![reply(8, &to, 1), reply(9, &to, 2)], None);
-        cold.set_history(3, History { attempts: 3, ..History::default() });
-        assert_eq!((cold.len(), cold.bytes(), cold.oldest_ms()), (3, 3 * (5 << 32) + 6, Some(9_000)));
+        cold.insert(
+            1,
+            brief(1, 1),
+            &first,
+            vec![reply(8, &to, 11)],
+            take_room(&rooms, 6),
+        );
+        cold.insert(
+            2,
+            brief(2, 1),
+            &first,
+            vec![reply(8, &to, u64::MAX)],
+            take_room(&rooms, 7),
+        );
+        cold.insert(
+            3,
+            brief(3, 1),
+            &first,
+            vec![reply(8, &to, 1), reply(9, &to, 2)],
+            None,
+        );
+        cold.set_history(
+            3,
+            History {
+                attempts: 3,
+                ..History::default()
+            },
+        );
+        assert_eq!(
+            (cold.len(), cold.bytes(), cold.oldest_ms()),
+            (3, 3 * (5 << 32) + 6, Some(9_000))
+        );
         assert_eq!(rooms.bytes.available_permits(), 100_000_000 - 13);
 
-        let second = Location::new(handle(2), Spot { segment: 2, offset: 640, end: 2000 }, 0);
+        let second = Location::new(
+            handle(2),
+            Spot {
+                segment: 2,
+                offset: 640,
+                end: 2000,
+            },
+            0,
+        );
         assert!(cold.moved(1, &second) && !cold.moved(99, &second));
         let thawed = cold.remove(1).unwrap();
         let location = thawed.location.unwrap();
-        assert_eq!((location.handle().segment, location.spot().offset), (2, 640));
-        assert_eq!(thawed.replies.iter().map(|reply| (reply.connection, reply.id)).collect::<Vec<_>>(), [(8, 11)]);
+        assert_eq!(
+            (location.handle().segment, location.spot().offset),
+            (2, 640)
+        );
+        assert_eq!(
+            thawed
+                .replies
+                .iter()
+                .map(|reply| (reply.connection, reply.id))
+                .collect::<Vec<_>>(),
+            [(8, 11)]
+        );
         assert!(thawed.history.is_none() && cold.remove(1).is_none());
-        assert_eq!(cold.segments.keys().collect::<Vec<_>>(), [&1], "nothing stands in the second one any more");
+        assert_eq!(
+            cold.segments.keys().collect::<Vec<_>>(),
+            [&1],
+            "nothing stands in the second one any more"
+        );
         drop(thawed.room);
-        assert_eq!((rooms.files.available_permits(), rooms.bytes.available_permits()), (1_999_999, 99_999_993));
+        assert_eq!(
+            (
+                rooms.files.available_permits(),
+                rooms.bytes.available_permits()
+            ),
+            (1_999_999, 99_999_993)
+        );
 
         assert_eq!(cold.remove(2).unwrap().replies[0].id, u64::MAX);
         let last = cold.remove(3).unwrap();
-        let ids: Vec<_> = last.replies.iter().map(|reply| (reply.connection, reply.id)).collect();
-        assert_eq!((ids, last.history.unwrap().attempts, last.room.is_none()), (vec![(9, 2), (8, 1)], 3, true));
-        assert!(cold.clients.places.is_empty() && cold.segments.is_empty(), "connections and segments are let go");
+        let ids: Vec<_> = last
+            .replies
+            .iter()
+            .map(|reply| (reply.connection, reply.id))
+            .collect();
+        assert_eq!(
+            (ids, last.history.unwrap().attempts, last.room.is_none()),
+            (vec![(9, 2), (8, 1)], 3, true)
+        );
+        assert!(
+            cold.clients.places.is_empty() && cold.segments.is_empty(),
+            "connections and segments are let go"
+        );
         assert_eq!(rooms.files.available_permits(), 2_000_000);
     }
 
@@ -354,7 +494,13 @@ mod tests {
         let (old, from) = mpsc::unbounded_channel();
         let (new, _from) = mpsc::unbounded_channel();
         for number in 1..=3 {
-            cold.insert(number, brief(number, 1), &handle(1), vec![reply(1, &old, number)], None);
+            cold.insert(
+                number,
+                brief(number, 1),
+                &handle(1),
+                vec![reply(1, &old, number)],
+                None,
+            );
         }
         drop((old, from));
         for number in 1..=3 {
@@ -362,10 +508,19 @@ mod tests {
         }
         assert!(cold.replies.is_empty());
         assert_eq!(cold.clients.places.keys().collect::<Vec<_>>(), [&2]);
-        assert_eq!(cold.remove(2).unwrap().replies.iter().map(|reply| reply.id).collect::<Vec<_>>(), [12]);
+        assert_eq!(
+            cold.remove(2)
+                .unwrap()
+                .replies
+                .iter()
+                .map(|reply| reply.id)
+                .collect::<Vec<_>>(),
+            [12]
+        );
     }
 
-    /// The bound that a million waiting files are counted with; keys and the writer's index come on top.
+    /// The bound that a million waiting files are counted with; keys and the writer's index come on
+    /// top.
     #[test]
     fn a_file_costs_little_more_than_forty_bytes() {
         let rooms = rooms();
@@ -373,10 +528,20 @@ mod tests {
         let ((to, _from), handle) = (mpsc::unbounded_channel(), handle(1));
         for number in 1..=100_000 {
             let room = take_room(&rooms, 6);
-            cold.insert(number, brief(number, 1), &handle, vec![reply(1, &to, number)], room);
+            cold.insert(
+                number,
+                brief(number, 1),
+                &handle,
+                vec![reply(1, &to, number)],
+                room,
+            );
         }
         assert!(cold.replies.is_empty() && cold.histories.is_empty() && cold.claims.is_empty());
         assert_eq!((cold.segments.len(), cold.clients.by_place.len()), (1, 1));
-        assert!(cold.files.heap_bytes() / 100_000 <= 41, "{}", cold.files.heap_bytes() / 100_000);
+        assert!(
+            cold.files.heap_bytes() / 100_000 <= 41,
+            "{}",
+            cold.files.heap_bytes() / 100_000
+        );
     }
 }

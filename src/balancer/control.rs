@@ -1,6 +1,7 @@
 //! What the operator's surface does with a balancer: it asks for samples, and gives orders.
 //!
-//! All of it goes to the hub over the channel of its events, so that an order and the files around it have one order.
+//! All of it goes to the hub over the channel of its events, so that an order and the files around
+//! it have one order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ use crate::transport::ReadError;
 /// The most servers of one balancer.
 pub const MAX_SERVERS: usize = 10_000;
 
-/// What the operator's surface does with a balancer. Cheap to clone; it works from [`super::Balancer::open`] on, and
-/// answers come once the balancer runs.
+/// What the operator's surface does with a balancer. Cheap to clone; it works from
+/// [`super::Balancer::open`] on, and answers come once the balancer runs.
 #[derive(Clone)]
 pub struct Control {
     pub(super) hub: mpsc::UnboundedSender<Event>,
@@ -42,9 +43,11 @@ pub struct Control {
 pub struct Sample {
     /// Files and servers.
     pub status: StatusReport,
-    /// How long files took from being read whole to their receipts, in microseconds, since the start.
+    /// How long files took from being read whole to their receipts, in microseconds, since the
+    /// start.
     pub accept: Histogram<u64>,
-    /// How long files took from their acceptance to their servers' acknowledgements, in microseconds, since the start.
+    /// How long files took from their acceptance to their servers' acknowledgements, in
+    /// microseconds, since the start.
     pub deliver: Histogram<u64>,
     /// When that was so.
     pub at: Instant,
@@ -177,7 +180,9 @@ impl Control {
             Order::Drain { .. } | Order::Undrain { .. } | Order::Remove { .. } => {}
         }
         let (to, done) = oneshot::channel();
-        self.hub.send(Event::Control(Command::Order(order, to))).map_err(|_| OrderError::Stopping)?;
+        self.hub
+            .send(Event::Control(Command::Order(order, to)))
+            .map_err(|_| OrderError::Stopping)?;
         done.await.unwrap_or(Err(OrderError::Stopping))
     }
 
@@ -195,12 +200,14 @@ impl Control {
         self.gate.set_limits(settings.queue, max_json);
         self.door.set_bounds(DoorBounds::from(&settings));
         let (to, done) = oneshot::channel();
-        self.hub.send(Event::Control(Command::Apply(Box::new(settings), to))).map_err(|_| OrderError::Stopping)?;
+        self.hub
+            .send(Event::Control(Command::Apply(Box::new(settings), to)))
+            .map_err(|_| OrderError::Stopping)?;
         done.await.unwrap_or(Err(OrderError::Stopping))
     }
 
-    /// Answers a question about files, or carries out what is to be done with dead letters. `None` once the balancer is
-    /// gone.
+    /// Answers a question about files, or carries out what is to be done with dead letters. `None`
+    /// once the balancer is gone.
     pub async fn ask(&self, query: Query) -> Option<Answer> {
         let (to, mut answers) = mpsc::unbounded_channel();
         self.gate.ask(query, to);
@@ -229,7 +236,11 @@ impl Control {
 }
 
 fn check_weight(weight: u32) -> Result<(), SpecError> {
-    if weight > MAX_WEIGHT { Err(SpecError::Weight(weight.to_string())) } else { Ok(()) }
+    if weight > MAX_WEIGHT {
+        Err(SpecError::Weight(weight.to_string()))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_spec(spec: &ServerSpec) -> Result<(), SpecError> {

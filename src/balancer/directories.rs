@@ -1,8 +1,10 @@
-//! Which server speaks for which directory of files, and up to which number it has acknowledged files there.
+//! Which server speaks for which directory of files, and up to which number it has acknowledged
+//! files there.
 //!
-//! Decides what to make of a directory that is told from two addresses, without sockets, tasks or a clock. Invariant: at
-//! most one server speaks for a directory, the one that came first and still answers: copies are removed by a directory's
-//! name, and a second link of one balancer ends the first at the same server.
+//! Decides what to make of a directory that is told from two addresses, without sockets, tasks or a
+//! clock. Invariant: at most one server speaks for a directory, the one that came first and still
+//! answers: copies are removed by a directory's name, and a second link of one balancer ends the
+//! first at the same server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +31,8 @@ pub(super) enum Second {
     SameServer,
     /// Another process: its directory is a copy.
     Copy,
-    /// That cannot be told, or not yet: the first one may have been started anew since it was heard last.
+    /// That cannot be told, or not yet: the first one may have been started anew since it was heard
+    /// last.
     Unknown,
 }
 
@@ -55,7 +58,8 @@ pub(super) struct Directories {
 }
 
 impl Directories {
-    /// A server says who it is. An error says that another one speaks for its directory, so that it must get no files.
+    /// A server says who it is. An error says that another one speaks for its directory, so that it
+    /// must get no files.
     pub(super) fn claim(&mut self, slot: Slot, speaker: &Speaker) -> Result<(), Twice> {
         let Some(identity) = &speaker.identity else {
             self.release(slot);
@@ -67,7 +71,10 @@ impl Directories {
         }
         let known = self.known.entry(identity.clone()).or_default();
         match known.first {
-            Some(first) if first != slot => Err(Twice { first, is: known.compare(speaker.instance.as_ref()) }),
+            Some(first) if first != slot => Err(Twice {
+                first,
+                is: known.compare(speaker.instance.as_ref()),
+            }),
             _ => {
                 known.first = Some(slot);
                 known.instance.clone_from(&speaker.instance);
@@ -80,7 +87,11 @@ impl Directories {
 
     /// The server speaks for no directory any longer: it does not answer, or has gone.
     pub(super) fn release(&mut self, slot: Slot) {
-        if let Some(known) = self.spoken_for.remove(&slot).and_then(|identity| self.known.get_mut(&identity)) {
+        if let Some(known) = self
+            .spoken_for
+            .remove(&slot)
+            .and_then(|identity| self.known.get_mut(&identity))
+        {
             (known.first, known.second) = (None, None);
         }
     }
@@ -92,10 +103,13 @@ impl Directories {
         }
     }
 
-    /// A directory has seen no number above this. Gives the highest one that was acknowledged there, if that is higher,
-    /// once: the directory was set back.
+    /// A directory has seen no number above this. Gives the highest one that was acknowledged
+    /// there, if that is higher, once: the directory was set back.
     pub(super) fn set_back(&mut self, identity: &Arc<str>, seen: u64) -> Option<u64> {
-        let known = self.known.get_mut(identity).filter(|known| known.acknowledged > seen)?;
+        let known = self
+            .known
+            .get_mut(identity)
+            .filter(|known| known.acknowledged > seen)?;
         Some(std::mem::replace(&mut known.acknowledged, seen))
     }
 
@@ -110,7 +124,9 @@ impl Directories {
 impl Known {
     /// What a second server of this instance is.
     fn compare(&mut self, instance: Option<&Arc<str>>) -> Second {
-        let (Some(first), Some(second)) = (&self.instance, instance) else { return Second::Unknown };
+        let (Some(first), Some(second)) = (&self.instance, instance) else {
+            return Second::Unknown;
+        };
         if first == second {
             return Second::SameServer;
         }
@@ -138,7 +154,10 @@ mod tests {
 
     fn speaker(identity: &str, instance: &str) -> Speaker {
         let some = |text: &str| (!text.is_empty()).then(|| text.into());
-        Speaker { identity: some(identity), instance: some(instance) }
+        Speaker {
+            identity: some(identity),
+            instance: some(instance),
+        }
     }
 
     #[test]
@@ -146,25 +165,67 @@ mod tests {
         let ((one, two), mut directories) = (slots(), Directories::default());
         assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
         assert_eq!(directories.claim(two, &speaker("b", "2")), Ok(()));
-        assert_eq!(directories.claim(two, &speaker("a", "1")), Err(Twice { first: one, is: Second::SameServer }));
+        assert_eq!(
+            directories.claim(two, &speaker("a", "1")),
+            Err(Twice {
+                first: one,
+                is: Second::SameServer
+            })
+        );
         // Its second name is asked first after it was started anew.
-        assert_eq!(directories.claim(two, &speaker("a", "3")), Err(Twice { first: one, is: Second::Unknown }));
-        assert_eq!(directories.claim(two, &speaker("a", "3")), Err(Twice { first: one, is: Second::Unknown }));
+        assert_eq!(
+            directories.claim(two, &speaker("a", "3")),
+            Err(Twice {
+                first: one,
+                is: Second::Unknown
+            })
+        );
+        assert_eq!(
+            directories.claim(two, &speaker("a", "3")),
+            Err(Twice {
+                first: one,
+                is: Second::Unknown
+            })
+        );
         assert_eq!(directories.claim(one, &speaker("a", "3")), Ok(()));
-        assert_eq!(directories.claim(two, &speaker("a", "3")), Err(Twice { first: one, is: Second::SameServer }));
+        assert_eq!(
+            directories.claim(two, &speaker("a", "3")),
+            Err(Twice {
+                first: one,
+                is: Second::SameServer
+            })
+        );
     }
 
     #[test]
     fn a_copied_directory_is_told_once_the_first_server_was_heard_again() {
         let ((one, two), mut directories) = (slots(), Directories::default());
         assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
-        assert_eq!(directories.claim(two, &speaker("a", "2")), Err(Twice { first: one, is: Second::Unknown }));
+        assert_eq!(
+            directories.claim(two, &speaker("a", "2")),
+            Err(Twice {
+                first: one,
+                is: Second::Unknown
+            })
+        );
         assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
-        assert_eq!(directories.claim(two, &speaker("a", "2")), Err(Twice { first: one, is: Second::Copy }));
+        assert_eq!(
+            directories.claim(two, &speaker("a", "2")),
+            Err(Twice {
+                first: one,
+                is: Second::Copy
+            })
+        );
         // The first one is gone: then the other is all there is.
         directories.release(one);
         assert_eq!(directories.claim(two, &speaker("a", "2")), Ok(()));
-        assert_eq!(directories.claim(one, &speaker("a", "")), Err(Twice { first: two, is: Second::Unknown }));
+        assert_eq!(
+            directories.claim(one, &speaker("a", "")),
+            Err(Twice {
+                first: two,
+                is: Second::Unknown
+            })
+        );
     }
 
     #[test]
@@ -183,13 +244,23 @@ mod tests {
         let ((one, _), mut directories) = (slots(), Directories::default());
         let name: Arc<str> = "a".into();
         directories.acknowledged(&name, 9);
-        assert_eq!(directories.set_back(&name, 0), None, "nobody has told of it");
+        assert_eq!(
+            directories.set_back(&name, 0),
+            None,
+            "nobody has told of it"
+        );
         assert_eq!(directories.claim(one, &speaker("a", "1")), Ok(()));
         directories.acknowledged(&name, 9);
         directories.acknowledged(&name, 7);
         assert_eq!(directories.set_back(&name, 9), None);
         directories.release(one);
-        assert_eq!((directories.set_back(&name, 4), directories.set_back(&name, 4)), (Some(9), None));
+        assert_eq!(
+            (
+                directories.set_back(&name, 4),
+                directories.set_back(&name, 4)
+            ),
+            (Some(9), None)
+        );
     }
 
     #[test]
@@ -197,7 +268,10 @@ mod tests {
         let ((one, two), mut directories) = (slots(), Directories::default());
         assert_eq!(directories.claim(two, &speaker("stays", "1")), Ok(()));
         for name in 0..3 * MOST_KNOWN {
-            assert_eq!(directories.claim(one, &speaker(&format!("{name}"), "1")), Ok(()));
+            assert_eq!(
+                directories.claim(one, &speaker(&format!("{name}"), "1")),
+                Ok(())
+            );
         }
         assert!(directories.known.len() <= MOST_KNOWN);
         assert!(directories.known.contains_key("stays"));

@@ -147,7 +147,10 @@ pub struct Rooms {
 impl Rooms {
     /// Room of so many units that was taken and not given back; 0 is none.
     pub(super) fn room(self: &Arc<Self>, units: u32) -> Option<Room> {
-        (units > 0).then(|| Room { of: self.clone(), units })
+        (units > 0).then(|| Room {
+            of: self.clone(),
+            units,
+        })
     }
 }
 
@@ -243,7 +246,8 @@ pub struct Admission {
     pub size: u64,
     /// The CRC32C of the content.
     pub crc32c: u32,
-    /// How long its document for an old-style server is, with a request number of one digit, if it can have one.
+    /// How long its document for an old-style server is, with a request number of one digit, if it
+    /// can have one.
     pub old_style_len: Result<usize, NotOldStyle>,
     /// The room reserved for it in the queue.
     pub room: Room,
@@ -262,7 +266,8 @@ pub struct Offer {
     pub key: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
-    /// The CRC32C of its content, if the client says it: without it a file is never taken for one that came before.
+    /// The CRC32C of its content, if the client says it: without it a file is never taken for one
+    /// that came before.
     pub crc32c: Option<u32>,
     /// How many bytes of it are there from an upload that broke off.
     pub offset: u64,
@@ -290,8 +295,8 @@ pub struct Declined {
 pub enum Sum {
     /// All of the content came.
     Known(u32),
-    /// None of it was read yet. Only if a file came before under the key it has to be: then nothing is answered, and the
-    /// refusal and the reply come back this way.
+    /// None of it was read yet. Only if a file came before under the key it has to be: then nothing
+    /// is answered, and the refusal and the reply come back this way.
     Unread(oneshot::Sender<(Refusal, Reply)>),
 }
 

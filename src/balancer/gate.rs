@@ -1,9 +1,9 @@
-//! The one way into the queue: room is reserved here before a file is read, and every doorway ends in
-//! [`Gate::admit`].
+//! The one way into the queue: room is reserved here before a file is read, and every doorway ends
+//! in [`Gate::admit`].
 //!
-//! Invariant: what is accepted or being read never takes more than the queue's bounds, nor more than the disk has besides
-//! what the journal needs to go on delivering; and peers that stall in the middle of large files can hold at most half
-//! of the queue's bytes.
+//! Invariant: what is accepted or being read never takes more than the queue's bounds, nor more
+//! than the disk has besides what the journal needs to go on delivering; and peers that stall in
+//! the middle of large files can hold at most half of the queue's bytes.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,11 +27,13 @@ const UNIT: u64 = 256;
 /// What a waiting file costs beside its content and title, rounded up.
 const OVERHEAD: u64 = 512;
 
-/// What large objects at the JSON doorway may hold in memory, in bytes: at least two of the largest.
+/// What large objects at the JSON doorway may hold in memory, in bytes: at least two of the
+/// largest.
 const JSON_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// What files may hold in memory that are read whole and not written to the journal yet, in bytes: enough for a few of its
-/// syncs. When a disk is slower than clients are, they are not read from so fast.
+/// What files may hold in memory that are read whole and not written to the journal yet, in bytes:
+/// enough for a few of its syncs. When a disk is slower than clients are, they are not read from so
+/// fast.
 const UNWRITTEN: u64 = 16 * 1024 * 1024;
 
 /// How long the disk's room, once asked for, is believed.
@@ -81,7 +83,8 @@ pub struct Gate {
     reserve: u64,
     /// What is promised to files that are not written yet.
     promised: Arc<AtomicU64>,
-    /// What the disk had when it was asked last, and when that was, in milliseconds since the start.
+    /// What the disk had when it was asked last, and when that was, in milliseconds since the
+    /// start.
     available: AtomicU64,
     asked_ms: AtomicU64,
     started: Instant,
@@ -89,7 +92,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate to an empty queue with these limits, on a disk of which the journal itself needs `reserve` bytes.
+    /// A gate to an empty queue with these limits, on a disk of which the journal itself needs
+    /// `reserve` bytes.
     pub fn new(
         limits: QueueLimits,
         max_json: u64,
@@ -103,7 +107,10 @@ impl Gate {
             limits: Mutex::new(limits),
             max_files: AtomicUsize::new(limits.files),
             max_bytes: AtomicU64::new(limits.bytes),
-            rooms: Arc::new(Rooms { files, bytes: units(limits.bytes) }),
+            rooms: Arc::new(Rooms {
+                files,
+                bytes: units(limits.bytes),
+            }),
             incoming: Arc::new(units(limits.bytes / 2)),
             memory: Arc::new(units(JSON_MEMORY.max(2 * max_json))),
             memory_bytes: Mutex::new(JSON_MEMORY.max(2 * max_json)),
@@ -125,7 +132,11 @@ impl Gate {
     /// Tells by these notices when files are turned away, and names the disk by this directory.
     #[must_use]
     pub fn telling(self, notices: Notices, dir: PathBuf) -> Self {
-        Self { dir, notices, ..self }
+        Self {
+            dir,
+            notices,
+            ..self
+        }
     }
 
     /// Looks, time and again, whether there is room once more after files were turned away.
@@ -133,13 +144,18 @@ impl Gate {
         loop {
             tokio::time::sleep(LOOK_FOR_ROOM).await;
             let now = Instant::now();
-            let has_room = |bytes| self.promised.load(Ordering::Relaxed).saturating_add(bytes) <= self.usable().0;
-            self.disk_full.look(now, &self.notices, has_room, || self.disk_figures());
+            let has_room = |bytes| {
+                self.promised.load(Ordering::Relaxed).saturating_add(bytes) <= self.usable().0
+            };
+            self.disk_full
+                .look(now, &self.notices, has_room, || self.disk_figures());
             let has_room = |bytes| {
                 let rooms = &self.rooms;
-                rooms.files.available_permits() > 0 && rooms.bytes.available_permits() >= cost(bytes) as usize
+                rooms.files.available_permits() > 0
+                    && rooms.bytes.available_permits() >= cost(bytes) as usize
             };
-            self.queue_full.look(now, &self.notices, has_room, || self.queue_figures());
+            self.queue_full
+                .look(now, &self.notices, has_room, || self.queue_figures());
         }
     }
 
@@ -158,20 +174,44 @@ impl Gate {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the queue hold more, or less. What is there stays; while it is too much, nothing is let in.
+    /// Lets the queue hold more, or less. What is there stays; while it is too much, nothing is let
+    /// in.
     pub fn set_limits(&self, limits: QueueLimits, max_json: u64) {
         let mut now = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |bytes: u64| permits(bytes) as usize;
         let rooms = self.rooms.clone();
-        resize(rooms, |rooms| &rooms.files, of_files(now.files), of_files(limits.files));
-        resize(self.rooms.clone(), |rooms| &rooms.bytes, of(now.bytes), of(limits.bytes));
-        resize(self.incoming.clone(), |incoming| incoming, of(now.bytes / 2), of(limits.bytes / 2));
+        resize(
+            rooms,
+            |rooms| &rooms.files,
+            of_files(now.files),
+            of_files(limits.files),
+        );
+        resize(
+            self.rooms.clone(),
+            |rooms| &rooms.bytes,
+            of(now.bytes),
+            of(limits.bytes),
+        );
+        resize(
+            self.incoming.clone(),
+            |incoming| incoming,
+            of(now.bytes / 2),
+            of(limits.bytes / 2),
+        );
         self.max_files.store(limits.files, Ordering::Relaxed);
         self.max_bytes.store(limits.bytes, Ordering::Relaxed);
         *now = limits;
-        let mut memory = self.memory_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self
+            .memory_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let wanted = JSON_MEMORY.max(2 * max_json);
-        resize(self.memory.clone(), |memory| memory, of(*memory), of(wanted));
+        resize(
+            self.memory.clone(),
+            |memory| memory,
+            of(*memory),
+            of(wanted),
+        );
         *memory = wanted;
     }
 
@@ -181,12 +221,14 @@ impl Gate {
             return Ok(());
         }
         let (size, most) = (ByteSize(size), ByteSize(self.max_file()));
-        let reason = format!("a file of {size}: this balancer takes at most {most}, half of its queue (--queue-bytes)");
+        let reason = format!(
+            "a file of {size}: this balancer takes at most {most}, half of its queue (--queue-bytes)"
+        );
         Err(Refusal::new(RefusalCode::TooLarge, reason))
     }
 
-    /// Room on the disk for a file of `size` bytes of which `there` are written already; a refusal that names the sizes
-    /// when there is none.
+    /// Room on the disk for a file of `size` bytes of which `there` are written already; a refusal
+    /// that names the sizes when there is none.
     pub fn share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
         self.try_share(size, there).inspect_err(|refusal| {
             self.disk_full.turned_away(needed(size, there), Instant::now(), &self.notices, || {
@@ -202,8 +244,15 @@ impl Gate {
     /// The same for whoever can make room first: nobody is told of the refusal.
     pub fn try_share(&self, size: u64, there: u64) -> Result<Share, Refusal> {
         let bytes = needed(size, there);
-        let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let share = Share { bytes, promised: self.promised.clone(), turn: None };
+        let promised = self
+            .promised
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
+        let share = Share {
+            bytes,
+            promised: self.promised.clone(),
+            turn: None,
+        };
         let (usable, kept) = self.usable();
         if promised <= usable {
             return Ok(share);
@@ -228,9 +277,12 @@ impl Gate {
         )
     }
 
-    /// How much of the disk is free for files, and how much is kept for what the journal needs to go on delivering.
+    /// How much of the disk is free for files, and how much is kept for what the journal needs to
+    /// go on delivering.
     fn usable(&self) -> (u64, u64) {
-        let kept = self.reserve.saturating_add((self.waiting() as u64).saturating_mul(END_OF_FILE));
+        let kept = self
+            .reserve
+            .saturating_add((self.waiting() as u64).saturating_mul(END_OF_FILE));
         (self.available().saturating_sub(kept), kept)
     }
 
@@ -240,14 +292,29 @@ impl Gate {
             return Some(self.full_reason());
         }
         let (usable, kept) = self.usable();
-        let is_full = self.promised.load(Ordering::Relaxed).saturating_add(OVERHEAD) > usable;
-        is_full.then(|| format!("the journal's disk is full: what is left, {}, is kept for deliveries", ByteSize(kept)))
+        let is_full = self
+            .promised
+            .load(Ordering::Relaxed)
+            .saturating_add(OVERHEAD)
+            > usable;
+        is_full.then(|| {
+            format!(
+                "the journal's disk is full: what is left, {}, is kept for deliveries",
+                ByteSize(kept)
+            )
+        })
     }
 
-    /// Waits until the journal has caught up with what was read, before one more file is given to it whose `size` bytes
-    /// are in memory. To be asked once they are: a client that stalls must not hold up others.
+    /// Waits until the journal has caught up with what was read, before one more file is given to
+    /// it whose `size` bytes are in memory. To be asked once they are: a client that stalls must
+    /// not hold up others.
     pub async fn take_turn(&self, share: &mut Share, size: u64) {
-        share.turn = self.unwritten.clone().acquire_many_owned(cost(size)).await.ok();
+        share.turn = self
+            .unwritten
+            .clone()
+            .acquire_many_owned(cost(size))
+            .await
+            .ok();
     }
 
     /// Waits until there is room on the disk, for clients that cannot be told.
@@ -278,17 +345,35 @@ impl Gate {
     pub fn try_reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
         let incoming = match size {
             0..=SMALL_CONTENT => None,
-            _ => Some(self.incoming.clone().try_acquire_many_owned(permits(size)).ok()?),
+            _ => Some(
+                self.incoming
+                    .clone()
+                    .try_acquire_many_owned(permits(size))
+                    .ok()?,
+            ),
         };
         Some((self.try_room(size)?, incoming))
     }
 
-    /// Makes what was reserved enough for a file of `size` bytes, without waiting; false if there is not so much.
-    pub fn try_grow(&self, room: &mut Room, incoming: &mut Option<OwnedSemaphorePermit>, size: u64) -> bool {
-        let had = incoming.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more =
-            if size <= SMALL_CONTENT { 0 } else { permits(size).saturating_sub(u32::try_from(had).unwrap_or(0)) };
-        let Ok(more) = self.incoming.clone().try_acquire_many_owned(more) else { return false };
+    /// Makes what was reserved enough for a file of `size` bytes, without waiting; false if there
+    /// is not so much.
+    pub fn try_grow(
+        &self,
+        room: &mut Room,
+        incoming: &mut Option<OwnedSemaphorePermit>,
+        size: u64,
+    ) -> bool {
+        let had = incoming
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = if size <= SMALL_CONTENT {
+            0
+        } else {
+            permits(size).saturating_sub(u32::try_from(had).unwrap_or(0))
+        };
+        let Ok(more) = self.incoming.clone().try_acquire_many_owned(more) else {
+            return false;
+        };
         match incoming {
             Some(incoming) => incoming.merge(more),
             None => *incoming = Some(more),
@@ -301,7 +386,8 @@ impl Gate {
         room.resize(cost(size));
     }
 
-    /// Waits for leave to read a file of `size` bytes, then for room for it. `None` once the balancer is gone.
+    /// Waits for leave to read a file of `size` bytes, then for room for it. `None` once the
+    /// balancer is gone.
     pub async fn reserve(&self, size: u64) -> Option<(Room, Option<OwnedSemaphorePermit>)> {
         let incoming = self.incoming(size).await;
         Some((self.room(size).await?, incoming))
@@ -309,7 +395,11 @@ impl Gate {
 
     /// Waits for leave to hold a JSON object of up to `size` bytes in memory.
     pub async fn memory(&self, size: u64) -> Option<OwnedSemaphorePermit> {
-        self.memory.clone().acquire_many_owned(permits(size)).await.ok()
+        self.memory
+            .clone()
+            .acquire_many_owned(permits(size))
+            .await
+            .ok()
     }
 
     /// Waits for leave to read a message of up to `size` bytes; small ones need none.
@@ -317,7 +407,11 @@ impl Gate {
         if size <= SMALL_CONTENT {
             return None;
         }
-        self.incoming.clone().acquire_many_owned(permits(size)).await.ok()
+        self.incoming
+            .clone()
+            .acquire_many_owned(permits(size))
+            .await
+            .ok()
     }
 
     /// Room for a file of `size` bytes, if there is some now.
@@ -333,7 +427,12 @@ impl Gate {
     }
 
     /// Makes one of two permits.
-    fn taken(&self, file: SemaphorePermit<'_>, bytes: SemaphorePermit<'_>, size: u64) -> Option<Room> {
+    fn taken(
+        &self,
+        file: SemaphorePermit<'_>,
+        bytes: SemaphorePermit<'_>,
+        size: u64,
+    ) -> Option<Room> {
         file.forget();
         bytes.forget();
         self.rooms.room(cost(size))
@@ -364,22 +463,32 @@ impl Gate {
         let (files, limits) = (self.waiting(), self.limits());
         let free = ByteSize(self.rooms.bytes.available_permits() as u64 * UNIT);
         let most = ByteSize(limits.bytes);
-        format!("{files} of {} files wait, {free} of {most} are free", limits.files)
+        format!(
+            "{files} of {} files wait, {free} of {most} are free",
+            limits.files
+        )
     }
 
     /// How many files have room in the queue.
     fn waiting(&self) -> usize {
-        self.max_files.load(Ordering::Relaxed).saturating_sub(self.rooms.files.available_permits())
+        self.max_files
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.rooms.files.available_permits())
     }
 
-    /// Lets a file into the queue; its receipts follow. A balancer that has stopped takes none: there will be no
-    /// receipt, and the log is all that an old-style client's owner has.
+    /// Lets a file into the queue; its receipts follow. A balancer that has stopped takes none:
+    /// there will be no receipt, and the log is all that an old-style client's owner has.
     pub fn admit(&self, admission: Admission) {
-        if let Err(mpsc::error::SendError(Event::Admit(admission, _))) =
-            self.hub.send(Event::Admit(Box::new(admission), Instant::now()))
+        if let Err(mpsc::error::SendError(Event::Admit(admission, _))) = self
+            .hub
+            .send(Event::Admit(Box::new(admission), Instant::now()))
         {
             let Admission { title, from, .. } = *admission;
-            tracing::error!(title = &*title, from = &*from, "not accepted: the balancer has stopped");
+            tracing::error!(
+                title = &*title,
+                from = &*from,
+                "not accepted: the balancer has stopped"
+            );
         }
     }
 
@@ -404,9 +513,14 @@ impl Gate {
     }
 }
 
-/// Gives a semaphore more permits, or takes some away: those that are in use when they come back, before anybody else
-/// gets them.
-fn resize<T: Send + Sync + 'static>(owner: Arc<T>, of: fn(&T) -> &Semaphore, from: usize, to: usize) {
+/// Gives a semaphore more permits, or takes some away: those that are in use when they come back,
+/// before anybody else gets them.
+fn resize<T: Send + Sync + 'static>(
+    owner: Arc<T>,
+    of: fn(&T) -> &Semaphore,
+    from: usize,
+    to: usize,
+) {
     if to >= from {
         return of(&owner).add_permits(to - from);
     }
@@ -449,7 +563,13 @@ mod tests {
     use crate::queue::sim::SimDisk;
 
     fn gate(files: usize, bytes: u64) -> Gate {
-        Gate::new(QueueLimits { files, bytes }, 1024, Arc::new(SimDisk::new()), 0, mpsc::unbounded_channel().0)
+        Gate::new(
+            QueueLimits { files, bytes },
+            1024,
+            Arc::new(SimDisk::new()),
+            0,
+            mpsc::unbounded_channel().0,
+        )
     }
 
     #[tokio::test]
@@ -469,21 +589,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_that_becomes_smaller_takes_nothing_until_it_fits_and_larger_again_takes_more() {
+    async fn a_queue_that_becomes_smaller_takes_nothing_until_it_fits_and_larger_again_takes_more()
+    {
         let gate = gate(4, 1 << 20);
         let mut rooms: Vec<Room> = (0..4).map(|_| gate.try_room(10).unwrap()).collect();
-        gate.set_limits(QueueLimits { files: 2, bytes: 1 << 19 }, 1024);
+        gate.set_limits(
+            QueueLimits {
+                files: 2,
+                bytes: 1 << 19,
+            },
+            1024,
+        );
         assert_eq!(gate.max_file(), Gate::max_file_of(1 << 19));
         tokio::task::yield_now().await;
         for _ in 0..2 {
             rooms.pop();
             tokio::task::yield_now().await;
-            assert!(gate.try_room(10).is_none(), "{} of 2 files are there", rooms.len());
+            assert!(
+                gate.try_room(10).is_none(),
+                "{} of 2 files are there",
+                rooms.len()
+            );
         }
         rooms.pop();
         rooms.push(gate.try_room(10).unwrap());
         assert!(gate.try_room(10).is_none());
-        gate.set_limits(QueueLimits { files: 3, bytes: 1 << 20 }, 1024);
+        gate.set_limits(
+            QueueLimits {
+                files: 3,
+                bytes: 1 << 20,
+            },
+            1024,
+        );
         rooms.push(gate.try_room(10).unwrap());
         assert!(gate.try_room(10).is_none());
         assert!(gate.trouble().unwrap().contains("3 of 3 files wait"));
@@ -508,17 +645,36 @@ mod tests {
     async fn a_full_disk_refuses_with_the_sizes_and_takes_files_again_when_it_has_room() {
         let disk = SimDisk::new();
         disk.set_capacity(Some(100_000));
-        let limits = QueueLimits { files: 10, bytes: 1 << 30 };
-        let gate = Gate::new(limits, 1024, Arc::new(disk.clone()), 50_000, mpsc::unbounded_channel().0);
-        let shares = [gate.share(20_000, 0).unwrap(), gate.share(20_000, 0).unwrap()];
+        let limits = QueueLimits {
+            files: 10,
+            bytes: 1 << 30,
+        };
+        let gate = Gate::new(
+            limits,
+            1024,
+            Arc::new(disk.clone()),
+            50_000,
+            mpsc::unbounded_channel().0,
+        );
+        let shares = [
+            gate.share(20_000, 0).unwrap(),
+            gate.share(20_000, 0).unwrap(),
+        ];
         let refusal = gate.share(20_000, 0).unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Full);
         assert_eq!(gate.trouble(), None, "a smaller one fits");
         let rest = gate.share(8_000, 0).unwrap();
         assert!(gate.trouble().unwrap().contains("disk is full"));
         drop(rest);
-        assert!(refusal.reason.contains("19.5 KiB") && refusal.reason.contains("8.8 KiB"), "{}", refusal.reason);
-        assert!(gate.share(20_000, 19_000).is_ok(), "most of it is there already");
+        assert!(
+            refusal.reason.contains("19.5 KiB") && refusal.reason.contains("8.8 KiB"),
+            "{}",
+            refusal.reason
+        );
+        assert!(
+            gate.share(20_000, 19_000).is_ok(),
+            "most of it is there already"
+        );
         drop(shares);
         assert!(gate.share(20_000, 0).is_ok());
     }
@@ -536,9 +692,14 @@ mod tests {
         while let Ok(share) = tokio::time::timeout(Duration::from_millis(20), take()).await {
             unwritten.push(share);
         }
-        assert_eq!(unwritten.len() as u64, UNWRITTEN / (u64::from(cost(60_000)) * UNIT));
+        assert_eq!(
+            unwritten.len() as u64,
+            UNWRITTEN / (u64::from(cost(60_000)) * UNIT)
+        );
         unwritten.pop();
-        tokio::time::timeout(Duration::from_secs(10), take()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), take())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

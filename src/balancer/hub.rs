@@ -1,9 +1,11 @@
-//! The one task that owns the [`Dispatcher`] and all that is known of files: it feeds the dispatcher what happened, with
-//! the time, carries out what it decides, and has every change recorded. Everything else in the balancer talks to it over
-//! one channel, so that no lock is shared on the way of a file, and what came in together is decided together.
+//! The one task that owns the [`Dispatcher`] and all that is known of files: it feeds the
+//! dispatcher what happened, with the time, carries out what it decides, and has every change
+//! recorded. Everything else in the balancer talks to it over one channel, so that no lock is
+//! shared on the way of a file, and what came in together is decided together.
 //!
-//! Invariant: nothing is told that is not lasting. A file goes to a server, and its client gets a receipt, once the journal
-//! has committed it; a server is told that it need not remember a file, or must remove its copy, once the delivery is.
+//! Invariant: nothing is told that is not lasting. A file goes to a server, and its client gets a
+//! receipt, once the journal has committed it; a server is told that it need not remember a file,
+//! or must remove its copy, once the delivery is.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use super::control::Settings;
 use super::directories::{Directories, Twice};
 use super::dispatch::{Action, Dispatcher, Held, Probed, Speaker};
 use super::event::{
-    Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, Sum, ToServer,
+    Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, Sum,
+    ToServer,
 };
 use super::gate::Gate;
 use super::link::{self, Target};
@@ -46,11 +49,12 @@ use crate::transport::Connect;
 /// How many events are decided at once.
 const BATCH: usize = 1024;
 
-/// How much content of waiting files is held in memory, in bytes; that of others is read from the journal when its turn
-/// comes.
+/// How much content of waiting files is held in memory, in bytes; that of others is read from the
+/// journal when its turn comes.
 const MEMORY: u64 = 16 * 1024 * 1024;
 
-/// How many files wait with all that is known of them in memory; of those behind them only the place in the journal is.
+/// How many files wait with all that is known of them in memory; of those behind them only the
+/// place in the journal is.
 const WARM: usize = if cfg!(test) { 8 } else { 8192 };
 
 /// How many connections hear of one file at the most.
@@ -104,8 +108,8 @@ enum After {
     Nothing,
 }
 
-/// The link over which a server has said that it has a file, and nothing else may answer: over the next one it says so
-/// again, and its directory may be another by then.
+/// The link over which a server has said that it has a file, and nothing else may answer: over the
+/// next one it says so again, and its directory may be another by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Over {
     slot: Slot,
@@ -175,7 +179,8 @@ pub(super) struct Hub {
     told: Told,
     generations: u64,
     pace: watch::Sender<ProbePace>,
-    /// How long files took from being read whole to their receipts, and from those to their servers' acknowledgements.
+    /// How long files took from being read whole to their receipts, and from those to their
+    /// servers' acknowledgements.
     times: Times,
     /// Why the journal cannot write, if that is so.
     trouble: Option<String>,
@@ -190,11 +195,24 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    /// A hub over what the journal holds, probing the configured servers. Links and probes end with `stop`.
-    pub(super) fn new(mut recovered: Recovered, events: mpsc::UnboundedReceiver<Event>, with: Surroundings) -> Self {
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let Recovered { keys, next_number, ended, .. } = &mut recovered;
-        let (keys, next_number, ended) = (std::mem::take(keys), *next_number, std::mem::take(ended));
+    /// A hub over what the journal holds, probing the configured servers. Links and probes end with
+    /// `stop`.
+    pub(super) fn new(
+        mut recovered: Recovered,
+        events: mpsc::UnboundedReceiver<Event>,
+        with: Surroundings,
+    ) -> Self {
+        let began = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let Recovered {
+            keys,
+            next_number,
+            ended,
+            ..
+        } = &mut recovered;
+        let (keys, next_number, ended) =
+            (std::mem::take(keys), *next_number, std::mem::take(ended));
         let mut hub = Self {
             dispatcher: Dispatcher::new(with.config.dispatch),
             cold: Cold::new(with.gate.rooms().clone()),
@@ -222,7 +240,8 @@ impl Hub {
         for server in hub.with.config.servers.clone() {
             hub.add_server(&server.address, server.weight);
         }
-        hub.dispatcher.earlier_runs_gave(next_number.saturating_sub(1));
+        hub.dispatcher
+            .earlier_runs_gave(next_number.saturating_sub(1));
         for ended in ended {
             hub.ledger.end(Arc::new(ended));
         }
@@ -253,7 +272,9 @@ impl Hub {
             generation: server.generation,
             route: probe::Route::default(),
         };
-        self.with.tasks.spawn(ended.run_until_cancelled_owned(prober.run()));
+        self.with
+            .tasks
+            .spawn(ended.run_until_cancelled_owned(prober.run()));
         if self.servers.len() <= slot.index() {
             self.servers.resize_with(slot.index() + 1, || None);
         }
@@ -267,9 +288,17 @@ impl Hub {
         self.recover_dead(&mut recovered);
         while let Some(page) = recovered.files.pop_page() {
             for (number, brief) in page {
-                let Some(handle) = recovered.segments.get(&brief.spot.segment) else { continue };
+                let Some(handle) = recovered.segments.get(&brief.spot.segment) else {
+                    continue;
+                };
                 self.dispatcher.recovered(number);
-                self.cold.insert(number, brief, handle, Vec::new(), self.with.gate.try_room(brief.size()));
+                self.cold.insert(
+                    number,
+                    brief,
+                    handle,
+                    Vec::new(),
+                    self.with.gate.try_room(brief.size()),
+                );
             }
         }
         for (number, changes) in recovered.changes {
@@ -279,32 +308,64 @@ impl Hub {
 
     /// Takes over dead letters.
     fn recover_dead(&mut self, recovered: &mut Recovered) {
-        let dead = recovered.changes.extract_if(.., |_, changes| changes.death.is_some());
+        let dead = recovered
+            .changes
+            .extract_if(.., |_, changes| changes.death.is_some());
         let dead: BTreeMap<u64, Changes> = dead.collect();
-        let places: Vec<_> = dead.keys().filter_map(|number| Some((*number, recovered.location(*number)?))).collect();
+        let places: Vec<_> = dead
+            .keys()
+            .filter_map(|number| Some((*number, recovered.location(*number)?)))
+            .collect();
         for places in places.chunks(64) {
             for (number, back) in read_back(&self.with.journal, places.to_vec(), true) {
-                let (Some(location), Some(brief), Some(Changes { history, death: Some(death) })) =
-                    (recovered.location(number), recovered.files.remove(number), dead.get(&number).cloned())
+                let (
+                    Some(location),
+                    Some(brief),
+                    Some(Changes {
+                        history,
+                        death: Some(death),
+                    }),
+                ) = (
+                    recovered.location(number),
+                    recovered.files.remove(number),
+                    dead.get(&number).cloned(),
+                )
                 else {
                     continue;
                 };
                 let read = Read::of(number, back, &brief, location);
                 let content = read.content.without_memory();
-                self.ledger.bury(number, DeadLetter { meta: read.meta, content, seen: read.fits, history, death });
+                self.ledger.bury(
+                    number,
+                    DeadLetter {
+                        meta: read.meta,
+                        content,
+                        seen: read.fits,
+                        history,
+                        death,
+                    },
+                );
             }
         }
     }
 
-    /// Runs until the balancer is told to stop and everything is delivered or its time is up. Gives the number of files
-    /// that still wait.
-    pub(super) async fn run(mut self, drain: CancellationToken, grace: Duration) -> Result<usize, BalancerError> {
+    /// Runs until the balancer is told to stop and everything is delivered or its time is up. Gives
+    /// the number of files that still wait.
+    pub(super) async fn run(
+        mut self,
+        drain: CancellationToken,
+        grace: Duration,
+    ) -> Result<usize, BalancerError> {
         let mut ends = None;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let sweep = (self.ledger.remembers()).then_some(self.next_sweep);
             let due = self.dispatcher.next_due().into_iter().chain(sweep).min();
-            let wake = due.map(|due| self.started + due.saturating_sub(self.began)).into_iter().chain(ends).min();
+            let wake = due
+                .map(|due| self.started + due.saturating_sub(self.began))
+                .into_iter()
+                .chain(ends)
+                .min();
             tokio::select! {
                 biased;
                 () = drain.cancelled(), if ends.is_none() => ends = Some(Instant::now() + grace),
@@ -342,9 +403,17 @@ impl Hub {
             }
             Event::ReadBack(files) => self.read_back(files, now),
             Event::Journal(progress) => self.progress(progress)?,
-            Event::Probed { slot, generation, probed, took } => {
+            Event::Probed {
+                slot,
+                generation,
+                probed,
+                took,
+            } => {
                 // What an older server's probe found says nothing of the one that has its slot now.
-                if self.server(slot).is_some_and(|server| server.generation == generation) {
+                if self
+                    .server(slot)
+                    .is_some_and(|server| server.generation == generation)
+                {
                     if let Probed::Answered { who, .. } = &probed {
                         // Before a link is opened: it would end the one that the other name has.
                         _ = self.speaks_alone(slot, &who.speaker, now);
@@ -361,9 +430,19 @@ impl Hub {
         Ok(())
     }
 
-    fn link(&mut self, slot: Slot, epoch: u64, event: LinkEvent, now: Duration) -> Result<(), BalancerError> {
+    fn link(
+        &mut self,
+        slot: Slot,
+        epoch: u64,
+        event: LinkEvent,
+        now: Duration,
+    ) -> Result<(), BalancerError> {
         match event {
-            LinkEvent::Opened { speaker, holding, seen } => {
+            LinkEvent::Opened {
+                speaker,
+                holding,
+                seen,
+            } => {
                 self.opened(Over { slot, epoch }, speaker, holding, seen, now)?;
             }
             LinkEvent::Stored { numbers, confirmed } => {
@@ -372,16 +451,24 @@ impl Hub {
                     self.dispatcher.stored(slot, epoch, number, confirmed, now);
                 }
             }
-            LinkEvent::NotStored { number, refusal } => self.dispatcher.not_stored(slot, epoch, number, &refusal, now),
+            LinkEvent::NotStored { number, refusal } => self
+                .dispatcher
+                .not_stored(slot, epoch, number, &refusal, now),
             LinkEvent::Dropped { number } => self.dispatcher.dropped(slot, epoch, number),
-            LinkEvent::Lost { number, reason } => self.dispatcher.lost(slot, epoch, number, &reason, now),
-            LinkEvent::Unreadable { number, reason } => self.dispatcher.unreadable(slot, epoch, number, &reason),
-            LinkEvent::NotNow { number, reason } => self.dispatcher.not_now(slot, epoch, number, &reason, now),
+            LinkEvent::Lost { number, reason } => {
+                self.dispatcher.lost(slot, epoch, number, &reason, now)
+            }
+            LinkEvent::Unreadable { number, reason } => {
+                self.dispatcher.unreadable(slot, epoch, number, &reason)
+            }
+            LinkEvent::NotNow { number, reason } => {
+                self.dispatcher.not_now(slot, epoch, number, &reason, now)
+            }
             LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
             LinkEvent::Silent(reason) => self.dispatcher.link_silent(slot, epoch, &reason, now),
         }
-        // What is decided must be carried out before another link takes the place of this one, and before anything is
-        // forgotten that it needs.
+        // What is decided must be carried out before another link takes the place of this one, and
+        // before anything is forgotten that it needs.
         self.act(now);
         Ok(())
     }
@@ -396,7 +483,8 @@ impl Hub {
         now: Duration,
     ) -> Result<(), BalancerError> {
         let Over { slot, epoch } = over;
-        // What an older link said late must not name the server of this one: copies are removed by that name.
+        // What an older link said late must not name the server of this one: copies are removed by
+        // that name.
         if self.over(slot) != Some(over) {
             return Ok(());
         }
@@ -408,16 +496,31 @@ impl Hub {
         if let (Some(identity), Some(seen)) = (&speaker.identity, seen) {
             self.check_directory(slot, identity, seen);
         }
-        if let Some(link) = self.server_mut(slot).and_then(|server| server.link.as_mut()) {
+        if let Some(link) = self
+            .server_mut(slot)
+            .and_then(|server| server.link.as_mut())
+        {
             (link.identity, link.acknowledged) = (speaker.identity, seen.map(|_| 0));
         }
         self.dispatcher.link_opened(slot, epoch, holding, now);
         Ok(())
     }
 
-    /// The one function that every file passes: identity, number, journal. The receipt follows when it is lasting.
+    /// The one function that every file passes: identity, number, journal. The receipt follows when
+    /// it is lasting.
     fn admit(&mut self, admission: Admission, read: std::time::Instant, now: Duration) {
-        let Admission { title, key, content, size, crc32c, old_style_len, room, share, from, reply } = admission;
+        let Admission {
+            title,
+            key,
+            content,
+            size,
+            crc32c,
+            old_style_len,
+            room,
+            share,
+            from,
+            reply,
+        } = admission;
         if let Some(number) = key.as_deref().and_then(|key| self.ledger.number_of(key)) {
             self.discard(&content);
             if let Some(reply) = reply {
@@ -431,12 +534,25 @@ impl Hub {
             self.ledger.name(key, number);
         }
         let key = key.as_deref().map(Box::from);
-        let meta = Arc::new(Meta { title, key, from, size, crc32c, accepted_ms: millis(now) });
+        let meta = Arc::new(Meta {
+            title,
+            key,
+            from,
+            size,
+            crc32c,
+            accepted_ms: millis(now),
+        });
         let kept = match &content {
             Incoming::Memory(bytes) => Content::Inline(bytes.clone()),
             Incoming::Own(id) => Content::Own(*id),
         };
-        let accepted = Accepted { number, meta: meta.clone(), history: History::default(), death: None, content: kept };
+        let accepted = Accepted {
+            number,
+            meta: meta.clone(),
+            history: History::default(),
+            death: None,
+            content: kept,
+        };
         let digits = number.checked_ilog10().unwrap_or(0) as usize;
         let not_old_style = match old_style_len {
             Ok(len) if len + digits <= OLD_STYLE_READ => None,
@@ -444,22 +560,45 @@ impl Hub {
             Err(why) => Some(why),
         };
         let replies = reply.into_iter().collect();
-        let accepting = Accepting { meta, content, not_old_style, replies, room, read, _share: share };
+        let accepting = Accepting {
+            meta,
+            content,
+            not_old_style,
+            replies,
+            room,
+            read,
+            _share: share,
+        };
         self.accepting.insert(number, accepting);
         self.submit(Op::Accept(Box::new(accepted)), After::Accepted(number));
     }
 
     fn offer(&mut self, offer: &Offer) {
         match (self.ledger.number_of(&offer.key), offer.crc32c) {
-            (Some(number), Some(crc32c)) => self.answer_known(number, offer.size, crc32c, offer.reply.clone()),
+            (Some(number), Some(crc32c)) => {
+                self.answer_known(number, offer.size, crc32c, offer.reply.clone())
+            }
             // Only its content can tell whether it is the same.
             (Some(_), None) => offer.reply.send(|id| Message::Wanted { id, offset: 0 }),
-            (None, _) => offer.reply.send(|id| Message::Wanted { id, offset: offer.offset }),
+            (None, _) => offer.reply.send(|id| Message::Wanted {
+                id,
+                offset: offer.offset,
+            }),
         }
     }
 
-    /// A refusal says that the file is nowhere, so it must not be given for one that is here already.
-    fn refuse(&mut self, Declined { key, size, sum, refusal, reply }: Declined) {
+    /// A refusal says that the file is nowhere, so it must not be given for one that is here
+    /// already.
+    fn refuse(
+        &mut self,
+        Declined {
+            key,
+            size,
+            sum,
+            refusal,
+            reply,
+        }: Declined,
+    ) {
         match (self.ledger.number_of(&key), sum) {
             (Some(number), Sum::Known(crc32c)) => self.answer_known(number, size, crc32c, reply),
             // A client that has gone meanwhile needs no answer.
@@ -471,10 +610,18 @@ impl Hub {
     /// Gives the receipts of a file that came before under the same key, if it is the same file.
     fn answer_known(&mut self, number: u64, size: u64, crc32c: u32, reply: Reply) {
         let is_same = |meta: &Meta| (meta.size, meta.crc32c) == (size, crc32c);
-        if let Some(file) = self.accepting.get_mut(&number).filter(|file| is_same(&file.meta)) {
+        if let Some(file) = self
+            .accepting
+            .get_mut(&number)
+            .filter(|file| is_same(&file.meta))
+        {
             return add_reply(&mut file.replies, reply);
         }
-        if let Some(file) = self.dispatcher.file_mut(number).filter(|file| is_same(&file.meta)) {
+        if let Some(file) = self
+            .dispatcher
+            .file_mut(number)
+            .filter(|file| is_same(&file.meta))
+        {
             reply.send(|id| Message::Accepted { id, number });
             return add_reply(&mut file.tag.tag.replies, reply);
         }
@@ -483,11 +630,24 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
             return self.cold.add_reply(number, reply);
         }
-        if let Some(letter) = self.ledger.dead().get(&number).filter(|letter| is_same(&letter.meta)) {
+        if let Some(letter) = self
+            .ledger
+            .dead()
+            .get(&number)
+            .filter(|letter| is_same(&letter.meta))
+        {
             reply.send(|id| Message::Accepted { id, number });
-            return reply.send(|id| Message::Dead { id, number, reason: letter.death.reason.to_string() });
+            return reply.send(|id| Message::Dead {
+                id,
+                number,
+                reason: letter.death.reason.to_string(),
+            });
         }
-        if let Some(ended) = self.ledger.ended(number).filter(|ended| is_same(&ended.meta)) {
+        if let Some(ended) = self
+            .ledger
+            .ended(number)
+            .filter(|ended| is_same(&ended.meta))
+        {
             reply.send(|id| Message::Accepted { id, number });
             return reply.send(|id| last_receipt(id, ended));
         }
@@ -495,7 +655,10 @@ impl Hub {
             "the key names another file already, accepted as number {number}, and that one has other content; \
              give this one another key, or its old content back"
         );
-        reply.send(|id| Message::Refused { id, refusal: Refusal::new(RefusalCode::Conflict, reason) });
+        reply.send(|id| Message::Refused {
+            id,
+            refusal: Refusal::new(RefusalCode::Conflict, reason),
+        });
     }
 
     /// Removes content that came a second time.
@@ -511,20 +674,34 @@ impl Hub {
         match progress {
             Progress::Committed(committed) => self.committed(committed),
             Progress::Full(error) => {
-                tracing::error!(error, "the journal waits until it can write, and deliveries go on");
-                let text = format!("the journal waits until it can write, and deliveries go on: {error}");
-                self.with.notices.tell(Level::Error, Kind::Journal, None, None, &*text);
+                tracing::error!(
+                    error,
+                    "the journal waits until it can write, and deliveries go on"
+                );
+                let text =
+                    format!("the journal waits until it can write, and deliveries go on: {error}");
+                self.with
+                    .notices
+                    .tell(Level::Error, Kind::Journal, None, None, &*text);
                 self.trouble = Some(text);
             }
             Progress::Room => {
                 tracing::info!("the journal goes on");
-                self.with.notices.tell(Level::Info, Kind::Journal, None, None, "the journal goes on");
+                self.with.notices.tell(
+                    Level::Info,
+                    Kind::Journal,
+                    None,
+                    None,
+                    "the journal goes on",
+                );
                 self.trouble = None;
             }
             Progress::Failed(error) => {
                 tracing::error!(error = %error, "the journal failed: nothing more can be accepted");
                 let text = format!("the journal failed, nothing more can be accepted: {error}");
-                self.with.notices.tell(Level::Error, Kind::Journal, None, None, &*text);
+                self.with
+                    .notices
+                    .tell(Level::Error, Kind::Journal, None, None, &*text);
                 return Err(error.into());
             }
         }
@@ -537,16 +714,26 @@ impl Hub {
         for _ in 0..committed.ops {
             match self.afters.pop_front() {
                 Some(After::Accepted(number)) => {
-                    let location = stored.next_if(|(other, _)| *other == number).map(|(_, location)| location);
+                    let location = stored
+                        .next_if(|(other, _)| *other == number)
+                        .map(|(_, location)| location);
                     self.accepted(number, location);
                 }
                 Some(After::Dead(number, replies, reason)) => {
                     for reply in &replies {
-                        reply.send(|id| Message::Dead { id, number, reason: reason.to_string() });
+                        reply.send(|id| Message::Dead {
+                            id,
+                            number,
+                            reason: reason.to_string(),
+                        });
                     }
                 }
-                Some(After::Confirm(over, number)) => confirmed.entry(over).or_default().push(number),
-                Some(After::Drop(over, number, expected)) => self.tell_over(over, ToServer::Drop(number, expected)),
+                Some(After::Confirm(over, number)) => {
+                    confirmed.entry(over).or_default().push(number)
+                }
+                Some(After::Drop(over, number, expected)) => {
+                    self.tell_over(over, ToServer::Drop(number, expected))
+                }
                 Some(After::Answer(to, done)) => drop(to.send(Outgoing::Answer(Box::new(done)))),
                 Some(After::Nothing) | None => {}
             }
@@ -561,17 +748,34 @@ impl Hub {
 
     /// A file is lasting: its client gets the receipt, and it can go to a server.
     fn accepted(&mut self, number: u64, location: Option<Location>) {
-        let Some(file) = self.accepting.remove(&number) else { return };
-        let Accepting { meta, content, not_old_style, replies, room, read, _share: _ } = file;
+        let Some(file) = self.accepting.remove(&number) else {
+            return;
+        };
+        let Accepting {
+            meta,
+            content,
+            not_old_style,
+            replies,
+            room,
+            read,
+            _share: _,
+        } = file;
         self.times.accepted(read.elapsed());
-        tracing::info!(number, title = &*meta.title, bytes = meta.size, from = &*meta.from, "received");
+        tracing::info!(
+            number,
+            title = &*meta.title,
+            bytes = meta.size,
+            from = &*meta.from,
+            "received"
+        );
         for reply in &replies {
             reply.send(|id| Message::Accepted { id, number });
         }
         if let Some(location) = location.as_ref().filter(|_| self.is_far(number)) {
             let mut brief = Brief::new(&meta, location.spot());
             brief.note = noted(not_old_style);
-            self.cold.insert(number, brief, location.handle(), replies, Some(room));
+            self.cold
+                .insert(number, brief, location.handle(), replies, Some(room));
             return self.dispatcher.count_accepted(meta.size);
         }
         let content = match (content, location) {
@@ -579,8 +783,22 @@ impl Hub {
             (Incoming::Memory(bytes), location) => Body::Memory(bytes, location),
         };
         let content = self.hold(content);
-        let tag = Held::new(Tag { replies, _room: Some(room) }, not_old_style);
-        self.dispatcher.accept(number, Queued { meta, content, history: History::default(), tag });
+        let tag = Held::new(
+            Tag {
+                replies,
+                _room: Some(room),
+            },
+            not_old_style,
+        );
+        self.dispatcher.accept(
+            number,
+            Queued {
+                meta,
+                content,
+                history: History::default(),
+                tag,
+            },
+        );
     }
 
     /// Whether a new file's turn is not near: then only its place in the journal is kept.
@@ -590,13 +808,19 @@ impl Hub {
 
     /// The first of the files that the dispatcher gets later; it holds up what is behind it.
     fn first_cold(&self) -> Option<u64> {
-        self.cold.above(self.dispatcher.holds_back()).next().map(|(number, _)| number)
+        self.cold
+            .above(self.dispatcher.holds_back())
+            .next()
+            .map(|(number, _)| number)
     }
 
-    /// Counts content as held in memory, if there is room for it; if not, it is read when it is sent.
+    /// Counts content as held in memory, if there is room for it; if not, it is read when it is
+    /// sent.
     fn hold(&mut self, content: Body) -> Body {
         match content {
-            Body::Memory(bytes, location) if self.in_memory + bytes.len() as u64 <= MEMORY || location.is_none() => {
+            Body::Memory(bytes, location)
+                if self.in_memory + bytes.len() as u64 <= MEMORY || location.is_none() =>
+            {
                 self.in_memory += bytes.len() as u64;
                 Body::Memory(bytes, location)
             }
@@ -611,7 +835,10 @@ impl Hub {
         }
         let content = match self.dispatcher.file_mut(number) {
             Some(file) => Some(&mut file.content),
-            None => self.ledger.dead_mut(number).map(|letter| &mut letter.content),
+            None => self
+                .ledger
+                .dead_mut(number)
+                .map(|letter| &mut letter.content),
         };
         match content {
             Some(Body::Memory(_, location)) => *location = Some(to),
@@ -627,7 +854,11 @@ impl Hub {
         let limits = self.with.gate.limits();
         (queue.max_files, queue.max_bytes) = (limits.files, limits.bytes);
         queue.bytes += self.cold.bytes();
-        let waits = if self.dispatcher.holds_back() > 0 { &mut queue.delayed } else { &mut queue.ready };
+        let waits = if self.dispatcher.holds_back() > 0 {
+            &mut queue.delayed
+        } else {
+            &mut queue.ready
+        };
         *waits += self.cold.len();
         let oldest = self.cold.oldest_ms().map(Duration::from_millis);
         let cold_s = oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64());
@@ -642,33 +873,95 @@ impl Hub {
         for action in actions.drain(..) {
             match action {
                 Action::Send { slot, parcel } => self.tell(slot, ToServer::Parcel(parcel)),
-                Action::Delivered { number, slot, server, confirmed, sent, file } => {
-                    let (bytes, ms) = (file.meta.size, now.saturating_sub(sent).as_secs_f64() * 1e3);
-                    self.times.delivered(now.saturating_sub(Duration::from_millis(file.meta.accepted_ms)));
-                    let what = if confirmed { "delivered" } else { "delivered unconfirmed" };
-                    tracing::info!(number, title = &*file.meta.title, server = &*server, bytes, ms, "{what}");
+                Action::Delivered {
+                    number,
+                    slot,
+                    server,
+                    confirmed,
+                    sent,
+                    file,
+                } => {
+                    let (bytes, ms) =
+                        (file.meta.size, now.saturating_sub(sent).as_secs_f64() * 1e3);
+                    self.times.delivered(
+                        now.saturating_sub(Duration::from_millis(file.meta.accepted_ms)),
+                    );
+                    let what = if confirmed {
+                        "delivered"
+                    } else {
+                        "delivered unconfirmed"
+                    };
+                    tracing::info!(
+                        number,
+                        title = &*file.meta.title,
+                        server = &*server,
+                        bytes,
+                        ms,
+                        "{what}"
+                    );
                     let identity = self.identity_of(slot);
-                    let end = End::Delivered { server, identity, confirmed };
+                    let end = End::Delivered {
+                        server,
+                        identity,
+                        confirmed,
+                    };
                     self.let_go(&file.content);
-                    let Queued { meta, history, tag, .. } = file;
-                    self.end(Ended { number, at_ms: millis(now), end, meta, history }, &tag.tag.replies, Some(slot));
+                    let Queued {
+                        meta, history, tag, ..
+                    } = file;
+                    self.end(
+                        Ended {
+                            number,
+                            at_ms: millis(now),
+                            end,
+                            meta,
+                            history,
+                        },
+                        &tag.tag.replies,
+                        Some(slot),
+                    );
                 }
                 // The numbers are counted already.
-                Action::CameBack { number, attempt, is_failure, is_kept } if is_kept || is_failure => {
-                    self.submit(Op::Attempt { number, attempt, is_failure }, After::Nothing);
+                Action::CameBack {
+                    number,
+                    attempt,
+                    is_failure,
+                    is_kept,
+                } if is_kept || is_failure => {
+                    self.submit(
+                        Op::Attempt {
+                            number,
+                            attempt,
+                            is_failure,
+                        },
+                        After::Nothing,
+                    );
                 }
                 Action::CameBack { .. } => {}
-                Action::Dead { number, reason, file } => self.bury(number, reason, file, now),
+                Action::Dead {
+                    number,
+                    reason,
+                    file,
+                } => self.bury(number, reason, file, now),
                 Action::Stray { slot, number, held } => self.stray(slot, number, held, now),
-                Action::OpenLink { slot, dialect, epoch, at } => {
+                Action::OpenLink {
+                    slot,
+                    dialect,
+                    epoch,
+                    at,
+                } => {
                     let (to_server, from_hub) = mpsc::unbounded_channel();
                     let closed = self.with.stop.child_token();
                     let connect_timeout = self.pace.borrow().timeout;
-                    let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { continue };
+                    let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut)
+                    else {
+                        continue;
+                    };
                     let target = Target {
                         slot,
                         epoch,
-                        address: at.map_or_else(|| server.address.clone(), |at| at.to_string().into()),
+                        address: at
+                            .map_or_else(|| server.address.clone(), |at| at.to_string().into()),
                         connector: self.with.connector.clone(),
                         hub: self.with.to_self.clone(),
                         disk: self.with.disk.clone(),
@@ -677,9 +970,17 @@ impl Hub {
                         stall: self.with.config.stall,
                     };
                     let task = link::run(target, dialect, from_hub);
-                    self.with.tasks.spawn(closed.clone().run_until_cancelled_owned(task));
+                    self.with
+                        .tasks
+                        .spawn(closed.clone().run_until_cancelled_owned(task));
                     let (identity, acknowledged, guard) = (None, None, closed.drop_guard());
-                    server.link = Some(Link { epoch, to_server, identity, acknowledged, _close: guard });
+                    server.link = Some(Link {
+                        epoch,
+                        to_server,
+                        identity,
+                        acknowledged,
+                        _close: guard,
+                    });
                 }
                 Action::CloseLink { slot } => self.close(slot),
                 Action::Flipped { server, flip } => self.tell_flip(&server, &flip),
@@ -693,11 +994,14 @@ impl Hub {
         self.actions = actions;
     }
 
-    /// Sends something over a server's link. A link that has ended has said so in an event that is on its way to us.
+    /// Sends something over a server's link. A link that has ended has said so in an event that is
+    /// on its way to us.
     fn tell(&self, slot: Slot, what: ToServer) {
         let link = self.server(slot).and_then(|server| server.link.as_ref());
-        // A server without an identity keeps no account of what is confirmed, and may not know the word.
-        let understands = |link: &&Link| link.identity.is_some() || matches!(what, ToServer::Parcel(_));
+        // A server without an identity keeps no account of what is confirmed, and may not know the
+        // word.
+        let understands =
+            |link: &&Link| link.identity.is_some() || matches!(what, ToServer::Parcel(_));
         if let Some(link) = link.filter(understands) {
             let _ = link.to_server.send(what);
         }
@@ -741,11 +1045,29 @@ impl Hub {
 
     fn bury(&mut self, number: u64, reason: String, file: Queued<Held<Tag>>, now: Duration) {
         self.let_go(&file.content);
-        self.with.notices.tell(Level::Error, Kind::Dead, None, Some(number), format!("{}: {reason}", file.meta.title));
-        let death = Death { at_ms: millis(now), reason: reason.into() };
+        self.with.notices.tell(
+            Level::Error,
+            Kind::Dead,
+            None,
+            Some(number),
+            format!("{}: {reason}", file.meta.title),
+        );
+        let death = Death {
+            at_ms: millis(now),
+            reason: reason.into(),
+        };
         let content = file.content.without_memory();
         let (meta, history, seen) = (file.meta, file.history, file.tag.not_old_style.is_none());
-        self.ledger.bury(number, DeadLetter { meta, content, seen, history, death: death.clone() });
+        self.ledger.bury(
+            number,
+            DeadLetter {
+                meta,
+                content,
+                seen,
+                history,
+                death: death.clone(),
+            },
+        );
         let after = After::Dead(number, file.tag.tag.replies, death.reason.clone());
         self.submit(Op::Bury { number, death }, after);
     }
@@ -753,20 +1075,30 @@ impl Hub {
     /// Answers a query, after what it is about was read back from the journal.
     fn look(&mut self, query: Query, to: mpsc::UnboundedSender<Outgoing>) {
         let asked = self.files(&BTreeMap::new(), |files| files.cold_ones(&query));
-        let places: Vec<_> =
-            asked.into_iter().filter_map(|number| Some((number, self.cold.location(number)?))).collect();
+        let places: Vec<_> = asked
+            .into_iter()
+            .filter_map(|number| Some((number, self.cold.location(number)?)))
+            .collect();
         let (journal, hub) = (self.with.journal, self.with.to_self.clone());
         if places.is_empty() {
             return self.carry_out(&query, Vec::new(), to);
         }
-        let read = move || drop(hub.send(Event::Looked(query, to, read_back(&journal, places, false))));
+        let read =
+            move || drop(hub.send(Event::Looked(query, to, read_back(&journal, places, false))));
         tokio::task::spawn_blocking(read);
     }
 
     /// Answers a query, or carries it out. What was done is said when it is lasting.
-    fn carry_out(&mut self, query: &Query, looked: Vec<(u64, Back)>, to: mpsc::UnboundedSender<Outgoing>) {
+    fn carry_out(
+        &mut self,
+        query: &Query,
+        looked: Vec<(u64, Back)>,
+        to: mpsc::UnboundedSender<Outgoing>,
+    ) {
         match self.answer(query, looked) {
-            done @ Answer::Done { .. } => self.submit(Op::Forget(Vec::new()), After::Answer(to, done)),
+            done @ Answer::Done { .. } => {
+                self.submit(Op::Forget(Vec::new()), After::Answer(to, done))
+            }
             answer => drop(to.send(Outgoing::Answer(Box::new(answer)))),
         }
     }
@@ -774,13 +1106,23 @@ impl Hub {
     /// Answers a query, or carries it out.
     fn answer(&mut self, query: &Query, looked: Vec<(u64, Back)>) -> Answer {
         match *query {
-            Query::Replay { number: Some(number) } => queries::done(self.replay(number), number),
+            Query::Replay {
+                number: Some(number),
+            } => queries::done(self.replay(number), number),
             Query::Replay { number: None } => {
                 let numbers: Vec<u64> = self.ledger.dead().keys().copied().collect();
-                Answer::Done { files: numbers.into_iter().filter(|number| self.replay(*number)).count() }
+                Answer::Done {
+                    files: numbers
+                        .into_iter()
+                        .filter(|number| self.replay(*number))
+                        .count(),
+                }
             }
             Query::Drop { number } => self.throw_away(number, looked),
-            Query::Waiting { .. } | Query::Dead { .. } | Query::Find { .. } | Query::Show { .. } => {
+            Query::Waiting { .. }
+            | Query::Dead { .. }
+            | Query::Find { .. }
+            | Query::Show { .. } => {
                 let looked = looked.into_iter().collect();
                 self.files(&looked, |files| files.answer(query))
             }
@@ -790,62 +1132,137 @@ impl Hub {
     fn files<R>(&self, looked: &BTreeMap<u64, Back>, ask: impl Fn(&Files<'_, Tag>) -> R) -> R {
         let accepting = |number: u64| self.accepting.get(&number).map(|file| file.meta.clone());
         let (dispatcher, cold, ledger) = (&self.dispatcher, &self.cold, &self.ledger);
-        ask(&Files { dispatcher, cold, ledger, accepting: &accepting, looked })
+        ask(&Files {
+            dispatcher,
+            cold,
+            ledger,
+            accepting: &accepting,
+            looked,
+        })
     }
 
     /// Makes a dead letter wait again; false if there is none with this number.
     fn replay(&mut self, number: u64) -> bool {
-        let Some(letter) = self.ledger.dig_up(number) else { return false };
+        let Some(letter) = self.ledger.dig_up(number) else {
+            return false;
+        };
         tracing::info!(number, title = &*letter.meta.title, "replayed");
-        self.with.notices.tell(Level::Info, Kind::Replayed, None, Some(number), &*letter.meta.title);
+        self.with.notices.tell(
+            Level::Info,
+            Kind::Replayed,
+            None,
+            Some(number),
+            &*letter.meta.title,
+        );
         self.submit(Op::Replay { number }, After::Nothing);
-        let DeadLetter { meta, content, seen, .. } = letter;
+        let DeadLetter {
+            meta,
+            content,
+            seen,
+            ..
+        } = letter;
         let tag = Held::new(Tag::default(), not_old_style(&meta, seen));
-        self.dispatcher.replay(number, Queued { meta, content, history: History::default(), tag });
+        self.dispatcher.replay(
+            number,
+            Queued {
+                meta,
+                content,
+                history: History::default(),
+                tag,
+            },
+        );
         true
     }
 
-    /// A server has a file that does not wait: either it is the one that the file is recorded with, or there are two
-    /// copies and this one must go. What is not known is left alone: a copy too many is better than none.
+    /// A server has a file that does not wait: either it is the one that the file is recorded with,
+    /// or there are two copies and this one must go. What is not known is left alone: a copy too
+    /// many is better than none.
     fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
         // A server without an identity keeps no account: there is nothing to tell it.
-        let (Some(ours), Some(over)) = (self.identity_of(slot), self.over(slot)) else { return };
+        let (Some(ours), Some(over)) = (self.identity_of(slot), self.over(slot)) else {
+            return;
+        };
         if let Some(brief) = self.cold.get(number) {
-            let Some(held @ lists::Held(_, size, crc32c)) = held else { return };
+            let Some(held @ lists::Held(_, size, crc32c)) = held else {
+                return;
+            };
             if (brief.size(), brief.crc32c) == (size, crc32c) {
-                self.cold.claim(number, Claim { slot, held, identity: ours });
+                self.cold.claim(
+                    number,
+                    Claim {
+                        slot,
+                        held,
+                        identity: ours,
+                    },
+                );
             } else {
-                tracing::error!(number, "a server has another file under this number: it is left alone");
+                tracing::error!(
+                    number,
+                    "a server has another file under this number: it is left alone"
+                );
             }
             return;
         }
         if let Some(ended) = self.ledger.ended(number) {
             match &ended.end {
-                End::Delivered { identity: Some(theirs), server, .. } if *theirs != ours => {
+                End::Delivered {
+                    identity: Some(theirs),
+                    server,
+                    ..
+                } if *theirs != ours => {
                     tracing::info!(number, stored_by = &**server, "a second copy is removed");
-                    let expected = Expected { size: ended.meta.size, crc32c: ended.meta.crc32c };
+                    let expected = Expected {
+                        size: ended.meta.size,
+                        crc32c: ended.meta.crc32c,
+                    };
                     self.dispatcher.doubt(slot, number);
                     self.submit(Op::Forget(Vec::new()), After::Drop(over, number, expected));
                 }
                 // An operator did not want it delivered, and was told that it is not.
                 End::Dropped { .. } => {
                     tracing::info!(number, "a copy of a file that was thrown away is removed");
-                    let expected = Expected { size: ended.meta.size, crc32c: ended.meta.crc32c };
+                    let expected = Expected {
+                        size: ended.meta.size,
+                        crc32c: ended.meta.crc32c,
+                    };
                     self.dispatcher.doubt(slot, number);
                     self.submit(Op::Forget(Vec::new()), After::Drop(over, number, expected));
                 }
-                End::Delivered { .. } => self.submit(Op::Forget(Vec::new()), After::Confirm(over, number)),
+                End::Delivered { .. } => {
+                    self.submit(Op::Forget(Vec::new()), After::Confirm(over, number))
+                }
             }
             return;
         }
-        let Some(lists::Held(_, size, crc32c)) = held else { return };
-        let is_same = |letter: &DeadLetter| (letter.meta.size, letter.meta.crc32c) == (size, crc32c);
+        let Some(lists::Held(_, size, crc32c)) = held else {
+            return;
+        };
+        let is_same =
+            |letter: &DeadLetter| (letter.meta.size, letter.meta.crc32c) == (size, crc32c);
         if self.ledger.dead().get(&number).is_some_and(is_same) {
             if let Some(DeadLetter { meta, history, .. }) = self.ledger.dig_up(number) {
-                tracing::info!(number, title = &*meta.title, "a dead letter turns out to be delivered");
+                tracing::info!(
+                    number,
+                    title = &*meta.title,
+                    "a dead letter turns out to be delivered"
+                );
                 let server = self.address_of(slot);
-                let end = End::Delivered { server, identity: Some(ours), confirmed: true };
-                self.end(Ended { number, at_ms: millis(now), end, meta, history }, &[], Some(slot));
+                let end = End::Delivered {
+                    server,
+                    identity: Some(ours),
+                    confirmed: true,
+                };
+                self.end(
+                    Ended {
+                        number,
+                        at_ms: millis(now),
+                        end,
+                        meta,
+                        history,
+                    },
+                    &[],
+                    Some(slot),
+                );
             }
         } else if !self.accepting.contains_key(&number) {
             self.submit(Op::Forget(Vec::new()), After::Confirm(over, number));
@@ -855,9 +1272,14 @@ impl Hub {
     fn sweep(&mut self, now: Duration) {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
-            let mut forgotten = self.ledger.forget(millis(now), |number| self.dispatcher.is_doubtful(number));
+            let mut forgotten = self
+                .ledger
+                .forget(millis(now), |number| self.dispatcher.is_doubtful(number));
             if self.dispatcher.take_settled() {
-                forgotten.extend(self.ledger.unpin(|number| self.dispatcher.is_doubtful(number)));
+                forgotten.extend(
+                    self.ledger
+                        .unpin(|number| self.dispatcher.is_doubtful(number)),
+                );
             }
             self.forget(forgotten);
             self.tell_bounds();
@@ -884,7 +1306,8 @@ impl Hub {
     }
 
     fn address_of(&self, slot: Slot) -> Arc<str> {
-        self.server(slot).map_or_else(|| "".into(), |server| server.address.clone())
+        self.server(slot)
+            .map_or_else(|| "".into(), |server| server.address.clone())
     }
 
     fn now(&self) -> Duration {
@@ -895,7 +1318,11 @@ impl Hub {
 /// Why a file of an earlier run does not go to old-style servers, if that is so.
 fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
     let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
-    (!fits).then_some(if is_large { NotOldStyle::TooLarge } else { NotOldStyle::Either })
+    (!fits).then_some(if is_large {
+        NotOldStyle::TooLarge
+    } else {
+        NotOldStyle::Either
+    })
 }
 
 /// One more connection hears of a file.
@@ -911,10 +1338,19 @@ pub(super) fn add_reply(replies: &mut Vec<Reply>, reply: Reply) {
 fn last_receipt(id: u64, ended: &Ended) -> Message {
     let number = ended.number;
     match &ended.end {
-        End::Delivered { server, confirmed, .. } => {
-            Message::Delivered { id, number, server: server.clone(), confirmed: *confirmed }
-        }
-        End::Dropped { reason } => Message::Dead { id, number, reason: format!("thrown away; {reason}") },
+        End::Delivered {
+            server, confirmed, ..
+        } => Message::Delivered {
+            id,
+            number,
+            server: server.clone(),
+            confirmed: *confirmed,
+        },
+        End::Dropped { reason } => Message::Dead {
+            id,
+            number,
+            reason: format!("thrown away; {reason}"),
+        },
     }
 }
 

@@ -1,7 +1,9 @@
-//! The link to one server: over it the hub's parcels go out, and what becomes of them comes back as events.
+//! The link to one server: over it the hub's parcels go out, and what becomes of them comes back as
+//! events.
 //!
-//! A native server gets one lasting connection with many files in flight; an old-style server a fresh connection for
-//! each file, and no acknowledgement. Owns the deadlines of both; windows and retries are the dispatcher's.
+//! A native server gets one lasting connection with many files in flight; an old-style server a
+//! fresh connection for each file, and no acknowledgement. Owns the deadlines of both; windows and
+//! retries are the dispatcher's.
 
 mod large;
 mod outstanding;
@@ -27,7 +29,9 @@ use crate::queue::disk::Disk;
 use crate::queue::error::is_shortage;
 use crate::queue::{Body, Location};
 use crate::schedule::Slot;
-use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, plain, send_content, write_all};
+use crate::transport::{
+    BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, plain, send_content, write_all,
+};
 
 /// How many parcels are written together at most.
 const BATCH: usize = 64;
@@ -35,10 +39,12 @@ const BATCH: usize = 64;
 /// The most files that a server may say it has at once: more than can ever be in flight to it.
 const MOST_HELD: usize = 1_000_000;
 
-/// How many stall timeouts a server may take to say all that it has: no file of an earlier run goes before that.
+/// How many stall timeouts a server may take to say all that it has: no file of an earlier run goes
+/// before that.
 const HOLDING_STALLS: u32 = 2;
 
-/// How many connections an old-style server gets at once: it starts a thread for each, and its backlog is short.
+/// How many connections an old-style server gets at once: it starts a thread for each, and its
+/// backlog is short.
 const OLD_STYLE_CONNECTIONS: usize = 4;
 
 /// Where a link leads, and what it needs.
@@ -60,24 +66,36 @@ pub(super) struct Target {
 impl Target {
     fn tell(&self, event: LinkEvent) {
         // A hub that is gone needs no telling.
-        let _ = self.hub.send(Event::Link { slot: self.slot, epoch: self.epoch, event });
+        let _ = self.hub.send(Event::Link {
+            slot: self.slot,
+            epoch: self.epoch,
+            event,
+        });
     }
 
     async fn connect(&self) -> io::Result<BoxStream> {
         let connecting = timeout(self.connect_timeout, self.connector.connect(&self.address));
-        connecting.await.map_err(|_| io::Error::other(format!("no connection in {:?}", self.connect_timeout)))?
+        connecting
+            .await
+            .map_err(|_| io::Error::other(format!("no connection in {:?}", self.connect_timeout)))?
     }
 }
 
 /// Runs a link until it fails or the hub drops its end.
-pub(super) async fn run(target: Target, dialect: Dialect, from_hub: mpsc::UnboundedReceiver<ToServer>) {
+pub(super) async fn run(
+    target: Target,
+    dialect: Dialect,
+    from_hub: mpsc::UnboundedReceiver<ToServer>,
+) {
     match dialect {
         Dialect::Native => {
             target.tell(match native(&target, from_hub).await {
                 Ok(()) => LinkEvent::Closed("closed by the server".to_owned()),
                 Err(Ended::Failed(error)) if is_stalled(&error) => LinkEvent::Silent(plain(&error)),
                 Err(Ended::Failed(error)) => LinkEvent::Closed(plain(&error)),
-                Err(Ended::Silent(stall)) => LinkEvent::Silent(format!("acknowledged nothing for {stall:?}")),
+                Err(Ended::Silent(stall)) => {
+                    LinkEvent::Silent(format!("acknowledged nothing for {stall:?}"))
+                }
             });
         }
         Dialect::OldStyle => old_style(Arc::new(target), from_hub).await,
@@ -86,7 +104,9 @@ pub(super) async fn run(target: Target, dialect: Dialect, from_hub: mpsc::Unboun
 
 /// Whether the server reads nothing.
 fn is_stalled(error: &io::Error) -> bool {
-    let write = error.get_ref().and_then(|error| error.downcast_ref::<WriteError>());
+    let write = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<WriteError>());
     matches!(write, Some(WriteError::Stalled(_)))
 }
 
@@ -106,19 +126,36 @@ impl From<io::Error> for Ended {
 async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) -> Result<(), Ended> {
     let stream = target.connect().await?;
     let (read, mut write) = tokio::io::split(stream);
-    let mut reader = Reader::new(read, Deadlines { stall: target.stall, idle: target.stall });
-    let greeted = timeout(target.connect_timeout, greet(&mut reader, &mut write, &target.journal)).await;
-    let speaker = greeted.map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
+    let mut reader = Reader::new(
+        read,
+        Deadlines {
+            stall: target.stall,
+            idle: target.stall,
+        },
+    );
+    let greeted = timeout(
+        target.connect_timeout,
+        greet(&mut reader, &mut write, &target.journal),
+    )
+    .await;
+    let speaker = greeted
+        .map_err(|_| io::Error::other(format!("no greeting in {:?}", target.connect_timeout)))??;
     let (holding, seen) = match &speaker.identity {
         Some(_) => {
             let limit = target.stall * HOLDING_STALLS;
             let late = |_| io::Error::other(format!("it has not said what it has in {limit:?}"));
-            let (holding, seen) = timeout(limit, read_holding(&mut reader)).await.map_err(late)??;
+            let (holding, seen) = timeout(limit, read_holding(&mut reader))
+                .await
+                .map_err(late)??;
             (Some(holding), seen)
         }
         None => (None, None),
     };
-    target.tell(LinkEvent::Opened { speaker, holding, seen });
+    target.tell(LinkEvent::Opened {
+        speaker,
+        holding,
+        seen,
+    });
 
     let outstanding = Outstanding::new();
     tokio::select! {
@@ -129,7 +166,11 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
 }
 
 /// Exchanges greetings, and says who the server is.
-async fn greet<R, W>(reader: &mut Reader<R>, write: &mut W, journal: &Arc<str>) -> io::Result<Speaker>
+async fn greet<R, W>(
+    reader: &mut Reader<R>,
+    write: &mut W,
+    journal: &Arc<str>,
+) -> io::Result<Speaker>
 where
     R: tokio::io::AsyncRead + Unpin,
     W: tokio::io::AsyncWrite + Unpin,
@@ -146,15 +187,26 @@ where
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
     reader.preface().await.map_err(io::Error::other)?;
-    match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, identity, instance, .. }) => Ok(Speaker { identity, instance }),
+    match reader
+        .frame()
+        .await
+        .map_err(io::Error::other)?
+        .map(|frame| frame.message)
+    {
+        Some(Message::Hello {
+            role: Role::Server,
+            identity,
+            instance,
+            ..
+        }) => Ok(Speaker { identity, instance }),
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         Some(_) => Err(io::Error::other("it is no file server")),
         None => Err(io::Error::other("closed instead of a greeting")),
     }
 }
 
-/// Reads what the server has and does not know to be confirmed, and the highest number that it has seen.
+/// Reads what the server has and does not know to be confirmed, and the highest number that it has
+/// seen.
 async fn read_holding<R: tokio::io::AsyncRead + Unpin>(
     reader: &mut Reader<R>,
 ) -> io::Result<(Vec<lists::Held>, Option<u64>)> {
@@ -172,9 +224,14 @@ async fn read_holding<R: tokio::io::AsyncRead + Unpin>(
             _ => return Err(io::Error::other("it does not say what it has")),
         };
         if frame.content_len > MAX_LIST_BYTES || holding.len() > MOST_HELD {
-            return Err(io::Error::other("it says that it has more than it can have"));
+            return Err(io::Error::other(
+                "it says that it has more than it can have",
+            ));
         }
-        let content = reader.content(frame.content_len).await.map_err(io::Error::other)?;
+        let content = reader
+            .content(frame.content_len)
+            .await
+            .map_err(io::Error::other)?;
         holding.extend(lists::decode_holding(&content).map_err(io::Error::other)?);
         if last {
             return Ok((holding, highest));
@@ -196,29 +253,48 @@ async fn send_all(
             match item {
                 Loaded::Parcel(parcel, content) => {
                     outstanding.begin(parcel.number);
-                    let header = Message::Store { number: parcel.number, title: (&*parcel.meta.title).into() };
+                    let header = Message::Store {
+                        number: parcel.number,
+                        title: (&*parcel.meta.title).into(),
+                    };
                     frame::encode(&header, content.len() as u64, &mut out);
-                    send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
+                    send_content(&mut write, &mut out, &content, target.stall)
+                        .await
+                        .map_err(io::Error::other)?;
                 }
                 Loaded::Large(parcel, id) => {
                     stream(target, &mut write, &mut out, &parcel, id, outstanding).await?;
                 }
                 Loaded::Unreadable(number, error) => {
-                    target.tell(LinkEvent::Unreadable { number, reason: plain(&error) });
+                    target.tell(LinkEvent::Unreadable {
+                        number,
+                        reason: plain(&error),
+                    });
                 }
                 Loaded::Confirm(numbers) => {
                     for part in numbers.chunks(MAX_LIST) {
                         let content = lists::encode_confirmed(part);
                         frame::encode(&Message::Confirmed, content.len() as u64, &mut out);
-                        send_content(&mut write, &mut out, &content, target.stall).await.map_err(io::Error::other)?;
+                        send_content(&mut write, &mut out, &content, target.stall)
+                            .await
+                            .map_err(io::Error::other)?;
                     }
                 }
                 Loaded::Drop(number, expected) => {
-                    frame::encode(&Message::Drop { number, expected: Some(expected) }, 0, &mut out);
+                    frame::encode(
+                        &Message::Drop {
+                            number,
+                            expected: Some(expected),
+                        },
+                        0,
+                        &mut out,
+                    );
                 }
             }
         }
-        write_all(&mut write, &out, target.stall).await.map_err(io::Error::other)?;
+        write_all(&mut write, &out, target.stall)
+            .await
+            .map_err(io::Error::other)?;
         out.clear();
         outstanding.written();
     }
@@ -236,7 +312,15 @@ enum Loaded {
 
 /// Reads the small content that is in the journal only, all of the batch in one go.
 async fn load(batch: &mut Vec<ToServer>) -> Vec<Loaded> {
-    let is_in_journal = |item: &ToServer| matches!(item, ToServer::Parcel(Parcel { content: Body::Journal(_), .. }));
+    let is_in_journal = |item: &ToServer| {
+        matches!(
+            item,
+            ToServer::Parcel(Parcel {
+                content: Body::Journal(_),
+                ..
+            })
+        )
+    };
     let items: Vec<ToServer> = std::mem::take(batch);
     if !items.iter().any(is_in_journal) {
         return items.into_iter().map(load_one).collect();
@@ -270,8 +354,8 @@ fn small_content(parcel: &Parcel) -> io::Result<Option<Bytes>> {
     }
 }
 
-/// Sends content from its own file, or nothing, if nothing of it can be read. Content that turns out not to be what it
-/// was breaks the link off: half of it is sent.
+/// Sends content from its own file, or nothing, if nothing of it can be read. Content that turns
+/// out not to be what it was breaks the link off: half of it is sent.
 async fn stream(
     target: &Target,
     write: &mut tokio::io::WriteHalf<BoxStream>,
@@ -289,7 +373,10 @@ async fn stream(
             Err(error) => {
                 let reason = format!("it cannot be read from the journal: {}", plain(&error));
                 if is_begun {
-                    target.tell(LinkEvent::Unreadable { number, reason: reason.clone() });
+                    target.tell(LinkEvent::Unreadable {
+                        number,
+                        reason: reason.clone(),
+                    });
                     return Err(io::Error::other(format!("file {number}: {reason}")));
                 }
                 let is_shortage = is_shortage(&error);
@@ -303,12 +390,23 @@ async fn stream(
         };
         if !std::mem::replace(&mut is_begun, true) {
             let place = outstanding.begin(number);
-            frame::encode(&Message::Store { number, title: (&*meta.title).into() }, meta.size, out);
-            write_all(write, out, target.stall).await.map_err(io::Error::other)?;
+            frame::encode(
+                &Message::Store {
+                    number,
+                    title: (&*meta.title).into(),
+                },
+                meta.size,
+                out,
+            );
+            write_all(write, out, target.stall)
+                .await
+                .map_err(io::Error::other)?;
             out.clear();
             outstanding.written_before(place);
         }
-        write_all(write, &piece, target.stall).await.map_err(io::Error::other)?;
+        write_all(write, &piece, target.stall)
+            .await
+            .map_err(io::Error::other)?;
         content.reuse(piece);
     }
     out.extend_from_slice(&frame::checksum(meta.crc32c));
@@ -330,7 +428,10 @@ async fn read_acks(
         }
         let more_follow = is_stored && reader.has_frame();
         if !numbers.is_empty() && !more_follow {
-            target.tell(LinkEvent::Stored { numbers: std::mem::take(&mut numbers), confirmed: true });
+            target.tell(LinkEvent::Stored {
+                numbers: std::mem::take(&mut numbers),
+                confirmed: true,
+            });
         }
         match next? {
             None => return Ok(()),
@@ -341,13 +442,20 @@ async fn read_acks(
             }
             Some(Message::Dropped { number }) => target.tell(LinkEvent::Dropped { number }),
             Some(Message::Bye(refusal)) => return Err(io::Error::other(refusal.reason)),
-            Some(other) => return Err(io::Error::other(format!("unexpected message from a server: {other:?}"))),
+            Some(other) => {
+                return Err(io::Error::other(format!(
+                    "unexpected message from a server: {other:?}"
+                )));
+            }
         }
     }
 }
 
-/// The server's next message; `None` when it closed. It may be silent while it owes nothing, which is watched elsewhere.
-async fn next_answer(reader: &mut Reader<tokio::io::ReadHalf<BoxStream>>) -> Result<Option<Message>, io::Error> {
+/// The server's next message; `None` when it closed. It may be silent while it owes nothing, which
+/// is watched elsewhere.
+async fn next_answer(
+    reader: &mut Reader<tokio::io::ReadHalf<BoxStream>>,
+) -> Result<Option<Message>, io::Error> {
     loop {
         match reader.frame().await {
             Ok(frame) => return Ok(frame.map(|frame| frame.message)),
@@ -359,7 +467,11 @@ async fn next_answer(reader: &mut Reader<tokio::io::ReadHalf<BoxStream>>) -> Res
 
 /// Gives each parcel a connection of its own, a few at once.
 async fn old_style(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiver<ToServer>) {
-    target.tell(LinkEvent::Opened { speaker: Speaker::default(), holding: None, seen: None });
+    target.tell(LinkEvent::Opened {
+        speaker: Speaker::default(),
+        holding: None,
+        seen: None,
+    });
     let mut deliveries = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -376,24 +488,44 @@ async fn old_style(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiver<To
 
 async fn deliver_old_style(target: Arc<Target>, parcel: Parcel) {
     let number = parcel.number;
-    let loaded = tokio::task::spawn_blocking(move || small_content(&parcel).map(|content| (content, parcel))).await;
+    let loaded = tokio::task::spawn_blocking(move || {
+        small_content(&parcel).map(|content| (content, parcel))
+    })
+    .await;
     let (content, parcel) = match loaded.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok((Some(content), parcel)) => (content, parcel),
         Ok((None, _)) => {
-            return target.tell(LinkEvent::Lost { number, reason: "too large for an old-style server".to_owned() });
+            return target.tell(LinkEvent::Lost {
+                number,
+                reason: "too large for an old-style server".to_owned(),
+            });
         }
-        Err(error) => return target.tell(LinkEvent::Unreadable { number, reason: plain(&error) }),
+        Err(error) => {
+            return target.tell(LinkEvent::Unreadable {
+                number,
+                reason: plain(&error),
+            });
+        }
     };
     target.tell(match hand_over(&target, &parcel, &content).await {
-        Ok(()) => LinkEvent::Stored { numbers: vec![number], confirmed: false },
-        Err(error) => LinkEvent::Lost { number, reason: plain(&error) },
+        Ok(()) => LinkEvent::Stored {
+            numbers: vec![number],
+            confirmed: false,
+        },
+        Err(error) => LinkEvent::Lost {
+            number,
+            reason: plain(&error),
+        },
     });
 }
 
 /// Such a server reads once, so the whole document goes in one write.
 async fn hand_over(target: &Target, parcel: &Parcel, content: &[u8]) -> io::Result<()> {
-    let document = json::old_style_file(parcel.number, &parcel.meta.title, content).map_err(io::Error::other)?;
+    let document = json::old_style_file(parcel.number, &parcel.meta.title, content)
+        .map_err(io::Error::other)?;
     let mut stream = target.connect().await?;
-    write_all(&mut stream, &document, target.stall).await.map_err(io::Error::other)?;
+    write_all(&mut stream, &document, target.stall)
+        .await
+        .map_err(io::Error::other)?;
     stream.shutdown().await
 }

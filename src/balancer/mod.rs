@@ -1,4 +1,5 @@
-//! Role: the balancer. Takes files from clients, queues them, gives receipts, and sends the files on to servers.
+//! Role: the balancer. Takes files from clients, queues them, gives receipts, and sends the files
+//! on to servers.
 //!
 //! ```text
 //! ingress ──▶ gate ──▶ hub ──▶ link ──▶ server
@@ -6,10 +7,10 @@
 //!    └── receipts ────┘  └─ acks ┴─ probe
 //! ```
 //!
-//! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns all that is known of files and
-//! every decision, which [`dispatch`] takes without I/O; the journal's writer is a thread beside it; `link` and `probe`
-//! talk to servers and report back to the hub. Operators look in and give orders by [`control`], and hear of what happened
-//! from [`notices`].
+//! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns all
+//! that is known of files and every decision, which [`dispatch`] takes without I/O; the journal's
+//! writer is a thread beside it; `link` and `probe` talk to servers and report back to the hub.
+//! Operators look in and give orders by [`control`], and hear of what happened from [`notices`].
 
 mod cold;
 pub mod control;
@@ -91,7 +92,10 @@ impl Default for BalancerConfig {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
-            queue: QueueLimits { files: 1_000_000, bytes: 64 * 1024 * 1024 * 1024 },
+            queue: QueueLimits {
+                files: 1_000_000,
+                bytes: 64 * 1024 * 1024 * 1024,
+            },
             dispatch: DispatchConfig::default(),
             retention: Retention::default(),
             probe_interval: Duration::from_secs(1),
@@ -103,7 +107,10 @@ impl Default for BalancerConfig {
             openings: Openings::UNBOUNDED,
             grace: Duration::from_secs(10),
             journal: PathBuf::from("journal"),
-            journal_config: JournalConfig { durability: Durability::Disk, segment_size: None },
+            journal_config: JournalConfig {
+                durability: Durability::Disk,
+                segment_size: None,
+            },
         }
     }
 }
@@ -171,10 +178,19 @@ impl Balancer {
         // The oldest segment may have to be written again, and a new one begun.
         let reserve = 2 * journal.segment_size();
         let notices = Notices::default();
-        let gate = Gate::new(config.queue, config.max_json, disk.clone(), reserve, to_hub.clone());
+        let gate = Gate::new(
+            config.queue,
+            config.max_json,
+            disk.clone(),
+            reserve,
+            to_hub.clone(),
+        );
         let gate = Arc::new(gate.telling(notices.clone(), config.journal.clone()));
         if config.max_json > gate.max_file() {
-            return Err(BalancerError::Limits { max_json: config.max_json, queue: config.queue.bytes });
+            return Err(BalancerError::Limits {
+                max_json: config.max_json,
+                queue: config.queue.bytes,
+            });
         }
         let share = Sharing::new(config.max_connections, &config.openings);
         let (stop, finished) = (CancellationToken::new(), CancellationToken::new());
@@ -191,8 +207,24 @@ impl Balancer {
             stop: stop.clone(),
             finished: finished.clone(),
         };
-        let control = Control { hub: to_hub, gate, door, notices, stop };
-        Ok(Self { config, journal, disk, recovered, control, finished, events, share, lock })
+        let control = Control {
+            hub: to_hub,
+            gate,
+            door,
+            notices,
+            stop,
+        };
+        Ok(Self {
+            config,
+            journal,
+            disk,
+            recovered,
+            control,
+            finished,
+            events,
+            share,
+            lock,
+        })
     }
 
     /// What the operator's surface does with it.
@@ -200,25 +232,52 @@ impl Balancer {
         self.control.clone()
     }
 
-    /// Runs until `stop` is cancelled: then it takes no more files, delivers what it has for as long as the
-    /// configuration allows, and ends.
+    /// Runs until `stop` is cancelled: then it takes no more files, delivers what it has for as
+    /// long as the configuration allows, and ends.
     pub async fn run(
         self,
         listener: impl Listener,
         connector: Arc<dyn Connect>,
         stop: CancellationToken,
     ) -> Result<Outcome, BalancerError> {
-        let Self { config, journal, disk, recovered, control, finished, events, share, lock } = self;
-        let Control { hub: to_hub, gate, door, notices, stop: stopping } = control;
+        let Self {
+            config,
+            journal,
+            disk,
+            recovered,
+            control,
+            finished,
+            events,
+            share,
+            lock,
+        } = self;
+        let Control {
+            hub: to_hub,
+            gate,
+            door,
+            notices,
+            stop: stopping,
+        } = control;
         let tasks = TaskTracker::new();
         let (uploads, farewell) = (door.uploads.clone(), door.farewell.clone());
-        tasks.spawn(finished.clone().run_until_cancelled_owned(uploads.keep_tidy()));
+        tasks.spawn(
+            finished
+                .clone()
+                .run_until_cancelled_owned(uploads.keep_tidy()),
+        );
         let watched = gate.clone();
-        tasks.spawn(finished.clone().run_until_cancelled_owned(async move { watched.watch().await }));
-        let accept =
-            transport::serve(listener, share.places(), stopping.clone(), tasks.clone(), move |stream, peer, seat| {
-                ingress::serve(stream, peer, door.clone(), seat)
-            });
+        tasks.spawn(
+            finished
+                .clone()
+                .run_until_cancelled_owned(async move { watched.watch().await }),
+        );
+        let accept = transport::serve(
+            listener,
+            share.places(),
+            stopping.clone(),
+            tasks.clone(),
+            move |stream, peer, seat| ingress::serve(stream, peer, door.clone(), seat),
+        );
         tasks.spawn(accept);
 
         let grace = config.grace;
@@ -240,11 +299,23 @@ impl Balancer {
             gate,
             share,
         };
-        notices.tell(Level::Info, Kind::Started, None, None, "the balancer started");
+        notices.tell(
+            Level::Info,
+            Kind::Started,
+            None,
+            None,
+            "the balancer started",
+        );
         let (asked, stopping_now, told) = (stop.clone(), stopping.clone(), notices.clone());
         tasks.spawn(finished.clone().run_until_cancelled_owned(async move {
             asked.cancelled().await;
-            told.tell(Level::Warn, Kind::Stopping, None, None, "the balancer is stopping: it takes no more files");
+            told.tell(
+                Level::Warn,
+                Kind::Stopping,
+                None,
+                None,
+                "the balancer is stopping: it takes no more files",
+            );
             stopping_now.cancel();
         }));
         let hub = Hub::new(recovered, events, with);
@@ -270,10 +341,31 @@ impl Balancer {
 /// Tells what a recovery has found.
 fn log_recovery(recovered: &Recovered) {
     let dead = recovered.dead();
-    let Report { segments, bytes, torn, damage, lost_records, lost_content, .. } = &recovered.report;
+    let Report {
+        segments,
+        bytes,
+        torn,
+        damage,
+        lost_records,
+        lost_content,
+        ..
+    } = &recovered.report;
     let waiting = recovered.files.len() - dead;
-    tracing::info!(waiting, dead, next_number = recovered.next_number, segments, bytes, "journal opened");
-    if let Some(Torn { name, offset, len, aside }) = torn {
+    tracing::info!(
+        waiting,
+        dead,
+        next_number = recovered.next_number,
+        segments,
+        bytes,
+        "journal opened"
+    );
+    if let Some(Torn {
+        name,
+        offset,
+        len,
+        aside,
+    }) = torn
+    {
         let aside = aside.as_deref().unwrap_or("no room for it");
         tracing::warn!(
             segment = name,
@@ -286,7 +378,14 @@ fn log_recovery(recovered: &Recovered) {
     for damage in damage.iter().filter(|damage| !damage.is_known) {
         let (name, what, offset, len) = (&*damage.name, &*damage.what, damage.offset, damage.len);
         let aside = damage.aside.as_deref().unwrap_or("-");
-        tracing::error!(segment = name, what, offset, bytes = len, aside, "the journal is damaged");
+        tracing::error!(
+            segment = name,
+            what,
+            offset,
+            bytes = len,
+            aside,
+            "the journal is damaged"
+        );
     }
     if *lost_records > 0 {
         tracing::error!(
@@ -295,7 +394,10 @@ fn log_recovery(recovered: &Recovered) {
         );
     }
     for number in lost_content {
-        tracing::error!(number, "the content of a file is lost: it is a dead letter now");
+        tracing::error!(
+            number,
+            "the content of a file is lost: it is a dead letter now"
+        );
     }
 }
 

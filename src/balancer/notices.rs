@@ -1,6 +1,7 @@
 //! What happens that an operator wants to hear of: a ring of the last notices, and those to come.
 //!
-//! Files that pass make no notice: there are as many of those as there are files, and the log has them.
+//! Files that pass make no notice: there are as many of those as there are files, and the log has
+//! them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -104,24 +105,42 @@ struct Ring {
 
 impl Default for Notices {
     fn default() -> Self {
-        Self { ring: Arc::default(), to_come: broadcast::Sender::new(KEPT) }
+        Self {
+            ring: Arc::default(),
+            to_come: broadcast::Sender::new(KEPT),
+        }
     }
 }
 
 impl Notices {
     /// The kept notices with higher ids than this, oldest first.
     pub fn after(&self, id: u64) -> Vec<Notice> {
-        self.ring().kept.iter().filter(|notice| notice.id > id).cloned().collect()
+        self.ring()
+            .kept
+            .iter()
+            .filter(|notice| notice.id > id)
+            .cloned()
+            .collect()
     }
 
-    /// The notices from now on. To miss none and see none twice, subscribe first, then ask for those before.
+    /// The notices from now on. To miss none and see none twice, subscribe first, then ask for
+    /// those before.
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.to_come.subscribe()
     }
 
     /// Tells of something.
-    pub fn tell(&self, level: Level, kind: Kind, server: Option<&str>, number: Option<u64>, text: impl Into<String>) {
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    pub fn tell(
+        &self,
+        level: Level,
+        kind: Kind,
+        server: Option<&str>,
+        number: Option<u64>,
+        text: impl Into<String>,
+    ) {
+        let at_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
         let mut ring = self.ring();
         ring.last += 1;
         let notice = Notice {

@@ -1,8 +1,9 @@
 //! Probes one server: is it there, does it answer, is it overloaded, and what does it speak?
 //!
-//! A probe is the discovery request over a fresh connection: an old-style server answers it with its overload byte, as it
-//! does every request, and a native one with its greeting, which has the byte and the server's memory. So a server that
-//! has been replaced is noticed, too. Leaves what the answers mean to [`crate::schedule::Health`].
+//! A probe is the discovery request over a fresh connection: an old-style server answers it with
+//! its overload byte, as it does every request, and a native one with its greeting, which has the
+//! byte and the server's memory. So a server that has been replaced is noticed, too. Leaves what
+//! the answers mean to [`crate::schedule::Health`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;
 use crate::transport::{BoxStream, Connect, Deadlines, Reader, plain};
 
-/// First probes start this far from each other, so that thousands of servers are not probed in one instant.
+/// First probes start this far from each other, so that thousands of servers are not probed in one
+/// instant.
 const SPREAD: Duration = Duration::from_millis(1);
 
 /// The shortest time between two probes, however often one is asked for.
@@ -44,12 +46,14 @@ pub(super) struct Prober {
     pub(super) route: Route,
 }
 
-/// Where a server's name leads. A name that cannot be resolved leads where it led: who answers there is there.
+/// Where a server's name leads. A name that cannot be resolved leads where it led: who answers
+/// there is there.
 #[derive(Debug, Default)]
 pub(super) struct Route {
     /// The addresses that the name has, or had when it was last resolved.
     named: Vec<SocketAddr>,
-    /// Where the last probe was answered: there first, lest a name with several addresses lead to another each time.
+    /// Where the last probe was answered: there first, lest a name with several addresses lead to
+    /// another each time.
     answered: Option<SocketAddr>,
     /// Where the last probe failed: there last.
     failed: Option<SocketAddr>,
@@ -62,13 +66,26 @@ impl Route {
     /// The addresses in the order in which they are tried.
     fn order(&self) -> Vec<SocketAddr> {
         let mut order = self.named.clone();
-        order.sort_by_key(|at| if Some(*at) == self.answered { 0 } else { 1 + u8::from(Some(*at) == self.failed) });
+        order.sort_by_key(|at| {
+            if Some(*at) == self.answered {
+                0
+            } else {
+                1 + u8::from(Some(*at) == self.failed)
+            }
+        });
         order
     }
 
     /// Looks the name up, for so long at the most if it was resolved before.
-    async fn look_up(&mut self, name: &str, connector: &dyn Connect, most: Duration) -> io::Result<()> {
-        let looking = self.looking.get_or_insert_with(|| tokio::spawn(connector.resolve(name)));
+    async fn look_up(
+        &mut self,
+        name: &str,
+        connector: &dyn Connect,
+        most: Duration,
+    ) -> io::Result<()> {
+        let looking = self
+            .looking
+            .get_or_insert_with(|| tokio::spawn(connector.resolve(name)));
         let found = if self.named.is_empty() {
             looking.await
         } else {
@@ -78,13 +95,19 @@ impl Route {
             }
         };
         self.looking = None;
-        self.found(name, found.unwrap_or_else(|error| Err(io::Error::other(error))))
+        self.found(
+            name,
+            found.unwrap_or_else(|error| Err(io::Error::other(error))),
+        )
     }
 
     fn found(&mut self, name: &str, found: io::Result<Vec<SocketAddr>>) -> io::Result<()> {
         let found = found.and_then(|named| {
             if named.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the name has no address",
+                ));
             }
             Ok(named)
         });
@@ -125,12 +148,23 @@ impl Prober {
         let generation = self.generation;
         loop {
             let (probed, took) = self.probe().await;
-            if self.hub.send(Event::Probed { slot: self.slot, generation, probed, took }).is_err() {
+            if self
+                .hub
+                .send(Event::Probed {
+                    slot: self.slot,
+                    generation,
+                    probed,
+                    took,
+                })
+                .is_err()
+            {
                 return;
             }
             let ProbePace { interval, .. } = self.pace();
             sleep(SHORTEST.min(interval)).await;
-            let rest = interval.saturating_sub(SHORTEST).mul_f64(rand::rng().random_range(0.9..1.1));
+            let rest = interval
+                .saturating_sub(SHORTEST)
+                .mul_f64(rand::rng().random_range(0.9..1.1));
             tokio::select! {
                 () = sleep(rest) => {}
                 () = self.nudge.notified() => {}
@@ -157,7 +191,9 @@ impl Prober {
     }
 
     async fn ask(&mut self, look_up: Duration) -> io::Result<Probed> {
-        self.route.look_up(&self.address, &*self.connector, look_up).await?;
+        self.route
+            .look_up(&self.address, &*self.connector, look_up)
+            .await?;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for at in self.route.order() {
             // In case that this takes too long.
@@ -168,7 +204,8 @@ impl Prober {
                     if let Probed::Answered { who, .. } = &mut probed {
                         (who.address, who.named) = (Some(at), self.route.named.clone());
                     }
-                    (self.route.answered, self.route.failed) = (Some(at), failed.filter(|failed| *failed != at));
+                    (self.route.answered, self.route.failed) =
+                        (Some(at), failed.filter(|failed| *failed != at));
                     return Ok(probed);
                 }
                 Err(error) => failure = error,
@@ -189,10 +226,17 @@ async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
     match byte {
         0 | 1 => {
             let (overloaded, dialect) = (byte == 1, Dialect::OldStyle);
-            Ok(Probed::Answered { overloaded, dialect, memory: None, who: Who::default() })
+            Ok(Probed::Answered {
+                overloaded,
+                dialect,
+                memory: None,
+                who: Who::default(),
+            })
         }
         byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
-        other => Err(io::Error::other(format!("answered byte 0x{other:02x}, which is no overload byte"))),
+        other => Err(io::Error::other(format!(
+            "answered byte 0x{other:02x}, which is no overload byte"
+        ))),
     }
 }
 
@@ -200,11 +244,31 @@ async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
 async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
-    match reader.frame().await.map_err(io::Error::other)?.map(|frame| frame.message) {
-        Some(Message::Hello { role: Role::Server, overloaded, memory, identity, instance }) => {
-            let (overloaded, speaker) = (overloaded.unwrap_or(false), Speaker { identity, instance });
-            let who = Who { speaker, ..Who::default() };
-            Ok(Probed::Answered { overloaded, dialect: Dialect::Native, memory, who })
+    match reader
+        .frame()
+        .await
+        .map_err(io::Error::other)?
+        .map(|frame| frame.message)
+    {
+        Some(Message::Hello {
+            role: Role::Server,
+            overloaded,
+            memory,
+            identity,
+            instance,
+        }) => {
+            let (overloaded, speaker) =
+                (overloaded.unwrap_or(false), Speaker { identity, instance });
+            let who = Who {
+                speaker,
+                ..Who::default()
+            };
+            Ok(Probed::Answered {
+                overloaded,
+                dialect: Dialect::Native,
+                memory,
+                who,
+            })
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         _ => Err(io::Error::other("it is no file server")),
@@ -242,28 +306,54 @@ mod tests {
     async fn a_name_that_cannot_be_resolved_leads_where_it_led() {
         let names = Names(Mutex::new(Some(Ok(vec![at(1), at(2)]))));
         let mut route = Route::default();
-        route.look_up("s:1", &names, Duration::from_secs(1)).await.unwrap();
+        route
+            .look_up("s:1", &names, Duration::from_secs(1))
+            .await
+            .unwrap();
         assert_eq!(route.order(), [at(1), at(2)]);
-        for gone in [Some(Err(io::Error::other("no such name"))), Some(Ok(Vec::new())), None, None] {
+        for gone in [
+            Some(Err(io::Error::other("no such name"))),
+            Some(Ok(Vec::new())),
+            None,
+            None,
+        ] {
             *names.0.lock().unwrap() = gone;
-            route.look_up("s:1", &names, Duration::from_secs(1)).await.unwrap();
+            route
+                .look_up("s:1", &names, Duration::from_secs(1))
+                .await
+                .unwrap();
             assert!(route.is_lost);
             assert_eq!(route.order(), [at(1), at(2)]);
         }
-        assert!(route.looking.is_some(), "one look-up is under way, and no second one");
+        assert!(
+            route.looking.is_some(),
+            "one look-up is under way, and no second one"
+        );
         route.looking = None;
         *names.0.lock().unwrap() = Some(Ok(vec![at(3)]));
-        route.look_up("s:1", &names, Duration::from_secs(1)).await.unwrap();
+        route
+            .look_up("s:1", &names, Duration::from_secs(1))
+            .await
+            .unwrap();
         assert_eq!((route.order(), route.is_lost), (vec![at(3)], false));
 
         *names.0.lock().unwrap() = Some(Err(io::Error::other("no such name")));
-        let never = Route::default().look_up("s:1", &names, Duration::from_secs(1)).await.unwrap_err();
-        assert!(never.to_string().contains("no such name"), "it never led anywhere");
+        let never = Route::default()
+            .look_up("s:1", &names, Duration::from_secs(1))
+            .await
+            .unwrap_err();
+        assert!(
+            never.to_string().contains("no such name"),
+            "it never led anywhere"
+        );
     }
 
     #[test]
     fn a_name_with_several_addresses_leads_to_the_one_that_answered() {
-        let mut route = Route { named: vec![at(1), at(2), at(3)], ..Route::default() };
+        let mut route = Route {
+            named: vec![at(1), at(2), at(3)],
+            ..Route::default()
+        };
         route.answered = Some(at(3));
         assert_eq!(route.order(), [at(3), at(1), at(2)]);
         (route.answered, route.failed) = (None, Some(at(1)));

@@ -35,7 +35,9 @@ pub(super) fn done(was_there: bool, number: u64) -> Answer {
     if was_there {
         return Answer::Done { files: 1 };
     }
-    Answer::Failed { reason: format!("there is no dead letter with number {number}") }
+    Answer::Failed {
+        reason: format!("there is no dead letter with number {number}"),
+    }
 }
 
 impl<T> Files<'_, T> {
@@ -46,30 +48,42 @@ impl<T> Files<'_, T> {
             Query::Find { ref title, limit } => self.find(title, limit),
             Query::Dead { after, limit } => self.dead(after, limit),
             Query::Show { number } => {
-                let unknown = || format!("file {number} is not known: it was never accepted, or is forgotten");
-                let report = self.show(number).map(|report| Answer::File(Box::new(report)));
+                let unknown = || {
+                    format!("file {number} is not known: it was never accepted, or is forgotten")
+                };
+                let report = self
+                    .show(number)
+                    .map(|report| Answer::File(Box::new(report)));
                 report.unwrap_or_else(|| Answer::Failed { reason: unknown() })
             }
-            Query::Replay { .. } | Query::Drop { .. } => {
-                Answer::Failed { reason: "an order is no question".to_owned() }
-            }
+            Query::Replay { .. } | Query::Drop { .. } => Answer::Failed {
+                reason: "an order is no question".to_owned(),
+            },
         }
     }
 
     /// The files that must be read back before this can be answered.
     pub(super) fn cold_ones(&self, query: &Query) -> Vec<u64> {
         match *query {
-            Query::Waiting { after, limit } => {
-                self.listed(after, limit).filter(|number| self.cold.contains(*number)).collect()
+            Query::Waiting { after, limit } => self
+                .listed(after, limit)
+                .filter(|number| self.cold.contains(*number))
+                .collect(),
+            Query::Show { number } | Query::Drop { number } if self.cold.contains(number) => {
+                vec![number]
             }
-            Query::Show { number } | Query::Drop { number } if self.cold.contains(number) => vec![number],
             _ => Vec::new(),
         }
     }
 
     /// The next files that wait, in order.
     fn listed(&self, after: u64, limit: usize) -> impl Iterator<Item = u64> {
-        let mut warm = self.dispatcher.queue().after(after).map(|(number, _)| number).peekable();
+        let mut warm = self
+            .dispatcher
+            .queue()
+            .after(after)
+            .map(|(number, _)| number)
+            .peekable();
         let mut cold = self.cold.above(after).map(|(number, _)| number).peekable();
         let next = move || match (warm.peek(), cold.peek()) {
             (Some(one), Some(other)) if other < one => cold.next(),
@@ -80,10 +94,20 @@ impl<T> Files<'_, T> {
     }
 
     fn waiting(&self, after: u64, limit: usize) -> Answer {
-        let files = page(self.listed(after, limit).filter_map(|number| self.show(number)));
+        let files = page(
+            self.listed(after, limit)
+                .filter_map(|number| self.show(number)),
+        );
         let depth = self.dispatcher.queue().depth();
-        let (total, total_bytes) = (depth.files() + self.cold.len(), depth.bytes + self.cold.bytes());
-        Answer::Files { files, total, total_bytes }
+        let (total, total_bytes) = (
+            depth.files() + self.cold.len(),
+            depth.bytes + self.cold.bytes(),
+        );
+        Answer::Files {
+            files,
+            total,
+            total_bytes,
+        }
     }
 
     /// What was read back of a file that comes to the dispatcher later.
@@ -91,13 +115,18 @@ impl<T> Files<'_, T> {
         let brief = self.cold.get(number)?;
         let (meta, history) = match self.looked.get(&number) {
             Some(Back::File(accepted)) => (accepted.meta.clone(), accepted.history.clone()),
-            Some(Back::Unreadable { meta: Some(meta), .. }) => (meta.clone(), History::default()),
+            Some(Back::Unreadable {
+                meta: Some(meta), ..
+            }) => (meta.clone(), History::default()),
             _ => (Arc::new(stand_in(brief)), History::default()),
         };
         let history = self.cold.history(number).unwrap_or(&history);
         let why = self.dispatcher.why_it_comes_later(number);
         let reason = Some(why.unwrap_or_else(|| TURN.to_owned()));
-        Some(FileReport { reason, ..report(number, &meta, history, Place::Waiting) })
+        Some(FileReport {
+            reason,
+            ..report(number, &meta, history, Place::Waiting)
+        })
     }
 
     /// The files whose titles contain this text, newest first, as far as titles are in memory.
@@ -105,22 +134,44 @@ impl<T> Files<'_, T> {
         let wanted = title.to_lowercase();
         let has_it = |title: &str| title.to_lowercase().contains(&wanted);
         let of_meta = |meta: &Meta| has_it(&meta.title);
-        let waiting =
-            self.dispatcher.queue().after(0).filter(|(_, file)| of_meta(&file.meta)).map(|(number, _)| number);
-        let dead = self.ledger.dead().iter().filter(|(_, letter)| of_meta(&letter.meta)).map(|(number, _)| *number);
-        let ended = self.ledger.all_ended().filter(|ended| of_meta(&ended.meta)).map(|ended| ended.number);
+        let waiting = self
+            .dispatcher
+            .queue()
+            .after(0)
+            .filter(|(_, file)| of_meta(&file.meta))
+            .map(|(number, _)| number);
+        let dead = self
+            .ledger
+            .dead()
+            .iter()
+            .filter(|(_, letter)| of_meta(&letter.meta))
+            .map(|(number, _)| *number);
+        let ended = self
+            .ledger
+            .all_ended()
+            .filter(|ended| of_meta(&ended.meta))
+            .map(|ended| ended.number);
         let mut newest: Vec<u64> = waiting.chain(dead).chain(ended).collect();
         newest.sort_unstable_by(|one, other| other.cmp(one));
         newest.truncate(limit.min(MAX_LISTED));
         let files = page(newest.into_iter().filter_map(|number| self.show(number)));
-        Answer::Found { files, complete: self.cold.len() == 0 }
+        Answer::Found {
+            files,
+            complete: self.cold.len() == 0,
+        }
     }
 
     fn dead(&self, after: u64, limit: usize) -> Answer {
         let letters = self.ledger.dead();
-        let listed = letters.range((Excluded(after), Unbounded)).take(limit.min(MAX_LISTED));
+        let listed = letters
+            .range((Excluded(after), Unbounded))
+            .take(limit.min(MAX_LISTED));
         let files = page(listed.filter_map(|(number, _)| self.show(*number)));
-        Answer::Files { files, total: letters.len(), total_bytes: self.ledger.dead_bytes() }
+        Answer::Files {
+            files,
+            total: letters.len(),
+            total_bytes: self.ledger.dead_bytes(),
+        }
     }
 
     /// All that is known of a file.
@@ -130,25 +181,48 @@ impl<T> Files<'_, T> {
         }
         if let Some(file) = self.dispatcher.queue().get(number) {
             let server = self.dispatcher.server_with(number).map(ToString::to_string);
-            let place = if server.is_some() { Place::InFlight } else { Place::Waiting };
-            let waits = || self.dispatcher.why_it_waits(number).unwrap_or_else(|| TURN.to_owned());
+            let place = if server.is_some() {
+                Place::InFlight
+            } else {
+                Place::Waiting
+            };
+            let waits = || {
+                self.dispatcher
+                    .why_it_waits(number)
+                    .unwrap_or_else(|| TURN.to_owned())
+            };
             let reason = server.is_none().then(waits);
-            return Some(FileReport { server, reason, ..report(number, &file.meta, &file.history, place) });
+            return Some(FileReport {
+                server,
+                reason,
+                ..report(number, &file.meta, &file.history, place)
+            });
         }
         if let Some(report) = self.show_cold(number) {
             return Some(report);
         }
         if let Some(letter) = self.ledger.dead().get(&number) {
-            let (ended_ms, reason) = (Some(letter.death.at_ms), Some(letter.death.reason.to_string()));
-            return Some(FileReport { ended_ms, reason, ..report(number, &letter.meta, &letter.history, Place::Dead) });
+            let (ended_ms, reason) = (
+                Some(letter.death.at_ms),
+                Some(letter.death.reason.to_string()),
+            );
+            return Some(FileReport {
+                ended_ms,
+                reason,
+                ..report(number, &letter.meta, &letter.history, Place::Dead)
+            });
         }
         self.ledger.ended(number).map(|ended| ended_report(ended))
     }
 }
 
-/// As many of the reports as one answer may hold. One is always among them, so that pages come to an end.
+/// As many of the reports as one answer may hold. One is always among them, so that pages come to
+/// an end.
 fn page(reports: impl Iterator<Item = FileReport>) -> Vec<FileReport> {
-    let (mut page, mut room) = (Vec::new(), usize::try_from(MAX_LIST_BYTES).unwrap_or(usize::MAX));
+    let (mut page, mut room) = (
+        Vec::new(),
+        usize::try_from(MAX_LIST_BYTES).unwrap_or(usize::MAX),
+    );
     for report in reports {
         let len = json_len(&report);
         if len > room && !page.is_empty() {
@@ -170,21 +244,45 @@ fn json_len(report: &FileReport) -> usize {
         };
         text.bytes().map(len).sum()
     };
-    let texts =
-        [Some(&report.title), Some(&report.from), report.key.as_ref(), report.server.as_ref(), report.reason.as_ref()];
-    let history = report.history.iter().map(|attempt| 96 + escaped(&attempt.server) + escaped(&attempt.reason));
-    512 + texts.into_iter().flatten().map(|text| escaped(text)).sum::<usize>() + history.sum::<usize>()
+    let texts = [
+        Some(&report.title),
+        Some(&report.from),
+        report.key.as_ref(),
+        report.server.as_ref(),
+        report.reason.as_ref(),
+    ];
+    let history = report
+        .history
+        .iter()
+        .map(|attempt| 96 + escaped(&attempt.server) + escaped(&attempt.reason));
+    512 + texts
+        .into_iter()
+        .flatten()
+        .map(|text| escaped(text))
+        .sum::<usize>()
+        + history.sum::<usize>()
 }
 
 fn ended_report(ended: &Ended) -> FileReport {
     let known = |place| report(ended.number, &ended.meta, &ended.history, place);
     let ended_ms = Some(ended.at_ms);
     match &ended.end {
-        End::Delivered { server, confirmed, .. } => {
+        End::Delivered {
+            server, confirmed, ..
+        } => {
             let (server, confirmed) = (Some(server.to_string()), Some(*confirmed));
-            FileReport { server, ended_ms, confirmed, ..known(Place::Delivered) }
+            FileReport {
+                server,
+                ended_ms,
+                confirmed,
+                ..known(Place::Delivered)
+            }
         }
-        End::Dropped { reason } => FileReport { reason: Some(reason.to_string()), ended_ms, ..known(Place::Dropped) },
+        End::Dropped { reason } => FileReport {
+            reason: Some(reason.to_string()),
+            ended_ms,
+            ..known(Place::Dropped)
+        },
     }
 }
 

@@ -1,7 +1,8 @@
-//! When the gate turns files away for want of room, and when that is over: told once each, in the log and as notices.
+//! When the gate turns files away for want of room, and when that is over: told once each, in the
+//! log and as notices.
 //!
-//! No clocks: the time is passed in. Around the limit one file may fit while the next does not, so the end is told when there
-//! is room and nothing was turned away for a while.
+//! No clocks: the time is passed in. Around the limit one file may fit while the next does not, so
+//! the end is told when there is room and nothing was turned away for a while.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,25 +34,52 @@ struct Away {
 impl Turning {
     /// Files that are refused because the disk is full.
     pub(super) fn on_disk() -> Self {
-        let (began, over) = ("files are refused", "files are taken again: the journal's disk has room again");
-        Self { began, over, level: Level::Error, state: Mutex::default() }
+        let (began, over) = (
+            "files are refused",
+            "files are taken again: the journal's disk has room again",
+        );
+        Self {
+            began,
+            over,
+            level: Level::Error,
+            state: Mutex::default(),
+        }
     }
 
     /// Clients that are not read from because the queue is full.
     pub(super) fn in_queue() -> Self {
-        let (began, over) = ("not reading from clients", "clients are read from again: the queue has room again");
-        Self { began, over, level: Level::Warn, state: Mutex::default() }
+        let (began, over) = (
+            "not reading from clients",
+            "clients are read from again: the queue has room again",
+        );
+        Self {
+            began,
+            over,
+            level: Level::Warn,
+            state: Mutex::default(),
+        }
     }
 
-    /// A file that needs `bytes` was turned away; `why`, with the figures and the remedy, is made only for the first.
-    pub(super) fn turned_away(&self, bytes: u64, now: Instant, notices: &Notices, why: impl FnOnce() -> String) {
+    /// A file that needs `bytes` was turned away; `why`, with the figures and the remedy, is made
+    /// only for the first.
+    pub(super) fn turned_away(
+        &self,
+        bytes: u64,
+        now: Instant,
+        notices: &Notices,
+        why: impl FnOnce() -> String,
+    ) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(away) = &mut *state {
             away.last = now;
             away.least = away.least.min(bytes);
             return;
         }
-        *state = Some(Away { since: now, last: now, least: bytes });
+        *state = Some(Away {
+            since: now,
+            last: now,
+            least: bytes,
+        });
         let reason = why();
         if self.level == Level::Error {
             tracing::error!(reason, "{}", self.began);
@@ -59,7 +87,13 @@ impl Turning {
             tracing::warn!(reason, "{}", self.began);
         }
         // Told under the lock: the end must not come before the beginning.
-        notices.tell(self.level, Kind::Full, None, None, format!("{}: {reason}", self.began));
+        notices.tell(
+            self.level,
+            Kind::Full,
+            None,
+            None,
+            format!("{}: {reason}", self.began),
+        );
     }
 
     /// Looks whether it is over: `has_room` says so for so many bytes, and `how` gives the figures.
@@ -91,17 +125,37 @@ mod tests {
     fn one_beginning_and_one_end_however_often_files_are_turned_away() {
         let (turning, notices, start) = (Turning::on_disk(), Notices::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let told = || notices.after(0).into_iter().map(|notice| (notice.level, notice.text)).collect::<Vec<_>>();
-        let look = |ms, room| turning.look(at(ms), &notices, |bytes| bytes <= room, || "figures".to_owned());
+        let told = || {
+            notices
+                .after(0)
+                .into_iter()
+                .map(|notice| (notice.level, notice.text))
+                .collect::<Vec<_>>()
+        };
+        let look = |ms, room| {
+            turning.look(
+                at(ms),
+                &notices,
+                |bytes| bytes <= room,
+                || "figures".to_owned(),
+            )
+        };
         look(0, u64::MAX);
         assert_eq!(told(), []);
         for (ms, bytes) in [(0, 500), (100, 100), (1500, 900)] {
             turning.turned_away(bytes, at(ms), &notices, || format!("at {ms}"));
             look(ms + 1, u64::MAX);
         }
-        assert_eq!(told(), [(Level::Error, "files are refused: at 0".to_owned())]);
+        assert_eq!(
+            told(),
+            [(Level::Error, "files are refused: at 0".to_owned())]
+        );
         look(60_000, 99);
-        assert_eq!(told().len(), 1, "the smallest that was refused does not fit yet");
+        assert_eq!(
+            told().len(),
+            1,
+            "the smallest that was refused does not fit yet"
+        );
         look(61_500, 100);
         look(70_000, 100);
         let (level, text) = &told()[1];

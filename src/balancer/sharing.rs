@@ -1,6 +1,7 @@
 //! How clients and servers share what a running balancer may open.
 //!
-//! Invariant: what is reserved for servers and what clients may have is together no more than there is.
+//! Invariant: what is reserved for servers and what clients may have is together no more than there
+//! is.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +22,12 @@ impl Sharing {
     /// Clients get so many places, while nothing else needs them.
     pub(super) fn new(wanted: usize, openings: &Openings) -> Self {
         let places = Arc::new(Places::new(wanted.min(openings.connections)));
-        Self { places, wanted, limit: openings.limit, spare: Arc::new(Mutex::new(openings.spare)) }
+        Self {
+            places,
+            wanted,
+            limit: openings.limit,
+            spare: Arc::new(Mutex::new(openings.spare)),
+        }
     }
 
     /// The clients' places.
@@ -41,7 +47,8 @@ impl Sharing {
         self.spare().saturating_add(from_clients) >= needed
     }
 
-    /// Reserves what a server needs, from the clients' share if need be; false if that would leave them too little.
+    /// Reserves what a server needs, from the clients' share if need be; false if that would leave
+    /// them too little.
     pub(super) fn take_for_server(&self) -> bool {
         if !self.has_room_for(1) {
             return false;
@@ -49,7 +56,8 @@ impl Sharing {
         let mut spare = self.spare();
         let missing = size(PER_SERVER).saturating_sub(*spare);
         *spare = spare.saturating_sub(size(PER_SERVER));
-        self.places.set_limit(self.places.limit().saturating_sub(missing));
+        self.places
+            .set_limit(self.places.limit().saturating_sub(missing));
         true
     }
 
@@ -78,13 +86,22 @@ mod tests {
 
     #[test]
     fn servers_take_from_the_spare_first_then_from_clients_and_give_back() {
-        let openings = Openings { limit: 200, connections: 30, large: 10, spare: 8 };
+        let openings = Openings {
+            limit: 200,
+            connections: 30,
+            large: 10,
+            spare: 8,
+        };
         let sharing = Sharing::new(30, &openings);
         let places = sharing.places();
-        let limits: Vec<usize> = (0..3).map(|_| (sharing.take_for_server(), places.limit()).1).collect();
+        let limits: Vec<usize> = (0..3)
+            .map(|_| (sharing.take_for_server(), places.limit()).1)
+            .collect();
         assert_eq!(limits, [30, 26, 20]);
         assert!(!sharing.take_for_server() && !sharing.has_room_for(1));
-        let limits: Vec<usize> = (0..3).map(|_| (sharing.give_back(), places.limit()).1).collect();
+        let limits: Vec<usize> = (0..3)
+            .map(|_| (sharing.give_back(), places.limit()).1)
+            .collect();
         assert_eq!(limits, [26, 30, 30]);
         assert_eq!(*sharing.spare(), 8);
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rustix::fd::OwnedFd;
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWrite};
@@ -27,7 +28,8 @@ use crate::transport::{BoxStream, Connect};
 /// How long a connection may take until it is greeted.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// How many connections are being made at a time: fewer than wait to be accepted at a listener by default.
+/// How many connections are being made at a time: fewer than wait to be accepted at a listener by
+/// default.
 const OPENING: u64 = 64;
 
 /// How much is read at once: some 150 receipts.
@@ -36,7 +38,8 @@ const READ: usize = 16 * 1024;
 /// A connection that is greeted, and what came behind the greeting.
 pub type Greeted = (BoxStream, BytesMut);
 
-/// Opens and greets this many connections, or gives the first error. To be run in a [`tokio::task::LocalSet`].
+/// Opens and greets this many connections, or gives the first error. To be run in a
+/// [`tokio::task::LocalSet`].
 pub(super) async fn open(
     connector: Rc<dyn Connect>,
     address: &str,
@@ -45,7 +48,12 @@ pub(super) async fn open(
 ) -> Result<(), ClientError> {
     let (left, mut openers) = (Rc::new(Cell::new(count)), JoinSet::new());
     for _ in 0..OPENING.min(count) {
-        let (left, connector, opened, address) = (left.clone(), connector.clone(), opened.clone(), address.to_owned());
+        let (left, connector, opened, address) = (
+            left.clone(),
+            connector.clone(),
+            opened.clone(),
+            address.to_owned(),
+        );
         openers.spawn_local(async move {
             while let Some(less) = left.get().checked_sub(1) {
                 left.set(less);
@@ -80,7 +88,12 @@ pub async fn run(
     for (place, (stream, input)) in (0..).zip(opened.take()) {
         let lane = Lane::new(plan.clone(), place, input);
         let (run, wakers) = (run.clone(), wakers.clone());
-        let mut connection = Connection { stream, lane, run, epoch };
+        let mut connection = Connection {
+            stream,
+            lane,
+            run,
+            epoch,
+        };
         tasks.spawn_local(async move {
             poll_fn(|cx| {
                 leave_waker(&wakers, place, cx);
@@ -90,7 +103,11 @@ pub async fn run(
         });
     }
     if let (Load::Open(rate), Some(total)) = (plan.load, plan.total()) {
-        tasks.spawn_local(async move { pace(rate, total, epoch, &wakers).await.map_err(|error| no_timer(&error)) });
+        tasks.spawn_local(async move {
+            pace(rate, total, epoch, &wakers)
+                .await
+                .map_err(|error| no_timer(&error))
+        });
     }
     all(tasks).await
 }
@@ -103,7 +120,10 @@ fn no_timer(error: &io::Error) -> ClientError {
 type Wakers = [RefCell<Option<Waker>>];
 
 fn leave_waker(wakers: &Wakers, place: u64, cx: &Context<'_>) {
-    if let Some(left) = usize::try_from(place).ok().and_then(|place| wakers.get(place)) {
+    if let Some(left) = usize::try_from(place)
+        .ok()
+        .and_then(|place| wakers.get(place))
+    {
         left.replace(Some(cx.waker().clone()));
     }
 }
@@ -123,7 +143,9 @@ async fn pace(rate: Rate, total: u64, epoch: Instant, wakers: &Wakers) -> io::Re
             return Ok(());
         }
         before = due;
-        timer.sleep(rate.due(due).saturating_sub(epoch.elapsed())).await?;
+        timer
+            .sleep(rate.due(due).saturating_sub(epoch.elapsed()))
+            .await?;
     }
 }
 
@@ -131,17 +153,26 @@ async fn pace(rate: Rate, total: u64, epoch: Instant, wakers: &Wakers) -> io::Re
 struct Timer(AsyncFd<OwnedFd>);
 
 impl Timer {
-    #[expect(deprecated, reason = "sound for a descriptor that is owned; what takes its place is unsafe code")]
+    #[expect(
+        deprecated,
+        reason = "sound for a descriptor that is owned; what takes its place is unsafe code"
+    )]
     fn new() -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
         AsyncFd::new(timer).map(Self)
     }
 
     async fn sleep(&self, length: Duration) -> io::Result<()> {
         // Nothing at all would be a timer that never ends.
-        let length =
-            Timespec::try_from(length.max(Duration::from_nanos(1))).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let once = Itimerspec { it_interval: Timespec::default(), it_value: length };
+        let length = Timespec::try_from(length.max(Duration::from_nanos(1)))
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: length,
+        };
         timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
         let mut ready = self.0.readable().await?;
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
@@ -173,7 +204,9 @@ impl Connection {
             match (wrote, read) {
                 (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
                 // Nothing more can come back, and what the balancer said last is read by now.
-                (Poll::Ready(Err(error)), Poll::Pending) => return Poll::Ready(Err(self.lost(&error.to_string()))),
+                (Poll::Ready(Err(error)), Poll::Pending) => {
+                    return Poll::Ready(Err(self.lost(&error.to_string())));
+                }
                 (Poll::Pending, Poll::Pending) => return Poll::Pending,
                 _ => {}
             }
@@ -205,10 +238,12 @@ impl Connection {
 
     fn receive(&mut self) -> Result<(), ClientError> {
         let mut run = self.run.borrow_mut();
-        self.lane.receive(&mut run, self.epoch.elapsed()).map_err(|error: Result<ProtocolError, Refusal>| match error {
-            Ok(error) => ClientError::Nonsense(error),
-            Err(refusal) => ClientError::Closed(refusal.reason),
-        })
+        self.lane.receive(&mut run, self.epoch.elapsed()).map_err(
+            |error: Result<ProtocolError, Refusal>| match error {
+                Ok(error) => ClientError::Nonsense(error),
+                Err(refusal) => ClientError::Closed(refusal.reason),
+            },
+        )
     }
 
     fn lost(&self, why: &str) -> ClientError {

@@ -27,9 +27,8 @@ pub struct Held {
     pub hold_seconds: f64,
 }
 
-/// Opens connections, holds them idle for a time, and counts those that stay. `opened` has those that
-/// are open until all are. To be
-/// run in a [`tokio::task::LocalSet`].
+/// Opens connections, holds them idle for a time, and counts those that stay. `opened` has those
+/// that are open until all are. To be run in a [`tokio::task::LocalSet`].
 pub async fn hold(
     connector: Rc<dyn Connect>,
     address: &str,
@@ -53,5 +52,11 @@ pub async fn hold(
     tokio::time::sleep(length).await;
     while ends.try_join_next().is_some() {}
     let (stayed, hold_seconds) = (ends.len() as u64, begun.elapsed().as_secs_f64());
-    Ok(Held { connections, opened: count, stayed, open_seconds, hold_seconds })
+    Ok(Held {
+        connections,
+        opened: count,
+        stayed,
+        open_seconds,
+        hold_seconds,
+    })
 }

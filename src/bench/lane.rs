@@ -14,7 +14,8 @@ use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, frame};
 /// No more files are encoded behind this many bytes that are not written yet.
 const ENOUGH: usize = 128 * 1024;
 
-/// Content up to this many bytes is copied behind its header; larger content is written from where it lies.
+/// Content up to this many bytes is copied behind its header; larger content is written from where
+/// it lies.
 const COPIED: usize = 16 * 1024;
 
 /// What all connections of a run share.
@@ -28,7 +29,10 @@ pub struct Run {
 impl Run {
     /// A run of this plan, before its first file.
     pub fn new(plan: &Plan) -> Self {
-        Self { taken: 0, tally: Tally::new(plan.wait) }
+        Self {
+            taken: 0,
+            tally: Tally::new(plan.wait),
+        }
     }
 
     /// Whether no other file is to be taken in the closed loop.
@@ -76,7 +80,12 @@ impl Lane {
     pub fn new(plan: Rc<Plan>, place: u64, input: BytesMut) -> Self {
         Self {
             slots: Slots::new(plan.most_under_way(), plan.prepared()),
-            put: Message::Put { id: 0, title: String::new(), key: None, resumed: None },
+            put: Message::Put {
+                id: 0,
+                title: String::new(),
+                key: None,
+                resumed: None,
+            },
             plan,
             place,
             taken: 0,
@@ -90,7 +99,9 @@ impl Lane {
     /// Encodes the files that are to be sent now.
     pub fn fill(&mut self, run: &mut Run, now: Duration) {
         while self.out.has_room() {
-            let Next::File(file, start) = self.next(run, now) else { return };
+            let Next::File(file, start) = self.next(run, now) else {
+                return;
+            };
             if self.slots.is_full() {
                 self.hold_back(now);
                 return;
@@ -101,7 +112,10 @@ impl Lane {
 
     /// What can be written: bytes, and more bytes behind them.
     pub fn pending(&self) -> [&[u8]; 2] {
-        let content = self.out.body.map(|(size, at)| self.plan.contents.of(size).0.get(at..).unwrap_or_default());
+        let content = self
+            .out
+            .body
+            .map(|(size, at)| self.plan.contents.of(size).0.get(at..).unwrap_or_default());
         [self.out.head(), content.unwrap_or_default()]
     }
 
@@ -123,8 +137,13 @@ impl Lane {
         }
     }
 
-    /// Understands what came in. An error is the balancer's breach of the protocol, or the reason why it closes.
-    pub fn receive(&mut self, run: &mut Run, now: Duration) -> Result<(), Result<ProtocolError, Refusal>> {
+    /// Understands what came in. An error is the balancer's breach of the protocol, or the reason
+    /// why it closes.
+    pub fn receive(
+        &mut self,
+        run: &mut Run,
+        now: Duration,
+    ) -> Result<(), Result<ProtocolError, Refusal>> {
         while let Some(frame) = frame::decode(&mut self.input).map_err(Ok)? {
             self.hear(frame.message, run, now)?;
         }
@@ -133,7 +152,9 @@ impl Lane {
 
     /// Whether all that there was to send over it has come to its end.
     pub fn is_done(&self, run: &Run, now: Duration) -> bool {
-        self.slots.len() == 0 && self.pending() == [&[0; 0]; 2] && self.next(run, now) == Next::Never
+        self.slots.len() == 0
+            && self.pending() == [&[0; 0]; 2]
+            && self.next(run, now) == Next::Never
     }
 
     /// Why the balancer is going to close it, if it said so.
@@ -160,7 +181,9 @@ impl Lane {
     fn hold_back(&mut self, now: Duration) {
         if let Load::Open(rate) = self.plan.load {
             let due = rate.due_by(now).min(self.plan.total().unwrap_or(u64::MAX));
-            self.held_until = due.saturating_sub(self.place).div_ceil(self.plan.connections.max(1));
+            self.held_until = due
+                .saturating_sub(self.place)
+                .div_ceil(self.plan.connections.max(1));
         }
     }
 
@@ -168,13 +191,24 @@ impl Lane {
     fn take(&mut self, file: u64, start: Duration, run: &mut Run, now: Duration) {
         let size = self.plan.mix.pick(self.plan.seed, file);
         let (content, crc) = self.plan.contents.of(size);
-        let flight = Flight { file, start, size: content.len() as u64, accepted: false };
-        let Some(slot) = self.slots.insert(flight) else { return };
+        let flight = Flight {
+            file,
+            start,
+            size: content.len() as u64,
+            accepted: false,
+        };
+        let Some(slot) = self.slots.insert(flight) else {
+            return;
+        };
         if let Message::Put { id, title, key, .. } = &mut self.put {
             *id = slot;
             title.clear();
             let _ = write!(title, "{}{file}", self.plan.title_prefix);
-            *key = self.plan.key_prefix.as_ref().map(|prefix| format!("{prefix}{file}").into());
+            *key = self
+                .plan
+                .key_prefix
+                .as_ref()
+                .map(|prefix| format!("{prefix}{file}").into());
         }
         frame::encode(&self.put, content.len() as u64, &mut self.out.bytes);
         if content.len() > COPIED {
@@ -189,11 +223,18 @@ impl Lane {
         self.taken += 1;
     }
 
-    fn hear(&mut self, message: Message, run: &mut Run, now: Duration) -> Result<(), Result<ProtocolError, Refusal>> {
+    fn hear(
+        &mut self,
+        message: Message,
+        run: &mut Run,
+        now: Duration,
+    ) -> Result<(), Result<ProtocolError, Refusal>> {
         match message {
             Message::Accepted { id, .. } => self.accepted(id, run, now),
             Message::Delivered { id, .. } => self.delivered(id, run, now),
-            Message::Refused { id, refusal } => self.failed(id, "refused", Some(refusal.code), &refusal.reason, run),
+            Message::Refused { id, refusal } => {
+                self.failed(id, "refused", Some(refusal.code), &refusal.reason, run)
+            }
             Message::Dead { id, reason, .. } => self.failed(id, "dead", None, &reason, run),
             Message::Waiting { .. } => {
                 run.tally.queue_full += 1;
@@ -212,7 +253,9 @@ impl Lane {
     }
 
     fn accepted(&mut self, id: u64, run: &mut Run, now: Duration) -> Result<(), ProtocolError> {
-        let Some(flight) = self.slots.get_mut(id) else { return self.known(id) };
+        let Some(flight) = self.slots.get_mut(id) else {
+            return self.known(id);
+        };
         if !std::mem::replace(&mut flight.accepted, true)
             && run.tally.accept(flight, now, self.plan.counts(flight.file))
         {
@@ -225,7 +268,8 @@ impl Lane {
         // The one receipt may count for both.
         self.accepted(id, run, now)?;
         if let Some(flight) = self.slots.remove(id) {
-            run.tally.deliver(&flight, now, self.plan.counts(flight.file));
+            run.tally
+                .deliver(&flight, now, self.plan.counts(flight.file));
         }
         Ok(())
     }
@@ -238,18 +282,23 @@ impl Lane {
         reason: &str,
         run: &mut Run,
     ) -> Result<(), ProtocolError> {
-        let Some(flight) = self.slots.remove(id) else { return self.known(id) };
+        let Some(flight) = self.slots.remove(id) else {
+            return self.known(id);
+        };
         let title = format!("{}{}", self.plan.title_prefix, flight.file);
         run.tally.fail(state, code, &title, reason);
         Ok(())
     }
 
-    /// Receipts that follow the one that was waited for are none of ours; those of files that were never sent are an error.
+    /// Receipts that follow the one that was waited for are none of ours; those of files that were
+    /// never sent are an error.
     fn known(&self, id: u64) -> Result<(), ProtocolError> {
         if self.slots.had(id) {
             Ok(())
         } else {
-            Err(ProtocolError::Unexpected("a receipt for a file that was not sent"))
+            Err(ProtocolError::Unexpected(
+                "a receipt for a file that was not sent",
+            ))
         }
     }
 }
@@ -308,10 +357,15 @@ mod tests {
     impl World {
         fn new(plan: Plan) -> Self {
             let (run, plan) = (Run::new(&plan), Rc::new(plan));
-            Self { run, lane: Lane::new(plan, 0, BytesMut::new()), now: Duration::ZERO }
+            Self {
+                run,
+                lane: Lane::new(plan, 0, BytesMut::new()),
+                now: Duration::ZERO,
+            }
         }
 
-        /// What it sends now, written in pieces of this size: the ids, titles and sizes of the files.
+        /// What it sends now, written in pieces of this size: the ids, titles and sizes of the
+        /// files.
         fn sends(&mut self, step: usize) -> Vec<(u64, String, usize)> {
             let mut wire = Vec::new();
             loop {
@@ -348,17 +402,37 @@ mod tests {
     }
 
     fn delivered(id: u64) -> Message {
-        Message::Delivered { id, number: 1, server: Arc::from("s"), confirmed: true }
+        Message::Delivered {
+            id,
+            number: 1,
+            server: Arc::from("s"),
+            confirmed: true,
+        }
     }
 
     /// The files in these bytes, each with the right checksum.
     fn puts(mut wire: BytesMut) -> Vec<(u64, String, usize)> {
         let mut files = Vec::new();
-        while let Some(Frame { message, content_len }) = frame::decode(&mut wire).unwrap() {
-            let Message::Put { id, title, key: None, resumed: None } = message else { panic!("{message:?}") };
+        while let Some(Frame {
+            message,
+            content_len,
+        }) = frame::decode(&mut wire).unwrap()
+        {
+            let Message::Put {
+                id,
+                title,
+                key: None,
+                resumed: None,
+            } = message
+            else {
+                panic!("{message:?}")
+            };
             let content = wire.split_to(usize::try_from(content_len).unwrap());
             if content_len > 0 {
-                assert_eq!(wire.split_to(4)[..], frame::checksum(crc32c::crc32c(&content)));
+                assert_eq!(
+                    wire.split_to(4)[..],
+                    frame::checksum(crc32c::crc32c(&content))
+                );
             }
             files.push((id, title, content.len()));
         }
@@ -371,12 +445,22 @@ mod tests {
         let mut world = World::new(plan(Load::Closed(2), 3, "5"));
         let sent = world.sends(usize::MAX);
         assert_eq!(
-            sent.iter().map(|(_, title, size)| (title.as_str(), *size)).collect::<Vec<_>>(),
+            sent.iter()
+                .map(|(_, title, size)| (title.as_str(), *size))
+                .collect::<Vec<_>>(),
             [("t0", 5), ("t1", 5)]
         );
         world.now = Duration::from_millis(7);
-        world.hears(&Message::Accepted { id: sent[1].0, number: 1 }).unwrap();
-        assert!(world.sends(9).is_empty(), "an accepted file is still under way");
+        world
+            .hears(&Message::Accepted {
+                id: sent[1].0,
+                number: 1,
+            })
+            .unwrap();
+        assert!(
+            world.sends(9).is_empty(),
+            "an accepted file is still under way"
+        );
         world.hears(&delivered(sent[1].0)).unwrap();
         let last = world.sends(9);
         assert_eq!((last.len(), last[0].1.as_str()), (1, "t2"));
@@ -392,8 +476,13 @@ mod tests {
     #[test]
     fn frames_are_whole_however_they_are_written() {
         for step in [1, 13, 1000, 40_000, usize::MAX] {
-            let mut world = World::new(plan(Load::Closed(40), 40, "0:20%,100:20%,20000:20%,100000"));
-            let mut sizes: Vec<usize> = world.sends(step).into_iter().map(|(_, _, size)| size).collect();
+            let mut world =
+                World::new(plan(Load::Closed(40), 40, "0:20%,100:20%,20000:20%,100000"));
+            let mut sizes: Vec<usize> = world
+                .sends(step)
+                .into_iter()
+                .map(|(_, _, size)| size)
+                .collect();
             assert_eq!(sizes.len(), 40);
             sizes.sort_unstable();
             sizes.dedup();
@@ -421,15 +510,24 @@ mod tests {
     fn too_many_under_way_hold_files_back_and_their_time_runs_on() {
         let open = Load::Open("1000".parse().unwrap());
         let connections = u64::from(crate::bench::OPEN_LOOP_MOST);
-        let mut world = World::new(Plan { connections, ..plan(open, connections * 3, "1") });
+        let mut world = World::new(Plan {
+            connections,
+            ..plan(open, connections * 3, "1")
+        });
         let first = world.sends(usize::MAX);
         world.now = Duration::from_millis(2 * connections + 5);
-        assert!(world.sends(usize::MAX).is_empty(), "one file a connection may be under way");
+        assert!(
+            world.sends(usize::MAX).is_empty(),
+            "one file a connection may be under way"
+        );
         world.delivers(first[0].0);
         let second = world.sends(usize::MAX);
         assert_eq!((second.len(), world.run.tally.held_back), (1, 1));
         world.delivers(second[0].0);
-        assert_eq!((world.sends(usize::MAX).len(), world.run.tally.held_back), (1, 2));
+        assert_eq!(
+            (world.sends(usize::MAX).len(), world.run.tally.held_back),
+            (1, 2)
+        );
         let report = world.run.tally.report(true);
         let late = report.late_ms.unwrap().max / 1000.0;
         let waited = Duration::from_millis(connections + 5).as_secs_f64();
@@ -439,7 +537,10 @@ mod tests {
     #[test]
     fn a_run_for_a_time_sends_no_more_after_it() {
         let length = Duration::from_millis(10);
-        let mut world = World::new(Plan { amount: Amount::Time(length), ..plan(Load::Closed(1), 0, "1") });
+        let mut world = World::new(Plan {
+            amount: Amount::Time(length),
+            ..plan(Load::Closed(1), 0, "1")
+        });
         let first = world.sends(usize::MAX);
         world.delivers(first[0].0);
         world.now = Duration::from_micros(9999);
@@ -451,14 +552,31 @@ mod tests {
 
     #[test]
     fn with_accepted_later_receipts_are_nobodys() {
-        let mut world = World::new(Plan { wait: Wait::Accepted, ..plan(Load::Closed(1), 2, "1") });
+        let mut world = World::new(Plan {
+            wait: Wait::Accepted,
+            ..plan(Load::Closed(1), 2, "1")
+        });
         for _ in 0..2 {
             let sent = world.sends(usize::MAX);
             world.delivers(sent[0].0);
-            world.hears(&Message::Dead { id: sent[0].0, number: 1, reason: String::new() }).unwrap();
+            world
+                .hears(&Message::Dead {
+                    id: sent[0].0,
+                    number: 1,
+                    reason: String::new(),
+                })
+                .unwrap();
         }
         let report = world.run.tally.report(false);
-        assert_eq!((report.files, report.dead, report.delivered_ms, world.is_done()), (2, 0, None, true));
+        assert_eq!(
+            (
+                report.files,
+                report.dead,
+                report.delivered_ms,
+                world.is_done()
+            ),
+            (2, 0, None, true)
+        );
     }
 
     #[test]
@@ -469,12 +587,25 @@ mod tests {
         world.hears(&Message::Refused { id, refusal }).unwrap();
         let id = world.sends(usize::MAX)[0].0;
         world.hears(&Message::Accepted { id, number: 1 }).unwrap();
-        world.hears(&Message::Dead { id, number: 1, reason: "nobody".to_owned() }).unwrap();
+        world
+            .hears(&Message::Dead {
+                id,
+                number: 1,
+                reason: "nobody".to_owned(),
+            })
+            .unwrap();
         let id = world.sends(usize::MAX)[0].0;
         world.hears(&delivered(id)).unwrap();
         let report = world.run.tally.report(false);
-        assert_eq!((report.files, report.refused, report.dead, report.missing), (1, 1, 1, 0));
-        let first: Vec<&str> = report.failures.iter().map(|failed| failed.first.as_str()).collect();
+        assert_eq!(
+            (report.files, report.refused, report.dead, report.missing),
+            (1, 1, 1, 0)
+        );
+        let first: Vec<&str> = report
+            .failures
+            .iter()
+            .map(|failed| failed.first.as_str())
+            .collect();
         assert_eq!((first, world.is_done()), (vec!["t1", "t0"], true));
     }
 
@@ -483,14 +614,25 @@ mod tests {
         let mut world = World::new(plan(Load::Closed(1), 1, "1"));
         let id = world.sends(usize::MAX)[0].0;
         assert!(matches!(
-            world.hears(&Message::Accepted { id: id + 1, number: 1 }),
+            world.hears(&Message::Accepted {
+                id: id + 1,
+                number: 1
+            }),
             Err(Ok(ProtocolError::Unexpected(_)))
         ));
-        assert!(matches!(world.hears(&Message::Stored { number: 1 }), Err(Ok(ProtocolError::Unexpected(_)))));
-        world.hears(&Message::Bye(Refusal::new(RefusalCode::Stopping, "bye"))).unwrap();
+        assert!(matches!(
+            world.hears(&Message::Stored { number: 1 }),
+            Err(Ok(ProtocolError::Unexpected(_)))
+        ));
+        world
+            .hears(&Message::Bye(Refusal::new(RefusalCode::Stopping, "bye")))
+            .unwrap();
         assert_eq!(world.lane.farewell(), Some("bye"));
         world.delivers(id);
         assert!(world.is_done(), "a stopping balancer still sends receipts");
-        assert!(matches!(world.hears(&Message::Bye(Refusal::new(RefusalCode::Malformed, "x"))), Err(Err(_))));
+        assert!(matches!(
+            world.hears(&Message::Bye(Refusal::new(RefusalCode::Malformed, "x"))),
+            Err(Err(_))
+        ));
     }
 }

@@ -1,11 +1,13 @@
 //! Role: a load generator. Measures a balancer as its clients see it.
 //!
-//! [`Plan`] says what is sent and how fast; a [`Lane`] is one connection without its socket: it makes the bytes that go out
-//! and understands those that come in; [`Tally`] collects the times, and [`Report`] is what they come to. All of these are
-//! cores: they are told what time it is, as the time since the start. [`drive`] and [`hold`] own the connections and the
-//! clock. Everything runs on one thread, for the generator shares its machine with what it measures.
+//! [`Plan`] says what is sent and how fast; a [`Lane`] is one connection without its socket: it
+//! makes the bytes that go out and understands those that come in; [`Tally`] collects the times,
+//! and [`Report`] is what they come to. All of these are cores: they are told what time it is, as
+//! the time since the start. [`drive`] and [`hold`] own the connections and the clock. Everything
+//! runs on one thread, for the generator shares its machine with what it measures.
 //!
-//! Invariant: in the open loop the time of a file begins when it was due, however late it could be sent.
+//! Invariant: in the open loop the time of a file begins when it was due, however late it could be
+//! sent.
 
 pub mod drive;
 pub mod hold;
@@ -24,7 +26,8 @@ pub use tally::{Failed, Percentiles, Report, Tally};
 
 use thiserror::Error;
 
-/// Why a flag that says what is to be sent was not understood. Trying again cannot help: the text must change.
+/// Why a flag that says what is to be sent was not understood. Trying again cannot help: the text
+/// must change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// A size is none.
@@ -34,13 +37,17 @@ pub enum SpecError {
     #[error("`{0}` is too large: content of up to 1 GiB is prepared")]
     TooLarge(String),
     /// What stands behind a size is no share.
-    #[error("`{0}` is no share; write more than 0% and at most 100%, with up to three decimals, e.g. 16KiB:10%")]
+    #[error(
+        "`{0}` is no share; write more than 0% and at most 100%, with up to three decimals, e.g. 16KiB:10%"
+    )]
     Share(String),
     /// All shares together are more than there is.
     #[error("the shares come to {0}%, which is more than 100%")]
     Above(String),
     /// All sizes have a share, and something is left.
-    #[error("the shares come to {0}%; make them 100%, or leave one size without a share for the rest")]
+    #[error(
+        "the shares come to {0}%; make them 100%, or leave one size without a share for the rest"
+    )]
     Below(String),
     /// Nothing is left for the size without a share.
     #[error("the shares come to 100%, so nothing is left for {0}")]
@@ -52,7 +59,9 @@ pub enum SpecError {
     #[error("{0} sizes; at most {max} are taken", max = sizes::MAX_SIZES)]
     TooMany(usize),
     /// The rate is none.
-    #[error("`{0}` is no rate; write files a second, from 0.001 to 10000000, with up to three decimals")]
+    #[error(
+        "`{0}` is no rate; write files a second, from 0.001 to 10000000, with up to three decimals"
+    )]
     Rate(String),
 }
 
@@ -64,7 +73,11 @@ fn thousandths(text: &str) -> Option<u64> {
         return None;
     }
     let part: u64 = format!("{part:0<3}").parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(part)
+    whole
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1000)?
+        .checked_add(part)
 }
 
 /// Writes a number of thousandths as a decimal number.
@@ -87,12 +100,32 @@ mod tests {
 
     #[test]
     fn decimals() {
-        for (text, value) in [("0", 0), ("1", 1000), ("1.5", 1500), ("0.001", 1), ("12.340", 12_340)] {
+        for (text, value) in [
+            ("0", 0),
+            ("1", 1000),
+            ("1.5", 1500),
+            ("0.001", 1),
+            ("12.340", 12_340),
+        ] {
             assert_eq!(thousandths(text), Some(value), "{text}");
         }
-        for text in ["", ".", "1.", ".5", "1.2345", "-1", "+1", "1e3", "1 ", "99999999999999999999"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1.2345",
+            "-1",
+            "+1",
+            "1e3",
+            "1 ",
+            "99999999999999999999",
+        ] {
             assert_eq!(thousandths(text), None, "{text}");
         }
-        assert_eq!([decimal(0), decimal(1500), decimal(100_000), decimal(1)], ["0", "1.5", "100", "0.001"]);
+        assert_eq!(
+            [decimal(0), decimal(1500), decimal(100_000), decimal(1)],
+            ["0", "1.5", "100", "0.001"]
+        );
     }
 }

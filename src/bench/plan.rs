@@ -7,8 +7,8 @@ use super::sizes::{Contents, Mix};
 use super::slots::MAX_SLOTS;
 use crate::client::Wait;
 
-/// The most files that may be under way in the open loop, over all connections. A balancer that is so far behind is not
-/// going to keep up.
+/// The most files that may be under way in the open loop, over all connections. A balancer that is
+/// so far behind is not going to keep up.
 pub const OPEN_LOOP_MOST: u32 = 1 << 18;
 
 /// How many slots a connection of the open loop starts with.
@@ -76,12 +76,19 @@ impl Plan {
     pub fn most_under_way(&self) -> u32 {
         match self.load {
             Load::Closed(in_flight) => in_flight.min(MAX_SLOTS),
-            Load::Open(_) => u32::try_from(u64::from(OPEN_LOOP_MOST).div_ceil(self.connections.max(1))).unwrap_or(1),
+            Load::Open(_) => {
+                u32::try_from(u64::from(OPEN_LOOP_MOST).div_ceil(self.connections.max(1)))
+                    .unwrap_or(1)
+            }
         }
     }
 
     /// How many slots a connection starts with.
     pub(super) fn prepared(&self) -> u32 {
-        if matches!(self.load, Load::Open(_)) { PREPARED } else { self.most_under_way() }
+        if matches!(self.load, Load::Open(_)) {
+            PREPARED
+        } else {
+            self.most_under_way()
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{SpecError, decimal, thousandths};
 
-/// Files are due at multiples of this time after the start: at more than one file a tick they come in small batches, and
-/// none is further than a tick from where an even spacing would have it.
+/// Files are due at multiples of this time after the start: at more than one file a tick they come
+/// in small batches, and none is further than a tick from where an even spacing would have it.
 pub const TICK: Duration = Duration::from_millis(1);
 
 /// Ticks in 1,000 seconds, the time in which a [`Rate`] counts its files.
@@ -55,7 +55,8 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let rate = thousandths(text.trim()).filter(|rate| (1..=FASTEST).contains(rate));
-        rate.map(|thousandths| Self { thousandths }).ok_or_else(|| SpecError::Rate(text.to_owned()))
+        rate.map(|thousandths| Self { thousandths })
+            .ok_or_else(|| SpecError::Rate(text.to_owned()))
     }
 }
 
@@ -78,18 +79,26 @@ mod tests {
         for text in ["", "0", "-1", "x", "1.2345", "10000001", "1/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
-        assert_eq!([rate("500").to_string(), rate("0.250").to_string()], ["500", "0.25"]);
+        assert_eq!(
+            [rate("500").to_string(), rate("0.250").to_string()],
+            ["500", "0.25"]
+        );
         assert!((rate("0.25").per_second() - 0.25).abs() < 1e-9);
     }
 
     #[test]
     fn no_file_is_further_than_a_tick_from_an_even_spacing() {
-        for text in ["0.001", "1", "3", "7.5", "999.999", "1000", "1234.567", "50000", "10000000"] {
+        for text in [
+            "0.001", "1", "3", "7.5", "999.999", "1000", "1234.567", "50000", "10000000",
+        ] {
             let rate = rate(text);
             for file in (0..2000_u32).chain(1_000_000_000..1_000_000_100) {
                 let even = f64::from(file) / rate.per_second();
                 let late = rate.due(file.into()).as_secs_f64() - even;
-                assert!((-1e-6..0.001 + 1e-6).contains(&late), "{text}: file {file} is {late} s late");
+                assert!(
+                    (-1e-6..0.001 + 1e-6).contains(&late),
+                    "{text}: file {file} is {late} s late"
+                );
             }
         }
     }
@@ -117,7 +126,14 @@ mod tests {
             assert!(due - sent <= 2, "tick {tick} has {} files", due - sent);
             sent = due;
         }
-        assert_eq!((sent, rate.files_in(Duration::from_mins(1))), (74_069, 74_070));
-        assert_eq!("0.001".parse::<Rate>().unwrap().files_in(TICK), 1, "a run has a file");
+        assert_eq!(
+            (sent, rate.files_in(Duration::from_mins(1))),
+            (74_069, 74_070)
+        );
+        assert_eq!(
+            "0.001".parse::<Rate>().unwrap().files_in(TICK),
+            1,
+            "a run has a file"
+        );
     }
 }

@@ -17,8 +17,8 @@ const ALL: u64 = 100_000;
 
 /// Sizes of files, each with its share of them.
 ///
-/// Reads `1KiB`, and `1KiB,16KiB:10%,1MiB:0.5%`: the size without a share gets what the others leave. A size of 0 is one,
-/// too.
+/// Reads `1KiB`, and `1KiB,16KiB:10%,1MiB:0.5%`: the size without a share gets what the others
+/// leave. A size of 0 is one, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mix {
     text: String,
@@ -33,7 +33,10 @@ impl Mix {
             return 0;
         }
         let point = mixed(seed, file) % ALL;
-        self.sizes.iter().position(|(_, end)| point < *end).unwrap_or(0)
+        self.sizes
+            .iter()
+            .position(|(_, end)| point < *end)
+            .unwrap_or(0)
     }
 }
 
@@ -51,7 +54,10 @@ impl FromStr for Mix {
             end += share.unwrap_or(rest);
             (*size, end)
         });
-        Ok(Self { text: text.to_owned(), sizes: sizes.collect() })
+        Ok(Self {
+            text: text.to_owned(),
+            sizes: sizes.collect(),
+        })
     }
 }
 
@@ -63,7 +69,9 @@ impl fmt::Display for Mix {
 
 /// A size, and its share if it has one.
 fn entry(text: &str) -> Result<(u64, Option<u64>), SpecError> {
-    let (size, share) = text.split_once(':').map_or((text, None), |(size, share)| (size, Some(share)));
+    let (size, share) = text
+        .split_once(':')
+        .map_or((text, None), |(size, share)| (size, Some(share)));
     let ByteSize(bytes) = size.parse()?;
     if bytes > MAX_SIZE {
         return Err(SpecError::TooLarge(size.to_owned()));
@@ -79,7 +87,10 @@ fn entry(text: &str) -> Result<(u64, Option<u64>), SpecError> {
 /// What the shares leave.
 fn rest(entries: &[(u64, Option<u64>)]) -> Result<u64, SpecError> {
     let sum: u64 = entries.iter().filter_map(|(_, share)| *share).sum();
-    let mut open = entries.iter().filter(|(_, share)| share.is_none()).map(|(size, _)| ByteSize(*size).to_string());
+    let mut open = entries
+        .iter()
+        .filter(|(_, share)| share.is_none())
+        .map(|(size, _)| ByteSize(*size).to_string());
     match (open.next(), open.next()) {
         _ if sum > ALL => Err(SpecError::Above(decimal(sum))),
         (None, _) if sum < ALL => Err(SpecError::Below(decimal(sum))),
@@ -89,7 +100,8 @@ fn rest(entries: &[(u64, Option<u64>)]) -> Result<u64, SpecError> {
     }
 }
 
-/// The content of files of each size of a mix, and its CRC32C: bytes that look random, prepared once.
+/// The content of files of each size of a mix, and its CRC32C: bytes that look random, prepared
+/// once.
 pub struct Contents {
     bytes: Vec<u8>,
     sizes: Vec<(usize, u32)>,
@@ -98,12 +110,23 @@ pub struct Contents {
 impl Contents {
     /// Prepares content for these sizes.
     pub fn prepare(mix: &Mix, seed: u64) -> Self {
-        let sizes: Vec<usize> = mix.sizes.iter().map(|(size, _)| usize::try_from(*size).unwrap_or(0)).collect();
+        let sizes: Vec<usize> = mix
+            .sizes
+            .iter()
+            .map(|(size, _)| usize::try_from(*size).unwrap_or(0))
+            .collect();
         let largest = sizes.iter().copied().max().unwrap_or(0);
-        let mut bytes: Vec<u8> = (0..=largest as u64 / 8).flat_map(|at| mixed(!seed, at).to_le_bytes()).collect();
+        let mut bytes: Vec<u8> = (0..=largest as u64 / 8)
+            .flat_map(|at| mixed(!seed, at).to_le_bytes())
+            .collect();
         bytes.truncate(largest);
-        let summed = sizes.into_iter().map(|size| (size, crc32c::crc32c(bytes.get(..size).unwrap_or_default())));
-        Self { sizes: summed.collect(), bytes }
+        let summed = sizes
+            .into_iter()
+            .map(|size| (size, crc32c::crc32c(bytes.get(..size).unwrap_or_default())));
+        Self {
+            sizes: summed.collect(),
+            bytes,
+        }
     }
 
     /// The content of files of this size of the mix, and its CRC32C.
@@ -118,14 +141,18 @@ mod tests {
     use super::*;
 
     fn mix(text: &str) -> Mix {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
     fn shares_and_the_rest() {
         assert_eq!(mix("1KiB").sizes, [(1024, ALL)]);
         assert_eq!(mix("0").sizes, [(0, ALL)]);
-        assert_eq!(mix("1KiB,16KiB:10%,1MiB:0.5%").sizes, [(1024, 89_500), (16_384, 99_500), (1 << 20, ALL)]);
+        assert_eq!(
+            mix("1KiB,16KiB:10%,1MiB:0.5%").sizes,
+            [(1024, 89_500), (16_384, 99_500), (1 << 20, ALL)]
+        );
         assert_eq!(mix("5:25%, 6:75%").sizes, [(5, 25_000), (6, ALL)]);
         assert_eq!(mix("5:100%").sizes, [(5, ALL)]);
     }
@@ -150,8 +177,14 @@ mod tests {
         ] {
             assert!(error(text).contains(says), "{text}: {}", error(text));
         }
-        assert_eq!("1,".repeat(64).parse::<Mix>().map(drop), Err(SpecError::Size("".parse::<ByteSize>().unwrap_err())));
-        assert_eq!(vec!["1"; 65].join(",").parse::<Mix>().map(drop), Err(SpecError::TooMany(65)));
+        assert_eq!(
+            "1,".repeat(64).parse::<Mix>().map(drop),
+            Err(SpecError::Size("".parse::<ByteSize>().unwrap_err()))
+        );
+        assert_eq!(
+            vec!["1"; 65].join(",").parse::<Mix>().map(drop),
+            Err(SpecError::TooMany(65))
+        );
     }
 
     #[test]
@@ -159,8 +192,15 @@ mod tests {
         let mix = mix("1,2:10%,3:0.5%");
         let mut counts = [0u32; 3];
         (0..100_000).for_each(|file| counts[mix.pick(7, file)] += 1);
-        assert!(counts[1].abs_diff(10_000) < 500 && counts[2].abs_diff(500) < 120, "{counts:?}");
-        let picks = |seed| (0..1000).map(|file| mix.pick(seed, file)).collect::<Vec<_>>();
+        assert!(
+            counts[1].abs_diff(10_000) < 500 && counts[2].abs_diff(500) < 120,
+            "{counts:?}"
+        );
+        let picks = |seed| {
+            (0..1000)
+                .map(|file| mix.pick(seed, file))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(picks(1), picks(1));
         assert_ne!(picks(1), picks(2));
     }
@@ -173,6 +213,13 @@ mod tests {
             assert_eq!((content.len(), crc), (size, crc32c::crc32c(content)));
         }
         let mut seen = std::collections::BTreeSet::new();
-        assert!(contents.of(2).0.chunks_exact(8).all(|chunk| seen.insert(chunk)), "eight bytes come twice");
+        assert!(
+            contents
+                .of(2)
+                .0
+                .chunks_exact(8)
+                .all(|chunk| seen.insert(chunk)),
+            "eight bytes come twice"
+        );
     }
 }

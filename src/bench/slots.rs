@@ -1,4 +1,5 @@
-//! What is under way on one connection: found by its number, without a search and without an allocation a file.
+//! What is under way on one connection: found by its number, without a search and without an
+//! allocation a file.
 
 use std::time::Duration;
 
@@ -34,7 +35,11 @@ impl Slots {
     /// Room for this many files; for the first of them it is there from the start.
     pub(super) fn new(most: u32, prepared: u32) -> Self {
         let (most, prepared) = (most.min(MAX_SLOTS), prepared.min(most) as usize);
-        Self { all: Vec::with_capacity(prepared), free: Vec::with_capacity(prepared), most }
+        Self {
+            all: Vec::with_capacity(prepared),
+            free: Vec::with_capacity(prepared),
+            most,
+        }
     }
 
     /// How many files are under way.
@@ -77,11 +82,15 @@ impl Slots {
 
     /// Whether a file with this id was ever under way.
     pub(super) fn had(&self, id: u64) -> bool {
-        self.all.get(place(id) as usize).is_some_and(|(last, _)| id <= *last)
+        self.all
+            .get(place(id) as usize)
+            .is_some_and(|(last, _)| id <= *last)
     }
 
     fn slot(&mut self, id: u64) -> Option<&mut (u64, Option<Flight>)> {
-        self.all.get_mut(place(id) as usize).filter(|(last, _)| *last == id)
+        self.all
+            .get_mut(place(id) as usize)
+            .filter(|(last, _)| *last == id)
     }
 }
 
@@ -95,7 +104,12 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn flight(file: u64) -> Flight {
-        Flight { file, start: Duration::ZERO, size: 1, accepted: false }
+        Flight {
+            file,
+            start: Duration::ZERO,
+            size: 1,
+            accepted: false,
+        }
     }
 
     #[test]
@@ -110,15 +124,21 @@ mod tests {
             assert_eq!(slots.remove(id), Some(flight(file)));
             assert_eq!((slots.remove(id), slots.had(id)), (None, true));
         }
-        assert_eq!((slots.len(), slots.get_mut(straggler).unwrap().file), (1, 0));
-        assert!(!slots.had(straggler + 7) && !slots.had(u64::MAX) && slots.get_mut(u64::MAX).is_none());
+        assert_eq!(
+            (slots.len(), slots.get_mut(straggler).unwrap().file),
+            (1, 0)
+        );
+        assert!(
+            !slots.had(straggler + 7) && !slots.had(u64::MAX) && slots.get_mut(u64::MAX).is_none()
+        );
     }
 
     #[test]
     fn there_is_room_for_as_many_as_it_says() {
         let mut slots = Slots::new(4, 100);
-        let mut under_way: BTreeMap<u64, u64> =
-            (0..4).map(|file| (slots.insert(flight(file)).unwrap(), file)).collect();
+        let mut under_way: BTreeMap<u64, u64> = (0..4)
+            .map(|file| (slots.insert(flight(file)).unwrap(), file))
+            .collect();
         assert!(slots.is_full());
         assert_eq!(slots.insert(flight(4)), None);
         let (id, file) = under_way.pop_first().unwrap();

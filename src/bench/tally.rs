@@ -22,19 +22,29 @@ const DIGITS: u8 = 3;
 struct Times(Histogram<u64>);
 
 impl Times {
-    #[expect(clippy::expect_used, reason = "the bounds are constants, and the tests make one")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the bounds are constants, and the tests make one"
+    )]
     fn new() -> Self {
         let longest = u64::try_from(LONGEST.as_micros()).unwrap_or(u64::MAX);
         Self(Histogram::new_with_max(longest, DIGITS).expect("the bounds are good"))
     }
 
     fn add(&mut self, time: Duration) {
-        self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.0
+            .saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     fn percentiles(&self) -> Percentiles {
         let at = |quantile| milliseconds(self.0.value_at_quantile(quantile).min(self.0.max()));
-        Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: milliseconds(self.0.max()) }
+        Percentiles {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: milliseconds(self.0.max()),
+        }
     }
 }
 
@@ -154,8 +164,20 @@ impl Tally {
     }
 
     /// A file has failed; those of the warm-up are told, too.
-    pub(super) fn fail(&mut self, state: &'static str, code: Option<RefusalCode>, title: &str, reason: &str) {
-        let new = || Failed { state, code, files: 0, first: title.to_owned(), reason: reason.to_owned() };
+    pub(super) fn fail(
+        &mut self,
+        state: &'static str,
+        code: Option<RefusalCode>,
+        title: &str,
+        reason: &str,
+    ) {
+        let new = || Failed {
+            state,
+            code,
+            files: 0,
+            first: title.to_owned(),
+            reason: reason.to_owned(),
+        };
         self.failed.entry((state, code)).or_insert_with(new).files += 1;
     }
 
@@ -167,8 +189,20 @@ impl Tally {
     /// What it comes to. `is_open` tells whether files were due at times.
     pub fn report(&self, is_open: bool) -> Report {
         let seconds = self.length().as_secs_f64();
-        let rate = |count| if seconds > 0.0 { rounded(float(count) / seconds) } else { 0.0 };
-        let failed = |state| self.failed.values().filter(|failed| failed.state == state).map(|f| f.files).sum();
+        let rate = |count| {
+            if seconds > 0.0 {
+                rounded(float(count) / seconds)
+            } else {
+                0.0
+            }
+        };
+        let failed = |state| {
+            self.failed
+                .values()
+                .filter(|failed| failed.state == state)
+                .map(|f| f.files)
+                .sum()
+        };
         let (refused, dead) = (failed("refused"), failed("dead"));
         Report {
             files: self.files,
@@ -222,12 +256,13 @@ pub struct Report {
     pub files_per_s: f64,
     /// Content in megabytes (1,000,000 bytes) a second.
     pub mb_per_s: f64,
-    /// From the start of a file to its receipt `accepted`. A file starts when it is put into what is written next to its
-    /// connection, in the open loop when it is due.
+    /// From the start of a file to its receipt `accepted`. A file starts when it is put into what
+    /// is written next to its connection, in the open loop when it is due.
     pub accepted_ms: Percentiles,
     /// The same to its receipt `delivered`; none when that is not waited for.
     pub delivered_ms: Option<Percentiles>,
-    /// In the open loop: from when a file was due until it was put into what is written. It is a part of the other times.
+    /// In the open loop: from when a file was due until it was put into what is written. It is a
+    /// part of the other times.
     pub late_ms: Option<Percentiles>,
     /// In the open loop: files that were sent late because too many were under way.
     pub held_back: Option<u64>,
@@ -247,8 +282,16 @@ impl Report {
     /// A line for each way in which files failed.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         self.failures.iter().map(|failed| {
-            let Failed { state, code, files, first, reason } = failed;
-            let code = code.as_ref().map_or_else(String::new, |code| format!(" ({code})"));
+            let Failed {
+                state,
+                code,
+                files,
+                first,
+                reason,
+            } = failed;
+            let code = code
+                .as_ref()
+                .map_or_else(String::new, |code| format!(" ({code})"));
             format!("{files} files {state}{code}; the first was {first}: {reason}")
         })
     }
@@ -257,23 +300,47 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = format_duration(Duration::from_secs_f64(self.seconds));
-        write!(f, "{} files in {length}: {:.1} files/s, {:.3} MB/s", self.files, self.files_per_s, self.mb_per_s)?;
+        write!(
+            f,
+            "{} files in {length}: {:.1} files/s, {:.3} MB/s",
+            self.files, self.files_per_s, self.mb_per_s
+        )?;
         let mut others = String::new();
-        for (count, what) in [(self.refused, "refused"), (self.dead, "dead"), (self.missing, "missing")] {
+        for (count, what) in [
+            (self.refused, "refused"),
+            (self.dead, "dead"),
+            (self.missing, "missing"),
+        ] {
             if count > 0 {
                 write!(others, ", {count} {what}")?;
             }
         }
         writeln!(f, "{others}")?;
-        write!(f, "{:>12} {:>10} {:>10} {:>10} {:>10} {:>10}", "ms", "p50", "p90", "p99", "p99.9", "max")?;
+        write!(
+            f,
+            "{:>12} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "ms", "p50", "p90", "p99", "p99.9", "max"
+        )?;
         let rows = [
             ("accepted", Some(&self.accepted_ms)),
             ("delivered", self.delivered_ms.as_ref()),
             ("sent late", self.late_ms.as_ref()),
         ];
         for (what, times) in rows {
-            let Some(Percentiles { p50, p90, p99, p999, max }) = times else { continue };
-            write!(f, "\n{what:>12} {p50:>10.3} {p90:>10.3} {p99:>10.3} {p999:>10.3} {max:>10.3}")?;
+            let Some(Percentiles {
+                p50,
+                p90,
+                p99,
+                p999,
+                max,
+            }) = times
+            else {
+                continue;
+            };
+            write!(
+                f,
+                "\n{what:>12} {p50:>10.3} {p90:>10.3} {p99:>10.3} {p999:>10.3} {max:>10.3}"
+            )?;
         }
         Ok(())
     }
@@ -288,22 +355,42 @@ mod tests {
     }
 
     fn flight(file: u64, start: Duration) -> Flight {
-        Flight { file, start, size: 1000, accepted: false }
+        Flight {
+            file,
+            start,
+            size: 1000,
+            accepted: false,
+        }
     }
 
     #[test]
     fn percentiles_are_right_to_three_digits() {
         let mut times = Times::new();
         (1..=10_000).for_each(|n| times.add(Duration::from_micros(n * 10)));
-        let Percentiles { p50, p90, p99, p999, max } = times.percentiles();
-        for (is, should) in [(p50, 50.0), (p90, 90.0), (p99, 99.0), (p999, 99.9), (max, 100.0)] {
+        let Percentiles {
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        } = times.percentiles();
+        for (is, should) in [
+            (p50, 50.0),
+            (p90, 90.0),
+            (p99, 99.0),
+            (p999, 99.9),
+            (max, 100.0),
+        ] {
             assert!((is / should - 1.0_f64).abs() < 0.001, "{is} for {should}");
         }
         assert!(p999 <= max);
         let none = Times::new().percentiles();
         assert!(none.p50 == 0.0 && none.max == 0.0);
         times.add(LONGEST * 3);
-        assert!(times.percentiles().max >= 86_400_000.0, "what is longer than the longest is not lost");
+        assert!(
+            times.percentiles().max >= 86_400_000.0,
+            "what is longer than the longest is not lost"
+        );
     }
 
     #[test]
@@ -317,11 +404,27 @@ mod tests {
             tally.deliver(&flight(file, start), start + long * 2, counts);
         }
         let report = tally.report(false);
-        assert_eq!((tally.sent, tally.reached, report.files, report.bytes, report.missing), (20, 20, 10, 10_000, 0));
+        assert_eq!(
+            (
+                tally.sent,
+                tally.reached,
+                report.files,
+                report.bytes,
+                report.missing
+            ),
+            (20, 20, 10, 10_000, 0)
+        );
         // From 100 ms, when the first one that counts was sent, to 192 ms.
         assert!((report.seconds - 0.092).abs() < 1e-9, "{report:?}");
-        assert!((report.files_per_s - 10.0 / 0.092).abs() < 0.01 && (report.mb_per_s - 0.109).abs() < 1e-9);
-        assert!((report.accepted_ms.max - 1.0).abs() < 0.002 && report.late_ms.is_none() && report.held_back.is_none());
+        assert!(
+            (report.files_per_s - 10.0 / 0.092).abs() < 0.01
+                && (report.mb_per_s - 0.109).abs() < 1e-9
+        );
+        assert!(
+            (report.accepted_ms.max - 1.0).abs() < 0.002
+                && report.late_ms.is_none()
+                && report.held_back.is_none()
+        );
         assert!((report.delivered_ms.unwrap().max - 2.0).abs() < 0.004);
     }
 
@@ -331,26 +434,60 @@ mod tests {
         tally.send(ms(3), ms(5), true);
         assert!(tally.accept(&flight(0, ms(3)), ms(10), true));
         let report = tally.report(true);
-        assert_eq!((report.files, report.delivered_ms.clone(), report.held_back), (1, None, Some(0)));
+        assert_eq!(
+            (report.files, report.delivered_ms.clone(), report.held_back),
+            (1, None, Some(0))
+        );
         assert!((report.late_ms.as_ref().unwrap().max - 2.0).abs() < 0.004);
-        assert!((report.accepted_ms.p50 - 7.0).abs() < 0.014, "the time counts from when it was due");
+        assert!(
+            (report.accepted_ms.p50 - 7.0).abs() < 0.014,
+            "the time counts from when it was due"
+        );
         let text = report.to_string();
-        assert!(text.contains("1 files in 7 ms: 142.9 files/s") && !text.contains("delivered"), "{text}");
+        assert!(
+            text.contains("1 files in 7 ms: 142.9 files/s") && !text.contains("delivered"),
+            "{text}"
+        );
     }
 
     #[test]
     fn failures_are_counted_by_kind_with_the_first_of_each() {
         let mut tally = Tally::new(Wait::Delivered);
         (0..4).for_each(|_| tally.send(ms(0), ms(0), true));
-        tally.fail("refused", Some(RefusalCode::TooLarge), "b-0", "first reason");
-        tally.fail("refused", Some(RefusalCode::TooLarge), "b-1", "second reason");
+        tally.fail(
+            "refused",
+            Some(RefusalCode::TooLarge),
+            "b-0",
+            "first reason",
+        );
+        tally.fail(
+            "refused",
+            Some(RefusalCode::TooLarge),
+            "b-1",
+            "second reason",
+        );
         tally.fail("dead", None, "b-2", "nobody");
         let report = tally.report(false);
-        assert_eq!((report.files, report.refused, report.dead, report.missing, tally.failed()), (0, 2, 1, 1, 3));
+        assert_eq!(
+            (
+                report.files,
+                report.refused,
+                report.dead,
+                report.missing,
+                tally.failed()
+            ),
+            (0, 2, 1, 1, 3)
+        );
         let lines: Vec<String> = report.failures().collect();
-        assert_eq!(lines[1], "2 files refused (too_large); the first was b-0: first reason");
+        assert_eq!(
+            lines[1],
+            "2 files refused (too_large); the first was b-0: first reason"
+        );
         assert_eq!(lines[0], "1 files dead; the first was b-2: nobody");
-        assert!(report.to_string().contains("2 refused, 1 dead, 1 missing"), "{report}");
+        assert!(
+            report.to_string().contains("2 refused, 1 dead, 1 missing"),
+            "{report}"
+        );
         assert!(report.files_per_s == 0.0);
     }
 }

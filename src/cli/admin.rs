@@ -29,7 +29,9 @@ impl FromStr for AdminAt {
         if text == "none" {
             return Ok(Self(None));
         }
-        address(text).map(|address| Self(Some(address))).map_err(|error| format!("{error}; or `none`"))
+        address(text)
+            .map(|address| Self(Some(address)))
+            .map_err(|error| format!("{error}; or `none`"))
     }
 }
 
@@ -39,7 +41,9 @@ pub(super) struct AdminListener(Option<(TcpListener, SocketAddr)>);
 impl AdminListener {
     /// Binds it, if there is to be one.
     pub(super) async fn bind(at: &AdminAt) -> Result<Self, Failure> {
-        let Some(address) = &at.0 else { return Ok(Self(None)) };
+        let Some(address) = &at.0 else {
+            return Ok(Self(None));
+        };
         let bound = admin::bind(address).await.map_err(|error| {
             let hint = match &error {
                 BindError::NotLoopback(_) => {

@@ -1,7 +1,7 @@
 //! The way from a command to a running balancer: its admin API over HTTP, and its live events.
 //!
-//! Everything blocks: commands have nothing else to do meanwhile, and the prompt has threads for it. What answers may be
-//! anything that happens to listen there, so all that is read is bounded.
+//! Everything blocks: commands have nothing else to do meanwhile, and the prompt has threads for
+//! it. What answers may be anything that happens to listen there, so all that is read is bounded.
 
 use std::fmt::{Display, Write};
 use std::io::{self, BufRead, BufReader, Read};
@@ -66,7 +66,9 @@ impl OrderArgs {
     /// Says what holds now: in words, or as the balancer's answer.
     pub(super) fn tell(&self, answer: &impl Serialize, words: impl Display) -> Result<(), Failure> {
         if self.json {
-            say_json(serde_json::to_string(answer).map_err(|error| Failure::new(Exit::Failed, error))?);
+            say_json(
+                serde_json::to_string(answer).map_err(|error| Failure::new(Exit::Failed, error))?,
+            );
         } else if !self.quiet {
             say(words);
         }
@@ -94,7 +96,10 @@ impl Api {
             .timeout_recv_response(Some(ANSWER))
             .timeout_per_read(Some(SILENCE))
             .build();
-        Self { agent: config.new_agent(), at: at.admin.clone() }
+        Self {
+            agent: config.new_agent(),
+            at: at.admin.clone(),
+        }
     }
 
     pub(super) fn overview(&self) -> Result<Overview, Failure> {
@@ -108,7 +113,11 @@ impl Api {
     /// One server; `None` if there is none of this name.
     pub(super) fn server(&self, name: &str) -> Result<Option<Server>, Failure> {
         let response = self.request("GET", &server_path(name), None, &[])?;
-        if response.status() == StatusCode::NOT_FOUND { Ok(None) } else { self.answer(response).map(Some) }
+        if response.status() == StatusCode::NOT_FOUND {
+            Ok(None)
+        } else {
+            self.answer(response).map(Some)
+        }
     }
 
     /// Asks for something under `/api/v1/`.
@@ -123,7 +132,10 @@ impl Api {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| Failure::new(Exit::Failed, error))?;
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|error| Failure::new(Exit::Failed, error))?;
         self.answer(self.request(method, path, body, &[])?)
     }
 
@@ -134,7 +146,9 @@ impl Api {
         body: Option<Vec<u8>>,
         headers: &[(&str, String)],
     ) -> Result<Response<Body>, Failure> {
-        let mut request = Request::builder().method(method).uri(format!("http://{}/api/v1/{path}", self.at));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}/api/v1/{path}", self.at));
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
@@ -144,8 +158,14 @@ impl Api {
         // An order without a body has one of no bytes.
         let body = body.or_else(|| (method == "POST").then(Vec::new));
         let response = match body {
-            Some(body) => request.body(body).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
-            None => request.body(()).map_err(ureq::Error::from).and_then(|request| self.agent.run(request)),
+            Some(body) => request
+                .body(body)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
         };
         response.map_err(|error| self.unreachable(&error))
     }
@@ -156,15 +176,23 @@ impl Api {
             ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
             other => other.to_string(),
         };
-        let error = format!("cannot reach the balancer's admin listener at {}: {why}", self.at);
-        Failure::new(Exit::Unreachable, error).hint("is a balancer running there? its second line says \"admin on …\"")
+        let error = format!(
+            "cannot reach the balancer's admin listener at {}: {why}",
+            self.at
+        );
+        Failure::new(Exit::Unreachable, error)
+            .hint("is a balancer running there? its second line says \"admin on …\"")
     }
 
     /// Reads an answer, or why there is none.
     fn answer<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, Failure> {
         let status = response.status();
         let mut bytes = Vec::new();
-        let read = response.into_body().into_reader().take(MAX_ANSWER).read_to_end(&mut bytes);
+        let read = response
+            .into_body()
+            .into_reader()
+            .take(MAX_ANSWER)
+            .read_to_end(&mut bytes);
         read.map_err(|error| self.unreachable(&ureq::Error::Io(error)))?;
         if status.is_success() {
             return object::from_slice(&bytes).map_err(|error| self.strange(&error));
@@ -182,15 +210,22 @@ impl Api {
     }
 
     fn strange(&self, what: &dyn Display) -> Failure {
-        let error = format!("what answers at {} is not a balancer's admin listener: {what}", self.at);
-        Failure::new(Exit::Failed, error).hint("a balancer's second line says \"admin on …\"; pass that as --admin")
+        let error = format!(
+            "what answers at {} is not a balancer's admin listener: {what}",
+            self.at
+        );
+        Failure::new(Exit::Failed, error)
+            .hint("a balancer's second line says \"admin on …\"; pass that as --admin")
     }
 
-    /// Finds the server that is meant: by its full name, by the end of it behind a colon, or by any part of it that no other
-    /// one has.
+    /// Finds the server that is meant: by its full name, by the end of it behind a colon, or by any
+    /// part of it that no other one has.
     pub(super) fn resolve(&self, meant: &str) -> Result<String, Failure> {
         let servers = self.servers()?;
-        let names: Vec<&str> = servers.iter().map(|server| server.report.name.as_str()).collect();
+        let names: Vec<&str> = servers
+            .iter()
+            .map(|server| server.report.name.as_str())
+            .collect();
         resolve(meant, &names).map(str::to_owned)
     }
 }
@@ -212,21 +247,34 @@ pub(super) fn server_path(name: &str) -> String {
 fn resolve<'a>(meant: &str, names: &[&'a str]) -> Result<&'a str, Failure> {
     let port = meant.strip_prefix(':').unwrap_or(meant);
     let is_exact = |name: &&str| *name == meant;
-    let is_port = |name: &&str| name.rsplit_once(':').is_some_and(|(_, found)| found == port);
+    let is_port = |name: &&str| {
+        name.rsplit_once(':')
+            .is_some_and(|(_, found)| found == port)
+    };
     let contains_it = |name: &&str| !meant.is_empty() && name.contains(meant);
     let ways: [&dyn Fn(&&str) -> bool; 3] = [&is_exact, &is_port, &contains_it];
-    let found =
-        ways.iter().map(|is| names.iter().copied().filter(is).collect::<Vec<_>>()).find(|found| !found.is_empty());
+    let found = ways
+        .iter()
+        .map(|is| names.iter().copied().filter(is).collect::<Vec<_>>())
+        .find(|found| !found.is_empty());
     match found.as_deref() {
         Some([one]) => Ok(one),
-        Some(several) => Err(Failure::new(Exit::Failed, format!("{meant:?} may be any of {} servers", several.len()))
-            .hint(format!("write more of its name: {}", list(several)))),
+        Some(several) => Err(Failure::new(
+            Exit::Failed,
+            format!("{meant:?} may be any of {} servers", several.len()),
+        )
+        .hint(format!("write more of its name: {}", list(several)))),
         None => {
             let failure = Failure::new(Exit::Failed, format!("there is no server {meant:?}"));
-            let nearest = names.iter().map(|name| (strsim::damerau_levenshtein(name, meant), *name)).min();
+            let nearest = names
+                .iter()
+                .map(|name| (strsim::damerau_levenshtein(name, meant), *name))
+                .min();
             Err(match nearest {
                 None => failure.hint("the balancer has no servers"),
-                Some((changes, name)) if changes <= 2 => failure.hint(format!("did you mean {name}?")),
+                Some((changes, name)) if changes <= 2 => {
+                    failure.hint(format!("did you mean {name}?"))
+                }
                 Some(_) => failure.hint(format!("there are {}", list(names))),
             })
         }
@@ -237,8 +285,17 @@ fn resolve<'a>(meant: &str, names: &[&'a str]) -> Result<&'a str, Failure> {
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 8;
     let more = names.len().saturating_sub(SHOWN);
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more > 0 {
+        format!("{shown} and {more} more")
+    } else {
+        shown
+    }
 }
 
 /// What comes while events are listened to.
@@ -254,8 +311,8 @@ pub(super) enum Heard {
     Back { restarted: bool },
 }
 
-/// Listens to a balancer's events until told to stop, and comes back to it when it was away. `notices_after` is the last
-/// notice that is known. An error if it is not there to begin with.
+/// Listens to a balancer's events until told to stop, and comes back to it when it was away.
+/// `notices_after` is the last notice that is known. An error if it is not there to begin with.
 pub(super) fn listen(
     api: &Api,
     with_states: bool,
@@ -289,13 +346,17 @@ pub(super) fn listen(
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(AGAIN.1);
-        let Ok(found) = Process::find(api) else { continue };
+        let Ok(found) = Process::find(api) else {
+            continue;
+        };
         // Another process counts its notices from the beginning.
         let restarted = !found.is(&process);
         if restarted {
             notices_after = 0;
         }
-        let Ok(opened) = Events::open(api, with_states, notices_after) else { continue };
+        let Ok(opened) = Events::open(api, with_states, notices_after) else {
+            continue;
+        };
         (process, events) = (found, Some(opened));
         if tell(Heard::Back { restarted }).is_break() {
             return Ok(());
@@ -317,11 +378,17 @@ impl Process {
         let asked = Instant::now();
         let overview = api.overview()?;
         let uptime = Duration::try_from_secs_f64(overview.uptime_s).unwrap_or_default();
-        Ok(Self { pid: overview.pid, uptime, asked, answered: Instant::now() })
+        Ok(Self {
+            pid: overview.pid,
+            uptime,
+            asked,
+            answered: Instant::now(),
+        })
     }
 
-    /// Whether it is the one that was found earlier. In a container every one may have the same id, but one that has gone
-    /// on has been up for longer by the time between the two, however long the answers took.
+    /// Whether it is the one that was found earlier. In a container every one may have the same id,
+    /// but one that has gone on has been up for longer by the time between the two, however long
+    /// the answers took.
     fn is(&self, earlier: &Self) -> bool {
         let between = self.asked.saturating_duration_since(earlier.answered);
         self.pid == earlier.pid && self.uptime + KEPT >= earlier.uptime + between
@@ -353,8 +420,15 @@ impl Event {
 
 impl Events {
     fn open(api: &Api, with_states: bool, notices_after: u64) -> Result<Self, Failure> {
-        let path = if with_states { "events" } else { "events?only=notice" };
-        let headers = [("accept", "text/event-stream".to_owned()), ("last-event-id", notices_after.to_string())];
+        let path = if with_states {
+            "events"
+        } else {
+            "events?only=notice"
+        };
+        let headers = [
+            ("accept", "text/event-stream".to_owned()),
+            ("last-event-id", notices_after.to_string()),
+        ];
         let response = api.request("GET", path, None, &headers)?;
         if !response.status().is_success() {
             return Err(match api.answer::<Value>(response) {
@@ -362,7 +436,9 @@ impl Events {
                 Ok(_) => api.strange(&"no events"),
             });
         }
-        Ok(Self { reader: BufReader::new(Box::new(response.into_body().into_reader())) })
+        Ok(Self {
+            reader: BufReader::new(Box::new(response.into_body().into_reader())),
+        })
     }
 
     /// Waits for the next event; `None` at the end.
@@ -370,11 +446,17 @@ impl Events {
         let (mut event, mut read) = (Event::default(), 0);
         loop {
             let mut line = Vec::new();
-            let len = (&mut self.reader).take(MAX_ANSWER - read).read_until(b'\n', &mut line)?;
+            let len = (&mut self.reader)
+                .take(MAX_ANSWER - read)
+                .read_until(b'\n', &mut line)?;
             read += len as u64;
             let Some(text) = line.strip_suffix(b"\n") else {
                 let is_end = read < MAX_ANSWER;
-                return if is_end { Ok(None) } else { Err(io::Error::other("an event is too large")) };
+                return if is_end {
+                    Ok(None)
+                } else {
+                    Err(io::Error::other("an event is too large"))
+                };
             };
             let text = String::from_utf8_lossy(text);
             let text = text.trim_end_matches('\r');
@@ -406,7 +488,12 @@ mod tests {
 
     #[test]
     fn servers_by_their_name_or_a_part_of_it() {
-        let names = ["127.0.0.1:5001", "127.0.0.1:15001", "[::1]:5003", "store.example:7000"];
+        let names = [
+            "127.0.0.1:5001",
+            "127.0.0.1:15001",
+            "[::1]:5003",
+            "store.example:7000",
+        ];
         for (meant, name) in [
             ("127.0.0.1:5001", names[0]),
             (":5001", names[0]),
@@ -422,11 +509,25 @@ mod tests {
             let failure = resolve(meant, &names).unwrap_err();
             format!("{} / {}", failure.error, failure.hint.unwrap_or_default())
         };
-        assert!(failed("127.0.0.1").contains("127.0.0.1:5001, 127.0.0.1:15001"), "{}", failed("127.0.0.1"));
-        assert!(failed("127.0.0.1:5002").contains("did you mean 127.0.0.1:5001?"), "{}", failed("127.0.0.1:5002"));
+        assert!(
+            failed("127.0.0.1").contains("127.0.0.1:5001, 127.0.0.1:15001"),
+            "{}",
+            failed("127.0.0.1")
+        );
+        assert!(
+            failed("127.0.0.1:5002").contains("did you mean 127.0.0.1:5001?"),
+            "{}",
+            failed("127.0.0.1:5002")
+        );
         assert!(failed("elsewhere").contains("store.example:7000"));
         assert!(failed("").contains("there is no server"));
-        assert!(resolve("x", &[]).unwrap_err().hint.unwrap().contains("no servers"));
+        assert!(
+            resolve("x", &[])
+                .unwrap_err()
+                .hint
+                .unwrap()
+                .contains("no servers")
+        );
         assert_eq!(server_path("[::1]:5003"), "servers/%5B%3A%3A1%5D%3A5003");
     }
 
@@ -448,28 +549,46 @@ mod tests {
             "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"error\":\"a\",\"hint\":\"b\"}",
         );
         let failure = api.order::<Value>("POST", "servers", Some(&1)).unwrap_err();
-        assert_eq!((failure.error.as_str(), failure.hint.as_deref(), failure.exit), ("a", Some("b"), Exit::Failed));
+        assert_eq!(
+            (
+                failure.error.as_str(),
+                failure.hint.as_deref(),
+                failure.exit
+            ),
+            ("a", Some("b"), Exit::Failed)
+        );
     }
 
     #[test]
     fn what_is_no_balancer_is_told_apart_from_nothing() {
-        for answer in
-            ["HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>", "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]
-        {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>",
+            "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+        ] {
             let failure = answering(answer).overview().unwrap_err();
-            assert!(failure.error.contains("is not a balancer's admin listener"), "{failure:?}");
+            assert!(
+                failure.error.contains("is not a balancer's admin listener"),
+                "{failure:?}"
+            );
         }
         for answer in ["SSH-2.0-OpenSSH\r\n", ""] {
-            assert_eq!(answering(answer).overview().unwrap_err().exit, Exit::Unreachable);
+            assert_eq!(
+                answering(answer).overview().unwrap_err().exit,
+                Exit::Unreachable
+            );
         }
     }
 
     #[test]
     fn events_over_any_number_of_lines() {
-        let stream =
-            ": hello\n\nevent: a\ndata: 1\n\nid: 7\r\nevent:b\r\ndata: 2\r\ndata: 3\r\n\r\nevent: c\n\ndata: half";
-        let mut events = Events { reader: BufReader::new(Box::new(stream.as_bytes())) };
-        let event = |kind: &str, data: &str| Event { kind: kind.to_owned(), data: data.to_owned() };
+        let stream = ": hello\n\nevent: a\ndata: 1\n\nid: 7\r\nevent:b\r\ndata: 2\r\ndata: 3\r\n\r\nevent: c\n\ndata: half";
+        let mut events = Events {
+            reader: BufReader::new(Box::new(stream.as_bytes())),
+        };
+        let event = |kind: &str, data: &str| Event {
+            kind: kind.to_owned(),
+            data: data.to_owned(),
+        };
         assert_eq!(events.next().unwrap(), Some(event("a", "1")));
         assert_eq!(events.next().unwrap(), Some(event("b", "2\n3")));
         assert_eq!(events.next().unwrap(), None, "half an event is none");

@@ -12,7 +12,9 @@ use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
 use crate::balancer::gate::Gate;
 use crate::balancer::notices::Kind;
-use crate::balancer::{Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window};
+use crate::balancer::{
+    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window,
+};
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings, TooFew};
 use crate::queue::journal::SEGMENT_SIZES;
@@ -28,44 +30,81 @@ pub(super) struct BalancerArgs {
     #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address, env = "BILICO_LISTEN")]
     listen: String,
     /// A file server and its weight; repeat it for each server
-    #[arg(long = "server", value_name = "ADDR=WEIGHT", required = true, env = "BILICO_SERVERS", value_delimiter = ',')]
+    #[arg(
+        long = "server",
+        value_name = "ADDR=WEIGHT",
+        required = true,
+        env = "BILICO_SERVERS",
+        value_delimiter = ','
+    )]
     servers: Vec<ServerSpec>,
     /// Where accepted files are kept until they are delivered; one balancer a directory
-    #[arg(long, value_name = "DIR", default_value = "journal", env = "BILICO_JOURNAL")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "journal",
+        env = "BILICO_JOURNAL"
+    )]
     journal: PathBuf,
     /// When a file counts as accepted
     #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
-    /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the disk, 64 MiB at most
+    /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the
+    /// disk, 64 MiB at most
     #[arg(long, value_name = "SIZE", value_parser = segment_size, env = "BILICO_SEGMENT_SIZE")]
     segment_size: Option<ByteSize>,
-    /// What becomes of a file that was with a server when the server vanished: it may be stored there, or not
+    /// What becomes of a file that was with a server when the server vanished: it may be stored
+    /// there, or not
     #[arg(long, value_enum, default_value = "redirect", env = "BILICO_IN_DOUBT")]
     in_doubt: InDoubt,
-    /// After so many refusals that are its own fault a file becomes a dead letter; one that every server refuses for good
-    /// becomes one at once. A server that is down, full or busy does not count
+    /// After so many refusals that are its own fault a file becomes a dead letter; one that every
+    /// server refuses for good becomes one at once. A server that is down, full or busy does not
+    /// count
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_ATTEMPTS")]
     max_attempts: u32,
-    /// How long delivered files are remembered, so that one that is sent again under its key is not stored twice
+    /// How long delivered files are remembered, so that one that is sent again under its key is not
+    /// stored twice
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, env = "BILICO_REMEMBER")]
     remember: Duration,
-    /// How many delivered files are remembered at the most; each takes some 300 bytes of memory and of the journal
-    #[arg(long, value_name = "N", default_value_t = 100_000, env = "BILICO_REMEMBER_FILES")]
+    /// How many delivered files are remembered at the most; each takes some 300 bytes of memory and
+    /// of the journal
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        env = "BILICO_REMEMBER_FILES"
+    )]
     remember_files: u32,
     /// The most files that wait; then the balancer stops reading from clients
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_QUEUE_FILES")]
     queue_files: u32,
     /// The most bytes that wait, on disk; one file may take half of it
-    #[arg(long, value_name = "SIZE", default_value = "64GiB", env = "BILICO_QUEUE_BYTES")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64GiB",
+        env = "BILICO_QUEUE_BYTES"
+    )]
     queue_bytes: ByteSize,
     /// The largest object of an old-style client
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_MAX_JSON")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        env = "BILICO_MAX_JSON"
+    )]
     max_json: ByteSize,
-    /// The most files in flight to the heaviest server; the others' windows are smaller by their weights
+    /// The most files in flight to the heaviest server; the others' windows are smaller by their
+    /// weights
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_WINDOW_FILES")]
     window_files: u32,
     /// The most bytes in flight to the heaviest server; a larger file goes alone
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_WINDOW_BYTES")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        env = "BILICO_WINDOW_BYTES"
+    )]
     window_bytes: ByteSize,
     /// The time between two probes of a server
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = probe_interval, env = "BILICO_PROBE_INTERVAL")]
@@ -85,13 +124,15 @@ pub(super) struct BalancerArgs {
     /// How long a client may be silent with nothing under way
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
     idle_timeout: Duration,
-    /// The most client connections at once, if the process may open that much; who is silent or idle makes way for who comes
+    /// The most client connections at once, if the process may open that much; who is silent or
+    /// idle makes way for who comes
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
     max_connections: u32,
     /// How long a stopping balancer goes on delivering what it has
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Duration,
-    /// Where operators look in and give orders, over HTTP from this machine only; `none` for nowhere
+    /// Where operators look in and give orders, over HTTP from this machine only; `none` for
+    /// nowhere
     #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN")]
     admin: AdminAt,
     #[command(flatten)]
@@ -108,22 +149,35 @@ pub(super) fn positive(text: &str) -> Result<Duration, String> {
 
 fn segment_size(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
-    if SEGMENT_SIZES.contains(&size.0) { Ok(size) } else { Err("a segment has 1 MiB to 1 GiB".to_owned()) }
+    if SEGMENT_SIZES.contains(&size.0) {
+        Ok(size)
+    } else {
+        Err("a segment has 1 MiB to 1 GiB".to_owned())
+    }
 }
 
 fn probe_interval(text: &str) -> Result<Duration, String> {
     let interval = positive(text)?;
     let shortest = Duration::from_millis(10);
-    if interval < shortest { Err("probes need at least 10ms between them".to_owned()) } else { Ok(interval) }
+    if interval < shortest {
+        Err("probes need at least 10ms between them".to_owned())
+    } else {
+        Ok(interval)
+    }
 }
 
 /// What the flags must be together; the error names a key.
 pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> {
-    let Ok(args) = BalancerArgs::from_arg_matches(matches) else { return Ok(()) };
+    let Ok(args) = BalancerArgs::from_arg_matches(matches) else {
+        return Ok(());
+    };
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
     let (max_json, queue) = (args.max_json.0, args.queue_bytes.0);
     if max_json > Gate::max_file_of(queue) {
-        return Err(("max-json", BalancerError::Limits { max_json, queue }.to_string()));
+        return Err((
+            "max-json",
+            BalancerError::Limits { max_json, queue }.to_string(),
+        ));
     }
     Ok(())
 }
@@ -136,7 +190,10 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
-    let outcome = match Balancer::open(BalancerConfig { openings, ..config(&args) }) {
+    let outcome = match Balancer::open(BalancerConfig {
+        openings,
+        ..config(&args)
+    }) {
         Ok(balancer) => {
             let reloader = Reloader::new(started, log.level(), Some(balancer.control()));
             let reload = reloader.hook();
@@ -144,7 +201,11 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             let notices = balancer.control().notices().clone();
             log.listen(move |level, text| notices.tell(level.into(), Kind::Log, None, None, text));
             let told = operators.address();
-            let admin = Admin { control: balancer.control(), listen: address.to_string(), reload };
+            let admin = Admin {
+                control: balancer.control(),
+                listen: address.to_string(),
+                reload,
+            };
             let serving = operators.serve(|stop| balancer_routes(admin, stop));
             let stop = args.role.ready(address, told)?;
             let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
@@ -158,7 +219,9 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Ok(outcome) => {
             if outcome.undelivered > 0 {
                 let (files, journal) = (outcome.undelivered, args.journal.display());
-                note(format_args!("{files} files are not delivered yet: {journal} keeps them for the next start"));
+                note(format_args!(
+                    "{files} files are not delivered yet: {journal} keeps them for the next start"
+                ));
             }
             Ok(Exit::Done)
         }
@@ -189,11 +252,14 @@ pub(super) fn too_few(error: TooFew) -> Failure {
 }
 
 /// How a process comes to be allowed more.
-const RAISE: &str = "raise the limit of open files: `ulimit -n` in a shell, LimitNOFILE= with systemd";
+const RAISE: &str =
+    "raise the limit of open files: `ulimit -n` in a shell, LimitNOFILE= with systemd";
 
 /// Tells if there are fewer connections than were asked for.
 pub(super) fn tell_openings(wanted: u32, openings: &Openings) {
-    let Openings { limit, connections, .. } = *openings;
+    let Openings {
+        limit, connections, ..
+    } = *openings;
     if connections < wanted as usize {
         let max_connections = wanted;
         tracing::warn!(
@@ -233,7 +299,11 @@ pub(super) fn journal_failure(error: JournalError, dir: &Path) -> Failure {
         JournalError::NameLost => format!("put `journal-id` back from a copy, or run `bilico queue adopt {dir}`"),
         _ => format!("`bilico queue check {dir}` tells its state; what was accepted stays in it"),
     };
-    let exit = if matches!(error, JournalError::Locked { .. }) { Exit::Failed } else { Exit::Journal };
+    let exit = if matches!(error, JournalError::Locked { .. }) {
+        Exit::Failed
+    } else {
+        Exit::Journal
+    };
     Failure::new(exit, error).hint(hint)
 }
 
@@ -241,14 +311,27 @@ pub(super) fn journal_failure(error: JournalError, dir: &Path) -> Failure {
 pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
     BalancerConfig {
         servers: args.servers.clone(),
-        queue: QueueLimits { files: args.queue_files as usize, bytes: args.queue_bytes.0 },
+        queue: QueueLimits {
+            files: args.queue_files as usize,
+            bytes: args.queue_bytes.0,
+        },
         dispatch: DispatchConfig {
-            window: Window { files: args.window_files as usize, bytes: args.window_bytes.0 },
-            health: HealthConfig { fall: args.fall, rise: args.rise, ..HealthConfig::default() },
+            window: Window {
+                files: args.window_files as usize,
+                bytes: args.window_bytes.0,
+            },
+            health: HealthConfig {
+                fall: args.fall,
+                rise: args.rise,
+                ..HealthConfig::default()
+            },
             max_attempts: args.max_attempts,
             in_doubt: args.in_doubt,
         },
-        retention: Retention { time: args.remember, files: args.remember_files as usize },
+        retention: Retention {
+            time: args.remember,
+            files: args.remember_files as usize,
+        },
         probe_interval: args.probe_interval,
         probe_timeout: args.probe_timeout,
         stall: args.stall_timeout,

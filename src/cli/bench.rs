@@ -63,8 +63,8 @@ pub(super) struct BenchArgs {
     /// Send files for this long, then wait for those that are under way
     #[arg(long, value_name = "TIME", value_parser = positive)]
     duration: Option<Duration>,
-    /// The sizes of the files, each with its share of them, e.g. 1KiB or 1KiB,16KiB:10%,1MiB:0.5%; the one without a
-    /// share gets the rest. 0 is a size, too
+    /// The sizes of the files, each with its share of them, e.g. 1KiB or 1KiB,16KiB:10%,1MiB:0.5%;
+    /// the one without a share gets the rest. 0 is a size, too
     #[arg(long, value_name = "SIZE[:P%],…", default_value = "1KiB")]
     size: Mix,
     /// How many connections to open
@@ -73,10 +73,12 @@ pub(super) struct BenchArgs {
     /// How many files are under way on each connection; 64 unless told otherwise. Not with --rate
     #[arg(long, value_name = "W", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     in_flight: Option<u32>,
-    /// Send so many files a second over all connections, whether others have ended or not (open loop)
+    /// Send so many files a second over all connections, whether others have ended or not (open
+    /// loop)
     #[arg(long, value_name = "R")]
     rate: Option<Rate>,
-    /// What ends a file. With `accepted` the run ends when all are accepted; they may be delivered later
+    /// What ends a file. With `accepted` the run ends when all are accepted; they may be delivered
+    /// later
     #[arg(long, value_enum, default_value = "delivered")]
     wait: Wait,
     /// Send so many files before the others, and leave them out of the figures
@@ -104,7 +106,11 @@ pub(super) struct BenchArgs {
 
 fn prefix(text: &str) -> Result<String, String> {
     let most = MAX_TITLE - DIGITS;
-    if text.len() > most { Err(format!("at most {most} bytes")) } else { Ok(text.to_owned()) }
+    if text.len() > most {
+        Err(format!("at most {most} bytes"))
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// Measures, and says what came of it.
@@ -112,13 +118,18 @@ pub(super) async fn run(args: BenchArgs) -> Result<Exit, Failure> {
     args.check()?;
     allow_files(args.connections)?;
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
-    // One thread does it all: no lock, no waking of others, and the machine's other processors are left to the balancer.
+    // One thread does it all: no lock, no waking of others, and the machine's other processors are
+    // left to the balancer.
     let run = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
         LocalSet::new().block_on(&runtime, args.run(&stop))
     });
-    run.await.unwrap_or_else(|error| Err(Failure::new(Exit::Failed, error)))
+    run.await
+        .unwrap_or_else(|error| Err(Failure::new(Exit::Failed, error)))
 }
 
 /// Raises the number of files that the process may have open, as far as it goes.
@@ -129,11 +140,19 @@ fn allow_files(connections: u64) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(most) = limit.maximum.filter(|most| *most < needed) {
-        let error = format!("{connections} connections need {needed} open files, and this process may have {most}");
-        return Err(Failure::new(Exit::Failed, error).hint("raise the hard limit (`ulimit -Hn`), or open fewer"));
+        let error = format!(
+            "{connections} connections need {needed} open files, and this process may have {most}"
+        );
+        return Err(Failure::new(Exit::Failed, error)
+            .hint("raise the hard limit (`ulimit -Hn`), or open fewer"));
     }
     limit.current = Some(needed);
-    let cannot = |error| Failure::new(Exit::Failed, format!("cannot have {needed} files open: {error}"));
+    let cannot = |error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot have {needed} files open: {error}"),
+        )
+    };
     setrlimit(Resource::Nofile, limit).map_err(|error| cannot(io::Error::from(error)))
 }
 
@@ -157,21 +176,32 @@ impl BenchArgs {
     fn plan(&self) -> Plan {
         Plan {
             wait: self.wait,
-            amount: self.duration.map_or(Amount::Files(self.files.unwrap_or(FILES)), Amount::Time),
+            amount: self
+                .duration
+                .map_or(Amount::Files(self.files.unwrap_or(FILES)), Amount::Time),
             warm_up: self.warm_up,
             connections: self.connections,
-            load: self.rate.map_or(Load::Closed(self.in_flight.unwrap_or(IN_FLIGHT)), Load::Open),
+            load: self.rate.map_or(
+                Load::Closed(self.in_flight.unwrap_or(IN_FLIGHT)),
+                Load::Open,
+            ),
             contents: Contents::prepare(&self.size, self.seed),
             mix: self.size.clone(),
             title_prefix: self.title_prefix.clone(),
-            key_prefix: self.keys.then(|| format!("bench-{:032x}-", rand::random::<u128>())),
+            key_prefix: self
+                .keys
+                .then(|| format!("bench-{:032x}-", rand::random::<u128>())),
             seed: self.seed,
         }
     }
 
     async fn load(&self, stop: &CancellationToken) -> Result<Exit, Failure> {
         let plan = Rc::new(self.plan());
-        debug_assert!(plan.key_prefix.as_ref().is_none_or(|prefix| prefix.len() + DIGITS <= MAX_KEY));
+        debug_assert!(
+            plan.key_prefix
+                .as_ref()
+                .is_none_or(|prefix| prefix.len() + DIGITS <= MAX_KEY)
+        );
         let run = Rc::new(RefCell::new(Run::new(&plan)));
         let result = tokio::select! {
             result = drive::run(Rc::new(Tcp), &self.balancer.balancer, plan.clone(), run.clone()) => self.judge(result, &run),
@@ -200,15 +230,27 @@ impl BenchArgs {
 
     fn judge(&self, result: Result<(), ClientError>, run: &RefCell<Run>) -> Result<Exit, Failure> {
         let tally = &run.borrow().tally;
-        let what = if self.wait == Wait::Accepted { "accepted" } else { "delivered" };
+        let what = if self.wait == Wait::Accepted {
+            "accepted"
+        } else {
+            "delivered"
+        };
         result.map_err(|error| {
             let mut failure = Failure::from(error);
             if tally.sent > 0 {
-                let _ = write!(failure.error, ", {} of {} sent files were {what}", tally.reached, tally.sent);
+                let _ = write!(
+                    failure.error,
+                    ", {} of {} sent files were {what}",
+                    tally.reached, tally.sent
+                );
             }
             failure
         })?;
-        Ok(if tally.failed() > 0 { Exit::Failed } else { Exit::Done })
+        Ok(if tally.failed() > 0 {
+            Exit::Failed
+        } else {
+            Exit::Done
+        })
     }
 
     fn tell(&self, plan: &Plan, run: &Run) {
@@ -238,7 +280,11 @@ impl BenchArgs {
             Load::Closed(in_flight) => (Some(in_flight), None),
             Load::Open(rate) => (None, Some(rate.per_second())),
         };
-        let files = if let Amount::Files(files) = plan.amount { Some(files) } else { None };
+        let files = if let Amount::Files(files) = plan.amount {
+            Some(files)
+        } else {
+            None
+        };
         json!({
             "balancer": self.balancer.balancer, "files": files,
             "duration_s": self.duration.map(|length| length.as_secs_f64()), "size": plan.mix.to_string(),
@@ -258,13 +304,21 @@ impl BenchArgs {
         };
         let held = result.map_err(|error| {
             let mut failure = Failure::from(error);
-            let _ = write!(failure.error, " ({} of {} connections were open)", opened.borrow().len(), self.connections);
+            let _ = write!(
+                failure.error,
+                " ({} of {} connections were open)",
+                opened.borrow().len(),
+                self.connections
+            );
             failure
         })?;
         self.tell_held(&held);
         match held.opened - held.stayed {
             0 => Ok(Exit::Done),
-            lost => Err(Failure::new(Exit::Unreachable, format!("{lost} connections were closed by the balancer"))),
+            lost => Err(Failure::new(
+                Exit::Unreachable,
+                format!("{lost} connections were closed by the balancer"),
+            )),
         }
     }
 
@@ -273,9 +327,17 @@ impl BenchArgs {
             return say_json(json!(held));
         }
         let length = |seconds| format_duration(Duration::from_secs_f64(seconds));
-        let Held { opened, stayed, open_seconds, hold_seconds, .. } = held;
+        let Held {
+            opened,
+            stayed,
+            open_seconds,
+            hold_seconds,
+            ..
+        } = held;
         let (open_for, held_for) = (length(*open_seconds), length(*hold_seconds));
-        say(format_args!("{opened} connections opened in {open_for}, {stayed} of them open after {held_for}"));
+        say(format_args!(
+            "{opened} connections opened in {open_for}, {stayed} of them open after {held_for}"
+        ));
     }
 }
 
@@ -286,14 +348,22 @@ fn interrupted() -> Failure {
 /// How many files have not come to their end, as far as their number is known.
 fn missing(plan: &Plan, run: &RefCell<Run>) -> u64 {
     let tally = &run.borrow().tally;
-    plan.total().unwrap_or(tally.sent).saturating_sub(tally.reached + tally.failed())
+    plan.total()
+        .unwrap_or(tally.sent)
+        .saturating_sub(tally.reached + tally.failed())
 }
 
-/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing elsewhere.
+/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing
+/// elsewhere.
 async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
-    let template =
-        if plan.total().is_some() { "{spinner} {bar:24} {pos}/{len} {msg}" } else { "{spinner} {pos} {msg}" };
-    let Some(bar) = Bar::on_terminal(template) else { return std::future::pending().await };
+    let template = if plan.total().is_some() {
+        "{spinner} {bar:24} {pos}/{len} {msg}"
+    } else {
+        "{spinner} {pos} {msg}"
+    };
+    let Some(bar) = Bar::on_terminal(template) else {
+        return std::future::pending().await;
+    };
     let (mut before, mut at) = (0, Instant::now());
     loop {
         {
@@ -301,10 +371,15 @@ async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
             let done = tally.reached + tally.failed();
             bar.0.set_length(plan.total().unwrap_or(done));
             bar.0.set_position(done);
-            let millis = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            let millis = u64::try_from(at.elapsed().as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1);
             let rate = (tally.reached - before).saturating_mul(1000) / millis;
             let under_way = tally.sent.saturating_sub(done);
-            bar.0.set_message(format!("{rate} files/s  {under_way} under way  {} failed", tally.failed()));
+            bar.0.set_message(format!(
+                "{rate} files/s  {under_way} under way  {} failed",
+                tally.failed()
+            ));
             (before, at) = (tally.reached, Instant::now());
         }
         tokio::time::sleep(TICK * 5).await;
@@ -314,7 +389,9 @@ async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
 /// The same for connections that are being opened and held.
 async fn opening(connections: u64, opened: &RefCell<Vec<Greeted>>) -> Infallible {
     let template = "{spinner} {bar:24} {pos}/{len} connections";
-    let Some(bar) = Bar::on_terminal(template) else { return std::future::pending().await };
+    let Some(bar) = Bar::on_terminal(template) else {
+        return std::future::pending().await;
+    };
     bar.0.set_length(connections);
     loop {
         // Once all are open, they are taken out to be held.

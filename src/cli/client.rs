@@ -49,9 +49,14 @@ exit          leave";
 pub(super) struct ClientArgs {
     #[command(flatten)]
     pub(super) balancer: BalancerArg,
-    /// The folder that files are picked from. Those called .json that hold a title and a content are unwrapped, all
-    /// others sent byte for byte
-    #[arg(long, value_name = "DIR", default_value = "sample_files", env = "BILICO_FILES")]
+    /// The folder that files are picked from. Those called .json that hold a title and a content
+    /// are unwrapped, all others sent byte for byte
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "sample_files",
+        env = "BILICO_FILES"
+    )]
     pub(super) files: PathBuf,
     /// How long to wait for a delivery at the most; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
@@ -60,14 +65,19 @@ pub(super) struct ClientArgs {
     pub(super) retry: RetryArg,
     #[command(flatten)]
     pub(super) changed: ChangedArg,
-    /// Where the balancer answers operators, for `drain`, `undrain` and `weight`; they do not work without it
+    /// Where the balancer answers operators, for `drain`, `undrain` and `weight`; they do not work
+    /// without it
     #[arg(long, value_name = "ADDR", value_parser = address_or_none, env = "BILICO_ADMIN")]
     pub(super) admin: Option<String>,
 }
 
 /// An address, or what a balancer without operators is told.
 fn address_or_none(text: &str) -> Result<String, String> {
-    if text == "none" { Ok(text.to_owned()) } else { address(text) }
+    if text == "none" {
+        Ok(text.to_owned())
+    } else {
+        address(text)
+    }
 }
 
 /// Runs the prompt on its own.
@@ -92,11 +102,16 @@ enum Command {
     Unknown(String),
 }
 
-/// Reads a command. Case does not matter, but in the names of files; quotes keep names with spaces together.
+/// Reads a command. Case does not matter, but in the names of files; quotes keep names with spaces
+/// together.
 fn parse(line: &str) -> Command {
-    let Some(words) = shlex::split(line) else { return Command::Unknown(line.trim().to_owned()) };
+    let Some(words) = shlex::split(line) else {
+        return Command::Unknown(line.trim().to_owned());
+    };
     let mut words = words.into_iter();
-    let Some(first) = words.next() else { return Command::Nothing };
+    let Some(first) = words.next() else {
+        return Command::Nothing;
+    };
     match (first.to_lowercase().as_str(), words.collect::<Vec<_>>()) {
         ("ftp", mut rest) if rest.len() <= 1 => Command::Ftp(rest.pop()),
         ("send", names) => Command::Send(names),
@@ -115,7 +130,10 @@ fn parse(line: &str) -> Command {
 fn parse_count(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(count) if (1..=MOST).contains(&count) => Ok(count),
-        _ => Err(format!("{:?} is no number of files; write one from 1 to {MOST}", text.trim())),
+        _ => Err(format!(
+            "{:?} is no number of files; write one from 1 to {MOST}",
+            text.trim()
+        )),
     }
 }
 
@@ -128,8 +146,19 @@ pub(super) async fn converse(
     let cannot = |error| Failure::new(Exit::Failed, format!("cannot read commands: {error}"));
     let lines = Lines::open().map_err(cannot)?;
     let signals = (SignalKind::interrupt(), SignalKind::terminate());
-    let (interrupt, terminate) = (signal(signals.0).map_err(cannot)?, signal(signals.1).map_err(cannot)?);
-    let mut prompt = Prompt { args, files, lines, interrupt, terminate, notices, worst: Exit::Done };
+    let (interrupt, terminate) = (
+        signal(signals.0).map_err(cannot)?,
+        signal(signals.1).map_err(cannot)?,
+    );
+    let mut prompt = Prompt {
+        args,
+        files,
+        lines,
+        interrupt,
+        terminate,
+        notices,
+        worst: Exit::Done,
+    };
     if prompt.lines.is_terminal() {
         prompt.show_files();
         say("FTP sends some of them, picked at random; help lists the commands.");
@@ -183,7 +212,11 @@ impl Prompt<'_> {
 
     /// A person has seen what failed; a script needs its exit code.
     fn end(&self) -> Exit {
-        if self.lines.is_terminal() { Exit::Done } else { self.worst }
+        if self.lines.is_terminal() {
+            Exit::Done
+        } else {
+            self.worst
+        }
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<(), Interrupted> {
@@ -217,7 +250,10 @@ impl Prompt<'_> {
             }
             Command::Unknown(line) => {
                 let failure = Failure::new(Exit::Failed, format!("{line:?} is no command"));
-                self.fail(&failure.hint("FTP, send, ls, status, drain S, undrain S, weight S N, help, exit"));
+                self.fail(
+                    &failure
+                        .hint("FTP, send, ls, status, drain S, undrain S, weight S N, help, exit"),
+                );
                 Ok(())
             }
             Command::Nothing | Command::Exit => Ok(()),
@@ -229,7 +265,8 @@ impl Prompt<'_> {
             Some(count) => count,
             None => match self.ask(HOW_MANY).await? {
                 Line::Text(text) => text,
-                // Whoever does not want to answer gets the prompt again; a script has forgotten its number.
+                // Whoever does not want to answer gets the prompt again; a script has forgotten its
+                // number.
                 Line::End if !self.lines.is_terminal() => String::new(),
                 Line::Interrupted | Line::End => return Ok(()),
             },
@@ -243,24 +280,43 @@ impl Prompt<'_> {
         };
         let picked: Vec<Source> = {
             let mut rng = rand::rng();
-            (0..count).filter_map(|_| self.files.choose(&mut rng)).map(|(name, _)| self.source(name)).collect()
+            (0..count)
+                .filter_map(|_| self.files.choose(&mut rng))
+                .map(|(name, _)| self.source(name))
+                .collect()
         };
-        self.transfer(&picked, |file| picked.get(file).map_or("", |source| &source.title).to_owned()).await
+        self.transfer(&picked, |file| {
+            picked
+                .get(file)
+                .map_or("", |source| &source.title)
+                .to_owned()
+        })
+        .await
     }
 
     async fn send(&mut self, names: &[String]) -> Result<(), Interrupted> {
         if names.is_empty() {
-            self.fail(&Failure::new(Exit::Failed, "send what?").hint("send NAME…, with names that ls lists"));
+            self.fail(
+                &Failure::new(Exit::Failed, "send what?")
+                    .hint("send NAME…, with names that ls lists"),
+            );
             return Ok(());
         }
         let sources: Vec<Source> = names.iter().map(|name| self.source(name)).collect();
-        self.transfer(&sources, |file| names.get(file).cloned().unwrap_or_default()).await
+        self.transfer(&sources, |file| {
+            names.get(file).cloned().unwrap_or_default()
+        })
+        .await
     }
 
     /// A file of the folder, or by its path.
     fn source(&self, name: &str) -> Source {
         let in_folder = self.args.files.join(name);
-        let path = if in_folder.exists() { in_folder } else { PathBuf::from(name) };
+        let path = if in_folder.exists() {
+            in_folder
+        } else {
+            PathBuf::from(name)
+        };
         Source::named(&path, Form::Either)
     }
 
@@ -289,7 +345,11 @@ impl Prompt<'_> {
                 _ = terminate.recv() => terminated = true,
             }
         };
-        let Ended { tally, elapsed, result } = sending.run(sources, false, None, signals).await;
+        let Ended {
+            tally,
+            elapsed,
+            result,
+        } = sending.run(sources, false, None, signals).await;
         let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
         if tally.accepted > 0 || result.is_ok() {
             say(show::summary(&tally, elapsed, status.as_ref()));
@@ -312,7 +372,9 @@ impl Prompt<'_> {
                     return Err(Interrupted);
                 }
                 let left = tally.with_the_balancer();
-                say(format_args!("no longer waiting; {left} files are with the balancer, which goes on"));
+                say(format_args!(
+                    "no longer waiting; {left} files are with the balancer, which goes on"
+                ));
                 Ok(())
             }
             Err(failure) => {
@@ -331,16 +393,25 @@ impl Prompt<'_> {
     /// Carries out an operator's order and says what holds now.
     async fn order(&mut self, change: Change, server: String) -> Result<(), Interrupted> {
         let Some(api) = self.operators() else {
-            let failure = Failure::new(Exit::Failed, "it is not known where the balancer answers operators");
+            let failure = Failure::new(
+                Exit::Failed,
+                "it is not known where the balancer answers operators",
+            );
             self.fail(
                 &failure.hint("start the prompt with --admin ADDR; the balancer's second line says \"admin on …\""),
             );
             return Ok(());
         };
         let done = tokio::task::spawn_blocking(move || match change {
-            Change::Weight(weight) => servers::set_weight(&api, &server, weight).map(|now| servers::weight_text(&now)),
-            Change::Drained(true) => servers::set_drained(&api, &server, true).map(|now| servers::drain_text(&now)),
-            Change::Drained(false) => servers::set_drained(&api, &server, false).map(|now| servers::undrain_text(&now)),
+            Change::Weight(weight) => {
+                servers::set_weight(&api, &server, weight).map(|now| servers::weight_text(&now))
+            }
+            Change::Drained(true) => {
+                servers::set_drained(&api, &server, true).map(|now| servers::drain_text(&now))
+            }
+            Change::Drained(false) => {
+                servers::set_drained(&api, &server, false).map(|now| servers::undrain_text(&now))
+            }
         });
         let done = tokio::select! {
             done = done => done,
@@ -363,12 +434,28 @@ impl Prompt<'_> {
     }
 
     fn show_files(&self) {
-        say(format_args!("{} files in {}:", self.files.len(), Printable(self.args.files.display())));
+        say(format_args!(
+            "{} files in {}:",
+            self.files.len(),
+            Printable(self.args.files.display())
+        ));
         let shown = |name: &str| Printable(name).to_string();
-        let listed: Vec<_> = self.files.iter().take(LISTED).map(|(name, size)| (shown(name), size)).collect();
-        let widest = listed.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let listed: Vec<_> = self
+            .files
+            .iter()
+            .take(LISTED)
+            .map(|(name, size)| (shown(name), size))
+            .collect();
+        let widest = listed
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
         for (name, size) in listed {
-            say(format_args!("  {name:widest$}  {:>10}", ByteSize(*size).to_string()));
+            say(format_args!(
+                "  {name:widest$}  {:>10}",
+                ByteSize(*size).to_string()
+            ));
         }
         if self.files.len() > LISTED {
             say(format_args!("  … and {} more", self.files.len() - LISTED));
@@ -398,7 +485,10 @@ impl Prompt<'_> {
 /// The files in the folder with their sizes, by name.
 fn list(folder: &Path) -> Result<Vec<(String, u64)>, Failure> {
     let cannot = |error| {
-        let failure = Failure::new(Exit::Failed, format!("cannot read the folder {}: {error}", folder.display()));
+        let failure = Failure::new(
+            Exit::Failed,
+            format!("cannot read the folder {}: {error}", folder.display()),
+        );
         failure.hint("name a folder of files with --files")
     };
     let mut files = Vec::new();
@@ -408,11 +498,17 @@ fn list(folder: &Path) -> Result<Vec<(String, u64)>, Failure> {
         if let Ok(metadata) = fs::metadata(entry.path())
             && metadata.is_file()
         {
-            files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+            files.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                metadata.len(),
+            ));
         }
     }
     if files.is_empty() {
-        let failure = Failure::new(Exit::Failed, format!("the folder {} has no files in it", folder.display()));
+        let failure = Failure::new(
+            Exit::Failed,
+            format!("the folder {} has no files in it", folder.display()),
+        );
         return Err(failure.hint("put files into it, or name another folder with --files"));
     }
     files.sort();
@@ -429,9 +525,15 @@ mod tests {
             ("FTP", Command::Ftp(None)),
             ("  ftp   20 ", Command::Ftp(Some("20".into()))),
             ("Ftp x", Command::Ftp(Some("x".into()))),
-            ("SEND a.json B.txt", Command::Send(vec!["a.json".into(), "B.txt".into()])),
+            (
+                "SEND a.json B.txt",
+                Command::Send(vec!["a.json".into(), "B.txt".into()]),
+            ),
             ("send", Command::Send(vec![])),
-            ("send 'a b.txt' \"c d\"", Command::Send(vec!["a b.txt".into(), "c d".into()])),
+            (
+                "send 'a b.txt' \"c d\"",
+                Command::Send(vec!["a b.txt".into(), "c d".into()]),
+            ),
             ("send 'a", Command::Unknown("send 'a".into())),
             ("LS", Command::List),
             ("Status", Command::Status),
@@ -456,7 +558,15 @@ mod tests {
     #[test]
     fn counts_that_are_none() {
         assert_eq!(parse_count(" 60 "), Ok(60));
-        for text in ["", "0", "-1", "1.5", "x", "10000001", "99999999999999999999"] {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "1.5",
+            "x",
+            "10000001",
+            "99999999999999999999",
+        ] {
             assert!(parse_count(text).is_err(), "{text}");
         }
     }

@@ -22,7 +22,8 @@ pub(super) struct CompletionsArgs {
 /// Print the manual page, or write those of all commands
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Print the page of this command, e.g. `bilico man queue ls`; without one, that of bilico itself
+    /// Print the page of this command, e.g. `bilico man queue ls`; without one, that of bilico
+    /// itself
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     command: Vec<String>,
     /// Write the pages of all commands into this directory, which is made if it is missing
@@ -41,7 +42,12 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
 /// Prints or writes manual pages.
 pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     if let Some(dir) = &args.dir {
-        let cannot = |error| Failure::new(Exit::Failed, format!("cannot write to {}: {error}", dir.display()));
+        let cannot = |error| {
+            Failure::new(
+                Exit::Failed,
+                format!("cannot write to {}: {error}", dir.display()),
+            )
+        };
         std::fs::create_dir_all(dir).map_err(cannot)?;
         clap_mangen::generate_to(Cli::command(), dir).map_err(cannot)?;
         return Ok(Exit::Done);
@@ -51,12 +57,17 @@ pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     let mut command = &root;
     for name in &args.command {
         command = command.find_subcommand(name).ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("there is no command {:?}", args.command.join(" ")))
-                .hint("`bilico help` lists the commands")
+            Failure::new(
+                Exit::Usage,
+                format!("there is no command {:?}", args.command.join(" ")),
+            )
+            .hint("`bilico help` lists the commands")
         })?;
     }
     let mut page = Vec::new();
-    Man::new(command.clone()).render(&mut page).map_err(|error| Failure::new(Exit::Failed, error))?;
+    Man::new(command.clone())
+        .render(&mut page)
+        .map_err(|error| Failure::new(Exit::Failed, error))?;
     output::print(&page);
     Ok(Exit::Done)
 }

@@ -25,7 +25,8 @@ enum ConfigCommand {
         /// The file; without it the one that --config or `BILICO_CONFIG` names
         file: Option<PathBuf>,
     },
-    /// Show the values that a command would have now, and where each comes from: flag, environment, file or default
+    /// Show the values that a command would have now, and where each comes from: flag, environment,
+    /// file or default
     Show {
         /// The command; without it those that the file speaks of, or the balancer and the server
         #[arg(value_name = "COMMAND", value_parser = TABLES)]
@@ -33,7 +34,8 @@ enum ConfigCommand {
         /// Print a JSON object instead of text
         #[arg(long)]
         json: bool,
-        /// Flags that the command would be given, e.g. `bilico config show balancer -- --queue-files 1000`
+        /// Flags that the command would be given, e.g. `bilico config show balancer --
+        /// --queue-files 1000`
         #[arg(last = true, value_name = "FLAG", requires = "role")]
         flags: Vec<OsString>,
     },
@@ -50,18 +52,29 @@ pub(super) fn run(args: &ConfigArgs, config: Option<&Path>) -> Result<Exit, Fail
 fn check(path: Option<&Path>) -> Result<Exit, Failure> {
     let Some(path) = path else {
         let failure = Failure::new(Exit::Usage, "which file?");
-        return Err(failure.hint("`bilico config check FILE`, or name it with --config or BILICO_CONFIG"));
+        return Err(
+            failure.hint("`bilico config check FILE`, or name it with --config or BILICO_CONFIG")
+        );
     };
     file::load(path, &program()).map_err(Refused::File)?;
     say(format_args!("{} is fine", path.display()));
     Ok(Exit::Done)
 }
 
-fn show(role: Option<&str>, flags: &[OsString], config: Option<&Path>, json: bool) -> Result<Exit, Failure> {
+fn show(
+    role: Option<&str>,
+    flags: &[OsString],
+    config: Option<&Path>,
+    json: bool,
+) -> Result<Exit, Failure> {
     let mut shown = Vec::new();
     for role in roles(role, config)? {
         let mut args: Vec<OsString> = vec!["bilico".into()];
-        args.extend(config.iter().flat_map(|path| ["--config".into(), path.as_os_str().to_owned()]));
+        args.extend(
+            config
+                .iter()
+                .flat_map(|path| ["--config".into(), path.as_os_str().to_owned()]),
+        );
         args.push(role.into());
         args.extend(flags.iter().cloned());
         let program = program().undemanding();
@@ -73,7 +86,10 @@ fn show(role: Option<&str>, flags: &[OsString], config: Option<&Path>, json: boo
     if json {
         say_json(object(config, &shown));
     } else {
-        say(config.map_or_else(|| "no file".to_owned(), |path| format!("file: {}", path.display())));
+        say(config.map_or_else(
+            || "no file".to_owned(),
+            |path| format!("file: {}", path.display()),
+        ));
         for (role, values) in &shown {
             say(text(role, values));
         }
@@ -87,11 +103,19 @@ fn roles(role: Option<&str>, config: Option<&Path>) -> Result<Vec<&'static str>,
     if let Some(role) = role {
         return Ok(known(role).into_iter().collect());
     }
-    let Some(path) = config else { return Ok(vec!["balancer", "server"]) };
+    let Some(path) = config else {
+        return Ok(vec!["balancer", "server"]);
+    };
     let entries = file::load(path, &program()).map_err(Refused::File)?;
-    let named = TABLES.into_iter().filter(|table| entries.iter().any(|entry| entry.table == *table));
+    let named = TABLES
+        .into_iter()
+        .filter(|table| entries.iter().any(|entry| entry.table == *table));
     let named: Vec<_> = named.collect();
-    Ok(if named.is_empty() { vec!["balancer", "server"] } else { named })
+    Ok(if named.is_empty() {
+        vec!["balancer", "server"]
+    } else {
+        named
+    })
 }
 
 fn text(role: &str, values: &[Effective]) -> String {
@@ -100,8 +124,16 @@ fn text(role: &str, values: &[Effective]) -> String {
     table.load_style(presets::NOTHING);
     for value in values {
         let shown = value.shown();
-        let shown = if shown.is_empty() { "-".to_owned() } else { shown.join("\n") };
-        table.add_row([format!("[{}] {}", value.table, value.key), shown, origin(value.origin).to_owned()]);
+        let shown = if shown.is_empty() {
+            "-".to_owned()
+        } else {
+            shown.join("\n")
+        };
+        table.add_row([
+            format!("[{}] {}", value.table, value.key),
+            shown,
+            origin(value.origin).to_owned(),
+        ]);
     }
     for line in table.to_string().lines() {
         text.push('\n');
@@ -124,14 +156,19 @@ fn object(config: Option<&Path>, shown: &[(&str, Vec<Effective>)]) -> Value {
     for (role, values) in shown {
         let mut tables = Map::new();
         for value in values {
-            let table = tables.entry(value.table.clone()).or_insert_with(|| json!({}));
+            let table = tables
+                .entry(value.table.clone())
+                .or_insert_with(|| json!({}));
             let shown = match value.shown().as_slice() {
                 values if value.is_list => json!(values),
                 [] => Value::Null,
                 [value, ..] => json!(value),
             };
             if let Some(table) = table.as_object_mut() {
-                table.insert(value.key.clone(), json!({ "value": shown, "from": value.origin }));
+                table.insert(
+                    value.key.clone(),
+                    json!({ "value": shown, "from": value.origin }),
+                );
             }
         }
         commands.insert((*role).to_owned(), Value::Object(tables));

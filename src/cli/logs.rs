@@ -1,7 +1,7 @@
 //! `bilico logs`: the rotated logs of all roles as one, in the order of time.
 //!
-//! Needs no balancer. Reads line by line, so that logs of any size cost the memory of a few lines a role; lines go out as
-//! they stand in the files.
+//! Needs no balancer. Reads line by line, so that logs of any size cost the memory of a few lines a
+//! role; lines go out as they stand in the files.
 
 mod files;
 mod line;
@@ -39,21 +39,27 @@ const MOST_LINES: u32 = 1_000_000;
 
 /// Show what the roles have logged, in order of time and across rotated files; needs no balancer
 ///
-/// Lines of several log files are merged by their time. A line that is none, such as that of a panic, stays behind the one
-/// before it. All given conditions must hold for a line to be shown.
+/// Lines of several log files are merged by their time. A line that is none, such as that of a
+/// panic, stays behind the one before it. All given conditions must hold for a line to be shown.
 #[derive(Debug, Args)]
 pub(super) struct LogsArgs {
     /// The directory of the log files
-    #[arg(long, value_name = "DIR", default_value = "logs", env = "BILICO_LOG_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "logs",
+        env = "BILICO_LOG_DIR"
+    )]
     dir: PathBuf,
     /// Only this log, e.g. balancer or server-5001; may be repeated
     #[arg(long = "file", value_name = "NAME")]
     files: Vec<String>,
-    /// Go on with what is logged from now on, until Ctrl-C; begins with the last 10 lines unless told otherwise
+    /// Go on with what is logged from now on, until Ctrl-C; begins with the last 10 lines unless
+    /// told otherwise
     #[arg(short, long)]
     follow: bool,
-    /// Only lines from this time on: so long ago as 10m says, or since 2026-11-21T06:27:00Z, "2026-11-21 06:27" or 06:27
-    /// today (local time without a Z)
+    /// Only lines from this time on: so long ago as 10m says, or since 2026-11-21T06:27:00Z,
+    /// "2026-11-21 06:27" or 06:27 today (local time without a Z)
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
     /// Only lines about this server, and those of its own log
@@ -90,25 +96,41 @@ impl FromStr for Since {
 fn since(text: &str, now: DateTime<Local>) -> Option<Since> {
     if let Ok(ago) = parse_duration(text) {
         let ago = chrono::Duration::from_std(ago).ok()?;
-        return now.checked_sub_signed(ago).map(|time| Since(time.timestamp_millis()));
+        return now
+            .checked_sub_signed(ago)
+            .map(|time| Since(time.timestamp_millis()));
     }
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(Since(time.timestamp_millis()));
     }
-    let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
+    let forms = [
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M",
+    ];
     let day = || NaiveDateTime::parse_from_str(&format!("{text} 00:00"), "%Y-%m-%d %H:%M").ok();
     let today = || {
-        let time = ["%H:%M", "%H:%M:%S"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok())?;
+        let time = ["%H:%M", "%H:%M:%S"]
+            .iter()
+            .find_map(|form| NaiveTime::parse_from_str(text, form).ok())?;
         Some(now.date_naive().and_time(time))
     };
-    let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    let local = forms
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
     let local = local.or_else(day).or_else(today)?;
-    // An hour that a change of the clock takes away did not exist; of one that it doubles, the first counts.
-    Local.from_local_datetime(&local).earliest().map(|time| Since(time.timestamp_millis()))
+    // An hour that a change of the clock takes away did not exist; of one that it doubles, the
+    // first counts.
+    Local
+        .from_local_datetime(&local)
+        .earliest()
+        .map(|time| Since(time.timestamp_millis()))
 }
 
 fn level(text: &str) -> Result<Level, String> {
-    text.parse().map_err(|_| "write error, warn, info, debug or trace".to_owned())
+    text.parse()
+        .map_err(|_| "write error, warn, info, debug or trace".to_owned())
 }
 
 /// Which lines are shown.
@@ -139,7 +161,10 @@ impl Filter {
 
     /// Whether everything is shown, lines that belong to no other, too.
     fn is_open(&self) -> bool {
-        self.since.is_none() && self.level == Level::TRACE && self.server.is_none() && self.number.is_none()
+        self.since.is_none()
+            && self.level == Level::TRACE
+            && self.server.is_none()
+            && self.number.is_none()
     }
 
     fn shows(&self, role: &str, bytes: &[u8], head: Head) -> bool {
@@ -147,19 +172,38 @@ impl Filter {
             return false;
         }
         // The log of a server is about that server, though its lines do not say so.
-        let server = self.server.as_deref().filter(|server| !is_log_of(role, server));
+        let server = self
+            .server
+            .as_deref()
+            .filter(|server| !is_log_of(role, server));
         if server.is_none() && self.number.is_none() {
             return true;
         }
         // Most lines are told apart without taking them to pieces.
-        let lacks = |finder: &Option<Finder>| finder.as_ref().is_some_and(|finder| finder.find(bytes).is_none());
+        let lacks = |finder: &Option<Finder>| {
+            finder
+                .as_ref()
+                .is_some_and(|finder| finder.find(bytes).is_none())
+        };
         if lacks(&self.digits) || (server.is_some() && lacks(&self.port)) {
             return false;
         }
         let fields = line::parse(bytes, head);
-        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
-        let is_number = self.number.is_none_or(|number| field("number").and_then(Value::as_u64) == Some(number));
-        is_number && server.is_none_or(|server| field("server").and_then(Value::as_str).is_some_and(|s| is(s, server)))
+        let field = |name: &str| {
+            fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value)
+        };
+        let is_number = self
+            .number
+            .is_none_or(|number| field("number").and_then(Value::as_u64) == Some(number));
+        is_number
+            && server.is_none_or(|server| {
+                field("server")
+                    .and_then(Value::as_str)
+                    .is_some_and(|s| is(s, server))
+            })
     }
 }
 
@@ -175,7 +219,8 @@ fn is(name: &str, meant: &str) -> bool {
 }
 
 fn is_log_of(role: &str, server: &str) -> bool {
-    role.strip_prefix("server-").is_some_and(|role| role == port(server))
+    role.strip_prefix("server-")
+        .is_some_and(|role| role == port(server))
 }
 
 /// Shows what was logged.
@@ -183,7 +228,10 @@ pub(super) fn run(args: &LogsArgs) -> Result<Exit, Failure> {
     let mut logs = Logs::open(args)?;
     match logs.show() {
         Ok(()) => Ok(Exit::Done),
-        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot read the logs: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot read the logs: {error}"),
+        )),
     }
 }
 
@@ -207,15 +255,29 @@ impl<'a> Logs<'a> {
         let dir = args.dir.display();
         let hint = "name the directory that the roles were given with --log-dir";
         let roles = files::roles(&args.dir).map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot read the directory {dir}: {error}")).hint(hint)
+            Failure::new(
+                Exit::Failed,
+                format!("cannot read the directory {dir}: {error}"),
+            )
+            .hint(hint)
         })?;
-        if let Some(file) = args.files.iter().find(|file| !roles.iter().any(|role| role == *file)) {
+        if let Some(file) = args
+            .files
+            .iter()
+            .find(|file| !roles.iter().any(|role| role == *file))
+        {
             let error = format!("there is no log of {file:?} in {dir}");
-            let known = if roles.is_empty() { hint.to_owned() } else { format!("there are {}", roles.join(", ")) };
+            let known = if roles.is_empty() {
+                hint.to_owned()
+            } else {
+                format!("there are {}", roles.join(", "))
+            };
             return Err(Failure::new(Exit::Failed, error).hint(known));
         }
         if roles.is_empty() && !args.follow {
-            return Err(Failure::new(Exit::Failed, format!("there are no log files in {dir}")).hint(hint));
+            return Err(
+                Failure::new(Exit::Failed, format!("there are no log files in {dir}")).hint(hint),
+            );
         }
         let wants_all = !args.follow || args.since.is_some() || args.number.is_some();
         let tail = match args.lines {
@@ -224,22 +286,38 @@ impl<'a> Logs<'a> {
             Some(lines) => Some(lines as usize),
         };
         let tail = tail.map(|lines| (lines, VecDeque::new()));
-        let out = Output { stdout: io::BufWriter::with_capacity(1 << 16, Stdout::lock()), tail };
-        let mut logs = Self { args, filter: Filter::new(args), sources: Vec::new(), last: 0, out };
+        let out = Output {
+            stdout: io::BufWriter::with_capacity(1 << 16, Stdout::lock()),
+            tail,
+        };
+        let mut logs = Self {
+            args,
+            filter: Filter::new(args),
+            sources: Vec::new(),
+            last: 0,
+            out,
+        };
         logs.add(roles);
         Ok(logs)
     }
 
     /// Adds the logs of these roles, but those that are there.
     fn add(&mut self, roles: Vec<String>) {
-        let since = self.filter.since.and_then(|since| u64::try_from(since).ok());
-        let since =
-            since.map(|since| UNIX_EPOCH + Duration::from_millis(since)).filter(|since| *since < SystemTime::now());
+        let since = self
+            .filter
+            .since
+            .and_then(|since| u64::try_from(since).ok());
+        let since = since
+            .map(|since| UNIX_EPOCH + Duration::from_millis(since))
+            .filter(|since| *since < SystemTime::now());
         for role in roles {
             let wanted = self.args.files.is_empty() || self.args.files.contains(&role);
             if wanted && !self.sources.iter().any(|feed| feed.source.role == role) {
                 let source = Source::new(&self.args.dir, &role, since);
-                self.sources.push(Feed { source, shown: self.filter.is_open() });
+                self.sources.push(Feed {
+                    source,
+                    shown: self.filter.is_open(),
+                });
             }
         }
     }
@@ -268,8 +346,12 @@ impl<'a> Logs<'a> {
         }
         while let Some(place) = self.earliest() {
             self.last = place;
-            let Some(feed) = self.sources.get_mut(place) else { return Ok(()) };
-            let Some(line) = feed.source.next.take() else { return Ok(()) };
+            let Some(feed) = self.sources.get_mut(place) else {
+                return Ok(());
+            };
+            let Some(line) = feed.source.next.take() else {
+                return Ok(());
+            };
             if let Some(head) = line.head {
                 feed.shown = self.filter.shows(&feed.source.role, &line.bytes, head);
             }
@@ -281,14 +363,24 @@ impl<'a> Logs<'a> {
         Ok(())
     }
 
-    /// Which log goes on: the one whose line has more to it, or else the one whose line is the oldest.
+    /// Which log goes on: the one whose line has more to it, or else the one whose line is the
+    /// oldest.
     fn earliest(&self) -> Option<usize> {
-        let goes_on = self.sources.get(self.last).and_then(|feed| feed.source.next.as_ref());
+        let goes_on = self
+            .sources
+            .get(self.last)
+            .and_then(|feed| feed.source.next.as_ref());
         if goes_on.is_some_and(|line| line.head.is_none()) {
             return Some(self.last);
         }
-        let waiting = self.sources.iter().enumerate().filter(|(_, feed)| feed.source.next.is_some());
-        waiting.min_by_key(|(_, feed)| feed.source.time_ms).map(|(place, _)| place)
+        let waiting = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, feed)| feed.source.next.is_some());
+        waiting
+            .min_by_key(|(_, feed)| feed.source.time_ms)
+            .map(|(place, _)| place)
     }
 }
 
@@ -305,13 +397,16 @@ impl Feed {
     }
 }
 
-/// A line as it stands, but for what would act on a terminal: our own have no such thing, and others may write there, too.
+/// A line as it stands, but for what would act on a terminal: our own have no such thing, and
+/// others may write there, too.
 fn shown(line: Vec<u8>) -> Vec<u8> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
     if line.iter().all(is_plain) {
         return line;
     }
-    let (text, end) = line.strip_suffix(b"\n").map_or((&*line, ""), |text| (text, "\n"));
+    let (text, end) = line
+        .strip_suffix(b"\n")
+        .map_or((&*line, ""), |text| (text, "\n"));
     (printable_bytes(text) + end).into_bytes()
 }
 
@@ -325,7 +420,9 @@ impl Output {
     fn line(&mut self, line: Line, role: &str, json: bool) -> io::Result<()> {
         let bytes = match line.head {
             _ if !json => shown(line.bytes),
-            Some(head) => format!("{}\n", PrintableJson(line::to_json(&line.bytes, head))).into_bytes(),
+            Some(head) => {
+                format!("{}\n", PrintableJson(line::to_json(&line.bytes, head))).into_bytes()
+            }
             None => {
                 let text = String::from_utf8_lossy(&line.bytes);
                 let object = json!({ "file": role, "text": text.trim_end_matches(['\n', '\r']) });
@@ -348,7 +445,8 @@ impl Output {
     /// Lets go of the last lines, and from now on of each.
     fn release(&mut self) -> io::Result<()> {
         let (_, last) = self.tail.take().unwrap_or_default();
-        last.iter().try_for_each(|bytes| self.stdout.write_all(bytes))
+        last.iter()
+            .try_for_each(|bytes| self.stdout.write_all(bytes))
     }
 }
 
@@ -360,7 +458,12 @@ mod tests {
     fn times_as_people_write_them() {
         let now = Local.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap();
         let at = |hour, minute| {
-            Some(Since(Local.with_ymd_and_hms(2026, 11, 21, hour, minute, 0).unwrap().timestamp_millis()))
+            Some(Since(
+                Local
+                    .with_ymd_and_hms(2026, 11, 21, hour, minute, 0)
+                    .unwrap()
+                    .timestamp_millis(),
+            ))
         };
         for (text, expected) in [
             ("10m", at(11, 50)),
@@ -371,7 +474,10 @@ mod tests {
             ("2026-11-21T09:15:00", at(9, 15)),
             ("2026-11-21", at(0, 0)),
             ("2026-11-21T06:27:00.123Z", Some(Since(1_795_242_420_123))),
-            ("2026-11-21T07:27:00.123+01:00", Some(Since(1_795_242_420_123))),
+            (
+                "2026-11-21T07:27:00.123+01:00",
+                Some(Since(1_795_242_420_123)),
+            ),
             ("10", None),
             ("yesterday", None),
             ("2026-11-31", None),

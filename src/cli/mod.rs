@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand, and what they share.
 //!
-//! Data goes to standard output, everything else to standard error; failures end with `error:` and, where there is a
-//! remedy, `hint:`. The exit codes are [`Exit`]'s.
+//! Data goes to standard output, everything else to standard error; failures end with `error:` and,
+//! where there is a remedy, `hint:`. The exit codes are [`Exit`]'s.
 
 mod admin;
 mod adopt;
@@ -58,7 +58,10 @@ const ADMIN: &str = "127.0.0.1:60080";
 /// Clients hand files over once and get a receipt; the balancer keeps them in a
 /// queue and stores each on one of its servers, by weight.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command.")]
+#[command(
+    version,
+    after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command."
+)]
 struct Cli {
     /// A file that says what flags and environment do not: see docs/configuration.md
     #[arg(long, global = true, value_name = "FILE", env = "BILICO_CONFIG")]
@@ -96,8 +99,9 @@ enum Command {
 pub enum Exit {
     /// Everything reached what was waited for.
     Done = 0,
-    /// Something failed: a file was refused, unreadable, changed while it was read, dead or forgotten, what servers have is
-    /// not what the receipts say, output cannot be written, or a role cannot start or go on.
+    /// Something failed: a file was refused, unreadable, changed while it was read, dead or
+    /// forgotten, what servers have is not what the receipts say, output cannot be written, or a
+    /// role cannot start or go on.
     Failed = 1,
     /// The command line or the configuration file makes no sense.
     Usage = 2,
@@ -123,7 +127,11 @@ struct Failure {
 
 impl Failure {
     fn new(exit: Exit, error: impl Display) -> Self {
-        Self { error: error.to_string(), hint: None, exit }
+        Self {
+            error: error.to_string(),
+            hint: None,
+            exit,
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -171,7 +179,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(failure.exit as u8);
         }
     };
-    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let result = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let result = runtime.block_on(run(cli, started));
             // A prompt's thread may still wait for a line; it must not hold up the end.
@@ -199,14 +210,23 @@ fn program() -> Program {
     }
 }
 
-/// Parses the command line, with what a configuration file has to say. Ends the process where the parser does.
+/// Parses the command line, with what a configuration file has to say. Ends the process where the
+/// parser does.
 fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
     let program = program();
     let resolved = program.resolve(&args)?;
-    let cli = Cli::from_arg_matches(&resolved.matches).map_err(|error| Refused::Flags(Box::new(error)))?;
+    let cli = Cli::from_arg_matches(&resolved.matches)
+        .map_err(|error| Refused::Flags(Box::new(error)))?;
     let command = resolved.matches.subcommand();
     let values = command.map(|(name, matches)| program.effective(name, matches, &resolved.entries));
-    Ok((cli, Started { args, file: resolved.file, values: values.unwrap_or_default() }))
+    Ok((
+        cli,
+        Started {
+            args,
+            file: resolved.file,
+            values: values.unwrap_or_default(),
+        },
+    ))
 }
 
 async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
@@ -235,22 +255,42 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
 
 /// Where and how a role logs.
 #[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 #[command(next_help_heading = "Log")]
 struct LogArgs {
     /// The directory of the log files
-    #[arg(long, value_name = "DIR", default_value = "logs", env = "BILICO_LOG_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "logs",
+        env = "BILICO_LOG_DIR"
+    )]
     log_dir: PathBuf,
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level, env = "BILICO_LOG_LEVEL")]
     log_level: String,
     /// Lines for people, or JSON lines for machines
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human", env = "BILICO_LOG_FORMAT")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "human",
+        env = "BILICO_LOG_FORMAT"
+    )]
     log_format: LogFormat,
     /// A log file is rotated when it is larger than this, and every day
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", env = "BILICO_LOG_MAX_SIZE")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        env = "BILICO_LOG_MAX_SIZE"
+    )]
     log_max_size: ByteSize,
-    /// How many rotated log files are kept; with 0 none is rotated or removed: another program, such as logrotate, does it
+    /// How many rotated log files are kept; with 0 none is rotated or removed: another program,
+    /// such as logrotate, does it
     #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
     log_keep: usize,
 }
@@ -258,16 +298,28 @@ struct LogArgs {
 impl LogArgs {
     /// The flags that make another process log as this one was told to; defaults need none.
     fn flags(&self) -> Vec<String> {
-        let format = if self.log_format == LogFormat::Json { "json" } else { "human" };
+        let format = if self.log_format == LogFormat::Json {
+            "json"
+        } else {
+            "human"
+        };
         let flags = [
             ("--log-dir", self.log_dir.display().to_string(), "logs"),
             ("--log-level", self.log_level.clone(), "info"),
             ("--log-format", format.to_owned(), "human"),
-            ("--log-max-size", self.log_max_size.0.to_string(), "67108864"),
+            (
+                "--log-max-size",
+                self.log_max_size.0.to_string(),
+                "67108864",
+            ),
             ("--log-keep", self.log_keep.to_string(), "8"),
         ];
-        let changed = flags.into_iter().filter(|(_, value, default)| value != default);
-        changed.flat_map(|(flag, value, _)| [flag.to_owned(), value]).collect()
+        let changed = flags
+            .into_iter()
+            .filter(|(_, value, default)| value != default);
+        changed
+            .flat_map(|(flag, value, _)| [flag.to_owned(), value])
+            .collect()
     }
 
     fn start(&self, file: String) -> Result<LogGuard, Failure> {
@@ -281,7 +333,11 @@ impl LogArgs {
             also_stderr: Some(tracing::Level::ERROR),
         };
         logging::init(&config).map_err(|error| {
-            let exit = if matches!(error, logging::LogError::Level(_)) { Exit::Usage } else { Exit::Failed };
+            let exit = if matches!(error, logging::LogError::Level(_)) {
+                Exit::Usage
+            } else {
+                Exit::Failed
+            };
             Failure::new(exit, error)
         })
     }
@@ -298,8 +354,13 @@ struct RoleArgs {
 }
 
 impl RoleArgs {
-    /// Tells where the role listens, and where for operators, as the last step of its start, and gives the token that stops it.
-    fn ready(&self, address: SocketAddr, admin: Option<SocketAddr>) -> Result<CancellationToken, Failure> {
+    /// Tells where the role listens, and where for operators, as the last step of its start, and
+    /// gives the token that stops it.
+    fn ready(
+        &self,
+        address: SocketAddr,
+        admin: Option<SocketAddr>,
+    ) -> Result<CancellationToken, Failure> {
         let signals = shutdown::survive_size_limits().and_then(|()| shutdown::on_signals());
         let stop = signals.map_err(|error| Failure::new(Exit::Failed, error))?;
         if self.with_parent {
@@ -322,9 +383,13 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
-            // Not only a listener keeps a port: so does an outgoing connection that the system gave it to, and for a
-            // minute after its end nobody owns it.
-            Failure::new(Exit::Failed, format!("port {port} is in use by another program")).hint(format!(
+            // Not only a listener keeps a port: so does an outgoing connection that the system gave
+            // it to, and for a minute after its end nobody owns it.
+            Failure::new(
+                Exit::Failed,
+                format!("port {port} is in use by another program"),
+            )
+            .hint(format!(
                 "`ss -tanp 'sport = :{port}'` tells which one (TIME-WAIT ends within a minute); \
                  pass --listen for another address"
             ))

@@ -1,7 +1,7 @@
 //! Standard output for data, standard error for everything else.
 //!
-//! Invariant: data that cannot be written ends the process with [`Exit::Failed`], and the reason is told. Only a reader that
-//! has gone needs none: it has seen enough.
+//! Invariant: data that cannot be written ends the process with [`Exit::Failed`], and the reason is
+//! told. Only a reader that has gone needs none: it has seen enough.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, StdoutLock, Write};
@@ -24,7 +24,9 @@ pub(super) fn warn(warning: &str) {
 
 /// Text may come from elsewhere: a line of it cannot pass for one of ours.
 fn tell(what: &str, text: &str) {
-    let text = PrintableLines(text.trim_end_matches('\n')).to_string().replace('\n', "\n  ");
+    let text = PrintableLines(text.trim_end_matches('\n'))
+        .to_string()
+        .replace('\n', "\n  ");
     // Nobody can be told when standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{what}: {text}");
 }
@@ -57,7 +59,8 @@ pub(super) fn print(bytes: &[u8]) {
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
-/// Writes what the parser of the command line has to say, and ends the process: help and the version are data.
+/// Writes what the parser of the command line has to say, and ends the process: help and the
+/// version are data.
 pub(super) fn end_parsing(said: &clap::Error) -> ! {
     match said.print().and_then(|()| io::stdout().flush()) {
         Err(error) if !said.use_stderr() && error.kind() != ErrorKind::BrokenPipe => end(&error),
@@ -65,7 +68,8 @@ pub(super) fn end_parsing(said: &clap::Error) -> ! {
     }
 }
 
-/// Standard output, which gives no error but one that can be tried again: any other ends the process.
+/// Standard output, which gives no error but one that can be tried again: any other ends the
+/// process.
 #[derive(Debug)]
 pub(super) struct Stdout(StdoutLock<'static>);
 

@@ -1,6 +1,7 @@
 //! Lines from whoever types: with editing and history on a terminal, plain from a pipe or a file.
 //!
-//! Reading blocks, so it has a thread of its own, which waits for a line only when it is asked for one.
+//! Reading blocks, so it has a thread of its own, which waits for a line only when it is asked for
+//! one.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc as blocking;
@@ -42,18 +43,30 @@ impl Lines {
         let (terminal, mut editor) = if is_terminal {
             // Lines that are pasted are commands, as they are when they are typed.
             let config = Config::builder().bracketed_paste(false).build();
-            (Terminal::save(), Some(DefaultEditor::with_config(config).map_err(io::Error::other)?))
+            (
+                Terminal::save(),
+                Some(DefaultEditor::with_config(config).map_err(io::Error::other)?),
+            )
         } else {
             (None, None)
         };
-        let printer = editor.as_mut().and_then(|editor| editor.create_external_printer().ok());
+        let printer = editor
+            .as_mut()
+            .and_then(|editor| editor.create_external_printer().ok());
         let printer = printer.map(|printer| Box::new(printer) as Box<dyn ExternalPrinter + Send>);
         let read = move || match editor {
             Some(editor) => edit(editor, &asked, &to_us),
             None => read_plain(&asked, &to_us),
         };
-        thread::Builder::new().name("prompt".to_owned()).spawn(read)?;
-        Ok(Self { asks, answers, printer, _terminal: terminal })
+        thread::Builder::new()
+            .name("prompt".to_owned())
+            .spawn(read)?;
+        Ok(Self {
+            asks,
+            answers,
+            printer,
+            _terminal: terminal,
+        })
     }
 
     /// Whether a person types at a terminal.
@@ -61,8 +74,8 @@ impl Lines {
         self.printer.is_some()
     }
 
-    /// Asks for a line; on a terminal `prompt` does so visibly, and the line can be `recalled` later. [`Self::answer`]
-    /// then gives it, once.
+    /// Asks for a line; on a terminal `prompt` does so visibly, and the line can be `recalled`
+    /// later. [`Self::answer`] then gives it, once.
     pub(super) fn ask(&mut self, prompt: &str, recalled: bool) {
         // A thread that has ended gives no answer but the end.
         let _ = self.asks.send((prompt.to_owned(), recalled));
@@ -91,7 +104,11 @@ impl Lines {
     }
 }
 
-fn edit(mut editor: DefaultEditor, asked: &blocking::Receiver<(String, bool)>, lines: &mpsc::UnboundedSender<Line>) {
+fn edit(
+    mut editor: DefaultEditor,
+    asked: &blocking::Receiver<(String, bool)>,
+    lines: &mpsc::UnboundedSender<Line>,
+) {
     while let Ok((prompt, recalled)) = asked.recv() {
         let line = match editor.readline(&prompt) {
             Ok(text) => {
@@ -114,7 +131,9 @@ fn read_plain(asked: &blocking::Receiver<(String, bool)>, lines: &mpsc::Unbounde
     while asked.recv().is_ok() {
         let mut bytes = Vec::new();
         let line = match input.read_until(b'\n', &mut bytes) {
-            Ok(read) if read > 0 => Line::Text(String::from_utf8_lossy(&bytes).trim_end().to_owned()),
+            Ok(read) if read > 0 => {
+                Line::Text(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+            }
             _ => Line::End,
         };
         if lines.send(line).is_err() {
@@ -130,7 +149,9 @@ impl Hush {
     fn new() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+        silent
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ECHONL);
         tcsetattr(io::stdin(), OptionalActions::Now, &silent).ok()?;
         Some(Self(before))
     }

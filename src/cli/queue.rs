@@ -29,7 +29,8 @@ pub(super) struct QueueArgs {
 
 #[derive(Debug, Subcommand)]
 enum QueueCommand {
-    /// Trace one file: who sent it and when, each attempt to deliver it, and where it is or why it waits
+    /// Trace one file: who sent it and when, each attempt to deliver it, and where it is or why it
+    /// waits
     Show {
         /// Its request number
         number: u64,
@@ -59,8 +60,8 @@ enum QueueCommand {
     },
     /// Throw away for good a dead letter, or a file that waits or is with a server
     ///
-    /// A server that turns out to have stored the file is told to remove it. A file that is with a server that cannot
-    /// remove anything (an old-style one) is not dropped; the message says so.
+    /// A server that turns out to have stored the file is told to remove it. A file that is with a
+    /// server that cannot remove anything (an old-style one) is not dropped; the message says so.
     Drop {
         /// Its request number
         number: u64,
@@ -69,8 +70,8 @@ enum QueueCommand {
     },
     /// Read a journal and tell its state, without a balancer and without changing anything
     ///
-    /// Exit code 0 if all that was ever accepted can be read, 6 if not, 1 if there is no journal. Beside a running
-    /// balancer the last records may look torn.
+    /// Exit code 0 if all that was ever accepted can be read, 6 if not, 1 if there is no journal.
+    /// Beside a running balancer the last records may look torn.
     Check {
         /// The journal's directory
         #[arg(value_name = "DIR", default_value = "journal")]
@@ -81,13 +82,15 @@ enum QueueCommand {
     },
     /// Let a journal that was copied, or restored from a backup, go on under a new identity
     ///
-    /// For a journal that is older than what its servers have stored from it, or of which another copy was used: under the old identity it
-    /// would give request numbers a second time, and servers would take new files for old ones. Everything in it stays
-    /// accepted. Servers know it by a new identity from then on, and a million request numbers are left out. A waiting file that a server
-    /// has already may be stored a second time. No balancer may use the journal meanwhile.
+    /// For a journal that is older than what its servers have stored from it, or of which another
+    /// copy was used: under the old identity it would give request numbers a second time, and
+    /// servers would take new files for old ones. Everything in it stays accepted. Servers know it
+    /// by a new identity from then on, and a million request numbers are left out. A waiting file
+    /// that a server has already may be stored a second time. No balancer may use the journal
+    /// meanwhile.
     ///
-    /// Exit code 0 if it was adopted, 6 if it was and files are lost in it, or if it cannot be read or written, 1 if there
-    /// is no journal or a balancer uses it.
+    /// Exit code 0 if it was adopted, 6 if it was and files are lost in it, or if it cannot be read
+    /// or written, 1 if there is no journal or a balancer uses it.
     Adopt {
         /// The journal's directory
         #[arg(value_name = "DIR")]
@@ -121,7 +124,9 @@ pub(super) async fn run(args: QueueArgs) -> Result<Exit, Failure> {
     match args.command {
         QueueCommand::Show { number, talk } => {
             let answer = ask(&talk, Query::Show { number }).await?;
-            let Answer::File(file) = answer else { return Err(unexpected(&answer)) };
+            let Answer::File(file) = answer else {
+                return Err(unexpected(&answer));
+            };
             if talk.json {
                 print_json(&file)?;
             } else {
@@ -129,10 +134,20 @@ pub(super) async fn run(args: QueueArgs) -> Result<Exit, Failure> {
             }
             Ok(Exit::Done)
         }
-        QueueCommand::Ls { list } => list_files(list, |after, limit| Query::Waiting { after, limit }).await,
-        QueueCommand::Dead { list } => list_files(list, |after, limit| Query::Dead { after, limit }).await,
-        QueueCommand::Replay { number, all: _, talk } => order(&talk, Query::Replay { number }, "replayed").await,
-        QueueCommand::Drop { number, talk } => order(&talk, Query::Drop { number }, "thrown away").await,
+        QueueCommand::Ls { list } => {
+            list_files(list, |after, limit| Query::Waiting { after, limit }).await
+        }
+        QueueCommand::Dead { list } => {
+            list_files(list, |after, limit| Query::Dead { after, limit }).await
+        }
+        QueueCommand::Replay {
+            number,
+            all: _,
+            talk,
+        } => order(&talk, Query::Replay { number }, "replayed").await,
+        QueueCommand::Drop { number, talk } => {
+            order(&talk, Query::Drop { number }, "thrown away").await
+        }
         QueueCommand::Check { dir, json } => check(&dir, json),
         QueueCommand::Adopt { dir } => adopt::adopt(&dir),
     }
@@ -146,7 +161,10 @@ async fn ask(talk: &Talk, query: Query) -> Result<Answer, Failure> {
 }
 
 fn unexpected(answer: &Answer) -> Failure {
-    Failure::new(Exit::Failed, format!("the balancer's answer makes no sense: {answer:?}"))
+    Failure::new(
+        Exit::Failed,
+        format!("the balancer's answer makes no sense: {answer:?}"),
+    )
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
@@ -171,7 +189,14 @@ async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<E
     let (total, total_bytes) = loop {
         let limit = list.limit.saturating_sub(found.len()).min(MAX_LISTED);
         let answer = ask(&list.talk, query(after, limit)).await?;
-        let Answer::Files { files, total, total_bytes } = answer else { return Err(unexpected(&answer)) };
+        let Answer::Files {
+            files,
+            total,
+            total_bytes,
+        } = answer
+        else {
+            return Err(unexpected(&answer));
+        };
         let furthest = files.last().map(|file| file.number);
         found.extend(files);
         match furthest {
@@ -189,9 +214,16 @@ async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<E
         say(show::files(&found, now_ms()));
     }
     let more = total.saturating_sub(found.len());
-    let rest = if more > 0 { format!(", {more} of them not listed (--limit, --after)") } else { String::new() };
+    let rest = if more > 0 {
+        format!(", {more} of them not listed (--limit, --after)")
+    } else {
+        String::new()
+    };
     let files = if total == 1 { "file" } else { "files" };
-    say(format_args!("{total} {files}, {}{rest}", ByteSize(total_bytes)));
+    say(format_args!(
+        "{total} {files}, {}{rest}",
+        ByteSize(total_bytes)
+    ));
     Ok(Exit::Done)
 }
 
@@ -199,12 +231,24 @@ async fn list_files(list: List, query: impl Fn(u64, usize) -> Query) -> Result<E
 fn way(file: &FileReport) -> String {
     let mut lines = vec![
         format!("file {}: {:?}", file.number, file.title),
-        format!("  {} bytes, crc32c {}{}", file.size, Printable(&file.crc32c), key(file)),
-        format!("  {}  accepted from {}", time(file.accepted_ms), Printable(&file.from)),
+        format!(
+            "  {} bytes, crc32c {}{}",
+            file.size,
+            Printable(&file.crc32c),
+            key(file)
+        ),
+        format!(
+            "  {}  accepted from {}",
+            time(file.accepted_ms),
+            Printable(&file.from)
+        ),
     ];
     for attempt in &file.history {
         let (server, reason) = (Printable(&attempt.server), Printable(&attempt.reason));
-        lines.push(format!("  {}  came back from {server}: {reason}", time(attempt.at_ms)));
+        lines.push(format!(
+            "  {}  came back from {server}: {reason}",
+            time(attempt.at_ms)
+        ));
     }
     let more = (file.attempts as usize).saturating_sub(file.history.len());
     if more > 0 {
@@ -215,15 +259,22 @@ fn way(file: &FileReport) -> String {
 }
 
 fn key(file: &FileReport) -> String {
-    file.key.as_ref().map_or_else(String::new, |key| format!(", key {key:?}"))
+    file.key
+        .as_ref()
+        .map_or_else(String::new, |key| format!(", key {key:?}"))
 }
 
 /// Where the file is, and why.
 fn end(file: &FileReport) -> String {
-    let (server, reason) = (file.server.as_deref().unwrap_or("?"), file.reason.as_deref().unwrap_or("?"));
+    let (server, reason) = (
+        file.server.as_deref().unwrap_or("?"),
+        file.reason.as_deref().unwrap_or("?"),
+    );
     let (server, reason) = (Printable(server), Printable(reason));
     let at = time(file.ended_ms.unwrap_or_default());
-    let waits = format_duration(Duration::from_secs(now_ms().saturating_sub(file.accepted_ms) / 1000));
+    let waits = format_duration(Duration::from_secs(
+        now_ms().saturating_sub(file.accepted_ms) / 1000,
+    ));
     match file.place {
         Place::Accepting => "being written to the journal: not accepted yet".to_owned(),
         Place::Waiting => format!("has waited for {waits}: {reason}"),
@@ -238,12 +289,19 @@ fn end(file: &FileReport) -> String {
 }
 
 fn time(ms: u64) -> String {
-    let time = i64::try_from(ms).ok().and_then(|ms| Local.timestamp_millis_opt(ms).single());
-    time.map_or_else(|| "?".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Local.timestamp_millis_opt(ms).single());
+    time.map_or_else(
+        || "?".to_owned(),
+        |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+    )
 }
 
 fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -253,8 +311,12 @@ fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
         let failure = Failure::new(Exit::Failed, format!("{} is no directory", dir.display()));
         return Err(failure.hint("name the directory that the balancer was given with --journal"));
     }
-    let disk = RealDisk::read_only(dir)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open {}: {error}", dir.display())))?;
+    let disk = RealDisk::read_only(dir).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot open {}: {error}", dir.display()),
+        )
+    })?;
     let found = recovery::check(&disk).map_err(|error| balancer::journal_failure(error, dir))?;
     if found.report == Report::default() && !dir.join(recovery::IDENTITY).exists() {
         return Err(adopt::no_journal(dir));
@@ -264,7 +326,11 @@ fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
     } else {
         check_text(&found);
     }
-    Ok(if found.report.is_sound() { Exit::Done } else { Exit::Journal })
+    Ok(if found.report.is_sound() {
+        Exit::Done
+    } else {
+        Exit::Journal
+    })
 }
 
 fn check_json(found: &Recovered) -> serde_json::Value {
@@ -289,32 +355,65 @@ fn check_text(found: &Recovered) {
     let dead = found.dead();
     let (waiting, remembered) = (found.files.len() - dead, found.ended.len());
     let (segments, bytes, records) = (report.segments, ByteSize(report.bytes), report.records);
-    say(format_args!("segments: {segments}, {bytes}, with {records} records"));
-    say(format_args!("files: {waiting} wait, {dead} are dead letters, {remembered} that ended are remembered"));
-    say(format_args!("the next request number is {}", found.next_number));
-    if let Some(Torn { name, offset, len, .. }) = &report.torn {
+    say(format_args!(
+        "segments: {segments}, {bytes}, with {records} records"
+    ));
+    say(format_args!(
+        "files: {waiting} wait, {dead} are dead letters, {remembered} that ended are remembered"
+    ));
+    say(format_args!(
+        "the next request number is {}",
+        found.next_number
+    ));
+    if let Some(Torn {
+        name, offset, len, ..
+    }) = &report.torn
+    {
         let cut = "the next start copies them to a file `torn-…` and cuts them off";
         say(format_args!(
             "{len} bytes at the end, from {offset} in {name}, were never synced: no receipt was given for them; {cut}"
         ));
     }
     if report.orphans > 0 {
-        say(format_args!("content that belongs to no file: {} files", report.orphans));
+        say(format_args!(
+            "content that belongs to no file: {} files",
+            report.orphans
+        ));
     }
     complain_of(report);
-    say(if report.is_sound() { "sound" } else { "not sound" });
+    say(if report.is_sound() {
+        "sound"
+    } else {
+        "not sound"
+    });
 }
 
 /// Tells of what is damaged or lost.
 pub(super) fn complain_of(report: &Report) {
     for damage in &report.damage {
-        let (name, what, offset, len) = (Printable(&damage.name), Printable(&damage.what), damage.offset, damage.len);
+        let (name, what, offset, len) = (
+            Printable(&damage.name),
+            Printable(&damage.what),
+            damage.offset,
+            damage.len,
+        );
         let aside = damage.aside.as_ref().filter(|_| damage.is_known);
-        let aside = aside.map_or_else(String::new, |aside| format!("; a copy is in {}", Printable(aside)));
-        complain(&format!("{name}: damaged: {what}: {len} bytes at {offset}{aside}"), None);
+        let aside = aside.map_or_else(String::new, |aside| {
+            format!("; a copy is in {}", Printable(aside))
+        });
+        complain(
+            &format!("{name}: damaged: {what}: {len} bytes at {offset}{aside}"),
+            None,
+        );
     }
     if report.lost_records > 0 {
-        complain(&format!("records are missing: {}. Files may be lost, or come twice", report.lost_records), None);
+        complain(
+            &format!(
+                "records are missing: {}. Files may be lost, or come twice",
+                report.lost_records
+            ),
+            None,
+        );
     }
     for number in &report.lost_content {
         complain(&format!("file {number}: its content is missing"), None);

@@ -1,7 +1,7 @@
 //! Reads the configuration again while a role runs, and applies what a running role can take.
 //!
-//! What is read is what a start would read now: the same flags and environment, and the file as it is by now. Either all
-//! of it makes sense and holds, or nothing changes.
+//! What is read is what a start would read now: the same flags and environment, and the file as it
+//! is by now. Either all of it makes sense and holds, or nothing changes.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -85,7 +85,13 @@ impl Reloader {
     /// A reloader for what was started so.
     pub(super) fn new(started: Started, level: LogLevel, balancer: Option<Control>) -> Arc<Self> {
         let Started { args, file, values } = started;
-        Arc::new(Self { args, file, in_force: Mutex::new(values), level, balancer })
+        Arc::new(Self {
+            args,
+            file,
+            in_force: Mutex::new(values),
+            level,
+            balancer,
+        })
     }
 
     /// The same for those who know nothing of command lines; `None` if there is no file.
@@ -99,7 +105,8 @@ impl Reloader {
         })
     }
 
-    /// At each SIGHUP, as long as the process runs, goes on in the file that the log's name leads to, then reloads.
+    /// At each SIGHUP, as long as the process runs, goes on in the file that the log's name leads
+    /// to, then reloads.
     pub(super) fn follow(self: Arc<Self>, mut hangup: Signal, log: LogNames) {
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
@@ -119,7 +126,8 @@ impl Reloader {
         });
     }
 
-    /// Reads the configuration again and applies it. The error tells a problem a line; then nothing has changed.
+    /// Reads the configuration again and applies it. The error tells a problem a line; then nothing
+    /// has changed.
     pub(super) async fn reload(&self) -> Result<Reloaded, String> {
         let result = {
             let mut in_force = self.in_force.lock().await;
@@ -131,7 +139,11 @@ impl Reloader {
                 for problem in problems.lines() {
                     tracing::error!(problem, "configuration not reloaded, nothing has changed");
                 }
-                self.notice(Level::Error, Kind::ReloadFailed, format!("nothing has changed: {problems}"));
+                self.notice(
+                    Level::Error,
+                    Kind::ReloadFailed,
+                    format!("nothing has changed: {problems}"),
+                );
             }
         }
         result
@@ -147,7 +159,10 @@ impl Reloader {
             let stopping = || "the balancer is stopping".to_owned();
             let before = control.sample().await.ok_or_else(stopping)?.status.servers;
             reloaded.applied = changed_servers(&before, &settings.servers);
-            control.apply(settings).await.map_err(|error| error.to_string())?;
+            control
+                .apply(settings)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         for (old, new) in in_force.iter_mut().zip(values) {
             let change = change(old, &new);
@@ -178,7 +193,10 @@ impl Reloader {
         let (applied, restart) = (reloaded.applied.len(), reloaded.restart.len());
         tracing::info!(applied, restart, "configuration reloaded");
         let mut text = "configuration reloaded".to_owned();
-        for (what, changes) in [("applied", &reloaded.applied), ("needs a restart", &reloaded.restart)] {
+        for (what, changes) in [
+            ("applied", &reloaded.applied),
+            ("needs a restart", &reloaded.restart),
+        ] {
             if !changes.is_empty() {
                 text = format!("{text}; {what}: {}", changes.join(", "));
             }
@@ -201,7 +219,9 @@ fn read(args: &[OsString]) -> Result<Fresh, String> {
         Refused::File(problems) => problems.join("\n"),
         Refused::Together(problem) => problem,
     })?;
-    let Some((name, matches)) = resolved.matches.subcommand() else { return Err("there is no command".to_owned()) };
+    let Some((name, matches)) = resolved.matches.subcommand() else {
+        return Err("there is no command".to_owned());
+    };
     let values = program.effective(name, matches, &resolved.entries);
     let balancer = if name == "balancer" {
         let args = BalancerArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
@@ -215,7 +235,10 @@ fn read(args: &[OsString]) -> Result<Fresh, String> {
 /// What the parser has to say, in a line and without its advice.
 fn plain(error: &str) -> String {
     let what = error.split("\n\n").next().unwrap_or(error);
-    let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+    let words: Vec<&str> = what
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
     words.join(" ")
 }
 
@@ -223,24 +246,45 @@ fn plain(error: &str) -> String {
 fn change(old: &Effective, new: &Effective) -> Option<String> {
     let shown = |value: &Effective| {
         let values = value.shown();
-        if values.is_empty() { "not set".to_owned() } else { values.join(", ") }
+        if values.is_empty() {
+            "not set".to_owned()
+        } else {
+            values.join(", ")
+        }
     };
-    let name = if new.table == LOG { format!("log {}", new.key) } else { new.key.clone() };
-    new.differs(old).then(|| format!("{name}: {} (was {})", shown(new), shown(old)))
+    let name = if new.table == LOG {
+        format!("log {}", new.key)
+    } else {
+        new.key.clone()
+    };
+    new.differs(old)
+        .then(|| format!("{name}: {} (was {})", shown(new), shown(old)))
 }
 
 /// What is different about the servers.
 fn changed_servers(before: &[ServerReport], now: &[ServerSpec]) -> Vec<String> {
-    let before: Vec<_> = before.iter().filter(|server| server.state != ServerState::Removing).collect();
-    let new = now.iter().filter_map(|spec| match before.iter().find(|server| server.name == spec.address) {
-        None => Some(format!("server {} added, weight {}", spec.address, spec.weight)),
-        Some(server) if server.weight != spec.weight => {
-            Some(format!("server {}: weight {} (was {})", spec.address, spec.weight, server.weight))
+    let before: Vec<_> = before
+        .iter()
+        .filter(|server| server.state != ServerState::Removing)
+        .collect();
+    let new = now.iter().filter_map(|spec| {
+        match before.iter().find(|server| server.name == spec.address) {
+            None => Some(format!(
+                "server {} added, weight {}",
+                spec.address, spec.weight
+            )),
+            Some(server) if server.weight != spec.weight => Some(format!(
+                "server {}: weight {} (was {})",
+                spec.address, spec.weight, server.weight
+            )),
+            Some(_) => None,
         }
-        Some(_) => None,
     });
     let is_gone = |server: &&&ServerReport| !now.iter().any(|spec| spec.address == server.name);
-    let gone = before.iter().filter(is_gone).map(|server| format!("server {} removed", server.name));
+    let gone = before
+        .iter()
+        .filter(is_gone)
+        .map(|server| format!("server {} removed", server.name));
     new.chain(gone).collect()
 }
 

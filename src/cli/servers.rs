@@ -19,7 +19,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Give a server another weight
 ///
-/// It holds from the next file on, and until the balancer is restarted or its configuration read again.
+/// It holds from the next file on, and until the balancer is restarted or its configuration read
+/// again.
 #[derive(Debug, Args)]
 pub(super) struct WeightArgs {
     #[command(flatten)]
@@ -75,7 +76,8 @@ enum ServersCommand {
         #[command(flatten)]
         order: OrderArgs,
     },
-    /// Remove a server: it gets nothing new, and is forgotten when what is in flight to it has ended
+    /// Remove a server: it gets nothing new, and is forgotten when what is in flight to it has
+    /// ended
     Remove {
         #[command(flatten)]
         server: ServerArg,
@@ -113,8 +115,8 @@ struct WaitArgs {
 
 /// Let the balancer read its configuration again
 ///
-/// What can change while it runs holds at once, without a connection or a file being dropped; the rest is named. A broken
-/// configuration changes nothing. SIGHUP does the same.
+/// What can change while it runs holds at once, without a connection or a file being dropped; the
+/// rest is named. A broken configuration changes nothing. SIGHUP does the same.
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
@@ -123,7 +125,11 @@ pub(super) struct ReloadArgs {
 
 /// Changes a weight.
 pub(super) fn weight(args: &WeightArgs) -> Result<Exit, Failure> {
-    let server = set_weight(&Api::new(&args.order.admin), &args.server.server, args.weight)?;
+    let server = set_weight(
+        &Api::new(&args.order.admin),
+        &args.server.server,
+        args.weight,
+    )?;
     args.order.tell(&server, weight_text(&server))?;
     Ok(Exit::Done)
 }
@@ -134,7 +140,8 @@ pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     let mut server = set_drained(&api, &args.server.server, true)?;
     if args.wait.wait {
         let name = server.report.name.clone();
-        let is_idle = |found: Option<&Server>| found.is_none_or(|found| found.report.in_flight == 0);
+        let is_idle =
+            |found: Option<&Server>| found.is_none_or(|found| found.report.in_flight == 0);
         if let Some(last) = wait_for(&api, &name, &args.wait, is_idle)? {
             server = last;
         } else {
@@ -158,7 +165,11 @@ pub(super) fn servers(args: &ServersArgs) -> Result<Exit, Failure> {
         None => list(&args.list),
         Some(ServersCommand::List(args)) => list(args),
         Some(ServersCommand::Add { server, order }) => add(server, order),
-        Some(ServersCommand::Remove { server, wait, order }) => remove(&server.server, wait, order),
+        Some(ServersCommand::Remove {
+            server,
+            wait,
+            order,
+        }) => remove(&server.server, wait, order),
     }
 }
 
@@ -170,18 +181,29 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     }
     let servers = api.servers()?;
     if !args.order.quiet {
-        status::table(&servers, None, args.colour.is_on()).iter().for_each(say_as_is);
+        status::table(&servers, None, args.colour.is_on())
+            .iter()
+            .for_each(say_as_is);
     }
     Ok(Exit::Done)
 }
 
 fn add(spec: &ServerSpec, order: &OrderArgs) -> Result<Exit, Failure> {
-    let new = NewServer { address: spec.address.clone(), weight: spec.weight };
+    let new = NewServer {
+        address: spec.address.clone(),
+        weight: spec.weight,
+    };
     let server: Server = Api::new(&order.admin).order("POST", "servers", Some(&new))?;
     let (name, weight) = (&server.report.name, server.report.weight);
-    let gets =
-        if server.report.is_in_service() { status::gets(&server) } else { "files as soon as it answers".to_owned() };
-    order.tell(&server, format_args!("{name} is added with weight {weight}: {gets}"))?;
+    let gets = if server.report.is_in_service() {
+        status::gets(&server)
+    } else {
+        "files as soon as it answers".to_owned()
+    };
+    order.tell(
+        &server,
+        format_args!("{name} is added with weight {weight}: {gets}"),
+    )?;
     Ok(Exit::Done)
 }
 
@@ -189,21 +211,40 @@ fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failu
     let api = Api::new(&order.admin);
     let name = api.resolve(meant)?;
     let _: Value = api.order("DELETE", &server_path(&name), None::<&()>)?;
-    let left = if wait.wait { wait_for(&api, &name, wait, |found| found.is_none())? } else { api.server(&name)? };
+    let left = if wait.wait {
+        wait_for(&api, &name, wait, |found| found.is_none())?
+    } else {
+        api.server(&name)?
+    };
     let in_flight = left.as_ref().map_or(0, |server| server.report.in_flight);
     let words = match &left {
         None => format!("{name} is removed"),
-        Some(_) => format!("{name} gets nothing new, and goes when {} to it", under_way(in_flight)),
+        Some(_) => format!(
+            "{name} gets nothing new, and goes when {} to it",
+            under_way(in_flight)
+        ),
     };
-    order.tell(&json!({ "name": name, "removed": left.is_none(), "in_flight": in_flight }), words)?;
+    order.tell(
+        &json!({ "name": name, "removed": left.is_none(), "in_flight": in_flight }),
+        words,
+    )?;
     Ok(Exit::Done)
 }
 
 /// Lets the balancer read its configuration again.
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
     let answer: Reloaded = Api::new(&args.order.admin).order("POST", "reload", None::<&()>)?;
-    let mut lines: Vec<String> = answer.applied.iter().map(|what| format!("applied: {}", Printable(what))).collect();
-    lines.extend(answer.restart.iter().map(|what| format!("needs a restart: {}", Printable(what))));
+    let mut lines: Vec<String> = answer
+        .applied
+        .iter()
+        .map(|what| format!("applied: {}", Printable(what)))
+        .collect();
+    lines.extend(
+        answer
+            .restart
+            .iter()
+            .map(|what| format!("needs a restart: {}", Printable(what))),
+    );
     if lines.is_empty() {
         lines.push("nothing has changed".to_owned());
     }
@@ -213,12 +254,26 @@ pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
 
 /// Gives the server that is meant another weight.
 pub(super) fn set_weight(api: &Api, meant: &str, weight: u32) -> Result<Server, Failure> {
-    patch(api, meant, &PatchServer { weight: Some(weight), drained: None })
+    patch(
+        api,
+        meant,
+        &PatchServer {
+            weight: Some(weight),
+            drained: None,
+        },
+    )
 }
 
 /// Drains the server that is meant, or gives it files again.
 pub(super) fn set_drained(api: &Api, meant: &str, drained: bool) -> Result<Server, Failure> {
-    patch(api, meant, &PatchServer { weight: None, drained: Some(drained) })
+    patch(
+        api,
+        meant,
+        &PatchServer {
+            weight: None,
+            drained: Some(drained),
+        },
+    )
 }
 
 fn patch(api: &Api, meant: &str, change: &PatchServer) -> Result<Server, Failure> {
@@ -229,20 +284,32 @@ fn patch(api: &Api, meant: &str, change: &PatchServer) -> Result<Server, Failure
 /// What holds after a change of weight.
 pub(super) fn weight_text(server: &Server) -> String {
     let report = &server.report;
-    let gets = if report.weight == 0 { "no files from now on".to_owned() } else { status::gets(server) };
+    let gets = if report.weight == 0 {
+        "no files from now on".to_owned()
+    } else {
+        status::gets(server)
+    };
     format!("{} has weight {}: {gets}", report.name, report.weight)
 }
 
 /// What holds after a drain.
 pub(super) fn drain_text(server: &Server) -> String {
     let report = &server.report;
-    format!("{} is drained: it gets nothing new; {} to it", report.name, in_flight(report.in_flight))
+    format!(
+        "{} is drained: it gets nothing new; {} to it",
+        report.name,
+        in_flight(report.in_flight)
+    )
 }
 
 /// What holds after the end of a drain.
 pub(super) fn undrain_text(server: &Server) -> String {
     let report = &server.report;
-    let gets = if report.weight == 0 { "no files, for its weight is 0".to_owned() } else { status::gets(server) };
+    let gets = if report.weight == 0 {
+        "no files, for its weight is 0".to_owned()
+    } else {
+        status::gets(server)
+    };
     format!("{} is no longer drained: {gets}", report.name)
 }
 
@@ -270,7 +337,9 @@ fn wait_for(
     wait: &WaitArgs,
     is_done: impl Fn(Option<&Server>) -> bool,
 ) -> Result<Option<Server>, Failure> {
-    let ends = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let ends = wait
+        .timeout
+        .and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let server = api.server(name)?;
         if is_done(server.as_ref()) {
@@ -278,7 +347,10 @@ fn wait_for(
         }
         if ends.is_some_and(|ends| Instant::now() >= ends) {
             let files = server.map_or(0, |server| server.report.in_flight);
-            let failure = Failure::new(Exit::TimedOut, format!("the time is up, and {} to {name}", in_flight(files)));
+            let failure = Failure::new(
+                Exit::TimedOut,
+                format!("the time is up, and {} to {name}", in_flight(files)),
+            );
             return Err(failure.hint("it gets nothing new; ask again to wait on"));
         }
         std::thread::sleep(LOOK);

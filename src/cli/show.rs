@@ -1,4 +1,5 @@
-//! What people see of a transfer and of a balancer: the progress line, the summary and the status table.
+//! What people see of a transfer and of a balancer: the progress line, the summary and the status
+//! table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -26,10 +27,15 @@ const STUCK: Duration = Duration::from_secs(1);
 /// How many rows a table of servers has at most.
 const ROWS: usize = 40;
 
-/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing elsewhere.
+/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing
+/// elsewhere.
 ///
 /// When nothing moves it asks the balancer why.
-pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, balancer: &str) -> Infallible {
+pub(super) async fn progress(
+    mut tally: watch::Receiver<Tally>,
+    wait: Wait,
+    balancer: &str,
+) -> Infallible {
     let Some(Bar(bar)) = &Bar::on_terminal("{spinner} {bar:24} {pos}/{len} {msg}") else {
         return std::future::pending().await;
     };
@@ -39,7 +45,12 @@ pub(super) async fn progress(mut tally: watch::Receiver<Tally>, wait: Wait, bala
         {
             let tally = tally.borrow_and_update();
             let total = tally.fates.len();
-            let done = total - if wait == Wait::Delivered { tally.undecided() } else { tally.unaccepted() };
+            let done = total
+                - if wait == Wait::Delivered {
+                    tally.undecided()
+                } else {
+                    tally.unaccepted()
+                };
             if done != last {
                 (moved, last) = (Instant::now(), done);
                 trouble.clear();
@@ -61,7 +72,10 @@ async fn why_nothing_moves(balancer: &str) -> String {
     match client::status(&Tcp, balancer, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
             let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
-            format!("  no server can take files ({})", Printable(Vec::from_iter(reasons).join(", ")))
+            format!(
+                "  no server can take files ({})",
+                Printable(Vec::from_iter(reasons).join(", "))
+            )
         }
         _ => String::new(),
     }
@@ -93,10 +107,18 @@ fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) ->
     let mut text = format!("accepted {}  delivered {}", tally.accepted, tally.delivered);
     if done > 0 && elapsed > Duration::ZERO {
         let left = elapsed.mul_f64(ratio((total - done) as u64, done as u64));
-        let _ =
-            write!(text, "  {:.0} files/s  ETA {}", per_second(done, elapsed), format_duration(whole_seconds(left)));
+        let _ = write!(
+            text,
+            "  {:.0} files/s  ETA {}",
+            per_second(done, elapsed),
+            format_duration(whole_seconds(left))
+        );
     }
-    let servers = tally.by_server.iter().take(4).map(|(server, files)| format!("{} {files}", Printable(server)));
+    let servers = tally
+        .by_server
+        .iter()
+        .take(4)
+        .map(|(server, files)| format!("{} {files}", Printable(server)));
     let servers: Vec<_> = servers.collect();
     if !servers.is_empty() {
         let _ = write!(text, "  [{}]", servers.join(", "));
@@ -127,7 +149,11 @@ pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusRe
     if tally.delivered > 0 && elapsed > Duration::ZERO {
         let bytes = u128::from(tally.delivered_bytes) * 1000 / elapsed.as_millis().max(1);
         let bytes = ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX));
-        let _ = write!(text, " ({:.0} files/s, {bytes}/s)", per_second(tally.delivered, elapsed));
+        let _ = write!(
+            text,
+            " ({:.0} files/s, {bytes}/s)",
+            per_second(tally.delivered, elapsed)
+        );
         let _ = write!(text, "\n{}", shares(tally, status));
     }
     text
@@ -135,24 +161,42 @@ pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusRe
 
 /// Files by server, beside the share that each server's weight asks for.
 fn shares(tally: &Tally, status: Option<&StatusReport>) -> Table {
-    let weights: BTreeMap<&str, u32> =
-        status.iter().flat_map(|status| &status.servers).map(|server| (server.name.as_str(), server.weight)).collect();
+    let weights: BTreeMap<&str, u32> = status
+        .iter()
+        .flat_map(|status| &status.servers)
+        .map(|server| (server.name.as_str(), server.weight))
+        .collect();
     let total: u64 = weights.values().map(|weight| u64::from(*weight)).sum();
-    let names = status.iter().flat_map(|status| &status.servers).map(|server| server.name.as_str());
-    let others = tally.by_server.keys().map(String::as_str).filter(|name| !weights.contains_key(name));
+    let names = status
+        .iter()
+        .flat_map(|status| &status.servers)
+        .map(|server| server.name.as_str());
+    let others = tally
+        .by_server
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !weights.contains_key(name));
     let mut table = table(["server", "weight", "files", "share", "by weight"]);
     let rows: Vec<&str> = names.chain(others).collect();
     for name in rows.iter().take(ROWS) {
         let files = tally.by_server.get(*name).copied().unwrap_or(0);
         let weight = weights.get(name);
-        let server = status.iter().flat_map(|status| &status.servers).find(|server| server.name == *name);
-        let remark = server.filter(|server| server.reason.is_some()).map(|server| format!(" ({})", state(server)));
+        let server = status
+            .iter()
+            .flat_map(|status| &status.servers)
+            .find(|server| server.name == *name);
+        let remark = server
+            .filter(|server| server.reason.is_some())
+            .map(|server| format!(" ({})", state(server)));
         table.add_row([
             format!("{}{}", Printable(name), remark.unwrap_or_default()),
             weight.map_or_else(|| "?".to_owned(), ToString::to_string),
             files.to_string(),
             percent(files, tally.delivered as u64),
-            weight.map_or_else(|| "?".to_owned(), |weight| percent(u64::from(*weight), total)),
+            weight.map_or_else(
+                || "?".to_owned(),
+                |weight| percent(u64::from(*weight), total),
+            ),
         ]);
     }
     more(&mut table, rows.len());
@@ -172,14 +216,30 @@ pub(super) fn status(report: &StatusReport) -> String {
         queue.in_flight,
     );
     if let Some(oldest) = queue.oldest_s {
-        let _ = write!(text, "; the oldest for {}", format_duration(seconds(oldest)));
+        let _ = write!(
+            text,
+            "; the oldest for {}",
+            format_duration(seconds(oldest))
+        );
     }
     if queue.dead > 0 {
         let _ = write!(text, "; {} dead letters (`bilico queue dead`)", queue.dead);
     }
-    let mut table = table(["server", "weight", "state", "since", "in flight", "delivered", "returned"]);
+    let mut table = table([
+        "server",
+        "weight",
+        "state",
+        "since",
+        "in flight",
+        "delivered",
+        "returned",
+    ]);
     for server in report.servers.iter().take(ROWS) {
-        let old_style = if server.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
+        let old_style = if server.dialect == Some(Dialect::OldStyle) {
+            " (old-style)"
+        } else {
+            ""
+        };
         table.add_row([
             format!("{}{old_style}", Printable(&server.name)),
             server.weight.to_string(),
@@ -206,7 +266,9 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
         };
         table.add_row([
             file.number.to_string(),
-            format_duration(Duration::from_secs(now_ms.saturating_sub(file.accepted_ms) / 1000)),
+            format_duration(Duration::from_secs(
+                now_ms.saturating_sub(file.accepted_ms) / 1000,
+            )),
             ByteSize(file.size).to_string(),
             file.attempts.to_string(),
             Printable(&file.title).to_string(),
@@ -218,7 +280,9 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
 
 /// A server's state in a word, and why.
 fn state(server: &ServerReport) -> String {
-    let Some(problem) = &server.reason else { return "up".to_owned() };
+    let Some(problem) = &server.reason else {
+        return "up".to_owned();
+    };
     let problem = &*printable(problem);
     let (fact, reason) = problem.split_once(": ").unwrap_or((problem, ""));
     match fact {
@@ -237,10 +301,17 @@ pub(super) fn warnings<'a>(
     tally: &'a Tally,
     names: impl Fn(usize) -> String + 'a,
 ) -> impl Iterator<Item = String> + 'a {
-    tally.sent.iter().enumerate().filter_map(move |(file, sent)| {
-        let change = sent.change.as_deref()?;
-        Some(format!("{}: {change}; it was sent as it was read", names(file)))
-    })
+    tally
+        .sent
+        .iter()
+        .enumerate()
+        .filter_map(move |(file, sent)| {
+            let change = sent.change.as_deref()?;
+            Some(format!(
+                "{}: {change}; it was sent as it was read",
+                names(file)
+            ))
+        })
 }
 
 /// The files that did not make it, each with its reason.
@@ -249,26 +320,41 @@ pub(super) fn failures<'a>(
     names: impl Fn(usize) -> String + 'a,
 ) -> impl Iterator<Item = String> + 'a {
     let names = move |file| Printable(names(file));
-    tally.fates.iter().enumerate().filter_map(move |(file, fate)| match fate {
-        Fate::Refused { reason } => Some(format!("{}: refused: {}", names(file), Printable(reason))),
-        Fate::Unreadable { reason } => Some(format!("{}: {}", names(file), Printable(reason))),
-        Fate::Changed { reason } => Some(format!("{}: not sent: {}", names(file), Printable(reason))),
-        Fate::Dead { number, reason } => {
-            let reason = Printable(reason);
-            Some(format!("{}: accepted as {number}, but no server can take it: {reason}", names(file)))
-        }
-        Fate::Forgotten { number } => {
-            Some(format!("{}: accepted as {number}, but the balancer no longer knows it", names(file)))
-        }
-        Fate::Pending | Fate::Accepted { .. } | Fate::Delivered { .. } => None,
-    })
+    tally
+        .fates
+        .iter()
+        .enumerate()
+        .filter_map(move |(file, fate)| match fate {
+            Fate::Refused { reason } => {
+                Some(format!("{}: refused: {}", names(file), Printable(reason)))
+            }
+            Fate::Unreadable { reason } => Some(format!("{}: {}", names(file), Printable(reason))),
+            Fate::Changed { reason } => {
+                Some(format!("{}: not sent: {}", names(file), Printable(reason)))
+            }
+            Fate::Dead { number, reason } => {
+                let reason = Printable(reason);
+                Some(format!(
+                    "{}: accepted as {number}, but no server can take it: {reason}",
+                    names(file)
+                ))
+            }
+            Fate::Forgotten { number } => Some(format!(
+                "{}: accepted as {number}, but the balancer no longer knows it",
+                names(file)
+            )),
+            Fate::Pending | Fate::Accepted { .. } | Fate::Delivered { .. } => None,
+        })
 }
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
-        if !matches!(header.get(column.index), Some(&"server" | &"state" | &"title")) {
+        if !matches!(
+            header.get(column.index),
+            Some(&"server" | &"state" | &"title")
+        ) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -282,7 +368,11 @@ fn more(table: &mut Table, rows: usize) {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * ratio(part, whole)) }
+    if whole == 0 {
+        "-".to_owned()
+    } else {
+        format!("{:.1} %", 100.0 * ratio(part, whole))
+    }
 }
 
 fn per_second(files: usize, elapsed: Duration) -> f64 {
@@ -299,5 +389,9 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 fn whole_seconds(duration: Duration) -> Duration {
-    if duration >= Duration::from_secs(10) { Duration::from_secs(duration.as_secs()) } else { duration }
+    if duration >= Duration::from_secs(10) {
+        Duration::from_secs(duration.as_secs())
+    } else {
+        duration
+    }
 }

@@ -1,4 +1,5 @@
-//! `bilico status`: the balancer and its servers at a glance, once, again and again, or on the whole screen.
+//! `bilico status`: the balancer and its servers at a glance, once, again and again, or on the
+//! whole screen.
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -19,13 +20,14 @@ use crate::units::{ByteSize, format_duration};
 
 /// Show the balancer and its servers: states, weights and shares, what is under way
 ///
-/// The exit code is 0 if files are taken and at least one server can get them, 4 if no server can, 1 if no files are taken,
-/// and 3 if the balancer is not there.
+/// The exit code is 0 if files are taken and at least one server can get them, 4 if no server can,
+/// 1 if no files are taken, and 3 if the balancer is not there.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     admin: AdminArg,
-    /// Go on showing it, each second: on a terminal on the whole screen until q is pressed, else one table after the other
+    /// Go on showing it, each second: on a terminal on the whole screen until q is pressed, else
+    /// one table after the other
     #[arg(short, long)]
     watch: bool,
     /// Print a JSON object with `overview` and `servers`; with --watch a line each second
@@ -73,8 +75,12 @@ fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
     if json {
         say_json(&whole);
     }
-    let state: State = object::from_value(whole)
-        .map_err(|error| Failure::new(Exit::Failed, format!("the balancer's answer makes no sense: {error}")))?;
+    let state: State = object::from_value(whole).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("the balancer's answer makes no sense: {error}"),
+        )
+    })?;
     if !json {
         say_as_is(text(&state, colour));
     }
@@ -96,7 +102,10 @@ fn again_and_again(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure>
             Heard::State(_, line) if json => say_json(line),
             Heard::State(state, _) => say_as_is(format_args!("{}\n", text(&state, colour))),
             Heard::Notice(..) => {}
-            Heard::Lost(why) => note(format_args!("the balancer is away ({}); trying again", Printable(why))),
+            Heard::Lost(why) => note(format_args!(
+                "the balancer is away ({}); trying again",
+                Printable(why)
+            )),
             Heard::Back { .. } => note("the balancer is back"),
         }
         ControlFlow::Continue(())
@@ -122,19 +131,35 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
         (false, reason) => format!("takes no files: {}", reason.unwrap_or(Printable("?"))),
     };
     let queue = &of.queue;
-    let oldest = queue.oldest_s.map_or_else(String::new, |oldest| format!(", the oldest for {}", age(oldest)));
+    let oldest = queue.oldest_s.map_or_else(String::new, |oldest| {
+        format!(", the oldest for {}", age(oldest))
+    });
     let dead = match queue.dead {
         0 => "no dead letters".to_owned(),
         dead => format!("{dead} dead letters (`bilico queue dead`)"),
     };
-    let rate = |files: f64, bytes: f64| format!("{files:>8.1} files/s {:>10}/s", bytes_text(bytes).to_string());
+    let rate = |files: f64, bytes: f64| {
+        format!(
+            "{files:>8.1} files/s {:>10}/s",
+            bytes_text(bytes).to_string()
+        )
+    };
     let latency = |quantiles: &Option<Quantiles>, what: &str| {
         quantiles.map_or_else(String::new, |quantiles| {
-            format!("   {what} p50 {} p99 {}", millis(quantiles.p50), millis(quantiles.p99))
+            format!(
+                "   {what} p50 {} p99 {}",
+                millis(quantiles.p50),
+                millis(quantiles.p99)
+            )
         })
     };
     vec![
-        format!("bilico {} on {}, pid {}, up {up}: {takes}", Printable(&of.version), Printable(&of.listen), of.pid),
+        format!(
+            "bilico {} on {}, pid {}, up {up}: {takes}",
+            Printable(&of.version),
+            Printable(&of.listen),
+            of.pid
+        ),
         format!(
             "in       {}   {} accepted ({}){}",
             rate(of.rates.accepted_per_s, of.rates.accepted_bytes_per_s),
@@ -157,7 +182,10 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
             ByteSize(queue.max_bytes),
             queue.in_flight,
         ),
-        format!("servers  {} of {} can get files", of.servers.eligible, of.servers.total),
+        format!(
+            "servers  {} of {} can get files",
+            of.servers.eligible, of.servers.total
+        ),
     ]
 }
 
@@ -177,7 +205,8 @@ const COLUMNS: [(&str, bool); 12] = [
     ("why", false),
 ];
 
-/// A table of servers: its head, then a line a server. With a width for it, the last seconds of each are drawn.
+/// A table of servers: its head, then a line a server. With a width for it, the last seconds of
+/// each are drawn.
 pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> Vec<String> {
     let mut table = Table::new();
     let mut header: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
@@ -191,7 +220,12 @@ pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> V
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let tallest = servers.iter().flat_map(|server| last(&server.history, drawn)).copied().max().unwrap_or(0);
+    let tallest = servers
+        .iter()
+        .flat_map(|server| last(&server.history, drawn))
+        .copied()
+        .max()
+        .unwrap_or(0);
     for server in servers {
         let mut cells = cells(server);
         if drawn.is_some() {
@@ -200,7 +234,8 @@ pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> V
         table.add_row(cells);
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let mut states = std::iter::once(None).chain(servers.iter().map(|server| Some(server.report.state)));
+    let mut states =
+        std::iter::once(None).chain(servers.iter().map(|server| Some(server.report.state)));
     lines
         .map(|line| match states.next().flatten().filter(|_| colour) {
             Some(state) => paint(&line, state),
@@ -210,12 +245,18 @@ pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> V
 }
 
 fn last(history: &[u64], width: Option<usize>) -> &[u64] {
-    history.get(history.len().saturating_sub(width.unwrap_or(0))..).unwrap_or_default()
+    history
+        .get(history.len().saturating_sub(width.unwrap_or(0))..)
+        .unwrap_or_default()
 }
 
 fn cells(server: &Server) -> Vec<String> {
     let report = &server.report;
-    let old_style = if report.dialect == Some(Dialect::OldStyle) { " (old-style)" } else { "" };
+    let old_style = if report.dialect == Some(Dialect::OldStyle) {
+        " (old-style)"
+    } else {
+        ""
+    };
     let share = |share: f64| format!("{:.1} %", share * 100.0);
     vec![
         format!("{}{old_style}", Printable(&report.name)),
@@ -229,7 +270,10 @@ fn cells(server: &Server) -> Vec<String> {
         report.probe_ms.map_or_else(|| "-".to_owned(), millis),
         report.delivered.to_string(),
         format!("{:.1}", server.files_per_s),
-        report.reason.as_deref().map_or_else(String::new, |reason| Printable(reason).to_string()),
+        report
+            .reason
+            .as_deref()
+            .map_or_else(String::new, |reason| Printable(reason).to_string()),
     ]
 }
 
@@ -237,20 +281,26 @@ fn memory(memory: Memory) -> String {
     format!("{}/{}", ByteSize(memory.used), ByteSize(memory.limit))
 }
 
-/// Colours the state in a line of the table. It is a word by itself there, and the first one of its kind: a server's name
-/// has no spaces.
+/// Colours the state in a line of the table. It is a word by itself there, and the first one of its
+/// kind: a server's name has no spaces.
 fn paint(line: &str, state: ServerState) -> String {
     let code = match state {
         ServerState::Up => "32",
         ServerState::Full | ServerState::Overloaded | ServerState::Paused => "33",
         ServerState::Down => "31",
-        ServerState::Unknown | ServerState::Connecting | ServerState::Drained | ServerState::Removing => "36",
+        ServerState::Unknown
+        | ServerState::Connecting
+        | ServerState::Drained
+        | ServerState::Removing => "36",
     };
     let word = state.name();
     match line.find(&format!(" {word} ")) {
         Some(at) => {
             let (before, rest) = line.split_at_checked(at + 1).unwrap_or((line, ""));
-            format!("{before}\x1b[{code}m{word}\x1b[0m{}", rest.strip_prefix(word).unwrap_or_default())
+            format!(
+                "{before}\x1b[{code}m{word}\x1b[0m{}",
+                rest.strip_prefix(word).unwrap_or_default()
+            )
         }
         None => line.to_owned(),
     }
@@ -274,14 +324,26 @@ fn seconds(seconds: f64) -> Duration {
 
 fn age(since_s: f64) -> String {
     let since = seconds(since_s);
-    format_duration(if since >= Duration::from_secs(10) { Duration::from_secs(since.as_secs()) } else { since })
+    format_duration(if since >= Duration::from_secs(10) {
+        Duration::from_secs(since.as_secs())
+    } else {
+        since
+    })
 }
 
 fn millis(ms: f64) -> String {
-    if ms < 10.0 { format!("{ms:.1} ms") } else { format_duration(seconds(ms / 1e3)) }
+    if ms < 10.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format_duration(seconds(ms / 1e3))
+    }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's cast saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float's cast saturates"
+)]
 fn bytes_text(bytes: f64) -> ByteSize {
     ByteSize(bytes as u64)
 }
@@ -292,10 +354,19 @@ pub(super) fn gets(server: &Server) -> String {
     let mut text = String::new();
     match &report.reason {
         _ if report.is_in_service() => {
-            let _ = write!(text, "{:.1} % of the files from now on", server.share_wanted * 100.0);
+            let _ = write!(
+                text,
+                "{:.1} % of the files from now on",
+                server.share_wanted * 100.0
+            );
         }
         Some(reason) => {
-            let _ = write!(text, "no files while it is {}: {}", report.state.name(), Printable(reason));
+            let _ = write!(
+                text,
+                "no files while it is {}: {}",
+                report.state.name(),
+                Printable(reason)
+            );
         }
         None => {
             let _ = write!(text, "no files while it is {}", report.state.name());
@@ -319,7 +390,13 @@ mod tests {
 
     #[test]
     fn only_the_state_is_painted() {
-        let painted = paint(" 127.0.0.1:5001  down  3 s  down to earth", ServerState::Down);
-        assert_eq!(painted, " 127.0.0.1:5001  \x1b[31mdown\x1b[0m  3 s  down to earth");
+        let painted = paint(
+            " 127.0.0.1:5001  down  3 s  down to earth",
+            ServerState::Down,
+        );
+        assert_eq!(
+            painted,
+            " 127.0.0.1:5001  \x1b[31mdown\x1b[0m  3 s  down to earth"
+        );
     }
 }

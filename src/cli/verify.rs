@@ -20,14 +20,15 @@ under way: what still waits for a server counts as missing.
 
 Exit code 0 only if nothing is wrong, 1 if something is.")]
 pub(super) struct VerifyArgs {
-    /// A file of receipts; repeat it for each, the oldest first. Of several lines with one key the last counts that
-    /// knows something of the balancer
+    /// A file of receipts; repeat it for each, the oldest first. Of several lines with one key the
+    /// last counts that knows something of the balancer
     #[arg(long, value_name = "FILE", required = true)]
     receipts: Vec<PathBuf>,
     /// The directories of all servers
     #[arg(value_name = "DIR", required = true)]
     dirs: Vec<PathBuf>,
-    /// The directories have other clients' files in them, too: those that no receipt speaks of are only counted
+    /// The directories have other clients' files in them, too: those that no receipt speaks of are
+    /// only counted
     #[arg(long)]
     others: bool,
     /// Print one JSON object instead of lines
@@ -52,7 +53,11 @@ pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
         }
         say(summary(&report));
     }
-    Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
+    Ok(if report.is_clean() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn object(report: &Report) -> serde_json::Value {
@@ -64,13 +69,29 @@ fn object(report: &Report) -> serde_json::Value {
 }
 
 fn summary(report: &Report) -> String {
-    let mut text = format!("{} receipts, {} stored files: {} fit", report.receipts, report.files, report.stored);
-    let counts = report.kinds().map(|(kind, findings)| (findings.len(), kind));
-    let open = [(report.absent, "never known to be stored, and not there"), (report.others, "of others")];
-    for (count, what) in counts.into_iter().chain(open).filter(|(count, _)| *count > 0) {
+    let mut text = format!(
+        "{} receipts, {} stored files: {} fit",
+        report.receipts, report.files, report.stored
+    );
+    let counts = report
+        .kinds()
+        .map(|(kind, findings)| (findings.len(), kind));
+    let open = [
+        (report.absent, "never known to be stored, and not there"),
+        (report.others, "of others"),
+    ];
+    for (count, what) in counts
+        .into_iter()
+        .chain(open)
+        .filter(|(count, _)| *count > 0)
+    {
         let _ = write!(text, ", {count} {what}");
     }
-    text + if report.is_clean() { "; nothing is wrong" } else { "" }
+    text + if report.is_clean() {
+        "; nothing is wrong"
+    } else {
+        ""
+    }
 }
 
 fn line(kind: &str, finding: &Finding) -> String {

@@ -1,4 +1,5 @@
-//! The status on the whole screen: drawn each second, scrolled with the keys, and taken away again however it ends.
+//! The status on the whole screen: drawn each second, scrolled with the keys, and taken away again
+//! however it ends.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -8,7 +9,9 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -30,7 +33,8 @@ const DRAWN: usize = 20;
 /// How many notices are kept for the foot of the screen.
 const NOTICES: usize = 100;
 
-/// The fewest servers that are shown before there is room for notices, and the fewest of those if there are more servers.
+/// The fewest servers that are shown before there is room for notices, and the fewest of those if
+/// there are more servers.
 const FEWEST_ROWS: usize = 4;
 const FEWEST_NOTICES: usize = 5;
 
@@ -91,7 +95,10 @@ fn listen(api: Api, to: mpsc::Sender<Result<Heard, Failure>>) -> io::Result<()> 
             let _ = to.blocking_send(Err(failure));
         }
     };
-    thread::Builder::new().name("events".to_owned()).spawn(listen).map(drop)
+    thread::Builder::new()
+        .name("events".to_owned())
+        .spawn(listen)
+        .map(drop)
 }
 
 /// What ends the view from outside, or changes its screen.
@@ -150,7 +157,10 @@ fn read_keys(to: mpsc::Sender<Key>) -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new().name("keys".to_owned()).spawn(read).map(drop)
+    thread::Builder::new()
+        .name("keys".to_owned())
+        .spawn(read)
+        .map(drop)
 }
 
 /// The keys that a terminal sent; those of others are skipped.
@@ -178,14 +188,20 @@ fn keys(mut bytes: &[u8]) -> Vec<Key> {
     ];
     let mut keys = Vec::new();
     while let Some((first, rest)) = bytes.split_first() {
-        match SEQUENCES.iter().find_map(|(sequence, key)| Some((bytes.strip_prefix(*sequence)?, *key))) {
+        match SEQUENCES
+            .iter()
+            .find_map(|(sequence, key)| Some((bytes.strip_prefix(*sequence)?, *key)))
+        {
             Some((after, key)) => {
                 keys.push(key);
                 bytes = after;
             }
             // The letter that ends an unknown sequence is no key.
             None if *first == 0x1b => {
-                let end = rest.iter().skip(1).position(|byte| byte.is_ascii_alphabetic() || *byte == b'~');
+                let end = rest
+                    .iter()
+                    .skip(1)
+                    .position(|byte| byte.is_ascii_alphabetic() || *byte == b'~');
                 bytes = end.and_then(|end| rest.get(end + 2..)).unwrap_or_default();
             }
             None => bytes = rest,
@@ -211,7 +227,15 @@ struct View {
 impl View {
     fn new(colour: bool) -> Self {
         let (state, lost, notices) = (None, None, VecDeque::new());
-        Self { colour, state, heard: Instant::now(), lost, notices, above: 0, rows: 1 }
+        Self {
+            colour,
+            state,
+            heard: Instant::now(),
+            lost,
+            notices,
+            above: 0,
+            rows: 1,
+        }
     }
 
     fn hear(&mut self, heard: Heard) {
@@ -258,7 +282,9 @@ impl View {
         let room = height.saturating_sub(lines.len() + 1).max(1);
         let servers = state.servers.len();
         // Notices get what the servers leave, and a few lines in any case.
-        let most = room.saturating_sub(servers).max(room.saturating_sub(FEWEST_ROWS).min(FEWEST_NOTICES + 1));
+        let most = room
+            .saturating_sub(servers)
+            .max(room.saturating_sub(FEWEST_ROWS).min(FEWEST_NOTICES + 1));
         let for_notices = (self.notices.len() + 1).min(most);
         let for_notices = if for_notices < 2 { 0 } else { for_notices };
         self.rows = (room - for_notices).max(1);
@@ -272,7 +298,11 @@ impl View {
         lines.truncate(height.saturating_sub(1));
         lines.resize(height.saturating_sub(1), String::new());
         let scroll = if servers > self.rows {
-            format!("   servers {} to {} of {servers}: ↑ ↓", self.above + 1, (self.above + self.rows).min(servers))
+            format!(
+                "   servers {} to {} of {servers}: ↑ ↓",
+                self.above + 1,
+                (self.above + self.rows).min(servers)
+            )
         } else {
             String::new()
         };
@@ -288,12 +318,20 @@ impl View {
             None if silent >= STALE => "the balancer says nothing".to_owned(),
             None => return None,
         };
-        let mark = if self.colour { "\x1b[1;31mSTALE\x1b[0m" } else { "STALE" };
-        Some(format!("{mark} for {} s: {why}; trying again", silent.as_secs()))
+        let mark = if self.colour {
+            "\x1b[1;31mSTALE\x1b[0m"
+        } else {
+            "STALE"
+        };
+        Some(format!(
+            "{mark} for {} s: {why}; trying again",
+            silent.as_secs()
+        ))
     }
 }
 
-/// As much of a line as fits, its colours not counted. Whatever else a terminal would act upon is left out.
+/// As much of a line as fits, its colours not counted. Whatever else a terminal would act upon is
+/// left out.
 fn cut(line: &str, width: usize) -> String {
     let (mut text, mut used, mut chars) = (String::new(), 0, line.chars());
     while let Some(c) = chars.next() {
@@ -326,7 +364,8 @@ impl Screen {
         let before = BEFORE.get_or_init(|| tcgetattr(io::stdin()).ok());
         if let Some(before) = before {
             let mut ours = before.clone();
-            ours.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            ours.local_modes
+                .remove(LocalModes::ICANON | LocalModes::ECHO);
             // Whoever is stopped leaves the screen to others without giving it back.
             ours.special_codes[SpecialCodeIndex::VSUSP] = 0;
             ours.special_codes[SpecialCodeIndex::VQUIT] = 0;
@@ -345,8 +384,14 @@ impl Screen {
 }
 
 fn draw(view: &mut View) -> io::Result<()> {
-    let size = tcgetwinsize(io::stdout()).map_or((0, 0), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
-    let (height, width) = if size.0 == 0 || size.1 == 0 { SIZE } else { size };
+    let size = tcgetwinsize(io::stdout()).map_or((0, 0), |size| {
+        (usize::from(size.ws_row), usize::from(size.ws_col))
+    });
+    let (height, width) = if size.0 == 0 || size.1 == 0 {
+        SIZE
+    } else {
+        size
+    };
     // All at once, where the terminal knows how: no half a frame is seen.
     let mut frame = "\x1b[?2026h\x1b[H".to_owned();
     for (place, line) in view.lines(height, width).iter().enumerate() {
@@ -383,7 +428,10 @@ mod tests {
 
     #[test]
     fn keys_of_terminals() {
-        assert_eq!(keys(b"\x1b[A\x1b[Bj\x1b[5~q"), [Key::Up, Key::Down, Key::Down, Key::PageUp, Key::Quit]);
+        assert_eq!(
+            keys(b"\x1b[A\x1b[Bj\x1b[5~q"),
+            [Key::Up, Key::Down, Key::Down, Key::PageUp, Key::Quit]
+        );
         assert_eq!(keys(b"\x1b[1;5Ax\x1b[3~G\x1b"), [Key::End]);
         assert_eq!(keys(b"\xff\x1b["), []);
     }

@@ -8,7 +8,8 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Waits that double, each shortened at random, so that the clients of a balancer do not all come back at once.
+/// Waits that double, each shortened at random, so that the clients of a balancer do not all come
+/// back at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Backoff(Duration);
 
@@ -19,7 +20,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next wait, for a random number from 0 to 1: between half of the longest that it can be and all of it.
+    /// The next wait, for a random number from 0 to 1: between half of the longest that it can be
+    /// and all of it.
     pub(super) fn next(&mut self, random: f64) -> Duration {
         let wait = self.0.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0);
         self.0 = (self.0 * 2).min(LONGEST);

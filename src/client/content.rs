@@ -1,7 +1,7 @@
 //! What is sent: files on disk, and how each becomes a title and content.
 //!
-//! Invariant: content is what its file held at one moment, as far as [`super::look`] can tell, or it is known how the
-//! file changed meanwhile.
+//! Invariant: content is what its file held at one moment, as far as [`super::look`] can tell, or
+//! it is known how the file changed meanwhile.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,8 +16,8 @@ use super::transfer::Changed;
 use crate::protocol::json;
 use crate::protocol::limits::DEFAULT_MAX_JSON;
 
-/// Files up to this size, in bytes, are read whole before they are sent, and sent again from their beginning when a
-/// connection is lost.
+/// Files up to this size, in bytes, are read whole before they are sent, and sent again from their
+/// beginning when a connection is lost.
 pub(super) const WHOLE: u64 = 1024 * 1024;
 
 /// How a file on disk becomes a title and content.
@@ -64,13 +64,24 @@ impl Content {
 impl Source {
     /// A file whose title is its name.
     pub fn named(path: &Path, form: Form) -> Self {
-        let title = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { path: path.to_owned(), title, form }
+        let title = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            path: path.to_owned(),
+            title,
+            form,
+        }
     }
 
     /// Opens the file, or reads it whole if it is small, and gives its title.
     pub(super) async fn read(&self, changed: Changed) -> Result<(String, Content), Trouble> {
-        let is_json = self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        let is_json = self
+            .path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         let whole = match self.form {
             Form::Payload => u64::MAX,
             Form::Either if is_json => DEFAULT_MAX_JSON,
@@ -84,7 +95,9 @@ impl Source {
         };
         let (title, bytes) = match self.form {
             Form::Payload => unwrap(&bytes)?,
-            Form::Either if is_json => unwrap(&bytes).unwrap_or_else(|_| (self.title.clone(), bytes)),
+            Form::Either if is_json => {
+                unwrap(&bytes).unwrap_or_else(|_| (self.title.clone(), bytes))
+            }
             Form::Either | Form::Raw => (self.title.clone(), bytes),
         };
         Ok((title, Content::Bytes(bytes, change)))
@@ -110,13 +123,24 @@ fn load_looked_at(
     let mut file = File::open(&path)?;
     if look.size > whole {
         let file = tokio::fs::File::from_std(file);
-        return Ok(Content::File(Opened { file, path, look, change, is_sent_anyway }));
+        return Ok(Content::File(Opened {
+            file,
+            path,
+            look,
+            change,
+            is_sent_anyway,
+        }));
     }
     let bytes = fill(&mut file, look.size)?;
-    let change = look.change_since(&file.metadata()?, std::fs::metadata(&path)).or(change);
+    let change = look
+        .change_since(&file.metadata()?, std::fs::metadata(&path))
+        .or(change);
     match change {
         // Less than the file was to have is nothing that it ever was.
-        _ if bytes.len() as u64 != look.size => Err(Trouble::Changed(shrunk_or_grown(look.size, bytes.len() as u64))),
+        _ if bytes.len() as u64 != look.size => Err(Trouble::Changed(shrunk_or_grown(
+            look.size,
+            bytes.len() as u64,
+        ))),
         Some(change) if !is_sent_anyway => Err(Trouble::Changed(change)),
         change => Ok(Content::Bytes(bytes.into(), change)),
     }
@@ -142,7 +166,8 @@ fn fill(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
 }
 
 fn unwrap(bytes: &Bytes) -> io::Result<(String, Bytes)> {
-    let payload = json::parse_payload(bytes).map_err(|error| io::Error::other(format!("no JSON payload: {error}")))?;
+    let payload = json::parse_payload(bytes)
+        .map_err(|error| io::Error::other(format!("no JSON payload: {error}")))?;
     Ok((payload.title, payload.content))
 }
 
@@ -160,7 +185,9 @@ mod tests {
         let path = dir.path().join("file");
         let open = || File::options().write(true).open(&path).unwrap();
         let meddlers: [(&str, &dyn Fn()); 4] = [
-            ("3 bytes before, 4 after", &|| open().write_all_at(b"4", 3).unwrap()),
+            ("3 bytes before, 4 after", &|| {
+                open().write_all_at(b"4", 3).unwrap()
+            }),
             ("written to", &|| open().write_all_at(b"x", 0).unwrap()),
             ("3 bytes before, 1 after", &|| open().set_len(1).unwrap()),
             ("another file", &|| {
@@ -177,10 +204,16 @@ mod tests {
                 match loaded {
                     Err(Trouble::Changed(change)) => {
                         assert!(change.contains(expected), "{change}");
-                        assert!(!is_sent_anyway || expected.contains("1 after"), "{expected}");
+                        assert!(
+                            !is_sent_anyway || expected.contains("1 after"),
+                            "{expected}"
+                        );
                     }
                     Ok(Content::Bytes(bytes, Some(change))) => {
-                        assert!(is_sent_anyway && bytes.len() == 3 && change.contains(expected), "{change}");
+                        assert!(
+                            is_sent_anyway && bytes.len() == 3 && change.contains(expected),
+                            "{change}"
+                        );
                     }
                     other => panic!("{expected}: {other:?}"),
                 }

@@ -1,4 +1,5 @@
-//! What a transfer has under way, and what an answer of the balancer asks it to do. Knows no connection.
+//! What a transfer has under way, and what an answer of the balancer asks it to do. Knows no
+//! connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -68,7 +69,8 @@ impl Course {
         }
     }
 
-    /// A file changed while it was read: it is read again later, or has changed so many times that it is not.
+    /// A file changed while it was read: it is read again later, or has changed so many times that
+    /// it is not.
     pub(super) fn put_off(&mut self, file: usize, now: Instant) -> Result<(), u32> {
         let times = self.changed.entry(file).or_default();
         *times += 1;
@@ -91,7 +93,10 @@ impl Course {
 
     /// The file that is to be read again next, and when.
     pub(super) fn next_due(&self) -> Option<(usize, Instant)> {
-        self.put_off.iter().map(|(file, due)| (*file, *due)).min_by_key(|(_, due)| *due)
+        self.put_off
+            .iter()
+            .map(|(file, due)| (*file, *due))
+            .min_by_key(|(_, due)| *due)
     }
 
     /// It is read again now.
@@ -107,7 +112,10 @@ impl Course {
             Message::Refused { id, refusal }
                 if refusal.code == RefusalCode::Checksum && self.starts_over(place(id)) =>
             {
-                Some(Wish { file: place(id), offset: 0 })
+                Some(Wish {
+                    file: place(id),
+                    offset: 0,
+                })
             }
             message => {
                 tally.heard(message);
@@ -116,8 +124,8 @@ impl Course {
         }
     }
 
-    /// The balancer does not have the file. What it once accepted it may have delivered and forgotten, so that sending it
-    /// again could store it twice.
+    /// The balancer does not have the file. What it once accepted it may have delivered and
+    /// forgotten, so that sending it again could store it twice.
     fn wanted(&mut self, file: usize, offset: u64, tally: &mut Tally) -> Option<Wish> {
         if !self.offered.remove(&file) {
             return None;
@@ -130,7 +138,8 @@ impl Course {
         None
     }
 
-    /// Whether a refused file was sent from an offset on, and gets its one chance to be sent from its beginning.
+    /// Whether a refused file was sent from an offset on, and gets its one chance to be sent from
+    /// its beginning.
     fn starts_over(&mut self, file: usize) -> bool {
         self.resumed.remove(&file) && self.restarted.insert(file)
     }
@@ -146,7 +155,10 @@ mod tests {
     }
 
     fn wrong(id: u64) -> Message {
-        Message::Refused { id, refusal: Refusal::new(RefusalCode::Checksum, "another beginning") }
+        Message::Refused {
+            id,
+            refusal: Refusal::new(RefusalCode::Checksum, "another beginning"),
+        }
     }
 
     #[test]
@@ -154,12 +166,19 @@ mod tests {
         let (mut course, mut tally) = (Course::default(), Tally::new(2));
         assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
         course.offer(0);
-        assert_eq!(course.heard(wanted(0, 5), &mut tally), Some(Wish { file: 0, offset: 5 }));
+        assert_eq!(
+            course.heard(wanted(0, 5), &mut tally),
+            Some(Wish { file: 0, offset: 5 })
+        );
         assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
         assert_eq!(course.heard(wanted(u64::MAX, 5), &mut tally), None);
         course.offer(1);
         course.connected();
-        assert_eq!(course.heard(wanted(1, 0), &mut tally), None, "offers end with their connection");
+        assert_eq!(
+            course.heard(wanted(1, 0), &mut tally),
+            None,
+            "offers end with their connection"
+        );
     }
 
     #[test]
@@ -175,10 +194,16 @@ mod tests {
     fn a_resumed_file_starts_over_once_and_any_other_is_refused() {
         let (mut course, mut tally) = (Course::default(), Tally::new(2));
         course.begin(0, 100);
-        assert_eq!(course.heard(wrong(0), &mut tally), Some(Wish { file: 0, offset: 0 }));
+        assert_eq!(
+            course.heard(wrong(0), &mut tally),
+            Some(Wish { file: 0, offset: 0 })
+        );
         course.begin(0, 0);
         course.heard(wrong(0), &mut tally);
-        assert_eq!(tally.refused, 1, "sent from its beginning it cannot have another one");
+        assert_eq!(
+            tally.refused, 1,
+            "sent from its beginning it cannot have another one"
+        );
         course.begin(1, 0);
         assert_eq!(course.heard(wrong(1), &mut tally), None);
         assert_eq!(tally.refused, 2);

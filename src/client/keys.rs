@@ -1,4 +1,5 @@
-//! The lasting names of files: a resend bears the same key as the first attempt, so that the balancer knows it again.
+//! The lasting names of files: a resend bears the same key as the first attempt, so that the
+//! balancer knows it again.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -50,17 +51,20 @@ impl Keys {
         }
     }
 
-    /// The key of the file in this place: the same for the same file, and never longer than [`MAX_KEY`].
+    /// The key of the file in this place: the same for the same file, and never longer than
+    /// [`MAX_KEY`].
     ///
-    /// It is made of the title by which the file goes unless it is a payload with a title of its own: what a file
-    /// says inside is not known before it is read.
+    /// It is made of the title by which the file goes unless it is a payload with a title of its
+    /// own: what a file says inside is not known before it is read.
     pub fn of(&self, file: usize, source: &Source) -> Arc<str> {
         match self {
             Self::Unique(run) => format!("{run}-{file}").into(),
             Self::Titled(prefix) if prefix.len() + source.title.len() <= MAX_KEY => {
                 format!("{prefix}{}", source.title).into()
             }
-            Self::Titled(prefix) => format!("{prefix}{}", blake3::hash(source.title.as_bytes())).into(),
+            Self::Titled(prefix) => {
+                format!("{prefix}{}", blake3::hash(source.title.as_bytes())).into()
+            }
         }
     }
 
@@ -79,7 +83,10 @@ impl Keys {
             let key = self.of(file, source);
             if let Some(first) = taken.insert(Arc::clone(&key), source) {
                 let files = Box::new((first.path.clone(), source.path.clone()));
-                return Err(KeyError::Twice { key: key.to_string(), files });
+                return Err(KeyError::Twice {
+                    key: key.to_string(),
+                    files,
+                });
             }
         }
         Ok(())
@@ -113,7 +120,10 @@ mod tests {
         let keys = Keys::titled(&"p".repeat(MAX_PREFIX)).unwrap();
         let fits = "t".repeat(MAX_KEY - MAX_PREFIX);
         assert_eq!(keys.of(0, &source(&fits)).len(), MAX_KEY);
-        let (one, other) = (keys.of(0, &source(&format!("{fits}1"))), keys.of(0, &source(&format!("{fits}2"))));
+        let (one, other) = (
+            keys.of(0, &source(&format!("{fits}1"))),
+            keys.of(0, &source(&format!("{fits}2"))),
+        );
         assert!(one.len() <= MAX_KEY && one != other, "{one}");
         assert_eq!(one, keys.of(5, &source(&format!("{fits}1"))));
     }
@@ -121,10 +131,20 @@ mod tests {
     #[test]
     fn prefixes_and_titles_that_make_no_keys_are_named() {
         assert_eq!(Keys::titled("").unwrap_err(), KeyError::Prefix(0));
-        assert_eq!(Keys::titled(&"p".repeat(129)).unwrap_err(), KeyError::Prefix(129));
+        assert_eq!(
+            Keys::titled(&"p".repeat(129)).unwrap_err(),
+            KeyError::Prefix(129)
+        );
         let sources = [source("x/a"), source("b"), source("y/a")];
-        let error = Keys::titled("p").unwrap().check(&sources).unwrap_err().to_string();
-        assert!(error.contains("x/a and y/a") && error.contains("\"pa\""), "{error}");
+        let error = Keys::titled("p")
+            .unwrap()
+            .check(&sources)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("x/a and y/a") && error.contains("\"pa\""),
+            "{error}"
+        );
         assert!(Keys::default().check(&sources).is_ok());
     }
 }

@@ -1,13 +1,15 @@
 //! Whether a file changed between two looks at it.
 //!
-//! The time of a file's last change moves in steps, so that two changes within one step look like one. A file that changed
-//! a moment ago is therefore first looked at when its step is over: whatever changes it from then on shows.
+//! The time of a file's last change moves in steps, so that two changes within one step look like
+//! one. A file that changed a moment ago is therefore first looked at when its step is over:
+//! whatever changes it from then on shows.
 //!
-//! A program that sets the time of its last write back shows by the time of the file's last change of any kind, unless
-//! the name, the links, the owner or the permissions of the file changed as well: that moves this time, too.
+//! A program that sets the time of its last write back shows by the time of the file's last change
+//! of any kind, unless the name, the links, the owner or the permissions of the file changed as
+//! well: that moves this time, too.
 //!
-//! What does not show: writes through a memory map that began before the first look, and changes on a file system whose
-//! clock is not this machine's.
+//! What does not show: writes through a memory map that began before the first look, and changes on
+//! a file system whose clock is not this machine's.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -16,7 +18,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest step of times in a file system that keeps parts of a second: a tick of the system's slowest clock, twice.
+/// The longest step of times in a file system that keeps parts of a second: a tick of the system's
+/// slowest clock, twice.
 const TICK: Duration = Duration::from_millis(20);
 
 /// The longest step in one that keeps whole seconds only.
@@ -44,16 +47,24 @@ impl From<&Metadata> for Look {
             size: metadata.len(),
             written: (metadata.mtime(), metadata.mtime_nsec()),
             touched: (metadata.ctime(), metadata.ctime_nsec()),
-            around: (metadata.mode(), metadata.uid(), metadata.gid(), metadata.nlink()),
+            around: (
+                metadata.mode(),
+                metadata.uid(),
+                metadata.gid(),
+                metadata.nlink(),
+            ),
         }
     }
 }
 
 impl Look {
-    /// Looks at a regular file, once its last change is a step behind. The text says how it changed meanwhile. Blocks.
+    /// Looks at a regular file, once its last change is a step behind. The text says how it changed
+    /// meanwhile. Blocks.
     pub(super) fn settled(path: &Path) -> io::Result<(Self, Option<String>)> {
         let look = Self::at(path)?;
-        let Some(wait) = look.unsettled(SystemTime::now()) else { return Ok((look, None)) };
+        let Some(wait) = look.unsettled(SystemTime::now()) else {
+            return Ok((look, None));
+        };
         thread::sleep(wait);
         let later = Self::at(path)?;
         Ok((later, look.change(&later)))
@@ -62,15 +73,29 @@ impl Look {
     /// Looks at a regular file. Not by opening it: that would wait for the other end of a pipe.
     fn at(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
-        if metadata.is_file() { Ok(Self::from(&metadata)) } else { Err(io::Error::other("not a regular file")) }
+        if metadata.is_file() {
+            Ok(Self::from(&metadata))
+        } else {
+            Err(io::Error::other("not a regular file"))
+        }
     }
 
-    /// How the file is different by now: the one that was opened, or what its path leads to. One that was only removed is
-    /// whole as it was.
-    pub(super) fn change_since(&self, open: &Metadata, path: io::Result<Metadata>) -> Option<String> {
+    /// How the file is different by now: the one that was opened, or what its path leads to. One
+    /// that was only removed is whole as it was.
+    pub(super) fn change_since(
+        &self,
+        open: &Metadata,
+        path: io::Result<Metadata>,
+    ) -> Option<String> {
         let open = Self::from(open);
-        let Ok(path) = path else { return self.change(&Self { touched: self.touched, ..open }) };
-        self.change(&open).or_else(|| self.change(&Self::from(&path)))
+        let Ok(path) = path else {
+            return self.change(&Self {
+                touched: self.touched,
+                ..open
+            });
+        };
+        self.change(&open)
+            .or_else(|| self.change(&Self::from(&path)))
     }
 
     fn change(&self, later: &Self) -> Option<String> {
@@ -80,7 +105,8 @@ impl Look {
             Some(shrunk_or_grown(self.size, later.size))
         } else {
             let is_touched = self.touched != later.touched && self.around == later.around;
-            (self.written != later.written || is_touched).then(|| "it was written to while it was read".to_owned())
+            (self.written != later.written || is_touched)
+                .then(|| "it was written to while it was read".to_owned())
         }
     }
 
@@ -106,20 +132,59 @@ mod tests {
     use super::*;
 
     fn look(written: (i64, i64)) -> Look {
-        Look { identity: (1, 2), size: 3, written, touched: written, around: (0o644, 0, 0, 1) }
+        Look {
+            identity: (1, 2),
+            size: 3,
+            written,
+            touched: written,
+            around: (0o644, 0, 0, 1),
+        }
     }
 
     #[test]
     fn every_kind_of_change_is_told() {
         let before = look((5, 6));
         assert_eq!(before.change(&before), None);
-        assert!(before.change(&Look { identity: (1, 3), ..before }).unwrap().contains("another file"));
-        assert!(before.change(&Look { size: 4, ..before }).unwrap().contains("3 bytes before, 4 after"));
+        assert!(
+            before
+                .change(&Look {
+                    identity: (1, 3),
+                    ..before
+                })
+                .unwrap()
+                .contains("another file")
+        );
+        assert!(
+            before
+                .change(&Look { size: 4, ..before })
+                .unwrap()
+                .contains("3 bytes before, 4 after")
+        );
         assert!(before.change(&look((5, 7))).unwrap().contains("written to"));
-        let touched = Look { touched: (5, 7), ..before };
-        assert!(before.change(&touched).unwrap().contains("written to"), "with its time set back");
-        assert_eq!(before.change(&Look { around: (0o600, 0, 0, 1), ..touched }), None, "other permissions");
-        assert_eq!(before.change(&Look { around: (0o644, 0, 0, 2), ..touched }), None, "another link");
+        let touched = Look {
+            touched: (5, 7),
+            ..before
+        };
+        assert!(
+            before.change(&touched).unwrap().contains("written to"),
+            "with its time set back"
+        );
+        assert_eq!(
+            before.change(&Look {
+                around: (0o600, 0, 0, 1),
+                ..touched
+            }),
+            None,
+            "other permissions"
+        );
+        assert_eq!(
+            before.change(&Look {
+                around: (0o644, 0, 0, 2),
+                ..touched
+            }),
+            None,
+            "another link"
+        );
     }
 
     #[test]
@@ -130,12 +195,16 @@ mod tests {
         assert_eq!(fine.unsettled(at(1520)), None);
         assert_eq!(fine.unsettled(at(1499)), None, "from the future");
         let coarse = look((1, 0));
-        assert_eq!(coarse.unsettled(at(1500)), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            coarse.unsettled(at(1500)),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(coarse.unsettled(at(3000)), None);
         assert_eq!(look((-1, 0)).unsettled(at(0)), None);
     }
 
-    /// Many changes follow each other within one step of the clock: none that comes after the look may be missed.
+    /// Many changes follow each other within one step of the clock: none that comes after the look
+    /// may be missed.
     #[test]
     fn a_change_of_the_same_size_right_after_the_look_shows() {
         let dir = tempfile::tempdir().unwrap();
@@ -144,10 +213,17 @@ mod tests {
             fs::write(&path, format!("{round:4}")).unwrap();
             let (look, change) = Look::settled(&path).unwrap();
             assert_eq!(change, None);
-            let open = fs::File::options().read(true).write(true).open(&path).unwrap();
+            let open = fs::File::options()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .unwrap();
             std::os::unix::fs::FileExt::write_at(&open, b"x", 0).unwrap();
             let change = look.change_since(&open.metadata().unwrap(), fs::metadata(&path));
-            assert!(change.is_some_and(|change| change.contains("written to")), "round {round}");
+            assert!(
+                change.is_some_and(|change| change.contains("written to")),
+                "round {round}"
+            );
         }
     }
 
@@ -162,7 +238,10 @@ mod tests {
         std::os::unix::fs::FileExt::write_at(&open, b"x", 0).unwrap();
         open.set_modified(written).unwrap();
         assert_eq!(open.metadata().unwrap().modified().unwrap(), written);
-        assert!(look.change_since(&open.metadata().unwrap(), fs::metadata(&path)).is_some());
+        assert!(
+            look.change_since(&open.metadata().unwrap(), fs::metadata(&path))
+                .is_some()
+        );
     }
 
     #[test]
@@ -173,7 +252,10 @@ mod tests {
         let (look, _) = Look::settled(&path).unwrap();
         let open = fs::File::open(&path).unwrap();
         fs::rename(&path, &other).unwrap();
-        assert_eq!(look.change_since(&open.metadata().unwrap(), fs::metadata(&path)), None);
+        assert_eq!(
+            look.change_since(&open.metadata().unwrap(), fs::metadata(&path)),
+            None
+        );
     }
 
     #[test]
@@ -184,10 +266,15 @@ mod tests {
         let (look, _) = Look::settled(&path).unwrap();
         let open = fs::File::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert_eq!(look.change_since(&open.metadata().unwrap(), fs::metadata(&path)), None);
+        assert_eq!(
+            look.change_since(&open.metadata().unwrap(), fs::metadata(&path)),
+            None
+        );
         fs::write(&other, "1").unwrap();
         fs::rename(&other, &path).unwrap();
-        let change = look.change_since(&open.metadata().unwrap(), fs::metadata(&path)).unwrap();
+        let change = look
+            .change_since(&open.metadata().unwrap(), fs::metadata(&path))
+            .unwrap();
         assert!(change.contains("another file"), "{change}");
     }
 }

@@ -1,7 +1,8 @@
 //! Role: the client. Hands files over and follows their receipts.
 //!
-//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over as many as it takes and keeps the
-//! [`Tally`] of what became of each; [`receipts`] writes that down. How it is shown to people is the command line's.
+//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over as many as it
+//! takes and keeps the [`Tally`] of what became of each; [`receipts`] writes that down. How it is
+//! shown to people is the command line's.
 
 mod backoff;
 mod content;

@@ -16,7 +16,8 @@ pub(super) const STEP: usize = 256 * 1024;
 pub(super) enum Trouble {
     /// It cannot be read.
     Unreadable(String),
-    /// It changed while it was read, so that what came of it may be what it never was. Later it may be still.
+    /// It changed while it was read, so that what came of it may be what it never was. Later it may
+    /// be still.
     Changed(String),
 }
 
@@ -38,7 +39,12 @@ pub(super) struct Summed {
 
 impl Summed {
     pub(super) fn of(bytes: &[u8], change: Option<String>) -> Self {
-        Self { size: bytes.len() as u64, crc32c: crc32c::crc32c(bytes), hash: blake3::hash(bytes), change }
+        Self {
+            size: bytes.len() as u64,
+            crc32c: crc32c::crc32c(bytes),
+            hash: blake3::hash(bytes),
+            change,
+        }
     }
 }
 
@@ -63,7 +69,10 @@ impl Opened {
 
     /// Makes sure that the file is still what it was when it was opened.
     async fn check(&mut self) -> Result<(), Trouble> {
-        let (open, path) = (self.file.metadata().await?, tokio::fs::metadata(&self.path).await);
+        let (open, path) = (
+            self.file.metadata().await?,
+            tokio::fs::metadata(&self.path).await,
+        );
         match self.look.change_since(&open, path) {
             Some(change) if self.is_sent_anyway => self.change = Some(change),
             Some(change) => return Err(Trouble::Changed(change)),
@@ -94,7 +103,11 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(opened: Opened) -> Self {
-        Self { opened, came: 0, hasher: blake3::Hasher::new() }
+        Self {
+            opened,
+            came: 0,
+            hasher: blake3::Hasher::new(),
+        }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -117,10 +130,16 @@ impl Reading {
         }
     }
 
-    /// All of it came: says what it is, unless it changed meanwhile. To be asked before the last of it is sent.
+    /// All of it came: says what it is, unless it changed meanwhile. To be asked before the last of
+    /// it is sent.
     pub(super) async fn end(&mut self, crc32c: u32) -> Result<Summed, Trouble> {
         self.opened.check().await?;
         let change = self.opened.change.take();
-        Ok(Summed { size: self.came, crc32c, hash: self.hasher.finalize(), change })
+        Ok(Summed {
+            size: self.came,
+            crc32c,
+            hash: self.hasher.finalize(),
+            change,
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! Receipts on disk: a JSON line for each file, written when its fate is final.
 //!
-//! Lines are appended whole, several with one call where they come together, so that a client that is killed leaves
-//! nothing but whole lines behind. Reading them back and comparing them with what servers have is [`crate::verify`]'s.
+//! Lines are appended whole, several with one call where they come together, so that a client that
+//! is killed leaves nothing but whole lines behind. Reading them back and comparing them with what
+//! servers have is [`crate::verify`]'s.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -87,16 +88,22 @@ mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     #[expect(clippy::ref_option, reason = "the signature is serde's")]
-    pub(super) fn serialize<S: Serializer>(hash: &Option<blake3::Hash>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        hash: &Option<blake3::Hash>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match hash {
             Some(hash) => serializer.serialize_str(&hash.to_hex()),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<blake3::Hash>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<blake3::Hash>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| blake3::Hash::from_hex(text).map_err(de::Error::custom)).transpose()
+        text.map(|text| blake3::Hash::from_hex(text).map_err(de::Error::custom))
+            .transpose()
     }
 }
 
@@ -106,7 +113,9 @@ impl Receipt {
         let sent = tally.sent.get(file).cloned().unwrap_or_default();
         let receipt = Self {
             path: source.path.display().to_string(),
-            title: sent.title.map_or_else(|| source.title.clone(), String::from),
+            title: sent
+                .title
+                .map_or_else(|| source.title.clone(), String::from),
             key: keys.of(file, source).to_string(),
             size: sent.size,
             hash: sent.hash,
@@ -126,21 +135,48 @@ impl Receipt {
     fn with(self, fate: Fate) -> Self {
         match fate {
             Fate::Pending => self,
-            Fate::Accepted { number } => Self { state: State::Accepted, number: Some(number), ..self },
-            Fate::Delivered { number, server, confirmed } => Self {
+            Fate::Accepted { number } => Self {
+                state: State::Accepted,
+                number: Some(number),
+                ..self
+            },
+            Fate::Delivered {
+                number,
+                server,
+                confirmed,
+            } => Self {
                 state: State::Delivered,
                 number: Some(number),
                 server: Some(server),
                 confirmed: Some(confirmed),
                 ..self
             },
-            Fate::Refused { reason } => Self { state: State::Refused, reason: Some(reason), ..self },
-            Fate::Unreadable { reason } => Self { state: State::Unreadable, reason: Some(reason), ..self },
-            Fate::Changed { reason } => Self { state: State::Changed, reason: Some(reason), ..self },
-            Fate::Dead { number, reason } => {
-                Self { state: State::Dead, number: Some(number), reason: Some(reason), ..self }
-            }
-            Fate::Forgotten { number } => Self { state: State::Forgotten, number: Some(number), ..self },
+            Fate::Refused { reason } => Self {
+                state: State::Refused,
+                reason: Some(reason),
+                ..self
+            },
+            Fate::Unreadable { reason } => Self {
+                state: State::Unreadable,
+                reason: Some(reason),
+                ..self
+            },
+            Fate::Changed { reason } => Self {
+                state: State::Changed,
+                reason: Some(reason),
+                ..self
+            },
+            Fate::Dead { number, reason } => Self {
+                state: State::Dead,
+                number: Some(number),
+                reason: Some(reason),
+                ..self
+            },
+            Fate::Forgotten { number } => Self {
+                state: State::Forgotten,
+                number: Some(number),
+                ..self
+            },
         }
     }
 }
@@ -181,16 +217,28 @@ pub struct ReceiptFile {
 }
 
 impl ReceiptFile {
-    /// Opens the file, or creates it. One that has anything but receipts in it, as far as its first and last lines tell, is
-    /// left alone; the torn last line of a client that could not write all of it is taken off.
+    /// Opens the file, or creates it. One that has anything but receipts in it, as far as its first
+    /// and last lines tell, is left alone; the torn last line of a client that could not write all
+    /// of it is taken off.
     pub fn open(path: &Path) -> Result<Self, ReceiptError> {
-        let failed = |error| ReceiptError::Io { path: path.to_owned(), error };
-        let foreign = |found| ReceiptError::Foreign { path: path.to_owned(), found };
+        let failed = |error| ReceiptError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let foreign = |found| ReceiptError::Foreign {
+            path: path.to_owned(),
+            found,
+        };
         // Before it is opened: opening a pipe would wait for its other end.
         if let Ok(metadata) = fs::metadata(path) {
             is_regular(&metadata).map_err(foreign)?;
         }
-        let mut file = File::options().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(failed)?;
         is_regular(&file.metadata().map_err(failed)?).map_err(foreign)?;
         let ends = Ends::of(&mut file).map_err(failed)?;
         let mut lines = Vec::new();
@@ -199,11 +247,20 @@ impl ReceiptFile {
             Tail::Unended => lines.push(b'\n'),
             Tail::Torn => file.set_len(ends.torn_from).map_err(failed)?,
         }
-        Ok(Self { file, path: path.to_owned(), lines, told: 0 })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            lines,
+            told: 0,
+        })
     }
 
     /// Appends the receipts of the files that have been settled since the last call.
-    pub fn tell(&mut self, tally: &Tally, receipt: impl Fn(usize) -> Option<Receipt>) -> Result<(), ReceiptError> {
+    pub fn tell(
+        &mut self,
+        tally: &Tally,
+        receipt: impl Fn(usize) -> Option<Receipt>,
+    ) -> Result<(), ReceiptError> {
         while let Some(file) = tally.settled.get(self.told) {
             self.told += 1;
             self.add(receipt(*file))?;
@@ -212,7 +269,11 @@ impl ReceiptFile {
     }
 
     /// Appends the receipts of all files that have none yet, whatever is known of them.
-    pub fn finish(&mut self, tally: &Tally, receipt: impl Fn(usize) -> Option<Receipt>) -> Result<(), ReceiptError> {
+    pub fn finish(
+        &mut self,
+        tally: &Tally,
+        receipt: impl Fn(usize) -> Option<Receipt>,
+    ) -> Result<(), ReceiptError> {
         self.tell(tally, &receipt)?;
         for (file, fate) in tally.fates.iter().enumerate() {
             if !fate.is_final() {
@@ -223,11 +284,20 @@ impl ReceiptFile {
     }
 
     fn add(&mut self, receipt: Option<Receipt>) -> Result<(), ReceiptError> {
-        let Some(receipt) = receipt else { return Ok(()) };
-        let failed = |error: serde_json::Error| ReceiptError::Io { path: self.path.clone(), error: error.into() };
+        let Some(receipt) = receipt else {
+            return Ok(());
+        };
+        let failed = |error: serde_json::Error| ReceiptError::Io {
+            path: self.path.clone(),
+            error: error.into(),
+        };
         serde_json::to_writer(&mut self.lines, &receipt).map_err(failed)?;
         self.lines.push(b'\n');
-        if self.lines.len() >= BATCH { self.flush() } else { Ok(()) }
+        if self.lines.len() >= BATCH {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), ReceiptError> {
@@ -243,7 +313,10 @@ impl ReceiptFile {
     }
 
     fn failed(&self, error: io::Error) -> ReceiptError {
-        ReceiptError::Io { path: self.path.clone(), error }
+        ReceiptError::Io {
+            path: self.path.clone(),
+            error,
+        }
     }
 }
 
@@ -290,7 +363,13 @@ impl Ends {
         last.truncate(end.unwrap_or(0));
         let torn_from = start + end.map_or(0, |end| end as u64 + 1);
         let begin = memchr::memrchr(b'\n', &last).map_or(0, |end| end + 1);
-        Ok(Self { has_lines: end.is_some(), first, last: last.split_off(begin), torn, torn_from })
+        Ok(Self {
+            has_lines: end.is_some(),
+            first,
+            last: last.split_off(begin),
+            torn,
+            torn_from,
+        })
     }
 
     /// The text says what is there instead of receipts.
@@ -316,13 +395,19 @@ fn is_receipt(line: &[u8]) -> bool {
 /// Whether this is the beginning of a receipt, and of nothing that is whole by itself.
 fn is_torn(line: &[u8]) -> bool {
     let begins = line.starts_with(BEGINNING) || BEGINNING.starts_with(line);
-    begins && line.len() <= MAX_LINE && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err()
+    begins
+        && line.len() <= MAX_LINE
+        && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err()
 }
 
 /// As much of a line as a message has room for.
 fn beginning(line: &[u8]) -> String {
     let (shown, more) = line.split_at_checked(SHOWN).unwrap_or((line, &[]));
-    format!("{:?}{}", String::from_utf8_lossy(shown), if more.is_empty() { "" } else { "…" })
+    format!(
+        "{:?}{}",
+        String::from_utf8_lossy(shown),
+        if more.is_empty() { "" } else { "…" }
+    )
 }
 
 /// Up to `most` bytes from an offset on.
@@ -340,13 +425,17 @@ mod tests {
     use crate::protocol::Message;
 
     fn sources(count: usize) -> Vec<Source> {
-        (0..count).map(|file| Source::named(Path::new(&format!("dir/{file}")), Form::Raw)).collect()
+        (0..count)
+            .map(|file| Source::named(Path::new(&format!("dir/{file}")), Form::Raw))
+            .collect()
     }
 
     fn lines(path: &Path) -> Vec<Receipt> {
         let text = fs::read_to_string(path).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     #[test]
@@ -355,22 +444,34 @@ mod tests {
         let path = dir.path().join("receipts");
         let (sources, keys, mut tally) = (sources(4), Keys::titled("p/").unwrap(), Tally::new(4));
         let mut file = ReceiptFile::open(&path).unwrap();
-        let receipt = |tally: &Tally, file: usize| Some(Receipt::of(file, &sources[file], &keys, tally));
-        tally.heard(Message::Delivered { id: 2, number: 7, server: "s".into(), confirmed: true });
+        let receipt =
+            |tally: &Tally, file: usize| Some(Receipt::of(file, &sources[file], &keys, tally));
+        tally.heard(Message::Delivered {
+            id: 2,
+            number: 7,
+            server: "s".into(),
+            confirmed: true,
+        });
         tally.heard(Message::Accepted { id: 1, number: 8 });
         file.tell(&tally, |file| receipt(&tally, file)).unwrap();
         file.tell(&tally, |file| receipt(&tally, file)).unwrap();
         assert_eq!(lines(&path).len(), 1);
         tally.unreadable(0, "gone".to_owned());
         file.finish(&tally, |file| receipt(&tally, file)).unwrap();
-        let states: Vec<_> = lines(&path).into_iter().map(|line| (line.key, line.state, line.number)).collect();
+        let states: Vec<_> = lines(&path)
+            .into_iter()
+            .map(|line| (line.key, line.state, line.number))
+            .collect();
         let expected = [
             ("p/2", State::Delivered, Some(7)),
             ("p/0", State::Unreadable, None),
             ("p/1", State::Accepted, Some(8)),
             ("p/3", State::Unknown, None),
         ];
-        assert_eq!(states, expected.map(|(key, state, number)| (key.to_owned(), state, number)));
+        assert_eq!(
+            states,
+            expected.map(|(key, state, number)| (key.to_owned(), state, number))
+        );
     }
 
     #[test]
@@ -378,10 +479,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("receipts");
         let (sources, keys, mut tally) = (sources(1), Keys::titled("p").unwrap(), Tally::new(1));
-        tally.heard(Message::Dead { id: 0, number: 3, reason: "too \"large\"\n".to_owned() });
+        tally.heard(Message::Dead {
+            id: 0,
+            number: 3,
+            reason: "too \"large\"\n".to_owned(),
+        });
         let write = || {
             let mut file = ReceiptFile::open(&path).unwrap();
-            file.finish(&tally, |file| Some(Receipt::of(file, &sources[file], &keys, &tally))).unwrap();
+            file.finish(&tally, |file| {
+                Some(Receipt::of(file, &sources[file], &keys, &tally))
+            })
+            .unwrap();
         };
         write();
         let whole = fs::read(&path).unwrap();
@@ -393,7 +501,8 @@ mod tests {
         }
     }
 
-    /// Whatever a slip of the shell names was appended to once, unless its last line lacked its end.
+    /// Whatever a slip of the shell names was appended to once, unless its last line lacked its
+    /// end.
     #[test]
     fn a_file_of_something_else_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
@@ -407,25 +516,46 @@ mod tests {
             ("\n", "its first line is \"\""),
             (r#"{"path":"x"}"#, "it ends with"),
             ("{\"path\":\"x\"}\n", "its first line is"),
-            (&format!("{receipt}\nDear Anna\n"), "its last line is \"Dear Anna\""),
-            (&format!("{receipt}\nDear Anna"), "it ends with \"Dear Anna\""),
-            (&format!("Dear Anna\n{receipt}\n"), "its first line is \"Dear Anna\""),
-            (&format!("Dear Anna\n{receipt}\n{{\"path\":\"b"), "its first line is \"Dear Anna\""),
+            (
+                &format!("{receipt}\nDear Anna\n"),
+                "its last line is \"Dear Anna\"",
+            ),
+            (
+                &format!("{receipt}\nDear Anna"),
+                "it ends with \"Dear Anna\"",
+            ),
+            (
+                &format!("Dear Anna\n{receipt}\n"),
+                "its first line is \"Dear Anna\"",
+            ),
+            (
+                &format!("Dear Anna\n{receipt}\n{{\"path\":\"b"),
+                "its first line is \"Dear Anna\"",
+            ),
             (&format!("{{\"path\":\"{long}"), "it ends with"),
             (&long, "it ends with \"xxx"),
             (&format!("{long}\n"), "its first line is \"xxx"),
-            (&format!("{receipt}\n{long}\n{receipt}\n{long}"), "it ends with"),
+            (
+                &format!("{receipt}\n{long}\n{receipt}\n{long}"),
+                "it ends with",
+            ),
         ] {
             fs::write(&path, content).unwrap();
             let error = ReceiptFile::open(&path).unwrap_err().to_string();
             assert!(error.contains(found) && error.len() < 400, "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
-        for (other, found) in [(dir.path(), "it is a directory"), (Path::new("/dev/null"), "it is no regular file")] {
+        for (other, found) in [
+            (dir.path(), "it is a directory"),
+            (Path::new("/dev/null"), "it is no regular file"),
+        ] {
             let error = ReceiptFile::open(other).unwrap_err().to_string();
             assert!(error.contains(found), "{error}");
         }
         let missing = dir.path().join("nowhere/receipts");
-        assert!(matches!(ReceiptFile::open(&missing), Err(ReceiptError::Io { .. })));
+        assert!(matches!(
+            ReceiptFile::open(&missing),
+            Err(ReceiptError::Io { .. })
+        ));
     }
 }

@@ -15,13 +15,16 @@ use crate::protocol::object;
 use crate::protocol::query::{self, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
-use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, send_content};
+use crate::transport::{
+    BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, send_content,
+};
 
 /// The largest status report that is read, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
 
-/// How long the balancer may be silent, or read nothing: a full queue stops its reading for as long as it takes, and
-/// receipts come when they come. How long to wait is the caller's to say; the system notices a peer that has gone.
+/// How long the balancer may be silent, or read nothing: a full queue stops its reading for as long
+/// as it takes, and receipts come when they come. How long to wait is the caller's to say; the
+/// system notices a peer that has gone.
 const PATIENCE: Duration = Duration::from_hours(365 * 24);
 
 /// Why a balancer cannot be talked to, or not any longer.
@@ -120,13 +123,17 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// The message before the content from the offset on; the beginning up to there has this CRC32C.
+    /// The message before the content from the offset on; the beginning up to there has this
+    /// CRC32C.
     fn message(&self, crc32c: u32) -> Message {
         Message::Put {
             id: self.id,
             title: self.title.to_owned(),
             key: Some(Arc::clone(&self.key)),
-            resumed: (self.offset > 0).then_some(Prefix { offset: self.offset, crc32c }),
+            resumed: (self.offset > 0).then_some(Prefix {
+                offset: self.offset,
+                crc32c,
+            }),
         }
     }
 }
@@ -155,45 +162,93 @@ pub struct Answers {
 
 impl Session {
     /// Connects to the balancer and greets it, in `limit` at most.
-    pub async fn open(connector: &dyn Connect, address: &str, limit: Duration) -> Result<(Self, Answers), ClientError> {
-        let unreachable = |source| ClientError::Connect { address: address.to_owned(), source };
-        let late = || unreachable(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}")));
+    pub async fn open(
+        connector: &dyn Connect,
+        address: &str,
+        limit: Duration,
+    ) -> Result<(Self, Answers), ClientError> {
+        let unreachable = |source| ClientError::Connect {
+            address: address.to_owned(),
+            source,
+        };
+        let late = || {
+            unreachable(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer in {limit:?}"),
+            ))
+        };
         let connected = timeout(limit, connector.connect(address)).await;
         let stream = connected.map_err(|_| late())?.map_err(unreachable)?;
         let (read, write) = tokio::io::split(stream);
-        let mut session = Self { write, out: Vec::new() };
-        let deadlines = Deadlines { stall: STALL_TIMEOUT, idle: PATIENCE };
-        let mut answers = Answers { reader: Reader::new(read, deadlines) };
+        let mut session = Self {
+            write,
+            out: Vec::new(),
+        };
+        let deadlines = Deadlines {
+            stall: STALL_TIMEOUT,
+            idle: PATIENCE,
+        };
+        let mut answers = Answers {
+            reader: Reader::new(read, deadlines),
+        };
         frame::encode_preface(&mut session.out);
         frame::encode(
-            &Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None, instance: None },
+            &Message::Hello {
+                role: Role::Client,
+                overloaded: None,
+                identity: None,
+                memory: None,
+                instance: None,
+            },
             0,
             &mut session.out,
         );
         session.flush().await?;
-        match timeout(limit, answers.greeting()).await.map_err(|_| late())? {
+        match timeout(limit, answers.greeting())
+            .await
+            .map_err(|_| late())?
+        {
             Ok(()) => Ok((session, answers)),
-            Err((reason, may_pass)) => Err(ClientError::NotABalancer { address: address.to_owned(), reason, may_pass }),
+            Err((reason, may_pass)) => Err(ClientError::NotABalancer {
+                address: address.to_owned(),
+                reason,
+                may_pass,
+            }),
         }
     }
 
-    /// The connection itself, and what came in behind the greeting: for a caller that speaks the protocol itself.
+    /// The connection itself, and what came in behind the greeting: for a caller that speaks the
+    /// protocol itself.
     pub fn into_stream(self, answers: Answers) -> (BoxStream, BytesMut) {
         let (read, buffer) = answers.reader.into_parts();
         (read.unsplit(self.write), buffer)
     }
 
-    /// Sends content in memory from the upload's offset on. Small files are kept together until [`Self::flush`].
-    pub(super) async fn put(&mut self, upload: &Upload<'_>, content: &[u8]) -> Result<(), ClientError> {
+    /// Sends content in memory from the upload's offset on. Small files are kept together until
+    /// [`Self::flush`].
+    pub(super) async fn put(
+        &mut self,
+        upload: &Upload<'_>,
+        content: &[u8],
+    ) -> Result<(), ClientError> {
         let offset = usize::try_from(upload.offset).unwrap_or(usize::MAX);
         let (before, rest) = content.split_at_checked(offset).unwrap_or((content, &[]));
-        frame::encode(&upload.message(crc32c::crc32c(before)), rest.len() as u64, &mut self.out);
+        frame::encode(
+            &upload.message(crc32c::crc32c(before)),
+            rest.len() as u64,
+            &mut self.out,
+        );
         send_content(&mut self.write, &mut self.out, rest, PATIENCE).await?;
-        if self.out.len() >= STEP { self.flush().await } else { Ok(()) }
+        if self.out.len() >= STEP {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
-    /// Sends a file on disk from the upload's offset on. `whole` hears what it is before the last of it is sent; a file that
-    /// changed meanwhile is not sent to its end. The last bytes are kept until [`Self::flush`].
+    /// Sends a file on disk from the upload's offset on. `whole` hears what it is before the last
+    /// of it is sent; a file that changed meanwhile is not sent to its end. The last bytes are kept
+    /// until [`Self::flush`].
     pub(super) async fn put_file(
         &mut self,
         upload: &Upload<'_>,
@@ -217,7 +272,11 @@ impl Session {
         }
         frame::encode(&upload.message(crc), rest, &mut self.out);
         self.flush().await?;
-        if rest > 0 { self.stream(&mut reading, crc, whole).await } else { Ok(()) }
+        if rest > 0 {
+            self.stream(&mut reading, crc, whole).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks whether the balancer wants the content of a file, or knows it already.
@@ -227,8 +286,21 @@ impl Session {
         key: Arc<str>,
         (size, crc32c): (u64, Option<u32>),
     ) -> Result<(), ClientError> {
-        frame::encode(&Message::Offer { id, key, size, crc32c }, 0, &mut self.out);
-        if self.out.len() >= STEP { self.flush().await } else { Ok(()) }
+        frame::encode(
+            &Message::Offer {
+                id,
+                key,
+                size,
+                crc32c,
+            },
+            0,
+            &mut self.out,
+        );
+        if self.out.len() >= STEP {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks for the balancer's status.
@@ -252,12 +324,21 @@ impl Session {
         result.map_err(|error| ClientError::Lost(error.to_string()))
     }
 
-    /// Sends the rest of a file, which is not empty, and its checksum. `before` is the checksum of its beginning.
-    async fn stream(&mut self, reading: &mut Reading, before: u32, whole: impl Fn(Summed)) -> Result<(), PutError> {
+    /// Sends the rest of a file, which is not empty, and its checksum. `before` is the checksum of
+    /// its beginning.
+    async fn stream(
+        &mut self,
+        reading: &mut Reading,
+        before: u32,
+        whole: impl Fn(Summed),
+    ) -> Result<(), PutError> {
         let (begin, size, mut crc) = (reading.came, reading.size(), 0);
         while reading.came < size {
             self.out.resize(STEP, 0);
-            reading.step(&mut self.out, size).await.map_err(PutError::Broken)?;
+            reading
+                .step(&mut self.out, size)
+                .await
+                .map_err(PutError::Broken)?;
             crc = crc32c::crc32c_append(crc, &self.out);
             if reading.came == size {
                 let len = usize::try_from(size - begin).unwrap_or(usize::MAX);
@@ -274,36 +355,53 @@ impl Session {
 impl Answers {
     /// Waits for the next answer; `None` when the balancer closed the connection.
     pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
-        let Some(frame) = self.reader.frame().await? else { return Ok(None) };
+        let Some(frame) = self.reader.frame().await? else {
+            return Ok(None);
+        };
         match frame.message {
             Message::Status if frame.content_len <= MAX_REPORT => {
                 let content = self.reader.content(frame.content_len).await?;
-                let report = object::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
+                let report = object::from_slice(&content)
+                    .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
             }
             Message::Query if frame.content_len <= MAX_REPORT => {
                 let content = self.reader.content(frame.content_len).await?;
-                let answer = object::from_slice(&content).map_err(|error| ClientError::Lost(error.to_string()))?;
+                let answer = object::from_slice(&content)
+                    .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Query(answer)))
             }
             // A balancer that is stopping still sends the receipts of what it has.
-            Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => Err(ClientError::Closed(reason)),
+            Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => {
+                Err(ClientError::Closed(reason))
+            }
             message => Ok(Some(Answer::Message(message))),
         }
     }
 
-    /// Reads the balancer's greeting. An error says why it is none, and whether it may be one a little later.
+    /// Reads the balancer's greeting. An error says why it is none, and whether it may be one a
+    /// little later.
     async fn greeting(&mut self) -> Result<(), (String, bool)> {
         let broken = |error: ReadError| {
             let text = error.to_string();
             (text, ClientError::from(error).may_pass())
         };
         self.reader.preface().await.map_err(broken)?;
-        match self.reader.frame().await.map_err(broken)?.map(|frame| frame.message) {
-            Some(Message::Hello { role: Role::Balancer, .. }) => Ok(()),
-            Some(Message::Hello { .. }) => {
-                Err(("it is a file server; files go through its balancer".to_owned(), false))
-            }
+        match self
+            .reader
+            .frame()
+            .await
+            .map_err(broken)?
+            .map(|frame| frame.message)
+        {
+            Some(Message::Hello {
+                role: Role::Balancer,
+                ..
+            }) => Ok(()),
+            Some(Message::Hello { .. }) => Err((
+                "it is a file server; files go through its balancer".to_owned(),
+                false,
+            )),
             Some(Message::Bye(refusal)) => Err((refusal.reason, !refusal.code.is_lasting())),
             Some(_) => Err(("it does not begin with a greeting".to_owned(), false)),
             None => Err(("it closed instead of a greeting".to_owned(), true)),
@@ -312,10 +410,21 @@ impl Answers {
 }
 
 /// Connects, asks for the status, and gives it, all in `limit`.
-pub async fn status(connector: &dyn Connect, address: &str, limit: Duration) -> Result<StatusReport, ClientError> {
+pub async fn status(
+    connector: &dyn Connect,
+    address: &str,
+    limit: Duration,
+) -> Result<StatusReport, ClientError> {
     let (mut session, mut answers) = Session::open(connector, address, limit).await?;
     session.ask_status().await?;
-    wait_for(&mut answers, limit, |answer| if let Answer::Status(report) = answer { Some(report) } else { None }).await
+    wait_for(&mut answers, limit, |answer| {
+        if let Answer::Status(report) = answer {
+            Some(report)
+        } else {
+            None
+        }
+    })
+    .await
 }
 
 /// Connects, asks about files or says what to do with them, and gives the answer, all in `limit`.
@@ -327,7 +436,14 @@ pub async fn query(
 ) -> Result<query::Answer, ClientError> {
     let (mut session, mut answers) = Session::open(connector, address, limit).await?;
     session.query(&query).await?;
-    wait_for(&mut answers, limit, |answer| if let Answer::Query(answer) = answer { Some(answer) } else { None }).await
+    wait_for(&mut answers, limit, |answer| {
+        if let Answer::Query(answer) = answer {
+            Some(answer)
+        } else {
+            None
+        }
+    })
+    .await
 }
 
 /// Waits for the answer that `pick` takes.

@@ -40,7 +40,8 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
-    /// It changed each time while it was read, and was not sent: what came of it may be what it never was.
+    /// It changed each time while it was read, and was not sent: what came of it may be what it
+    /// never was.
     Changed {
         /// How.
         reason: String,
@@ -52,8 +53,9 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
-    /// The balancer had it, but after the connection was lost it no longer knows it: it was delivered and forgotten, or
-    /// the balancer's journal was lost. To send it again could store it twice.
+    /// The balancer had it, but after the connection was lost it no longer knows it: it was
+    /// delivered and forgotten, or the balancer's journal was lost. To send it again could store it
+    /// twice.
     Forgotten {
         /// Its request number.
         number: u64,
@@ -153,8 +155,8 @@ impl Tally {
         self.sent.get(file).and_then(|sent| sent.size).unwrap_or(0)
     }
 
-    /// The file goes out with this size and under this title. What all of its content was told by is kept: until all of it
-    /// was read again, that is what the balancer may have.
+    /// The file goes out with this size and under this title. What all of its content was told by
+    /// is kept: until all of it was read again, that is what the balancer may have.
     pub fn sending(&mut self, file: usize, size: u64, title: Option<&str>) {
         if let Some(sent) = self.sent.get_mut(file) {
             if sent.size != Some(size) {
@@ -165,7 +167,16 @@ impl Tally {
     }
 
     /// All of the file was read, and this is its content.
-    pub(super) fn summed(&mut self, file: usize, Summed { size, crc32c, hash, change }: Summed) {
+    pub(super) fn summed(
+        &mut self,
+        file: usize,
+        Summed {
+            size,
+            crc32c,
+            hash,
+            change,
+        }: Summed,
+    ) {
         if let Some(sent) = self.sent.get_mut(file) {
             (sent.size, sent.hash, sent.crc32c) = (Some(size), Some(hash), Some(crc32c));
             sent.change = change.map(String::into_boxed_str);
@@ -201,17 +212,34 @@ impl Tally {
     pub fn heard(&mut self, message: Message) {
         match message {
             Message::Accepted { id, number } => self.accept(place(id), number),
-            Message::Delivered { id, number, server, confirmed } => {
+            Message::Delivered {
+                id,
+                number,
+                server,
+                confirmed,
+            } => {
                 self.accept(place(id), number);
                 let size = self.size(place(id));
-                if self.settle(place(id), Fate::Delivered { number, server: server.to_string(), confirmed }) {
+                if self.settle(
+                    place(id),
+                    Fate::Delivered {
+                        number,
+                        server: server.to_string(),
+                        confirmed,
+                    },
+                ) {
                     self.delivered += 1;
                     self.delivered_bytes += size;
                     *self.by_server.entry(server.to_string()).or_default() += 1;
                 }
             }
             Message::Refused { id, refusal } => {
-                self.refused += usize::from(self.settle(place(id), Fate::Refused { reason: refusal.reason }));
+                self.refused += usize::from(self.settle(
+                    place(id),
+                    Fate::Refused {
+                        reason: refusal.reason,
+                    },
+                ));
             }
             Message::Dead { id, number, reason } => {
                 self.accept(place(id), number);
@@ -251,7 +279,12 @@ mod tests {
     use crate::protocol::{Refusal, RefusalCode};
 
     fn delivered(id: u64) -> Message {
-        Message::Delivered { id, number: id + 100, server: "s".into(), confirmed: true }
+        Message::Delivered {
+            id,
+            number: id + 100,
+            server: "s".into(),
+            confirmed: true,
+        }
     }
 
     #[test]
@@ -260,46 +293,100 @@ mod tests {
         tally.sending(0, 10, None);
         tally.heard(Message::Accepted { id: 0, number: 100 });
         tally.heard(Message::Accepted { id: 0, number: 100 });
-        assert_eq!((tally.accepted, tally.unaccepted(), tally.undecided()), (1, 3, 4));
+        assert_eq!(
+            (tally.accepted, tally.unaccepted(), tally.undecided()),
+            (1, 3, 4)
+        );
         tally.heard(delivered(0));
         tally.heard(delivered(0));
         tally.heard(delivered(1));
-        assert_eq!((tally.accepted, tally.delivered, tally.delivered_bytes), (2, 2, 10));
+        assert_eq!(
+            (tally.accepted, tally.delivered, tally.delivered_bytes),
+            (2, 2, 10)
+        );
         assert_eq!(tally.by_server["s"], 2);
-        tally.heard(Message::Refused { id: 2, refusal: Refusal::new(RefusalCode::TooLarge, "too large") });
+        tally.heard(Message::Refused {
+            id: 2,
+            refusal: Refusal::new(RefusalCode::TooLarge, "too large"),
+        });
         tally.unreadable(3, "gone".to_owned());
         tally.unreadable(0, "too late".to_owned());
-        assert_eq!((tally.refused, tally.unreadable, tally.undecided(), tally.unaccepted()), (1, 1, 0, 0));
+        assert_eq!(
+            (
+                tally.refused,
+                tally.unreadable,
+                tally.undecided(),
+                tally.unaccepted()
+            ),
+            (1, 1, 0, 0)
+        );
     }
 
     #[test]
     fn dead_and_forgotten_files_have_been_accepted_and_are_final() {
         let mut tally = Tally::new(3);
-        tally.heard(Message::Dead { id: 0, number: 7, reason: "too large".to_owned() });
+        tally.heard(Message::Dead {
+            id: 0,
+            number: 7,
+            reason: "too large".to_owned(),
+        });
         tally.forgotten(1);
-        assert_eq!(tally.forgotten, 0, "what was never accepted cannot be forgotten");
+        assert_eq!(
+            tally.forgotten, 0,
+            "what was never accepted cannot be forgotten"
+        );
         tally.heard(Message::Accepted { id: 1, number: 8 });
         tally.forgotten(1);
         tally.heard(delivered(1));
-        assert_eq!((tally.accepted, tally.dead, tally.forgotten, tally.delivered, tally.failed()), (2, 1, 1, 0, 2));
-        assert_eq!((tally.undecided(), tally.unaccepted(), &tally.settled[..]), (1, 1, &[0, 1][..]));
+        assert_eq!(
+            (
+                tally.accepted,
+                tally.dead,
+                tally.forgotten,
+                tally.delivered,
+                tally.failed()
+            ),
+            (2, 1, 1, 0, 2)
+        );
+        assert_eq!(
+            (tally.undecided(), tally.unaccepted(), &tally.settled[..]),
+            (1, 1, &[0, 1][..])
+        );
         assert_eq!(tally.fates[1], Fate::Forgotten { number: 8 });
     }
 
-    /// An offer of an accepted file can be answered with a refusal: it was counted as accepted once, and once is enough.
+    /// An offer of an accepted file can be answered with a refusal: it was counted as accepted
+    /// once, and once is enough.
     #[test]
     fn a_file_that_is_refused_after_it_was_accepted_breaks_no_sum() {
         let mut tally = Tally::new(1);
         tally.heard(Message::Accepted { id: 0, number: 1 });
-        tally.heard(Message::Refused { id: 0, refusal: Refusal::new(RefusalCode::Conflict, "another file") });
-        assert_eq!((tally.unaccepted(), tally.undecided(), tally.with_the_balancer(), tally.refused), (0, 0, 0, 1));
+        tally.heard(Message::Refused {
+            id: 0,
+            refusal: Refusal::new(RefusalCode::Conflict, "another file"),
+        });
+        assert_eq!(
+            (
+                tally.unaccepted(),
+                tally.undecided(),
+                tally.with_the_balancer(),
+                tally.refused
+            ),
+            (0, 0, 0, 1)
+        );
     }
 
     #[test]
     fn receipts_for_files_that_do_not_exist_change_nothing() {
         let mut tally = Tally::new(1);
         tally.heard(delivered(1));
-        tally.heard(Message::Accepted { id: u64::MAX, number: 1 });
-        assert_eq!((tally.accepted, tally.delivered, tally.undecided()), (0, 0, 1));
+        tally.heard(Message::Accepted {
+            id: u64::MAX,
+            number: 1,
+        });
+        assert_eq!(
+            (tally.accepted, tally.delivered, tally.undecided()),
+            (0, 0, 1)
+        );
     }
 }

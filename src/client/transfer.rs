@@ -1,11 +1,11 @@
 //! Sends many files and follows their receipts, over as many connections as it takes.
 //!
-//! Each file bears a key, the same on each resend, so that the balancer takes it once. When a connection is lost,
-//! files without a receipt are sent again; those that were accepted are only asked about. What was in the middle of being sent
-//! goes on where the balancer's part of it ends.
+//! Each file bears a key, the same on each resend, so that the balancer takes it once. When a
+//! connection is lost, files without a receipt are sent again; those that were accepted are only
+//! asked about. What was in the middle of being sent goes on where the balancer's part of it ends.
 //!
-//! A file that changes while it is read is never sent to its end, so that nothing of it can be accepted, and is read anew
-//! a little later.
+//! A file that changes while it is read is never sent to its end, so that nothing of it can be
+//! accepted, and is read anew a little later.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -64,10 +64,10 @@ pub struct Options {
     pub changed: Changed,
 }
 
-/// Sends the files and follows their receipts in `tally`, until every file has reached what is waited for or never
-/// will. A file that cannot be read is told in the tally and ends nothing else. A connection that cannot be made at
-/// first is an error at once; one that is lost is made again. Dropping the future ends the transfer; what the
-/// balancer has accepted it keeps.
+/// Sends the files and follows their receipts in `tally`, until every file has reached what is
+/// waited for or never will. A file that cannot be read is told in the tally and ends nothing else.
+/// A connection that cannot be made at first is an error at once; one that is lost is made again.
+/// Dropping the future ends the transfer; what the balancer has accepted it keeps.
 pub async fn transfer(
     connector: &dyn Connect,
     address: &str,
@@ -76,7 +76,14 @@ pub async fn transfer(
     tally: &watch::Sender<Tally>,
 ) -> Result<(), ClientError> {
     tally.send_replace(Tally::new(sources.len()));
-    let transfer = Transfer { connector, address, sources, options, tally, course: Mutex::default() };
+    let transfer = Transfer {
+        connector,
+        address,
+        sources,
+        options,
+        tally,
+        course: Mutex::default(),
+    };
     transfer.run().await
 }
 
@@ -110,7 +117,10 @@ struct Outage {
 
 impl Outage {
     fn begin() -> Self {
-        Self { since: Instant::now(), backoff: Backoff::default() }
+        Self {
+            since: Instant::now(),
+            backoff: Backoff::default(),
+        }
     }
 }
 
@@ -131,7 +141,10 @@ impl Transfer<'_> {
                     Ok(connection) => connection,
                     Err(error) => self.reconnect(error, &mut outage).await?,
                 },
-                Ended::Farewell(reason) => self.reconnect(ClientError::Stopped(reason), &mut outage).await?,
+                Ended::Farewell(reason) => {
+                    self.reconnect(ClientError::Stopped(reason), &mut outage)
+                        .await?
+                }
                 Ended::Lost(error) => self.reconnect(error, &mut outage).await?,
             };
         }
@@ -141,12 +154,18 @@ impl Transfer<'_> {
         Session::open(self.connector, self.address, limit).await
     }
 
-    /// Tries to make another connection until the time for it is up; then the error is the one that ended the last.
-    async fn reconnect(&self, error: ClientError, outage: &mut Outage) -> Result<(Session, Answers), ClientError> {
+    /// Tries to make another connection until the time for it is up; then the error is the one that
+    /// ended the last.
+    async fn reconnect(
+        &self,
+        error: ClientError,
+        outage: &mut Outage,
+    ) -> Result<(Session, Answers), ClientError> {
         if !error.may_pass() {
             return Err(error);
         }
-        self.tally.send_modify(|tally| (tally.reconnecting, tally.waiting) = (true, None));
+        self.tally
+            .send_modify(|tally| (tally.reconnecting, tally.waiting) = (true, None));
         loop {
             let left = self.options.retry.saturating_sub(outage.since.elapsed());
             if left.is_zero() {
@@ -168,11 +187,14 @@ impl Transfer<'_> {
     async fn use_connection(&self, (mut session, mut answers): (Session, Answers)) -> Ended {
         let (wishes, mut asked) = mpsc::unbounded_channel();
         let ended = {
-            let (sent, followed) = (self.send(&mut session, &mut asked), self.follow(&mut answers, &wishes));
+            let (sent, followed) = (
+                self.send(&mut session, &mut asked),
+                self.follow(&mut answers, &wishes),
+            );
             tokio::pin!(sent, followed);
             tokio::select! {
-                // A connection that fails while we send fails for the other half, too, which may have receipts or know the
-                // balancer's reason.
+                // A connection that fails while we send fails for the other half, too, which may
+                // have receipts or know the balancer's reason.
                 failed = &mut sent => match failed {
                     Ok(never) => match never {},
                     Err(PutError::Connection(error)) => {
@@ -184,7 +206,8 @@ impl Transfer<'_> {
             }
         };
         match ended {
-            // Whatever is sent to a stopping balancer may only destroy its last receipts on their way to us.
+            // Whatever is sent to a stopping balancer may only destroy its last receipts on their
+            // way to us.
             Ended::Farewell(reason) => match self.follow(&mut answers, &wishes).await {
                 Ended::Done => Ended::Done,
                 _ => Ended::Farewell(reason),
@@ -223,15 +246,17 @@ impl Transfer<'_> {
 
     fn heard(&self, message: Message, wishes: &mpsc::UnboundedSender<Wish>) {
         let mut wish = None;
-        self.tally.send_modify(|tally| wish = self.course().heard(message, tally));
+        self.tally
+            .send_modify(|tally| wish = self.course().heard(message, tally));
         if let Some(wish) = wish {
             // Nobody sends any more on a connection that is ending.
             let _ = wishes.send(wish);
         }
     }
 
-    /// Sends what this connection is to bear: questions about what was accepted, then what has no receipt, and in
-    /// between what the balancer wants of the files that it was offered. Ends only when it fails.
+    /// Sends what this connection is to bear: questions about what was accepted, then what has no
+    /// receipt, and in between what the balancer wants of the files that it was offered. Ends only
+    /// when it fails.
     async fn send(
         &self,
         session: &mut Session,
@@ -244,7 +269,8 @@ impl Transfer<'_> {
             while let Ok(wish) = wishes.try_recv() {
                 self.grant(session, wish).await?;
             }
-            if self.fate_is(file, |fate| *fate == Fate::Pending) && !self.course().is_put_off(file) {
+            if self.fate_is(file, |fate| *fate == Fate::Pending) && !self.course().is_put_off(file)
+            {
                 self.turn(session, file, source).await?;
             }
         }
@@ -269,12 +295,14 @@ impl Transfer<'_> {
         }
     }
 
-    /// Asks about the files that were accepted over an earlier connection, so that their receipts come over this one.
+    /// Asks about the files that were accepted over an earlier connection, so that their receipts
+    /// come over this one.
     async fn ask(&self, session: &mut Session) -> Result<(), ClientError> {
         for (file, source) in self.sources.iter().enumerate() {
             if self.fate_is(file, |fate| matches!(fate, Fate::Accepted { .. })) {
                 let (size, crc32c) = self.sent(file);
-                self.offer(session, (file, source), (size.unwrap_or(0), crc32c)).await?;
+                self.offer(session, (file, source), (size.unwrap_or(0), crc32c))
+                    .await?;
             }
         }
         Ok(())
@@ -284,9 +312,14 @@ impl Transfer<'_> {
         self.tally.borrow().fates.get(file).is_some_and(is)
     }
 
-    /// The size and the checksum of what was last sent or offered of a file, as far as they are known.
+    /// The size and the checksum of what was last sent or offered of a file, as far as they are
+    /// known.
     fn sent(&self, file: usize) -> (Option<u64>, Option<u32>) {
-        self.tally.borrow().sent.get(file).map_or((None, None), |sent| (sent.size, sent.crc32c))
+        self.tally
+            .borrow()
+            .sent
+            .get(file)
+            .map_or((None, None), |sent| (sent.size, sent.crc32c))
     }
 
     async fn offer(
@@ -296,28 +329,44 @@ impl Transfer<'_> {
         content: (u64, Option<u32>),
     ) -> Result<(), ClientError> {
         self.course().offer(file);
-        session.offer(file as u64, self.options.keys.of(file, source), content).await
+        session
+            .offer(file as u64, self.options.keys.of(file, source), content)
+            .await
     }
 
-    /// Sends a file that has no receipt, or offers it if the balancer may have it, or some of it, already.
+    /// Sends a file that has no receipt, or offers it if the balancer may have it, or some of it,
+    /// already.
     ///
-    /// What was sent whole over an earlier connection the balancer may have accepted: that is asked about first, whatever
-    /// has become of the file since.
-    async fn turn(&self, session: &mut Session, file: usize, source: &Source) -> Result<(), PutError> {
+    /// What was sent whole over an earlier connection the balancer may have accepted: that is asked
+    /// about first, whatever has become of the file since.
+    async fn turn(
+        &self,
+        session: &mut Session,
+        file: usize,
+        source: &Source,
+    ) -> Result<(), PutError> {
         let (size, crc32c) = self.sent(file);
         let before = size.zip(crc32c);
         if let Some((size, crc32c)) = before.filter(|(size, _)| *size > WHOLE) {
-            return Ok(self.offer(session, (file, source), (size, Some(crc32c))).await?);
+            return Ok(self
+                .offer(session, (file, source), (size, Some(crc32c)))
+                .await?);
         }
         match (source.read(self.options.changed).await, before) {
-            (Ok((title, content)), before) if before.is_none_or(|before| is_same(&content, before)) => {
+            (Ok((title, content)), before)
+                if before.is_none_or(|before| is_same(&content, before)) =>
+            {
                 if before.is_none() && self.is_offered(file, &content) {
-                    self.offer_first(session, (file, source), (&title, content)).await
+                    self.offer_first(session, (file, source), (&title, content))
+                        .await
                 } else {
-                    self.put(session, (file, source), 0, (&title, content)).await
+                    self.put(session, (file, source), 0, (&title, content))
+                        .await
                 }
             }
-            (_, Some((size, crc32c))) => Ok(self.offer(session, (file, source), (size, Some(crc32c))).await?),
+            (_, Some((size, crc32c))) => Ok(self
+                .offer(session, (file, source), (size, Some(crc32c)))
+                .await?),
             (Err(trouble), None) => {
                 self.cannot_send(file, trouble);
                 Ok(())
@@ -327,14 +376,15 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether a file is offered before it is sent: that costs a round trip, and pays only where much may be there.
+    /// Whether a file is offered before it is sent: that costs a round trip, and pays only where
+    /// much may be there.
     fn is_offered(&self, file: usize, content: &Content) -> bool {
         let may_be_there = self.options.keys.are_lasting() || self.course().has_begun(file);
         content.size() > WHOLE && may_be_there && !self.course().has_changed(file)
     }
 
-    /// Offers a file of which nothing was sent whole. If another run may have sent it, it is read once for that: its
-    /// content tells whether it is the same.
+    /// Offers a file of which nothing was sent whole. If another run may have sent it, it is read
+    /// once for that: its content tells whether it is the same.
     async fn offer_first(
         &self,
         session: &mut Session,
@@ -364,26 +414,38 @@ impl Transfer<'_> {
     /// A file cannot be sent, and nothing of it was accepted: it is given up, or read again later.
     fn cannot_send(&self, file: usize, trouble: Trouble) {
         match trouble {
-            Trouble::Unreadable(reason) => self.tally.send_modify(|tally| tally.unreadable(file, reason)),
+            Trouble::Unreadable(reason) => self
+                .tally
+                .send_modify(|tally| tally.unreadable(file, reason)),
             Trouble::Changed(reason) => {
                 let tries = self.course().put_off(file, Instant::now());
                 if self.options.changed == Changed::Fail {
                     self.tally.send_modify(|tally| tally.changed(file, reason));
                 } else if let Err(times) = tries {
-                    self.tally.send_modify(|tally| tally.changed(file, format!("{reason}, {times} times in a row")));
+                    self.tally.send_modify(|tally| {
+                        tally.changed(file, format!("{reason}, {times} times in a row"))
+                    });
                 }
             }
         }
     }
 
     /// Sends what the balancer wants of a file that it was offered.
-    async fn grant(&self, session: &mut Session, Wish { file, offset }: Wish) -> Result<(), PutError> {
-        let Some(source) = self.sources.get(file) else { return Ok(()) };
+    async fn grant(
+        &self,
+        session: &mut Session,
+        Wish { file, offset }: Wish,
+    ) -> Result<(), PutError> {
+        let Some(source) = self.sources.get(file) else {
+            return Ok(());
+        };
         match source.read(self.options.changed).await {
             Ok((title, content)) => {
-                // A file that is shorter than what the balancer has of it is not the one that it was.
+                // A file that is shorter than what the balancer has of it is not the one that it
+                // was.
                 let offset = if offset <= content.size() { offset } else { 0 };
-                self.put(session, (file, source), offset, (&title, content)).await
+                self.put(session, (file, source), offset, (&title, content))
+                    .await
             }
             Err(trouble) => {
                 self.cannot_send(file, trouble);
@@ -403,10 +465,19 @@ impl Transfer<'_> {
         if size > WHOLE {
             self.course().begin(file, offset);
         }
-        let upload = Upload { id: file as u64, title, key: self.options.keys.of(file, source), offset };
+        let upload = Upload {
+            id: file as u64,
+            title,
+            key: self.options.keys.of(file, source),
+            offset,
+        };
         let sent = match content {
             Content::Bytes(bytes, change) => {
-                self.sending((file, source), (title, size), Some(Summed::of(&bytes, change)));
+                self.sending(
+                    (file, source),
+                    (title, size),
+                    Some(Summed::of(&bytes, change)),
+                );
                 session.put(&upload, &bytes).await.map_err(PutError::from)
             }
             Content::File(opened) => {
@@ -429,7 +500,12 @@ impl Transfer<'_> {
     }
 
     /// A file goes out, or is offered, and what is known of its content.
-    fn sending(&self, (file, source): (usize, &Source), (title, size): (&str, u64), summed: Option<Summed>) {
+    fn sending(
+        &self,
+        (file, source): (usize, &Source),
+        (title, size): (&str, u64),
+        summed: Option<Summed>,
+    ) {
         self.tally.send_modify(|tally| {
             tally.sending(file, size, (title != source.title).then_some(title));
             if let Some(summed) = summed {

@@ -1,7 +1,8 @@
 //! The log's file: opened again when its name leads elsewhere, rotated, and never silently behind.
 //!
-//! Two invariants: only a file that is open here under its own name is rotated, and only regular files are renamed or
-//! removed for it; and a line that is not written is counted, and the count is told.
+//! Two invariants: only a file that is open here under its own name is rotated, and only regular
+//! files are renamed or removed for it; and a line that is not written is counted, and the count is
+//! told.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -41,14 +42,17 @@ pub(super) struct Health {
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").field("lost_lines", &self.lost_lines()).finish_non_exhaustive()
+        f.debug_struct("Health")
+            .field("lost_lines", &self.lost_lines())
+            .finish_non_exhaustive()
     }
 }
 
 impl Health {
     /// How many lines were lost so far.
     pub(super) fn lost_lines(&self) -> usize {
-        self.overflowed().saturating_add(self.failed.load(Ordering::Relaxed))
+        self.overflowed()
+            .saturating_add(self.failed.load(Ordering::Relaxed))
     }
 
     /// Whose full queue loses lines, too.
@@ -65,11 +69,20 @@ impl Health {
         self.overflowed.get().map_or(0, ErrorCounter::dropped_lines)
     }
 
-    /// Tells standard error and the listener. The log itself is no place for it: it may be what fails.
+    /// Tells standard error and the listener. The log itself is no place for it: it may be what
+    /// fails.
     fn tell(&self, level: Level, text: &str) {
         // A closed standard error is no reason to stop.
-        let _ =
-            writeln!(io::stderr(), "{}: {}", if level == Level::INFO { "note" } else { "warning" }, Printable(text));
+        let _ = writeln!(
+            io::stderr(),
+            "{}: {}",
+            if level == Level::INFO {
+                "note"
+            } else {
+                "warning"
+            },
+            Printable(text)
+        );
         if let Some(listener) = self.listener.get() {
             listener(level, text);
         }
@@ -102,14 +115,20 @@ impl LogFile {
     /// Opens the file of a process that starts.
     pub(super) fn open(config: &LogConfig, health: Arc<Health>) -> Result<Self, LogError> {
         let dir = &config.dir;
-        fs::create_dir_all(dir).map_err(|source| LogError::Directory { dir: dir.clone(), source })?;
+        fs::create_dir_all(dir).map_err(|source| LogError::Directory {
+            dir: dir.clone(),
+            source,
+        })?;
         let path = dir.join(&config.file);
         if config.keep > 0 {
             remove_surplus(dir, &config.file, config.keep);
         }
         let today = Local::now().date_naive();
         let opened = append(&path).and_then(|file| Ok((file.metadata()?, file)));
-        let (found, file) = opened.map_err(|source| LogError::File { path: path.clone(), source })?;
+        let (found, file) = opened.map_err(|source| LogError::File {
+            path: path.clone(),
+            source,
+        })?;
         let mut log = Self {
             path,
             keep: config.keep,
@@ -171,7 +190,9 @@ impl LogFile {
             && (kind.is_dir() || kind.is_fifo() || kind.is_socket())
         {
             // To open a pipe would wait for its reader.
-            return Err(io::Error::other("what stands in its place is no regular file"));
+            return Err(io::Error::other(
+                "what stands in its place is no regular file",
+            ));
         }
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir)?;
@@ -197,7 +218,8 @@ impl LogFile {
 
     /// Whether the name itself, and not a link, is the open file's.
     fn is_own(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_file() && identity(&found) == self.identity)
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| found.is_file() && identity(&found) == self.identity)
     }
 
     fn rotate_when_due(&mut self) {
@@ -210,27 +232,41 @@ impl LogFile {
         }
         if let Err(error) = shift(&self.path, self.keep).and_then(|()| self.reopen(None)) {
             let path = self.path.display();
-            self.tell_trouble(format!("the log file {path} cannot be rotated: {error}; lines go on into it"));
+            self.tell_trouble(format!(
+                "the log file {path} cannot be rotated: {error}; lines go on into it"
+            ));
         }
     }
 
     /// Tells of a trouble at once, and of the same again after a while.
     fn tell_trouble(&mut self, text: String) {
         let now = Instant::now();
-        let is_told = self.trouble.as_ref().is_some_and(|(told, at)| *told == text && now < *at + TELL_AGAIN);
+        let is_told = self
+            .trouble
+            .as_ref()
+            .is_some_and(|(told, at)| *told == text && now < *at + TELL_AGAIN);
         if !is_told {
             self.health.tell(Level::WARN, &text);
             self.trouble = Some((text, now));
         }
     }
 
-    /// Writes what waits in the buffer, and before it what was lost. What cannot be written is lost.
+    /// Writes what waits in the buffer, and before it what was lost. What cannot be written is
+    /// lost.
     fn write_out(&mut self) {
         let now = Instant::now();
         let overflowed = self.health.overflowed();
-        if let Some(lost) = overflowed.checked_sub(self.overflowed).filter(|lost| *lost > 0) {
+        if let Some(lost) = overflowed
+            .checked_sub(self.overflowed)
+            .filter(|lost| *lost > 0)
+        {
             self.overflowed = overflowed;
-            let told = self.losses.lost(lost, &"the disk is slower than lines come", now, SystemTime::now());
+            let told = self.losses.lost(
+                lost,
+                &"the disk is slower than lines come",
+                now,
+                SystemTime::now(),
+            );
             self.tell_loss(told);
         }
         let written = self.write_head(now);
@@ -253,7 +289,10 @@ impl LogFile {
 
     /// Ends a line that was written in part, and writes what was lost, if that seems to be over.
     fn write_head(&mut self, now: Instant) -> io::Result<()> {
-        let loss = self.losses.to_write(now).map(|loss| line::own_line(self.format, Level::WARN, &loss));
+        let loss = self
+            .losses
+            .to_write(now)
+            .map(|loss| line::own_line(self.format, Level::WARN, &loss));
         let torn = if self.losses.is_torn() { "\n" } else { "" };
         let head = format!("{torn}{}", loss.as_deref().unwrap_or_default());
         if let Err((done, error)) = write_whole(&mut self.file, head.as_bytes()) {
@@ -266,16 +305,26 @@ impl LogFile {
         if loss.is_some()
             && let Some(text) = self.losses.end(now)
         {
-            self.health
-                .tell(Level::INFO, &format!("lines are written to the log {} again: {text}", self.path.display()));
+            self.health.tell(
+                Level::INFO,
+                &format!(
+                    "lines are written to the log {} again: {text}",
+                    self.path.display()
+                ),
+            );
         }
         Ok(())
     }
 
     fn tell_loss(&self, told: Option<String>) {
         if let Some(told) = told {
-            self.health
-                .tell(Level::ERROR, &format!("lines cannot be written to the log {}: {told}", self.path.display()));
+            self.health.tell(
+                Level::ERROR,
+                &format!(
+                    "lines cannot be written to the log {}: {told}",
+                    self.path.display()
+                ),
+            );
         }
     }
 }
@@ -334,15 +383,21 @@ fn rotated(path: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
-/// Renames the file and those before it by one number, up to the first number that is free; at the end of the numbers
-/// the oldest goes. When one cannot be renamed, none that is newer is: it would take its place.
+/// Renames the file and those before it by one number, up to the first number that is free; at the
+/// end of the numbers the oldest goes. When one cannot be renamed, none that is newer is: it would
+/// take its place.
 fn shift(path: &Path, keep: usize) -> io::Result<()> {
     let mut last = keep;
     for number in 1..=keep {
         let name = rotated(path, number);
         match fs::symlink_metadata(&name) {
             Ok(found) if found.is_file() => {}
-            Ok(_) => return Err(io::Error::other(format!("{} is no regular file", name.display()))),
+            Ok(_) => {
+                return Err(io::Error::other(format!(
+                    "{} is no regular file",
+                    name.display()
+                )));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 last = number;
                 break;
@@ -356,12 +411,17 @@ fn shift(path: &Path, keep: usize) -> io::Result<()> {
     fs::rename(path, rotated(path, 1))
 }
 
-/// Rotation drops only the file it pushes over the end: what an earlier, larger `keep` left is dropped here.
-/// A file that will not go is no reason not to start.
+/// Rotation drops only the file it pushes over the end: what an earlier, larger `keep` left is
+/// dropped here. A file that will not go is no reason not to start.
 fn remove_surplus(dir: &Path, file: &str, keep: usize) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(file)?.strip_prefix('.')?.parse::<usize>().ok());
+        let number = name.to_str().and_then(|name| {
+            name.strip_prefix(file)?
+                .strip_prefix('.')?
+                .parse::<usize>()
+                .ok()
+        });
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         if is_file && number.is_some_and(|number| number > keep) {
             let _ = fs::remove_file(entry.path());
@@ -369,15 +429,18 @@ fn remove_surplus(dir: &Path, file: &str, keep: usize) {
     }
 }
 
-/// The day of the last line of an earlier run. A time stamp from the future must not hold up the next rotation.
+/// The day of the last line of an earlier run. A time stamp from the future must not hold up the
+/// next rotation.
 pub(super) fn last_day(file: &Metadata, today: NaiveDate) -> NaiveDate {
-    file.modified().map_or(today, |time| DateTime::<Local>::from(time).date_naive().min(today))
+    file.modified().map_or(today, |time| {
+        DateTime::<Local>::from(time).date_naive().min(today)
+    })
 }
 
 /// Rotates by size and by local day, across restarts too.
 ///
-/// Days only move forward, so a clock set back does not rotate; and dates are compared, never turned into a local
-/// midnight, which some time zones do not have on some days.
+/// Days only move forward, so a clock set back does not rotate; and dates are compared, never
+/// turned into a local midnight, which some time zones do not have on some days.
 #[derive(Debug)]
 pub(super) struct SizeAndDay {
     max_bytes: u64,
@@ -390,7 +453,11 @@ impl SizeAndDay {
     /// For a file whose last line is of this day; 0 bytes are no limit.
     pub(super) fn new(max_bytes: u64, day: NaiveDate) -> Self {
         let max_bytes = if max_bytes == 0 { u64::MAX } else { max_bytes };
-        Self { max_bytes, due: max_bytes, day }
+        Self {
+            max_bytes,
+            due: max_bytes,
+            day,
+        }
     }
 
     /// Begins anew with another file.
@@ -407,7 +474,8 @@ impl SizeAndDay {
         }
         let full = size >= self.due;
         if full {
-            // If the renaming fails the file stays large: without this each further line would try again.
+            // If the renaming fails the file stays large: without this each further line would try
+            // again.
             self.due = size.saturating_add(self.max_bytes);
         }
         new_day || full

@@ -29,26 +29,44 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let level = *event.metadata().level();
         match self.0 {
             LogFormat::Human => human_head(&mut out, now, level)?,
             LogFormat::Json => json_head(&mut out, now, level)?,
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut fields = Fields { out: &mut out, format: self.0, scratch, result: Ok(()) };
+            let mut fields = Fields {
+                out: &mut out,
+                format: self.0,
+                scratch,
+                result: Ok(()),
+            };
             event.record(&mut fields);
             fields.result
         })?;
-        out.write_str(if self.0 == LogFormat::Json { "}\n" } else { "\n" })
+        out.write_str(if self.0 == LogFormat::Json {
+            "}\n"
+        } else {
+            "\n"
+        })
     }
 }
 
 /// A line that the log has to say itself, however it is filtered.
 pub(super) fn own_line(format: LogFormat, level: Level, message: &str) -> String {
     let mut text = String::new();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let mut out = Writer::new(&mut text);
     // Writing to a string does not fail.
     let _ = match format {
@@ -65,10 +83,12 @@ pub(super) fn own_line(format: LogFormat, level: Level, message: &str) -> String
 }
 
 thread_local! {
-    /// What a value is written to that must be seen whole before it is known whether it needs quotes.
+    /// What a value is written to that must be seen whole before it is known whether it needs
+    /// quotes.
     static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
 
-    /// The last second that was written, and how: most lines fall into the same one as the line before.
+    /// The last second that was written, and how: most lines fall into the same one as the line
+    /// before.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
@@ -116,23 +136,35 @@ pub(super) fn write_time(out: &mut impl fmt::Write, since_epoch: Duration) -> fm
     })?;
     let millis = since_epoch.subsec_millis();
     let digit = |value: u32| char::from_digit(value % 10, 10).unwrap_or_default();
-    ['.', digit(millis / 100), digit(millis / 10), digit(millis), 'Z'].into_iter().try_for_each(|c| out.write_char(c))
+    [
+        '.',
+        digit(millis / 100),
+        digit(millis / 10),
+        digit(millis),
+        'Z',
+    ]
+    .into_iter()
+    .try_for_each(|c| out.write_char(c))
 }
 
 fn write_seconds(out: &mut impl fmt::Write, seconds: u64) -> fmt::Result {
     let (year, month, day) = civil_date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+    )
 }
 
 /// Year, month and day of a day since 1970-01-01, in the Gregorian calendar.
 ///
-/// Years are counted from the first of March, so that the leap day ends one, and in eras of 400 years, which all
-/// have 146,097 days (Howard Hinnant's `civil_from_days`).
+/// Years are counted from the first of March, so that the leap day ends one, and in eras of 400
+/// years, which all have 146,097 days (Howard Hinnant's `civil_from_days`).
 fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
     let days = days_since_epoch + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -184,7 +216,9 @@ impl Fields<'_, '_> {
             LogFormat::Human if name == "message" => return self.out.write_char(' '),
             LogFormat::Human => (" ", "="),
         };
-        [before, name, after].into_iter().try_for_each(|part| self.out.write_str(part))
+        [before, name, after]
+            .into_iter()
+            .try_for_each(|part| self.out.write_str(part))
     }
 }
 
@@ -202,7 +236,11 @@ impl Visit for Fields<'_, '_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if value.is_finite() { self.scalar(field, value) } else { self.record_debug(field, &value) }
+        if value.is_finite() {
+            self.scalar(field, value)
+        } else {
+            self.record_debug(field, &value)
+        }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -229,7 +267,11 @@ impl Visit for Fields<'_, '_> {
 /// Plain where that is unmistakable, else quoted and escaped.
 fn write_value(out: &mut impl fmt::Write, value: &str) -> fmt::Result {
     let plain = |c: char| !matches!(c, ' ' | '"' | '\\' | '=') && is_printable(c);
-    if !value.is_empty() && value.chars().all(plain) { out.write_str(value) } else { write!(out, "{value:?}") }
+    if !value.is_empty() && value.chars().all(plain) {
+        out.write_str(value)
+    } else {
+        write!(out, "{value:?}")
+    }
 }
 
 fn write_json_string(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
@@ -237,11 +279,16 @@ fn write_json_string(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     text.serialize(&mut serializer).map_err(|_| fmt::Error)
 }
 
-/// JSON that also escapes what JSON lets pass and a terminal or a reader of lines acts on, e.g. U+2028 or C1 controls.
+/// JSON that also escapes what JSON lets pass and a terminal or a reader of lines acts on, e.g.
+/// U+2028 or C1 controls.
 struct PrintableJson;
 
 impl Formatter for PrintableJson {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut text = fragment;
         while let (printable, Some((bad, rest))) = split_printable(text) {
             out.write_all(printable.as_bytes())?;

@@ -1,7 +1,9 @@
-//! What the log has lost, and when that is told: at once, then again and again while it lasts, and at its end.
+//! What the log has lost, and when that is told: at once, then again and again while it lasts, and
+//! at its end.
 //!
-//! No clocks and no files: the time is passed in. However often writing fails and works again, what is told elsewhere comes
-//! at a bounded rate; only the count in the log itself is written at the end of each trouble.
+//! No clocks and no files: the time is passed in. However often writing fails and works again, what
+//! is told elsewhere comes at a bounded rate; only the count in the log itself is written at the
+//! end of each trouble.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,7 +40,13 @@ struct Trouble {
 
 impl Losses {
     /// Counts lost lines; gives what is to be told now.
-    pub(super) fn lost(&mut self, lines: usize, why: &dyn Display, now: Instant, time: SystemTime) -> Option<String> {
+    pub(super) fn lost(
+        &mut self,
+        lines: usize,
+        why: &dyn Display,
+        now: Instant,
+        time: SystemTime,
+    ) -> Option<String> {
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             why: String::new(),
             lines: 0,
@@ -49,7 +57,11 @@ impl Losses {
         });
         trouble.lines = trouble.lines.saturating_add(lines);
         (trouble.last, trouble.last_at) = (time, now);
-        let pause = if trouble.is_told { TELL_AGAIN } else { TELL_NEXT };
+        let pause = if trouble.is_told {
+            TELL_AGAIN
+        } else {
+            TELL_NEXT
+        };
         if self.told_at.is_some_and(|told| now < told + pause) {
             if trouble.why.is_empty() {
                 trouble.why = why.to_string();
@@ -94,18 +106,29 @@ impl Losses {
 impl Trouble {
     fn summary(&self) -> String {
         let (first, last) = (clock(self.first), clock(self.last));
-        format!("{} lost between {first} and {last}: {}", count(self.lines), self.why)
+        format!(
+            "{} lost between {first} and {last}: {}",
+            count(self.lines),
+            self.why
+        )
     }
 }
 
 fn count(lines: usize) -> String {
-    if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") }
+    if lines == 1 {
+        "1 line was".to_owned()
+    } else {
+        format!("{lines} lines were")
+    }
 }
 
 fn clock(time: SystemTime) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write_time(&mut text, time.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let _ = write_time(
+        &mut text,
+        time.duration_since(UNIX_EPOCH).unwrap_or_default(),
+    );
     text
 }
 
@@ -117,13 +140,28 @@ mod tests {
     fn a_loss_is_told_at_once_then_now_and_then_and_at_its_end() {
         let (mut losses, start) = (Losses::default(), Instant::now());
         let time = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        let lost =
-            |losses: &mut Losses, seconds| losses.lost(2, &"full", start + Duration::from_secs(seconds), time(seconds));
-        assert_eq!(lost(&mut losses, 0).as_deref(), Some("full; 2 lines were lost so far"));
-        let told: Vec<u64> = (1..=121).filter(|second| lost(&mut losses, *second).is_some()).collect();
+        let lost = |losses: &mut Losses, seconds| {
+            losses.lost(
+                2,
+                &"full",
+                start + Duration::from_secs(seconds),
+                time(seconds),
+            )
+        };
+        assert_eq!(
+            lost(&mut losses, 0).as_deref(),
+            Some("full; 2 lines were lost so far")
+        );
+        let told: Vec<u64> = (1..=121)
+            .filter(|second| lost(&mut losses, *second).is_some())
+            .collect();
         assert_eq!(told, [60, 120]);
         let at = |millis| start + Duration::from_millis(millis);
-        assert_eq!(losses.to_write(at(121_000)), None, "a moment of success may be none");
+        assert_eq!(
+            losses.to_write(at(121_000)),
+            None,
+            "a moment of success may be none"
+        );
         let summary = "244 lines were lost between 1970-01-01T00:00:00.000Z and 1970-01-01T00:02:01.000Z: full";
         assert_eq!(losses.to_write(at(122_000)).as_deref(), Some(summary));
         assert_eq!(losses.end(at(122_000)).as_deref(), Some(summary));
@@ -141,7 +179,10 @@ mod tests {
             assert!(losses.to_write(later).is_some(), "the log itself has each");
             ended += usize::from(losses.end(later).is_some());
         }
-        assert!((10..=61).contains(&told) && ended <= told + 60, "{told} and {ended}");
+        assert!(
+            (10..=61).contains(&told) && ended <= told + 60,
+            "{told} and {ended}"
+        );
     }
 
     #[test]

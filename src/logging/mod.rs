@@ -1,9 +1,10 @@
 //! The program's log: where lines go, how they look, and when their file is rotated.
 //!
-//! Owns the `tracing` subscriber. What is worth a line, and at which level, is for the code that logs. Two
-//! invariants: a value can never forge, split or hide a line, whatever bytes a title holds; and a line never makes
-//! its writer wait. Lines go through a bounded queue to a thread of their own. When that queue is full, because the
-//! disk stalls, lines are lost and counted rather than the data path held up, and the loss is told at once.
+//! Owns the `tracing` subscriber. What is worth a line, and at which level, is for the code that
+//! logs. Two invariants: a value can never forge, split or hide a line, whatever bytes a title
+//! holds; and a line never makes its writer wait. Lines go through a bounded queue to a thread of
+//! their own. When that queue is full, because the disk stalls, lines are lost and counted rather
+//! than the data path held up, and the loss is told at once.
 
 mod file;
 #[cfg(test)]
@@ -43,7 +44,8 @@ static OF_PROCESS: OnceLock<Arc<Health>> = OnceLock::new();
 pub struct LogConfig {
     /// The directory of the log; created if it is missing.
     pub dir: PathBuf,
-    /// The name of the current file, e.g. `balancer.log`. Rotated ones are `balancer.log.1` (the newest), `.2` …
+    /// The name of the current file, e.g. `balancer.log`. Rotated ones are `balancer.log.1` (the
+    /// newest), `.2` …
     pub file: String,
     /// The file is rotated once it has grown to this many bytes; 0 means by day only.
     pub max_bytes: u64,
@@ -102,15 +104,18 @@ pub enum LogError {
         source: io::Error,
     },
     /// The level is none, and no directive either.
-    #[error("`{0}` is no log level; write error, warn, info, debug, trace or off, or e.g. info,bilico::queue=debug")]
+    #[error(
+        "`{0}` is no log level; write error, warn, info, debug, trace or off, or e.g. info,bilico::queue=debug"
+    )]
     Level(String),
     /// This process logs already.
     #[error("logging is set up already")]
     AlreadySet,
 }
 
-/// Keeps the log's threads alive. Dropping it writes out what still waits, for a second at most a destination, and
-/// tells stderr how many lines were lost. Hold it to the end of `main`; `std::process::exit` skips it.
+/// Keeps the log's threads alive. Dropping it writes out what still waits, for a second at most a
+/// destination, and tells stderr how many lines were lost. Hold it to the end of `main`;
+/// `std::process::exit` skips it.
 #[must_use = "dropping the guard ends the log"]
 #[derive(Debug)]
 pub struct LogGuard {
@@ -128,7 +133,10 @@ pub struct LogNames(Arc<Mutex<LogFile>>);
 impl LogNames {
     /// Goes on in the file that the log's name leads to now. It waits for the disk.
     pub fn reopen(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).look_now();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .look_now();
     }
 }
 
@@ -143,11 +151,17 @@ struct SharedFile(Arc<Mutex<LogFile>>);
 
 impl Write for SharedFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush()
     }
 }
 
@@ -186,8 +200,8 @@ impl LogGuard {
         self.names.clone()
     }
 
-    /// Tells `listener`, too, when lines are lost or the file cannot be opened or rotated, and when that is over: at once,
-    /// at a bounded rate, from the log's own thread.
+    /// Tells `listener`, too, when lines are lost or the file cannot be opened or rotated, and when
+    /// that is over: at once, at a bounded rate, from the log's own thread.
     pub fn listen(&self, listener: impl Fn(Level, &str) + Send + Sync + 'static) {
         self.health.listen(Box::new(listener));
     }
@@ -200,8 +214,10 @@ impl Drop for LogGuard {
         let lost = self.lost_lines();
         if lost > 0 {
             // A closed stderr is no reason to panic on the way out.
-            let _ =
-                writeln!(io::stderr(), "warning: {lost} log lines were lost: the disk was too slow, full or failing");
+            let _ = writeln!(
+                io::stderr(),
+                "warning: {lost} log lines were lost: the disk was too slow, full or failing"
+            );
         }
     }
 }
@@ -215,7 +231,9 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, LogError> {
 }
 
 /// Builds what [`init`] installs, for a caller that wants it for one thread or one scope.
-pub fn subscriber(config: &LogConfig) -> Result<(impl Subscriber + Send + Sync + use<>, LogGuard), LogError> {
+pub fn subscriber(
+    config: &LogConfig,
+) -> Result<(impl Subscriber + Send + Sync + use<>, LogGuard), LogError> {
     let filter = parse_level(&config.level)?;
     let format = LineFormat(config.format);
     let health = Arc::new(Health::default());
@@ -223,17 +241,37 @@ pub fn subscriber(config: &LogConfig) -> Result<(impl Subscriber + Send + Sync +
     let names = LogNames(file.clone());
     let (file_writer, file) = queued("log-file", SharedFile(file));
     health.count(file_writer.error_counter());
-    let stderr = config.also_stderr.map(|level| (level, queued("log-stderr", Deaf(io::stderr()))));
+    let stderr = config
+        .also_stderr
+        .map(|level| (level, queued("log-stderr", Deaf(io::stderr()))));
     let (stderr_layer, stderr) = stderr
         .map(|(level, (writer, worker))| {
-            let lines = layer().event_format(format).with_ansi(stderr_takes_colour()).with_writer(writer);
+            let lines = layer()
+                .event_format(format)
+                .with_ansi(stderr_takes_colour())
+                .with_writer(writer);
             (lines.with_filter(LevelFilter::from_level(level)), worker)
         })
         .unzip();
-    let file_layer = layer().event_format(format).with_ansi(false).with_writer(file_writer);
+    let file_layer = layer()
+        .event_format(format)
+        .with_ansi(false)
+        .with_writer(file_writer);
     let (filter, level) = reload::Layer::new(filter);
-    let subscriber = tracing_subscriber::registry().with(filter).with(file_layer).with(stderr_layer);
-    Ok((subscriber, LogGuard { file: Some(file), stderr, names, health, level: LogLevel(level) }))
+    let subscriber = tracing_subscriber::registry()
+        .with(filter)
+        .with(file_layer)
+        .with(stderr_layer);
+    Ok((
+        subscriber,
+        LogGuard {
+            file: Some(file),
+            stderr,
+            names,
+            health,
+            level: LogLevel(level),
+        },
+    ))
 }
 
 /// Checks a level or directives as [`init`] will.
@@ -241,20 +279,30 @@ pub fn check_level(level: &str) -> Result<(), LogError> {
     parse_level(level).map(drop)
 }
 
-/// `EnvFilter` takes any bare word for the name of a target, so a misspelt level would silence the log unnoticed.
+/// `EnvFilter` takes any bare word for the name of a target, so a misspelt level would silence the
+/// log unnoticed.
 fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     let refused = || LogError::Level(level.to_owned());
-    let known = |part: &str| !part.is_empty() && (part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok());
-    if level.split(',').all(known) { EnvFilter::try_new(level).map_err(|_| refused()) } else { Err(refused()) }
+    let known = |part: &str| {
+        !part.is_empty() && (part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok())
+    };
+    if level.split(',').all(known) {
+        EnvFilter::try_new(level).map_err(|_| refused())
+    } else {
+        Err(refused())
+    }
 }
 
 /// A queue, and the thread that empties it.
 fn queued(thread: &str, sink: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES);
+    let builder = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUED_LINES);
     builder.thread_name(thread).finish(sink)
 }
 
-/// Swallows errors, on which the thread behind the queue would not end cleanly: nobody need read stderr.
+/// Swallows errors, on which the thread behind the queue would not end cleanly: nobody need read
+/// stderr.
 struct Deaf<W>(W);
 
 impl<W: Write> Write for Deaf<W> {

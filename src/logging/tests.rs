@@ -33,7 +33,10 @@ fn lines(format: LogFormat, ansi: bool, log: impl FnOnce()) -> Vec<String> {
     let written = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&written);
     let writer = move || Sink(Arc::clone(&sink));
-    let lines = layer().event_format(LineFormat(format)).with_ansi(ansi).with_writer(writer);
+    let lines = layer()
+        .event_format(LineFormat(format))
+        .with_ansi(ansi)
+        .with_writer(writer);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
@@ -70,7 +73,10 @@ fn json(log: impl FnOnce()) -> Value {
 }
 
 pub(super) fn config(dir: &Path) -> LogConfig {
-    LogConfig { dir: dir.to_owned(), ..LogConfig::default() }
+    LogConfig {
+        dir: dir.to_owned(),
+        ..LogConfig::default()
+    }
 }
 
 /// Logs `count` lines of one size through the whole chain and waits until they are on disk.
@@ -87,23 +93,42 @@ pub(super) fn log_through(config: &LogConfig, count: usize) {
 
 pub(super) fn file_names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
 
 #[test]
 fn a_human_line_has_time_level_message_and_fields() {
-    let line = human(|| info!(number = 7_u64, title = "a b", server = "s1", ok = true, "file \"stored\""));
-    assert_eq!(line, r#" INFO  file "stored" number=7 title="a b" server=s1 ok=true"#);
+    let line = human(|| {
+        info!(
+            number = 7_u64,
+            title = "a b",
+            server = "s1",
+            ok = true,
+            "file \"stored\""
+        )
+    });
+    assert_eq!(
+        line,
+        r#" INFO  file "stored" number=7 title="a b" server=s1 ok=true"#
+    );
     assert_eq!(human(|| error!("no fields")), " ERROR no fields");
-    assert_eq!(human(|| warn!(delta = -3, share = 0.5)), " WARN  delta=-3 share=0.5");
+    assert_eq!(
+        human(|| warn!(delta = -3, share = 0.5)),
+        " WARN  delta=-3 share=0.5"
+    );
 }
 
 #[test]
 fn printable_text_of_any_language_stays_readable() {
     let title = "però-注文-🚚-привет.json";
-    assert_eq!(human(|| info!(title, "x")), format!(" INFO  x title={title}"));
+    assert_eq!(
+        human(|| info!(title, "x")),
+        format!(" INFO  x title={title}")
+    );
 }
 
 #[test]
@@ -125,7 +150,10 @@ fn no_title_forges_a_human_line() {
 fn no_message_forges_a_line() {
     for title in HOSTILE {
         let line = human(|| info!("got {title}"));
-        assert!(line.starts_with(" INFO  got ") && line.chars().all(is_printable), "{line:?}");
+        assert!(
+            line.starts_with(" INFO  got ") && line.chars().all(is_printable),
+            "{line:?}"
+        );
     }
     assert_eq!(human(|| info!("a\r\n\u{202e}b")), r" INFO  a\r\n\u{202e}b");
 }
@@ -165,7 +193,10 @@ fn a_json_line_keeps_its_types() {
     assert_eq!(value["odd"], "NaN");
     assert_eq!(value["type"], "t");
     let time = value["time"].as_str().unwrap();
-    assert!(time.len() == 24 && DateTime::parse_from_rfc3339(time).is_ok(), "{time}");
+    assert!(
+        time.len() == 24 && DateTime::parse_from_rfc3339(time).is_ok(),
+        "{time}"
+    );
 }
 
 #[test]
@@ -176,7 +207,8 @@ fn colour_stays_within_the_level() {
 
 #[test]
 fn times_agree_with_the_calendar() {
-    // Steps by a bit over eleven days through five centuries, leap years and century years among them.
+    // Steps by a bit over eleven days through five centuries, leap years and century years among
+    // them.
     for seconds in (0..500 * 366 * 86_400).step_by(999_983) {
         let mut text = String::new();
         write_time(&mut text, Duration::new(seconds, 45_999_999)).unwrap();
@@ -187,9 +219,22 @@ fn times_agree_with_the_calendar() {
 
 #[test]
 fn a_misspelt_level_is_named() {
-    for level in ["infoo", "", "bilico", "bilico=loud", "info,,", "inf,bilico=debug", " info"] {
+    for level in [
+        "infoo",
+        "",
+        "bilico",
+        "bilico=loud",
+        "info,,",
+        "inf,bilico=debug",
+        " info",
+    ] {
         let error = parse_level(level).map(|_| ()).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("`{level}` is no log level")), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("`{level}` is no log level")),
+            "{error}"
+        );
     }
     for level in ["info", "WARN", "off", "trace", "warn,bilico::queue=debug"] {
         assert!(parse_level(level).is_ok(), "{level}");
@@ -199,7 +244,11 @@ fn a_misspelt_level_is_named() {
 #[test]
 fn levels_below_the_filter_are_not_written() {
     let dir = tempfile::tempdir().unwrap();
-    let (subscriber, guard) = subscriber(&LogConfig { level: "warn".to_owned(), ..config(dir.path()) }).unwrap();
+    let (subscriber, guard) = subscriber(&LogConfig {
+        level: "warn".to_owned(),
+        ..config(dir.path())
+    })
+    .unwrap();
     tracing::subscriber::with_default(subscriber, || {
         debug!("not me");
         info!("nor me");
@@ -207,13 +256,22 @@ fn levels_below_the_filter_are_not_written() {
     });
     drop(guard);
     let text = fs::read_to_string(dir.path().join("bilico.log")).unwrap();
-    assert!(text.ends_with(" WARN  me\n") && text.lines().count() == 1, "{text}");
+    assert!(
+        text.ends_with(" WARN  me\n") && text.lines().count() == 1,
+        "{text}"
+    );
 }
 
 #[test]
 fn stderr_does_not_narrow_what_the_file_gets() {
     let dir = tempfile::tempdir().unwrap();
-    log_through(&LogConfig { also_stderr: Some(Level::ERROR), ..config(dir.path()) }, 3);
+    log_through(
+        &LogConfig {
+            also_stderr: Some(Level::ERROR),
+            ..config(dir.path())
+        },
+        3,
+    );
     let text = fs::read_to_string(dir.path().join("bilico.log")).unwrap();
     assert_eq!(text.lines().count(), 3, "{text}");
 }
@@ -233,8 +291,18 @@ fn a_missing_directory_is_made_and_an_impossible_one_named() {
 #[test]
 fn rotation_by_size_keeps_only_so_many() {
     let dir = tempfile::tempdir().unwrap();
-    log_through(&LogConfig { max_bytes: 1000, keep: 3, ..config(dir.path()) }, 500);
-    assert_eq!(file_names(dir.path()), ["bilico.log", "bilico.log.1", "bilico.log.2", "bilico.log.3"]);
+    log_through(
+        &LogConfig {
+            max_bytes: 1000,
+            keep: 3,
+            ..config(dir.path())
+        },
+        500,
+    );
+    assert_eq!(
+        file_names(dir.path()),
+        ["bilico.log", "bilico.log.1", "bilico.log.2", "bilico.log.3"]
+    );
     for name in file_names(dir.path()) {
         let size = fs::metadata(dir.path().join(&name)).unwrap().len();
         assert!((1..1100).contains(&size), "{name}: {size}");
@@ -246,11 +314,31 @@ fn rotation_by_size_keeps_only_so_many() {
 #[test]
 fn a_smaller_keep_drops_what_an_earlier_run_left() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["bilico.log.2", "bilico.log.3", "bilico.log.9", "bilico.log.old", "other.log.9"] {
+    for name in [
+        "bilico.log.2",
+        "bilico.log.3",
+        "bilico.log.9",
+        "bilico.log.old",
+        "other.log.9",
+    ] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
-    log_through(&LogConfig { keep: 2, ..config(dir.path()) }, 1);
-    assert_eq!(file_names(dir.path()), ["bilico.log", "bilico.log.2", "bilico.log.old", "other.log.9"]);
+    log_through(
+        &LogConfig {
+            keep: 2,
+            ..config(dir.path())
+        },
+        1,
+    );
+    assert_eq!(
+        file_names(dir.path()),
+        [
+            "bilico.log",
+            "bilico.log.2",
+            "bilico.log.old",
+            "other.log.9"
+        ]
+    );
 }
 
 #[test]
@@ -259,13 +347,25 @@ fn the_log_of_an_earlier_day_is_rotated_after_a_restart() {
     let path = dir.path().join("bilico.log");
     fs::write(&path, "earlier\n").unwrap();
     let two_days_ago = SystemTime::now() - Duration::from_hours(48);
-    fs::File::options().append(true).open(&path).unwrap().set_modified(two_days_ago).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(two_days_ago)
+        .unwrap();
 
     log_through(&config(dir.path()), 1);
     log_through(&config(dir.path()), 1);
 
-    assert_eq!(fs::read_to_string(dir.path().join("bilico.log.1")).unwrap(), "earlier\n");
-    assert_eq!(file_names(dir.path()), ["bilico.log", "bilico.log.1"], "the same day goes on in the same file");
+    assert_eq!(
+        fs::read_to_string(dir.path().join("bilico.log.1")).unwrap(),
+        "earlier\n"
+    );
+    assert_eq!(
+        file_names(dir.path()),
+        ["bilico.log", "bilico.log.1"],
+        "the same day goes on in the same file"
+    );
 }
 
 #[test]
@@ -273,23 +373,33 @@ fn a_day_rotates_once_and_a_clock_set_back_never() {
     let noon = Local.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap();
     let (before, after) = (noon - Days::new(1), noon + Days::new(1));
     let mut condition = SizeAndDay::new(0, noon.date_naive());
-    let answers = [noon, before, noon, after, after, noon].map(|now| condition.is_due(now.date_naive(), 10));
+    let answers =
+        [noon, before, noon, after, after, noon].map(|now| condition.is_due(now.date_naive(), 10));
     assert_eq!(answers, [false, false, false, true, false, false]);
-    assert!(!condition.is_due((after + Days::new(1)).date_naive(), 0), "an empty file is not worth rotating");
+    assert!(
+        !condition.is_due((after + Days::new(1)).date_naive(), 0),
+        "an empty file is not worth rotating"
+    );
 }
 
 #[test]
 fn a_failed_rotation_is_not_tried_again_at_each_line() {
     let now = Local::now();
     let mut condition = SizeAndDay::new(100, now.date_naive());
-    let answers = [99, 100, 110, 199, 200, 210, 50, 100].map(|size| condition.is_due(now.date_naive(), size));
-    assert_eq!(answers, [false, true, false, false, true, false, false, true]);
+    let answers =
+        [99, 100, 110, 199, 200, 210, 50, 100].map(|size| condition.is_due(now.date_naive(), size));
+    assert_eq!(
+        answers,
+        [false, true, false, false, true, false, false, true]
+    );
 }
 
 #[test]
 fn a_time_stamp_from_the_future_counts_as_today() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_modified(SystemTime::now() + Duration::from_hours(96)).unwrap();
+    file.as_file()
+        .set_modified(SystemTime::now() + Duration::from_hours(96))
+        .unwrap();
     let today = Local::now().date_naive();
     assert_eq!(last_day(&file.as_file().metadata().unwrap(), today), today);
 }
@@ -297,7 +407,11 @@ fn a_time_stamp_from_the_future_counts_as_today() {
 #[test]
 fn the_level_can_be_changed_while_lines_are_written() {
     let dir = tempfile::tempdir().unwrap();
-    let (subscriber, guard) = subscriber(&LogConfig { level: "warn".to_owned(), ..config(dir.path()) }).unwrap();
+    let (subscriber, guard) = subscriber(&LogConfig {
+        level: "warn".to_owned(),
+        ..config(dir.path())
+    })
+    .unwrap();
     let level = guard.level();
     tracing::subscriber::with_default(subscriber, || {
         let say = |n: u8| info!(n, "line");

@@ -57,7 +57,9 @@ pub enum ProtocolError {
         limit: u64,
     },
     /// The connection ended in the middle of a frame.
-    #[error("the connection ended in the middle of a frame: {missing} bytes short of the size it declared")]
+    #[error(
+        "the connection ended in the middle of a frame: {missing} bytes short of the size it declared"
+    )]
     Truncated {
         /// How many declared bytes never came, at least.
         missing: u64,
@@ -117,7 +119,10 @@ impl RefusalCode {
 
     /// Whether the same receiver would refuse the same file again.
     pub fn is_lasting(self) -> bool {
-        matches!(self, Self::Malformed | Self::Version | Self::TooLarge | Self::Conflict)
+        matches!(
+            self,
+            Self::Malformed | Self::Version | Self::TooLarge | Self::Conflict
+        )
     }
 }
 
@@ -149,6 +154,9 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of this kind for this reason.
     pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self {
+            code,
+            reason: reason.into(),
+        }
     }
 }

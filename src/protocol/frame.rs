@@ -5,8 +5,8 @@
 //! frame     header_len:u32  content_len:u64  header  content  crc32c:u32   any number of times
 //! ```
 //!
-//! Numbers are big-endian. The checksum is there only when there is content. It follows the content, so that
-//! a sender can stream a file that it has not read to the end.
+//! Numbers are big-endian. The checksum is there only when there is content. It follows the
+//! content, so that a sender can stream a file that it has not read to the end.
 
 use bytes::{Buf, BytesMut};
 
@@ -14,8 +14,8 @@ use super::error::{ProtocolError, VERSION};
 use super::limits::MAX_HEADER;
 use super::message::Message;
 
-/// The bytes that open a native connection. The first one begins no JSON text, TLS record or HTTP request, so
-/// that one port can serve them all.
+/// The bytes that open a native connection. The first one begins no JSON text, TLS record or HTTP
+/// request, so that one port can serve them all.
 pub const MAGIC: [u8; 6] = [0xB1, b'I', b'L', b'I', b'C', b'O'];
 
 /// The length of the preface, in bytes.
@@ -58,7 +58,8 @@ pub fn decode_preface(input: &mut BytesMut) -> Result<Option<()>, ProtocolError>
     }
 }
 
-/// Appends a frame up to its content to `out`; the caller appends the content and [`checksum`], if there is any.
+/// Appends a frame up to its content to `out`; the caller appends the content and [`checksum`], if
+/// there is any.
 pub fn encode(message: &Message, content_len: u64, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD_LEN]);
@@ -93,7 +94,10 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         return Err(ProtocolError::Content(content_len));
     }
     input.advance(end);
-    Ok(Some(Frame { message, content_len }))
+    Ok(Some(Frame {
+        message,
+        content_len,
+    }))
 }
 
 /// Whether [`decode`] needs no more bytes.
@@ -104,7 +108,11 @@ pub fn is_whole(input: &BytesMut) -> bool {
 /// Compares the checksum behind content with that of the content that came.
 pub fn verify(actual: u32, declared: [u8; CHECKSUM_LEN]) -> Result<(), ProtocolError> {
     let declared = u32::from_be_bytes(declared);
-    if actual == declared { Ok(()) } else { Err(ProtocolError::Checksum { actual, declared }) }
+    if actual == declared {
+        Ok(())
+    } else {
+        Err(ProtocolError::Checksum { actual, declared })
+    }
 }
 
 fn peek_head(input: &BytesMut) -> Option<(u32, u64)> {
@@ -130,14 +138,28 @@ mod tests {
             assert_eq!(decode_preface(&mut bytes(&wire[..cut])), Ok(None));
         }
         assert_eq!(decode_preface(&mut bytes(&wire)), Ok(Some(())));
-        assert_eq!(decode_preface(&mut bytes(b"\xB1ILIKE")), Err(ProtocolError::Magic));
-        assert_eq!(decode_preface(&mut bytes(b"\xB1X")), Err(ProtocolError::Magic));
-        assert_eq!(decode_preface(&mut bytes(b"\xB1ILICO\0\x07")), Err(ProtocolError::Version(7)));
+        assert_eq!(
+            decode_preface(&mut bytes(b"\xB1ILIKE")),
+            Err(ProtocolError::Magic)
+        );
+        assert_eq!(
+            decode_preface(&mut bytes(b"\xB1X")),
+            Err(ProtocolError::Magic)
+        );
+        assert_eq!(
+            decode_preface(&mut bytes(b"\xB1ILICO\0\x07")),
+            Err(ProtocolError::Version(7))
+        );
     }
 
     #[test]
     fn frame_comes_whole_or_not_at_all() {
-        let message = Message::Put { id: 4, title: "città.json".into(), key: None, resumed: None };
+        let message = Message::Put {
+            id: 4,
+            title: "città.json".into(),
+            key: None,
+            resumed: None,
+        };
         let mut wire = Vec::new();
         encode(&message, 5, &mut wire);
         for cut in 0..wire.len() {
@@ -147,7 +169,13 @@ mod tests {
         }
         let mut input = bytes(&wire);
         input.extend_from_slice(b"hello");
-        assert_eq!(decode(&mut input), Ok(Some(Frame { message, content_len: 5 })));
+        assert_eq!(
+            decode(&mut input),
+            Ok(Some(Frame {
+                message,
+                content_len: 5
+            }))
+        );
         assert_eq!(&input[..], b"hello");
     }
 
@@ -156,14 +184,32 @@ mod tests {
         for length in [0, MAX_HEADER + 1, u32::MAX] {
             let mut wire = length.to_be_bytes().to_vec();
             wire.extend_from_slice(&[0; 8]);
-            assert_eq!(decode(&mut bytes(&wire)), Err(ProtocolError::HeaderLength(length)));
+            assert_eq!(
+                decode(&mut bytes(&wire)),
+                Err(ProtocolError::HeaderLength(length))
+            );
         }
         let mut wire = Vec::new();
         encode(&Message::Resumed, u64::MAX, &mut wire);
-        assert_eq!(decode(&mut bytes(&wire)), Err(ProtocolError::Content(u64::MAX)));
+        assert_eq!(
+            decode(&mut bytes(&wire)),
+            Err(ProtocolError::Content(u64::MAX))
+        );
         let mut wire = Vec::new();
-        encode(&Message::Put { id: 1, title: String::new(), key: None, resumed: None }, u64::MAX, &mut wire);
-        assert_eq!(decode(&mut bytes(&wire)).unwrap().unwrap().content_len, u64::MAX);
+        encode(
+            &Message::Put {
+                id: 1,
+                title: String::new(),
+                key: None,
+                resumed: None,
+            },
+            u64::MAX,
+            &mut wire,
+        );
+        assert_eq!(
+            decode(&mut bytes(&wire)).unwrap().unwrap().content_len,
+            u64::MAX
+        );
     }
 
     #[test]
@@ -184,17 +230,35 @@ mod tests {
         let mut wire = Vec::new();
         encode_preface(&mut wire);
         encode(
-            &Message::Hello { role: Role::Client, overloaded: None, identity: None, memory: None, instance: None },
+            &Message::Hello {
+                role: Role::Client,
+                overloaded: None,
+                identity: None,
+                memory: None,
+                instance: None,
+            },
             0,
             &mut wire,
         );
-        encode(&Message::Put { id: 0, title: "a.txt".into(), key: None, resumed: None }, 2, &mut wire);
+        encode(
+            &Message::Put {
+                id: 0,
+                title: "a.txt".into(),
+                key: None,
+                resumed: None,
+            },
+            2,
+            &mut wire,
+        );
         wire.extend_from_slice(b"hi");
         wire.extend_from_slice(&checksum(crc32c::crc32c(b"hi")));
         let mut expected = b"\xB1ILICO\x00\x01".to_vec();
-        expected.extend_from_slice(b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}");
-        expected
-            .extend_from_slice(b"\0\0\0\x2D\0\0\0\0\0\0\0\x02{\"request_type\":\"put\",\"id\":0,\"title\":\"a.txt\"}");
+        expected.extend_from_slice(
+            b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}",
+        );
+        expected.extend_from_slice(
+            b"\0\0\0\x2D\0\0\0\0\0\0\0\x02{\"request_type\":\"put\",\"id\":0,\"title\":\"a.txt\"}",
+        );
         expected.extend_from_slice(b"hi\xF5\x9D\xD9\xC2");
         assert_eq!(wire, expected);
     }

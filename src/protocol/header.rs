@@ -1,11 +1,12 @@
-//! The JSON header of a native frame in its canonical spelling: no white space, no escape that need not be, the
-//! fields in one order.
+//! The JSON header of a native frame in its canonical spelling: no white space, no escape that need
+//! not be, the fields in one order.
 //!
-//! Owns the spelling of single fields, written and read by hand, because each file costs five headers in four
-//! processes. Which fields a message has is the business of [`super::message`], and so is any other spelling: what
-//! [`Reader`] does not take is not wrong, but left to serde.
+//! Owns the spelling of single fields, written and read by hand, because each file costs five
+//! headers in four processes. Which fields a message has is the business of [`super::message`], and
+//! so is any other spelling: what [`Reader`] does not take is not wrong, but left to serde.
 //!
-//! Invariant: what is written is byte for byte what serde would write, and what is read is what serde would read.
+//! Invariant: what is written is byte for byte what serde would write, and what is read is what
+//! serde would read.
 
 /// How a header begins, up to the name of the request type.
 const OPENING: &str = r#"{"request_type":""#;
@@ -33,7 +34,8 @@ pub(super) mod field {
     pub(in super::super) const SEEN: &str = r#","seen":"#;
 }
 
-/// Appends one header to a buffer. Fields are written in the order in which they are given; `None` is left out.
+/// Appends one header to a buffer. Fields are written in the order in which they are given; `None`
+/// is left out.
 pub(super) struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
@@ -54,7 +56,8 @@ impl<'a> Writer<'a> {
     pub(super) fn number(self, field: &str, number: impl Into<Option<u64>>) -> Self {
         if let Some(number) = number.into() {
             self.0.extend_from_slice(field.as_bytes());
-            self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            self.0
+                .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         }
         self
     }
@@ -63,7 +66,8 @@ impl<'a> Writer<'a> {
     pub(super) fn flag(self, field: &str, flag: impl Into<Option<bool>>) -> Self {
         if let Some(flag) = flag.into() {
             self.0.extend_from_slice(field.as_bytes());
-            self.0.extend_from_slice(if flag { b"true" } else { b"false" });
+            self.0
+                .extend_from_slice(if flag { b"true" } else { b"false" });
         }
         self
     }
@@ -109,7 +113,11 @@ impl<'a> Reader<'a> {
     pub(super) fn number(&mut self, field: &str) -> Option<u64> {
         let rest = self.0.strip_prefix(field.as_bytes())?;
         let (mut number, mut len) = (0_u64, 0);
-        for digit in rest.iter().map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10) {
+        for digit in rest
+            .iter()
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .take_while(|digit| *digit < 10)
+        {
             number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
             len += 1;
         }
@@ -152,8 +160,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether JSON lets these bytes stand in a string as they are. Without a branch, so that many are looked at in one step.
+/// Whether JSON lets these bytes stand in a string as they are. Without a branch, so that many are
+/// looked at in one step.
 #[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 fn is_plain(text: &[u8]) -> bool {
-    text.iter().fold(true, |plain, &byte| plain & (byte >= 0x20) & (byte != b'\\') & (byte != b'"'))
+    text.iter().fold(true, |plain, &byte| {
+        plain & (byte >= 0x20) & (byte != b'\\') & (byte != b'"')
+    })
 }

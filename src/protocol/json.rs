@@ -1,9 +1,9 @@
-//! The JSON doorway: objects written one after the other with no delimiter, as the first system of this kind
-//! speaks them, to balancers and servers alike.
+//! The JSON doorway: objects written one after the other with no delimiter, as the first system of
+//! this kind speaks them, to balancers and servers alike.
 //!
-//! [`Splitter`] finds where an object ends, over bytes that arrive split or joined however TCP likes, without
-//! reading any byte twice; [`parse`] reads one whole object. The other direction, to an old-style server, is
-//! [`old_style_file`].
+//! [`Splitter`] finds where an object ends, over bytes that arrive split or joined however TCP
+//! likes, without reading any byte twice; [`parse`] reads one whole object. The other direction, to
+//! an old-style server, is [`old_style_file`].
 
 use std::borrow::Cow;
 use std::io;
@@ -15,8 +15,8 @@ use super::limits::{MAX_JSON_DEPTH, MAX_TITLE, OLD_STYLE_READ, SMALL_CONTENT};
 use super::message::Text;
 use super::object;
 
-/// Asks what a server speaks: an old-style server answers any type that it does not know with its overload byte,
-/// ours with the native greeting.
+/// Asks what a server speaks: an old-style server answers any type that it does not know with its
+/// overload byte, ours with the native greeting.
 pub const DISCOVERY_REQUEST: &[u8] = br#"{"request_type": "bilico"}"#;
 
 /// What is wrong with the bytes at the JSON doorway. Trying the same bytes again cannot help.
@@ -81,8 +81,9 @@ impl Splitter {
         self.depth > 0
     }
 
-    /// Reads on in `buffer`, whose beginning must be what earlier calls saw, and gives the length of the object
-    /// at its front once it is whole. White space before the object must have been taken off.
+    /// Reads on in `buffer`, whose beginning must be what earlier calls saw, and gives the length
+    /// of the object at its front once it is whole. White space before the object must have been
+    /// taken off.
     pub fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, JsonError> {
         while let Some(rest) = buffer.get(self.seen..).filter(|rest| !rest.is_empty()) {
             if self.in_string {
@@ -117,7 +118,9 @@ impl Splitter {
 
     /// Reads one byte outside a string; gives the object's length if it is the last one.
     fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, JsonError> {
-        let Some(&byte) = rest.first() else { return Ok(None) };
+        let Some(&byte) = rest.first() else {
+            return Ok(None);
+        };
         if self.depth == 0 && byte != b'{' {
             return Err(JsonError::NotAnObject(byte));
         }
@@ -126,7 +129,18 @@ impl Splitter {
             b'{' | b'[' => self.open(byte == b'{')?,
             b'}' | b']' => return self.close(byte == b'}'),
             b'"' => self.in_string = true,
-            b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E' => {}
+            b' '
+            | b'\t'
+            | b'\r'
+            | b'\n'
+            | b','
+            | b':'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'0'..=b'9'
+            | b'a'..=b'z'
+            | b'E' => {}
             stray => return Err(JsonError::StrayByte(stray)),
         }
         Ok(None)
@@ -153,7 +167,10 @@ impl Splitter {
 
 /// How many bytes of white space stand at the front of `buffer`.
 pub fn leading_space(buffer: &[u8]) -> usize {
-    buffer.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count()
+    buffer
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+        .count()
 }
 
 /// What an object at the doorway asks for.
@@ -200,12 +217,18 @@ struct Object<'a> {
 /// Reads one whole object.
 pub fn parse(object: &Bytes) -> Result<Request, JsonError> {
     let fields = read(object)?;
-    let request_type = fields.request_type.ok_or(JsonError::Missing("request_type"))?;
+    let request_type = fields
+        .request_type
+        .ok_or(JsonError::Missing("request_type"))?;
     match &*request_type.0 {
         "file_di_testo" | "file" => {
             let number = fields.request_number;
             let Payload { title, content } = payload(fields.title, fields.content, object)?;
-            Ok(Request::File { title, content, number })
+            Ok(Request::File {
+                title,
+                content,
+                number,
+            })
         }
         "richiesta_status" => Ok(Request::Status),
         "bilico" => Ok(Request::Discovery),
@@ -225,18 +248,28 @@ fn read(object: &Bytes) -> Result<Object<'_>, JsonError> {
     object::flat_from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
 }
 
-fn payload(title: Option<Text<'_>>, content: Option<Text<'_>>, object: &Bytes) -> Result<Payload, JsonError> {
+fn payload(
+    title: Option<Text<'_>>,
+    content: Option<Text<'_>>,
+    object: &Bytes,
+) -> Result<Payload, JsonError> {
     let title = title.ok_or(JsonError::Missing("title"))?.0;
     if title.len() > MAX_TITLE {
         return Err(JsonError::TitleTooLong(title.len()));
     }
     let content = match content.ok_or(JsonError::Missing("content"))?.0 {
-        // Small content is copied, so that it does not keep a whole read buffer alive while it waits.
-        Cow::Borrowed(text) if text.len() as u64 > SMALL_CONTENT => object.slice_ref(text.as_bytes()),
+        // Small content is copied, so that it does not keep a whole read buffer alive while it
+        // waits.
+        Cow::Borrowed(text) if text.len() as u64 > SMALL_CONTENT => {
+            object.slice_ref(text.as_bytes())
+        }
         Cow::Borrowed(text) => Bytes::copy_from_slice(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
     };
-    Ok(Payload { title: title.into_owned(), content })
+    Ok(Payload {
+        title: title.into_owned(),
+        content,
+    })
 }
 
 #[derive(Serialize)]
@@ -251,13 +284,17 @@ struct OldStyleFile<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOldStyle {
     /// Its document would be longer than such a server reads.
-    #[error("its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads")]
+    #[error(
+        "its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads"
+    )]
     TooLarge,
     /// A JSON string cannot hold its content.
     #[error("its content is not UTF-8 text, which is all that an old-style server takes")]
     NotText,
     /// One of the two: its content is not at hand any more.
-    #[error("its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads, or no UTF-8 text")]
+    #[error(
+        "its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads, or no UTF-8 text"
+    )]
     Either,
 }
 
@@ -265,22 +302,40 @@ pub enum NotOldStyle {
 pub fn old_style_file(number: u64, title: &str, content: &[u8]) -> Result<Vec<u8>, NotOldStyle> {
     let mut document = Vec::new();
     write_old_style(number, title, content, &mut document)?;
-    if document.len() > OLD_STYLE_READ { Err(NotOldStyle::TooLarge) } else { Ok(document) }
+    if document.len() > OLD_STYLE_READ {
+        Err(NotOldStyle::TooLarge)
+    } else {
+        Ok(document)
+    }
 }
 
 /// How long that document is with a request number of one digit, in bytes.
 pub fn old_style_len(title: &str, content: &[u8]) -> Result<usize, NotOldStyle> {
     let mut counted = Counted(0);
     write_old_style(0, title, content, &mut counted)?;
-    if counted.0 > OLD_STYLE_READ { Err(NotOldStyle::TooLarge) } else { Ok(counted.0) }
+    if counted.0 > OLD_STYLE_READ {
+        Err(NotOldStyle::TooLarge)
+    } else {
+        Ok(counted.0)
+    }
 }
 
-fn write_old_style(number: u64, title: &str, content: &[u8], out: &mut impl io::Write) -> Result<(), NotOldStyle> {
+fn write_old_style(
+    number: u64,
+    title: &str,
+    content: &[u8],
+    out: &mut impl io::Write,
+) -> Result<(), NotOldStyle> {
     if content.len() + title.len() > OLD_STYLE_READ {
         return Err(NotOldStyle::TooLarge);
     }
     let contenuto = str::from_utf8(content).map_err(|_| NotOldStyle::NotText)?;
-    let file = OldStyleFile { titolo: title, contenuto, request_type: "file_di_testo", numero_richiesta: number };
+    let file = OldStyleFile {
+        titolo: title,
+        contenuto,
+        request_type: "file_di_testo",
+        numero_richiesta: number,
+    };
     serde_json::to_writer(out, &file).map_err(|_| NotOldStyle::NotText)
 }
 
@@ -312,7 +367,9 @@ mod tests {
                 if !splitter.is_inside() {
                     buffer.drain(..leading_space(&buffer));
                 }
-                let Some(end) = splitter.find_end(&buffer)? else { break };
+                let Some(end) = splitter.find_end(&buffer)? else {
+                    break;
+                };
                 found.push(buffer.drain(..end).collect());
             }
         }
@@ -328,7 +385,11 @@ mod tests {
         let one = r#"{"titolo": "a\"}{.json", "contenuto": "[{\\", "x": [{"y": [1, -2.5e+3, null]}], "z": {}}"#;
         let text = format!("  {one}{one}\n\r\n\t{one}");
         for step in 1..text.len() {
-            assert_eq!(split(text.as_bytes(), step).unwrap(), vec![one.as_bytes(); 3], "pieces of {step}");
+            assert_eq!(
+                split(text.as_bytes(), step).unwrap(),
+                vec![one.as_bytes(); 3],
+                "pieces of {step}"
+            );
         }
     }
 
@@ -350,56 +411,111 @@ mod tests {
 
     #[test]
     fn depth_is_bounded_at_128() {
-        let nested = |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let nested = |depth: usize| {
+            format!(
+                "{{\"a\": {}{}}}",
+                "[".repeat(depth - 1),
+                "]".repeat(depth - 1)
+            )
+        };
         assert_eq!(split(nested(128).as_bytes(), 7).unwrap().len(), 1);
         assert_eq!(split(nested(129).as_bytes(), 7), Err(JsonError::TooDeep));
     }
 
     #[test]
     fn files_in_both_languages_and_both_escapings() {
-        let expected = Request::File { title: "x.json".into(), content: "perché 🚚".into(), number: None };
+        let expected = Request::File {
+            title: "x.json".into(),
+            content: "perché 🚚".into(),
+            number: None,
+        };
         for text in [
             r#"{"titolo": "x.json", "contenuto": "perch\u00e9 \ud83d\ude9a", "request_type": "file_di_testo"}"#,
             r#"{"request_type": "file", "content": "perché 🚚", "title": "x.json", "more": [1]}"#,
         ] {
             assert_eq!(parse_str(text).unwrap(), expected, "{text}");
         }
-        let numbered = r#"{"titolo":"x","contenuto":"","request_type":"file_di_testo","numero_richiesta":12}"#;
-        let expected = Request::File { title: "x".into(), content: Bytes::new(), number: Some(12) };
+        let numbered =
+            r#"{"titolo":"x","contenuto":"","request_type":"file_di_testo","numero_richiesta":12}"#;
+        let expected = Request::File {
+            title: "x".into(),
+            content: Bytes::new(),
+            number: Some(12),
+        };
         assert_eq!(parse_str(numbered).unwrap(), expected);
-        assert_eq!(parse_str(r#"{"request_type": "richiesta_status"}"#).unwrap(), Request::Status);
-        assert_eq!(parse_str(str::from_utf8(DISCOVERY_REQUEST).unwrap()).unwrap(), Request::Discovery);
-        assert_eq!(parse_str(r#"{"request_type": "x"}"#).unwrap(), Request::Other("x".into()));
+        assert_eq!(
+            parse_str(r#"{"request_type": "richiesta_status"}"#).unwrap(),
+            Request::Status
+        );
+        assert_eq!(
+            parse_str(str::from_utf8(DISCOVERY_REQUEST).unwrap()).unwrap(),
+            Request::Discovery
+        );
+        assert_eq!(
+            parse_str(r#"{"request_type": "x"}"#).unwrap(),
+            Request::Other("x".into())
+        );
     }
 
     #[test]
     fn bad_objects_say_what_is_wrong() {
-        let long = format!(r#"{{"request_type":"file","content":"","title":"{}"}}"#, "x".repeat(MAX_TITLE + 1));
+        let long = format!(
+            r#"{{"request_type":"file","content":"","title":"{}"}}"#,
+            "x".repeat(MAX_TITLE + 1)
+        );
         for (text, part) in [
-            (r#"{"titolo": "x", "contenuto": "y"}"#, "without `request_type`"),
-            (r#"{"titolo": "x", "request_type": "file_di_testo"}"#, "without `content`"),
-            (r#"{"contenuto": "x", "request_type": "file_di_testo"}"#, "without `title`"),
-            (r#"{"titolo": 5, "contenuto": "x", "request_type": "file_di_testo"}"#, "invalid type: integer `5`"),
-            (r#"{"titolo": "x", "contenuto": ["x"], "request_type": "file_di_testo"}"#, "invalid type: sequence"),
-            (r#"{"titolo": "x", "contenuto": "\ud800", "request_type": "file_di_testo"}"#, "hex escape"),
-            (r#"{"titolo": "x", "title": "y", "contenuto": "", "request_type": "file"}"#, "duplicate field"),
+            (
+                r#"{"titolo": "x", "contenuto": "y"}"#,
+                "without `request_type`",
+            ),
+            (
+                r#"{"titolo": "x", "request_type": "file_di_testo"}"#,
+                "without `content`",
+            ),
+            (
+                r#"{"contenuto": "x", "request_type": "file_di_testo"}"#,
+                "without `title`",
+            ),
+            (
+                r#"{"titolo": 5, "contenuto": "x", "request_type": "file_di_testo"}"#,
+                "invalid type: integer `5`",
+            ),
+            (
+                r#"{"titolo": "x", "contenuto": ["x"], "request_type": "file_di_testo"}"#,
+                "invalid type: sequence",
+            ),
+            (
+                r#"{"titolo": "x", "contenuto": "\ud800", "request_type": "file_di_testo"}"#,
+                "hex escape",
+            ),
+            (
+                r#"{"titolo": "x", "title": "y", "contenuto": "", "request_type": "file"}"#,
+                "duplicate field",
+            ),
             (r#"{"request_type": "file", "titolo" "x"}"#, "expected `:`"),
             (&long, "at most 4096"),
         ] {
             let error = parse_str(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
-        let not_utf8 = Bytes::from_static(b"{\"titolo\": \"\xff\", \"contenuto\": \"\", \"request_type\": \"file\"}");
+        let not_utf8 = Bytes::from_static(
+            b"{\"titolo\": \"\xff\", \"contenuto\": \"\", \"request_type\": \"file\"}",
+        );
         assert!(parse(&not_utf8).is_err());
-        let in_unknown = b"{\"x\": \"\xff\", \"title\": \"\", \"content\": \"\", \"request_type\": \"file\"}";
+        let in_unknown =
+            b"{\"x\": \"\xff\", \"title\": \"\", \"content\": \"\", \"request_type\": \"file\"}";
         assert!(parse(&Bytes::from_static(in_unknown)).is_err());
     }
 
     #[test]
     fn large_content_without_escapes_is_not_copied() {
         let text = "x".repeat(100_000);
-        let object = Bytes::from(format!(r#"{{"request_type":"file","title":"t","content":"{text}"}}"#));
-        let Request::File { content, .. } = parse(&object).unwrap() else { panic!("a file") };
+        let object = Bytes::from(format!(
+            r#"{{"request_type":"file","title":"t","content":"{text}"}}"#
+        ));
+        let Request::File { content, .. } = parse(&object).unwrap() else {
+            panic!("a file")
+        };
         assert!(object.as_ptr_range().contains(&content.as_ptr()));
     }
 
@@ -408,12 +524,30 @@ mod tests {
         let document = old_style_file(7, "x.json", "perché \"\n".as_bytes()).unwrap();
         let parsed = parse(&Bytes::from(document)).unwrap();
         let content = Bytes::from("perché \"\n");
-        assert_eq!(parsed, Request::File { title: "x.json".into(), content, number: Some(7) });
+        assert_eq!(
+            parsed,
+            Request::File {
+                title: "x.json".into(),
+                content,
+                number: Some(7)
+            }
+        );
 
         let frame = old_style_file(1, "", b"").unwrap().len();
-        assert_eq!(old_style_file(1, "", &vec![b'a'; 4096 - frame]).unwrap().len(), 4096);
-        assert_eq!(old_style_file(1, "", &vec![b'a'; 4097 - frame]), Err(NotOldStyle::TooLarge));
-        assert_eq!(old_style_file(1, "", &[b'"'; 3000]), Err(NotOldStyle::TooLarge));
+        assert_eq!(
+            old_style_file(1, "", &vec![b'a'; 4096 - frame])
+                .unwrap()
+                .len(),
+            4096
+        );
+        assert_eq!(
+            old_style_file(1, "", &vec![b'a'; 4097 - frame]),
+            Err(NotOldStyle::TooLarge)
+        );
+        assert_eq!(
+            old_style_file(1, "", &[b'"'; 3000]),
+            Err(NotOldStyle::TooLarge)
+        );
         assert_eq!(old_style_file(1, "", b"\xff"), Err(NotOldStyle::NotText));
     }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ProtocolError;
 
-/// A file that a server has stored, without having heard that the balancer knows: `[number, size, crc32c]` in JSON.
+/// A file that a server has stored, without having heard that the balancer knows: `[number, size,
+/// crc32c]` in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Held(
     /// Its request number.
@@ -35,11 +36,15 @@ pub fn decode_confirmed(content: &[u8]) -> Result<Vec<u64>, ProtocolError> {
     decode("confirmed", content)
 }
 
-fn decode<'a, T: Deserialize<'a>>(message: &'static str, content: &'a [u8]) -> Result<Vec<T>, ProtocolError> {
+fn decode<'a, T: Deserialize<'a>>(
+    message: &'static str,
+    content: &'a [u8],
+) -> Result<Vec<T>, ProtocolError> {
     if content.is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_slice(content).map_err(|error| ProtocolError::BadContent(message, error.to_string()))
+    serde_json::from_slice(content)
+        .map_err(|error| ProtocolError::BadContent(message, error.to_string()))
 }
 
 #[cfg(test)]
@@ -55,13 +60,24 @@ mod tests {
         assert_eq!(decode_holding(&wire).unwrap(), held);
         assert_eq!(encode_holding(&[Held(7, 2, 9)]), b"[[7,2,9]]");
         let numbers = vec![u64::MAX; MAX_LIST];
-        assert_eq!(decode_confirmed(&encode_confirmed(&numbers)).unwrap(), numbers);
+        assert_eq!(
+            decode_confirmed(&encode_confirmed(&numbers)).unwrap(),
+            numbers
+        );
         assert_eq!(decode_confirmed(b"").unwrap(), Vec::<u64>::new());
     }
 
     #[test]
     fn nonsense_is_an_error() {
-        for wire in ["{}", "[1", "[[1,2]]", "[[1,2,3,4]]", "[[1,2,4294967296]]", "[[-1,2,3]]", "7"] {
+        for wire in [
+            "{}",
+            "[1",
+            "[[1,2]]",
+            "[[1,2,3,4]]",
+            "[[1,2,4294967296]]",
+            "[[-1,2,3]]",
+            "7",
+        ] {
             assert!(decode_holding(wire.as_bytes()).is_err(), "{wire}");
         }
         for wire in ["[1.5]", "[-1]", "[[1]]", "null"] {

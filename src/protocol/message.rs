@@ -45,13 +45,14 @@ pub enum Message {
         role: Role,
         /// The sender's overload byte, from a server.
         overloaded: Option<bool>,
-        /// What stays the same when the sender restarts or moves: a balancer's journal, as it tells servers, or a
-        /// server's directory. 32 hex digits; peers of other makes may have none.
+        /// What stays the same when the sender restarts or moves: a balancer's journal, as it tells
+        /// servers, or a server's directory. 32 hex digits; peers of other makes may have none.
         identity: Option<Arc<str>>,
         /// The sender's memory, from a server.
         memory: Option<Memory>,
-        /// Which process of all that ever had this identity, from a server: two that have it at the same time work on
-        /// one directory and a copy of it. 32 hex digits, drawn anew at each start.
+        /// Which process of all that ever had this identity, from a server: two that have it at the
+        /// same time work on one directory and a copy of it. 32 hex digits, drawn anew at each
+        /// start.
         instance: Option<Arc<str>>,
     },
     /// A file on its way from a client; its content follows.
@@ -65,8 +66,8 @@ pub enum Message {
         /// The beginning of the content, if the balancer has it already from an earlier connection.
         resumed: Option<Prefix>,
     },
-    /// A client has a file under this key, and asks whether the balancer wants its content. The answer is `wanted`, or
-    /// the receipts of the file that the key already names.
+    /// A client has a file under this key, and asks whether the balancer wants its content. The
+    /// answer is `wanted`, or the receipts of the file that the key already names.
     Offer {
         /// The client's name for the file on this connection.
         id: u64,
@@ -74,9 +75,9 @@ pub enum Message {
         key: Arc<str>,
         /// The size of its content in bytes.
         size: u64,
-        /// The CRC32C of its content, by which a file that is known is told from another one of the same size. A file
-        /// that cannot have been accepted under its key needs none; any other is `wanted` without it, so that its content
-        /// can be compared.
+        /// The CRC32C of its content, by which a file that is known is told from another one of the
+        /// same size. A file that cannot have been accepted under its key needs none; any other is
+        /// `wanted` without it, so that its content can be compared.
         crc32c: Option<u32>,
     },
     /// The balancer does not have the offered file, but may have its first `offset` bytes.
@@ -127,22 +128,25 @@ pub enum Message {
         /// Why.
         reason: String,
     },
-    /// What a server has stored for this balancer's journal without hearing that it was confirmed, as JSON content: see
-    /// [`super::lists`]. Its first message after the balancer's hello, in as many parts as it takes.
+    /// What a server has stored for this balancer's journal without hearing that it was confirmed,
+    /// as JSON content: see [`super::lists`]. Its first message after the balancer's hello, in as
+    /// many parts as it takes.
     Holding {
         /// Whether this is the last part.
         last: bool,
-        /// The highest request number of this journal that the server has ever stored, whatever became of the file
-        /// since; `None` if it keeps no account of that.
+        /// The highest request number of this journal that the server has ever stored, whatever
+        /// became of the file since; `None` if it keeps no account of that.
         seen: Option<u64>,
     },
-    /// The numbers in the JSON content are recorded as delivered by this server: it will not be asked for them again.
+    /// The numbers in the JSON content are recorded as delivered by this server: it will not be
+    /// asked for them again.
     Confirmed,
     /// Another server has the file: this one must remove its copy.
     Drop {
         /// Its request number.
         number: u64,
-        /// What the copy must be to be removed; from a balancer that does not say, its number alone counts.
+        /// What the copy must be to be removed; from a balancer that does not say, its number alone
+        /// counts.
         expected: Option<Expected>,
     },
     /// A server has removed its copy of the file, or has none.
@@ -171,8 +175,8 @@ pub enum Message {
     Resumed,
     /// Asks a balancer for its status; the answer bears the report as JSON content.
     Status,
-    /// Asks a balancer about files, or tells it what to do with them: the JSON content is a [`super::query::Query`], that
-    /// of the answer a [`super::query::Answer`].
+    /// Asks a balancer about files, or tells it what to do with them: the JSON content is a
+    /// [`super::query::Query`], that of the answer a [`super::query::Answer`].
     Query,
     /// The sender ends this connection, and says why.
     Bye(Refusal),
@@ -196,8 +200,8 @@ pub struct Prefix {
     pub crc32c: u32,
 }
 
-/// The JSON header as it stands on the wire. Fields that a receiver does not know are ignored, so that later
-/// versions can add some.
+/// The JSON header as it stands on the wire. Fields that a receiver does not know are ignored, so
+/// that later versions can add some.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(Default, Serialize))]
 struct Header<'a> {
@@ -249,7 +253,8 @@ struct Header<'a> {
     seen: Option<u64>,
 }
 
-/// A string borrowed from the header where it has no escapes; `Option<Cow<str>>` itself would always be copied.
+/// A string borrowed from the header where it has no escapes; `Option<Cow<str>>` itself would
+/// always be copied.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 #[serde(transparent)]
@@ -274,7 +279,13 @@ impl Message {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let header = Writer::new(out);
         let header = match self {
-            Self::Hello { role, overloaded, identity, memory, instance } => header
+            Self::Hello {
+                role,
+                overloaded,
+                identity,
+                memory,
+                instance,
+            } => header
                 .of("hello")
                 .text(field::ROLE, role.name())
                 .flag(field::OVERLOADED, *overloaded)
@@ -282,27 +293,47 @@ impl Message {
                 .number(field::MEMORY, memory.map(|memory| memory.used))
                 .number(field::MEMORY_LIMIT, memory.map(|memory| memory.limit))
                 .text(field::INSTANCE, instance.as_deref()),
-            Self::Put { id, title, key, resumed } => header
+            Self::Put {
+                id,
+                title,
+                key,
+                resumed,
+            } => header
                 .of("put")
                 .number(field::ID, *id)
                 .text(field::TITLE, title.as_str())
                 .text(field::KEY, key.as_deref())
                 .number(field::OFFSET, resumed.map(|prefix| prefix.offset))
                 .number(field::CRC32C, resumed.map(|prefix| prefix.crc32c.into())),
-            Self::Offer { id, key, size, crc32c } => header
+            Self::Offer {
+                id,
+                key,
+                size,
+                crc32c,
+            } => header
                 .of("offer")
                 .number(field::ID, *id)
                 .text(field::KEY, &**key)
                 .number(field::SIZE, *size)
                 .number(field::CRC32C, crc32c.map(u64::from)),
-            Self::Wanted { id, offset } => header.of("wanted").number(field::ID, *id).number(field::OFFSET, *offset),
-            Self::Store { number, title } => {
-                header.of("store").number(field::REQUEST_NUMBER, *number).text(field::TITLE, &**title)
-            }
-            Self::Accepted { id, number } => {
-                header.of("accepted").number(field::ID, *id).number(field::REQUEST_NUMBER, *number)
-            }
-            Self::Delivered { id, number, server, confirmed } => header
+            Self::Wanted { id, offset } => header
+                .of("wanted")
+                .number(field::ID, *id)
+                .number(field::OFFSET, *offset),
+            Self::Store { number, title } => header
+                .of("store")
+                .number(field::REQUEST_NUMBER, *number)
+                .text(field::TITLE, &**title),
+            Self::Accepted { id, number } => header
+                .of("accepted")
+                .number(field::ID, *id)
+                .number(field::REQUEST_NUMBER, *number),
+            Self::Delivered {
+                id,
+                number,
+                server,
+                confirmed,
+            } => header
                 .of("delivered")
                 .number(field::ID, *id)
                 .number(field::REQUEST_NUMBER, *number)
@@ -318,13 +349,19 @@ impl Message {
                 .number(field::ID, *id)
                 .number(field::REQUEST_NUMBER, *number)
                 .text(field::REASON, reason.as_str()),
-            Self::Holding { last, seen } => header.of("holding").flag(field::LAST, *last).number(field::SEEN, *seen),
+            Self::Holding { last, seen } => header
+                .of("holding")
+                .flag(field::LAST, *last)
+                .number(field::SEEN, *seen),
             Self::Confirmed => header.of("confirmed"),
             Self::Drop { number, expected } => header
                 .of("drop")
                 .number(field::REQUEST_NUMBER, *number)
                 .number(field::SIZE, expected.map(|expected| expected.size))
-                .number(field::CRC32C, expected.map(|expected| expected.crc32c.into())),
+                .number(
+                    field::CRC32C,
+                    expected.map(|expected| expected.crc32c.into()),
+                ),
             Self::Dropped { number } => header.of("dropped").number(field::REQUEST_NUMBER, *number),
             Self::Stored { number } => header.of("stored").number(field::REQUEST_NUMBER, *number),
             Self::NotStored { number, refusal } => header
@@ -348,24 +385,36 @@ impl Message {
     pub fn takes_content(&self) -> bool {
         matches!(
             self,
-            Self::Put { .. } | Self::Store { .. } | Self::Status | Self::Query | Self::Holding { .. } | Self::Confirmed
+            Self::Put { .. }
+                | Self::Store { .. }
+                | Self::Status
+                | Self::Query
+                | Self::Holding { .. }
+                | Self::Confirmed
         )
     }
 
-    /// The message, if its header is spelled as [`Self::encode`] spells it and the message is one of those that each file
-    /// costs.
+    /// The message, if its header is spelled as [`Self::encode`] spells it and the message is one
+    /// of those that each file costs.
     fn decode_canonical(header: &[u8]) -> Option<Self> {
         let (request_type, mut fields) = Reader::new(header)?;
         let message = match request_type {
             b"put" => Self::Put {
                 id: fields.number(field::ID)?,
-                title: title(Some(fields.text(field::TITLE)?.into())).ok()?.into_owned(),
-                key: if fields.is_next(field::KEY) { Some(key(fields.text(field::KEY)?.into()).ok()?) } else { None },
+                title: title(Some(fields.text(field::TITLE)?.into()))
+                    .ok()?
+                    .into_owned(),
+                key: if fields.is_next(field::KEY) {
+                    Some(key(fields.text(field::KEY)?.into()).ok()?)
+                } else {
+                    None
+                },
                 resumed: None,
             },
-            b"accepted" => {
-                Self::Accepted { id: fields.number(field::ID)?, number: fields.number(field::REQUEST_NUMBER)? }
-            }
+            b"accepted" => Self::Accepted {
+                id: fields.number(field::ID)?,
+                number: fields.number(field::REQUEST_NUMBER)?,
+            },
             b"delivered" => Self::Delivered {
                 id: fields.number(field::ID)?,
                 number: fields.number(field::REQUEST_NUMBER)?,
@@ -376,7 +425,9 @@ impl Message {
                 number: fields.number(field::REQUEST_NUMBER)?,
                 title: title(Some(fields.text(field::TITLE)?.into())).ok()?.into(),
             },
-            b"stored" => Self::Stored { number: fields.number(field::REQUEST_NUMBER)? },
+            b"stored" => Self::Stored {
+                number: fields.number(field::REQUEST_NUMBER)?,
+            },
             _ => return None,
         };
         fields.is_at_end().then_some(message)
@@ -384,8 +435,8 @@ impl Message {
 
     /// Reads any spelling that JSON has.
     fn decode_any(header: &[u8]) -> Result<Self, ProtocolError> {
-        let header: Header<'_> =
-            object::flat_from_slice(header).map_err(|error| ProtocolError::Header(error.to_string()))?;
+        let header: Header<'_> = object::flat_from_slice(header)
+            .map_err(|error| ProtocolError::Header(error.to_string()))?;
         header.into_message()
     }
 }
@@ -393,13 +444,25 @@ impl Message {
 impl Header<'_> {
     fn into_message(self) -> Result<Message, ProtocolError> {
         let id = || self.id.ok_or(ProtocolError::Missing("id"));
-        let number = || self.request_number.ok_or(ProtocolError::Missing("request_number"));
+        let number = || {
+            self.request_number
+                .ok_or(ProtocolError::Missing("request_number"))
+        };
         Ok(match &*self.request_type.0 {
             "hello" => {
                 let role = self.role.ok_or(ProtocolError::Missing("role"))?;
-                let memory = self.memory.zip(self.memory_limit).map(|(used, limit)| Memory { used, limit });
+                let memory = self
+                    .memory
+                    .zip(self.memory_limit)
+                    .map(|(used, limit)| Memory { used, limit });
                 let (identity, instance) = (identity(self.identity)?, identity(self.instance)?);
-                Message::Hello { role, overloaded: self.overloaded, identity, memory, instance }
+                Message::Hello {
+                    role,
+                    overloaded: self.overloaded,
+                    identity,
+                    memory,
+                    instance,
+                }
             }
             "put" => Message::Put {
                 id: id()?,
@@ -417,30 +480,61 @@ impl Header<'_> {
                 size: self.size.ok_or(ProtocolError::Missing("size"))?,
                 crc32c: self.crc32c,
             },
-            "wanted" => Message::Wanted { id: id()?, offset: self.offset.ok_or(ProtocolError::Missing("offset"))? },
-            "store" => Message::Store { number: number()?, title: title(self.title)?.into() },
-            "accepted" => Message::Accepted { id: id()?, number: number()? },
+            "wanted" => Message::Wanted {
+                id: id()?,
+                offset: self.offset.ok_or(ProtocolError::Missing("offset"))?,
+            },
+            "store" => Message::Store {
+                number: number()?,
+                title: title(self.title)?.into(),
+            },
+            "accepted" => Message::Accepted {
+                id: id()?,
+                number: number()?,
+            },
             "delivered" => Message::Delivered {
                 id: id()?,
                 number: number()?,
-                server: self.server.ok_or(ProtocolError::Missing("server"))?.0.into(),
+                server: self
+                    .server
+                    .ok_or(ProtocolError::Missing("server"))?
+                    .0
+                    .into(),
                 confirmed: self.confirmed.unwrap_or(true),
             },
-            "refused" => Message::Refused { id: id()?, refusal: refusal(self.code, self.reason)? },
+            "refused" => Message::Refused {
+                id: id()?,
+                refusal: refusal(self.code, self.reason)?,
+            },
             "dead" => {
                 let reason = self.reason.unwrap_or_default().0.into_owned();
-                Message::Dead { id: id()?, number: number()?, reason }
+                Message::Dead {
+                    id: id()?,
+                    number: number()?,
+                    reason,
+                }
             }
-            "holding" => Message::Holding { last: self.last.unwrap_or(true), seen: self.seen },
+            "holding" => Message::Holding {
+                last: self.last.unwrap_or(true),
+                seen: self.seen,
+            },
             "confirmed" => Message::Confirmed,
             "drop" => Message::Drop {
                 number: number()?,
-                expected: self.size.zip(self.crc32c).map(|(size, crc32c)| Expected { size, crc32c }),
+                expected: self
+                    .size
+                    .zip(self.crc32c)
+                    .map(|(size, crc32c)| Expected { size, crc32c }),
             },
             "dropped" => Message::Dropped { number: number()? },
             "stored" => Message::Stored { number: number()? },
-            "not_stored" => Message::NotStored { number: number()?, refusal: refusal(self.code, self.reason)? },
-            "waiting" => Message::Waiting { reason: self.reason.unwrap_or_default().0.into_owned() },
+            "not_stored" => Message::NotStored {
+                number: number()?,
+                refusal: refusal(self.code, self.reason)?,
+            },
+            "waiting" => Message::Waiting {
+                reason: self.reason.unwrap_or_default().0.into_owned(),
+            },
             "resumed" => Message::Resumed,
             "status" => Message::Status,
             "query" => Message::Query,
@@ -452,16 +546,26 @@ impl Header<'_> {
 
 fn title(title: Option<Text<'_>>) -> Result<Cow<'_, str>, ProtocolError> {
     let title = title.ok_or(ProtocolError::Missing("title"))?.0;
-    if title.len() > MAX_TITLE { Err(ProtocolError::TitleTooLong(title.len())) } else { Ok(title) }
+    if title.len() > MAX_TITLE {
+        Err(ProtocolError::TitleTooLong(title.len()))
+    } else {
+        Ok(title)
+    }
 }
 
 fn key(key: Text<'_>) -> Result<Arc<str>, ProtocolError> {
-    if (1..=MAX_KEY).contains(&key.0.len()) { Ok(key.0.into()) } else { Err(ProtocolError::KeyLength(key.0.len())) }
+    if (1..=MAX_KEY).contains(&key.0.len()) {
+        Ok(key.0.into())
+    } else {
+        Err(ProtocolError::KeyLength(key.0.len()))
+    }
 }
 
 fn identity(identity: Option<Text<'_>>) -> Result<Option<Arc<str>>, ProtocolError> {
     match identity {
-        Some(text) if text.0.len() != 32 || !text.0.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+        Some(text)
+            if text.0.len() != 32 || !text.0.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
             Err(ProtocolError::Identity)
         }
         other => Ok(other.map(|text| text.0.into())),

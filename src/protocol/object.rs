@@ -1,14 +1,16 @@
-//! JSON in which an object is an object. What serde derives takes an array of the values for any struct, too, in the order
-//! of its fields: then a peer's mistake would pass for a message that nobody meant.
+//! JSON in which an object is an object. What serde derives takes an array of the values for any
+//! struct, too, in the order of its fields: then a peer's mistake would pass for a message that
+//! nobody meant.
 //!
-//! The check costs no second parse and no copy: [`ObjectsOnly`] stands between a deserializer and what is read from it, and
-//! refuses an array at the moment in which a struct would be made of it.
+//! The check costs no second parse and no copy: [`ObjectsOnly`] stands between a deserializer and
+//! what is read from it, and refuses an array at the moment in which a struct would be made of it.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
 };
 use serde_json::Error;
 
@@ -53,19 +55,26 @@ pub fn flat_from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> 
     serde_json::from_str(json)
 }
 
-/// For the fields of types that serde keeps aside before it knows what they are (those of enums with a `tag`, and what is
-/// next to a `flatten`): there the check must begin anew.
-pub fn nested<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+/// For the fields of types that serde keeps aside before it knows what they are (those of enums
+/// with a `tag`, and what is next to a `flatten`): there the check must begin anew.
+pub fn nested<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     T::deserialize(ObjectsOnly(deserializer))
 }
 
 /// An enum with a `tag` takes an array whose first element is the tag without asking for a struct.
 fn check_first(json: &[u8]) -> Result<(), Error> {
     let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first == Some(&b'[') { Err(de::Error::custom(FOUND_ARRAY)) } else { Ok(()) }
+    if first == Some(&b'[') {
+        Err(de::Error::custom(FOUND_ARRAY))
+    } else {
+        Ok(())
+    }
 }
 
-/// Stands between something of serde's and its user, and hands itself on to whatever is read by way of it.
+/// Stands between something of serde's and its user, and hands itself on to whatever is read by way
+/// of it.
 pub struct ObjectsOnly<D>(pub D);
 
 /// The visitor of a value; `IS_STRUCT` if it is to become a struct.
@@ -99,7 +108,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectsOnly<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_struct(name, fields, Watching::<V, true>(visitor))
+        self.0
+            .deserialize_struct(name, fields, Watching::<V, true>(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -164,7 +174,10 @@ impl<'de, V: Visitor<'de>, const IS_STRUCT: bool> Visitor<'de> for Watching<V, I
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for ObjectsOnly<A> {
     type Error = A::Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, A::Error> {
         self.0.next_element_seed(Seed(seed))
     }
 
@@ -176,7 +189,10 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for ObjectsOnly<A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for ObjectsOnly<A> {
     type Error = A::Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
         self.0.next_key_seed(seed)
     }
 
@@ -193,8 +209,13 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for ObjectsOnly<A> {
     type Error = A::Error;
     type Variant = ObjectsOnly<A::Variant>;
 
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant), A::Error> {
-        self.0.variant_seed(seed).map(|(value, variant)| (value, ObjectsOnly(variant)))
+    fn variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, Self::Variant), A::Error> {
+        self.0
+            .variant_seed(seed)
+            .map(|(value, variant)| (value, ObjectsOnly(variant)))
     }
 }
 
@@ -248,10 +269,15 @@ mod tests {
     #[test]
     fn an_array_is_no_message_no_payload_and_no_question() {
         refused(Message::decode(br#" ["stored",null,7]"#));
-        refused(json::parse_payload(&bytes::Bytes::from_static(b"\n[\"file\",\"title\",\"content\",1]")));
+        refused(json::parse_payload(&bytes::Bytes::from_static(
+            b"\n[\"file\",\"title\",\"content\",1]",
+        )));
         refused(from_slice::<Query>(br#"["show", 7]"#));
         refused(from_slice::<Query>(br#"["show", {"number": 7}]"#));
-        assert_eq!(from_slice::<Query>(br#"{"ask": "show", "number": 7}"#).unwrap(), Query::Show { number: 7 });
+        assert_eq!(
+            from_slice::<Query>(br#"{"ask": "show", "number": 7}"#).unwrap(),
+            Query::Show { number: 7 }
+        );
         assert!(from_slice::<Query>(br#"{"ask": "show", "number": 7} x"#).is_err());
     }
 
@@ -270,6 +296,8 @@ mod tests {
         odd["servers"] = serde_json::json!([["127.0.0.1:5001"]]);
         refused(from_str::<StatusReport>(&odd.to_string()));
         // What is behind a tag is kept aside first.
-        refused(from_str::<Answer>(r#"{"answer": "files", "files": [[1]], "total": 1, "total_bytes": 1}"#));
+        refused(from_str::<Answer>(
+            r#"{"answer": "files", "files": [[1]], "total": 1, "total_bytes": 1}"#,
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! What can be asked of a balancer about its files, and told it to do with them: the JSON content of `query` messages.
+//! What can be asked of a balancer about its files, and told it to do with them: the JSON content
+//! of `query` messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,8 +71,8 @@ pub enum Answer {
         /// The files.
         #[serde(deserialize_with = "nested")]
         files: Vec<FileReport>,
-        /// Whether all known files were looked at. Those that wait behind thousands of others are not: what is known of
-        /// them is in the journal.
+        /// Whether all known files were looked at. Those that wait behind thousands of others are
+        /// not: what is known of them is in the journal.
         complete: bool,
     },
     /// The way of one file.

@@ -93,8 +93,8 @@ pub enum ServerState {
     Connecting,
     /// Its overload byte is 1.
     Overloaded,
-    /// It refused files for a cause of its own or acknowledged none, and gets none for a while; or another name leads to
-    /// it, too, and has its files.
+    /// It refused files for a cause of its own or acknowledged none, and gets none for a while; or
+    /// another name leads to it, too, and has its files.
     Paused,
     /// An operator does not want it to get files, or its weight is 0.
     Drained,
@@ -121,7 +121,10 @@ impl ServerState {
 
 /// The state of one server, as a balancer sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub struct ServerReport {
     /// The server's name: its address as it was given.
     pub name: String,
@@ -134,8 +137,8 @@ pub struct ServerReport {
     /// Its state in a word.
     #[serde(default)]
     pub state: ServerState,
-    /// What is against it getting files, if something is: `drain`, `connection`, `trust`, `identity`, `link`,
-    /// `load` or `storage`.
+    /// What is against it getting files, if something is: `drain`, `connection`, `trust`,
+    /// `identity`, `link`, `load` or `storage`.
     #[serde(default)]
     pub fact: Option<String>,
     /// Why it may not: the fact and the reason.
@@ -175,7 +178,8 @@ pub struct ServerReport {
 }
 
 impl ServerReport {
-    /// Whether it gets files: now, or as soon as one is stored of those that fill its window. A busy server is no trouble.
+    /// Whether it gets files: now, or as soon as one is stored of those that fill its window. A
+    /// busy server is no trouble.
     pub fn is_in_service(&self) -> bool {
         matches!(self.state, ServerState::Up | ServerState::Full)
     }

@@ -19,7 +19,8 @@ pub(super) const TORN: &str = "torn-";
 /// How many copies of torn tails are kept, the newest ones.
 const TAILS: usize = 4;
 
-/// The name for a copy of so many bytes, and whether it is there already. One of another length is not touched.
+/// The name for a copy of so many bytes, and whether it is there already. One of another length is
+/// not touched.
 pub(super) fn place(names: &HashMap<String, u64>, name: &str, len: u64) -> (String, bool) {
     let mut candidate = name.to_owned();
     for count in 2_u64.. {
@@ -35,7 +36,10 @@ pub(super) fn place(names: &HashMap<String, u64>, name: &str, len: u64) -> (Stri
 /// A name that no copy has.
 pub(super) fn free_place(names: &HashMap<String, u64>, name: &str) -> String {
     let others = (2_u64..).map(|count| format!("{name}-{count}"));
-    std::iter::once(name.to_owned()).chain(others).find(|name| !names.contains_key(name)).unwrap_or_default()
+    std::iter::once(name.to_owned())
+        .chain(others)
+        .find(|name| !names.contains_key(name))
+        .unwrap_or_default()
 }
 
 /// Keeps a copy; its name is lasting once the directory is synced.
@@ -48,8 +52,9 @@ pub(super) fn keep(disk: &dyn Disk, name: &str, bytes: &Bytes) -> Result<(), Jou
     disk.rename(PART, name).map_err(failed("rename", PART))
 }
 
-/// Keeps a copy of a torn tail, lastingly, and of the copies that are there the newest few. False if there is no room for it:
-/// nobody was given a receipt for what it held, and a disk that is full must not keep the balancer from starting.
+/// Keeps a copy of a torn tail, lastingly, and of the copies that are there the newest few. False
+/// if there is no room for it: nobody was given a receipt for what it held, and a disk that is full
+/// must not keep the balancer from starting.
 pub(super) fn keep_torn(
     disk: &dyn Disk,
     names: &HashMap<String, u64>,
@@ -71,7 +76,10 @@ pub(super) fn keep_torn(
         other => other?,
     }
     let too_many = (older.len() + 1).saturating_sub(TAILS);
-    older.into_iter().take(too_many).for_each(|name| drop(disk.remove(name)));
+    older
+        .into_iter()
+        .take(too_many)
+        .for_each(|name| drop(disk.remove(name)));
     disk.sync_dir().map_err(unsynced_names)?;
     Ok(true)
 }
@@ -82,14 +90,26 @@ mod tests {
     use crate::queue::sim::SimDisk;
 
     fn names(disk: &SimDisk) -> HashMap<String, u64> {
-        disk.list().unwrap().into_iter().map(|entry| (entry.name, entry.len)).collect()
+        disk.list()
+            .unwrap()
+            .into_iter()
+            .map(|entry| (entry.name, entry.len))
+            .collect()
     }
 
     #[test]
     fn the_newest_tails_are_kept() {
         let disk = SimDisk::new();
         for count in 1..=9 {
-            assert!(keep_torn(&disk, &names(&disk), &format!("torn-{count}"), &Bytes::from_static(b"tail")).unwrap());
+            assert!(
+                keep_torn(
+                    &disk,
+                    &names(&disk),
+                    &format!("torn-{count}"),
+                    &Bytes::from_static(b"tail")
+                )
+                .unwrap()
+            );
         }
         let mut found: Vec<String> = names(&disk).into_keys().collect();
         found.sort();
@@ -102,7 +122,15 @@ mod tests {
         disk.put("torn-1", b"older");
         disk.set_capacity(Some(6));
         assert!(keep_torn(&disk, &names(&disk), "torn-2", &Bytes::from_static(b"tail")).unwrap());
-        assert!(!keep_torn(&disk, &names(&disk), "torn-3", &Bytes::from_static(b"a longer tail")).unwrap());
+        assert!(
+            !keep_torn(
+                &disk,
+                &names(&disk),
+                "torn-3",
+                &Bytes::from_static(b"a longer tail")
+            )
+            .unwrap()
+        );
         assert!(names(&disk).is_empty());
     }
 

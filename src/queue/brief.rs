@@ -1,7 +1,7 @@
 //! What is kept in memory of a file whose record is read back when its turn comes, and the reading.
 //!
-//! Records that stand near each other are read in one piece. What is read is proven by the record's checksum, as in a
-//! recovery, and must be about the file that was meant.
+//! Records that stand near each other are read in one piece. What is read is proven by the record's
+//! checksum, as in a recovery, and must be about the file that was meant.
 
 use std::sync::Arc;
 
@@ -71,16 +71,23 @@ pub enum Back {
     NotNow(String),
 }
 
-/// Reads files back from the journal with this identity, in the order of their places. Content comes as bytes of its
-/// own, or not at all.
-pub fn read_back(journal: &JournalId, mut files: Vec<(u64, Location)>, with_content: bool) -> Vec<(u64, Back)> {
+/// Reads files back from the journal with this identity, in the order of their places. Content
+/// comes as bytes of its own, or not at all.
+pub fn read_back(
+    journal: &JournalId,
+    mut files: Vec<(u64, Location)>,
+    with_content: bool,
+) -> Vec<(u64, Back)> {
     files.sort_unstable_by_key(|(_, location)| (location.handle().segment, location.spot().offset));
     let mut back = Vec::with_capacity(files.len());
     for run in files.chunk_by(|(_, one), (_, next)| is_near(one, next)) {
         let mut rest = run;
         while let Some((_, first)) = rest.first() {
             let start = first.spot().offset;
-            let fitting = rest.iter().take_while(|(_, next)| next.spot().end.saturating_sub(start) <= STEP).count();
+            let fitting = rest
+                .iter()
+                .take_while(|(_, next)| next.spot().end.saturating_sub(start) <= STEP)
+                .count();
             let (piece, behind) = rest.split_at(fitting.max(1));
             read_run(journal, piece, with_content, &mut back);
             rest = behind;
@@ -91,53 +98,101 @@ pub fn read_back(journal: &JournalId, mut files: Vec<(u64, Location)>, with_cont
 
 /// Whether two records stand so near to each other that they are read together.
 fn is_near(one: &Location, next: &Location) -> bool {
-    one.handle().segment == next.handle().segment && next.spot().offset.saturating_sub(one.spot().end) <= GAP
+    one.handle().segment == next.handle().segment
+        && next.spot().offset.saturating_sub(one.spot().end) <= GAP
 }
 
 /// Reads files of one segment whose records stand near each other.
-fn read_run(journal: &JournalId, run: &[(u64, Location)], with_content: bool, back: &mut Vec<(u64, Back)>) {
-    let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else { return };
+fn read_run(
+    journal: &JournalId,
+    run: &[(u64, Location)],
+    with_content: bool,
+    back: &mut Vec<(u64, Back)>,
+) {
+    let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
+        return;
+    };
     let start = first.spot().offset;
     let end = last.spot().offset.saturating_add(last.spot().record_len());
     let mut bytes = vec![0; end.saturating_sub(start) as usize];
     match read_full_at(&*first.handle().file, &mut bytes, start.into()) {
         Ok(read) => {
             bytes.truncate(read);
-            let (bytes, framer) = (Bytes::from(bytes), Framer::new(journal, first.handle().segment));
+            let (bytes, framer) = (
+                Bytes::from(bytes),
+                Framer::new(journal, first.handle().segment),
+            );
             let read = |(number, location): &(u64, Location)| {
-                (*number, take_out(framer, &bytes, start, *number, location.spot(), with_content))
+                (
+                    *number,
+                    take_out(
+                        framer,
+                        &bytes,
+                        start,
+                        *number,
+                        location.spot(),
+                        with_content,
+                    ),
+                )
             };
             back.extend(run.iter().map(read));
         }
         Err(error) if is_shortage(&error) => {
-            back.extend(run.iter().map(|(number, _)| (*number, Back::NotNow(error.to_string()))));
+            back.extend(
+                run.iter()
+                    .map(|(number, _)| (*number, Back::NotNow(error.to_string()))),
+            );
         }
         // One bad place must not take its neighbours with it.
-        Err(_) if run.len() > 1 => run.chunks(1).for_each(|one| read_run(journal, one, with_content, back)),
+        Err(_) if run.len() > 1 => run
+            .chunks(1)
+            .for_each(|one| read_run(journal, one, with_content, back)),
         Err(error) => {
             let reason = format!("it cannot be read from the journal: {error}");
-            back.extend(
-                run.iter().map(|(number, _)| (*number, Back::Unreadable { reason: reason.clone(), meta: None })),
-            );
+            back.extend(run.iter().map(|(number, _)| {
+                (
+                    *number,
+                    Back::Unreadable {
+                        reason: reason.clone(),
+                        meta: None,
+                    },
+                )
+            }));
         }
     }
 }
 
 /// The file at `spot` in `bytes`, which begin at `start` in the segment.
-fn take_out(framer: Framer, bytes: &Bytes, start: u32, number: u64, spot: Spot, with_content: bool) -> Back {
+fn take_out(
+    framer: Framer,
+    bytes: &Bytes,
+    start: u32,
+    number: u64,
+    spot: Spot,
+    with_content: bool,
+) -> Back {
     let at = spot.offset.saturating_sub(start) as usize;
-    let found = framer.read(bytes, start as usize, at).map(|found| found.record);
+    let found = framer
+        .read(bytes, start as usize, at)
+        .map(|found| found.record);
     match found {
         Some(Record::Accepted(mut accepted)) if accepted.number == number => {
             if let Content::Inline(content) = &mut accepted.content {
-                *content = if with_content { Bytes::copy_from_slice(content) } else { Bytes::new() };
+                *content = if with_content {
+                    Bytes::copy_from_slice(content)
+                } else {
+                    Bytes::new()
+                };
             }
             Back::File(accepted)
         }
         _ => {
             let meta = rescue(bytes, at, spot).filter(|accepted| accepted.number == number);
             let reason = "the content is damaged in the journal".to_owned();
-            Back::Unreadable { reason, meta: meta.map(|accepted| accepted.meta) }
+            Back::Unreadable {
+                reason,
+                meta: meta.map(|accepted| accepted.meta),
+            }
         }
     }
 }
@@ -147,7 +202,10 @@ fn rescue(bytes: &Bytes, at: usize, spot: Spot) -> Option<Box<Accepted>> {
     let body_end = at + spot.end.saturating_sub(spot.offset) as usize;
     let record = bytes.get(at..body_end)?;
     let kind = *record.get(KIND_AT)?;
-    match Record::decode(kind, &bytes.slice(at + HEAD_LEN.min(record.len())..body_end))? {
+    match Record::decode(
+        kind,
+        &bytes.slice(at + HEAD_LEN.min(record.len())..body_end),
+    )? {
         Record::Accepted(accepted) => Some(accepted),
         _ => None,
     }

@@ -1,8 +1,8 @@
 //! Large content, each in a file of its own beside the segments.
 //!
-//! It is received under the name of a part, and gets its lasting name once it is whole and synced; only then does a record
-//! name it. What no record names is removed by the next recovery. A part whose client gave it a key stays for a while,
-//! so that the client can go on where it was.
+//! It is received under the name of a part, and gets its lasting name once it is whole and synced;
+//! only then does a record name it. What no record names is removed by the next recovery. A part
+//! whose client gave it a key stays for a while, so that the client can go on where it was.
 
 use std::sync::Arc;
 
@@ -74,19 +74,33 @@ impl Part {
             }
             other => other?,
         };
-        Ok(Self { disk, file, mark, len: 0, crc32c: 0 })
+        Ok(Self {
+            disk,
+            file,
+            mark,
+            len: 0,
+            crc32c: 0,
+        })
     }
 
-    /// The part that an earlier upload has left, cut to `len` bytes, summed up and written once more.
+    /// The part that an earlier upload has left, cut to `len` bytes, summed up and written once
+    /// more.
     pub fn resume(disk: Arc<dyn Disk>, mark: u128, len: u64) -> std::io::Result<Self> {
         let file = disk.open(&part_name(mark))?;
         if file.len()? < len {
             return Err(std::io::Error::other("the part is shorter than that"));
         }
         file.set_len(len)?;
-        // After a sync that failed the system may have what it could not write, and no other sync would try again.
+        // After a sync that failed the system may have what it could not write, and no other sync
+        // would try again.
         let crc32c = rewrite(&*file, len)?;
-        Ok(Self { disk, file, mark, len, crc32c })
+        Ok(Self {
+            disk,
+            file,
+            mark,
+            len,
+            crc32c,
+        })
     }
 
     /// The CRC32C of what it holds.
@@ -117,14 +131,21 @@ impl Part {
         Ok(())
     }
 
-    /// Makes it lasting under the name of content with this id. When the directory cannot be synced, that concerns other
-    /// names in it, too: whoever writes the journal has to stop then, as for a failed sync of its own.
+    /// Makes it lasting under the name of content with this id. When the directory cannot be
+    /// synced, that concerns other names in it, too: whoever writes the journal has to stop then,
+    /// as for a failed sync of its own.
     pub fn finish(self, id: u64, durability: Durability) -> Result<(), FinishError> {
         if durability == Durability::Disk {
             self.file.sync().map_err(FinishError::Content)?;
         }
-        self.disk.rename(&part_name(self.mark), &name(id)).map_err(FinishError::Content)?;
-        if durability == Durability::Disk { self.disk.sync_dir().map_err(FinishError::Names) } else { Ok(()) }
+        self.disk
+            .rename(&part_name(self.mark), &name(id))
+            .map_err(FinishError::Content)?;
+        if durability == Durability::Disk {
+            self.disk.sync_dir().map_err(FinishError::Names)
+        } else {
+            Ok(())
+        }
     }
 
     /// Throws it away.
@@ -155,7 +176,9 @@ fn sum_with(
     let (mut offset, mut crc) = (0, 0);
     while offset < len {
         let step = usize::try_from(len - offset).unwrap_or(STEP).min(STEP);
-        let Some(piece) = buffer.get_mut(..step) else { break };
+        let Some(piece) = buffer.get_mut(..step) else {
+            break;
+        };
         if read_full_at(file, piece, offset)? < step {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! What the journal needs of a disk, so that tests can give it one that crashes.
 //!
-//! A [`Disk`] is one flat directory. Nothing is lasting until it is synced: a file's bytes by [`DiskFile::sync`], names
-//! (created, renamed, removed) by [`Disk::sync_dir`].
+//! A [`Disk`] is one flat directory. Nothing is lasting until it is synced: a file's bytes by
+//! [`DiskFile::sync`], names (created, renamed, removed) by [`Disk::sync_dir`].
 
 use std::io;
 use std::sync::Arc;
@@ -69,10 +69,12 @@ pub trait Disk: Send + Sync {
     /// How much room there is.
     fn space(&self) -> io::Result<Space>;
 
-    /// Whether the directory still lies where it was opened: who opens it next finds there what was written.
+    /// Whether the directory still lies where it was opened: who opens it next finds there what was
+    /// written.
     fn is_in_place(&self) -> io::Result<bool>;
 
-    /// Which file has this name where the directory was opened, also if another lies there now; `None` if none has.
+    /// Which file has this name where the directory was opened, also if another lies there now;
+    /// `None` if none has.
     fn id_of(&self, name: &str) -> io::Result<Option<FileId>>;
 
     /// What the directory is called in messages, and where it lies now, if that can be told.
@@ -101,13 +103,20 @@ pub trait DiskFile: Send + Sync {
     /// Which file it is.
     fn id(&self) -> io::Result<FileId>;
 
-    /// Makes it this long and takes the room for it on the disk, so that removing it surely gives some back.
+    /// Makes it this long and takes the room for it on the disk, so that removing it surely gives
+    /// some back.
     fn allocate(&self, len: u64) -> io::Result<()> {
         let zeros = vec![0; 64 * 1024];
         let mut offset = 0;
         while offset < len {
-            let step = usize::try_from(len - offset).unwrap_or(usize::MAX).min(zeros.len());
-            write_all_with(|bytes, at| self.write_at(bytes, at), zeros.get(..step).unwrap_or_default(), offset)?;
+            let step = usize::try_from(len - offset)
+                .unwrap_or(usize::MAX)
+                .min(zeros.len());
+            write_all_with(
+                |bytes, at| self.write_at(bytes, at),
+                zeros.get(..step).unwrap_or_default(),
+                offset,
+            )?;
             offset += step as u64;
         }
         Ok(())

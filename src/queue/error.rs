@@ -23,8 +23,8 @@ pub enum JournalError {
         /// What the system says.
         source: io::Error,
     },
-    /// The disk could not make lasting what it had taken. Trying again does not help: the next sync can succeed without
-    /// having written it.
+    /// The disk could not make lasting what it had taken. Trying again does not help: the next sync
+    /// can succeed without having written it.
     #[error("cannot sync {name} in the journal: {source}")]
     Sync {
         /// The file concerned, or the directory.
@@ -55,10 +55,15 @@ pub enum JournalError {
         name: String,
     },
     /// There are segments, but none says which journal this is, and nothing else does.
-    #[error("no segment of the journal has a readable header, and the file `journal-id` is missing or damaged")]
+    #[error(
+        "no segment of the journal has a readable header, and the file `journal-id` is missing or damaged"
+    )]
     NoIdentity,
-    /// It was a journal once, and no segment is left. A first start makes a segment before it gives `journal-id` its name.
-    #[error("the journal's segments are gone: there is `{left}`, and no segment with a readable header beside it")]
+    /// It was a journal once, and no segment is left. A first start makes a segment before it gives
+    /// `journal-id` its name.
+    #[error(
+        "the journal's segments are gone: there is `{left}`, and no segment with a readable header beside it"
+    )]
     SegmentsGone {
         /// What is left of it.
         left: String,
@@ -108,16 +113,20 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether there is no room on the disk, or the system is short of something else: trying again can help.
+    /// Whether there is no room on the disk, or the system is short of something else: trying again
+    /// can help.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source) || is_shortage(source))
     }
 }
 
-/// Whether the error says that the system, or this process, has no more descriptors or memory just now: nothing is wrong
-/// with the disk or the file.
+/// Whether the error says that the system, or this process, has no more descriptors or memory just
+/// now: nothing is wrong with the disk or the file.
 pub fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
 }
 
 /// Whether the error means that there is no room.
@@ -131,16 +140,29 @@ fn lies(now: Option<&str>) -> String {
 }
 
 /// Says what was to be done with which file when the disk failed.
-pub(super) fn failed<'a>(action: &'static str, name: &'a str) -> impl FnOnce(io::Error) -> JournalError + 'a {
-    move |source| JournalError::Io { action, name: name.to_owned(), source }
+pub(super) fn failed<'a>(
+    action: &'static str,
+    name: &'a str,
+) -> impl FnOnce(io::Error) -> JournalError + 'a {
+    move |source| JournalError::Io {
+        action,
+        name: name.to_owned(),
+        source,
+    }
 }
 
 /// Says which file could not be synced.
 pub(super) fn unsynced(name: &str) -> impl FnOnce(io::Error) -> JournalError + '_ {
-    move |source| JournalError::Sync { name: name.to_owned(), source }
+    move |source| JournalError::Sync {
+        name: name.to_owned(),
+        source,
+    }
 }
 
 /// Says that the names in the directory could not be synced.
 pub(super) fn unsynced_names(source: io::Error) -> JournalError {
-    JournalError::Sync { name: "the directory".to_owned(), source }
+    JournalError::Sync {
+        name: "the directory".to_owned(),
+        source,
+    }
 }

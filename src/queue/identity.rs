@@ -1,9 +1,9 @@
 //! Which journal it is, and what servers know it by: the file `journal-id`.
 //!
-//! Its first line is the identity that the segments have in their headers, too; a second one is there once the journal was
-//! adopted, and says what servers know it by from then on. A first start writes a part, begins a segment, and only then
-//! gives the part its name. So `journal-id` without segments means that those are gone, and segments with records without
-//! `journal-id` that it is.
+//! Its first line is the identity that the segments have in their headers, too; a second one is
+//! there once the journal was adopted, and says what servers know it by from then on. A first start
+//! writes a part, begins a segment, and only then gives the part its name. So `journal-id` without
+//! segments means that those are gone, and segments with records without `journal-id` that it is.
 
 use bytes::Bytes;
 
@@ -46,7 +46,11 @@ pub(super) enum Name {
 impl Name {
     /// Servers know a journal with this identity by that.
     pub(super) fn of(self, id: JournalId) -> JournalId {
-        if let Self::Other(name) = self { name } else { id }
+        if let Self::Other(name) = self {
+            name
+        } else {
+            id
+        }
     }
 }
 
@@ -68,13 +72,24 @@ fn parse(bytes: Bytes) -> Written {
         [] => Name::Own,
         line => parse_line(line).map_or(Name::Lost, Name::Other),
     };
-    Written { id: parse_line(first), name, bytes: Some(bytes) }
+    Written {
+        id: parse_line(first),
+        name,
+        bytes: Some(bytes),
+    }
 }
 
 fn parse_line(line: &[u8]) -> Option<JournalId> {
-    let (digits, crc) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
-    let is_sound = digits.len() == 32 && crc == format!("{:08x}", crc32c::crc32c(digits.as_bytes()));
-    u128::from_str_radix(digits, 16).ok().filter(|_| is_sound).map(u128::to_be_bytes)
+    let (digits, crc) = std::str::from_utf8(line)
+        .ok()?
+        .strip_suffix('\n')?
+        .split_once(' ')?;
+    let is_sound =
+        digits.len() == 32 && crc == format!("{:08x}", crc32c::crc32c(digits.as_bytes()));
+    u128::from_str_radix(digits, 16)
+        .ok()
+        .filter(|_| is_sound)
+        .map(u128::to_be_bytes)
 }
 
 fn line(id: JournalId) -> String {
@@ -83,12 +98,17 @@ fn line(id: JournalId) -> String {
 }
 
 fn text(id: JournalId, name: Name) -> String {
-    let second = if let Name::Other(name) = name { line(name) } else { String::new() };
+    let second = if let Name::Other(name) = name {
+        line(name)
+    } else {
+        String::new()
+    };
     line(id) + &second
 }
 
-/// Writes the part of a journal that is begun, lastingly. One that is there and says the same is written once more in its
-/// place: after a sync that failed it may be in memory only, and a segment may be there already that was begun with it.
+/// Writes the part of a journal that is begun, lastingly. One that is there and says the same is
+/// written once more in its place: after a sync that failed it may be in memory only, and a segment
+/// may be there already that was begun with it.
 pub(super) fn begin(disk: &dyn Disk, id: JournalId, part: &Written) -> Result<(), JournalError> {
     write_part(disk, id, Name::Own, part.id == Some(id))?;
     disk.sync_dir().map_err(unsynced_names)
@@ -96,7 +116,8 @@ pub(super) fn begin(disk: &dyn Disk, id: JournalId, part: &Written) -> Result<()
 
 /// Gives the part its name, lastingly.
 pub(super) fn name_part(disk: &dyn Disk) -> Result<(), JournalError> {
-    disk.rename(PART, IDENTITY).map_err(failed("rename", PART))?;
+    disk.rename(PART, IDENTITY)
+        .map_err(failed("rename", PART))?;
     disk.sync_dir().map_err(unsynced_names)
 }
 
@@ -106,7 +127,12 @@ pub(super) fn write(disk: &dyn Disk, id: JournalId, name: Name) -> Result<(), Jo
     name_part(disk)
 }
 
-fn write_part(disk: &dyn Disk, id: JournalId, name: Name, is_there: bool) -> Result<(), JournalError> {
+fn write_part(
+    disk: &dyn Disk,
+    id: JournalId,
+    name: Name,
+    is_there: bool,
+) -> Result<(), JournalError> {
     let file = if is_there {
         disk.open(PART).map_err(failed("open", PART))?
     } else {
@@ -138,7 +164,11 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let written = parse(bytes.into());
-            let expected = if bit / 8 < LINE { (None, Name::Other([0xAB; 16])) } else { (Some([7; 16]), Name::Lost) };
+            let expected = if bit / 8 < LINE {
+                (None, Name::Other([0xAB; 16]))
+            } else {
+                (Some([7; 16]), Name::Lost)
+            };
             assert_eq!((written.id, written.name), expected, "bit {bit}");
         }
     }
@@ -148,7 +178,10 @@ mod tests {
         let whole = text([7; 16], Name::Other([0xAB; 16])).into_bytes();
         for len in (0..whole.len()).filter(|len| *len != LINE) {
             let written = parse(Bytes::copy_from_slice(&whole[..len]));
-            assert!(written.id.is_none() || written.name == Name::Lost, "cut to {len}");
+            assert!(
+                written.id.is_none() || written.name == Name::Lost,
+                "cut to {len}"
+            );
         }
         let longer = parse([&whole[..], b"x"].concat().into());
         assert_eq!(longer.name, Name::Lost);

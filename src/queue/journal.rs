@@ -1,12 +1,14 @@
 //! The journal: what is written, when it is lasting, and how room is given back.
 //!
-//! Operations are appended to a batch; [`Journal::commit`] writes the batch and syncs it, and only what is committed
-//! counts. Space is given back from the oldest end: when enough of the journal is garbage, what is still needed of the
-//! oldest segment is written again at the newest end, a bounded piece with each batch, and the segment is removed. One old
-//! file that waits for ever so costs no more than its own bytes.
+//! Operations are appended to a batch; [`Journal::commit`] writes the batch and syncs it, and only
+//! what is committed counts. Space is given back from the oldest end: when enough of the journal is
+//! garbage, what is still needed of the oldest segment is written again at the newest end, a
+//! bounded piece with each batch, and the segment is removed. One old file that waits for ever so
+//! costs no more than its own bytes.
 //!
-//! Invariant: a segment is removed only when all that is needed of it is lasting elsewhere, and never before an older
-//! one, so that the record of a delivery outlives every copy of the file that it is about.
+//! Invariant: a segment is removed only when all that is needed of it is lasting elsewhere, and
+//! never before an older one, so that the record of a delivery outlives every copy of the file that
+//! it is about.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BATCH, MAX
 /// The file whose room is kept back for a disk that others fill.
 pub(super) const RESERVE: &str = "reserve";
 
-/// How much of a segment is looked at in one step of cleaning, in bytes: the longest record fits in twice.
+/// How much of a segment is looked at in one step of cleaning, in bytes: the longest record fits in
+/// twice.
 const WINDOW: usize = 2 * (MAX_BODY + 64);
 
 /// More small segments than this are merged, whatever they hold.
@@ -34,7 +37,8 @@ const MANY: usize = 16;
 pub struct JournalConfig {
     /// When a receipt may be given.
     pub durability: Durability,
-    /// How long a segment gets, in bytes; `None` takes a sixteenth of the disk, from 1 MiB to 64 MiB.
+    /// How long a segment gets, in bytes; `None` takes a sixteenth of the disk, from 1 MiB to 64
+    /// MiB.
     pub segment_size: Option<u64>,
 }
 
@@ -42,7 +46,11 @@ pub struct JournalConfig {
 pub const SEGMENT_SIZES: std::ops::RangeInclusive<u64> = 1024 * 1024..=1024 * 1024 * 1024;
 
 /// Segments this short make a test's journal rotate and clean within a few records.
-const SHORTEST: u64 = if cfg!(test) { 1024 } else { *SEGMENT_SIZES.start() };
+const SHORTEST: u64 = if cfg!(test) {
+    1024
+} else {
+    *SEGMENT_SIZES.start()
+};
 
 /// The largest segment that is chosen by itself.
 const USUAL_SEGMENT: u64 = 64 * 1024 * 1024;
@@ -99,7 +107,9 @@ pub struct Handle {
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("segment", &self.segment).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("segment", &self.segment)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,7 +128,11 @@ impl Spot {
     /// The spot of a record; one beyond what a segment can have is nowhere.
     pub(super) fn new(segment: u64, offset: u64, body_end: u64) -> Self {
         let narrow = |at| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { segment: low(segment), offset: narrow(offset), end: narrow(body_end) }
+        Self {
+            segment: low(segment),
+            offset: narrow(offset),
+            end: narrow(body_end),
+        }
     }
 
     /// The length of the record, with head and padding.
@@ -131,7 +145,10 @@ impl Spot {
 const ALIGN: u32 = segment::ALIGN as u32;
 
 /// The lower half of a segment's number: those of all segments that are there at once differ.
-#[expect(clippy::cast_possible_truncation, reason = "half of it is what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "half of it is what is wanted"
+)]
 pub(super) fn low(segment: u64) -> u32 {
     segment as u32
 }
@@ -139,7 +156,11 @@ pub(super) fn low(segment: u64) -> u32 {
 impl Location {
     /// The place `spot` in a segment, whose record ends with `len` bytes of content.
     pub fn new(handle: Handle, spot: Spot, len: u64) -> Self {
-        Self { handle, spot, len: u32::try_from(len).unwrap_or(u32::MAX) }
+        Self {
+            handle,
+            spot,
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+        }
     }
 
     /// Where that is.
@@ -155,9 +176,15 @@ impl Location {
     /// Reads the content; an error if it is no longer what it was.
     pub fn read(&self, crc32c: u32) -> std::io::Result<Bytes> {
         let mut content = vec![0; self.len as usize];
-        let read = read_full_at(&*self.handle.file, &mut content, self.spot.end.saturating_sub(self.len).into())?;
+        let read = read_full_at(
+            &*self.handle.file,
+            &mut content,
+            self.spot.end.saturating_sub(self.len).into(),
+        )?;
         if read < content.len() || crc32c::crc32c(&content) != crc32c {
-            return Err(std::io::Error::other("the content is damaged in the journal"));
+            return Err(std::io::Error::other(
+                "the content is damaged in the journal",
+            ));
         }
         Ok(content.into())
     }
@@ -165,7 +192,10 @@ impl Location {
 
 impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Location").field("spot", &self.spot).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Location")
+            .field("spot", &self.spot)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
@@ -202,7 +232,10 @@ impl Changes {
     /// What a record of the file itself says.
     pub(super) fn of(accepted: &Accepted) -> Option<Self> {
         let is_changed = accepted.history != History::default() || accepted.death.is_some();
-        is_changed.then(|| Self { history: accepted.history.clone(), death: accepted.death.clone() })
+        is_changed.then(|| Self {
+            history: accepted.history.clone(),
+            death: accepted.death.clone(),
+        })
     }
 }
 
@@ -266,12 +299,23 @@ pub(super) struct Found {
 
 impl Journal {
     /// A journal that goes on behind what recovery found; [`Self::begin`] opens its first segment.
-    pub(super) fn new(disk: Arc<dyn Disk>, config: JournalConfig, found: Found) -> Result<Self, JournalError> {
-        let space = disk.space().map_err(failed("ask for the room of", "the disk"))?;
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        config: JournalConfig,
+        found: Found,
+    ) -> Result<Self, JournalError> {
+        let space = disk
+            .space()
+            .map_err(failed("ask for the room of", "the disk"))?;
         let usual = || (space.total / 16).clamp(*SEGMENT_SIZES.start(), USUAL_SEGMENT);
         let segment_size = config.segment_size.unwrap_or_else(usual);
-        let segments =
-            found.segments.into_iter().map(|(id, file, len)| Segment { id, file, len, lasting: len, live: 0 });
+        let segments = found.segments.into_iter().map(|(id, file, len)| Segment {
+            id,
+            file,
+            len,
+            lasting: len,
+            live: 0,
+        });
         Ok(Self {
             disk,
             id: found.id,
@@ -300,7 +344,13 @@ impl Journal {
 
     /// Counts a file that recovery found there.
     pub(super) fn add_file(&mut self, number: u64, spot: Spot) {
-        self.keep(number, Live { segment: spot.segment, len: spot.record_len() });
+        self.keep(
+            number,
+            Live {
+                segment: spot.segment,
+                len: spot.record_len(),
+            },
+        );
     }
 
     /// Takes in what recovery found out about files beside their records.
@@ -310,7 +360,13 @@ impl Journal {
 
     /// Counts a file whose end recovery found there.
     pub(super) fn add_ended(&mut self, number: u64, spot: Spot) {
-        self.remember(number, Live { segment: spot.segment, len: spot.record_len() });
+        self.remember(
+            number,
+            Live {
+                segment: spot.segment,
+                len: spot.record_len(),
+            },
+        );
     }
 
     /// Notes the record of a file, in place of the one that it had.
@@ -329,11 +385,16 @@ impl Journal {
         self.count(live);
     }
 
-    /// Opens a segment to write to, and takes hold of the reserve. Room is made first where that costs none.
+    /// Opens a segment to write to, and takes hold of the reserve. Room is made first where that
+    /// costs none.
     pub(super) fn begin(&mut self) -> Result<(), JournalError> {
         // A crash may have left one that holds no room.
         let is_whole = |len: u64| len >= self.segment_size / 4;
-        self.has_reserve = self.disk.open(RESERVE).and_then(|file| file.len()).is_ok_and(is_whole);
+        self.has_reserve = self
+            .disk
+            .open(RESERVE)
+            .and_then(|file| file.len())
+            .is_ok_and(is_whole);
         match self.rotate() {
             Err(error) if error.is_full() && self.has_reserve => {
                 self.release_reserve();
@@ -357,7 +418,9 @@ impl Journal {
 
     /// How many bytes of a batch are worth a commit.
     pub fn batch_size(&self) -> usize {
-        usize::try_from(self.segment_size / 4).unwrap_or(usize::MAX).min(MAX_BATCH)
+        usize::try_from(self.segment_size / 4)
+            .unwrap_or(usize::MAX)
+            .min(MAX_BATCH)
     }
 
     /// How many bytes wait for a commit.
@@ -367,13 +430,21 @@ impl Journal {
 
     /// How many bytes the segments take on the disk, and how many of them are needed.
     pub fn usage(&self) -> (u64, u64) {
-        (self.segments.iter().map(|segment| segment.len).sum(), self.live_bytes)
+        (
+            self.segments.iter().map(|segment| segment.len).sum(),
+            self.live_bytes,
+        )
     }
 
-    /// Begins a new segment, if the present one is long enough. To be called before the first operation of a batch.
+    /// Begins a new segment, if the present one is long enough. To be called before the first
+    /// operation of a batch.
     pub fn prepare(&mut self) -> Result<(), JournalError> {
         let is_long = |active: &Segment| active.len >= self.segment_size / 4 * 3;
-        if self.batch.is_empty() && self.segments.back().is_none_or(is_long) { self.rotate() } else { Ok(()) }
+        if self.batch.is_empty() && self.segments.back().is_none_or(is_long) {
+            self.rotate()
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts an operation into the batch. About a file that is not kept there is nothing to record.
@@ -382,18 +453,32 @@ impl Journal {
         match op {
             Op::Accept(accepted) => self.accept(accepted),
             Op::End(ended) => self.end(ended),
-            Op::Attempt { number, attempt, is_failure } => {
-                let Some(changes) = self.changes(number) else { return };
+            Op::Attempt {
+                number,
+                attempt,
+                is_failure,
+            } => {
+                let Some(changes) = self.changes(number) else {
+                    return;
+                };
                 changes.history.add(attempt.clone(), is_failure);
-                self.append(&Record::Attempt { number, attempt, is_failure });
+                self.append(&Record::Attempt {
+                    number,
+                    attempt,
+                    is_failure,
+                });
             }
             Op::Bury { number, death } => {
-                let Some(changes) = self.changes(number) else { return };
+                let Some(changes) = self.changes(number) else {
+                    return;
+                };
                 changes.death = Some(death.clone());
                 self.append(&Record::Dead { number, death });
             }
             Op::Replay { number } => {
-                let Some(changes) = self.changes(number) else { return };
+                let Some(changes) = self.changes(number) else {
+                    return;
+                };
                 *changes = Changes::default();
                 self.append(&Record::Replayed { number });
             }
@@ -407,9 +492,9 @@ impl Journal {
         }
     }
 
-    /// Writes the batch and makes it lasting, and gives what it held. After an error nothing of it counts; one that
-    /// [`JournalError::is_full`] leaves everything as it was, to be tried again when there is room, any other leaves the
-    /// journal unfit for use.
+    /// Writes the batch and makes it lasting, and gives what it held. After an error nothing of it
+    /// counts; one that [`JournalError::is_full`] leaves everything as it was, to be tried again
+    /// when there is room, any other leaves the journal unfit for use.
     pub fn commit(&mut self) -> Result<Committed, JournalError> {
         if !self.batch.is_empty() {
             self.write_batch()?;
@@ -428,33 +513,44 @@ impl Journal {
         Ok(std::mem::take(&mut self.committed))
     }
 
-    /// Whether who opens the journal next finds what was written: where its directory was opened, what is written to has its
-    /// name. A single look tells that.
+    /// Whether who opens the journal next finds what was written: where its directory was opened,
+    /// what is written to has its name. A single look tells that.
     pub fn verify(&self) -> Result<(), JournalError> {
-        let Some(active) = self.segments.back() else { return Ok(()) };
+        let Some(active) = self.segments.back() else {
+            return Ok(());
+        };
         let name = segment::name(active.id);
         if self.disk.id_of(&name).map_err(failed("look for", &name))? == self.active {
             return Ok(());
         }
         let (path, now) = self.disk.describe();
-        if self.disk.is_in_place().map_err(failed("look for", "the directory"))? {
+        if self
+            .disk
+            .is_in_place()
+            .map_err(failed("look for", "the directory"))?
+        {
             return Err(JournalError::Removed { name, path });
         }
         Err(JournalError::Moved { path, now })
     }
 
-    /// Says behind the last batch that it was synced, so that damage to it cannot be taken for a torn tail. Needs no sync
-    /// of its own: when it is lost, only that is.
+    /// Says behind the last batch that it was synced, so that damage to it cannot be taken for a
+    /// torn tail. Needs no sync of its own: when it is lost, only that is.
     pub fn mark(&mut self) -> Result<(), JournalError> {
         if self.marked || self.durability == Durability::Os || !self.batch.is_empty() {
             return Ok(());
         }
         self.append(&Record::Mark);
-        let Some(active) = self.segments.back_mut() else { return Ok(()) };
+        let Some(active) = self.segments.back_mut() else {
+            return Ok(());
+        };
         if write_all_at(&*active.file, &self.batch, active.len).is_ok() {
             active.len += self.batch.len() as u64;
         } else {
-            active.file.set_len(active.len).map_err(failed("cut", &segment::name(active.id)))?;
+            active
+                .file
+                .set_len(active.len)
+                .map_err(failed("cut", &segment::name(active.id)))?;
             // The next record takes its place, or one would seem to be lost.
             self.sequence -= 1;
         }
@@ -463,8 +559,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Does a bounded piece of the work of giving room back, into the next batch, and says how many bytes it has looked
-    /// at: 0 when there is nothing to do before the next commit.
+    /// Does a bounded piece of the work of giving room back, into the next batch, and says how many
+    /// bytes it has looked at: 0 when there is nothing to do before the next commit.
     pub fn clean(&mut self, space: Space) -> Result<u64, JournalError> {
         let pressed = space.available < 4 * self.segment_size;
         if self.retired || !self.wants_cleaning(pressed) {
@@ -474,7 +570,9 @@ impl Journal {
             self.rotate()?;
         }
         let before = self.cleaned;
-        let (Some(oldest), Some(next)) = (self.segments.front(), self.segments.get(1)) else { return Ok(0) };
+        let (Some(oldest), Some(next)) = (self.segments.front(), self.segments.get(1)) else {
+            return Ok(0);
+        };
         let (rest, next) = (oldest.len.saturating_sub(before), next.id);
         if oldest.live == 0 || self.clean_window()? {
             self.append(&Record::Oldest { segment: next });
@@ -498,7 +596,10 @@ impl Journal {
         }
         // What is there is none.
         let _ = self.disk.remove(RESERVE);
-        let made = self.disk.create(RESERVE).and_then(|file| file.allocate(self.segment_size / 4));
+        let made = self
+            .disk
+            .create(RESERVE)
+            .and_then(|file| file.allocate(self.segment_size / 4));
         self.has_reserve = made.is_ok();
         if made.is_err() {
             let _ = self.disk.remove(RESERVE);
@@ -521,7 +622,9 @@ impl Journal {
 
     fn end(&mut self, ended: Box<Ended>) {
         let number = ended.number;
-        let Some(live) = self.files.remove(number) else { return };
+        let Some(live) = self.files.remove(number) else {
+            return;
+        };
         self.uncount(live);
         self.changes.remove(&number);
         self.unneeded.extend(self.own.remove(&number));
@@ -529,17 +632,26 @@ impl Journal {
     }
 
     fn changes(&mut self, number: u64) -> Option<&mut Changes> {
-        self.files.contains(number).then(|| self.changes.entry(number).or_default())
+        self.files
+            .contains(number)
+            .then(|| self.changes.entry(number).or_default())
     }
 
     /// Writes a file's record, and gives where it stands.
     fn append_file(&mut self, accepted: Box<Accepted>) -> Option<(u64, Location)> {
         let (number, size) = (accepted.number, accepted.meta.size);
-        let len = if matches!(accepted.content, Content::Inline(_)) { size } else { 0 };
+        let len = if matches!(accepted.content, Content::Inline(_)) {
+            size
+        } else {
+            0
+        };
         let spot = self.append(&Record::Accepted(accepted));
         self.add_file(number, spot);
         let active = self.segments.back()?;
-        let handle = Handle { segment: active.id, file: active.file.clone() };
+        let handle = Handle {
+            segment: active.id,
+            file: active.file.clone(),
+        };
         Some((number, Location::new(handle, spot, len)))
     }
 
@@ -551,23 +663,31 @@ impl Journal {
 
     /// Frames a record behind the batch, and gives its place.
     fn append(&mut self, record: &Record) -> Spot {
-        let (id, start, base) =
-            self.segments.back().map_or((0, 0, 0), |active| (active.id, active.len, active.lasting));
+        let (id, start, base) = self
+            .segments
+            .back()
+            .map_or((0, 0, 0), |active| (active.id, active.len, active.lasting));
         let offset = start + self.batch.len() as u64;
-        let framed = Framer::new(&self.id, id).append(record, self.sequence, (start, base), &mut self.batch);
+        let framed =
+            Framer::new(&self.id, id).append(record, self.sequence, (start, base), &mut self.batch);
         self.sequence += 1;
         self.marked = false;
         Spot::new(id, offset, framed.body_end)
     }
 
     fn write_batch(&mut self) -> Result<(), JournalError> {
-        let Some(active) = self.segments.back_mut() else { return Ok(()) };
+        let Some(active) = self.segments.back_mut() else {
+            return Ok(());
+        };
         let name = segment::name(active.id);
         if let Err(error) = write_all_at(&*active.file, &self.batch, active.len) {
             let error = failed("write to", &name)(error);
             if error.is_full() {
                 // Nothing may stay behind that a later recovery could take for damage.
-                active.file.set_len(active.len).map_err(failed("cut", &name))?;
+                active
+                    .file
+                    .set_len(active.len)
+                    .map_err(failed("cut", &name))?;
             }
             return Err(error);
         }
@@ -584,7 +704,9 @@ impl Journal {
     fn rotate(&mut self) -> Result<(), JournalError> {
         let last = self.segments.back();
         if let Some(last) = last.filter(|_| self.durability == Durability::Disk) {
-            last.file.sync().map_err(unsynced(&segment::name(last.id)))?;
+            last.file
+                .sync()
+                .map_err(unsynced(&segment::name(last.id)))?;
         }
         let id = self.next_segment;
         let header = Header {
@@ -604,24 +726,38 @@ impl Journal {
             return Err(error);
         }
         self.active = Some(file.id().map_err(failed("look for", &name))?);
-        self.segments.push_back(Segment { id, file, len: HEADER_LEN as u64, lasting: HEADER_LEN as u64, live: 0 });
+        self.segments.push_back(Segment {
+            id,
+            file,
+            len: HEADER_LEN as u64,
+            lasting: HEADER_LEN as u64,
+            live: 0,
+        });
         self.next_segment = self.next_segment.saturating_add(1);
         Ok(())
     }
 
-    /// Makes the file of a segment. One that is there is another program's, unless it was half begun.
+    /// Makes the file of a segment. One that is there is another program's, unless it was half
+    /// begun.
     fn create_segment(&mut self, id: u64, name: &str) -> Result<Arc<dyn DiskFile>, JournalError> {
         if let Some((_, file)) = self.half_begun.take_if(|(begun, _)| *begun == id) {
             file.set_len(0).map_err(failed("cut", name))?;
             return Ok(file);
         }
         self.disk.create(name).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => JournalError::Intruder { name: name.to_owned() },
+            std::io::ErrorKind::AlreadyExists => JournalError::Intruder {
+                name: name.to_owned(),
+            },
             _ => failed("create", name)(error),
         })
     }
 
-    fn begin_segment(&self, file: &dyn DiskFile, name: &str, header: &Header) -> Result<(), JournalError> {
+    fn begin_segment(
+        &self,
+        file: &dyn DiskFile,
+        name: &str,
+        header: &Header,
+    ) -> Result<(), JournalError> {
         write_all_at(file, &header.encode(), 0).map_err(failed("write to", name))?;
         file.sync().map_err(unsynced(name))?;
         self.disk.sync_dir().map_err(unsynced_names)
@@ -630,20 +766,29 @@ impl Journal {
     fn wants_cleaning(&self, pressed: bool) -> bool {
         let (total, live) = self.usage();
         let garbage = total.saturating_sub(live);
-        let dead = self.segments.len() > 1 && self.segments.front().is_some_and(|oldest| oldest.live == 0);
+        let dead =
+            self.segments.len() > 1 && self.segments.front().is_some_and(|oldest| oldest.live == 0);
         let many = self.segments.len() > MANY && total < self.segment_size;
-        dead || many || garbage > live + self.segment_size / 2 || (pressed && garbage > self.segment_size / 4)
+        dead || many
+            || garbage > live + self.segment_size / 2
+            || (pressed && garbage > self.segment_size / 4)
     }
 
-    /// Writes again what is needed of the next piece of the oldest segment; true when there is nothing left of it.
+    /// Writes again what is needed of the next piece of the oldest segment; true when there is
+    /// nothing left of it.
     fn clean_window(&mut self) -> Result<bool, JournalError> {
-        let Some(oldest) = self.segments.front() else { return Ok(false) };
+        let Some(oldest) = self.segments.front() else {
+            return Ok(false);
+        };
         let (id, file, start, end) = (oldest.id, oldest.file.clone(), self.cleaned, oldest.len);
         let name = segment::name(id);
         let mut window = vec![0; WINDOW.min(usize::try_from(end - start).unwrap_or(WINDOW))];
         let read = read_full_at(&*file, &mut window, start).map_err(failed("read", &name))?;
         if read < window.len() {
-            return Err(JournalError::Damaged { name, offset: start + read as u64 });
+            return Err(JournalError::Damaged {
+                name,
+                offset: start + read as u64,
+            });
         }
         let (window, framer) = (Bytes::from(window), Framer::new(&self.id, id));
         let (base, mut at) = (usize::try_from(start).unwrap_or(usize::MAX), 0);
@@ -653,8 +798,11 @@ impl Journal {
                     at += found.len;
                     self.carry_over(found.record, id);
                 }
-                // The record goes on behind the window, or these are bytes that recovery has set aside.
-                None if window.len() - at < WINDOW / 2 && base + window.len() < usize::try_from(end).unwrap_or(0) => {
+                // The record goes on behind the window, or these are bytes that recovery has set
+                // aside.
+                None if window.len() - at < WINDOW / 2
+                    && base + window.len() < usize::try_from(end).unwrap_or(0) =>
+                {
                     break;
                 }
                 None => at += 8,
@@ -663,7 +811,10 @@ impl Journal {
         self.cleaned = start + at as u64;
         let left = self.segments.front().map_or(0, |oldest| oldest.live);
         if self.cleaned >= end && left > 0 {
-            return Err(JournalError::Damaged { name, offset: start });
+            return Err(JournalError::Damaged {
+                name,
+                offset: start,
+            });
         }
         Ok(self.cleaned >= end)
     }
@@ -672,8 +823,12 @@ impl Journal {
     fn carry_over(&mut self, record: Record, from: u64) {
         let stands_there = |live: Option<&Live>| live.is_some_and(|live| live.segment == low(from));
         match record {
-            Record::Accepted(accepted) if stands_there(self.files.get(accepted.number)) => self.carry_file(accepted),
-            Record::Ended(ended) if stands_there(self.ended.get(ended.number)) => self.append_end(ended),
+            Record::Accepted(accepted) if stands_there(self.files.get(accepted.number)) => {
+                self.carry_file(accepted)
+            }
+            Record::Ended(ended) if stands_there(self.ended.get(ended.number)) => {
+                self.append_end(ended)
+            }
             // What changed since is written with its file.
             _ => {}
         }
@@ -687,9 +842,12 @@ impl Journal {
         self.committed.moved.extend(moved);
     }
 
-    /// Removes the oldest segment, lastingly: a younger one must never be gone while it is still there.
+    /// Removes the oldest segment, lastingly: a younger one must never be gone while it is still
+    /// there.
     fn remove_oldest(&mut self) -> Result<(), JournalError> {
-        let Some(oldest) = self.segments.front() else { return Ok(()) };
+        let Some(oldest) = self.segments.front() else {
+            return Ok(());
+        };
         let name = segment::name(oldest.id);
         self.disk.remove(&name).map_err(failed("remove", &name))?;
         self.disk.sync_dir().map_err(unsynced_names)?;
@@ -717,10 +875,16 @@ impl Journal {
         let oldest = low(self.segments.front()?.id);
         let place = id.wrapping_sub(oldest) as usize;
         // Segments may be missing from a damaged journal.
-        if self.segments.get(place).is_some_and(|segment| low(segment.id) == id) {
+        if self
+            .segments
+            .get(place)
+            .is_some_and(|segment| low(segment.id) == id)
+        {
             return self.segments.get_mut(place);
         }
-        self.segments.iter_mut().find(|segment| low(segment.id) == id)
+        self.segments
+            .iter_mut()
+            .find(|segment| low(segment.id) == id)
     }
 
     /// Counts again what is needed, and compares.
@@ -731,17 +895,36 @@ impl Journal {
             *needed.entry(live.segment).or_default() += u64::from(live.len);
         }
         assert_eq!(self.live_bytes, needed.values().sum::<u64>(), "live bytes");
-        assert!(self.files.iter().all(|(number, _)| !self.ended.contains(number)), "waiting and ended");
         assert!(
-            self.changes.keys().chain(self.own.keys()).all(|number| self.files.contains(*number)),
+            self.files
+                .iter()
+                .all(|(number, _)| !self.ended.contains(number)),
+            "waiting and ended"
+        );
+        assert!(
+            self.changes
+                .keys()
+                .chain(self.own.keys())
+                .all(|number| self.files.contains(*number)),
             "changes of none"
         );
         let mut last = 0;
         for segment in &self.segments {
-            assert!(segment.id > last && segment.id < self.next_segment, "segment {} behind {last}", segment.id);
+            assert!(
+                segment.id > last && segment.id < self.next_segment,
+                "segment {} behind {last}",
+                segment.id
+            );
             last = segment.id;
-            assert_eq!(segment.live, needed.remove(&low(segment.id)).unwrap_or(0), "live bytes of segment {last}");
+            assert_eq!(
+                segment.live,
+                needed.remove(&low(segment.id)).unwrap_or(0),
+                "live bytes of segment {last}"
+            );
         }
-        assert!(needed.is_empty(), "needed of segments that are gone: {needed:?}");
+        assert!(
+            needed.is_empty(),
+            "needed of segments that are gone: {needed:?}"
+        );
     }
 }

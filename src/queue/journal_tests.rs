@@ -13,14 +13,20 @@ use super::recovery::{self, Recovered};
 use super::segment;
 use super::sim::SimDisk;
 
-const CONFIG: JournalConfig = JournalConfig { durability: Durability::Disk, segment_size: None };
+const CONFIG: JournalConfig = JournalConfig {
+    durability: Durability::Disk,
+    segment_size: None,
+};
 
 fn open(disk: &SimDisk) -> (Journal, Recovered) {
     recovery::open(Arc::new(disk.clone()), CONFIG).unwrap()
 }
 
 fn content(number: u64, size: usize) -> Bytes {
-    (0..size).map(|at| u8::try_from((at as u64 * 31 + number * 7) % 251).unwrap()).collect::<Vec<u8>>().into()
+    (0..size)
+        .map(|at| u8::try_from((at as u64 * 31 + number * 7) % 251).unwrap())
+        .collect::<Vec<u8>>()
+        .into()
 }
 
 fn meta(number: u64, content: &[u8]) -> Arc<Meta> {
@@ -38,13 +44,29 @@ fn accept(number: u64, size: usize) -> Op {
     let content = content(number, size);
     let meta = meta(number, &content);
     let history = History::default();
-    Op::Accept(Box::new(Accepted { number, meta, history, death: None, content: Content::Inline(content) }))
+    Op::Accept(Box::new(Accepted {
+        number,
+        meta,
+        history,
+        death: None,
+        content: Content::Inline(content),
+    }))
 }
 
 fn delivered(number: u64, size: usize) -> Op {
-    let end = End::Delivered { server: "s1".into(), identity: Some("00".repeat(16).into()), confirmed: true };
+    let end = End::Delivered {
+        server: "s1".into(),
+        identity: Some("00".repeat(16).into()),
+        confirmed: true,
+    };
     let meta = meta(number, &content(number, size));
-    Op::End(Box::new(Ended { number, at_ms: 5000 + number, end, meta, history: History::default() }))
+    Op::End(Box::new(Ended {
+        number,
+        at_ms: 5000 + number,
+        end,
+        meta,
+        history: History::default(),
+    }))
 }
 
 fn write(journal: &mut Journal, ops: Vec<Op>) -> Committed {
@@ -77,21 +99,50 @@ fn what_was_committed_is_found_again_with_its_history() {
     let disk = SimDisk::new();
     let (mut journal, recovered) = open(&disk);
     assert_eq!((numbers(&recovered).len(), recovered.next_number), (0, 1));
-    let committed = write(&mut journal, (1..=5).map(|number| accept(number, 100)).collect());
+    let committed = write(
+        &mut journal,
+        (1..=5).map(|number| accept(number, 100)).collect(),
+    );
     assert_eq!((committed.ops, committed.stored.len()), (5, 5));
     let (number, location) = &committed.stored[2];
-    assert_eq!(location.read(crc32c::crc32c(&content(*number, 100))).unwrap(), content(3, 100));
-    let attempt = Attempt { at_ms: 77, server: "s2".into(), reason: "too large".into() };
-    let death = Death { at_ms: 78, reason: "refused by all".into() };
+    assert_eq!(
+        location
+            .read(crc32c::crc32c(&content(*number, 100)))
+            .unwrap(),
+        content(3, 100)
+    );
+    let attempt = Attempt {
+        at_ms: 77,
+        server: "s2".into(),
+        reason: "too large".into(),
+    };
+    let death = Death {
+        at_ms: 78,
+        reason: "refused by all".into(),
+    };
     write(
         &mut journal,
         vec![
             delivered(2, 100),
-            Op::Attempt { number: 3, attempt: attempt.clone(), is_failure: true },
-            Op::Bury { number: 3, death: death.clone() },
-            Op::Bury { number: 4, death: death.clone() },
+            Op::Attempt {
+                number: 3,
+                attempt: attempt.clone(),
+                is_failure: true,
+            },
+            Op::Bury {
+                number: 3,
+                death: death.clone(),
+            },
+            Op::Bury {
+                number: 4,
+                death: death.clone(),
+            },
             Op::Replay { number: 4 },
-            Op::Attempt { number: 99, attempt: attempt.clone(), is_failure: true },
+            Op::Attempt {
+                number: 99,
+                attempt: attempt.clone(),
+                is_failure: true,
+            },
             delivered(99, 1),
         ],
     );
@@ -102,11 +153,21 @@ fn what_was_committed_is_found_again_with_its_history() {
     let kept = recovered.kept().unwrap();
     let third = &kept[&3].accepted;
     assert_eq!((third.history.attempts, third.history.failures), (1, 1));
-    assert_eq!((&third.history.first[0], third.death.as_ref()), (&attempt, Some(&death)));
+    assert_eq!(
+        (&third.history.first[0], third.death.as_ref()),
+        (&attempt, Some(&death))
+    );
     assert_eq!(kept[&4].accepted.death, None);
     let location = kept[&5].location.as_ref().unwrap();
-    assert_eq!(location.read(third.meta.crc32c).map_err(drop), Err(()), "another file's checksum");
-    assert_eq!(location.read(kept[&5].accepted.meta.crc32c).unwrap(), content(5, 100));
+    assert_eq!(
+        location.read(third.meta.crc32c).map_err(drop),
+        Err(()),
+        "another file's checksum"
+    );
+    assert_eq!(
+        location.read(kept[&5].accepted.meta.crc32c).unwrap(),
+        content(5, 100)
+    );
     assert_eq!(recovered.ended.len(), 1);
     assert_eq!(&*recovered.ended[0].meta.title, "file-2.json");
 }
@@ -132,7 +193,10 @@ fn room_is_given_back_while_an_old_file_waits() {
     }
     assert!(most < 3 * 50_000 + 2 * journal.segment_size(), "{most}");
     assert!(moved.contains_key(&1), "it was written again");
-    assert_eq!(moved[&1].read(crc32c::crc32c(&content(1, 50_000))).unwrap(), content(1, 50_000));
+    assert_eq!(
+        moved[&1].read(crc32c::crc32c(&content(1, 50_000))).unwrap(),
+        content(1, 50_000)
+    );
     let (_, recovered) = open(&disk);
     assert_eq!(numbers(&recovered), [1]);
     assert!(recovered.report.is_sound(), "{:?}", recovered.report);
@@ -152,8 +216,13 @@ fn many_restarts_leave_few_segments() {
     assert!(disk.list().unwrap().len() < 25, "{:?}", disk.list());
 }
 
-fn read_back_all(journal: &Journal, places: &[(u64, super::journal::Location)]) -> BTreeMap<u64, Back> {
-    brief::read_back(&journal.id(), places.to_vec(), true).into_iter().collect()
+fn read_back_all(
+    journal: &Journal,
+    places: &[(u64, super::journal::Location)],
+) -> BTreeMap<u64, Back> {
+    brief::read_back(&journal.id(), places.to_vec(), true)
+        .into_iter()
+        .collect()
 }
 
 fn is_whole(back: &Back, number: u64, size: usize) -> bool {
@@ -176,11 +245,17 @@ fn files_are_read_back_from_wherever_they_stand() {
         let ops = (1..=10).map(|at| accept(batch * 10 + at, 9_000)).collect();
         places.extend(write(&mut journal, ops).stored);
     }
-    assert!(journal.usage().0 > 2 * journal.segment_size(), "they stand in several segments");
+    assert!(
+        journal.usage().0 > 2 * journal.segment_size(),
+        "they stand in several segments"
+    );
     places.reverse();
     let back = read_back_all(&journal, &places);
     assert_eq!(back.len(), 400);
-    assert!(back.iter().all(|(number, back)| is_whole(back, *number, 9_000)));
+    assert!(
+        back.iter()
+            .all(|(number, back)| is_whole(back, *number, 9_000))
+    );
 
     // What was removed can be read on, and what was moved is found where it was moved to.
     for number in (1..=400).filter(|number| number % 8 != 0) {
@@ -191,7 +266,11 @@ fn files_are_read_back_from_wherever_they_stand() {
     let kept = |(number, _): &(u64, _)| number % 8 == 0;
     let old: Vec<_> = places.into_iter().filter(kept).collect();
     for places in [&old, &moved] {
-        assert!(read_back_all(&journal, places).iter().all(|(number, back)| is_whole(back, *number, 9_000)));
+        assert!(
+            read_back_all(&journal, places)
+                .iter()
+                .all(|(number, back)| is_whole(back, *number, 9_000))
+        );
     }
 }
 
@@ -200,15 +279,39 @@ fn files_are_read_back_from_wherever_they_stand() {
 fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
     let disk = SimDisk::new();
     let (mut journal, _) = open(&disk);
-    let places = write(&mut journal, (1..=5).map(|number| accept(number, 100)).collect()).stored;
+    let places = write(
+        &mut journal,
+        (1..=5).map(|number| accept(number, 100)).collect(),
+    )
+    .stored;
     let spot = places[2].1.spot();
-    disk.flip_bit(&segment::name(places[2].1.handle().segment), (spot.end as usize - 10) * 8);
+    disk.flip_bit(
+        &segment::name(places[2].1.handle().segment),
+        (spot.end as usize - 10) * 8,
+    );
     let back = read_back_all(&journal, &places);
-    assert!([1, 2, 4, 5].iter().all(|number| is_whole(&back[number], *number, 100)));
-    let Back::Unreadable { meta: Some(meta), reason } = &back[&3] else { panic!("{:?}", back[&3]) };
-    assert_eq!((&*meta.title, &**reason), ("file-3.json", "the content is damaged in the journal"));
+    assert!(
+        [1, 2, 4, 5]
+            .iter()
+            .all(|number| is_whole(&back[number], *number, 100))
+    );
+    let Back::Unreadable {
+        meta: Some(meta),
+        reason,
+    } = &back[&3]
+    else {
+        panic!("{:?}", back[&3])
+    };
+    assert_eq!(
+        (&*meta.title, &**reason),
+        ("file-3.json", "the content is damaged in the journal")
+    );
     // A place where another file stands is no place of this one.
     let wrong = vec![(1, places[1].1.clone()), (9, places[4].1.clone())];
     let back = read_back_all(&journal, &wrong);
-    assert!(back.values().all(|back| matches!(back, Back::Unreadable { meta: None, .. })), "{back:?}");
+    assert!(
+        back.values()
+            .all(|back| matches!(back, Back::Unreadable { meta: None, .. })),
+        "{back:?}"
+    );
 }

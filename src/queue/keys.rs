@@ -1,8 +1,9 @@
 //! The keys of all files that are known, each leading to its file's number.
 //!
-//! A key is kept as 64 bits of its hash under a secret of this process. Nobody who does not know the secret can make two keys
-//! meet; that two of a million meet by chance is one in 37 million, and then the second is refused as the name of another
-//! file, unless size and checksum are the same, too.
+//! A key is kept as 64 bits of its hash under a secret of this process. Nobody who does not know
+//! the secret can make two keys meet; that two of a million meet by chance is one in 37 million,
+//! and then the second is refused as the name of another file, unless size and checksum are the
+//! same, too.
 
 /// How many tables there are: when one grows, only its own share is copied.
 const TABLES: usize = 64;
@@ -33,8 +34,13 @@ pub struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        let tables = std::iter::repeat_with(Table::default).take(TABLES).collect();
-        Self { secret: rand::random(), tables }
+        let tables = std::iter::repeat_with(Table::default)
+            .take(TABLES)
+            .collect();
+        Self {
+            secret: rand::random(),
+            tables,
+        }
     }
 }
 
@@ -42,7 +48,11 @@ impl Keys {
     /// The number of the file that this key names.
     pub fn get(&self, key: &str) -> Option<u64> {
         let hash = self.hash(key);
-        self.tables.get(table_of(hash))?.find(hash).ok().map(|(_, entry)| entry.number)
+        self.tables
+            .get(table_of(hash))?
+            .find(hash)
+            .ok()
+            .map(|(_, entry)| entry.number)
     }
 
     /// Notes that the key names this file, whatever it named before.
@@ -53,7 +63,8 @@ impl Keys {
         }
     }
 
-    /// Notes that the key names this file, unless it names one with a higher number: that one came later.
+    /// Notes that the key names this file, unless it names one with a higher number: that one came
+    /// later.
     pub fn insert_if_later(&mut self, key: &str, number: u64) {
         if self.get(key).is_none_or(|known| known < number) {
             self.insert(key, number);
@@ -70,13 +81,19 @@ impl Keys {
 
     fn hash(&self, key: &str) -> u64 {
         let hash = blake3::keyed_hash(&self.secret, key.as_bytes());
-        hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
+        hash.as_bytes()
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_le_bytes)
     }
 
     /// How many bytes the heap gives for all this.
     #[cfg(test)]
     fn heap_bytes(&self) -> usize {
-        self.tables.iter().map(|table| table.entries.capacity() * size_of::<Entry>()).sum()
+        self.tables
+            .iter()
+            .map(|table| table.entries.capacity() * size_of::<Entry>())
+            .sum()
     }
 }
 
@@ -92,14 +109,19 @@ impl Table {
     }
 
     fn next(&self, at: usize) -> usize {
-        if at + 1 < self.entries.len() { at + 1 } else { 0 }
+        if at + 1 < self.entries.len() {
+            at + 1
+        } else {
+            0
+        }
     }
 
     fn at(&self, at: usize) -> Entry {
         self.entries.get(at).copied().unwrap_or_default()
     }
 
-    /// The entry with this hash and its place, or the empty place where it would be. A table is never full.
+    /// The entry with this hash and its place, or the empty place where it would be. A table is
+    /// never full.
     fn find(&self, hash: u64) -> Result<(usize, Entry), usize> {
         let mut at = self.home(hash);
         loop {
@@ -130,7 +152,9 @@ impl Table {
     }
 
     fn grow(&mut self) {
-        let len = (self.entries.len() / 4 * 5).next_multiple_of(LEAST).max(LEAST);
+        let len = (self.entries.len() / 4 * 5)
+            .next_multiple_of(LEAST)
+            .max(LEAST);
         let before = std::mem::replace(&mut self.entries, vec![Entry::default(); len]);
         self.len = 0;
         for entry in before.into_iter().filter(|entry| entry.number != 0) {
@@ -139,15 +163,24 @@ impl Table {
     }
 
     fn remove(&mut self, entry: Entry) {
-        let Ok((mut hole, found)) = self.find(entry.hash) else { return };
+        let Ok((mut hole, found)) = self.find(entry.hash) else {
+            return;
+        };
         if found != entry {
             return;
         }
         self.len -= 1;
-        // Those behind that were pushed on by this one move up, or a search for them would end at the hole.
+        // Those behind that were pushed on by this one move up, or a search for them would end at
+        // the hole.
         let mut at = self.next(hole);
         while self.at(at).number != 0 {
-            let distance = |from: usize, to: usize| if to >= from { to - from } else { to + self.entries.len() - from };
+            let distance = |from: usize, to: usize| {
+                if to >= from {
+                    to - from
+                } else {
+                    to + self.entries.len() - from
+                }
+            };
             if distance(self.home(self.at(at).hash), at) >= distance(hole, at) {
                 self.entries.swap(hole, at);
                 hole = at;
@@ -201,12 +234,18 @@ mod tests {
     #[test]
     fn entries_that_wrap_around_the_end_are_found_after_others_went() {
         let mut table = Table::default();
-        let last = |number| Entry { hash: u64::MAX - number, number };
+        let last = |number| Entry {
+            hash: u64::MAX - number,
+            number,
+        };
         (1..=5).for_each(|number| table.insert(last(number)));
         table.remove(last(1));
         table.remove(last(3));
         for number in [2, 4, 5] {
-            assert_eq!(table.find(u64::MAX - number).map(|(_, entry)| entry.number), Ok(number));
+            assert_eq!(
+                table.find(u64::MAX - number).map(|(_, entry)| entry.number),
+                Ok(number)
+            );
         }
         assert!(table.find(u64::MAX - 1).is_err() && table.find(u64::MAX - 3).is_err());
         assert_eq!(table.len, 3);
@@ -218,6 +257,10 @@ mod tests {
         for number in 1..=100_000 {
             keys.insert(&format!("key-{number}"), number);
         }
-        assert!(keys.heap_bytes() / 100_000 < 26, "{}", keys.heap_bytes() / 100_000);
+        assert!(
+            keys.heap_bytes() / 100_000 < 26,
+            "{}",
+            keys.heap_bytes() / 100_000
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What is remembered of files that do not wait: the keys of all, the dead letters, and for a while those that ended.
+//! What is remembered of files that do not wait: the keys of all, the dead letters, and for a while
+//! those that ended.
 //!
-//! Owns how long that is. Invariant: a key leads to one number from its acceptance until its file is forgotten, and
-//! nothing is forgotten while it is in doubt at some server: without it, a second copy could not be told from the only one.
+//! Owns how long that is. Invariant: a key leads to one number from its acceptance until its file
+//! is forgotten, and nothing is forgotten while it is in doubt at some server: without it, a second
+//! copy could not be told from the only one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +24,10 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { time: Duration::from_hours(1), files: 100_000 }
+        Self {
+            time: Duration::from_hours(1),
+            files: 100_000,
+        }
     }
 }
 
@@ -58,7 +63,11 @@ pub struct Ledger {
 impl Ledger {
     /// A memory that knows these keys, and no files yet.
     pub fn new(retention: Retention, keys: Keys) -> Self {
-        Self { keys, retention, ..Self::default() }
+        Self {
+            keys,
+            retention,
+            ..Self::default()
+        }
     }
 
     /// Remembers files longer, or not so long, from now on.
@@ -87,8 +96,8 @@ impl Ledger {
         !self.order.is_empty() || !self.pinned.is_empty()
     }
 
-    /// How many files are remembered longer than they should be because they are in doubt at some server. They are no
-    /// more than the doubts themselves, and those are bounded where they arise.
+    /// How many files are remembered longer than they should be because they are in doubt at some
+    /// server. They are no more than the doubts themselves, and those are bounded where they arise.
     pub fn pinned(&self) -> usize {
         self.pinned.len()
     }
@@ -131,7 +140,8 @@ impl Ledger {
         self.dead.get_mut(&number)
     }
 
-    /// Forgets what is old enough, or too much, and gives the numbers. What is in doubt is kept longer.
+    /// Forgets what is old enough, or too much, and gives the numbers. What is in doubt is kept
+    /// longer.
     pub fn forget(&mut self, now_ms: u64, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
         let kept_ms = u64::try_from(self.retention.time.as_millis()).unwrap_or(u64::MAX);
         let mut forgotten = Vec::new();
@@ -154,7 +164,12 @@ impl Ledger {
 
     /// Forgets what was kept longer because it was in doubt, and no longer is; gives the numbers.
     pub fn unpin(&mut self, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
-        let settled: Vec<u64> = self.pinned.iter().copied().filter(|number| !is_doubtful(*number)).collect();
+        let settled: Vec<u64> = self
+            .pinned
+            .iter()
+            .copied()
+            .filter(|number| !is_doubtful(*number))
+            .collect();
         for number in &settled {
             self.pinned.remove(number);
             self.erase(*number);
@@ -184,12 +199,28 @@ mod tests {
             crc32c: 2,
             accepted_ms: 3,
         });
-        let end = End::Delivered { server: "s".into(), identity: None, confirmed: true };
-        Arc::new(Ended { number, at_ms, end, meta, history: History::default() })
+        let end = End::Delivered {
+            server: "s".into(),
+            identity: None,
+            confirmed: true,
+        };
+        Arc::new(Ended {
+            number,
+            at_ms,
+            end,
+            meta,
+            history: History::default(),
+        })
     }
 
     fn ledger(time_s: u64, files: usize) -> Ledger {
-        let mut ledger = Ledger::new(Retention { time: Duration::from_secs(time_s), files }, Keys::default());
+        let mut ledger = Ledger::new(
+            Retention {
+                time: Duration::from_secs(time_s),
+                files,
+            },
+            Keys::default(),
+        );
         for number in 1..=10 {
             ledger.name(&format!("k{number}"), number);
             ledger.end(ended(number, number * 1000));
@@ -201,7 +232,10 @@ mod tests {
     fn files_are_forgotten_with_their_keys_when_they_are_old() {
         let mut ledger = ledger(5, 100);
         assert_eq!(ledger.forget(9000, |_| false), [1, 2, 3, 4]);
-        assert_eq!((ledger.number_of("k4"), ledger.number_of("k5")), (None, Some(5)));
+        assert_eq!(
+            (ledger.number_of("k4"), ledger.number_of("k5")),
+            (None, Some(5))
+        );
         assert!(ledger.ended(4).is_none() && ledger.ended(5).is_some());
     }
 
@@ -214,7 +248,10 @@ mod tests {
     #[test]
     fn what_is_in_doubt_is_kept_until_it_is_not() {
         let mut ledger = ledger(0, 0);
-        assert_eq!(ledger.forget(u64::MAX, |number| number % 2 == 0), [1, 3, 5, 7, 9]);
+        assert_eq!(
+            ledger.forget(u64::MAX, |number| number % 2 == 0),
+            [1, 3, 5, 7, 9]
+        );
         assert_eq!(ledger.number_of("k8"), Some(8));
         assert_eq!(ledger.unpin(|number| number != 4), [4]);
         assert!(ledger.ended(4).is_none() && ledger.ended(6).is_some());
@@ -223,13 +260,22 @@ mod tests {
     /// The oldest ones were forgotten beyond a bound, and stayed there twice.
     #[test]
     fn what_is_in_doubt_is_kept_however_much_it_is() {
-        let mut ledger = Ledger::new(Retention { time: Duration::ZERO, files: 0 }, Keys::default());
+        let mut ledger = Ledger::new(
+            Retention {
+                time: Duration::ZERO,
+                files: 0,
+            },
+            Keys::default(),
+        );
         for number in 1..=200_000 {
             ledger.end(ended(number, 1));
         }
         assert!(ledger.forget(u64::MAX, |_| true).is_empty());
         assert!(ledger.remembers());
-        assert_eq!((ledger.pinned(), ledger.unpin(|number| number != 7)), (200_000, vec![7]));
+        assert_eq!(
+            (ledger.pinned(), ledger.unpin(|number| number != 7)),
+            (200_000, vec![7])
+        );
     }
 
     /// A key that was forgotten and given to another file must stay with that one.

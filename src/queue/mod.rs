@@ -1,14 +1,15 @@
 //! Core: the files that were accepted, kept so that nothing loses them.
 //!
-//! [`journal`] writes what happens to files, [`recovery`] reads it back, [`Writer`] is the one thread that does it; all three
-//! know a disk only as [`disk::Disk`]. [`Pending`] is what waits, [`Ledger`] what is remembered of the rest. Leaves to the
-//! balancer where a file goes, and how much may wait.
+//! [`journal`] writes what happens to files, [`recovery`] reads it back, [`Writer`] is the one
+//! thread that does it; all three know a disk only as [`disk::Disk`]. [`Pending`] is what waits,
+//! [`Ledger`] what is remembered of the rest. Leaves to the balancer where a file goes, and how
+//! much may wait.
 //!
-//! The interface is narrow, so that another backend can take the journal's place: [`journal::Op`]s go in, in order;
-//! [`Progress`] comes back and says how many of them are lasting.
+//! The interface is narrow, so that another backend can take the journal's place: [`journal::Op`]s
+//! go in, in order; [`Progress`] comes back and says how many of them are lasting.
 //!
-//! Invariant: what a commit has counted survives what its [`Durability`] says, and a request number is never given
-//! twice, not after a restart either.
+//! Invariant: what a commit has counted survives what its [`Durability`] says, and a request number
+//! is never given twice, not after a restart either.
 
 mod aside;
 pub mod brief;
@@ -71,6 +72,7 @@ impl Body {
 
 /// A client's key as it is looked up: two keys with the same hash will not be found.
 pub fn key_hash(key: &str) -> u128 {
-    let [hash @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *blake3::hash(key.as_bytes()).as_bytes();
+    let [hash @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        *blake3::hash(key.as_bytes()).as_bytes();
     u128::from_be_bytes(hash)
 }

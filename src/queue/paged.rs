@@ -1,7 +1,8 @@
 //! A map from numbers that lie close together: pages of 64 places, each taken or not.
 //!
-//! Request numbers are given in order, so a million waiting files fill whole pages, and a file costs its entry and a bit.
-//! Growing moves nothing, and pages go as they empty; one that is left alone costs a page.
+//! Request numbers are given in order, so a million waiting files fill whole pages, and a file
+//! costs its entry and a bit. Growing moves nothing, and pages go as they empty; one that is left
+//! alone costs a page.
 
 use std::collections::{BTreeMap, btree_map};
 
@@ -26,7 +27,10 @@ pub struct Paged<T> {
 
 impl<T> Default for Paged<T> {
     fn default() -> Self {
-        Self { pages: BTreeMap::new(), len: 0 }
+        Self {
+            pages: BTreeMap::new(),
+            len: 0,
+        }
     }
 }
 
@@ -49,12 +53,20 @@ impl<T: Copy + Default> Paged<T> {
     /// Puts an entry in, and gives the one that was there.
     pub fn insert(&mut self, number: u64, entry: T) -> Option<T> {
         let (page, at) = place(number);
-        let new = || Box::new(Page { taken: 0, places: [T::default(); PLACES] });
+        let new = || {
+            Box::new(Page {
+                taken: 0,
+                places: [T::default(); PLACES],
+            })
+        };
         let page = self.pages.entry(page).or_insert_with(new);
         let was_taken = page.taken & (1 << at) != 0;
         page.taken |= 1 << at;
         self.len += usize::from(!was_taken);
-        let before = page.places.get_mut(at).map(|place| std::mem::replace(place, entry));
+        let before = page
+            .places
+            .get_mut(at)
+            .map(|place| std::mem::replace(place, entry));
         before.filter(|_| was_taken)
     }
 
@@ -62,14 +74,22 @@ impl<T: Copy + Default> Paged<T> {
     pub fn get(&self, number: u64) -> Option<&T> {
         let (page, at) = place(number);
         let page = self.pages.get(&page)?;
-        if page.taken & (1 << at) == 0 { None } else { page.places.get(at) }
+        if page.taken & (1 << at) == 0 {
+            None
+        } else {
+            page.places.get(at)
+        }
     }
 
     /// The entry of this number, to be changed.
     pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
         let (page, at) = place(number);
         let page = self.pages.get_mut(&page)?;
-        if page.taken & (1 << at) == 0 { None } else { page.places.get_mut(at) }
+        if page.taken & (1 << at) == 0 {
+            None
+        } else {
+            page.places.get_mut(at)
+        }
     }
 
     /// Whether there is such a number.
@@ -80,9 +100,15 @@ impl<T: Copy + Default> Paged<T> {
     /// Takes the entry of this number out.
     pub fn remove(&mut self, number: u64) -> Option<T> {
         let (page, at) = place(number);
-        let btree_map::Entry::Occupied(mut found) = self.pages.entry(page) else { return None };
+        let btree_map::Entry::Occupied(mut found) = self.pages.entry(page) else {
+            return None;
+        };
         let page = found.get_mut();
-        let entry = page.places.get(at).copied().filter(|_| page.taken & (1 << at) != 0)?;
+        let entry = page
+            .places
+            .get(at)
+            .copied()
+            .filter(|_| page.taken & (1 << at) != 0)?;
         page.taken &= !(1 << at);
         self.len -= 1;
         if page.taken == 0 {
@@ -96,7 +122,9 @@ impl<T: Copy + Default> Paged<T> {
         let (first, _) = place(after);
         let in_page = |(page, places): (u64, &'_ Page<T>)| {
             let (start, taken) = (page * STEP, places.taken);
-            (0..STEP).filter(move |at| taken & (1 << at) != 0).map(move |at| start + at)
+            (0..STEP)
+                .filter(move |at| taken & (1 << at) != 0)
+                .map(move |at| start + at)
         };
         let pages = self.pages.range(first..);
         pages
@@ -115,7 +143,9 @@ impl<T: Copy + Default> Paged<T> {
         let (page, places) = self.pages.pop_first()?;
         let numbered = (page * STEP..).zip(places.places);
         let taken = places.taken;
-        let entries: Vec<_> = numbered.filter(|(number, _)| taken & (1 << place(*number).1) != 0).collect();
+        let entries: Vec<_> = numbered
+            .filter(|(number, _)| taken & (1 << place(*number).1) != 0)
+            .collect();
         self.len -= entries.len();
         Some(entries)
     }
@@ -163,6 +193,10 @@ mod tests {
         for number in 1..=100_000_u64 {
             paged.insert(number, [0_u32; 10]);
         }
-        assert!(paged.heap_bytes() / 100_000 <= 41, "{}", paged.heap_bytes() / 100_000);
+        assert!(
+            paged.heap_bytes() / 100_000 <= 41,
+            "{}",
+            paged.heap_bytes() / 100_000
+        );
     }
 }

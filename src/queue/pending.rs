@@ -1,6 +1,7 @@
 //! The files that wait to be delivered, in memory: what is lasting of them is in the journal.
 //!
-//! Invariant: every file is in exactly one state, and files that are ready leave in the order of their numbers.
+//! Invariant: every file is in exactly one state, and files that are ready leave in the order of
+//! their numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,14 +63,22 @@ pub struct Pending<T> {
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
-        Self { files: BTreeMap::new(), ready: BTreeSet::new(), delayed: BTreeSet::new(), taken: 0, bytes: 0 }
+        Self {
+            files: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            taken: 0,
+            bytes: 0,
+        }
     }
 }
 
 impl<T> Pending<T> {
     /// Moves a file to another state, if it is there.
     fn shift(&mut self, number: u64, to: State) {
-        let Some((_, state)) = self.files.get_mut(&number) else { return };
+        let Some((_, state)) = self.files.get_mut(&number) else {
+            return;
+        };
         let from = std::mem::replace(state, to);
         self.unlist(number, from);
         match to {
@@ -125,18 +134,24 @@ impl<T> Pending<T> {
 
     /// Whether the file is with a server.
     pub fn is_taken(&self, number: u64) -> bool {
-        self.files.get(&number).is_some_and(|(_, state)| *state == State::Taken)
+        self.files
+            .get(&number)
+            .is_some_and(|(_, state)| *state == State::Taken)
     }
 
     /// Whether the file waits to be put back.
     pub fn is_parked(&self, number: u64) -> bool {
-        self.files.get(&number).is_some_and(|(_, state)| *state == State::Parked)
+        self.files
+            .get(&number)
+            .is_some_and(|(_, state)| *state == State::Parked)
     }
 
     /// The files with higher numbers than `after`, in order.
     pub fn after(&self, after: u64) -> impl Iterator<Item = (u64, &Queued<T>)> {
         let above = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        self.files.range(above).map(|(number, (file, _))| (*number, file))
+        self.files
+            .range(above)
+            .map(|(number, (file, _))| (*number, file))
     }
 
     /// Makes a file ready, in its old place.
@@ -183,12 +198,19 @@ impl<T> Pending<T> {
     /// How much waits.
     pub fn depth(&self) -> Depth {
         let ready = self.ready.len();
-        Depth { ready, delayed: self.files.len() - ready - self.taken, taken: self.taken, bytes: self.bytes }
+        Depth {
+            ready,
+            delayed: self.files.len() - ready - self.taken,
+            taken: self.taken,
+            bytes: self.bytes,
+        }
     }
 
     /// When the oldest file was accepted, in milliseconds since the beginning of 1970, UTC.
     pub fn oldest_ms(&self) -> Option<u64> {
-        self.files.first_key_value().map(|(_, (file, _))| file.meta.accepted_ms)
+        self.files
+            .first_key_value()
+            .map(|(_, (file, _))| file.meta.accepted_ms)
     }
 
     /// Checks that each file is listed just where its state says. For tests.
@@ -202,7 +224,13 @@ impl<T> Pending<T> {
             bytes += file.meta.size;
         }
         assert_eq!(self.bytes, bytes);
-        assert_eq!(self.taken, self.files.values().filter(|(_, state)| *state == State::Taken).count());
+        assert_eq!(
+            self.taken,
+            self.files
+                .values()
+                .filter(|(_, state)| *state == State::Taken)
+                .count()
+        );
         let depth = self.depth();
         assert_eq!(depth.files(), self.files.len());
     }
@@ -214,8 +242,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(size: u64) -> Queued<()> {
-        let meta = Meta { title: "t".into(), key: None, from: "f".into(), size, crc32c: 0, accepted_ms: 0 };
-        Queued { meta: Arc::new(meta), content: Body::Own(0), history: History::default(), tag: () }
+        let meta = Meta {
+            title: "t".into(),
+            key: None,
+            from: "f".into(),
+            size,
+            crc32c: 0,
+            accepted_ms: 0,
+        };
+        Queued {
+            meta: Arc::new(meta),
+            content: Body::Own(0),
+            history: History::default(),
+            tag: (),
+        }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -229,13 +269,21 @@ mod tests {
             queue.insert(number, file(1));
         }
         assert_eq!(
-            [queue.take_below(u64::MAX), queue.take_below(u64::MAX), queue.take_below(u64::MAX)],
+            [
+                queue.take_below(u64::MAX),
+                queue.take_below(u64::MAX),
+                queue.take_below(u64::MAX)
+            ],
             [Some(1), Some(2), Some(3)]
         );
         queue.put_back(2);
         queue.delay(1, seconds(5));
         assert_eq!(
-            [queue.take_below(u64::MAX), queue.take_below(u64::MAX), queue.take_below(u64::MAX)],
+            [
+                queue.take_below(u64::MAX),
+                queue.take_below(u64::MAX),
+                queue.take_below(u64::MAX)
+            ],
             [Some(2), Some(4), None]
         );
         assert_eq!(queue.next_wake(), Some(seconds(5)));
@@ -243,7 +291,15 @@ mod tests {
         assert_eq!(queue.take_below(u64::MAX), None);
         queue.wake(seconds(5));
         assert_eq!(queue.take_below(u64::MAX), Some(1));
-        assert_eq!(queue.depth(), Depth { ready: 0, delayed: 0, taken: 4, bytes: 4 });
+        assert_eq!(
+            queue.depth(),
+            Depth {
+                ready: 0,
+                delayed: 0,
+                taken: 4,
+                bytes: 4
+            }
+        );
         assert!(queue.settle(3).is_some() && queue.settle(3).is_none());
         assert_eq!(queue.depth().files(), 3);
     }

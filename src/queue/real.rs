@@ -1,7 +1,8 @@
 //! A directory of the system's, as the journal uses it.
 //!
-//! The directory is opened once, and everything is done relative to that handle: two directories are never mixed, whatever is
-//! moved, replaced or mounted meanwhile. Links are not followed, and what is no regular file is not opened.
+//! The directory is opened once, and everything is done relative to that handle: two directories
+//! are never mixed, whatever is moved, replaced or mounted meanwhile. Links are not followed, and
+//! what is no regular file is not opened.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -40,8 +41,15 @@ impl RealDisk {
         let opened = open_dir(dir)?;
         let id = id_of(&opened)?;
         // Someone who may not look into a directory above can still use a path that starts here.
-        let absolute = std::path::absolute(dir).ok().filter(|path| fs::metadata(path).is_ok());
-        Ok(Self { dir: opened, id, path: absolute.unwrap_or_else(|| dir.to_owned()), is_read_only })
+        let absolute = std::path::absolute(dir)
+            .ok()
+            .filter(|path| fs::metadata(path).is_ok());
+        Ok(Self {
+            dir: opened,
+            id,
+            path: absolute.unwrap_or_else(|| dir.to_owned()),
+            is_read_only,
+        })
     }
 
     /// Which directory it is.
@@ -52,31 +60,53 @@ impl RealDisk {
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
         // Opening a pipe must not wait for its other end.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o666))?))
+        Ok(File::from(rustix::fs::openat(
+            &self.dir,
+            name,
+            flags,
+            Mode::from_raw_mode(0o666),
+        )?))
     }
 }
 
 /// Opens a directory.
 pub(super) fn open_dir(dir: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::openat(CWD, dir, flags, Mode::empty())?))
+    Ok(File::from(rustix::fs::openat(
+        CWD,
+        dir,
+        flags,
+        Mode::empty(),
+    )?))
 }
 
 /// Which file or directory this is.
 pub(super) fn id_of(file: &File) -> io::Result<FileId> {
     let metadata = file.metadata()?;
-    Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
+    Ok(FileId {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
 }
 
-#[cfg_attr(target_pointer_width = "64", expect(clippy::useless_conversion, reason = "not so on every platform"))]
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::useless_conversion, reason = "not so on every platform")
+)]
 fn id_in(stat: &Stat) -> FileId {
-    FileId { device: stat.st_dev.into(), inode: stat.st_ino.into() }
+    FileId {
+        device: stat.st_dev.into(),
+        inode: stat.st_ino.into(),
+    }
 }
 
 /// Whether the error says that a path leads nowhere.
 fn is_gone(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
-    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
+    matches!(
+        error,
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE
+    )
 }
 
 /// What is no regular file is none that we made.
@@ -88,12 +118,18 @@ impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<Entry>> {
         let entry = |name: &CStr| {
             // What is not named by us is none of ours.
-            let Ok(name) = name.to_str() else { return Ok(None) };
+            let Ok(name) = name.to_str() else {
+                return Ok(None);
+            };
             match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
                     let len = u64::try_from(stat.st_size).unwrap_or(0);
-                    Ok(Some(Entry { name: name.to_owned(), len, is_file }))
+                    Ok(Some(Entry {
+                        name: name.to_owned(),
+                        len,
+                        is_file,
+                    }))
                 }
                 // Beside a running balancer files come and go.
                 Err(rustix::io::Errno::NOENT) => Ok(None),
@@ -102,7 +138,12 @@ impl Disk for RealDisk {
         };
         let found = Dir::read_from(&self.dir)?.map(|found| entry(found?.file_name()));
         let named = |entry: &Entry| entry.name != "." && entry.name != "..";
-        Ok(found.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().filter(named).collect())
+        Ok(found
+            .collect::<io::Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .filter(named)
+            .collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -111,13 +152,23 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mode = if self.is_read_only { OFlags::RDONLY } else { OFlags::RDWR };
-        let opened = self.open_file(name, mode).map_err(|error| match error.raw_os_error() {
-            // A link, a directory, a socket or a device without a driver.
-            Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => not_regular(),
-            _ => error,
-        })?;
-        if opened.metadata()?.is_file() { Ok(Arc::new(RealFile(opened))) } else { Err(not_regular()) }
+        let mode = if self.is_read_only {
+            OFlags::RDONLY
+        } else {
+            OFlags::RDWR
+        };
+        let opened = self
+            .open_file(name, mode)
+            .map_err(|error| match error.raw_os_error() {
+                // A link, a directory, a socket or a device without a driver.
+                Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => not_regular(),
+                _ => error,
+            })?;
+        if opened.metadata()?.is_file() {
+            Ok(Arc::new(RealFile(opened)))
+        } else {
+            Err(not_regular())
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -158,11 +209,15 @@ impl Disk for RealDisk {
 
     fn describe(&self) -> (String, Option<String>) {
         let now = fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd())).ok();
-        // A directory that was unmounted, or lies under a mount, has a path that leads nowhere or elsewhere.
+        // A directory that was unmounted, or lies under a mount, has a path that leads nowhere or
+        // elsewhere.
         let leads_there = |path: &PathBuf| {
-            fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (self.id.device, self.id.inode))
+            fs::metadata(path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (self.id.device, self.id.inode))
         };
-        let now = now.filter(leads_there).map(|path| path.display().to_string());
+        let now = now
+            .filter(leads_there)
+            .map(|path| path.display().to_string());
         (self.path.display().to_string(), now)
     }
 }
@@ -195,6 +250,11 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len)?)
+        Ok(rustix::fs::fallocate(
+            &self.0,
+            FallocateFlags::empty(),
+            0,
+            len,
+        )?)
     }
 }

@@ -1,13 +1,15 @@
 //! What the journal says of files, and its bytes.
 //!
-//! Owns the bodies of records; their frame is [`super::segment`]'s. Numbers are little-endian, text is its length in two
-//! bytes and UTF-8. Decoding trusts nothing: whatever the bytes, it gives a record or nothing.
+//! Owns the bodies of records; their frame is [`super::segment`]'s. Numbers are little-endian, text
+//! is its length in two bytes and UTF-8. Decoding trusts nothing: whatever the bytes, it gives a
+//! record or nothing.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The most failed deliveries of a file that are kept with their reasons; of all others only the number is.
+/// The most failed deliveries of a file that are kept with their reasons; of all others only the
+/// number is.
 pub const MAX_HISTORY: usize = 32;
 
 /// The longest server name or reason that is kept, in bytes.
@@ -133,7 +135,8 @@ pub struct Ended {
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A file is kept. A later one for the same number takes the place of all that was said of it before.
+    /// A file is kept. A later one for the same number takes the place of all that was said of it
+    /// before.
     Accepted(Box<Accepted>),
     /// A file came back from a server.
     Attempt {
@@ -185,7 +188,11 @@ impl Record {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Accepted(file) => file.encode(out),
-            Self::Attempt { number, attempt, is_failure } => {
+            Self::Attempt {
+                number,
+                attempt,
+                is_failure,
+            } => {
                 out.extend_from_slice(&number.to_le_bytes());
                 out.push(u8::from(*is_failure));
                 attempt.encode(out);
@@ -208,13 +215,24 @@ impl Record {
             1 => Self::Accepted(Box::new(Accepted::decode(&mut input)?)),
             2 => {
                 let (number, is_failure) = (input.u64()?, input.bool()?);
-                Self::Attempt { number, is_failure, attempt: Attempt::decode(&mut input)? }
+                Self::Attempt {
+                    number,
+                    is_failure,
+                    attempt: Attempt::decode(&mut input)?,
+                }
             }
             3 => Self::Ended(Box::new(Ended::decode(&mut input)?)),
-            4 => Self::Dead { number: input.u64()?, death: Death::decode(&mut input)? },
-            5 => Self::Replayed { number: input.u64()? },
+            4 => Self::Dead {
+                number: input.u64()?,
+                death: Death::decode(&mut input)?,
+            },
+            5 => Self::Replayed {
+                number: input.u64()?,
+            },
             6 => Self::Mark,
-            7 => Self::Oldest { segment: input.u64()? },
+            7 => Self::Oldest {
+                segment: input.u64()?,
+            },
             _ => return None,
         };
         (input.at == body.len()).then_some(record)
@@ -234,7 +252,14 @@ impl Meta {
     fn decode(input: &mut Input<'_>) -> Option<Self> {
         let (accepted_ms, size, crc32c) = (input.u64()?, input.u64()?, input.u32()?);
         let (title, key, from) = (input.text()?, input.text()?, input.text()?);
-        Some(Self { title, key: Some(key).filter(|key| !key.is_empty()), from: from.into(), size, crc32c, accepted_ms })
+        Some(Self {
+            title,
+            key: Some(key).filter(|key| !key.is_empty()),
+            from: from.into(),
+            size,
+            crc32c,
+            accepted_ms,
+        })
     }
 }
 
@@ -246,7 +271,11 @@ impl Attempt {
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
-        Some(Self { at_ms: input.u64()?, server: input.text()?, reason: input.text()? })
+        Some(Self {
+            at_ms: input.u64()?,
+            server: input.text()?,
+            reason: input.text()?,
+        })
     }
 }
 
@@ -257,7 +286,10 @@ impl Death {
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
-        Some(Self { at_ms: input.u64()?, reason: input.text()? })
+        Some(Self {
+            at_ms: input.u64()?,
+            reason: input.text()?,
+        })
     }
 }
 
@@ -275,8 +307,14 @@ impl History {
         if kept > MAX_HISTORY {
             return None;
         }
-        let first = (0..kept).map(|_| Attempt::decode(input)).collect::<Option<_>>()?;
-        Some(Self { attempts, failures, first })
+        let first = (0..kept)
+            .map(|_| Attempt::decode(input))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            attempts,
+            failures,
+            first,
+        })
     }
 }
 
@@ -303,9 +341,23 @@ impl Accepted {
         let number = input.u64()?;
         let meta = Arc::new(Meta::decode(input)?);
         let history = History::decode(input)?;
-        let death = if input.bool()? { Some(Death::decode(input)?) } else { None };
-        let content = if input.bool()? { Content::Own(input.u64()?) } else { Content::Inline(input.bytes(meta.size)?) };
-        Some(Self { number, meta, history, death, content })
+        let death = if input.bool()? {
+            Some(Death::decode(input)?)
+        } else {
+            None
+        };
+        let content = if input.bool()? {
+            Content::Own(input.u64()?)
+        } else {
+            Content::Inline(input.bytes(meta.size)?)
+        };
+        Some(Self {
+            number,
+            meta,
+            history,
+            death,
+            content,
+        })
     }
 }
 
@@ -314,7 +366,11 @@ impl Ended {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.at_ms.to_le_bytes());
         match &self.end {
-            End::Delivered { server, identity, confirmed } => {
+            End::Delivered {
+                server,
+                identity,
+                confirmed,
+            } => {
                 out.extend_from_slice(&[1, u8::from(*confirmed)]);
                 text(cut(server), out);
                 text(identity.as_deref().unwrap_or_default(), out);
@@ -333,26 +389,43 @@ impl Ended {
         let end = match input.u8()? {
             1 => {
                 let (confirmed, server, identity) = (input.bool()?, input.text()?, input.text()?);
-                let identity = Some(identity).filter(|identity| !identity.is_empty()).map(Arc::from);
-                End::Delivered { server: server.into(), identity, confirmed }
+                let identity = Some(identity)
+                    .filter(|identity| !identity.is_empty())
+                    .map(Arc::from);
+                End::Delivered {
+                    server: server.into(),
+                    identity,
+                    confirmed,
+                }
             }
-            2 => End::Dropped { reason: input.text()? },
+            2 => End::Dropped {
+                reason: input.text()?,
+            },
             _ => return None,
         };
-        Some(Self { number, at_ms, end, meta: Arc::new(Meta::decode(input)?), history: History::decode(input)? })
+        Some(Self {
+            number,
+            at_ms,
+            end,
+            meta: Arc::new(Meta::decode(input)?),
+            history: History::decode(input)?,
+        })
     }
 }
 
 /// Appends a text of at most 64 KiB; what is longer is cut, though nothing that long gets this far.
 fn text(text: &str, out: &mut Vec<u8>) {
-    let text = text.get(..text.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
+    let text = text
+        .get(..text.floor_char_boundary(usize::from(u16::MAX)))
+        .unwrap_or_default();
     out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
 /// As much of a server's name or a reason as is kept.
 pub fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
+    text.get(..text.floor_char_boundary(MAX_TEXT))
+        .unwrap_or_default()
 }
 
 /// A body that is being read.
@@ -419,11 +492,21 @@ mod tests {
     }
 
     fn samples() -> Vec<Record> {
-        let attempt = Attempt { at_ms: 7, server: "127.0.0.1:5001".into(), reason: "disk full".into() };
+        let attempt = Attempt {
+            at_ms: 7,
+            server: "127.0.0.1:5001".into(),
+            reason: "disk full".into(),
+        };
         let mut history = History::default();
         (0..40).for_each(|_| history.add(attempt.clone(), true));
-        assert_eq!((history.attempts, history.failures, history.first.len()), (40, 40, MAX_HISTORY));
-        let death = Death { at_ms: 9, reason: "too large".into() };
+        assert_eq!(
+            (history.attempts, history.failures, history.first.len()),
+            (40, 40, MAX_HISTORY)
+        );
+        let death = Death {
+            at_ms: 9,
+            reason: "too large".into(),
+        };
         let accepted = Accepted {
             number: 4711,
             meta: meta(),
@@ -432,24 +515,52 @@ mod tests {
             content: Content::Inline(Bytes::from_static(b"abc")),
         };
         let large = Accepted {
-            meta: Arc::new(Meta { key: None, size: 1 << 40, ..(*meta()).clone() }),
+            meta: Arc::new(Meta {
+                key: None,
+                size: 1 << 40,
+                ..(*meta()).clone()
+            }),
             history: History::default(),
             death: None,
             content: Content::Own(u64::MAX),
             ..accepted.clone()
         };
-        let delivered = End::Delivered { server: "s".into(), identity: Some("00".repeat(16).into()), confirmed: true };
-        let old_style = End::Delivered { server: "s".into(), identity: None, confirmed: false };
-        let ended =
-            |end| Record::Ended(Box::new(Ended { number: 3, at_ms: 8, end, meta: meta(), history: history.clone() }));
+        let delivered = End::Delivered {
+            server: "s".into(),
+            identity: Some("00".repeat(16).into()),
+            confirmed: true,
+        };
+        let old_style = End::Delivered {
+            server: "s".into(),
+            identity: None,
+            confirmed: false,
+        };
+        let ended = |end| {
+            Record::Ended(Box::new(Ended {
+                number: 3,
+                at_ms: 8,
+                end,
+                meta: meta(),
+                history: history.clone(),
+            }))
+        };
         vec![
             Record::Accepted(Box::new(accepted)),
             Record::Accepted(Box::new(large)),
-            Record::Attempt { number: 1, attempt, is_failure: false },
+            Record::Attempt {
+                number: 1,
+                attempt,
+                is_failure: false,
+            },
             ended(delivered),
             ended(old_style),
-            ended(End::Dropped { reason: "no".into() }),
-            Record::Dead { number: u64::MAX, death },
+            ended(End::Dropped {
+                reason: "no".into(),
+            }),
+            Record::Dead {
+                number: u64::MAX,
+                death,
+            },
             Record::Replayed { number: 5 },
             Record::Mark,
             Record::Oldest { segment: 6 },
@@ -465,7 +576,10 @@ mod tests {
     #[test]
     fn every_record_is_read_back() {
         for record in samples() {
-            assert_eq!(Record::decode(record.kind(), &encoded(&record)), Some(record));
+            assert_eq!(
+                Record::decode(record.kind(), &encoded(&record)),
+                Some(record)
+            );
         }
     }
 
@@ -474,7 +588,11 @@ mod tests {
         for record in samples() {
             let body = encoded(&record);
             for len in 0..body.len() {
-                assert_eq!(Record::decode(record.kind(), &body.slice(..len)), None, "{record:?} cut to {len}");
+                assert_eq!(
+                    Record::decode(record.kind(), &body.slice(..len)),
+                    None,
+                    "{record:?} cut to {len}"
+                );
             }
             let longer = [&body[..], b"x"].concat().into();
             assert_eq!(Record::decode(record.kind(), &longer), None, "{record:?}");
@@ -483,9 +601,19 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let attempt = Attempt { at_ms: 1, server: "è".repeat(300).into(), reason: "x".repeat(70_000).into() };
-        let record = Record::Attempt { number: 1, attempt, is_failure: false };
-        let Some(Record::Attempt { attempt, .. }) = Record::decode(2, &encoded(&record)) else { panic!() };
+        let attempt = Attempt {
+            at_ms: 1,
+            server: "è".repeat(300).into(),
+            reason: "x".repeat(70_000).into(),
+        };
+        let record = Record::Attempt {
+            number: 1,
+            attempt,
+            is_failure: false,
+        };
+        let Some(Record::Attempt { attempt, .. }) = Record::decode(2, &encoded(&record)) else {
+            panic!()
+        };
         assert_eq!((attempt.server.len(), attempt.reason.len()), (512, 512));
     }
 

@@ -1,8 +1,8 @@
 //! Opens a journal: finds every file that is kept, cuts a torn tail, and sets other damage aside.
 //!
-//! Owns what a journal's directory may hold and what to make of it. Invariant: nothing that was found is changed before all
-//! of it has been read, nothing is removed that a record needs, and bytes that cannot be read are kept under a name
-//! that says so, and counted.
+//! Owns what a journal's directory may hold and what to make of it. Invariant: nothing that was
+//! found is changed before all of it has been read, nothing is removed that a record needs, and
+//! bytes that cannot be read are kept under a name that says so, and counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use super::brief::Brief;
 use super::disk::{Disk, DiskFile, Entry, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::identity::{self, Name, Written};
-use super::journal::{Changes, Found, Handle, Journal, JournalConfig, Location, RESERVE, Spot, low};
+use super::journal::{
+    Changes, Found, Handle, Journal, JournalConfig, Location, RESERVE, Spot, low,
+};
 use super::keys::Keys;
 use super::lock::LOCK;
 use super::paged::Paged;
@@ -23,8 +25,9 @@ use super::{aside, content};
 
 pub use super::identity::IDENTITY;
 
-/// After damage, request numbers go on so far behind the highest that was found: those of lost records may have been
-/// given. After an adoption, too: those of another copy of the journal may have been.
+/// After damage, request numbers go on so far behind the highest that was found: those of lost
+/// records may have been given. After an adoption, too: those of another copy of the journal may
+/// have been.
 pub const SKIPPED: u64 = 1_000_000;
 
 /// How much of a segment is read at once, in bytes: more than the longest record.
@@ -63,13 +66,20 @@ impl Recovered {
     pub fn location(&self, number: u64) -> Option<Location> {
         let brief = self.files.get(number)?;
         let handle = self.segments.get(&brief.spot.segment)?.clone();
-        let len = if self.own.contains_key(&number) { 0 } else { brief.size() };
+        let len = if self.own.contains_key(&number) {
+            0
+        } else {
+            brief.size()
+        };
         Some(Location::new(handle, brief.spot, len))
     }
 
     /// How many files are dead letters.
     pub fn dead(&self) -> usize {
-        self.changes.values().filter(|changes| changes.death.is_some()).count()
+        self.changes
+            .values()
+            .filter(|changes| changes.death.is_some())
+            .count()
     }
 }
 
@@ -87,17 +97,38 @@ pub(crate) struct Kept {
 impl Recovered {
     /// All files that wait or are dead letters, read back; an error if one cannot be.
     pub(crate) fn kept(&self) -> Result<BTreeMap<u64, Kept>, String> {
-        let places = self.files.iter().map(|(number, _)| Some((number, self.location(number)?)));
-        let places = places.collect::<Option<Vec<_>>>().ok_or("a file stands in no segment")?;
+        let places = self
+            .files
+            .iter()
+            .map(|(number, _)| Some((number, self.location(number)?)));
+        let places = places
+            .collect::<Option<Vec<_>>>()
+            .ok_or("a file stands in no segment")?;
         let kept = |(number, back)| match back {
             super::brief::Back::File(accepted) => {
-                let Changes { history, death } = self.changes.get(&number).cloned().unwrap_or_default();
-                let location = self.location(number).filter(|_| matches!(accepted.content, Content::Inline(_)));
-                Ok((number, Kept { accepted: Accepted { history, death, ..*accepted }, location }))
+                let Changes { history, death } =
+                    self.changes.get(&number).cloned().unwrap_or_default();
+                let location = self
+                    .location(number)
+                    .filter(|_| matches!(accepted.content, Content::Inline(_)));
+                Ok((
+                    number,
+                    Kept {
+                        accepted: Accepted {
+                            history,
+                            death,
+                            ..*accepted
+                        },
+                        location,
+                    },
+                ))
             }
             other => Err(format!("file {number}: {other:?}")),
         };
-        super::brief::read_back(&self.journal, places, false).into_iter().map(kept).collect()
+        super::brief::read_back(&self.journal, places, false)
+            .into_iter()
+            .map(kept)
+            .collect()
     }
 }
 
@@ -110,7 +141,8 @@ pub struct Report {
     pub bytes: u64,
     /// How many sound records.
     pub records: u64,
-    /// Bytes at the end that were never synced, if there are any: nobody was given a receipt for them.
+    /// Bytes at the end that were never synced, if there are any: nobody was given a receipt for
+    /// them.
     pub torn: Option<Torn>,
     /// What was lasting once, and cannot be read.
     pub damage: Vec<Damage>,
@@ -168,7 +200,10 @@ impl Damage {
 
 /// Opens the journal on `disk`, or begins a new one.
 #[expect(clippy::needless_pass_by_value, reason = "the journal keeps the disk")]
-pub fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
+pub fn open(
+    disk: Arc<dyn Disk>,
+    config: JournalConfig,
+) -> Result<(Journal, Recovered), JournalError> {
     let reading = Reading::of(&*disk)?;
     if reading.written.name == Name::Lost {
         return Err(JournalError::NameLost);
@@ -176,10 +211,13 @@ pub fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Reco
     reading.go_on(&disk, config)
 }
 
-/// Gives the journal on `disk` a new identity for servers, and skips request numbers. `None` if there is no journal. To be
-/// done again if it fails.
+/// Gives the journal on `disk` a new identity for servers, and skips request numbers. `None` if
+/// there is no journal. To be done again if it fails.
 #[expect(clippy::needless_pass_by_value, reason = "the journal keeps the disk")]
-pub fn adopt(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<Option<Recovered>, JournalError> {
+pub fn adopt(
+    disk: Arc<dyn Disk>,
+    config: JournalConfig,
+) -> Result<Option<Recovered>, JournalError> {
     let mut reading = Reading::of(&*disk)?;
     if reading.is_new {
         return Ok(None);
@@ -189,7 +227,8 @@ pub fn adopt(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<Option<Recove
         reading.written.name = Name::Own;
     }
     let (_, mut recovered) = reading.go_on(&disk, config)?;
-    // Now that the numbers are skipped for good: no server may hear the new name with an old number.
+    // Now that the numbers are skipped for good: no server may hear the new name with an old
+    // number.
     recovered.known_as = rand::random();
     identity::write(&*disk, recovered.journal, Name::Other(recovered.known_as))?;
     Ok(Some(recovered))
@@ -197,11 +236,13 @@ pub fn adopt(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<Option<Recove
 
 /// Whether a journal is, or was, on `disk`.
 pub fn is_journal(disk: &dyn Disk) -> std::io::Result<bool> {
-    let is_of_one = |entry: &Entry| entry.name == IDENTITY || segment::parse_name(&entry.name).is_some();
+    let is_of_one =
+        |entry: &Entry| entry.name == IDENTITY || segment::parse_name(&entry.name).is_some();
     Ok(disk.list()?.iter().any(is_of_one))
 }
 
-/// Reads the journal on `disk`, large contents too, and says what it holds and what is wrong with it; changes nothing.
+/// Reads the journal on `disk`, large contents too, and says what it holds and what is wrong with
+/// it; changes nothing.
 pub fn check(disk: &dyn Disk) -> Result<Recovered, JournalError> {
     let mut reading = Reading::of(disk)?;
     reading.read_contents(disk)?;
@@ -232,12 +273,14 @@ struct Reading {
     parts: Vec<Part>,
     /// Segments that are not needed any more, or were never written to.
     stale: Vec<u64>,
-    /// Segments that hold nothing, and that a crash has not left like that: what is wrong with them, and all of their bytes.
+    /// Segments that hold nothing, and that a crash has not left like that: what is wrong with
+    /// them, and all of their bytes.
     emptied: Vec<(u64, &'static str, Bytes)>,
     oldest: u64,
     /// The youngest header that can be read.
     youngest: Option<Header>,
-    /// The sequence with which a segment goes on that was begun when all before it was lasting, and holds nothing yet.
+    /// The sequence with which a segment goes on that was begun when all before it was lasting, and
+    /// holds nothing yet.
     sealed: Option<u64>,
     /// The sequence that the next record should have.
     sequence: Option<u64>,
@@ -260,7 +303,10 @@ struct Reading {
 impl Reading {
     fn of(disk: &dyn Disk) -> Result<Self, JournalError> {
         let entries = disk.list().map_err(failed("list", "the files"))?;
-        if let Some(Entry { name, .. }) = entries.iter().find(|entry| !entry.is_file && is_ours(&entry.name)) {
+        if let Some(Entry { name, .. }) = entries
+            .iter()
+            .find(|entry| !entry.is_file && is_ours(&entry.name))
+        {
             return Err(JournalError::NotRegular { name: name.clone() });
         }
         let files = entries.into_iter().filter(|entry| entry.is_file);
@@ -304,7 +350,11 @@ impl Reading {
 
     /// Opens the segments that are needed, in their order.
     fn find_segments(&mut self, disk: &dyn Disk) -> Result<(), JournalError> {
-        let mut ids: Vec<u64> = self.names.keys().filter_map(|name| segment::parse_name(name)).collect();
+        let mut ids: Vec<u64> = self
+            .names
+            .keys()
+            .filter_map(|name| segment::parse_name(name))
+            .collect();
         ids.sort_unstable();
         for id in ids {
             self.parts.push(open_part(disk, id)?);
@@ -313,21 +363,31 @@ impl Reading {
         while let Some(last) = self.parts.pop_if(|part| part.len <= HEADER_LEN as u64) {
             self.pass_over(&last)?;
         }
-        self.youngest = self.youngest.or(self.parts.iter().rev().find_map(|part| part.header));
+        self.youngest = self
+            .youngest
+            .or(self.parts.iter().rev().find_map(|part| part.header));
         self.oldest = self.youngest.map_or(0, |header| header.oldest);
         Ok(())
     }
 
-    /// Takes in a segment that holds nothing, and comes behind all that do. It may be one whose beginning was never made lasting.
+    /// Takes in a segment that holds nothing, and comes behind all that do. It may be one whose
+    /// beginning was never made lasting.
     fn pass_over(&mut self, part: &Part) -> Result<(), JournalError> {
         let bytes = read_piece(part, 0, HEADER_LEN)?;
         // A crash leaves all of a header, or nothing of its beginning or of its end.
-        let is_there =
-            |at: std::ops::Range<usize>| bytes.get(at).is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+        let is_there = |at: std::ops::Range<usize>| {
+            bytes
+                .get(at)
+                .is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0))
+        };
         let is_damaged = part.header.is_none() && is_there(0..8) && is_there(56..HEADER_LEN);
-        let same =
-            |youngest: Header| part.header.is_some_and(|header| header.first_sequence == youngest.first_sequence);
-        let had_records = self.youngest.is_some_and(|youngest| youngest.oldest <= part.id && !same(youngest));
+        let same = |youngest: Header| {
+            part.header
+                .is_some_and(|header| header.first_sequence == youngest.first_sequence)
+        };
+        let had_records = self
+            .youngest
+            .is_some_and(|youngest| youngest.oldest <= part.id && !same(youngest));
         if had_records {
             self.emptied.push((part.id, "what it held is gone", bytes));
         } else if is_damaged {
@@ -342,30 +402,47 @@ impl Reading {
         Ok(())
     }
 
-    /// Finds out which journal this is before any record is read, as their checksums depend on it: from `journal-id`, and where
-    /// that is missing or damaged, from the headers of the segments. All that say so must say the same.
+    /// Finds out which journal this is before any record is read, as their checksums depend on it:
+    /// from `journal-id`, and where that is missing or damaged, from the headers of the segments.
+    /// All that say so must say the same.
     fn settle_identity(&mut self) -> Result<(), JournalError> {
         let has_file = self.written.bytes.is_some();
         let part = self.part.id.filter(|_| !has_file);
-        let told = self.parts.iter().find_map(|part| part.header).map(|header| header.journal);
+        let told = self
+            .parts
+            .iter()
+            .find_map(|part| part.header)
+            .map(|header| header.journal);
         self.id = self.written.id.or(part).or(told);
-        let is_foreign = |part: &&Part| part.header.is_some_and(|header| Some(header.journal) != self.id);
+        let is_foreign = |part: &&Part| {
+            part.header
+                .is_some_and(|header| Some(header.journal) != self.id)
+        };
         if let Some(part) = self.parts.iter().find(is_foreign) {
-            return Err(JournalError::Foreign { name: segment::name(part.id) });
+            return Err(JournalError::Foreign {
+                name: segment::name(part.id),
+            });
         }
         let has_records = self.parts.iter().any(|part| part.len > HEADER_LEN as u64);
         let is_left = |name: &&String| *name == IDENTITY || content::parse_name(name).is_some();
         if told.is_none() && !has_records {
             self.is_new = true;
             let left = self.names.keys().filter(is_left).max();
-            return left.map_or(Ok(()), |left| Err(JournalError::SegmentsGone { left: left.clone() }));
+            return left.map_or(Ok(()), |left| {
+                Err(JournalError::SegmentsGone { left: left.clone() })
+            });
         }
         // A first start that did not get to name the part has not accepted anything either.
         self.is_new = part.is_some() && !has_records;
-        if self.id.is_none() { Err(JournalError::NoIdentity) } else { Ok(()) }
+        if self.id.is_none() {
+            Err(JournalError::NoIdentity)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Tells of a `journal-id` that is not what it was. The segments know the same, but for what servers know the journal by.
+    /// Tells of a `journal-id` that is not what it was. The segments know the same, but for what
+    /// servers know the journal by.
     fn judge_identity(&mut self) {
         let what = match (&self.written, self.is_new) {
             (_, true) => return,
@@ -373,7 +450,12 @@ impl Reading {
                 "it is missing: the segments tell which journal this is, but not whether it was adopted"
             }
             (Written { id: None, .. }, _) => "the segments tell which journal this is",
-            (Written { name: Name::Lost, .. }, _) => "its second line said what servers know the journal by",
+            (
+                Written {
+                    name: Name::Lost, ..
+                },
+                _,
+            ) => "its second line said what servers know the journal by",
             _ => return,
         };
         let bytes = self.written.bytes.clone();
@@ -384,18 +466,29 @@ impl Reading {
             name
         });
         let (name, what) = (IDENTITY.to_owned(), what.to_owned());
-        self.report.damage.push(Damage { name, what, offset: 0, len, aside, is_known: false });
+        self.report.damage.push(Damage {
+            name,
+            what,
+            offset: 0,
+            len,
+            aside,
+            is_known: false,
+        });
     }
 
-    /// Reads the segments that are needed. A record can say that fewer are than the youngest header knew: then what the
-    /// others say does not count, though it was read.
+    /// Reads the segments that are needed. A record can say that fewer are than the youngest header
+    /// knew: then what the others say does not count, though it was read.
     fn read_segments(&mut self) -> Result<(), JournalError> {
         loop {
-            let (needed, stale): (Vec<Part>, Vec<Part>) =
-                std::mem::take(&mut self.parts).into_iter().partition(|part| part.id >= self.oldest);
+            let (needed, stale): (Vec<Part>, Vec<Part>) = std::mem::take(&mut self.parts)
+                .into_iter()
+                .partition(|part| part.id >= self.oldest);
             self.stale.extend(stale.iter().map(|part| part.id));
             // Once another segment was begun, all before it was lasting.
-            let last = needed.last().map(|part| part.id).filter(|_| self.sealed.is_none() && self.emptied.is_empty());
+            let last = needed
+                .last()
+                .map(|part| part.id)
+                .filter(|_| self.sealed.is_none() && self.emptied.is_empty());
             for part in &needed {
                 self.read_segment(part, last == Some(part.id))?;
             }
@@ -445,18 +538,32 @@ impl Reading {
             match item {
                 Item::Record(found) => self.note(found, part),
                 Item::Damage { offset, len } => {
-                    self.damaged(part.id, "records", offset, &bytes.slice(offset..offset + len));
+                    self.damaged(
+                        part.id,
+                        "records",
+                        offset,
+                        &bytes.slice(offset..offset + len),
+                    );
                 }
-                Item::Torn { offset, len } => self.torn(part.id, offset, bytes.slice(offset..offset + len)),
+                Item::Torn { offset, len } => {
+                    self.torn(part.id, offset, bytes.slice(offset..offset + len))
+                }
             }
         }
         Ok(())
     }
 
-    /// Takes in the records of a segment piece by piece, up to the first bytes that are none. Gives where those begin,
-    /// or the segment ends, and the last sequence.
-    fn read_sound(&mut self, part: &Part, framer: Framer) -> Result<(usize, Option<u64>), JournalError> {
-        let (mut start, mut sequence) = (HEADER_LEN.min(usize::try_from(part.len).unwrap_or(usize::MAX)), None);
+    /// Takes in the records of a segment piece by piece, up to the first bytes that are none. Gives
+    /// where those begin, or the segment ends, and the last sequence.
+    fn read_sound(
+        &mut self,
+        part: &Part,
+        framer: Framer,
+    ) -> Result<(usize, Option<u64>), JournalError> {
+        let (mut start, mut sequence) = (
+            HEADER_LEN.min(usize::try_from(part.len).unwrap_or(usize::MAX)),
+            None,
+        );
         loop {
             let window = read_piece(part, start, WINDOW)?;
             let mut at = 0;
@@ -491,7 +598,11 @@ impl Reading {
         let spot = Spot::new(part.id, found.offset as u64, found.body_end as u64);
         match found.record {
             Record::Accepted(accepted) => self.keep(&accepted, spot),
-            Record::Attempt { number, attempt, is_failure } => {
+            Record::Attempt {
+                number,
+                attempt,
+                is_failure,
+            } => {
                 if let Some(changes) = self.changes(number) {
                     changes.history.add(attempt, is_failure);
                 }
@@ -514,7 +625,9 @@ impl Reading {
 
     /// What was recorded of a file beside its record.
     fn changes(&mut self, number: u64) -> Option<&mut Changes> {
-        self.files.contains(number).then(|| self.changes.entry(number).or_default())
+        self.files
+            .contains(number)
+            .then(|| self.changes.entry(number).or_default())
     }
 
     fn keep(&mut self, accepted: &Accepted, spot: Spot) {
@@ -525,7 +638,8 @@ impl Reading {
         }
         self.files.insert(number, Brief::new(&accepted.meta, spot));
         self.forget_changes(number);
-        self.changes.extend(Changes::of(accepted).map(|changes| (number, changes)));
+        self.changes
+            .extend(Changes::of(accepted).map(|changes| (number, changes)));
         if let Content::Own(id) = accepted.content {
             self.own.insert(number, id);
         }
@@ -558,7 +672,14 @@ impl Reading {
             self.aside.push((aside.clone(), bytes.clone()));
         }
         let (offset, len, what) = (offset as u64, bytes.len() as u64, what.to_owned());
-        self.report.damage.push(Damage { name, what, offset, len, aside: Some(aside), is_known });
+        self.report.damage.push(Damage {
+            name,
+            what,
+            offset,
+            len,
+            aside: Some(aside),
+            is_known,
+        });
     }
 
     fn torn(&mut self, id: u64, offset: usize, bytes: Bytes) {
@@ -566,19 +687,38 @@ impl Reading {
         let (aside, is_known) = aside::place(&self.names, &aside, bytes.len() as u64);
         let (name, offset, len) = (segment::name(id), offset as u64, bytes.len() as u64);
         self.tail.1 = offset;
-        self.report.torn = Some(Torn { name, offset, len, aside: Some(aside) });
+        self.report.torn = Some(Torn {
+            name,
+            offset,
+            len,
+            aside: Some(aside),
+        });
         self.torn = if is_known { Bytes::new() } else { bytes };
     }
 
     /// Notices segments that are missing between those that are there.
     fn find_missing(&mut self) {
         let youngest = self.youngest.map(|header| header.segment);
-        let Some(last) = self.parts.last().map(|part| part.id).max(youngest) else { return };
+        let Some(last) = self.parts.last().map(|part| part.id).max(youngest) else {
+            return;
+        };
         let oldest = self.oldest.max(1);
-        let there: HashSet<u64> = self.parts.iter().map(|part| part.id).chain(self.stale.iter().copied()).collect();
+        let there: HashSet<u64> = self
+            .parts
+            .iter()
+            .map(|part| part.id)
+            .chain(self.stale.iter().copied())
+            .collect();
         for id in (oldest..last).filter(|id| !there.contains(id)).take(1000) {
             let (name, what) = (segment::name(id), "the segment is missing".to_owned());
-            self.report.damage.push(Damage { name, what, offset: 0, len: 0, aside: None, is_known: false });
+            self.report.damage.push(Damage {
+                name,
+                what,
+                offset: 0,
+                len: 0,
+                aside: None,
+                is_known: false,
+            });
         }
     }
 
@@ -586,56 +726,95 @@ impl Reading {
     fn check_contents(&mut self) {
         let mut named = HashSet::new();
         for (number, id) in &self.own {
-            let Some(brief) = self.files.get(*number) else { continue };
+            let Some(brief) = self.files.get(*number) else {
+                continue;
+            };
             let name = content::name(*id);
             if self.names.get(&name) != Some(&brief.size()) {
                 self.report.lost_content.push(*number);
-                self.changes.entry(*number).or_default().death.get_or_insert_with(|| Death {
-                    at_ms: u64::from(brief.accepted_s) * 1000,
-                    reason: format!("its content file {name} is missing, or has another size").into(),
-                });
+                self.changes
+                    .entry(*number)
+                    .or_default()
+                    .death
+                    .get_or_insert_with(|| Death {
+                        at_ms: u64::from(brief.accepted_s) * 1000,
+                        reason: format!("its content file {name} is missing, or has another size")
+                            .into(),
+                    });
             }
             named.insert(name);
         }
-        let is_orphan = |name: &&String| content::parse_name(name).is_some() && !named.contains(*name);
+        let is_orphan =
+            |name: &&String| content::parse_name(name).is_some() && !named.contains(*name);
         self.orphans = self.names.keys().filter(is_orphan).cloned().collect();
         self.report.orphans = self.orphans.len();
     }
 
-    /// Reads the content files whose size is right, and compares them with the checksums of their files.
+    /// Reads the content files whose size is right, and compares them with the checksums of their
+    /// files.
     fn read_contents(&mut self, disk: &dyn Disk) -> Result<(), JournalError> {
         for (number, id) in &self.own {
             let (name, brief) = (content::name(*id), self.files.get(*number));
-            let Some(brief) = brief.filter(|brief| self.names.get(&name) == Some(&brief.size())) else { continue };
+            let Some(brief) = brief.filter(|brief| self.names.get(&name) == Some(&brief.size()))
+            else {
+                continue;
+            };
             let file = match disk.open(&name) {
                 // A balancer that runs has delivered it meanwhile.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 other => other.map_err(failed("open", &name))?,
             };
-            if content::sum(&*file, brief.size()).map_err(failed("read", &name))? != Some(brief.crc32c) {
+            if content::sum(&*file, brief.size()).map_err(failed("read", &name))?
+                != Some(brief.crc32c)
+            {
                 let what = format!("the content of file {number} is not what was accepted");
                 let len = brief.size();
-                self.report.damage.push(Damage { name, what, offset: 0, len, aside: None, is_known: false });
+                self.report.damage.push(Damage {
+                    name,
+                    what,
+                    offset: 0,
+                    len,
+                    aside: None,
+                    is_known: false,
+                });
             }
         }
         Ok(())
     }
 
     fn next_number(&self) -> u64 {
-        let mut damage = self.report.damage.iter().filter(|damage| damage.is_of_records()).peekable();
+        let mut damage = self
+            .report
+            .damage
+            .iter()
+            .filter(|damage| damage.is_of_records())
+            .peekable();
         let has_none = damage.peek().is_none();
         // Damage that an earlier recovery has found lies before the numbers that it skipped.
-        let skips = damage.any(|damage| !damage.is_known) || (has_none && self.report.lost_records > 0);
+        let skips =
+            damage.any(|damage| !damage.is_known) || (has_none && self.report.lost_records > 0);
         let skipped = if skips { SKIPPED } else { 0 };
-        // As many records a torn tail can have held: if it was damage after all, its numbers are known to servers.
-        let torn = self.report.torn.as_ref().map_or(0, |torn| torn.len / HEAD_LEN as u64);
-        self.highest.saturating_add(1 + skipped).saturating_add(torn).saturating_add(self.skips)
+        // As many records a torn tail can have held: if it was damage after all, its numbers are
+        // known to servers.
+        let torn = self
+            .report
+            .torn
+            .as_ref()
+            .map_or(0, |torn| torn.len / HEAD_LEN as u64);
+        self.highest
+            .saturating_add(1 + skipped)
+            .saturating_add(torn)
+            .saturating_add(self.skips)
     }
 
-    /// Repairs what was found, and goes on behind it. The order tells, after a crash, a first start from a journal that has lost
-    /// something: a part, then a segment, then the part's name; and a segment that holds nothing goes last if no other is
-    /// there.
-    fn go_on(mut self, disk: &Arc<dyn Disk>, config: JournalConfig) -> Result<(Journal, Recovered), JournalError> {
+    /// Repairs what was found, and goes on behind it. The order tells, after a crash, a first start
+    /// from a journal that has lost something: a part, then a segment, then the part's name; and a
+    /// segment that holds nothing goes last if no other is there.
+    fn go_on(
+        mut self,
+        disk: &Arc<dyn Disk>,
+        config: JournalConfig,
+    ) -> Result<(Journal, Recovered), JournalError> {
         let id = self.id.unwrap_or_else(rand::random);
         let (is_new, is_written) = (self.is_new, self.written.id.is_some());
         if is_new {
@@ -652,7 +831,8 @@ impl Reading {
             names.try_for_each(|name| disk.remove(&name).map_err(failed("remove", &name)))?;
             disk.sync_dir().map_err(unsynced_names)
         };
-        // A segment that held nothing gives its number to the next: a gap would be taken for a missing segment.
+        // A segment that held nothing gives its number to the next: a gap would be taken for a
+        // missing segment.
         let last = self.parts.last().map(|part| part.id);
         let after = last.or(stale.iter().copied().max()).unwrap_or(0);
         if last.is_some() && !stale.is_empty() {
@@ -676,7 +856,10 @@ impl Reading {
         if !self.aside.is_empty() {
             disk.sync_dir().map_err(unsynced_names)?;
         }
-        if let Some(Torn { aside: place @ Some(_), .. }) = &mut self.report.torn
+        if let Some(Torn {
+            aside: place @ Some(_),
+            ..
+        }) = &mut self.report.torn
             && !self.torn.is_empty()
         {
             let name = place.take().unwrap_or_default();
@@ -685,7 +868,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Cuts the torn tail, makes sure that what was read is lasting, and removes content that nothing needs.
+    /// Cuts the torn tail, makes sure that what was read is lasting, and removes content that
+    /// nothing needs.
     fn repair(&self, disk: &dyn Disk) -> Result<(), JournalError> {
         if let Some(last) = self.parts.last() {
             secure_tail(last, self.tail)?;
@@ -706,10 +890,20 @@ impl Reading {
     ) -> Result<(Journal, Recovered), JournalError> {
         let segments = self.parts.iter().enumerate().map(|(place, part)| {
             let is_last = place + 1 == self.parts.len();
-            (part.id, part.file.clone(), if is_last { self.tail.1 } else { part.len })
+            (
+                part.id,
+                part.file.clone(),
+                if is_last { self.tail.1 } else { part.len },
+            )
         });
         let (segments, sequence) = (segments.collect(), self.sequence.unwrap_or(1));
-        let found = Found { id, segments, after, sequence, next_number: self.next_number() };
+        let found = Found {
+            id,
+            segments,
+            after,
+            sequence,
+            next_number: self.next_number(),
+        };
         let mut journal = Journal::new(disk, config, found)?;
         for (number, brief) in self.files.iter() {
             journal.add_file(number, brief.spot);
@@ -726,10 +920,36 @@ impl Reading {
         let (next_number, known_as) = (self.next_number(), self.written.name.of(journal));
         let mut ended: Vec<Ended> = self.ended.into_values().map(|(ended, _)| ended).collect();
         ended.sort_by_key(|ended| (ended.at_ms, ended.number));
-        let handle = |part: Part| (low(part.id), Handle { segment: part.id, file: part.file });
+        let handle = |part: Part| {
+            (
+                low(part.id),
+                Handle {
+                    segment: part.id,
+                    file: part.file,
+                },
+            )
+        };
         let segments = self.parts.into_iter().map(handle).collect();
-        let Self { files, changes, own, keys, report, .. } = self;
-        Recovered { journal, known_as, files, changes, own, segments, keys, ended, next_number, report }
+        let Self {
+            files,
+            changes,
+            own,
+            keys,
+            report,
+            ..
+        } = self;
+        Recovered {
+            journal,
+            known_as,
+            files,
+            changes,
+            own,
+            segments,
+            keys,
+            ended,
+            next_number,
+            report,
+        }
     }
 }
 
@@ -754,28 +974,38 @@ fn open_part(disk: &dyn Disk, id: u64) -> Result<Part, JournalError> {
     // What says that it is another segment was copied here.
     match header {
         Some(header) if header.segment != id => Err(JournalError::Foreign { name }),
-        header => Ok(Part { id, file, len, header }),
+        header => Ok(Part {
+            id,
+            file,
+            len,
+            header,
+        }),
     }
 }
 
 /// Whether a header would be sound if its version were ours.
 fn is_flipped(header: &[u8; HEADER_LEN]) -> bool {
     let mut ours = *header;
-    ours.iter_mut().zip(MAGIC).for_each(|(byte, magic)| *byte = magic);
+    ours.iter_mut()
+        .zip(MAGIC)
+        .for_each(|(byte, magic)| *byte = magic);
     Header::decode(&ours).is_some()
 }
 
 /// Up to `len` bytes of a segment from `start` on; fewer at its end.
 fn read_piece(part: &Part, start: usize, len: usize) -> Result<Bytes, JournalError> {
-    let left = usize::try_from(part.len).unwrap_or(usize::MAX).saturating_sub(start);
+    let left = usize::try_from(part.len)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(start);
     let mut bytes = vec![0; left.min(len)];
-    let read = read_full_at(&*part.file, &mut bytes, start as u64).map_err(failed("read", &segment::name(part.id)))?;
+    let read = read_full_at(&*part.file, &mut bytes, start as u64)
+        .map_err(failed("read", &segment::name(part.id)))?;
     bytes.truncate(read);
     Ok(bytes.into())
 }
 
-/// Cuts what is torn off the last segment, and writes once more what nothing proves to be synced: after a sync that failed
-/// it may be in memory only, where another sync would not find it.
+/// Cuts what is torn off the last segment, and writes once more what nothing proves to be synced:
+/// after a sync that failed it may be in memory only, where another sync would not find it.
 fn secure_tail(last: &Part, (proven, sound): (u64, u64)) -> Result<(), JournalError> {
     let name = segment::name(last.id);
     last.file.set_len(sound).map_err(failed("cut", &name))?;

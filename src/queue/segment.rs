@@ -5,10 +5,11 @@
 //! record   crc32c:u32  body_len:u32  sequence:u64  base:u32  kind:u8  0:3   body   0 to 7 zeros
 //! ```
 //!
-//! A record's checksum covers its place, too (journal, segment and offset), so that bytes which were copied here from
-//! elsewhere, say inside the content of a file, are never taken for a record. `base` is where the part of the segment ends
-//! that was synced before this record was written: where its batch begins, or the mark before it. That tells a torn tail, which nobody
-//! was given a receipt for, from damage to what was safe. `docs/journal.md` shows every byte.
+//! A record's checksum covers its place, too (journal, segment and offset), so that bytes which
+//! were copied here from elsewhere, say inside the content of a file, are never taken for a record.
+//! `base` is where the part of the segment ends that was synced before this record was written:
+//! where its batch begins, or the mark before it. That tells a torn tail, which nobody was given a
+//! receipt for, from damage to what was safe. `docs/journal.md` shows every byte.
 
 use bytes::Bytes;
 
@@ -32,7 +33,8 @@ pub(super) const ALIGN: u8 = 8;
 /// The longest body of a record: 64 KiB of content, the longest texts, and room to spare.
 pub const MAX_BODY: usize = 128 * 1024;
 
-/// The longest tail that can be torn, in bytes: twice what is worth a commit, since what is cleaned with it comes on top.
+/// The longest tail that can be torn, in bytes: twice what is worth a commit, since what is cleaned
+/// with it comes on top.
 pub(super) const MAX_TORN: usize = 2 * MAX_BATCH;
 
 /// How many bytes are worth a commit at the most.
@@ -62,7 +64,12 @@ impl Header {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.journal);
-        for number in [self.segment, self.oldest, self.next_number, self.first_sequence] {
+        for number in [
+            self.segment,
+            self.oldest,
+            self.next_number,
+            self.first_sequence,
+        ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
@@ -75,8 +82,14 @@ impl Header {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (covered, rest) = (bytes.get(..56)?, bytes.get(56..HEADER_LEN)?);
         let crc = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
-        let sound = covered.starts_with(&MAGIC) && crc == crc32c::crc32c(covered) && rest.ends_with(&[0; 4]);
-        let number = |at: usize| Some(u64::from_le_bytes(covered.get(at..at + 8)?.try_into().ok()?));
+        let sound = covered.starts_with(&MAGIC)
+            && crc == crc32c::crc32c(covered)
+            && rest.ends_with(&[0; 4]);
+        let number = |at: usize| {
+            Some(u64::from_le_bytes(
+                covered.get(at..at + 8)?.try_into().ok()?,
+            ))
+        };
         let header = Self {
             journal: covered.get(8..24)?.try_into().ok()?,
             segment: number(24)?,
@@ -114,11 +127,20 @@ pub struct Framer {
 impl Framer {
     /// For the segment of this journal.
     pub fn new(journal: &JournalId, segment: u64) -> Self {
-        Self { seed: crc32c::crc32c_append(crc32c::crc32c(journal), &segment.to_le_bytes()) }
+        Self {
+            seed: crc32c::crc32c_append(crc32c::crc32c(journal), &segment.to_le_bytes()),
+        }
     }
 
-    /// Appends a record to `out`, which will stand at `start` in the segment. The segment is lasting up to `base`.
-    pub fn append(self, record: &Record, sequence: u64, (start, base): (u64, u64), out: &mut Vec<u8>) -> Framed {
+    /// Appends a record to `out`, which will stand at `start` in the segment. The segment is
+    /// lasting up to `base`.
+    pub fn append(
+        self,
+        record: &Record,
+        sequence: u64,
+        (start, base): (u64, u64),
+        out: &mut Vec<u8>,
+    ) -> Framed {
         let at = out.len();
         out.extend_from_slice(&[0; HEAD_LEN]);
         record.encode(out);
@@ -126,8 +148,13 @@ impl Framer {
         let len = record_len(body_len);
         out.resize(at + len, 0);
         let offset = start + at as u64;
-        let framed = Framed { len: len as u64, body_end: offset + (HEAD_LEN + body_len) as u64 };
-        let Some(whole) = out.get_mut(at..) else { return framed };
+        let framed = Framed {
+            len: len as u64,
+            body_end: offset + (HEAD_LEN + body_len) as u64,
+        };
+        let Some(whole) = out.get_mut(at..) else {
+            return framed;
+        };
         let (crc, covered) = whole.split_at_mut(4);
         let head = covered.iter_mut().zip(
             u32::try_from(body_len)
@@ -144,14 +171,25 @@ impl Framer {
     }
 
     fn crc(self, covered: &[u8], offset: u64) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c_append(self.seed, &offset.to_le_bytes()), covered)
+        crc32c::crc32c_append(
+            crc32c::crc32c_append(self.seed, &offset.to_le_bytes()),
+            covered,
+        )
     }
 
-    /// The record at `at` in `window`, a part of the segment that begins at `start`, if a sound one stands there.
+    /// The record at `at` in `window`, a part of the segment that begins at `start`, if a sound one
+    /// stands there.
     pub fn read(self, window: &Bytes, start: usize, at: usize) -> Option<Found> {
         let offset = start + at;
-        // Looked at first: a search for the next record must not sum up half a segment at each place.
-        let Head { crc, body_len, sequence, base, kind } = Head::read(window, at).filter(|head| head.base <= offset)?;
+        // Looked at first: a search for the next record must not sum up half a segment at each
+        // place.
+        let Head {
+            crc,
+            body_len,
+            sequence,
+            base,
+            kind,
+        } = Head::read(window, at).filter(|head| head.base <= offset)?;
         let len = record_len(body_len);
         let covered = window.get(at + 4..at.checked_add(len)?)?;
         if self.crc(covered, offset as u64) != crc {
@@ -159,7 +197,14 @@ impl Framer {
         }
         let body_start = at + HEAD_LEN;
         let record = Record::decode(kind, &window.slice(body_start..body_start + body_len))?;
-        Some(Found { record, offset, len, body_end: offset + HEAD_LEN + body_len, sequence, base })
+        Some(Found {
+            record,
+            offset,
+            len,
+            body_end: offset + HEAD_LEN + body_len,
+            sequence,
+            base,
+        })
     }
 }
 
@@ -182,7 +227,13 @@ impl Head {
             return None;
         }
         let sequence = u64::from_le_bytes(head.get(8..16)?.try_into().ok()?);
-        Some(Self { crc: word(0)?, body_len, sequence, base, kind: *head.get(KIND_AT)? })
+        Some(Self {
+            crc: word(0)?,
+            body_len,
+            sequence,
+            base,
+            kind: *head.get(KIND_AT)?,
+        })
     }
 }
 
@@ -246,50 +297,81 @@ pub struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// A scan of `segment`, header included.
     pub fn new(framer: Framer, segment: &'a Bytes, is_last: bool) -> Self {
-        Self::behind(framer, segment, is_last, HEADER_LEN.min(segment.len()), None)
+        Self::behind(
+            framer,
+            segment,
+            is_last,
+            HEADER_LEN.min(segment.len()),
+            None,
+        )
     }
 
     /// A scan that goes on at `at`, behind the record with this sequence.
-    pub fn behind(framer: Framer, segment: &'a Bytes, is_last: bool, at: usize, sequence: Option<u64>) -> Self {
-        Self { framer, segment, is_last, at, sequence }
+    pub fn behind(
+        framer: Framer,
+        segment: &'a Bytes,
+        is_last: bool,
+        at: usize,
+        sequence: Option<u64>,
+    ) -> Self {
+        Self {
+            framer,
+            segment,
+            is_last,
+            at,
+            sequence,
+        }
     }
 
     /// The next sound record at or behind `from`, at a plausible distance from the last one.
     fn resume(&self, from: usize) -> Option<Found> {
         let places = (from..self.segment.len().saturating_sub(HEAD_LEN - 1)).step_by(ALIGN.into());
-        places.filter_map(|at| self.framer.read(self.segment, 0, at)).find(|found| match self.sequence {
-            // No record is shorter than its head.
-            Some(last) => {
-                found.sequence > last && found.sequence - last <= ((found.offset - self.at) / HEAD_LEN) as u64 + 1
-            }
-            None => true,
-        })
+        places
+            .filter_map(|at| self.framer.read(self.segment, 0, at))
+            .find(|found| match self.sequence {
+                // No record is shorter than its head.
+                Some(last) => {
+                    found.sequence > last
+                        && found.sequence - last <= ((found.offset - self.at) / HEAD_LEN) as u64 + 1
+                }
+                None => true,
+            })
     }
 
     /// What to make of bytes at `self.at` that are no record.
     fn judge(&mut self) -> Item {
         let offset = self.at;
         let next = self.resume(offset + usize::from(ALIGN));
-        let end = next.as_ref().map_or(self.segment.len(), |found| found.offset);
-        // Whatever was written after these bytes were synced proves that they were whole once. Only one batch is ever unsynced.
+        let end = next
+            .as_ref()
+            .map_or(self.segment.len(), |found| found.offset);
+        // Whatever was written after these bytes were synced proves that they were whole once. Only
+        // one batch is ever unsynced.
         let was_synced = !self.is_last
             || self.segment.len() - offset > MAX_TORN
             || next.is_some_and(|next| self.is_proof(next, offset))
             || self.goes_beyond_a_batch(offset);
         if was_synced {
             self.at = end;
-            return Item::Damage { offset, len: end - offset };
+            return Item::Damage {
+                offset,
+                len: end - offset,
+            };
         }
         self.at = self.segment.len();
-        Item::Torn { offset, len: self.segment.len() - offset }
+        Item::Torn {
+            offset,
+            len: self.segment.len() - offset,
+        }
     }
 
-    /// Whether the heads of the records at `offset`, whose checksums are wrong, follow each other into a later batch. What a crash
-    /// tore off has heads of one batch, or none.
+    /// Whether the heads of the records at `offset`, whose checksums are wrong, follow each other
+    /// into a later batch. What a crash tore off has heads of one batch, or none.
     fn goes_beyond_a_batch(&self, offset: usize) -> bool {
         let (mut at, mut last) = (offset, self.sequence);
         while let Some(head) = Head::read(self.segment, at) {
-            if head.base > at || last.is_some_and(|last| last.checked_add(1) != Some(head.sequence)) {
+            if head.base > at || last.is_some_and(|last| last.checked_add(1) != Some(head.sequence))
+            {
                 return false;
             }
             if head.base > offset {
@@ -301,7 +383,8 @@ impl<'a> Scan<'a> {
         false
     }
 
-    /// Whether `next` or a record behind it was written after the bytes at `offset` had been synced.
+    /// Whether `next` or a record behind it was written after the bytes at `offset` had been
+    /// synced.
     fn is_proof(&self, next: Found, offset: usize) -> bool {
         let mut following = Some(next);
         while let Some(found) = following {
@@ -309,7 +392,10 @@ impl<'a> Scan<'a> {
                 return true;
             }
             let behind = found.offset + found.len;
-            following = self.framer.read(self.segment, 0, behind).or_else(|| self.resume(behind + usize::from(ALIGN)));
+            following = self
+                .framer
+                .read(self.segment, 0, behind)
+                .or_else(|| self.resume(behind + usize::from(ALIGN)));
         }
         false
     }
@@ -340,7 +426,13 @@ mod tests {
     const JOURNAL: JournalId = [7; 16];
 
     fn segment(batches: &[usize]) -> (Framer, Vec<u8>, Vec<usize>) {
-        let header = Header { journal: JOURNAL, segment: 3, oldest: 2, next_number: 9, first_sequence: 100 };
+        let header = Header {
+            journal: JOURNAL,
+            segment: 3,
+            oldest: 2,
+            next_number: 9,
+            first_sequence: 100,
+        };
         let framer = Framer::new(&JOURNAL, 3);
         let (mut bytes, mut sequence, mut offsets) = (header.encode().to_vec(), 100, Vec::new());
         for count in batches {
@@ -348,7 +440,12 @@ mod tests {
             for _ in 0..*count {
                 offsets.push(bytes.len() + batch.len());
                 let start = bytes.len() as u64;
-                framer.append(&Record::Replayed { number: sequence }, sequence, (start, start), &mut batch);
+                framer.append(
+                    &Record::Replayed { number: sequence },
+                    sequence,
+                    (start, start),
+                    &mut batch,
+                );
                 sequence += 1;
             }
             bytes.extend_from_slice(&batch);
@@ -361,18 +458,31 @@ mod tests {
     }
 
     fn records(items: &[Item]) -> usize {
-        items.iter().filter(|item| matches!(item, Item::Record(_))).count()
+        items
+            .iter()
+            .filter(|item| matches!(item, Item::Record(_)))
+            .count()
     }
 
     #[test]
     fn header_and_records_are_read_back() {
         let (framer, bytes, offsets) = segment(&[1, 3, 2]);
         let header = Header::decode(&bytes).unwrap();
-        assert_eq!((header.segment, header.oldest, header.next_number, header.first_sequence), (3, 2, 9, 100));
+        assert_eq!(
+            (
+                header.segment,
+                header.oldest,
+                header.next_number,
+                header.first_sequence
+            ),
+            (3, 2, 9, 100)
+        );
         let items = scan(framer, &bytes, true);
         assert_eq!(records(&items), 6);
         for (item, (sequence, offset)) in items.iter().zip((100..).zip(offsets)) {
-            let Item::Record(found) = item else { panic!("{item:?}") };
+            let Item::Record(found) = item else {
+                panic!("{item:?}")
+            };
             assert_eq!((found.sequence, found.offset), (sequence, offset));
         }
     }
@@ -382,7 +492,10 @@ mod tests {
         let (framer, bytes, offsets) = segment(&[1, 3, 2]);
         for len in 0..bytes.len() {
             let items = scan(framer, &bytes[..len], true);
-            let whole = offsets.iter().filter(|offset| **offset + record_len(8) <= len).count();
+            let whole = offsets
+                .iter()
+                .filter(|offset| **offset + record_len(8) <= len)
+                .count();
             assert_eq!(records(&items), whole, "cut to {len}");
             assert!(!items.iter().any(|item| matches!(item, Item::Damage { .. })));
         }
@@ -396,10 +509,17 @@ mod tests {
             bad[offset + 10] ^= 1;
             let items = scan(framer, &bad, true);
             let is_torn = items.iter().any(|item| matches!(item, Item::Torn { .. }));
-            assert_eq!(is_torn, place >= 4, "only the last batch can be torn: {place}");
+            assert_eq!(
+                is_torn,
+                place >= 4,
+                "only the last batch can be torn: {place}"
+            );
             assert_eq!(records(&items), if is_torn { place } else { 5 });
             let items = scan(framer, &bad, false);
-            assert!(items.iter().any(|item| matches!(item, Item::Damage { .. })), "a sealed segment has no torn tail");
+            assert!(
+                items.iter().any(|item| matches!(item, Item::Damage { .. })),
+                "a sealed segment has no torn tail"
+            );
         }
     }
 
@@ -411,7 +531,13 @@ mod tests {
             bad[offsets[1] + 4..offsets[1] + 8].copy_from_slice(&length.to_le_bytes());
             let items = scan(framer, &bad, true);
             assert_eq!(records(&items), 3);
-            assert!(items.contains(&Item::Damage { offset: offsets[1], len: record_len(8) }), "{items:?}");
+            assert!(
+                items.contains(&Item::Damage {
+                    offset: offsets[1],
+                    len: record_len(8)
+                }),
+                "{items:?}"
+            );
         }
     }
 
@@ -434,7 +560,14 @@ mod tests {
     fn names_lead_to_segments_and_back() {
         assert_eq!(name(255), "00000000000000ff.log");
         assert_eq!(parse_name("00000000000000ff.log"), Some(255));
-        for other in ["", ".log", "ff.log", "00000000000000FF.log", "+0000000000000ff.log", "00000000000000ff.log2"] {
+        for other in [
+            "",
+            ".log",
+            "ff.log",
+            "00000000000000FF.log",
+            "+0000000000000ff.log",
+            "00000000000000ff.log2",
+        ] {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }

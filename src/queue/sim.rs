@@ -1,22 +1,24 @@
 //! A disk in memory that knows what was synced, for tests of what a crash leaves behind.
 //!
-//! [`SimDisk`] counts the operations that change it. One of them can fail, or be the one at which the process dies;
-//! [`SimDisk::crash`] then gives a disk as it may be found afterwards, one for each [`Shape`]. [`at_every_operation`]
-//! goes through all of them.
+//! [`SimDisk`] counts the operations that change it. One of them can fail, or be the one at which
+//! the process dies; [`SimDisk::crash`] then gives a disk as it may be found afterwards, one for
+//! each [`Shape`]. [`at_every_operation`] goes through all of them.
 //!
 //! How it decides, which is the worst that POSIX and Linux allow:
-//! - A write, a change of length or of a name is *unsynced* until its file, or the directory, is synced. Each can be
-//!   lost without the others. Syncing a file does not sync its name, nor the other way round.
-//! - Changes of one name stay in order: what needs a lost one is lost with it, so a rename leaves the old name or the
-//!   new one, and each name has one file's content or another's, never a mix.
-//! - After a failed sync, what it should have written is *in doubt*: still read back, perhaps on the disk and perhaps
-//!   not, and no later sync changes that. Only writing it again does.
-//! - The operation at which the process dies may have happened or not, a sync excepted: died after a sync is
-//!   died at the next operation.
+//! - A write, a change of length or of a name is *unsynced* until its file, or the directory, is
+//!   synced. Each can be lost without the others. Syncing a file does not sync its name, nor the
+//!   other way round.
+//! - Changes of one name stay in order: what needs a lost one is lost with it, so a rename leaves
+//!   the old name or the new one, and each name has one file's content or another's, never a mix.
+//! - After a failed sync, what it should have written is *in doubt*: still read back, perhaps on
+//!   the disk and perhaps not, and no later sync changes that. Only writing it again does.
+//! - The operation at which the process dies may have happened or not, a sync excepted: died after
+//!   a sync is died at the next operation.
 //!
-//! Not modelled: reads that fail, a failed operation (other than a sync) that happened all the same, a sector that is
-//! itself garbled by the power cut, old content of other files in blocks that were never written, allocation apart
-//! from length (a file takes its length in space, holes or not), and removed files that take space while open.
+//! Not modelled: reads that fail, a failed operation (other than a sync) that happened all the
+//! same, a sector that is itself garbled by the power cut, old content of other files in blocks
+//! that were never written, allocation apart from length (a file takes its length in space, holes
+//! or not), and removed files that take space while open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -35,8 +37,8 @@ pub(crate) enum Fault {
     Enospc,
     /// A write takes half of its bytes. Nothing for other operations, nor for less than two bytes.
     Short,
-    /// A write takes half of its bytes, and the next one finds no space. Like [`Fault::Enospc`] for other
-    /// operations, and for less than two bytes.
+    /// A write takes half of its bytes, and the next one finds no space. Like [`Fault::Enospc`] for
+    /// other operations, and for less than two bytes.
     ShortThenEnospc,
 }
 
@@ -62,10 +64,12 @@ fn crashed() -> io::Error {
     io::Error::other("crashed")
 }
 
-/// Which of the unsynced operations a crash leaves on the disk. They are counted from 0, oldest first.
+/// Which of the unsynced operations a crash leaves on the disk. They are counted from 0, oldest
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// All of them, and they stay unsynced or in doubt: only the process died, and a power cut can follow.
+    /// All of them, and they stay unsynced or in doubt: only the process died, and a power cut can
+    /// follow.
     All,
     /// None.
     None,
@@ -73,13 +77,15 @@ pub(crate) enum Shape {
     Prefix(usize),
     /// All but this one.
     Drop(usize),
-    /// All, but of this one, if it is a write, only the length it gave its file: new bytes read as zeros.
+    /// All, but of this one, if it is a write, only the length it gave its file: new bytes read as
+    /// zeros.
     Zeros(usize),
     /// All names and lengths, no bytes: they read as zeros, or as what they were.
     Lengths,
     /// Each with probability 1/2; some of the lost writes leave their length or some sectors.
     Random(u64),
-    /// All before `op` and none after it; if it is a write, each of its sectors with probability 1/2.
+    /// All before `op` and none after it; if it is a write, each of its sectors with probability
+    /// 1/2.
     Torn {
         /// Which operation.
         op: usize,
@@ -105,7 +111,10 @@ impl Shape {
                 0..4 => Fate::Kept,
                 4 | 5 => Fate::Lost,
                 6 => Fate::Length,
-                _ => Fate::Torn { sector: if rng.coin() { 512 } else { 4096 }, seed: rng.next() },
+                _ => Fate::Torn {
+                    sector: if rng.coin() { 512 } else { 4096 },
+                    seed: rng.next(),
+                },
             },
             Self::Torn { op, sector, seed } if index == op => Fate::Torn { sector, seed },
             Self::Torn { op, .. } => kept_if(index < op),
@@ -200,9 +209,17 @@ impl Edit {
     fn apply_with(&self, fate: Fate, content: &mut Arc<Vec<u8>>) {
         match (fate, self) {
             (Fate::Lost, _) | (Fate::Torn { .. }, Self::SetLen(_)) => {}
-            (Fate::Length, Self::Write { at, bytes }) => grow(Arc::make_mut(content), at + bytes.len()),
+            (Fate::Length, Self::Write { at, bytes }) => {
+                grow(Arc::make_mut(content), at + bytes.len())
+            }
             (Fate::Torn { sector, seed }, Self::Write { at, bytes }) => {
-                tear(Arc::make_mut(content), *at, bytes, sector, &mut Rng::new(seed));
+                tear(
+                    Arc::make_mut(content),
+                    *at,
+                    bytes,
+                    sector,
+                    &mut Rng::new(seed),
+                );
             }
             _ => self.apply(content),
         }
@@ -246,9 +263,13 @@ struct Naming {
 
 type Names = BTreeMap<String, usize>;
 
-/// Changes names together, or not at all if one is not what it was: then an earlier change of it was lost.
+/// Changes names together, or not at all if one is not what it was: then an earlier change of it
+/// was lost.
 fn apply_namings(namings: &[Naming], names: &mut Names) {
-    if namings.iter().all(|naming| names.get(&naming.name).copied() == naming.before) {
+    if namings
+        .iter()
+        .all(|naming| names.get(&naming.name).copied() == naming.before)
+    {
         for naming in namings {
             match naming.after {
                 Some(node) => names.insert(naming.name.clone(), node),
@@ -309,7 +330,11 @@ struct Node {
 
 impl Node {
     fn synced(name: Arc<str>, content: Arc<Vec<u8>>) -> Self {
-        Self { name, live: Arc::clone(&content), synced: content }
+        Self {
+            name,
+            live: Arc::clone(&content),
+            synced: content,
+        }
     }
 }
 
@@ -319,7 +344,8 @@ enum Trouble {
     Fault(Fault),
 }
 
-/// What happens instead to an operation that is no write and no sync. The one that dies is carried out, unsynced.
+/// What happens instead to an operation that is no write and no sync. The one that dies is carried
+/// out, unsynced.
 fn refuse(trouble: Option<Trouble>) -> io::Result<()> {
     match trouble {
         Some(Trouble::Fault(fault)) => fault.outcome(),
@@ -347,24 +373,37 @@ struct State {
 
 impl State {
     fn node(&self, name: &str) -> io::Result<usize> {
-        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn edit(&mut self, node: usize, edit: Edit) {
         edit.apply(&mut self.nodes[node].live);
-        self.pending.push(Pending { mark: Mark::Dirty, change: Change::Content { node, edit } });
+        self.pending.push(Pending {
+            mark: Mark::Dirty,
+            change: Change::Content { node, edit },
+        });
     }
 
     fn name(&mut self, namings: Vec<Naming>) {
         apply_namings(&namings, &mut self.names);
-        self.pending.push(Pending { mark: Mark::Dirty, change: Change::Names(namings) });
+        self.pending.push(Pending {
+            mark: Mark::Dirty,
+            change: Change::Names(namings),
+        });
     }
 
     fn sync(&mut self, part: Part, trouble: Option<Trouble>) -> io::Result<()> {
         match trouble {
             Some(Trouble::Crash) => Ok(()),
             Some(Trouble::Fault(fault)) if fault != Fault::Short => {
-                for pending in self.pending.iter_mut().filter(|pending| pending.change.is_of(part)) {
+                for pending in self
+                    .pending
+                    .iter_mut()
+                    .filter(|pending| pending.change.is_of(part))
+                {
                     if pending.mark == Mark::Dirty {
                         pending.mark = Mark::InDoubt;
                     }
@@ -407,7 +446,8 @@ impl State {
         }
     }
 
-    /// A name that is written again takes along what was in doubt about it: it is one record on the disk.
+    /// A name that is written again takes along what was in doubt about it: it is one record on the
+    /// disk.
     fn take_back_doubts(&mut self) {
         let mut written = BTreeSet::new();
         for pending in self.pending.iter_mut().rev() {
@@ -423,7 +463,13 @@ impl State {
         }
     }
 
-    fn write(&mut self, node: usize, bytes: &[u8], offset: u64, trouble: Option<Trouble>) -> io::Result<usize> {
+    fn write(
+        &mut self,
+        node: usize,
+        bytes: &[u8],
+        offset: u64,
+        trouble: Option<Trouble>,
+    ) -> io::Result<usize> {
         let half = bytes.len() / 2;
         let mut len = bytes.len();
         match trouble {
@@ -435,10 +481,18 @@ impl State {
             }
             trouble => refuse(trouble)?,
         }
-        let room = (self.nodes[node].live.len() as u64).saturating_add(self.available()).saturating_sub(offset);
+        let room = (self.nodes[node].live.len() as u64)
+            .saturating_add(self.available())
+            .saturating_sub(offset);
         len = len.min(usize::try_from(room).unwrap_or(usize::MAX));
         if len > 0 {
-            self.edit(node, Edit::Write { at: index(offset), bytes: bytes[..len].into() });
+            self.edit(
+                node,
+                Edit::Write {
+                    at: index(offset),
+                    bytes: bytes[..len].into(),
+                },
+            );
         } else if !bytes.is_empty() {
             return Err(no_space());
         }
@@ -455,20 +509,31 @@ impl State {
     }
 
     fn available(&self) -> u64 {
-        let used: usize = self.names.values().map(|node| self.nodes[*node].live.len()).sum();
-        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used as u64))
+        let used: usize = self
+            .names
+            .values()
+            .map(|node| self.nodes[*node].live.len())
+            .sum();
+        self.capacity
+            .map_or(u64::MAX, |capacity| capacity.saturating_sub(used as u64))
     }
 
     /// What the crash decides about, oldest first.
     fn unsynced(&self) -> impl Iterator<Item = &Pending> {
-        self.pending.iter().filter(|pending| pending.mark != Mark::Lasting)
+        self.pending
+            .iter()
+            .filter(|pending| pending.mark != Mark::Lasting)
     }
 
     /// What is left after a power cut.
     fn image(&self, shape: Shape) -> Self {
         let mut rng = Rng::new(shape.seed());
         let mut unsynced = 0;
-        let mut contents: Vec<_> = self.nodes.iter().map(|node| Arc::clone(&node.synced)).collect();
+        let mut contents: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| Arc::clone(&node.synced))
+            .collect();
         let mut names = self.synced_names.clone();
         for pending in &self.pending {
             let fate = if pending.mark == Mark::Lasting {
@@ -486,8 +551,16 @@ impl State {
             }
         }
         let nodes = self.nodes.iter().zip(contents);
-        let nodes = nodes.map(|(node, content)| Node::synced(Arc::clone(&node.name), content)).collect();
-        Self { nodes, synced_names: names.clone(), names, capacity: self.capacity, ..Self::default() }
+        let nodes = nodes
+            .map(|(node, content)| Node::synced(Arc::clone(&node.name), content))
+            .collect();
+        Self {
+            nodes,
+            synced_names: names.clone(),
+            names,
+            capacity: self.capacity,
+            ..Self::default()
+        }
     }
 
     /// What is left when only the process died.
@@ -516,7 +589,9 @@ impl SimDisk {
     }
 
     fn of(state: State) -> Self {
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// Another disk that is like this one in all, faults and log included.
@@ -559,7 +634,11 @@ impl SimDisk {
     pub(crate) fn take_away(&self, name: &str) {
         let mut state = self.lock();
         let node = state.node(name).expect("no such file");
-        state.name(vec![Naming { name: name.to_owned(), before: Some(node), after: None }]);
+        state.name(vec![Naming {
+            name: name.to_owned(),
+            before: Some(node),
+            after: None,
+        }]);
         state.settle(Part::Directory);
     }
 
@@ -578,10 +657,15 @@ impl SimDisk {
         self.lock().unsynced().count()
     }
 
-    /// The disk as it may be found after a crash now, without faults and with an empty log. This one stays as it is.
+    /// The disk as it may be found after a crash now, without faults and with an empty log. This
+    /// one stays as it is.
     pub(crate) fn crash(&self, shape: Shape) -> Self {
         let state = self.lock();
-        Self::of(if shape == Shape::All { state.killed() } else { state.image(shape) })
+        Self::of(if shape == Shape::All {
+            state.killed()
+        } else {
+            state.image(shape)
+        })
     }
 
     /// The shapes worth trying for a crash now: all that are few, and a sample of the others.
@@ -608,8 +692,15 @@ impl SimDisk {
         let edit = Edit::Flip(bit);
         edit.apply(&mut state.nodes[node].live);
         let change = Change::Content { node, edit };
-        if state.pending.iter().any(|pending| pending.change.is_of(Part::File(node))) {
-            state.pending.push(Pending { mark: Mark::Lasting, change });
+        if state
+            .pending
+            .iter()
+            .any(|pending| pending.change.is_of(Part::File(node)))
+        {
+            state.pending.push(Pending {
+                mark: Mark::Lasting,
+                change,
+            });
         } else {
             state.apply_synced(&change);
         }
@@ -626,21 +717,33 @@ impl SimDisk {
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let mut state = self.lock();
         let node = state.nodes.len();
-        state.nodes.push(Node::synced(name.into(), Arc::new(bytes.to_vec())));
+        state
+            .nodes
+            .push(Node::synced(name.into(), Arc::new(bytes.to_vec())));
         let before = state.names.get(name).copied();
-        state.name(vec![Naming { name: name.to_owned(), before, after: Some(node) }]);
+        state.name(vec![Naming {
+            name: name.to_owned(),
+            before,
+            after: Some(node),
+        }]);
         state.settle(Part::Directory);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A test thread that panicked leaves nothing half done in here.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What is no operation, but cannot be done by a dead process.
     fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.lock();
-        if state.crashed { Err(crashed()) } else { Ok(state) }
+        if state.crashed {
+            Err(crashed())
+        } else {
+            Ok(state)
+        }
     }
 
     /// Counts and logs an operation, and says to it what goes wrong.
@@ -668,7 +771,10 @@ impl SimDisk {
     }
 
     fn handle(&self, node: usize) -> Arc<dyn DiskFile> {
-        Arc::new(SimFile { disk: self.clone(), node })
+        Arc::new(SimFile {
+            disk: self.clone(),
+            node,
+        })
     }
 }
 
@@ -679,7 +785,10 @@ fn sample(range: Range<usize>, most: usize, rng: &mut Rng) -> impl Iterator<Item
     } else {
         let last = range.end - most / 3..range.end;
         let others = range.start..last.start;
-        (0..most - last.len()).map(|_| others.start + rng.below(others.len())).chain(last).collect()
+        (0..most - last.len())
+            .map(|_| others.start + rng.below(others.len()))
+            .chain(last)
+            .collect()
     };
     chosen.into_iter()
 }
@@ -687,17 +796,27 @@ fn sample(range: Range<usize>, most: usize, rng: &mut Rng) -> impl Iterator<Item
 /// The last writes torn, and without their bytes.
 fn last_write_shapes(state: &State, rng: &mut Rng) -> Vec<Shape> {
     let unsynced: Vec<_> = state.unsynced().enumerate().collect();
-    let writes = unsynced.iter().rev().filter_map(|(op, pending)| match &pending.change {
-        Change::Content { edit: edit @ Edit::Write { .. }, .. } => Some((*op, edit)),
-        _ => None,
-    });
+    let writes = unsynced
+        .iter()
+        .rev()
+        .filter_map(|(op, pending)| match &pending.change {
+            Change::Content {
+                edit: edit @ Edit::Write { .. },
+                ..
+            } => Some((*op, edit)),
+            _ => None,
+        });
     let mut shapes = Vec::new();
     for (op, edit) in writes.take(4) {
         shapes.push(Shape::Zeros(op));
         for sector in [512, 4096] {
             // A write inside one sector is there or is not, as in other shapes.
             if edit.spans_sectors(sector) {
-                shapes.extend([(); 3].map(|()| Shape::Torn { op, sector, seed: rng.next() }));
+                shapes.extend([(); 3].map(|()| Shape::Torn {
+                    op,
+                    sector,
+                    seed: rng.next(),
+                }));
             }
         }
     }
@@ -723,7 +842,11 @@ impl Disk for SimDisk {
             }
             let node = state.nodes.len();
             state.nodes.push(Node::synced(name.into(), Arc::default()));
-            state.name(vec![Naming { name: name.to_owned(), before: None, after: Some(node) }]);
+            state.name(vec![Naming {
+                name: name.to_owned(),
+                before: None,
+                after: Some(node),
+            }]);
             Ok(node)
         })?;
         Ok(self.handle(node))
@@ -743,8 +866,16 @@ impl Disk for SimDisk {
             let node = state.node(from)?;
             if from != to {
                 let before = state.names.get(to).copied();
-                let old = Naming { name: from.to_owned(), before: Some(node), after: None };
-                let new = Naming { name: to.to_owned(), before, after: Some(node) };
+                let old = Naming {
+                    name: from.to_owned(),
+                    before: Some(node),
+                    after: None,
+                };
+                let new = Naming {
+                    name: to.to_owned(),
+                    before,
+                    after: Some(node),
+                };
                 state.name(vec![old, new]);
                 state.nodes[node].name = to.into();
             }
@@ -756,18 +887,27 @@ impl Disk for SimDisk {
         self.operate(format_args!("remove {name}"), |state, trouble| {
             refuse(trouble)?;
             let node = state.node(name)?;
-            state.name(vec![Naming { name: name.to_owned(), before: Some(node), after: None }]);
+            state.name(vec![Naming {
+                name: name.to_owned(),
+                before: Some(node),
+                after: None,
+            }]);
             Ok(())
         })
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.operate(format_args!("sync directory"), |state, trouble| state.sync(Part::Directory, trouble))
+        self.operate(format_args!("sync directory"), |state, trouble| {
+            state.sync(Part::Directory, trouble)
+        })
     }
 
     fn space(&self) -> io::Result<Space> {
         let state = self.alive()?;
-        Ok(Space { total: state.capacity.unwrap_or(u64::MAX), available: state.available() })
+        Ok(Space {
+            total: state.capacity.unwrap_or(u64::MAX),
+            available: state.available(),
+        })
     }
 
     fn is_in_place(&self) -> io::Result<bool> {
@@ -782,7 +922,10 @@ impl Disk for SimDisk {
 }
 
 fn file_id(node: usize) -> FileId {
-    FileId { device: 0, inode: node as u64 }
+    FileId {
+        device: 0,
+        inode: node as u64,
+    }
 }
 
 #[derive(Debug)]
@@ -800,14 +943,18 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let name = self.name();
-        self.disk.operate(format_args!("write {name} {offset}+{}", bytes.len()), |state, trouble| {
-            state.write(self.node, bytes, offset, trouble)
-        })
+        self.disk.operate(
+            format_args!("write {name} {offset}+{}", bytes.len()),
+            |state, trouble| state.write(self.node, bytes, offset, trouble),
+        )
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.disk.alive()?;
-        let rest = state.nodes[self.node].live.get(index(offset)..).unwrap_or_default();
+        let rest = state.nodes[self.node]
+            .live
+            .get(index(offset)..)
+            .unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
         Ok(len)
@@ -815,14 +962,20 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let part = Part::File(self.node);
-        self.disk.operate(format_args!("sync {}", self.name()), |state, trouble| state.sync(part, trouble))
+        self.disk
+            .operate(format_args!("sync {}", self.name()), |state, trouble| {
+                state.sync(part, trouble)
+            })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.operate(format_args!("set length of {} to {len}", self.name()), |state, trouble| {
-            refuse(trouble)?;
-            state.set_len(self.node, len)
-        })
+        self.disk.operate(
+            format_args!("set length of {} to {len}", self.name()),
+            |state, trouble| {
+                refuse(trouble)?;
+                state.set_len(self.node, len)
+            },
+        )
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -835,9 +988,10 @@ impl DiskFile for SimFile {
     }
 }
 
-/// Runs a workload once for each of its operations, on a copy of `start` on which `arm` has put something in the way
-/// of that operation, and once more undisturbed; shows `check` each disk that a crash at the run's end could leave,
-/// with what the run gave back. Says how many disks it checked, or what led to the first that failed.
+/// Runs a workload once for each of its operations, on a copy of `start` on which `arm` has put
+/// something in the way of that operation, and once more undisturbed; shows `check` each disk that
+/// a crash at the run's end could leave, with what the run gave back. Says how many disks it
+/// checked, or what led to the first that failed.
 pub(crate) fn at_every_operation<T>(
     start: &SimDisk,
     seed: u64,
@@ -891,7 +1045,8 @@ mod tests {
         RecoveredNotSynced,
     }
 
-    /// A journal of numbers in `log.0`; a new generation is written to `tmp` and renamed to `log.1`, and so on.
+    /// A journal of numbers in `log.0`; a new generation is written to `tmp` and renamed to
+    /// `log.1`, and so on.
     struct Toy {
         disk: SimDisk,
         bug: Bug,
@@ -911,8 +1066,13 @@ mod tests {
             let names = disk.list()?.into_iter().map(|entry| entry.name);
             let generations = names.filter_map(|name| name.strip_prefix("log.")?.parse().ok());
             let newest = generations.max();
-            let mut toy =
-                Self { disk: disk.clone(), bug, generation: newest.unwrap_or(0), file: None, records: vec![] };
+            let mut toy = Self {
+                disk: disk.clone(),
+                bug,
+                generation: newest.unwrap_or(0),
+                file: None,
+                records: vec![],
+            };
             if let Some(generation) = newest {
                 let file = disk.open(&format!("log.{generation}"))?;
                 toy.read(&*file)?;
@@ -943,7 +1103,11 @@ mod tests {
                 self.disk.remove("tmp")?;
             }
             let file = self.disk.create("tmp")?;
-            let bytes: Vec<_> = self.records.iter().flat_map(|number| record(*number)).collect();
+            let bytes: Vec<_> = self
+                .records
+                .iter()
+                .flat_map(|number| record(*number))
+                .collect();
             write_all_at(&*file, &bytes, 0)?;
             self.generation += 1;
             if self.bug == Bug::RemoveOldFirst {
@@ -969,13 +1133,23 @@ mod tests {
 
         fn remove_others(&self) -> io::Result<()> {
             let name = self.name();
-            let others = self.disk.list()?.into_iter().filter(|entry| entry.name != name && entry.name != "tmp");
-            others.map(|entry| entry.name).try_for_each(|name| self.disk.remove(&name))
+            let others = self
+                .disk
+                .list()?
+                .into_iter()
+                .filter(|entry| entry.name != name && entry.name != "tmp");
+            others
+                .map(|entry| entry.name)
+                .try_for_each(|name| self.disk.remove(&name))
         }
 
         fn append(&mut self, number: u32, acked: &mut Vec<u32>) -> io::Result<()> {
             let file = self.file.clone().unwrap();
-            write_all_at(&*file, &record(number), (self.records.len() * RECORD) as u64)?;
+            write_all_at(
+                &*file,
+                &record(number),
+                (self.records.len() * RECORD) as u64,
+            )?;
             if self.bug == Bug::AckBeforeSync {
                 acked.push(number);
             }
@@ -1016,10 +1190,13 @@ mod tests {
     }
 
     fn recovered(disk: &SimDisk, bug: Bug) -> Result<Vec<u32>, String> {
-        Toy::open(disk, bug).map(|toy| toy.records).map_err(|error| error.to_string())
+        Toy::open(disk, bug)
+            .map(|toy| toy.records)
+            .map_err(|error| error.to_string())
     }
 
-    /// What was acknowledged is there, once and in order, nothing else than what was appended, and it stays.
+    /// What was acknowledged is there, once and in order, nothing else than what was appended, and
+    /// it stays.
     fn check(image: &SimDisk, acked: &[u32], bug: Bug) -> Result<(), String> {
         let found = recovered(image, bug)?;
         let lost = acked.iter().any(|number| !found.contains(number));
@@ -1027,18 +1204,30 @@ mod tests {
             return Err(format!("{acked:?} became {found:?}"));
         }
         let again = recovered(&image.crash(Shape::None), bug)?;
-        if again == found { Ok(()) } else { Err(format!("recovered {found:?} became {again:?}")) }
+        if again == found {
+            Ok(())
+        } else {
+            Err(format!("recovered {found:?} became {again:?}"))
+        }
     }
 
     fn after_crashes(bug: Bug) -> Result<usize, String> {
         let run = |disk: &SimDisk| run(disk, bug);
-        at_every_operation(&SimDisk::new(), SEED, SimDisk::crash_at, run, |image, acked| check(image, acked, bug))
+        at_every_operation(
+            &SimDisk::new(),
+            SEED,
+            SimDisk::crash_at,
+            run,
+            |image, acked| check(image, acked, bug),
+        )
     }
 
     fn after_faults(bug: Bug, fault: Fault) -> Result<usize, String> {
         let run = |disk: &SimDisk| run(disk, bug);
         let arm = |disk: &SimDisk, operation| disk.fail_at(operation, fault);
-        at_every_operation(&SimDisk::new(), SEED, arm, run, |image, acked| check(image, acked, bug))
+        at_every_operation(&SimDisk::new(), SEED, arm, run, |image, acked| {
+            check(image, acked, bug)
+        })
     }
 
     #[test]
@@ -1060,7 +1249,10 @@ mod tests {
         let again = |image: &SimDisk, acked: &Vec<u32>| {
             let open = |disk: &SimDisk| drop(Toy::open(disk, Bug::None));
             let arm = SimDisk::crash_at;
-            at_every_operation(image, SEED, arm, open, |image, ()| check(image, acked, Bug::None)).map(drop)
+            at_every_operation(image, SEED, arm, open, |image, ()| {
+                check(image, acked, Bug::None)
+            })
+            .map(drop)
         };
         let run = |disk: &SimDisk| run(disk, Bug::None);
         at_every_operation(&SimDisk::new(), SEED, SimDisk::crash_at, run, again).unwrap();
@@ -1099,7 +1291,11 @@ mod tests {
     }
 
     fn names(disk: &SimDisk) -> Vec<String> {
-        disk.list().unwrap().into_iter().map(|entry| entry.name).collect()
+        disk.list()
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect()
     }
 
     #[test]
@@ -1115,8 +1311,16 @@ mod tests {
         assert_eq!(disk.crash(Shape::Lengths).contents("a"), b"synced\0\0\0\0");
         assert_eq!(disk.crash(Shape::All).contents("a"), b"synced not");
         // A killed process syncs nothing, a power cut leaves nothing to sync.
-        assert_eq!(disk.crash(Shape::All).crash(Shape::None).contents("a"), b"synced");
-        assert_eq!(disk.crash(Shape::Prefix(1)).crash(Shape::None).contents("a"), b"synced not");
+        assert_eq!(
+            disk.crash(Shape::All).crash(Shape::None).contents("a"),
+            b"synced"
+        );
+        assert_eq!(
+            disk.crash(Shape::Prefix(1))
+                .crash(Shape::None)
+                .contents("a"),
+            b"synced not"
+        );
     }
 
     #[test]
@@ -1133,8 +1337,8 @@ mod tests {
         assert_eq!(disk.crash(Shape::All).contents("a"), b"o");
     }
 
-    /// Whatever a crash keeps of two renames and a new file under the old name, each file has one name, and none is
-    /// gone.
+    /// Whatever a crash keeps of two renames and a new file under the old name, each file has one
+    /// name, and none is gone.
     #[test]
     fn a_renamed_file_has_its_old_name_or_its_new_one() {
         let disk = SimDisk::new();
@@ -1144,8 +1348,18 @@ mod tests {
         filled(&disk, "a", b"second").sync().unwrap();
         for shape in disk.shapes(SEED) {
             let image = disk.crash(shape);
-            let contents: Vec<_> = names(&image).iter().map(|name| image.contents(name)).collect();
-            assert_eq!(contents.iter().filter(|content| *content == b"first").count(), 1, "{shape:?}");
+            let contents: Vec<_> = names(&image)
+                .iter()
+                .map(|name| image.contents(name))
+                .collect();
+            assert_eq!(
+                contents
+                    .iter()
+                    .filter(|content| *content == b"first")
+                    .count(),
+                1,
+                "{shape:?}"
+            );
             assert!(contents.len() <= 2, "{shape:?}");
         }
         assert_eq!(names(&disk.crash(Shape::Prefix(1))), ["b"]);
@@ -1158,8 +1372,11 @@ mod tests {
         disk.put("a", b"old");
         filled(&disk, "tmp", b"new").sync().unwrap();
         disk.rename("tmp", "a").unwrap();
-        let contents: BTreeSet<_> =
-            disk.shapes(SEED).into_iter().map(|shape| disk.crash(shape).contents("a")).collect();
+        let contents: BTreeSet<_> = disk
+            .shapes(SEED)
+            .into_iter()
+            .map(|shape| disk.crash(shape).contents("a"))
+            .collect();
         assert_eq!(contents, BTreeSet::from([b"old".to_vec(), b"new".to_vec()]));
     }
 
@@ -1217,13 +1434,22 @@ mod tests {
         disk.open("a").unwrap().write_at(&[2; 1500], 100).unwrap();
         let mut seen = BTreeSet::new();
         for seed in 0..64 {
-            let image = disk.crash(Shape::Torn { op: 0, sector: 512, seed });
+            let image = disk.crash(Shape::Torn {
+                op: 0,
+                sector: 512,
+                seed,
+            });
             let mut content = image.contents("a");
             assert!(content.len() >= 700);
             content.resize(1600, 0);
             assert!(content[..100].iter().all(|byte| *byte == 1));
             let sectors = [100..512, 512..700, 700..1024, 1024..1536, 1536..1600].map(|range| {
-                assert!(content[range.clone()].iter().all(|byte| *byte == content[range.start]), "{seed}");
+                assert!(
+                    content[range.clone()]
+                        .iter()
+                        .all(|byte| *byte == content[range.start]),
+                    "{seed}"
+                );
                 content[range.start] == 2
             });
             assert_eq!(sectors[1], sectors[2], "{seed}");
@@ -1237,7 +1463,13 @@ mod tests {
         let disk = SimDisk::new();
         disk.set_capacity(Some(10));
         let file = filled(&disk, "a", b"12345678");
-        assert_eq!(disk.space().unwrap(), Space { total: 10, available: 2 });
+        assert_eq!(
+            disk.space().unwrap(),
+            Space {
+                total: 10,
+                available: 2
+            }
+        );
         assert_eq!(file.write_at(b"9abc", 8).unwrap(), 2);
         for refused in [file.write_at(b"b", 10).map(drop), file.set_len(11)] {
             assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::StorageFull);
@@ -1256,7 +1488,10 @@ mod tests {
         assert_eq!(file.write_at(b"abcd", 0).unwrap(), 2);
         disk.fail_at(2, Fault::ShortThenEnospc);
         assert_eq!(file.write_at(b"cdef", 2).unwrap(), 2);
-        assert_eq!(file.write_at(b"ef", 4).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            file.write_at(b"ef", 4).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
         assert_eq!(file.write_at(b"ef", 4).unwrap(), 2);
         assert_eq!(disk.contents("a"), b"abcdef");
         assert_eq!(disk.log()[1], "1 write a 0+4: Fault(Short)");
@@ -1302,9 +1537,17 @@ mod tests {
         let shapes = disk.shapes(SEED);
         assert_eq!(shapes, disk.shapes(SEED));
         assert_ne!(shapes, disk.shapes(SEED + 1));
-        assert!(shapes.len() < 100 && shapes.contains(&Shape::Prefix(199)) && shapes.contains(&Shape::Drop(198)));
+        assert!(
+            shapes.len() < 100
+                && shapes.contains(&Shape::Prefix(199))
+                && shapes.contains(&Shape::Drop(198))
+        );
         for shape in shapes {
-            assert_eq!(disk.crash(shape).contents("a"), disk.crash(shape).contents("a"), "{shape:?}");
+            assert_eq!(
+                disk.crash(shape).contents("a"),
+                disk.crash(shape).contents("a"),
+                "{shape:?}"
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The one thread that writes the journal.
 //!
-//! What queued up while it synced is its next batch, so that many files share a sync. It also cleans, in proportion to what
-//! it writes. A full disk makes it wait, not fail: nothing that it was given is dropped.
+//! What queued up while it synced is its next batch, so that many files share a sync. It also
+//! cleans, in proportion to what it writes. A full disk makes it wait, not fail: nothing that it
+//! was given is dropped.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +26,12 @@ const LEAST: u64 = 256 * 1024;
 /// The time between two tries to write on a full disk.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The time between two looks at whether the directory is where it was, when nothing is written. What is committed looks each
-/// time.
+/// The time between two looks at whether the directory is where it was, when nothing is written.
+/// What is committed looks each time.
 const VERIFIED: Duration = Duration::from_secs(1);
 
-/// How long the disk's room, once asked for, is believed: what is written meanwhile is far less than a segment.
+/// How long the disk's room, once asked for, is believed: what is written meanwhile is far less
+/// than a segment.
 const BELIEVED: Duration = Duration::from_millis(100);
 
 /// What the writer tells.
@@ -37,7 +39,8 @@ const BELIEVED: Duration = Duration::from_millis(100);
 pub enum Progress {
     /// This is lasting now.
     Committed(Committed),
-    /// The disk is full, or descriptors are short, as the text says: nothing can be written for now.
+    /// The disk is full, or descriptors are short, as the text says: nothing can be written for
+    /// now.
     Full(String),
     /// It can be written again.
     Room,
@@ -55,19 +58,37 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread; `tell` is called in it.
-    pub fn start(journal: Journal, disk: Arc<dyn Disk>, tell: impl Fn(Progress) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        journal: Journal,
+        disk: Arc<dyn Disk>,
+        tell: impl Fn(Progress) + Send + 'static,
+    ) -> io::Result<Self> {
         let (ops, queue) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut work = Work { journal, disk, tell, stopping: stopping.clone(), is_full: false, space: None };
-        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            if let Err(error) = work.run(&queue) {
-                (work.tell)(Progress::Failed(error));
-            }
-        })?;
-        Ok(Self { ops: Some(ops), stopping, thread: Some(thread) })
+        let mut work = Work {
+            journal,
+            disk,
+            tell,
+            stopping: stopping.clone(),
+            is_full: false,
+            space: None,
+        };
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                if let Err(error) = work.run(&queue) {
+                    (work.tell)(Progress::Failed(error));
+                }
+            })?;
+        Ok(Self {
+            ops: Some(ops),
+            stopping,
+            thread: Some(thread),
+        })
     }
 
-    /// Hands an operation over. It is lasting once a commit counts it; operations count in their order.
+    /// Hands an operation over. It is lasting once a commit counts it; operations count in their
+    /// order.
     pub fn submit(&self, op: Op) {
         // A thread that has ended has told why.
         let _ = self.ops.as_ref().map(|ops| ops.send(op));
@@ -129,8 +150,13 @@ impl<T: Fn(Progress)> Work<T> {
         }
     }
 
-    /// Writes what has queued up, and cleans in proportion. Says whether there is nothing left to clean.
-    fn batch(&mut self, first: Option<Op>, queue: &mpsc::Receiver<Op>) -> Result<bool, JournalError> {
+    /// Writes what has queued up, and cleans in proportion. Says whether there is nothing left to
+    /// clean.
+    fn batch(
+        &mut self,
+        first: Option<Op>,
+        queue: &mpsc::Receiver<Op>,
+    ) -> Result<bool, JournalError> {
         self.until_there_is_room(Journal::prepare)?;
         let (mut next, mut ops) = (first, 0);
         while let Some(op) = next {
@@ -148,11 +174,16 @@ impl<T: Fn(Progress)> Work<T> {
         self.clean(LEAST.max(written * CLEANED))
     }
 
-    /// Cleans until `budget` bytes have been looked at; what is still needed of them goes with the next batch.
+    /// Cleans until `budget` bytes have been looked at; what is still needed of them goes with the
+    /// next batch.
     fn clean(&mut self, mut budget: u64) -> Result<bool, JournalError> {
         let space = self.space();
         while budget > 0 && self.journal.pending() < self.journal.batch_size() {
-            match self.journal.prepare().and_then(|()| self.journal.clean(space)) {
+            match self
+                .journal
+                .prepare()
+                .and_then(|()| self.journal.clean(space))
+            {
                 Ok(0) => return Ok(self.journal.pending() == 0),
                 Ok(looked_at) => budget = budget.saturating_sub(looked_at),
                 // There is no room for what is to be written again.
@@ -168,7 +199,10 @@ impl<T: Fn(Progress)> Work<T> {
         match self.space {
             Some((asked, space)) if asked.elapsed() < BELIEVED => space,
             _ => {
-                let space = self.disk.space().unwrap_or(Space { total: u64::MAX, available: u64::MAX });
+                let space = self.disk.space().unwrap_or(Space {
+                    total: u64::MAX,
+                    available: u64::MAX,
+                });
                 self.space = Some((Instant::now(), space));
                 space
             }

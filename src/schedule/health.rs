@@ -1,7 +1,9 @@
-//! Whether a server may get files: the AND of independent facts, each with its reason and since when.
+//! Whether a server may get files: the AND of independent facts, each with its reason and since
+//! when.
 //!
-//! Owns the rules (how many failed probes make a server down, what a doubt does, how long a refusal pauses it) and
-//! leaves probing, timing and logging to the balancer. Every change gives a [`Flip`] only when a fact changed.
+//! Owns the rules (how many failed probes make a server down, what a doubt does, how long a refusal
+//! pauses it) and leaves probing, timing and logging to the balancer. Every change gives a [`Flip`]
+//! only when a fact changed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,14 +15,18 @@ pub struct HealthConfig {
     pub fall: u32,
     /// Good probes in a row that make a down server connected again.
     pub rise: u32,
-    /// How long a server that refused a file for a cause of its own gets none, the first time; doubled up to a quarter of a
-    /// minute while it goes on refusing.
+    /// How long a server that refused a file for a cause of its own gets none, the first time;
+    /// doubled up to a quarter of a minute while it goes on refusing.
     pub pause: Duration,
 }
 
 impl Default for HealthConfig {
     fn default() -> Self {
-        Self { fall: 2, rise: 2, pause: Duration::from_millis(500) }
+        Self {
+            fall: 2,
+            rise: 2,
+            pause: Duration::from_millis(500),
+        }
     }
 }
 
@@ -34,7 +40,8 @@ pub enum Fact {
     Drain,
     /// What the probes say.
     Connection,
-    /// What dispatch saw: a reset or a timeout is believed at once, and until a probe says otherwise.
+    /// What dispatch saw: a reset or a timeout is believed at once, and until a probe says
+    /// otherwise.
     Trust,
     /// Whether no other name leads to the same server, or to a copy of its directory.
     Identity,
@@ -46,8 +53,15 @@ pub enum Fact {
     Storage,
 }
 
-const FACTS: [Fact; 7] =
-    [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Identity, Fact::Link, Fact::Load, Fact::Storage];
+const FACTS: [Fact; 7] = [
+    Fact::Drain,
+    Fact::Connection,
+    Fact::Trust,
+    Fact::Identity,
+    Fact::Link,
+    Fact::Load,
+    Fact::Storage,
+];
 
 impl Fact {
     /// The fact's name in logs and tables.
@@ -98,15 +112,27 @@ pub struct Health {
 }
 
 impl Health {
-    /// A server that nothing is known of yet: it gets no file before its first good probe and its link.
+    /// A server that nothing is known of yet: it gets no file before its first good probe and its
+    /// link.
     pub fn new(config: HealthConfig, now: Duration) -> Self {
-        let state = |good, reason| State { good, reason: Cow::Borrowed(reason), since: now };
+        let state = |good, reason| State {
+            good,
+            reason: Cow::Borrowed(reason),
+            since: now,
+        };
         let states = FACTS.map(|fact| match fact {
             Fact::Connection => state(false, "not probed yet"),
             Fact::Link => state(false, "not connected yet"),
             _ => state(true, ""),
         });
-        Self { config, states, streak: 0, fresh: true, pause: config.pause, paused_until: None }
+        Self {
+            config,
+            states,
+            streak: 0,
+            fresh: true,
+            pause: config.pause,
+            paused_until: None,
+        }
     }
 
     /// Whether every fact allows files.
@@ -138,21 +164,39 @@ impl Health {
 
     /// Since when the state as a whole is what it is.
     pub fn since(&self) -> Duration {
-        let changed = |good| self.states.iter().filter(move |state| state.good == good).map(|state| state.since);
-        if self.is_good() { changed(true).max() } else { changed(false).min() }.unwrap_or_default()
+        let changed = |good| {
+            self.states
+                .iter()
+                .filter(move |state| state.good == good)
+                .map(|state| state.since)
+        };
+        if self.is_good() {
+            changed(true).max()
+        } else {
+            changed(false).min()
+        }
+        .unwrap_or_default()
     }
 
     /// A probe was answered, with this overload byte.
     pub fn probe_answered(&mut self, overloaded: bool, now: Duration) -> Vec<Flip> {
         let mut flips = Vec::new();
-        self.streak = if self.allows(Fact::Connection) { 0 } else { self.streak + 1 };
+        self.streak = if self.allows(Fact::Connection) {
+            0
+        } else {
+            self.streak + 1
+        };
         if !self.allows(Fact::Connection) && (self.fresh || self.streak >= self.config.rise) {
             flips.extend(self.set(Fact::Connection, true, "probes answered", now));
             self.streak = 0;
         }
         self.fresh = false;
         flips.extend(self.set(Fact::Trust, true, "a probe was answered", now));
-        let reason = if overloaded { "overload byte 1" } else { "overload byte 0" };
+        let reason = if overloaded {
+            "overload byte 1"
+        } else {
+            "overload byte 0"
+        };
         flips.extend(self.set(Fact::Load, !overloaded, reason, now));
         flips
     }
@@ -180,12 +224,22 @@ impl Health {
     }
 
     /// The connection for files opened or closed.
-    pub fn link(&mut self, open: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
+    pub fn link(
+        &mut self,
+        open: bool,
+        reason: impl Into<Cow<'static, str>>,
+        now: Duration,
+    ) -> Option<Flip> {
         self.set(Fact::Link, open, reason, now)
     }
 
     /// The server is known under another name already, or no longer.
-    pub fn identity(&mut self, good: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
+    pub fn identity(
+        &mut self,
+        good: bool,
+        reason: impl Into<Cow<'static, str>>,
+        now: Duration,
+    ) -> Option<Flip> {
         let reason = reason.into();
         let flip = self.set(Fact::Identity, good, reason.clone(), now);
         // It may turn out later what the other one is.
@@ -194,7 +248,12 @@ impl Health {
     }
 
     /// An operator drains the server, or lets it work again.
-    pub fn drain(&mut self, drained: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
+    pub fn drain(
+        &mut self,
+        drained: bool,
+        reason: impl Into<Cow<'static, str>>,
+        now: Duration,
+    ) -> Option<Flip> {
         self.set(Fact::Drain, !drained, reason, now)
     }
 
@@ -223,22 +282,43 @@ impl Health {
         self.set(Fact::Storage, true, "tried again", now)
     }
 
-    fn set(&mut self, fact: Fact, good: bool, reason: impl Into<Cow<'static, str>>, now: Duration) -> Option<Flip> {
+    fn set(
+        &mut self,
+        fact: Fact,
+        good: bool,
+        reason: impl Into<Cow<'static, str>>,
+        now: Duration,
+    ) -> Option<Flip> {
         let state = self.state_mut(fact);
         if state.good == good {
             return None;
         }
         let lasted = now.saturating_sub(state.since);
-        *state = State { good, reason: reason.into(), since: now };
-        Some(Flip { fact, good, reason: state.reason.clone(), lasted })
+        *state = State {
+            good,
+            reason: reason.into(),
+            since: now,
+        };
+        Some(Flip {
+            fact,
+            good,
+            reason: state.reason.clone(),
+            lasted,
+        })
     }
 
-    #[expect(clippy::indexing_slicing, reason = "the array has a place for each fact")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a place for each fact"
+    )]
     fn state(&self, fact: Fact) -> &State {
         &self.states[fact as usize]
     }
 
-    #[expect(clippy::indexing_slicing, reason = "the array has a place for each fact")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the array has a place for each fact"
+    )]
     fn state_mut(&mut self, fact: Fact) -> &mut State {
         &mut self.states[fact as usize]
     }
@@ -285,9 +365,15 @@ mod tests {
         health.probe_answered(false, at(2));
         assert_eq!(health.probe_failed("timed out", at(3)), None);
         let flip = health.probe_failed("timed out", at(4)).unwrap();
-        assert_eq!((flip.fact, flip.good, &*flip.reason, flip.lasted), (Fact::Connection, false, "timed out", at(4)));
+        assert_eq!(
+            (flip.fact, flip.good, &*flip.reason, flip.lasted),
+            (Fact::Connection, false, "timed out", at(4))
+        );
         assert_eq!(health.probe_failed("refused", at(5)), None);
-        assert_eq!(health.problem().unwrap(), (Fact::Connection, "refused", at(4)));
+        assert_eq!(
+            health.problem().unwrap(),
+            (Fact::Connection, "refused", at(4))
+        );
 
         assert!(health.probe_answered(false, at(6)).is_empty());
         health.probe_failed("refused", at(7));
@@ -332,9 +418,15 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..8 {
             assert!(health.refused("disk full", now).is_some());
-            assert!(health.refused("disk full", now).is_none(), "refusals in flight count once");
+            assert!(
+                health.refused("disk full", now).is_none(),
+                "refusals in flight count once"
+            );
             let until = health.paused_until().unwrap();
-            assert_eq!(health.wake(until.saturating_sub(Duration::from_millis(1))), None);
+            assert_eq!(
+                health.wake(until.saturating_sub(Duration::from_millis(1))),
+                None
+            );
             pauses.push(until.saturating_sub(now));
             now = until;
             assert!(health.wake(now).is_some() && health.is_good());
@@ -343,7 +435,10 @@ mod tests {
         assert_eq!(pauses[7], MAX_PAUSE);
         health.stored();
         health.refused("disk full", now);
-        assert_eq!(health.paused_until(), Some(now + Duration::from_millis(500)));
+        assert_eq!(
+            health.paused_until(),
+            Some(now + Duration::from_millis(500))
+        );
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! A small binary heap with a position table.
 //!
-//! It owns an order: which of the slots in it has the smallest key. What a key means is the business of
-//! [`super::wrr`]. The table says where each slot stands, so that a slot in the middle is found at once and
-//! moved or taken out in O(log n), which [`std::collections::BinaryHeap`] cannot do.
+//! It owns an order: which of the slots in it has the smallest key. What a key means is the
+//! business of [`super::wrr`]. The table says where each slot stands, so that a slot in the middle
+//! is found at once and moved or taken out in O(log n), which [`std::collections::BinaryHeap`]
+//! cannot do.
 //!
-//! Invariant: no entry sorts before its parent, where entries sort by key and then by slot, and `position`
-//! names exactly the place of each entry. The order of taking out is therefore a function of the contents
-//! alone, not of how they came in.
+//! Invariant: no entry sorts before its parent, where entries sort by key and then by slot, and
+//! `position` names exactly the place of each entry. The order of taking out is therefore a
+//! function of the contents alone, not of how they came in.
 
 /// Marks a slot that is not in the heap.
 const ABSENT: usize = usize::MAX;
@@ -15,7 +16,10 @@ const ABSENT: usize = usize::MAX;
 type Entry = (u128, usize);
 
 /// Whether `a` sorts before `b`.
-#[expect(clippy::needless_bitwise_bool, reason = "without a branch, which would be guessed wrong half the time")]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without a branch, which would be guessed wrong half the time"
+)]
 fn before(a: Entry, b: Entry) -> bool {
     (a.0 < b.0) | ((a.0 == b.0) & (a.1 < b.1))
 }
@@ -60,10 +64,14 @@ impl IndexedHeap {
     }
 
     fn place_of(&self, slot: usize) -> Option<usize> {
-        self.position.get(slot).copied().filter(|&place| place != ABSENT)
+        self.position
+            .get(slot)
+            .copied()
+            .filter(|&place| place != ABSENT)
     }
 
-    /// Makes room for `slot` at the end. The entry is a stand-in until [`settle`](Self::settle) writes it.
+    /// Makes room for `slot` at the end. The entry is a stand-in until [`settle`](Self::settle)
+    /// writes it.
     fn append(&mut self, slot: usize) -> usize {
         if slot >= self.position.len() {
             self.position.resize(slot + 1, ABSENT);
@@ -75,7 +83,11 @@ impl IndexedHeap {
     /// Brings `entry` to its place, starting from the hole at `place`.
     fn settle(&mut self, place: usize, entry: Entry) {
         let risen = self.rise(place, entry);
-        let place = if risen == place { self.sink(place, entry) } else { risen };
+        let place = if risen == place {
+            self.sink(place, entry)
+        } else {
+            risen
+        };
         self.write(place, entry);
     }
 
@@ -254,7 +266,9 @@ mod tests {
         for slot in [4, 1, 3, 0, 2] {
             heap.set(slot, 9);
         }
-        let slots: Vec<usize> = std::iter::from_fn(|| heap.pop_up_to(9)).map(|e| e.1).collect();
+        let slots: Vec<usize> = std::iter::from_fn(|| heap.pop_up_to(9))
+            .map(|e| e.1)
+            .collect();
         assert_eq!(slots, [0, 1, 2, 3, 4]);
     }
 }

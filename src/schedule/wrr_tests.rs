@@ -13,7 +13,9 @@ fn nginx(weights: &[u32], picks: usize) -> Vec<usize> {
             *value += i64::from(weight);
         }
         // nginx takes the first of the largest.
-        let best = (0..weights.len()).rev().max_by_key(|&server| current[server])?;
+        let best = (0..weights.len())
+            .rev()
+            .max_by_key(|&server| current[server])?;
         current[best] -= total;
         Some(best)
     };
@@ -60,11 +62,14 @@ fn letters(picks: &[usize]) -> String {
 /// The longest run of picks of a server for which `counted` holds.
 fn longest_run(picks: &[usize], counted: impl Fn(usize) -> bool) -> usize {
     let runs = picks.chunk_by(|a, b| a == b);
-    runs.filter(|run| counted(run[0])).map(<[usize]>::len).max().unwrap_or(0)
+    runs.filter(|run| counted(run[0]))
+        .map(<[usize]>::len)
+        .max()
+        .unwrap_or(0)
 }
 
-/// By how much a server was ahead of its share or behind it in any window of any length, in picks: the range of
-/// its running balance.
+/// By how much a server was ahead of its share or behind it in any window of any length, in picks:
+/// the range of its running balance.
 fn worst_window(picks: &[usize], weights: &[u32]) -> f64 {
     let total = f64::from(weights.iter().sum::<u32>());
     let worst = |(server, &weight): (usize, &u32)| {
@@ -81,7 +86,11 @@ fn worst_window(picks: &[usize], weights: &[u32]) -> f64 {
 
 /// Weights that differ little, much, or by powers of ten.
 fn weights(servers: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
-    let weight = prop_oneof![1..=9_u32, 1..=200_u32, (0..=3_u32).prop_map(|n| 10_u32.pow(n))];
+    let weight = prop_oneof![
+        1..=9_u32,
+        1..=200_u32,
+        (0..=3_u32).prop_map(|n| 10_u32.pow(n))
+    ];
     prop::collection::vec(weight, servers)
 }
 
@@ -147,14 +156,17 @@ mod unchanging {
         for weight in [3, 7, 999_983, MAX_WEIGHT] {
             let mut server = Server::new(weight, ORIGIN);
             for k in 1..=2 * u128::from(weight).min(100_000) {
-                assert_eq!(server.deadline - ORIGIN, k * u128::from(SCALE) / u128::from(weight));
+                assert_eq!(
+                    server.deadline - ORIGIN,
+                    k * u128::from(SCALE) / u128::from(weight)
+                );
                 server.charge(server.start);
             }
         }
     }
 
-    /// Strides that do not divide the scale, over more picks than a rounding error would survive: one unit lost
-    /// a pick of the heaviest server would be one pick in a million.
+    /// Strides that do not divide the scale, over more picks than a rounding error would survive:
+    /// one unit lost a pick of the heaviest server would be one pick in a million.
     #[test]
     fn millions_of_picks_do_not_drift() {
         let weights = [999_983, 700_001, 3, 1];
@@ -204,11 +216,13 @@ mod unchanging {
     }
 }
 
-/// Follows a scheduler through changes and keeps, for each server, what it got and what its share was.
+/// Follows a scheduler through changes and keeps, for each server, what it got and what its share
+/// was.
 struct Watch {
     scheduler: Scheduler,
     servers: Vec<Watched>,
-    /// The most that an eligible server was owed since its last pick: its share of the picks in between.
+    /// The most that an eligible server was owed since its last pick: its share of the picks in
+    /// between.
     longest_wait: f64,
     /// The most that a server was ahead of its share in any window since it became eligible.
     worst_burst: f64,
@@ -244,7 +258,13 @@ impl Watch {
         let slot = self.scheduler.add(weight);
         self.scheduler.set_eligible(slot, true);
         let (waited, balance, low, window) = (0.0, 0.0, 0.0, (0.0, 0.0, 0.0));
-        self.servers.push(Watched { slot, waited, balance, low, window });
+        self.servers.push(Watched {
+            slot,
+            waited,
+            balance,
+            low,
+            window,
+        });
         self.changed();
     }
 
@@ -261,7 +281,9 @@ impl Watch {
 
     fn flip(&mut self, server: usize) {
         let slot = self.servers[server].slot;
-        let eligible = self.scheduler.servers[slot.index()].as_ref().is_some_and(|s| s.eligible);
+        let eligible = self.scheduler.servers[slot.index()]
+            .as_ref()
+            .is_some_and(|s| s.eligible);
         self.scheduler.set_eligible(slot, !eligible);
         self.changed();
     }
@@ -335,7 +357,8 @@ mod changing {
     }
 
     fn change() -> impl Strategy<Value = Change> {
-        let weight = || prop_oneof![1 => Just(0), 8 => 1..=9_u32, 4 => 1..=200_u32, 1 => Just(1_000_u32)];
+        let weight =
+            || prop_oneof![1 => Just(0), 8 => 1..=9_u32, 4 => 1..=200_u32, 1 => Just(1_000_u32)];
         prop_oneof![
             1 => weight().prop_map(Change::Add),
             1 => any::<usize>().prop_map(Change::Remove),
@@ -374,8 +397,8 @@ mod changing {
             prop_assert!(watch.worst_window < 4.0, "off its share: {}", watch.worst_window);
         }
 
-        /// One server flips or gets another weight before each pick. It has to get the share that it had at the
-        /// picks, neither more for coming back nor less for starting anew.
+        /// One server flips or gets another weight before each pick. It has to get the share that
+        /// it had at the picks, neither more for coming back nor less for starting anew.
         #[test]
         fn a_server_that_flips_at_each_pick_gets_its_share(
             weights in weights(2..12), every in 1..4_usize, other in 1..=200_u32,
@@ -395,9 +418,9 @@ mod changing {
             }
         }
 
-        /// A server comes and goes, in spells that have nothing to do with its turn. Its debt of up to a pick may
-        /// be forgiven each time, and while now is ahead it gets as little as half of its share; nothing is made
-        /// up for.
+        /// A server comes and goes, in spells that have nothing to do with its turn. Its debt of up
+        /// to a pick may be forgiven each time, and while now is ahead it gets as little as half of
+        /// its share; nothing is made up for.
         #[test]
         fn time_away_is_not_made_up_for(weights in weights(2..12), away in 1..50_usize, here in 1..50_usize) {
             let mut watch = Watch::new(&weights);
@@ -427,8 +450,16 @@ mod changing {
             watch.picks(5_000);
             watch.flip(0);
             watch.picks(500);
-            assert!(watch.worst_burst < 2.5, "{weights:?}: {}", watch.worst_burst);
-            assert!(watch.longest_wait < 2.5, "{weights:?}: {}", watch.longest_wait);
+            assert!(
+                watch.worst_burst < 2.5,
+                "{weights:?}: {}",
+                watch.worst_burst
+            );
+            assert!(
+                watch.longest_wait < 2.5,
+                "{weights:?}: {}",
+                watch.longest_wait
+            );
         }
     }
 
@@ -451,8 +482,9 @@ mod changing {
         }
     }
 
-    /// Light servers that fail one after the other, each at its first file, must not keep the heavy one from
-    /// its turn: with the plain average as the virtual now it waited until the last of them had failed.
+    /// Light servers that fail one after the other, each at its first file, must not keep the heavy
+    /// one from its turn: with the plain average as the virtual now it waited until the last of
+    /// them had failed.
     #[test]
     fn failing_light_servers_do_not_hold_up_a_heavy_one() {
         let mut weights = vec![1; 1_001];
@@ -466,13 +498,16 @@ mod changing {
                 scheduler.check_invariants();
             }
         }
-        assert!(longest_run(&picks, |_| true) > 1_000, "the heavy one is left alone");
+        assert!(
+            longest_run(&picks, |_| true) > 1_000,
+            "the heavy one is left alone"
+        );
         let waits = picks.split(|&server| server == 0).map(<[usize]>::len);
         assert!(waits.max() <= Some(4));
     }
 
-    /// Those who are owed something leave together and come back together, so that the lags of the others do
-    /// not cancel out.
+    /// Those who are owed something leave together and come back together, so that the lags of the
+    /// others do not cancel out.
     #[test]
     fn a_crowd_that_leaves_and_returns_causes_no_long_burst() {
         let mut weights = vec![1; 1_001];
@@ -483,7 +518,11 @@ mod changing {
             picks.extend(take(&mut scheduler, 777));
             let now = scheduler.now;
             let owed = |server: &Server| (server.start < now) == (round % 2 == 0);
-            let crowd: Vec<usize> = scheduler.active().filter(|s| s.0 > 0 && owed(s.1)).map(|s| s.0).collect();
+            let crowd: Vec<usize> = scheduler
+                .active()
+                .filter(|s| s.0 > 0 && owed(s.1))
+                .map(|s| s.0)
+                .collect();
             for &server in &crowd {
                 scheduler.set_eligible(Slot(server), false);
             }
@@ -534,7 +573,8 @@ mod restricted {
             }
         }
 
-        /// Files that only one server may have, and then none such: it owes at most a pick for them.
+        /// Files that only one server may have, and then none such: it owes at most a pick for
+        /// them.
         #[test]
         fn a_forced_server_gets_its_share_afterwards(weights in weights(2..12), forced in 1..200_usize) {
             let mut watch = Watch::new(&weights);
@@ -557,8 +597,10 @@ mod restricted {
         assert_eq!(scheduler.pick_where(|_| false), None);
         scheduler.set_eligible(Slot(2), false);
         assert_eq!(scheduler.pick_where(|slot| slot.index() == 2), None);
-        let others: Vec<usize> =
-            (0..6).filter_map(|_| scheduler.pick_where(|slot| slot.index() > 0)).map(Slot::index).collect();
+        let others: Vec<usize> = (0..6)
+            .filter_map(|_| scheduler.pick_where(|slot| slot.index() > 0))
+            .map(Slot::index)
+            .collect();
         assert_eq!(others, [1; 6]);
     }
 }
@@ -597,12 +639,21 @@ mod slots {
     #[test]
     fn eligible_sums_follow_weights_and_flags() {
         let mut scheduler = fleet(&[2, 3, 0]);
-        assert_eq!((scheduler.eligible_count(), scheduler.eligible_weight()), (2, 5));
+        assert_eq!(
+            (scheduler.eligible_count(), scheduler.eligible_weight()),
+            (2, 5)
+        );
         scheduler.set_eligible(Slot(0), false);
         scheduler.set_eligible(Slot(0), false);
         scheduler.set_weight(Slot(2), 10);
-        assert_eq!((scheduler.eligible_count(), scheduler.eligible_weight()), (2, 13));
+        assert_eq!(
+            (scheduler.eligible_count(), scheduler.eligible_weight()),
+            (2, 13)
+        );
         scheduler.remove(Slot(2));
-        assert_eq!((scheduler.eligible_count(), scheduler.eligible_weight()), (1, 3));
+        assert_eq!(
+            (scheduler.eligible_count(), scheduler.eligible_weight()),
+            (1, 3)
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! One connection to a file server, in whichever language it speaks.
 //!
-//! A balancer's native link brings many files and gets an acknowledgement for each; an old-style balancer brings one
-//! file a connection and gets none; either asks for the overload byte over a connection of its own.
+//! A balancer's native link brings many files and gets an acknowledgement for each; an old-style
+//! balancer brings one file a connection and gets none; either asks for the overload byte over a
+//! connection of its own.
 //!
-//! A balancer whose hello bears its journal's identity is told first what is held for that journal, in the order of the
-//! store's queue and after its older links have fallen silent, so that no file can be stored behind its back.
+//! A balancer whose hello bears its journal's identity is told first what is held for that journal,
+//! in the order of the store's queue and after its older links have fallen silent, so that no file
+//! can be stored behind its back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,11 +30,12 @@ use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST, MAX_LIST_BYTES
 use crate::protocol::lists::{decode_confirmed, encode_holding};
 use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::transport::{
-    BoxStream, Deadlines, Object, ReadError, Reader, Rest, Seat, WriteError, log_end, send_content, write_all,
+    BoxStream, Deadlines, Object, ReadError, Reader, Rest, Seat, WriteError, log_end, send_content,
+    write_all,
 };
 
-/// Content up to this many bytes is held in memory while it waits for the store; larger content is written as it
-/// comes.
+/// Content up to this many bytes is held in memory while it waits for the store; larger content is
+/// written as it comes.
 const HELD: u64 = 256 * 1024;
 
 /// How many acknowledgements are written together at most.
@@ -84,7 +87,9 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
     };
     let ended = match first {
         Ok(None) => Ok(()),
-        Ok(Some(byte)) if byte == MAGIC[0] => native(reader, write, &shared, &seat, greeting_ends).await,
+        Ok(Some(byte)) if byte == MAGIC[0] => {
+            native(reader, write, &shared, &seat, greeting_ends).await
+        }
         Ok(Some(_)) => tokio::select! {
             () = seat.asked_to_leave() => Err(ReadError::Crowded),
             ended = old_style(&mut reader, &mut write, peer, &shared, &seat, greeting_ends) => ended,
@@ -118,7 +123,10 @@ where
                 return Ok(());
             }
             seat.work();
-        } else if !timeout_at(greeting_ends, reader.skip_space()).await.unwrap_or_else(|_| silent())? {
+        } else if !timeout_at(greeting_ends, reader.skip_space())
+            .await
+            .unwrap_or_else(|_| silent())?
+        {
             return Ok(());
         }
         let mut large = None;
@@ -134,7 +142,11 @@ where
         };
         seat.work();
         match parse(&object)? {
-            Request::File { title, content, number } => {
+            Request::File {
+                title,
+                content,
+                number,
+            } => {
                 let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
                 store_old_style(number, title, content, peer, shared).await;
                 drop(large);
@@ -155,12 +167,30 @@ where
 }
 
 /// Stores a file whose sender hears nothing of it: the log tells what became of it.
-async fn store_old_style(number: u64, title: String, content: Bytes, peer: SocketAddr, shared: &Shared) {
+async fn store_old_style(
+    number: u64,
+    title: String,
+    content: Bytes,
+    peer: SocketAddr,
+    shared: &Shared,
+) {
     let (size, letters) = (content.len() as u64, count_letters(&content));
-    let for_work = (shared.work.copy_of(&content), shared.work.hold(size).unwrap_or_else(Hold::none));
+    let for_work = (
+        shared.work.copy_of(&content),
+        shared.work.hold(size).unwrap_or_else(Hold::none),
+    );
     let room = shared.store.room(size).await;
     // Nobody asks for the checksum of a file without a journal.
-    let file = Received { number, title, size, letters, crc32c: 0, body: Body::Whole(content), room, for_work };
+    let file = Received {
+        number,
+        title,
+        size,
+        letters,
+        crc32c: 0,
+        body: Body::Whole(content),
+        room,
+        for_work,
+    };
     submit(file, None, shared, move |stored| {
         if stored.is_err() {
             tracing::error!(number, from = %peer, "a file from an old-style balancer is lost: it cannot be told");
@@ -175,23 +205,50 @@ fn submit(
     shared: &Shared,
     tell: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
 ) {
-    let Received { number, title, size, letters, crc32c, body, room, for_work: (content, hold) } = file;
+    let Received {
+        number,
+        title,
+        size,
+        letters,
+        crc32c,
+        body,
+        room,
+        for_work: (content, hold),
+    } = file;
     let work = shared.work.clone();
     let name = title.clone();
     let done: Done = Box::new(move |stored| {
         drop(room);
         match &stored {
             Ok(Outcome::Stored) => {
-                tracing::info!(number, title = name, bytes = size, letters_a = letters, "stored");
+                tracing::info!(
+                    number,
+                    title = name,
+                    bytes = size,
+                    letters_a = letters,
+                    "stored"
+                );
                 work.start(number, letters, content, hold);
             }
-            Ok(Outcome::Known) => tracing::info!(number, title = name, bytes = size, "stored already"),
-            Err(error) => tracing::error!(number, title = name, bytes = size, error = %error, "cannot store"),
+            Ok(Outcome::Known) => {
+                tracing::info!(number, title = name, bytes = size, "stored already")
+            }
+            Err(error) => {
+                tracing::error!(number, title = name, bytes = size, error = %error, "cannot store")
+            }
         }
         tell(stored);
     });
     let claim = journal.map(|journal| Claim { journal, crc32c });
-    shared.store.submit(Incoming { number, title, body, claim }, done);
+    shared.store.submit(
+        Incoming {
+            number,
+            title,
+            body,
+            claim,
+        },
+        done,
+    );
 }
 
 fn greeting(shared: &Shared) -> Vec<u8> {
@@ -199,7 +256,17 @@ fn greeting(shared: &Shared) -> Vec<u8> {
     frame::encode_preface(&mut out);
     let (overloaded, memory) = (Some(shared.overload.is_set()), shared.overload.memory());
     let (identity, instance) = (shared.store.identity(), Some(shared.store.instance()));
-    frame::encode(&Message::Hello { role: Role::Server, overloaded, identity, memory, instance }, 0, &mut out);
+    frame::encode(
+        &Message::Hello {
+            role: Role::Server,
+            overloaded,
+            identity,
+            memory,
+            instance,
+        },
+        0,
+        &mut out,
+    );
     out
 }
 
@@ -232,7 +299,12 @@ where
 {
     let (acks, outgoing) = mpsc::unbounded_channel();
     let (written, leave) = (CancellationToken::new(), Arc::new(Leave::default()));
-    let mut link = Link { reader, acks, leave: leave.clone(), shared };
+    let mut link = Link {
+        reader,
+        acks,
+        leave: leave.clone(),
+        shared,
+    };
     let writer = async {
         let result = write_acks(write, outgoing, greeting(shared), shared.deadlines.stall).await;
         written.cancel();
@@ -244,13 +316,15 @@ where
             () = leave.told() => Ok(()),
             result = link.read(seat, greeting_ends) => result,
         };
-        // What is with the store is still acknowledged: the writer ends when the store has dropped its senders.
+        // What is with the store is still acknowledged: the writer ends when the store has dropped
+        // its senders.
         let Link { reader, acks, .. } = link;
         drop(acks);
         (reader, result)
     };
     let ((mut reader, ended), acknowledged) = tokio::join!(reading, writer);
-    // Only now, for the balancer sends elsewhere whatever is not acknowledged when we take our leave.
+    // Only now, for the balancer sends elsewhere whatever is not acknowledged when we take our
+    // leave.
     let last = leave.reason().unwrap_or_else(|| match &ended {
         Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
         Err(error) => error.refusal(),
@@ -266,7 +340,11 @@ where
     ended
 }
 
-async fn take_leave(mut write: impl AsyncWrite + Unpin, last: Refusal, stall: Duration) -> Result<(), WriteError> {
+async fn take_leave(
+    mut write: impl AsyncWrite + Unpin,
+    last: Refusal,
+    stall: Duration,
+) -> Result<(), WriteError> {
     let mut out = Vec::new();
     frame::encode(&Message::Bye(last), 0, &mut out);
     write_all(&mut write, &out, stall).await?;
@@ -282,8 +360,14 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         };
         seat.work();
         let journal = match hello {
-            Some(Message::Hello { role: Role::Balancer, identity, .. }) => identity,
-            Some(Message::Hello { .. }) => return Err(unexpected("a file server takes files from a balancer only")),
+            Some(Message::Hello {
+                role: Role::Balancer,
+                identity,
+                ..
+            }) => identity,
+            Some(Message::Hello { .. }) => {
+                return Err(unexpected("a file server takes files from a balancer only"));
+            }
             Some(_) => return Err(unexpected("a connection begins with a hello")),
             None => return Ok(()),
         };
@@ -308,10 +392,15 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         Ok(self.reader.frame().await?.map(|frame| frame.message))
     }
 
-    /// Takes over from older links of the same balancer, and tells it what is held for it; `None` if this link cannot
-    /// be used and was told to end.
+    /// Takes over from older links of the same balancer, and tells it what is held for it; `None`
+    /// if this link cannot be used and was told to end.
     async fn enter(&self, journal: &Arc<str>) -> Option<Entered> {
-        let Some(entered) = self.shared.links.take_over(journal.clone(), self.leave.clone()).await else {
+        let Some(entered) = self
+            .shared
+            .links
+            .take_over(journal.clone(), self.leave.clone())
+            .await
+        else {
             let reason = "an older connection of the same balancer has not ended yet";
             self.leave.because(Refusal::new(RefusalCode::Busy, reason));
             return None;
@@ -325,7 +414,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             Err(error) => {
                 tracing::error!(error = %error, "cannot say what is stored: a balancer's connection is closed");
                 let reason = format!("cannot say what is stored: {error}");
-                self.leave.because(Refusal::new(RefusalCode::Storage, reason));
+                self.leave
+                    .because(Refusal::new(RefusalCode::Storage, reason));
                 None
             }
         }
@@ -338,8 +428,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 () = self.shared.stop.cancelled() => return Ok(None),
                 frame = self.reader.frame() => frame,
             };
-            // A balancer with nothing to send is silent; its probes come over connections of their own, and the
-            // kernel notices a machine that has gone.
+            // A balancer with nothing to send is silent; its probes come over connections of their
+            // own, and the kernel notices a machine that has gone.
             if !matches!(frame, Err(ReadError::Idle(_))) {
                 return frame;
             }
@@ -348,16 +438,20 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
 
     async fn take(&mut self, frame: Frame, journal: Option<&Arc<str>>) -> Result<(), ReadError> {
         match (frame.message, journal) {
-            (Message::Store { number, title }, journal) => self.store(number, &title, frame.content_len, journal).await,
+            (Message::Store { number, title }, journal) => {
+                self.store(number, &title, frame.content_len, journal).await
+            }
             (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
             (Message::Drop { number, expected }, Some(journal)) => {
                 self.remove(number, expected, journal).await;
                 Ok(())
             }
-            (Message::Confirmed | Message::Drop { .. }, None) => {
-                Err(unexpected("`confirmed` and `drop` need an identity in the balancer's hello"))
-            }
-            _ => Err(unexpected("a file server takes `store`, `confirmed` and `drop` from a balancer")),
+            (Message::Confirmed | Message::Drop { .. }, None) => Err(unexpected(
+                "`confirmed` and `drop` need an identity in the balancer's hello",
+            )),
+            _ => Err(unexpected(
+                "a file server takes `store`, `confirmed` and `drop` from a balancer",
+            )),
         }
     }
 
@@ -373,7 +467,10 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             Ok(file) => submit(file, journal.cloned(), self.shared, move |stored| {
                 let _ = acks.send(Outgoing::Message(match stored {
                     Ok(_) => Message::Stored { number },
-                    Err(error) => Message::NotStored { number, refusal: cannot_store(&error) },
+                    Err(error) => Message::NotStored {
+                        number,
+                        refusal: cannot_store(&error),
+                    },
                 }));
             }),
             Err(refusal) => {
@@ -386,12 +483,20 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
 
     async fn confirm(&mut self, size: u64, journal: &Arc<str>) -> Result<(), ReadError> {
         if size > MAX_LIST_BYTES {
-            return Err(ProtocolError::TooLarge { size, limit: MAX_LIST_BYTES }.into());
+            return Err(ProtocolError::TooLarge {
+                size,
+                limit: MAX_LIST_BYTES,
+            }
+            .into());
         }
         let room = self.shared.store.room(size).await;
         let numbers = decode_confirmed(&self.reader.content(size).await?)?;
         if numbers.len() > MAX_LIST {
-            return Err(ProtocolError::BadContent("confirmed", format!("more than {MAX_LIST} numbers")).into());
+            return Err(ProtocolError::BadContent(
+                "confirmed",
+                format!("more than {MAX_LIST} numbers"),
+            )
+            .into());
         }
         self.shared.store.confirm(journal.clone(), numbers, room);
         Ok(())
@@ -407,11 +512,16 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 // The balancer will find it held when it connects again, and ask once more.
                 Err(error) => {
                     tracing::error!(number, error = %error, "cannot drop a file that another server has");
-                    leave.because(Refusal::new(RefusalCode::Storage, format!("cannot drop file {number}: {error}")));
+                    leave.because(Refusal::new(
+                        RefusalCode::Storage,
+                        format!("cannot drop file {number}: {error}"),
+                    ));
                 }
             }
         };
-        self.shared.store.remove(journal.clone(), number, expected, Box::new(done));
+        self.shared
+            .store
+            .remove(journal.clone(), number, expected, Box::new(done));
     }
 }
 
@@ -427,8 +537,8 @@ fn cannot_store(error: &StoreError) -> Refusal {
     Refusal::new(code, error.to_string())
 }
 
-/// Reads one file's content: into memory if it is small or to be worked on, to disk as it comes otherwise. The inner
-/// error refuses this file alone.
+/// Reads one file's content: into memory if it is small or to be worked on, to disk as it comes
+/// otherwise. The inner error refuses this file alone.
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     number: u64,
@@ -439,25 +549,47 @@ async fn receive<R: AsyncRead + Unpin>(
     let title = title.to_owned();
     let Some(hold) = shared.work.hold(size) else {
         reader.skip_content(size).await?;
-        return Ok(Err(Refusal::new(RefusalCode::Busy, "as much is being worked on as may be")));
+        return Ok(Err(Refusal::new(
+            RefusalCode::Busy,
+            "as much is being worked on as may be",
+        )));
     };
     if size <= HELD || shared.work.holds() {
         let room = shared.store.room(size).await;
         let (content, crc32c) = reader.summed_content(size).await?;
         let letters = count_letters(&content);
         let for_work = (shared.work.copy_of(&content), hold);
-        return Ok(Ok(Received { number, title, size, letters, crc32c, body: Body::Whole(content), room, for_work }));
+        return Ok(Ok(Received {
+            number,
+            title,
+            size,
+            letters,
+            crc32c,
+            body: Body::Whole(content),
+            room,
+            for_work,
+        }));
     }
     match receive_to_disk(reader, number, size, shared).await? {
         Ok((staged, letters, crc32c)) => {
             let (body, for_work) = (Body::Staged(staged), (Bytes::new(), hold));
-            Ok(Ok(Received { number, title, size, letters, crc32c, body, room: None, for_work }))
+            Ok(Ok(Received {
+                number,
+                title,
+                size,
+                letters,
+                crc32c,
+                body,
+                room: None,
+                for_work,
+            }))
         }
         Err(error) => Ok(Err(cannot_store(&error.into()))),
     }
 }
 
-/// Writes content to a temporary file as it comes. The inner error is the disk's; the content is then read past.
+/// Writes content to a temporary file as it comes. The inner error is the disk's; the content is
+/// then read past.
 async fn receive_to_disk<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     number: u64,
@@ -487,7 +619,9 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     }
     drop(pieces);
     reader.verify(crc).await?;
-    let written: io::Result<(Staged, u64)> = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let written: io::Result<(Staged, u64)> = writing
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)));
     Ok(written.map(|(staged, letters)| (staged, letters, crc)))
 }
 
@@ -511,7 +645,9 @@ async fn write_acks<W: AsyncWrite + Unpin>(
         for outgoing in batch.drain(..) {
             match outgoing {
                 Outgoing::Message(message) => frame::encode(&message, 0, &mut out),
-                Outgoing::Holding(told) => write_holding(&mut write, &mut out, &told, stall).await?,
+                Outgoing::Holding(told) => {
+                    write_holding(&mut write, &mut out, &told, stall).await?
+                }
             }
         }
     }
@@ -525,12 +661,26 @@ async fn write_holding(
     stall: Duration,
 ) -> Result<(), WriteError> {
     if held.is_empty() {
-        frame::encode(&Message::Holding { last: true, seen: *seen }, 0, out);
+        frame::encode(
+            &Message::Holding {
+                last: true,
+                seen: *seen,
+            },
+            0,
+            out,
+        );
     }
     let mut parts = held.chunks(MAX_LIST).peekable();
     while let Some(part) = parts.next() {
         let content = encode_holding(part);
-        frame::encode(&Message::Holding { last: parts.peek().is_none(), seen: *seen }, content.len() as u64, out);
+        frame::encode(
+            &Message::Holding {
+                last: parts.peek().is_none(),
+                seen: *seen,
+            },
+            content.len() as u64,
+            out,
+        );
         send_content(write, out, &content, stall).await?;
     }
     Ok(())

@@ -1,10 +1,12 @@
 //! The directory that files are stored in, open as it is now, and how a file comes into it.
 //!
-//! Where the file system can, a file has no name until it has its final one: that is one change of the directory for each
-//! file instead of three, and a crash leaves nothing behind. Elsewhere it is written under a temporary name first.
+//! Where the file system can, a file has no name until it has its final one: that is one change of
+//! the directory for each file instead of three, and a crash leaves nothing behind. Elsewhere it is
+//! written under a temporary name first.
 //!
-//! Whoever may write to the directory can put links, pipes and devices under any name. So everything is reached from
-//! the open directory, no link is followed, and nothing is opened that is no regular file.
+//! Whoever may write to the directory can put links, pipes and devices under any name. So
+//! everything is reached from the open directory, no link is followed, and nothing is opened that
+//! is no regular file.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -16,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, linkat, openat, renameat_with, statat, syncfs,
-    unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, linkat, openat, renameat_with,
+    statat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -47,17 +49,25 @@ pub(super) struct Directory {
 impl Directory {
     /// The directory that is found under `path`.
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), may_be_unnamed: true, opened: OnceLock::new(), lost: OnceLock::new() }
+        Self {
+            path: path.to_owned(),
+            may_be_unnamed: true,
+            opened: OnceLock::new(),
+            lost: OnceLock::new(),
+        }
     }
 
     /// The same, as on a file system that has no files without names.
     #[cfg(test)]
     pub(super) fn with_names_only(path: &Path) -> Self {
-        Self { may_be_unnamed: false, ..Self::new(path) }
+        Self {
+            may_be_unnamed: false,
+            ..Self::new(path)
+        }
     }
 
-    /// The directory, open, if it is still what lies under its path: what is stored in another is not where anybody looks
-    /// for it.
+    /// The directory, open, if it is still what lies under its path: what is stored in another is
+    /// not where anybody looks for it.
     pub(super) fn now(&self) -> io::Result<Arc<Opened>> {
         if let Some(lost) = self.lost() {
             return Err(io::Error::other(lost));
@@ -65,13 +75,14 @@ impl Directory {
         let there = std::fs::metadata(&self.path).map(|there| (there.dev(), there.ino()));
         match (self.opened.get(), there) {
             (Some(opened), Ok(there)) if opened.id == there => Ok(opened.clone()),
-            (Some(opened), Ok(there)) if opened.id.0 != there.0 => {
-                Err(self.lose("is on another file system than before: something was mounted or unmounted"))
-            }
+            (Some(opened), Ok(there)) if opened.id.0 != there.0 => Err(self
+                .lose("is on another file system than before: something was mounted or unmounted")),
             (Some(_), Ok(_)) => Err(self.lose("was replaced by another one")),
             (Some(_), Err(error)) if is_gone(&error) => Err(self.lose("was moved or removed")),
             (_, Err(error)) => Err(about(&self.path.display(), &error)),
-            (None, Ok(_)) => self.open().map_err(|error| about(&self.path.display(), &error)),
+            (None, Ok(_)) => self
+                .open()
+                .map_err(|error| about(&self.path.display(), &error)),
         }
     }
 
@@ -80,10 +91,15 @@ impl Directory {
         Ok(self.opened.get_or_init(|| new).clone())
     }
 
-    /// Says that it is not what it was: from now on nothing is stored in it. Gives the error for whoever wanted it.
+    /// Says that it is not what it was: from now on nothing is stored in it. Gives the error for
+    /// whoever wanted it.
     pub(super) fn lose(&self, what: &str) -> io::Error {
         let path = self.path.display();
-        let text = || format!("the directory {path} {what} while the server ran, and nothing is stored in it any more");
+        let text = || {
+            format!(
+                "the directory {path} {what} while the server ran, and nothing is stored in it any more"
+            )
+        };
         io::Error::other(self.lost.get_or_init(text).clone())
     }
 
@@ -94,7 +110,10 @@ impl Directory {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The same error, with what it is about.
@@ -123,14 +142,21 @@ impl Opened {
         let handle = open_directory(path)?;
         let found = handle.metadata()?;
         let id = (found.dev(), found.ino());
-        let mut opened = Self { handle, path: path.to_owned(), id, naming: None, attempts: AtomicU64::new(0) };
+        let mut opened = Self {
+            handle,
+            path: path.to_owned(),
+            id,
+            naming: None,
+            attempts: AtomicU64::new(0),
+        };
         if may_be_unnamed {
             opened.naming = opened.find_naming()?;
         }
         Ok(opened)
     }
 
-    /// Tries out what the file system and the kernel can do: some take a file without a name and then cannot name it.
+    /// Tries out what the file system and the kernel can do: some take a file without a name and
+    /// then cannot name it.
     fn find_naming(&self) -> io::Result<Option<Naming>> {
         let file = match self.unnamed() {
             Ok(file) => file,
@@ -139,7 +165,9 @@ impl Opened {
         };
         let name = self.part_name(0);
         let works = |naming: &Naming| self.name(&file, *naming, &name).is_ok();
-        let found = [Naming::ByDescriptor, Naming::ByProc].into_iter().find(works);
+        let found = [Naming::ByDescriptor, Naming::ByProc]
+            .into_iter()
+            .find(works);
         if found.is_some() {
             unlinkat(&self.handle, &*name, AtFlags::empty())?;
         }
@@ -180,9 +208,15 @@ impl Opened {
             (Some(part), _) => {
                 rename_new(&staged.begun_in().handle, part, &self.handle, name)?;
                 // The temporary name may have been given to another file meanwhile.
-                if self.id_of(name)? == staged.id()? { Ok(()) } else { Err(self.not_ours(name, "another file")) }
+                if self.id_of(name)? == staged.id()? {
+                    Ok(())
+                } else {
+                    Err(self.not_ours(name, "another file"))
+                }
             }
-            (None, naming) => Ok(self.name(staged.file(), naming.unwrap_or(Naming::ByProc), name)?),
+            (None, naming) => {
+                Ok(self.name(staged.file(), naming.unwrap_or(Naming::ByProc), name)?)
+            }
         }
     }
 
@@ -212,8 +246,9 @@ impl Opened {
         Ok(id(&self.found(name)?))
     }
 
-    /// Opens a regular file to read it. What is none is refused with [`io::ErrorKind::InvalidInput`], and not opened:
-    /// a link would lead elsewhere, a pipe keep us waiting.
+    /// Opens a regular file to read it. What is none is refused with
+    /// [`io::ErrorKind::InvalidInput`], and not opened: a link would lead elsewhere, a pipe keep us
+    /// waiting.
     pub(super) fn read(&self, name: &str) -> io::Result<File> {
         self.open_regular(name, OFlags::RDONLY)
     }
@@ -246,8 +281,10 @@ impl Opened {
 
     /// What is told of something under one of our names that we did not put there.
     fn not_ours(&self, name: &str, what: &str) -> io::Error {
-        let text =
-            format!("{} is {what}, not a regular file of this server: remove it", self.path.join(name).display());
+        let text = format!(
+            "{} is {what}, not a regular file of this server: remove it",
+            self.path.join(name).display()
+        );
         io::Error::new(io::ErrorKind::InvalidInput, text)
     }
 
@@ -269,7 +306,13 @@ impl Opened {
 
     /// Gives a file one more name, which is free.
     pub(super) fn link(&self, name: &str, new: &str) -> io::Result<()> {
-        Ok(linkat(&self.handle, name, &self.handle, new, AtFlags::empty())?)
+        Ok(linkat(
+            &self.handle,
+            name,
+            &self.handle,
+            new,
+            AtFlags::empty(),
+        )?)
     }
 
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
@@ -289,7 +332,13 @@ impl Opened {
 
 /// Opens a directory, and nothing else.
 pub(super) fn open_directory(path: &Path) -> io::Result<File> {
-    Ok(openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into())
+    Ok(openat(
+        CWD,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?
+    .into())
 }
 
 /// Which file was found.
@@ -319,17 +368,27 @@ mod tests {
     use std::fs;
 
     fn names(dir: &Path) -> Vec<String> {
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
     fn a_file_has_its_final_name_or_none_that_counts() {
         let dir = tempfile::tempdir().unwrap();
-        for directory in [Directory::new(dir.path()), Directory::with_names_only(dir.path())] {
+        for directory in [
+            Directory::new(dir.path()),
+            Directory::with_names_only(dir.path()),
+        ] {
             let opened = directory.now().unwrap();
             let mut staged = opened.begin(7).unwrap();
             staged.write(b"whole").unwrap();
-            assert!(names(dir.path()).iter().all(|name| super::super::name::is_part(name)));
+            assert!(
+                names(dir.path())
+                    .iter()
+                    .all(|name| super::super::name::is_part(name))
+            );
             opened.publish(&staged, "7_x").unwrap();
             staged.keep();
             assert_eq!(
@@ -355,7 +414,8 @@ mod tests {
         for naming in [Naming::ByDescriptor, Naming::ByProc] {
             let file = opened.unnamed().unwrap();
             let named = opened.name(&file, naming, "x");
-            // Not everybody may do the first, and not everywhere is there a `/proc`; what was found must work.
+            // Not everybody may do the first, and not everywhere is there a `/proc`; what was found
+            // must work.
             assert!(named.is_ok() || opened.naming != Some(naming), "{named:?}");
             if named.is_ok() {
                 opened.remove("x").unwrap();
@@ -368,7 +428,10 @@ mod tests {
     fn a_directory_that_is_lost_once_stays_so() {
         type Loss = (fn(&Path), &'static str);
         let losses: [Loss; 3] = [
-            (|dir| fs::rename(dir, dir.with_extension("old")).unwrap(), "moved or removed"),
+            (
+                |dir| fs::rename(dir, dir.with_extension("old")).unwrap(),
+                "moved or removed",
+            ),
             (
                 |dir| {
                     fs::rename(dir, dir.with_extension("old")).unwrap();
@@ -376,19 +439,35 @@ mod tests {
                 },
                 "replaced by another one",
             ),
-            (|dir| fs::rename(dir.parent().unwrap(), dir.parent().unwrap().with_extension("old")).unwrap(), "moved"),
+            (
+                |dir| {
+                    fs::rename(
+                        dir.parent().unwrap(),
+                        dir.parent().unwrap().with_extension("old"),
+                    )
+                    .unwrap()
+                },
+                "moved",
+            ),
         ];
         for (lose, what) in losses {
             let around = tempfile::tempdir().unwrap();
             let path = around.path().join("parent/d");
             let directory = Directory::new(&path);
-            assert_eq!(directory.now().unwrap_err().kind(), io::ErrorKind::NotFound, "not there yet is not lost");
+            assert_eq!(
+                directory.now().unwrap_err().kind(),
+                io::ErrorKind::NotFound,
+                "not there yet is not lost"
+            );
             fs::create_dir_all(&path).unwrap();
             let first = directory.now().unwrap();
             assert!(Arc::ptr_eq(&first, &directory.now().unwrap()) && directory.lost().is_none());
             lose(&path);
             let error = directory.now().unwrap_err().to_string();
-            assert!(error.contains(what) && error.contains(path.to_str().unwrap()), "{error}");
+            assert!(
+                error.contains(what) && error.contains(path.to_str().unwrap()),
+                "{error}"
+            );
             let _ = fs::remove_file(&path);
             fs::create_dir_all(&path).unwrap();
             assert_eq!(directory.now().unwrap_err().to_string(), error);
@@ -413,11 +492,20 @@ mod tests {
             ("directory", "directory"),
             ("pipe", "named pipe"),
         ] {
-            for error in [opened.read(name).unwrap_err(), opened.append(name).unwrap_err()] {
+            for error in [
+                opened.read(name).unwrap_err(),
+                opened.append(name).unwrap_err(),
+            ] {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-                assert!(error.to_string().contains(&format!("{name} is a {what}")), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("{name} is a {what}")),
+                    "{error}"
+                );
             }
-            assert_eq!(opened.create(name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                opened.create(name).unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
         }
         assert!(!dir.path().join("nowhere").exists());
     }

@@ -21,7 +21,12 @@ pub struct ServerGauge {
 
 impl ServerGauge {
     pub(super) fn new(place: Arc<Place>) -> Self {
-        Self { place, overload: Arc::default(), connections: Arc::default(), began: Instant::now() }
+        Self {
+            place,
+            overload: Arc::default(),
+            connections: Arc::default(),
+            began: Instant::now(),
+        }
     }
 
     /// Files stored since the start, and bytes of content of those.
@@ -61,6 +66,8 @@ impl ServerGauge {
 
 impl fmt::Debug for ServerGauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerGauge").field("stored", &self.stored()).finish_non_exhaustive()
+        f.debug_struct("ServerGauge")
+            .field("stored", &self.stored())
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,11 @@
-//! The index: which stored files their balancers have not confirmed yet, in a file that outlives the server.
+//! The index: which stored files their balancers have not confirmed yet, in a file that outlives
+//! the server.
 //!
-//! It answers three questions: is this number of this balancer's journal here already, also when its consumer has moved
-//! the file away; what does a balancer that comes back have to be told; and which file is it that must be removed.
-//! Owns the file `.bilico-index` and the directory's identity in it. Leaves the stored files themselves, and the order
-//! of writes and syncs around them, to the keeper.
+//! It answers three questions: is this number of this balancer's journal here already, also when
+//! its consumer has moved the file away; what does a balancer that comes back have to be told; and
+//! which file is it that must be removed. Owns the file `.bilico-index` and the directory's
+//! identity in it. Leaves the stored files themselves, and the order of writes and syncs around
+//! them, to the keeper.
 //!
 //! # On disk
 //!
@@ -19,29 +21,33 @@
 //! <crc> confirmed in:<place> 0                                 where the index was when it was opened
 //! ```
 //!
-//! The highest number that lines name of a journal is the highest one that was ever stored for it, so a file that is
-//! written anew begins with a `confirmed` for each journal. To programs of before, which know neither `*` nor `-` nor
-//! `in:`, those are journals that no balancer has, and their index, which has no such lines, is read like any other.
+//! The highest number that lines name of a journal is the highest one that was ever stored for it,
+//! so a file that is written anew begins with a `confirmed` for each journal. To programs of
+//! before, which know neither `*` nor `-` nor `in:`, those are journals that no balancer has, and
+//! their index, which has no such lines, is read like any other.
 //!
-//! The intent comes first, since a file that is published before the index knows of it would be a copy that nobody
-//! asks for if the server died in between. What is only announced is looked for when the index is opened: if
-//! its file is there, whole, it counts as stored, otherwise as dropped.
+//! The intent comes first, since a file that is published before the index knows of it would be a
+//! copy that nobody asks for if the server died in between. What is only announced is looked for
+//! when the index is opened: if its file is there, whole, it counts as stored, otherwise as
+//! dropped.
 //!
 //! # Damage
 //!
-//! A line that ends without a line feed is what a crash left of an append, and is cut off. A line with a wrong
-//! checksum is skipped; it may have been the one that removed an entry, so after damage an entry whose file is not
-//! there does not count. A file without a readable first line is set aside and a new one begun. What is no regular file
-//! is not opened, and a link is not followed: as long as it is there, there is no index, which is told with the name.
+//! A line that ends without a line feed is what a crash left of an append, and is cut off. A line
+//! with a wrong checksum is skipped; it may have been the one that removed an entry, so after
+//! damage an entry whose file is not there does not count. A file without a readable first line is
+//! set aside and a new one begun. What is no regular file is not opened, and a link is not
+//! followed: as long as it is there, there is no index, which is told with the name.
 //!
 //! # Set back
 //!
-//! When it is opened, it is told if the index or its directory is a copy or was restored, if files are here that came after
-//! all that the index knows, and if files are missing. Nothing else follows from that, since a person has to say which of
-//! several copies is the right one.
+//! When it is opened, it is told if the index or its directory is a copy or was restored, if files
+//! are here that came after all that the index knows, and if files are missing. Nothing else
+//! follows from that, since a person has to say which of several copies is the right one.
 //!
-//! Invariant: what [`Index::holding`] lists is stored. Whenever the file on disk may say something else than memory
-//! (`sound` is false), it is written anew from memory, into a new file, before anything is announced again.
+//! Invariant: what [`Index::holding`] lists is stored. Whenever the file on disk may say something
+//! else than memory (`sound` is false), it is written anew from memory, into a new file, before
+//! anything is announced again.
 
 mod line;
 mod place;
@@ -73,8 +79,8 @@ const NAME: &str = ".bilico-index";
 /// The name under which it is written anew.
 const PART: &str = ".bilico-index.part";
 
-/// The most entries, over all journals: far more than can be unconfirmed while balancers come back within days. Beyond
-/// them the oldest are forgotten, some at a time.
+/// The most entries, over all journals: far more than can be unconfirmed while balancers come back
+/// within days. Beyond them the oldest are forgotten, some at a time.
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// How many entries are looked for in the directory when the index is opened.
@@ -127,8 +133,8 @@ pub(super) struct Index {
     file: File,
     /// Which file this is.
     id: FileId,
-    /// Open only while there is something to write, so that an idle server keeps no file system from being made
-    /// read-only.
+    /// Open only while there is something to write, so that an idle server keeps no file system
+    /// from being made read-only.
     writer: Option<File>,
     /// The length of the file up to its last whole line.
     len: u64,
@@ -193,17 +199,56 @@ impl Index {
         }
         let (dir, id) = (dir.clone(), id_of(&file)?);
         let (writer, sound, tidy_from) = (None, true, GARBAGE);
-        Ok(Self { dir, identity, file, id, writer, len, lines, table, seen, limit, sound, tidy_from })
+        Ok(Self {
+            dir,
+            identity,
+            file,
+            id,
+            writer,
+            len,
+            lines,
+            table,
+            seen,
+            limit,
+            sound,
+            tidy_from,
+        })
     }
 
     fn load(dir: &Arc<Opened>, limit: usize) -> Result<Self, LoadError> {
         let file = open_file(dir)?;
-        let Replay { identity, table, announced, seen, written_in, len, lines, damaged, torn } =
-            Replay::read(&file, limit)?;
-        let (dir, id, found_in) = (dir.clone(), id_of(&file)?, WrittenIn::of(dir.handle(), &file)?);
+        let Replay {
+            identity,
+            table,
+            announced,
+            seen,
+            written_in,
+            len,
+            lines,
+            damaged,
+            torn,
+        } = Replay::read(&file, limit)?;
+        let (dir, id, found_in) = (
+            dir.clone(),
+            id_of(&file)?,
+            WrittenIn::of(dir.handle(), &file)?,
+        );
         let is_linked = file.metadata()?.nlink() > 1;
         let (writer, sound, tidy_from) = (None, true, GARBAGE);
-        let mut index = Self { dir, identity, file, id, writer, len, lines, table, seen, limit, sound, tidy_from };
+        let mut index = Self {
+            dir,
+            identity,
+            file,
+            id,
+            writer,
+            len,
+            lines,
+            table,
+            seen,
+            limit,
+            sound,
+            tidy_from,
+        };
         if torn {
             tracing::warn!("the index ends in half a line, which is cut off");
             index.writer()?.set_len(len)?;
@@ -220,7 +265,8 @@ impl Index {
         // The index of an earlier program did not keep account of all numbers.
         index.tell_later(written_in.is_some())?;
         if is_linked {
-            // Whoever has the other name must not find it changed: what is written from now on goes into a new file.
+            // Whoever has the other name must not find it changed: what is written from now on goes
+            // into a new file.
             index.distrust();
         } else if damaged == 0 && written_in != Some(found_in) {
             index.write_place(found_in);
@@ -228,7 +274,8 @@ impl Index {
         Ok(index)
     }
 
-    /// Tells if the directory, or the index alone, is a copy of the one that was here, and which files are not here.
+    /// Tells if the directory, or the index alone, is a copy of the one that was here, and which
+    /// files are not here.
     fn tell_moved(&self, moved: Moved) {
         let (dir, identity) = (self.dir.path().display(), &*self.identity);
         match moved {
@@ -259,23 +306,41 @@ impl Index {
         }
     }
 
-    /// Tells which entries have no file. Their consumers may have taken them, so nothing else follows from it.
+    /// Tells which entries have no file. Their consumers may have taken them, so nothing else
+    /// follows from it.
     fn tell_missing(&self, moved: Moved) {
         let entries = || self.table.iter().take(MAX_LOOKED_FOR);
-        let mut gone = entries().filter(|(.., entry)| self.is_missing(&entry.name)).map(|(.., entry)| &*entry.name);
+        let mut gone = entries()
+            .filter(|(.., entry)| self.is_missing(&entry.name))
+            .map(|(.., entry)| &*entry.name);
         let names: Vec<&str> = gone.by_ref().take(MAX_NAMED).collect();
         if names.is_empty() {
             return;
         }
-        let (missing, of, names) = (names.len() + gone.count(), entries().count(), names.join(", "));
+        let (missing, of, names) = (
+            names.len() + gone.count(),
+            entries().count(),
+            names.join(", "),
+        );
         if moved == Moved::Directory {
-            tracing::warn!(missing, of, names, "files that count as stored are not here: taken, or not copied");
+            tracing::warn!(
+                missing,
+                of,
+                names,
+                "files that count as stored are not here: taken, or not copied"
+            );
         } else {
-            tracing::info!(missing, of, names, "files that are not confirmed yet are not here any more: taken");
+            tracing::info!(
+                missing,
+                of,
+                names,
+                "files that are not confirmed yet are not here any more: taken"
+            );
         }
     }
 
-    /// Tells which files are here that came after all that the index knows, and takes them into account.
+    /// Tells which files are here that came after all that the index knows, and takes them into
+    /// account.
     fn tell_later(&mut self, tell: bool) -> io::Result<()> {
         let later = Later::than(&self.dir, self.seen.highest())?;
         if later.files == 0 {
@@ -297,24 +362,42 @@ impl Index {
     }
 
     fn is_missing(&self, name: &str) -> bool {
-        self.dir.found(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        self.dir
+            .found(name)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// After damage, forgets entries whose files are not there: the line that removed them may be lost.
+    /// After damage, forgets entries whose files are not there: the line that removed them may be
+    /// lost.
     fn distrust_missing(&mut self) {
-        let gone = self.table.iter().filter(|(.., entry)| self.is_missing(&entry.name));
-        let gone: Vec<_> = gone.map(|(journal, number, _)| Key::new(journal.clone(), number)).collect();
+        let gone = self
+            .table
+            .iter()
+            .filter(|(.., entry)| self.is_missing(&entry.name));
+        let gone: Vec<_> = gone
+            .map(|(journal, number, _)| Key::new(journal.clone(), number))
+            .collect();
         for key in &gone {
             self.table.remove(&key.journal, key.number);
         }
-        tracing::warn!(entries = gone.len(), "entries of the damaged index have no file, and do not count");
+        tracing::warn!(
+            entries = gone.len(),
+            "entries of the damaged index have no file, and do not count"
+        );
     }
 
     /// Keeps a file with damaged lines for a look at it, and goes on in a new one.
     fn leave_behind(&mut self, damaged: u64) -> io::Result<()> {
         let kept = aside(&self.dir, |name| self.dir.link(NAME, name));
-        let kept_as = kept.map_or_else(|error| error.to_string(), |aside| aside.display().to_string());
-        tracing::error!(lines = damaged, kept_as, "lines of the index are damaged, and do not count");
+        let kept_as = kept.map_or_else(
+            |error| error.to_string(),
+            |aside| aside.display().to_string(),
+        );
+        tracing::error!(
+            lines = damaged,
+            kept_as,
+            "lines of the index are damaged, and do not count"
+        );
         self.rewrite()
     }
 
@@ -331,14 +414,25 @@ impl Index {
                 Some(name) if self.is_claimed(number, &name) => dropped.push(key),
                 Some(name) => {
                     let renamed = *name != *entry.name;
-                    stored.push(Settled { key, entry: Entry { name: name.into(), ..entry.clone() }, renamed });
+                    stored.push(Settled {
+                        key,
+                        entry: Entry {
+                            name: name.into(),
+                            ..entry.clone()
+                        },
+                        renamed,
+                    });
                 }
                 None => dropped.push(key),
             }
         }
         // The server may have died before it did this, and what is listed counts as acknowledged.
         self.dir.sync_names()?;
-        tracing::info!(found = stored.len(), missing = dropped.len(), "files were being stored when the server died");
+        tracing::info!(
+            found = stored.len(),
+            missing = dropped.len(),
+            "files were being stored when the server died"
+        );
         self.settle(stored);
         self.give_up(&dropped);
         self.sync()
@@ -390,7 +484,8 @@ impl Index {
         self.table.of(journal)
     }
 
-    /// The highest number of a journal that was ever stored, 0 for none; `None` if that is not known.
+    /// The highest number of a journal that was ever stored, 0 for none; `None` if that is not
+    /// known.
     pub(super) fn seen(&self, journal: &str) -> Option<u64> {
         self.seen.of(journal)
     }
@@ -416,7 +511,11 @@ impl Index {
     /// Says that a file is somebody else's, too.
     pub(super) fn share(&mut self, number: u64, name: &str) {
         for journal in self.table.claims(number, name) {
-            if let Some(entry) = self.table.get_mut(&journal, number).filter(|entry| !entry.shared) {
+            if let Some(entry) = self
+                .table
+                .get_mut(&journal, number)
+                .filter(|entry| !entry.shared)
+            {
                 entry.shared = true;
                 let mut out = Vec::new();
                 let lines = line::push_fate(&mut out, Fate::Shared, &journal, &[number]);
@@ -426,7 +525,10 @@ impl Index {
     }
 
     /// Writes down that files are about to be published. To be synced before they are.
-    pub(super) fn announce<'a>(&mut self, files: impl Iterator<Item = (&'a Key, &'a Entry)>) -> io::Result<()> {
+    pub(super) fn announce<'a>(
+        &mut self,
+        files: impl Iterator<Item = (&'a Key, &'a Entry)>,
+    ) -> io::Result<()> {
         self.make_sound()?;
         let (mut out, mut lines, mut forgot) = (Vec::new(), 0, false);
         for (key, entry) in files {
@@ -456,16 +558,25 @@ impl Index {
         self.writer = None;
     }
 
-    /// Takes in files that were announced and are published. They count from now on, even if that cannot be written.
+    /// Takes in files that were announced and are published. They count from now on, even if that
+    /// cannot be written.
     pub(super) fn settle(&mut self, files: Vec<Settled>) {
         let (mut out, mut lines) = (Vec::new(), 0);
         let mut fates: BTreeMap<(Arc<str>, bool), Vec<u64>> = BTreeMap::new();
-        for Settled { key, entry, renamed } in files {
+        for Settled {
+            key,
+            entry,
+            renamed,
+        } in files
+        {
             if renamed {
                 push_storing(&mut out, &key, &entry);
                 lines += 1;
             }
-            fates.entry((key.journal.clone(), entry.shared)).or_default().push(key.number);
+            fates
+                .entry((key.journal.clone(), entry.shared))
+                .or_default()
+                .push(key.number);
             self.table.insert(&key.journal, key.number, entry);
         }
         for ((journal, shared), numbers) in fates {
@@ -476,8 +587,8 @@ impl Index {
         self.limit_entries();
     }
 
-    /// Says that files that were announced are not published. Whether that can be written matters little, for their
-    /// files will not be found.
+    /// Says that files that were announced are not published. Whether that can be written matters
+    /// little, for their files will not be found.
     pub(super) fn give_up(&mut self, keys: &[Key]) {
         let (out, lines) = fate_of(Fate::Dropped, keys);
         let _ = self.append(&out, lines);
@@ -534,7 +645,11 @@ impl Index {
             self.table.remove(&key.journal, key.number);
         }
         let (forgotten, limit) = (keys.len(), self.limit);
-        tracing::warn!(forgotten, limit, "too many files are unconfirmed: the oldest are not kept track of any longer");
+        tracing::warn!(
+            forgotten,
+            limit,
+            "too many files are unconfirmed: the oldest are not kept track of any longer"
+        );
         let (out, lines) = fate_of(Fate::Forgotten, &keys);
         self.append_or_distrust(&out, lines);
     }
@@ -598,7 +713,14 @@ pub(super) struct Settled {
 }
 
 fn push_storing(out: &mut Vec<u8>, key: &Key, entry: &Entry) {
-    line::push_storing(out, &key.journal, key.number, entry.size, entry.crc32c, &entry.name);
+    line::push_storing(
+        out,
+        &key.journal,
+        key.number,
+        entry.size,
+        entry.crc32c,
+        &entry.name,
+    );
 }
 
 fn fate_of(fate: Fate, keys: &[Key]) -> (Vec<u8>, u64) {
@@ -627,7 +749,10 @@ struct Later {
 impl Later {
     /// Looks for stored files with numbers above `number`, and for the highest of them.
     fn than(dir: &Opened, number: u64) -> io::Result<Self> {
-        let mut later = Self { files: 0, highest: number };
+        let mut later = Self {
+            files: 0,
+            highest: number,
+        };
         for name in dir.names()?.take(MAX_LISTED) {
             let found = number_of(name?.to_bytes()).unwrap_or(0);
             later.files += u64::from(found > number);
@@ -637,8 +762,14 @@ impl Later {
     }
 }
 
-/// Writes an index under a name of its own and syncs it. Gives the open file, its length in bytes and its lines.
-fn write_whole(dir: &Opened, identity: &str, table: &Table, seen: &Seen) -> io::Result<(File, u64, u64)> {
+/// Writes an index under a name of its own and syncs it. Gives the open file, its length in bytes
+/// and its lines.
+fn write_whole(
+    dir: &Opened,
+    identity: &str,
+    table: &Table,
+    seen: &Seen,
+) -> io::Result<(File, u64, u64)> {
     remove_part(dir)?;
     let file = dir.create(PART)?;
     lock(&file)?;
@@ -653,8 +784,19 @@ fn write_whole(dir: &Opened, identity: &str, table: &Table, seen: &Seen) -> io::
         lines += line::push_fate(&mut out, Fate::Confirmed, journal, &[number]);
     }
     for (journal, number, entry) in table.iter() {
-        line::push_storing(&mut out, journal, number, entry.size, entry.crc32c, &entry.name);
-        let fate = if entry.shared { Fate::Shared } else { Fate::Stored };
+        line::push_storing(
+            &mut out,
+            journal,
+            number,
+            entry.size,
+            entry.crc32c,
+            &entry.name,
+        );
+        let fate = if entry.shared {
+            Fate::Shared
+        } else {
+            Fate::Stored
+        };
         lines += 1 + line::push_fate(&mut out, fate, journal, &[number]);
         writer.write_all(&out)?;
         out.clear();
@@ -703,7 +845,9 @@ fn open_file(dir: &Opened) -> Result<File, LoadError> {
 /// One server an index, also in a directory that was replaced while two servers ran.
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("another server uses this directory's index")),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other(
+            "another server uses this directory's index",
+        )),
         _ => Ok(()),
     }
 }
@@ -715,7 +859,10 @@ fn set_aside(dir: &Opened) -> io::Result<PathBuf> {
 
 /// Finds a free name for an index that is kept for a look at it, and has it `put` there.
 fn aside(dir: &Opened, put: impl Fn(&str) -> io::Result<()>) -> io::Result<PathBuf> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let names = (now..now + MAX_ASIDE).map(|time| format!("{NAME}.damaged-{time}"));
     for name in names {
         match put(&name) {
@@ -723,7 +870,9 @@ fn aside(dir: &Opened, put: impl Fn(&str) -> io::Result<()>) -> io::Result<PathB
             other => return other.map(|()| dir.path().join(name)),
         }
     }
-    Err(io::Error::other(format!("{MAX_ASIDE} damaged indexes are called like {NAME}.damaged-{now}: remove them")))
+    Err(io::Error::other(format!(
+        "{MAX_ASIDE} damaged indexes are called like {NAME}.damaged-{now}: remove them"
+    )))
 }
 
 #[cfg(test)]

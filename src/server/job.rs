@@ -43,8 +43,9 @@ pub struct Incoming {
     pub title: String,
     /// Its content.
     pub body: Body,
-    /// Whose it is, from a balancer that said so: then it is kept in the index until it is confirmed. Without one, a
-    /// file of the same name and content is as good, and other content is stored beside it.
+    /// Whose it is, from a balancer that said so: then it is kept in the index until it is
+    /// confirmed. Without one, a file of the same name and content is as good, and other content is
+    /// stored beside it.
     pub claim: Option<Claim>,
 }
 
@@ -62,7 +63,8 @@ pub struct Claim {
 pub struct Told {
     /// What is stored for its journal and not confirmed.
     pub held: Vec<Held>,
-    /// The highest number of its journal that was ever stored, 0 for none; `None` if that is not known.
+    /// The highest number of its journal that was ever stored, 0 for none; `None` if that is not
+    /// known.
     pub seen: Option<u64>,
 }
 
@@ -101,7 +103,11 @@ impl StoreError {
     pub(super) fn copy(&self) -> Self {
         match self {
             Self::Io(error) => Self::Io(copy(error)),
-            Self::Conflict { number, known, new } => Self::Conflict { number: *number, known: *known, new: *new },
+            Self::Conflict { number, known, new } => Self::Conflict {
+                number: *number,
+                known: *known,
+                new: *new,
+            },
         }
     }
 }
@@ -132,7 +138,10 @@ impl Place {
     }
 
     pub(super) fn identity(&self) -> Option<Arc<str>> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_identity(&self, identity: Option<Arc<str>>) {

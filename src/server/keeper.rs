@@ -1,16 +1,16 @@
 //! The store's thread: does all that may wait for the disk, in the order in which it was asked for.
 //!
-//! What queued up while it synced is its next batch. Files of a batch are written without their names and announced
-//! in the index; both are synced; they are named, the directory is synced, the index told, and only then is any of
-//! them acknowledged. Many files so share the cost of a sync.
+//! What queued up while it synced is its next batch. Files of a batch are written without their
+//! names and announced in the index; both are synced; they are named, the directory is synced, the
+//! index told, and only then is any of them acknowledged. Many files so share the cost of a sync.
 //!
-//! A server that dies has so, for each file, either no copy under a final name, or one that its index can find
-//! again. A batch whose announcement cannot be written or synced is refused before anything is published; the
-//! files then leave nothing behind.
+//! A server that dies has so, for each file, either no copy under a final name, or one that its
+//! index can find again. A batch whose announcement cannot be written or synced is refused before
+//! anything is published; the files then leave nothing behind.
 //!
-//! The directory must stay what it is: before a batch, after its syncs, and about once a second while there is none, it is
-//! looked whether it and its index still are what lies under the path. If not, nothing is acknowledged any more, and the
-//! server ends.
+//! The directory must stay what it is: before a batch, after its syncs, and about once a second
+//! while there is none, it is looked whether it and its index still are what lies under the path.
+//! If not, nothing is acknowledged any more, and the server ends.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::Opened;
 use super::index::{Entry, Index, Key, Settled};
-use super::job::{Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, Told, copy};
+use super::job::{
+    Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, Told, copy,
+};
 use super::name::stored_name;
 use super::staged::{Published, Staged};
 use super::unlink::unlink;
@@ -38,7 +40,8 @@ const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);
 /// How often it is looked whether the directory is still there while there is nothing to do.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// From how many files on one sync of the file system costs less than one for each file, all at the same time.
+/// From how many files on one sync of the file system costs less than one for each file, all at the
+/// same time.
 const SYNC_ALL: usize = 4;
 
 /// Jobs of kinds that can be done together.
@@ -93,8 +96,8 @@ impl Keeper {
         keeper
     }
 
-    /// Does what it is asked to until no one can ask any more. If the directory is lost, `lost` is cancelled, and whatever
-    /// is still asked for is refused.
+    /// Does what it is asked to until no one can ask any more. If the directory is lost, `lost` is
+    /// cancelled, and whatever is still asked for is refused.
     pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>, lost: &CancellationToken) {
         loop {
             match queue.recv_timeout(LOOK) {
@@ -126,17 +129,26 @@ impl Keeper {
     /// Adds a job to the batch; what cannot be done together with it is done first.
     fn take(&mut self, batch: &mut Batch, job: Job) {
         match job {
-            Job::File(..) | Job::Confirmed(..) if !batch.removals.is_empty() => self.carry_out(batch),
-            Job::Remove(..) if !(batch.files.is_empty() && batch.confirmed.is_empty()) => self.carry_out(batch),
+            Job::File(..) | Job::Confirmed(..) if !batch.removals.is_empty() => {
+                self.carry_out(batch)
+            }
+            Job::Remove(..) if !(batch.files.is_empty() && batch.confirmed.is_empty()) => {
+                self.carry_out(batch)
+            }
             Job::Holding(..) => self.carry_out(batch),
             _ => {}
         }
         match job {
             Job::File(file, done) => batch.files.push((file, done)),
-            Job::Confirmed(journal, numbers, room) => batch.confirmed.push((journal, numbers, room)),
+            Job::Confirmed(journal, numbers, room) => {
+                batch.confirmed.push((journal, numbers, room))
+            }
             Job::Remove(key, expected, done) => batch.removals.push((key, expected, done)),
             Job::Holding(journal, answer) => {
-                let told = self.index().map(|index| Told { held: index.holding(&journal), seen: index.seen(&journal) });
+                let told = self.index().map(|index| Told {
+                    held: index.holding(&journal),
+                    seen: index.seen(&journal),
+                });
                 let _ = answer.send(told);
             }
             Job::Open => drop(self.index()),
@@ -144,12 +156,18 @@ impl Keeper {
     }
 
     fn carry_out(&mut self, batch: &mut Batch) {
-        let Batch { files, confirmed, removals } = std::mem::take(batch);
+        let Batch {
+            files,
+            confirmed,
+            removals,
+        } = std::mem::take(batch);
         if !files.is_empty() {
             self.store(files);
         }
         for (journal, numbers, _room) in confirmed {
-            let written = self.index().and_then(|index| index.confirm(&journal, numbers));
+            let written = self
+                .index()
+                .and_then(|index| index.confirm(&journal, numbers));
             if let Err(error) = written {
                 tracing::warn!(error = %error, "cannot write down what is confirmed: it will be listed again");
             }
@@ -163,7 +181,11 @@ impl Keeper {
     fn look(&self) -> io::Result<Arc<Opened>> {
         let dir = self.place.dir.now()?;
         let is_in_place = self.index.as_ref().map_or(Ok(true), Index::is_in_place)?;
-        let lost = || self.place.dir.lose("lost its .bilico-index, which was removed or replaced,");
+        let lost = || {
+            self.place
+                .dir
+                .lose("lost its .bilico-index, which was removed or replaced,")
+        };
         if is_in_place { Ok(dir) } else { Err(lost()) }
     }
 
@@ -179,14 +201,20 @@ impl Keeper {
             self.place.set_identity(Some(index.identity().clone()));
             self.index = Some(index);
         }
-        self.index.as_mut().ok_or_else(|| io::Error::other("no index"))
+        self.index
+            .as_mut()
+            .ok_or_else(|| io::Error::other("no index"))
     }
 
     /// Stores files, and says of each what became of it.
     fn store(&mut self, files: Vec<(Incoming, Done)>) {
         let dir = match self.look() {
             Ok(dir) => dir,
-            Err(error) => return files.into_iter().for_each(|(_, done)| done(Err(copy(&error).into()))),
+            Err(error) => {
+                return files
+                    .into_iter()
+                    .for_each(|(_, done)| done(Err(copy(&error).into())));
+            }
         };
         let mut pending = self.sort_out(files, &dir);
         self.announce(&mut pending);
@@ -198,7 +226,11 @@ impl Keeper {
         if published.is_empty() {
             return;
         }
-        let synced = if self.place.durability == Durability::Os { Ok(()) } else { dir.sync_names() };
+        let synced = if self.place.durability == Durability::Os {
+            Ok(())
+        } else {
+            dir.sync_names()
+        };
         // Files in a directory that was moved meanwhile are not where anybody looks for them.
         match synced.and_then(|()| self.look()) {
             Ok(_) => self.acknowledge(published),
@@ -239,7 +271,12 @@ impl Keeper {
             return done(check_same(file.number, known, &entry).map(|()| Outcome::Known));
         }
         let twin = places.get(&key).and_then(|place| pending.get_mut(*place));
-        if let Some(Pending { claim: Some((_, known)), again, .. }) = twin {
+        if let Some(Pending {
+            claim: Some((_, known)),
+            again,
+            ..
+        }) = twin
+        {
             return match check_same(file.number, known, &entry) {
                 Ok(()) => again.push(done),
                 Err(conflict) => done(Err(conflict)),
@@ -252,10 +289,14 @@ impl Keeper {
         }
     }
 
-    /// Writes down which files are about to be published. Those for which that fails are refused; what balancers
-    /// without an identity sent goes on.
+    /// Writes down which files are about to be published. Those for which that fails are refused;
+    /// what balancers without an identity sent goes on.
     fn announce(&mut self, pending: &mut Vec<Pending>) {
-        let Some(index) = self.index.as_mut().filter(|_| pending.iter().any(|file| file.claim.is_some())) else {
+        let Some(index) = self
+            .index
+            .as_mut()
+            .filter(|_| pending.iter().any(|file| file.claim.is_some()))
+        else {
             return;
         };
         let claims = pending.iter().filter_map(|file| file.claim.as_ref());
@@ -265,8 +306,9 @@ impl Keeper {
         }
     }
 
-    /// Syncs the content of all files, and what was announced of them: at the same time, for a disk makes little
-    /// difference between one sync and several. Where only the announcement fails, only what it is about is refused.
+    /// Syncs the content of all files, and what was announced of them: at the same time, for a disk
+    /// makes little difference between one sync and several. Where only the announcement fails,
+    /// only what it is about is refused.
     fn sync(&mut self, pending: &mut Vec<Pending>, dir: &Opened) -> io::Result<()> {
         if self.place.durability == Durability::Os {
             return Ok(());
@@ -274,14 +316,22 @@ impl Keeper {
         let is_announced = pending.iter().any(|file| file.claim.is_some());
         let index = self.index.as_mut().filter(|_| is_announced);
         if pending.len() >= SYNC_ALL {
-            return dir.sync_all().inspect_err(|_| index.into_iter().for_each(Index::distrust));
+            return dir
+                .sync_all()
+                .inspect_err(|_| index.into_iter().for_each(Index::distrust));
         }
         let (files, announced) = thread::scope(|scope| {
-            let spawn = |staged| thread::Builder::new().spawn_scoped(scope, move || Staged::sync(staged));
-            let syncing: Vec<_> = pending.iter().map(|file| (file, spawn(&file.staged))).collect();
+            let spawn =
+                |staged| thread::Builder::new().spawn_scoped(scope, move || Staged::sync(staged));
+            let syncing: Vec<_> = pending
+                .iter()
+                .map(|file| (file, spawn(&file.staged)))
+                .collect();
             let announced = index.map_or(Ok(()), Index::sync);
             let ended = syncing.into_iter().map(|(file, syncing)| match syncing {
-                Ok(syncing) => syncing.join().unwrap_or_else(|_| Err(io::Error::other("a thread has failed"))),
+                Ok(syncing) => syncing
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread has failed"))),
                 // No more threads are to be had: here, then.
                 Err(_) => file.staged.sync(),
             });
@@ -299,7 +349,10 @@ impl Keeper {
         let mut all = Vec::with_capacity(pending.len());
         for mut file in pending {
             let may_share = |name: &str| {
-                let others = self.index.as_ref().is_some_and(|index| index.is_claimed(file.number, name));
+                let others = self
+                    .index
+                    .as_ref()
+                    .is_some_and(|index| index.is_claimed(file.number, name));
                 file.claim.is_none() || !others
             };
             match file.staged.publish(dir, &file.name, may_share) {
@@ -317,14 +370,24 @@ impl Keeper {
     fn acknowledge(&mut self, published: Vec<(Pending, Published)>) {
         if let Some(index) = &mut self.index {
             for (file, published) in &published {
-                // A file that is also somebody's who gives no identity must not be removed on another's word.
+                // A file that is also somebody's who gives no identity must not be removed on
+                // another's word.
                 if let (None, Published::Found(name)) = (&file.claim, published) {
                     index.share(file.number, name);
                 }
             }
-            index.settle(published.iter().filter_map(|(file, published)| settled(file, published)).collect());
+            index.settle(
+                published
+                    .iter()
+                    .filter_map(|(file, published)| settled(file, published))
+                    .collect(),
+            );
             let without_journal = published.iter().filter(|(file, _)| file.claim.is_none());
-            without_journal.map(|(file, _)| file.number).max().into_iter().for_each(|number| index.note(number));
+            without_journal
+                .map(|(file, _)| file.number)
+                .max()
+                .into_iter()
+                .for_each(|number| index.note(number));
         }
         for (file, _) in published {
             self.place.count(file.staged.size());
@@ -332,12 +395,14 @@ impl Keeper {
         }
     }
 
-    /// Removes what was published in a directory that then could not be synced, and refuses it. What cannot be removed
-    /// stays in the index, so that its balancer hears of it.
+    /// Removes what was published in a directory that then could not be synced, and refuses it.
+    /// What cannot be removed stays in the index, so that its balancer hears of it.
     fn take_back(&mut self, published: Vec<(Pending, Published)>, dir: &Opened, error: &io::Error) {
         let mut remain = Vec::new();
         for (file, published) in &published {
-            let Some(settled) = settled(file, published) else { continue };
+            let Some(settled) = settled(file, published) else {
+                continue;
+            };
             let gone = settled.entry.shared || dir.remove(&settled.entry.name).is_ok();
             if gone {
                 self.give_up(std::slice::from_ref(file));
@@ -353,7 +418,10 @@ impl Keeper {
 
     /// Takes back what was announced of files that are not published.
     fn give_up(&mut self, files: &[Pending]) {
-        let keys: Vec<Key> = files.iter().filter_map(|file| Some(file.claim.as_ref()?.0.clone())).collect();
+        let keys: Vec<Key> = files
+            .iter()
+            .filter_map(|file| Some(file.claim.as_ref()?.0.clone()))
+            .collect();
         if let Some(index) = &mut self.index {
             index.give_up(&keys);
         }
@@ -363,11 +431,17 @@ impl Keeper {
     fn remove(&mut self, removals: Vec<Removal>) {
         let index = match self.index() {
             Ok(index) => index,
-            Err(error) => return removals.into_iter().for_each(|(.., done)| done(Err(copy(&error)))),
+            Err(error) => {
+                return removals
+                    .into_iter()
+                    .for_each(|(.., done)| done(Err(copy(&error))));
+            }
         };
         let (mut gone, mut answers) = (Vec::new(), Vec::new());
         for (key, expected, done) in removals {
-            match index.get(&key).map_or(Ok(false), |entry| unlink(index.dir(), key.number, entry, expected)) {
+            match index.get(&key).map_or(Ok(false), |entry| {
+                unlink(index.dir(), key.number, entry, expected)
+            }) {
                 Ok(is_gone) => {
                     gone.extend(is_gone.then_some(key));
                     answers.push(done);
@@ -381,7 +455,8 @@ impl Keeper {
         }
     }
 
-    /// Makes removals durable: first in the directory, so that the index never misses a copy that is there.
+    /// Makes removals durable: first in the directory, so that the index never misses a copy that
+    /// is there.
     fn forget(&mut self, gone: &[Key]) -> io::Result<()> {
         if gone.is_empty() {
             return Ok(());
@@ -389,14 +464,19 @@ impl Keeper {
         self.place.dir.now()?.sync_names()?;
         // What is removed from a directory that was moved meanwhile may lie under the path still.
         self.look()?;
-        self.index.as_mut().map_or(Ok(()), |index| index.remove(gone))
+        self.index
+            .as_mut()
+            .map_or(Ok(()), |index| index.remove(gone))
     }
 }
 
-/// How many files may be done together: each is open until it is published, and half of the descriptors are for others.
+/// How many files may be done together: each is open until it is published, and half of the
+/// descriptors are for others.
 pub fn most_files() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 2).unwrap_or(usize::MAX).clamp(1, BATCH.0)
+    usize::try_from(limit / 2)
+        .unwrap_or(usize::MAX)
+        .clamp(1, BATCH.0)
 }
 
 /// The jobs that wait, up to a batch of them.
@@ -404,7 +484,14 @@ fn collect(first: Job, queue: &mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     let mut next = Some(first);
     while let Some(job) = next {
-        if let Job::File(Incoming { body: Body::Whole(content), .. }, _) = &job {
+        if let Job::File(
+            Incoming {
+                body: Body::Whole(content),
+                ..
+            },
+            _,
+        ) = &job
+        {
             bytes += content.len();
         }
         jobs.push(job);
@@ -415,8 +502,19 @@ fn collect(first: Job, queue: &mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
 }
 
 /// Makes sure that the content of a file is on its way to the disk.
-fn stage(file: Incoming, claim: Option<(Key, Entry)>, done: Done, dir: &Arc<Opened>, pending: &mut Vec<Pending>) {
-    let Incoming { number, title, body, .. } = file;
+fn stage(
+    file: Incoming,
+    claim: Option<(Key, Entry)>,
+    done: Done,
+    dir: &Arc<Opened>,
+    pending: &mut Vec<Pending>,
+) {
+    let Incoming {
+        number,
+        title,
+        body,
+        ..
+    } = file;
     let staged = match body {
         Body::Staged(staged) => Ok(staged),
         Body::Whole(content) => dir.begin(number).and_then(|mut staged| {
@@ -427,7 +525,14 @@ fn stage(file: Incoming, claim: Option<(Key, Entry)>, done: Done, dir: &Arc<Open
     match staged {
         Ok(staged) => {
             let name = stored_name(number, &title);
-            pending.push(Pending { number, name, staged, claim, done, again: Vec::new() });
+            pending.push(Pending {
+                number,
+                name,
+                staged,
+                claim,
+                done,
+                again: Vec::new(),
+            });
         }
         Err(error) => done(Err(error.into())),
     }
@@ -441,14 +546,27 @@ fn settled(file: &Pending, published: &Published) -> Option<Settled> {
         Published::Found(name) => (name, true),
     };
     let renamed = **name != *announced.name;
-    let entry = Entry { name: name.as_str().into(), shared, ..*announced };
-    Some(Settled { key: key.clone(), entry, renamed })
+    let entry = Entry {
+        name: name.as_str().into(),
+        shared,
+        ..*announced
+    };
+    Some(Settled {
+        key: key.clone(),
+        entry,
+        renamed,
+    })
 }
 
 /// What the index is to say of a file, under the name that it will have if that is free.
 fn claim_of(file: &Incoming, claim: &Claim) -> (Key, Entry) {
     let name = stored_name(file.number, &file.title).into();
-    let entry = Entry { size: file.body.size(), crc32c: claim.crc32c, name, shared: false };
+    let entry = Entry {
+        size: file.body.size(),
+        crc32c: claim.crc32c,
+        name,
+        shared: false,
+    };
     (Key::new(claim.journal.clone(), file.number), entry)
 }
 
@@ -457,7 +575,11 @@ fn check_same(number: u64, known: &Entry, new: &Entry) -> Result<(), StoreError>
         return Ok(());
     }
     let sums = [known, new].map(|entry| (entry.size, entry.crc32c));
-    Err(StoreError::Conflict { number, known: sums[0], new: sums[1] })
+    Err(StoreError::Conflict {
+        number,
+        known: sums[0],
+        new: sums[1],
+    })
 }
 
 fn refuse(files: impl IntoIterator<Item = Pending>, error: &io::Error) {

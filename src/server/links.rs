@@ -1,8 +1,8 @@
 //! The links of balancers that are open, by journal: a newer one takes over from the older ones.
 //!
-//! A balancer that connects anew is told what is held for it. What its older connections are still bringing would be
-//! missing from that and come to be stored behind its back, so they are ended first, and with them whatever of
-//! a file they have half received.
+//! A balancer that connects anew is told what is held for it. What its older connections are still
+//! bringing would be missing from that and come to be stored behind its back, so they are ended
+//! first, and with them whatever of a file they have half received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::protocol::{Refusal, RefusalCode};
 
-/// How long older links are waited for. They end as soon as they are told; only a machine at its limits takes time.
+/// How long older links are waited for. They end as soon as they are told; only a machine at its
+/// limits takes time.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// Ends one link from outside of it, and says why.
@@ -61,11 +62,22 @@ pub(super) struct Entered {
 }
 
 impl Links {
-    /// Enters a link of this journal, ends all older ones, and waits until they submit nothing more; `None` if that
-    /// takes too long.
-    pub(super) async fn take_over(self: &Arc<Self>, journal: Arc<str>, leave: Arc<Leave>) -> Option<Entered> {
-        let link = Link { leave, quiet: CancellationToken::new() };
-        let entered = Entered { links: self.clone(), journal: journal.clone(), quiet: link.quiet.clone() };
+    /// Enters a link of this journal, ends all older ones, and waits until they submit nothing
+    /// more; `None` if that takes too long.
+    pub(super) async fn take_over(
+        self: &Arc<Self>,
+        journal: Arc<str>,
+        leave: Arc<Leave>,
+    ) -> Option<Entered> {
+        let link = Link {
+            leave,
+            quiet: CancellationToken::new(),
+        };
+        let entered = Entered {
+            links: self.clone(),
+            journal: journal.clone(),
+            quiet: link.quiet.clone(),
+        };
         let older = {
             let mut links = self.lock();
             let of_journal = links.entry(journal).or_default();
@@ -74,7 +86,10 @@ impl Links {
             older
         };
         for link in &older {
-            link.leave.because(Refusal::new(RefusalCode::Stopping, "the same balancer has opened a newer connection"));
+            link.leave.because(Refusal::new(
+                RefusalCode::Stopping,
+                "the same balancer has opened a newer connection",
+            ));
         }
         let all_quiet = async {
             for link in &older {
@@ -116,10 +131,19 @@ mod tests {
         };
         let leaves: Vec<_> = (0..3).map(|_| Arc::new(Leave::default())).collect();
         let first = enter(&leaves[0]).await.unwrap();
-        let (second, third) = (tokio::spawn(enter(&leaves[1])), tokio::spawn(enter(&leaves[2])));
+        let (second, third) = (
+            tokio::spawn(enter(&leaves[1])),
+            tokio::spawn(enter(&leaves[2])),
+        );
         leaves[0].told().await;
         leaves[1].told().await;
-        assert!(leaves[1].reason().unwrap().reason.contains("newer connection"));
+        assert!(
+            leaves[1]
+                .reason()
+                .unwrap()
+                .reason
+                .contains("newer connection")
+        );
         assert!(leaves[2].reason().is_none() && !third.is_finished());
         drop(first);
         drop(second.await.unwrap().unwrap());

@@ -1,9 +1,11 @@
-//! Role: the file server. Takes files from balancers, stores each whole or not at all, and acknowledges.
+//! Role: the file server. Takes files from balancers, stores each whole or not at all, and
+//! acknowledges.
 //!
-//! `connection` speaks to balancers, old and new, and `links` knows which of them are connected; [`store`] takes files
-//! for its thread, the `keeper`, which puts them on disk, by way of `staged` and the `directory`, under [`name`]s that are
-//! safe there, keeps an `index` of what balancers have not confirmed, and `unlink`s what another server has; [`overload`] watches the process's memory; [`work`] is done
-//! on each stored file.
+//! `connection` speaks to balancers, old and new, and `links` knows which of them are connected;
+//! [`store`] takes files for its thread, the `keeper`, which puts them on disk, by way of `staged`
+//! and the `directory`, under [`name`]s that are safe there, keeps an `index` of what balancers
+//! have not confirmed, and `unlink`s what another server has; [`overload`] watches the process's
+//! memory; [`work`] is done on each stored file.
 
 mod connection;
 mod directory;
@@ -108,9 +110,20 @@ impl Server {
     /// Opens the store.
     pub fn open(config: ServerConfig) -> Result<Self, ServerError> {
         let store_ended = CancellationToken::new();
-        let (store, thread) = Store::open(&config.dir, config.clean, config.durability, store_ended.clone())?;
+        let (store, thread) = Store::open(
+            &config.dir,
+            config.clean,
+            config.durability,
+            store_ended.clone(),
+        )?;
         let gauge = ServerGauge::new(store.place());
-        Ok(Self { config, store, thread, store_ended, gauge })
+        Ok(Self {
+            config,
+            store,
+            thread,
+            store_ended,
+            gauge,
+        })
     }
 
     /// What it tells of itself, now and while it runs.
@@ -118,23 +131,57 @@ impl Server {
         self.gauge.clone()
     }
 
-    /// Runs until `stop` is cancelled: then it takes no more files, acknowledges what it has, and ends. If it cannot go on, it
-    /// takes its leave in the same way, and says why.
-    pub async fn run(self, listener: impl Listener, stop: CancellationToken) -> Result<(), ServerError> {
-        let Self { config, store, thread, store_ended, gauge } = self;
+    /// Runs until `stop` is cancelled: then it takes no more files, acknowledges what it has, and
+    /// ends. If it cannot go on, it takes its leave in the same way, and says why.
+    pub async fn run(
+        self,
+        listener: impl Listener,
+        stop: CancellationToken,
+    ) -> Result<(), ServerError> {
+        let Self {
+            config,
+            store,
+            thread,
+            store_ended,
+            gauge,
+        } = self;
         let tasks = TaskTracker::new();
-        let (overload, open, place) = (gauge.overload.clone(), gauge.connections.clone(), store.place());
+        let (overload, open, place) = (
+            gauge.overload.clone(),
+            gauge.connections.clone(),
+            store.place(),
+        );
         let watching = overload::watch(overload.clone(), config.overload_margin);
         tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
-        let work = Work::new(config.work_delay, config.work_memory, tasks.clone(), stop.clone());
-        let deadlines = Deadlines { stall: config.stall, idle: config.idle };
+        let work = Work::new(
+            config.work_delay,
+            config.work_memory,
+            tasks.clone(),
+            stop.clone(),
+        );
+        let deadlines = Deadlines {
+            stall: config.stall,
+            idle: config.idle,
+        };
         let large = Arc::new(Semaphore::new(connection::LARGE_DOCUMENTS));
         let (max_json, links) = (config.max_json, Arc::default());
-        let shared = Shared { store, work, overload, deadlines, large, max_json, stop: stop.clone(), links };
+        let shared = Shared {
+            store,
+            work,
+            overload,
+            deadlines,
+            large,
+            max_json,
+            stop: stop.clone(),
+            links,
+        };
 
         tracing::info!(dir = %config.dir.display(), "server started");
         let handle = move |stream, peer, seat| {
-            let (serving, open) = (connection::serve(stream, peer, shared.clone(), seat), open.clone());
+            let (serving, open) = (
+                connection::serve(stream, peer, shared.clone(), seat),
+                open.clone(),
+            );
             async move {
                 open.fetch_add(1, Ordering::Relaxed);
                 serving.await;
@@ -144,12 +191,19 @@ impl Server {
         let places = Arc::new(Places::new(config.max_connections));
         let accept = transport::serve(listener, places, stop.clone(), tasks.clone(), handle);
         let cannot_go_on = store_ended.run_until_cancelled(accept).await.is_none();
-        // Without the store nothing can be stored: better gone, and restarted, than there and refusing.
+        // Without the store nothing can be stored: better gone, and restarted, than there and
+        // refusing.
         stop.cancel();
 
         tasks.close();
-        if tokio::time::timeout(config.grace, tasks.wait()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "stopped with connections still open");
+        if tokio::time::timeout(config.grace, tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = tasks.len(),
+                "stopped with connections still open"
+            );
         }
         // The store's thread ends with the last connection that could use it.
         if tasks.is_empty() {

@@ -1,8 +1,9 @@
 //! The name under which a file lies on disk, and the name of its temp file.
 //!
-//! Owns the mapping from number and title to a file name; reading, writing and looking what already exists are the
-//! store's. Invariant: whatever the title, the name is one plain component of at most 255 bytes that begins with
-//! `<number>_`, so it cannot leave its directory, forge a line in a listing, or be taken for a temp file.
+//! Owns the mapping from number and title to a file name; reading, writing and looking what already
+//! exists are the store's. Invariant: whatever the title, the name is one plain component of at
+//! most 255 bytes that begins with `<number>_`, so it cannot leave its directory, forge a line in a
+//! listing, or be taken for a temp file.
 
 use std::fmt::Write;
 
@@ -17,15 +18,20 @@ const PART_SUFFIX: &str = ".part";
 
 /// The name of a stored file: `<number>_<title>`, with what is unsafe in the title percent-encoded.
 ///
-/// A `%` of the title stays as it is, so the name is not meant to be decoded. A name over 255 bytes is cut and
-/// ends in `~`, a hash of the whole title as 16 hex digits, and the title's extension.
+/// A `%` of the title stays as it is, so the name is not meant to be decoded. A name over 255 bytes
+/// is cut and ends in `~`, a hash of the whole title as 16 hex digits, and the title's extension.
 pub fn stored_name(number: u64, title: &str) -> String {
     let mut name = format!("{number}_");
     encode(title, &mut name);
-    if name.len() > MAX_NAME { with_mark(&name, &format!("~{:016x}", fnv1a(title.as_bytes()))) } else { name }
+    if name.len() > MAX_NAME {
+        with_mark(&name, &format!("~{:016x}", fnv1a(title.as_bytes())))
+    } else {
+        name
+    }
 }
 
-/// The name for a *different* file that would have taken `name`: `~<n>` stands before the extension, or at the end.
+/// The name for a *different* file that would have taken `name`: `~<n>` stands before the
+/// extension, or at the end.
 pub fn beside(name: &str, n: u32) -> String {
     with_mark(name, &format!("~{n}"))
 }
@@ -35,14 +41,17 @@ pub fn part_name(number: u64, attempt: u64) -> String {
     format!("{PART_PREFIX}{number}-{attempt}{PART_SUFFIX}")
 }
 
-/// Whether `name` belongs to one of the server's own files: a temp file or the index. No stored file's name does.
+/// Whether `name` belongs to one of the server's own files: a temp file or the index. No stored
+/// file's name does.
 pub fn is_own(name: &str) -> bool {
     name.starts_with(PART_PREFIX)
 }
 
 /// Whether `name` is one that [`part_name`] makes. No stored file's name is.
 pub fn is_part(name: &str) -> bool {
-    let inner = name.strip_prefix(PART_PREFIX).and_then(|rest| rest.strip_suffix(PART_SUFFIX));
+    let inner = name
+        .strip_prefix(PART_PREFIX)
+        .and_then(|rest| rest.strip_suffix(PART_SUFFIX));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     inner
         .and_then(|inner| inner.split_once('-'))
@@ -51,18 +60,31 @@ pub fn is_part(name: &str) -> bool {
 
 /// The request number with which the name of a stored file begins.
 pub fn number_of(name: &[u8]) -> Option<u64> {
-    let digits = name.split(|byte| *byte == b'_').next().filter(|digits| digits.len() < name.len())?;
+    let digits = name
+        .split(|byte| *byte == b'_')
+        .next()
+        .filter(|digits| digits.len() < name.len())?;
     // Only as they are written: what has a sign or a zero before it is somebody else's.
-    let plain =
-        digits.first().is_some_and(|first| matches!(first, b'1'..=b'9')) && digits.iter().all(u8::is_ascii_digit);
-    if plain { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    let plain = digits
+        .first()
+        .is_some_and(|first| matches!(first, b'1'..=b'9'))
+        && digits.iter().all(u8::is_ascii_digit);
+    if plain {
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    } else {
+        None
+    }
 }
 
 fn encode(title: &str, out: &mut String) {
     let mut rest = title.chars();
     while let Some(c) = rest.next() {
         let trailing = matches!(c, '.' | ' ') && rest.as_str().is_empty();
-        if trailing || is_unsafe(c) { encode_char(c, out) } else { out.push(c) }
+        if trailing || is_unsafe(c) {
+            encode_char(c, out)
+        } else {
+            out.push(c)
+        }
     }
 }
 
@@ -96,12 +118,16 @@ fn split_extension(name: &str) -> (&str, &str) {
 }
 
 fn is_extension(text: &str) -> bool {
-    (2..=MAX_EXTENSION).contains(&text.len()) && !text.contains(|c: char| c == '%' || c.is_whitespace())
+    (2..=MAX_EXTENSION).contains(&text.len())
+        && !text.contains(|c: char| c == '%' || c.is_whitespace())
 }
 
-/// The longest start of at most `max` bytes that ends neither inside a character nor inside a `%XX`.
+/// The longest start of at most `max` bytes that ends neither inside a character nor inside a
+/// `%XX`.
 fn cut(text: &str, max: usize) -> &str {
-    let start = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
+    let start = text
+        .get(..text.floor_char_boundary(max))
+        .unwrap_or_default();
     if start.len() == text.len() {
         return text;
     }
@@ -111,7 +137,8 @@ fn cut(text: &str, max: usize) -> &str {
     }
 }
 
-/// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's hasher is not.
+/// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's
+/// hasher is not.
 fn fnv1a(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
@@ -128,12 +155,21 @@ mod tests {
     fn assert_sound(number: u64, name: &str) {
         assert!(name.len() <= MAX_NAME, "{} bytes: {name}", name.len());
         assert!(name.starts_with(&format!("{number}_")), "{name}");
-        assert!(!name.contains(|c: char| c == '/' || c == '\\' || c.is_control()), "{name:?}");
+        assert!(
+            !name.contains(|c: char| c == '/' || c == '\\' || c.is_control()),
+            "{name:?}"
+        );
         assert!(!name.ends_with(['.', ' ']), "{name:?}");
         assert!(!is_part(name) && !is_own(name), "{name}");
         let path = Path::new("/dir").join(name);
         assert_eq!(path.parent(), Some(Path::new("/dir")));
-        assert!(matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]), "{name}");
+        assert!(
+            matches!(
+                Path::new(name).components().collect::<Vec<_>>()[..],
+                [Component::Normal(_)]
+            ),
+            "{name}"
+        );
     }
 
     #[test]
@@ -149,7 +185,10 @@ mod tests {
             ("\x1b[2Jx", "7_%1B[2Jx"),
             ("\u{7f}\u{85}\u{9b}", "7_%7F%C2%85%C2%9B"),
             ("gpj.\u{202e}exe", "7_gpj.%E2%80%AEexe"),
-            ("a\u{2028}b\u{2029}\u{feff}", "7_a%E2%80%A8b%E2%80%A9%EF%BB%BF"),
+            (
+                "a\u{2028}b\u{2029}\u{feff}",
+                "7_a%E2%80%A8b%E2%80%A9%EF%BB%BF",
+            ),
             (".", "7_%2E"),
             ("..", "7_.%2E"),
             ("a.", "7_a%2E"),
@@ -181,13 +220,23 @@ mod tests {
         let longer = format!("a{fits}");
         let name = stored_name(7, &longer);
         assert_eq!(name.len(), 255);
-        assert_eq!(name, format!("7_{}~{:016x}.json", "a".repeat(231), fnv1a(longer.as_bytes())));
+        assert_eq!(
+            name,
+            format!(
+                "7_{}~{:016x}.json",
+                "a".repeat(231),
+                fnv1a(longer.as_bytes())
+            )
+        );
     }
 
     #[test]
     fn long_titles_that_differ_at_the_end_keep_apart() {
         let title = "x".repeat(300);
-        let (one, two) = (stored_name(7, &format!("{title}1")), stored_name(7, &format!("{title}2")));
+        let (one, two) = (
+            stored_name(7, &format!("{title}1")),
+            stored_name(7, &format!("{title}2")),
+        );
         assert_ne!(one, two);
         assert_sound(7, &one);
         assert_sound(7, &two);
@@ -202,7 +251,10 @@ mod tests {
                 let stem = name.rsplit_once('~').unwrap().0;
                 assert!(name.len() > 255 - 4, "no more than needed is cut: {name}");
                 let escapes = stem.split('%').skip(1);
-                assert!(escapes.into_iter().all(|digits| digits.len() == 2), "{name}");
+                assert!(
+                    escapes.into_iter().all(|digits| digits.len() == 2),
+                    "{name}"
+                );
             }
         }
     }
@@ -250,7 +302,10 @@ mod tests {
         assert_eq!(beside("7_", 1), "7_~1");
         let full = stored_name(7, &format!("{}.json", "/".repeat(300)));
         let (one, two) = (beside(&full, 1), beside(&full, u32::MAX));
-        assert!(one.ends_with("~1.json") && one != two && one != full, "{one}");
+        assert!(
+            one.ends_with("~1.json") && one != two && one != full,
+            "{one}"
+        );
         assert_sound(7, &one);
         assert_sound(7, &two);
     }
@@ -274,11 +329,24 @@ mod tests {
     #[test]
     fn the_number_is_read_back_from_what_we_write_only() {
         for number in [1, 70, u64::MAX] {
-            assert_eq!(number_of(stored_name(number, "a_b.json").as_bytes()), Some(number));
+            assert_eq!(
+                number_of(stored_name(number, "a_b.json").as_bytes()),
+                Some(number)
+            );
         }
-        for name in
-            ["", "_x", "7", "07_x", "0_x", "+7_x", "-7_x", "x_7", "7.5_x", "18446744073709551616_x", ".bilico-7_x"]
-        {
+        for name in [
+            "",
+            "_x",
+            "7",
+            "07_x",
+            "0_x",
+            "+7_x",
+            "-7_x",
+            "x_7",
+            "7.5_x",
+            "18446744073709551616_x",
+            ".bilico-7_x",
+        ] {
             assert_eq!(number_of(name.as_bytes()), None, "{name}");
         }
     }

@@ -1,7 +1,8 @@
 //! The overload monitor: the process's own resident memory against a limit.
 //!
-//! Resident, not virtual: thread stacks and arenas make virtual memory grow and never shrink, and a monitor that
-//! watches it says "overloaded" for ever. [`Gauge`] is the decision; [`watch`] samples for it.
+//! Resident, not virtual: thread stacks and arenas make virtual memory grow and never shrink, and a
+//! monitor that watches it says "overloaded" for ever. [`Gauge`] is the decision; [`watch`] samples
+//! for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use crate::units::{ByteSize, Margin};
 /// The time between two samples.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether memory is over its limit, with hysteresis: set above start + margin, cleared at 80 % of the margin.
+/// Whether memory is over its limit, with hysteresis: set above start + margin, cleared at 80 % of
+/// the margin.
 #[derive(Debug, Clone, Copy)]
 pub struct Gauge {
     start: u64,
@@ -26,7 +28,11 @@ pub struct Gauge {
 impl Gauge {
     /// A gauge for a process that takes `start` bytes when it has nothing to do.
     pub fn new(start: u64, margin: u64) -> Self {
-        Self { start, margin, overloaded: false }
+        Self {
+            start,
+            margin,
+            overloaded: false,
+        }
     }
 
     /// The limit in bytes.
@@ -41,7 +47,11 @@ impl Gauge {
 
     /// Judges a sample; tells when the state changed.
     pub fn sample(&mut self, resident: u64) -> Option<bool> {
-        let now = if self.overloaded { resident > self.clear() } else { resident > self.limit() };
+        let now = if self.overloaded {
+            resident > self.clear()
+        } else {
+            resident > self.limit()
+        };
         let changed = now != self.overloaded;
         self.overloaded = now;
         changed.then_some(now)
@@ -65,7 +75,10 @@ impl Overload {
 
     /// The process's memory at the last sample, and its limit.
     pub fn memory(&self) -> Option<Memory> {
-        let (used, limit) = (self.used.load(Ordering::Relaxed), self.limit.load(Ordering::Relaxed));
+        let (used, limit) = (
+            self.used.load(Ordering::Relaxed),
+            self.limit.load(Ordering::Relaxed),
+        );
         (limit > 0).then_some(Memory { used, limit })
     }
 
@@ -109,8 +122,9 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     }
 }
 
-/// Gives freed memory back to the system, so that what is measured is what is in use: an allocator that keeps freed
-/// pages for later would make an idle server look overloaded for ever. Whether it did anything.
+/// Gives freed memory back to the system, so that what is measured is what is in use: an allocator
+/// that keeps freed pages for later would make an idle server look overloaded for ever. Whether it
+/// did anything.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no safe wrapper of this function exists")]
 fn trim() -> bool {

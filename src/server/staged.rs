@@ -1,4 +1,5 @@
-//! A file on its way to its final name, which it gets when it is whole, and never in place of another file.
+//! A file on its way to its final name, which it gets when it is whole, and never in place of
+//! another file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -39,7 +40,12 @@ pub(super) enum Published {
 impl Staged {
     /// An empty file, just made.
     pub(super) fn new(file: File, part: Option<String>, begun_in: Arc<Opened>) -> Self {
-        Self { file, part, begun_in, size: 0 }
+        Self {
+            file,
+            part,
+            begun_in,
+            size: 0,
+        }
     }
 
     /// Appends to the file.
@@ -82,8 +88,8 @@ impl Staged {
         self.part = None;
     }
 
-    /// Gives the file its final name, or the first one beside it that nothing has. A file that is there already with
-    /// the same content is as good, if it `may_share` it.
+    /// Gives the file its final name, or the first one beside it that nothing has. A file that is
+    /// there already with the same content is as good, if it `may_share` it.
     pub(super) fn publish(
         &mut self,
         dir: &Opened,
@@ -104,17 +110,27 @@ impl Staged {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other(format!("{NAMES} other files are called like {name}")))
+        Err(io::Error::other(format!(
+            "{NAMES} other files are called like {name}"
+        )))
     }
 
-    /// Whether what has this name is a copy of the file, and makes it durable if so. What cannot be read is none.
+    /// Whether what has this name is a copy of the file, and makes it durable if so. What cannot be
+    /// read is none.
     fn is_like(&self, dir: &Opened, name: &str) -> io::Result<bool> {
-        let is_copy = dir.found(name).is_ok_and(|found| may_be_ours(&found, self.size));
-        let Some(mut other) = is_copy.then(|| dir.read(name).ok()).flatten() else { return Ok(false) };
+        let is_copy = dir
+            .found(name)
+            .is_ok_and(|found| may_be_ours(&found, self.size));
+        let Some(mut other) = is_copy.then(|| dir.read(name).ok()).flatten() else {
+            return Ok(false);
+        };
         let (mut buffers, mut offset) = ((vec![0; STEP], vec![0; STEP]), 0);
         loop {
             let read = self.file.read_at(&mut buffers.0, offset)?;
-            let (a, b) = (buffers.0.get(..read).unwrap_or_default(), buffers.1.get_mut(..read).unwrap_or_default());
+            let (a, b) = (
+                buffers.0.get(..read).unwrap_or_default(),
+                buffers.1.get_mut(..read).unwrap_or_default(),
+            );
             if other.read_exact(b).is_err() || a != b {
                 return Ok(false);
             }
@@ -127,8 +143,9 @@ impl Staged {
     }
 }
 
-/// Whether what was found can be a file that was stored here: its content lies in this directory and under no other
-/// name, through which it could be changed or that only makes it look as if it was here.
+/// Whether what was found can be a file that was stored here: its content lies in this directory
+/// and under no other name, through which it could be changed or that only makes it look as if it
+/// was here.
 fn may_be_ours(found: &Stat, size: u64) -> bool {
     is_regular(found) && found.st_nlink == 1 && u64::try_from(found.st_size) == Ok(size)
 }
@@ -148,12 +165,15 @@ fn candidates(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
     std::iter::once(Cow::Borrowed(name)).chain(others)
 }
 
-/// The name under which a file of this size and CRC32C was published that was to be called `name`, if it was.
+/// The name under which a file of this size and CRC32C was published that was to be called `name`,
+/// if it was.
 pub(super) fn find_copy(dir: &Opened, name: &str, size: u64, crc32c: u32) -> Option<String> {
     for name in candidates(name) {
         match dir.found(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Ok(found) if may_be_ours(&found, size) && has_sum(dir, &name, crc32c) => return Some(name.into_owned()),
+            Ok(found) if may_be_ours(&found, size) && has_sum(dir, &name, crc32c) => {
+                return Some(name.into_owned());
+            }
             _ => {}
         }
     }

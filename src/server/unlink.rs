@@ -1,4 +1,5 @@
-//! Removing a stored file that another server has, too: only what is surely that file, and nobody else's.
+//! Removing a stored file that another server has, too: only what is surely that file, and nobody
+//! else's.
 
 use std::io;
 
@@ -7,13 +8,23 @@ use super::index::Entry;
 use super::staged::sum;
 use crate::protocol::Expected;
 
-/// Removes the file of an entry, and tells whether the entry has to go. A file that is not what was stored any more, or not
-/// what its balancer means, stays, and so does its entry; one that may be somebody else's as well stays without it.
-pub(super) fn unlink(dir: &Opened, number: u64, entry: &Entry, expected: Option<Expected>) -> io::Result<bool> {
+/// Removes the file of an entry, and tells whether the entry has to go. A file that is not what was
+/// stored any more, or not what its balancer means, stays, and so does its entry; one that may be
+/// somebody else's as well stays without it.
+pub(super) fn unlink(
+    dir: &Opened,
+    number: u64,
+    entry: &Entry,
+    expected: Option<Expected>,
+) -> io::Result<bool> {
     let name = &*entry.name;
-    let stored = Expected { size: entry.size, crc32c: entry.crc32c };
+    let stored = Expected {
+        size: entry.size,
+        crc32c: entry.crc32c,
+    };
     if let Some(expected) = expected.filter(|expected| *expected != stored) {
-        let sums = [expected, stored].map(|it| format!("{} bytes with CRC32C {:08x}", it.size, it.crc32c));
+        let sums =
+            [expected, stored].map(|it| format!("{} bytes with CRC32C {:08x}", it.size, it.crc32c));
         let [expected, stored] = &sums;
         tracing::error!(
             number,
@@ -27,17 +38,31 @@ pub(super) fn unlink(dir: &Opened, number: u64, entry: &Entry, expected: Option<
     }
     let found = match dir.found(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            tracing::info!(number, name, reason = "another server has it", "to be dropped, and already gone");
+            tracing::info!(
+                number,
+                name,
+                reason = "another server has it",
+                "to be dropped, and already gone"
+            );
             return Ok(true);
         }
         found => found?,
     };
     if entry.shared {
         let reason = "it may be another balancer's, too";
-        tracing::warn!(number, name, reason, "not dropped, though another server has it");
+        tracing::warn!(
+            number,
+            name,
+            reason,
+            "not dropped, though another server has it"
+        );
         return Ok(true);
     }
-    let changed = if is_regular(&found) { difference(dir, entry) } else { Some("it is no regular file".to_owned()) };
+    let changed = if is_regular(&found) {
+        difference(dir, entry)
+    } else {
+        Some("it is no regular file".to_owned())
+    };
     // Another file may have taken its place while it was read.
     let changed = match changed {
         None if dir.id_of(name)? != id(&found) => Some("it was replaced".to_owned()),
@@ -63,11 +88,17 @@ fn difference(dir: &Opened, entry: &Entry) -> Option<String> {
         let file = dir.read(&entry.name)?;
         let size = file.metadata()?.len();
         // No reading what is too long or too short anyway.
-        Ok(if size == entry.size { (size, Some(sum(&file)?)) } else { (size, None) })
+        Ok(if size == entry.size {
+            (size, Some(sum(&file)?))
+        } else {
+            (size, None)
+        })
     };
     match read() {
         Err(error) => io::Error::to_string(&error).into(),
-        Ok((size, _)) if size != entry.size => Some(format!("it has {size} bytes, not {}", entry.size)),
+        Ok((size, _)) if size != entry.size => {
+            Some(format!("it has {size} bytes, not {}", entry.size))
+        }
         Ok((_, sum)) if sum != Some(entry.crc32c) => Some("its content was changed".to_owned()),
         Ok(_) => None,
     }

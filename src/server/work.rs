@@ -1,7 +1,8 @@
 //! The work on a stored file: it counts the letters A and a.
 //!
-//! It stands for whatever a file server does with what it keeps. With a delay per letter, the content stays in memory
-//! for as long as the counting is made to take, which is how overload is shown and tested. What may be held is bounded.
+//! It stands for whatever a file server does with what it keeps. With a delay per letter, the
+//! content stays in memory for as long as the counting is made to take, which is how overload is
+//! shown and tested. What may be held is bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +39,19 @@ impl Hold {
 }
 
 impl Work {
-    /// Work that takes `delay` per letter and holds at most `limit` bytes; unfinished work ends with `stop`. Called
-    /// in the runtime that is to do it.
+    /// Work that takes `delay` per letter and holds at most `limit` bytes; unfinished work ends
+    /// with `stop`. Called in the runtime that is to do it.
     pub fn new(delay: Duration, limit: u64, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let room = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { delay, room: Arc::new(Semaphore::new(room)), runtime: Handle::current(), tasks, stop }
+        let room = usize::try_from(limit / UNIT)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
+        Self {
+            delay,
+            room: Arc::new(Semaphore::new(room)),
+            runtime: Handle::current(),
+            tasks,
+            stop,
+        }
     }
 
     /// Whether content is held while it is worked on.
@@ -52,7 +61,11 @@ impl Work {
 
     /// The content, shared, if it is to be held.
     pub fn copy_of(&self, content: &Bytes) -> Bytes {
-        if self.holds() { content.clone() } else { Bytes::new() }
+        if self.holds() {
+            content.clone()
+        } else {
+            Bytes::new()
+        }
     }
 
     /// Room to hold `size` bytes; `None` when as much as may be is held.
@@ -61,19 +74,34 @@ impl Work {
             return Some(Hold(None));
         }
         let units = u32::try_from(size.div_ceil(UNIT)).ok()?;
-        self.room.clone().try_acquire_many_owned(units).ok().map(|permit| Hold(Some(permit)))
+        self.room
+            .clone()
+            .try_acquire_many_owned(units)
+            .ok()
+            .map(|permit| Hold(Some(permit)))
     }
 
-    /// Goes on with a stored file in which `letters` were counted, holding its content for as long as that takes.
+    /// Goes on with a stored file in which `letters` were counted, holding its content for as long
+    /// as that takes.
     pub fn start(&self, number: u64, letters: u64, content: Bytes, hold: Hold) {
         let Hold(Some(room)) = hold else { return };
-        let takes = self.delay.saturating_mul(u32::try_from(letters).unwrap_or(u32::MAX));
+        let takes = self
+            .delay
+            .saturating_mul(u32::try_from(letters).unwrap_or(u32::MAX));
         let work = async move {
             tokio::time::sleep(takes).await;
-            tracing::info!(number, letters_a = letters, after_ms = takes.as_secs_f64() * 1e3, "work done");
+            tracing::info!(
+                number,
+                letters_a = letters,
+                after_ms = takes.as_secs_f64() * 1e3,
+                "work done"
+            );
             drop((content, room));
         };
-        self.tasks.spawn_on(self.stop.clone().run_until_cancelled_owned(work), &self.runtime);
+        self.tasks.spawn_on(
+            self.stop.clone().run_until_cancelled_owned(work),
+            &self.runtime,
+        );
     }
 }
 
@@ -114,7 +142,9 @@ mod tests {
         let work = work(Duration::from_millis(1), 10 * UNIT);
         let hold = work.hold(1).unwrap();
         let starter = work.clone();
-        std::thread::spawn(move || starter.start(1, 1, Bytes::from_static(b"a"), hold)).join().unwrap();
+        std::thread::spawn(move || starter.start(1, 1, Bytes::from_static(b"a"), hold))
+            .join()
+            .unwrap();
         work.tasks.close();
         work.tasks.wait().await;
     }

@@ -39,9 +39,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_s
 
 /// Accepts connections and hands each to `handle` in a task of its own, until `stop` is cancelled.
 ///
-/// No more connections are served at once than there are places; who comes then waits until one is free, and those at rest
-/// make way. A failed accept (no file descriptors left, most of all) never ends the loop and never spins it: it pauses, and
-/// says so once.
+/// No more connections are served at once than there are places; who comes then waits until one is
+/// free, and those at rest make way. A failed accept (no file descriptors left, most of all) never
+/// ends the loop and never spins it: it pauses, and says so once.
 pub async fn serve<L, H, F>(
     mut listener: L,
     places: Arc<Places>,
@@ -85,7 +85,10 @@ pub async fn serve<L, H, F>(
     }
 }
 
-async fn next(listener: &mut impl Listener, places: &Arc<Places>) -> io::Result<(BoxStream, SocketAddr, Place)> {
+async fn next(
+    listener: &mut impl Listener,
+    places: &Arc<Places>,
+) -> io::Result<(BoxStream, SocketAddr, Place)> {
     let (stream, peer) = listener.accept().await?;
     let place = places.take(peer).await;
     Ok((stream, peer, place))
@@ -105,7 +108,11 @@ mod tests {
     impl Listener for Script {
         fn accept(&mut self) -> Pin<Box<dyn Future<Output = Accepted> + Send + '_>> {
             self.1.fetch_add(1, Ordering::Relaxed);
-            let next = if self.0.is_empty() { Err(io::Error::other("too many open files")) } else { self.0.remove(0) };
+            let next = if self.0.is_empty() {
+                Err(io::Error::other("too many open files"))
+            } else {
+                self.0.remove(0)
+            };
             Box::pin(std::future::ready(next))
         }
     }
@@ -117,19 +124,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failed_accepts_pause_and_do_not_end_the_loop() {
         let aborted = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
-        let script = vec![Err(io::Error::other("no descriptors")), aborted(), Ok(connection()), Ok(connection())];
+        let script = vec![
+            Err(io::Error::other("no descriptors")),
+            aborted(),
+            Ok(connection()),
+            Ok(connection()),
+        ];
         let (calls, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (stop, tasks, counter) = (CancellationToken::new(), TaskTracker::new(), served.clone());
         let handle = move |_, _, _| {
             counter.fetch_add(1, Ordering::Relaxed);
             std::future::ready(())
         };
-        let serving =
-            tokio::spawn(serve(Script(script, calls.clone()), Arc::new(Places::new(10)), stop.clone(), tasks, handle));
+        let serving = tokio::spawn(serve(
+            Script(script, calls.clone()),
+            Arc::new(Places::new(10)),
+            stop.clone(),
+            tasks,
+            handle,
+        ));
         sleep(Duration::from_secs(100)).await;
         assert_eq!(served.load(Ordering::Relaxed), 2);
         let calls = calls.load(Ordering::Relaxed);
-        assert!((90..130).contains(&calls), "about one try a second in the end, not {calls} in 100 s");
+        assert!(
+            (90..130).contains(&calls),
+            "about one try a second in the end, not {calls} in 100 s"
+        );
         stop.cancel();
         let asked = Instant::now();
         serving.await.unwrap();
@@ -139,8 +159,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_connections_than_the_limit_are_open_at_once() {
         let script = (0..5).map(|_| Ok(connection())).collect();
-        let (stop, tasks, (starts, mut started)) =
-            (CancellationToken::new(), TaskTracker::new(), mpsc::unbounded_channel());
+        let (stop, tasks, (starts, mut started)) = (
+            CancellationToken::new(),
+            TaskTracker::new(),
+            mpsc::unbounded_channel(),
+        );
         let handle = move |_, _, seat: Arc<Seat>| {
             seat.work();
             let (end, ended) = oneshot::channel::<()>();
@@ -148,7 +171,13 @@ mod tests {
             async move { drop(ended.await) }
         };
         let listener = Script(script, Arc::new(AtomicUsize::new(0)));
-        let serving = tokio::spawn(serve(listener, Arc::new(Places::new(2)), stop.clone(), tasks, handle));
+        let serving = tokio::spawn(serve(
+            listener,
+            Arc::new(Places::new(2)),
+            stop.clone(),
+            tasks,
+            handle,
+        ));
         let mut open = vec![started.recv().await.unwrap(), started.recv().await.unwrap()];
         for _ in 0..3 {
             sleep(Duration::from_secs(10)).await;

@@ -1,8 +1,9 @@
 //! Between the roles and the protocol: connections, deadlines and the accept loop.
 //!
-//! Owns how bytes get in and out: [`Reader`] drives the codecs over anything that can be read, with a bound on
-//! every wait; [`Connect`] and [`Listener`] are passed in, so that a role does not know whether it runs over TCP,
-//! TLS or a simulated network. Leaves what the messages mean to the roles.
+//! Owns how bytes get in and out: [`Reader`] drives the codecs over anything that can be read, with
+//! a bound on every wait; [`Connect`] and [`Listener`] are passed in, so that a role does not know
+//! whether it runs over TCP, TLS or a simulated network. Leaves what the messages mean to the
+//! roles.
 
 mod listen;
 mod places;
@@ -27,7 +28,10 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 /// What went wrong, in the system's words but without its number, for a person to read.
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 /// Anything that a connection can run over.
@@ -76,17 +80,21 @@ impl Connect for Tcp {
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // The system may give this end the very port that a balancer is to listen on later (60002 is among those it gives
-    // out), and would keep it from the balancer for a minute after our end.
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // The system may give this end the very port that a balancer is to listen on later (60002 is
+    // among those it gives out), and would keep it from the balancer for a minute after our end.
     socket.set_reuseaddr(true)?;
     let stream = socket.connect(address).await?;
     tune(&stream)?;
     Ok(stream)
 }
 
-/// How long the kernel waits for sent bytes to be acknowledged, and for a silent peer to answer a keepalive, before
-/// it gives a connection up: a peer whose machine is gone sends no reset.
+/// How long the kernel waits for sent bytes to be acknowledged, and for a silent peer to answer a
+/// keepalive, before it gives a connection up: a peer whose machine is gone sends no reset.
 const DEAD_PEER: Duration = Duration::from_secs(30);
 
 /// Sends small messages at once and notices a peer whose machine has gone.
@@ -96,7 +104,10 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepidle(stream, DEAD_PEER / 2)?;
     sockopt::set_tcp_keepintvl(stream, DEAD_PEER / 6)?;
     sockopt::set_tcp_keepcnt(stream, 3)?;
-    sockopt::set_tcp_user_timeout(stream, u32::try_from(DEAD_PEER.as_millis()).unwrap_or(u32::MAX))?;
+    sockopt::set_tcp_user_timeout(
+        stream,
+        u32::try_from(DEAD_PEER.as_millis()).unwrap_or(u32::MAX),
+    )?;
     Ok(())
 }
 
@@ -106,7 +117,8 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
-    /// A client that ended first leaves its port in TIME-WAIT for a minute: a balancer can listen on it all the same.
+    /// A client that ended first leaves its port in TIME-WAIT for a minute: a balancer can listen
+    /// on it all the same.
     #[tokio::test]
     async fn the_port_of_an_ended_connection_can_be_listened_on() {
         let mut failed = None;
@@ -125,7 +137,10 @@ mod tests {
         let client = connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut accepted, peer) = listener.accept().await.unwrap();
         drop(client);
-        assert_eq!(accepted.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            accepted.read_u8().await.unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
         drop(accepted);
         TcpListener::bind(peer).await
     }

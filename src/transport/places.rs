@@ -1,7 +1,9 @@
-//! Places for connections: no more than there are descriptors for, and who has nothing under way makes way for who comes.
+//! Places for connections: no more than there are descriptors for, and who has nothing under way
+//! makes way for who comes.
 //!
-//! Owns who has a place and who is asked to leave. What a connection is doing is its owner's to say, by its [`Seat`].
-//! Invariant: nobody is asked to leave while it has something under way, or before it had [`SETTLE`] to begin.
+//! Owns who has a place and who is asked to leave. What a connection is doing is its owner's to
+//! say, by its [`Seat`]. Invariant: nobody is asked to leave while it has something under way, or
+//! before it had [`SETTLE`] to begin.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -88,10 +90,12 @@ impl Seat {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.rank.load(Ordering::Relaxed) != AT_WORK && !self.busy.get().is_some_and(|is_busy| is_busy())
+        self.rank.load(Ordering::Relaxed) != AT_WORK
+            && !self.busy.get().is_some_and(|is_busy| is_busy())
     }
 
-    /// Waits until the connection is to make way. What came in the same moment goes on: then another one is asked.
+    /// Waits until the connection is to make way. What came in the same moment goes on: then
+    /// another one is asked.
     pub async fn asked_to_leave(&self) {
         loop {
             self.asked.notified().await;
@@ -103,7 +107,10 @@ impl Seat {
 
     /// By what who leaves first is chosen; `None` if it is not to be asked.
     fn order(&self, now: u64) -> Option<(u8, u64)> {
-        let (since, asked_at) = (self.since.load(Ordering::Relaxed), self.asked_at.load(Ordering::Relaxed));
+        let (since, asked_at) = (
+            self.since.load(Ordering::Relaxed),
+            self.asked_at.load(Ordering::Relaxed),
+        );
         let settled = u64::try_from(SETTLE.as_millis()).unwrap_or(u64::MAX);
         let was_asked = asked_at != 0 && now.saturating_sub(asked_at) < 1000;
         let is_candidate = now.saturating_sub(since) >= settled && !was_asked && self.is_at_rest();
@@ -151,8 +158,18 @@ impl Drop for Place {
 impl Places {
     /// So many places, all free.
     pub fn new(limit: usize) -> Self {
-        let state = State { seats: HashMap::new(), next: 0, limit, told: None, untold: 0 };
-        Self { state: Mutex::new(state), freed: Notify::new(), began: Instant::now() }
+        let state = State {
+            seats: HashMap::new(),
+            next: 0,
+            limit,
+            told: None,
+            untold: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            freed: Notify::new(),
+            began: Instant::now(),
+        }
     }
 
     /// How many places there are.
@@ -166,8 +183,8 @@ impl Places {
         self.freed.notify_one();
     }
 
-    /// Waits for a place; while there is none, those at rest are asked to leave, one after the other. To be waited for by
-    /// one task at a time.
+    /// Waits for a place; while there is none, those at rest are asked to leave, one after the
+    /// other. To be waited for by one task at a time.
     pub async fn take(self: &Arc<Self>, peer: SocketAddr) -> Place {
         loop {
             if let Some(place) = self.try_take(peer) {
@@ -186,15 +203,24 @@ impl Places {
         let (number, seat) = (state.next, Arc::new(Seat::new(self.began, peer)));
         state.next += 1;
         state.seats.insert(number, seat.clone());
-        Some(Place { number, seat, places: self.clone() })
+        Some(Place {
+            number,
+            seat,
+            places: self.clone(),
+        })
     }
 
     /// Asks the one to leave who has been at rest for the longest time.
     pub fn make_way(&self) {
         let mut state = self.lock();
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let candidates = state.seats.values().filter_map(|seat| Some((seat.order(now)?, seat)));
-        let first = candidates.min_by_key(|(order, _)| *order).map(|(_, seat)| seat.clone());
+        let candidates = state
+            .seats
+            .values()
+            .filter_map(|seat| Some((seat.order(now)?, seat)));
+        let first = candidates
+            .min_by_key(|(order, _)| *order)
+            .map(|(_, seat)| seat.clone());
         let Some(seat) = first else {
             let connections = state.seats.len();
             return state.tell(|_| {
@@ -238,7 +264,11 @@ mod tests {
     }
 
     /// A connection that leaves when it is asked to.
-    fn sit(place: Place, left: tokio::sync::mpsc::UnboundedSender<&'static str>, name: &'static str) {
+    fn sit(
+        place: Place,
+        left: tokio::sync::mpsc::UnboundedSender<&'static str>,
+        name: &'static str,
+    ) {
         tokio::spawn(async move {
             place.seat().asked_to_leave().await;
             left.send(name).unwrap();
@@ -271,7 +301,11 @@ mod tests {
             std::mem::forget(next);
             assert_eq!(leaves.recv().await, Some(expected));
         }
-        assert!(timeout(Duration::from_mins(10), places.take(peer())).await.is_err());
+        assert!(
+            timeout(Duration::from_mins(10), places.take(peer()))
+                .await
+                .is_err()
+        );
         assert!(busy.is_some_and(|seat| !seat.is_at_rest()));
     }
 
@@ -284,7 +318,11 @@ mod tests {
         sit(places.take(peer()).await, left.clone(), "second");
         let asked = Instant::now();
         let third = places.take(peer()).await;
-        assert!(asked.elapsed() + Duration::from_millis(51) >= SETTLE, "{:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() + Duration::from_millis(51) >= SETTLE,
+            "{:?}",
+            asked.elapsed()
+        );
         assert_eq!(leaves.recv().await, Some("first"));
         drop(third);
     }
@@ -295,7 +333,11 @@ mod tests {
         let place = places.take(peer()).await;
         place.seat().work();
         places.set_limit(1);
-        assert!(timeout(Duration::from_mins(1), places.take(peer())).await.is_err());
+        assert!(
+            timeout(Duration::from_mins(1), places.take(peer()))
+                .await
+                .is_err()
+        );
         places.set_limit(2);
         drop(places.take(peer()).await);
     }

@@ -1,4 +1,5 @@
-//! Reads preface, frames, content and JSON objects from a connection, with a deadline on every wait.
+//! Reads preface, frames, content and JSON objects from a connection, with a deadline on every
+//! wait.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,14 +14,15 @@ use crate::protocol::json::{self, JsonError, Splitter};
 use crate::protocol::limits::{IDLE_TIMEOUT, PROGRESS_BYTES, STALL_TIMEOUT};
 use crate::protocol::{Frame, ProtocolError, Refusal, RefusalCode};
 
-/// What a read buffer starts with, and what is left of it when its connection rests: most connections are idle.
+/// What a read buffer starts with, and what is left of it when its connection rests: most
+/// connections are idle.
 const RESTING: usize = 512;
 
 /// How long a connection brings nothing before its read buffer is given back.
 const REST: Duration = Duration::from_secs(1);
 
-/// How much is read ahead at most of what may be many small messages. It begins with a resting buffer's length, and
-/// grows while the peer fills it.
+/// How much is read ahead at most of what may be many small messages. It begins with a resting
+/// buffer's length, and grows while the peer fills it.
 const AHEAD: usize = 64 * 1024;
 
 /// How much of large content is read at most in one call.
@@ -37,7 +39,10 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { stall: STALL_TIMEOUT, idle: IDLE_TIMEOUT }
+        Self {
+            stall: STALL_TIMEOUT,
+            idle: IDLE_TIMEOUT,
+        }
     }
 }
 
@@ -80,19 +85,24 @@ impl ReadError {
             Self::Protocol(error) => error.refusal(),
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
             // Another connection will do.
-            Self::TakenOver | Self::Crowded => Refusal::new(RefusalCode::Stopping, self.to_string()),
+            Self::TakenOver | Self::Crowded => {
+                Refusal::new(RefusalCode::Stopping, self.to_string())
+            }
             Self::Refused(refusal) => refusal.clone(),
             _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
         }
     }
 }
 
-/// Logs how a connection ended: as it should, because the peer went away, or because the peer broke a rule.
+/// Logs how a connection ended: as it should, because the peer went away, or because the peer broke
+/// a rule.
 pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
     match ended {
         Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
         // Those who look for a place tell how many had to leave.
-        Err(error @ ReadError::Crowded) => tracing::debug!(peer = %peer, reason = %error, "connection closed"),
+        Err(error @ ReadError::Crowded) => {
+            tracing::debug!(peer = %peer, reason = %error, "connection closed")
+        }
         Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
             tracing::info!(peer = %peer, reason = %error, "connection closed");
         }
@@ -123,7 +133,14 @@ pub struct Lap {
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// A reader over `io`.
     pub fn new(io: R, deadlines: Deadlines) -> Self {
-        Self { io, buffer: BytesMut::new(), ahead: RESTING, deadlines, splitter: Splitter::default(), pieces: None }
+        Self {
+            io,
+            buffer: BytesMut::new(),
+            ahead: RESTING,
+            deadlines,
+            splitter: Splitter::default(),
+            pieces: None,
+        }
     }
 
     /// What it reads from, and what it has read that nobody has taken.
@@ -169,7 +186,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         frame::is_whole(&self.buffer)
     }
 
-    /// Reads the content behind a frame whole and verifies its checksum. The caller has bounded `len`.
+    /// Reads the content behind a frame whole and verifies its checksum. The caller has bounded
+    /// `len`.
     pub async fn content(&mut self, len: u64) -> Result<Bytes, ReadError> {
         Ok(self.summed_content(len).await?.0)
     }
@@ -181,7 +199,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
         let size = usize::try_from(len).map_err(|_| ReadError::Memory(len))?;
         let mut content = Vec::new();
-        content.try_reserve_exact(size).map_err(|_| ReadError::Memory(len))?;
+        content
+            .try_reserve_exact(size)
+            .map_err(|_| ReadError::Memory(len))?;
         let buffered = self.buffer.split_to(size.min(self.buffer.len()));
         content.extend_from_slice(&buffered);
         drop(buffered);
@@ -191,7 +211,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let missing = size - content.len();
             let before = content.len();
             let mut rest = (&mut self.io).take(missing as u64);
-            let read = lap.bound(self.deadlines.stall, rest.read_buf(&mut content)).await?;
+            let read = lap
+                .bound(self.deadlines.stall, rest.read_buf(&mut content))
+                .await?;
             lap.count(read, missing as u64 + CHECKSUM_LEN as u64)?;
             crc = crc32c::crc32c_append(crc, content.get(before..).unwrap_or_default());
         }
@@ -199,8 +221,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok((content.into(), crc))
     }
 
-    /// Reads the next piece of content of which `left` bytes are still to come: at least one byte, and never more
-    /// than `left`. The caller sums the checksum up and ends with [`Self::verify`].
+    /// Reads the next piece of content of which `left` bytes are still to come: at least one byte,
+    /// and never more than `left`. The caller sums the checksum up and ends with [`Self::verify`].
     pub async fn piece(&mut self, left: u64) -> Result<Bytes, ReadError> {
         if self.buffer.is_empty() {
             let mut lap = self.pieces.take().unwrap_or_default();
@@ -208,7 +230,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.fill(&mut lap, left).await?;
             self.pieces = Some(lap);
         }
-        let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+        let take = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(self.buffer.len());
         if take as u64 == left {
             self.pieces = None;
         }
@@ -228,14 +252,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads past content that is not wanted.
     pub async fn skip_content(&mut self, len: u64) -> Result<(), ReadError> {
-        let mut left = if len == 0 { 0 } else { len.saturating_add(CHECKSUM_LEN as u64) };
+        let mut left = if len == 0 {
+            0
+        } else {
+            len.saturating_add(CHECKSUM_LEN as u64)
+        };
         while left > 0 {
             left -= self.piece(left).await?.len() as u64;
         }
         Ok(())
     }
 
-    /// Reads `len` bytes of content and their checksum, keeps nothing of them, and gives their CRC32C.
+    /// Reads `len` bytes of content and their checksum, keeps nothing of them, and gives their
+    /// CRC32C.
     pub async fn sum_content(&mut self, len: u64) -> Result<u32, ReadError> {
         let (mut left, mut crc32c) = (len, 0);
         while left > 0 {
@@ -249,9 +278,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(crc32c)
     }
 
-    /// Reads at the JSON doorway until an object is whole and gives it; `None` when the peer closed between two
-    /// objects. Gives [`Object::Large`] once, before more than `small` bytes of an object are held, so that the
-    /// caller can make room for it; then it is called again.
+    /// Reads at the JSON doorway until an object is whole and gives it; `None` when the peer closed
+    /// between two objects. Gives [`Object::Large`] once, before more than `small` bytes of an
+    /// object are held, so that the caller can make room for it; then it is called again.
     pub async fn object(&mut self, small: u64, limit: u64) -> Result<Option<Object>, ReadError> {
         if !self.splitter.is_inside() && !self.skip_space().await? {
             return Ok(None);
@@ -276,13 +305,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             was_small = held as u64 <= small;
             self.fill(&mut lap, 1).await.map_err(|error| match error {
-                ReadError::Protocol(ProtocolError::Truncated { .. }) => JsonError::Truncated(held).into(),
+                ReadError::Protocol(ProtocolError::Truncated { .. }) => {
+                    JsonError::Truncated(held).into()
+                }
                 other => other,
             })?;
         }
     }
 
-    /// Reads on for a short while and throws it away, so that the peer gets to see what was sent last.
+    /// Reads on for a short while and throws it away, so that the peer gets to see what was sent
+    /// last.
     pub async fn linger(&mut self, limit: Duration) {
         let ends = Instant::now() + limit;
         loop {
@@ -294,8 +326,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Waits for the first byte of an object, past white space; false at the end of the connection. Nothing is lost when the
-    /// wait is given up.
+    /// Waits for the first byte of an object, past white space; false at the end of the connection.
+    /// Nothing is lost when the wait is given up.
     pub async fn skip_space(&mut self) -> Result<bool, ReadError> {
         let ends = self.idle_ends();
         loop {
@@ -316,12 +348,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         // The rest of a longer buffer counts, too.
         if self.buffer.capacity() > RESTING {
             let rests = ends.min(Instant::now() + REST);
-            if let Ok(read) = timeout_at(rests, Self::read(&mut self.io, &mut self.buffer, &mut self.ahead)).await {
+            if let Ok(read) = timeout_at(
+                rests,
+                Self::read(&mut self.io, &mut self.buffer, &mut self.ahead),
+            )
+            .await
+            {
                 return Ok(read?);
             }
             (self.buffer, self.ahead) = (BytesMut::with_capacity(RESTING), RESTING);
         }
-        match timeout_at(ends, Self::read(&mut self.io, &mut self.buffer, &mut self.ahead)).await {
+        match timeout_at(
+            ends,
+            Self::read(&mut self.io, &mut self.buffer, &mut self.ahead),
+        )
+        .await
+        {
             Ok(read) => Ok(read?),
             Err(_) => Err(ReadError::Idle(self.deadlines.idle)),
         }
@@ -341,9 +383,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Instant::now() + self.deadlines.idle
     }
 
-    /// Waits for more of what the peer is in the middle of; `missing` bytes of it are still to come, at least.
+    /// Waits for more of what the peer is in the middle of; `missing` bytes of it are still to
+    /// come, at least.
     async fn fill(&mut self, lap: &mut Lap, missing: u64) -> Result<(), ReadError> {
-        self.buffer.reserve(if self.buffer.len() >= AHEAD { READ_AHEAD } else { self.ahead });
+        self.buffer.reserve(if self.buffer.len() >= AHEAD {
+            READ_AHEAD
+        } else {
+            self.ahead
+        });
         let reading = Self::read(&mut self.io, &mut self.buffer, &mut self.ahead);
         let read = lap.bound(self.deadlines.stall, reading).await?;
         lap.count(read, missing)
@@ -367,7 +414,10 @@ impl Lap {
         read: impl Future<Output = io::Result<T>>,
     ) -> Result<T, ReadError> {
         let ends = *self.ends.get_or_insert_with(|| Instant::now() + stall);
-        timeout_at(ends, read).await.map_err(|_| ReadError::Stalled(stall))?.map_err(ReadError::Io)
+        timeout_at(ends, read)
+            .await
+            .map_err(|_| ReadError::Stalled(stall))?
+            .map_err(ReadError::Io)
     }
 
     /// Gives the peer more time: for so long nothing was read from it.
@@ -375,7 +425,8 @@ impl Lap {
         self.ends = self.ends.map(|ends| ends + by);
     }
 
-    /// Counts what came: the end of the connection is an error here, and enough progress starts a new lap.
+    /// Counts what came: the end of the connection is an error here, and enough progress starts a
+    /// new lap.
     pub fn count(&mut self, read: usize, missing: u64) -> Result<(), ReadError> {
         if read == 0 {
             return Err(ProtocolError::Truncated { missing }.into());
@@ -394,7 +445,10 @@ mod tests {
     use crate::protocol::{Message, frame};
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
-    const DEADLINES: Deadlines = Deadlines { stall: Duration::from_secs(30), idle: Duration::from_mins(10) };
+    const DEADLINES: Deadlines = Deadlines {
+        stall: Duration::from_secs(30),
+        idle: Duration::from_mins(10),
+    };
 
     fn pair() -> (DuplexStream, Reader<DuplexStream>) {
         let (peer, ours) = duplex(1 << 20);
@@ -404,7 +458,12 @@ mod tests {
     fn put(content: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
         frame::encode(
-            &Message::Put { id: 1, title: "t".into(), key: None, resumed: None },
+            &Message::Put {
+                id: 1,
+                title: "t".into(),
+                key: None,
+                resumed: None,
+            },
             content.len() as u64,
             &mut wire,
         );
@@ -416,7 +475,9 @@ mod tests {
     #[tokio::test]
     async fn content_comes_whole_however_it_is_cut() {
         for size in [1, 100, RESTING - 20, RESTING, AHEAD, 100_000] {
-            let content: Vec<u8> = (0..size).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
+            let content: Vec<u8> = (0..size)
+                .map(|byte| u8::try_from(byte % 251).unwrap())
+                .collect();
             let (mut peer, mut reader) = pair();
             let wire = [put(&content), put(&content)].concat();
             for piece in wire.chunks(997) {
@@ -461,7 +522,10 @@ mod tests {
         let frame = reader.frame().await.unwrap().unwrap();
         let error = reader.content(frame.content_len).await.unwrap_err();
         assert!(
-            matches!(error, ReadError::Protocol(ProtocolError::Truncated { missing: 34 })),
+            matches!(
+                error,
+                ReadError::Protocol(ProtocolError::Truncated { missing: 34 })
+            ),
             "30 of the content and 4 of the checksum: {error}"
         );
     }
@@ -469,7 +533,10 @@ mod tests {
     #[tokio::test]
     async fn a_declared_size_beyond_all_memory_is_an_error() {
         let (_peer, mut reader) = pair();
-        assert!(matches!(reader.content(u64::MAX).await, Err(ReadError::Memory(u64::MAX))));
+        assert!(matches!(
+            reader.content(u64::MAX).await,
+            Err(ReadError::Memory(u64::MAX))
+        ));
     }
 
     #[tokio::test(start_paused = true)]
@@ -493,7 +560,10 @@ mod tests {
             }
         });
         let started = Instant::now();
-        assert!(matches!(reader.object(1 << 20, 1 << 20).await, Err(ReadError::Stalled(_))));
+        assert!(matches!(
+            reader.object(1 << 20, 1 << 20).await,
+            Err(ReadError::Stalled(_))
+        ));
         assert_eq!(started.elapsed().as_secs(), 30);
         drop(reader);
         trickle.await.unwrap();
@@ -521,7 +591,10 @@ mod tests {
             }
         });
         let started = Instant::now();
-        assert!(matches!(reader.skip_content(u64::MAX).await, Err(ReadError::Stalled(_))));
+        assert!(matches!(
+            reader.skip_content(u64::MAX).await,
+            Err(ReadError::Stalled(_))
+        ));
         assert_eq!(started.elapsed().as_secs(), 30);
         drop(reader);
         trickle.await.unwrap();
@@ -531,8 +604,13 @@ mod tests {
     async fn objects_are_found_announced_when_large_and_bounded() {
         let (mut peer, mut reader) = pair();
         let large = format!("{{\"a\": \"{}\"}}", "x".repeat(50_000));
-        peer.write_all(format!(" {{}} {large}\n").as_bytes()).await.unwrap();
-        assert_eq!(reader.object(10_000, 60_000).await.unwrap(), Some(Object::Whole("{}".into())));
+        peer.write_all(format!(" {{}} {large}\n").as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(
+            reader.object(10_000, 60_000).await.unwrap(),
+            Some(Object::Whole("{}".into()))
+        );
         let mut found = reader.object(10_000, 60_000).await.unwrap();
         if found == Some(Object::Large) {
             found = reader.object(10_000, 60_000).await.unwrap();
@@ -544,6 +622,9 @@ mod tests {
         if matches!(ended, Ok(Some(Object::Large))) {
             ended = reader.object(10_000, 40_000).await;
         }
-        assert!(matches!(ended, Err(ReadError::Json(JsonError::TooLarge(40_000)))), "{ended:?}");
+        assert!(
+            matches!(ended, Err(ReadError::Json(JsonError::TooLarge(40_000)))),
+            "{ended:?}"
+        );
     }
 }

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use crate::protocol::frame;
 
-/// Content up to this many bytes is copied behind its header and written with it; larger content is written from
-/// where it lies.
+/// Content up to this many bytes is copied behind its header and written with it; larger content is
+/// written from where it lies.
 const COPIED: usize = 16 * 1024;
 
 /// How much is written at most between two looks at the clock.
@@ -27,11 +27,17 @@ pub enum WriteError {
 }
 
 /// Writes all of `bytes`, if the peer reads some of them in every `stall`.
-pub async fn write_all(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8], stall: Duration) -> Result<(), WriteError> {
+pub async fn write_all(
+    io: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    stall: Duration,
+) -> Result<(), WriteError> {
     for step in bytes.chunks(STEP) {
         let mut left = step;
         while !left.is_empty() {
-            let written = timeout(stall, io.write(left)).await.map_err(|_| WriteError::Stalled(stall))??;
+            let written = timeout(stall, io.write(left))
+                .await
+                .map_err(|_| WriteError::Stalled(stall))??;
             if written == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
@@ -41,8 +47,8 @@ pub async fn write_all(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8], stall: 
     Ok(())
 }
 
-/// Appends content and its checksum to `out`, or, where it is large, writes `out` and the content from where it
-/// lies. Bytes left in `out` are the caller's to write.
+/// Appends content and its checksum to `out`, or, where it is large, writes `out` and the content
+/// from where it lies. Bytes left in `out` are the caller's to write.
 pub async fn send_content(
     io: &mut (impl AsyncWrite + Unpin),
     out: &mut Vec<u8>,

@@ -1,7 +1,7 @@
 //! What does not fit between receipts and stored files. Reads nothing.
 //!
-//! A receipt with a request number is looked for under its number and title. Those without one come second: they are
-//! looked for by title and content among the files that nobody has claimed.
+//! A receipt with a request number is looked for under its number and title. Those without one come
+//! second: they are looked for by title and content among the files that nobody has claimed.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,10 @@ pub fn compare(ledger: &Ledger, shelf: &Shelf, others: bool) -> Report {
     };
     comparison.numbered(ledger);
     comparison.unnumbered(ledger);
-    let parts = shelf.parts.iter().map(|part| Finding { receipt: None, files: vec![part.clone()] });
+    let parts = shelf.parts.iter().map(|part| Finding {
+        receipt: None,
+        files: vec![part.clone()],
+    });
     comparison.report.partial.extend(parts);
     comparison.report
 }
@@ -39,22 +42,30 @@ struct Comparison<'a> {
     report: Report,
 }
 
-/// The receipts that a stored file without another claim may belong to, by what its name begins with and its content.
+/// The receipts that a stored file without another claim may belong to, by what its name begins
+/// with and its content.
 type Unclaimed<'a> = HashMap<(String, Option<blake3::Hash>), Vec<&'a Entry>>;
 
 impl<'a> Comparison<'a> {
-    /// The receipts with a number: all those of one name, which is one receipt unless there is more than one journal,
-    /// against all files of that name.
+    /// The receipts with a number: all those of one name, which is one receipt unless there is more
+    /// than one journal, against all files of that name.
     fn numbered(&mut self, ledger: &'a Ledger) {
         let files = by_number(self.shelf);
-        let mut entries: Vec<(u64, String, &Entry)> = ledger.entries.iter().filter_map(named).collect();
+        let mut entries: Vec<(u64, String, &Entry)> =
+            ledger.entries.iter().filter_map(named).collect();
         entries.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
         for same in entries.chunk_by(|(_, one, _), (_, other, _)| one == other) {
-            let Some((number, name, _)) = same.first() else { continue };
+            let Some((number, name, _)) = same.first() else {
+                continue;
+            };
             let start = files.partition_point(|(other, ..)| other < number);
-            let numbered = files.iter().skip(start).take_while(|(other, ..)| other == number);
+            let numbered = files
+                .iter()
+                .skip(start)
+                .take_while(|(other, ..)| other == number);
             let called = numbered.filter(|(_, _, file)| is_called(file, name));
-            let mut called: Vec<(usize, &Stored)> = called.map(|(_, place, file)| (*place, *file)).collect();
+            let mut called: Vec<(usize, &Stored)> =
+                called.map(|(_, place, file)| (*place, *file)).collect();
             // The plain name before those beside it.
             called.sort_by_key(|(_, file)| (file.name.len(), file.dir));
             for (place, _) in &called {
@@ -74,21 +85,33 @@ impl<'a> Comparison<'a> {
     /// Sets the receipts of one name against the files of that name.
     fn settle(&mut self, mut entries: Vec<&Entry>, mut files: Vec<&'a Stored>) {
         // What must be there has the first choice.
-        entries.sort_by_key(|entry| entry.state != State::Accepted && entry.state != State::Delivered);
-        let (dead, alive): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.state == State::Dead);
+        entries
+            .sort_by_key(|entry| entry.state != State::Accepted && entry.state != State::Delivered);
+        let (dead, alive): (Vec<&Entry>, Vec<&Entry>) =
+            entries.iter().partition(|entry| entry.state == State::Dead);
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for entry in alive {
-            match files.iter().position(|file| entry.fits(file.size, &file.hash)) {
+            match files
+                .iter()
+                .position(|file| entry.fits(file.size, &file.hash))
+            {
                 Some(own) => with.push((entry, files.remove(own))),
                 None => without.push(entry),
             }
         }
         self.report.stored += with.len();
-        let is_copy = |file: &&Stored| with.iter().any(|(entry, _)| entry.fits(file.size, &file.hash));
+        let is_copy = |file: &&Stored| {
+            with.iter()
+                .any(|(entry, _)| entry.fits(file.size, &file.hash))
+        };
         let (copies, files): (Vec<&Stored>, Vec<&Stored>) = files.into_iter().partition(is_copy);
         for copy in copies {
-            let of = with.iter().find(|(entry, _)| entry.fits(copy.size, &copy.hash));
-            self.report.double.extend(of.map(|(entry, own)| self.finding(Some(entry), &[own, copy])));
+            let of = with
+                .iter()
+                .find(|(entry, _)| entry.fits(copy.size, &copy.hash));
+            self.report
+                .double
+                .extend(of.map(|(entry, own)| self.finding(Some(entry), &[own, copy])));
         }
         let mut files = files.into_iter();
         for entry in without {
@@ -103,7 +126,10 @@ impl<'a> Comparison<'a> {
     /// No file has the receipt's content: one under its name has another, or there is none.
     fn is_not_stored(&mut self, entry: &Entry, file: Option<&Stored>) {
         match file {
-            Some(file) => self.report.differing.push(self.finding(Some(entry), &[file])),
+            Some(file) => self
+                .report
+                .differing
+                .push(self.finding(Some(entry), &[file])),
             None if entry.state == State::Forgotten => self.report.absent += 1,
             None => self.report.missing.push(self.finding(Some(entry), &[])),
         }
@@ -113,9 +139,15 @@ impl<'a> Comparison<'a> {
     fn is_left(&mut self, file: &Stored, named: Option<&Entry>, dead: Option<&Entry>) {
         let dead = dead.filter(|dead| !self.others || dead.fits(file.size, &file.hash));
         match (dead, named) {
-            (Some(dead), _) => self.report.unexpected.push(self.finding(Some(dead), &[file])),
+            (Some(dead), _) => self
+                .report
+                .unexpected
+                .push(self.finding(Some(dead), &[file])),
             (None, _) if self.others => self.report.others += 1,
-            (None, Some(entry)) => self.report.differing.push(self.finding(Some(entry), &[file])),
+            (None, Some(entry)) => self
+                .report
+                .differing
+                .push(self.finding(Some(entry), &[file])),
             (None, None) => self.report.unexpected.push(self.finding(None, &[file])),
         }
     }
@@ -128,7 +160,10 @@ impl<'a> Comparison<'a> {
             if entry.state == State::Unknown {
                 self.report.absent += 1;
             }
-            unclaimed.entry((names::beginning(&entry.title), entry.hash)).or_default().push(entry);
+            unclaimed
+                .entry((names::beginning(&entry.title), entry.hash))
+                .or_default()
+                .push(entry);
         }
         let mut found = Unclaimed::new();
         let files: &'a [Stored] = &self.shelf.files;
@@ -139,10 +174,19 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// A file that no receipt with a number claims: is there one without a number that it may be of?
-    fn find_receipt(&mut self, file: &'a Stored, unclaimed: &mut Unclaimed<'a>, found: &mut Unclaimed<'a>) {
+    /// A file that no receipt with a number claims: is there one without a number that it may be
+    /// of?
+    fn find_receipt(
+        &mut self,
+        file: &'a Stored,
+        unclaimed: &mut Unclaimed<'a>,
+        found: &mut Unclaimed<'a>,
+    ) {
         for key in keys(file) {
-            if let Some(entry) = unclaimed.get_mut(&key).and_then(|entries| take(entries, file, true)) {
+            if let Some(entry) = unclaimed
+                .get_mut(&key)
+                .and_then(|entries| take(entries, file, true))
+            {
                 self.report.stored += 1;
                 self.report.absent = self.report.absent.saturating_sub(1);
                 found.entry(key).or_default().push(entry);
@@ -154,13 +198,21 @@ impl<'a> Comparison<'a> {
             return;
         }
         for key in keys(file) {
-            if let Some(entry) = found.get_mut(&key).and_then(|entries| take(entries, file, true)) {
+            if let Some(entry) = found
+                .get_mut(&key)
+                .and_then(|entries| take(entries, file, true))
+            {
                 self.report.double.push(self.finding(Some(entry), &[file]));
                 found.entry(key).or_default().push(entry);
                 return;
             }
-            if let Some(entry) = unclaimed.get_mut(&key).and_then(|entries| take(entries, file, false)) {
-                self.report.unexpected.push(self.finding(Some(entry), &[file]));
+            if let Some(entry) = unclaimed
+                .get_mut(&key)
+                .and_then(|entries| take(entries, file, false))
+            {
+                self.report
+                    .unexpected
+                    .push(self.finding(Some(entry), &[file]));
                 return;
             }
         }
@@ -169,14 +221,18 @@ impl<'a> Comparison<'a> {
 
     fn finding(&self, entry: Option<&Entry>, files: &[&Stored]) -> Finding {
         let files = files.iter().map(|file| self.shelf.path(file)).collect();
-        Finding { receipt: entry.map(Entry::claim), files }
+        Finding {
+            receipt: entry.map(Entry::claim),
+            files,
+        }
     }
 }
 
 /// The stored files with a number in their name, in the order of the numbers.
 fn by_number(shelf: &Shelf) -> Vec<(u64, usize, &Stored)> {
     let files = shelf.files.iter().enumerate();
-    let numbered = files.filter_map(|(place, file)| Some((names::number(file.name.to_str()?)?, place, file)));
+    let numbered =
+        files.filter_map(|(place, file)| Some((names::number(file.name.to_str()?)?, place, file)));
     let mut numbered: Vec<_> = numbered.collect();
     numbered.sort_unstable_by_key(|(number, place, _)| (*number, *place));
     numbered
@@ -184,21 +240,34 @@ fn by_number(shelf: &Shelf) -> Vec<(u64, usize, &Stored)> {
 
 /// A receipt with a number, and the name that its file should have.
 fn named(entry: &Entry) -> Option<(u64, String, &Entry)> {
-    entry.number.map(|number| (number, stored_name(number, &entry.title), entry))
+    entry
+        .number
+        .map(|number| (number, stored_name(number, &entry.title), entry))
 }
 
 fn is_called(file: &Stored, expected: &str) -> bool {
-    file.name.to_str().is_some_and(|name| names::is_called(name, expected))
+    file.name
+        .to_str()
+        .is_some_and(|name| names::is_called(name, expected))
 }
 
 /// Under what the receipts that a file may be of are to be looked for.
 fn keys(file: &Stored) -> Vec<(String, Option<blake3::Hash>)> {
-    let beginnings = file.name.to_str().map(names::beginnings).unwrap_or_default();
-    let of = |hash: Option<blake3::Hash>| beginnings.iter().map(move |beginning| (beginning.clone(), hash));
+    let beginnings = file
+        .name
+        .to_str()
+        .map(names::beginnings)
+        .unwrap_or_default();
+    let of = |hash: Option<blake3::Hash>| {
+        beginnings
+            .iter()
+            .map(move |beginning| (beginning.clone(), hash))
+    };
     of(Some(file.hash)).chain(of(None)).collect()
 }
 
-/// Takes a receipt out that the file may be of: one that leaves open whether it is there, or one that says it is not.
+/// Takes a receipt out that the file may be of: one that leaves open whether it is there, or one
+/// that says it is not.
 fn take<'a>(entries: &mut Vec<&'a Entry>, file: &Stored, is_open: bool) -> Option<&'a Entry> {
     let name = file.name.to_str()?;
     let number = names::number(name)?;
@@ -207,5 +276,8 @@ fn take<'a>(entries: &mut Vec<&'a Entry>, file: &Stored, is_open: bool) -> Optio
             && entry.fits(file.size, &file.hash)
             && names::is_called(name, &stored_name(number, &entry.title))
     };
-    entries.iter().position(may_be).map(|place| entries.swap_remove(place))
+    entries
+        .iter()
+        .position(may_be)
+        .map(|place| entries.swap_remove(place))
 }

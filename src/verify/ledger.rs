@@ -38,8 +38,9 @@ impl Entry {
         }
     }
 
-    /// Takes a later receipt of the same file over, unless it takes back what the earlier one told of the balancer: that
-    /// a later attempt could not read the file, or ended without a receipt, undoes nothing.
+    /// Takes a later receipt of the same file over, unless it takes back what the earlier one told
+    /// of the balancer: that a later attempt could not read the file, or ended without a receipt,
+    /// undoes nothing.
     fn update(&mut self, later: Self) {
         if weight(later.state) >= weight(self.state) {
             let same = later.size.is_none() || later.size == self.size;
@@ -54,11 +55,17 @@ impl Entry {
 
     /// Whether content of this size and hash is that of the file, as far as it is known.
     pub(super) fn fits(&self, size: u64, hash: &blake3::Hash) -> bool {
-        self.size.is_none_or(|expected| expected == size) && self.hash.is_none_or(|expected| expected == *hash)
+        self.size.is_none_or(|expected| expected == size)
+            && self.hash.is_none_or(|expected| expected == *hash)
     }
 
     pub(super) fn claim(&self) -> Claim {
-        Claim { path: self.path.to_string(), title: self.title.to_string(), state: self.state, number: self.number }
+        Claim {
+            path: self.path.to_string(),
+            title: self.title.to_string(),
+            state: self.state,
+            number: self.number,
+        }
     }
 }
 
@@ -85,8 +92,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads files of receipts, the oldest first. A torn last line is passed over; any other line that is no receipt is an
-    /// error.
+    /// Reads files of receipts, the oldest first. A torn last line is passed over; any other line
+    /// that is no receipt is an error.
     pub fn read(paths: &[PathBuf]) -> Result<Self, VerifyError> {
         let mut ledger = Self::default();
         for path in paths {
@@ -97,7 +104,11 @@ impl Ledger {
 
     /// Adds a receipt. A later one of the same key takes the place of an earlier one.
     pub fn add(&mut self, receipt: Receipt) {
-        let key = blake3::hash(receipt.key.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default();
+        let key = blake3::hash(receipt.key.as_bytes())
+            .as_bytes()
+            .first_chunk()
+            .copied()
+            .unwrap_or_default();
         let next = self.entries.len();
         let place = *self.places.entry(u128::from_le_bytes(key)).or_insert(next);
         let entry = Entry::new(receipt);
@@ -108,7 +119,10 @@ impl Ledger {
     }
 
     fn read_one(&mut self, path: &Path) -> Result<(), VerifyError> {
-        let failed = |error| VerifyError::Receipts { path: path.to_owned(), error };
+        let failed = |error| VerifyError::Receipts {
+            path: path.to_owned(),
+            error,
+        };
         let mut input = BufReader::with_capacity(256 * 1024, File::open(path).map_err(failed)?);
         let mut text = Vec::new();
         for line in 1.. {
@@ -121,9 +135,18 @@ impl Ledger {
             match parse(&text) {
                 Ok(receipt) => self.add(receipt),
                 Err(_) if !is_whole && read <= MAX_LINE => {
-                    self.notes.push(format!("{}, line {line} is torn, and was passed over", path.display()));
+                    self.notes.push(format!(
+                        "{}, line {line} is torn, and was passed over",
+                        path.display()
+                    ));
                 }
-                Err(reason) => return Err(VerifyError::Line { path: path.to_owned(), line, reason }),
+                Err(reason) => {
+                    return Err(VerifyError::Line {
+                        path: path.to_owned(),
+                        line,
+                        reason,
+                    });
+                }
             }
         }
         Ok(())
@@ -136,10 +159,17 @@ fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<usize> 
 }
 
 fn parse(line: &[u8]) -> Result<Receipt, String> {
-    let receipt: Receipt = object::flat_from_slice(line).map_err(|error| format!("no receipt: {error}"))?;
+    let receipt: Receipt =
+        object::flat_from_slice(line).map_err(|error| format!("no receipt: {error}"))?;
     let has_number = match receipt.state {
-        State::Delivered | State::Accepted | State::Dead | State::Forgotten => receipt.number.is_some(),
+        State::Delivered | State::Accepted | State::Dead | State::Forgotten => {
+            receipt.number.is_some()
+        }
         State::Refused | State::Unreadable | State::Changed | State::Unknown => true,
     };
-    if has_number { Ok(receipt) } else { Err("no receipt: the `number` is missing".to_owned()) }
+    if has_number {
+        Ok(receipt)
+    } else {
+        Err("no receipt: the `number` is missing".to_owned())
+    }
 }

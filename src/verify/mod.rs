@@ -1,8 +1,8 @@
-//! Compares the receipts of clients with what lies in the directories of servers: what is missing, what is there twice,
-//! and what nobody speaks of.
+//! Compares the receipts of clients with what lies in the directories of servers: what is missing,
+//! what is there twice, and what nobody speaks of.
 //!
-//! [`ledger`] reads the receipts, [`shelf`] lists and hashes the stored files, and [`compare()`] says what does not fit.
-//! Only the first two read from disk.
+//! [`ledger`] reads the receipts, [`shelf`] lists and hashes the stored files, and [`compare()`]
+//! says what does not fit. Only the first two read from disk.
 
 mod compare;
 pub mod ledger;
@@ -74,7 +74,8 @@ pub struct Report {
     pub files: usize,
     /// With a receipt, and there.
     pub stored: usize,
-    /// With a receipt that leaves open whether they are there (`unknown`, `forgotten`), and not there.
+    /// With a receipt that leaves open whether they are there (`unknown`, `forgotten`), and not
+    /// there.
     pub absent: usize,
     /// With no receipt, and taken for those of other clients.
     pub others: usize,
@@ -134,8 +135,9 @@ pub struct Claim {
     pub number: Option<u64>,
 }
 
-/// Reads receipts and directories, and compares them. With `others` the directories hold other clients' files, too:
-/// then what no receipt speaks of is no finding, and neither is what cannot be told from theirs.
+/// Reads receipts and directories, and compares them. With `others` the directories hold other
+/// clients' files, too: then what no receipt speaks of is no finding, and neither is what cannot be
+/// told from theirs.
 pub fn verify(receipts: &[PathBuf], dirs: &[PathBuf], others: bool) -> Result<Report, VerifyError> {
     let ledger = Ledger::read(receipts)?;
     let shelf = Shelf::read(dirs)?;

@@ -5,7 +5,8 @@ use crate::server::name::{beside, stored_name};
 /// How many names a server tries for a file whose name another one has.
 const BESIDE: u32 = 1000;
 
-/// How much of a title's part of a name, in bytes, stands whole in every name that is made of it, however it was cut.
+/// How much of a title's part of a name, in bytes, stands whole in every name that is made of it,
+/// however it was cut.
 const KEPT: usize = 150;
 
 /// The request number in a name.
@@ -27,7 +28,9 @@ pub(super) fn beginning(title: &str) -> String {
 
 /// What the names of the title may begin with for a file of this name.
 pub(super) fn beginnings(name: &str) -> Vec<String> {
-    let Some((_, title)) = name.split_once('_') else { return Vec::new() };
+    let Some((_, title)) = name.split_once('_') else {
+        return Vec::new();
+    };
     let mut all = vec![kept(title)];
     let unmarked = marks(title).map(|(before, _, after)| kept(&format!("{before}{after}")));
     all.extend(unmarked.collect::<Vec<_>>());
@@ -36,15 +39,21 @@ pub(super) fn beginnings(name: &str) -> Vec<String> {
 }
 
 fn kept(title: &str) -> String {
-    title.get(..title.floor_char_boundary(KEPT)).unwrap_or_default().to_owned()
+    title
+        .get(..title.floor_char_boundary(KEPT))
+        .unwrap_or_default()
+        .to_owned()
 }
 
-/// The marks in a name that tell it from another file's, each with what stands before and behind it.
+/// The marks in a name that tell it from another file's, each with what stands before and behind
+/// it.
 fn marks(name: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     name.match_indices('~').filter_map(|(at, _)| {
         let (before, mark) = name.split_at_checked(at)?;
         let digits = mark.get(1..)?;
-        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let end = digits
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(digits.len());
         let (digits, after) = digits.split_at_checked(end)?;
         let n = digits.parse().ok().filter(|n| (2..=BESIDE).contains(n))?;
         Some((before, n, after))
@@ -61,15 +70,30 @@ mod tests {
     fn numbers_are_those_that_a_server_writes() {
         assert_eq!(number("7_a"), Some(7));
         assert_eq!(number("18446744073709551615_"), Some(u64::MAX));
-        for name in ["", "7", "_a", "+7_a", "07_a", "18446744073709551616_a", "a_7"] {
+        for name in [
+            "",
+            "7",
+            "_a",
+            "+7_a",
+            "07_a",
+            "18446744073709551616_a",
+            "a_7",
+        ] {
             assert_eq!(number(name), None, "{name}");
         }
     }
 
     #[test]
     fn a_mark_is_seen_wherever_it_stands() {
-        for title in ["a", "a.json", "a~2.json", "a.x~3", "~2", &"è".repeat(300), &format!("{}.json", "x".repeat(300))]
-        {
+        for title in [
+            "a",
+            "a.json",
+            "a~2.json",
+            "a.x~3",
+            "~2",
+            &"è".repeat(300),
+            &format!("{}.json", "x".repeat(300)),
+        ] {
             let expected = stored_name(7, title);
             assert!(is_called(&expected, &expected));
             assert!(is_called(&beside(&expected, 2), &expected), "{title}");

@@ -44,12 +44,19 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Lists the directories and hashes every stored file in them. What is no regular file is passed over.
+    /// Lists the directories and hashes every stored file in them. What is no regular file is
+    /// passed over.
     pub fn read(dirs: &[PathBuf]) -> Result<Self, VerifyError> {
-        let mut shelf = Self { dirs: dirs.to_vec(), ..Self::default() };
+        let mut shelf = Self {
+            dirs: dirs.to_vec(),
+            ..Self::default()
+        };
         let mut real = Vec::new();
         for (place, dir) in dirs.iter().enumerate() {
-            let failed = |error| VerifyError::Dir { path: dir.clone(), error };
+            let failed = |error| VerifyError::Dir {
+                path: dir.clone(),
+                error,
+            };
             let canonical = fs::canonicalize(dir).map_err(failed)?;
             if real.contains(&canonical) {
                 return Err(VerifyError::Twice(dir.clone()));
@@ -75,7 +82,12 @@ impl Shelf {
                 self.parts.push(entry.path());
             } else if !text.starts_with(HIDDEN) && entry.file_type()?.is_file() {
                 let hash = blake3::Hash::from_bytes([0; blake3::OUT_LEN]);
-                self.files.push(Stored { dir: place, name, size: 0, hash });
+                self.files.push(Stored {
+                    dir: place,
+                    name,
+                    size: 0,
+                    hash,
+                });
             }
         }
         Ok(())
@@ -84,7 +96,9 @@ impl Shelf {
     /// Hashes all files, with as many threads as the machine runs at once.
     fn hash(&mut self) -> Result<(), VerifyError> {
         let Self { dirs, files, .. } = self;
-        let threads = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 16);
+        let threads = thread::available_parallelism()
+            .map_or(2, NonZero::get)
+            .clamp(2, 16);
         let queue = Mutex::new(files.iter_mut());
         let failed = Mutex::new(None);
         let work = || {
@@ -102,7 +116,10 @@ impl Shelf {
                 scope.spawn(work);
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
     }
 }
 
@@ -111,7 +128,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn path(dirs: &[PathBuf], file: &Stored) -> PathBuf {
-    dirs.get(file.dir).map(|dir| dir.join(&file.name)).unwrap_or_default()
+    dirs.get(file.dir)
+        .map(|dir| dir.join(&file.name))
+        .unwrap_or_default()
 }
 
 /// The size and the hash of a file's content.
@@ -131,11 +150,17 @@ fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<(u64, blake3::Hash)> {
     }
 }
 
-/// Opens a file that was a regular one when it was listed: what has taken its place meanwhile is no copy.
+/// Opens a file that was a regular one when it was listed: what has taken its place meanwhile is no
+/// copy.
 fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(openat(CWD, path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file any more")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file any more"))
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Clients that use up what the balancer may open: some say nothing, some greet and idle, some vanish after their receipts.
+//! Clients that use up what the balancer may open: some say nothing, some greet and idle, some
+//! vanish after their receipts.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -31,7 +32,11 @@ pub struct Crowd {
 }
 
 fn hello() -> Vec<u8> {
-    [&PREFACE[..], &frame(r#"{"request_type":"hello","role":"client"}"#, b"")].concat()
+    [
+        &PREFACE[..],
+        &frame(r#"{"request_type":"hello","role":"client"}"#, b""),
+    ]
+    .concat()
 }
 
 /// Sends a file and waits for a moment for its request number.
@@ -62,7 +67,11 @@ pub fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
     for client in 0..VANISHING {
         let title = format!("crowd-{crowd}-{client}-{SIZE}");
         let number = put(address, seed, &title);
-        let known = if matches!(number, Ok(Some(_))) { State::Accepted } else { State::Unknown };
+        let known = if matches!(number, Ok(Some(_))) {
+            State::Accepted
+        } else {
+            State::Unknown
+        };
         let receipt = Receipt {
             path: title.clone(),
             key: title.clone(),
@@ -89,21 +98,37 @@ pub fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
         }
         Some(stream)
     };
-    let connections = (0..usize::try_from(BALANCER_FILES).unwrap()).map_while(connect).collect();
-    Some(Crowd { connections, receipts })
+    let connections = (0..usize::try_from(BALANCER_FILES).unwrap())
+        .map_while(connect)
+        .collect();
+    Some(Crowd {
+        connections,
+        receipts,
+    })
 }
 
-/// What does not go on beside a crowd while nothing else is wrong: operators and clients get their answers, servers stay in
-/// service, and files are delivered.
+/// What does not go on beside a crowd while nothing else is wrong: operators and clients get their
+/// answers, servers stay in service, and files are delivered.
 pub fn look(stage: &Stage) -> Vec<String> {
-    let Some(role) = &stage.balancer.role else { return Vec::new() };
+    let Some(role) = &stage.balancer.role else {
+        return Vec::new();
+    };
     let mut findings = Vec::new();
     let asked = Instant::now();
     if let Err(error) = ready(role.admin.as_deref().unwrap()) {
-        findings.push(format!("/ready does not answer beside a crowd: {error}, after {:?}", asked.elapsed()));
+        findings.push(format!(
+            "/ready does not answer beside a crowd: {error}, after {:?}",
+            asked.elapsed()
+        ));
     }
     let Some(before) = stage.status(ANSWER) else {
-        return [findings, vec![format!("no client gets an answer in {ANSWER:?} beside a crowd")]].concat();
+        return [
+            findings,
+            vec![format!(
+                "no client gets an answer in {ANSWER:?} beside a crowd"
+            )],
+        ]
+        .concat();
     };
     loop {
         let status = stage.status(ANSWER);
@@ -115,7 +140,9 @@ pub fn look(stage: &Stage) -> Vec<String> {
             return findings;
         }
         if asked.elapsed() > 2 * ANSWER {
-            findings.push(format!("nothing is delivered beside a crowd: {before:?}, then {status:?}"));
+            findings.push(format!(
+                "nothing is delivered beside a crowd: {before:?}, then {status:?}"
+            ));
             return findings;
         }
         std::thread::sleep(Duration::from_millis(50));

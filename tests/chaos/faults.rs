@@ -44,7 +44,8 @@ pub enum Kind {
     StallClients,
     /// Nothing gets on between balancer and a server for a while.
     StallServer,
-    /// Everything between the balancer and a server vanishes, both ways, until the connections are cut.
+    /// Everything between the balancer and a server vanishes, both ways, until the connections are
+    /// cut.
     LoseServer,
     /// What a server answers vanishes.
     SwallowAcks,
@@ -52,7 +53,8 @@ pub enum Kind {
     SwallowReceipts,
     /// The journal's disk is full.
     FullJournal,
-    /// The journal's files cannot grow, though its disk has room: nothing is committed, and everything else goes on.
+    /// The journal's files cannot grow, though its disk has room: nothing is committed, and
+    /// everything else goes on.
     StuckJournal,
     /// A server cannot write files of more than a few bytes.
     FullServer,
@@ -60,9 +62,11 @@ pub enum Kind {
     NoFilesBalancer,
     /// A server can open next to nothing.
     NoFilesServer,
-    /// Clients use up what the balancer may open: silent ones, idle ones, and those that vanish after their receipts.
+    /// Clients use up what the balancer may open: silent ones, idle ones, and those that vanish
+    /// after their receipts.
     CrowdBalancer,
-    /// The journal's directory is renamed while the balancer runs, and half of the time an empty one takes its place.
+    /// The journal's directory is renamed while the balancer runs, and half of the time an empty
+    /// one takes its place.
     TakeJournal,
     /// The balancer is killed, and a bit flips in a file of each kind before it starts again.
     FlipBits,
@@ -127,7 +131,8 @@ pub struct Count {
     pub hit: usize,
     /// The files without a final receipt then, summed up.
     pub unreceipted: usize,
-    /// The files that waited at the balancer or were with a server then, as far as it could be asked.
+    /// The files that waited at the balancer or were with a server then, as far as it could be
+    /// asked.
     pub waiting: usize,
 }
 
@@ -174,7 +179,10 @@ impl Faults {
             started: now,
             log: Vec::new(),
             findings: Vec::new(),
-            counts: Kind::all(servers).into_iter().map(|kind| (kind, Count::default())).collect(),
+            counts: Kind::all(servers)
+                .into_iter()
+                .map(|kind| (kind, Count::default()))
+                .collect(),
             servers,
             seed,
             crowd: Vec::new(),
@@ -186,7 +194,9 @@ impl Faults {
     /// Ends what has lasted long enough, and begins what is due.
     pub fn tend(&mut self, stage: &mut Stage, load: &mut Load) {
         let now = Instant::now();
-        let (over, active) = std::mem::take(&mut self.active).into_iter().partition(|fault| fault.until <= now);
+        let (over, active) = std::mem::take(&mut self.active)
+            .into_iter()
+            .partition(|fault| fault.until <= now);
         self.active = active;
         for fault in over {
             self.heal(&fault, stage, load);
@@ -210,7 +220,11 @@ impl Faults {
 
     /// Kinds that never came, or never when anything was in flight.
     pub fn missed(&self) -> Vec<Kind> {
-        self.counts.iter().filter(|(_, count)| count.hit == 0).map(|(kind, _)| *kind).collect()
+        self.counts
+            .iter()
+            .filter(|(_, count)| count.hit == 0)
+            .map(|(kind, _)| *kind)
+            .collect()
     }
 
     fn note(&mut self, what: &str) {
@@ -225,11 +239,14 @@ impl Faults {
             self.deck.shuffle(&mut self.random);
         }
         let sequel = self.sequel();
-        let (first, rest): (Vec<usize>, Vec<usize>) =
-            (0..self.deck.len()).rev().partition(|place| Some(self.deck[*place]) == sequel);
+        let (first, rest): (Vec<usize>, Vec<usize>) = (0..self.deck.len())
+            .rev()
+            .partition(|place| Some(self.deck[*place]) == sequel);
         for place in first.into_iter().chain(rest) {
             let kind = self.deck[place];
-            let Some(thing) = self.thing(kind, load) else { continue };
+            let Some(thing) = self.thing(kind, load) else {
+                continue;
+            };
             if self.active.iter().any(|other| other.thing == thing) {
                 continue;
             }
@@ -258,14 +275,19 @@ impl Faults {
         }
     }
 
-    /// What would make a fault that is active now worse: whoever has said something that vanished dies, or who could not
-    /// write down what it knows.
+    /// What would make a fault that is active now worse: whoever has said something that vanished
+    /// dies, or who could not write down what it knows.
     fn sequel(&mut self) -> Option<Kind> {
-        let vanishing = self.active.iter().find_map(|fault| match (fault.kind, fault.thing) {
-            (Kind::SwallowAcks, Thing::Proxy(place)) => Some(Kind::KillServer(place)),
-            (Kind::SwallowReceipts | Kind::FullJournal | Kind::StuckJournal, _) => Some(Kind::KillBalancer),
-            _ => None,
-        });
+        let vanishing = self
+            .active
+            .iter()
+            .find_map(|fault| match (fault.kind, fault.thing) {
+                (Kind::SwallowAcks, Thing::Proxy(place)) => Some(Kind::KillServer(place)),
+                (Kind::SwallowReceipts | Kind::FullJournal | Kind::StuckJournal, _) => {
+                    Some(Kind::KillBalancer)
+                }
+                _ => None,
+            });
         vanishing.filter(|_| self.random.random_bool(0.7))
     }
 
@@ -295,7 +317,13 @@ impl Faults {
         load: &mut Load,
     ) -> Option<Active> {
         use Kind::*;
-        let mut fault = Active { kind, thing, pid: None, until: Instant::now() + lasts, limit: None };
+        let mut fault = Active {
+            kind,
+            thing,
+            pid: None,
+            until: Instant::now() + lasts,
+            limit: None,
+        };
         match (kind, thing) {
             (KillBalancer | KillServer(_), Thing::Process(place)) => stage.post(place).kill(),
             (TakeJournal, _) => tamper::take(stage, self.random.random_bool(0.5)),
@@ -315,7 +343,9 @@ impl Faults {
             (PauseClient, Thing::Client(pid)) => load.signal(pid, "STOP"),
             (_, Thing::Proxy(place)) => self.trouble(kind, place, stage),
             (FullJournal, _) if stage.has_own_disk => fill(stage),
-            (FullJournal | StuckJournal, _) => fault.limit(&stage.balancer, Resource::Fsize, 4096)?,
+            (FullJournal | StuckJournal, _) => {
+                fault.limit(&stage.balancer, Resource::Fsize, 4096)?
+            }
             (FullServer, Thing::Limits(place)) => {
                 let most = self.random.random_range(0..2048);
                 fault.limit(stage.post(place), Resource::Fsize, most)?;
@@ -323,7 +353,11 @@ impl Faults {
             (NoFilesBalancer | NoFilesServer, Thing::Limits(place)) => {
                 let pid = stage.post(place).pid()?;
                 let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
-                fault.limit(stage.post(place), Resource::Nofile, open + self.random.random_range(0..4))?;
+                fault.limit(
+                    stage.post(place),
+                    Resource::Nofile,
+                    open + self.random.random_range(0..4),
+                )?;
             }
             (CrowdBalancer, _) => self.crowd(stage, load)?,
             _ => unreachable!("{kind:?} on {thing:?}"),
@@ -337,14 +371,20 @@ impl Faults {
         let random = &mut self.random;
         let proxy = &stage.post(place).proxy;
         // Half of the time new connections get through, so that the balancer thinks nothing of it.
-        let before = if random.random_bool(0.5) { proxy.opened() } else { u64::MAX };
+        let before = if random.random_bool(0.5) {
+            proxy.opened()
+        } else {
+            u64::MAX
+        };
         let delay = Duration::from_millis(random.random_range(20..300));
         let cuts_within = Some(10_u64.pow(random.random_range(2..7)));
         proxy.set(|weather| match kind {
             CutClients | CutServer => weather.cuts_within = cuts_within,
             Delay => weather.delay = delay,
             StallClients | StallServer => weather.is_stalled = true,
-            LoseServer => (weather.swallows, weather.before) = (vec![Way::There, Way::Back], before),
+            LoseServer => {
+                (weather.swallows, weather.before) = (vec![Way::There, Way::Back], before)
+            }
             _ => (weather.swallows, weather.before) = (vec![Way::Back], before),
         });
     }
@@ -365,17 +405,24 @@ impl Faults {
     fn wait_for_the_end(&mut self, fault: &Active, stage: &mut Stage) {
         let taken = self.taken.get_or_insert_with(Instant::now);
         if taken.elapsed() > MUST_END {
-            self.findings.push(format!("the balancer still runs {MUST_END:?} after its journal was taken away"));
+            self.findings.push(format!(
+                "the balancer still runs {MUST_END:?} after its journal was taken away"
+            ));
             stage.balancer.kill();
         }
-        self.active.push(Active { until: Instant::now() + Duration::from_millis(100), ..*fault });
+        self.active.push(Active {
+            until: Instant::now() + Duration::from_millis(100),
+            ..*fault
+        });
     }
 
     fn heal(&mut self, fault: &Active, stage: &mut Stage, load: &Load) {
         use Kind::*;
         self.note(&format!("{:?} on {:?} is over", fault.kind, fault.thing));
         match (fault.kind, fault.thing) {
-            (TakeJournal, _) if stage.balancer.role.is_some() => self.wait_for_the_end(fault, stage),
+            (TakeJournal, _) if stage.balancer.role.is_some() => {
+                self.wait_for_the_end(fault, stage)
+            }
             (KillBalancer | KillServer(_) | TakeJournal | FlipBits, Thing::Process(place)) => {
                 self.taken = self.taken.filter(|_| place != 0);
                 if stage.is_journal_away && place == 0 {
@@ -384,14 +431,20 @@ impl Faults {
                 if let Err(error) = stage.post(place).start() {
                     self.note(&format!("cannot start {}: {error}", stage.post(place).name));
                     // What keeps it from starting ends, too.
-                    self.active.push(Active { until: Instant::now() + Duration::from_millis(500), ..*fault });
+                    self.active.push(Active {
+                        until: Instant::now() + Duration::from_millis(500),
+                        ..*fault
+                    });
                 }
             }
             (PauseClient, Thing::Client(pid)) => load.signal(pid, "CONT"),
             (KillClient, _) => {}
             (CrowdBalancer, _) => self.crowd.clear(),
             (_, Thing::Process(place)) => {
-                if let Some(pid) = fault.pid.filter(|pid| stage.post(place).pid() == Some(*pid)) {
+                if let Some(pid) = fault
+                    .pid
+                    .filter(|pid| stage.post(place).pid() == Some(*pid))
+                {
                     signal(pid, "CONT");
                 }
             }
@@ -400,8 +453,15 @@ impl Faults {
                 let _ = fs::remove_file(stage.journal.join("..").join(FILLER));
             }
             (_, _) => {
-                let place = if let Thing::Limits(place) = fault.thing { place } else { 0 };
-                let same = stage.post(place).pid().filter(|pid| fault.pid == Some(*pid));
+                let place = if let Thing::Limits(place) = fault.thing {
+                    place
+                } else {
+                    0
+                };
+                let same = stage
+                    .post(place)
+                    .pid()
+                    .filter(|pid| fault.pid == Some(*pid));
                 if let (Some(pid), Some((resource, before))) = (same, fault.limit) {
                     let _ = prlimit(Pid::from_raw(pid.cast_signed()), resource, before);
                 }
@@ -414,7 +474,10 @@ impl Active {
     /// Limits a process until the fault is over.
     fn limit(&mut self, post: &Post, resource: Resource, to: u64) -> Option<()> {
         let (pid, before) = (post.pid()?, post.limit(resource));
-        let limit = Rlimit { current: Some(to), maximum: before.maximum };
+        let limit = Rlimit {
+            current: Some(to),
+            maximum: before.maximum,
+        };
         prlimit(Pid::from_raw(pid.cast_signed()), resource, limit).ok()?;
         (self.pid, self.limit) = (Some(pid), Some((resource, before)));
         Some(())
@@ -423,8 +486,13 @@ impl Active {
 
 /// Leaves no room on the journal's disk.
 fn fill(stage: &Stage) {
-    let Ok(mut filler) = File::create(stage.journal.join("..").join(FILLER)) else { return };
+    let Ok(mut filler) = File::create(stage.journal.join("..").join(FILLER)) else {
+        return;
+    };
     for piece in [vec![0; 1 << 20], vec![0; 4096]] {
-        while filler.write(&piece).is_ok_and(|written| written == piece.len()) {}
+        while filler
+            .write(&piece)
+            .is_ok_and(|written| written == piece.len())
+        {}
     }
 }

@@ -27,12 +27,18 @@ fn is_whole(seed: u64, dir: &Path, name: &str) -> Result<(), String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("{}: {error}", path.display())),
         Ok(stored) if content_of(seed, title).is_some_and(|expected| expected == stored) => Ok(()),
-        Ok(stored) => Err(format!("{} has {} bytes that are not what was sent", path.display(), stored.len())),
+        Ok(stored) => Err(format!(
+            "{} has {} bytes that are not what was sent",
+            path.display(),
+            stored.len()
+        )),
     }
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     entries.filter(|name| !is_own(name)).collect()
 }
 
@@ -42,18 +48,25 @@ pub fn sample(seed: u64, stage: &Stage) -> Vec<String> {
     for dir in stage.shelves() {
         let names = names(&dir);
         let some: Vec<&String> = names.sample(&mut rand::rng(), 5).collect();
-        findings.extend(some.into_iter().filter_map(|name| is_whole(seed, &dir, name).err()));
+        findings.extend(
+            some.into_iter()
+                .filter_map(|name| is_whole(seed, &dir, name).err()),
+        );
     }
     findings
 }
 
-/// Waits until everything has settled, and says what is not as it must be. Everything runs, and no fault is active.
+/// Waits until everything has settled, and says what is not as it must be. Everything runs, and no
+/// fault is active.
 pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     let mut findings = Vec::new();
     let started = Instant::now();
     while !load.is_idle() {
         if started.elapsed() > PATIENCE {
-            findings.push(format!("{} files have no receipt {PATIENCE:?} after all faults", load.in_flight()));
+            findings.push(format!(
+                "{} files have no receipt {PATIENCE:?} after all faults",
+                load.in_flight()
+            ));
             return findings;
         }
         load.tend(false);
@@ -66,7 +79,11 @@ pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     findings.extend(forgotten(load));
     findings.extend(compare(stage, load));
     for dir in stage.shelves() {
-        findings.extend(names(&dir).iter().filter_map(|name| is_whole(seed, &dir, name).err()));
+        findings.extend(
+            names(&dir)
+                .iter()
+                .filter_map(|name| is_whole(seed, &dir, name).err()),
+        );
     }
     findings.extend(afterwards(stage));
     findings.extend(orphans(stage, load));
@@ -74,11 +91,18 @@ pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     findings
 }
 
-/// Files that the balancer accepted and then knew nothing of. It remembers them for far longer than a run takes.
+/// Files that the balancer accepted and then knew nothing of. It remembers them for far longer than
+/// a run takes.
 fn forgotten(load: &Load) -> Option<String> {
     let ledger = Ledger::read(&load.receipts).unwrap();
-    let forgotten = ledger.entries.iter().filter(|entry| entry.state == State::Forgotten);
-    let (count, some) = (forgotten.clone().count(), forgotten.take(5).collect::<Vec<_>>());
+    let forgotten = ledger
+        .entries
+        .iter()
+        .filter(|entry| entry.state == State::Forgotten);
+    let (count, some) = (
+        forgotten.clone().count(),
+        forgotten.take(5).collect::<Vec<_>>(),
+    );
     (count > 0).then(|| format!("{count} files were accepted and forgotten: {some:?}"))
 }
 
@@ -99,8 +123,13 @@ fn compare(stage: &Stage, load: &Load) -> Vec<String> {
 
 /// The findings of a report, in words.
 pub fn told(report: &Report) -> Vec<String> {
-    let kinds = report.kinds().map(|(kind, findings)| (kind, findings.to_vec()));
-    kinds.into_iter().flat_map(|(kind, all)| all.into_iter().map(move |one| format!("{kind}: {one:?}"))).collect()
+    let kinds = report
+        .kinds()
+        .map(|(kind, findings)| (kind, findings.to_vec()));
+    kinds
+        .into_iter()
+        .flat_map(|(kind, all)| all.into_iter().map(move |one| format!("{kind}: {one:?}")))
+        .collect()
 }
 
 /// New files go through, and nothing but them is new.
@@ -110,11 +139,29 @@ fn afterwards(stage: &Stage) -> Option<String> {
     for file in 0..AFTERWARDS {
         fs::write(from.join(format!("after-{file}")), file.to_string()).unwrap();
     }
-    let count = || stage.shelves().iter().map(|dir| names(dir).len()).sum::<usize>();
+    let count = || {
+        stage
+            .shelves()
+            .iter()
+            .map(|dir| names(dir).len())
+            .sum::<usize>()
+    };
     let before = count();
     let mut command = mortal_bilico();
-    command.args(["send", "--quiet", "--recursive", "--timeout", "2m", "--balancer", &stage.balancer.proxy.address]);
-    let ended = command.arg(&from).current_dir(stage.dir.path()).output().unwrap();
+    command.args([
+        "send",
+        "--quiet",
+        "--recursive",
+        "--timeout",
+        "2m",
+        "--balancer",
+        &stage.balancer.proxy.address,
+    ]);
+    let ended = command
+        .arg(&from)
+        .current_dir(stage.dir.path())
+        .output()
+        .unwrap();
     let stored = count() - before;
     let is_fine = ended.status.success() && stored == AFTERWARDS;
     (!is_fine).then(|| format!("of {AFTERWARDS} new files {stored} were stored: {ended:?}"))
@@ -123,10 +170,13 @@ fn afterwards(stage: &Stage) -> Option<String> {
 /// What lies in the journal's directory and belongs to no file.
 fn orphans(stage: &Stage, load: &Load) -> Vec<String> {
     let find = || {
-        let entries = fs::read_dir(&stage.journal).unwrap().map(|entry| entry.unwrap().file_name());
+        let entries = fs::read_dir(&stage.journal)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         let names = entries.map(|name| name.into_string().unwrap());
         let is_orphan = |name: &String| {
-            let is_part = content::parse_part_name(name).is_some() && !load.leftovers.contains(name);
+            let is_part =
+                content::parse_part_name(name).is_some() && !load.leftovers.contains(name);
             is_part || content::parse_name(name).is_some()
         };
         names.filter(is_orphan).collect::<Vec<_>>()
@@ -135,7 +185,10 @@ fn orphans(stage: &Stage, load: &Load) -> Vec<String> {
     loop {
         let found = find();
         if found.is_empty() || started.elapsed() > PATIENCE / 6 {
-            return found.into_iter().map(|name| format!("{name} is left in the journal")).collect();
+            return found
+                .into_iter()
+                .map(|name| format!("{name} is left in the journal"))
+                .collect();
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -148,9 +201,16 @@ fn check_journal(stage: &mut Stage) -> Vec<String> {
     if stopped != Some(0) {
         findings.push(format!("the balancer stopped with {stopped:?}"));
     }
-    let checked = mortal_bilico().args(["queue", "check"]).arg(&stage.journal).output().unwrap();
+    let checked = mortal_bilico()
+        .args(["queue", "check"])
+        .arg(&stage.journal)
+        .output()
+        .unwrap();
     if !checked.status.success() {
-        let (out, err) = (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+        let (out, err) = (
+            String::from_utf8_lossy(&checked.stdout),
+            String::from_utf8_lossy(&checked.stderr),
+        );
         findings.push(format!("the journal is not sound: {out}{err}"));
     }
     stage.start_all();

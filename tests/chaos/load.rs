@@ -1,5 +1,5 @@
-//! Clients that keep sending: one wave of files after the other, each sent by `bilico send` with keys and receipts, and
-//! sent again by the same command when that was killed or gave up.
+//! Clients that keep sending: one wave of files after the other, each sent by `bilico send` with
+//! keys and receipts, and sent again by the same command when that was killed or gave up.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,8 +17,8 @@ use rand::{RngExt, SeedableRng};
 use super::stage::mortal_bilico;
 use crate::harness::signal;
 
-/// What a slot's waves are made of: how many files, of which sizes in bytes, and how much time goes by at the least from
-/// the start of one wave to that of the next.
+/// What a slot's waves are made of: how many files, of which sizes in bytes, and how much time goes
+/// by at the least from the start of one wave to that of the next.
 struct Kind {
     files: usize,
     sizes: std::ops::RangeInclusive<usize>,
@@ -27,17 +27,38 @@ struct Kind {
 
 /// Two clients send many small files, one some larger ones, one a few that are large.
 const KINDS: [Kind; 4] = [
-    Kind { files: 200, sizes: 1024..=1024, pace: Duration::from_millis(700) },
-    Kind { files: 100, sizes: 1024..=1024, pace: Duration::from_millis(400) },
-    Kind { files: 40, sizes: 10 * 1024..=100 * 1024, pace: Duration::from_millis(800) },
-    Kind { files: 3, sizes: 2 << 20..=8 << 20, pace: Duration::from_secs(4) },
+    Kind {
+        files: 200,
+        sizes: 1024..=1024,
+        pace: Duration::from_millis(700),
+    },
+    Kind {
+        files: 100,
+        sizes: 1024..=1024,
+        pace: Duration::from_millis(400),
+    },
+    Kind {
+        files: 40,
+        sizes: 10 * 1024..=100 * 1024,
+        pace: Duration::from_millis(800),
+    },
+    Kind {
+        files: 3,
+        sizes: 2 << 20..=8 << 20,
+        pace: Duration::from_secs(4),
+    },
 ];
 
-/// The content of the file with this title: of its size, which the title ends in, and like no other's.
+/// The content of the file with this title: of its size, which the title ends in, and like no
+/// other's.
 pub fn content_of(seed: u64, title: &str) -> Option<Vec<u8>> {
     let size: usize = title.rsplit_once('-')?.1.parse().ok()?;
     let mut content = vec![0; size];
-    blake3::Hasher::new().update(&seed.to_be_bytes()).update(title.as_bytes()).finalize_xof().fill(&mut content);
+    blake3::Hasher::new()
+        .update(&seed.to_be_bytes())
+        .update(title.as_bytes())
+        .finalize_xof()
+        .fill(&mut content);
     Some(content)
 }
 
@@ -85,7 +106,8 @@ pub struct Load {
     slots: Vec<Slot>,
     /// Files of receipts since the last time all was judged.
     pub receipts: Vec<PathBuf>,
-    /// Content that the balancer may keep for a while: of large files whose client has gone for good.
+    /// Content that the balancer may keep for a while: of large files whose client has gone for
+    /// good.
     pub leftovers: HashSet<String>,
     /// What was done in all.
     pub sums: Sums,
@@ -94,7 +116,11 @@ pub struct Load {
 impl Load {
     /// Clients of the balancer at this address, with nothing to send yet.
     pub fn new(seed: u64, dir: &Path, balancer: &str) -> Self {
-        let slots = KINDS.iter().map(|_| Slot { doing: Doing::Idle(Instant::now()), begun: Instant::now(), waves: 0 });
+        let slots = KINDS.iter().map(|_| Slot {
+            doing: Doing::Idle(Instant::now()),
+            begun: Instant::now(),
+            waves: 0,
+        });
         Self {
             seed,
             random: StdRng::seed_from_u64(seed ^ 0x10ad),
@@ -130,7 +156,9 @@ impl Load {
 
     /// Whether no wave is under way.
     pub fn is_idle(&self) -> bool {
-        self.slots.iter().all(|slot| matches!(slot.doing, Doing::Idle(_)))
+        self.slots
+            .iter()
+            .all(|slot| matches!(slot.doing, Doing::Idle(_)))
     }
 
     /// How many files of the waves under way have no final receipt.
@@ -139,7 +167,9 @@ impl Load {
             .iter()
             .map(|slot| match &slot.doing {
                 Doing::Idle(_) => 0,
-                Doing::Sends(wave, _) | Doing::Waits(wave, _) => wave.files - states(wave).1.min(wave.files),
+                Doing::Sends(wave, _) | Doing::Waits(wave, _) => {
+                    wave.files - states(wave).1.min(wave.files)
+                }
             })
             .sum()
     }
@@ -190,7 +220,12 @@ impl Load {
         fs::create_dir_all(&from).unwrap();
         let kind = &KINDS[place];
         let titles: Vec<String> = (0..kind.files)
-            .map(|file| format!("{name}-{file}-{}", self.random.random_range(kind.sizes.clone())))
+            .map(|file| {
+                format!(
+                    "{name}-{file}-{}",
+                    self.random.random_range(kind.sizes.clone())
+                )
+            })
             .collect();
         for title in &titles {
             fs::write(from.join(title), content_of(self.seed, title).unwrap()).unwrap();
@@ -200,22 +235,55 @@ impl Load {
         self.receipts.push(receipts.clone());
         self.sums.waves += 1;
         self.sums.files += kind.files;
-        Wave { name, files: kind.files, titles, receipts }
+        Wave {
+            name,
+            files: kind.files,
+            titles,
+            receipts,
+        }
     }
 
     fn send(&mut self, wave: Wave, goes_on: bool) -> Doing {
-        let retry = if goes_on { *["1s", "5s", "1m"].choose(&mut self.random).unwrap() } else { "1m" };
+        let retry = if goes_on {
+            *["1s", "5s", "1m"].choose(&mut self.random).unwrap()
+        } else {
+            "1m"
+        };
         let mut command = mortal_bilico();
-        let said = File::options().append(true).create(true).open(self.dir.join("clients.said")).unwrap();
-        command.args(["send", "--quiet", "--recursive", "--retry", retry, "--balancer", &self.balancer]);
-        command.arg("--key-prefix").arg(format!("{}/", wave.name)).arg("--receipts").arg(&wave.receipts);
-        command.arg(self.dir.join("out").join(&wave.name)).current_dir(&self.dir);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().unwrap();
+        let said = File::options()
+            .append(true)
+            .create(true)
+            .open(self.dir.join("clients.said"))
+            .unwrap();
+        command.args([
+            "send",
+            "--quiet",
+            "--recursive",
+            "--retry",
+            retry,
+            "--balancer",
+            &self.balancer,
+        ]);
+        command
+            .arg("--key-prefix")
+            .arg(format!("{}/", wave.name))
+            .arg("--receipts")
+            .arg(&wave.receipts);
+        command
+            .arg(self.dir.join("out").join(&wave.name))
+            .current_dir(&self.dir);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .unwrap();
         self.sums.runs += 1;
         Doing::Sends(wave, child)
     }
 
-    /// A command has ended by itself: is its wave complete, is it left as it is, or does the command run again?
+    /// A command has ended by itself: is its wave complete, is it left as it is, or does the
+    /// command run again?
     fn look_at(&mut self, place: usize, wave: Wave) -> Doing {
         let (known, delivered) = states(&wave);
         let is_complete = delivered == wave.files;
@@ -227,7 +295,10 @@ impl Load {
         if is_left {
             self.sums.left += 1;
             let prefix = format!("{}/", wave.name);
-            let parts = wave.titles.iter().map(|title| content::part_name(key_hash(&format!("{prefix}{title}"))));
+            let parts = wave
+                .titles
+                .iter()
+                .map(|title| content::part_name(key_hash(&format!("{prefix}{title}"))));
             self.leftovers.extend(parts);
         }
         fs::remove_dir_all(self.dir.join("out").join(&wave.name)).unwrap();
@@ -249,6 +320,10 @@ impl Drop for Load {
 /// Of how many files of a wave something is known, and how many are delivered.
 fn states(wave: &Wave) -> (usize, usize) {
     let ledger = Ledger::read(std::slice::from_ref(&wave.receipts)).unwrap();
-    let delivered = ledger.entries.iter().filter(|entry| entry.state == State::Delivered).count();
+    let delivered = ledger
+        .entries
+        .iter()
+        .filter(|entry| entry.state == State::Delivered)
+        .count();
     (ledger.entries.len(), delivered)
 }

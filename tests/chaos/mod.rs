@@ -1,7 +1,9 @@
-//! Chaos on real processes: a balancer, its servers and its clients, all of them killed, stopped, cut off and starved of
-//! disk and descriptors at random, and the history checker's word on what came of it.
+//! Chaos on real processes: a balancer, its servers and its clients, all of them killed, stopped,
+//! cut off and starved of disk and descriptors at random, and the history checker's word on what
+//! came of it.
 //!
-//! [`Stage`] is what runs, [`Load`] the clients, [`Faults`] what happens to all of them, [`judge`] what must hold.
+//! [`Stage`] is what runs, [`Load`] the clients, [`Faults`] what happens to all of them, [`judge`]
+//! what must hold.
 
 mod crowd;
 mod faults;
@@ -19,7 +21,8 @@ use faults::Faults;
 use load::Load;
 use stage::{Setup, Stage};
 
-/// How long faults go on between two judgements at the most. What was judged is removed, so that disks stay small.
+/// How long faults go on between two judgements at the most. What was judged is removed, so that
+/// disks stay small.
 const ROUND: Duration = Duration::from_mins(4);
 
 /// The time between two faults, at the least and at the most.
@@ -37,7 +40,10 @@ pub struct Outcome {
 
 /// The seed from the environment, or a new one.
 pub fn seed() -> u64 {
-    std::env::var("BILICO_SEED").map_or_else(|_| rand::random::<u32>().into(), |seed| seed.parse().unwrap())
+    std::env::var("BILICO_SEED").map_or_else(
+        |_| rand::random::<u32>().into(),
+        |seed| seed.parse().unwrap(),
+    )
 }
 
 /// Lets faults rain for so long. Ends early when something is found, or when `is_enough`.
@@ -57,7 +63,14 @@ pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
     let (started, mut findings) = (Instant::now(), Vec::new());
     while findings.is_empty() && started.elapsed() < time && !is_enough() {
         let end = (Instant::now() + ROUND).min(started + time);
-        findings.extend(rain(seed, end, &mut stage, &mut load, &mut faults, &is_enough));
+        findings.extend(rain(
+            seed,
+            end,
+            &mut stage,
+            &mut load,
+            &mut faults,
+            &is_enough,
+        ));
         faults.heal_all(&mut stage, &load);
         findings.append(&mut faults.findings);
         stage.start_all();
@@ -68,11 +81,17 @@ pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
     }
     let missed = faults.missed();
     if !missed.is_empty() && !is_enough() && findings.is_empty() {
-        findings.push(format!("a failed run: nothing was in flight, or they never came: {missed:?}"));
+        findings.push(format!(
+            "a failed run: nothing was in flight, or they never came: {missed:?}"
+        ));
     }
     stage.keep = !findings.is_empty();
     let summary = summary(&load, &faults, started.elapsed());
-    Outcome { findings, summary, log: faults.log }
+    Outcome {
+        findings,
+        summary,
+        log: faults.log,
+    }
 }
 
 /// One time of faults, up to `end`.
@@ -155,7 +174,10 @@ impl Outcome {
         if self.findings.is_empty() {
             println!("seed {seed}: nothing is wrong");
         } else {
-            println!("seed {seed}: {} findings; run it again with BILICO_SEED={seed}", self.findings.len());
+            println!(
+                "seed {seed}: {} findings; run it again with BILICO_SEED={seed}",
+                self.findings.len()
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A TCP proxy whose connections can be made to fail. Its address stays, whatever becomes of what is behind it.
+//! A TCP proxy whose connections can be made to fail. Its address stays, whatever becomes of what
+//! is behind it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -57,8 +58,16 @@ impl Proxy {
     pub fn start(runtime: &Handle, delay: Duration) -> Self {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let weather = watch::Sender::new(Weather { delay, ..Weather::default() });
-        let shared = Arc::new(Shared { target: Mutex::default(), weather, opened: AtomicU64::new(0), delay });
+        let weather = watch::Sender::new(Weather {
+            delay,
+            ..Weather::default()
+        });
+        let shared = Arc::new(Shared {
+            target: Mutex::default(),
+            weather,
+            opened: AtomicU64::new(0),
+            delay,
+        });
         runtime.spawn(accept(listener, shared.clone()));
         Self { address, shared }
     }
@@ -70,7 +79,10 @@ impl Proxy {
 
     /// Changes what happens to connections, those that are open included.
     pub fn set(&self, change: impl FnOnce(&mut Weather)) {
-        let mut weather = Weather { delay: self.shared.delay, ..Weather::default() };
+        let mut weather = Weather {
+            delay: self.shared.delay,
+            ..Weather::default()
+        };
         change(&mut weather);
         self.shared.weather.send_replace(weather);
     }
@@ -94,10 +106,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn carry(near: TcpStream, shared: Arc<Shared>) {
     let place = shared.opened.fetch_add(1, Ordering::Relaxed);
     let target = shared.target.lock().unwrap().clone();
-    let Ok(far) = TcpStream::connect(&target).await else { return };
+    let Ok(far) = TcpStream::connect(&target).await else {
+        return;
+    };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    let pump = |way| Pump { way, place, weather: shared.weather.subscribe(), passed: 0, limit: None, has_lost: false };
+    let pump = |way| Pump {
+        way,
+        place,
+        weather: shared.weather.subscribe(),
+        passed: 0,
+        limit: None,
+        has_lost: false,
+    };
     let there = pump(Way::There).run(near_read, far_write);
     let back = pump(Way::Back).run(far_read, near_write);
     tokio::pin!(there, back);
@@ -132,7 +153,12 @@ impl Pump {
             if read.is_some() && !delay.is_zero() {
                 sleep(delay).await;
             }
-            let now = self.weather.wait_for(|weather| !weather.is_stalled).await.map_err(|_| Cut)?.clone();
+            let now = self
+                .weather
+                .wait_for(|weather| !weather.is_stalled)
+                .await
+                .map_err(|_| Cut)?
+                .clone();
             let swallows = now.swallows.contains(&self.way) && self.place < now.before;
             if self.has_lost && !swallows {
                 return Err(Cut);
@@ -153,7 +179,9 @@ impl Pump {
             if read == 0 {
                 return to.shutdown().await.map_err(|_| Cut);
             }
-            let left = self.limit.map_or(read as u64, |limit| (limit - self.passed).min(read as u64));
+            let left = self
+                .limit
+                .map_or(read as u64, |limit| (limit - self.passed).min(read as u64));
             let passes = usize::try_from(left).unwrap();
             to.write_all(&buffer[..passes]).await.map_err(|_| Cut)?;
             self.passed += left;

@@ -1,5 +1,5 @@
-//! Single claims, shown at length: files that survive every kill, a disk that is full of accepted files, and a journal that
-//! one stuck file does not keep from giving room back.
+//! Single claims, shown at length: files that survive every kill, a disk that is full of accepted
+//! files, and a journal that one stuck file does not keep from giving room back.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -37,13 +37,16 @@ fn write(dir: &Path, titles: impl Iterator<Item = String>, size: usize) {
     fs::create_dir_all(dir).unwrap();
     for title in titles {
         let mut content = vec![0; size];
-        blake3::Hasher::new().update(title.as_bytes()).finalize_xof().fill(&mut content);
+        blake3::Hasher::new()
+            .update(title.as_bytes())
+            .finalize_xof()
+            .fill(&mut content);
         fs::write(dir.join(title), content).unwrap();
     }
 }
 
-/// A client sends `files` files with keys while the balancer is killed ten times and each of three servers five times;
-/// then `bilico verify` looks for them. Gives what it printed.
+/// A client sends `files` files with keys while the balancer is killed ten times and each of three
+/// servers five times; then `bilico verify` looks for them. Gives what it printed.
 pub fn kills(seed: u64, files: usize) -> String {
     let mut random = StdRng::seed_from_u64(seed);
     let mut stage = Stage::start(&Setup {
@@ -54,7 +57,11 @@ pub fn kills(seed: u64, files: usize) -> String {
         delay: Duration::from_secs(100) / u32::try_from(files).unwrap(),
     });
     let dir = stage.dir.path().to_owned();
-    write(&dir.join("out"), (0..files).map(|file| format!("file-{file}.bin")), 1000);
+    write(
+        &dir.join("out"),
+        (0..files).map(|file| format!("file-{file}.bin")),
+        1000,
+    );
     let mut victims: Vec<usize> = [[0; 10].as_slice(), &[1; 5], &[2; 5], &[3; 5]].concat();
     victims.shuffle(&mut random);
     let receipts = dir.join("receipts.jsonl");
@@ -72,7 +79,9 @@ pub fn kills(seed: u64, files: usize) -> String {
         "--retry",
         "2m",
     ]);
-    command.args(["--balancer", &stage.balancer.proxy.address]).current_dir(&dir);
+    command
+        .args(["--balancer", &stage.balancer.proxy.address])
+        .current_dir(&dir);
     let mut client = Client(command.spawn().unwrap());
     let count = || bytecount::count(&fs::read(&receipts).unwrap(), b'\n');
     let kills = victims.len();
@@ -81,24 +90,49 @@ pub fn kills(seed: u64, files: usize) -> String {
         let due = count() + (files - count()) / (left + 2);
         wait("files to be delivered", || count() >= due);
         let there = count();
-        assert!(client.0.try_wait().unwrap().is_none(), "the client ended before kill {kill}");
+        assert!(
+            client.0.try_wait().unwrap().is_none(),
+            "the client ended before kill {kill}"
+        );
         stage.post(victim).kill();
         std::thread::sleep(Duration::from_millis(random.random_range(0..400)));
         stage.post(victim).start().unwrap();
-        println!("kill -9 of the {:9} with {there:6} of {files} files delivered", stage.post(victim).name);
+        println!(
+            "kill -9 of the {:9} with {there:6} of {files} files delivered",
+            stage.post(victim).name
+        );
     }
-    wait("the client to end", || client.0.try_wait().unwrap().is_some());
+    wait("the client to end", || {
+        client.0.try_wait().unwrap().is_some()
+    });
     assert!(client.0.wait().unwrap().success(), "the client failed");
     stage.wait_for("the queue to drain", |status| status.queue.files() == 0);
-    stage.wait_for("all servers to be up", |status| status.servers.iter().all(|server| server.eligible));
-    let args = ["verify", "--receipts", "receipts.jsonl", "files_1", "files_2", "files_3"];
+    stage.wait_for("all servers to be up", |status| {
+        status.servers.iter().all(|server| server.eligible)
+    });
+    let args = [
+        "verify",
+        "--receipts",
+        "receipts.jsonl",
+        "files_1",
+        "files_2",
+        "files_3",
+    ];
     let started = Instant::now();
     loop {
-        let verified = mortal_bilico().args(args).current_dir(&dir).output().unwrap();
+        let verified = mortal_bilico()
+            .args(args)
+            .current_dir(&dir)
+            .output()
+            .unwrap();
         // A second copy may still be on its way out.
         if verified.status.success() || started.elapsed() > PATIENCE {
             let said = String::from_utf8_lossy(&verified.stdout).into_owned();
-            println!("$ bilico {}\n{said}exit code {:?}", args.join(" "), verified.status.code());
+            println!(
+                "$ bilico {}\n{said}exit code {:?}",
+                args.join(" "),
+                verified.status.code()
+            );
             assert!(verified.status.success(), "{said}");
             return said;
         }
@@ -110,16 +144,24 @@ pub fn kills(seed: u64, files: usize) -> String {
 fn wait(what: &str, mut is: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is() {
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// With 16 MiB for the journal and no server up, files are sent until they are refused; then the servers start. What was
-/// accepted arrives, nothing else does, and acceptance goes on. `None` if there is no such disk to be had.
+/// With 16 MiB for the journal and no server up, files are sent until they are refused; then the
+/// servers start. What was accepted arrives, nothing else does, and acceptance goes on. `None` if
+/// there is no such disk to be had.
 pub fn full(seed: u64) -> Option<()> {
-    let setup =
-        Setup { weights: &[2, 1], balancer: &["--segment-size", "1MiB"], journal: Some("16m"), delay: Duration::ZERO };
+    let setup = Setup {
+        weights: &[2, 1],
+        balancer: &["--segment-size", "1MiB"],
+        journal: Some("16m"),
+        delay: Duration::ZERO,
+    };
     let mut stage = Stage::new(&setup);
     if !stage.has_own_disk {
         return None;
@@ -129,7 +171,11 @@ pub fn full(seed: u64) -> Option<()> {
     let mut receipts = Vec::new();
     let refused = |receipts: &[std::path::PathBuf]| {
         let ledger = Ledger::read(receipts).unwrap();
-        ledger.entries.iter().filter(|entry| entry.state == State::Refused).count()
+        ledger
+            .entries
+            .iter()
+            .filter(|entry| entry.state == State::Refused)
+            .count()
     };
     // Until small ones are refused as well as large ones.
     let mut batch = 0;
@@ -140,31 +186,72 @@ pub fn full(seed: u64) -> Option<()> {
         assert!(batch < 1000, "the disk is never full");
     }
     let before = stage.status(PATIENCE).unwrap();
-    println!("{} files accepted, {} refused", before.accepted, refused(&receipts));
-    assert!(before.queue.files() > 0 && before.delivered == 0, "{before:?}");
+    println!(
+        "{} files accepted, {} refused",
+        before.accepted,
+        refused(&receipts)
+    );
+    assert!(
+        before.queue.files() > 0 && before.delivered == 0,
+        "{before:?}"
+    );
     stage.start_all();
-    stage.wait_for("all that was accepted to be delivered", |status| status.queue.files() == 0);
+    stage.wait_for("all that was accepted to be delivered", |status| {
+        status.queue.files() == 0
+    });
     compare(&stage, &receipts);
     let refused_before = refused(&receipts);
     for batch in batch..batch + 3 {
-        receipts.push(send_batch(&stage, batch, 10, [500, 40_000, 300_000][batch % 3]));
+        receipts.push(send_batch(
+            &stage,
+            batch,
+            10,
+            [500, 40_000, 300_000][batch % 3],
+        ));
     }
     assert_eq!(refused(&receipts), refused_before, "acceptance goes on");
-    stage.wait_for("the rest to be delivered", |status| status.queue.files() == 0);
+    stage.wait_for("the rest to be delivered", |status| {
+        status.queue.files() == 0
+    });
     let status = compare(&stage, &receipts);
-    println!("{} files are stored once, and none that was refused", status.delivered);
+    println!(
+        "{} files are stored once, and none that was refused",
+        status.delivered
+    );
     Some(())
 }
 
 fn send_batch(stage: &Stage, batch: usize, files: usize, size: usize) -> std::path::PathBuf {
     let from = stage.dir.path().join(format!("out/{batch}"));
-    write(&from, (0..files).map(|file| format!("b{batch}-{file}")), size);
+    write(
+        &from,
+        (0..files).map(|file| format!("b{batch}-{file}")),
+        size,
+    );
     let receipts = stage.dir.path().join(format!("{batch}.receipts"));
     let mut command = mortal_bilico();
-    command.args(["send", "--quiet", "--wait", "accepted", "--balancer", &stage.balancer.proxy.address, "-r"]);
-    let ended = command.arg(&from).arg("--receipts").arg(&receipts).current_dir(stage.dir.path()).output().unwrap();
+    command.args([
+        "send",
+        "--quiet",
+        "--wait",
+        "accepted",
+        "--balancer",
+        &stage.balancer.proxy.address,
+        "-r",
+    ]);
+    let ended = command
+        .arg(&from)
+        .arg("--receipts")
+        .arg(&receipts)
+        .current_dir(stage.dir.path())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.lines().all(|line| line.contains("full") || line.contains("more")), "{said}");
+    assert!(
+        said.lines()
+            .all(|line| line.contains("full") || line.contains("more")),
+        "{said}"
+    );
     receipts
 }
 
@@ -193,8 +280,17 @@ fn picky_server() -> (String, Arc<AtomicUsize>) {
 fn serve(stream: TcpStream, refused: &AtomicUsize) {
     let mut wire = Wire(stream);
     let mut first = [0; 256];
-    let Ok(read @ 1..) = wire.0.peek(&mut first) else { return };
-    let hello = [&PREFACE[..], &frame(r#"{"request_type":"hello","role":"server","overloaded":false}"#, b"")].concat();
+    let Ok(read @ 1..) = wire.0.peek(&mut first) else {
+        return;
+    };
+    let hello = [
+        &PREFACE[..],
+        &frame(
+            r#"{"request_type":"hello","role":"server","overloaded":false}"#,
+            b"",
+        ),
+    ]
+    .concat();
     if first[0] == b'{' {
         let asks = String::from_utf8_lossy(&first[..read]).contains("\"bilico\"");
         let _ = wire.0.write_all(if asks { &hello } else { &[0] });
@@ -223,19 +319,44 @@ fn serve(stream: TcpStream, refused: &AtomicUsize) {
 /// How long a segment is while a file is stuck, in bytes.
 const SEGMENT: u64 = 1024 * 1024;
 
-/// One file waits for ever, and `files` small ones pass by: the journal's segments never take more than three times what
-/// is not delivered and two segments.
+/// One file waits for ever, and `files` small ones pass by: the journal's segments never take more
+/// than three times what is not delivered and two segments.
 pub fn stuck(files: usize) {
     let (server, refused) = picky_server();
-    let flags = ["--segment-size", "1MiB", "--max-attempts", "4000000000", "--remember-files", "0"];
-    let mut stage = Stage::new(&Setup { weights: &[], balancer: &flags, journal: None, delay: Duration::ZERO });
+    let flags = [
+        "--segment-size",
+        "1MiB",
+        "--max-attempts",
+        "4000000000",
+        "--remember-files",
+        "0",
+    ];
+    let mut stage = Stage::new(&Setup {
+        weights: &[],
+        balancer: &flags,
+        journal: None,
+        delay: Duration::ZERO,
+    });
     stage.balancer.serve_only(&format!("{server}=1"));
     stage.balancer.start().unwrap();
     let dir = stage.dir.path().to_owned();
-    write(&dir.join("stuck-one"), std::iter::once("stuck".to_owned()), 60_000);
+    write(
+        &dir.join("stuck-one"),
+        std::iter::once("stuck".to_owned()),
+        60_000,
+    );
     let send = |from: &str, wait: &str| {
         let mut command = mortal_bilico();
-        command.args(["send", "--quiet", "-r", from, "--wait", wait, "--balancer", &stage.balancer.proxy.address]);
+        command.args([
+            "send",
+            "--quiet",
+            "-r",
+            from,
+            "--wait",
+            wait,
+            "--balancer",
+            &stage.balancer.proxy.address,
+        ]);
         let ended = command.current_dir(&dir).output().unwrap();
         assert!(ended.status.success(), "{ended:?}");
     };
@@ -245,13 +366,22 @@ pub fn stuck(files: usize) {
     while passed < files {
         let batch = 1000.min(files - passed);
         let _ = fs::remove_dir_all(dir.join("out"));
-        write(&dir.join("out"), (passed..passed + batch).map(|file| format!("small-{file}")), 500);
+        write(
+            &dir.join("out"),
+            (passed..passed + batch).map(|file| format!("small-{file}")),
+            500,
+        );
         send("out", "delivered");
         passed += batch;
-        let status = stage.wait_for("all but one to be delivered", |status| status.queue.files() == 1);
+        let status = stage.wait_for("all but one to be delivered", |status| {
+            status.queue.files() == 1
+        });
         let (taken, bound) = (stage.segments(), 3 * status.queue.bytes + 2 * SEGMENT);
         most = most.max((taken, bound));
-        assert!(taken <= bound, "{taken} bytes in segments after {passed} files; {bound} are allowed");
+        assert!(
+            taken <= bound,
+            "{taken} bytes in segments after {passed} files; {bound} are allowed"
+        );
     }
     let tries = refused.load(Ordering::Relaxed);
     println!(

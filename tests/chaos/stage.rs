@@ -16,13 +16,15 @@ use tokio::runtime::Runtime;
 use super::proxy::Proxy;
 use crate::harness::{Mount, Role, bilico};
 
-/// How long anything may take at the most that has to happen by itself: far longer than it takes on a busy machine.
+/// How long anything may take at the most that has to happen by itself: far longer than it takes on
+/// a busy machine.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a balancer may open: so few that clients can use it up.
 pub const BALANCER_FILES: u64 = 512;
 
-/// A `bilico` that dies with the thread that starts it, even if it is stopped or that thread is killed.
+/// A `bilico` that dies with the thread that starts it, even if it is stopped or that thread is
+/// killed.
 pub fn mortal_bilico() -> Command {
     mortal(&[])
 }
@@ -31,7 +33,10 @@ pub fn mortal_bilico() -> Command {
 fn mortal(by_way_of: &[&str]) -> Command {
     let plain = bilico(&[]);
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).args(by_way_of).arg(plain.get_program());
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(by_way_of)
+        .arg(plain.get_program());
     // Ctrl-C at a terminal is for who has started it.
     command.process_group(0);
     for (name, value) in plain.get_envs() {
@@ -60,15 +65,26 @@ pub struct Post {
 impl Post {
     fn new(name: String, proxy: Proxy, dir: &Path, args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { name, proxy, role: None, files: None, args, dir: dir.to_owned() }
+        Self {
+            name,
+            proxy,
+            role: None,
+            files: None,
+            args,
+            dir: dir.to_owned(),
+        }
     }
 
-    /// Starts the process if it does not run. On a port of its own each time: the proxy's address is the one that lasts.
+    /// Starts the process if it does not run. On a port of its own each time: the proxy's address
+    /// is the one that lasts.
     pub fn start(&mut self) -> Result<(), String> {
         if self.role.is_none() {
             let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
             let limit = self.files.map(|files| format!("--nofile={files}:{files}"));
-            let by_way_of = limit.iter().flat_map(|limit| ["prlimit", limit, "--"]).collect::<Vec<_>>();
+            let by_way_of = limit
+                .iter()
+                .flat_map(|limit| ["prlimit", limit, "--"])
+                .collect::<Vec<_>>();
             let role = Role::launch(mortal(&by_way_of), &self.dir, &args)?;
             self.proxy.point_to(&role.address);
             self.role = Some(role);
@@ -85,9 +101,15 @@ impl Post {
     /// What the process was limited to when it had started.
     pub fn limit(&self, resource: Resource) -> Rlimit {
         match (resource, self.files) {
-            (Resource::Nofile, Some(files)) => Rlimit { current: Some(files), maximum: Some(files) },
+            (Resource::Nofile, Some(files)) => Rlimit {
+                current: Some(files),
+                maximum: Some(files),
+            },
             // It takes what it can get.
-            (Resource::Nofile, None) => Rlimit { current: getrlimit(resource).maximum, ..getrlimit(resource) },
+            (Resource::Nofile, None) => Rlimit {
+                current: getrlimit(resource).maximum,
+                ..getrlimit(resource)
+            },
             // Other limits of ours are those that it was born with.
             _ => getrlimit(resource),
         }
@@ -142,11 +164,20 @@ pub struct Stage {
 impl Stage {
     /// Sets everything up and starts nothing.
     pub fn new(setup: &Setup<'_>) -> Self {
-        let dir = tempfile::Builder::new().prefix("bilico-chaos-").tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("bilico-chaos-")
+            .tempdir()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let disk = setup.journal.and_then(Mount::tmpfs);
         let has_own_disk = disk.is_some();
-        let place = disk.as_ref().map_or_else(|| dir.path().to_owned(), |disk| disk.path().to_owned());
+        let place = disk
+            .as_ref()
+            .map_or_else(|| dir.path().to_owned(), |disk| disk.path().to_owned());
         let journal = place.join("journal");
         fs::create_dir_all(&journal).unwrap();
         let proxy = || Proxy::start(runtime.handle(), setup.delay);
@@ -154,14 +185,40 @@ impl Stage {
             .map(|n| {
                 let files = format!("files_{n}");
                 fs::create_dir(dir.path().join(&files)).unwrap();
-                let args = ["server", "--listen", "127.0.0.1:0", "--dir", &files, "--stall-timeout", "5s"];
+                let args = [
+                    "server",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--dir",
+                    &files,
+                    "--stall-timeout",
+                    "5s",
+                ];
                 Post::new(format!("server {n}"), proxy(), dir.path(), &args)
             })
             .collect();
-        let specs = servers.iter().zip(setup.weights).map(|(post, weight)| format!("{}={weight}", post.proxy.address));
+        let specs = servers
+            .iter()
+            .zip(setup.weights)
+            .map(|(post, weight)| format!("{}={weight}", post.proxy.address));
         let specs = specs.collect::<Vec<_>>().join(",");
-        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--server", &specs];
-        args.extend(["--journal", journal.to_str().unwrap(), "--stall-timeout", "5s", "--probe-interval", "300ms"]);
+        let mut args = vec![
+            "balancer",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--server",
+            &specs,
+        ];
+        args.extend([
+            "--journal",
+            journal.to_str().unwrap(),
+            "--stall-timeout",
+            "5s",
+            "--probe-interval",
+            "300ms",
+        ]);
         args.extend(setup.balancer);
         let mut balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);
         balancer.files = Some(BALANCER_FILES);
@@ -191,7 +248,9 @@ impl Stage {
             server.start().unwrap();
         }
         self.balancer.start().unwrap();
-        self.wait_for("all servers to be up", |status| status.servers.iter().all(|server| server.eligible));
+        self.wait_for("all servers to be up", |status| {
+            status.servers.iter().all(|server| server.eligible)
+        });
     }
 
     /// The process that is called this: the balancer for 0, else a server counted from 1.
@@ -209,7 +268,8 @@ impl Stage {
 
     /// What the balancer at this address says of itself.
     pub fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
-        let ask = async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
+        let ask =
+            async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
         self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
     }
 
@@ -225,21 +285,29 @@ impl Stage {
                 }
                 last = Some(status);
             }
-            assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}: {last:#?}");
+            assert!(
+                started.elapsed() < PATIENCE,
+                "waited {PATIENCE:?} in vain for {what}: {last:#?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// The servers' directories.
     pub fn shelves(&self) -> Vec<PathBuf> {
-        (1..=self.servers.len()).map(|n| self.dir.path().join(format!("files_{n}"))).collect()
+        (1..=self.servers.len())
+            .map(|n| self.dir.path().join(format!("files_{n}")))
+            .collect()
     }
 
     /// How many bytes the journal's segments have.
     pub fn segments(&self) -> u64 {
         let entries = fs::read_dir(&self.journal).unwrap().filter_map(Result::ok);
-        let segments = entries.filter(|entry| parse_name(&entry.file_name().to_string_lossy()).is_some());
-        segments.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+        let segments =
+            entries.filter(|entry| parse_name(&entry.file_name().to_string_lossy()).is_some());
+        segments
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+            .sum()
     }
 }
 
@@ -248,7 +316,11 @@ impl Drop for Stage {
         if self.keep || std::thread::panicking() {
             if self.has_own_disk {
                 let kept = self.dir.path().join("journal");
-                let _ = Command::new("cp").arg("-r").arg(&self.journal).arg(kept).status();
+                let _ = Command::new("cp")
+                    .arg("-r")
+                    .arg(&self.journal)
+                    .arg(kept)
+                    .status();
             }
             self.dir.disable_cleanup(true);
             eprintln!("everything is kept in {}", self.dir.path().display());

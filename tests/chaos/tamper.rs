@@ -1,5 +1,5 @@
-//! What happens to the journal's directory behind the balancer's back: it is taken away while the balancer runs, and bits
-//! flip in its files while it does not.
+//! What happens to the journal's directory behind the balancer's back: it is taken away while the
+//! balancer runs, and bits flip in its files while it does not.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -35,9 +35,12 @@ pub fn take(stage: &mut Stage, is_replaced: bool) {
 pub fn put_back(stage: &mut Stage) -> Vec<String> {
     let mut findings = Vec::new();
     if let Ok(entries) = fs::read_dir(&stage.journal) {
-        findings.extend(
-            entries.map(|entry| format!("{} was written beside the journal", entry.unwrap().file_name().display())),
-        );
+        findings.extend(entries.map(|entry| {
+            format!(
+                "{} was written beside the journal",
+                entry.unwrap().file_name().display()
+            )
+        }));
         fs::remove_dir_all(&stage.journal).unwrap();
     }
     fs::rename(elsewhere(stage), &stage.journal).unwrap();
@@ -77,11 +80,19 @@ struct Found {
 
 /// Asks `queue check`; `None` if it refuses to read the journal.
 fn check(journal: &Path) -> Result<Option<Found>, String> {
-    let output = mortal_bilico().args(["queue", "check", "--json"]).arg(journal).output().unwrap();
+    let output = mortal_bilico()
+        .args(["queue", "check", "--json"])
+        .arg(journal)
+        .output()
+        .unwrap();
     let code = output.status.code();
     let Ok(found) = serde_json::from_slice::<Value>(&output.stdout) else {
         let said = String::from_utf8_lossy(&output.stderr);
-        return if code == Some(JOURNAL_FAILED) { Ok(None) } else { Err(format!("exit code {code:?}: {said}")) };
+        return if code == Some(JOURNAL_FAILED) {
+            Ok(None)
+        } else {
+            Err(format!("exit code {code:?}: {said}"))
+        };
     };
     let number = |field: &str| found[field].as_u64().unwrap();
     let counts = ["waiting", "dead", "remembered", "next_number"].map(number);
@@ -90,7 +101,11 @@ fn check(journal: &Path) -> Result<Option<Found>, String> {
     if code != Some(expected) {
         return Err(format!("exit code {code:?} with {found}"));
     }
-    Ok(Some(Found { is_sound, torn: number("torn_bytes"), counts }))
+    Ok(Some(Found {
+        is_sound,
+        torn: number("torn_bytes"),
+        counts,
+    }))
 }
 
 /// Flips a bit of a file, in its place: there may be no room for another copy.
@@ -103,12 +118,25 @@ fn flip(path: &Path, bit: usize) {
 
 /// One file of each kind that is there and has bytes.
 fn one_of_each(journal: &Path, random: &mut StdRng) -> Vec<(FileKind, PathBuf)> {
-    let mut entries: Vec<_> = fs::read_dir(journal).unwrap().map(|entry| entry.unwrap()).collect();
+    let mut entries: Vec<_> = fs::read_dir(journal)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .collect();
     entries.retain(|entry| entry.metadata().unwrap().len() > 0);
     entries.sort_by_key(std::fs::DirEntry::file_name);
-    let files = entries.iter().map(|entry| (FileKind::of(&entry.file_name().to_string_lossy()), entry.path()));
+    let files = entries.iter().map(|entry| {
+        (
+            FileKind::of(&entry.file_name().to_string_lossy()),
+            entry.path(),
+        )
+    });
     let files: Vec<_> = files.collect();
-    let kinds = [FileKind::Identity, FileKind::Segment, FileKind::Content, FileKind::Spare];
+    let kinds = [
+        FileKind::Identity,
+        FileKind::Segment,
+        FileKind::Content,
+        FileKind::Spare,
+    ];
     let mut chosen = Vec::new();
     for kind in kinds {
         let those: Vec<_> = files.iter().filter(|(other, _)| *other == kind).collect();
@@ -117,59 +145,106 @@ fn one_of_each(journal: &Path, random: &mut StdRng) -> Vec<(FileKind, PathBuf)> 
     chosen
 }
 
-/// With the balancer down: flips a bit in one file of each kind, one after the other, and sees whether that is told. Then
-/// a balancer without servers opens a copy with one of them. The journal is left as it was.
+/// With the balancer down: flips a bit in one file of each kind, one after the other, and sees
+/// whether that is told. Then a balancer without servers opens a copy with one of them. The journal
+/// is left as it was.
 pub fn flip_bits(stage: &Stage, random: &mut StdRng) -> (Vec<String>, Vec<String>) {
     let (mut done, mut findings) = (Vec::new(), Vec::new());
     let before = match check(&stage.journal) {
         Ok(Some(before)) => before,
         other => {
-            return (done, vec![format!("the journal of a balancer that was killed cannot be checked: {other:?}")]);
+            return (
+                done,
+                vec![format!(
+                    "the journal of a balancer that was killed cannot be checked: {other:?}"
+                )],
+            );
         }
     };
     let files = one_of_each(&stage.journal, random);
     for (kind, path) in &files {
-        let bit = random.random_range(0..usize::try_from(fs::metadata(path).unwrap().len()).unwrap() * 8);
+        let bit =
+            random.random_range(0..usize::try_from(fs::metadata(path).unwrap().len()).unwrap() * 8);
         flip(path, bit);
         let found = check(&stage.journal);
         flip(path, bit);
-        let what = format!("bit {bit} of {}", path.file_name().unwrap().to_string_lossy());
+        let what = format!(
+            "bit {bit} of {}",
+            path.file_name().unwrap().to_string_lossy()
+        );
         match found {
-            Ok(found) if is_told(*kind, &before, found.as_ref()) => done.push(format!("{what}: told")),
+            Ok(found) if is_told(*kind, &before, found.as_ref()) => {
+                done.push(format!("{what}: told"))
+            }
             other => findings.push(format!("{what}: {other:?}, before: {before:?}")),
         }
     }
     if let Some((kind, path)) = files.choose(random) {
         let bit = random.next_u64();
-        findings.extend(open_copy(stage, *kind, path.file_name().unwrap().as_ref(), bit, &before));
+        findings.extend(open_copy(
+            stage,
+            *kind,
+            path.file_name().unwrap().as_ref(),
+            bit,
+            &before,
+        ));
     }
     (done, findings)
 }
 
 /// Whether nobody is left to believe that all is well when it is not.
 fn is_told(kind: FileKind, before: &Found, found: Option<&Found>) -> bool {
-    let Some(found) = found else { return kind != FileKind::Spare };
+    let Some(found) = found else {
+        return kind != FileKind::Spare;
+    };
     match kind {
         FileKind::Identity | FileKind::Content => !found.is_sound,
-        // What was not proven to be synced looks like a tail that was torn; a segment that nothing needs is not read.
+        // What was not proven to be synced looks like a tail that was torn; a segment that nothing
+        // needs is not read.
         FileKind::Segment => !found.is_sound || found.torn > 0 || found.counts == before.counts,
         FileKind::Spare => found.counts == before.counts,
     }
 }
 
 /// Has a balancer open a copy of the journal in which one bit is another.
-fn open_copy(stage: &Stage, kind: FileKind, name: &Path, bit: u64, before: &Found) -> Option<String> {
+fn open_copy(
+    stage: &Stage,
+    kind: FileKind,
+    name: &Path,
+    bit: u64,
+    before: &Found,
+) -> Option<String> {
     let copy = stage.dir.path().join("copy");
     fs::create_dir(&copy).unwrap();
-    for entry in fs::read_dir(&stage.journal).unwrap().map(|entry| entry.unwrap()) {
+    for entry in fs::read_dir(&stage.journal)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+    {
         fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
     let bits = fs::metadata(copy.join(name)).unwrap().len() * 8;
     let bit = usize::try_from(bit % bits).unwrap();
     flip(&copy.join(name), bit);
     let found = check(&copy);
-    let args = ["balancer", "--listen", "127.0.0.1:0", "--admin", "none", "--server", "127.0.0.1:1=1"];
-    let args = [&args[..], &["--journal", copy.to_str().unwrap(), "--log-dir", "logs-of-the-copy"]].concat();
+    let args = [
+        "balancer",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "none",
+        "--server",
+        "127.0.0.1:1=1",
+    ];
+    let args = [
+        &args[..],
+        &[
+            "--journal",
+            copy.to_str().unwrap(),
+            "--log-dir",
+            "logs-of-the-copy",
+        ],
+    ]
+    .concat();
     let finding = match Role::launch(mortal_bilico(), stage.dir.path(), &args) {
         // It refuses, as the check did; or as it may while the disk is full.
         Err(_) => None,
@@ -178,7 +253,8 @@ fn open_copy(stage: &Stage, kind: FileKind, name: &Path, bit: u64, before: &Foun
             role.kill();
             let kept = status.map(|status| (status.queue.files() + status.queue.dead) as u64);
             let [waiting, dead, ..] = before.counts;
-            let is_silent = matches!(&found, Ok(Some(found)) if found.is_sound && found.torn == before.torn);
+            let is_silent =
+                matches!(&found, Ok(Some(found)) if found.is_sound && found.torn == before.torn);
             (is_silent && kept != Some(waiting + dead)).then(|| {
                 let name = name.display();
                 format!("with bit {bit} of {name} ({kind:?}) flipped it has {kept:?} files, before: {before:?}")

@@ -11,8 +11,8 @@ use bilico::server::name::stored_name;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    DEADLINE, Farm, Mount, PREFACE, Role, Wire, frame, mount, old_style_put, put, start_balancer, start_server, stored,
-    wait_for_line, wait_until,
+    DEADLINE, Farm, Mount, PREFACE, Role, Wire, frame, mount, old_style_put, put, start_balancer,
+    start_server, stored, wait_for_line, wait_until,
 };
 
 // ---------------------------------------------------------------- helpers
@@ -29,7 +29,9 @@ fn peer_of(wire: &Wire) -> String {
 
 /// Reads all frames to the end of the connection.
 fn frames_to_the_end(wire: &mut Wire) -> Vec<Value> {
-    std::iter::from_fn(|| wire.frame()).map(|(header, _)| serde_json::from_str(&header).unwrap()).collect()
+    std::iter::from_fn(|| wire.frame())
+        .map(|(header, _)| serde_json::from_str(&header).unwrap())
+        .collect()
 }
 
 fn is_of(frame: &Value, request_type: &str) -> bool {
@@ -74,12 +76,18 @@ fn link(address: &str) -> Wire {
 
 /// The object with which a balancer of the first system sends a file on.
 fn numbered(number: u64, document: &str) -> String {
-    format!("{}, \"numero_richiesta\": {number}}}", document.strip_suffix('}').unwrap())
+    format!(
+        "{}, \"numero_richiesta\": {number}}}",
+        document.strip_suffix('}').unwrap()
+    )
 }
 
 /// The stored files by title.
 fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
-    stored.into_iter().map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content)).collect()
+    stored
+        .into_iter()
+        .map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content))
+        .collect()
 }
 
 /// A farm whose only server is down, and known to be.
@@ -92,7 +100,9 @@ fn farm_without_server(balancer_flags: &[&str]) -> Farm {
 
 #[track_caller]
 fn wait_for_delivered(farm: &Farm, files: u64) {
-    wait_until(&format!("{files} files to be delivered"), || farm.status().delivered == files);
+    wait_until(&format!("{files} files to be delivered"), || {
+        farm.status().delivered == files
+    });
 }
 
 /// A file server in a directory of its own.
@@ -104,7 +114,10 @@ struct Lone {
 impl Lone {
     fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { server: start_server(dir.path(), 1, flags), dir }
+        Self {
+            server: start_server(dir.path(), 1, flags),
+            dir,
+        }
     }
 
     fn files(&self) -> PathBuf {
@@ -132,7 +145,9 @@ const MAX_JSON: usize = 100 * 1024;
 /// An object that nests so deep.
 fn nested(depth: usize) -> String {
     let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
-    format!(r#"{{"titolo": "deep.json", "contenuto": "deep", "request_type": "file_di_testo", "x": {open}{close}}}"#)
+    format!(
+        r#"{{"titolo": "deep.json", "contenuto": "deep", "request_type": "file_di_testo", "x": {open}{close}}}"#
+    )
 }
 
 /// A file whose object is just so many bytes long.
@@ -142,21 +157,57 @@ fn of_length(title: &str, length: usize) -> String {
 }
 
 fn bad_json() -> Vec<BadJson> {
-    let bad = |what, bytes: &[u8], reason| BadJson { what, bytes: bytes.to_vec(), reason };
-    let not_utf8 =
-        |document: &str| document.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect::<Vec<_>>();
+    let bad = |what, bytes: &[u8], reason| BadJson {
+        what,
+        bytes: bytes.to_vec(),
+        reason,
+    };
+    let not_utf8 = |document: &str| {
+        document
+            .bytes()
+            .map(|byte| if byte == b'?' { 0xff } else { byte })
+            .collect::<Vec<_>>()
+    };
     vec![
-        bad("text that is no JSON", b"hello there\n", "not a JSON object"),
+        bad(
+            "text that is no JSON",
+            b"hello there\n",
+            "not a JSON object",
+        ),
         bad("an array", br#"[{"titolo": "x"}]"#, "not a JSON object"),
         bad("a byte-order mark", b"\xef\xbb\xbf{}", "not a JSON object"),
-        bad("markup in an object", br#"{"titolo": <b>"#, "outside a string"),
-        bad("brackets that do not match", br#"{"titolo": [}"#, "brackets"),
+        bad(
+            "markup in an object",
+            br#"{"titolo": <b>"#,
+            "outside a string",
+        ),
+        bad(
+            "brackets that do not match",
+            br#"{"titolo": [}"#,
+            "brackets",
+        ),
         bad("no colon", br#"{"titolo" "x"}"#, "expected `:`"),
         bad("an empty object", b"{}", "without `request_type`"),
-        bad("no request type", br#"{"titolo": "x", "contenuto": "y"}"#, "without `request_type`"),
-        bad("no content", br#"{"titolo": "x", "request_type": "file_di_testo"}"#, "without `content`"),
-        bad("no title", br#"{"contenuto": "y", "request_type": "file_di_testo"}"#, "without `title`"),
-        bad("a null title", br#"{"titolo": null, "contenuto": "y", "request_type": "file_di_testo"}"#, "title"),
+        bad(
+            "no request type",
+            br#"{"titolo": "x", "contenuto": "y"}"#,
+            "without `request_type`",
+        ),
+        bad(
+            "no content",
+            br#"{"titolo": "x", "request_type": "file_di_testo"}"#,
+            "without `content`",
+        ),
+        bad(
+            "no title",
+            br#"{"contenuto": "y", "request_type": "file_di_testo"}"#,
+            "without `title`",
+        ),
+        bad(
+            "a null title",
+            br#"{"titolo": null, "contenuto": "y", "request_type": "file_di_testo"}"#,
+            "title",
+        ),
         bad(
             "a number as title",
             br#"{"titolo": 5, "contenuto": "y", "request_type": "file_di_testo"}"#,
@@ -167,12 +218,32 @@ fn bad_json() -> Vec<BadJson> {
             br#"{"titolo": "x", "contenuto": ["y"], "request_type": "file_di_testo"}"#,
             "invalid type",
         ),
-        bad("a number as request type", br#"{"titolo": "x", "contenuto": "y", "request_type": 1}"#, "invalid type"),
-        bad("a title that is too long", old_style_put(&"t".repeat(4097), "").as_bytes(), "a title of 4097 bytes"),
+        bad(
+            "a number as request type",
+            br#"{"titolo": "x", "contenuto": "y", "request_type": 1}"#,
+            "invalid type",
+        ),
+        bad(
+            "a title that is too long",
+            old_style_put(&"t".repeat(4097), "").as_bytes(),
+            "a title of 4097 bytes",
+        ),
         bad("nesting of 129", nested(129).as_bytes(), "deeper than 128"),
-        bad("an endless nesting", "{\"x\":".repeat(1000).as_bytes(), "deeper than 128"),
-        bad("one byte more than the limit", of_length("x", MAX_JSON + 1).as_bytes(), "larger than the limit of 102400"),
-        bad("much more than the limit", of_length("x", 5 << 20).as_bytes(), "larger than the limit of 102400"),
+        bad(
+            "an endless nesting",
+            "{\"x\":".repeat(1000).as_bytes(),
+            "deeper than 128",
+        ),
+        bad(
+            "one byte more than the limit",
+            of_length("x", MAX_JSON + 1).as_bytes(),
+            "larger than the limit of 102400",
+        ),
+        bad(
+            "much more than the limit",
+            of_length("x", 5 << 20).as_bytes(),
+            "larger than the limit of 102400",
+        ),
         bad(
             "an endless string",
             format!("{{\"titolo\": \"{}", "x".repeat(1 << 20)).as_bytes(),
@@ -213,10 +284,26 @@ fn bad_json() -> Vec<BadJson> {
             br#"{"titolo": "x", "title": "z", "contenuto": "y", "request_type": "file_di_testo"}"#,
             "duplicate field",
         ),
-        bad("an object cut off in a string", br#"{"titolo": "x", "contenuto": "yyy"#, "ended in the middle"),
-        bad("an object cut off behind its first byte", b"{", "ended in the middle"),
-        bad("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),
-        bad("an HTTP request", b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n{}", "HTTP"),
+        bad(
+            "an object cut off in a string",
+            br#"{"titolo": "x", "contenuto": "yyy"#,
+            "ended in the middle",
+        ),
+        bad(
+            "an object cut off behind its first byte",
+            b"{",
+            "ended in the middle",
+        ),
+        bad(
+            "a TLS hello",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            "TLS",
+        ),
+        bad(
+            "an HTTP request",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n{}",
+            "HTTP",
+        ),
         bad("a byte of zero", b"\0", "0x00"),
     ]
 }
@@ -231,13 +318,21 @@ struct Honest {
 impl Honest {
     fn connect(farm: &Farm) -> Self {
         let address = &farm.balancer.address;
-        Self { json: Wire::connect(address), native: Wire::native(address), sent: 0 }
+        Self {
+            json: Wire::connect(address),
+            native: Wire::native(address),
+            sent: 0,
+        }
     }
 
     /// Sends a file over each of them; the native one is delivered.
     fn go_on(&mut self) {
-        self.json.write(old_style_put(&format!("honest-json-{}", self.sent), "honest").as_bytes());
-        self.native.write(&frame(&put(self.sent, &format!("honest-native-{}", self.sent)), b"honest"));
+        self.json
+            .write(old_style_put(&format!("honest-json-{}", self.sent), "honest").as_bytes());
+        self.native.write(&frame(
+            &put(self.sent, &format!("honest-native-{}", self.sent)),
+            b"honest",
+        ));
         self.native.frame_of("delivered");
         self.sent += 1;
     }
@@ -258,7 +353,12 @@ fn bad_json_closes_its_own_connection_with_a_reason_in_the_log_and_costs_no_file
         bytes: br#"{"request_type": "dance"}"#.to_vec(),
         reason: "unknown request type",
     };
-    for BadJson { what, bytes, reason } in bad_json().into_iter().chain([unknown]) {
+    for BadJson {
+        what,
+        bytes,
+        reason,
+    } in bad_json().into_iter().chain([unknown])
+    {
         let mut wire = Wire::connect(&farm.balancer.address);
         for n in 0..2 {
             let title = format!("{what} {n}");
@@ -270,7 +370,10 @@ fn bad_json_closes_its_own_connection_with_a_reason_in_the_log_and_costs_no_file
             wire.0.shutdown(Shutdown::Write).unwrap();
         }
         assert_eq!(wire.rest(), b"", "{what}: nothing is sent back");
-        wait_for_line(|| farm.log(), &["connection closed", &peer_of(&wire), reason]);
+        wait_for_line(
+            || farm.log(),
+            &["connection closed", &peer_of(&wire), reason],
+        );
         honest.go_on();
     }
     wait_for_delivered(&farm, expected.len() as u64 + honest.files());
@@ -313,11 +416,16 @@ fn json_at_its_limits_is_taken() {
     wire.write(of_length("full.json", MAX_JSON).as_bytes());
     let long_title = "t".repeat(4096);
     wire.write(old_style_put(&long_title, "long").as_bytes());
-    wire.write(b"  \r\n\t{\"request_type\": \"file\", \"title\": \"English\", \"content\": \"yes\"}\n\n");
+    wire.write(
+        b"  \r\n\t{\"request_type\": \"file\", \"title\": \"English\", \"content\": \"yes\"}\n\n",
+    );
     wait_for_delivered(&farm, 4);
     let stored = farm.stored(0);
     assert_eq!(stored["1_deep.json"], b"deep");
-    assert_eq!(stored["2_full.json"].len(), MAX_JSON - old_style_put("full.json", "").len());
+    assert_eq!(
+        stored["2_full.json"].len(),
+        MAX_JSON - old_style_put("full.json", "").len()
+    );
     assert_eq!(stored[&stored_name(3, &long_title)], b"long");
     assert_eq!(stored["4_English"], b"yes");
 }
@@ -334,10 +442,23 @@ fn bad_json_at_a_server_closes_its_own_connection_with_a_reason_in_the_log_and_c
     };
     let bad_number = BadJson {
         what: "a number that is none",
-        bytes: numbered(0, &old_style_put("x", "y")).replace(": 0}", ": -1}").into_bytes(),
+        bytes: numbered(0, &old_style_put("x", "y"))
+            .replace(": 0}", ": -1}")
+            .into_bytes(),
         reason: "invalid value",
     };
-    for (place, BadJson { what, bytes, reason }) in bad_json().into_iter().chain([no_number, bad_number]).enumerate() {
+    for (
+        place,
+        BadJson {
+            what,
+            bytes,
+            reason,
+        },
+    ) in bad_json()
+        .into_iter()
+        .chain([no_number, bad_number])
+        .enumerate()
+    {
         let number = 2 * place as u64 + 1;
         let mut wire = Wire::connect(&lone.server.address);
         wire.write(numbered(number, &old_style_put(what, what)).as_bytes());
@@ -347,15 +468,22 @@ fn bad_json_at_a_server_closes_its_own_connection_with_a_reason_in_the_log_and_c
             wire.0.shutdown(Shutdown::Write).unwrap();
         }
         assert_eq!(wire.rest(), b"", "{what}: nothing is sent back");
-        wait_for_line(|| lone.log(), &["connection closed", &peer_of(&wire), reason]);
+        wait_for_line(
+            || lone.log(),
+            &["connection closed", &peer_of(&wire), reason],
+        );
         honest.write(&frame(&store(number + 1, "honest"), b"honest"));
         honest.frame_of("stored");
         expected.insert(format!("{}_honest", number + 1), b"honest".to_vec());
     }
-    wait_until("all good files to be stored", || stored(&lone.files()).len() >= expected.len());
+    wait_until("all good files to be stored", || {
+        stored(&lone.files()).len() >= expected.len()
+    });
     assert_eq!(stored(&lone.files()), expected);
     // A file that is stored is closed a moment after it has its name.
-    wait_until("no unfinished file to be left", || lone.server.unfinished(&lone.files()) == 0);
+    wait_until("no unfinished file to be left", || {
+        lone.server.unfinished(&lone.files()) == 0
+    });
 }
 
 // ---------------------------------------------------------------- the native doorway
@@ -385,12 +513,22 @@ struct BadFrame {
 
 impl BadFrame {
     fn at(when: When, what: &'static str, bytes: Vec<u8>, reason: &'static str) -> Self {
-        Self { what, when, bytes, then_closes: false, code: "malformed", reason }
+        Self {
+            what,
+            when,
+            bytes,
+            then_closes: false,
+            code: "malformed",
+            reason,
+        }
     }
 
     fn cut_off(when: When, what: &'static str, bytes: Vec<u8>) -> Self {
         let reason = "ended in the middle";
-        Self { then_closes: true, ..Self::at(when, what, bytes, reason) }
+        Self {
+            then_closes: true,
+            ..Self::at(when, what, bytes, reason)
+        }
     }
 
     fn coded(self, code: &'static str) -> Self {
@@ -406,30 +544,87 @@ fn bad_frames(header: fn(u64, &str) -> String) -> Vec<BadFrame> {
     let (small, large) = (&b"0123456789"[..], &vec![b'x'; 600_000][..]);
     let large_cut_off = frame_declaring(&header(9, "bad"), 600_000, &large[..400_000]);
     vec![
-        at(First, "wrong magic", b"\xB1ILIKE\0\x01".to_vec(), "wrong magic"),
-        at(First, "an unknown version", b"\xB1ILICO\0\x07".to_vec(), "not 7").coded("version"),
+        at(
+            First,
+            "wrong magic",
+            b"\xB1ILIKE\0\x01".to_vec(),
+            "wrong magic",
+        ),
+        at(
+            First,
+            "an unknown version",
+            b"\xB1ILICO\0\x07".to_vec(),
+            "not 7",
+        )
+        .coded("version"),
         BadFrame::cut_off(First, "half a preface", PREFACE[..5].to_vec()),
-        at(Unnamed, "a file before the hello", frame(&header(9, "bad"), small), "begins with a hello"),
-        at(Unnamed, "a hello without a role", frame(r#"{"request_type":"hello"}"#, b""), "no `role`"),
-        at(Unnamed, "a hello of a king", frame(r#"{"request_type":"hello","role":"king"}"#, b""), "king"),
+        at(
+            Unnamed,
+            "a file before the hello",
+            frame(&header(9, "bad"), small),
+            "begins with a hello",
+        ),
+        at(
+            Unnamed,
+            "a hello without a role",
+            frame(r#"{"request_type":"hello"}"#, b""),
+            "no `role`",
+        ),
+        at(
+            Unnamed,
+            "a hello of a king",
+            frame(r#"{"request_type":"hello","role":"king"}"#, b""),
+            "king",
+        ),
         at(
             Unnamed,
             "content behind a hello",
             frame(r#"{"request_type":"hello","role":"client"}"#, small),
             "behind a message that takes none",
         ),
-        BadFrame::cut_off(Unnamed, "half a hello", frame(r#"{"request_type":"hello"}"#, b"")[..20].to_vec()),
-        at(Greeted, "a header of 0 bytes", head(0), "a header of 0 bytes"),
-        at(Greeted, "a header larger than the limit", head(65_537), "a header of 65537 bytes"),
-        at(Greeted, "a header larger than anything", head(u32::MAX), "a header of 4294967295 bytes"),
-        at(Greeted, "a header that is no JSON", frame("nonsense", b""), "bad header"),
-        at(Greeted, "a header that is no object", frame("[1]", b""), "bad header"),
+        BadFrame::cut_off(
+            Unnamed,
+            "half a hello",
+            frame(r#"{"request_type":"hello"}"#, b"")[..20].to_vec(),
+        ),
+        at(
+            Greeted,
+            "a header of 0 bytes",
+            head(0),
+            "a header of 0 bytes",
+        ),
+        at(
+            Greeted,
+            "a header larger than the limit",
+            head(65_537),
+            "a header of 65537 bytes",
+        ),
+        at(
+            Greeted,
+            "a header larger than anything",
+            head(u32::MAX),
+            "a header of 4294967295 bytes",
+        ),
+        at(
+            Greeted,
+            "a header that is no JSON",
+            frame("nonsense", b""),
+            "bad header",
+        ),
+        at(
+            Greeted,
+            "a header that is no object",
+            frame("[1]", b""),
+            "bad header",
+        ),
         at(
             Greeted,
             "a header that is not UTF-8",
             {
                 let mut wire = typed("bad", "b?d");
-                wire.iter_mut().filter(|byte| **byte == b'?').for_each(|byte| *byte = 0xff);
+                wire.iter_mut()
+                    .filter(|byte| **byte == b'?')
+                    .for_each(|byte| *byte = 0xff);
                 wire
             },
             "bad header",
@@ -437,52 +632,137 @@ fn bad_frames(header: fn(u64, &str) -> String) -> Vec<BadFrame> {
         at(
             Greeted,
             "a header nested too deep",
-            frame(&format!("{{\"request_type\":\"put\",\"id\":{}", "[".repeat(5000)), b""),
+            frame(
+                &format!("{{\"request_type\":\"put\",\"id\":{}", "[".repeat(5000)),
+                b"",
+            ),
             "bad header",
         ),
-        at(Greeted, "an unknown request type", frame(r#"{"request_type":"dance"}"#, b""), "unknown request type"),
-        at(Greeted, "no request type", frame(r#"{"title":"x"}"#, b""), "request_type"),
-        at(Greeted, "text as number", typed(":9", r#":"nine""#), "bad header"),
-        at(Greeted, "a negative number", typed(":9", ":-1"), "bad header"),
-        at(Greeted, "a number past 64 bits", typed(":9", ":18446744073709551616"), "bad header"),
-        at(Greeted, "a number as title", typed(r#""bad""#, "5"), "bad header"),
-        at(Greeted, "no title", typed(r#""title""#, r#""no_title""#), "no `title`"),
-        at(Greeted, "a title that is too long", frame(&header(9, &"t".repeat(4097)), small), "a title of 4097 bytes"),
-        at(Greeted, "a lone surrogate in the title", typed("bad", r"\ud800"), "bad header"),
+        at(
+            Greeted,
+            "an unknown request type",
+            frame(r#"{"request_type":"dance"}"#, b""),
+            "unknown request type",
+        ),
+        at(
+            Greeted,
+            "no request type",
+            frame(r#"{"title":"x"}"#, b""),
+            "request_type",
+        ),
+        at(
+            Greeted,
+            "text as number",
+            typed(":9", r#":"nine""#),
+            "bad header",
+        ),
+        at(
+            Greeted,
+            "a negative number",
+            typed(":9", ":-1"),
+            "bad header",
+        ),
+        at(
+            Greeted,
+            "a number past 64 bits",
+            typed(":9", ":18446744073709551616"),
+            "bad header",
+        ),
+        at(
+            Greeted,
+            "a number as title",
+            typed(r#""bad""#, "5"),
+            "bad header",
+        ),
+        at(
+            Greeted,
+            "no title",
+            typed(r#""title""#, r#""no_title""#),
+            "no `title`",
+        ),
+        at(
+            Greeted,
+            "a title that is too long",
+            frame(&header(9, &"t".repeat(4097)), small),
+            "a title of 4097 bytes",
+        ),
+        at(
+            Greeted,
+            "a lone surrogate in the title",
+            typed("bad", r"\ud800"),
+            "bad header",
+        ),
         at(
             Greeted,
             "content behind a message that takes none",
             frame(r#"{"request_type":"resumed"}"#, small),
             "behind a message that takes none",
         ),
-        at(Greeted, "a second hello", frame(r#"{"request_type":"hello","role":"client"}"#, b""), "unexpected message"),
+        at(
+            Greeted,
+            "a second hello",
+            frame(r#"{"request_type":"hello","role":"client"}"#, b""),
+            "unexpected message",
+        ),
         at(
             Greeted,
             "a message of the other direction",
             frame(r#"{"request_type":"resumed"}"#, b""),
             "unexpected message",
         ),
-        at(Greeted, "a wrong checksum", damaged_frame(&header(9, "bad"), small), "checksum wrong").coded("checksum"),
-        at(Greeted, "a wrong checksum of much", damaged_frame(&header(9, "bad"), large), "checksum wrong")
-            .coded("checksum"),
+        at(
+            Greeted,
+            "a wrong checksum",
+            damaged_frame(&header(9, "bad"), small),
+            "checksum wrong",
+        )
+        .coded("checksum"),
+        at(
+            Greeted,
+            "a wrong checksum of much",
+            damaged_frame(&header(9, "bad"), large),
+            "checksum wrong",
+        )
+        .coded("checksum"),
         at(
             Greeted,
             "more bytes than declared",
-            frame_declaring(&header(9, "bad"), 5, &[small, &crc32c::crc32c(small).to_be_bytes()].concat()),
+            frame_declaring(
+                &header(9, "bad"),
+                5,
+                &[small, &crc32c::crc32c(small).to_be_bytes()].concat(),
+            ),
             "checksum wrong",
         )
         .coded("checksum"),
         BadFrame::cut_off(Greeted, "half a head", head(7)[..5].to_vec()),
-        BadFrame::cut_off(Greeted, "half a header", frame(&header(9, "bad"), b"")[..20].to_vec()),
-        BadFrame::cut_off(Greeted, "fewer bytes than declared", frame_declaring(&header(9, "bad"), 20, small)),
-        BadFrame::cut_off(Greeted, "no byte of those declared", frame_declaring(&header(9, "bad"), 20, b"")),
-        BadFrame::cut_off(Greeted, "content without its checksum", frame_declaring(&header(9, "bad"), 10, small)),
+        BadFrame::cut_off(
+            Greeted,
+            "half a header",
+            frame(&header(9, "bad"), b"")[..20].to_vec(),
+        ),
+        BadFrame::cut_off(
+            Greeted,
+            "fewer bytes than declared",
+            frame_declaring(&header(9, "bad"), 20, small),
+        ),
+        BadFrame::cut_off(
+            Greeted,
+            "no byte of those declared",
+            frame_declaring(&header(9, "bad"), 20, b""),
+        ),
+        BadFrame::cut_off(
+            Greeted,
+            "content without its checksum",
+            frame_declaring(&header(9, "bad"), 10, small),
+        ),
         BadFrame::cut_off(Greeted, "fewer bytes than declared of many", large_cut_off),
     ]
 }
 
-/// Offers something bad, checks that it is answered with a `bye` that says why and then closed, and gives the frames
-/// that came before that. Closes this end, too: as long as it is open, the other end lingers.
+/// Offers something bad, checks that it is answered with a `bye` that says why and then closed, and
+/// gives the frames that came before that. Closes this end, too: as long as it is open, the other
+/// end lingers.
 #[track_caller]
 fn refused_with(mut wire: Wire, bad: &BadFrame) -> Vec<Value> {
     offer(&mut wire, &bad.bytes);
@@ -495,11 +775,17 @@ fn refused_with(mut wire: Wire, bad: &BadFrame) -> Vec<Value> {
         frames.push(serde_json::from_str(&first).unwrap());
     }
     frames.extend(frames_to_the_end(&mut wire));
-    let bye = frames.pop().unwrap_or_else(|| panic!("{}: closed without a word", bad.what));
+    let bye = frames
+        .pop()
+        .unwrap_or_else(|| panic!("{}: closed without a word", bad.what));
     assert!(is_of(&bye, "bye"), "{}: {bye}", bad.what);
     assert_eq!(bye["code"], bad.code, "{}: {bye}", bad.what);
     let reason = bye["reason"].as_str().unwrap();
-    assert!(!reason.is_empty() && reason.contains(bad.reason), "{}: {bye}", bad.what);
+    assert!(
+        !reason.is_empty() && reason.contains(bad.reason),
+        "{}: {bye}",
+        bad.what
+    );
     // A server greets at once, whoever comes.
     frames.retain(|frame| !is_of(frame, "hello"));
     frames
@@ -524,14 +810,24 @@ fn a_bad_native_frame_is_refused_with_a_reason_and_costs_no_file() {
         }
         let peer = peer_of(&wire);
         for frame in refused_with(wire, &bad) {
-            assert!(is_of(&frame, "refused") && frame["id"] == 9 && frame["code"] == bad.code, "{}: {frame}", bad.what);
+            assert!(
+                is_of(&frame, "refused") && frame["id"] == 9 && frame["code"] == bad.code,
+                "{}: {frame}",
+                bad.what
+            );
         }
         wait_for_line(|| farm.log(), &["connection closed", &peer, bad.reason]);
         honest.go_on();
     }
     wait_for_delivered(&farm, good.len() as u64 + honest.files());
-    let stored = titles(farm.stored(0)).into_keys().filter(|title| !title.starts_with("honest-"));
-    assert_eq!(stored.collect::<BTreeSet<_>>(), good, "files before it are kept, and nothing else");
+    let stored = titles(farm.stored(0))
+        .into_keys()
+        .filter(|title| !title.starts_with("honest-"));
+    assert_eq!(
+        stored.collect::<BTreeSet<_>>(),
+        good,
+        "files before it are kept, and nothing else"
+    );
 }
 
 #[test]
@@ -540,8 +836,13 @@ fn who_is_no_client_is_told_so_by_the_balancer_and_sent_away() {
     for role in ["server", "balancer"] {
         let mut wire = Wire::connect(&farm.balancer.address);
         wire.write(&PREFACE);
-        wire.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let hello = frame(&json!({"request_type": "hello", "role": role}).to_string(), b"");
+        wire.0
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let hello = frame(
+            &json!({"request_type": "hello", "role": role}).to_string(),
+            b"",
+        );
         let peer = peer_of(&wire);
         refused_with(wire, &BadFrame::at(When::Unnamed, role, hello, "client"));
         wait_for_line(|| farm.log(), &["connection closed", &peer]);
@@ -553,11 +854,31 @@ fn a_bad_native_frame_at_a_server_is_refused_with_a_reason_and_leaves_nothing() 
     let lone = Lone::start(&[]);
     let mut honest = link(&lone.server.address);
     let mut expected = BTreeSet::new();
-    let hello_of = |role: &str| frame(&json!({"request_type": "hello", "role": role}).to_string(), b"");
+    let hello_of = |role: &str| {
+        frame(
+            &json!({"request_type": "hello", "role": role}).to_string(),
+            b"",
+        )
+    };
     let more = [
-        BadFrame::at(When::Unnamed, "a client's hello", hello_of("client"), "from a balancer only"),
-        BadFrame::at(When::Unnamed, "a server's hello", hello_of("server"), "from a balancer only"),
-        BadFrame::at(When::Greeted, "a client's put", frame(&put(9, "bad"), b"content"), "`store`"),
+        BadFrame::at(
+            When::Unnamed,
+            "a client's hello",
+            hello_of("client"),
+            "from a balancer only",
+        ),
+        BadFrame::at(
+            When::Unnamed,
+            "a server's hello",
+            hello_of("server"),
+            "from a balancer only",
+        ),
+        BadFrame::at(
+            When::Greeted,
+            "a client's put",
+            frame(&put(9, "bad"), b"content"),
+            "`store`",
+        ),
     ];
     for (place, bad) in bad_frames(store).into_iter().chain(more).enumerate() {
         let number = 100 + 2 * place as u64;
@@ -574,27 +895,47 @@ fn a_bad_native_frame_at_a_server_is_refused_with_a_reason_and_leaves_nothing() 
         }
         let peer = peer_of(&wire);
         for frame in refused_with(wire, &bad) {
-            assert!(is_of(&frame, "not_stored") && frame["request_number"] == 9, "{}: {frame}", bad.what);
+            assert!(
+                is_of(&frame, "not_stored") && frame["request_number"] == 9,
+                "{}: {frame}",
+                bad.what
+            );
         }
         wait_for_line(|| lone.log(), &["connection closed", &peer, bad.reason]);
         honest.write(&frame(&store(number + 1, "honest"), b"honest"));
         honest.frame_of("stored");
         expected.insert(format!("{}_honest", number + 1));
     }
-    assert_eq!(stored(&lone.files()).into_keys().collect::<BTreeSet<_>>(), expected);
-    wait_until("no unfinished file to be left", || lone.server.unfinished(&lone.files()) == 0);
+    assert_eq!(
+        stored(&lone.files()).into_keys().collect::<BTreeSet<_>>(),
+        expected
+    );
+    wait_until("no unfinished file to be left", || {
+        lone.server.unfinished(&lone.files()) == 0
+    });
 }
 
 #[test]
 fn a_file_larger_than_can_pass_is_refused_and_the_connection_goes_on() {
-    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
+    let farm = Farm::with(
+        &[1],
+        &[],
+        &["--queue-bytes", "1MiB", "--max-json", "100KiB"],
+    );
     let mut wire = Wire::native(&farm.balancer.address);
     for id in [1, 3, 5] {
         wire.write(&frame(&put(id, "large"), &vec![b'x'; 600 << 10]));
         let refused: Value = serde_json::from_str(&wire.frame_of("refused")).unwrap();
-        assert_eq!((&refused["id"], &refused["code"]), (&json!(id), &json!("too_large")), "{refused}");
+        assert_eq!(
+            (&refused["id"], &refused["code"]),
+            (&json!(id), &json!("too_large")),
+            "{refused}"
+        );
         let reason = refused["reason"].as_str().unwrap();
-        assert!(reason.contains("600 KiB") && reason.contains("--queue-bytes"), "{reason}");
+        assert!(
+            reason.contains("600 KiB") && reason.contains("--queue-bytes"),
+            "{reason}"
+        );
         wire.write(&frame(&put(id + 1, "small"), b"small"));
         wire.frame_of("delivered");
     }
@@ -603,19 +944,29 @@ fn a_file_larger_than_can_pass_is_refused_and_the_connection_goes_on() {
     assert!(wire.frame_of("refused").contains("too_large"));
     wire.0.shutdown(Shutdown::Write).unwrap();
     wire.rest();
-    assert_eq!(farm.stored(0).into_values().collect::<Vec<_>>(), [b"small", b"small", b"small"]);
+    assert_eq!(
+        farm.stored(0).into_values().collect::<Vec<_>>(),
+        [b"small", b"small", b"small"]
+    );
     assert_eq!(farm.status().accepted, 3);
 }
 
 #[test]
 fn bilico_send_tells_of_a_file_larger_than_can_pass_and_sends_the_others() {
-    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
+    let farm = Farm::with(
+        &[1],
+        &[],
+        &["--queue-bytes", "1MiB", "--max-json", "100KiB"],
+    );
     fs::write(farm.dir.path().join("large"), vec![b'x'; 600 << 10]).unwrap();
     fs::write(farm.dir.path().join("small"), "small").unwrap();
     let output = farm.send(&["large", "small"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(errors.contains("large") && errors.contains("--queue-bytes"), "{errors}");
+    assert!(
+        errors.contains("large") && errors.contains("--queue-bytes"),
+        "{errors}"
+    );
     assert_eq!(farm.stored(0).into_values().collect::<Vec<_>>(), [b"small"]);
 }
 
@@ -639,7 +990,13 @@ struct Stall {
 
 impl Stall {
     fn new(what: &'static str, begins: impl Into<Vec<u8>>) -> Self {
-        Self { what, begins: begins.into(), trickles: b"", after: STALL, reason: "stalled" }
+        Self {
+            what,
+            begins: begins.into(),
+            trickles: b"",
+            after: STALL,
+            reason: "stalled",
+        }
     }
 
     fn trickling(self, trickles: &'static [u8]) -> Self {
@@ -647,7 +1004,11 @@ impl Stall {
     }
 
     fn idle(self) -> Self {
-        Self { after: IDLE, reason: "silent", ..self }
+        Self {
+            after: IDLE,
+            reason: "silent",
+            ..self
+        }
     }
 
     /// Does not go on, until the other end has had enough; gives its own address.
@@ -655,7 +1016,9 @@ impl Stall {
         let mut wire = Wire::connect(address);
         let started = Instant::now();
         wire.write(&self.begins);
-        wire.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        wire.0
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
         let mut trickle = self.trickles.iter().cycle();
         let mut buffer = [0; 4096];
         loop {
@@ -663,7 +1026,9 @@ impl Stall {
                 // A greeting, or last words.
                 Ok(1..) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     // The pause was the input; here is its next byte.
                     trickle.next().map(|byte| wire.0.write_all(&[*byte]));
                 }
@@ -672,29 +1037,45 @@ impl Stall {
             assert!(started.elapsed() < LONGEST, "{}: still open", self.what);
         }
         let elapsed = started.elapsed();
-        assert!(elapsed >= self.after, "{}: closed after {elapsed:?}", self.what);
+        assert!(
+            elapsed >= self.after,
+            "{}: closed after {elapsed:?}",
+            self.what
+        );
         peer_of(&wire)
     }
 }
 
-/// Peers that stall at either port, where files come in with headers like `header(number, title)` after this hello.
+/// Peers that stall at either port, where files come in with headers like `header(number, title)`
+/// after this hello.
 fn stalls(role: &str, header: fn(u64, &str) -> String) -> Vec<Stall> {
-    let hello = frame(&json!({"request_type": "hello", "role": role}).to_string(), b"");
+    let hello = frame(
+        &json!({"request_type": "hello", "role": role}).to_string(),
+        b"",
+    );
     let greeted = |then: &[u8]| [&PREFACE[..], &hello, then].concat();
-    let cut_off = |size: u64, came: usize| frame_declaring(&header(1, "half"), size, &vec![b'x'; came]);
+    let cut_off =
+        |size: u64, came: usize| frame_declaring(&header(1, "half"), size, &vec![b'x'; came]);
     vec![
         Stall::new("nothing at all", "").idle(),
         Stall::new("half a preface", &PREFACE[..4]),
         Stall::new("a preface and no hello", PREFACE).idle(),
         Stall::new("half a hello", [&PREFACE[..], &hello[..20]].concat()),
         Stall::new("half a head", greeted(&head(10)[..6])),
-        Stall::new("half a header", greeted(&frame(&header(1, "half"), b"")[..25])),
+        Stall::new(
+            "half a header",
+            greeted(&frame(&header(1, "half"), b"")[..25]),
+        ),
         Stall::new("half its content", greeted(&cut_off(1000, 500))),
         Stall::new("half of much content", greeted(&cut_off(400_000, 300_000))),
         Stall::new("content and no checksum", greeted(&cut_off(1000, 1000))),
         Stall::new("half an object", r#"{"titolo": "half"#),
-        Stall::new("half of a large object", format!(r#"{{"titolo": "{}"#, "x".repeat(80_000))),
-        Stall::new("a header byte by byte", greeted(b"")).trickling(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Stall::new(
+            "half of a large object",
+            format!(r#"{{"titolo": "{}"#, "x".repeat(80_000)),
+        ),
+        Stall::new("a header byte by byte", greeted(b""))
+            .trickling(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         Stall::new("content byte by byte", greeted(&cut_off(1000, 1))).trickling(b"x"),
         Stall::new("an object byte by byte", "{").trickling(b"\""),
     ]
@@ -704,23 +1085,47 @@ fn stalls(role: &str, header: fn(u64, &str) -> String) -> Vec<Stall> {
 fn who_stalls_before_the_balancer_is_closed_after_a_deadline_and_others_go_on() {
     let farm = Farm::with(&[1], &[], &IMPATIENT);
     let mut stalls = stalls("client", put);
-    stalls.push(Stall::new("a client that only greets", [&PREFACE[..], CLIENT_HELLO].concat()).idle());
-    stalls.push(Stall::new("a client that falls silent", old_style_put("before", "kept")).idle());
+    stalls.push(
+        Stall::new(
+            "a client that only greets",
+            [&PREFACE[..], CLIENT_HELLO].concat(),
+        )
+        .idle(),
+    );
+    stalls.push(
+        Stall::new(
+            "a client that falls silent",
+            old_style_put("before", "kept"),
+        )
+        .idle(),
+    );
     let mut honest = Wire::native(&farm.balancer.address);
     let mut sent = 1;
     std::thread::scope(|scope| {
-        let playing: Vec<_> = stalls.iter().map(|stall| scope.spawn(|| stall.play(&farm.balancer.address))).collect();
-        while !playing.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        let playing: Vec<_> = stalls
+            .iter()
+            .map(|stall| scope.spawn(|| stall.play(&farm.balancer.address)))
+            .collect();
+        while !playing
+            .iter()
+            .all(std::thread::ScopedJoinHandle::is_finished)
+        {
             honest.write(&frame(&put(sent, "honest"), b"honest"));
             honest.frame_of("delivered");
             sent += 1;
         }
         for (stall, peer) in stalls.iter().zip(playing) {
-            wait_for_line(|| farm.log(), &["connection closed", &peer.join().unwrap(), stall.reason]);
+            wait_for_line(
+                || farm.log(),
+                &["connection closed", &peer.join().unwrap(), stall.reason],
+            );
         }
     });
     wait_for_delivered(&farm, sent);
-    assert_eq!(titles(farm.stored(0)).into_keys().collect::<Vec<_>>(), ["before", "honest"]);
+    assert_eq!(
+        titles(farm.stored(0)).into_keys().collect::<Vec<_>>(),
+        ["before", "honest"]
+    );
 }
 
 #[test]
@@ -730,18 +1135,34 @@ fn who_stalls_before_a_server_is_closed_after_a_deadline_and_others_go_on() {
     let mut honest = link(&lone.server.address);
     let mut number = 100;
     std::thread::scope(|scope| {
-        let playing: Vec<_> = stalls.iter().map(|stall| scope.spawn(|| stall.play(&lone.server.address))).collect();
-        while !playing.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        let playing: Vec<_> = stalls
+            .iter()
+            .map(|stall| scope.spawn(|| stall.play(&lone.server.address)))
+            .collect();
+        while !playing
+            .iter()
+            .all(std::thread::ScopedJoinHandle::is_finished)
+        {
             honest.write(&frame(&store(number, "honest"), b"honest"));
             honest.frame_of("stored");
             number += 1;
         }
         for (stall, peer) in stalls.iter().zip(playing) {
-            wait_for_line(|| lone.log(), &["connection closed", &peer.join().unwrap(), stall.reason]);
+            wait_for_line(
+                || lone.log(),
+                &["connection closed", &peer.join().unwrap(), stall.reason],
+            );
         }
     });
-    assert_eq!(titles(stored(&lone.files())).into_keys().collect::<Vec<_>>(), ["honest"]);
-    wait_until("no unfinished file to be left", || lone.server.unfinished(&lone.files()) == 0);
+    assert_eq!(
+        titles(stored(&lone.files()))
+            .into_keys()
+            .collect::<Vec<_>>(),
+        ["honest"]
+    );
+    wait_until("no unfinished file to be left", || {
+        lone.server.unfinished(&lone.files()) == 0
+    });
 }
 
 /// White space between two objects is nothing: who sends no more than that is silent.
@@ -750,12 +1171,18 @@ fn who_sends_nothing_but_white_space_is_closed_after_a_deadline() {
     let farm = Farm::with(&[1], &IMPATIENT, &IMPATIENT);
     std::thread::scope(|scope| {
         for role in [&farm.balancer, &farm.servers[0]] {
-            scope.spawn(|| Stall::new("white space byte by byte", "").trickling(b" ").idle().play(&role.address));
+            scope.spawn(|| {
+                Stall::new("white space byte by byte", "")
+                    .trickling(b" ")
+                    .idle()
+                    .play(&role.address)
+            });
         }
     });
 }
 
-const CLIENT_HELLO: &[u8] = b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}";
+const CLIENT_HELLO: &[u8] =
+    b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}";
 
 #[test]
 fn a_native_client_with_a_file_under_way_is_not_closed_for_its_silence() {
@@ -772,7 +1199,10 @@ fn a_native_client_with_a_file_under_way_is_not_closed_for_its_silence() {
     assert_eq!(farm.stored(0).len(), 2, "{delivered:?}");
     // And once nothing is under way, it is.
     assert!(is_of(frames_to_the_end(&mut wire).last().unwrap(), "bye"));
-    wait_for_line(|| farm.log(), &["connection closed", &peer_of(&wire), "silent"]);
+    wait_for_line(
+        || farm.log(),
+        &["connection closed", &peer_of(&wire), "silent"],
+    );
 }
 
 // ---------------------------------------------------------------- titles
@@ -835,13 +1265,20 @@ fn tree(dir: &Path) -> BTreeSet<PathBuf> {
 fn check_log(log: &str) {
     for line in log.lines() {
         let is_time = |start: &str| start.ends_with('Z') && start.as_bytes()[10] == b'T';
-        assert!(line.get(..24).is_some_and(is_time), "no time at the beginning of {line:?}");
+        assert!(
+            line.get(..24).is_some_and(is_time),
+            "no time at the beginning of {line:?}"
+        );
     }
     let bad = |c: &char| {
-        (c.is_control() && *c != '\n') || ('\u{2028}'..='\u{202e}').contains(c) || "\u{feff}\u{2066}".contains(*c)
+        (c.is_control() && *c != '\n')
+            || ('\u{2028}'..='\u{202e}').contains(c)
+            || "\u{feff}\u{2066}".contains(*c)
     };
     assert_eq!(log.chars().find(bad), None);
-    let forged = log.lines().find(|line| line.contains(" delivered number=4711") && !line.contains("title="));
+    let forged = log
+        .lines()
+        .find(|line| line.contains(" delivered number=4711") && !line.contains("title="));
     assert_eq!(forged, None);
 }
 
@@ -868,15 +1305,28 @@ fn every_title_is_stored_inside_the_directory_and_logged_escaped() {
     let inside = farm.server_dir(0);
     for path in tree(farm.dir.path()) {
         let below = path.strip_prefix(farm.dir.path()).unwrap();
-        let known = ["json_files_1", "logs", "journal"].iter().any(|dir| below.starts_with(dir));
+        let known = ["json_files_1", "logs", "journal"]
+            .iter()
+            .any(|dir| below.starts_with(dir));
         assert!(known, "{} is outside", path.display());
-        assert!(!path.starts_with(&inside) || path == inside || path.is_file(), "{}", path.display());
+        assert!(
+            !path.starts_with(&inside) || path == inside || path.is_file(),
+            "{}",
+            path.display()
+        );
     }
-    assert_eq!(tree(&inside).len(), expected.len() + 1, "the files and the server's index");
+    assert_eq!(
+        tree(&inside).len(),
+        expected.len() + 1,
+        "the files and the server's index"
+    );
     assert!(!outside.exists());
     wait_for_line(|| farm.log(), &["delivered", &format!("number={number}")]);
     check_log(&farm.log());
-    wait_for_line(|| farm.server_log(0), &["stored", &format!("number={number}")]);
+    wait_for_line(
+        || farm.server_log(0),
+        &["stored", &format!("number={number}")],
+    );
     check_log(&farm.server_log(0));
 }
 
@@ -884,19 +1334,48 @@ fn every_title_is_stored_inside_the_directory_and_logged_escaped() {
 
 /// A balancer over two servers, the first of which stores in this directory.
 fn farm_storing_in(dir: tempfile::TempDir, first: &Path) -> Farm {
-    let first = Role::start(dir.path(), &["server", "--listen", "127.0.0.1:0", "--dir", first.to_str().unwrap()]);
+    let first = Role::start(
+        dir.path(),
+        &[
+            "server",
+            "--listen",
+            "127.0.0.1:0",
+            "--dir",
+            first.to_str().unwrap(),
+        ],
+    );
     let servers = vec![first, start_server(dir.path(), 2, &[])];
-    let specs: Vec<String> = servers.iter().map(|server| format!("{}=1", server.address)).collect();
+    let specs: Vec<String> = servers
+        .iter()
+        .map(|server| format!("{}=1", server.address))
+        .collect();
     let balancer = start_balancer(dir.path(), &specs, &[]);
-    Farm { servers, balancer, dir }
+    Farm {
+        servers,
+        balancer,
+        dir,
+    }
 }
 
-/// The first server cannot even keep its index: it gets nothing, and says why. When the cause is gone, it gets files.
+/// The first server cannot even keep its index: it gets nothing, and says why. When the cause is
+/// gone, it gets files.
 fn gets_nothing_until_repaired(farm: &Farm, first: &Path, reason: &str, repair: impl FnOnce()) {
-    wait_until("the other server to be up", || farm.server_status(1).eligible);
-    wait_until("the reason to be known", || farm.server_status(0).reason.is_some_and(|text| text.contains(reason)));
+    wait_until("the other server to be up", || {
+        farm.server_status(1).eligible
+    });
+    wait_until("the reason to be known", || {
+        farm.server_status(0)
+            .reason
+            .is_some_and(|text| text.contains(reason))
+    });
     let mut sent = send_some(farm);
-    assert_eq!((farm.server_status(0).delivered, farm.server_status(1).delivered), (0, sent));
+    assert_eq!(
+        (
+            farm.server_status(0).delivered,
+            farm.server_status(1).delivered
+        ),
+        (0, sent)
+    );
     repair();
     wait_until("it to get files", || {
         sent += send_some(farm);
@@ -919,17 +1398,32 @@ fn send_some(farm: &Farm) -> u64 {
     21
 }
 
-/// The first server cannot store: its files go to the other one, and it says why. When the cause is gone, it gets
-/// files again.
-fn goes_elsewhere_until_repaired(farm: &mut Farm, first: &Path, reason: &str, repair: impl FnOnce()) {
+/// The first server cannot store: its files go to the other one, and it says why. When the cause is
+/// gone, it gets files again.
+fn goes_elsewhere_until_repaired(
+    farm: &mut Farm,
+    first: &Path,
+    reason: &str,
+    repair: impl FnOnce(),
+) {
     let before = farm.server_status(0).delivered;
     let mut sent = farm.status().delivered;
     sent += send_some(farm);
     assert_eq!(farm.status().delivered, sent);
-    assert_eq!(farm.server_status(0).delivered, before, "it cannot have stored any");
+    assert_eq!(
+        farm.server_status(0).delivered,
+        before,
+        "it cannot have stored any"
+    );
     wait_for_line(|| farm.server_log(0), &["cannot store", reason]);
-    wait_for_line(|| farm.log(), &["came back", &farm.servers[0].address, reason]);
-    let flip = wait_for_line(|| farm.log(), &["server gets no files", &farm.servers[0].address, "storage"]);
+    wait_for_line(
+        || farm.log(),
+        &["came back", &farm.servers[0].address, reason],
+    );
+    let flip = wait_for_line(
+        || farm.log(),
+        &["server gets no files", &farm.servers[0].address, "storage"],
+    );
     assert!(flip.contains(reason), "{flip}");
     assert!(farm.server_status(0).returned > 0);
 
@@ -938,14 +1432,26 @@ fn goes_elsewhere_until_repaired(farm: &mut Farm, first: &Path, reason: &str, re
         sent += send_some(farm);
         farm.server_status(0).delivered > before
     });
-    wait_for_line(|| farm.log(), &["server recovered", &farm.servers[0].address, "storage"]);
+    wait_for_line(
+        || farm.log(),
+        &["server recovered", &farm.servers[0].address, "storage"],
+    );
     assert_eq!(farm.status().delivered, sent);
     let stored: Vec<(String, Vec<u8>)> = stored(first).into_iter().chain(farm.stored(1)).collect();
     for (name, content) in stored {
-        let length = if name.ends_with("_large") { 300_000 } else { 1000 };
-        assert!(name.starts_with("ballast") || content == vec![b'x'; length], "{name} is not whole");
+        let length = if name.ends_with("_large") {
+            300_000
+        } else {
+            1000
+        };
+        assert!(
+            name.starts_with("ballast") || content == vec![b'x'; length],
+            "{name} is not whole"
+        );
     }
-    wait_until("no unfinished file to be left", || farm.servers[0].unfinished(first) == 0);
+    wait_until("no unfinished file to be left", || {
+        farm.servers[0].unfinished(first) == 0
+    });
 }
 
 #[test]
@@ -956,7 +1462,15 @@ fn files_go_elsewhere_when_a_servers_directory_is_removed_and_it_ends() {
     sent += send_some(&farm);
     wait_until("the server to end", || farm.servers[0].ended().is_some());
     assert_eq!(farm.servers[0].ended().unwrap().code(), Some(6));
-    wait_for_line(|| farm.server_log(0), &["ERROR", "json_files_1", "while the server ran", "the server stops"]);
+    wait_for_line(
+        || farm.server_log(0),
+        &[
+            "ERROR",
+            "json_files_1",
+            "while the server ran",
+            "the server stops",
+        ],
+    );
     assert_eq!(farm.status().delivered, sent);
     let before = farm.server_status(0).delivered;
     farm.servers[0].restart();
@@ -974,7 +1488,10 @@ fn files_go_elsewhere_while_a_servers_directory_cannot_be_made() {
     fs::write(&in_the_way, "a file").unwrap();
     let files = in_the_way.join("json_files");
     let farm = farm_storing_in(dir, &files);
-    wait_for_line(|| farm.server_log(0), &["cannot use the directory", "in_the_way"]);
+    wait_for_line(
+        || farm.server_log(0),
+        &["cannot use the directory", "in_the_way"],
+    );
     gets_nothing_until_repaired(&farm, &files, "ot a directory", || {
         fs::remove_file(&in_the_way).unwrap();
         fs::create_dir_all(&files).unwrap();
@@ -983,19 +1500,25 @@ fn files_go_elsewhere_while_a_servers_directory_cannot_be_made() {
 
 #[test]
 fn files_go_elsewhere_while_a_servers_disk_is_full() {
-    let Some(disk) = Mount::tmpfs("4m") else { return };
+    let Some(disk) = Mount::tmpfs("4m") else {
+        return;
+    };
     let ballast = disk.path().join("ballast");
     let mut filling = fs::File::create(&ballast).unwrap();
     while filling.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
     // An open file would keep its room after its removal.
     drop(filling);
     let farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
-    gets_nothing_until_repaired(&farm, disk.path(), "o space left", || fs::remove_file(&ballast).unwrap());
+    gets_nothing_until_repaired(&farm, disk.path(), "o space left", || {
+        fs::remove_file(&ballast).unwrap()
+    });
 }
 
 #[test]
 fn files_go_elsewhere_while_a_servers_directory_is_read_only() {
-    let Some(disk) = Mount::tmpfs("4m") else { return };
+    let Some(disk) = Mount::tmpfs("4m") else {
+        return;
+    };
     let mut farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
     farm.wait_until_up();
     assert!(mount(&["-o", "remount,ro"], disk.path()));
@@ -1006,14 +1529,19 @@ fn files_go_elsewhere_while_a_servers_directory_is_read_only() {
 
 // ---------------------------------------------------------------- the queue is full
 
-/// Writes until the other end has read nothing for half a second; gives how much of `bytes` was written.
+/// Writes until the other end has read nothing for half a second; gives how much of `bytes` was
+/// written.
 fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
-    wire.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    wire.0
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     let mut written = 0;
     while written < bytes.len() {
         match wire.0.write(&bytes[written..]) {
             Ok(more) => written += more,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("{error} after {written} bytes"),
         }
@@ -1042,18 +1570,26 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why_and_drops_nothing()
     assert_eq!(told.0, (1..=5).collect());
     let waiting = told.1.unwrap();
     let reason = waiting["reason"].as_str().unwrap();
-    assert!(reason.contains("full") && reason.contains("5 of 5"), "{reason}");
+    assert!(
+        reason.contains("full") && reason.contains("5 of 5"),
+        "{reason}"
+    );
     wait_for_line(|| farm.log(), &["not reading from clients", "full"]);
 
     // Nothing more is read: what the kernels hold between us is far less than this.
     let resident = farm.balancer.resident();
     let size = 256 * 1024;
     let last = 6 + 256;
-    let rest: Vec<u8> = (7..=last).flat_map(|id| frame(&put(id, &id.to_string()), &vec![b'x'; size])).collect();
+    let rest: Vec<u8> = (7..=last)
+        .flat_map(|id| frame(&put(id, &id.to_string()), &vec![b'x'; size]))
+        .collect();
     let written = write_until_stuck(&mut wire, &rest);
     assert!(written < rest.len(), "64 MiB were read past a full queue");
     assert_eq!(farm.status().accepted, 5);
-    assert!(farm.balancer.resident() < resident + (16 << 20), "what is not read is not held");
+    assert!(
+        farm.balancer.resident() < resident + (16 << 20),
+        "what is not read is not held"
+    );
 
     // The files that have been begun are ended, and no more are sent.
     let frame_len = |id: u64| frame(&put(id, &id.to_string()), &vec![b'x'; size]).len();
@@ -1072,9 +1608,15 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why_and_drops_nothing()
             let (header, _) = wire.frame().unwrap();
             let header: Value = serde_json::from_str(&header).unwrap();
             resumed |= is_of(&header, "resumed");
-            assert!(!is_of(&header, "refused") && !is_of(&header, "bye"), "{header}");
+            assert!(
+                !is_of(&header, "refused") && !is_of(&header, "bye"),
+                "{header}"
+            );
             if is_of(&header, "delivered") {
-                assert!(delivered.insert(header["id"].as_u64().unwrap()), "{header} came twice");
+                assert!(
+                    delivered.insert(header["id"].as_u64().unwrap()),
+                    "{header} came twice"
+                );
             }
         }
     });
@@ -1083,7 +1625,14 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why_and_drops_nothing()
     assert_eq!(stored.len() as u64, sent);
     for (name, content) in stored {
         let id: u64 = name.split_once('_').unwrap().1.parse().unwrap();
-        assert!(if id <= 6 { content == id.to_string().as_bytes() } else { content == vec![b'x'; size] }, "{name}");
+        assert!(
+            if id <= 6 {
+                content == id.to_string().as_bytes()
+            } else {
+                content == vec![b'x'; size]
+            },
+            "{name}"
+        );
     }
 }
 
@@ -1092,7 +1641,9 @@ fn a_full_queue_makes_old_clients_wait_and_drops_nothing() {
     let mut farm = farm_without_server(&["--queue-files", "5"]);
     let mut wire = Wire::connect(&farm.balancer.address);
     let content = "è".repeat(100_000);
-    let documents: Vec<String> = (0..300).map(|file| old_style_put(&file.to_string(), &content)).collect();
+    let documents: Vec<String> = (0..300)
+        .map(|file| old_style_put(&file.to_string(), &content))
+        .collect();
     let all = documents.concat();
     let written = write_until_stuck(&mut wire, all.as_bytes());
     assert!(written < all.len(), "60 MB were read past a full queue");
@@ -1112,8 +1663,8 @@ fn a_full_queue_makes_old_clients_wait_and_drops_nothing() {
     assert!(stored.values().all(|stored| stored == content.as_bytes()));
 }
 
-/// Large files wait in two places: for leave to be read, and for room in the queue. Wherever a client waits, it is
-/// told.
+/// Large files wait in two places: for leave to be read, and for room in the queue. Wherever a
+/// client waits, it is told.
 #[test]
 fn every_native_client_that_waits_for_a_full_queue_learns_why() {
     let mut farm = farm_without_server(&["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
@@ -1123,10 +1674,14 @@ fn every_native_client_that_waits_for_a_full_queue_learns_why() {
         filler.write(&large(id));
         filler.frame_of("accepted");
     }
-    let mut waiting: Vec<Wire> = (0..3).map(|_| Wire::native(&farm.balancer.address)).collect();
+    let mut waiting: Vec<Wire> = (0..3)
+        .map(|_| Wire::native(&farm.balancer.address))
+        .collect();
     for wire in &mut waiting {
         wire.write(&large(1));
-        wire.0.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        wire.0
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         let told = wire.frame_of("waiting");
         assert!(told.contains("full"), "{told}");
     }
@@ -1144,7 +1699,9 @@ fn every_native_client_that_waits_for_a_full_queue_learns_why() {
 #[test]
 fn many_silent_and_many_garbled_connections_do_not_hinder_an_honest_client() {
     let farm = Farm::start(&[2, 1]);
-    let mut silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&farm.balancer.address).unwrap()).collect();
+    let mut silent: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(&farm.balancer.address).unwrap())
+        .collect();
     let mut state = 88_172_645_463_325_252_u64;
     let mut random = || {
         // Xorshift: the same garbage in every run.
@@ -1153,7 +1710,9 @@ fn many_silent_and_many_garbled_connections_do_not_hinder_an_honest_client() {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    let garbage: Vec<Vec<u8>> = (0..50).map(|_| (0..2000).flat_map(|_| random()).collect()).collect();
+    let garbage: Vec<Vec<u8>> = (0..50)
+        .map(|_| (0..2000).flat_map(|_| random()).collect())
+        .collect();
     let folder = farm.dir.path().join("to_send");
     fs::create_dir_all(&folder).unwrap();
     for file in 0..200 {
@@ -1178,12 +1737,18 @@ fn many_silent_and_many_garbled_connections_do_not_hinder_an_honest_client() {
     let stored = farm.all_stored();
     assert_eq!(stored.len(), 200);
     for (name, content) in stored {
-        assert_eq!(content, format!("file {}", name.split_once('_').unwrap().1).as_bytes());
+        assert_eq!(
+            content,
+            format!("file {}", name.split_once('_').unwrap().1).as_bytes()
+        );
     }
     for stream in &mut silent {
         stream.set_nonblocking(true).unwrap();
         let read = stream.read(&mut [0]);
-        assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it was closed too early");
+        assert!(
+            read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock),
+            "it was closed too early"
+        );
     }
 }
 
@@ -1245,7 +1810,10 @@ fn a_client_that_asks_and_never_reads_the_answers_is_no_longer_read_from_until_i
     let before = farm.balancer.resident();
     let mut deaf = Wire::native(&farm.balancer.address);
     // Long requests, so that few of them wait in the kernel.
-    let request = frame(&json!({"request_type": "status", "more": "x".repeat(1000)}).to_string(), b"");
+    let request = frame(
+        &json!({"request_type": "status", "more": "x".repeat(1000)}).to_string(),
+        b"",
+    );
     let flood = request.repeat(64 * 1024);
     let written = write_until_stuck(&mut deaf, &flood);
     assert!(written < flood.len(), "it is read from for ever");
@@ -1256,18 +1824,30 @@ fn a_client_that_asks_and_never_reads_the_answers_is_no_longer_read_from_until_i
 
     for _ in 0..written / request.len() {
         let (header, report) = deaf.frame().expect("the connection is still there");
-        assert!(header.contains("status") && report.starts_with(b"{"), "{header}");
+        assert!(
+            header.contains("status") && report.starts_with(b"{"),
+            "{header}"
+        );
     }
 }
 
-/// Room for a title and content that together are just too large never comes: they must not be waited for.
+/// Room for a title and content that together are just too large never comes: they must not be
+/// waited for.
 #[test]
 fn a_file_that_its_title_makes_too_large_is_refused_at_once() {
-    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
+    let farm = Farm::with(
+        &[1],
+        &[],
+        &["--queue-bytes", "1MiB", "--max-json", "100KiB"],
+    );
     let mut wire = Wire::native(&farm.balancer.address);
     let title = "t".repeat(1000);
     let most = 512 * 1024 - 768;
-    for (id, size, answer) in [(1, most, "refused"), (2, most - 999, "refused"), (3, most - 1000, "accepted")] {
+    for (id, size, answer) in [
+        (1, most, "refused"),
+        (2, most - 999, "refused"),
+        (3, most - 1000, "accepted"),
+    ] {
         wire.write(&frame(&put(id, &title), &vec![b'x'; size]));
         let heard = wire.frame_of(answer);
         assert!(heard.contains(&format!(r#""id":{id}"#)), "{heard}");

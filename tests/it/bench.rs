@@ -25,7 +25,12 @@ fn bench(farm: &Farm, args: &[&str]) -> Ended {
 #[track_caller]
 fn figures(farm: &Farm, args: &[&str]) -> Value {
     let ended = bench(farm, &[args, &["--json"]].concat());
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ended.stdout
+    );
     object(&ended)
 }
 
@@ -38,14 +43,19 @@ fn object(ended: &Ended) -> Value {
 /// Percentiles must be there, in their order and not nothing.
 #[track_caller]
 fn check_percentiles(times: &Value) {
-    let at: Vec<f64> = ["p50", "p90", "p99", "p999", "max"].iter().map(|name| times[name].as_f64().unwrap()).collect();
+    let at: Vec<f64> = ["p50", "p90", "p99", "p999", "max"]
+        .iter()
+        .map(|name| times[name].as_f64().unwrap())
+        .collect();
     assert!(at.is_sorted() && at[0] > 0.0, "{times}");
 }
 
 /// The content of stored files by what their names have behind the number.
 fn by_title(farm: &Farm) -> BTreeMap<String, Vec<u8>> {
     let stored = farm.all_stored().into_iter();
-    let titled: Vec<_> = stored.map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content)).collect();
+    let titled: Vec<_> = stored
+        .map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content))
+        .collect();
     let (count, titled) = (titled.len(), BTreeMap::from_iter(titled));
     assert_eq!(titled.len(), count, "a title came twice");
     titled
@@ -54,31 +64,69 @@ fn by_title(farm: &Farm) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn every_file_is_stored_once_and_counted_once() {
     let farm = Farm::start(&[2, 1]);
-    let args = ["--files", "700", "--warm-up", "50", "--size", "1000", "-c", "3", "--in-flight", "20"];
+    let args = [
+        "--files",
+        "700",
+        "--warm-up",
+        "50",
+        "--size",
+        "1000",
+        "-c",
+        "3",
+        "--in-flight",
+        "20",
+    ];
     let started = Instant::now();
     let report = figures(&farm, &args);
     let took = started.elapsed().as_secs_f64();
     let stored = by_title(&farm);
     let titles: Vec<String> = (0..750).map(|file| format!("bench-{file}")).collect();
-    assert!(titles.iter().all(|title| stored.contains_key(title)) && stored.len() == 750, "{:?}", stored.keys());
+    assert!(
+        titles.iter().all(|title| stored.contains_key(title)) && stored.len() == 750,
+        "{:?}",
+        stored.keys()
+    );
     let content = &stored["bench-0"];
     assert!(content.len() == 1000 && stored.values().all(|other| other == content));
-    assert!(content.windows(2).any(|pair| pair[0] != pair[1]), "it should not look like nothing");
-    assert_eq!((&report["files"], &report["bytes"]), (&700.into(), &700_000.into()), "the warm-up does not count");
+    assert!(
+        content.windows(2).any(|pair| pair[0] != pair[1]),
+        "it should not look like nothing"
+    );
+    assert_eq!(
+        (&report["files"], &report["bytes"]),
+        (&700.into(), &700_000.into()),
+        "the warm-up does not count"
+    );
     for nothing in ["refused", "dead", "missing"] {
         assert_eq!(report[nothing], 0, "{report}");
     }
-    let (seconds, rate) = (report["seconds"].as_f64().unwrap(), report["files_per_s"].as_f64().unwrap());
+    let (seconds, rate) = (
+        report["seconds"].as_f64().unwrap(),
+        report["files_per_s"].as_f64().unwrap(),
+    );
     assert!(seconds > 0.0 && seconds < took, "{seconds} s of {took} s");
     assert!((rate * seconds / 700.0 - 1.0).abs() < 0.05, "{report}");
-    assert!((report["mb_per_s"].as_f64().unwrap() * 1000.0 / rate - 1.0).abs() < 0.01, "{report}");
+    assert!(
+        (report["mb_per_s"].as_f64().unwrap() * 1000.0 / rate - 1.0).abs() < 0.01,
+        "{report}"
+    );
     check_percentiles(&report["accepted_ms"]);
     check_percentiles(&report["delivered_ms"]);
-    assert!(report["delivered_ms"]["max"].as_f64().unwrap() <= took * 1000.0, "{report}");
-    assert!(report["delivered_ms"]["p50"].as_f64() >= report["accepted_ms"]["p50"].as_f64(), "{report}");
+    assert!(
+        report["delivered_ms"]["max"].as_f64().unwrap() <= took * 1000.0,
+        "{report}"
+    );
+    assert!(
+        report["delivered_ms"]["p50"].as_f64() >= report["accepted_ms"]["p50"].as_f64(),
+        "{report}"
+    );
     let settings = &report["settings"];
     assert_eq!(
-        (&settings["connections"], &settings["in_flight"], &settings["rate"]),
+        (
+            &settings["connections"],
+            &settings["in_flight"],
+            &settings["rate"]
+        ),
         (&3.into(), &20.into(), &Value::Null)
     );
 }
@@ -86,18 +134,37 @@ fn every_file_is_stored_once_and_counted_once() {
 #[test]
 fn a_mix_of_sizes_is_stored_as_it_was_asked_for() {
     let farm = Farm::start(&[1]);
-    let args =
-        ["--files", "400", "--size", "10,3000:20%,100KB:10%,0:5%", "--seed", "5", "--keys", "--title-prefix", "m/"];
+    let args = [
+        "--files",
+        "400",
+        "--size",
+        "10,3000:20%,100KB:10%,0:5%",
+        "--seed",
+        "5",
+        "--keys",
+        "--title-prefix",
+        "m/",
+    ];
     let report = figures(&farm, &args);
     let stored = by_title(&farm);
-    assert!(stored.len() == 400 && stored.keys().all(|title| title.starts_with("m%2F")), "{:?}", stored.keys());
+    assert!(
+        stored.len() == 400 && stored.keys().all(|title| title.starts_with("m%2F")),
+        "{:?}",
+        stored.keys()
+    );
     let mut counts = BTreeMap::new();
     for content in stored.values() {
         *counts.entry(content.len()).or_insert(0u32) += 1;
     }
-    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [0, 10, 3000, 100_000]);
+    assert_eq!(
+        counts.keys().copied().collect::<Vec<_>>(),
+        [0, 10, 3000, 100_000]
+    );
     for (size, expected) in [(0, 20), (10, 260), (3000, 80), (100_000, 40)] {
-        assert!(counts[&size].abs_diff(expected) <= expected / 2, "{counts:?}");
+        assert!(
+            counts[&size].abs_diff(expected) <= expected / 2,
+            "{counts:?}"
+        );
     }
     let bytes: usize = stored.values().map(Vec::len).sum();
     assert_eq!(report["bytes"], bytes);
@@ -107,37 +174,68 @@ fn a_mix_of_sizes_is_stored_as_it_was_asked_for() {
 fn accepted_is_enough_where_that_is_waited_for() {
     let farm = Farm::without_servers(&[1]);
     let report = figures(&farm, &["--files", "100", "--wait", "accepted"]);
-    assert_eq!((&report["files"], &report["delivered_ms"]), (&100.into(), &Value::Null));
+    assert_eq!(
+        (&report["files"], &report["delivered_ms"]),
+        (&100.into(), &Value::Null)
+    );
     check_percentiles(&report["accepted_ms"]);
     let status = farm.status();
     assert_eq!((status.accepted, status.delivered), (100, 0));
-    // Nobody takes what is to be delivered, and the files that wait are told from those that never came.
+    // Nobody takes what is to be delivered, and the files that wait are told from those that never
+    // came.
     let ended = bench(&farm, &["--files", "10", "--timeout", "1s"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(4), ""), "{ended:?}");
-    assert!(ended.stderr.contains("10 files are not delivered"), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(4), ""),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains("10 files are not delivered"),
+        "{ended:?}"
+    );
 }
 
 #[test]
 fn the_open_loop_keeps_its_rate() {
     let farm = Farm::start(&[1]);
-    let report = figures(&farm, &["--rate", "200", "--files", "300", "--connections", "4"]);
-    assert_eq!((&report["files"], &report["held_back"]), (&300.into(), &0.into()));
+    let report = figures(
+        &farm,
+        &["--rate", "200", "--files", "300", "--connections", "4"],
+    );
+    assert_eq!(
+        (&report["files"], &report["held_back"]),
+        (&300.into(), &0.into())
+    );
     // The last file is due after 1.495 s.
     let seconds = report["seconds"].as_f64().unwrap();
     assert!((1.49..4.0).contains(&seconds), "{report}");
-    assert_eq!((&report["settings"]["rate"], &report["settings"]["in_flight"]), (&200.0.into(), &Value::Null));
+    assert_eq!(
+        (
+            &report["settings"]["rate"],
+            &report["settings"]["in_flight"]
+        ),
+        (&200.0.into(), &Value::Null)
+    );
     assert_eq!(by_title(&farm).len(), 300);
-    let timed = figures(&farm, &["--rate", "100", "--duration", "1s", "--warm-up", "10"]);
+    let timed = figures(
+        &farm,
+        &["--rate", "100", "--duration", "1s", "--warm-up", "10"],
+    );
     assert_eq!(timed["files"], 100);
     assert!(timed["seconds"].as_f64().unwrap() > 0.98, "{timed}");
 }
 
-/// A balancer that stands still for a while makes files late that were due meanwhile: their times begin when they were due.
+/// A balancer that stands still for a while makes files late that were due meanwhile: their times
+/// begin when they were due.
 #[test]
 fn the_open_loop_omits_nothing_while_the_balancer_stands_still() {
     let farm = Farm::start(&[1]);
-    let running =
-        Running::start(&mut command(&farm, &["--rate", "200", "--files", "400", "--wait", "accepted", "--json"]));
+    let running = Running::start(&mut command(
+        &farm,
+        &[
+            "--rate", "200", "--files", "400", "--wait", "accepted", "--json",
+        ],
+    ));
     wait_until("the first files", || farm.status().accepted > 20);
     farm.balancer.signal("STOP");
     std::thread::sleep(Duration::from_secs(1));
@@ -146,7 +244,10 @@ fn the_open_loop_omits_nothing_while_the_balancer_stands_still() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let times = object(&ended)["accepted_ms"].clone();
     // Half of the files were due in that second, and waited for half of it on the average.
-    assert!(times["max"].as_f64().unwrap() > 900.0 && times["p90"].as_f64().unwrap() > 500.0, "{times}");
+    assert!(
+        times["max"].as_f64().unwrap() > 900.0 && times["p90"].as_f64().unwrap() > 500.0,
+        "{times}"
+    );
 }
 
 #[test]
@@ -154,18 +255,37 @@ fn a_run_lasts_as_long_as_it_was_told() {
     let farm = Farm::start(&[1]);
     let report = figures(&farm, &["--duration", "1s", "--in-flight", "4"]);
     let seconds = report["seconds"].as_f64().unwrap();
-    assert!((0.9..5.0).contains(&seconds) && report["files"].as_u64().unwrap() > 10, "{report}");
-    assert_eq!(by_title(&farm).len() as u64, report["files"].as_u64().unwrap());
+    assert!(
+        (0.9..5.0).contains(&seconds) && report["files"].as_u64().unwrap() > 10,
+        "{report}"
+    );
+    assert_eq!(
+        by_title(&farm).len() as u64,
+        report["files"].as_u64().unwrap()
+    );
 }
 
 #[test]
 fn refused_files_are_counted_and_named() {
-    let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
-    let ended = bench(&farm, &["--files", "60", "--size", "100,600KiB:30%", "--json"]);
+    let farm = Farm::with(
+        &[1],
+        &[],
+        &["--queue-bytes", "1MiB", "--max-json", "100KiB"],
+    );
+    let ended = bench(
+        &farm,
+        &["--files", "60", "--size", "100,600KiB:30%", "--json"],
+    );
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let report = object(&ended);
-    let (files, refused) = (report["files"].as_u64().unwrap(), report["refused"].as_u64().unwrap());
-    assert!(files + refused == 60 && (6..=30).contains(&refused) && report["missing"] == 0, "{report}");
+    let (files, refused) = (
+        report["files"].as_u64().unwrap(),
+        report["refused"].as_u64().unwrap(),
+    );
+    assert!(
+        files + refused == 60 && (6..=30).contains(&refused) && report["missing"] == 0,
+        "{report}"
+    );
     let stored = by_title(&farm);
     assert!(stored.len() as u64 == files && stored.values().all(|content| content.len() == 100));
     let failures = report["failures"].as_array().unwrap();
@@ -173,9 +293,15 @@ fn refused_files_are_counted_and_named() {
         (failures.len(), &failures[0]["code"], &failures[0]["files"]),
         (1, &"too_large".into(), &refused.into())
     );
-    assert!(!stored.contains_key(failures[0]["first"].as_str().unwrap()), "{report}");
+    assert!(
+        !stored.contains_key(failures[0]["first"].as_str().unwrap()),
+        "{report}"
+    );
     let says = format!("error: {refused} files refused (too_large); the first was bench-");
-    assert!(ended.stderr.starts_with(&says) && ended.stderr.contains("at most"), "{ended:?}");
+    assert!(
+        ended.stderr.starts_with(&says) && ended.stderr.contains("at most"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -195,7 +321,11 @@ fn mistakes_are_told_before_anything_is_sent() {
         (&["--title-prefix", &"x".repeat(4090)], "at most 4076 bytes"),
     ] {
         let ended = run(bilico(&["bench"]).args(args), "");
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}: {ended:?}");
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(2), ""),
+            "{args:?}: {ended:?}"
+        );
         assert!(ended.stderr.contains(says), "{args:?}: {ended:?}");
     }
 }
@@ -206,23 +336,43 @@ fn nobody_there_and_somebody_else_there() {
     let address = listener.local_addr().unwrap().to_string();
     let other = std::thread::spawn(move || drop(listener.accept()));
     let ended = run(&mut bilico(&["bench", "--balancer", &address]), "");
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(3), ""),
+        "{ended:?}"
+    );
     other.join().unwrap();
     let ended = run(&mut bilico(&["bench", "--balancer", &address]), "");
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("error: cannot reach the balancer") && ended.stderr.contains("hint: "), "{ended:?}");
+    assert!(
+        ended.stderr.contains("error: cannot reach the balancer")
+            && ended.stderr.contains("hint: "),
+        "{ended:?}"
+    );
 }
 
 #[test]
 fn a_balancer_that_dies_is_an_error_and_what_was_measured_is_told() {
-    for args in [&["-c", "3"][..], &["--rate", "300"], &["--rate", "300", "-c", "300", "--wait", "accepted"]] {
+    for args in [
+        &["-c", "3"][..],
+        &["--rate", "300"],
+        &["--rate", "300", "-c", "300", "--wait", "accepted"],
+    ] {
         let mut farm = Farm::start(&[1]);
-        let running = Running::start(&mut command(&farm, &[&["--files", "1000000", "--json"], args].concat()));
+        let running = Running::start(&mut command(
+            &farm,
+            &[&["--files", "1000000", "--json"], args].concat(),
+        ));
         wait_until("the first files", || farm.status().delivered > 50);
         farm.balancer.kill();
         let ended = running.wait();
         assert_eq!(ended.code, Some(3), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: the connection to the balancer was lost"), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .starts_with("error: the connection to the balancer was lost"),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains(" sent files were "), "{ended:?}");
         assert!(object(&ended)["files"].as_u64().unwrap() > 0, "{ended:?}");
     }
@@ -235,17 +385,39 @@ fn an_interrupted_run_tells_what_was_measured() {
     wait_until("the first files", || farm.status().delivered > 50);
     running.signal("INT");
     let ended = running.wait();
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(130), "error: interrupted\n"), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(130), "error: interrupted\n"),
+        "{ended:?}"
+    );
     assert!(object(&ended)["files"].as_u64().unwrap() > 0, "{ended:?}");
 }
 
 #[test]
 fn idle_connections_are_held_and_counted() {
     let farm = Farm::start(&[1]);
-    let ended = bench(&farm, &["--connections", "300", "--files", "0", "--hold", "500ms", "--json"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    let ended = bench(
+        &farm,
+        &[
+            "--connections",
+            "300",
+            "--files",
+            "0",
+            "--hold",
+            "500ms",
+            "--json",
+        ],
+    );
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{ended:?}"
+    );
     let held = object(&ended);
-    assert_eq!((&held["connections"], &held["opened"], &held["stayed"]), (&300.into(), &300.into(), &300.into()));
+    assert_eq!(
+        (&held["connections"], &held["opened"], &held["stayed"]),
+        (&300.into(), &300.into(), &300.into())
+    );
     assert!(held["hold_seconds"].as_f64().unwrap() >= 0.5, "{held}");
     assert_eq!(farm.status().accepted, 0);
 }
@@ -256,10 +428,14 @@ fn idle_connections_that_are_closed_are_missed() {
     let ended = bench(&farm, &["--connections", "20", "--hold", "2s"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(
-        ended.stdout.starts_with("20 connections opened in ") && ended.stdout.contains(", 0 of them open"),
+        ended.stdout.starts_with("20 connections opened in ")
+            && ended.stdout.contains(", 0 of them open"),
         "{ended:?}"
     );
-    assert_eq!(ended.stderr, "error: 20 connections were closed by the balancer\n");
+    assert_eq!(
+        ended.stderr,
+        "error: 20 connections were closed by the balancer\n"
+    );
 }
 
 #[test]
@@ -267,27 +443,57 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     let farm = Farm::start(&[1]);
     let limited = |limit: &str, connections: &str| {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]).arg(program());
-        command.args(["bench", "--balancer", &farm.balancer.address, "--hold", "100ms", "-c", connections]);
+        command
+            .args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"])
+            .arg(program());
+        command.args([
+            "bench",
+            "--balancer",
+            &farm.balancer.address,
+            "--hold",
+            "100ms",
+            "-c",
+            connections,
+        ]);
         run(command.env(crate::harness::ACT_AS_BILICO, "1"), "")
     };
     let raised = limited("-Sn 100", "300");
     assert_eq!(raised.code, Some(0), "{raised:?}");
     let too_low = limited("-n 100", "300");
-    assert_eq!((too_low.code, too_low.stdout.as_str()), (Some(1), ""), "{too_low:?}");
-    assert!(too_low.stderr.contains("this process may have 100") && too_low.stderr.contains("hint: "), "{too_low:?}");
+    assert_eq!(
+        (too_low.code, too_low.stdout.as_str()),
+        (Some(1), ""),
+        "{too_low:?}"
+    );
+    assert!(
+        too_low.stderr.contains("this process may have 100") && too_low.stderr.contains("hint: "),
+        "{too_low:?}"
+    );
 }
 
 #[test]
 fn a_terminal_shows_a_live_line_and_then_the_table() {
     let farm = Farm::start(&[1]);
     let address = &farm.balancer.address;
-    let mut terminal =
-        Terminal::start(farm.dir.path(), &["bench", "--balancer", address, "--rate", "200", "--files", "300"]);
+    let mut terminal = Terminal::start(
+        farm.dir.path(),
+        &[
+            "bench",
+            "--balancer",
+            address,
+            "--rate",
+            "200",
+            "--files",
+            "300",
+        ],
+    );
     terminal.expect("/300");
     terminal.expect("files/s");
     let (code, rest) = terminal.end();
     assert_eq!(code, Some(0), "{rest}");
-    assert!(rest.contains("300 files in ") && rest.contains("p99.9") && rest.contains("delivered"), "{rest}");
+    assert!(
+        rest.contains("300 files in ") && rest.contains("p99.9") && rest.contains("delivered"),
+        "{rest}"
+    );
     assert_eq!(status(address).delivered, 300);
 }

@@ -1,4 +1,5 @@
-//! Chromium without a window, driven over a pipe in its protocol for developers: what a person at the page does and sees.
+//! Chromium without a window, driven over a pipe in its protocol for developers: what a person at
+//! the page does and sees.
 //!
 //! It ends when the pipe does, so that it does not outlive the test, however that ends.
 
@@ -55,13 +56,22 @@ pub struct Browser {
 /// Where the browser is, or `None` and a visible line; where all tests must run, a failure.
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).flat_map(|dir| NAMES.map(|name| dir.join(name))).find(|path| path.exists());
+    let found = std::env::split_paths(&path)
+        .flat_map(|dir| NAMES.map(|name| dir.join(name)))
+        .find(|path| path.exists());
     if found.is_none() {
-        let why = "no Chromium here: install the package `chromium` (Debian: `apt-get install chromium`)";
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{why}");
+        let why =
+            "no Chromium here: install the package `chromium` (Debian: `apt-get install chromium`)";
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci.is_empty()),
+            "{why}"
+        );
         // Not by a macro: what those print is captured.
-        let _ = writeln!(std::io::stderr(), "\nskipped {:?}: {why}", std::thread::current().name().unwrap_or_default());
+        let _ = writeln!(
+            std::io::stderr(),
+            "\nskipped {:?}: {why}",
+            std::thread::current().name().unwrap_or_default()
+        );
     }
     found
 }
@@ -71,28 +81,61 @@ impl Browser {
     pub fn start() -> Option<Self> {
         let program = program()?;
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let profile = tempfile::Builder::new().prefix("bilico-page-").tempdir().unwrap();
+        let profile = tempfile::Builder::new()
+            .prefix("bilico-page-")
+            .tempdir()
+            .unwrap();
         // The browser reads from descriptor 3 and writes to 4.
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#, "sh"]).arg(program).args(FLAGS);
-        shell.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
-        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        shell
+            .args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#, "sh"])
+            .arg(program)
+            .args(FLAGS);
+        shell
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg("about:blank");
+        shell
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0);
         let mut child = shell.spawn().unwrap();
-        let (to, mut stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let (to, mut stdout) = (
+            child.stdin.take(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
         let (send, from) = mpsc::channel();
         std::thread::spawn(move || {
             let mut message = Vec::new();
-            while stdout.read_until(0, &mut message).is_ok_and(|read| read > 0) {
+            while stdout
+                .read_until(0, &mut message)
+                .is_ok_and(|read| read > 0)
+            {
                 message.pop();
-                if send.send(serde_json::from_slice(&message).unwrap()).is_err() {
+                if send
+                    .send(serde_json::from_slice(&message).unwrap())
+                    .is_err()
+                {
                     return;
                 }
                 message.clear();
             }
         });
-        let mut browser = Self { child, to, from, events: Vec::new(), session: None, calls: 0, profile, _alone: alone };
+        let mut browser = Self {
+            child,
+            to,
+            from,
+            events: Vec::new(),
+            session: None,
+            calls: 0,
+            profile,
+            _alone: alone,
+        };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
-        let attached = browser.call("Target.attachToTarget", json!({"targetId": target["targetId"], "flatten": true}));
+        let attached = browser.call(
+            "Target.attachToTarget",
+            json!({"targetId": target["targetId"], "flatten": true}),
+        );
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
@@ -116,7 +159,10 @@ impl Browser {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut answer = self.from.recv_timeout(left).unwrap_or_else(|error| panic!("{method}: {error}"));
+            let mut answer = self
+                .from
+                .recv_timeout(left)
+                .unwrap_or_else(|error| panic!("{method}: {error}"));
             if answer["id"] == self.calls {
                 assert!(answer["error"].is_null(), "{method}: {answer}");
                 return answer["result"].take();
@@ -127,7 +173,8 @@ impl Browser {
 
     /// Gives the page a size in pixels.
     pub fn resize(&mut self, width: u32, height: u32) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
@@ -148,7 +195,10 @@ impl Browser {
     pub fn value(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let mut result = self.call("Runtime.evaluate", params);
-        assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {result}"
+        );
         result["result"]["value"].take()
     }
 
@@ -177,7 +227,10 @@ impl Browser {
     /// What an element says, as it is shown, without the space around it.
     #[track_caller]
     pub fn text(&mut self, selector: &str) -> String {
-        let text = self.value(&format!("document.querySelector({}).innerText", json!(selector)));
+        let text = self.value(&format!(
+            "document.querySelector({}).innerText",
+            json!(selector)
+        ));
         text.as_str().unwrap_or_default().trim().to_owned()
     }
 
@@ -209,7 +262,11 @@ impl Browser {
             "Escape" => (27, ""),
             other => panic!("unknown key {other}"),
         };
-        let down = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
+        let down = if text.is_empty() {
+            "rawKeyDown"
+        } else {
+            "keyDown"
+        };
         let mut event = json!({"type": down, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
         self.call("Input.dispatchKeyEvent", event.clone());
         event["type"] = json!("keyUp");
@@ -222,7 +279,8 @@ impl Browser {
         self.call("Input.insertText", json!({"text": text}));
     }
 
-    /// Writes what is to be seen into a file, and gives its distinct colours and its mean lightness from 0 to 1.
+    /// Writes what is to be seen into a file, and gives its distinct colours and its mean lightness
+    /// from 0 to 1.
     pub fn screenshot(&mut self, path: &Path) -> (u64, f64) {
         let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
         let encoded = shot["data"].as_str().unwrap().to_owned();
@@ -250,34 +308,54 @@ impl Browser {
             .collect()
     }
 
-    /// Exceptions and errors on the console so far; without those of requests that were not answered well, where they may fail.
+    /// Exceptions and errors on the console so far; without those of requests that were not
+    /// answered well, where they may fail.
     pub fn complaints(&mut self, requests_may_fail: bool) -> Vec<Value> {
-        let mut complaints: Vec<Value> = self.events_of("Runtime.exceptionThrown").cloned().collect();
-        let said = self.events_of("Runtime.consoleAPICalled").filter(|event| event["type"] != "log");
+        let mut complaints: Vec<Value> =
+            self.events_of("Runtime.exceptionThrown").cloned().collect();
+        let said = self
+            .events_of("Runtime.consoleAPICalled")
+            .filter(|event| event["type"] != "log");
         complaints.extend(said.cloned());
-        let entries = self.events_of("Log.entryAdded").map(|event| &event["entry"]);
-        complaints.extend(entries.filter(|entry| !(requests_may_fail && entry["source"] == "network")).cloned());
+        let entries = self
+            .events_of("Log.entryAdded")
+            .map(|event| &event["entry"]);
+        complaints.extend(
+            entries
+                .filter(|entry| !(requests_may_fail && entry["source"] == "network"))
+                .cloned(),
+        );
         complaints
     }
 
     fn events_of(&mut self, method: &'static str) -> impl Iterator<Item = &Value> {
         self.events.extend(self.from.try_iter());
-        self.events.iter().filter(move |event| event["method"] == method).map(|event| &event["params"])
+        self.events
+            .iter()
+            .filter(move |event| event["method"] == method)
+            .map(|event| &event["params"])
     }
 }
 
 impl Drop for Browser {
-    /// Ends the browser and all of its processes, so that nobody writes into the profile when that is removed.
+    /// Ends the browser and all of its processes, so that nobody writes into the profile when that
+    /// is removed.
     fn drop(&mut self) {
         drop(self.to.take());
         let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.wait();
         let profile = self.profile.path().to_owned();
         let all_ended = || {
             let left = processes_with(profile.as_os_str());
             for pid in &left {
-                let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
+                let _ = Command::new("kill")
+                    .args(["-KILL", pid])
+                    .stderr(Stdio::null())
+                    .status();
             }
             left.is_empty()
         };

@@ -39,8 +39,8 @@ fn last_receipt(farm: &Farm) -> Value {
     serde_json::from_str(lines.lines().last().unwrap()).unwrap()
 }
 
-/// A file of more than 1 MiB is offered before it is sent again. One that had changed and kept its size was once taken for the
-/// same: it was reported as delivered, and never sent.
+/// A file of more than 1 MiB is offered before it is sent again. One that had changed and kept its
+/// size was once taken for the same: it was reported as delivered, and never sent.
 #[test]
 fn content_tells_whether_a_file_is_the_same_and_its_size_does_not() {
     for size in [100, 2 * MIB] {
@@ -58,17 +58,34 @@ fn content_tells_whether_a_file_is_the_same_and_its_size_does_not() {
             write(&farm, "file", &second);
             let ended = send(&farm, &args);
             assert_eq!(ended.code, Some(1), "{size} {state}: {ended:?}");
-            assert!(ended.stderr.contains("error: file: refused: the key names another file already"), "{ended:?}");
+            assert!(
+                ended
+                    .stderr
+                    .contains("error: file: refused: the key names another file already"),
+                "{ended:?}"
+            );
             let receipt = last_receipt(&farm);
-            assert_eq!((&receipt["state"], &receipt["hash"]), (&"refused".into(), &hash(&second)), "{receipt}");
+            assert_eq!(
+                (&receipt["state"], &receipt["hash"]),
+                (&"refused".into(), &hash(&second)),
+                "{receipt}"
+            );
             write(&farm, "file", &first);
             let ended = send(&farm, &args);
             assert_eq!(ended.code, Some(0), "{size} {state}: {ended:?}");
             let receipt = last_receipt(&farm);
-            assert_eq!((&receipt["state"], &receipt["hash"]), (&"delivered".into(), &hash(&first)), "{receipt}");
+            assert_eq!(
+                (&receipt["state"], &receipt["hash"]),
+                (&"delivered".into(), &hash(&first)),
+                "{receipt}"
+            );
             assert_eq!(receipt["number"], 1, "{receipt}");
         }
-        let ended = run(bilico(&["verify", "--receipts", "receipts", "json_files_1"]).current_dir(farm.dir.path()), "");
+        let ended = run(
+            bilico(&["verify", "--receipts", "receipts", "json_files_1"])
+                .current_dir(farm.dir.path()),
+            "",
+        );
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(farm.all_stored().into_values().eq([first]));
     }
@@ -78,8 +95,8 @@ fn hash(content: &[u8]) -> Value {
     blake3::hash(content).to_string().into()
 }
 
-/// A file that somebody writes to, again and again, until it is dropped. In memory: a disk may stop the writer for a while,
-/// and what stands still is sent.
+/// A file that somebody writes to, again and again, until it is dropped. In memory: a disk may stop
+/// the writer for a while, and what stands still is sent.
 struct Busy {
     dir: TempDir,
     ended: Arc<AtomicBool>,
@@ -89,10 +106,18 @@ struct Busy {
 impl Busy {
     fn start(size: usize, write: impl Fn(&File, u64) + Send + 'static) -> Self {
         let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let dir = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        }
+        .unwrap();
         let path = dir.path().join("busy.log");
         fs::write(&path, noise(3, size)).unwrap();
-        let (file, ended) = (File::options().write(true).open(path).unwrap(), Arc::new(AtomicBool::new(false)));
+        let (file, ended) = (
+            File::options().write(true).open(path).unwrap(),
+            Arc::new(AtomicBool::new(false)),
+        );
         let is_over = Arc::clone(&ended);
         let writer = thread::spawn(move || {
             for round in 0.. {
@@ -103,7 +128,11 @@ impl Busy {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        Self { dir, ended, writer: Some(writer) }
+        Self {
+            dir,
+            ended,
+            writer: Some(writer),
+        }
     }
 
     fn path(&self) -> String {
@@ -133,20 +162,49 @@ fn overwrite(file: &File, round: u64) {
     file.write_all_at(&round.to_le_bytes(), 0).unwrap();
 }
 
-/// What came of a file that was written to meanwhile was once delivered as if it were the file, with exit code 0.
+/// What came of a file that was written to meanwhile was once delivered as if it were the file,
+/// with exit code 0.
 #[test]
 fn a_file_that_never_stands_still_is_not_sent_and_is_named() {
-    for (how, changed) in [(append as fn(&File, u64), "fail"), (append, "retry"), (overwrite, "retry")] {
+    for (how, changed) in [
+        (append as fn(&File, u64), "fail"),
+        (append, "retry"),
+        (overwrite, "retry"),
+    ] {
         let farm = Farm::start(&[1]);
         let busy = Busy::start(BUSY, how);
         write(&farm, "quiet", b"quiet");
         let path = busy.path();
-        let ended = send(&farm, &[&path, "quiet", "--receipts", "receipts", "--changed", changed]);
+        let ended = send(
+            &farm,
+            &[
+                &path,
+                "quiet",
+                "--receipts",
+                "receipts",
+                "--changed",
+                changed,
+            ],
+        );
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(&format!("error: {path}: not sent: it ")), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("error: {path}: not sent: it ")),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains("while it was read"), "{ended:?}");
-        assert_eq!(ended.stderr.contains("6 times in a row"), changed == "retry", "{ended:?}");
-        assert!(ended.stdout.contains("1 accepted, 1 delivered, 1 changed while they were read"), "{ended:?}");
+        assert_eq!(
+            ended.stderr.contains("6 times in a row"),
+            changed == "retry",
+            "{ended:?}"
+        );
+        assert!(
+            ended
+                .stdout
+                .contains("1 accepted, 1 delivered, 1 changed while they were read"),
+            "{ended:?}"
+        );
         assert!(farm.all_stored().into_values().eq([b"quiet"]));
         let lines = fs::read_to_string(farm.dir.path().join("receipts")).unwrap();
         assert!(lines.contains(r#""state":"changed""#), "{lines}");
@@ -165,7 +223,11 @@ fn a_file_that_comes_to_rest_is_sent_whole() {
         let ended = send(&farm, &[&busy.path()]);
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
         let stored = farm.all_stored().into_values().next().unwrap();
-        assert!(busy.end().starts_with(&stored), "{} bytes of {size}", stored.len());
+        assert!(
+            busy.end().starts_with(&stored),
+            "{} bytes of {size}",
+            stored.len()
+        );
     }
 }
 
@@ -175,16 +237,37 @@ fn a_file_that_never_stands_still_is_sent_when_that_is_wanted_and_it_is_told() {
         let farm = Farm::start(&[1]);
         let mut busy = Busy::start(BUSY, how);
         let path = busy.path();
-        let ended = send(&farm, &[&path, "--receipts", "receipts", "--changed", "send"]);
+        let ended = send(
+            &farm,
+            &[&path, "--receipts", "receipts", "--changed", "send"],
+        );
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(ended.stderr.starts_with(&format!("warning: {path}: it ")), "{ended:?}");
-        assert!(ended.stderr.ends_with("; it was sent as it was read\n"), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with(&format!("warning: {path}: it ")),
+            "{ended:?}"
+        );
+        assert!(
+            ended.stderr.ends_with("; it was sent as it was read\n"),
+            "{ended:?}"
+        );
         let stored = farm.all_stored().into_values().next().unwrap();
         let receipt = last_receipt(&farm);
-        assert_eq!((&receipt["state"], &receipt["size"]), (&"delivered".into(), &stored.len().into()));
+        assert_eq!(
+            (&receipt["state"], &receipt["size"]),
+            (&"delivered".into(), &stored.len().into())
+        );
         assert_eq!(receipt["hash"], hash(&stored));
-        assert!(receipt["change"].as_str().unwrap().contains("while it was read"), "{receipt}");
-        assert!(busy.end()[8..].starts_with(&stored[8..]), "it is the beginning of the file");
+        assert!(
+            receipt["change"]
+                .as_str()
+                .unwrap()
+                .contains("while it was read"),
+            "{receipt}"
+        );
+        assert!(
+            busy.end()[8..].starts_with(&stored[8..]),
+            "it is the beginning of the file"
+        );
     }
 }
 
@@ -197,7 +280,10 @@ fn the_prompt_tells_that_a_file_changed() {
     for order in ["send busy.log", "FTP 1"] {
         let mut client = command(&farm, "client", &["--files", &files, "--changed", "fail"]);
         let ended = run(&mut client, &format!("{order}\nexit\n"));
-        assert!(ended.stderr.contains("not sent: it ") && ended.stderr.contains("while it was read"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("not sent: it ") && ended.stderr.contains("while it was read"),
+            "{ended:?}"
+        );
     }
     assert_eq!(farm.status().accepted, 0);
 }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use crate::driver;
 use crate::harness::{
-    Mount, Wire, bilico, frame, put, start_balancer, start_server, status, stored, wait_for_line, wait_until,
+    Mount, Wire, bilico, frame, put, start_balancer, start_server, status, stored, wait_for_line,
+    wait_until,
 };
 
-/// Everything that can go wrong goes wrong, and not a file is lost, doubled or damaged. `BILICO_CHAOS_SECONDS` says for
-/// how long, `BILICO_SEED` how.
+/// Everything that can go wrong goes wrong, and not a file is lost, doubled or damaged.
+/// `BILICO_CHAOS_SECONDS` says for how long, `BILICO_SEED` how.
 #[test]
 fn nothing_is_lost_or_doubled_whatever_fails() {
     let seed = driver::seed();
@@ -28,7 +29,10 @@ fn nothing_is_lost_or_doubled_whatever_fails() {
 #[test]
 fn every_file_is_stored_once_though_all_are_killed_again_and_again() {
     let said = driver::shows::kills(driver::seed(), 4000);
-    assert!(said.contains("4000 receipts, 4000 stored files: 4000 fit; nothing is wrong"), "{said}");
+    assert!(
+        said.contains("4000 receipts, 4000 stored files: 4000 fit; nothing is wrong"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -55,20 +59,31 @@ fn put_with_key(wire: &mut Wire, id: u64, key: &str, content: &[u8]) -> Vec<Valu
     }
 }
 
-/// A client that lost its connection sends again what it has no receipt for. By then the disk was full, and it was
-/// told that the file is refused, though it had been accepted before and was stored.
+/// A client that lost its connection sends again what it has no receipt for. By then the disk was
+/// full, and it was told that the file is refused, though it had been accepted before and was
+/// stored.
 #[test]
 fn a_file_that_is_here_already_is_not_refused_for_want_of_room() {
-    let Some(disk) = Mount::tmpfs("8m") else { return };
+    let Some(disk) = Mount::tmpfs("8m") else {
+        return;
+    };
     let dir = tempfile::tempdir().unwrap();
     let server = start_server(dir.path(), 1, &[]);
     let journal = disk.path().join("journal");
-    let flags = ["--journal", journal.to_str().unwrap(), "--segment-size", "1MiB"];
+    let flags = [
+        "--journal",
+        journal.to_str().unwrap(),
+        "--segment-size",
+        "1MiB",
+    ];
     let balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &flags);
     let mut wire = Wire::native(&balancer.address);
     let contents = [("small", vec![1; 100]), ("large", vec![2; 200_000])];
     for (key, content) in &contents {
-        assert_eq!(put_with_key(&mut wire, 1, key, content)[1]["request_type"], "delivered");
+        assert_eq!(
+            put_with_key(&mut wire, 1, key, content)[1]["request_type"],
+            "delivered"
+        );
     }
     let mut filler = fs::File::create(disk.path().join("filler")).unwrap();
     while filler.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
@@ -78,7 +93,10 @@ fn a_file_that_is_here_already_is_not_refused_for_want_of_room() {
             refused["code"] == "full"
         });
         let receipts = put_with_key(&mut wire, 1, key, content);
-        let kinds: Vec<&Value> = receipts.iter().map(|receipt| &receipt["request_type"]).collect();
+        let kinds: Vec<&Value> = receipts
+            .iter()
+            .map(|receipt| &receipt["request_type"])
+            .collect();
         assert_eq!(kinds, ["accepted", "delivered"], "{key}");
     }
     let mut wire = Wire::native(&balancer.address);
@@ -86,46 +104,90 @@ fn a_file_that_is_here_already_is_not_refused_for_want_of_room() {
     assert_eq!(other[0]["code"], "conflict", "{other:?}");
 }
 
-/// The balancer ran out of descriptors, could not open the content of waiting files for a moment, and made dead letters of
-/// them; and it ended, for the journal's directory could not be opened to be synced.
+/// The balancer ran out of descriptors, could not open the content of waiting files for a moment,
+/// and made dead letters of them; and it ended, for the journal's directory could not be opened to
+/// be synced.
 #[test]
 fn want_of_descriptors_makes_files_wait_and_kills_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let server = start_server(dir.path(), 1, &[]);
     let flags = ["--window-files", "1", "--segment-size", "1MiB"];
     let balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &flags);
-    wait_until("the server to be up", || status(&balancer.address).servers[0].eligible);
+    wait_until("the server to be up", || {
+        status(&balancer.address).servers[0].eligible
+    });
     server.signal("STOP");
     for file in 0..20 {
-        fs::write(dir.path().join(format!("large-{file}")), vec![file; 200_000]).unwrap();
+        fs::write(
+            dir.path().join(format!("large-{file}")),
+            vec![file; 200_000],
+        )
+        .unwrap();
         fs::write(dir.path().join(format!("small-{file}")), vec![file; 60_000]).unwrap();
     }
     let files = (0..20).flat_map(|file| [format!("large-{file}"), format!("small-{file}")]);
-    let mut send = bilico(&["send", "--quiet", "--balancer", &balancer.address, "--wait", "accepted"]);
-    assert!(send.args(files).current_dir(dir.path()).status().unwrap().success());
+    let mut send = bilico(&[
+        "send",
+        "--quiet",
+        "--balancer",
+        &balancer.address,
+        "--wait",
+        "accepted",
+    ]);
+    assert!(
+        send.args(files)
+            .current_dir(dir.path())
+            .status()
+            .unwrap()
+            .success()
+    );
     let limit = |limit: &str| {
-        let args = [format!("--nofile={limit}:"), format!("--pid={}", balancer.pid())];
-        assert!(Command::new("prlimit").args(args).status().unwrap().success());
+        let args = [
+            format!("--nofile={limit}:"),
+            format!("--pid={}", balancer.pid()),
+        ];
+        assert!(
+            Command::new("prlimit")
+                .args(args)
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     limit("1");
     server.signal("CONT");
     let log = || fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
     wait_for_line(log, &["came back", "too many open files"]);
     limit("1024");
-    wait_until("all to be delivered", || status(&balancer.address).queue.files() == 0);
+    wait_until("all to be delivered", || {
+        status(&balancer.address).queue.files() == 0
+    });
     assert_eq!(status(&balancer.address).queue.dead, 0, "{}", log());
     assert_eq!(stored(&dir.path().join("json_files_1")).len(), 40);
 }
 
-/// Chaos seldom kills a balancer in the moment between a receipt and a commit. So here the commit does not come: the journal
-/// cannot be written, and the balancer answers everything else.
+/// Chaos seldom kills a balancer in the moment between a receipt and a commit. So here the commit
+/// does not come: the journal cannot be written, and the balancer answers everything else.
 #[test]
 fn nothing_is_accepted_before_it_is_committed() {
     let dir = tempfile::tempdir().unwrap();
-    let balancer = start_balancer(dir.path(), &["127.0.0.1:1=1".to_owned()], &["--segment-size", "1MiB"]);
+    let balancer = start_balancer(
+        dir.path(),
+        &["127.0.0.1:1=1".to_owned()],
+        &["--segment-size", "1MiB"],
+    );
     let limit = |limit: &str| {
-        let args = [format!("--fsize={limit}:"), format!("--pid={}", balancer.pid())];
-        assert!(Command::new("prlimit").args(args).status().unwrap().success());
+        let args = [
+            format!("--fsize={limit}:"),
+            format!("--pid={}", balancer.pid()),
+        ];
+        assert!(
+            Command::new("prlimit")
+                .args(args)
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     limit("0");
     let mut wire = Wire::native(&balancer.address);

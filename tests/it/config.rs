@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Role, bilico, http, run, start_balancer, start_server, status, stored, wait_for_line, wait_until,
+    Role, bilico, http, run, start_balancer, start_server, status, stored, wait_for_line,
+    wait_until,
 };
 
 /// How many files a round of sending has.
@@ -22,7 +23,9 @@ struct Place {
 
 impl Place {
     fn new(config: &str) -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap() };
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         place.write(config);
         place
     }
@@ -64,7 +67,11 @@ impl Place {
         let folder = self.path().join(format!("{count}_files"));
         fs::create_dir_all(&folder).unwrap();
         for file in 0..count {
-            fs::write(folder.join(format!("{file}.txt")), format!("content of {file}")).unwrap();
+            fs::write(
+                folder.join(format!("{file}.txt")),
+                format!("content of {file}"),
+            )
+            .unwrap();
         }
         folder
     }
@@ -73,26 +80,53 @@ impl Place {
 /// Sends these files and waits until all are stored; one that is not fails the test.
 #[track_caller]
 fn send(balancer: &Role, folder: &Path) {
-    let ended = run(&mut bilico(&["send", "-q", "-r", folder.to_str().unwrap(), "--balancer", &balancer.address]), "");
+    let ended = run(
+        &mut bilico(&[
+            "send",
+            "-q",
+            "-r",
+            folder.to_str().unwrap(),
+            "--balancer",
+            &balancer.address,
+        ]),
+        "",
+    );
     assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
 }
 
 /// The servers of a balancer with their weights.
 fn servers(balancer: &Role) -> Vec<(String, u32)> {
-    status(&balancer.address).servers.into_iter().map(|server| (server.name, server.weight)).collect()
+    status(&balancer.address)
+        .servers
+        .into_iter()
+        .map(|server| (server.name, server.weight))
+        .collect()
 }
 
 fn wait_until_up(balancer: &Role) {
-    wait_until("all servers to be up", || status(&balancer.address).servers.iter().all(|server| server.eligible));
+    wait_until("all servers to be up", || {
+        status(&balancer.address)
+            .servers
+            .iter()
+            .all(|server| server.eligible)
+    });
 }
 
 #[test]
 fn flag_then_environment_then_file_then_default() {
-    let place = Place::new("[balancer]\nservers = [\"127.0.0.1:1=1\"]\nfall = 11\nrise = 11\nqueue-files = 11\n");
+    let place = Place::new(
+        "[balancer]\nservers = [\"127.0.0.1:1=1\"]\nfall = 11\nrise = 11\nqueue-files = 11\n",
+    );
     let show = |arguments: &[&str]| -> Value {
         let mut command = bilico(&["config", "show", "balancer", "--json"]);
-        command.current_dir(place.path()).env("BILICO_CONFIG", "bilico.toml").args(arguments);
-        let ended = run(command.env("BILICO_FALL", "12").env("BILICO_RISE", "12"), "");
+        command
+            .current_dir(place.path())
+            .env("BILICO_CONFIG", "bilico.toml")
+            .args(arguments);
+        let ended = run(
+            command.env("BILICO_FALL", "12").env("BILICO_RISE", "12"),
+            "",
+        );
         assert_eq!(ended.code, Some(0), "{ended:?}");
         serde_json::from_str(&ended.stdout).unwrap()
     };
@@ -104,7 +138,11 @@ fn flag_then_environment_then_file_then_default() {
         ("queue-files", "11", "file"),
         ("max-attempts", "16", "default"),
     ] {
-        assert_eq!((&balancer[key]["value"], &balancer[key]["from"]), (&value.into(), &from.into()), "{key}");
+        assert_eq!(
+            (&balancer[key]["value"], &balancer[key]["from"]),
+            (&value.into(), &from.into()),
+            "{key}"
+        );
     }
     assert_eq!(balancer["servers"]["value"], json!(["127.0.0.1:1=1"]));
     assert_eq!(shown["file"], "bilico.toml");
@@ -113,7 +151,13 @@ fn flag_then_environment_then_file_then_default() {
     let start = |env: &[(&str, &str)], flags: &[&str]| {
         let mut command = bilico(&[]);
         command.envs(env.iter().copied());
-        let mut args = vec!["balancer", "--listen", "127.0.0.1:0", "--config", "bilico.toml"];
+        let mut args = vec![
+            "balancer",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            "bilico.toml",
+        ];
         args.extend(flags);
         let balancer = Role::launch(command, place.path(), &args).unwrap();
         servers(&balancer).swap_remove(0)
@@ -121,33 +165,60 @@ fn flag_then_environment_then_file_then_default() {
     assert_eq!(start(&[], &[]), ("127.0.0.1:1".to_owned(), 1));
     let env = [("BILICO_SERVERS", "127.0.0.1:2=2,127.0.0.1:4=4")];
     assert_eq!(start(&env, &[]), ("127.0.0.1:2".to_owned(), 2));
-    assert_eq!(start(&env, &["--server", "127.0.0.1:3=3"]), ("127.0.0.1:3".to_owned(), 3));
+    assert_eq!(
+        start(&env, &["--server", "127.0.0.1:3=3"]),
+        ("127.0.0.1:3".to_owned(), 3)
+    );
 }
 
 #[test]
 fn a_broken_file_keeps_a_role_from_starting_and_check_tells_all_of_it() {
-    let place = Place::new("[balancer]\nservers = [\"127.0.0.1:1\"]\nmax-jsn = 3\n\n[server]\nclean = \"yes\"\n");
+    let place = Place::new(
+        "[balancer]\nservers = [\"127.0.0.1:1\"]\nmax-jsn = 3\n\n[server]\nclean = \"yes\"\n",
+    );
     let all = "error: bilico.toml:3: unknown key `max-jsn` in [balancer]; did you mean `max-json`?\n\
                error: bilico.toml:6: [server] clean: expected true or false, not a text\n";
     for args in [
         &["balancer", "--config", "bilico.toml"][..],
-        &["--config", "bilico.toml", "server", "--listen", "127.0.0.1:0"],
+        &[
+            "--config",
+            "bilico.toml",
+            "server",
+            "--listen",
+            "127.0.0.1:0",
+        ],
         &["config", "check", "bilico.toml"],
         &["config", "check", "--config", "bilico.toml"],
         &["config", "show", "--config", "bilico.toml"],
     ] {
         let ended = run(bilico(args).current_dir(place.path()), "");
-        assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(2), "", all), "{args:?}");
+        assert_eq!(
+            (ended.code, &*ended.stdout, &*ended.stderr),
+            (Some(2), "", all),
+            "{args:?}"
+        );
     }
     assert!(!place.path().join("logs").exists(), "nothing was begun");
 
     place.write("[balancer]\nservers = [\"127.0.0.1:1\"]\n");
-    let ended = run(bilico(&["config", "check", "bilico.toml"]).current_dir(place.path()), "");
-    assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "bilico.toml is fine\n", ""));
+    let ended = run(
+        bilico(&["config", "check", "bilico.toml"]).current_dir(place.path()),
+        "",
+    );
+    assert_eq!(
+        (ended.code, &*ended.stdout, &*ended.stderr),
+        (Some(0), "bilico.toml is fine\n", "")
+    );
     let ended = run(bilico(&["config", "check"]).env_remove("BILICO_CONFIG"), "");
-    assert!(ended.code == Some(2) && ended.stderr.starts_with("error: which file?\nhint: "), "{ended:?}");
+    assert!(
+        ended.code == Some(2) && ended.stderr.starts_with("error: which file?\nhint: "),
+        "{ended:?}"
+    );
     let ended = run(&mut bilico(&["balancer", "--config", "/no/such.toml"]), "");
-    assert!(ended.code == Some(2) && ended.stderr.contains("/no/such.toml: cannot be read"), "{ended:?}");
+    assert!(
+        ended.code == Some(2) && ended.stderr.contains("/no/such.toml: cannot be read"),
+        "{ended:?}"
+    );
 }
 
 /// Sends rounds of files until it is told to stop; gives how many files those were.
@@ -170,10 +241,14 @@ fn keep_sending<'scope>(
 #[test]
 fn a_reload_under_load_changes_servers_weights_and_level_and_loses_nothing() {
     let place = Place::new("");
-    let farm: Vec<Role> = (1..=3).map(|n| start_server(place.path(), n, &[])).collect();
+    let farm: Vec<Role> = (1..=3)
+        .map(|n| start_server(place.path(), n, &[]))
+        .collect();
     let [first, second, third] = [0, 1, 2].map(|n: usize| &*farm[n].address);
     let count = |n: usize| stored(&place.path().join(format!("json_files_{n}"))).len();
-    place.write(&format!("[balancer]\nservers = [\"{first}=3\", \"{second}=1\"]\n[log]\nlevel = \"warn\"\n"));
+    place.write(&format!(
+        "[balancer]\nservers = [\"{first}=3\", \"{second}=1\"]\n[log]\nlevel = \"warn\"\n"
+    ));
     let balancer = place.balancer();
     wait_until_up(&balancer);
     assert!(!place.log().contains("INFO"), "{}", place.log());
@@ -181,26 +256,44 @@ fn a_reload_under_load_changes_servers_weights_and_level_and_loses_nothing() {
     let stop = AtomicBool::new(false);
     let sent = std::thread::scope(|scope| {
         let sending = keep_sending(scope, &balancer, &folder, &stop);
-        wait_until("files on the server that is to go", || count(2) > 0 || sending.is_finished());
+        wait_until("files on the server that is to go", || {
+            count(2) > 0 || sending.is_finished()
+        });
         let new = format!("{{ address = \"{third}\", weight = 2 }}");
-        place.write(&format!("[balancer]\nservers = [\"{first}=1\", {new}]\n[log]\nlevel = \"info\"\n"));
+        place.write(&format!(
+            "[balancer]\nservers = [\"{first}=1\", {new}]\n[log]\nlevel = \"info\"\n"
+        ));
         place.reload(&balancer);
-        wait_until("the old server to be gone", || servers(&balancer).len() == 2 || sending.is_finished());
+        wait_until("the old server to be gone", || {
+            servers(&balancer).len() == 2 || sending.is_finished()
+        });
         let left = count(2);
-        wait_until("files on the new server", || count(3) > ROUND || sending.is_finished());
+        wait_until("files on the new server", || {
+            count(3) > ROUND || sending.is_finished()
+        });
         assert_eq!(count(2), left, "a server that was removed gets files");
         stop.store(true, Ordering::Relaxed);
         sending.join().unwrap()
     });
-    assert_eq!(count(1) + count(2) + count(3), sent, "each file is stored once");
-    assert_eq!(servers(&balancer), [(first.to_owned(), 1), (third.to_owned(), 2)]);
+    assert_eq!(
+        count(1) + count(2) + count(3),
+        sent,
+        "each file is stored once"
+    );
+    assert_eq!(
+        servers(&balancer),
+        [(first.to_owned(), 1), (third.to_owned(), 2)]
+    );
 
     wait_until_up(&balancer);
     let before = [count(1), count(3)];
     send(&balancer, &place.files(300));
     let gained = [count(1) - before[0], count(3) - before[1]];
     assert_eq!(gained[0] + gained[1], 300);
-    assert!((95..=105).contains(&gained[0]), "weights 1:2 gave {gained:?}");
+    assert!(
+        (95..=105).contains(&gained[0]),
+        "weights 1:2 gave {gained:?}"
+    );
     let log = place.log();
     for change in [
         format!("server {first}: weight 1 (was 3)"),
@@ -223,15 +316,31 @@ fn a_broken_file_changes_nothing_at_a_reload_and_says_why() {
     wait_until_up(&balancer);
     let was = servers(&balancer);
     for (broken, problem) in [
-        ("[balancer]\nservers = [\"127.0.0.1:1\"]\nqueue-file = 9\n", "did you mean `queue-files`?"),
-        ("[balancer]\nservers = [\"127.0.0.1:1\"]\n[server]\nclean = 1\n", "bilico.toml:4: [server] clean"),
-        ("[balancer]\nservers = [\"127.0.0.1:1\"]\nqueue-bytes = \"1MiB\"\n", "--queue-bytes"),
+        (
+            "[balancer]\nservers = [\"127.0.0.1:1\"]\nqueue-file = 9\n",
+            "did you mean `queue-files`?",
+        ),
+        (
+            "[balancer]\nservers = [\"127.0.0.1:1\"]\n[server]\nclean = 1\n",
+            "bilico.toml:4: [server] clean",
+        ),
+        (
+            "[balancer]\nservers = [\"127.0.0.1:1\"]\nqueue-bytes = \"1MiB\"\n",
+            "--queue-bytes",
+        ),
         ("[balancer\n", "bilico.toml:1: "),
         ("[balancer]\n", "--server <ADDR=WEIGHT>"),
     ] {
         place.write(broken);
         balancer.signal("HUP");
-        wait_for_line(|| place.log(), &["ERROR", "configuration not reloaded, nothing has changed", problem]);
+        wait_for_line(
+            || place.log(),
+            &[
+                "ERROR",
+                "configuration not reloaded, nothing has changed",
+                problem,
+            ],
+        );
         assert_eq!(servers(&balancer), was, "{broken}");
         assert_eq!(status(&balancer.address).queue.max_files, 500);
     }
@@ -241,12 +350,23 @@ fn a_broken_file_changes_nothing_at_a_reload_and_says_why() {
     send(&balancer, &place.files(5));
 
     // A file that is sound again is taken.
-    place.write(&format!("[balancer]\n{line}queue-files = 600\nlisten = \"127.0.0.1:9\"\n[log]\nkeep = 3\n"));
+    place.write(&format!(
+        "[balancer]\n{line}queue-files = 600\nlisten = \"127.0.0.1:9\"\n[log]\nkeep = 3\n"
+    ));
     place.reload(&balancer);
     assert_eq!(status(&balancer.address).queue.max_files, 600);
-    wait_for_line(|| place.log(), &["configuration applied", "queue-files: 600 (was 500)"]);
-    wait_for_line(|| place.log(), &["WARN", "needs a restart", "log keep: 3 (was 8)"]);
-    assert!(!place.log().contains("listen: "), "the flag decides where it listens");
+    wait_for_line(
+        || place.log(),
+        &["configuration applied", "queue-files: 600 (was 500)"],
+    );
+    wait_for_line(
+        || place.log(),
+        &["WARN", "needs a restart", "log keep: 3 (was 8)"],
+    );
+    assert!(
+        !place.log().contains("listen: "),
+        "the flag decides where it listens"
+    );
 }
 
 #[test]
@@ -277,10 +397,19 @@ fn each_limit_that_a_reload_applies_is_told_and_the_rest_named() {
         ("max-connections", "7"),
         ("shutdown-timeout", "\"7s\""),
     ];
-    let lines = applied.iter().chain(&restart).map(|(key, value)| format!("{key} = {value}\n"));
-    place.write(&format!("[balancer]\nservers = [\"127.0.0.1:1\"]\n{}", lines.collect::<String>()));
+    let lines = applied
+        .iter()
+        .chain(&restart)
+        .map(|(key, value)| format!("{key} = {value}\n"));
+    place.write(&format!(
+        "[balancer]\nservers = [\"127.0.0.1:1\"]\n{}",
+        lines.collect::<String>()
+    ));
     place.reload(&balancer);
-    for (keys, message) in [(&applied[..], "configuration applied"), (&restart, "needs a restart")] {
+    for (keys, message) in [
+        (&applied[..], "configuration applied"),
+        (&restart, "needs a restart"),
+    ] {
         for (key, value) in keys {
             let change = format!("{key}: {} (was ", value.trim_matches('"'));
             wait_for_line(|| place.log(), &[message, &change]);
@@ -294,7 +423,10 @@ fn each_limit_that_a_reload_applies_is_told_and_the_rest_named() {
     let before = place.log().len();
     place.reload(&balancer);
     let again = place.log().split_off(before);
-    assert!(again.contains("durability") && !again.contains("queue-files"), "{again}");
+    assert!(
+        again.contains("durability") && !again.contains("queue-files"),
+        "{again}"
+    );
 }
 
 #[test]
@@ -318,37 +450,58 @@ fn a_hangup_without_a_file_ends_no_role() {
     place.write("[log]\nlevel = \"info\"\n[server]\nwork-delay = \"1ms\"\n");
     told.signal("HUP");
     wait_for_line(|| log(&told), &["INFO", "log level: info (was warn)"]);
-    wait_for_line(|| log(&told), &["WARN", "needs a restart", "work-delay: 1ms (was 0)"]);
+    wait_for_line(
+        || log(&told),
+        &["WARN", "needs a restart", "work-delay: 1ms (was 0)"],
+    );
     assert_eq!((plain.stop(), told.stop()), (Some(0), Some(0)));
 }
 
 #[test]
 fn a_reload_over_http_tells_what_it_did_and_takes_back_what_operators_set_but_drains() {
     let place = Place::new("");
-    let farm: Vec<Role> = (1..=2).map(|n| start_server(place.path(), n, &[])).collect();
+    let farm: Vec<Role> = (1..=2)
+        .map(|n| start_server(place.path(), n, &[]))
+        .collect();
     let [first, second] = [0, 1].map(|n: usize| &*farm[n].address);
-    let file = |more: &str| format!("[balancer]\nservers = [\"{first}=3\", \"{second}=1\"]\n{more}");
+    let file =
+        |more: &str| format!("[balancer]\nservers = [\"{first}=3\", \"{second}=1\"]\n{more}");
     place.write(&file(""));
     let balancer = place.balancer();
     wait_until_up(&balancer);
     let reload = || http(&balancer, "POST", "/api/v1/reload", None);
     let answer = reload();
-    assert_eq!((answer.status, answer.json()), (200, json!({"applied": [], "restart": []})), "nothing is different");
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"applied": [], "restart": []})),
+        "nothing is different"
+    );
 
     let patch = |server: &str, change: &Value| {
-        let answer = http(&balancer, "PATCH", &format!("/api/v1/servers/{server}"), Some(change));
+        let answer = http(
+            &balancer,
+            "PATCH",
+            &format!("/api/v1/servers/{server}"),
+            Some(change),
+        );
         assert_eq!(answer.status, 200, "{answer:?}");
     };
     patch(first, &json!({"weight": 9}));
     patch(second, &json!({"drained": true}));
     place.write(&file("fall = 5\ndurability = \"os\"\n"));
     let answer = reload();
-    let applied = [format!("server {first}: weight 3 (was 9)"), "fall: 5 (was 2)".to_owned()];
+    let applied = [
+        format!("server {first}: weight 3 (was 9)"),
+        "fall: 5 (was 2)".to_owned(),
+    ];
     let wanted = json!({"applied": applied, "restart": ["durability: os (was disk)"]});
     assert_eq!((answer.status, answer.json()), (200, wanted));
     let report = status(&balancer.address).servers;
     assert_eq!(
-        report.iter().map(|server| (server.weight, server.drained)).collect::<Vec<_>>(),
+        report
+            .iter()
+            .map(|server| (server.weight, server.drained))
+            .collect::<Vec<_>>(),
         [(3, false), (1, true)]
     );
 
@@ -356,13 +509,39 @@ fn a_reload_over_http_tells_what_it_did_and_takes_back_what_operators_set_but_dr
     let answer = reload();
     let error = answer.json()["error"].as_str().unwrap().to_owned();
     assert_eq!(answer.status, 409, "{answer:?}");
-    assert!(error.contains("bilico.toml:3: unknown key `fal` in [balancer]; did you mean `fall`?"), "{error}");
-    assert!(error.contains("bilico.toml:4: [balancer] rise: 0 is not in"), "{error}");
+    assert!(
+        error.contains("bilico.toml:3: unknown key `fal` in [balancer]; did you mean `fall`?"),
+        "{error}"
+    );
+    assert!(
+        error.contains("bilico.toml:4: [balancer] rise: 0 is not in"),
+        "{error}"
+    );
     let notices = http(&balancer, "GET", "/api/v1/notices", None).json();
-    let kinds: Vec<_> = notices["notices"].as_array().unwrap().iter().map(|notice| &notice["kind"]).collect();
-    assert_eq!(kinds.iter().filter(|kind| ***kind == "reloaded").count(), 2, "{notices}");
-    assert_eq!(kinds.iter().filter(|kind| ***kind == "reload_failed").count(), 1, "{notices}");
+    let kinds: Vec<_> = notices["notices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|notice| &notice["kind"])
+        .collect();
+    assert_eq!(
+        kinds.iter().filter(|kind| ***kind == "reloaded").count(),
+        2,
+        "{notices}"
+    );
+    assert_eq!(
+        kinds
+            .iter()
+            .filter(|kind| ***kind == "reload_failed")
+            .count(),
+        1,
+        "{notices}"
+    );
 
-    let plain = start_balancer(place.path(), &["127.0.0.1:1=1".to_owned()], &["--journal", "other"]);
+    let plain = start_balancer(
+        place.path(),
+        &["127.0.0.1:1=1".to_owned()],
+        &["--journal", "other"],
+    );
     assert_eq!(http(&plain, "POST", "/api/v1/reload", None).status, 501);
 }

@@ -1,5 +1,6 @@
-//! The journal's directory in the hands of others: bits that flip in what tells which journal it is, files that are removed,
-//! replaced or planted, a directory that is moved, and a journal that is to go on under a new identity.
+//! The journal's directory in the hands of others: bits that flip in what tells which journal it
+//! is, files that are removed, replaced or planted, a directory that is moved, and a journal that
+//! is to go on under a new identity.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +11,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::{
-    Client, Ended, Farm, Mount, Running, bilico, frame, mount, names_with, noise, put, run, wait_for_line, wait_until,
+    Client, Ended, Farm, Mount, Running, bilico, frame, mount, names_with, noise, put, run,
+    wait_for_line, wait_until,
 };
 use crate::journal::{address_of, check, is_segment};
 
@@ -21,7 +23,10 @@ fn one_segment() -> Farm {
     let mut farm = Farm::without_servers(&[1]);
     let mut client = farm.client();
     for id in 1..=FILES {
-        assert_eq!(client.put_accepted(id, Some(&format!("k{id}")), &noise(id, 1000)), id);
+        assert_eq!(
+            client.put_accepted(id, Some(&format!("k{id}")), &noise(id, 1000)),
+            id
+        );
     }
     farm.balancer.kill();
     assert_eq!(segments(&farm.journal()).len(), 1);
@@ -29,7 +34,10 @@ fn one_segment() -> Farm {
 }
 
 fn segments(journal: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(journal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.retain(|path| is_segment(path));
     paths.sort();
     paths
@@ -38,12 +46,25 @@ fn segments(journal: &Path) -> Vec<PathBuf> {
 /// Runs a balancer that cannot start in the farm's directory.
 fn refused(farm: &Farm) -> Ended {
     let server = format!("{}=1", farm.servers[0].address);
-    run(bilico(&["balancer", "--listen", "127.0.0.1:0", "--server", &server]).current_dir(farm.dir.path()), "")
+    run(
+        bilico(&["balancer", "--listen", "127.0.0.1:0", "--server", &server])
+            .current_dir(farm.dir.path()),
+        "",
+    )
 }
 
-/// A balancer over a server that is never there, in a process that ends by itself, with its address.
+/// A balancer over a server that is never there, in a process that ends by itself, with its
+/// address.
 fn watched(dir: &Path, journal: &str, more: &[&str]) -> (Running, String) {
-    let args = ["balancer", "--listen", "127.0.0.1:0", "--server", "127.0.0.1:9=1", "--journal", journal];
+    let args = [
+        "balancer",
+        "--listen",
+        "127.0.0.1:0",
+        "--server",
+        "127.0.0.1:9=1",
+        "--journal",
+        journal,
+    ];
     let balancer = Running::start(bilico(&args).args(more).current_dir(dir));
     let address = address_of(&balancer);
     (balancer, address)
@@ -51,8 +72,8 @@ fn watched(dir: &Path, journal: &str, more: &[&str]) -> (Running, String) {
 
 // ---------------------------------------------------------------- which journal it is
 
-/// One flipped bit in `journal-id`, or none of it: all records failed their checksums, the whole journal counted as a torn
-/// tail, `queue check` said `sound`, and numbers began at 1 again.
+/// One flipped bit in `journal-id`, or none of it: all records failed their checksums, the whole
+/// journal counted as a torn tail, `queue check` said `sound`, and numbers began at 1 again.
 #[test]
 fn a_damaged_or_missing_identity_costs_no_file_and_is_told() {
     for case in ["flipped", "empty", "missing"] {
@@ -71,14 +92,29 @@ fn a_damaged_or_missing_identity_costs_no_file_and_is_told() {
         }
         let checked = check(&farm.journal());
         assert_eq!(checked.code, Some(6), "{case}: {checked:?}");
-        assert!(checked.stderr.contains("journal-id") && checked.stdout.contains("40 wait"), "{case}: {checked:?}");
+        assert!(
+            checked.stderr.contains("journal-id") && checked.stdout.contains("40 wait"),
+            "{case}: {checked:?}"
+        );
         farm.balancer.restart();
         assert_eq!(farm.status().queue.files() as u64, FILES, "{case}");
         wait_for_line(|| farm.log(), &["ERROR", "journal-id"]);
-        assert_eq!(farm.client().put_accepted(1, None, b"new"), FILES + 1, "{case}: numbers go on");
-        assert_eq!(fs::read(&path).unwrap(), before, "{case}: it is written again");
+        assert_eq!(
+            farm.client().put_accepted(1, None, b"new"),
+            FILES + 1,
+            "{case}: numbers go on"
+        );
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            before,
+            "{case}: it is written again"
+        );
         let aside = farm.journal().join("damaged-journal-id");
-        assert_eq!(fs::read(&aside).ok(), (case != "missing").then_some(bytes), "{case}");
+        assert_eq!(
+            fs::read(&aside).ok(),
+            (case != "missing").then_some(bytes),
+            "{case}"
+        );
         farm.balancer.kill();
         let checked = check(&farm.journal());
         assert_eq!(checked.code, Some(0), "{case}: {checked:?}");
@@ -90,7 +126,13 @@ fn a_damaged_or_missing_identity_costs_no_file_and_is_told() {
 fn what_is_no_regular_file_is_refused_by_its_name() {
     let farm = one_segment();
     let (journal, dir) = (farm.journal(), farm.dir.path().to_owned());
-    let segment = segments(&journal).remove(0).file_name().unwrap().to_str().unwrap().to_owned();
+    let segment = segments(&journal)
+        .remove(0)
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let content = format!("content-{:016x}", 7);
     for name in ["journal-id", &segment, &content, "reserve", "lock"] {
         let path = journal.join(name);
@@ -103,18 +145,40 @@ fn what_is_no_regular_file_is_refused_by_its_name() {
             match kind {
                 "link" => symlink(&kept, &path).unwrap(),
                 "directory" => fs::create_dir(&path).unwrap(),
-                _ => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                _ => assert!(
+                    Command::new("mkfifo")
+                        .arg(&path)
+                        .status()
+                        .unwrap()
+                        .success()
+                ),
             }
             let ended = refused(&farm);
             assert_eq!(ended.code, Some(6), "{name} as a {kind}: {ended:?}");
-            assert!(ended.stderr.contains(name) && ended.stderr.contains("regular file"), "{name}, {kind}: {ended:?}");
+            assert!(
+                ended.stderr.contains(name) && ended.stderr.contains("regular file"),
+                "{name}, {kind}: {ended:?}"
+            );
             let checked = check(&journal);
             // Nobody who checks opens the lock or the reserve.
             assert_eq!(checked.code, Some(6), "{name} as a {kind}: {checked:?}");
-            assert!(checked.stderr.contains(name), "{name} as a {kind}: {checked:?}");
-            if kind == "directory" { fs::remove_dir(&path) } else { fs::remove_file(&path) }.unwrap();
+            assert!(
+                checked.stderr.contains(name),
+                "{name} as a {kind}: {checked:?}"
+            );
+            if kind == "directory" {
+                fs::remove_dir(&path)
+            } else {
+                fs::remove_file(&path)
+            }
+            .unwrap();
         }
-        if was_there { fs::rename(&kept, &path) } else { fs::remove_file(&kept) }.unwrap();
+        if was_there {
+            fs::rename(&kept, &path)
+        } else {
+            fs::remove_file(&kept)
+        }
+        .unwrap();
     }
     assert_eq!(check(&journal).code, Some(0));
 }
@@ -125,12 +189,20 @@ fn a_journal_whose_segments_are_gone_is_refused() {
     for case in ["gone", "cut"] {
         let farm = one_segment();
         for segment in segments(&farm.journal()) {
-            if case == "gone" { fs::remove_file(segment) } else { fs::write(segment, "BILICOJ") }.unwrap();
+            if case == "gone" {
+                fs::remove_file(segment)
+            } else {
+                fs::write(segment, "BILICOJ")
+            }
+            .unwrap();
         }
         for _ in 0..2 {
             let ended = refused(&farm);
             assert_eq!(ended.code, Some(6), "{case}: {ended:?}");
-            assert!(ended.stderr.contains("segments") && ended.stderr.contains("gone"), "{case}: {ended:?}");
+            assert!(
+                ended.stderr.contains("segments") && ended.stderr.contains("gone"),
+                "{case}: {ended:?}"
+            );
             let checked = check(&farm.journal());
             assert_eq!(checked.code, Some(6), "{case}: {checked:?}");
         }
@@ -144,10 +216,18 @@ fn what_is_cut_as_torn_is_kept_aside_and_told() {
     let segment = segments(&farm.journal()).remove(0);
     let torn = noise(1, 777);
     let len = fs::metadata(&segment).unwrap().len();
-    fs::File::options().append(true).open(&segment).unwrap().write_all(&torn).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(&segment)
+        .unwrap()
+        .write_all(&torn)
+        .unwrap();
     let checked = check(&farm.journal());
     assert_eq!(checked.code, Some(0), "{checked:?}");
-    assert!(checked.stdout.contains("777 bytes at the end"), "{checked:?}");
+    assert!(
+        checked.stdout.contains("777 bytes at the end"),
+        "{checked:?}"
+    );
     farm.balancer.restart();
     wait_for_line(|| farm.log(), &["WARN", "777", "torn-"]);
     let names = names_with(&farm.journal(), "torn-");
@@ -174,8 +254,8 @@ fn a_check_reads_large_content() {
 
 // ---------------------------------------------------------------- one balancer a journal
 
-/// With the lock's file gone, a second balancer started in the same journal, and the first removed the segment that the second
-/// was writing.
+/// With the lock's file gone, a second balancer started in the same journal, and the first removed
+/// the segment that the second was writing.
 #[test]
 fn a_lock_whose_file_was_removed_still_locks() {
     let farm = Farm::without_servers(&[1]);
@@ -185,10 +265,17 @@ fn a_lock_whose_file_was_removed_still_locks() {
         fs::remove_file(farm.journal().join("lock")).unwrap();
         let second = refused(&farm);
         assert_eq!(second.code, Some(1), "{second:?}");
-        assert!(second.stderr.contains("in use by another balancer"), "{second:?}");
+        assert!(
+            second.stderr.contains("in use by another balancer"),
+            "{second:?}"
+        );
         fs::write(farm.journal().join("lock"), "").unwrap();
     }
-    assert_eq!(check(&farm.journal()).code, Some(0), "a check locks nothing");
+    assert_eq!(
+        check(&farm.journal()).code,
+        Some(0),
+        "a check locks nothing"
+    );
     client.put_accepted(2, None, b"x");
 }
 
@@ -206,7 +293,12 @@ fn a_file_that_another_program_made_is_left_alone_and_ends_the_balancer() {
     assert_eq!(bye["code"], "storage", "{bye}");
     let ended = balancer.wait();
     assert_eq!(ended.code, Some(6), "{ended:?}");
-    assert!(ended.stderr.contains("another program writes to this journal"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("another program writes to this journal"),
+        "{ended:?}"
+    );
     assert_eq!(fs::read(&planted).unwrap(), b"another's");
 }
 
@@ -236,7 +328,9 @@ fn vanish(how: &str, journal: &Path) -> bool {
         }
         "mounted over" => return mount(&["-t", "tmpfs", "none"], journal),
         "removed" => fs::remove_dir_all(journal).unwrap(),
-        _ => segments(journal).into_iter().for_each(|segment| fs::remove_file(segment).unwrap()),
+        _ => segments(journal)
+            .into_iter()
+            .for_each(|segment| fs::remove_file(segment).unwrap()),
     }
     true
 }
@@ -260,9 +354,18 @@ fn no_file_is_accepted_in_a_directory_that_has_gone() {
         let ended = balancer.wait();
         assert_eq!(ended.code, Some(6), "{how}: {ended:?}");
         let said = if how == "emptied" { ".log" } else { "kept" };
-        assert!(ended.stderr.contains(said) && ended.stderr.contains("hint: "), "{how}: {ended:?}");
+        assert!(
+            ended.stderr.contains(said) && ended.stderr.contains("hint: "),
+            "{how}: {ended:?}"
+        );
         if how == "mounted over" {
-            assert!(Command::new("umount").arg(&journal).status().unwrap().success());
+            assert!(
+                Command::new("umount")
+                    .arg(&journal)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         if matches!(how, "moved" | "replaced") {
             assert_eq!(
@@ -272,7 +375,8 @@ fn no_file_is_accepted_in_a_directory_that_has_gone() {
             );
             let checked = check(&dir.path().join("aside"));
             assert!(
-                checked.stdout.contains("files: 1 wait") || checked.stdout.contains("files: 2 wait"),
+                checked.stdout.contains("files: 1 wait")
+                    || checked.stdout.contains("files: 2 wait"),
                 "{checked:?}"
             );
         }
@@ -298,7 +402,9 @@ fn an_idle_balancer_notices_that_its_directory_has_gone() {
 /// The journal lies on a disk of its own that is unmounted while a large file comes.
 #[test]
 fn a_disk_that_is_unmounted_under_a_large_file_ends_the_balancer() {
-    let Some(disk) = Mount::tmpfs("64m") else { return };
+    let Some(disk) = Mount::tmpfs("64m") else {
+        return;
+    };
     let dir = tempfile::tempdir().unwrap();
     let kept = disk.path().join("kept");
     let (balancer, address) = watched(dir.path(), kept.to_str().unwrap(), &[]);
@@ -308,7 +414,14 @@ fn a_disk_that_is_unmounted_under_a_large_file_ends_the_balancer() {
     let whole = frame(&put(2, "large"), &content);
     client.wire.write(&whole[..whole.len() / 2]);
     wait_until("a part", || !names_with(&kept, "part-").is_empty());
-    assert!(Command::new("umount").arg("-l").arg(disk.path()).status().unwrap().success());
+    assert!(
+        Command::new("umount")
+            .arg("-l")
+            .arg(disk.path())
+            .status()
+            .unwrap()
+            .success()
+    );
     let _ = client.wire.0.write_all(&whole[whole.len() / 2..]);
     let ended = balancer.wait();
     assert_eq!(ended.code, Some(6), "{ended:?}");
@@ -329,7 +442,8 @@ fn copy_of(journal: &Path, to: &Path) {
     }
 }
 
-/// A journal from a backup gave numbers again that the server knew: new files were taken for those that it had.
+/// A journal from a backup gave numbers again that the server knew: new files were taken for those
+/// that it had.
 #[test]
 fn a_journal_from_a_backup_goes_on_once_it_is_adopted() {
     let mut farm = Farm::without_servers(&[1]);
@@ -354,17 +468,31 @@ fn a_journal_from_a_backup_goes_on_once_it_is_adopted() {
     let before = fs::read_to_string(journal.join("journal-id")).unwrap();
     let adopted = adopt(&journal);
     assert_eq!(adopted.code, Some(0), "{adopted:?}");
-    assert!(adopted.stdout.contains("3 wait") && adopted.stdout.contains("a second time"), "{adopted:?}");
+    assert!(
+        adopted.stdout.contains("3 wait") && adopted.stdout.contains("a second time"),
+        "{adopted:?}"
+    );
     let after = fs::read_to_string(journal.join("journal-id")).unwrap();
-    assert!(after.starts_with(&before) && after.lines().count() == 2, "records keep their identity: {after}");
-    assert!(adopted.stdout.contains(&after.lines().nth(1).unwrap()[..32]), "{adopted:?}");
+    assert!(
+        after.starts_with(&before) && after.lines().count() == 2,
+        "records keep their identity: {after}"
+    );
+    assert!(
+        adopted
+            .stdout
+            .contains(&after.lines().nth(1).unwrap()[..32]),
+        "{adopted:?}"
+    );
     let checked = check(&journal);
     assert_eq!(checked.code, Some(0), "{checked:?}");
 
     farm.balancer.restart();
     let mut client = farm.client();
     for id in 7..=9 {
-        assert_eq!(client.put_accepted(id, None, &noise(id, 1000)), 1_000_000 + id - 3);
+        assert_eq!(
+            client.put_accepted(id, None, &noise(id, 1000)),
+            1_000_000 + id - 3
+        );
     }
     wait_until("the queue to be empty", || farm.status().queue.files() == 0);
     let stored: Vec<Vec<u8>> = farm.stored(0).into_values().collect();
@@ -381,7 +509,10 @@ fn only_a_journal_that_nobody_uses_is_adopted() {
     let before = fs::read(farm.journal().join("journal-id")).unwrap();
     let used = adopt(&farm.journal());
     assert_eq!(used.code, Some(1), "{used:?}");
-    assert!(used.stderr.contains("in use by another balancer"), "{used:?}");
+    assert!(
+        used.stderr.contains("in use by another balancer"),
+        "{used:?}"
+    );
     assert_eq!(fs::read(farm.journal().join("journal-id")).unwrap(), before);
 
     let empty = farm.dir.path().join("empty");
@@ -395,7 +526,8 @@ fn only_a_journal_that_nobody_uses_is_adopted() {
     assert!(!farm.dir.path().join("missing").exists());
 }
 
-/// What servers know the journal by stands in one place only: without it no balancer goes on, but it can be adopted again.
+/// What servers know the journal by stands in one place only: without it no balancer goes on, but
+/// it can be adopted again.
 #[test]
 fn an_adopted_journal_that_has_lost_its_name_is_refused_until_it_is_adopted_again() {
     let mut farm = one_segment();
@@ -406,11 +538,17 @@ fn an_adopted_journal_that_has_lost_its_name_is_refused_until_it_is_adopted_agai
     fs::write(&path, &bytes).unwrap();
     let ended = refused(&farm);
     assert_eq!(ended.code, Some(6), "{ended:?}");
-    assert!(ended.stderr.contains("journal-id") && ended.stderr.contains("bilico queue adopt"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("journal-id") && ended.stderr.contains("bilico queue adopt"),
+        "{ended:?}"
+    );
     assert_eq!(check(&farm.journal()).code, Some(6));
     let again = adopt(&farm.journal());
     assert_eq!(again.code, Some(0), "{again:?}");
-    assert_eq!(fs::read(farm.journal().join("damaged-journal-id")).unwrap(), bytes);
+    assert_eq!(
+        fs::read(farm.journal().join("damaged-journal-id")).unwrap(),
+        bytes
+    );
     farm.balancer.restart();
     assert_eq!(farm.status().queue.files() as u64, FILES);
     assert_eq!(check(&farm.journal()).code, Some(0));

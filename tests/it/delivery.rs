@@ -7,7 +7,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Farm, PREFACE, Role, Wire, bilico, frame, start_balancer, start_server, status, stored, wait_until,
+    Farm, PREFACE, Role, Wire, bilico, frame, start_balancer, start_server, status, stored,
+    wait_until,
 };
 
 /// Writes `count` files of `size` bytes into the farm's directory and gives their folder.
@@ -24,11 +25,19 @@ fn make_files(farm: &Farm, count: usize, size: usize) -> String {
 
 /// Starts sending a folder and gives the process, to be waited for.
 fn start_sending(farm: &Farm, folder: &str, wait: &str) -> std::process::Child {
-    bilico(&["send", "-r", folder, "--balancer", &farm.balancer.address, "--wait", wait])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    bilico(&[
+        "send",
+        "-r",
+        folder,
+        "--balancer",
+        &farm.balancer.address,
+        "--wait",
+        wait,
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap()
 }
 
 /// Checks that `count` files are stored, each with the content of its source.
@@ -37,7 +46,11 @@ fn check_stored(farm: &Farm, folder: &str, count: usize) {
     assert_eq!(stored.len(), count);
     for (name, content) in stored {
         let title = name.split_once('_').unwrap().1;
-        assert_eq!(content, fs::read(format!("{folder}/{title}")).unwrap(), "{name}");
+        assert_eq!(
+            content,
+            fs::read(format!("{folder}/{title}")).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -47,21 +60,30 @@ fn six_hundred_files_go_three_to_two_to_one() {
     let folder = make_files(&farm, 600, 300);
     let output = farm.send(&["-r", &folder]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!([0, 1, 2].map(|place| farm.stored(place).len()), [300, 200, 100]);
+    assert_eq!(
+        [0, 1, 2].map(|place| farm.stored(place).len()),
+        [300, 200, 100]
+    );
     check_stored(&farm, &folder, 600);
 }
 
-/// Every file is delivered even though one server dies half way; once it is back, it is used again. A file that the
-/// dead server had stored without having acknowledged it may be there twice: see the README's limits.
+/// Every file is delivered even though one server dies half way; once it is back, it is used again.
+/// A file that the dead server had stored without having acknowledged it may be there twice: see
+/// the README's limits.
 #[test]
 fn a_killed_server_loses_nothing_and_is_used_again() {
     let mut farm = Farm::start(&[3, 2, 1]);
     let folder = make_files(&farm, 2000, 20_000);
     let sending = start_sending(&farm, &folder, "delivered");
-    wait_until("some files to be delivered", || farm.server_status(0).delivered > 100);
+    wait_until("some files to be delivered", || {
+        farm.server_status(0).delivered > 100
+    });
     let delivered_before = farm.status().delivered;
     farm.servers[0].kill();
-    assert!(delivered_before < 2000, "the kill came too late to test anything");
+    assert!(
+        delivered_before < 2000,
+        "the kill came too late to test anything"
+    );
     wait_until("the balancer to notice", || !farm.server_status(0).eligible);
     farm.servers[0].restart();
     let output = sending.wait_with_output().unwrap();
@@ -73,13 +95,20 @@ fn a_killed_server_loses_nothing_and_is_used_again() {
     let more = farm.send(&["-r", &folder]);
     assert!(more.status.success(), "{more:?}");
     let back = farm.stored(0).len() - before;
-    assert!((998..=1002).contains(&back), "three in six go to the server that is back, give or take two: {back}");
+    assert!(
+        (998..=1002).contains(&back),
+        "three in six go to the server that is back, give or take two: {back}"
+    );
 
     let titles: std::collections::BTreeSet<String> = (0..3)
         .flat_map(|place| farm.stored(place))
         .map(|(name, content)| {
             let title = name.split_once('_').unwrap().1.to_owned();
-            assert_eq!(content, fs::read(format!("{folder}/{title}")).unwrap(), "{name}");
+            assert_eq!(
+                content,
+                fs::read(format!("{folder}/{title}")).unwrap(),
+                "{name}"
+            );
             title
         })
         .collect();
@@ -94,9 +123,16 @@ fn the_files_of_a_frozen_server_go_on_within_seconds() {
     let started = Instant::now();
     let output = farm.send(&["-r", &folder]);
     assert!(output.status.success(), "{output:?}");
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
     let frozen = farm.server_status(1);
-    assert!(!frozen.eligible && frozen.returned > 0, "files were in flight to it: {frozen:?}");
+    assert!(
+        !frozen.eligible && frozen.returned > 0,
+        "files were in flight to it: {frozen:?}"
+    );
     farm.servers[1].signal("CONT");
     farm.wait_until_up();
     let delivered = farm.server_status(1).delivered;
@@ -108,12 +144,22 @@ fn the_files_of_a_frozen_server_go_on_within_seconds() {
 fn files_wait_while_all_servers_are_down() {
     let mut farm = Farm::start(&[2, 1]);
     farm.servers.iter_mut().for_each(Role::kill);
-    wait_until("both to be seen down", || farm.status().servers.iter().all(|server| !server.eligible));
+    wait_until("both to be seen down", || {
+        farm.status().servers.iter().all(|server| !server.eligible)
+    });
     let folder = make_files(&farm, 90, 500);
-    assert!(farm.send(&["-r", &folder, "--wait", "accepted"]).status.success());
+    assert!(
+        farm.send(&["-r", &folder, "--wait", "accepted"])
+            .status
+            .success()
+    );
     assert_eq!(farm.status().queue.files(), 90);
     let late = farm.send(&["-r", &folder, "--timeout", "1s"]);
-    assert_eq!(late.status.code(), Some(4), "no server is available: {late:?}");
+    assert_eq!(
+        late.status.code(),
+        Some(4),
+        "no server is available: {late:?}"
+    );
     farm.servers.iter_mut().for_each(Role::restart);
     wait_until("all of them to arrive", || farm.status().delivered == 180);
     assert_eq!(farm.all_stored().len(), 180);
@@ -123,7 +169,11 @@ fn files_wait_while_all_servers_are_down() {
 fn a_stopping_balancer_delivers_what_it_has_and_its_numbers_go_on() {
     let mut farm = Farm::start(&[2, 1]);
     let folder = make_files(&farm, 1500, 2000);
-    assert!(farm.send(&["-r", &folder, "--wait", "accepted"]).status.success());
+    assert!(
+        farm.send(&["-r", &folder, "--wait", "accepted"])
+            .status
+            .success()
+    );
     assert_eq!(farm.balancer.stop(), Some(0));
     check_stored(&farm, &folder, 1500);
     farm.balancer.restart();
@@ -137,23 +187,37 @@ fn a_balancer_that_stops_with_files_waiting_keeps_them_for_its_next_start() {
     let mut farm = Farm::with(&[1], &[], &["--shutdown-timeout", "300ms"]);
     farm.servers[0].kill();
     let folder = make_files(&farm, 5, 10);
-    assert!(farm.send(&["-r", &folder, "--wait", "accepted"]).status.success());
+    assert!(
+        farm.send(&["-r", &folder, "--wait", "accepted"])
+            .status
+            .success()
+    );
     assert_eq!(farm.balancer.stop(), Some(0));
-    assert!(farm.log().contains("balancer stopped undelivered=5"), "{}", farm.log());
+    assert!(
+        farm.log().contains("balancer stopped undelivered=5"),
+        "{}",
+        farm.log()
+    );
     farm.servers[0].restart();
     farm.balancer.restart();
     wait_until("all of them to arrive", || farm.status().delivered == 5);
     check_stored(&farm, &folder, 5);
 }
 
-/// Stopped in an orderly way, a server acknowledges all that it has stored, so nothing needs to be sent twice.
+/// Stopped in an orderly way, a server acknowledges all that it has stored, so nothing needs to be
+/// sent twice.
 #[test]
 fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
     let mut farm = Farm::start(&[1, 1]);
     let folder = make_files(&farm, 2000, 20_000);
     let sending = start_sending(&farm, &folder, "delivered");
-    wait_until("some files to be delivered", || farm.server_status(0).delivered > 100);
-    assert!(farm.status().delivered < 2000, "the stop came too late to test anything");
+    wait_until("some files to be delivered", || {
+        farm.server_status(0).delivered > 100
+    });
+    assert!(
+        farm.status().delivered < 2000,
+        "the stop came too late to test anything"
+    );
     assert_eq!(farm.servers[0].stop(), Some(0));
     let output = sending.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -163,7 +227,8 @@ fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
 /// What a pretended server does on the link, after it has greeted.
 type OnLink = fn(Wire);
 
-/// A native server that answers probes as it should, and on the link does as told. It ends with the test process.
+/// A native server that answers probes as it should, and on the link does as told. It ends with the
+/// test process.
 fn pretend_server(greeting_role: &'static str, on_link: OnLink) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -175,7 +240,9 @@ fn pretend_server(greeting_role: &'static str, on_link: OnLink) -> String {
                 if wire.0.read_exact(&mut first).is_err() {
                     return;
                 }
-                let hello = format!(r#"{{"request_type":"hello","role":"{greeting_role}","overloaded":false}}"#);
+                let hello = format!(
+                    r#"{{"request_type":"hello","role":"{greeting_role}","overloaded":false}}"#
+                );
                 let greeting = [&PREFACE[..], &frame(&hello, b"")].concat();
                 if first == PREFACE {
                     let _ = wire.0.write_all(&greeting);
@@ -200,14 +267,20 @@ fn swallow(mut wire: Wire) {
 /// Acknowledges numbers that it was never sent.
 fn acknowledge_nonsense(mut wire: Wire) {
     for number in [0, 7_000_000, u64::MAX] {
-        let _ = wire.0.write_all(&frame(&format!(r#"{{"request_type":"stored","request_number":{number}}}"#), b""));
+        let _ = wire.0.write_all(&frame(
+            &format!(r#"{{"request_type":"stored","request_number":{number}}}"#),
+            b"",
+        ));
     }
     swallow(wire);
 }
 
 /// Sends what no server sends.
 fn talk_nonsense(mut wire: Wire) {
-    let _ = wire.0.write_all(&frame(r#"{"request_type":"accepted","id":1,"request_number":1}"#, b""));
+    let _ = wire.0.write_all(&frame(
+        r#"{"request_type":"accepted","id":1,"request_number":1}"#,
+        b"",
+    ));
     swallow(wire);
 }
 
@@ -215,9 +288,14 @@ fn talk_nonsense(mut wire: Wire) {
 fn check_that_the_real_server_gets_all(on_link: OnLink, reason: &str) {
     let dir = tempfile::tempdir().unwrap();
     let real = start_server(dir.path(), 1, &[]);
-    let servers = [format!("{}=1", pretend_server("server", on_link)), format!("{}=1", real.address)];
+    let servers = [
+        format!("{}=1", pretend_server("server", on_link)),
+        format!("{}=1", real.address),
+    ];
     let balancer = start_balancer(dir.path(), &servers, &["--stall-timeout", "500ms"]);
-    wait_until("the real server to be up", || status(&balancer.address).servers[1].eligible);
+    wait_until("the real server to be up", || {
+        status(&balancer.address).servers[1].eligible
+    });
     for file in 0..60 {
         fs::write(dir.path().join(format!("{file}.bin")), "x").unwrap();
     }
@@ -250,11 +328,17 @@ fn a_server_that_talks_nonsense_is_left() {
 fn a_balancer_is_not_taken_for_a_server() {
     let farm = Farm::start(&[1]);
     let dir = tempfile::tempdir().unwrap();
-    let servers = [format!("{}=1", farm.balancer.address), format!("{}=1", pretend_server("balancer", swallow))];
+    let servers = [
+        format!("{}=1", farm.balancer.address),
+        format!("{}=1", pretend_server("balancer", swallow)),
+    ];
     let balancer = start_balancer(dir.path(), &servers, &[]);
     wait_until("both to be found out", || {
-        let reasons: Vec<String> =
-            status(&balancer.address).servers.into_iter().filter_map(|server| server.reason).collect();
+        let reasons: Vec<String> = status(&balancer.address)
+            .servers
+            .into_iter()
+            .filter_map(|server| server.reason)
+            .collect();
         reasons.len() == 2 && reasons.iter().all(|reason| !reason.contains("not probed"))
     });
     let log = fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
@@ -266,12 +350,19 @@ fn a_balancer_is_not_taken_for_a_server() {
 fn a_server_at_its_limit_of_file_size_refuses_and_lives() {
     let farm = Farm::start(&[1, 1]);
     let pid = farm.servers[0].pid().to_string();
-    let limited = std::process::Command::new("prlimit").args(["--fsize=100000", "--pid", &pid]).status().unwrap();
+    let limited = std::process::Command::new("prlimit")
+        .args(["--fsize=100000", "--pid", &pid])
+        .status()
+        .unwrap();
     assert!(limited.success());
     let folder = make_files(&farm, 6, 200_000);
     let output = farm.send(&["-r", &folder]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!((farm.stored(0).len(), farm.stored(1).len()), (0, 6));
-    assert!(farm.server_log(0).contains("cannot store"), "{}", farm.server_log(0));
+    assert!(
+        farm.server_log(0).contains("cannot store"),
+        "{}",
+        farm.server_log(0)
+    );
     wait_until("it to be tried again", || farm.server_status(0).eligible);
 }

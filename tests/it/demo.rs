@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Ended, PROMPT, Running, Terminal, bilico, processes_in, run, sample_files, samples, signal, stored, wait_for,
-    wait_until,
+    Ended, PROMPT, Running, Terminal, bilico, processes_in, run, sample_files, samples, signal,
+    stored, wait_for, wait_until,
 };
 
 /// A directory to run demos in; whatever still runs there at the end is killed.
@@ -36,14 +36,26 @@ impl Scratch {
         let (mut all, samples) = (BTreeMap::new(), samples());
         for (name, content) in (1..=3).flat_map(|place| self.stored(place)) {
             let (number, title) = name.split_once('_').unwrap();
-            assert_eq!(String::from_utf8(content).unwrap(), samples[title], "{name}");
-            assert!(all.insert(number.parse().unwrap(), title.to_owned()).is_none(), "{name} is there twice");
+            assert_eq!(
+                String::from_utf8(content).unwrap(),
+                samples[title],
+                "{name}"
+            );
+            assert!(
+                all.insert(number.parse().unwrap(), title.to_owned())
+                    .is_none(),
+                "{name} is there twice"
+            );
         }
         all
     }
 
     fn check_nothing_runs(&self) {
-        assert_eq!(processes_in(self.path()), Vec::<u32>::new(), "nothing is left running");
+        assert_eq!(
+            processes_in(self.path()),
+            Vec::<u32>::new(),
+            "nothing is left running"
+        );
     }
 }
 
@@ -72,7 +84,9 @@ const FREE_PORTS: [&str; 11] = [
 /// A demo on free ports with the sample files.
 fn demo(scratch: &Scratch) -> Command {
     let mut command = bilico(&FREE_PORTS);
-    command.args(["--files", sample_files()]).current_dir(scratch.path());
+    command
+        .args(["--files", sample_files()])
+        .current_dir(scratch.path());
     command
 }
 
@@ -98,13 +112,34 @@ fn at_a_terminal(scratch: &Scratch) -> Terminal {
 
 /// The process ids that a banner names, the balancer's last.
 fn pids(banner: &str) -> Vec<u32> {
-    let roles = banner.lines().filter(|line| line.starts_with("server ") || line.starts_with("balancer "));
-    roles.map(|line| line.split_once(" pid ").unwrap().1.split_whitespace().next().unwrap().parse().unwrap()).collect()
+    let roles = banner
+        .lines()
+        .filter(|line| line.starts_with("server ") || line.starts_with("balancer "));
+    roles
+        .map(|line| {
+            line.split_once(" pid ")
+                .unwrap()
+                .1
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect()
 }
 
 /// The command with which a notice tells to start a role again.
 fn command_to_restart(notices: &str) -> String {
-    notices.split_once("start it again with:\n").unwrap().1.lines().next().unwrap().trim().to_owned()
+    notices
+        .split_once("start it again with:\n")
+        .unwrap()
+        .1
+        .lines()
+        .next()
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -112,24 +147,53 @@ fn a_pipe_starts_uses_and_stops_everything() {
     let scratch = Scratch::new();
     let ended = script(&scratch, "FTP\n60\nexit\n");
     scratch.check_nothing_runs();
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
-    assert!(ended.stdout.contains("60 accepted, 60 delivered"), "{}", ended.stdout);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("60 accepted, 60 delivered"),
+        "{}",
+        ended.stdout
+    );
     let summary = ended.stdout.split_once("60 delivered").unwrap().1;
-    for (banner, cells) in
-        ended.stdout.lines().filter(|line| line.starts_with("server ")).zip([["3", "30"], ["2", "20"], ["1", "10"]])
+    for (banner, cells) in ended
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("server "))
+        .zip([["3", "30"], ["2", "20"], ["1", "10"]])
     {
         let address = banner.split_whitespace().nth(1).unwrap();
-        let row = summary.lines().find(|line| line.trim_start().starts_with(address)).unwrap();
-        assert_eq!(row.split_whitespace().collect::<Vec<_>>()[1..3], cells, "{summary}");
+        let row = summary
+            .lines()
+            .find(|line| line.trim_start().starts_with(address))
+            .unwrap();
+        assert_eq!(
+            row.split_whitespace().collect::<Vec<_>>()[1..3],
+            cells,
+            "{summary}"
+        );
     }
-    assert_eq!([1, 2, 3].map(|place| scratch.stored(place).len()), [30, 20, 10]);
+    assert_eq!(
+        [1, 2, 3].map(|place| scratch.stored(place).len()),
+        [30, 20, 10]
+    );
     let files = scratch.all_stored();
-    assert_eq!(files.keys().copied().collect::<Vec<_>>(), (1..=60).collect::<Vec<_>>());
+    assert_eq!(
+        files.keys().copied().collect::<Vec<_>>(),
+        (1..=60).collect::<Vec<_>>()
+    );
     let log = fs::read_to_string(scratch.path().join("logs/balancer.log")).unwrap();
     for (number, title) in files {
         for event in ["received", "forwarded", "delivered"] {
             let start = format!(" {event} number={number} title={title} ");
-            assert_eq!(log.lines().filter(|line| line.contains(&start)).count(), 1, "{start}");
+            assert_eq!(
+                log.lines().filter(|line| line.contains(&start)).count(),
+                1,
+                "{start}"
+            );
         }
     }
 }
@@ -151,7 +215,10 @@ fn the_banner_tells_what_runs_where() {
         let log = line.split_once("  log ").unwrap().1;
         assert!(scratch.path().join(log).is_file(), "{line}");
     }
-    assert!(banner.contains("json_files_1") && banner.contains("weight 3"), "{banner}");
+    assert!(
+        banner.contains("json_files_1") && banner.contains("weight 3"),
+        "{banner}"
+    );
     assert_eq!(demo.end().code, Some(0));
 }
 
@@ -161,7 +228,11 @@ fn the_end_of_input_stops_everything() {
     for input in ["", "FTP 3\n", "FTP 3"] {
         let ended = script(&scratch, input);
         scratch.check_nothing_runs();
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{input:?}");
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{input:?}"
+        );
         assert_eq!(pids(&ended.stdout).len(), 4);
     }
     assert_eq!(scratch.all_stored().len(), 6);
@@ -186,7 +257,9 @@ fn the_children_of_a_killed_demo_end_by_themselves() {
     assert_eq!(processes_in(scratch.path()).len(), 5);
     demo.signal("KILL");
     demo.wait();
-    wait_until("the children to end", || processes_in(scratch.path()).is_empty());
+    wait_until("the children to end", || {
+        processes_in(scratch.path()).is_empty()
+    });
 }
 
 #[test]
@@ -194,12 +267,16 @@ fn a_signal_during_the_start_leaves_nothing_behind() {
     for children in [1, 2, 4] {
         let scratch = Scratch::new();
         let demo = Running::start(&mut demo(&scratch));
-        wait_until("some children", || processes_in(scratch.path()).len() > children);
+        wait_until("some children", || {
+            processes_in(scratch.path()).len() > children
+        });
         // Not SIGINT, which is ignored where a script runs these tests in the background.
         demo.signal("TERM");
         let ended = demo.wait();
         assert_ne!(ended.code, Some(0), "{ended:?}");
-        wait_until("the children to end", || processes_in(scratch.path()).is_empty());
+        wait_until("the children to end", || {
+            processes_in(scratch.path()).is_empty()
+        });
     }
 }
 
@@ -211,7 +288,10 @@ fn a_second_run_goes_on_where_the_first_ended() {
     assert_eq!(script(&scratch, "FTP 6\n").code, Some(0));
     let both = scratch.all_stored();
     assert_eq!(both.len(), 66, "numbers go on, nothing is overwritten");
-    assert_eq!(both.keys().copied().take(60).collect::<Vec<_>>(), (1..=60).collect::<Vec<_>>());
+    assert_eq!(
+        both.keys().copied().take(60).collect::<Vec<_>>(),
+        (1..=60).collect::<Vec<_>>()
+    );
     assert!(first.iter().all(|(number, title)| both[number] == *title));
     scratch.check_nothing_runs();
 }
@@ -223,19 +303,49 @@ fn a_port_in_use_is_named_and_nothing_is_left_running() {
     let taken = format!("127.0.0.1:{port}");
     let server = format!("{taken}=2");
     for args in [
-        ["--listen", &taken, "--server", "127.0.0.1:0=3", "--server", "127.0.0.1:0=2"],
-        ["--listen", "127.0.0.1:0", "--server", "127.0.0.1:0=3", "--server", &server],
+        [
+            "--listen",
+            &taken,
+            "--server",
+            "127.0.0.1:0=3",
+            "--server",
+            "127.0.0.1:0=2",
+        ],
+        [
+            "--listen",
+            "127.0.0.1:0",
+            "--server",
+            "127.0.0.1:0=3",
+            "--server",
+            &server,
+        ],
     ] {
         let scratch = Scratch::new();
         let mut command = bilico(&["demo", "--files", sample_files()]);
         let started = Instant::now();
         let ended = run(command.args(args).current_dir(scratch.path()), "FTP 3\n");
-        assert!(started.elapsed() < Duration::from_secs(8), "the error is not held back: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "the error is not held back: {:?}",
+            started.elapsed()
+        );
         scratch.check_nothing_runs();
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.starts_with(&format!("error: port {port} is in use")), "{ended:?}");
-        let flag = if args[1] == taken { "--listen" } else { "--server" };
-        assert!(ended.stderr.contains("\nhint: ") && ended.stderr.contains(flag), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .starts_with(&format!("error: port {port} is in use")),
+            "{ended:?}"
+        );
+        let flag = if args[1] == taken {
+            "--listen"
+        } else {
+            "--server"
+        };
+        assert!(
+            ended.stderr.contains("\nhint: ") && ended.stderr.contains(flag),
+            "{ended:?}"
+        );
         assert_eq!(ended.stdout, "", "it does not claim to run");
     }
 }
@@ -246,11 +356,22 @@ fn a_folder_without_files_fails_clearly_and_nothing_is_left_running() {
         let scratch = Scratch::new();
         fs::create_dir(scratch.path().join("empty")).unwrap();
         let mut command = bilico(&FREE_PORTS);
-        let ended = run(command.args(["--files", folder]).current_dir(scratch.path()), "FTP 3\n");
+        let ended = run(
+            command
+                .args(["--files", folder])
+                .current_dir(scratch.path()),
+            "FTP 3\n",
+        );
         scratch.check_nothing_runs();
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(folder), "{ended:?}");
-        assert!(ended.stderr.contains("\nhint: ") && ended.stderr.contains("--files"), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(folder),
+            "{ended:?}"
+        );
+        assert!(
+            ended.stderr.contains("\nhint: ") && ended.stderr.contains("--files"),
+            "{ended:?}"
+        );
     }
 }
 
@@ -260,7 +381,15 @@ fn flags_that_make_no_sense_are_named_and_nothing_is_left_running() {
         (&["--work-delay", "soon"][..], "soon"),
         (&["--overload-margin", "nonsense"], "nonsense"),
         (&["--server", "127.0.0.1:5001=x"], "`x`"),
-        (&["--server", "127.0.0.1:5001=1", "--server", "127.0.0.1:5001=2"], "127.0.0.1:5001"),
+        (
+            &[
+                "--server",
+                "127.0.0.1:5001=1",
+                "--server",
+                "127.0.0.1:5001=2",
+            ],
+            "127.0.0.1:5001",
+        ),
         (&["--log-level", "loud"], "loud"),
         (&["--timeout", "0"], "'0'"),
     ] {
@@ -268,7 +397,10 @@ fn flags_that_make_no_sense_are_named_and_nothing_is_left_running() {
         let ended = run(demo(&scratch).args(flags), "");
         scratch.check_nothing_runs();
         assert_eq!(ended.code, Some(2), "{flags:?}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(named), "{flags:?}: {ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(named),
+            "{flags:?}: {ended:?}"
+        );
     }
 }
 
@@ -277,11 +409,19 @@ fn a_killed_server_is_told_its_files_go_to_the_others_and_it_can_be_started_agai
     let scratch = Scratch::new();
     let mut demo = started(&scratch);
     let victim = pids(&demo.wait_for_output("Each is a process"))[0];
-    let others = || [2, 3].map(|place| scratch.stored(place).len()).iter().sum::<usize>();
+    let others = || {
+        [2, 3]
+            .map(|place| scratch.stored(place).len())
+            .iter()
+            .sum::<usize>()
+    };
     let (first, before) = (scratch.stored(1).len(), others());
     signal(victim, "KILL");
     let notice = demo.wait_for_error("start it again with:\n  ");
-    assert!(notice.contains(&format!("pid {victim}")) && notice.contains("signal 9"), "{notice}");
+    assert!(
+        notice.contains(&format!("pid {victim}")) && notice.contains("signal 9"),
+        "{notice}"
+    );
     demo.write("FTP 12\n");
     demo.wait_for_output("12 accepted, 12 delivered");
     assert_eq!((scratch.stored(1).len(), others()), (first, before + 12));
@@ -289,7 +429,11 @@ fn a_killed_server_is_told_its_files_go_to_the_others_and_it_can_be_started_agai
     // As a person would: the line is copied into another terminal in the same directory.
     let restart = demo.wait_for_error("json_files_1");
     let mut again = Command::new("sh");
-    let again = Running::start(again.args(["-c", &command_to_restart(&restart)]).current_dir(scratch.path()));
+    let again = Running::start(
+        again
+            .args(["-c", &command_to_restart(&restart)])
+            .current_dir(scratch.path()),
+    );
     again.wait_for_output("listening on ");
     let used = || {
         demo.write("FTP 6\n");
@@ -308,12 +452,18 @@ fn a_killed_balancer_is_told_and_sending_fails() {
     let balancer = pids(&demo.wait_for_output("Each is a process"))[3];
     signal(balancer, "KILL");
     let notice = demo.wait_for_error("start it again with:\n  ");
-    assert!(notice.contains("balancer") && notice.contains("signal 9"), "{notice}");
+    assert!(
+        notice.contains("balancer") && notice.contains("signal 9"),
+        "{notice}"
+    );
     demo.write("FTP 2\n");
     let ended = demo.end();
     scratch.check_nothing_runs();
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("error: cannot reach the balancer"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("error: cannot reach the balancer"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -324,7 +474,8 @@ fn a_second_demo_in_the_same_directory_is_refused_and_the_first_goes_on() {
     let second = script(&scratch, "FTP 1\n");
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(
-        second.stderr.starts_with("error: ") && second.stderr.contains("another server uses this directory"),
+        second.stderr.starts_with("error: ")
+            && second.stderr.contains("another server uses this directory"),
         "{second:?}"
     );
     let mut still_running = processes_in(scratch.path());
@@ -341,8 +492,19 @@ fn a_second_demo_in_the_same_directory_is_refused_and_the_first_goes_on() {
 fn a_reader_that_has_gone_leaves_nothing_behind() {
     let scratch = Scratch::new();
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#"printf 'FTP 3\nhelp\nhelp\nexit\n' | "$@" | head -1"#, "sh", env!("CARGO_BIN_EXE_bilico")]);
-    let ended = run(shell.args(FREE_PORTS).args(["--files", sample_files()]).current_dir(scratch.path()), "");
+    shell.args([
+        "-c",
+        r#"printf 'FTP 3\nhelp\nhelp\nexit\n' | "$@" | head -1"#,
+        "sh",
+        env!("CARGO_BIN_EXE_bilico"),
+    ]);
+    let ended = run(
+        shell
+            .args(FREE_PORTS)
+            .args(["--files", sample_files()])
+            .current_dir(scratch.path()),
+        "",
+    );
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     wait_until("all to end", || processes_in(scratch.path()).is_empty());
 }
@@ -353,7 +515,10 @@ fn a_terminal_gets_banner_prompt_and_summary() {
     let mut terminal = at_a_terminal(&scratch);
     let shown = terminal.expect(PROMPT);
     assert_eq!(pids(&shown).len(), 4, "{shown}");
-    assert!(shown.contains("files in") && shown.contains("FTP"), "{shown}");
+    assert!(
+        shown.contains("files in") && shown.contains("FTP"),
+        "{shown}"
+    );
     terminal.enter("FTP 6");
     terminal.expect("6 accepted, 6 delivered");
     terminal.expect(PROMPT);
@@ -362,7 +527,10 @@ fn a_terminal_gets_banner_prompt_and_summary() {
     scratch.check_nothing_runs();
     assert_eq!(code, Some(0), "{rest}");
     assert!(!rest.contains("error"), "{rest}");
-    assert_eq!([1, 2, 3].map(|place| scratch.stored(place).len()), [3, 2, 1]);
+    assert_eq!(
+        [1, 2, 3].map(|place| scratch.stored(place).len()),
+        [3, 2, 1]
+    );
     scratch.all_stored();
 }
 
@@ -378,8 +546,8 @@ fn ctrl_c_at_a_terminal_stops_everything() {
     assert!(!rest.contains("error"), "{rest}");
 }
 
-/// A person kills a server from another terminal and looks back at the prompt: a notice that waits for the next line
-/// says nothing.
+/// A person kills a server from another terminal and looks back at the prompt: a notice that waits
+/// for the next line says nothing.
 #[test]
 fn a_killed_server_is_told_at_a_terminal_at_once_and_what_is_typed_stays() {
     let scratch = Scratch::new();
@@ -413,5 +581,7 @@ fn files_that_wait_at_the_end_are_told_with_their_number_and_kept() {
     assert!(rest.contains("3 files are not delivered yet"), "{rest}");
     let mut terminal = at_a_terminal(&scratch);
     terminal.expect(PROMPT);
-    wait_until("all of them to arrive", || (1..=3).map(|n| scratch.stored(n).len()).sum::<usize>() == 3);
+    wait_until("all of them to arrive", || {
+        (1..=3).map(|n| scratch.stored(n).len()).sum::<usize>() == 3
+    });
 }

@@ -1,5 +1,5 @@
-//! Descriptors and places: clients that idle, vanish or say nothing never keep servers, operators and the journal from
-//! what they need.
+//! Descriptors and places: clients that idle, vanish or say nothing never keep servers, operators
+//! and the journal from what they need.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{
-    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico, frame, http, http_at, put, run, start_balancer, start_server,
-    status, stored, wait_for_line, wait_until,
+    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico, frame, http, http_at, put, run,
+    start_balancer, start_server, status, stored, wait_for_line, wait_until,
 };
 
 /// The most that the balancers of these tests may open.
@@ -22,7 +22,10 @@ const LIMIT: usize = 256;
 fn launch(dir: &Path, servers: &[String], flags: &[&str], limit: usize) -> Result<Role, String> {
     let plain = bilico(&[]);
     let mut command = Command::new("prlimit");
-    command.arg(format!("--nofile={limit}:{limit}")).arg("--").arg(plain.get_program());
+    command
+        .arg(format!("--nofile={limit}:{limit}"))
+        .arg("--")
+        .arg(plain.get_program());
     for (name, value) in plain.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -39,25 +42,38 @@ fn launch(dir: &Path, servers: &[String], flags: &[&str], limit: usize) -> Resul
 fn narrow(dir: &Path) -> (Role, Role) {
     let mut server = start_server(dir, 1, &[]);
     let balancer = launch(dir, &[format!("{}=1", server.address)], &[], LIMIT).unwrap();
-    wait_until("the server to be up", || status(&balancer.address).servers[0].eligible);
+    wait_until("the server to be up", || {
+        status(&balancer.address).servers[0].eligible
+    });
     server.kill();
     (server, balancer)
 }
 
 /// How many descriptors a process has open.
 fn open(role: &Role) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", role.pid())).unwrap().count()
+    fs::read_dir(format!("/proc/{}/fd", role.pid()))
+        .unwrap()
+        .count()
 }
 
 /// How long the balancer takes to say whether it is ready, and the status of its answer.
 fn ready(balancer: &Role) -> (Duration, u16) {
     let asked = Instant::now();
     let mut stream = TcpStream::connect(balancer.admin.as_deref().unwrap()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream
+        .write_all(b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer from /ready");
-    (asked.elapsed(), answer.split(' ').nth(1).unwrap().parse().unwrap())
+    stream
+        .read_to_string(&mut answer)
+        .expect("an answer from /ready");
+    (
+        asked.elapsed(),
+        answer.split(' ').nth(1).unwrap().parse().unwrap(),
+    )
 }
 
 /// A greeting and a file, as one client writes them.
@@ -68,8 +84,8 @@ fn hello_and_put(title: &str) -> Vec<u8> {
     wire
 }
 
-/// Each left a connection behind for as long as its file waited, until the balancer could open nothing: servers came up
-/// and got nothing, no operator got an answer, and only a restart helped.
+/// Each left a connection behind for as long as its file waited, until the balancer could open
+/// nothing: servers came up and got nothing, no operator got an answer, and only a restart helped.
 #[test]
 fn clients_that_have_gone_cost_no_descriptor_while_their_files_wait() {
     let dir = tempfile::tempdir().unwrap();
@@ -82,9 +98,14 @@ fn clients_that_have_gone_cost_no_descriptor_while_their_files_wait() {
     }
     let (took, _) = ready(&balancer);
     assert!(took < Duration::from_secs(1), "{took:?}");
-    wait_until("the connections of those who have gone to be closed", || open(&balancer) < before + 10);
+    wait_until(
+        "the connections of those who have gone to be closed",
+        || open(&balancer) < before + 10,
+    );
     server.restart();
-    wait_until("all to be delivered", || status(&balancer.address).queue.files() == 0);
+    wait_until("all to be delivered", || {
+        status(&balancer.address).queue.files() == 0
+    });
     assert_eq!(stored(&dir.path().join("json_files_1")).len(), 2 * LIMIT);
 }
 
@@ -101,18 +122,21 @@ fn clients_that_send_and_vanish_cost_no_descriptor() {
         // The greeting is read, so that what was sent is not thrown away by a reset.
         wire.greeting();
     }
-    wait_until("the connections to be closed", || open(&balancer) < before + 10);
+    wait_until("the connections to be closed", || {
+        open(&balancer) < before + 10
+    });
     let (took, _) = ready(&balancer);
     assert!(took < Duration::from_secs(1), "{took:?}");
     server.restart();
     wait_until("all that was accepted to be delivered", || {
         let status = status(&balancer.address);
-        status.accepted > 0 && status.accepted == stored(&dir.path().join("json_files_1")).len() as u64
+        status.accepted > 0
+            && status.accepted == stored(&dir.path().join("json_files_1")).len() as u64
     });
 }
 
-/// Idle clients took every descriptor that there was: the server that came up could not be connected to, and `/ready`
-/// was not answered.
+/// Idle clients took every descriptor that there was: the server that came up could not be
+/// connected to, and `/ready` was not answered.
 #[test]
 fn idle_clients_leave_descriptors_for_servers_and_operators() {
     let dir = tempfile::tempdir().unwrap();
@@ -124,7 +148,9 @@ fn idle_clients_leave_descriptors_for_servers_and_operators() {
             let mut stream = TcpStream::connect(&balancer.address).unwrap();
             if client % 2 == 0 {
                 stream.write_all(&PREFACE).unwrap();
-                stream.write_all(&frame(r#"{"request_type":"hello","role":"client"}"#, b"")).unwrap();
+                stream
+                    .write_all(&frame(r#"{"request_type":"hello","role":"client"}"#, b""))
+                    .unwrap();
             }
             stream
         })
@@ -132,7 +158,10 @@ fn idle_clients_leave_descriptors_for_servers_and_operators() {
     // Whatever they get, they have it by then.
     std::thread::sleep(Duration::from_secs(1));
     let (took, code) = ready(&balancer);
-    assert!(took < Duration::from_secs(1) && code == 503, "{code} after {took:?}");
+    assert!(
+        took < Duration::from_secs(1) && code == 503,
+        "{code} after {took:?}"
+    );
     server.restart();
     first.expect("delivered", 1);
     wait_until("the balancer to be ready", || {
@@ -141,12 +170,15 @@ fn idle_clients_leave_descriptors_for_servers_and_operators() {
         code == 200
     });
     let log = fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
-    assert!(log.contains("max-connections") && !log.contains("too many open files"), "{log}");
+    assert!(
+        log.contains("max-connections") && !log.contains("too many open files"),
+        "{log}"
+    );
     drop(idle);
 }
 
-/// Who ends its sending half counts as gone, which looks the same from here: it still hears what became of all that it
-/// sent, and then the connection ends.
+/// Who ends its sending half counts as gone, which looks the same from here: it still hears what
+/// became of all that it sent, and then the connection ends.
 #[test]
 fn a_client_that_ends_its_sending_half_hears_what_became_of_what_it_sent() {
     let farm = Farm::without_servers(&[1]);
@@ -157,13 +189,20 @@ fn a_client_that_ends_its_sending_half_hears_what_became_of_what_it_sent() {
     wire.write(&bytes);
     wire.0.shutdown(Shutdown::Write).unwrap();
     wire.greeting();
-    let mut answers: Vec<String> = std::iter::from_fn(|| wire.frame()).map(|(header, _)| header).collect();
+    let mut answers: Vec<String> = std::iter::from_fn(|| wire.frame())
+        .map(|(header, _)| header)
+        .collect();
     answers.retain(|header| !header.contains(r#""accepted""#));
-    assert_eq!(answers, [r#"{"request_type":"status"}"#], "and 100 receipts");
+    assert_eq!(
+        answers,
+        [r#"{"request_type":"status"}"#],
+        "and 100 receipts"
+    );
     assert_eq!(farm.status().accepted, 100);
 }
 
-/// Clients of the HTTP doorway that wait for a delivery, and listeners to events, end with their connections.
+/// Clients of the HTTP doorway that wait for a delivery, and listeners to events, end with their
+/// connections.
 #[test]
 fn http_clients_that_have_gone_cost_no_descriptor() {
     let farm = Farm::without_servers(&[1]);
@@ -178,7 +217,9 @@ fn http_clients_that_have_gone_cost_no_descriptor() {
             );
             stream.write_all(request.as_bytes()).unwrap();
         } else {
-            stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+            stream
+                .write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                .unwrap();
             stream.read_exact(&mut [0; 15]).unwrap();
         }
         stream
@@ -186,26 +227,36 @@ fn http_clients_that_have_gone_cost_no_descriptor() {
     let clients: Vec<TcpStream> = (0..40).map(connect).collect();
     wait_until("all to be accepted", || farm.status().accepted == 20);
     drop(clients);
-    wait_until("the connections to be closed", || open(&farm.balancer) < before + 5);
+    wait_until("the connections to be closed", || {
+        open(&farm.balancer) < before + 5
+    });
 }
 
-/// Connections that said nothing took all places of a file server for ten minutes: its probes found none, and it was
-/// down.
+/// Connections that said nothing took all places of a file server for ten minutes: its probes found
+/// none, and it was down.
 #[test]
 fn silent_connections_do_not_take_a_server_down() {
     let farm = Farm::with(&[1], &["--max-connections", "20"], &[]);
-    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&farm.servers[0].address).unwrap()).collect();
+    let silent: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(&farm.servers[0].address).unwrap())
+        .collect();
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(4) {
         let server = farm.server_status(0);
         assert!(server.eligible, "{server:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(farm.send(&["--title", "a", "Cargo.toml"]).status.code().is_some());
+    assert!(
+        farm.send(&["--title", "a", "Cargo.toml"])
+            .status
+            .code()
+            .is_some()
+    );
     drop(silent);
 }
 
-/// Who does not introduce himself in a few seconds is let go by a file server, and so is who stops in the middle of it.
+/// Who does not introduce himself in a few seconds is let go by a file server, and so is who stops
+/// in the middle of it.
 #[test]
 fn a_server_closes_connections_that_do_not_introduce_themselves() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,30 +267,43 @@ fn a_server_closes_connections_that_do_not_introduce_themselves() {
     let started = Instant::now();
     for peer in &mut peers {
         peer.rest();
-        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            started.elapsed()
+        );
     }
 }
 
-/// At the balancer's port silence is no offence, for old clients connect long before they write; but who is silent there
-/// makes way for who speaks.
+/// At the balancer's port silence is no offence, for old clients connect long before they write;
+/// but who is silent there makes way for who speaks.
 #[test]
 fn silent_connections_make_way_for_clients_that_speak() {
     let dir = tempfile::tempdir().unwrap();
     let server = start_server(dir.path(), 1, &[]);
     let flags = ["--max-connections", "20"];
     let balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &flags);
-    let mut silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&balancer.address).unwrap()).collect();
+    let mut silent: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(&balancer.address).unwrap())
+        .collect();
     let started = Instant::now();
     let mut client = Client::connect(&balancer.address);
     client.put_accepted(1, None, b"content");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
     client.expect("delivered", 1);
     // The oldest went, the youngest are still there.
     silent[0].set_read_timeout(Some(DEADLINE)).unwrap();
     assert_eq!(silent[0].read(&mut [0; 1]).unwrap(), 0);
     let last = silent.last_mut().unwrap();
     last.set_nonblocking(true).unwrap();
-    assert_eq!(last.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        last.read(&mut [0; 1]).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
     let log = || fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
     wait_for_line(log, &["WARN", "all places are taken"]);
 }
@@ -263,14 +327,26 @@ fn half_heads_make_way_for_operators() {
     drop(halves);
 }
 
-/// A limit that leaves nothing for clients is told at once, not when nothing can be opened any more.
+/// A limit that leaves nothing for clients is told at once, not when nothing can be opened any
+/// more.
 #[test]
 fn a_limit_that_is_too_small_is_refused_at_the_start_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("prlimit");
-    command.args(["--nofile=64:64", "--"]).arg(bilico(&[]).get_program()).current_dir(dir.path());
+    command
+        .args(["--nofile=64:64", "--"])
+        .arg(bilico(&[]).get_program())
+        .current_dir(dir.path());
     command.env("ACT_AS_BILICO", "1");
-    command.args(["balancer", "--listen", "127.0.0.1:0", "--admin", "none", "--server", "127.0.0.1:1=1"]);
+    command.args([
+        "balancer",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "none",
+        "--server",
+        "127.0.0.1:1=1",
+    ]);
     let ended = run(&mut command, "");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for part in ["64", "open files", "ulimit -n", "LimitNOFILE"] {
@@ -284,31 +360,74 @@ fn the_soft_limit_is_raised_to_the_hard_one() {
     let dir = tempfile::tempdir().unwrap();
     let plain = bilico(&[]);
     let mut command = Command::new("prlimit");
-    command.args(["--nofile=64:4096", "--"]).arg(plain.get_program()).env("ACT_AS_BILICO", "1");
+    command
+        .args(["--nofile=64:4096", "--"])
+        .arg(plain.get_program())
+        .env("ACT_AS_BILICO", "1");
     command.env("BILICO_ADMIN", "127.0.0.1:0");
-    let args = ["balancer", "--listen", "127.0.0.1:0", "--server", "127.0.0.1:1=1"];
+    let args = [
+        "balancer",
+        "--listen",
+        "127.0.0.1:0",
+        "--server",
+        "127.0.0.1:1=1",
+    ];
     let balancer = Role::launch(command, dir.path(), &args).unwrap();
     let limits = fs::read_to_string(format!("/proc/{}/limits", balancer.pid())).unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
     assert_eq!(line.split_whitespace().nth(3), Some("4096"), "{line}");
 }
 
-/// Servers that are added while it runs take their descriptors from the clients' share, and are refused when that is
-/// used up.
+/// Servers that are added while it runs take their descriptors from the clients' share, and are
+/// refused when that is used up.
 #[test]
 fn servers_that_are_added_count_too() {
     let dir = tempfile::tempdir().unwrap();
     let balancer = launch(dir.path(), &["127.0.0.1:1=1".to_owned()], &[], LIMIT).unwrap();
     let add = |port: u16| {
-        http(&balancer, "POST", "/api/v1/servers", Some(&json!({"address": format!("127.0.0.1:{port}"), "weight": 1})))
+        http(
+            &balancer,
+            "POST",
+            "/api/v1/servers",
+            Some(&json!({"address": format!("127.0.0.1:{port}"), "weight": 1})),
+        )
     };
-    let refused = (2..100).map(add).find(|response| response.status != 201).expect("a refusal");
+    let refused = (2..100)
+        .map(add)
+        .find(|response| response.status != 201)
+        .expect("a refusal");
     assert_eq!(refused.status, 409, "{refused:?}");
-    assert!(refused.json()["error"].as_str().unwrap().contains("open files"), "{refused:?}");
-    let listed = http_at(balancer.admin.as_deref().unwrap(), "GET", "/api/v1/servers", None).json();
+    assert!(
+        refused.json()["error"]
+            .as_str()
+            .unwrap()
+            .contains("open files"),
+        "{refused:?}"
+    );
+    let listed = http_at(
+        balancer.admin.as_deref().unwrap(),
+        "GET",
+        "/api/v1/servers",
+        None,
+    )
+    .json();
     let added = listed["servers"].as_array().unwrap().len();
     assert!(added > 1, "{listed}");
     let name = listed["servers"][1]["name"].as_str().unwrap().to_owned();
-    assert_eq!(http(&balancer, "DELETE", &format!("/api/v1/servers/{name}"), None).status, 202);
-    wait_until("its descriptors to be there for another", || add(1000).status == 201);
+    assert_eq!(
+        http(
+            &balancer,
+            "DELETE",
+            &format!("/api/v1/servers/{name}"),
+            None
+        )
+        .status,
+        202
+    );
+    wait_until("its descriptors to be there for another", || {
+        add(1000).status == 201
+    });
 }

@@ -1,4 +1,5 @@
-//! The HTTP doorway: files over `PUT /files/{title}`, with the same limits, journal and receipts as all others.
+//! The HTTP doorway: files over `PUT /files/{title}`, with the same limits, journal and receipts as
+//! all others.
 
 use std::fs;
 use std::io::Write;
@@ -13,8 +14,8 @@ use bilico::server::name::stored_name;
 use serde_json::json;
 
 use crate::harness::{
-    Client, Farm, Response, Role, Wire, frame, http, http_raw, names_with, noise, pretend_server, response,
-    start_balancer, wait_until,
+    Client, Farm, Response, Role, Wire, frame, http, http_raw, names_with, noise, pretend_server,
+    response, start_balancer, wait_until,
 };
 
 const MIB: usize = 1 << 20;
@@ -36,8 +37,15 @@ fn begin(role: &Role, path: &str, headers: &str, content: &[u8]) -> Wire {
 /// Hands a file over whose size is known.
 #[track_caller]
 fn hand_over(role: &Role, path: &str, headers: &str, content: &[u8]) -> Response {
-    let head = head(role, path, &format!("Content-Length: {}\r\n{headers}", content.len()));
-    http_raw(role.admin.as_ref().unwrap(), &[head.as_bytes(), content].concat())
+    let head = head(
+        role,
+        path,
+        &format!("Content-Length: {}\r\n{headers}", content.len()),
+    );
+    http_raw(
+        role.admin.as_ref().unwrap(),
+        &[head.as_bytes(), content].concat(),
+    )
 }
 
 /// These bytes as a chunk.
@@ -48,8 +56,15 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 /// Hands a file over whose size is not known before its end.
 #[track_caller]
 fn hand_over_chunked(role: &Role, path: &str, headers: &str, content: &[u8]) -> Response {
-    let mut request = head(role, path, &format!("Transfer-Encoding: chunked\r\n{headers}")).into_bytes();
-    content.chunks(30_000).for_each(|piece| request.extend(chunk(piece)));
+    let mut request = head(
+        role,
+        path,
+        &format!("Transfer-Encoding: chunked\r\n{headers}"),
+    )
+    .into_bytes();
+    content
+        .chunks(30_000)
+        .for_each(|piece| request.extend(chunk(piece)));
     request.extend(chunk(b""));
     http_raw(role.admin.as_ref().unwrap(), &request)
 }
@@ -57,9 +72,16 @@ fn hand_over_chunked(role: &Role, path: &str, headers: &str, content: &[u8]) -> 
 #[track_caller]
 fn accepted(response: &Response) -> u64 {
     let receipt = response.json();
-    assert_eq!((response.status, &receipt["state"]), (202, &json!("accepted")), "{response:?}");
+    assert_eq!(
+        (response.status, &receipt["state"]),
+        (202, &json!("accepted")),
+        "{response:?}"
+    );
     let number = receipt["number"].as_u64().unwrap();
-    assert_eq!(response.headers["location"], format!("/api/v1/files/{number}"));
+    assert_eq!(
+        response.headers["location"],
+        format!("/api/v1/files/{number}")
+    );
     number
 }
 
@@ -68,9 +90,20 @@ fn accepted(response: &Response) -> u64 {
 fn refused(response: &Response, status: u16, words: &str) {
     assert_eq!(response.status, status, "{}", response.text());
     assert!(response.json()["error"].is_string(), "{response:?}");
-    assert!(response.text().contains(words), "{:?} without {words:?}", response.text());
-    let retry_after = response.headers.get("retry-after").map(|seconds| seconds.parse::<u32>().unwrap());
-    assert_eq!(retry_after.is_some_and(|seconds| seconds > 0), status == 503, "{response:?}");
+    assert!(
+        response.text().contains(words),
+        "{:?} without {words:?}",
+        response.text()
+    );
+    let retry_after = response
+        .headers
+        .get("retry-after")
+        .map(|seconds| seconds.parse::<u32>().unwrap());
+    assert_eq!(
+        retry_after.is_some_and(|seconds| seconds > 0),
+        status == 503,
+        "{response:?}"
+    );
 }
 
 /// Waits until nothing of any upload is left: no part, no content, and all of the queue's room.
@@ -93,7 +126,10 @@ fn sum(content: &[u8]) -> String {
 fn files_of_all_sizes_arrive_whole_whether_their_size_is_known_or_not() {
     let farm = Farm::start(&[1, 1]);
     let mut expected = Vec::new();
-    for (n, size) in [0, 1, 30_000, 65_536, 65_537, 200_000, 3 * MIB].into_iter().enumerate() {
+    for (n, size) in [0, 1, 30_000, 65_536, 65_537, 200_000, 3 * MIB]
+        .into_iter()
+        .enumerate()
+    {
         let content = noise(n as u64, size);
         for is_known in [true, false] {
             let title = format!("{size}-{is_known}.bin");
@@ -111,8 +147,13 @@ fn files_of_all_sizes_arrive_whole_whether_their_size_is_known_or_not() {
             expected.push((stored_name(number, &title), content.clone()));
         }
     }
-    wait_until("all to be delivered", || farm.status().delivered == expected.len() as u64);
-    assert!(farm.all_stored() == expected.into_iter().collect(), "stored as they were sent");
+    wait_until("all to be delivered", || {
+        farm.status().delivered == expected.len() as u64
+    });
+    assert!(
+        farm.all_stored() == expected.into_iter().collect(),
+        "stored as they were sent"
+    );
     wait_until_nothing_is_left(&farm);
     assert_eq!(farm.status().queue.bytes, 0);
 }
@@ -149,7 +190,10 @@ fn a_hundred_mebibytes_pass_and_the_balancer_holds_little_of_them() {
         assert_eq!(response.json()["crc32c"], sum(&stored));
         assert_eq!(stored.len(), 100 * MIB);
         for (n, stored) in stored.chunks(MIB).enumerate() {
-            assert!(stored[..4] == u32::try_from(n).unwrap().to_le_bytes() && stored[4..] == piece[4..], "piece {n}");
+            assert!(
+                stored[..4] == u32::try_from(n).unwrap().to_le_bytes() && stored[4..] == piece[4..],
+                "piece {n}"
+            );
         }
     }
     wait_until_nothing_is_left(&farm);
@@ -181,7 +225,10 @@ fn titles_are_what_the_path_says_and_none_leaves_the_directory() {
         let receipt = response.json();
         assert_eq!(receipt["title"], title);
         let name = stored_name(receipt["number"].as_u64().unwrap(), title);
-        assert_eq!(fs::read(farm.server_dir(0).join(name)).unwrap(), title.as_bytes());
+        assert_eq!(
+            fs::read(farm.server_dir(0).join(name)).unwrap(),
+            title.as_bytes()
+        );
     }
     let before = farm.status().accepted;
     for (path, status, words) in [
@@ -203,14 +250,41 @@ fn requests_that_make_no_sense_are_refused_with_what_is_wrong() {
     refused(&put("/files/a?dance=1", ""), 400, "dance");
     refused(&put("/files/a?wait=later", ""), 400, "delivered");
     refused(&put("/files/a?timeout=5s", ""), 400, "wait=delivered");
-    refused(&put("/files/a?wait=delivered&timeout=5", ""), 400, "timeout");
+    refused(
+        &put("/files/a?wait=delivered&timeout=5", ""),
+        400,
+        "timeout",
+    );
     refused(&put("/files/a?wait=delivered&timeout=11m", ""), 400, "10 m");
-    refused(&put("/files/a", "Content-Range: bytes 0-0/2\r\n"), 400, "part of a file");
-    refused(&put("/files/a", &format!("Idempotency-Key: {}\r\n", "k".repeat(257))), 400, "a key of 257 bytes");
-    refused(&put("/files/a", "Idempotency-Key:\r\n"), 400, "a key of 0 bytes");
-    refused(&put("/files/a", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n"), 400, "twice");
+    refused(
+        &put("/files/a", "Content-Range: bytes 0-0/2\r\n"),
+        400,
+        "part of a file",
+    );
+    refused(
+        &put(
+            "/files/a",
+            &format!("Idempotency-Key: {}\r\n", "k".repeat(257)),
+        ),
+        400,
+        "a key of 257 bytes",
+    );
+    refused(
+        &put("/files/a", "Idempotency-Key:\r\n"),
+        400,
+        "a key of 0 bytes",
+    );
+    refused(
+        &put("/files/a", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n"),
+        400,
+        "twice",
+    );
     let bare = head(balancer, "/files/a", "");
-    refused(&http_raw(balancer.admin.as_ref().unwrap(), bare.as_bytes()), 411, "no body");
+    refused(
+        &http_raw(balancer.admin.as_ref().unwrap(), bare.as_bytes()),
+        411,
+        "no body",
+    );
     for method in ["POST", "GET", "DELETE"] {
         for path in ["/files/a", "/files/"] {
             let answer = http(balancer, method, path, None);
@@ -231,7 +305,9 @@ fn a_key_makes_the_same_file_one_file_and_another_one_a_conflict() {
         let mut farm = Farm::start(&[1]);
         let (content, other) = (noise(1, size), noise(2, size));
         let key = "Idempotency-Key: report-17\r\n";
-        let put = |farm: &Farm, content: &[u8]| hand_over(&farm.balancer, "/files/r?wait=delivered", key, content);
+        let put = |farm: &Farm, content: &[u8]| {
+            hand_over(&farm.balancer, "/files/r?wait=delivered", key, content)
+        };
         let first = put(&farm, &content);
         assert_eq!(first.status, 200, "{}", first.text());
         let again = put(&farm, &content);
@@ -242,9 +318,16 @@ fn a_key_makes_the_same_file_one_file_and_another_one_a_conflict() {
         refused(&put(&farm, &content[1..]), 409, "another file");
         farm.balancer.kill();
         farm.balancer.restart();
-        assert_eq!(put(&farm, &content).json(), first.json(), "over a restart, too");
+        assert_eq!(
+            put(&farm, &content).json(),
+            first.json(),
+            "over a restart, too"
+        );
         let mut native = Client::connect(&farm.balancer.address);
-        assert_eq!(native.put_accepted(1, Some("report-17"), &content), first.json()["number"]);
+        assert_eq!(
+            native.put_accepted(1, Some("report-17"), &content),
+            first.json()["number"]
+        );
         assert_eq!(farm.stored(0).len(), 1);
         wait_until_nothing_is_left(&farm);
     }
@@ -256,8 +339,15 @@ fn a_newer_request_with_the_same_key_takes_the_file_over() {
     let content = noise(1, MIB);
     let framing = format!("Content-Length: {MIB}\r\nIdempotency-Key: k\r\n");
     let mut older = begin(&farm.balancer, "/files/a", &framing, &content[..500_000]);
-    wait_until("it to be under way", || !names_with(&farm.dir.path().join("journal"), "part-").is_empty());
-    let newer = hand_over(&farm.balancer, "/files/a?wait=delivered", "Idempotency-Key: k\r\n", &content);
+    wait_until("it to be under way", || {
+        !names_with(&farm.dir.path().join("journal"), "part-").is_empty()
+    });
+    let newer = hand_over(
+        &farm.balancer,
+        "/files/a?wait=delivered",
+        "Idempotency-Key: k\r\n",
+        &content,
+    );
     assert_eq!(newer.status, 200, "{}", newer.text());
     refused(&response(&older.rest()), 409, "another connection");
     wait_until_nothing_is_left(&farm);
@@ -270,22 +360,37 @@ fn a_newer_request_with_the_same_key_takes_the_file_over() {
 fn what_is_over_the_limit_is_refused_before_it_is_read() {
     let farm = Farm::with(&[1], &[], &["--queue-bytes", "8MiB", "--max-json", "1MiB"]);
     let balancer = &farm.balancer;
-    for headers in ["Content-Length: 5000000\r\nExpect: 100-continue\r\n", "Content-Length: 18446744073709551000\r\n"] {
+    for headers in [
+        "Content-Length: 5000000\r\nExpect: 100-continue\r\n",
+        "Content-Length: 18446744073709551000\r\n",
+    ] {
         let mut wire = begin(balancer, "/files/large", headers, b"");
         refused(&response(&wire.rest()), 413, "--queue-bytes");
     }
-    // Who sends on all the same gets to see why not, and so does who did not know how much it would be.
-    for framing in ["Content-Length: 50000000\r\n", "Transfer-Encoding: chunked\r\n"] {
+    // Who sends on all the same gets to see why not, and so does who did not know how much it would
+    // be.
+    for framing in [
+        "Content-Length: 50000000\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
         let mut wire = begin(balancer, "/files/large", framing, b"");
         let piece = chunk(&vec![b'x'; MIB]);
         let mut pump = wire.0.try_clone().unwrap();
-        let pumping = std::thread::spawn(move || (0..40).take_while(|_| pump.write_all(&piece).is_ok()).count());
+        let pumping = std::thread::spawn(move || {
+            (0..40)
+                .take_while(|_| pump.write_all(&piece).is_ok())
+                .count()
+        });
         refused(&response(&wire.rest()), 413, "--queue-bytes");
         pumping.join().unwrap();
     }
     wait_until_nothing_is_left(&farm);
     let most = vec![b'x'; 4_193_000];
-    assert_eq!(hand_over(balancer, "/files/most?wait=delivered", "", &most).status, 200, "the room is back");
+    assert_eq!(
+        hand_over(balancer, "/files/most?wait=delivered", "", &most).status,
+        200,
+        "the room is back"
+    );
 }
 
 #[test]
@@ -294,42 +399,81 @@ fn a_full_queue_refuses_after_a_while_and_takes_files_again() {
     farm.servers[0].kill();
     wait_until("it to be seen down", || !farm.server_status(0).eligible);
     let (small, large) = (b"x".to_vec(), vec![b'x'; 100_000]);
-    accepted(&hand_over(&farm.balancer, "/files/a", "Idempotency-Key: 0\r\n", &small));
-    accepted(&hand_over(&farm.balancer, "/files/a", "Idempotency-Key: 1\r\n", &large));
+    accepted(&hand_over(
+        &farm.balancer,
+        "/files/a",
+        "Idempotency-Key: 0\r\n",
+        &small,
+    ));
+    accepted(&hand_over(
+        &farm.balancer,
+        "/files/a",
+        "Idempotency-Key: 1\r\n",
+        &large,
+    ));
     for content in [vec![b'y'], vec![b'y'; 100_000]] {
-        refused(&hand_over(&farm.balancer, "/files/b", "", &content), 503, "the queue is full: 2 of 2");
-        refused(&hand_over_chunked(&farm.balancer, "/files/b", "", &content), 503, "the queue is full: 2 of 2");
+        refused(
+            &hand_over(&farm.balancer, "/files/b", "", &content),
+            503,
+            "the queue is full: 2 of 2",
+        );
+        refused(
+            &hand_over_chunked(&farm.balancer, "/files/b", "", &content),
+            503,
+            "the queue is full: 2 of 2",
+        );
     }
-    // What is here is told by its content, for which there need be no room. Once its size was enough.
+    // What is here is told by its content, for which there need be no room. Once its size was
+    // enough.
     for (n, content) in [small, large].into_iter().enumerate() {
         let key = format!("Idempotency-Key: {n}\r\n");
         let here = hand_over(&farm.balancer, "/files/a", &key, &content);
-        assert_eq!((accepted(&here), &here.json()["crc32c"]), (n as u64 + 1, &json!(sum(&content))));
+        assert_eq!(
+            (accepted(&here), &here.json()["crc32c"]),
+            (n as u64 + 1, &json!(sum(&content)))
+        );
         let other = vec![b'y'; content.len()];
-        refused(&hand_over(&farm.balancer, "/files/a", &key, &other), 409, "the key names another file already");
+        refused(
+            &hand_over(&farm.balancer, "/files/a", &key, &other),
+            409,
+            "the key names another file already",
+        );
     }
     farm.servers[0].restart();
     wait_until("them to be delivered", || farm.status().delivered == 2);
     accepted(&hand_over(&farm.balancer, "/files/b", "", b"y"));
 }
 
-/// An upload needs more room while it comes: it must not wait for it, for others may wait for what it has.
+/// An upload needs more room while it comes: it must not wait for it, for others may wait for what
+/// it has.
 #[test]
 fn uploads_of_unknown_size_that_do_not_fit_together_do_not_stop_each_other() {
     let farm = Farm::with(&[1], &[], &["--queue-bytes", "8MiB", "--max-json", "1MiB"]);
     let content = noise(1, 3 * MIB);
     let (farm_ref, content_ref) = (&farm, &content);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let put = move |n| hand_over_chunked(&farm_ref.balancer, &format!("/files/{n}"), "", content_ref).status;
+        let put = move |n| {
+            hand_over_chunked(&farm_ref.balancer, &format!("/files/{n}"), "", content_ref).status
+        };
         let all: Vec<_> = (0..6).map(|n| scope.spawn(move || put(n))).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    assert!(statuses.iter().all(|status| [202, 503].contains(status)), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| [202, 503].contains(status)),
+        "{statuses:?}"
+    );
     let taken = statuses.iter().filter(|status| **status == 202).count();
-    wait_until("all that were taken to be delivered", || farm.status().delivered == taken as u64);
+    wait_until("all that were taken to be delivered", || {
+        farm.status().delivered == taken as u64
+    });
     assert_eq!(farm.stored(0).len(), taken);
     wait_until_nothing_is_left(&farm);
-    accepted(&hand_over_chunked(&farm.balancer, "/files/after", "", &content));
+    accepted(&hand_over_chunked(
+        &farm.balancer,
+        "/files/after",
+        "",
+        &content,
+    ));
 }
 
 // ---------------------------------------------------------------- uploads that break off
@@ -338,17 +482,35 @@ fn uploads_of_unknown_size_that_do_not_fit_together_do_not_stop_each_other() {
 fn an_upload_that_breaks_off_leaves_nothing_behind_and_holds_up_nobody() {
     let farm = Farm::with(&[1], &[], &["--queue-bytes", "8MiB", "--max-json", "1MiB"]);
     let content = noise(1, 2 * MIB);
-    for framing in ["Content-Length: 4000000\r\n", "Transfer-Encoding: chunked\r\n"] {
-        let body = if framing.starts_with('C') { content.clone() } else { chunk(&content) };
+    for framing in [
+        "Content-Length: 4000000\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
+        let body = if framing.starts_with('C') {
+            content.clone()
+        } else {
+            chunk(&content)
+        };
         let wire = begin(&farm.balancer, "/files/half", framing, &body);
         let journal = farm.dir.path().join("journal");
-        wait_until("it to be under way", || !names_with(&journal, "part-").is_empty());
-        let other = hand_over(&farm.balancer, "/files/other?wait=delivered", "", b"meanwhile");
+        wait_until("it to be under way", || {
+            !names_with(&journal, "part-").is_empty()
+        });
+        let other = hand_over(
+            &farm.balancer,
+            "/files/other?wait=delivered",
+            "",
+            b"meanwhile",
+        );
         assert_eq!(other.status, 200, "{}", other.text());
         drop(wire);
         wait_until_nothing_is_left(&farm);
         let most = vec![b'x'; 4_193_000];
-        assert_eq!(hand_over(&farm.balancer, "/files/most?wait=delivered", "", &most).status, 200, "the room is back");
+        assert_eq!(
+            hand_over(&farm.balancer, "/files/most?wait=delivered", "", &most).status,
+            200,
+            "the room is back"
+        );
     }
     // Who only ends its own half hears what is wrong.
     for (framing, body) in [
@@ -379,7 +541,12 @@ fn an_upload_that_stalls_is_given_up() {
         wait_until_nothing_is_left(&farm);
     }
     // A byte now and then is no progress.
-    let mut wire = begin(&farm.balancer, "/files/slow", "Content-Length: 4000000\r\n", b"");
+    let mut wire = begin(
+        &farm.balancer,
+        "/files/slow",
+        "Content-Length: 4000000\r\n",
+        b"",
+    );
     let mut drip = wire.0.try_clone().unwrap();
     let dripping = std::thread::spawn(move || {
         while drip.write_all(b"x").is_ok() {
@@ -397,27 +564,49 @@ fn an_upload_that_stalls_is_given_up() {
 fn many_uploads_that_stop_half_way_hold_up_no_other_file() {
     let farm = Farm::start(&[1]);
     let half = noise(1, 100_000);
-    let stopped: Vec<Wire> =
-        (0..600).map(|_| begin(&farm.balancer, "/files/half", "Content-Length: 1000000\r\n", &half)).collect();
+    let stopped: Vec<Wire> = (0..600)
+        .map(|_| {
+            begin(
+                &farm.balancer,
+                "/files/half",
+                "Content-Length: 1000000\r\n",
+                &half,
+            )
+        })
+        .collect();
     let journal = farm.dir.path().join("journal");
-    wait_until("as many as may to be under way", || names_with(&journal, "part-").len() == MAX_LARGE_UPLOADS);
-    assert_eq!(hand_over(&farm.balancer, "/files/small?wait=delivered", "", b"x").status, 200);
+    wait_until("as many as may to be under way", || {
+        names_with(&journal, "part-").len() == MAX_LARGE_UPLOADS
+    });
+    assert_eq!(
+        hand_over(&farm.balancer, "/files/small?wait=delivered", "", b"x").status,
+        200
+    );
     let mut native = Client::connect(&farm.balancer.address);
     native.put(1, None, &noise(2, 300_000));
     native.expect("delivered", 1);
-    refused(&hand_over(&farm.balancer, "/files/large", "", &half), 503, "are coming in");
+    refused(
+        &hand_over(&farm.balancer, "/files/large", "", &half),
+        503,
+        "are coming in",
+    );
     drop(stopped);
     wait_until_nothing_is_left(&farm);
-    assert_eq!(hand_over(&farm.balancer, "/files/large?wait=delivered", "", &half).status, 200);
+    assert_eq!(
+        hand_over(&farm.balancer, "/files/large?wait=delivered", "", &half).status,
+        200
+    );
 }
 
 #[test]
 fn a_header_without_end_is_cut_off_and_nobody_notices() {
     let farm = Farm::start(&[1]);
     let before = farm.balancer.resident();
-    for begin in
-        ["PUT /files/a HTTP/1.1\r\nX: ".to_owned(), "PUT /files/".to_owned(), head(&farm.balancer, "/files/a", "X: ")]
-    {
+    for begin in [
+        "PUT /files/a HTTP/1.1\r\nX: ".to_owned(),
+        "PUT /files/".to_owned(),
+        head(&farm.balancer, "/files/a", "X: "),
+    ] {
         let mut wire = Wire::connect(farm.balancer.admin.as_ref().unwrap());
         let written = AtomicU64::new(0);
         let mut pump = wire.0.try_clone().unwrap();
@@ -430,10 +619,17 @@ fn a_header_without_end_is_cut_off_and_nobody_notices() {
                 }
             });
             let answer = wire.rest();
-            assert!(answer.is_empty() || [b'4', b'5'].contains(&answer[9]), "{}", String::from_utf8_lossy(&answer));
+            assert!(
+                answer.is_empty() || [b'4', b'5'].contains(&answer[9]),
+                "{}",
+                String::from_utf8_lossy(&answer)
+            );
             let _ = wire.0.shutdown(Shutdown::Both);
         });
-        assert_eq!(hand_over(&farm.balancer, "/files/other?wait=delivered", "", b"x").status, 200);
+        assert_eq!(
+            hand_over(&farm.balancer, "/files/other?wait=delivered", "", b"x").status,
+            200
+        );
     }
     assert!(farm.balancer.resident() < before + 16 * MIB as u64);
 }
@@ -454,14 +650,24 @@ fn an_accepted_file_survives_the_balancer_and_is_delivered_once() {
     farm.balancer.kill();
     farm.balancer.restart();
     farm.servers.iter_mut().for_each(Role::restart);
-    wait_until("all to be delivered", || farm.status().delivered == expected.len() as u64);
-    assert!(farm.all_stored() == expected.into_iter().collect(), "each once, and whole");
+    wait_until("all to be delivered", || {
+        farm.status().delivered == expected.len() as u64
+    });
+    assert!(
+        farm.all_stored() == expected.into_iter().collect(),
+        "each once, and whole"
+    );
 }
 
 #[test]
 fn a_client_can_wait_for_the_delivery_and_gets_the_receipt_of_before_if_it_takes_too_long() {
     let mut farm = Farm::start(&[1]);
-    let response = hand_over(&farm.balancer, "/files/a?wait=delivered&timeout=50s", "", b"hello");
+    let response = hand_over(
+        &farm.balancer,
+        "/files/a?wait=delivered&timeout=50s",
+        "",
+        b"hello",
+    );
     let server = &farm.servers[0].address;
     assert_eq!(response.status, 200, "{}", response.text());
     assert_eq!(response.headers["location"], "/api/v1/files/1");
@@ -470,22 +676,48 @@ fn a_client_can_wait_for_the_delivery_and_gets_the_receipt_of_before_if_it_takes
         json!({"number": 1, "title": "a", "size": 5, "crc32c": sum(b"hello"), "state": "delivered", "server": server,
             "confirmed": true})
     );
-    assert_eq!(accepted(&hand_over(&farm.balancer, "/files/a?wait=accepted", "", b"hello")), 2);
+    assert_eq!(
+        accepted(&hand_over(
+            &farm.balancer,
+            "/files/a?wait=accepted",
+            "",
+            b"hello"
+        )),
+        2
+    );
     farm.servers[0].kill();
     wait_until("it to be seen down", || !farm.server_status(0).eligible);
-    assert_eq!(accepted(&hand_over(&farm.balancer, "/files/a?wait=delivered&timeout=50ms", "", b"hello")), 3);
+    assert_eq!(
+        accepted(&hand_over(
+            &farm.balancer,
+            "/files/a?wait=delivered&timeout=50ms",
+            "",
+            b"hello"
+        )),
+        3
+    );
     let key = "Idempotency-Key: k\r\n";
-    let mut waiting = begin(&farm.balancer, "/files/b?wait=delivered", &format!("Content-Length: 1\r\n{key}"), b"b");
+    let mut waiting = begin(
+        &farm.balancer,
+        "/files/b?wait=delivered",
+        &format!("Content-Length: 1\r\n{key}"),
+        b"b",
+    );
     wait_until("it to be accepted", || farm.status().accepted == 4);
     farm.servers[0].restart();
     let response = self::response(&waiting.rest());
-    assert_eq!((response.status, &response.json()["state"]), (200, &json!("delivered")));
+    assert_eq!(
+        (response.status, &response.json()["state"]),
+        (200, &json!("delivered"))
+    );
 }
 
 #[test]
 fn who_waits_for_a_file_that_no_server_takes_hears_that_it_is_a_dead_letter() {
     let address = pretend_server(Some("ffffffffffffffffffffffffffffffff"), |mut wire| {
-        let _ = wire.0.write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
+        let _ = wire
+            .0
+            .write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
         while let Some((header, _)) = wire.try_frame() {
             if header["request_type"] == "store" {
                 let answer = json!({"request_type": "not_stored", "request_number": header["request_number"],
@@ -496,19 +728,39 @@ fn who_waits_for_a_file_that_no_server_takes_hears_that_it_is_a_dead_letter() {
     });
     let dir = tempfile::tempdir().unwrap();
     let balancer = start_balancer(dir.path(), &[format!("{address}=1")], &[]);
-    let farm = Farm { servers: Vec::new(), balancer, dir };
+    let farm = Farm {
+        servers: Vec::new(),
+        balancer,
+        dir,
+    };
     farm.wait_until_up();
     let response = hand_over(&farm.balancer, "/files/a?wait=delivered", "", b"hello");
-    refused(&response, 422, "file 1 is a dead letter: every server refuses it");
-    assert!(response.text().contains("bilico queue replay 1"), "{}", response.text());
+    refused(
+        &response,
+        422,
+        "file 1 is a dead letter: every server refuses it",
+    );
+    assert!(
+        response.text().contains("bilico queue replay 1"),
+        "{}",
+        response.text()
+    );
     assert_eq!(response.headers["location"], "/api/v1/files/1");
-    assert_eq!(accepted(&hand_over(&farm.balancer, "/files/a", "", b"hello")), 2);
+    assert_eq!(
+        accepted(&hand_over(&farm.balancer, "/files/a", "", b"hello")),
+        2
+    );
 }
 
 #[test]
 fn a_stopping_balancer_refuses_files() {
     let farm = Farm::without_servers(&[1]);
-    accepted(&hand_over(&farm.balancer, "/files/kept", "", b"it waits for this"));
+    accepted(&hand_over(
+        &farm.balancer,
+        "/files/kept",
+        "",
+        b"it waits for this",
+    ));
     farm.balancer.signal("TERM");
     wait_until("files to be refused", || {
         let response = hand_over(&farm.balancer, "/files/late", "", b"x");
@@ -521,11 +773,19 @@ fn a_stopping_balancer_refuses_files() {
 
 // ---------------------------------------------------------------- curl
 
-/// Runs curl in `dir`, with this on its standard input, and gives its exit code and output; `None` where there is none.
+/// Runs curl in `dir`, with this on its standard input, and gives its exit code and output; `None`
+/// where there is none.
 fn curl(dir: &Path, args: &[&str], input: &[u8]) -> Option<(i32, String)> {
     let mut command = Command::new("curl");
-    command.args(["-sS", "--noproxy", "*", "--max-time", "60"]).args(args).current_dir(dir);
-    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    command
+        .args(["-sS", "--noproxy", "*", "--max-time", "60"])
+        .args(args)
+        .current_dir(dir);
+    let spawned = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let Ok(mut child) = spawned else {
         // Past the capture of the test's output: a skipped test must be seen.
         let _ = writeln!(std::io::stderr(), "SKIPPED, for there is no curl");
@@ -535,32 +795,73 @@ fn curl(dir: &Path, args: &[&str], input: &[u8]) -> Option<(i32, String)> {
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    Some((output.status.code().unwrap(), String::from_utf8(said).unwrap()))
+    Some((
+        output.status.code().unwrap(),
+        String::from_utf8(said).unwrap(),
+    ))
 }
 
 #[test]
 fn curl_hands_files_over() {
     let farm = Farm::with(&[1], &[], &["--queue-bytes", "8MiB", "--max-json", "1MiB"]);
-    let (dir, files) = (farm.dir.path(), format!("http://{}/files", farm.balancer.admin.as_ref().unwrap()));
+    let (dir, files) = (
+        farm.dir.path(),
+        format!("http://{}/files", farm.balancer.admin.as_ref().unwrap()),
+    );
     let content = noise(1, 3 * MIB);
     fs::write(dir.join("report.pdf"), &content).unwrap();
     fs::write(dir.join("huge"), vec![b'x'; 20 * MIB]).unwrap();
-    let Some((code, said)) = curl(dir, &["-T", "report.pdf", &format!("{files}/report.pdf?wait=delivered")], b"")
-    else {
+    let Some((code, said)) = curl(
+        dir,
+        &[
+            "-T",
+            "report.pdf",
+            &format!("{files}/report.pdf?wait=delivered"),
+        ],
+        b"",
+    ) else {
         return;
     };
-    assert!(code == 0 && said.contains(r#""state":"delivered""#), "{code} {said}");
+    assert!(
+        code == 0 && said.contains(r#""state":"delivered""#),
+        "{code} {said}"
+    );
     // It adds the file's name to a path that ends in a slash.
     let (code, said) = curl(dir, &["-T", "report.pdf", &format!("{files}/")], b"").unwrap();
-    assert!(code == 0 && said.contains(r#""title":"report.pdf""#), "{code} {said}");
-    let (code, said) = curl(dir, &["-T", "-", &format!("{files}/piped?wait=delivered")], &content).unwrap();
+    assert!(
+        code == 0 && said.contains(r#""title":"report.pdf""#),
+        "{code} {said}"
+    );
+    let (code, said) = curl(
+        dir,
+        &["-T", "-", &format!("{files}/piped?wait=delivered")],
+        &content,
+    )
+    .unwrap();
     assert!(code == 0 && said.contains(&sum(&content)), "{code} {said}");
     for args in [vec!["-T", "huge"], vec!["-T", "huge", "-H", "Expect:"]] {
-        let (code, said) =
-            curl(dir, &[&args[..], &["-w", "%{http_code} %{size_upload}", &format!("{files}/huge")]].concat(), b"")
-                .unwrap();
-        assert!(said.contains("--queue-bytes") && said.contains("413 "), "{code} {said}");
-        assert!(args.len() > 2 || said.ends_with("413 0"), "nothing is sent in vain: {said}");
+        let (code, said) = curl(
+            dir,
+            &[
+                &args[..],
+                &[
+                    "-w",
+                    "%{http_code} %{size_upload}",
+                    &format!("{files}/huge"),
+                ],
+            ]
+            .concat(),
+            b"",
+        )
+        .unwrap();
+        assert!(
+            said.contains("--queue-bytes") && said.contains("413 "),
+            "{code} {said}"
+        );
+        assert!(
+            args.len() > 2 || said.ends_with("413 0"),
+            "nothing is sent in vain: {said}"
+        );
     }
     wait_until("all to be delivered", || farm.status().delivered == 3);
     assert!(farm.stored(0).values().all(|stored| *stored == content));

@@ -1,5 +1,6 @@
-//! What is in doubt at a server is remembered until the server has said what it has and what it must remove is removed,
-//! however long it is away and however much passes elsewhere: no second copy stays.
+//! What is in doubt at a server is remembered until the server has said what it has and what it
+//! must remove is removed, however long it is away and however much passes elsewhere: no second
+//! copy stays.
 
 use std::io::Write;
 
@@ -11,8 +12,12 @@ const PASSING: u64 = 100_000 + 2_000;
 impl Farm {
     /// The request numbers of what lies in a server's directory.
     fn numbers_in(&self, place: usize) -> Vec<u64> {
-        let names = names_with(&self.server_dir(place), "").into_iter().filter(|name| !name.starts_with('.'));
-        names.map(|name| name.split_once('_').unwrap().0.parse().unwrap()).collect()
+        let names = names_with(&self.server_dir(place), "")
+            .into_iter()
+            .filter(|name| !name.starts_with('.'));
+        names
+            .map(|name| name.split_once('_').unwrap().0.parse().unwrap())
+            .collect()
     }
 
     /// Hands over tiny files, many in one write, and waits until so many are delivered in all.
@@ -25,7 +30,9 @@ impl Farm {
             let some = (first..files.min(first + 500)).flat_map(|id| frame(&put(id, "t"), b"x"));
             wire.0.write_all(&some.collect::<Vec<u8>>()).unwrap();
         }
-        wait_until("all of them to be delivered", || self.status().delivered >= delivered);
+        wait_until("all of them to be delivered", || {
+            self.status().delivered >= delivered
+        });
         wire.0.shutdown(std::net::Shutdown::Both).unwrap();
         reader.join().unwrap();
     }
@@ -34,14 +41,17 @@ impl Farm {
     #[track_caller]
     fn wait_until_all_are_there_once(&self, count: u64) {
         wait_until("each file to be there exactly once", || {
-            let mut numbers: Vec<u64> = (0..self.servers.len()).flat_map(|place| self.numbers_in(place)).collect();
+            let mut numbers: Vec<u64> = (0..self.servers.len())
+                .flat_map(|place| self.numbers_in(place))
+                .collect();
             numbers.sort_unstable();
             numbers.into_iter().eq(1..=count)
         });
     }
 }
 
-/// Two servers, the first of which is frozen with its share of 40 files, that all went to the other one since.
+/// Two servers, the first of which is frozen with its share of 40 files, that all went to the other
+/// one since.
 fn with_files_in_doubt(flags: &[&str]) -> Farm {
     // What servers sync is not what this is about, and takes longest.
     let farm = Farm::with(&[1, 1], &["--durability", "os"], flags);
@@ -57,8 +67,9 @@ fn with_files_in_doubt(flags: &[&str]) -> Farm {
     farm
 }
 
-/// While its link opened, the ends that a doubt had kept were forgotten before it was decided what becomes of the files
-/// that the server has: it heard that they are confirmed, and 97 of 1,051 files lay there twice for good.
+/// While its link opened, the ends that a doubt had kept were forgotten before it was decided what
+/// becomes of the files that the server has: it heard that they are confirmed, and 97 of 1,051
+/// files lay there twice for good.
 #[test]
 fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
     let farm = with_files_in_doubt(&["--log-level", "warn"]);
@@ -69,8 +80,8 @@ fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
     wait_for_line(|| farm.server_log(0), &["dropped", "another server has it"]);
 }
 
-/// After a restart nobody knows any more what was in doubt: all that ended before it is kept until every server has said
-/// what it has. Only what waited was.
+/// After a restart nobody knows any more what was in doubt: all that ended before it is kept until
+/// every server has said what it has. Only what waited was.
 #[test]
 fn files_in_doubt_are_there_once_when_the_balancer_was_restarted_meanwhile() {
     let flags = ["--remember", "0s", "--remember-files", "10"];
@@ -78,13 +89,21 @@ fn files_in_doubt_are_there_once_when_the_balancer_was_restarted_meanwhile() {
         let mut farm = with_files_in_doubt(&["--remember-files", "1000"]);
         for _ in 0..restarts {
             farm.balancer.kill();
-            let specs: Vec<String> = farm.servers.iter().map(|server| format!("{}=1", server.address)).collect();
+            let specs: Vec<String> = farm
+                .servers
+                .iter()
+                .map(|server| format!("{}=1", server.address))
+                .collect();
             farm.balancer = crate::harness::start_balancer(farm.dir.path(), &specs, &flags);
-            wait_until("one to be up", || farm.status().servers.iter().any(|server| server.eligible));
+            wait_until("one to be up", || {
+                farm.status().servers.iter().any(|server| server.eligible)
+            });
         }
         farm.pass(200, 200);
         let shown = || farm.queue(&["show", "240"]);
-        wait_until("what is in doubt nowhere to be forgotten", || shown().code != Some(0));
+        wait_until("what is in doubt nowhere to be forgotten", || {
+            shown().code != Some(0)
+        });
         farm.servers[0].signal("CONT");
         farm.wait_until_up();
         farm.wait_until_all_are_there_once(240);

@@ -17,16 +17,21 @@ const COMMANDS: [&[&str]; 9] = [
 
 /// The flags of a command that bear a time.
 fn flags(command: &[&str]) -> Vec<String> {
-    let words =
-        command.iter().take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()) && **word != "file");
+    let words = command
+        .iter()
+        .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()) && **word != "file");
     let asked: Vec<&str> = words.copied().chain(["--help"]).collect();
     let help = run(&mut bilico(&asked), "").stdout;
     let words: Vec<&str> = help.split_whitespace().collect();
-    words.windows(2).filter(|pair| pair[1] == "<TIME>").map(|pair| pair[0].to_owned()).collect()
+    words
+        .windows(2)
+        .filter(|pair| pair[1] == "<TIME>")
+        .map(|pair| pair[0].to_owned())
+        .collect()
 }
 
-/// `--idle-timeout`, `--stall-timeout` and `--shutdown-timeout` of 5000000000000000h were taken, and whoever waited for such
-/// a time panicked: each connection, or the balancer at its end.
+/// `--idle-timeout`, `--stall-timeout` and `--shutdown-timeout` of 5000000000000000h were taken,
+/// and whoever waited for such a time panicked: each connection, or the balancer at its end.
 #[test]
 fn a_time_that_is_too_long_is_refused_by_every_flag() {
     let mut tried = 0;
@@ -40,8 +45,14 @@ fn a_time_that_is_too_long_is_refused_by_every_flag() {
                 let args = [command, &[&*flag, time]].concat();
                 let ended = run(&mut bilico(&args), "");
                 assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
-                assert!(ended.stderr.contains(time) && !ended.stderr.contains("panicked"), "{args:?}: {ended:?}");
-                assert!(flag == "--since" || ended.stderr.contains("the longest is 87600h"), "{args:?}: {ended:?}");
+                assert!(
+                    ended.stderr.contains(time) && !ended.stderr.contains("panicked"),
+                    "{args:?}: {ended:?}"
+                );
+                assert!(
+                    flag == "--since" || ended.stderr.contains("the longest is 87600h"),
+                    "{args:?}: {ended:?}"
+                );
                 tried += 1;
             }
         }
@@ -58,5 +69,8 @@ fn a_time_that_is_too_long_is_refused_in_a_file() {
     let mut command = bilico(&["--config", "bilico.toml", "balancer"]);
     let ended = run(command.current_dir(dir.path()), "");
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("idle-timeout") && ended.stderr.contains("87600h"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("idle-timeout") && ended.stderr.contains("87600h"),
+        "{ended:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Text from outside on a terminal: whatever bytes a name, a reason or a file holds, they are shown and do nothing.
+//! Text from outside on a terminal: whatever bytes a name, a reason or a file holds, they are shown
+//! and do nothing.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Ended, Farm, PREFACE, Wire, bilico, frame, put, run};
 
-/// What would set a terminal's title, forge a line of ours, turn the text round, and act as a C1 control.
+/// What would set a terminal's title, forge a line of ours, turn the text round, and act as a C1
+/// control.
 const HOSTILE: &str = "a\x1b]0;pwned\x07\nhint: run rm -rf\n\u{202e}gpj\u{9b}31m";
 
 /// The same as it is to be shown.
@@ -21,7 +23,10 @@ const SHOWN: &str = "a\\u{1b}]0;pwned\\u{7}\\nhint: run rm -rf\\n\\u{202e}gpj\\u
 #[track_caller]
 fn is_harmless(ended: &Ended) {
     for text in [&ended.stdout, &ended.stderr] {
-        assert!(text.chars().all(|c| c == '\n' || is_printable(c)), "{ended:?}");
+        assert!(
+            text.chars().all(|c| c == '\n' || is_printable(c)),
+            "{ended:?}"
+        );
         assert!(!text.contains("\nhint: run"), "{ended:?}");
     }
 }
@@ -37,13 +42,17 @@ fn refusing(reason: &'static str) -> String {
                 let mut first = [0; 8];
                 wire.0.read_exact(&mut first).unwrap();
                 let hello = json!({"request_type": "hello", "role": "balancer"});
-                wire.0.write_all(&[&PREFACE[..], &frame(&hello.to_string(), b"")].concat()).unwrap();
+                wire.0
+                    .write_all(&[&PREFACE[..], &frame(&hello.to_string(), b"")].concat())
+                    .unwrap();
                 while let Some((header, _)) = wire.try_frame() {
                     let answer = match header["request_type"].as_str() {
                         Some("put" | "offer") => {
                             json!({"request_type": "refused", "id": header["id"], "code": "too_large", "reason": reason})
                         }
-                        Some("query") => json!({"request_type": "bye", "code": "busy", "reason": reason}),
+                        Some("query") => {
+                            json!({"request_type": "bye", "code": "busy", "reason": reason})
+                        }
                         _ => continue,
                     };
                     let _ = wire.0.write_all(&frame(&answer.to_string(), b""));
@@ -65,26 +74,39 @@ fn a_refusal_from_outside_and_a_name_do_nothing_to_the_terminal_of_send() {
     fs::write(dir.path().join(name), "x").unwrap();
     let balancer = refusing(HOSTILE);
     let mut send = bilico(&["send", "--balancer", &balancer]);
-    let ended = run(send.arg(name).arg("missing\x1b[2J").current_dir(dir.path()), "");
+    let ended = run(
+        send.arg(name).arg("missing\x1b[2J").current_dir(dir.path()),
+        "",
+    );
     assert_eq!(ended.code, Some(1), "{ended:?}");
     is_harmless(&ended);
-    let expected = format!("error: \\xff\\u{{1b}}]0;pwned\\u{{7}}\\nerror: forged: refused: {SHOWN}\n");
+    let expected =
+        format!("error: \\xff\\u{{1b}}]0;pwned\\u{{7}}\\nerror: forged: refused: {SHOWN}\n");
     assert!(ended.stderr.contains(&expected), "{ended:?}");
     assert!(ended.stderr.contains("missing\\u{1b}[2J: "), "{ended:?}");
 
     fs::write(dir.path().join("plain"), "x").unwrap();
-    let ended = command(dir.path(), &["send", "--json", "--balancer", &balancer, "plain"]);
+    let ended = command(
+        dir.path(),
+        &["send", "--json", "--balancer", &balancer, "plain"],
+    );
     is_harmless(&ended);
     let line: Value = serde_json::from_str(ended.stdout.trim_end()).unwrap();
     assert_eq!(line["reason"], HOSTILE, "JSON says the same");
 
-    is_harmless(&command(dir.path(), &["queue", "show", "1", "--balancer", &balancer]));
+    is_harmless(&command(
+        dir.path(),
+        &["queue", "show", "1", "--balancer", &balancer],
+    ));
     let ended = run(
         bilico(&["client", "--balancer", &balancer, "--files", "."]).current_dir(dir.path()),
         "ls\nsend plain\nexit\n",
     );
     is_harmless(&ended);
-    assert!(ended.stdout.contains("pwned\\u{7}") && ended.stderr.contains(SHOWN), "{ended:?}");
+    assert!(
+        ended.stdout.contains("pwned\\u{7}") && ended.stderr.contains(SHOWN),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -95,7 +117,11 @@ fn titles_and_logs_do_nothing_to_the_terminals_of_operators() {
     wire.frame_of("accepted");
     let dir = farm.dir.path();
     let balancer = &*farm.balancer.address;
-    fs::write(dir.join("logs/other.log"), b"\xff\x1b]0;pwned\x07 \xc2\x9b31m\n").unwrap();
+    fs::write(
+        dir.join("logs/other.log"),
+        b"\xff\x1b]0;pwned\x07 \xc2\x9b31m\n",
+    )
+    .unwrap();
     let claim = json!({
         "path": HOSTILE, "title": HOSTILE, "key": "k", "size": 1, "state": "delivered", "number": 9,
         "hash": blake3::hash(b"x").to_hex().as_str(),
@@ -105,8 +131,14 @@ fn titles_and_logs_do_nothing_to_the_terminals_of_operators() {
     for (args, part) in [
         (&["queue", "show", "1", "--balancer", balancer][..], "pwned"),
         (&["queue", "ls", "--balancer", balancer], SHOWN),
-        (&["queue", "ls", "--json", "--balancer", balancer], "\\u001b]0;pwned"),
-        (&["logs", "--file", "other"], "\\xff\\u{1b}]0;pwned\\u{7} \\u{9b}31m\n"),
+        (
+            &["queue", "ls", "--json", "--balancer", balancer],
+            "\\u001b]0;pwned",
+        ),
+        (
+            &["logs", "--file", "other"],
+            "\\xff\\u{1b}]0;pwned\\u{7} \\u{9b}31m\n",
+        ),
         (&["logs", "--file", "other", "--json"], "pwned"),
         (&["verify", "--receipts", "receipts", "json_files_1"], SHOWN),
         (&["status", "--admin", admin], "servers"),

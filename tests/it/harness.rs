@@ -1,5 +1,6 @@
-//! What all integration tests share: roles as real processes on free ports, peers that speak byte by byte, and waiting on
-//! conditions with a deadline. Everything that a test starts ends when it drops it.
+//! What all integration tests share: roles as real processes on free ports, peers that speak byte
+//! by byte, and waiting on conditions with a deadline. Everything that a test starts ends when it
+//! drops it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +30,10 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}");
+        assert!(
+            started.elapsed() < DEADLINE,
+            "waited {DEADLINE:?} in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -40,24 +44,30 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
 }
 
-/// Set for a process that is to be `bilico`: an example, which cargo builds without the binary, then acts as it.
+/// Set for a process that is to be `bilico`: an example, which cargo builds without the binary,
+/// then acts as it.
 pub const ACT_AS_BILICO: &str = "ACT_AS_BILICO";
 
 /// The program that is `bilico`.
 pub fn program() -> PathBuf {
-    option_env!("CARGO_BIN_EXE_bilico").map_or_else(|| std::env::current_exe().unwrap(), PathBuf::from)
+    option_env!("CARGO_BIN_EXE_bilico")
+        .map_or_else(|| std::env::current_exe().unwrap(), PathBuf::from)
 }
 
 /// The `bilico` binary with these arguments.
 pub fn bilico(args: &[&str]) -> Command {
     let mut command = Command::new(program());
-    command.args(args).env_remove("NO_COLOR").env(ACT_AS_BILICO, "1");
+    command
+        .args(args)
+        .env_remove("NO_COLOR")
+        .env(ACT_AS_BILICO, "1");
     // No test meets a balancer of somebody else's, or one of another test.
     command.env("BILICO_ADMIN", "127.0.0.1:0");
     command
 }
 
-/// A role in a process of its own; killed when it is dropped, and ends by itself when the test process does.
+/// A role in a process of its own; killed when it is dropped, and ends by itself when the test
+/// process does.
 pub struct Role {
     child: Child,
     /// Where it listens.
@@ -74,19 +84,36 @@ impl Role {
         Self::launch(bilico(&[]), dir, args).unwrap()
     }
 
-    /// The same with a command of the caller's that runs `bilico`; an error if it does not come to listen.
+    /// The same with a command of the caller's that runs `bilico`; an error if it does not come to
+    /// listen.
     pub fn launch(mut command: Command, dir: &Path, args: &[&str]) -> Result<Self, String> {
         let mut args = args.to_vec();
         if args[0] == "balancer" && !args.contains(&"--admin") {
             args.extend(["--admin", "127.0.0.1:0"]);
         }
-        let has_admin = args.windows(2).any(|pair| pair[0] == "--admin" && pair[1] != "none");
-        command.args(&args).arg("--with-parent").current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+        let has_admin = args
+            .windows(2)
+            .any(|pair| pair[0] == "--admin" && pair[1] != "none");
+        command
+            .args(&args)
+            .arg("--with-parent")
+            .current_dir(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| error.to_string())?;
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         // From here on dropping it ends the process.
-        let mut role = Self { child, address: String::new(), admin: None, args, dir: dir.to_owned() };
+        let mut role = Self {
+            child,
+            address: String::new(),
+            admin: None,
+            args,
+            dir: dir.to_owned(),
+        };
         let (said, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for _ in 0..=usize::from(has_admin) {
@@ -96,12 +123,20 @@ impl Role {
             }
         });
         let next = |start: &str| {
-            let line = lines.recv_timeout(DEADLINE).map_err(|_| format!("{:?} says nothing", role.args))?;
-            let address = line.strip_prefix(start).ok_or_else(|| format!("{:?} said {line:?}", role.args))?;
+            let line = lines
+                .recv_timeout(DEADLINE)
+                .map_err(|_| format!("{:?} says nothing", role.args))?;
+            let address = line
+                .strip_prefix(start)
+                .ok_or_else(|| format!("{:?} said {line:?}", role.args))?;
             Ok::<_, String>(address.trim().to_owned())
         };
         let address = next("listening on ")?;
-        let admin = if has_admin { Some(next("admin on ")?) } else { None };
+        let admin = if has_admin {
+            Some(next("admin on ")?)
+        } else {
+            None
+        };
         (role.address, role.admin) = (address, admin);
         Ok(role)
     }
@@ -116,13 +151,20 @@ impl Role {
         self.child.id()
     }
 
-    /// How many files in `dir` it has begun and neither stored nor given up: under temporary names, or without any.
+    /// How many files in `dir` it has begun and neither stored nor given up: under temporary names,
+    /// or without any.
     pub fn unfinished(&self, dir: &Path) -> usize {
-        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let parts = names.filter(|name| bilico::server::name::is_part(name)).count();
+        let names = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let parts = names
+            .filter(|name| bilico::server::name::is_part(name))
+            .count();
         let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-        let is_nameless = |path: &PathBuf| path.starts_with(dir) && path.to_string_lossy().ends_with(" (deleted)");
+        let is_nameless = |path: &PathBuf| {
+            path.starts_with(dir) && path.to_string_lossy().ends_with(" (deleted)")
+        };
         parts + open.filter(is_nameless).count()
     }
 
@@ -161,7 +203,12 @@ impl Role {
     /// The processor time that the process has used, user and system.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         // The kernel counts in hundredths of a second for user space, whatever it does inside.
         Duration::from_millis(ticks * 10)
@@ -170,14 +217,23 @@ impl Role {
     /// The process's resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
-        statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+        statm
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 4096
     }
 }
 
 impl Drop for Role {
     fn drop(&mut self) {
         // A stopped process must be woken to die.
-        let _ = Command::new("kill").args(["-CONT", &self.pid().to_string()]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-CONT", &self.pid().to_string()])
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -202,18 +258,32 @@ impl Farm {
     /// The same with more flags for the servers and the balancer.
     pub fn with(weights: &[u32], server_flags: &[&str], balancer_flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let servers: Vec<Role> = (1..=weights.len()).map(|n| start_server(dir.path(), n, server_flags)).collect();
-        let specs: Vec<String> =
-            servers.iter().zip(weights).map(|(server, weight)| format!("{}={weight}", server.address)).collect();
+        let servers: Vec<Role> = (1..=weights.len())
+            .map(|n| start_server(dir.path(), n, server_flags))
+            .collect();
+        let specs: Vec<String> = servers
+            .iter()
+            .zip(weights)
+            .map(|(server, weight)| format!("{}={weight}", server.address))
+            .collect();
         let balancer = start_balancer(dir.path(), &specs, balancer_flags);
-        let farm = Self { servers, balancer, dir };
+        let farm = Self {
+            servers,
+            balancer,
+            dir,
+        };
         farm.wait_until_up();
         farm
     }
 
     /// Waits until every server with a weight may get files.
     pub fn wait_until_up(&self) {
-        wait_until("all servers to be up", || self.status().servers.iter().all(|s| s.eligible || s.weight == 0));
+        wait_until("all servers to be up", || {
+            self.status()
+                .servers
+                .iter()
+                .all(|s| s.eligible || s.weight == 0)
+        });
     }
 
     /// What the balancer says of itself.
@@ -241,7 +311,10 @@ impl Farm {
         let mut all = BTreeMap::new();
         for place in 0..self.servers.len() {
             for (name, content) in self.stored(place) {
-                assert!(all.insert(name.clone(), content).is_none(), "{name} is on two servers");
+                assert!(
+                    all.insert(name.clone(), content).is_none(),
+                    "{name} is on two servers"
+                );
             }
         }
         all
@@ -286,11 +359,17 @@ pub fn start_balancer(dir: &Path, servers: &[String], flags: &[&str]) -> Role {
 
 /// What the balancer at this address says of itself.
 pub fn status(address: &str) -> StatusReport {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(bilico::client::status(&Tcp, address, DEADLINE)).unwrap()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(bilico::client::status(&Tcp, address, DEADLINE))
+        .unwrap()
 }
 
-/// The files in a server's directory with their content; its own, unfinished ones and the index, are not among them.
+/// The files in a server's directory with their content; its own, unfinished ones and the index,
+/// are not among them.
 pub fn stored(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -346,12 +425,15 @@ impl Wire {
                 Ok(0) if got == 0 => return None,
                 Ok(read) if read > 0 => got += read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset && got == 0 => return None,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset && got == 0 => {
+                    return None;
+                }
                 other => panic!("{other:?} after {got} bytes of a frame"),
             }
         }
         let header_len = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
-        let content_len = usize::try_from(u64::from_be_bytes(head[4..].try_into().unwrap())).unwrap();
+        let content_len =
+            usize::try_from(u64::from_be_bytes(head[4..].try_into().unwrap())).unwrap();
         let mut header = vec![0; header_len];
         self.0.read_exact(&mut header).unwrap();
         let mut content = vec![0; content_len];
@@ -368,7 +450,9 @@ impl Wire {
     pub fn frame_of(&mut self, request_type: &str) -> String {
         let mark = format!(r#""request_type":"{request_type}""#);
         loop {
-            let (header, _) = self.frame().unwrap_or_else(|| panic!("closed before a `{request_type}`"));
+            let (header, _) = self
+                .frame()
+                .unwrap_or_else(|| panic!("closed before a `{request_type}`"));
             if header.contains(&mark) {
                 return header;
             }
@@ -413,7 +497,9 @@ impl Farm {
     pub fn without_servers(weights: &[u32]) -> Self {
         let mut farm = Self::start(weights);
         farm.servers.iter_mut().for_each(Role::kill);
-        wait_until("all to be seen down", || farm.status().servers.iter().all(|server| !server.eligible));
+        wait_until("all to be seen down", || {
+            farm.status().servers.iter().all(|server| !server.eligible)
+        });
         farm
     }
 }
@@ -447,10 +533,17 @@ pub struct Running {
 impl Running {
     /// Starts the command.
     pub fn start(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let piped = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        Self { child, stdout: Collected::from(stdout), stderr: Collected::from(stderr) }
+        Self {
+            child,
+            stdout: Collected::from(stdout),
+            stderr: Collected::from(stderr),
+        }
     }
 
     /// The process's id.
@@ -461,7 +554,12 @@ impl Running {
     /// Writes to its standard input, if it still reads it.
     pub fn write(&mut self, input: &str) {
         // Who has ended does not read the rest; how it ended is what tests look at.
-        let _ = self.child.stdin.as_mut().unwrap().write_all(input.as_bytes());
+        let _ = self
+            .child
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(input.as_bytes());
     }
 
     /// Waits until it has written this to standard output, and gives all that it has written there.
@@ -492,8 +590,14 @@ impl Running {
     #[track_caller]
     pub fn wait(mut self) -> Ended {
         let status = wait_for("the command to end", || self.child.try_wait().unwrap());
-        wait_until("the end of its output", || self.stdout.is_whole() && self.stderr.is_whole());
-        Ended { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text() }
+        wait_until("the end of its output", || {
+            self.stdout.is_whole() && self.stderr.is_whole()
+        });
+        Ended {
+            code: status.code(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+        }
     }
 }
 
@@ -533,7 +637,9 @@ impl Collected {
 
     #[track_caller]
     fn wait_for(&self, text: &str) -> String {
-        wait_until(&format!("{text:?}"), || self.text().contains(text) || self.is_whole());
+        wait_until(&format!("{text:?}"), || {
+            self.text().contains(text) || self.is_whole()
+        });
         let all = self.text();
         assert!(all.contains(text), "no {text:?} in {all:?}");
         all
@@ -559,12 +665,21 @@ impl Terminal {
     /// Runs a shell script there, to which the program and the arguments are given.
     pub fn run(dir: &Path, script: &str, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("stty sane rows 40 cols 120; {script}"), "sh"]).arg(program());
-        command.args(args).current_dir(dir).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        command
+            .args(["-c", &format!("stty sane rows 40 cols 120; {script}"), "sh"])
+            .arg(program());
+        command
+            .args(args)
+            .current_dir(dir)
+            .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR");
         let options = rexpect::reader::Options::new().timeout_ms(Some(30_000));
         let mut session = rexpect::session::spawn_with_options(command, options).unwrap();
         session.process_mut().set_kill_timeout(Some(1000));
-        Self { session, marks_pastes: false }
+        Self {
+            session,
+            marks_pastes: false,
+        }
     }
 
     /// Waits for this text and gives what was written before it.
@@ -589,7 +704,8 @@ impl Terminal {
         self.session.flush().unwrap();
     }
 
-    /// Pastes this text, with the marks around it that terminals send to programs that asked for them.
+    /// Pastes this text, with the marks around it that terminals send to programs that asked for
+    /// them.
     pub fn paste(&mut self, text: &str) {
         if self.marks_pastes {
             self.press(&format!("\x1b[200~{text}\x1b[201~"));
@@ -611,11 +727,16 @@ impl Terminal {
     /// Waits until the process ends; gives its exit code and the rest of what it wrote.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
-        let rest = self.session.exp_eof().unwrap_or_else(|error| panic!("no end: {}", unexpected(error)));
-        let code = wait_for("the process at the terminal to end", || match self.session.process().status() {
-            Some(WaitStatus::Exited(_, code)) => Some(Some(code)),
-            Some(WaitStatus::Signaled(..)) | None => Some(None),
-            Some(_) => None,
+        let rest = self
+            .session
+            .exp_eof()
+            .unwrap_or_else(|error| panic!("no end: {}", unexpected(error)));
+        let code = wait_for("the process at the terminal to end", || {
+            match self.session.process().status() {
+                Some(WaitStatus::Exited(_, code)) => Some(Some(code)),
+                Some(WaitStatus::Signaled(..)) | None => Some(None),
+                Some(_) => None,
+            }
         });
         (code, decode(&rest))
     }
@@ -623,16 +744,24 @@ impl Terminal {
 
 /// The last of what came on a terminal instead.
 fn unexpected(error: rexpect::error::Error) -> String {
-    let (rexpect::error::Error::EOF { got, .. } | rexpect::error::Error::Timeout { got, .. }) = error else {
+    let (rexpect::error::Error::EOF { got, .. } | rexpect::error::Error::Timeout { got, .. }) =
+        error
+    else {
         return error.to_string();
     };
     let got = decode(&got);
-    format!("{:?}", got.get(got.floor_char_boundary(got.len().saturating_sub(600))..))
+    format!(
+        "{:?}",
+        got.get(got.floor_char_boundary(got.len().saturating_sub(600))..)
+    )
 }
 
 /// The text of bytes that came as one character each, without control sequences.
 fn decode(text: &str) -> String {
-    let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+    let bytes: Vec<u8> = text
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+        .collect();
     let text = String::from_utf8_lossy(&bytes);
     let mut pieces = text.split("\x1b[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
@@ -645,30 +774,42 @@ fn decode(text: &str) -> String {
 
 /// Sends a process a signal by name.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success(), "kill -{name} {pid}");
 }
 
-/// The processes whose working directory this is, but those that have ended and are only not yet waited for.
+/// The processes whose working directory this is, but those that have ended and are only not yet
+/// waited for.
 pub fn processes_in(dir: &Path) -> Vec<u32> {
     let dir = fs::canonicalize(dir).unwrap();
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir)).collect()
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir))
+        .collect()
 }
 
 /// A small file system of its own, where that is allowed; unmounted when it is dropped.
 pub struct Mount(TempDir);
 
 impl Mount {
-    /// A file system in memory of a size like `4m`; without leave to mount one, a visible line and nothing else.
+    /// A file system in memory of a size like `4m`; without leave to mount one, a visible line and
+    /// nothing else.
     pub fn tmpfs(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        if mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "none"], dir.path()) {
+        if mount(
+            &["-t", "tmpfs", "-o", &format!("size={size}"), "none"],
+            dir.path(),
+        ) {
             return Some(Self(dir));
         }
         // Past the capture of the test's output: a skipped test must be seen.
-        let _ = writeln!(std::io::stderr(), "SKIPPED, for this user may not mount a tmpfs");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED, for this user may not mount a tmpfs"
+        );
         None
     }
 
@@ -686,7 +827,11 @@ impl Drop for Mount {
 
 /// Runs `mount` with these arguments for this directory, and says whether it succeeded.
 pub fn mount(args: &[&str], dir: &Path) -> bool {
-    let status = Command::new("mount").args(args).arg(dir).stderr(Stdio::null()).status();
+    let status = Command::new("mount")
+        .args(args)
+        .arg(dir)
+        .stderr(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -697,11 +842,19 @@ pub fn sample_files() -> &'static str {
 
 /// The title and the content of each sample file.
 pub fn samples() -> BTreeMap<String, String> {
-    let paths = fs::read_dir(sample_files()).unwrap().map(|entry| entry.unwrap().path());
+    let paths = fs::read_dir(sample_files())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     paths
         .map(|path| {
-            let payload: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-            let text = |keys: [&str; 2]| keys.iter().find_map(|key| payload[key].as_str()).unwrap().to_owned();
+            let payload: serde_json::Value =
+                serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            let text = |keys: [&str; 2]| {
+                keys.iter()
+                    .find_map(|key| payload[key].as_str())
+                    .unwrap()
+                    .to_owned()
+            };
             (text(["title", "titolo"]), text(["content", "contenuto"]))
         })
         .collect()
@@ -717,7 +870,10 @@ pub fn old_style_put(title: &str, content: &str) -> String {
 #[track_caller]
 pub fn wait_for_line(log: impl Fn() -> String, parts: &[&str]) -> String {
     wait_for(&format!("a line in the log with {parts:?}"), || {
-        log().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+        log()
+            .lines()
+            .find(|line| parts.iter().all(|part| line.contains(part)))
+            .map(str::to_owned)
     })
 }
 
@@ -732,12 +888,16 @@ pub struct Client {
 impl Client {
     /// Connects and greets.
     pub fn connect(address: &str) -> Self {
-        Self { wire: Wire::native(address), seen: Vec::new() }
+        Self {
+            wire: Wire::native(address),
+            seen: Vec::new(),
+        }
     }
 
     /// Puts a file whose title is that of its key, or `x` without one.
     pub fn put(&mut self, id: u64, key: Option<&str>, content: &[u8]) {
-        self.wire.write(&frame(&put_header(id, key).to_string(), content));
+        self.wire
+            .write(&frame(&put_header(id, key).to_string(), content));
     }
 
     /// Puts a file and gives the number under which it is accepted.
@@ -749,11 +909,22 @@ impl Client {
 
     /// Puts what comes after the first `offset` bytes of a file, of which the balancer has those.
     pub fn resume(&mut self, id: u64, key: &str, content: &[u8], offset: usize) {
-        self.resume_after(id, key, (offset, crc32c::crc32c(&content[..offset])), &content[offset..]);
+        self.resume_after(
+            id,
+            key,
+            (offset, crc32c::crc32c(&content[..offset])),
+            &content[offset..],
+        );
     }
 
     /// Puts `rest` behind a beginning of this length and checksum.
-    pub fn resume_after(&mut self, id: u64, key: &str, (offset, crc32c): (usize, u32), rest: &[u8]) {
+    pub fn resume_after(
+        &mut self,
+        id: u64,
+        key: &str,
+        (offset, crc32c): (usize, u32),
+        rest: &[u8],
+    ) {
         let mut header = put_header(id, Some(key));
         (header["offset"], header["crc32c"]) = (json!(offset), json!(crc32c));
         self.wire.write(&frame(&header.to_string(), rest));
@@ -768,7 +939,8 @@ impl Client {
 
     /// Offers a file of `size` bytes, without a word about its content.
     pub fn offer_size(&mut self, id: u64, key: &str, size: usize) {
-        self.wire.write(&frame(&offer_header(id, key, size).to_string(), b""));
+        self.wire
+            .write(&frame(&offer_header(id, key, size).to_string(), b""));
     }
 
     /// Offers a file that the balancer does not know, and gives how much of it it has.
@@ -788,14 +960,20 @@ impl Client {
     /// Waits for this message about this file; others are kept for later.
     #[track_caller]
     pub fn expect(&mut self, request_type: &str, id: u64) -> Value {
-        let is_it = |message: &Value| message["request_type"] == request_type && message["id"] == id;
+        let is_it =
+            |message: &Value| message["request_type"] == request_type && message["id"] == id;
         loop {
             if let Some(place) = self.seen.iter().position(is_it) {
                 return self.seen.remove(place);
             }
             let message = self.next();
-            let is_last = ["bye", "refused"].iter().any(|last| message["request_type"] == *last);
-            assert!(is_it(&message) || !is_last, "no `{request_type}` for {id}, but {message}");
+            let is_last = ["bye", "refused"]
+                .iter()
+                .any(|last| message["request_type"] == *last);
+            assert!(
+                is_it(&message) || !is_last,
+                "no `{request_type}` for {id}, but {message}"
+            );
             self.seen.push(message);
         }
     }
@@ -845,15 +1023,20 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 /// The names in a directory that begin so.
 pub fn names_with(dir: &Path, prefix: &str) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
     names.sort();
     names
 }
 
-/// A native server that answers probes as it should, and on the link, once greetings are exchanged, does as told. It ends
-/// with the test process.
-pub fn pretend_server(identity: Option<&str>, on_link: impl Fn(Wire) + Send + Sync + 'static) -> String {
+/// A native server that answers probes as it should, and on the link, once greetings are exchanged,
+/// does as told. It ends with the test process.
+pub fn pretend_server(
+    identity: Option<&str>,
+    on_link: impl Fn(Wire) + Send + Sync + 'static,
+) -> String {
     pretend_instance(identity, None, on_link)
 }
 
@@ -875,7 +1058,8 @@ pub fn pretend_instance(
     let on_link = Arc::new(on_link);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (wire, greeting, on_link) = (Wire(stream.unwrap()), greeting.clone(), on_link.clone());
+            let (wire, greeting, on_link) =
+                (Wire(stream.unwrap()), greeting.clone(), on_link.clone());
             std::thread::spawn(move || answer_as_server(wire, &greeting, &*on_link));
         }
     });
@@ -906,7 +1090,8 @@ impl Wire {
         let mut head = [0; 12];
         self.0.read_exact(&mut head).ok()?;
         let header_len = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
-        let content_len = usize::try_from(u64::from_be_bytes(head[4..].try_into().unwrap())).unwrap();
+        let content_len =
+            usize::try_from(u64::from_be_bytes(head[4..].try_into().unwrap())).unwrap();
         let mut header = vec![0; header_len];
         self.0.read_exact(&mut header).ok()?;
         let mut content = vec![0; content_len + if content_len > 0 { 4 } else { 0 }];
@@ -954,7 +1139,8 @@ pub fn http(role: &Role, method: &str, path: &str, body: Option<&Value>) -> Resp
 /// Asks the admin listener at this address for something; a body goes as JSON.
 #[track_caller]
 pub fn http_at(address: &str, method: &str, path: &str, body: Option<&Value>) -> Response {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let mut request =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     let body = body.map(ToString::to_string).unwrap_or_default();
     if !body.is_empty() {
         request.push_str("Content-Type: application/json\r\n");
@@ -979,16 +1165,39 @@ pub fn response(bytes: &[u8]) -> Response {
     let end = end.unwrap_or_else(|| panic!("no answer, but {:?}", String::from_utf8_lossy(bytes)));
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     let headers = lines.map(|line| line.split_once(": ").unwrap());
-    let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let headers: BTreeMap<_, _> = headers
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
     let body = &bytes[end + 4..];
-    let is_chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
-    let body = if is_chunked { dechunk(body) } else { body.to_vec() };
+    let is_chunked = headers
+        .get("transfer-encoding")
+        .is_some_and(|coding| coding == "chunked");
+    let body = if is_chunked {
+        dechunk(body)
+    } else {
+        body.to_vec()
+    };
     if let Some(len) = headers.get("content-length") {
-        assert_eq!(len.parse::<usize>().unwrap(), body.len(), "the body is whole");
+        assert_eq!(
+            len.parse::<usize>().unwrap(),
+            body.len(),
+            "the body is whole"
+        );
     }
-    Response { status, headers, body }
+    Response {
+        status,
+        headers,
+        body,
+    }
 }
 
 /// What chunks hold, as far as they came.

@@ -7,7 +7,8 @@ use std::sync::Barrier;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Farm, Role, bilico, frame, names_with, noise, number, put_header, run, stored, wait_for, wait_until,
+    Client, Farm, Role, bilico, frame, names_with, noise, number, put_header, run, stored,
+    wait_for, wait_until,
 };
 
 impl Farm {
@@ -44,17 +45,24 @@ impl Farm {
 const MIB: usize = 1024 * 1024;
 
 fn contents() -> Vec<Vec<u8>> {
-    [0, 5, 65_536, 65_537, 300_000].into_iter().map(|len| noise(len as u64, len)).collect()
+    [0, 5, 65_536, 65_537, 300_000]
+        .into_iter()
+        .map(|len| noise(len as u64, len))
+        .collect()
 }
 
-/// Sends all of them again, twice, and checks that each keeps its number; gives the client, which hears of their fates.
+/// Sends all of them again, twice, and checks that each keeps its number; gives the client, which
+/// hears of their fates.
 #[track_caller]
 fn check_known(farm: &Farm, contents: &[Vec<u8>], numbers: &[u64]) -> Client {
     let mut client = farm.client();
     for round in 0..2 {
         for (file, (content, number)) in contents.iter().zip(numbers).enumerate() {
             let id = (round * 100 + file) as u64;
-            assert_eq!(client.put_accepted(id, Some(&format!("k{file}")), content), *number);
+            assert_eq!(
+                client.put_accepted(id, Some(&format!("k{file}")), content),
+                *number
+            );
         }
     }
     client
@@ -73,38 +81,64 @@ fn a_file_that_is_sent_again_under_its_key_keeps_its_number_and_is_stored_once()
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     for (file, content) in contents.iter().enumerate() {
         let id = 10 + file as u64;
-        assert_eq!(first.put_accepted(id, Some(&format!("k{file}")), content), numbers[file], "on its connection");
+        assert_eq!(
+            first.put_accepted(id, Some(&format!("k{file}")), content),
+            numbers[file],
+            "on its connection"
+        );
     }
     drop(check_known(&farm, &contents, &numbers));
     farm.crash_balancer();
     let mut waiting = check_known(&farm, &contents, &numbers);
     farm.servers.iter_mut().for_each(Role::restart);
-    let delivered: Vec<Value> = (0..5).map(|file| waiting.expect("delivered", file)).collect();
+    let delivered: Vec<Value> = (0..5)
+        .map(|file| waiting.expect("delivered", file))
+        .collect();
     for restarted in [false, true] {
         if restarted {
             farm.crash_balancer();
         }
         let mut client = check_known(&farm, &contents, &numbers);
         for (id, delivered) in (100..).zip(&delivered) {
-            assert_eq!(client.expect("delivered", id)["server"], delivered["server"]);
+            assert_eq!(
+                client.expect("delivered", id)["server"],
+                delivered["server"]
+            );
         }
     }
     let stored = farm.all_stored();
     assert_eq!(stored.len(), 5, "{:?}", stored.keys());
     for (file, content) in contents.iter().enumerate() {
-        assert!(stored[&format!("{}_k{file}", numbers[file])] == *content, "file {file} differs");
+        assert!(
+            stored[&format!("{}_k{file}", numbers[file])] == *content,
+            "file {file} differs"
+        );
     }
-    assert_eq!(farm.client().put_accepted(1, None, b"new"), 6, "a file that comes again takes no number");
-    wait_until("its content to be gone", || farm.contents().is_empty() && farm.parts().is_empty());
+    assert_eq!(
+        farm.client().put_accepted(1, None, b"new"),
+        6,
+        "a file that comes again takes no number"
+    );
+    wait_until("its content to be gone", || {
+        farm.contents().is_empty() && farm.parts().is_empty()
+    });
 }
 
 #[test]
 fn a_key_that_names_another_file_is_refused_and_the_connection_goes_on() {
     let mut farm = Farm::without_servers(&[1]);
     let mut client = farm.client();
-    let (small, large) = (client.put_accepted(1, Some("small"), b"one"), noise(1, 200_000));
+    let (small, large) = (
+        client.put_accepted(1, Some("small"), b"one"),
+        noise(1, 200_000),
+    );
     let large = client.put_accepted(2, Some("large"), &large);
-    for state in ["waiting", "after a restart", "delivered", "delivered, after a restart"] {
+    for state in [
+        "waiting",
+        "after a restart",
+        "delivered",
+        "delivered, after a restart",
+    ] {
         match state {
             "waiting" => {}
             "delivered" => {
@@ -114,14 +148,24 @@ fn a_key_that_names_another_file_is_refused_and_the_connection_goes_on() {
             _ => farm.crash_balancer(),
         }
         let mut client = farm.client();
-        let others = [&b"two"[..], b"", b"longer", &noise(2, 200_000), &noise(1, 200_001), &noise(1, 199_999)];
+        let others = [
+            &b"two"[..],
+            b"",
+            b"longer",
+            &noise(2, 200_000),
+            &noise(1, 200_001),
+            &noise(1, 199_999),
+        ];
         for (id, (key, number)) in [("small", small), ("large", large)].into_iter().enumerate() {
             for (place, content) in others.iter().enumerate() {
                 let id = (id * 10 + place) as u64;
                 client.put(id, Some(key), content);
                 check_conflict(&client.expect("refused", id), number);
             }
-            for (id, content) in [&b"longer"[..], b"two", &noise(2, 200_000)].into_iter().enumerate() {
+            for (id, content) in [&b"longer"[..], b"two", &noise(2, 200_000)]
+                .into_iter()
+                .enumerate()
+            {
                 client.offer(50 + id as u64, key, content);
                 check_conflict(&client.expect("refused", 50 + id as u64), number);
             }
@@ -136,14 +180,24 @@ fn a_key_that_names_another_file_is_refused_and_the_connection_goes_on() {
 #[track_caller]
 fn check_conflict(refused: &Value, number: u64) {
     assert_eq!(refused["code"], "conflict", "{refused}");
-    assert!(refused["reason"].as_str().unwrap().contains(&format!("number {number}")), "{refused}");
+    assert!(
+        refused["reason"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("number {number}")),
+        "{refused}"
+    );
 }
 
 #[test]
 fn an_offer_is_answered_with_what_is_known_of_the_file() {
     let mut farm = Farm::without_servers(&[1]);
     for key in ["small", "large"] {
-        let content = if key == "small" { noise(3, 10) } else { noise(3, 100_000) };
+        let content = if key == "small" {
+            noise(3, 10)
+        } else {
+            noise(3, 100_000)
+        };
         let mut client = farm.client();
         assert_eq!(client.offer_wanted(1, key, content.len()), 0);
         let accepted = client.put_accepted(2, Some(key), &content);
@@ -154,7 +208,11 @@ fn an_offer_is_answered_with_what_is_known_of_the_file() {
         client.offer(4, key, &content);
         assert_eq!(number(&client.expect("accepted", 4)), accepted);
         farm.servers[0].restart();
-        assert_eq!(number(&client.expect("delivered", 4)), accepted, "who asked while it waited hears of its delivery");
+        assert_eq!(
+            number(&client.expect("delivered", 4)),
+            accepted,
+            "who asked while it waited hears of its delivery"
+        );
         for id in [5, 6] {
             client.offer(id, key, &content);
             assert_eq!(number(&client.expect("accepted", id)), accepted);
@@ -178,7 +236,10 @@ fn keys_that_are_none_or_too_long_end_the_connection() {
         client.put(1, Some(key), b"x");
         let bye = client.bye();
         assert_eq!(bye["code"], "malformed");
-        assert!(bye["reason"].as_str().unwrap().contains("a key of"), "{bye}");
+        assert!(
+            bye["reason"].as_str().unwrap().contains("a key of"),
+            "{bye}"
+        );
     }
     let mut client = farm.client();
     let longest = "è".repeat(128);
@@ -186,7 +247,8 @@ fn keys_that_are_none_or_too_long_end_the_connection() {
     assert_eq!(client.put_accepted(2, Some(&longest), b"x"), first);
 }
 
-// ---------------------------------------------------------------- large files go on where they broke off
+// ---------------------------------------------------------------- large files go on where they
+// broke off
 
 /// Sends the beginning of a file, and waits until the balancer has written all of that down.
 fn begin(farm: &Farm, key: Option<&str>, content: &[u8], sent: usize) -> Client {
@@ -196,7 +258,9 @@ fn begin(farm: &Farm, key: Option<&str>, content: &[u8], sent: usize) -> Client 
     client.wire.write(&whole[..header + sent]);
     let written = sent.min(content.len()) as u64;
     let len = |name: &String| fs::metadata(farm.journal().join(name)).map_or(0, |part| part.len());
-    wait_until("the part to be written", || farm.parts().iter().any(|name| len(name) == written));
+    wait_until("the part to be written", || {
+        farm.parts().iter().any(|name| len(name) == written)
+    });
     client
 }
 
@@ -219,7 +283,10 @@ fn a_large_file_goes_on_where_it_broke_off() {
             client.resume(2, &key, &content, offset);
             let accepted = number(&client.expect("accepted", 2));
             client.expect("delivered", 2);
-            assert!(farm.stored(0)[&format!("{accepted}_{key}")] == content, "broken off at {sent}");
+            assert!(
+                farm.stored(0)[&format!("{accepted}_{key}")] == content,
+                "broken off at {sent}"
+            );
         }
     }
     assert_eq!(farm.stored(0).len(), 2 * cuts.len());
@@ -236,19 +303,24 @@ fn a_large_file_that_breaks_off_again_and_again_arrives_byte_for_byte() {
         let mut client = farm.client();
         let offset = client.offer_wanted(1, "k", size);
         let mut header = put_header(2, Some("k"));
-        (header["offset"], header["crc32c"]) = (json!(offset), json!(crc32c::crc32c(&content[..offset])));
+        (header["offset"], header["crc32c"]) =
+            (json!(offset), json!(crc32c::crc32c(&content[..offset])));
         let rest = frame(&header.to_string(), &content[offset..]);
         if offset + step >= size {
             client.wire.write(&rest);
             client.expect("delivered", 2);
             break;
         }
-        client.wire.write(&rest[..rest.len() - (size - offset - step)]);
+        client
+            .wire
+            .write(&rest[..rest.len() - (size - offset - step)]);
         drop(client);
         // Its end may be read before the offer, or be taken over by it: what is there only grows.
         wait_until("some of it to arrive", || {
             let parts = farm.parts();
-            parts.iter().any(|name| fs::metadata(farm.journal().join(name)).unwrap().len() > offset as u64)
+            parts
+                .iter()
+                .any(|name| fs::metadata(farm.journal().join(name)).unwrap().len() > offset as u64)
         });
     }
     let stored = farm.stored(0);
@@ -265,7 +337,11 @@ fn a_beginning_that_is_not_the_same_is_refused_and_the_file_can_be_sent_from_its
         ("another beginning", Some(half), (half, crc ^ 1)),
         ("more than is there", Some(half), (half + 1, crc)),
         ("nothing is there", None, (half, crc)),
-        ("all of it, and only half is there", Some(half), (content.len(), crc32c::crc32c(&content))),
+        (
+            "all of it, and only half is there",
+            Some(half),
+            (content.len(), crc32c::crc32c(&content)),
+        ),
         ("a small file of which nothing is there", None, (3, crc)),
     ];
     for (id, (what, there, prefix)) in cases.into_iter().enumerate() {
@@ -277,7 +353,13 @@ fn a_beginning_that_is_not_the_same_is_refused_and_the_file_can_be_sent_from_its
         client.resume_after(1, &key, prefix, &content[prefix.0.min(half)..half]);
         let refused = client.expect("refused", 1);
         assert_eq!(refused["code"], "checksum", "{what}: {refused}");
-        assert!(refused["reason"].as_str().unwrap().contains("cannot go on with an earlier upload"), "{refused}");
+        assert!(
+            refused["reason"]
+                .as_str()
+                .unwrap()
+                .contains("cannot go on with an earlier upload"),
+            "{refused}"
+        );
         client.put(2, Some(&key), &content);
         client.expect("delivered", 2);
     }
@@ -310,7 +392,13 @@ fn an_offer_over_a_second_connection_takes_the_upload_over() {
     assert_eq!(offset, MIB);
     let bye = first.bye();
     assert_eq!(bye["code"], "stopping", "who tries again is served: {bye}");
-    assert!(bye["reason"].as_str().unwrap().contains("another connection"), "{bye}");
+    assert!(
+        bye["reason"]
+            .as_str()
+            .unwrap()
+            .contains("another connection"),
+        "{bye}"
+    );
     assert_eq!(first.wire.rest(), b"");
     second.resume(2, "k", &content, offset);
     second.expect("delivered", 2);
@@ -352,12 +440,20 @@ fn a_wrong_checksum_behind_a_large_file_leaves_nothing() {
 
 #[test]
 fn a_key_that_is_forgotten_is_a_new_files() {
-    for flags in [&["--remember", "0"][..], &["--remember", "0s", "--in-doubt", "wait"], &["--remember-files", "0"]] {
+    for flags in [
+        &["--remember", "0"][..],
+        &["--remember", "0s", "--in-doubt", "wait"],
+        &["--remember-files", "0"],
+    ] {
         let mut farm = Farm::with(&[1, 1], &[], flags);
         let content = noise(1, 100_000);
         for round in 1..=3 {
             let mut client = farm.client();
-            assert_eq!(client.put_accepted(1, Some("k"), &content), round, "{flags:?}");
+            assert_eq!(
+                client.put_accepted(1, Some("k"), &content),
+                round,
+                "{flags:?}"
+            );
             client.expect("delivered", 1);
             wait_until("the key to be forgotten", || {
                 client.offer(2, "k", &content);
@@ -369,7 +465,9 @@ fn a_key_that_is_forgotten_is_a_new_files() {
             });
             if round == 2 {
                 farm.crash_balancer();
-                wait_until("the key to be forgotten again", || farm.client().first_answer("k", &content) == "wanted");
+                wait_until("the key to be forgotten again", || {
+                    farm.client().first_answer("k", &content) == "wanted"
+                });
             }
         }
         assert_eq!(farm.all_stored().len(), 3);
@@ -402,7 +500,10 @@ fn no_more_keys_are_remembered_than_may_be_and_the_youngest_are() {
                 farm.client().first_answer(&format!("k{restart}{id}"), b"x") == "wanted"
             });
         }
-        assert_eq!(farm.client().first_answer(&format!("k{restart}3"), b"x"), "accepted");
+        assert_eq!(
+            farm.client().first_answer(&format!("k{restart}3"), b"x"),
+            "accepted"
+        );
         let first = client.put_accepted(9, Some(&format!("k{restart}1")), b"x");
         assert_eq!(first, if restart { 8 } else { 4 });
         client.expect("delivered", 9);
@@ -436,7 +537,10 @@ fn put_at_once(farm: &Farm, key: &str, content: &[u8], clients: usize) -> Vec<Ou
             }
         };
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(put)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
@@ -445,33 +549,52 @@ fn the_same_small_file_from_many_at_once_is_stored_once() {
     let farm = Farm::start(&[1, 1]);
     for round in 1..=25 {
         let outcomes = put_at_once(&farm, &format!("k{round}"), &noise(round, 1000), 4);
-        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Accepted(round)), "{outcomes:?}");
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| *outcome == Outcome::Accepted(round)),
+            "{outcomes:?}"
+        );
     }
     wait_until("all to be delivered", || farm.status().delivered == 25);
     assert_eq!(farm.all_stored().len(), 25);
 }
 
-/// An upload that had come whole was still being synced when the next one under the same key threw its part away and
-/// began another under the same name. That one, half written, was then given the first one's lasting name: a file was
-/// accepted whose content was another's, and the second upload was refused for its part was gone.
+/// An upload that had come whole was still being synced when the next one under the same key threw
+/// its part away and began another under the same name. That one, half written, was then given the
+/// first one's lasting name: a file was accepted whose content was another's, and the second upload
+/// was refused for its part was gone.
 #[test]
 fn the_same_large_file_from_many_at_once_is_stored_once_and_whole() {
     let farm = Farm::start(&[1, 1]);
     for round in 1..=25 {
         let content = noise(round, 300_000);
         let outcomes = put_at_once(&farm, &format!("k{round}"), &content, 4);
-        let accepted: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Outcome::TakenOver).collect();
+        let accepted: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| **outcome != Outcome::TakenOver)
+            .collect();
         assert!(!accepted.is_empty(), "someone must get through");
-        assert!(accepted.iter().all(|outcome| **outcome == Outcome::Accepted(round)), "{outcomes:?}");
+        assert!(
+            accepted
+                .iter()
+                .all(|outcome| **outcome == Outcome::Accepted(round)),
+            "{outcomes:?}"
+        );
     }
     wait_until("all to be delivered", || farm.status().delivered == 25);
     let stored = farm.all_stored();
     assert_eq!(stored.len(), 25);
     for round in 1..=25 {
-        assert!(stored[&format!("{round}_k{round}")] == noise(round, 300_000), "file {round} differs");
+        assert!(
+            stored[&format!("{round}_k{round}")] == noise(round, 300_000),
+            "file {round} differs"
+        );
     }
     assert_eq!(farm.status().queue.dead, 0);
-    wait_until("nothing to be left behind", || farm.contents().is_empty() && farm.parts().is_empty());
+    wait_until("nothing to be left behind", || {
+        farm.contents().is_empty() && farm.parts().is_empty()
+    });
 }
 
 /// Who was taken over was told that its file was refused for a breach of the protocol, and gave up.
@@ -487,7 +610,15 @@ fn two_runs_of_the_same_command_at_once_store_each_file_once() {
         let send = || {
             let balancer = &farm.balancer.address;
             let prefix = format!("run{round}/");
-            let args = ["send", "--balancer", balancer, "-r", "to_send", "--key-prefix", &prefix];
+            let args = [
+                "send",
+                "--balancer",
+                balancer,
+                "-r",
+                "to_send",
+                "--key-prefix",
+                &prefix,
+            ];
             run(bilico(&args).current_dir(farm.dir.path()), "")
         };
         std::thread::scope(|scope| {
@@ -499,6 +630,14 @@ fn two_runs_of_the_same_command_at_once_store_each_file_once() {
         });
         assert_eq!(farm.all_stored().len(), 12 * round);
     }
-    let stored: Vec<Vec<u8>> = (0..2).flat_map(|place| stored(&farm.server_dir(place)).into_values()).collect();
-    assert!((0..12).all(|file| stored.iter().filter(|content| **content == noise(file, 500_000)).count() == 3));
+    let stored: Vec<Vec<u8>> = (0..2)
+        .flat_map(|place| stored(&farm.server_dir(place)).into_values())
+        .collect();
+    assert!((0..12).all(|file| {
+        stored
+            .iter()
+            .filter(|content| **content == noise(file, 500_000))
+            .count()
+            == 3
+    }));
 }

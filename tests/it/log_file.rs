@@ -7,7 +7,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until};
+use crate::harness::{
+    Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until,
+};
 
 /// A balancer whose server is nowhere. Each change of the server's weight is a line in its log.
 struct Logging {
@@ -19,13 +21,31 @@ struct Logging {
 impl Logging {
     fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let args = ["balancer", "--server", "127.0.0.1:1=1", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let args = [
+            "balancer",
+            "--server",
+            "127.0.0.1:1=1",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ];
         let mut command = bilico(&args);
         let balancer = Running::start(command.args(flags).current_dir(dir.path()));
-        wait_until("the whole line", || balancer.wait_for_output("admin on ").ends_with('\n'));
+        wait_until("the whole line", || {
+            balancer.wait_for_output("admin on ").ends_with('\n')
+        });
         let said = balancer.wait_for_output("admin on ");
-        let admin = said.lines().find_map(|line| line.strip_prefix("admin on ")).unwrap().to_owned();
-        Self { dir, balancer, admin }
+        let admin = said
+            .lines()
+            .find_map(|line| line.strip_prefix("admin on "))
+            .unwrap()
+            .to_owned();
+        Self {
+            dir,
+            balancer,
+            admin,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -38,7 +58,12 @@ impl Logging {
 
     /// Makes the balancer log a line with this weight in it.
     fn line(&self, weight: u64) {
-        let answer = http_at(&self.admin, "PATCH", "/api/v1/servers/127.0.0.1:1", Some(&json!({ "weight": weight })));
+        let answer = http_at(
+            &self.admin,
+            "PATCH",
+            "/api/v1/servers/127.0.0.1:1",
+            Some(&json!({ "weight": weight })),
+        );
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
@@ -56,14 +81,29 @@ impl Logging {
     /// The texts of the notices about the log, with their levels.
     fn notices(&self) -> Vec<(String, String)> {
         let found = http_at(&self.admin, "GET", "/api/v1/notices", None).json();
-        let about_log = found["notices"].as_array().unwrap().iter().filter(|notice| notice["kind"] == "log");
+        let about_log = found["notices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|notice| notice["kind"] == "log");
         let text = |notice: &Value, field: &str| notice[field].as_str().unwrap().to_owned();
-        about_log.map(|notice| (text(notice, "level"), text(notice, "text"))).collect()
+        about_log
+            .map(|notice| (text(notice, "level"), text(notice, "text")))
+            .collect()
     }
 
     fn limit(&self, bytes: &str) {
-        let args = [format!("--fsize={bytes}:"), format!("--pid={}", self.balancer.pid())];
-        assert!(Command::new("prlimit").args(args).status().unwrap().success());
+        let args = [
+            format!("--fsize={bytes}:"),
+            format!("--pid={}", self.balancer.pid()),
+        ];
+        assert!(
+            Command::new("prlimit")
+                .args(args)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 }
 
@@ -73,11 +113,15 @@ fn a_log_that_is_deleted_or_moved_goes_on_under_its_name() {
     log.line(2);
     wait_for_line(|| log.log(), &["weight=2"]);
     fs::remove_file(log.path()).unwrap();
-    log.lines_until("a log under the old name", || log.log().contains("weight=1"));
+    log.lines_until("a log under the old name", || {
+        log.log().contains("weight=1")
+    });
 
     let moved = log.path().with_extension("moved");
     fs::rename(log.path(), &moved).unwrap();
-    log.lines_until("a log under the old name again", || log.log().contains("weight=1"));
+    log.lines_until("a log under the old name again", || {
+        log.log().contains("weight=1")
+    });
     wait_for_line(|| log.log(), &["log opened again"]);
 
     // Without its directory it has none; then it is made.
@@ -91,15 +135,25 @@ fn a_hangup_opens_the_log_again_at_once_and_ends_nothing() {
     let server = start_server(place.path(), 1, &[]);
     let balancer = start_balancer(place.path(), &["127.0.0.1:1=1".to_owned()], &[]);
     let port = server.address.rsplit_once(':').unwrap().1;
-    let logs: [(&Role, String); 2] = [(&server, format!("server-{port}.log")), (&balancer, "balancer.log".to_owned())];
+    let logs: [(&Role, String); 2] = [
+        (&server, format!("server-{port}.log")),
+        (&balancer, "balancer.log".to_owned()),
+    ];
     for (role, name) in &logs {
         let path = place.path().join("logs").join(name);
         let moved = path.with_extension("log.1");
         fs::rename(&path, &moved).unwrap();
         let before = fs::read(&moved).unwrap().len();
         role.signal("HUP");
-        wait_for_line(|| fs::read_to_string(&path).unwrap_or_default(), &["SIGHUP"]);
-        assert_eq!(fs::read(&moved).unwrap().len(), before, "nothing more goes into the file that was moved");
+        wait_for_line(
+            || fs::read_to_string(&path).unwrap_or_default(),
+            &["SIGHUP"],
+        );
+        assert_eq!(
+            fs::read(&moved).unwrap().len(),
+            before,
+            "nothing more goes into the file that was moved"
+        );
     }
     let state = http_at(balancer.admin.as_ref().unwrap(), "GET", "/live", None);
     assert_eq!(state.text(), "live\n");
@@ -114,28 +168,59 @@ fn lines_that_cannot_be_written_are_told_at_once_and_counted_in_the_log_afterwar
     log.limit(&(log.log().len() + 30).to_string());
     log.lines_until("a loss", || !log.notices().is_empty());
     let said = log.balancer.wait_for_error("lost so far");
-    assert!(said.contains("balancer.log") && said.contains("too large"), "{said}");
+    assert!(
+        said.contains("balancer.log") && said.contains("too large"),
+        "{said}"
+    );
     for weight in 10..40 {
         log.line(weight);
     }
     let began = log.notices();
     assert_eq!(began.len(), 1, "told once, not for each line: {began:?}");
-    assert!(began[0].0 == "error" && began[0].1.contains("lines cannot be written"), "{began:?}");
+    assert!(
+        began[0].0 == "error" && began[0].1.contains("lines cannot be written"),
+        "{began:?}"
+    );
 
     log.limit("unlimited");
     log.lines_until("its end", || log.notices().len() == 2);
     let (level, text) = log.notices().remove(1);
-    assert!(level == "info" && text.contains("lines were lost between 20"), "{text}");
+    assert!(
+        level == "info" && text.contains("lines were lost between 20"),
+        "{text}"
+    );
     log.balancer.wait_for_error("again: ");
-    let line = wait_for_line(|| log.log(), &["WARN", "lines were lost between", "too large"]);
-    let lost: usize = line.split("WARN ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let line = wait_for_line(
+        || log.log(),
+        &["WARN", "lines were lost between", "too large"],
+    );
+    let lost: usize = line
+        .split("WARN ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(lost >= 31, "{line}");
     // The half line has an end of its own.
-    let cut = log.log().lines().filter(|line| !line.starts_with("20")).count();
+    let cut = log
+        .log()
+        .lines()
+        .filter(|line| !line.starts_with("20"))
+        .count();
     assert_eq!(cut, 0, "{}", log.log());
     let metrics = http_at(&log.admin, "GET", "/metrics", None);
-    let counted = metrics.text().lines().find_map(|line| line.strip_prefix("bilico_log_lines_lost_total ")).unwrap();
-    assert!(counted.parse::<usize>().unwrap() >= lost, "{counted} < {lost}");
+    let counted = metrics
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix("bilico_log_lines_lost_total "))
+        .unwrap();
+    assert!(
+        counted.parse::<usize>().unwrap() >= lost,
+        "{counted} < {lost}"
+    );
 }
 
 #[test]
@@ -148,7 +233,10 @@ fn a_directory_in_place_of_the_log_is_told_and_left_alone() {
     fs::create_dir(log.path()).unwrap();
     log.lines_until("a notice", || !log.notices().is_empty());
     let (level, text) = log.notices().remove(0);
-    assert!(level == "warn" && text.contains("cannot be opened again") && text.contains("old file"), "{text}");
+    assert!(
+        level == "warn" && text.contains("cannot be opened again") && text.contains("old file"),
+        "{text}"
+    );
     log.line(77);
     wait_for_line(|| fs::read_to_string(&moved).unwrap(), &["weight=77"]);
     assert_eq!(fs::read_dir(log.path()).unwrap().count(), 0);

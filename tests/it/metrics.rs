@@ -1,11 +1,14 @@
-//! `/metrics`: read by Prometheus' own tool where it is installed, and in any case by the rules of its text format.
+//! `/metrics`: read by Prometheus' own tool where it is installed, and in any case by the rules of
+//! its text format.
 #![allow(clippy::float_cmp, reason = "counts, which floats hold exactly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Client, Farm, Role, http, http_raw, run, start_balancer, start_server, wait_until};
+use crate::harness::{
+    Client, Farm, Role, http, http_raw, run, start_balancer, start_server, wait_until,
+};
 
 /// A sample: its labels in order, and its value.
 type Sample = (Vec<(String, String)>, f64);
@@ -19,8 +22,8 @@ struct Family {
     samples: BTreeMap<String, Vec<Sample>>,
 }
 
-/// All families, read by the rules of the text format 0.0.4: each has a help and a type before its samples, which stand
-/// together and are there once.
+/// All families, read by the rules of the text format 0.0.4: each has a help and a type before its
+/// samples, which stand together and are there once.
 #[track_caller]
 fn parse(text: &str) -> BTreeMap<String, Family> {
     assert!(text.ends_with('\n'), "the last line must end");
@@ -31,7 +34,13 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
             let (name, help) = help.split_once(' ').unwrap();
             assert!(!help.is_empty() && !families.contains_key(name), "{line}");
             name.clone_into(&mut current);
-            families.insert(current.clone(), Family { help: help.to_owned(), ..Family::default() });
+            families.insert(
+                current.clone(),
+                Family {
+                    help: help.to_owned(),
+                    ..Family::default()
+                },
+            );
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').unwrap();
             assert_eq!(name, current, "{line}");
@@ -40,14 +49,25 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
         } else {
             assert!(!line.starts_with('#') && !line.is_empty(), "{line:?}");
             let (name, sample) = sample(line);
-            let family = families.get_mut(&current).unwrap_or_else(|| panic!("{line} has no family"));
-            let suffix = name.strip_prefix(&current).unwrap_or_else(|| panic!("{line} is not of {current}"));
+            let family = families
+                .get_mut(&current)
+                .unwrap_or_else(|| panic!("{line} has no family"));
+            let suffix = name
+                .strip_prefix(&current)
+                .unwrap_or_else(|| panic!("{line} is not of {current}"));
             let is_histogram = family.kind == "histogram";
-            let suffixes: &[&str] = if is_histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+            let suffixes: &[&str] = if is_histogram {
+                &["_bucket", "_sum", "_count"]
+            } else {
+                &[""]
+            };
             assert!(suffixes.contains(&suffix), "{line}");
             assert!(is_histogram || sample.1.is_finite(), "{line}");
             let known = family.samples.entry(name).or_default();
-            assert!(known.iter().all(|(labels, _)| *labels != sample.0), "{line} is there twice");
+            assert!(
+                known.iter().all(|(labels, _)| *labels != sample.0),
+                "{line} is there twice"
+            );
             known.push(sample);
         }
     }
@@ -63,7 +83,10 @@ fn sample(line: &str) -> (String, Sample) {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let end = line.find(|c| !is_name(c)).unwrap();
     let (name, mut rest) = line.split_at(end);
-    assert!(!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+    assert!(
+        !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()),
+        "{line}"
+    );
     let mut labels = Vec::new();
     if let Some(inside) = rest.strip_prefix('{') {
         rest = inside;
@@ -89,7 +112,10 @@ fn sample(line: &str) -> (String, Sample) {
         rest = &rest[1..];
     }
     let value = rest.strip_prefix(' ').unwrap_or_else(|| panic!("{line}"));
-    (name.to_owned(), (labels, value.parse().unwrap_or_else(|_| panic!("{line}"))))
+    (
+        name.to_owned(),
+        (labels, value.parse().unwrap_or_else(|_| panic!("{line}"))),
+    )
 }
 
 #[track_caller]
@@ -98,13 +124,29 @@ fn check(name: &str, family: &Family) {
     let is_counter = family.kind == "counter";
     assert_eq!(name.ends_with("_total"), is_counter, "{name}");
     if is_counter {
-        assert!(family.samples.values().flatten().all(|(_, value)| *value >= 0.0), "{name}");
+        assert!(
+            family
+                .samples
+                .values()
+                .flatten()
+                .all(|(_, value)| *value >= 0.0),
+            "{name}"
+        );
     }
     if family.kind == "histogram" {
         let buckets = &family.samples[&format!("{name}_bucket")];
-        let ends: Vec<f64> = buckets.iter().map(|(labels, _)| end_of(&labels[0])).collect();
-        assert!(ends.windows(2).all(|pair| pair[0] < pair[1]), "{name}: {ends:?}");
-        assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{name}: {buckets:?}");
+        let ends: Vec<f64> = buckets
+            .iter()
+            .map(|(labels, _)| end_of(&labels[0]))
+            .collect();
+        assert!(
+            ends.windows(2).all(|pair| pair[0] < pair[1]),
+            "{name}: {ends:?}"
+        );
+        assert!(
+            buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1),
+            "{name}: {buckets:?}"
+        );
         assert_eq!(*ends.last().unwrap(), f64::INFINITY, "{name}");
         let count = family.samples[&format!("{name}_count")][0].1;
         assert_eq!(buckets.last().unwrap().1, count, "{name}");
@@ -113,13 +155,20 @@ fn check(name: &str, family: &Family) {
 
 fn end_of((label, end): &(String, String)) -> f64 {
     assert_eq!(label, "le");
-    if end == "+Inf" { f64::INFINITY } else { end.parse().unwrap() }
+    if end == "+Inf" {
+        f64::INFINITY
+    } else {
+        end.parse().unwrap()
+    }
 }
 
 /// The value of a sample without labels.
 #[track_caller]
 fn value(families: &BTreeMap<String, Family>, name: &str) -> f64 {
-    let samples = &families.get(name).unwrap_or_else(|| panic!("no {name}")).samples[name];
+    let samples = &families
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name}"))
+        .samples[name];
     assert_eq!(samples.len(), 1, "{name}: {samples:?}");
     samples[0].1
 }
@@ -127,9 +176,16 @@ fn value(families: &BTreeMap<String, Family>, name: &str) -> f64 {
 /// The value of a server's sample.
 #[track_caller]
 fn of_server(families: &BTreeMap<String, Family>, name: &str, server: &str) -> f64 {
-    let samples = &families.get(name).unwrap_or_else(|| panic!("no {name}")).samples[name];
+    let samples = &families
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name}"))
+        .samples[name];
     let labels = [("server".to_owned(), server.to_owned())];
-    samples.iter().find(|(named, _)| named == &labels).unwrap_or_else(|| panic!("no {server} in {name}")).1
+    samples
+        .iter()
+        .find(|(named, _)| named == &labels)
+        .unwrap_or_else(|| panic!("no {server} in {name}"))
+        .1
 }
 
 fn scrape(role: &Role) -> BTreeMap<String, Family> {
@@ -139,17 +195,27 @@ fn scrape(role: &Role) -> BTreeMap<String, Family> {
 fn text_of(role: &Role) -> String {
     let response = http(role, "GET", "/metrics", None);
     assert_eq!(response.status, 200);
-    assert_eq!(response.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        response.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     response.text().to_owned()
 }
 
 /// Holds a text against `promtool`, or says that it is not there.
 #[track_caller]
 fn promtool(text: &str) {
-    let is_there = Command::new("promtool").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let is_there = Command::new("promtool")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if is_there.is_err() {
         // Past the capture of the test's output: a skipped test must be seen.
-        let _ = writeln!(std::io::stderr(), "skipped: promtool; install it with apt-get install prometheus");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: promtool; install it with apt-get install prometheus"
+        );
         return;
     }
     let ended = run(Command::new("promtool").args(["check", "metrics"]), text);
@@ -168,7 +234,10 @@ fn a_balancer_tells_prometheus_all_figures() {
     }
     promtool(&text_of(&farm.balancer));
     let first = scrape(&farm.balancer);
-    let names = [farm.servers[0].address.clone(), farm.servers[1].address.clone()];
+    let names = [
+        farm.servers[0].address.clone(),
+        farm.servers[1].address.clone(),
+    ];
     for (name, expected) in [
         ("bilico_files_accepted_total", 30.0),
         ("bilico_accepted_bytes_total", 150.0),
@@ -186,9 +255,24 @@ fn a_balancer_tells_prometheus_all_figures() {
     }
     for (place, (weight, delivered)) in [(2.0, 20.0), (1.0, 10.0)].into_iter().enumerate() {
         let of = |name: &str| of_server(&first, name, &names[place]);
-        assert_eq!((of("bilico_server_weight"), of("bilico_server_delivered_total")), (weight, delivered));
-        assert_eq!((of("bilico_server_eligible"), of("bilico_server_overloaded")), (1.0, 0.0));
-        assert_eq!((of("bilico_server_in_flight"), of("bilico_server_returned_total")), (0.0, 0.0));
+        assert_eq!(
+            (
+                of("bilico_server_weight"),
+                of("bilico_server_delivered_total")
+            ),
+            (weight, delivered)
+        );
+        assert_eq!(
+            (of("bilico_server_eligible"), of("bilico_server_overloaded")),
+            (1.0, 0.0)
+        );
+        assert_eq!(
+            (
+                of("bilico_server_in_flight"),
+                of("bilico_server_returned_total")
+            ),
+            (0.0, 0.0)
+        );
         assert!((of("bilico_server_share_wanted") - weight / 3.0).abs() < 1e-9);
         assert!((of("bilico_server_share_had") - weight / 3.0).abs() < 1e-9);
         assert!(of("bilico_server_memory_bytes") > 0.0 && of("bilico_server_probe_seconds") > 0.0);
@@ -199,7 +283,11 @@ fn a_balancer_tells_prometheus_all_figures() {
         assert!(samples[&format!("{name}_sum")][0].1 > 0.0);
     }
     assert!(value(&first, "process_resident_memory_bytes") > 1e6);
-    assert!(first["bilico_build_info"].samples["bilico_build_info"][0].0[0].1.starts_with(char::is_numeric));
+    assert!(
+        first["bilico_build_info"].samples["bilico_build_info"][0].0[0]
+            .1
+            .starts_with(char::is_numeric)
+    );
     // Counters and the buckets of histograms only grow.
     farm.servers[0].kill();
     for id in 30..60 {
@@ -210,8 +298,15 @@ fn a_balancer_tells_prometheus_all_figures() {
     for (name, family) in second.iter().filter(|(_, family)| family.kind != "gauge") {
         for (sample, values) in &family.samples {
             for (labels, now) in values {
-                let before = first[name].samples[sample].iter().find(|(old, _)| old == labels).unwrap().1;
-                assert!(*now >= before, "{sample} {labels:?} has gone from {before} to {now}");
+                let before = first[name].samples[sample]
+                    .iter()
+                    .find(|(old, _)| old == labels)
+                    .unwrap()
+                    .1;
+                assert!(
+                    *now >= before,
+                    "{sample} {labels:?} has gone from {before} to {now}"
+                );
             }
         }
     }
@@ -226,16 +321,30 @@ fn who_asks_for_openmetrics_gets_it() {
     let farm = Farm::start(&[1]);
     let admin = farm.balancer.admin.clone().unwrap();
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    );
     let response = http_raw(&admin, request.as_bytes());
-    assert_eq!(response.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(
+        response.headers["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
     let text = response.text();
-    assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
-    assert!(text.contains("\n# TYPE bilico_files_delivered counter\nbilico_files_delivered_total 0\n"), "{text}");
+    assert!(
+        text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1,
+        "{text}"
+    );
+    assert!(
+        text.contains("\n# TYPE bilico_files_delivered counter\nbilico_files_delivered_total 0\n"),
+        "{text}"
+    );
     // Both formats tell the same.
     let is_sample = |line: &&str| !line.starts_with('#');
     let named = |text: &str| -> BTreeSet<String> {
-        text.lines().filter(is_sample).map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+        text.lines()
+            .filter(is_sample)
+            .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+            .collect()
     };
     assert_eq!(named(text), named(&text_of(&farm.balancer)));
 }
@@ -254,17 +363,26 @@ fn a_server_tells_prometheus_what_it_has() {
     let told = scrape(&server);
     assert_eq!(value(&told, "bilico_files_stored_total"), 10.0);
     assert_eq!(value(&told, "bilico_stored_bytes_total"), 50.0);
-    assert_eq!((value(&told, "bilico_overloaded"), value(&told, "bilico_ready")), (0.0, 1.0));
+    assert_eq!(
+        (
+            value(&told, "bilico_overloaded"),
+            value(&told, "bilico_ready")
+        ),
+        (0.0, 1.0)
+    );
     assert!(value(&told, "bilico_memory_bytes") < value(&told, "bilico_memory_limit_bytes"));
     assert!(value(&told, "bilico_connections") >= 1.0);
 }
 
-/// Beyond the most servers that have series of their own, the rest are one, so that the series are bounded.
+/// Beyond the most servers that have series of their own, the rest are one, so that the series are
+/// bounded.
 #[test]
 fn the_series_of_many_servers_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let most = bilico::admin::MAX_SERVER_SERIES;
-    let specs: Vec<String> = (1..=most + 200).map(|port| format!("127.0.0.1:{port}=1")).collect();
+    let specs: Vec<String> = (1..=most + 200)
+        .map(|port| format!("127.0.0.1:{port}=1"))
+        .collect();
     let list = specs.join(",");
     let flags = ["--probe-interval", "1h", "--server", &list];
     let balancer = start_balancer(dir.path(), &[], &flags);
@@ -274,7 +392,14 @@ fn the_series_of_many_servers_are_bounded() {
     let weights = &told["bilico_server_weight"].samples["bilico_server_weight"];
     assert_eq!(weights.len(), most + 1);
     assert_eq!(of_server(&told, "bilico_server_weight", "other"), 200.0);
-    assert_eq!(weights.iter().map(|(_, weight)| weight).sum::<f64>(), 1200.0);
-    let series: usize = told.values().flat_map(|family| family.samples.values()).map(Vec::len).sum();
+    assert_eq!(
+        weights.iter().map(|(_, weight)| weight).sum::<f64>(),
+        1200.0
+    );
+    let series: usize = told
+        .values()
+        .flat_map(|family| family.samples.values())
+        .map(Vec::len)
+        .sum();
     assert!(series < 20 * (most + 1), "{series} series");
 }

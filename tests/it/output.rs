@@ -5,11 +5,16 @@ use std::process::{Command, Output, Stdio};
 
 use crate::harness::{Farm, bilico};
 
-const FULL: &str = "error: cannot write to standard output: No space left on device (os error 28)\n";
+const FULL: &str =
+    "error: cannot write to standard output: No space left on device (os error 28)\n";
 
-/// Every command that prints and ends by itself, some in more than one way, for a farm with an admin listener.
+/// Every command that prints and ends by itself, some in more than one way, for a farm with an
+/// admin listener.
 fn commands(farm: &Farm) -> Vec<Command> {
-    let (balancer, admin) = (&*farm.balancer.address, farm.balancer.admin.as_deref().unwrap());
+    let (balancer, admin) = (
+        &*farm.balancer.address,
+        farm.balancer.admin.as_deref().unwrap(),
+    );
     let commands: &[&[&str]] = &[
         &["--help"],
         &["-h"],
@@ -38,7 +43,15 @@ fn commands(farm: &Farm) -> Vec<Command> {
         &["verify", "--receipts", "receipts", "json_files_1"],
         &["verify", "--receipts", "receipts", "json_files_1", "--json"],
         &["bench", "--balancer", balancer, "--files", "1"],
-        &["balancer", "--server", "127.0.0.1:1=1", "--listen", "127.0.0.1:0", "--journal", "other"],
+        &[
+            "balancer",
+            "--server",
+            "127.0.0.1:1=1",
+            "--listen",
+            "127.0.0.1:0",
+            "--journal",
+            "other",
+        ],
         &["server", "--dir", "other_files", "--listen", "127.0.0.1:0"],
     ];
     let command = |args: &&[&str]| {
@@ -64,7 +77,8 @@ fn output_that_cannot_be_written_is_an_error_that_says_so() {
     let mut wrong = Vec::new();
     for mut command in commands(&farm) {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let Output { status, stderr, .. } = command.stdin(Stdio::null()).stdout(full).output().unwrap();
+        let Output { status, stderr, .. } =
+            command.stdin(Stdio::null()).stdout(full).output().unwrap();
         let stderr = String::from_utf8_lossy(&stderr);
         if status.code() != Some(1) || !stderr.ends_with(FULL) {
             wrong.push(format!("{command:?}: {status}, {stderr:?}"));
@@ -79,10 +93,20 @@ fn a_reader_that_has_gone_has_seen_enough() {
     for mut command in commands(&farm) {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let Output { status, stderr, .. } = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        let Output { status, stderr, .. } = command
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .output()
+            .unwrap();
         let stderr = String::from_utf8_lossy(&stderr);
-        assert!(!stderr.contains("error") && !stderr.contains("panicked"), "{command:?}: {stderr}");
-        assert!(matches!(status.code(), Some(0 | 1)), "{command:?}: {status}");
+        assert!(
+            !stderr.contains("error") && !stderr.contains("panicked"),
+            "{command:?}: {stderr}"
+        );
+        assert!(
+            matches!(status.code(), Some(0 | 1)),
+            "{command:?}: {status}"
+        );
     }
 }
 
@@ -95,6 +119,10 @@ fn standard_error_that_cannot_be_written_harms_nothing() {
     std::fs::write(&receipts, torn).unwrap();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut command = bilico(&["verify", "--receipts", "receipts", "json_files_1"]);
-    let ended = command.current_dir(farm.dir.path()).stderr(full).output().unwrap();
+    let ended = command
+        .current_dir(farm.dir.path())
+        .stderr(full)
+        .output()
+        .unwrap();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }

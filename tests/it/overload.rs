@@ -23,12 +23,26 @@ fn make_heavy_files(dir: &std::path::Path, count: usize) -> String {
 }
 
 fn send(balancer: &Role, folder: &str, wait: &str) {
-    let sent = bilico(&["send", "-r", folder, "--balancer", &balancer.address, "--wait", wait]).output().unwrap();
+    let sent = bilico(&[
+        "send",
+        "-r",
+        folder,
+        "--balancer",
+        &balancer.address,
+        "--wait",
+        wait,
+    ])
+    .output()
+    .unwrap();
     assert!(sent.status.success(), "{sent:?}");
 }
 
 fn overloaded(status: &StatusReport) -> Vec<bool> {
-    status.servers.iter().map(|server| server.overloaded).collect()
+    status
+        .servers
+        .iter()
+        .map(|server| server.overloaded)
+        .collect()
 }
 
 #[test]
@@ -36,11 +50,18 @@ fn an_overloaded_server_gets_nothing_until_its_memory_is_free_again() {
     let dir = tempfile::tempdir().unwrap();
     let busy = start_server(dir.path(), 1, &BUSY);
     let idle = start_server(dir.path(), 2, &[]);
-    let balancer = start_balancer(dir.path(), &[format!("{}=1", busy.address), format!("{}=1", idle.address)], &[]);
+    let balancer = start_balancer(
+        dir.path(),
+        &[format!("{}=1", busy.address), format!("{}=1", idle.address)],
+        &[],
+    );
     let status = || crate::harness::status(&balancer.address);
-    wait_until("both to be up", || status().servers.iter().all(|server| server.eligible));
+    wait_until("both to be up", || {
+        status().servers.iter().all(|server| server.eligible)
+    });
 
-    // A disk that stalls can take longer than the work that holds the memory: then the round tells nothing.
+    // A disk that stalls can take longer than the work that holds the memory: then the round tells
+    // nothing.
     let folder = make_heavy_files(dir.path(), 40);
     wait_until("a round within one overload", || {
         let before = status();
@@ -48,35 +69,65 @@ fn an_overloaded_server_gets_nothing_until_its_memory_is_free_again() {
             send(&balancer, &folder, "delivered");
             return false;
         }
-        assert!(before.servers[0].reason.as_deref().unwrap().contains("overload byte 1"), "{before:?}");
+        assert!(
+            before.servers[0]
+                .reason
+                .as_deref()
+                .unwrap()
+                .contains("overload byte 1"),
+            "{before:?}"
+        );
         send(&balancer, &folder, "delivered");
         let after = status();
         let lasted = after.servers[0].since_s > after.uptime_s - before.uptime_s;
         if lasted {
-            assert_eq!(after.servers[0].delivered, before.servers[0].delivered, "nothing new goes to it");
+            assert_eq!(
+                after.servers[0].delivered, before.servers[0].delivered,
+                "nothing new goes to it"
+            );
             assert_eq!(after.servers[1].delivered, before.servers[1].delivered + 40);
         }
         lasted
     });
 
     let waiting = Instant::now();
-    wait_until("the overload to end with the work", || overloaded(&status()) == [false, false]);
-    assert!(waiting.elapsed() < Duration::from_secs(15), "memory comes back within seconds: {:?}", waiting.elapsed());
+    wait_until("the overload to end with the work", || {
+        overloaded(&status()) == [false, false]
+    });
+    assert!(
+        waiting.elapsed() < Duration::from_secs(15),
+        "memory comes back within seconds: {:?}",
+        waiting.elapsed()
+    );
     let before = status().servers[0].delivered;
     send(&balancer, &make_heavy_files(dir.path(), 4), "delivered");
-    assert!(status().servers[0].delivered > before, "it gets files again");
+    assert!(
+        status().servers[0].delivered > before,
+        "it gets files again"
+    );
     let log = fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
-    assert!(log.contains("fact=load reason=\"overload byte 1\""), "{log}");
-    assert!(log.contains("fact=load reason=\"overload byte 0\""), "{log}");
+    assert!(
+        log.contains("fact=load reason=\"overload byte 1\""),
+        "{log}"
+    );
+    assert!(
+        log.contains("fact=load reason=\"overload byte 0\""),
+        "{log}"
+    );
     drop((busy, idle));
 }
 
 #[test]
 fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
-    let farm = Farm::with(&[1, 1, 1], &["--overload-margin", "8MiB", "--work-delay", "15ms"], &[]);
+    let farm = Farm::with(
+        &[1, 1, 1],
+        &["--overload-margin", "8MiB", "--work-delay", "15ms"],
+        &[],
+    );
     let folder = make_heavy_files(farm.dir.path(), 40);
     let mut sent = 0;
-    // However slowly the disk takes them, there are always files for the servers that are not overloaded yet.
+    // However slowly the disk takes them, there are always files for the servers that are not
+    // overloaded yet.
     wait_until("all to be overloaded, with nothing on its way", || {
         let status = farm.status();
         let all = overloaded(&status) == [true; 3];
@@ -88,7 +139,11 @@ fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
     });
     let before = farm.status().delivered;
     // So that some wait: all of them may have been delivered in the meantime.
-    send(&farm.balancer, &make_heavy_files(&farm.dir.path().join("few"), 4), "accepted");
+    send(
+        &farm.balancer,
+        &make_heavy_files(&farm.dir.path().join("few"), 4),
+        "accepted",
+    );
     sent += 4;
     let cpu_before = farm.balancer.cpu_time();
     let waited = Instant::now();
@@ -99,16 +154,30 @@ fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
             break;
         }
         observed = waited.elapsed();
-        assert_eq!(status.delivered, before, "an overloaded server gets nothing");
+        assert_eq!(
+            status.delivered, before,
+            "an overloaded server gets nothing"
+        );
         assert!(status.queue.files() >= 4, "{status:?}");
-        assert!(observed < crate::harness::DEADLINE, "the overload does not end");
+        assert!(
+            observed < crate::harness::DEADLINE,
+            "the overload does not end"
+        );
         // The asking itself costs the balancer time, which is not what is measured.
         std::thread::sleep(Duration::from_millis(200));
     }
     let cpu = farm.balancer.cpu_time() - cpu_before;
     println!("CPU of the balancer: {cpu:?} of {observed:?} waiting");
-    assert!(observed > Duration::from_secs(1), "too short to tell anything: {observed:?}");
-    assert!(cpu < observed / 10, "the balancer is busy with waiting: {cpu:?} of {observed:?}");
-    wait_until("all files to arrive once the overload ends", || farm.status().delivered == sent);
+    assert!(
+        observed > Duration::from_secs(1),
+        "too short to tell anything: {observed:?}"
+    );
+    assert!(
+        cpu < observed / 10,
+        "the balancer is busy with waiting: {cpu:?} of {observed:?}"
+    );
+    wait_until("all files to arrive once the overload ends", || {
+        farm.status().delivered == sent
+    });
     assert_eq!(farm.all_stored().len(), usize::try_from(sent).unwrap());
 }

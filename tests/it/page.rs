@@ -1,4 +1,5 @@
-//! The operator's page in a real browser: what it shows, what can be done from it, and that it harms nobody.
+//! The operator's page in a real browser: what it shows, what can be done from it, and that it
+//! harms nobody.
 
 use std::path::Path;
 
@@ -25,15 +26,23 @@ impl Page {
         Some(Self { browser, admin })
     }
 
-    /// Checks that nothing went wrong in the page but requests where they had to, and that it has asked nobody but its
-    /// balancer.
+    /// Checks that nothing went wrong in the page but requests where they had to, and that it has
+    /// asked nobody but its balancer.
     #[track_caller]
     fn check(mut self, requests_may_fail: bool) {
-        assert_eq!(self.browser.complaints(requests_may_fail), Vec::<Value>::new());
+        assert_eq!(
+            self.browser.complaints(requests_may_fail),
+            Vec::<Value>::new()
+        );
         let own = format!("http://{}/", self.admin);
         let requests = self.browser.requests();
-        assert!(requests.contains(&format!("{own}api/v1/events?after=0")), "{requests:?}");
-        let strange = requests.iter().filter(|url| !url.starts_with(&own) && !url.starts_with("data:image/png"));
+        assert!(
+            requests.contains(&format!("{own}api/v1/events?after=0")),
+            "{requests:?}"
+        );
+        let strange = requests
+            .iter()
+            .filter(|url| !url.starts_with(&own) && !url.starts_with("data:image/png"));
         assert_eq!(strange.collect::<Vec<_>>(), Vec::<&String>::new());
     }
 
@@ -41,7 +50,9 @@ impl Page {
     #[track_caller]
     fn wait_for_cell(&mut self, server: &str, label: &str, is: impl Fn(&str) -> bool) -> String {
         let cell = cell(server, label);
-        wait_for(&format!("{label} of {server}"), || Some(self.browser.text(&cell)).filter(|text| is(text)))
+        wait_for(&format!("{label} of {server}"), || {
+            Some(self.browser.text(&cell)).filter(|text| is(text))
+        })
     }
 
     /// Clicks through the dialog to its button for going on, and waits until it is closed.
@@ -73,7 +84,8 @@ impl Page {
     #[track_caller]
     fn find(&mut self, text: &str) {
         self.browser.click("#find-text");
-        self.browser.value("document.querySelector('#find-text').select()");
+        self.browser
+            .value("document.querySelector('#find-text').select()");
         self.browser.type_text(text);
         self.browser.press("Enter");
     }
@@ -94,8 +106,15 @@ fn drain_button(server: &str) -> String {
 /// The red, green and blue of a server's state.
 fn colour(page: &mut Page, server: &str) -> Vec<u32> {
     let mark = json!(format!("{} .mark", row(server)));
-    let colour = page.browser.value(&format!("getComputedStyle(document.querySelector({mark})).color"));
-    let numbers = colour.as_str().unwrap().trim_start_matches("rgb(").trim_end_matches(')').split(", ");
+    let colour = page.browser.value(&format!(
+        "getComputedStyle(document.querySelector({mark})).color"
+    ));
+    let numbers = colour
+        .as_str()
+        .unwrap()
+        .trim_start_matches("rgb(")
+        .trim_end_matches(')')
+        .split(", ");
     numbers.map(|number| number.parse().unwrap()).collect()
 }
 
@@ -113,23 +132,38 @@ fn put_until(client: &mut Client, mut condition: impl FnMut() -> bool) {
 #[test]
 fn the_page_is_served_with_a_policy_that_lets_nothing_else_in() {
     let farm = Farm::start(&[1]);
-    for (path, kind) in [("/", "text/html"), ("/assets/app.js", "text/javascript"), ("/assets/style.css", "text/css")] {
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/assets/app.js", "text/javascript"),
+        ("/assets/style.css", "text/css"),
+    ] {
         let answer = http(&farm.balancer, "GET", path, None);
         assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.headers["content-type"].starts_with(kind), "{answer:?}");
-        assert!(answer.headers["content-security-policy"].starts_with("default-src 'none'; script-src 'self'"));
+        assert!(
+            answer.headers["content-type"].starts_with(kind),
+            "{answer:?}"
+        );
+        assert!(
+            answer.headers["content-security-policy"]
+                .starts_with("default-src 'none'; script-src 'self'")
+        );
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert_eq!(answer.headers["cache-control"], "no-cache");
         assert!(answer.headers["etag"].len() > 10);
     }
-    assert_eq!(http(&farm.balancer, "GET", "/assets/none.js", None).status, 404);
+    assert_eq!(
+        http(&farm.balancer, "GET", "/assets/none.js", None).status,
+        404
+    );
     assert_eq!(http(&farm.balancer, "POST", "/", None).status, 405);
 }
 
 #[test]
 fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
     let mut farm = Farm::start(&[3, 2, 1]);
-    let Some(mut page) = Page::open(&farm.balancer) else { return };
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
     let [first, second, third] = [0, 1, 2].map(|place: usize| farm.servers[place].address.clone());
     page.wait_for_cell(&first, "State", |text| text.starts_with("up"));
 
@@ -138,14 +172,17 @@ fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
         client.put_accepted(id, None, b"12345");
     }
     for (server, files) in [(&first, "30"), (&second, "20"), (&third, "10")] {
-        page.wait_for_cell(server, "Delivered", |text| text.lines().next() == Some(files));
+        page.wait_for_cell(server, "Delivered", |text| {
+            text.lines().next() == Some(files)
+        });
     }
     page.wait_for_cell(&first, "Share", |text| text == "50.0 % / 50.0 %");
     put_until(&mut client, || {
         let moves = "[...document.querySelectorAll('.wide .value, .speed .rate')].every((node) => parseFloat(node.innerText) > 0)";
         page.browser.holds(moves)
     });
-    page.browser.wait("/ms$/.test(document.querySelector('#tile-p99 .value').innerText)");
+    page.browser
+        .wait("/ms$/.test(document.querySelector('#tile-p99 .value').innerText)");
     let rises = "new Set(document.querySelector('#tile-out .stroke').getAttribute('d').match(/ [0-9.]+/g)).size > 1";
     page.browser.wait(rises);
 
@@ -157,27 +194,49 @@ fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
         let reason = farm.server_status(1).reason?;
         reason.strip_prefix("connection: ").map(str::to_owned)
     });
-    page.wait_for_cell(&second, "State", |text| text.lines().take(2).eq(["down", &reason]));
+    page.wait_for_cell(&second, "State", |text| {
+        text.lines().take(2).eq(["down", &reason])
+    });
     let red = colour(&mut page, &second);
     assert!(red[0] > 2 * red[1] && red[0] > 2 * red[2], "{red:?}");
     let shape = json!(format!("{} .mark use", row(&second)));
-    assert_eq!(page.browser.value(&format!("document.querySelector({shape}).getAttribute('href')")), "#i-down");
-    page.browser.wait("document.title === '▲ 1 of 3 servers down – Bilico'");
-    page.browser.wait(&format!("document.querySelector('#events').innerText.includes({})", json!(second)));
+    assert_eq!(
+        page.browser.value(&format!(
+            "document.querySelector({shape}).getAttribute('href')"
+        )),
+        "#i-down"
+    );
+    page.browser
+        .wait("document.title === '▲ 1 of 3 servers down – Bilico'");
+    page.browser.wait(&format!(
+        "document.querySelector('#events').innerText.includes({})",
+        json!(second)
+    ));
 
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
     let (colours, light) = page.browser.screenshot(&dir.join("light.png"));
-    assert!(colours > 100 && light > 0.7, "{colours} colours, lightness {light}");
+    assert!(
+        colours > 100 && light > 0.7,
+        "{colours} colours, lightness {light}"
+    );
     page.browser.prefer("dark");
-    page.browser.wait("document.documentElement.dataset.theme === 'dark'");
+    page.browser
+        .wait("document.documentElement.dataset.theme === 'dark'");
     let (colours, dark) = page.browser.screenshot(&dir.join("dark.png"));
-    assert!(colours > 100 && dark < 0.3, "{colours} colours, lightness {dark}");
+    assert!(
+        colours > 100 && dark < 0.3,
+        "{colours} colours, lightness {dark}"
+    );
     page.browser.click("#theme");
-    page.browser.wait("document.documentElement.dataset.theme === 'light'");
+    page.browser
+        .wait("document.documentElement.dataset.theme === 'light'");
     let (_, chosen) = page.browser.screenshot(&dir.join("chosen.png"));
     assert!(chosen > 0.7, "lightness {chosen}");
     page.browser.resize(360, 800);
-    assert!(page.browser.holds("document.documentElement.scrollWidth <= 360"));
+    assert!(
+        page.browser
+            .holds("document.documentElement.scrollWidth <= 360")
+    );
     page.browser.screenshot(&dir.join("narrow.png"));
     page.check(false);
 }
@@ -185,13 +244,18 @@ fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
 #[test]
 fn drain_and_weight_from_the_page_take_effect() {
     let farm = Farm::start(&[1, 1]);
-    let Some(mut page) = Page::open(&farm.balancer) else { return };
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
     let [first, second] = [0, 1].map(|place: usize| farm.servers[place].address.clone());
 
     page.browser.click(&drain_button(&first));
     page.browser.wait("document.querySelector('#dialog').open");
     let asked = page.browser.text("#dialog");
-    assert!(asked.contains(&format!("Drain {first}?")) && asked.contains("nothing new is sent"), "{asked}");
+    assert!(
+        asked.contains(&format!("Drain {first}?")) && asked.contains("nothing new is sent"),
+        "{asked}"
+    );
     page.browser.press("Escape");
     page.wait_for_no_dialog();
     assert!(!farm.server_status(0).drained, "it was only asked");
@@ -199,19 +263,24 @@ fn drain_and_weight_from_the_page_take_effect() {
     page.confirm();
     assert!(farm.server_status(0).drained);
     page.wait_for_cell(&first, "State", |text| text.starts_with("drained"));
-    page.browser.wait("document.querySelector('#told').innerText.endsWith('is drained.')");
+    page.browser
+        .wait("document.querySelector('#told').innerText.endsWith('is drained.')");
     let mut client = farm.client();
     for id in 1..=20 {
         client.put_accepted(id, None, b"12345");
     }
-    page.wait_for_cell(&second, "Delivered", |text| text.lines().next() == Some("20"));
+    page.wait_for_cell(&second, "Delivered", |text| {
+        text.lines().next() == Some("20")
+    });
     assert!(farm.stored(0).is_empty() && farm.stored(1).len() == 20);
 
     page.browser.click(&format!("{} .edit", row(&second)));
     page.browser.type_text("1000001");
     page.browser.press("Enter");
-    page.browser.wait("/whole number/.test(document.querySelector('#dialog-error').innerText)");
-    page.browser.value("document.querySelector('#dialog-input').select()");
+    page.browser
+        .wait("/whole number/.test(document.querySelector('#dialog-error').innerText)");
+    page.browser
+        .value("document.querySelector('#dialog-input').select()");
     page.browser.type_text("6");
     page.confirm();
     assert_eq!(farm.server_status(1).weight, 6);
@@ -222,21 +291,28 @@ fn drain_and_weight_from_the_page_take_effect() {
 #[test]
 fn everything_can_be_done_from_the_keyboard() {
     let farm = Farm::start(&[1, 1]);
-    let Some(mut page) = Page::open(&farm.balancer) else { return };
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
     let first = farm.servers[0].address.clone();
     let button = drain_button(&first);
     for is_drained in [true, false] {
         page.tab_to(&button);
         page.browser.press("Enter");
-        page.browser.wait("document.activeElement.id === 'dialog-confirm'");
+        page.browser
+            .wait("document.activeElement.id === 'dialog-confirm'");
         page.browser.press("Enter");
         page.wait_for_no_dialog();
         assert_eq!(farm.server_status(0).drained, is_drained);
         let focus = format!("document.activeElement.matches({})", json!(button));
         assert!(page.browser.holds(&focus), "the focus is back where it was");
-        page.wait_for_cell(&first, "State", |text| text.starts_with("drained") == is_drained);
+        page.wait_for_cell(&first, "State", |text| {
+            text.starts_with("drained") == is_drained
+        });
     }
-    let outline = page.browser.value("getComputedStyle(document.activeElement).outlineStyle");
+    let outline = page
+        .browser
+        .value("getComputedStyle(document.activeElement).outlineStyle");
     assert_eq!(outline, "solid", "the focus is seen");
     page.check(false);
 }
@@ -244,39 +320,55 @@ fn everything_can_be_done_from_the_keyboard() {
 #[test]
 fn the_page_says_when_it_is_stale_and_lives_through_a_restart() {
     let mut farm = Farm::start(&[1, 1]);
-    let Some(mut page) = Page::open(&farm.balancer) else { return };
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
     let first = farm.servers[0].address.clone();
     page.wait_for_cell(&first, "State", |text| text.starts_with("up"));
     farm.client().put_accepted(1, None, b"12345");
     farm.balancer.kill();
-    page.browser.wait("document.body.classList.contains('stale')");
+    page.browser
+        .wait("document.body.classList.contains('stale')");
     let banner = page.browser.text("#stale");
-    assert!(banner.starts_with("Stale: last heard ") && banner.contains("the balancer does not answer"), "{banner}");
+    assert!(
+        banner.starts_with("Stale: last heard ") && banner.contains("the balancer does not answer"),
+        "{banner}"
+    );
     assert_eq!(page.browser.value("document.title"), "■ stale – Bilico");
     page.browser.click(&drain_button(&first));
     page.browser.click("#dialog-confirm");
-    page.browser.wait("document.querySelector('#dialog-error').innerText === 'The balancer does not answer.'");
+    page.browser.wait(
+        "document.querySelector('#dialog-error').innerText === 'The balancer does not answer.'",
+    );
     page.browser.click("#dialog-cancel");
 
     farm.balancer.restart();
-    page.browser.wait("!document.body.classList.contains('stale') && document.querySelector('#stale').hidden");
+    page.browser.wait(
+        "!document.body.classList.contains('stale') && document.querySelector('#stale').hidden",
+    );
     page.wait_for_cell(&first, "State", |text| text.starts_with("up"));
     let mut client = farm.client();
     put_until(&mut client, || {
-        page.browser.holds("parseFloat(document.querySelector('#tile-out .value').innerText) > 0")
+        page.browser
+            .holds("parseFloat(document.querySelector('#tile-out .value').innerText) > 0")
     });
     page.check(true);
 }
 
-/// A balancer that hangs keeps its connections: nobody tells the page, which must find out by itself.
+/// A balancer that hangs keeps its connections: nobody tells the page, which must find out by
+/// itself.
 #[test]
 fn a_balancer_that_hangs_is_seen_to_be_stale() {
     let farm = Farm::start(&[1]);
-    let Some(mut page) = Page::open(&farm.balancer) else { return };
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
     farm.balancer.signal("STOP");
-    page.browser.wait("document.body.classList.contains('stale')");
+    page.browser
+        .wait("document.body.classList.contains('stale')");
     farm.balancer.signal("CONT");
-    page.browser.wait("!document.body.classList.contains('stale')");
+    page.browser
+        .wait("!document.body.classList.contains('stale')");
     page.check(true);
 }
 
@@ -286,31 +378,56 @@ fn titles_are_text_wherever_they_show() {
     let farm = server.farm(&[]);
     let title = "<img src=x onerror=\"document.title='owned'\"><b>é.xml";
     std::fs::write(farm.dir.path().join(title), b"12345").unwrap();
-    assert_eq!(farm.send(&[title, "--timeout", "60s"]).status.code(), Some(1), "it is a dead letter");
-    let Some(mut page) = Page::open(&farm.balancer) else { return };
-    page.browser.wait("document.querySelectorAll('#dead-list > li').length === 1");
+    assert_eq!(
+        farm.send(&[title, "--timeout", "60s"]).status.code(),
+        Some(1),
+        "it is a dead letter"
+    );
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
+    page.browser
+        .wait("document.querySelectorAll('#dead-list > li').length === 1");
     assert!(page.browser.text("#dead-list .title") == title);
-    assert!(page.browser.text("#dead-list .reason").contains("it is too_large for me"));
+    assert!(
+        page.browser
+            .text("#dead-list .reason")
+            .contains("it is too_large for me")
+    );
     for wanted in ["1", "#1", "ONERROR", title] {
         page.find(wanted);
-        page.browser.wait("document.querySelectorAll('#found li details').length === 1");
+        page.browser
+            .wait("document.querySelectorAll('#found li details').length === 1");
         assert_eq!(page.browser.text("#found .title"), title);
-        assert!(page.browser.text("#found .way").contains("it is too_large for me"));
-        page.browser.value("document.querySelector('#found').replaceChildren()");
+        assert!(
+            page.browser
+                .text("#found .way")
+                .contains("it is too_large for me")
+        );
+        page.browser
+            .value("document.querySelector('#found').replaceChildren()");
     }
     page.find("<i>nothing");
-    page.browser.wait("document.querySelector('#found-note').innerText.includes('“<i>nothing”')");
+    page.browser
+        .wait("document.querySelector('#found-note').innerText.includes('“<i>nothing”')");
     page.find("#99");
-    page.browser.wait("document.querySelector('#found-note').innerText === 'No file #99 is remembered.'");
+    page.browser
+        .wait("document.querySelector('#found-note').innerText === 'No file #99 is remembered.'");
 
     server.says(None);
     page.browser.click("#dead-list .buttons button");
     assert!(page.browser.text("#dialog").contains(title));
     page.confirm();
     wait_until("the file to be delivered", || server.numbers() == [1]);
-    page.browser.wait("document.querySelectorAll('#dead-list > li').length === 0");
-    page.browser.wait("!document.querySelector('#dead-note').hidden");
-    assert!(page.browser.holds("document.querySelectorAll('img').length === 1"), "the logo is the only picture");
+    page.browser
+        .wait("document.querySelectorAll('#dead-list > li').length === 0");
+    page.browser
+        .wait("!document.querySelector('#dead-note').hidden");
+    assert!(
+        page.browser
+            .holds("document.querySelectorAll('img').length === 1"),
+        "the logo is the only picture"
+    );
     assert_ne!(page.browser.value("document.title"), "owned");
     // The browser calls it an error that there is no file 99.
     page.check(true);
@@ -319,9 +436,13 @@ fn titles_are_text_wherever_they_show() {
 #[test]
 fn a_long_list_of_servers_comes_in_pages_and_can_be_filtered() {
     let dir = tempfile::tempdir().unwrap();
-    let servers: Vec<String> = (1..=205).map(|last| format!("127.77.0.{last}:9=1")).collect();
+    let servers: Vec<String> = (1..=205)
+        .map(|last| format!("127.77.0.{last}:9=1"))
+        .collect();
     let balancer = start_balancer(dir.path(), &servers, &["--probe-interval", "5s"]);
-    let Some(mut page) = Page::open(&balancer) else { return };
+    let Some(mut page) = Page::open(&balancer) else {
+        return;
+    };
     let rows = "document.querySelectorAll('#server-rows tr').length";
     page.browser.wait(&format!("{rows} === 200"));
     assert_eq!(page.browser.text("#page-at"), "1–200 of 205");
@@ -330,8 +451,10 @@ fn a_long_list_of_servers_comes_in_pages_and_can_be_filtered() {
     page.browser.click("#filter-text");
     page.browser.type_text("127.77.0.20:");
     page.browser.wait(&format!("{rows} === 1"));
-    page.browser.value("document.querySelector('#filter-text').select()");
+    page.browser
+        .value("document.querySelector('#filter-text').select()");
     page.browser.type_text("nowhere");
-    page.browser.wait("document.querySelector('#no-servers').innerText === 'No server is like that.'");
+    page.browser
+        .wait("document.querySelector('#no-servers').innerText === 'No server is like that.'");
     page.check(false);
 }

@@ -1,5 +1,5 @@
-//! What others put into a file server's directory under its names: links, pipes and devices. None is followed, taken for a
-//! file, or waited for.
+//! What others put into a file server's directory under its names: links, pipes and devices. None
+//! is followed, taken for a file, or waited for.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,10 @@ fn planted() -> (TempDir, [std::path::PathBuf; 2]) {
     let dir = tempfile::tempdir().unwrap();
     let files = dir.path().join("json_files_1");
     fs::create_dir(&files).unwrap();
-    (dir, [".bilico-index", ".bilico-index.part"].map(|name| files.join(name)))
+    (
+        dir,
+        [".bilico-index", ".bilico-index.part"].map(|name| files.join(name)),
+    )
 }
 
 fn pipe(path: &Path) {
@@ -50,13 +53,19 @@ fn a_link_under_a_files_name_is_not_taken_for_the_file() {
     balancer.put(1, b"one");
     balancer.put(2, b"one");
     fs::remove_file(&target).unwrap();
-    let regular = |name: &str| fs::symlink_metadata(server.files_dir().join(name)).is_ok_and(|found| found.is_file());
+    let regular = |name: &str| {
+        fs::symlink_metadata(server.files_dir().join(name)).is_ok_and(|found| found.is_file())
+    };
     for name in ["1_x~2.json", "2_x~2.json"] {
-        assert!(regular(name) && fs::read(server.files_dir().join(name)).unwrap() == b"one", "{name}");
+        assert!(
+            regular(name) && fs::read(server.files_dir().join(name)).unwrap() == b"one",
+            "{name}"
+        );
     }
 }
 
-/// Found at a start, and put there while the server runs: what it points to belongs to somebody else.
+/// Found at a start, and put there while the server runs: what it points to belongs to somebody
+/// else.
 #[test]
 fn a_link_under_the_name_of_the_index_in_the_making_is_not_followed() {
     let (dir, [_, part]) = planted();
@@ -66,10 +75,20 @@ fn a_link_under_the_name_of_the_index_in_the_making_is_not_followed() {
     let role = start_server(dir.path(), 1, &[]);
     let served = Served { role, dir };
     assert_eq!(fs::read(&target).unwrap(), b"precious");
-    wait_for_line(|| served.log(), &["ERROR", ".bilico-index.part is a symbolic link", "remove it"]);
+    wait_for_line(
+        || served.log(),
+        &[
+            "ERROR",
+            ".bilico-index.part is a symbolic link",
+            "remove it",
+        ],
+    );
     let (kind, reason) = answer(&served.role, 1);
     assert_eq!(kind, "bye");
-    assert!(reason.contains(".bilico-index.part is a symbolic link"), "{reason}");
+    assert!(
+        reason.contains(".bilico-index.part is a symbolic link"),
+        "{reason}"
+    );
     assert_eq!(fs::read(&target).unwrap(), b"precious");
     fs::remove_file(&part).unwrap();
     assert_eq!(answer(&served.role, 1).0, "stored");
@@ -80,11 +99,20 @@ fn a_pipe_under_a_name_of_the_index_does_not_hold_up_the_start() {
     for place in [0, 1] {
         let (dir, names) = planted();
         pipe(&names[place]);
-        let served = Served { role: start_server(dir.path(), 1, &[]), dir };
+        let served = Served {
+            role: start_server(dir.path(), 1, &[]),
+            dir,
+        };
         let name = names[place].file_name().unwrap().to_str().unwrap();
-        wait_for_line(|| served.log(), &["ERROR", &format!("{name} is a named pipe"), "remove it"]);
+        wait_for_line(
+            || served.log(),
+            &["ERROR", &format!("{name} is a named pipe"), "remove it"],
+        );
         assert!(answer(&served.role, 1).1.contains("is a named pipe"));
-        assert!(fs::symlink_metadata(&names[place]).is_ok(), "what is somebody else's stays");
+        assert!(
+            fs::symlink_metadata(&names[place]).is_ok(),
+            "what is somebody else's stays"
+        );
         fs::remove_file(&names[place]).unwrap();
         assert_eq!(answer(&served.role, 1).0, "stored");
     }
@@ -97,12 +125,18 @@ fn an_index_that_is_a_link_is_refused_by_name() {
     served.reconnect(JOURNAL).0.put(1, b"one");
     let identity = served.identity();
     assert_eq!(served.role.stop(), Some(0));
-    let (index, elsewhere) = (served.files_dir().join(".bilico-index"), served.dir.path().join("elsewhere"));
+    let (index, elsewhere) = (
+        served.files_dir().join(".bilico-index"),
+        served.dir.path().join("elsewhere"),
+    );
     fs::rename(&index, &elsewhere).unwrap();
     symlink(&elsewhere, &index).unwrap();
     let whole = fs::read(&elsewhere).unwrap();
     served.role.restart();
-    wait_for_line(|| served.log(), &["ERROR", ".bilico-index is a symbolic link", "remove it"]);
+    wait_for_line(
+        || served.log(),
+        &["ERROR", ".bilico-index is a symbolic link", "remove it"],
+    );
     assert!(answer(&served.role, 2).1.contains("is a symbolic link"));
     assert_eq!(fs::read(&elsewhere).unwrap(), whole);
     fs::remove_file(&index).unwrap();
@@ -116,10 +150,16 @@ fn an_index_that_is_a_link_is_refused_by_name() {
 fn an_index_that_is_replaced_by_a_link_ends_the_server() {
     let mut served = Served::start();
     served.reconnect(JOURNAL).0.put(1, b"one");
-    let (index, elsewhere) = (served.files_dir().join(".bilico-index"), served.dir.path().join("elsewhere"));
+    let (index, elsewhere) = (
+        served.files_dir().join(".bilico-index"),
+        served.dir.path().join("elsewhere"),
+    );
     fs::rename(&index, &elsewhere).unwrap();
     symlink(&elsewhere, &index).unwrap();
     wait_until("the server to end", || served.role.ended().is_some());
     assert_eq!(served.role.ended().unwrap().code(), Some(6));
-    wait_for_line(|| served.log(), &["ERROR", "lost its .bilico-index", "the server stops"]);
+    wait_for_line(
+        || served.log(),
+        &["ERROR", "lost its .bilico-index", "the server stops"],
+    );
 }

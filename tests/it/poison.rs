@@ -1,4 +1,5 @@
-//! Files that no server can store although nothing is wrong with the servers, and files that nobody wants any more.
+//! Files that no server can store although nothing is wrong with the servers, and files that nobody
+//! wants any more.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -6,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Ended, Farm, bilico, frame, pretend_server, put_header, run, start_balancer, wait_for_line, wait_until,
+    Client, Ended, Farm, bilico, frame, pretend_server, put_header, run, start_balancer,
+    wait_for_line, wait_until,
 };
 
 /// A pretended server that stores what it is sent, but for some titles.
@@ -25,7 +27,9 @@ impl Picky {
         pretend_server(Some(&digit.repeat(32)), move |mut wire| {
             wire.write(&frame(r#"{"request_type":"holding","last":true}"#, b""));
             let mut late: Option<Vec<u8>> = None;
-            wire.0.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+            wire.0
+                .set_read_timeout(Some(std::time::Duration::from_millis(20)))
+                .unwrap();
             loop {
                 let mut first = [0];
                 match wire.0.peek(&mut first) {
@@ -39,17 +43,27 @@ impl Picky {
                     }
                 }
                 wire.0.set_read_timeout(None).unwrap();
-                let Some((header, _)) = wire.try_frame() else { return };
-                wire.0.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+                let Some((header, _)) = wire.try_frame() else {
+                    return;
+                };
+                wire.0
+                    .set_read_timeout(Some(std::time::Duration::from_millis(20)))
+                    .unwrap();
                 let number = &header["request_number"];
                 if header["request_type"] == "drop" {
                     ours.dropped.lock().unwrap().push(number.as_u64().unwrap());
-                    wire.write(&frame(&json!({"request_type": "dropped", "request_number": number}).to_string(), b""));
+                    wire.write(&frame(
+                        &json!({"request_type": "dropped", "request_number": number}).to_string(),
+                        b"",
+                    ));
                 }
                 if header["request_type"] != "store" {
                     continue;
                 }
-                let stored = frame(&json!({"request_type": "stored", "request_number": number}).to_string(), b"");
+                let stored = frame(
+                    &json!({"request_type": "stored", "request_number": number}).to_string(),
+                    b"",
+                );
                 match header["title"].as_str().unwrap() {
                     "poison" => {
                         let reason = "cannot store: file name too long";
@@ -58,7 +72,10 @@ impl Picky {
                     }
                     "late" => late = Some(stored),
                     title => {
-                        ours.stored.lock().unwrap().insert(number.as_u64().unwrap(), title.to_owned());
+                        ours.stored
+                            .lock()
+                            .unwrap()
+                            .insert(number.as_u64().unwrap(), title.to_owned());
                         wire.write(&stored);
                     }
                 }
@@ -70,11 +87,20 @@ impl Picky {
 fn farm(addresses: &[String], flags: &[&str]) -> Farm {
     let dir = tempfile::tempdir().unwrap();
     let balancer = start_balancer(dir.path(), addresses, flags);
-    Farm { servers: Vec::new(), balancer, dir }
+    Farm {
+        servers: Vec::new(),
+        balancer,
+        dir,
+    }
 }
 
 fn queue(farm: &Farm, args: &[&str]) -> Ended {
-    run(bilico(&["queue"]).args(args).args(["--balancer", &farm.balancer.address]), "")
+    run(
+        bilico(&["queue"])
+            .args(args)
+            .args(["--balancer", &farm.balancer.address]),
+        "",
+    )
 }
 
 fn place(farm: &Farm, number: u64) -> Value {
@@ -104,12 +130,24 @@ fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
         put(&mut client, sent, "good");
         farm.status().queue.dead == 1
     });
-    wait_until("the others to be delivered", || farm.status().delivered == sent);
+    wait_until("the others to be delivered", || {
+        farm.status().delivered == sent
+    });
     assert_eq!(place(&farm, poison), "dead");
     let dead = client.expect("dead", 0);
-    assert!(dead["reason"].as_str().unwrap().contains("refused 3 times, the last time: cannot store"), "{dead}");
+    assert!(
+        dead["reason"]
+            .as_str()
+            .unwrap()
+            .contains("refused 3 times, the last time: cannot store"),
+        "{dead}"
+    );
     let log = farm.log();
-    assert!(!log.lines().any(|line| line.contains("server gets no files")), "{log}");
+    assert!(
+        !log.lines()
+            .any(|line| line.contains("server gets no files")),
+        "{log}"
+    );
 }
 
 /// An operator was told that there is no such dead letter.
@@ -122,9 +160,20 @@ fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     let (first, second) = (put(&mut client, 1, "poison"), put(&mut client, 2, "poison"));
     wait_for_line(|| farm.log(), &["came back", "number=1"]);
     let dropped = queue(&farm, &["drop", &first.to_string()]);
-    assert_eq!((dropped.code, &*dropped.stdout), (Some(0), "1 file thrown away\n"), "{}", dropped.stderr);
+    assert_eq!(
+        (dropped.code, &*dropped.stdout),
+        (Some(0), "1 file thrown away\n"),
+        "{}",
+        dropped.stderr
+    );
     let dead = client.expect("dead", 1);
-    assert!(dead["reason"].as_str().unwrap().contains("cancelled by an operator"), "{dead}");
+    assert!(
+        dead["reason"]
+            .as_str()
+            .unwrap()
+            .contains("cancelled by an operator"),
+        "{dead}"
+    );
     farm.balancer.kill();
     farm.balancer.restart();
     assert_eq!(place(&farm, first), "dropped");
@@ -134,7 +183,11 @@ fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     assert_eq!(place(&farm, second), "dropped");
     let again = queue(&farm, &["drop", &second.to_string()]);
     assert_eq!(again.code, Some(1));
-    assert!(again.stderr.contains("it waits no longer"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("it waits no longer"),
+        "{}",
+        again.stderr
+    );
     assert_eq!(farm.status().queue.files(), 0);
 }
 
@@ -150,7 +203,10 @@ fn a_file_without_servers_can_be_dropped_after_a_restart() {
     assert_eq!(place(&farm, number), "dropped");
     farm.balancer.kill();
     farm.balancer.restart();
-    assert_eq!((place(&farm, number), farm.status().queue.files()), (json!("dropped"), 0));
+    assert_eq!(
+        (place(&farm, number), farm.status().queue.files()),
+        (json!("dropped"), 0)
+    );
 }
 
 /// The server may have stored it by then: it is told to remove what it says it has.
@@ -161,13 +217,20 @@ fn a_file_that_is_dropped_on_its_way_is_removed_where_it_arrived() {
     farm.wait_until_up();
     let mut client = Client::connect(&farm.balancer.address);
     let number = put(&mut client, 1, "late");
-    wait_until("it to be on its way", || place(&farm, number) == "in_flight");
+    wait_until("it to be on its way", || {
+        place(&farm, number) == "in_flight"
+    });
     let dropped = queue(&farm, &["drop", &number.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
     assert_eq!(place(&farm, number), "dropped");
     client.expect("dead", 1);
     assert!(server.dropped.lock().unwrap().is_empty());
     *server.late.lock().unwrap() = true;
-    wait_until("the server to be told", || *server.dropped.lock().unwrap() == [number]);
-    assert_eq!((place(&farm, number), farm.status().delivered), (json!("dropped"), 0));
+    wait_until("the server to be told", || {
+        *server.dropped.lock().unwrap() == [number]
+    });
+    assert_eq!(
+        (place(&farm, number), farm.status().delivered),
+        (json!("dropped"), 0)
+    );
 }

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use rexpect::process::Signal;
 
 use crate::harness::{
-    Ended, Farm, PROMPT, Role, Running, Terminal, bilico, run, sample_files, samples, signal, start_server, status,
-    stored, wait_until,
+    Ended, Farm, PROMPT, Role, Running, Terminal, bilico, run, sample_files, samples, signal,
+    start_server, status, stored, wait_until,
 };
 
 /// The prompt over this balancer and the sample files.
@@ -28,7 +28,13 @@ fn terminal(farm: &Farm) -> Terminal {
 
 /// The same with more flags.
 fn terminal_with(farm: &Farm, flags: &[&str]) -> Terminal {
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", sample_files()];
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        sample_files(),
+    ];
     let mut terminal = Terminal::start(farm.dir.path(), &[&args, flags].concat());
     terminal.expect(PROMPT);
     terminal
@@ -40,14 +46,22 @@ fn check_stored(farm: &Farm, count: usize) {
     assert_eq!(stored.len(), count);
     for (name, content) in stored {
         let title = name.split_once('_').unwrap().1;
-        assert_eq!(String::from_utf8(content).unwrap(), samples[title], "{name}");
+        assert_eq!(
+            String::from_utf8(content).unwrap(),
+            samples[title],
+            "{name}"
+        );
     }
 }
 
 /// The cells of the table row that begins with this server.
 fn row<'a>(table: &'a str, server: &str) -> Vec<&'a str> {
-    let line = table.lines().find(|line| line.trim_start().starts_with(server));
-    line.unwrap_or_else(|| panic!("no {server} in {table}")).split_whitespace().collect()
+    let line = table
+        .lines()
+        .find(|line| line.trim_start().starts_with(server));
+    line.unwrap_or_else(|| panic!("no {server} in {table}"))
+        .split_whitespace()
+        .collect()
 }
 
 fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
@@ -58,11 +72,23 @@ fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
 #[test]
 fn at_the_start_the_files_are_listed_and_the_way_on_is_told() {
     let farm = Farm::start(&[1]);
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", sample_files()];
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        sample_files(),
+    ];
     let mut terminal = Terminal::start(farm.dir.path(), &args);
     let shown = terminal.expect(PROMPT);
-    let files: Vec<_> = fs::read_dir(sample_files()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(shown.contains(&format!("{} files in", files.len())), "{shown}");
+    let files: Vec<_> = fs::read_dir(sample_files())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        shown.contains(&format!("{} files in", files.len())),
+        "{shown}"
+    );
     for file in files {
         assert!(shown.contains(file.to_str().unwrap()), "{shown}");
     }
@@ -133,12 +159,19 @@ fn send_ls_status_and_help_do_what_they_say() {
     terminal.enter("SEND elsewhere.txt price-list.json");
     terminal.expect("2 accepted, 2 delivered");
     terminal.expect(PROMPT);
-    let by_path = farm.all_stored().into_iter().find(|(name, _)| name.ends_with("_elsewhere.txt")).unwrap();
+    let by_path = farm
+        .all_stored()
+        .into_iter()
+        .find(|(name, _)| name.ends_with("_elsewhere.txt"))
+        .unwrap();
     assert_eq!(by_path.1, b"by its path");
 
     terminal.enter("ls");
     let files = terminal.expect(PROMPT);
-    assert!(files.contains("inventory.json") && files.contains("194.5 KiB"), "{files}");
+    assert!(
+        files.contains("inventory.json") && files.contains("194.5 KiB"),
+        "{files}"
+    );
 
     terminal.enter("Status");
     let table = terminal.expect(PROMPT);
@@ -152,7 +185,10 @@ fn send_ls_status_and_help_do_what_they_say() {
     terminal.enter("help");
     let help = terminal.expect(PROMPT);
     for command in ["FTP", "send", "ls", "status", "help", "exit"] {
-        assert!(help.contains(&format!("\n{command}")), "{command} in {help}");
+        assert!(
+            help.contains(&format!("\n{command}")),
+            "{command} in {help}"
+        );
     }
 }
 
@@ -161,8 +197,17 @@ fn a_name_with_spaces_can_be_sent_in_quotes() {
     let farm = Farm::start(&[1]);
     let folder = farm.dir.path().join("files");
     write(&folder, "due parole è così.txt", "spaces");
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", "files"];
-    let ended = run(bilico(&args).current_dir(farm.dir.path()), "send \"due parole è così.txt\"\n");
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        "files",
+    ];
+    let ended = run(
+        bilico(&args).current_dir(farm.dir.path()),
+        "send \"due parole è così.txt\"\n",
+    );
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(farm.all_stored()["1_due parole è così.txt"], b"spaces");
 }
@@ -194,13 +239,17 @@ fn nonsense_is_named_and_the_prompt_comes_again() {
     terminal.expect(PROMPT);
     terminal.enter("");
     let nothing = terminal.expect(PROMPT);
-    assert!(!nothing.contains("error"), "an empty line is no mistake: {nothing}");
+    assert!(
+        !nothing.contains("error"),
+        "an empty line is no mistake: {nothing}"
+    );
     assert_eq!(farm.status().accepted, 0);
     terminal.enter("exit");
     assert_eq!(terminal.end().0, Some(0), "a person has seen the errors");
 }
 
-/// Who mistyped a path looks for what was typed: `send /etc` once answered with `error: etc: not a regular file`.
+/// Who mistyped a path looks for what was typed: `send /etc` once answered with `error: etc: not a
+/// regular file`.
 #[test]
 fn an_error_names_a_file_as_it_was_typed() {
     let farm = Farm::start(&[1]);
@@ -247,7 +296,8 @@ fn the_number_of_files_is_not_in_the_history_of_commands() {
     terminal.expect("How many files? ");
 }
 
-/// A line editor that reads ahead and is made anew for each line loses what was pasted or typed behind that line.
+/// A line editor that reads ahead and is made anew for each line loses what was pasted or typed
+/// behind that line.
 #[test]
 fn lines_typed_ahead_are_all_carried_out() {
     let farm = Farm::start(&[1]);
@@ -288,7 +338,10 @@ fn ctrl_c_while_waiting_ends_only_the_waiting() {
     terminal.expect("accepted 4");
     terminal.press("\x03");
     let shown = terminal.expect(PROMPT);
-    assert!(shown.contains("4 accepted, 0 delivered") && shown.contains("no longer waiting"), "{shown}");
+    assert!(
+        shown.contains("4 accepted, 0 delivered") && shown.contains("no longer waiting"),
+        "{shown}"
+    );
     terminal.enter("status");
     let shown = terminal.expect(PROMPT);
     assert!(shown.contains("4 wait"), "{shown}");
@@ -353,7 +406,10 @@ fn what_is_typed_while_files_are_under_way_waits_its_turn_unseen() {
     terminal.press("xyzzy\r");
     farm.servers.iter_mut().for_each(Role::restart);
     let shown = terminal.expect("5 accepted, 5 delivered");
-    assert!(!shown.contains("xyzzy"), "it is shown in the progress line: {shown:.300?}");
+    assert!(
+        !shown.contains("xyzzy"),
+        "it is shown in the progress line: {shown:.300?}"
+    );
     terminal.expect("error: \"xyzzy\"");
     terminal.expect(PROMPT);
 }
@@ -361,7 +417,13 @@ fn what_is_typed_while_files_are_under_way_waits_its_turn_unseen() {
 #[test]
 fn the_terminal_is_left_as_it_was() {
     let farm = Farm::start(&[1]);
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", sample_files()];
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        sample_files(),
+    ];
     for end in ["exit\r", "\x04", "\x03", "TERM"] {
         let script = r#"before=$(stty -g); sh -c 'echo "pid $$."; exec "$@"' sh "$@"
             [ "$before" = "$(stty -g)" ] && echo the same || echo another"#;
@@ -382,7 +444,13 @@ fn the_terminal_is_left_as_it_was() {
 #[test]
 fn a_terminal_that_can_do_nothing_is_enough() {
     let farm = Farm::start(&[1]);
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", sample_files()];
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        sample_files(),
+    ];
     let mut terminal = Terminal::run(farm.dir.path(), r#"TERM=dumb exec "$@""#, &args);
     terminal.expect(PROMPT);
     terminal.enter("FTP 3");
@@ -397,9 +465,18 @@ fn a_pipe_drives_the_prompt_without_a_terminal() {
     let farm = Farm::start(&[3, 2, 1]);
     let ended = script(&farm, "FTP\n20\nexit\n");
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("20 accepted, 20 delivered"), "{ended:?}");
-    assert!(!ended.stdout.contains(PROMPT) && !ended.stdout.contains("How many"), "{ended:?}");
-    assert!(!ended.stdout.contains('\x1b'), "no control codes: {ended:?}");
+    assert!(
+        ended.stdout.contains("20 accepted, 20 delivered"),
+        "{ended:?}"
+    );
+    assert!(
+        !ended.stdout.contains(PROMPT) && !ended.stdout.contains("How many"),
+        "{ended:?}"
+    );
+    assert!(
+        !ended.stdout.contains('\x1b'),
+        "no control codes: {ended:?}"
+    );
     assert_eq!(ended.stderr, "", "no chatter");
     check_stored(&farm, 20);
 }
@@ -428,11 +505,22 @@ fn windows_line_ends_are_line_ends() {
 #[test]
 fn a_mistake_in_a_script_shows_in_the_exit_code_and_the_rest_still_runs() {
     let farm = Farm::start(&[1]);
-    for (count, mistake) in ["frobnicate\n", "FTP zero\n", "FTP\n\n", "send no-such-file\n"].iter().enumerate() {
+    for (count, mistake) in [
+        "frobnicate\n",
+        "FTP zero\n",
+        "FTP\n\n",
+        "send no-such-file\n",
+    ]
+    .iter()
+    .enumerate()
+    {
         let ended = script(&farm, &format!("{mistake}FTP 2\nexit\n"));
         assert_eq!(ended.code, Some(1), "{mistake:?}: {ended:?}");
         assert!(ended.stderr.contains("error: "), "{mistake:?}: {ended:?}");
-        assert!(ended.stdout.contains("2 accepted, 2 delivered"), "{mistake:?}: {ended:?}");
+        assert!(
+            ended.stdout.contains("2 accepted, 2 delivered"),
+            "{mistake:?}: {ended:?}"
+        );
         check_stored(&farm, 2 * (count + 1));
     }
 }
@@ -452,18 +540,28 @@ fn input_that_is_no_text_is_an_unknown_command() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("is no command") && !stderr.contains('\x1b'), "escaped: {stderr:?}");
+    assert!(
+        stderr.contains("is no command") && !stderr.contains('\x1b'),
+        "escaped: {stderr:?}"
+    );
     check_stored(&farm, 1);
 }
 
 #[test]
 fn a_balancer_that_cannot_be_reached_is_exit_code_3_with_a_remedy() {
     // A port that was free a moment ago.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     for command in ["FTP 2\n", "status\n", "send till-receipt.json\n"] {
         let ended = run(&mut client(&address), command);
         assert_eq!(ended.code, Some(3), "{command:?}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(&address), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(&address),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains("\nhint: "), "{ended:?}");
         assert_eq!(ended.stdout, "");
     }
@@ -477,10 +575,19 @@ fn a_folder_without_files_or_no_folder_is_an_error_with_a_remedy() {
     fs::create_dir(dir.path().join("only-a-folder/below")).unwrap();
     write(dir.path(), "a-file", "");
     for folder in ["empty", "only-a-folder", "missing", "a-file"] {
-        let ended = run(bilico(&["client", "--files", folder]).current_dir(dir.path()), "");
+        let ended = run(
+            bilico(&["client", "--files", folder]).current_dir(dir.path()),
+            "",
+        );
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(folder), "{ended:?}");
-        assert!(ended.stderr.contains("hint: ") && ended.stderr.contains("--files"), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(folder),
+            "{ended:?}"
+        );
+        assert!(
+            ended.stderr.contains("hint: ") && ended.stderr.contains("--files"),
+            "{ended:?}"
+        );
     }
 }
 
@@ -491,7 +598,13 @@ fn a_link_that_leads_nowhere_does_not_spoil_the_folder() {
     let folder = farm.dir.path().join("files");
     write(&folder, "a.txt", "a");
     std::os::unix::fs::symlink("nobody@nowhere:1", folder.join(".#a.txt")).unwrap();
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", "files"];
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        "files",
+    ];
     let ended = run(bilico(&args).current_dir(farm.dir.path()), "FTP 3\n");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(farm.status().delivered, 3);
@@ -506,14 +619,25 @@ fn payloads_are_unwrapped_and_all_other_files_go_byte_for_byte() {
     write(&folder, "list.json", "[1, 2,\n 3]");
     write(&folder, "broken.json", "{\"title\": \"x\", \"content\": ");
     write(&folder, "untitled.json", r#"{"content": "no title"}"#);
-    write(&folder, "italiano.json", r#"{"titolo": "perché.json", "contenuto": "così \u00e8 \"la\" vita\n"}"#);
-    write(&folder, "payload.txt", r#"{"title": "not unwrapped", "content": "it is no .json"}"#);
+    write(
+        &folder,
+        "italiano.json",
+        r#"{"titolo": "perché.json", "contenuto": "così \u00e8 \"la\" vita\n"}"#,
+    );
+    write(
+        &folder,
+        "payload.txt",
+        r#"{"title": "not unwrapped", "content": "it is no .json"}"#,
+    );
     write(&folder, "empty.json", "");
     let args = ["client", "--balancer", &farm.balancer.address];
-    let names = "notes.bin list.json broken.json untitled.json italiano.json payload.txt empty.json";
+    let names =
+        "notes.bin list.json broken.json untitled.json italiano.json payload.txt empty.json";
     let mut command = bilico(&args);
     // The folder can also be named in the environment.
-    command.env("BILICO_FILES", "files").current_dir(farm.dir.path());
+    command
+        .env("BILICO_FILES", "files")
+        .current_dir(farm.dir.path());
     let ended = run(&mut command, &format!("send {names}\n"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let stored = farm.all_stored();
@@ -522,7 +646,11 @@ fn payloads_are_unwrapped_and_all_other_files_go_byte_for_byte() {
             "italiano.json" => ("perché.json", "così è \"la\" vita\n".as_bytes().to_vec()),
             raw => (raw, fs::read(folder.join(raw)).unwrap()),
         };
-        assert_eq!(stored[&format!("{}_{stored_name}", number + 1)], expected, "{name}");
+        assert_eq!(
+            stored[&format!("{}_{stored_name}", number + 1)],
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -532,7 +660,13 @@ fn a_file_that_is_gone_since_it_was_listed_is_named_and_the_others_go() {
     let folder = farm.dir.path().join("files");
     write(&folder, "gone.txt", "a");
     write(&folder, "here.txt", "b");
-    let args = ["client", "--balancer", &farm.balancer.address, "--files", "files"];
+    let args = [
+        "client",
+        "--balancer",
+        &farm.balancer.address,
+        "--files",
+        "files",
+    ];
     let mut running = Running::start(bilico(&args).current_dir(farm.dir.path()));
     running.write("ls\n");
     running.wait_for_output("gone.txt");
@@ -542,8 +676,17 @@ fn a_file_that_is_gone_since_it_was_listed_is_named_and_the_others_go() {
     assert_eq!(ended.code, Some(1), "{:?}", ended.code);
     assert!(ended.stderr.contains("error: gone.txt"), "{ended:?}");
     let delivered = farm.status().delivered;
-    assert!(ended.stdout.contains(&format!("{delivered} accepted, {delivered} delivered")), "{ended:?}");
-    assert!(farm.all_stored().keys().all(|name| name.ends_with("_here.txt")));
+    assert!(
+        ended
+            .stdout
+            .contains(&format!("{delivered} accepted, {delivered} delivered")),
+        "{ended:?}"
+    );
+    assert!(
+        farm.all_stored()
+            .keys()
+            .all(|name| name.ends_with("_here.txt"))
+    );
 }
 
 #[test]
@@ -551,14 +694,36 @@ fn a_reader_that_has_gone_ends_the_prompt_without_a_panic() {
     let farm = Farm::start(&[1]);
     let script = r#"printf 'ls\nls\nFTP 3\nstatus\nhelp\nexit\n' | "$@" | head -1"#;
     let mut shell = Command::new("sh");
-    shell.args(["-c", script, "sh", env!("CARGO_BIN_EXE_bilico"), "client", "--files", sample_files()]);
+    shell.args([
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_bilico"),
+        "client",
+        "--files",
+        sample_files(),
+    ]);
     let ended = run(shell.args(["--balancer", &farm.balancer.address]), "");
-    assert!(!ended.stderr.contains("panicked") && ended.stdout.lines().count() == 1, "{ended:?}");
+    assert!(
+        !ended.stderr.contains("panicked") && ended.stdout.lines().count() == 1,
+        "{ended:?}"
+    );
 
     let mut shell = Command::new("sh");
     let script = r#""$@" >&- 2>&-; echo $?"#;
-    shell.args(["-c", script, "sh", env!("CARGO_BIN_EXE_bilico"), "client", "--files", sample_files()]);
-    let ended = run(shell.args(["--balancer", &farm.balancer.address]), "help\nfrobnicate\nFTP 1\n");
+    shell.args([
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_bilico"),
+        "client",
+        "--files",
+        sample_files(),
+    ]);
+    let ended = run(
+        shell.args(["--balancer", &farm.balancer.address]),
+        "help\nfrobnicate\nFTP 1\n",
+    );
     assert!(!ended.stdout.contains("101"), "no panic: {ended:?}");
 }
 
@@ -568,11 +733,25 @@ fn the_end_of_a_time_limit_is_told_and_has_its_exit_code() {
     let mut command = client(&farm.balancer.address);
     let ended = run(command.args(["--timeout", "300ms"]), "FTP 3\n");
     assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(ended.stderr.contains("error: no server is available") && ended.stderr.contains("3 files"), "{ended:?}");
-    assert!(!ended.stderr.contains("accepted 3"), "no progress off a terminal: {ended:?}");
+    assert!(
+        ended.stderr.contains("error: no server is available") && ended.stderr.contains("3 files"),
+        "{ended:?}"
+    );
+    assert!(
+        !ended.stderr.contains("accepted 3"),
+        "no progress off a terminal: {ended:?}"
+    );
     let mut terminal = Terminal::start(
         farm.dir.path(),
-        &["client", "--balancer", &farm.balancer.address, "--files", sample_files(), "--timeout", "300ms"],
+        &[
+            "client",
+            "--balancer",
+            &farm.balancer.address,
+            "--files",
+            sample_files(),
+            "--timeout",
+            "300ms",
+        ],
     );
     terminal.expect(PROMPT);
     terminal.enter("FTP 3");
@@ -587,11 +766,16 @@ fn a_signal_ends_a_script_that_waits() {
         let mut running = Running::start(&mut client(&farm.balancer.address));
         let before = farm.status().accepted;
         running.write("FTP 2\nstatus\n");
-        wait_until("both to be accepted", || farm.status().accepted == before + 2);
+        wait_until("both to be accepted", || {
+            farm.status().accepted == before + 2
+        });
         running.signal(name);
         let ended = running.wait();
         assert_eq!(ended.code, Some(130), "{ended:?}");
-        assert!(!ended.stdout.contains("since the start"), "nothing more is carried out: {ended:?}");
+        assert!(
+            !ended.stdout.contains("since the start"),
+            "nothing more is carried out: {ended:?}"
+        );
     }
 }
 
@@ -611,8 +795,12 @@ fn a_balancer_that_dies_is_told_and_the_prompt_goes_on_with_its_successor() {
     let mut flags = vec!["balancer", "--listen", &farm.balancer.address];
     flags.extend(["--server", &specs[0]]);
     let balancer = Role::start(farm.dir.path(), &flags);
-    wait_until("the server to be up", || status(&balancer.address).servers[0].eligible);
+    wait_until("the server to be up", || {
+        status(&balancer.address).servers[0].eligible
+    });
     terminal.enter("FTP 2");
     terminal.expect("2 accepted, 2 delivered");
-    wait_until("what the first one accepted to arrive, too", || stored(&farm.server_dir(0)).len() == 6);
+    wait_until("what the first one accepted to arrive, too", || {
+        stored(&farm.server_dir(0)).len() == 6
+    });
 }

@@ -1,5 +1,5 @@
-//! Exactly one copy, the file server's half: what a balancer that comes back is told, and what becomes of a number that
-//! comes twice.
+//! Exactly one copy, the file server's half: what a balancer that comes back is told, and what
+//! becomes of a number that comes twice.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,10 @@ pub struct Served {
 impl Served {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { role: start_server(dir.path(), 1, &[]), dir }
+        Self {
+            role: start_server(dir.path(), 1, &[]),
+            dir,
+        }
     }
 
     pub fn files_dir(&self) -> PathBuf {
@@ -111,25 +114,32 @@ impl Balancer {
         self.0.write(&store(number, content));
     }
 
-    /// Confirms files, and waits until the server has heard it: the answer to what comes next says so. A newer link
-    /// would end this one, read to its end or not.
+    /// Confirms files, and waits until the server has heard it: the answer to what comes next says
+    /// so. A newer link would end this one, read to its end or not.
     #[track_caller]
     pub fn confirm(&mut self, numbers: &[u64]) {
         let content = serde_json::to_vec(numbers).unwrap();
-        self.0.write(&frame(r#"{"request_type":"confirmed"}"#, &content));
+        self.0
+            .write(&frame(r#"{"request_type":"confirmed"}"#, &content));
         self.drop_file(u64::MAX);
         self.expect("dropped", u64::MAX);
     }
 
     pub fn drop_file(&mut self, number: u64) {
-        self.0.write(&frame(&json!({"request_type": "drop", "request_number": number}).to_string(), b""));
+        self.0.write(&frame(
+            &json!({"request_type": "drop", "request_number": number}).to_string(),
+            b"",
+        ));
     }
 
     /// Reads the next message, which must be this one about this number.
     #[track_caller]
     pub fn expect(&mut self, request_type: &str, number: u64) -> Value {
         let (header, _) = self.next();
-        assert_eq!((&header["request_type"], &header["request_number"]), (&json!(request_type), &json!(number)));
+        assert_eq!(
+            (&header["request_type"], &header["request_number"]),
+            (&json!(request_type), &json!(number))
+        );
         header
     }
 
@@ -140,7 +150,8 @@ impl Balancer {
         self.expect("stored", number);
     }
 
-    /// Reads on to the end of the connection and gives the reason with which the server took its leave.
+    /// Reads on to the end of the connection and gives the reason with which the server took its
+    /// leave.
     pub fn bye(&mut self) -> Value {
         loop {
             let (header, _) = self.next();
@@ -152,7 +163,10 @@ impl Balancer {
 }
 
 fn store(number: u64, content: &[u8]) -> Vec<u8> {
-    frame(&json!({"request_type": "store", "request_number": number, "title": "x.json"}).to_string(), content)
+    frame(
+        &json!({"request_type": "store", "request_number": number, "title": "x.json"}).to_string(),
+        content,
+    )
 }
 
 fn held(number: u64, content: &[u8]) -> [u64; 3] {
@@ -163,7 +177,10 @@ fn held(number: u64, content: &[u8]) -> [u64; 3] {
 fn a_server_keeps_its_identity_and_says_it_whenever_it_greets() {
     let mut server = Served::start();
     let identity = server.identity();
-    assert!(identity.len() == 32 && identity.bytes().all(|byte| byte.is_ascii_hexdigit()), "{identity}");
+    assert!(
+        identity.len() == 32 && identity.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{identity}"
+    );
     let mut discovery = Wire::connect(&server.role.address);
     discovery.write(br#"{"request_type": "bilico"}"#);
     assert!(discovery.greeting().0.contains(&identity));
@@ -187,7 +204,9 @@ fn a_number_that_comes_twice_is_stored_once_also_after_a_crash() {
         balancer.put(9, b"");
     }
     // In one write, so that both may fall into one batch.
-    balancer.0.write(&[store(10, b"two"), store(10, b"two")].concat());
+    balancer
+        .0
+        .write(&[store(10, b"two"), store(10, b"two")].concat());
     balancer.expect("stored", 10);
     balancer.expect("stored", 10);
     for _ in 0..2 {
@@ -197,7 +216,10 @@ fn a_number_that_comes_twice_is_stored_once_also_after_a_crash() {
         balancer.put(8, &large);
         balancer.put(9, b"");
         balancer.put(10, b"two");
-        assert_eq!(server.names(), ["10_x.json", "7_x.json", "8_x.json", "9_x.json"]);
+        assert_eq!(
+            server.names(),
+            ["10_x.json", "7_x.json", "8_x.json", "9_x.json"]
+        );
     }
 }
 
@@ -206,7 +228,11 @@ fn a_file_that_its_consumer_took_is_not_stored_again() {
     let mut server = Served::start();
     let (mut balancer, _) = server.reconnect(JOURNAL);
     balancer.put(7, b"one");
-    fs::rename(server.files_dir().join("7_x.json"), server.dir.path().join("taken")).unwrap();
+    fs::rename(
+        server.files_dir().join("7_x.json"),
+        server.dir.path().join("taken"),
+    )
+    .unwrap();
     balancer.put(7, b"one");
     server.crash();
     let (mut balancer, listed) = server.reconnect(JOURNAL);
@@ -229,7 +255,13 @@ fn a_number_with_other_content_is_refused_and_the_file_stays() {
             balancer.store(7, content);
             let refused = balancer.expect("not_stored", 7);
             assert_eq!(refused["code"], "conflict");
-            assert!(refused["reason"].as_str().unwrap().contains("stored already with other content"), "{refused}");
+            assert!(
+                refused["reason"]
+                    .as_str()
+                    .unwrap()
+                    .contains("stored already with other content"),
+                "{refused}"
+            );
         }
     }
     balancer.put(8, b"goes on");
@@ -250,7 +282,11 @@ fn what_is_held_is_exactly_what_is_not_confirmed() {
     let left = [held(4, b"one"), held(5, b"one")];
     assert_eq!(server.reconnect(JOURNAL).1, left);
     server.crash();
-    assert_eq!(server.reconnect(&JOURNAL.to_uppercase()).1, left, "hex digits may be written either way");
+    assert_eq!(
+        server.reconnect(&JOURNAL.to_uppercase()).1,
+        left,
+        "hex digits may be written either way"
+    );
     assert_eq!(server.reconnect(OTHER).1, [held(3, b"another's")]);
     let (mut balancer, _) = server.reconnect(JOURNAL);
     balancer.confirm(&[4, 5]);
@@ -264,14 +300,20 @@ fn what_is_held_comes_in_parts_when_it_is_much() {
     let (mut balancer, _) = server.reconnect(JOURNAL);
     let count = 16 * 1024 + 5;
     let mut writing = Wire(balancer.0.0.try_clone().unwrap());
-    let writer = std::thread::spawn(move || (1..=count).for_each(|number| writing.write(&store(number, b"x"))));
+    let writer = std::thread::spawn(move || {
+        (1..=count).for_each(|number| writing.write(&store(number, b"x")))
+    });
     for _ in 1..=count {
         assert_eq!(balancer.next().0["request_type"], "stored");
     }
     writer.join().unwrap();
     server.crash();
     let listed = server.reconnect(JOURNAL).1;
-    assert!(listed.into_iter().eq((1..=count).map(|number| held(number, b"x"))));
+    assert!(
+        listed
+            .into_iter()
+            .eq((1..=count).map(|number| held(number, b"x")))
+    );
 }
 
 #[test]
@@ -288,24 +330,37 @@ fn a_dropped_file_is_removed_and_answered_as_often_as_it_is_asked_for() {
     }
     assert_eq!(server.names(), ["3_x.json", "4_x.json"]);
     wait_for_line(|| server.log(), &["dropped", "number=1", "1_x.json"]);
-    wait_for_line(|| server.log(), &["not dropped", "number=4", "changed since"]);
+    wait_for_line(
+        || server.log(),
+        &["not dropped", "number=4", "changed since"],
+    );
     server.crash();
     let (mut balancer, listed) = server.reconnect(JOURNAL);
-    assert_eq!(listed, [held(3, b"one"), held(4, b"one")], "what was changed is not forgotten");
+    assert_eq!(
+        listed,
+        [held(3, b"one"), held(4, b"one")],
+        "what was changed is not forgotten"
+    );
     balancer.drop_file(2);
     balancer.expect("dropped", 2);
     // In one write, so that all of it may fall into one batch.
     let drop_3 = frame(r#"{"request_type":"drop","request_number":3}"#, b"");
-    balancer.0.write(&[drop_3, store(3, b"again"), store(2, b"two")].concat());
+    balancer
+        .0
+        .write(&[drop_3, store(3, b"again"), store(2, b"two")].concat());
     balancer.expect("dropped", 3);
     balancer.expect("stored", 3);
     balancer.expect("stored", 2);
     assert_eq!(server.stored()["3_x.json"], b"again");
-    assert_eq!(server.reconnect(JOURNAL).1, [held(2, b"two"), held(3, b"again"), held(4, b"one")]);
+    assert_eq!(
+        server.reconnect(JOURNAL).1,
+        [held(2, b"two"), held(3, b"again"), held(4, b"one")]
+    );
 }
 
-/// The balancer's link breaks with files under way and it connects anew: what it is told must be all that there will
-/// ever be. The old link has delivered one file into the store's queue, half of a small one and half of a large one.
+/// The balancer's link breaks with files under way and it connects anew: what it is told must be
+/// all that there will ever be. The old link has delivered one file into the store's queue, half of
+/// a small one and half of a large one.
 #[test]
 fn what_an_older_link_still_brings_is_told_or_given_up() {
     let server = Served::start();
@@ -314,7 +369,9 @@ fn what_an_older_link_still_brings_is_told_or_given_up() {
         let (mut small, _) = server.reconnect(JOURNAL);
         let content = vec![b'x'; 100_000];
         let half = store(first + 1, &content);
-        small.0.write(&[&store(first, b"whole")[..], &half[..50_000]].concat());
+        small
+            .0
+            .write(&[&store(first, b"whole")[..], &half[..50_000]].concat());
         let (mut large, listed) = server.reconnect(JOURNAL);
         assert!(!listed.contains(&held(first + 1, &content)));
         let half_large = store(first + 2, &vec![b'x'; 900_000]);
@@ -323,40 +380,70 @@ fn what_an_older_link_still_brings_is_told_or_given_up() {
         wait_until("half of the large file to lie on disk", || parts() > 0);
 
         let (mut balancer, listed) = server.reconnect(JOURNAL);
-        assert!(!listed.iter().any(|[number, ..]| [first + 1, first + 2].contains(number)), "{listed:?}");
+        assert!(
+            !listed
+                .iter()
+                .any(|[number, ..]| [first + 1, first + 2].contains(number)),
+            "{listed:?}"
+        );
         // Too late: the rest of both is not taken any more. The server may have closed by now.
         let _ = small.0.0.write_all(&half[50_000..]);
         let _ = large.0.0.write_all(&half_large[700_000..]);
-        assert!(large.bye()["reason"].as_str().unwrap().contains("newer connection"));
+        assert!(
+            large.bye()["reason"]
+                .as_str()
+                .unwrap()
+                .contains("newer connection")
+        );
         balancer.put(first + 5, b"goes on");
         wait_until("the half files to be gone", || parts() == 0);
         let after = server.reconnect(JOURNAL).1;
-        let numbers = |list: &[[u64; 3]]| list.iter().map(|[number, ..]| *number).collect::<Vec<_>>();
+        let numbers =
+            |list: &[[u64; 3]]| list.iter().map(|[number, ..]| *number).collect::<Vec<_>>();
         let expected: Vec<u64> = numbers(&listed).into_iter().chain([first + 5]).collect();
-        assert_eq!(numbers(&after), expected, "nothing was stored behind the balancer's back");
-        let names = numbers(&after).into_iter().map(|number| format!("{number}_x.json"));
-        assert_eq!(server.names().into_iter().collect::<std::collections::BTreeSet<_>>(), names.collect());
+        assert_eq!(
+            numbers(&after),
+            expected,
+            "nothing was stored behind the balancer's back"
+        );
+        let names = numbers(&after)
+            .into_iter()
+            .map(|number| format!("{number}_x.json"));
+        assert_eq!(
+            server
+                .names()
+                .into_iter()
+                .collect::<std::collections::BTreeSet<_>>(),
+            names.collect()
+        );
     }
 }
 
-/// Files pour in over link after link, each cut off at any point; the server is killed now and then. What is told at a
-/// new link, and what is acknowledged over it, is exactly what lies in the directory.
+/// Files pour in over link after link, each cut off at any point; the server is killed now and
+/// then. What is told at a new link, and what is acknowledged over it, is exactly what lies in the
+/// directory.
 #[test]
 fn told_and_acknowledged_is_exactly_what_is_there() {
     let mut server = Served::start();
     let mut next = 1;
     for round in 0..25usize {
         let (mut balancer, listed) = server.reconnect(JOURNAL);
-        let told: Vec<String> = listed.iter().map(|[number, ..]| format!("{number}_x.json")).collect();
+        let told: Vec<String> = listed
+            .iter()
+            .map(|[number, ..]| format!("{number}_x.json"))
+            .collect();
         let mut names = server.names();
         names.sort_by_key(|name| name.split_once('_').unwrap().0.parse::<u64>().unwrap());
         assert_eq!(names, told, "round {round}");
-        let wire: Vec<u8> = (next..next + 60).flat_map(|number| store(number, &vec![b'x'; 1500])).collect();
+        let wire: Vec<u8> = (next..next + 60)
+            .flat_map(|number| store(number, &vec![b'x'; 1500]))
+            .collect();
         next += 60;
         let cut = wire.len() * (round % 7 + 1) / 7;
         balancer.0.write(&wire[..cut]);
         if round % 5 == 4 {
-            // In the middle of it: the first of the batch have their names, and may not be acknowledged yet.
+            // In the middle of it: the first of the batch have their names, and may not be
+            // acknowledged yet.
             wait_until("some to be published", || server.names().len() > told.len());
             server.crash();
         }
@@ -372,14 +459,23 @@ fn without_an_identity_all_is_as_it_was() {
     balancer.put(1, b"one");
     balancer.put(1, b"two");
     assert_eq!(server.names(), ["1_x.json", "1_x~2.json"]);
-    assert!(server.reconnect(JOURNAL).1.is_empty(), "nothing of it is in the index");
-    for message in [frame(r#"{"request_type":"drop","request_number":1}"#, b""), confirmed(b"[1]")] {
+    assert!(
+        server.reconnect(JOURNAL).1.is_empty(),
+        "nothing of it is in the index"
+    );
+    for message in [
+        frame(r#"{"request_type":"drop","request_number":1}"#, b""),
+        confirmed(b"[1]"),
+    ] {
         let mut balancer = Balancer::greet(&server.role.address, None);
         balancer.0.greeting();
         balancer.0.write(&message);
         let bye = balancer.bye();
         assert_eq!(bye["code"], "malformed");
-        assert!(bye["reason"].as_str().unwrap().contains("need an identity"), "{bye}");
+        assert!(
+            bye["reason"].as_str().unwrap().contains("need an identity"),
+            "{bye}"
+        );
     }
     assert_eq!(server.names(), ["1_x.json", "1_x~2.json"]);
 }
@@ -400,7 +496,10 @@ fn lists_that_are_none_or_too_long_end_the_connection() {
         (confirmed(b"[1,-1]"), "malformed"),
         (confirmed(&many), "malformed"),
         (too_long, "too_large"),
-        (frame(r#"{"request_type":"holding","last":true}"#, b""), "malformed"),
+        (
+            frame(r#"{"request_type":"holding","last":true}"#, b""),
+            "malformed",
+        ),
     ];
     for (message, code) in cases {
         let (mut balancer, listed) = server.reconnect(JOURNAL);
@@ -431,7 +530,10 @@ fn an_index_with_a_torn_end_or_a_damaged_line_is_used() {
 
     server.role.kill();
     let mut text = fs::read(index_of(&server)).unwrap();
-    let at = text.windows(8).position(|window| window == b" storing").unwrap();
+    let at = text
+        .windows(8)
+        .position(|window| window == b" storing")
+        .unwrap();
     text[at + 3] ^= 1;
     fs::write(index_of(&server), &text).unwrap();
     server.role.restart();
@@ -439,7 +541,11 @@ fn an_index_with_a_torn_end_or_a_damaged_line_is_used() {
     assert_eq!(listed, all[1..]);
     wait_for_line(|| server.log(), &["ERROR", "damaged", "lines=1"]);
     balancer.put(1, b"one");
-    assert_eq!(server.reconnect(JOURNAL).1, all, "what is found by its name and content is in the index again");
+    assert_eq!(
+        server.reconnect(JOURNAL).1,
+        all,
+        "what is found by its name and content is in the index again"
+    );
     assert_eq!((server.identity(), server.names().len()), (identity, 2));
 }
 
@@ -453,12 +559,15 @@ fn an_index_that_is_no_more_is_set_aside() {
     server.role.restart();
     assert_ne!(server.identity(), identity);
     assert!(server.reconnect(JOURNAL).1.is_empty());
-    wait_for_line(|| server.log(), &["ERROR", "a new one is begun", ".bilico-index.damaged-"]);
+    wait_for_line(
+        || server.log(),
+        &["ERROR", "a new one is begun", ".bilico-index.damaged-"],
+    );
     assert_eq!(server.names(), ["1_x.json"]);
 }
 
-/// The disk is full, as far as the index can tell: it may not grow. What cannot be written down is not acknowledged
-/// and leaves nothing behind; as soon as there is room, all is as before.
+/// The disk is full, as far as the index can tell: it may not grow. What cannot be written down is
+/// not acknowledged and leaves nothing behind; as soon as there is room, all is as before.
 #[test]
 fn an_index_that_cannot_grow_refuses_and_recovers() {
     let server = Served::start();
@@ -469,7 +578,9 @@ fn an_index_that_cannot_grow_refuses_and_recovers() {
     let size = fs::metadata(index_of(&server)).unwrap().len();
     for over in [0, 1, 60, 130] {
         limit_file_size(&server.role, &(size + over).to_string());
-        balancer.0.write(&[store(21, b"21"), store(22, b"22")].concat());
+        balancer
+            .0
+            .write(&[store(21, b"21"), store(22, b"22")].concat());
         for number in [21, 22] {
             let (refused, _) = balancer.next();
             if refused["request_type"] == "stored" {
@@ -479,8 +590,16 @@ fn an_index_that_cannot_grow_refuses_and_recovers() {
             assert_eq!(refused["code"], "storage", "{number}: {refused}");
         }
         let listed = balancer_after(&server, &mut balancer);
-        assert_eq!(listed.len(), server.names().len(), "what is refused leaves nothing behind");
-        assert_eq!(fs::read(index_of(&server)).unwrap().last(), Some(&b'\n'), "no half line stays");
+        assert_eq!(
+            listed.len(),
+            server.names().len(),
+            "what is refused leaves nothing behind"
+        );
+        assert_eq!(
+            fs::read(index_of(&server)).unwrap().last(),
+            Some(&b'\n'),
+            "no half line stays"
+        );
     }
     limit_file_size(&server.role, "unlimited");
     for number in 1..=23 {
@@ -508,7 +627,13 @@ fn balancer_after(server: &Served, balancer: &mut Balancer) -> Vec<[u64; 3]> {
 
 pub fn limit_file_size(role: &Role, limit: &str) {
     let args = [format!("--fsize={limit}:"), format!("--pid={}", role.pid())];
-    assert!(Command::new("prlimit").args(args).status().unwrap().success());
+    assert!(
+        Command::new("prlimit")
+            .args(args)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -519,7 +644,10 @@ fn a_directory_that_is_gone_says_nothing_and_a_new_one_is_another() {
     fs::remove_dir_all(server.files_dir()).unwrap();
     let mut balancer = server.link(JOURNAL);
     let bye = balancer.bye();
-    assert_eq!(bye["code"], "storage", "an empty list would say that nothing is here: {bye}");
+    assert_eq!(
+        bye["code"], "storage",
+        "an empty list would say that nothing is here: {bye}"
+    );
     wait_until("the server to end", || server.role.ended().is_some());
     server.role.restart();
     let (mut balancer, listed) = server.reconnect(JOURNAL);

@@ -34,14 +34,20 @@ fn write(farm: &Farm, name: impl AsRef<Path>, content: impl AsRef<[u8]>) {
 
 /// Makes a pipe with a name that nobody writes to.
 fn make_pipe(farm: &Farm, name: &str) {
-    let made = Command::new("mkfifo").arg(farm.dir.path().join(name)).status().unwrap();
+    let made = Command::new("mkfifo")
+        .arg(farm.dir.path().join(name))
+        .status()
+        .unwrap();
     assert!(made.success());
 }
 
 /// The objects that were printed, one a line.
 fn objects(stdout: &str) -> Vec<Value> {
     assert!(stdout.is_empty() || stdout.ends_with('\n'), "{stdout:?}");
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect()
 }
 
 /// The same without the keys, which are different in each run.
@@ -79,19 +85,34 @@ fn any_file_arrives_byte_for_byte() {
         ("noise.bin", noise(5 * 1024 * 1024)),
         ("due parole, è così.txt", "perché no?\r\n".into()),
         ("😀", vec![0]),
-        ("payload.json", br#"{"title": "t", "content": "not unwrapped"}"#.to_vec()),
+        (
+            "payload.json",
+            br#"{"title": "t", "content": "not unwrapped"}"#.to_vec(),
+        ),
     ];
     for (name, content) in &files {
         write(&farm, name, content);
     }
     let names = files.each_ref().map(|(name, _)| *name);
     let ended = send(&farm, &names);
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
-    assert!(ended.stdout.contains("6 accepted, 6 delivered"), "{}", ended.stdout);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("6 accepted, 6 delivered"),
+        "{}",
+        ended.stdout
+    );
     let stored = farm.all_stored();
     assert_eq!(stored.len(), files.len());
     for (number, (name, content)) in files.iter().enumerate() {
-        assert!(stored[&format!("{}_{name}", number + 1)] == *content, "{name}");
+        assert!(
+            stored[&format!("{}_{name}", number + 1)] == *content,
+            "{name}"
+        );
     }
 }
 
@@ -108,8 +129,16 @@ fn a_file_sent_twice_is_two_files() {
 #[test]
 fn payloads_are_unwrapped_when_asked_for_and_those_that_are_none_are_named() {
     let farm = Farm::start(&[1]);
-    write(&farm, "good.json", r#"{"title": "inner title.txt", "content": "così \u00e8\n"}"#);
-    write(&farm, "buono.txt", r#"{"titolo": "sotto/sopra", "contenuto": "sì"}"#);
+    write(
+        &farm,
+        "good.json",
+        r#"{"title": "inner title.txt", "content": "così \u00e8\n"}"#,
+    );
+    write(
+        &farm,
+        "buono.txt",
+        r#"{"titolo": "sotto/sopra", "contenuto": "sì"}"#,
+    );
     for (name, content) in [
         ("text.json", "no JSON"),
         ("list.json", "[]"),
@@ -121,10 +150,21 @@ fn payloads_are_unwrapped_when_asked_for_and_those_that_are_none_are_named() {
         write(&farm, name, content);
         let ended = send(&farm, &["--json-payload", "good.json", name, "buono.txt"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(name), "{ended:?}");
-        assert!(ended.stdout.contains("2 accepted, 2 delivered, 1 unreadable"), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(name),
+            "{ended:?}"
+        );
+        assert!(
+            ended
+                .stdout
+                .contains("2 accepted, 2 delivered, 1 unreadable"),
+            "{ended:?}"
+        );
     }
-    assert_eq!(send(&farm, &["--json-payload", "good.json", "buono.txt"]).code, Some(0));
+    assert_eq!(
+        send(&farm, &["--json-payload", "good.json", "buono.txt"]).code,
+        Some(0)
+    );
     let stored = farm.all_stored();
     assert_eq!(stored["13_inner title.txt"], "così è\n".as_bytes());
     assert_eq!(stored["14_sotto%2Fsopra"], "sì".as_bytes());
@@ -136,7 +176,11 @@ fn directories_go_with_r_and_titles_tell_the_way_below_them() {
     write(&farm, "top/a.txt", "a");
     write(&farm, "top/sub/deeper/b.txt", "b");
     write(&farm, "top/sub/.hidden", "c");
-    write(&farm, Path::new("top").join(OsStr::from_bytes(b"latin\xe8.txt")), "d");
+    write(
+        &farm,
+        Path::new("top").join(OsStr::from_bytes(b"latin\xe8.txt")),
+        "d",
+    );
     write(&farm, "alone.txt", "e");
     fs::create_dir(farm.dir.path().join("top/empty")).unwrap();
     // It leads in a circle.
@@ -156,7 +200,10 @@ fn directories_go_with_r_and_titles_tell_the_way_below_them() {
         ("sub%2F.hidden", "c"),
         ("sub%2Fdeeper%2Fb.txt", "b"),
     ];
-    assert_eq!(stored, expected.map(|(name, content)| (name.to_owned(), content.as_bytes().to_vec())));
+    assert_eq!(
+        stored,
+        expected.map(|(name, content)| (name.to_owned(), content.as_bytes().to_vec()))
+    );
 }
 
 #[test]
@@ -166,7 +213,8 @@ fn a_directory_without_r_is_a_mistake_with_a_hint_and_nothing_is_sent() {
     let ended = send(&farm, &["top/a.txt", "top"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(
-        ended.stderr.starts_with("error: top is a directory") && ended.stderr.contains("hint: pass -r"),
+        ended.stderr.starts_with("error: top is a directory")
+            && ended.stderr.contains("hint: pass -r"),
         "{ended:?}"
     );
     assert_eq!(ended.stdout, "");
@@ -179,17 +227,28 @@ fn an_empty_directory_is_no_failure() {
     fs::create_dir(farm.dir.path().join("empty")).unwrap();
     let ended = send(&farm, &["-r", "empty"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("0 accepted, 0 delivered"), "{ended:?}");
+    assert!(
+        ended.stdout.contains("0 accepted, 0 delivered"),
+        "{ended:?}"
+    );
 }
 
 #[test]
 fn a_path_that_does_not_exist_is_named() {
     let farm = Farm::start(&[1]);
     write(&farm, "a.txt", "a");
-    for args in [&["missing.txt"][..], &["a.txt", "missing.txt"], &["-r", "missing.txt"], &["a.txt/missing.txt"]] {
+    for args in [
+        &["missing.txt"][..],
+        &["a.txt", "missing.txt"],
+        &["-r", "missing.txt"],
+        &["a.txt/missing.txt"],
+    ] {
         let ended = send(&farm, args);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains("missing.txt"), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains("missing.txt"),
+            "{ended:?}"
+        );
     }
 }
 
@@ -202,8 +261,18 @@ fn what_is_no_file_is_named_and_never_waited_for() {
     for other in ["pipe", "/dev/zero", "/dev/stdin"] {
         let ended = send(&farm, &[other, "a.txt"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(&format!("error: {other}: not a regular file")), "{ended:?}");
-        assert!(ended.stdout.contains("1 accepted, 1 delivered, 1 unreadable"), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("error: {other}: not a regular file")),
+            "{ended:?}"
+        );
+        assert!(
+            ended
+                .stdout
+                .contains("1 accepted, 1 delivered, 1 unreadable"),
+            "{ended:?}"
+        );
     }
     // Among the files of a directory it is passed over, as links are.
     make_pipe(&farm, "top");
@@ -211,24 +280,35 @@ fn what_is_no_file_is_named_and_never_waited_for() {
     write(&farm, "top/a.txt", "a");
     make_pipe(&farm, "top/pipe");
     assert_eq!(send(&farm, &["-r", "top"]).code, Some(0));
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
-/// A file that shrinks under the hand can no longer be what was promised: which one it was must be told, and
-/// the others go on.
+/// A file that shrinks under the hand can no longer be what was promised: which one it was must be
+/// told, and the others go on.
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_is_named_or_sent_as_it_is_then() {
     let farm = Farm::start(&[1]);
     write(&farm, "shrinking.log", "");
-    let path = fs::canonicalize(farm.dir.path()).unwrap().join("shrinking.log");
+    let path = fs::canonicalize(farm.dir.path())
+        .unwrap()
+        .join("shrinking.log");
     let file = fs::File::options().write(true).open(&path).unwrap();
     write(&farm, "a.txt", "a");
     for changed in ["fail", "retry"] {
         file.set_len(400 * 1024 * 1024).unwrap();
-        let running = Running::start(&mut command(&farm, &["shrinking.log", "a.txt", "--changed", changed]));
+        let running = Running::start(&mut command(
+            &farm,
+            &["shrinking.log", "a.txt", "--changed", changed],
+        ));
         let fds = format!("/proc/{}/fd", running.pid());
         let is_open = || {
-            let links = fs::read_dir(&fds).unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+            let links = fs::read_dir(&fds)
+                .unwrap()
+                .filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
             links.into_iter().any(|link| link == path)
         };
         wait_until("the file to be open", is_open);
@@ -239,12 +319,28 @@ fn a_file_that_shrinks_while_it_is_sent_is_named_or_sent_as_it_is_then() {
         let ended = running.wait();
         if changed == "fail" {
             assert_eq!(ended.code, Some(1), "{ended:?}");
-            assert!(ended.stderr.contains("error: shrinking.log: not sent: it changed"), "{ended:?}");
-            assert!(ended.stdout.contains("1 accepted, 1 delivered, 1 changed while they were read"), "{ended:?}");
+            assert!(
+                ended
+                    .stderr
+                    .contains("error: shrinking.log: not sent: it changed"),
+                "{ended:?}"
+            );
+            assert!(
+                ended
+                    .stdout
+                    .contains("1 accepted, 1 delivered, 1 changed while they were read"),
+                "{ended:?}"
+            );
             assert_eq!(farm.all_stored().into_values().collect::<Vec<_>>(), [b"a"]);
         } else {
             assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
-            assert_eq!(farm.all_stored().into_values().map(|content| content.len()).sum::<usize>(), 2);
+            assert_eq!(
+                farm.all_stored()
+                    .into_values()
+                    .map(|content| content.len())
+                    .sum::<usize>(),
+                2
+            );
             assert_eq!(farm.all_stored().len(), 3);
         }
     }
@@ -257,9 +353,17 @@ fn a_file_that_is_too_large_is_refused_with_the_reason_and_the_others_go() {
     write(&farm, "a.txt", "a");
     let ended = send(&farm, &["large.bin", "a.txt", "--json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("error: large.bin: refused: "), "{ended:?}");
-    let [large, small] = &objects(&ended.stdout)[..] else { panic!("{ended:?}") };
-    assert_eq!((&large["state"], &small["state"]), (&"refused".into(), &"delivered".into()));
+    assert!(
+        ended.stderr.contains("error: large.bin: refused: "),
+        "{ended:?}"
+    );
+    let [large, small] = &objects(&ended.stdout)[..] else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(
+        (&large["state"], &small["state"]),
+        (&"refused".into(), &"delivered".into())
+    );
     assert!(large["reason"].is_string(), "{large}");
 }
 
@@ -268,8 +372,17 @@ fn accepted_can_be_enough() {
     let farm = Farm::without_servers(&[1]);
     write(&farm, "a.txt", "a");
     let ended = send(&farm, &["a.txt", "a.txt", "--wait", "accepted"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
-    assert!(ended.stdout.contains("2 accepted, 0 delivered"), "{}", ended.stdout);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("2 accepted, 0 delivered"),
+        "{}",
+        ended.stdout
+    );
     let ended = send(&farm, &["a.txt", "--wait", "accepted", "--json"]);
     let expected = serde_json::json!({
         "path": "a.txt", "title": "a.txt", "bytes": 1, "hash": hash("a"), "state": "accepted", "request_number": 3,
@@ -284,7 +397,8 @@ fn a_time_limit_without_a_server_is_exit_code_4() {
     let ended = send(&farm, &["a.txt", "--timeout", "300ms", "--json"]);
     assert_eq!(ended.code, Some(4), "{ended:?}");
     assert!(
-        ended.stderr.starts_with("error: no server is available") && ended.stderr.contains("\nhint: "),
+        ended.stderr.starts_with("error: no server is available")
+            && ended.stderr.contains("\nhint: "),
         "{ended:?}"
     );
     assert_eq!(objects(&ended.stdout)[0]["state"], "accepted");
@@ -326,7 +440,11 @@ fn json_is_one_object_a_line_and_nothing_else() {
     let unreadable = serde_json::json!({
         "path": "pipe", "title": "pipe", "bytes": 0, "state": "unreadable", "reason": "not a regular file",
     });
-    let expected = [delivered("a \"quoted\".txt", "abc", 1), unreadable, delivered("empty", "", 2)];
+    let expected = [
+        delivered("a \"quoted\".txt", "abc", 1),
+        unreadable,
+        delivered("empty", "", 2),
+    ];
     assert_eq!(without_keys(&ended.stdout), expected);
 }
 
@@ -341,9 +459,19 @@ fn json_tells_each_of_three_thousand_files() {
     let objects = objects(&ended.stdout);
     assert_eq!(objects.len(), 3000);
     for object in &objects {
-        let title = object["path"].as_str().unwrap().strip_prefix("many/").unwrap();
-        let place = farm.servers.iter().position(|server| object["server"] == *server.address).unwrap();
-        let path = farm.server_dir(place).join(format!("{}_{title}", object["request_number"]));
+        let title = object["path"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("many/")
+            .unwrap();
+        let place = farm
+            .servers
+            .iter()
+            .position(|server| object["server"] == *server.address)
+            .unwrap();
+        let path = farm
+            .server_dir(place)
+            .join(format!("{}_{title}", object["request_number"]));
         assert_eq!(fs::read_to_string(path).unwrap(), title, "{object}");
     }
 }
@@ -354,12 +482,19 @@ fn quiet_says_nothing_but_errors() {
     write(&farm, "a.txt", "a");
     make_pipe(&farm, "pipe");
     let ended = send(&farm, &["-q", "a.txt"]);
-    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(
+        (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+        (Some(0), "", "")
+    );
     let ended = send(&farm, &["-q", "a.txt", "pipe"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     assert_eq!(ended.stderr, "error: pipe: not a regular file\n");
     let ended = send(&farm, &["-q", "--json", "a.txt"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(2), ""),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -367,11 +502,23 @@ fn no_balancer_is_exit_code_3_with_a_remedy() {
     let mut farm = Farm::start(&[1]);
     write(&farm, "a.txt", "a");
     farm.balancer.kill();
-    for args in [&["a.txt"][..], &["a.txt", "-q"], &["a.txt", "--wait", "accepted"]] {
+    for args in [
+        &["a.txt"][..],
+        &["a.txt", "-q"],
+        &["a.txt", "--wait", "accepted"],
+    ] {
         let ended = send(&farm, args);
         assert_eq!(ended.code, Some(3), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: cannot reach the balancer at "), "{ended:?}");
-        assert!(ended.stderr.contains(&farm.balancer.address) && ended.stderr.contains("\nhint: "), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .starts_with("error: cannot reach the balancer at "),
+            "{ended:?}"
+        );
+        assert!(
+            ended.stderr.contains(&farm.balancer.address) && ended.stderr.contains("\nhint: "),
+            "{ended:?}"
+        );
     }
     let ended = send(&farm, &["a.txt", "--json"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
@@ -382,15 +529,26 @@ fn no_balancer_is_exit_code_3_with_a_remedy() {
 fn a_balancer_that_dies_while_it_is_waited_for_is_told() {
     let mut farm = Farm::without_servers(&[1]);
     write(&farm, "a.txt", "a");
-    let running = Running::start(&mut command(&farm, &["a.txt", "a.txt", "--json", "--retry", "0"]));
+    let running = Running::start(&mut command(
+        &farm,
+        &["a.txt", "a.txt", "--json", "--retry", "0"],
+    ));
     wait_until("both to be accepted", || farm.status().accepted == 2);
     farm.balancer.kill();
     let ended = running.wait();
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("error: the connection to the balancer was lost"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("error: the connection to the balancer was lost"),
+        "{ended:?}"
+    );
     for object in objects(&ended.stdout) {
         // A receipt may have died with the balancer, but none is made up.
-        assert!(object["state"] == "accepted" || object["state"] == "unknown", "{ended:?}");
+        assert!(
+            object["state"] == "accepted" || object["state"] == "unknown",
+            "{ended:?}"
+        );
     }
 }
 
@@ -410,7 +568,12 @@ fn a_balancer_that_dies_in_the_middle_of_a_file_is_told() {
     farm.balancer.kill();
     let ended = running.wait();
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("error: the connection to the balancer was lost"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("error: the connection to the balancer was lost"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -433,7 +596,11 @@ fn pretender(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     // It ends with the test's process; it waits for connections that never come.
-    std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap())));
+    std::thread::spawn(move || {
+        listener
+            .incoming()
+            .for_each(|stream| answer(stream.unwrap()))
+    });
     address
 }
 
@@ -466,9 +633,19 @@ fn what_answers_and_is_no_balancer_is_told_within_seconds() {
         let mut command = bilico(&["send", "--balancer", &address, "a.txt"]);
         let ended = run(command.current_dir(farm.dir.path()), "");
         assert_eq!(ended.code, Some(3), "{what}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(&address), "{what}: {ended:?}");
-        assert!(ended.stderr.contains("no balancer") || ended.stderr.contains("no answer"), "{what}: {ended:?}");
-        assert!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", started.elapsed());
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(&address),
+            "{what}: {ended:?}"
+        );
+        assert!(
+            ended.stderr.contains("no balancer") || ended.stderr.contains("no answer"),
+            "{what}: {ended:?}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{what}: {:?}",
+            started.elapsed()
+        );
     }
     assert_eq!(farm.stored(0).len(), 0);
 }
@@ -478,9 +655,14 @@ fn the_environment_names_the_balancer_and_the_flag_beats_it() {
     let farm = Farm::start(&[1]);
     write(&farm, "a.txt", "a");
     let mut by_environment = bilico(&["send", "a.txt"]);
-    by_environment.current_dir(farm.dir.path()).env("BILICO_BALANCER", &farm.balancer.address);
+    by_environment
+        .current_dir(farm.dir.path())
+        .env("BILICO_BALANCER", &farm.balancer.address);
     assert_eq!(run(&mut by_environment, "").code, Some(0));
-    let ended = run(command(&farm, &["a.txt"]).env("BILICO_BALANCER", "127.0.0.1:1"), "");
+    let ended = run(
+        command(&farm, &["a.txt"]).env("BILICO_BALANCER", "127.0.0.1:1"),
+        "",
+    );
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(farm.status().delivered, 2);
 }
@@ -491,7 +673,10 @@ fn flags_that_make_no_sense_are_exit_code_2_and_their_value_is_named() {
     write(&farm, "a.txt", "a");
     for (args, named) in [
         (&["a.txt", "--balancer", "nonsense"][..], "nonsense"),
-        (&["a.txt", "--balancer", "127.0.0.1:70000"], "127.0.0.1:70000"),
+        (
+            &["a.txt", "--balancer", "127.0.0.1:70000"],
+            "127.0.0.1:70000",
+        ),
         (&["a.txt", "--timeout", "0"], "'0'"),
         (&["a.txt", "--timeout", "soon"], "soon"),
         (&["a.txt", "--timeout", "-1s"], "-1"),
@@ -499,18 +684,29 @@ fn flags_that_make_no_sense_are_exit_code_2_and_their_value_is_named() {
         (&["a.txt", "--retry", "soon"], "soon"),
         (&["a.txt", "--key-prefix", ""], "0 bytes"),
         (&["a.txt", "--key-prefix", &"p".repeat(129)], "129 bytes"),
-        (&["a.txt", "--key-prefix", "p", "./a.txt"], "a.txt and ./a.txt"),
+        (
+            &["a.txt", "--key-prefix", "p", "./a.txt"],
+            "a.txt and ./a.txt",
+        ),
         (&["a.txt", "--frobnicate"], "--frobnicate"),
         (&[], "PATHS"),
     ] {
         let mut command = bilico(&["send"]);
         let ended = run(command.args(args).current_dir(farm.dir.path()), "");
         assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(named), "{args:?}: {ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(named),
+            "{args:?}: {ended:?}"
+        );
         assert_eq!(ended.stdout, "");
     }
     let mut command = bilico(&["send", "a.txt"]);
-    let ended = run(command.env("BILICO_BALANCER", "nonsense").current_dir(farm.dir.path()), "");
+    let ended = run(
+        command
+            .env("BILICO_BALANCER", "nonsense")
+            .current_dir(farm.dir.path()),
+        "",
+    );
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.stderr.contains("nonsense"), "{ended:?}");
 }
@@ -519,17 +715,30 @@ fn flags_that_make_no_sense_are_exit_code_2_and_their_value_is_named() {
 fn progress_is_on_a_terminals_standard_error_only() {
     let mut farm = Farm::without_servers(&[1]);
     write(&farm, "a.txt", "a");
-    let args = ["send", "--balancer", &farm.balancer.address, "a.txt", "a.txt", "--json"];
+    let args = [
+        "send",
+        "--balancer",
+        &farm.balancer.address,
+        "a.txt",
+        "a.txt",
+        "--json",
+    ];
     let mut terminal = Terminal::run(farm.dir.path(), r#"exec "$@" > out"#, &args);
     terminal.expect("accepted 2");
     let quiet = ["send", "--balancer", &farm.balancer.address, "a.txt", "-q"];
     let quiet = Terminal::run(farm.dir.path(), r#"exec "$@""#, &quiet);
-    wait_until("the quiet one's file to be accepted", || farm.status().accepted == 3);
+    wait_until("the quiet one's file to be accepted", || {
+        farm.status().accepted == 3
+    });
     farm.servers[0].restart();
     assert_eq!(terminal.end().0, Some(0));
     let out = fs::read_to_string(farm.dir.path().join("out")).unwrap();
     assert_eq!(objects(&out).len(), 2);
-    assert_eq!(quiet.end(), (Some(0), String::new()), "quiet on a terminal, too");
+    assert_eq!(
+        quiet.end(),
+        (Some(0), String::new()),
+        "quiet on a terminal, too"
+    );
 }
 
 #[test]
@@ -539,8 +748,22 @@ fn a_reader_that_has_gone_ends_it_without_a_panic() {
         write(&farm, format!("many/{file}"), "x");
     }
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#""$@" | head -1"#, "sh", env!("CARGO_BIN_EXE_bilico"), "send", "-r", "many", "--json"]);
-    let ended = run(shell.args(["--balancer", &farm.balancer.address]).current_dir(farm.dir.path()), "");
+    shell.args([
+        "-c",
+        r#""$@" | head -1"#,
+        "sh",
+        env!("CARGO_BIN_EXE_bilico"),
+        "send",
+        "-r",
+        "many",
+        "--json",
+    ]);
+    let ended = run(
+        shell
+            .args(["--balancer", &farm.balancer.address])
+            .current_dir(farm.dir.path()),
+        "",
+    );
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     assert_eq!(objects(&ended.stdout).len(), 1);
 }
@@ -567,7 +790,14 @@ fn a_balancer_that_is_killed_and_comes_back_gets_the_rest() {
 fn a_balancer_that_does_not_come_back_is_given_up_when_the_time_is_up() {
     let mut farm = Farm::without_servers(&[1]);
     write(&farm, "a.txt", "a");
-    let args = ["send", "--balancer", &farm.balancer.address, "a.txt", "--retry", "3s"];
+    let args = [
+        "send",
+        "--balancer",
+        &farm.balancer.address,
+        "a.txt",
+        "--retry",
+        "3s",
+    ];
     let mut terminal = Terminal::run(farm.dir.path(), r#"exec "$@""#, &args);
     terminal.expect("accepted 1");
     farm.balancer.kill();
@@ -575,5 +805,9 @@ fn a_balancer_that_does_not_come_back_is_given_up_when_the_time_is_up() {
     terminal.expect("reconnecting …");
     terminal.expect("the connection to the balancer was lost");
     assert_eq!(terminal.end().0, Some(3));
-    assert!(killed.elapsed() >= Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() >= Duration::from_secs(2),
+        "{:?}",
+        killed.elapsed()
+    );
 }

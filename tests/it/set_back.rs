@@ -1,4 +1,5 @@
-//! A file server's directory that is moved, copied, or older than it should be: it is noticed, told, and costs no file.
+//! A file server's directory that is moved, copied, or older than it should be: it is noticed,
+//! told, and costs no file.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,14 @@ use crate::harness::{Mount, Role, frame, mount, start_server, stored, wait_for_l
 use crate::reconcile::{JOURNAL, Served};
 
 fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 fn index(served: &Served) -> std::path::PathBuf {
@@ -41,13 +49,26 @@ fn a_server_whose_directory_is_replaced_acknowledges_nothing_more_and_ends() {
         }
     }
     assert_eq!(end(&mut served.role), Some(6));
-    wait_for_line(|| served.log(), &["ERROR", "json_files_1 was replaced by another one", "the server stops"]);
-    assert!(stored(&files).is_empty(), "nothing begins in another directory by itself");
+    wait_for_line(
+        || served.log(),
+        &[
+            "ERROR",
+            "json_files_1 was replaced by another one",
+            "the server stops",
+        ],
+    );
+    assert!(
+        stored(&files).is_empty(),
+        "nothing begins in another directory by itself"
+    );
     assert_eq!(stored(&aside).into_keys().collect::<Vec<_>>(), ["1_x.json"]);
     fs::remove_dir(&files).unwrap();
     fs::rename(&aside, &files).unwrap();
     served.role.restart();
-    assert_eq!(served.reconnect(JOURNAL).1, [[1, 3, crc32c::crc32c(b"one").into()]]);
+    assert_eq!(
+        served.reconnect(JOURNAL).1,
+        [[1, 3, crc32c::crc32c(b"one").into()]]
+    );
 }
 
 /// Nobody sends anything.
@@ -56,20 +77,43 @@ fn an_idle_server_whose_directory_is_moved_away_ends() {
     let mut served = Served::start();
     fs::rename(served.files_dir(), served.dir.path().join("aside")).unwrap();
     assert_eq!(end(&mut served.role), Some(6));
-    wait_for_line(|| served.log(), &["ERROR", "json_files_1 was moved or removed", "the server stops"]);
+    wait_for_line(
+        || served.log(),
+        &[
+            "ERROR",
+            "json_files_1 was moved or removed",
+            "the server stops",
+        ],
+    );
     assert!(!served.files_dir().exists());
 }
 
 #[test]
 fn a_server_over_whose_directory_something_is_mounted_ends() {
-    let Some(_allowed) = Mount::tmpfs("1m") else { return };
+    let Some(_allowed) = Mount::tmpfs("1m") else {
+        return;
+    };
     let mut served = Served::start();
     let files = served.files_dir();
     assert!(mount(&["-t", "tmpfs", "-o", "size=1m", "none"], &files));
     let code = end(&mut served.role);
-    assert!(Command::new("umount").arg("-l").arg(&files).status().unwrap().success());
+    assert!(
+        Command::new("umount")
+            .arg("-l")
+            .arg(&files)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(code, Some(6));
-    wait_for_line(|| served.log(), &["ERROR", "something was mounted or unmounted", "the server stops"]);
+    wait_for_line(
+        || served.log(),
+        &[
+            "ERROR",
+            "something was mounted or unmounted",
+            "the server stops",
+        ],
+    );
 }
 
 /// Two journals of one identity give one number to two files. The balancer says which one it means.
@@ -81,16 +125,33 @@ fn a_drop_of_another_file_with_the_same_number_removes_nothing() {
     balancer.put(2, b"two");
     let order = |number: u64, content: &[u8]| {
         let (size, sum) = (content.len(), crc32c::crc32c(content));
-        frame(&json!({"request_type": "drop", "request_number": number, "size": size, "crc32c": sum}).to_string(), b"")
+        frame(
+            &json!({"request_type": "drop", "request_number": number, "size": size, "crc32c": sum})
+                .to_string(),
+            b"",
+        )
     };
     balancer.0.write(&order(1, b"another"));
     balancer.expect("dropped", 1);
     balancer.0.write(&order(2, b"two"));
     balancer.expect("dropped", 2);
     assert_eq!(served.names(), ["1_x.json"]);
-    wait_for_line(|| served.log(), &["ERROR", "its number is another file's here", "number=1", "7 bytes", "3 bytes"]);
+    wait_for_line(
+        || served.log(),
+        &[
+            "ERROR",
+            "its number is another file's here",
+            "number=1",
+            "7 bytes",
+            "3 bytes",
+        ],
+    );
     served.crash();
-    assert_eq!(served.reconnect(JOURNAL).1, [[1, 3, crc32c::crc32c(b"one").into()]], "it is still told of");
+    assert_eq!(
+        served.reconnect(JOURNAL).1,
+        [[1, 3, crc32c::crc32c(b"one").into()]],
+        "it is still told of"
+    );
 }
 
 /// A content that was changed in place has the same name and size.
@@ -102,8 +163,14 @@ fn a_drop_of_a_file_whose_content_was_changed_removes_nothing() {
     fs::write(served.files_dir().join("1_x.json"), "two").unwrap();
     balancer.drop_file(1);
     balancer.expect("dropped", 1);
-    assert_eq!(fs::read(served.files_dir().join("1_x.json")).unwrap(), b"two");
-    wait_for_line(|| served.log(), &["WARN", "not dropped", "its content was changed"]);
+    assert_eq!(
+        fs::read(served.files_dir().join("1_x.json")).unwrap(),
+        b"two"
+    );
+    wait_for_line(
+        || served.log(),
+        &["WARN", "not dropped", "its content was changed"],
+    );
 }
 
 /// What a balancer's journal that was set back is found out by.
@@ -112,7 +179,10 @@ fn the_highest_number_is_told_when_nothing_is_held_any_more() {
     let mut served = Served::start();
     let seen = |served: &Served| {
         let (header, content) = served.link(JOURNAL).next();
-        assert_eq!((&header["request_type"], content), (&json!("holding"), vec![]));
+        assert_eq!(
+            (&header["request_type"], content),
+            (&json!("holding"), vec![])
+        );
         header["seen"].clone()
     };
     assert_eq!(seen(&served), json!(0));
@@ -136,7 +206,10 @@ fn each_process_says_which_it_is() {
         hello["instance"].as_str().unwrap().to_owned()
     };
     let before = instance(&served);
-    assert!(before.len() == 32 && before.bytes().all(|byte| byte.is_ascii_hexdigit()), "{before}");
+    assert!(
+        before.len() == 32 && before.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{before}"
+    );
     assert_eq!(instance(&served), before);
     served.crash();
     assert_ne!(instance(&served), before);
@@ -151,17 +224,36 @@ fn a_directory_that_is_a_copy_is_told_once() {
     fs::rename(&files, &aside).unwrap();
     fs::rename(&aside, &files).unwrap();
     served.role.restart();
-    assert!(!served.log().contains("WARN"), "only moved, which changes nothing: {}", served.log());
+    assert!(
+        !served.log().contains("WARN"),
+        "only moved, which changes nothing: {}",
+        served.log()
+    );
     assert_eq!(served.role.stop(), Some(0));
     fs::rename(&files, &aside).unwrap();
     copy(&aside, &files);
     fs::remove_file(files.join("1_x.json")).unwrap();
     served.role.restart();
-    wait_for_line(|| served.log(), &["WARN", "the directory was copied, restored or moved", "remove .bilico-index"]);
-    wait_for_line(|| served.log(), &["WARN", "not here", "missing=1", "1_x.json"]);
+    wait_for_line(
+        || served.log(),
+        &[
+            "WARN",
+            "the directory was copied, restored or moved",
+            "remove .bilico-index",
+        ],
+    );
+    wait_for_line(
+        || served.log(),
+        &["WARN", "not here", "missing=1", "1_x.json"],
+    );
     served.crash();
     served.crash();
-    assert_eq!(served.log().matches("the directory was copied").count(), 1, "{}", served.log());
+    assert_eq!(
+        served.log().matches("the directory was copied").count(),
+        1,
+        "{}",
+        served.log()
+    );
 }
 
 /// An index of yesterday beside the files of today, put back in place as `cp` does.
@@ -178,9 +270,23 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
     assert_eq!(served.role.stop(), Some(0));
     fs::write(index(&served), backup).unwrap();
     served.role.restart();
-    wait_for_line(|| served.log(), &["WARN", "it is older than they are", "files=3", "highest=4", "known=1"]);
+    wait_for_line(
+        || served.log(),
+        &[
+            "WARN",
+            "it is older than they are",
+            "files=3",
+            "highest=4",
+            "known=1",
+        ],
+    );
     served.crash();
-    assert_eq!(served.log().matches("it is older than they are").count(), 1, "{}", served.log());
+    assert_eq!(
+        served.log().matches("it is older than they are").count(),
+        1,
+        "{}",
+        served.log()
+    );
 }
 
 /// Files of balancers without a journal are none that the index should know.
@@ -196,7 +302,10 @@ fn nothing_is_told_of_a_directory_that_is_as_it_was_left() {
     nobody.put(70, b"of nobody");
     fs::remove_file(served.files_dir().join("2_x.json")).unwrap();
     served.crash();
-    wait_for_line(|| served.log(), &["INFO", "are not here any more", "missing=1", "2_x.json"]);
+    wait_for_line(
+        || served.log(),
+        &["INFO", "are not here any more", "missing=1", "2_x.json"],
+    );
     assert!(!served.log().contains("WARN"), "{}", served.log());
 }
 
@@ -208,14 +317,20 @@ fn an_index_that_is_missing_beside_files_is_told() {
     assert_eq!(served.role.stop(), Some(0));
     fs::remove_file(index(&served)).unwrap();
     served.role.restart();
-    wait_for_line(|| served.log(), &["WARN", "a new index is begun beside files", "files=1"]);
+    wait_for_line(
+        || served.log(),
+        &["WARN", "a new index is begun beside files", "files=1"],
+    );
 }
 
 /// A server that never had one is not new to its files only.
 #[test]
 fn a_new_directory_is_nothing_to_tell_of() {
     let dir = tempfile::tempdir().unwrap();
-    let served = Served { role: start_server(dir.path(), 1, &[]), dir };
+    let served = Served {
+        role: start_server(dir.path(), 1, &[]),
+        dir,
+    };
     wait_for_line(|| served.log(), &["INFO", "a new index is begun"]);
     assert!(!served.log().contains("WARN"), "{}", served.log());
 }

@@ -1,11 +1,13 @@
-//! A server that answers every probe and acknowledges nothing: it must be found out by the oldest file that it owes, and
-//! must not be tried with many files again and again.
+//! A server that answers every probe and acknowledges nothing: it must be found out by the oldest
+//! file that it owes, and must not be tried with many files again and again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Farm, frame, pretend_server, start_balancer, start_server, wait_for_line, wait_until};
+use crate::harness::{
+    Client, Farm, frame, pretend_server, start_balancer, start_server, wait_for_line, wait_until,
+};
 
 const IDENTITY: &str = "00112233445566778899aabbccddeeff";
 
@@ -26,15 +28,18 @@ fn silent_server() -> (String, Heard) {
         wire.write(&frame(r#"{"request_type":"holding","last":true}"#, b""));
         while let Some((header, _)) = wire.try_frame() {
             if header["request_type"] == "store" {
-                ours.files.lock().unwrap().push((link, header["request_number"].as_u64().unwrap()));
+                ours.files
+                    .lock()
+                    .unwrap()
+                    .push((link, header["request_number"].as_u64().unwrap()));
             }
         }
     });
     (address, heard)
 }
 
-/// With files coming all the time, its timer began anew with each of them, and what it had been sent first waited for as
-/// long as others came.
+/// With files coming all the time, its timer began anew with each of them, and what it had been
+/// sent first waited for as long as others came.
 #[test]
 fn a_server_that_acknowledges_nothing_is_found_out_while_files_keep_coming() {
     let dir = tempfile::tempdir().unwrap();
@@ -42,35 +47,61 @@ fn a_server_that_acknowledges_nothing_is_found_out_while_files_keep_coming() {
     let good = start_server(dir.path(), 1, &[]);
     let specs = [address.clone(), good.address.clone()];
     let balancer = start_balancer(dir.path(), &specs, &["--stall-timeout", "2s"]);
-    let farm = Farm { servers: vec![good], balancer, dir };
+    let farm = Farm {
+        servers: vec![good],
+        balancer,
+        dir,
+    };
     farm.wait_until_up();
     let mut client = Client::connect(&farm.balancer.address);
     let (mut sent, began) = (0, Instant::now());
-    wait_until("the oldest file to have told on the server, while files keep coming", || {
-        sent += 1;
-        client.put(sent, None, b"x");
-        farm.server_status(0).returned > 0
-    });
+    wait_until(
+        "the oldest file to have told on the server, while files keep coming",
+        || {
+            sent += 1;
+            client.put(sent, None, b"x");
+            farm.server_status(0).returned > 0
+        },
+    );
     let found_after = began.elapsed();
     assert!(
         found_after < Duration::from_secs(15),
         "it is found out by the first file, not when traffic ends: {found_after:?}"
     );
     assert!(found_after >= Duration::from_secs(2), "{found_after:?}");
-    wait_for_line(|| farm.log(), &["server gets no files", &address, "acknowledged nothing", "2s"]);
+    wait_for_line(
+        || farm.log(),
+        &[
+            "server gets no files",
+            &address,
+            "acknowledged nothing",
+            "2s",
+        ],
+    );
     // It is tried again, later, with one file at a time.
     wait_until("another link", || {
         sent += 1;
         client.put(sent, None, b"x");
-        heard.links.load(Ordering::Relaxed) > 1 && heard.files.lock().unwrap().iter().any(|(link, _)| *link > 1)
+        heard.links.load(Ordering::Relaxed) > 1
+            && heard
+                .files
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|(link, _)| *link > 1)
     });
     let again = began.elapsed();
-    assert!(again >= found_after + Duration::from_secs(4), "it is left alone for a while: {again:?}");
+    assert!(
+        again >= found_after + Duration::from_secs(4),
+        "it is left alone for a while: {again:?}"
+    );
     for _ in 0..20 {
         sent += 1;
         client.put(sent, None, b"x");
     }
-    wait_until("everything to be delivered", || farm.status().delivered == sent);
+    wait_until("everything to be delivered", || {
+        farm.status().delivered == sent
+    });
     let files = heard.files.lock().unwrap();
     let on_trial = files.iter().filter(|(link, _)| *link == 2).count();
     assert_eq!(on_trial, 1, "one file is tried: {files:?}");

@@ -1,5 +1,5 @@
-//! What exists twice and must not: a journal that was copied or set back, and a server's directory. Each is told, and
-//! nothing is removed on the strength of a number alone.
+//! What exists twice and must not: a journal that was copied or set back, and a server's directory.
+//! Each is told, and nothing is removed on the strength of a number alone.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Client, Ended, Role, Running, Wire, bilico, frame, http, pretend_instance, start_balancer, start_server, status,
-    wait_for, wait_for_line, wait_until,
+    Client, Ended, Role, Running, Wire, bilico, frame, http, pretend_instance, start_balancer,
+    start_server, status, wait_for, wait_for_line, wait_until,
 };
 
 const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
@@ -34,8 +34,8 @@ enum Answer {
     Close,
 }
 
-/// A server that says on its links, one after the other, what it has and has seen, and does this with files. Whatever else
-/// it hears is kept.
+/// A server that says on its links, one after the other, what it has and has seen, and does this
+/// with files. Whatever else it hears is kept.
 struct Pretended {
     address: String,
     shared: Arc<Shared>,
@@ -72,7 +72,11 @@ impl Pretended {
 
     fn heard(&self, request_type: &str) -> Vec<Value> {
         let heard = self.shared.heard.lock().unwrap();
-        heard.iter().filter(|message| message["request_type"] == request_type).cloned().collect()
+        heard
+            .iter()
+            .filter(|message| message["request_type"] == request_type)
+            .cloned()
+            .collect()
     }
 
     /// Closes its links.
@@ -90,7 +94,11 @@ fn serve(mut wire: Wire, answer: Answer, shared: &Shared) {
         let reply = match (message["request_type"].as_str().unwrap(), answer) {
             ("store", Answer::Close) => {
                 shared.is_silent.store(true, Ordering::Relaxed);
-                let file = [number.as_u64().unwrap(), content.len() as u64, crc32c::crc32c(&content).into()];
+                let file = [
+                    number.as_u64().unwrap(),
+                    content.len() as u64,
+                    crc32c::crc32c(&content).into(),
+                ];
                 shared.kept.lock().unwrap().push(file);
                 let _ = wire.0.shutdown(std::net::Shutdown::Both);
                 return;
@@ -111,30 +119,60 @@ fn log(dir: &TempDir) -> String {
 
 /// A balancer over these servers that is expected to end by itself.
 fn balancer(dir: &TempDir, servers: &[&str]) -> (Running, String) {
-    let mut args = vec!["balancer".to_owned(), "--listen".into(), "127.0.0.1:0".into(), "--with-parent".into()];
-    args.extend(servers.iter().flat_map(|server| ["--server".into(), format!("{server}=1")]));
+    let mut args = vec![
+        "balancer".to_owned(),
+        "--listen".into(),
+        "127.0.0.1:0".into(),
+        "--with-parent".into(),
+    ];
+    args.extend(
+        servers
+            .iter()
+            .flat_map(|server| ["--server".into(), format!("{server}=1")]),
+    );
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let running = Running::start(bilico(&args).current_dir(dir.path()));
     let said = running.wait_for_output("admin on ");
-    let address = said.lines().find_map(|line| line.strip_prefix("listening on ")).unwrap().to_owned();
+    let address = said
+        .lines()
+        .find_map(|line| line.strip_prefix("listening on "))
+        .unwrap()
+        .to_owned();
     (running, address)
 }
 
-/// A balancer that was told of numbers that cannot be its journal's has ended, naming the server, what it said, and the
-/// remedy.
+/// A balancer that was told of numbers that cannot be its journal's has ended, naming the server,
+/// what it said, and the remedy.
 #[track_caller]
 fn check_stopped(ended: &Ended, server: &str, found: &str) {
     assert_eq!(ended.code, Some(6), "{ended:?}");
-    for part in [server, found, "copy, or was set back", "bilico queue adopt journal"] {
-        assert!(ended.stderr.contains(part), "no {part:?} in {}", ended.stderr);
+    for part in [
+        server,
+        found,
+        "copy, or was set back",
+        "bilico queue adopt journal",
+    ] {
+        assert!(
+            ended.stderr.contains(part),
+            "no {part:?} in {}",
+            ended.stderr
+        );
     }
 }
 
 #[test]
 fn a_journal_whose_numbers_a_server_knows_already_does_not_go_on_under_its_name() {
     let cases = [
-        (Vec::<[u64; 3]>::new(), Some(57), "has seen number 57, and the journal gave none above 0"),
-        (vec![[57, 1, 2]], None, "has number 57 with 1 bytes and CRC32C 00000002, and the journal gave none above 0"),
+        (
+            Vec::<[u64; 3]>::new(),
+            Some(57),
+            "has seen number 57, and the journal gave none above 0",
+        ),
+        (
+            vec![[57, 1, 2]],
+            None,
+            "has number 57 with 1 bytes and CRC32C 00000002, and the journal gave none above 0",
+        ),
         (vec![[u64::MAX, u64::MAX, 7]], Some(0), "gave none above 0"),
     ];
     for (entries, seen, found) in cases {
@@ -146,8 +184,8 @@ fn a_journal_whose_numbers_a_server_knows_already_does_not_go_on_under_its_name(
     }
 }
 
-/// The number of a delivered file was given a second time by a copy of the journal: the balancer had the other file of
-/// that number removed, as if it were a second copy.
+/// The number of a delivered file was given a second time by a copy of the journal: the balancer
+/// had the other file of that number removed, as if it were a second copy.
 #[test]
 fn a_file_with_the_number_of_another_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
@@ -157,9 +195,16 @@ fn a_file_with_the_number_of_another_is_not_removed() {
     assert_eq!(client.put_accepted(1, None, b"one"), 1);
     client.expect("delivered", 1);
     drop(first);
-    let server = Pretended::start(IDENTITY, Some(ONE), vec![(vec![[1, 9, 9]], None, Answer::Store)]);
+    let server = Pretended::start(
+        IDENTITY,
+        Some(ONE),
+        vec![(vec![[1, 9, 9]], None, Answer::Store)],
+    );
     let (balancer, _) = balancer(&dir, &[&real.address, &server.address]);
-    let one = format!("the journal with 3 bytes and CRC32C {:08x}", crc32c::crc32c(b"one"));
+    let one = format!(
+        "the journal with 3 bytes and CRC32C {:08x}",
+        crc32c::crc32c(b"one")
+    );
     let found = format!("has number 1 with 9 bytes and CRC32C 00000009, and {one}");
     check_stopped(&balancer.wait(), &server.address, &found);
     assert_eq!(server.heard("drop"), Vec::<Value>::new());
@@ -169,11 +214,23 @@ fn a_file_with_the_number_of_another_is_not_removed() {
 #[test]
 fn what_a_server_must_remove_is_said_with_its_size_and_checksum() {
     let dir = tempfile::tempdir().unwrap();
-    let script = vec![(vec![], Some(0), Answer::Close), (vec![], Some(2), Answer::Store)];
+    let script = vec![
+        (vec![], Some(0), Answer::Close),
+        (vec![], Some(2), Answer::Store),
+    ];
     let server = Pretended::start(IDENTITY, Some(ONE), script);
     let real = start_server(dir.path(), 1, &[]);
-    let balancer = start_balancer(dir.path(), &[&server.address, &real.address].map(|at| format!("{at}=1")), &[]);
-    wait_until("both to be up", || status(&balancer.address).servers.iter().all(|server| server.eligible));
+    let balancer = start_balancer(
+        dir.path(),
+        &[&server.address, &real.address].map(|at| format!("{at}=1")),
+        &[],
+    );
+    wait_until("both to be up", || {
+        status(&balancer.address)
+            .servers
+            .iter()
+            .all(|server| server.eligible)
+    });
     let mut client = Client::connect(&balancer.address);
     for id in 1..=2 {
         client.put(id, None, b"one");
@@ -183,18 +240,30 @@ fn what_a_server_must_remove_is_said_with_its_size_and_checksum() {
     }
     server.shared.is_silent.store(false, Ordering::Relaxed);
     let dropped = wait_for("a file to be removed", || server.heard("drop").pop());
-    assert_eq!((&dropped["size"], &dropped["crc32c"]), (&json!(3), &json!(crc32c::crc32c(b"one"))));
-    assert_eq!(dropped["request_number"], server.heard("store")[0]["request_number"]);
+    assert_eq!(
+        (&dropped["size"], &dropped["crc32c"]),
+        (&json!(3), &json!(crc32c::crc32c(b"one")))
+    );
+    assert_eq!(
+        dropped["request_number"],
+        server.heard("store")[0]["request_number"]
+    );
 }
 
 /// Two servers with one identity that are up, or kept out: the second one's reason.
 fn kept_out(dir: &TempDir, instances: [Option<&str>; 2]) -> (Role, String, String) {
-    let serve = |instance| Pretended::start(IDENTITY, instance, vec![(vec![], None, Answer::Store)]);
+    let serve =
+        |instance| Pretended::start(IDENTITY, instance, vec![(vec![], None, Answer::Store)]);
     let [first, second] = instances.map(serve);
     let balancer = start_balancer(dir.path(), &[format!("{}=1", first.address)], &[]);
-    wait_until("the first one to be up", || status(&balancer.address).servers[0].eligible);
+    wait_until("the first one to be up", || {
+        status(&balancer.address).servers[0].eligible
+    });
     let add = json!({"address": second.address, "weight": 1});
-    assert_eq!(http(&balancer, "POST", "/api/v1/servers", Some(&add)).status / 100, 2);
+    assert_eq!(
+        http(&balancer, "POST", "/api/v1/servers", Some(&add)).status / 100,
+        2
+    );
     (balancer, first.address, second.address)
 }
 
@@ -206,14 +275,19 @@ fn a_copy_of_a_server_s_directory_gets_no_files_and_is_told() {
     let reason = format!("its directory is a copy of that of {first}");
     wait_for_line(|| log(&dir), &["ERROR", &second, &reason, IDENTITY]);
     check_kept_out(&balancer, &second, &reason);
-    let notices = http(&balancer, "GET", "/api/v1/notices", None).text().to_owned();
+    let notices = http(&balancer, "GET", "/api/v1/notices", None)
+        .text()
+        .to_owned();
     assert!(notices.contains(&reason), "{notices}");
 }
 
 #[test]
 fn a_server_under_two_names_gets_files_under_the_first() {
     for (instances, reason) in [
-        ([Some(ONE), Some(ONE)], "is the same server under another name"),
+        (
+            [Some(ONE), Some(ONE)],
+            "is the same server under another name",
+        ),
         ([None, None], "speaks for a directory of the same name"),
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -235,13 +309,19 @@ fn check_kept_out(balancer: &Role, second: &str, reason: &str) {
     let servers = status(&balancer.address).servers;
     assert_eq!((servers[0].delivered, servers[0].eligible), (20, true));
     let kept_out = servers.iter().find(|server| server.name == second).unwrap();
-    assert!(!kept_out.eligible && kept_out.reason.as_ref().unwrap().contains(reason), "{kept_out:?}");
+    assert!(
+        !kept_out.eligible && kept_out.reason.as_ref().unwrap().contains(reason),
+        "{kept_out:?}"
+    );
 }
 
 #[test]
 fn a_server_whose_directory_was_set_back_is_told_with_what_it_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let script = vec![(vec![], Some(0), Answer::Store), (vec![], Some(1), Answer::Store)];
+    let script = vec![
+        (vec![], Some(0), Answer::Store),
+        (vec![], Some(1), Answer::Store),
+    ];
     let server = Pretended::start(IDENTITY, Some(ONE), script);
     let balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &[]);
     let mut client = Client::connect(&balancer.address);
@@ -252,6 +332,13 @@ fn a_server_whose_directory_was_set_back_is_told_with_what_it_lost() {
     assert_eq!(http(&balancer, "GET", "/api/v1/notices", None).status, 200);
     // The next link is that of a server that was started anew over an older directory.
     server.cut();
-    let lost = ["ERROR", &*server.address, "was set back", "acknowledged number 3", "none above 1", "2 of 8 bytes"];
+    let lost = [
+        "ERROR",
+        &*server.address,
+        "was set back",
+        "acknowledged number 3",
+        "none above 1",
+        "2 of 8 bytes",
+    ];
     wait_for_line(|| log(&dir), &lost);
 }

@@ -19,7 +19,13 @@ fn write(farm: &Farm, name: &str, content: impl AsRef<[u8]>) {
 
 /// How `bilico send --receipts` with these arguments ends.
 fn send(farm: &Farm, args: &[&str]) -> Ended {
-    let mut command = bilico(&["send", "--balancer", &farm.balancer.address, "--receipts", RECEIPTS]);
+    let mut command = bilico(&[
+        "send",
+        "--balancer",
+        &farm.balancer.address,
+        "--receipts",
+        RECEIPTS,
+    ]);
     run(command.args(args).current_dir(farm.dir.path()), "")
 }
 
@@ -36,14 +42,20 @@ fn verify(farm: &Farm, args: &[&str]) -> Ended {
 fn receipts(farm: &Farm) -> Vec<Value> {
     let text = fs::read_to_string(farm.dir.path().join(RECEIPTS)).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// A stored file of the farm's, by the end of its name.
 fn find(farm: &Farm, title: &str) -> PathBuf {
     let dirs = (0..farm.servers.len()).map(|server| farm.server_dir(server));
-    let mut paths = dirs.flat_map(|dir| fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path());
-    paths.find(|path| path.to_string_lossy().ends_with(&format!("_{title}"))).unwrap()
+    let mut paths = dirs
+        .flat_map(|dir| fs::read_dir(dir).unwrap())
+        .map(|entry| entry.unwrap().path());
+    paths
+        .find(|path| path.to_string_lossy().ends_with(&format!("_{title}")))
+        .unwrap()
 }
 
 fn beside(path: &Path, name: &str) -> PathBuf {
@@ -57,13 +69,27 @@ fn what_was_sent_is_there_and_every_damage_is_told() {
         write(&farm, &format!("many/{file}"), format!("content of {file}"));
     }
     write(&farm, "large.bin", vec![7; 3 << 20]);
-    write(&farm, "payload.json", r#"{"title": "inner/title", "content": "è"}"#);
+    write(
+        &farm,
+        "payload.json",
+        r#"{"title": "inner/title", "content": "è"}"#,
+    );
     assert_eq!(send(&farm, &["-r", "many", "large.bin"]).code, Some(0));
-    assert_eq!(send(&farm, &["--json-payload", "payload.json", "large.bin"]).code, Some(1));
+    assert_eq!(
+        send(&farm, &["--json-payload", "payload.json", "large.bin"]).code,
+        Some(1)
+    );
     assert_eq!(receipts(&farm).len(), 203);
     let ended = verify(&farm, &[]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-    assert_eq!(ended.stdout, "203 receipts, 202 stored files: 202 fit; nothing is wrong\n");
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{ended:?}"
+    );
+    assert_eq!(
+        ended.stdout,
+        "203 receipts, 202 stored files: 202 fit; nothing is wrong\n"
+    );
 
     fs::remove_file(find(&farm, "17")).unwrap();
     fs::write(find(&farm, "18"), "damaged").unwrap();
@@ -76,14 +102,38 @@ fn what_was_sent_is_there_and_every_damage_is_told() {
     assert_eq!(ended.code, Some(1));
     let lines: Vec<&str> = ended.stdout.lines().collect();
     let found = |line: usize, parts: &[&str]| parts.iter().all(|part| lines[line].contains(part));
-    assert!(found(0, &["missing:", "many/17", "delivered", "\"17\""]), "{ended:?}");
-    assert!(found(1, &["double:", "inner%2Ftitle", "inner%2Ftitle~2", "payload.json"]), "{ended:?}");
+    assert!(
+        found(0, &["missing:", "many/17", "delivered", "\"17\""]),
+        "{ended:?}"
+    );
+    assert!(
+        found(
+            1,
+            &[
+                "double:",
+                "inner%2Ftitle",
+                "inner%2Ftitle~2",
+                "payload.json"
+            ]
+        ),
+        "{ended:?}"
+    );
     assert!(found(2, &["differing:", "_18", "many/18"]), "{ended:?}");
     assert!(found(3, &["unexpected:", "9999_stranger"]), "{ended:?}");
     assert!(found(4, &["partial:", ".bilico-1-1.part"]), "{ended:?}");
-    assert!(found(5, &["203 receipts, 203 stored files", "1 missing, 1 double, 1 differing, 1 unexpected, 1 partial"]));
-    let report: Value = serde_json::from_str(&verify(&farm, &["--json", "--others"]).stdout).unwrap();
-    assert_eq!((&report["clean"], &report["others"], &report["stored"]), (&false.into(), &1.into(), &200.into()));
+    assert!(found(
+        5,
+        &[
+            "203 receipts, 203 stored files",
+            "1 missing, 1 double, 1 differing, 1 unexpected, 1 partial"
+        ]
+    ));
+    let report: Value =
+        serde_json::from_str(&verify(&farm, &["--json", "--others"]).stdout).unwrap();
+    assert_eq!(
+        (&report["clean"], &report["others"], &report["stored"]),
+        (&false.into(), &1.into(), &200.into())
+    );
     assert_eq!(report["missing"][0]["receipt"]["title"], "17");
     assert_eq!(report["unexpected"], serde_json::json!([]));
 }
@@ -92,15 +142,34 @@ fn what_was_sent_is_there_and_every_damage_is_told() {
 fn receipts_tell_each_file_once_whatever_became_of_it() {
     let farm = Farm::without_servers(&[1]);
     write(&farm, "a", "a");
-    let ended = send(&farm, &["a", "gone", "--timeout", "300ms", "--key-prefix", "k/"]);
+    let ended = send(
+        &farm,
+        &["a", "gone", "--timeout", "300ms", "--key-prefix", "k/"],
+    );
     assert_eq!(ended.code, Some(4), "{ended:?}");
-    let [gone, a] = &receipts(&farm)[..] else { panic!("{ended:?}") };
-    assert_eq!((&a["state"], &a["key"], &a["number"]), (&"accepted".into(), &"k/a".into(), &1.into()));
-    assert_eq!((&a["hash"], &a["size"]), (&blake3::hash(b"a").to_string().into(), &1.into()));
-    assert_eq!((&gone["state"], &gone["key"], gone.get("hash")), (&"unreadable".into(), &"k/gone".into(), None));
+    let [gone, a] = &receipts(&farm)[..] else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(
+        (&a["state"], &a["key"], &a["number"]),
+        (&"accepted".into(), &"k/a".into(), &1.into())
+    );
+    assert_eq!(
+        (&a["hash"], &a["size"]),
+        (&blake3::hash(b"a").to_string().into(), &1.into())
+    );
+    assert_eq!(
+        (&gone["state"], &gone["key"], gone.get("hash")),
+        (&"unreadable".into(), &"k/gone".into(), None)
+    );
     let ended = verify(&farm, &[]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stdout.starts_with("missing: (a: accepted as \"a\", number 1)\n"), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .starts_with("missing: (a: accepted as \"a\", number 1)\n"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -109,26 +178,54 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     write(&farm, "a", "a");
     write(&farm, "letter", "Dear Anna");
     write(&farm, "diary", "Monday\nTuesday\n");
-    let made = Command::new("mkfifo").arg(farm.dir.path().join("pipe")).status().unwrap();
+    let made = Command::new("mkfifo")
+        .arg(farm.dir.path().join("pipe"))
+        .status()
+        .unwrap();
     assert!(made.success());
     for (path, code, reason) in [
         ("none/receipts", 1, "No such file"),
         (".", 2, "it is a directory"),
         ("pipe", 2, "it is no regular file"),
-        ("letter", 2, "letter is no file of receipts: it ends with \"Dear Anna\""),
-        ("diary", 2, "diary is no file of receipts: its first line is \"Monday\""),
+        (
+            "letter",
+            2,
+            "letter is no file of receipts: it ends with \"Dear Anna\"",
+        ),
+        (
+            "diary",
+            2,
+            "diary is no file of receipts: its first line is \"Monday\"",
+        ),
     ] {
-        let mut command = bilico(&["send", "--balancer", &farm.balancer.address, "--receipts", path, "a"]);
+        let mut command = bilico(&[
+            "send",
+            "--balancer",
+            &farm.balancer.address,
+            "--receipts",
+            path,
+            "a",
+        ]);
         let ended = run(command.current_dir(farm.dir.path()), "");
         assert_eq!(ended.code, Some(code), "{ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(reason), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(reason),
+            "{ended:?}"
+        );
     }
-    assert_eq!(fs::read_to_string(farm.dir.path().join("diary")).unwrap(), "Monday\nTuesday\n");
+    assert_eq!(
+        fs::read_to_string(farm.dir.path().join("diary")).unwrap(),
+        "Monday\nTuesday\n"
+    );
     assert_eq!(farm.status().accepted, 0);
-    assert_eq!(fs::read_to_string(farm.dir.path().join("letter")).unwrap(), "Dear Anna");
+    assert_eq!(
+        fs::read_to_string(farm.dir.path().join("letter")).unwrap(),
+        "Dear Anna"
+    );
 }
 
-/// What is final is on disk a moment later: a client that is killed leaves whole lines, and none is lost.
+/// What is final is on disk a moment later: a client that is killed leaves whole lines, and none is
+/// lost.
 #[test]
 fn a_killed_client_leaves_whole_lines_of_what_was_final() {
     let farm = Farm::start(&[1]);
@@ -136,18 +233,39 @@ fn a_killed_client_leaves_whole_lines_of_what_was_final() {
         write(&farm, &format!("many/{file}"), vec![b'x'; 2000]);
     }
     for _ in 0..3 {
-        let mut command = bilico(&["send", "--balancer", &farm.balancer.address, "--receipts", RECEIPTS, "-r", "many"]);
-        let before = fs::metadata(farm.dir.path().join(RECEIPTS)).map_or(0, |metadata| metadata.len());
+        let mut command = bilico(&[
+            "send",
+            "--balancer",
+            &farm.balancer.address,
+            "--receipts",
+            RECEIPTS,
+            "-r",
+            "many",
+        ]);
+        let before =
+            fs::metadata(farm.dir.path().join(RECEIPTS)).map_or(0, |metadata| metadata.len());
         let running = Running::start(command.current_dir(farm.dir.path()));
-        let grown = || fs::metadata(farm.dir.path().join(RECEIPTS)).is_ok_and(|metadata| metadata.len() > before);
+        let grown = || {
+            fs::metadata(farm.dir.path().join(RECEIPTS))
+                .is_ok_and(|metadata| metadata.len() > before)
+        };
         wait_until("the first receipts", grown);
         running.signal("KILL");
         running.wait();
-        assert!(receipts(&farm).iter().all(|receipt| receipt["state"] == "delivered"));
+        assert!(
+            receipts(&farm)
+                .iter()
+                .all(|receipt| receipt["state"] == "delivered")
+        );
     }
     wait_until("all to be delivered", || farm.status().queue.files() == 0);
-    let report: Value = serde_json::from_str(&verify(&farm, &["--json", "--others"]).stdout).unwrap();
-    assert_eq!((&report["clean"], &report["stored"]), (&true.into(), &receipts(&farm).len().into()), "{report}");
+    let report: Value =
+        serde_json::from_str(&verify(&farm, &["--json", "--others"]).stdout).unwrap();
+    assert_eq!(
+        (&report["clean"], &report["stored"]),
+        (&true.into(), &receipts(&farm).len().into()),
+        "{report}"
+    );
 }
 
 #[test]
@@ -156,15 +274,30 @@ fn what_cannot_be_compared_is_an_error_and_not_a_finding() {
     fs::write(dir.path().join("bad"), "{}\n").unwrap();
     fs::write(dir.path().join("good"), "").unwrap();
     for (args, code, reason) in [
-        (&["--receipts", "gone", "."][..], 1, "cannot read the receipts in gone"),
+        (
+            &["--receipts", "gone", "."][..],
+            1,
+            "cannot read the receipts in gone",
+        ),
         (&["--receipts", "bad", "."], 1, "bad, line 1"),
-        (&["--receipts", "good", "gone"], 1, "cannot read the directory gone"),
+        (
+            &["--receipts", "good", "gone"],
+            1,
+            "cannot read the directory gone",
+        ),
         (&["--receipts", "good", ".", "."], 1, "is named twice"),
         (&["--receipts", "good"], 2, "DIR"),
         (&["."], 2, "--receipts"),
     ] {
         let ended = run(bilico(&["verify"]).args(args).current_dir(dir.path()), "");
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{args:?}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(reason), "{args:?}: {ended:?}");
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(code), ""),
+            "{args:?}: {ended:?}"
+        );
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(reason),
+            "{args:?}: {ended:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What both programs share: how arguments are read, what the clock is, and how latencies are handed over.
+//! What both programs share: how arguments are read, what the clock is, and how latencies are
+//! handed over.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

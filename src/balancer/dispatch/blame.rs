@@ -1,10 +1,12 @@
 //! Whose fault a refusal is: the file's, or that of the server that cannot write at the moment.
 //!
-//! A server may say that it cannot store (`storage`, `busy`) when its disk is full, or when this one file has a name or
-//! a size that its file system does not take. It cannot always tell the two apart, so others are tried: another file at
-//! the server before the server is blamed, another server for the file before the file is. A server is to blame that
-//! refused two files and stored none in between, or one that another server then stored; it pauses, and is then tried
-//! with one file. A file is to blame that was refused again where others were stored meanwhile, and hardly any refused.
+//! A server may say that it cannot store (`storage`, `busy`) when its disk is full, or when this
+//! one file has a name or a size that its file system does not take. It cannot always tell the two
+//! apart, so others are tried: another file at the server before the server is blamed, another
+//! server for the file before the file is. A server is to blame that refused two files and stored
+//! none in between, or one that another server then stored; it pauses, and is then tried with one
+//! file. A file is to blame that was refused again where others were stored meanwhile, and hardly
+//! any refused.
 
 use crate::schedule::Slot;
 
@@ -45,7 +47,8 @@ impl Standing {
         self.is_on_trial = false;
     }
 
-    /// The server has refused a file that nothing else speaks against. True if the server is to blame.
+    /// The server has refused a file that nothing else speaks against. True if the server is to
+    /// blame.
     pub(super) fn refused(&mut self, number: u64) -> bool {
         self.refused += 1;
         if self.unexplained.contains(&number) {
@@ -81,7 +84,11 @@ impl Standing {
 
     /// What it has done by now.
     pub(super) fn mark(&self, slot: Slot) -> Mark {
-        Mark { slot, stored: self.stored, refused: self.refused }
+        Mark {
+            slot,
+            stored: self.stored,
+            refused: self.refused,
+        }
     }
 
     /// Whether it has stored others since then, and hardly refused any.
@@ -180,13 +187,25 @@ mod tests {
 
     #[test]
     fn two_files_with_none_stored_between_them_speak_against_the_server() {
-        let (mut server, mut one, mut two) = (Standing::default(), Record::default(), Record::default());
+        let (mut server, mut one, mut two) =
+            (Standing::default(), Record::default(), Record::default());
         assert_eq!(one.refused(slot(), 1, &mut server), Verdict::Open);
         assert_eq!(two.refused(slot(), 2, &mut server), Verdict::Server);
-        assert_eq!(one.refused(slot(), 1, &mut server), Verdict::Open, "the same file is no news");
-        assert_eq!(Record::default().refused(slot(), 3, &mut server), Verdict::Server);
+        assert_eq!(
+            one.refused(slot(), 1, &mut server),
+            Verdict::Open,
+            "the same file is no news"
+        );
+        assert_eq!(
+            Record::default().refused(slot(), 3, &mut server),
+            Verdict::Server
+        );
         server.stored();
-        assert_eq!(Record::default().refused(slot(), 4, &mut server), Verdict::Open, "it works again");
+        assert_eq!(
+            Record::default().refused(slot(), 4, &mut server),
+            Verdict::Open,
+            "it works again"
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Decides what happens to each file and each server: a state machine without sockets, tasks or a clock.
+//! Decides what happens to each file and each server: a state machine without sockets, tasks or a
+//! clock.
 //!
-//! It is told what happened and when (times are on the hub's clock, which never steps back), and answers with
-//! [`Action`]s that the [`super::hub`] carries out. Owns the windows, the attempts, what is in doubt at which server, and when
-//! a link is opened; the order of servers is [`Scheduler`]'s, their state [`Health`]'s, the order of files [`Pending`]'s.
+//! It is told what happened and when (times are on the hub's clock, which never steps back), and
+//! answers with [`Action`]s that the [`super::hub`] carries out. Owns the windows, the attempts,
+//! what is in doubt at which server, and when a link is opened; the order of servers is
+//! [`Scheduler`]'s, their state [`Health`]'s, the order of files [`Pending`]'s.
 //!
 //! Invariant: a file is taken from the queue exactly while it is in flight to one server.
 
@@ -38,10 +40,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How long a file waits that could not be read from the journal for want of descriptors or memory.
 const NOT_NOW: Duration = Duration::from_secs(1);
 
-/// What becomes of a file that was with a server when the server vanished: it may be stored there, or not.
+/// What becomes of a file that was with a server when the server vanished: it may be stored there,
+/// or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum InDoubt {
-    /// It goes to another server at once. When the first one returns and has it, too, it removes its copy
+    /// It goes to another server at once. When the first one returns and has it, too, it removes
+    /// its copy
     Redirect,
     /// It waits until the server returns and says whether it has it
     Wait,
@@ -63,7 +67,12 @@ pub struct DispatchConfig {
 impl Default for DispatchConfig {
     fn default() -> Self {
         let (window, health) = (Window::default(), HealthConfig::default());
-        Self { window, health, max_attempts: 16, in_doubt: InDoubt::Redirect }
+        Self {
+            window,
+            health,
+            max_attempts: 16,
+            in_doubt: InDoubt::Redirect,
+        }
     }
 }
 
@@ -214,7 +223,15 @@ impl<T> Held<T> {
     /// A file that has not been sent yet.
     pub fn new(tag: T, not_old_style: Option<NotOldStyle>) -> Self {
         let (refused_by, tried, record) = (Vec::new(), Vec::new(), Record::default());
-        Self { tag, not_old_style, waits: None, refused_by, tried, holds: 0, record }
+        Self {
+            tag,
+            not_old_style,
+            waits: None,
+            refused_by,
+            tried,
+            holds: 0,
+            record,
+        }
     }
 }
 
@@ -235,10 +252,11 @@ pub struct Dispatcher<T> {
     config: DispatchConfig,
     /// The weight whose window is the largest.
     heaviest: u32,
-    /// Files of an earlier run have no higher number: they may be stored at any server that has not said what it has.
+    /// Files of an earlier run have no higher number: they may be stored at any server that has not
+    /// said what it has.
     recovered: u64,
-    /// Numbers up to this were given by earlier runs. What ended then, and may be at a server that has not said what it
-    /// has, is in doubt there, whether the file waited at the start or not.
+    /// Numbers up to this were given by earlier runs. What ended then, and may be at a server that
+    /// has not said what it has, is in doubt there, whether the file waited at the start or not.
     earlier: u64,
     /// Something is no longer in doubt somewhere since that was asked last.
     has_settled: bool,
@@ -301,17 +319,23 @@ impl<T> Dispatcher<T> {
 
     /// All servers with their slots, in the order in which they were named.
     fn servers(&self) -> impl Iterator<Item = (Slot, &Server)> {
-        self.order.iter().filter_map(|slot| Some((*slot, self.servers.get(slot.index())?.as_ref()?)))
+        self.order
+            .iter()
+            .filter_map(|slot| Some((*slot, self.servers.get(slot.index())?.as_ref()?)))
     }
 
     /// The server of this name.
     pub fn slot_of(&self, name: &str) -> Option<Slot> {
-        self.servers().find(|(_, server)| &*server.name == name).map(|(slot, _)| slot)
+        self.servers()
+            .find(|(_, server)| &*server.name == name)
+            .map(|(slot, _)| slot)
     }
 
     /// The names and weights of the servers that stay.
     pub fn staying(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.servers().filter(|(_, server)| server.wish != Wish::Leave).map(|(_, server)| (&server.name, server.weight))
+        self.servers()
+            .filter(|(_, server)| server.wish != Wish::Leave)
+            .map(|(_, server)| (&server.name, server.weight))
     }
 
     /// The actions decided since the last call.
@@ -340,8 +364,8 @@ impl<T> Dispatcher<T> {
         self.queue.insert(number, file);
     }
 
-    /// Says that files with numbers up to this are of an earlier run. Any server may have them, so they wait until all
-    /// were asked, or are known to be away.
+    /// Says that files with numbers up to this are of an earlier run. Any server may have them, so
+    /// they wait until all were asked, or are known to be away.
     pub fn recovered(&mut self, highest: u64) {
         self.recovered = self.recovered.max(highest);
     }
@@ -353,7 +377,11 @@ impl<T> Dispatcher<T> {
 
     /// Up to which number files wait until all servers were asked, if some were not.
     pub fn holds_back(&self) -> u64 {
-        if self.unheard.is_empty() { 0 } else { self.recovered }
+        if self.unheard.is_empty() {
+            0
+        } else {
+            self.recovered
+        }
     }
 
     /// Takes a file that is accepted already.
@@ -381,11 +409,12 @@ impl<T> Dispatcher<T> {
         self.next_to_come = number.unwrap_or(u64::MAX);
     }
 
-    /// How many files can go to a server, now or when one is eligible; and whether one could go now if it need not wait
-    /// for one that comes first.
+    /// How many files can go to a server, now or when one is eligible; and whether one could go now
+    /// if it need not wait for one that comes first.
     pub fn ready(&self) -> (usize, bool) {
         let (ready, first) = self.queue.ready();
-        let is_blocked = first.is_some_and(|first| first > self.next_to_come) && self.scheduler.eligible_count() > 0;
+        let is_blocked = first.is_some_and(|first| first > self.next_to_come)
+            && self.scheduler.eligible_count() > 0;
         (ready, is_blocked)
     }
 
@@ -401,7 +430,11 @@ impl<T> Dispatcher<T> {
 
     /// The server that the file is with.
     pub fn server_with(&self, number: u64) -> Option<&Arc<str>> {
-        self.servers.iter().flatten().find(|server| server.in_flight.contains_key(&number)).map(|server| &server.name)
+        self.servers
+            .iter()
+            .flatten()
+            .find(|server| server.in_flight.contains_key(&number))
+            .map(|server| &server.name)
     }
 
     /// Why the file waits, if it is not with a server.
@@ -417,7 +450,11 @@ impl<T> Dispatcher<T> {
 
     /// Why a file waits that is still to come.
     pub fn why_it_comes_later(&self, number: u64) -> Option<String> {
-        if number <= self.holds_back() { Some(self.why_held_back()) } else { self.why_nothing_goes() }
+        if number <= self.holds_back() {
+            Some(self.why_held_back())
+        } else {
+            self.why_nothing_goes()
+        }
     }
 
     /// Why files of an earlier run wait.
@@ -426,10 +463,18 @@ impl<T> Dispatcher<T> {
             let is_unheard = self.unheard.iter().any(|slot| slot.index() == place);
             is_unheard || (self.config.in_doubt == InDoubt::Wait && !server.has_told)
         };
-        let servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
-        let missing = servers.filter(|(place, server)| is_missing(*place, server)).map(|(_, server)| &*server.name);
+        let servers = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter_map(|(place, server)| Some((place, server.as_ref()?)));
+        let missing = servers
+            .filter(|(place, server)| is_missing(*place, server))
+            .map(|(_, server)| &*server.name);
         let missing = missing.collect::<Vec<_>>().join(", ");
-        format!("it was accepted before a restart, and these servers have not said yet whether they have it: {missing}")
+        format!(
+            "it was accepted before a restart, and these servers have not said yet whether they have it: {missing}"
+        )
     }
 
     /// Why no file can go to any server now, if that is so.
@@ -437,17 +482,28 @@ impl<T> Dispatcher<T> {
         if self.scheduler.eligible_count() > 0 {
             return None;
         }
-        let problems = self.servers.iter().flatten().map(|server| match server.health.problem() {
-            Some((fact, reason, _)) => format!("{} ({}: {reason})", server.name, fact.name()),
-            None => format!("{} (window full)", server.name),
-        });
-        Some(format!("no server can take files: {}", problems.collect::<Vec<_>>().join(", ")))
+        let problems = self
+            .servers
+            .iter()
+            .flatten()
+            .map(|server| match server.health.problem() {
+                Some((fact, reason, _)) => format!("{} ({}: {reason})", server.name, fact.name()),
+                None => format!("{} (window full)", server.name),
+            });
+        Some(format!(
+            "no server can take files: {}",
+            problems.collect::<Vec<_>>().join(", ")
+        ))
     }
 
-    /// Whether a server that is away may have the file, or one was told to remove it and has not answered.
+    /// Whether a server that is away may have the file, or one was told to remove it and has not
+    /// answered.
     pub fn is_doubtful(&self, number: u64) -> bool {
         let is_old = number <= self.earlier.max(self.recovered);
-        self.servers.iter().flatten().any(|server| (is_old && !server.has_told) || server.doubts.contains(&number))
+        self.servers
+            .iter()
+            .flatten()
+            .any(|server| (is_old && !server.has_told) || server.doubts.contains(&number))
     }
 
     /// The server was told to remove the file: until it has answered, it may be there.
@@ -467,9 +523,16 @@ impl<T> Dispatcher<T> {
 
     /// A probe of the server ended.
     pub fn probed(&mut self, slot: Slot, probed: Probed, took: Duration, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         match probed {
-            Probed::Answered { overloaded, dialect, memory, who } => {
+            Probed::Answered {
+                overloaded,
+                dialect,
+                memory,
+                who,
+            } => {
                 (server.memory, server.probe) = (memory, Some(took));
                 server.who = who;
                 let flips = server.health.probe_answered(overloaded, now);
@@ -477,7 +540,11 @@ impl<T> Dispatcher<T> {
                     server.returns();
                 }
                 self.flipped(slot, flips);
-                if self.servers.get(slot.index()).and_then(Option::as_ref).is_some_and(|it| it.dialect != Some(dialect))
+                if self
+                    .servers
+                    .get(slot.index())
+                    .and_then(Option::as_ref)
+                    .is_some_and(|it| it.dialect != Some(dialect))
                 {
                     self.recognise(slot, dialect, now);
                 }
@@ -498,10 +565,15 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// The server's name may lead elsewhere by now than its link: the link goes there, too, once nothing is in flight.
+    /// The server's name may lead elsewhere by now than its link: the link goes there, too, once
+    /// nothing is in flight.
     fn follow(&mut self, slot: Slot, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        let (Some(linked), Link::Open(_)) = (&server.linked, server.link) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        let (Some(linked), Link::Open(_)) = (&server.linked, server.link) else {
+            return;
+        };
         let (from, to) = (linked.address, server.who.address);
         let what = match names::place(linked, &server.who) {
             Place::Same => None,
@@ -513,7 +585,11 @@ impl<T> Dispatcher<T> {
         let is_idle = server.in_flight.is_empty();
         let flip = match &reason {
             None => server.health.link(true, "open", now),
-            Some(reason) => server.health.link(false, format!("{reason}: what is in flight finishes first"), now),
+            Some(reason) => server.health.link(
+                false,
+                format!("{reason}: what is in flight finishes first"),
+                now,
+            ),
         };
         self.flipped(slot, flip);
         if let Some(reason) = reason.filter(|_| is_idle) {
@@ -522,31 +598,46 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// A server gets files under one name only, and copies of its directory get none: the error says why this one does not.
+    /// A server gets files under one name only, and copies of its directory get none: the error
+    /// says why this one does not.
     pub fn identified(&mut self, slot: Slot, verdict: Result<(), String>, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         let is_its_own = verdict.is_ok();
         let reason = verdict.err().unwrap_or_else(|| "its own".to_owned());
         let flip = server.health.identity(is_its_own, reason, now);
         self.flipped(slot, flip);
         if !is_its_own {
-            // Nothing waits for what it would say: the other says the same, or the operator must act.
+            // Nothing waits for what it would say: the other says the same, or the operator must
+            // act.
             self.heard_of(slot);
         }
         self.refresh(slot);
     }
 
-    /// The link opened: files can go. `holding` is what the server has and does not know to be confirmed. One that cannot
-    /// say may have anything: it has no identity, for good or because its directory cannot be used at the moment.
-    pub fn link_opened(&mut self, slot: Slot, epoch: u64, holding: Option<Vec<lists::Held>>, now: Duration) {
+    /// The link opened: files can go. `holding` is what the server has and does not know to be
+    /// confirmed. One that cannot say may have anything: it has no identity, for good or because
+    /// its directory cannot be used at the moment.
+    pub fn link_opened(
+        &mut self,
+        slot: Slot,
+        epoch: u64,
+        holding: Option<Vec<lists::Held>>,
+        now: Duration,
+    ) {
         let in_doubt = self.config.in_doubt;
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         server.link = Link::Open(epoch);
         server.keeps_account = holding.is_some();
         let is_native = server.dialect == Some(Dialect::Native);
         let flip = server.health.link(true, "open", now);
         self.flipped(slot, flip);
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         match holding {
             Some(holding) => {
                 server.has_told = true;
@@ -576,7 +667,11 @@ impl<T> Dispatcher<T> {
     fn claim(&mut self, slot: Slot, held: lists::Held, now: Duration) {
         let lists::Held(number, size, crc32c) = held;
         let Some(file) = self.queue.get(number) else {
-            self.actions.push(Action::Stray { slot, number, held: Some(held) });
+            self.actions.push(Action::Stray {
+                slot,
+                number,
+                held: Some(held),
+            });
             return;
         };
         if (file.meta.size, file.meta.crc32c) != (size, crc32c) {
@@ -602,7 +697,9 @@ impl<T> Dispatcher<T> {
     /// What was in doubt at the server and is not there needs a server again.
     fn resolve_doubts(&mut self, slot: Slot) {
         self.has_settled = true;
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         let doubts = std::mem::take(&mut server.doubts);
         if self.config.in_doubt == InDoubt::Wait {
             for number in doubts {
@@ -611,11 +708,16 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// The server has said what it has, or is known to be away. After the last one files of an earlier run can go.
+    /// The server has said what it has, or is known to be away. After the last one files of an
+    /// earlier run can go.
     fn heard_of(&mut self, slot: Slot) {
         if self.unheard.remove(&slot) && self.unheard.is_empty() {
-            let parked: Vec<u64> =
-                self.queue.after(0).map(|(number, _)| number).take_while(|number| *number <= self.recovered).collect();
+            let parked: Vec<u64> = self
+                .queue
+                .after(0)
+                .map(|(number, _)| number)
+                .take_while(|number| *number <= self.recovered)
+                .collect();
             for number in parked {
                 self.unpark(number);
             }
@@ -633,9 +735,12 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// The link failed to open, or closed. What was in flight is in doubt, and goes to another server at once.
+    /// The link failed to open, or closed. What was in flight is in doubt, and goes to another
+    /// server at once.
     pub fn link_closed(&mut self, slot: Slot, epoch: u64, reason: &str, now: Duration) {
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         let retry = server.postpone_link(now);
         let flip = server.health.doubt(reason, now);
         self.flipped(slot, flip);
@@ -647,8 +752,8 @@ impl<T> Dispatcher<T> {
         self.actions.push(Action::Probe { slot });
     }
 
-    /// The link was closed because the server acknowledges nothing: it is left alone for longer each time, and then tried
-    /// with one file.
+    /// The link was closed because the server acknowledges nothing: it is left alone for longer
+    /// each time, and then tried with one file.
     pub fn link_silent(&mut self, slot: Slot, epoch: u64, reason: &str, now: Duration) {
         if let Some(server) = self.server_of(slot, epoch) {
             server.falls_silent();
@@ -658,24 +763,38 @@ impl<T> Dispatcher<T> {
 
     /// The server has the file.
     pub fn stored(&mut self, slot: Slot, epoch: u64, number: u64, confirmed: bool, now: Duration) {
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         match server.land(number) {
             Some(sent) => {
                 server.has_stored(&sent);
                 self.blame_others(slot, number, now);
                 self.deliver(slot, number, confirmed, sent.at);
             }
-            None => self.actions.push(Action::Stray { slot, number, held: None }),
+            None => self.actions.push(Action::Stray {
+                slot,
+                number,
+                held: None,
+            }),
         }
         self.refresh(slot);
     }
 
     /// A file is stored: those who refused it, and have stored nothing since, are to blame.
     fn blame_others(&mut self, slot: Slot, number: u64, now: Duration) {
-        let Some(file) = self.queue.get(number).filter(|file| !file.tag.record.marks().is_empty()) else { return };
+        let Some(file) = self
+            .queue
+            .get(number)
+            .filter(|file| !file.tag.record.marks().is_empty())
+        else {
+            return;
+        };
         for mark in file.tag.record.marks().to_vec() {
             let other = self.servers.get(mark.slot.index()).and_then(Option::as_ref);
-            if let Some(other) = other.filter(|other| mark.slot != slot && other.standing.fails_since(&mark)) {
+            if let Some(other) =
+                other.filter(|other| mark.slot != slot && other.standing.fails_since(&mark))
+            {
                 let reason = other.standing.reason().to_owned();
                 self.pause(mark.slot, &reason, now);
             }
@@ -684,34 +803,60 @@ impl<T> Dispatcher<T> {
 
     /// The server gets no file for a while, and is then tried with one.
     fn pause(&mut self, slot: Slot, reason: &str, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         server.standing.try_it();
         let flip = server.health.refused(cut(reason), now);
-        self.timers.extend(server.health.paused_until().map(|until| (until, slot)));
+        self.timers
+            .extend(server.health.paused_until().map(|until| (until, slot)));
         self.flipped(slot, flip);
         self.refresh(slot);
     }
 
     /// Takes a delivered file out of the queue.
     fn deliver(&mut self, slot: Slot, number: u64, confirmed: bool, sent: Duration) {
-        let Some(file) = self.queue.settle(number) else { return };
+        let Some(file) = self.queue.settle(number) else {
+            return;
+        };
         let server = self.name_of(slot);
         self.count_delivered(file.meta.size);
-        self.actions.push(Action::Delivered { number, slot, server, confirmed, sent, file });
+        self.actions.push(Action::Delivered {
+            number,
+            slot,
+            server,
+            confirmed,
+            sent,
+            file,
+        });
     }
 
     /// The server does not take the file: it goes elsewhere.
-    pub fn not_stored(&mut self, slot: Slot, epoch: u64, number: u64, refusal: &Refusal, now: Duration) {
-        let Some(server) = self.server_of(slot, epoch) else { return };
+    pub fn not_stored(
+        &mut self,
+        slot: Slot,
+        epoch: u64,
+        number: u64,
+        refusal: &Refusal,
+        now: Duration,
+    ) {
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         if server.land(number).is_none() {
-            // It was cancelled, or another server turned out to have the file meanwhile; it is not here.
+            // It was cancelled, or another server turned out to have the file meanwhile; it is not
+            // here.
             self.has_settled |= server.doubts.remove(&number);
             return;
         }
         server.returned += 1;
         server.standing.says(cut(&refusal.reason));
         if let Some(file) = self.queue.get_mut(number) {
-            let list = if refusal.code.is_lasting() { &mut file.tag.refused_by } else { &mut file.tag.tried };
+            let list = if refusal.code.is_lasting() {
+                &mut file.tag.refused_by
+            } else {
+                &mut file.tag.tried
+            };
             list.push(slot);
         }
         let is_failure = match refusal.code {
@@ -727,11 +872,13 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// A server says that it cannot store: pauses it if it is to blame. True if the file is, as far as all tell that can
-    /// take files.
+    /// A server says that it cannot store: pauses it if it is to blame. True if the file is, as far
+    /// as all tell that can take files.
     fn weigh(&mut self, slot: Slot, number: u64, reason: &str, now: Duration) -> bool {
         let server = self.servers.get_mut(slot.index()).and_then(Option::as_mut);
-        let (Some(server), Some(file)) = (server, self.queue.get_mut(number)) else { return false };
+        let (Some(server), Some(file)) = (server, self.queue.get_mut(number)) else {
+            return false;
+        };
         match file.tag.record.refused(slot, number, &mut server.standing) {
             Verdict::Open => false,
             Verdict::Server => {
@@ -744,8 +891,15 @@ impl<T> Dispatcher<T> {
 
     /// Whether no server is left that may take the file now or soon.
     fn is_tried_by_all(&self, number: u64) -> bool {
-        let Some(file) = self.queue.get(number) else { return false };
-        let Held { tried, refused_by, not_old_style, .. } = &file.tag;
+        let Some(file) = self.queue.get(number) else {
+            return false;
+        };
+        let Held {
+            tried,
+            refused_by,
+            not_old_style,
+            ..
+        } = &file.tag;
         self.servers().all(|(slot, server)| {
             !server.is_there()
                 || server.cannot_read(not_old_style.as_ref())
@@ -756,7 +910,9 @@ impl<T> Dispatcher<T> {
 
     /// The file's content cannot be read any more: there is nothing to send.
     pub fn unreadable(&mut self, slot: Slot, epoch: u64, number: u64, reason: &str) {
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         if server.land(number).is_some() {
             self.bury(number, reason.to_owned());
             self.refresh(slot);
@@ -765,7 +921,9 @@ impl<T> Dispatcher<T> {
 
     /// The file's content cannot be read just now: it goes a little later.
     pub fn not_now(&mut self, slot: Slot, epoch: u64, number: u64, reason: &str, now: Duration) {
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         if server.land(number).is_none() {
             return;
         }
@@ -780,8 +938,14 @@ impl<T> Dispatcher<T> {
 
     /// Makes a file a dead letter that every server refuses, or that was refused too often.
     fn bury_if_hopeless(&mut self, number: u64, reason: &str) {
-        let Some(file) = self.queue.get(number) else { return };
-        let Held { refused_by, not_old_style, .. } = &file.tag;
+        let Some(file) = self.queue.get(number) else {
+            return;
+        };
+        let Held {
+            refused_by,
+            not_old_style,
+            ..
+        } = &file.tag;
         let refuses = |(place, server): (usize, &Server)| {
             server.weight == 0
                 || server.wish == Wish::Leave
@@ -789,12 +953,19 @@ impl<T> Dispatcher<T> {
                 || server.cannot_read(not_old_style.as_ref())
                 || refused_by.iter().any(|slot| slot.index() == place)
         };
-        let mut servers = self.servers.iter().enumerate().filter_map(|(place, server)| Some((place, server.as_ref()?)));
+        let mut servers = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter_map(|(place, server)| Some((place, server.as_ref()?)));
         // Servers that an operator keeps from working say nothing of the file.
         if !refused_by.is_empty() && servers.all(refuses) {
             self.bury(number, format!("every server refuses it: {reason}"));
         } else if file.history.failures >= self.config.max_attempts {
-            let reason = format!("refused {} times, the last time: {reason}", file.history.failures);
+            let reason = format!(
+                "refused {} times, the last time: {reason}",
+                file.history.failures
+            );
             self.bury(number, reason);
         }
     }
@@ -802,13 +973,19 @@ impl<T> Dispatcher<T> {
     fn bury(&mut self, number: u64, reason: String) {
         if let Some(file) = self.queue.settle(number) {
             tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
-            self.actions.push(Action::Dead { number, reason, file });
+            self.actions.push(Action::Dead {
+                number,
+                reason,
+                file,
+            });
         }
     }
 
     /// One file's delivery failed, in doubt, over a connection of its own.
     pub fn lost(&mut self, slot: Slot, epoch: u64, number: u64, reason: &str, now: Duration) {
-        let Some(server) = self.server_of(slot, epoch) else { return };
+        let Some(server) = self.server_of(slot, epoch) else {
+            return;
+        };
         if server.land(number).is_none() {
             return;
         }
@@ -825,7 +1002,9 @@ impl<T> Dispatcher<T> {
         self.queue.wake(now);
         while let Some(&(due, slot)) = self.timers.first().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, slot));
-            let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { continue };
+            let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+                continue;
+            };
             let flip = server.health.wake(now);
             self.flipped(slot, flip);
             self.open_link(slot, now);
@@ -838,7 +1017,10 @@ impl<T> Dispatcher<T> {
     pub fn next_due(&self) -> Option<Duration> {
         let of_servers = self.timers.first().map(|(due, _)| *due);
         // Files whose wait ends while no server is eligible go when one is again.
-        let of_files = self.queue.next_wake().filter(|_| self.scheduler.eligible_count() > 0);
+        let of_files = self
+            .queue
+            .next_wake()
+            .filter(|_| self.scheduler.eligible_count() > 0);
         of_servers.into_iter().chain(of_files).min()
     }
 
@@ -858,18 +1040,27 @@ impl<T> Dispatcher<T> {
                 delayed: depth.delayed,
                 in_flight: depth.taken,
                 bytes: depth.bytes,
-                oldest_s: self.queue.oldest_ms().map(Duration::from_millis).map(seconds_since),
+                oldest_s: self
+                    .queue
+                    .oldest_ms()
+                    .map(Duration::from_millis)
+                    .map(seconds_since),
                 dead: 0,
                 max_files: 0,
                 max_bytes: 0,
             },
-            servers: self.servers().map(|(_, server)| server.report(self.config.window, self.heaviest, now)).collect(),
+            servers: self
+                .servers()
+                .map(|(_, server)| server.report(self.config.window, self.heaviest, now))
+                .collect(),
         }
     }
 
     fn dispatch(&mut self, now: Duration) {
         while self.scheduler.eligible_count() > 0 {
-            let Some(number) = self.queue.take_below(self.next_to_come) else { return };
+            let Some(number) = self.queue.take_below(self.next_to_come) else {
+                return;
+            };
             match self.choose(number) {
                 Some(slot) => self.send(slot, number, now),
                 None => self.hold(number, now),
@@ -884,59 +1075,118 @@ impl<T> Dispatcher<T> {
             return self.scheduler.pick();
         }
         let servers = &self.servers;
-        let speaks = |slot: Slot| servers.get(slot.index()).and_then(Option::as_ref).and_then(|server| server.dialect);
-        let can_read = |slot: Slot| file.not_old_style.is_none() || speaks(slot) == Some(Dialect::Native);
-        self.scheduler
-            .pick_where(|slot| !file.refused_by.contains(&slot) && !file.tried.contains(&slot) && can_read(slot))
+        let speaks = |slot: Slot| {
+            servers
+                .get(slot.index())
+                .and_then(Option::as_ref)
+                .and_then(|server| server.dialect)
+        };
+        let can_read =
+            |slot: Slot| file.not_old_style.is_none() || speaks(slot) == Some(Dialect::Native);
+        self.scheduler.pick_where(|slot| {
+            !file.refused_by.contains(&slot) && !file.tried.contains(&slot) && can_read(slot)
+        })
     }
 
     fn send(&mut self, slot: Slot, number: u64, now: Duration) {
-        let Some(file) = self.queue.get_mut(number) else { return };
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(file) = self.queue.get_mut(number) else {
+            return;
+        };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         file.tag.waits = None;
-        let parcel = Parcel { number, meta: file.meta.clone(), content: file.content.clone() };
+        let parcel = Parcel {
+            number,
+            meta: file.meta.clone(),
+            content: file.content.clone(),
+        };
         let bytes = parcel.meta.size;
         server.in_flight.insert(number, Sent { at: now, bytes });
         server.in_flight_bytes += bytes;
-        tracing::info!(number, title = &*parcel.meta.title, server = &*server.name, bytes, "forwarded");
+        tracing::info!(
+            number,
+            title = &*parcel.meta.title,
+            server = &*server.name,
+            bytes,
+            "forwarded"
+        );
         self.actions.push(Action::Send { slot, parcel });
         self.refresh(slot);
     }
 
     /// Makes a file wait that none of the eligible servers can take.
     fn hold(&mut self, number: u64, now: Duration) {
-        let Some(file) = self.queue.get_mut(number) else { return };
+        let Some(file) = self.queue.get_mut(number) else {
+            return;
+        };
         let wait = backoff(number, file.tag.holds);
         let reason = match file.tag.not_old_style {
-            Some(why) if file.tag.tried.is_empty() && file.tag.refused_by.is_empty() => why.to_string(),
+            Some(why) if file.tag.tried.is_empty() && file.tag.refused_by.is_empty() => {
+                why.to_string()
+            }
             _ => {
                 let last = file.tag.tried.last().or(file.tag.refused_by.last());
                 let last = last.and_then(|slot| self.servers.get(slot.index())?.as_ref());
                 let why = last.map(|last| format!("; {}: {}", last.name, last.standing.reason()));
-                format!("every eligible server has refused it{}", why.unwrap_or_default())
+                format!(
+                    "every eligible server has refused it{}",
+                    why.unwrap_or_default()
+                )
             }
         };
         file.tag.tried.clear();
         file.tag.record.waits();
         file.tag.holds = file.tag.holds.saturating_add(1);
         if file.tag.holds == 1 {
-            tracing::warn!(number, title = &*file.meta.title, attempts = file.history.attempts, reason, "waits");
+            tracing::warn!(
+                number,
+                title = &*file.meta.title,
+                attempts = file.history.attempts,
+                reason,
+                "waits"
+            );
         }
         file.tag.waits = Some(reason);
         self.queue.delay(number, now + wait);
     }
 
     /// Puts a file back that a server refused or lost.
-    fn send_back(&mut self, slot: Slot, number: u64, reason: &str, is_failure: bool, now: Duration) {
+    fn send_back(
+        &mut self,
+        slot: Slot,
+        number: u64,
+        reason: &str,
+        is_failure: bool,
+        now: Duration,
+    ) {
         let server = self.name_of(slot);
-        let Some(file) = self.queue.get_mut(number) else { return };
+        let Some(file) = self.queue.get_mut(number) else {
+            return;
+        };
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let attempt = Attempt { at_ms, server: cut(&server).into(), reason: cut(reason).into() };
+        let attempt = Attempt {
+            at_ms,
+            server: cut(&server).into(),
+            reason: cut(reason).into(),
+        };
         let before = file.history.first.len();
         file.history.add(attempt.clone(), is_failure);
         let (attempts, is_kept) = (file.history.attempts, file.history.first.len() > before);
-        tracing::warn!(number, title = &*file.meta.title, server = &*server, attempts, reason, "came back");
-        self.actions.push(Action::CameBack { number, attempt, is_failure, is_kept });
+        tracing::warn!(
+            number,
+            title = &*file.meta.title,
+            server = &*server,
+            attempts,
+            reason,
+            "came back"
+        );
+        self.actions.push(Action::CameBack {
+            number,
+            attempt,
+            is_failure,
+            is_kept,
+        });
         self.queue.put_back(number);
     }
 
@@ -956,7 +1206,9 @@ impl<T> Dispatcher<T> {
 
     /// Learns what the server speaks.
     fn recognise(&mut self, slot: Slot, dialect: Dialect, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         tracing::info!(server = &*server.name, speaks = ?dialect, "recognised");
         let before = server.dialect.replace(dialect);
         self.old_style -= usize::from(before == Some(Dialect::OldStyle));
@@ -974,21 +1226,36 @@ impl<T> Dispatcher<T> {
 
     /// Opens a link to a server that answers probes, if it has none and its time has come.
     fn open_link(&mut self, slot: Slot, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
-        let answers = [Fact::Connection, Fact::Trust, Fact::Identity].iter().all(|fact| server.health.allows(*fact));
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        let answers = [Fact::Connection, Fact::Trust, Fact::Identity]
+            .iter()
+            .all(|fact| server.health.allows(*fact));
         let waits = server.link_retry.is_some_and(|due| due > now);
-        let (Some(dialect), Link::Closed, true, false) = (server.dialect, server.link, answers, waits) else { return };
+        let (Some(dialect), Link::Closed, true, false) =
+            (server.dialect, server.link, answers, waits)
+        else {
+            return;
+        };
         server.link_retry = None;
         self.epochs += 1;
         server.link = Link::Opening(self.epochs);
         server.linked = Some(server.who.clone());
         let at = server.who.address;
-        self.actions.push(Action::OpenLink { slot, dialect, epoch: self.epochs, at });
+        self.actions.push(Action::OpenLink {
+            slot,
+            dialect,
+            epoch: self.epochs,
+            at,
+        });
     }
 
     /// Closes the server's link and puts back what was in flight over it.
     fn close_link(&mut self, slot: Slot, reason: &str, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         if server.link == Link::Closed {
             return;
         }
@@ -1018,14 +1285,18 @@ impl<T> Dispatcher<T> {
     fn wait_for(&mut self, slot: Slot, number: u64) {
         let server = self.name_of(slot);
         if let Some(file) = self.queue.get_mut(number) {
-            file.tag.waits = Some(format!("{server} may have it and is away (--in-doubt wait)"));
+            file.tag.waits = Some(format!(
+                "{server} may have it and is away (--in-doubt wait)"
+            ));
             self.queue.park(number);
         }
     }
 
     /// Tells the scheduler whether the server may be picked.
     fn refresh(&mut self, slot: Slot) {
-        let Some(server) = self.servers.get(slot.index()).and_then(Option::as_ref) else { return };
+        let Some(server) = self.servers.get(slot.index()).and_then(Option::as_ref) else {
+            return;
+        };
         let eligible = server.health.is_good() && self.window_is_open(server);
         if eligible != server.eligible {
             self.scheduler.set_eligible(slot, eligible);
@@ -1046,12 +1317,17 @@ impl<T> Dispatcher<T> {
     }
 }
 
-/// How long a file waits after so many attempts: doubling, and spread by up to a half, so that files that came
-/// back together do not leave together.
+/// How long a file waits after so many attempts: doubling, and spread by up to a half, so that
+/// files that came back together do not leave together.
 fn backoff(number: u64, attempts: u32) -> Duration {
-    let wait = BACKOFF.0.saturating_mul(1 << attempts.min(16)).min(BACKOFF.1);
+    let wait = BACKOFF
+        .0
+        .saturating_mul(1 << attempts.min(16))
+        .min(BACKOFF.1);
     // The finaliser of SplitMix64: neighbouring numbers spread over the whole range.
-    let mut mixed = number.wrapping_add(u64::from(attempts)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = number
+        .wrapping_add(u64::from(attempts))
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let spread = u32::try_from((mixed >> 33) % 512).unwrap_or(0);
     wait.saturating_sub(wait * spread / 1024)

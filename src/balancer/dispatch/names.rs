@@ -1,5 +1,6 @@
-//! Where a server's name leads: names and addresses may change, identities of directories and instances of processes say
-//! what they lead to. A link that works is a fact, whatever its name leads to by now.
+//! Where a server's name leads: names and addresses may change, identities of directories and
+//! instances of processes say what they lead to. A link that works is a fact, whatever its name
+//! leads to by now.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +48,11 @@ pub(super) fn place(link: &Who, answer: &Who) -> Place {
         return Place::Same;
     }
     let is_same_directory = ours.identity.is_some() && ours.identity == theirs.identity;
-    if is_same_directory { Place::Moved } else { Place::Replaced }
+    if is_same_directory {
+        Place::Moved
+    } else {
+        Place::Replaced
+    }
 }
 
 #[cfg(test)]
@@ -58,8 +63,15 @@ mod tests {
         let text = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let named = named.iter().map(|port| at(*port)).collect();
-        let speaker = Speaker { identity: text(identity), instance: text(instance) };
-        Who { speaker, address: Some(at(port)), named }
+        let speaker = Speaker {
+            identity: text(identity),
+            instance: text(instance),
+        };
+        Who {
+            speaker,
+            address: Some(at(port)),
+            named,
+        }
     }
 
     #[test]
@@ -78,6 +90,9 @@ mod tests {
         ] {
             assert_eq!(place(&link, &answer), expected, "{answer:?}");
         }
-        assert_eq!(place(&who("", "", 1, &[1]), &who("", "", 2, &[2])), Place::Replaced);
+        assert_eq!(
+            place(&who("", "", 1, &[1]), &who("", "", 2, &[2])),
+            Place::Replaced
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What operators decide about servers while the balancer runs: weights, drains, removals, and other settings.
+//! What operators decide about servers while the balancer runs: weights, drains, removals, and
+//! other settings.
 
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use crate::schedule::Slot;
 impl<T> Dispatcher<T> {
     /// Gives a server another weight. What is in flight to it is not touched.
     pub fn set_weight(&mut self, slot: Slot, weight: u32, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         server.weight = weight;
         let flip = server.heed(now);
         self.scheduler.set_weight(slot, weight);
@@ -20,7 +23,9 @@ impl<T> Dispatcher<T> {
 
     /// Lets a server get nothing new, or files again. What is in flight to it goes on.
     pub fn drain(&mut self, slot: Slot, is_drained: bool, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         if server.wish != Wish::Leave {
             server.wish = if is_drained { Wish::Drain } else { Wish::Work };
         }
@@ -31,7 +36,9 @@ impl<T> Dispatcher<T> {
 
     /// Lets a server get nothing new, for it is to be removed; or keeps it after all.
     pub fn leave(&mut self, slot: Slot, is_leaving: bool, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         server.wish = if is_leaving { Wish::Leave } else { Wish::Work };
         let flip = server.heed(now);
         self.leaving.retain(|leaving| *leaving != slot);
@@ -50,11 +57,17 @@ impl<T> Dispatcher<T> {
     /// The servers that are to be removed and have nothing in flight.
     pub fn can_go(&self) -> Vec<Slot> {
         let is_idle = |server: &Server| server.in_flight.is_empty();
-        let idle = |slot: &&Slot| self.servers.get(slot.index()).and_then(Option::as_ref).is_none_or(is_idle);
+        let idle = |slot: &&Slot| {
+            self.servers
+                .get(slot.index())
+                .and_then(Option::as_ref)
+                .is_none_or(is_idle)
+        };
         self.leaving.iter().filter(idle).copied().collect()
     }
 
-    /// Takes a file out of the queue that is not to be delivered. If it is with a server, it is in doubt there from now on.
+    /// Takes a file out of the queue that is not to be delivered. If it is with a server, it is in
+    /// doubt there from now on.
     pub fn cancel(&mut self, number: u64) -> Cancel<T> {
         let with = |server: &Server| server.in_flight.contains_key(&number);
         let place = self.order.iter().copied().find(|slot| {
@@ -71,17 +84,20 @@ impl<T> Dispatcher<T> {
             server.doubts.insert(number);
             self.refresh(slot);
         }
-        self.queue.settle(number).map_or(Cancel::Unknown, |file| Cancel::Taken(Box::new(file)))
+        self.queue
+            .settle(number)
+            .map_or(Cancel::Unknown, |file| Cancel::Taken(Box::new(file)))
     }
 
-    /// Forgets a server. Nobody may speak of its slot any more: the next server may get it. What it may have, though
-    /// nothing says so, is no longer waited for.
+    /// Forgets a server. Nobody may speak of its slot any more: the next server may get it. What it
+    /// may have, though nothing says so, is no longer waited for.
     pub fn remove_server(&mut self, slot: Slot, now: Duration) {
         self.close_link(slot, "the server was removed", now);
         self.resolve_doubts(slot);
         self.heard_of(slot);
         let removed = self.servers.get_mut(slot.index()).and_then(Option::take);
-        self.old_style -= usize::from(removed.is_some_and(|server| server.dialect == Some(Dialect::OldStyle)));
+        self.old_style -=
+            usize::from(removed.is_some_and(|server| server.dialect == Some(Dialect::OldStyle)));
         self.scheduler.remove(slot);
         self.order.retain(|known| *known != slot);
         self.leaving.retain(|leaving| *leaving != slot);
@@ -96,7 +112,8 @@ impl<T> Dispatcher<T> {
 
     /// Gives files out in another way from now on.
     pub fn configure(&mut self, config: DispatchConfig) {
-        let no_longer_waits = self.config.in_doubt == InDoubt::Wait && config.in_doubt == InDoubt::Redirect;
+        let no_longer_waits =
+            self.config.in_doubt == InDoubt::Wait && config.in_doubt == InDoubt::Redirect;
         self.config = config;
         for server in self.servers.iter_mut().flatten() {
             server.health.configure(config.health);
@@ -109,13 +126,21 @@ impl<T> Dispatcher<T> {
 
     /// Nothing waits any longer for servers that are away and may have it.
     fn stop_waiting(&mut self) {
-        for (slot, is_away) in self.servers().map(|(slot, it)| (slot, it.link == Link::Closed)).collect::<Vec<_>>() {
+        for (slot, is_away) in self
+            .servers()
+            .map(|(slot, it)| (slot, it.link == Link::Closed))
+            .collect::<Vec<_>>()
+        {
             if is_away {
                 self.heard_of(slot);
             }
         }
         let first_that_may_go = self.holds_back();
-        let waiting: Vec<u64> = self.queue.after(first_that_may_go).map(|(number, _)| number).collect();
+        let waiting: Vec<u64> = self
+            .queue
+            .after(first_that_may_go)
+            .map(|(number, _)| number)
+            .collect();
         for number in waiting {
             self.unpark(number);
         }
@@ -123,7 +148,12 @@ impl<T> Dispatcher<T> {
 
     /// The windows follow the heaviest weight.
     pub(super) fn resize(&mut self) {
-        self.heaviest = self.servers().map(|(_, server)| server.weight).max().unwrap_or(1).max(1);
+        self.heaviest = self
+            .servers()
+            .map(|(_, server)| server.weight)
+            .max()
+            .unwrap_or(1)
+            .max(1);
         for slot in self.order.clone() {
             self.refresh(slot);
         }

@@ -10,8 +10,9 @@ use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
-/// The bounds on what is under way to the heaviest server. The others' are smaller by their weights: when all windows
-/// are full, a server is picked as often as it acknowledges, so the windows have to keep the shares.
+/// The bounds on what is under way to the heaviest server. The others' are smaller by their
+/// weights: when all windows are full, a server is picked as often as it acknowledges, so the
+/// windows have to keep the shares.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     /// Files in flight.
@@ -22,12 +23,18 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { files: 1024, bytes: 64 * 1024 * 1024 }
+        Self {
+            files: 1024,
+            bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
 /// The smallest window of a server, however light it is.
-pub(super) const LEAST_WINDOW: Window = Window { files: 16, bytes: 1024 * 1024 };
+pub(super) const LEAST_WINDOW: Window = Window {
+    files: 16,
+    bytes: 1024 * 1024,
+};
 
 /// The most files that wait at an old-style server's link, which sends a few of them at once.
 const OLD_STYLE_FILES: usize = 64;
@@ -45,12 +52,15 @@ impl Window {
         };
         let files = scale(self.files as u64, LEAST_WINDOW.files as u64);
         let bytes = scale(self.bytes, LEAST_WINDOW.bytes);
-        Self { files: usize::try_from(files).unwrap_or(self.files), bytes }
+        Self {
+            files: usize::try_from(files).unwrap_or(self.files),
+            bytes,
+        }
     }
 }
 
-/// The most files that may be in doubt at one server. All of them are remembered until it has said what it has: one that
-/// is at this bound gets no more files, so that there cannot be more.
+/// The most files that may be in doubt at one server. All of them are remembered until it has said
+/// what it has: one that is at this bound gets no more files, so that there cannot be more.
 pub(super) const MOST_DOUBTS: usize = 100_000;
 
 /// The first wait before a link that failed is opened again, and the longest.
@@ -87,7 +97,10 @@ pub(super) struct Sent {
 
 /// One server.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that have nothing to do with each other"
+)]
 pub(super) struct Server {
     pub(super) name: Arc<str>,
     pub(super) weight: u32,
@@ -167,7 +180,8 @@ impl Server {
             (Wish::Work, 0) => Some("weight 0"),
             (Wish::Work, _) => None,
         };
-        self.health.drain(wish.is_some(), wish.unwrap_or("no longer"), now)
+        self.health
+            .drain(wish.is_some(), wish.unwrap_or("no longer"), now)
     }
 
     /// Whether one more file in flight could be more in doubt than may be.
@@ -199,7 +213,8 @@ impl Server {
         self.standing.try_it();
     }
 
-    /// It was down and is there again, so what it did before says little: its link may be opened at once.
+    /// It was down and is there again, so what it did before says little: its link may be opened at
+    /// once.
     pub(super) fn returns(&mut self) {
         if std::mem::take(&mut self.is_silent) {
             (self.link_pause, self.link_retry) = (LINK_PAUSE.0, None);
@@ -213,14 +228,24 @@ impl Server {
 
     /// Whether it can take files now, or as soon as it has less to do or more room.
     pub(super) fn is_there(&self) -> bool {
-        let needed = [Fact::Drain, Fact::Connection, Fact::Trust, Fact::Identity, Fact::Link];
+        let needed = [
+            Fact::Drain,
+            Fact::Connection,
+            Fact::Trust,
+            Fact::Identity,
+            Fact::Link,
+        ];
         needed.into_iter().all(|fact| self.health.allows(fact))
     }
 
     /// Puts off opening its link again, longer each time, and says until when.
     pub(super) fn postpone_link(&mut self, now: Duration) -> Duration {
         let retry = now + self.link_pause;
-        let longest = if self.is_silent { SILENCE_PAUSE.1 } else { LINK_PAUSE.1 };
+        let longest = if self.is_silent {
+            SILENCE_PAUSE.1
+        } else {
+            LINK_PAUSE.1
+        };
         self.link_pause = (self.link_pause * 2).min(longest);
         self.link_retry = Some(retry);
         retry
@@ -229,14 +254,26 @@ impl Server {
     /// Its own window.
     fn window(&self, window: Window, heaviest: u32) -> Window {
         let is_old_style = self.dialect == Some(Dialect::OldStyle);
-        let most = if is_old_style { window.files.min(OLD_STYLE_FILES) } else { window.files };
-        Window { files: most, ..window }.scaled(self.weight, heaviest)
+        let most = if is_old_style {
+            window.files.min(OLD_STYLE_FILES)
+        } else {
+            window.files
+        };
+        Window {
+            files: most,
+            ..window
+        }
+        .scaled(self.weight, heaviest)
     }
 
     /// Whether one more file may be under way to it.
     pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
         let Window { files, bytes } = self.window(window, heaviest);
-        let files = if self.standing.is_on_trial() { files.min(1) } else { files };
+        let files = if self.standing.is_on_trial() {
+            files.min(1)
+        } else {
+            files
+        };
         self.in_flight.len() < files && self.in_flight_bytes < bytes && !self.is_too_doubtful()
     }
 
@@ -259,10 +296,15 @@ impl Server {
     /// Its state, for people, beside a server of the `heaviest` weight.
     pub(super) fn report(&self, window: Window, heaviest: u32, now: Duration) -> ServerReport {
         let is_open = self.window_is_open(window, heaviest);
-        let Window { files: window_files, bytes: window_bytes } = self.window(window, heaviest);
+        let Window {
+            files: window_files,
+            bytes: window_bytes,
+        } = self.window(window, heaviest);
         let full = (!is_open).then(|| {
             if self.is_too_doubtful() {
-                format!("window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has")
+                format!(
+                    "window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has"
+                )
             } else if self.standing.is_on_trial() {
                 "window: one file until that is stored".to_owned()
             } else {

@@ -1,8 +1,9 @@
 //! What an operator does not want delivered any more, wherever it waits.
 //!
-//! A file that is with a server, or in doubt at one, ends at once as well: when the server says that it has it, it is told
-//! to remove its copy, as it is when another server has the file. Where nobody can remove it, the order is refused. Neither
-//! the operator nor a client hears of an end before it is lasting: a restart would deliver the file all the same.
+//! A file that is with a server, or in doubt at one, ends at once as well: when the server says
+//! that it has it, it is told to remove its copy, as it is when another server has the file. Where
+//! nobody can remove it, the order is refused. Neither the operator nor a client hears of an end
+//! before it is lasting: a restart would deliver the file all the same.
 
 use super::{After, Hub, millis};
 use crate::balancer::dispatch::Cancel;
@@ -20,9 +21,16 @@ use std::sync::Arc;
 const CANCELLED: &str = "cancelled by an operator while it waited";
 
 impl Hub {
-    /// Throws a dead letter away, or a file that waits. `looked` is what was read back of it, if that was needed.
+    /// Throws a dead letter away, or a file that waits. `looked` is what was read back of it, if
+    /// that was needed.
     pub(super) fn throw_away(&mut self, number: u64, looked: Vec<(u64, Back)>) -> Answer {
-        if let Some(DeadLetter { meta, history, death, .. }) = self.ledger.dig_up(number) {
+        if let Some(DeadLetter {
+            meta,
+            history,
+            death,
+            ..
+        }) = self.ledger.dig_up(number)
+        {
             return self.thrown_away(number, meta, history, &death.reason, Vec::new());
         }
         match self.dispatcher.cancel(number) {
@@ -34,7 +42,12 @@ impl Hub {
                 ),
             },
             Cancel::Taken(file) => {
-                let Queued { meta, content, history, tag } = *file;
+                let Queued {
+                    meta,
+                    content,
+                    history,
+                    tag,
+                } = *file;
                 self.let_go(&content);
                 self.thrown_away(number, meta, history, CANCELLED, tag.tag.replies)
             }
@@ -45,26 +58,49 @@ impl Hub {
     fn cancel_cold(&mut self, number: u64, looked: Vec<(u64, Back)>) -> Answer {
         let failed = |reason| Answer::Failed { reason };
         if self.accepting.contains_key(&number) {
-            return failed(format!("file {number} is just being written to the journal: try again"));
+            return failed(format!(
+                "file {number} is just being written to the journal: try again"
+            ));
         }
-        let back = looked.into_iter().find(|(other, _)| *other == number).map(|(_, back)| back);
+        let back = looked
+            .into_iter()
+            .find(|(other, _)| *other == number)
+            .map(|(_, back)| back);
         let (true, Some(back)) = (self.cold.contains(number), back) else {
             let is_ended = self.ledger.ended(number).is_some();
-            let why = if is_ended { "it waits no longer" } else { "it is not known" };
-            return failed(format!("file {number} cannot be dropped: {why}; see `bilico queue show {number}`"));
+            let why = if is_ended {
+                "it waits no longer"
+            } else {
+                "it is not known"
+            };
+            return failed(format!(
+                "file {number} cannot be dropped: {why}; see `bilico queue show {number}`"
+            ));
         };
         if let Back::NotNow(reason) = back {
-            return failed(format!("file {number} cannot be read from the journal now: {reason}; try again"));
+            return failed(format!(
+                "file {number} cannot be read from the journal now: {reason}; try again"
+            ));
         }
         if self.cold.claimed().any(|claimed| claimed == number) {
             return failed(format!("file {number} turns out to be delivered"));
         }
         let Some(location) = self.cold.location(number) else {
-            return failed(format!("the segment of file {number} is not at hand: it can be dropped after a restart"));
+            return failed(format!(
+                "the segment of file {number} is not at hand: it can be dropped after a restart"
+            ));
         };
-        let Some(thawed) = self.cold.remove(number) else { return failed(format!("file {number} is not known")) };
+        let Some(thawed) = self.cold.remove(number) else {
+            return failed(format!("file {number} is not known"));
+        };
         let Read { meta, history, .. } = Read::of(number, back, &thawed.brief, location);
-        self.thrown_away(number, meta, thawed.history.unwrap_or(history), CANCELLED, thawed.replies)
+        self.thrown_away(
+            number,
+            meta,
+            thawed.history.unwrap_or(history),
+            CANCELLED,
+            thawed.replies,
+        )
     }
 
     fn thrown_away(
@@ -76,9 +112,19 @@ impl Hub {
         replies: Vec<Reply>,
     ) -> Answer {
         tracing::warn!(number, title = &*meta.title, reason, "thrown away");
-        self.with.notices.tell(Level::Warn, Kind::Dropped, None, Some(number), &*meta.title);
-        let end = End::Dropped { reason: reason.into() };
-        let ended = Ended { number, at_ms: millis(self.now()), end, meta, history };
+        self.with
+            .notices
+            .tell(Level::Warn, Kind::Dropped, None, Some(number), &*meta.title);
+        let end = End::Dropped {
+            reason: reason.into(),
+        };
+        let ended = Ended {
+            number,
+            at_ms: millis(self.now()),
+            end,
+            meta,
+            history,
+        };
         self.ledger.end(Arc::new(ended.clone()));
         let after = After::Dead(number, replies, format!("thrown away; {reason}").into());
         self.submit(Op::End(Box::new(ended)), after);

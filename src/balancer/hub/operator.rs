@@ -28,7 +28,10 @@ impl Default for Times {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "constants that the tests have tried")]
         let times = || Histogram::new_with_max(LONGEST, DIGITS).expect("the bounds are good");
-        Self { accept: times(), deliver: times() }
+        Self {
+            accept: times(),
+            deliver: times(),
+        }
     }
 }
 
@@ -50,7 +53,10 @@ fn micros(time: Duration) -> u64 {
 
 /// How servers are probed with these settings.
 pub(super) fn pace(settings: &Settings) -> ProbePace {
-    ProbePace { interval: settings.probe_interval, timeout: settings.probe_timeout }
+    ProbePace {
+        interval: settings.probe_interval,
+        timeout: settings.probe_timeout,
+    }
 }
 
 impl Hub {
@@ -65,7 +71,12 @@ impl Hub {
 
     fn sample(&self, now: Duration) -> Sample {
         let Times { accept, deliver } = &self.times;
-        Sample { status: self.status(now), accept: accept.clone(), deliver: deliver.clone(), at: Instant::now() }
+        Sample {
+            status: self.status(now),
+            accept: accept.clone(),
+            deliver: deliver.clone(),
+            at: Instant::now(),
+        }
     }
 
     fn order(&mut self, order: Order, now: Duration) -> Result<(), OrderError> {
@@ -79,13 +90,21 @@ impl Hub {
                 self.dispatcher.drain(slot, true, now);
                 tracing::info!(server, "drained by the operator");
                 let text = "drained: what is in flight finishes, and it gets nothing new";
-                self.with.notices.tell(Level::Warn, Kind::Drain, Some(&server), None, text);
+                self.with
+                    .notices
+                    .tell(Level::Warn, Kind::Drain, Some(&server), None, text);
             }
             Order::Undrain { server } => {
                 let slot = self.slot_of(&server)?;
                 self.dispatcher.drain(slot, false, now);
                 tracing::info!(server, "no longer drained");
-                self.with.notices.tell(Level::Info, Kind::Drain, Some(&server), None, "no longer drained");
+                self.with.notices.tell(
+                    Level::Info,
+                    Kind::Drain,
+                    Some(&server),
+                    None,
+                    "no longer drained",
+                );
             }
             Order::Add(spec) => self.add(&spec, now)?,
             Order::Remove { server } => {
@@ -97,13 +116,21 @@ impl Hub {
     }
 
     fn slot_of(&self, server: &str) -> Result<Slot, OrderError> {
-        self.dispatcher.slot_of(server).ok_or_else(|| OrderError::UnknownServer(server.to_owned()))
+        self.dispatcher
+            .slot_of(server)
+            .ok_or_else(|| OrderError::UnknownServer(server.to_owned()))
     }
 
     fn set_weight(&mut self, slot: Slot, server: &str, weight: u32, now: Duration) {
         self.dispatcher.set_weight(slot, weight, now);
         tracing::info!(server, weight, "weight set");
-        self.with.notices.tell(Level::Info, Kind::Weight, Some(server), None, format!("weight {weight}"));
+        self.with.notices.tell(
+            Level::Info,
+            Kind::Weight,
+            Some(server),
+            None,
+            format!("weight {weight}"),
+        );
     }
 
     fn add(&mut self, spec: &ServerSpec, now: Duration) -> Result<(), OrderError> {
@@ -115,12 +142,22 @@ impl Hub {
                 self.dispatcher.set_weight(slot, *weight, now);
             }
             Some(_) => return Err(SpecError::Twice(address.clone()).into()),
-            None if self.dispatcher.staying().count() >= MAX_SERVERS => return Err(OrderError::TooMany),
-            None if !self.with.share.take_for_server() => return Err(OrderError::Descriptors(self.with.share.limit())),
+            None if self.dispatcher.staying().count() >= MAX_SERVERS => {
+                return Err(OrderError::TooMany);
+            }
+            None if !self.with.share.take_for_server() => {
+                return Err(OrderError::Descriptors(self.with.share.limit()));
+            }
             None => self.add_server(address, *weight),
         }
         tracing::info!(server = address, weight, "server added");
-        self.with.notices.tell(Level::Info, Kind::Added, Some(address), None, format!("added with weight {weight}"));
+        self.with.notices.tell(
+            Level::Info,
+            Kind::Added,
+            Some(address),
+            None,
+            format!("added with weight {weight}"),
+        );
         Ok(())
     }
 
@@ -129,12 +166,14 @@ impl Hub {
             self.dispatcher.leave(slot, true, now);
             tracing::info!(server, "server is being removed");
             let text = "being removed: what is in flight finishes first";
-            self.with.notices.tell(Level::Warn, Kind::Removed, Some(server), None, text);
+            self.with
+                .notices
+                .tell(Level::Warn, Kind::Removed, Some(server), None, text);
         }
     }
 
-    /// Forgets servers that are to go and have nothing under way, neither files nor words about files: those go by their
-    /// slots, which the next servers get.
+    /// Forgets servers that are to go and have nothing under way, neither files nor words about
+    /// files: those go by their slots, which the next servers get.
     pub(super) fn let_servers_go(&mut self, now: Duration) {
         for slot in self.dispatcher.can_go() {
             let is_of = |after: &After| matches!(after, After::Confirm(of, _) | After::Drop(of, ..) if of.slot == slot);
@@ -151,14 +190,23 @@ impl Hub {
             self.directories.release(slot);
             self.with.share.give_back();
             tracing::info!(server = &*server, "server removed");
-            self.with.notices.tell(Level::Info, Kind::Removed, Some(&server), None, "removed");
+            self.with
+                .notices
+                .tell(Level::Info, Kind::Removed, Some(&server), None, "removed");
         }
     }
 
     fn apply(&mut self, settings: &Settings, now: Duration) -> Result<(), OrderError> {
-        let staying: Vec<(String, u32)> =
-            self.dispatcher.staying().map(|(name, weight)| (name.to_string(), weight)).collect();
-        let new = settings.servers.iter().filter(|spec| self.dispatcher.slot_of(&spec.address).is_none()).count();
+        let staying: Vec<(String, u32)> = self
+            .dispatcher
+            .staying()
+            .map(|(name, weight)| (name.to_string(), weight))
+            .collect();
+        let new = settings
+            .servers
+            .iter()
+            .filter(|spec| self.dispatcher.slot_of(&spec.address).is_none())
+            .count();
         if !self.with.share.has_room_for(new) {
             return Err(OrderError::Descriptors(self.with.share.limit()));
         }
@@ -197,6 +245,8 @@ impl Hub {
             (false, _) => Level::Warn,
         };
         let text = format!("{fact}: {}", flip.reason);
-        self.with.notices.tell(level, Kind::Server, Some(server), None, text);
+        self.with
+            .notices
+            .tell(level, Kind::Server, Some(server), None, text);
     }
 }

@@ -1,4 +1,5 @@
-//! How cold files come back: read from the journal in time for their turn, and given to the dispatcher.
+//! How cold files come back: read from the journal in time for their turn, and given to the
+//! dispatcher.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,20 @@ use crate::queue::record::{Accepted, Content, End, Ended, History, Meta};
 use crate::queue::{Body, Location, Queued};
 use crate::schedule::Slot;
 
-/// How many files are read back from the journal at once, and about how many bytes. It is done when fewer than this many
-/// wait with all that is known of them.
-const READ_BACK: (usize, u64) = if cfg!(test) { (4, 64 * 1024) } else { (4096, 4 * 1024 * 1024) };
+/// How many files are read back from the journal at once, and about how many bytes. It is done when
+/// fewer than this many wait with all that is known of them.
+const READ_BACK: (usize, u64) = if cfg!(test) {
+    (4, 64 * 1024)
+} else {
+    (4096, 4 * 1024 * 1024)
+};
 
 /// How long nothing is read back after the system was short of something.
 const SHORTAGE: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// Has files read back from the journal whose turn comes soon, or whose servers wait for an answer.
+    /// Has files read back from the journal whose turn comes soon, or whose servers wait for an
+    /// answer.
     pub(super) fn read_on(&mut self) {
         let first = self.first_cold();
         self.dispatcher.comes_first(first);
@@ -30,11 +36,14 @@ impl Hub {
             return;
         }
         let claimed: Vec<u64> = self.cold.claimed().take(READ_BACK.0).collect();
-        let next =
-            first.filter(|_| ready < READ_BACK.0 || is_blocked).map_or_else(Vec::new, |first| self.next_cold(first));
+        let next = first
+            .filter(|_| ready < READ_BACK.0 || is_blocked)
+            .map_or_else(Vec::new, |first| self.next_cold(first));
         let numbers = if claimed.is_empty() { next } else { claimed };
-        let places: Vec<_> =
-            numbers.iter().filter_map(|number| Some((*number, self.cold.location(*number)?))).collect();
+        let places: Vec<_> = numbers
+            .iter()
+            .filter_map(|number| Some((*number, self.cold.location(*number)?)))
+            .collect();
         if !places.is_empty() {
             self.is_reading_back = true;
             let (journal, hub) = (self.with.journal, self.with.to_self.clone());
@@ -51,7 +60,11 @@ impl Hub {
             bytes += u64::from(brief.spot.record_len());
             had < READ_BACK.1
         };
-        let files = self.cold.above(first - 1).take(READ_BACK.0).take_while(fits);
+        let files = self
+            .cold
+            .above(first - 1)
+            .take(READ_BACK.0)
+            .take_while(fits);
         files.map(|(number, _)| number).collect()
     }
 
@@ -70,32 +83,76 @@ impl Hub {
                 let _ = hub.send(Event::ReadBack(Vec::new()));
             });
         }
-        for (number, back) in files.into_iter().filter(|(_, back)| !matches!(back, Back::NotNow(_))) {
+        for (number, back) in files
+            .into_iter()
+            .filter(|(_, back)| !matches!(back, Back::NotNow(_)))
+        {
             self.thaw(number, back, now);
         }
     }
 
     /// A file was read back, or cannot be.
     fn thaw(&mut self, number: u64, back: Back, now: Duration) {
-        let Some(Thawed { brief, location, replies, room, history, claims }) = self.cold.remove(number) else { return };
-        let Some(location) = location else {
-            // Each file holds on to its segment, so that this cannot be; but a file must not go without a word.
-            return tracing::error!(number, "the segment of a file is not at hand: it waits for the next start");
+        let Some(Thawed {
+            brief,
+            location,
+            replies,
+            room,
+            history,
+            claims,
+        }) = self.cold.remove(number)
+        else {
+            return;
         };
-        let Read { meta, history: read_history, content, fits, problem } = Read::of(number, back, &brief, location);
+        let Some(location) = location else {
+            // Each file holds on to its segment, so that this cannot be; but a file must not go
+            // without a word.
+            return tracing::error!(
+                number,
+                "the segment of a file is not at hand: it waits for the next start"
+            );
+        };
+        let Read {
+            meta,
+            history: read_history,
+            content,
+            fits,
+            problem,
+        } = Read::of(number, back, &brief, location);
         let history = history.unwrap_or(read_history);
         if let Some((first, others)) = claims.split_first() {
             return self.end_cold(
-                Ended { number, at_ms: millis(now), end: self.claimed_by(first), meta, history },
+                Ended {
+                    number,
+                    at_ms: millis(now),
+                    end: self.claimed_by(first),
+                    meta,
+                    history,
+                },
                 (first.slot, others),
                 &replies,
                 now,
             );
         }
         let not_old_style = noted_before(brief.note, || not_old_style(&meta, fits));
-        let tag = Held::new(Tag { replies, _room: room }, not_old_style);
-        let content = if problem.is_some() { content } else { self.hold(content) };
-        let file = Queued { meta, content, history, tag };
+        let tag = Held::new(
+            Tag {
+                replies,
+                _room: room,
+            },
+            not_old_style,
+        );
+        let content = if problem.is_some() {
+            content
+        } else {
+            self.hold(content)
+        };
+        let file = Queued {
+            meta,
+            content,
+            history,
+            tag,
+        };
         match problem {
             Some(reason) => {
                 tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
@@ -108,13 +165,29 @@ impl Hub {
     /// How a file ended that this server says it has.
     fn claimed_by(&self, claim: &Claim) -> End {
         let server = self.address_of(claim.slot);
-        End::Delivered { server, identity: Some(claim.identity.clone()), confirmed: true }
+        End::Delivered {
+            server,
+            identity: Some(claim.identity.clone()),
+            confirmed: true,
+        }
     }
 
-    /// A file turned out to be delivered before its turn came. What others have of it is one copy too many.
-    fn end_cold(&mut self, ended: Ended, (slot, others): (Slot, &[Claim]), replies: &[Reply], now: Duration) {
+    /// A file turned out to be delivered before its turn came. What others have of it is one copy
+    /// too many.
+    fn end_cold(
+        &mut self,
+        ended: Ended,
+        (slot, others): (Slot, &[Claim]),
+        replies: &[Reply],
+        now: Duration,
+    ) {
         let number = ended.number;
-        tracing::info!(number, title = &*ended.meta.title, bytes = ended.meta.size, "turns out to be delivered");
+        tracing::info!(
+            number,
+            title = &*ended.meta.title,
+            bytes = ended.meta.size,
+            "turns out to be delivered"
+        );
         self.dispatcher.count_delivered(ended.meta.size);
         self.end(ended, replies, Some(slot));
         for claim in others {
@@ -145,7 +218,12 @@ impl Read {
         };
         match back {
             Back::File(accepted) => {
-                let Accepted { meta, history, content, .. } = *accepted;
+                let Accepted {
+                    meta,
+                    history,
+                    content,
+                    ..
+                } = *accepted;
                 let (content, fits) = match content {
                     Content::Inline(bytes) => {
                         let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
@@ -153,7 +231,13 @@ impl Read {
                     }
                     Content::Own(id) => (Body::Own(id), false),
                 };
-                Self { meta, history, content, fits, problem: None }
+                Self {
+                    meta,
+                    history,
+                    content,
+                    fits,
+                    problem: None,
+                }
             }
             Back::Unreadable { reason, meta } => lost(meta, reason),
             Back::NotNow(reason) => lost(None, reason),
@@ -163,8 +247,19 @@ impl Read {
 
 /// What is said of a file whose record cannot be read.
 pub(in crate::balancer) fn stand_in(brief: &Brief) -> Meta {
-    let (size, crc32c, accepted_ms) = (brief.size(), brief.crc32c, u64::from(brief.accepted_s) * 1000);
-    Meta { title: "?".into(), key: None, from: "?".into(), size, crc32c, accepted_ms }
+    let (size, crc32c, accepted_ms) = (
+        brief.size(),
+        brief.crc32c,
+        u64::from(brief.accepted_s) * 1000,
+    );
+    Meta {
+        title: "?".into(),
+        key: None,
+        from: "?".into(),
+        size,
+        crc32c,
+        accepted_ms,
+    }
 }
 
 /// What is noted of whether old-style servers could read a file.
@@ -179,6 +274,13 @@ pub(super) fn noted(not_old_style: Option<NotOldStyle>) -> u8 {
 
 /// What was noted of that, or else what is seen now.
 fn noted_before(note: u8, or_else: impl FnOnce() -> Option<NotOldStyle>) -> Option<NotOldStyle> {
-    let all = [None, Some(NotOldStyle::TooLarge), Some(NotOldStyle::NotText), Some(NotOldStyle::Either)];
-    all.into_iter().find(|why| noted(*why) == note).unwrap_or_else(or_else)
+    let all = [
+        None,
+        Some(NotOldStyle::TooLarge),
+        Some(NotOldStyle::NotText),
+        Some(NotOldStyle::Either),
+    ];
+    all.into_iter()
+        .find(|why| noted(*why) == note)
+        .unwrap_or_else(or_else)
 }

@@ -1,8 +1,8 @@
 //! The HTTP doorway, but for HTTP: one file with its receipts, from a body that comes in pieces.
 //!
-//! Owns how a file gets in whose size may not be known before its end. Leaves requests and answers to the admin listener.
-//! Invariant: a file waits for room before it is read, and for a bounded time; while it is being read it never waits for
-//! more, so that no two can wait for each other.
+//! Owns how a file gets in whose size may not be known before its end. Leaves requests and answers
+//! to the admin listener. Invariant: a file waits for room before it is read, and for a bounded
+//! time; while it is being read it never waits for more, so that no two can wait for each other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::upload::Source;
 use super::{Door, InMemory};
-use crate::balancer::event::{Admission, Declined, Incoming, Outgoing, Reply, Room, Share, Sum, next_connection};
+use crate::balancer::event::{
+    Admission, Declined, Incoming, Outgoing, Reply, Room, Share, Sum, next_connection,
+};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE, ROOM_PATIENCE};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
@@ -23,12 +25,14 @@ use crate::queue::{INLINE, key_hash};
 use crate::transport::{Lap, ReadError};
 use crate::units::ByteSize;
 
-/// How much more is reserved at once for a file of unknown size, in bytes: as much as it has, within these bounds.
+/// How much more is reserved at once for a file of unknown size, in bytes: as much as it has,
+/// within these bounds.
 const STEPS: (u64, u64) = (INLINE, 4 * 1024 * 1024);
 
 /// The body of a request.
 pub trait Body: Send {
-    /// The next piece of it; `None` at its end. What was waited for is not lost when the wait is given up.
+    /// The next piece of it; `None` at its end. What was waited for is not lost when the wait is
+    /// given up.
     fn piece(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
 }
 
@@ -79,11 +83,23 @@ pub enum Fate {
 impl Receipts {
     fn new(size: u64, crc32c: u32) -> (Self, Reply) {
         let (to, from_hub) = mpsc::unbounded_channel();
-        (Self { from_hub, fate: None, size, crc32c }, Reply { connection: next_connection(), to, id: 0 })
+        (
+            Self {
+                from_hub,
+                fate: None,
+                size,
+                crc32c,
+            },
+            Reply {
+                connection: next_connection(),
+                to,
+                id: 0,
+            },
+        )
     }
 
-    /// Waits until the file is in the journal, or the same file under its key, and gives its request number. To be asked
-    /// once.
+    /// Waits until the file is in the journal, or the same file under its key, and gives its
+    /// request number. To be asked once.
     pub async fn accepted(&mut self) -> Result<u64, Refusal> {
         while let Some(receipt) = self.from_hub.recv().await {
             match receipt {
@@ -92,7 +108,10 @@ impl Receipts {
                 other => self.fate = fate(other),
             }
         }
-        Err(Refusal::new(RefusalCode::Stopping, "no receipt came: the balancer has stopped"))
+        Err(Refusal::new(
+            RefusalCode::Stopping,
+            "no receipt came: the balancer has stopped",
+        ))
     }
 
     /// Waits until an accepted file has ended. `None` when nothing more will be heard of it here.
@@ -105,12 +124,17 @@ impl Receipts {
 }
 
 fn too_many() -> String {
-    format!("{MAX_LARGE_UPLOADS} files of more than {} are coming in", ByteSize(INLINE))
+    format!(
+        "{MAX_LARGE_UPLOADS} files of more than {} are coming in",
+        ByteSize(INLINE)
+    )
 }
 
 fn fate(receipt: Outgoing) -> Option<Fate> {
     match receipt {
-        Outgoing::Message(Message::Delivered { server, confirmed, .. }) => Some(Fate::Delivered { server, confirmed }),
+        Outgoing::Message(Message::Delivered {
+            server, confirmed, ..
+        }) => Some(Fate::Delivered { server, confirmed }),
         Outgoing::Message(Message::Dead { reason, .. }) => Some(Fate::Dead { reason }),
         _ => None,
     }
@@ -138,16 +162,34 @@ struct Head {
 }
 
 impl Door {
-    /// Takes one file: room first, then its content. Nothing of a body is read before there is room for it.
-    pub(in crate::balancer) async fn receive<B: Body>(&self, upload: Upload<B>) -> Result<Receipts, ReadError> {
-        let Upload { title, key, size, peer, body } = upload;
+    /// Takes one file: room first, then its content. Nothing of a body is read before there is room
+    /// for it.
+    pub(in crate::balancer) async fn receive<B: Body>(
+        &self,
+        upload: Upload<B>,
+    ) -> Result<Receipts, ReadError> {
+        let Upload {
+            title,
+            key,
+            size,
+            peer,
+            body,
+        } = upload;
         if title.len() > MAX_TITLE {
             return Err(ProtocolError::TitleTooLong(title.len()).into());
         }
-        if let Some(key) = key.as_deref().filter(|key| !(1..=MAX_KEY).contains(&key.len())) {
+        if let Some(key) = key
+            .as_deref()
+            .filter(|key| !(1..=MAX_KEY).contains(&key.len()))
+        {
             return Err(ProtocolError::KeyLength(key.len()).into());
         }
-        let head = Head { title: title.into(), key: key.map(Arc::from), size, from: peer.to_string().into() };
+        let head = Head {
+            title: title.into(),
+            key: key.map(Arc::from),
+            size,
+            from: peer.to_string().into(),
+        };
         let reserved = match self.reserve(&head).await {
             Ok(reserved) => reserved,
             Err(refusal) => return self.refuse(&head, body, refusal).await,
@@ -159,8 +201,8 @@ impl Door {
         }
     }
 
-    /// Room for a file, or for the beginning of one whose size is not known. A client that cannot be told that it waits
-    /// does not wait long.
+    /// Room for a file, or for the beginning of one whose size is not known. A client that cannot
+    /// be told that it waits does not wait long.
     async fn reserve(&self, head: &Head) -> Result<Reserved, Refusal> {
         if self.stop.is_cancelled() {
             return Err(self.farewell());
@@ -172,12 +214,26 @@ impl Door {
         }
         self.gate.check(bytes)?;
         let share = self.share(size, 0).await?;
-        let place = if size > INLINE { Some(self.in_time(self.place(), too_many).await?) } else { None };
+        let place = if size > INLINE {
+            Some(self.in_time(self.place(), too_many).await?)
+        } else {
+            None
+        };
         let (room, incoming) = match self.gate.try_reserve(bytes) {
             Some(reserved) => reserved,
-            None => self.in_time(self.gate.reserve(bytes), || self.gate.full_reason()).await?,
+            None => {
+                self.in_time(self.gate.reserve(bytes), || self.gate.full_reason())
+                    .await?
+            }
         };
-        Ok(Reserved { place, room, incoming, share, behind: None, bytes })
+        Ok(Reserved {
+            place,
+            room,
+            incoming,
+            share,
+            behind: None,
+            bytes,
+        })
     }
 
     /// Waits for a place among the large files that come in.
@@ -185,7 +241,8 @@ impl Door {
         self.uploads.places.clone().acquire_owned().await.ok()
     }
 
-    /// Waits for something while the client is patient and the balancer takes files; `reason` says why it was in vain.
+    /// Waits for something while the client is patient and the balancer takes files; `reason` says
+    /// why it was in vain.
     async fn in_time<T>(
         &self,
         wait: impl Future<Output = Option<T>>,
@@ -201,19 +258,36 @@ impl Door {
         }
     }
 
-    /// Refuses a file of which nothing was read, unless it came before under its key: that one must not be taken for lost,
-    /// and the content tells whether it is the same.
-    async fn refuse<B: Body>(&self, head: &Head, body: B, refusal: Refusal) -> Result<Receipts, ReadError> {
+    /// Refuses a file of which nothing was read, unless it came before under its key: that one must
+    /// not be taken for lost, and the content tells whether it is the same.
+    async fn refuse<B: Body>(
+        &self,
+        head: &Head,
+        body: B,
+        refusal: Refusal,
+    ) -> Result<Receipts, ReadError> {
         let (Some(key), Some(size)) = (head.key.clone(), head.size) else {
             return Err(ReadError::Refused(refusal));
         };
         let (back, came_before) = oneshot::channel();
         let (mut receipts, reply) = Receipts::new(size, 0);
-        self.gate.refuse(Declined { key: key.clone(), size, sum: Sum::Unread(back), refusal, reply });
+        self.gate.refuse(Declined {
+            key: key.clone(),
+            size,
+            sum: Sum::Unread(back),
+            refusal,
+            reply,
+        });
         if let Ok((refusal, reply)) = came_before.await {
             let crc32c = self.sum(body, size).await?;
             receipts.crc32c = crc32c;
-            self.gate.refuse(Declined { key, size, sum: Sum::Known(crc32c), refusal, reply });
+            self.gate.refuse(Declined {
+                key,
+                size,
+                sum: Sum::Known(crc32c),
+                refusal,
+                reply,
+            });
         }
         Ok(receipts)
     }
@@ -234,28 +308,60 @@ impl Door {
             came += piece.len() as u64;
             crc32c = crc32c::crc32c_append(crc32c, &piece);
             if came > size {
-                return Err(ProtocolError::TooLarge { size: came, limit: size }.into());
+                return Err(ProtocolError::TooLarge {
+                    size: came,
+                    limit: size,
+                }
+                .into());
             }
             lap.count(piece.len(), 1)?;
         }
-        if came < size { Err(ProtocolError::Truncated { missing: size - came }.into()) } else { Ok(crc32c) }
+        if came < size {
+            Err(ProtocolError::Truncated {
+                missing: size - came,
+            }
+            .into())
+        } else {
+            Ok(crc32c)
+        }
     }
 
-    async fn take_small(&self, head: &Head, content: Bytes, reserved: Reserved) -> Result<Receipts, ReadError> {
+    async fn take_small(
+        &self,
+        head: &Head,
+        content: Bytes,
+        reserved: Reserved,
+    ) -> Result<Receipts, ReadError> {
         let crc32c = crc32c::crc32c(&content);
         let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
         let Reserved { room, share, .. } = reserved;
         let (title, key, from) = (head.title.clone(), head.key.clone(), head.from.clone());
-        let file = InMemory { title, key, content, crc32c, room, share, from, reply: Some(reply) };
-        self.admit(file).await.map_err(|(refusal, _)| ReadError::Refused(refusal))?;
+        let file = InMemory {
+            title,
+            key,
+            content,
+            crc32c,
+            room,
+            share,
+            from,
+            reply: Some(reply),
+        };
+        self.admit(file)
+            .await
+            .map_err(|(refusal, _)| ReadError::Refused(refusal))?;
         Ok(receipts)
     }
 
-    async fn take_large<B: Body>(&self, head: &Head, mut arriving: Arriving<'_, B>) -> Result<Receipts, ReadError> {
+    async fn take_large<B: Body>(
+        &self,
+        head: &Head,
+        mut arriving: Arriving<'_, B>,
+    ) -> Result<Receipts, ReadError> {
         if arriving.reserved.place.is_none() {
             // It has room already, so it does not wait.
             let place = self.uploads.places.clone().try_acquire_owned();
-            let place = place.map_err(|_| ReadError::Refused(Refusal::new(RefusalCode::Busy, too_many())))?;
+            let place = place
+                .map_err(|_| ReadError::Refused(Refusal::new(RefusalCode::Busy, too_many())))?;
             arriving.reserved.place = Some(place);
         }
         let mark = head.key.as_deref().map(key_hash);
@@ -289,7 +395,8 @@ struct Arriving<'a, B> {
     body: B,
     lap: Lap,
     stall: Duration,
-    /// When the last piece was handed on: the peer is not to blame for what passes until the next is asked for.
+    /// When the last piece was handed on: the peer is not to blame for what passes until the next
+    /// is asked for.
     handed_on: Option<Instant>,
     /// The size that the client has said.
     declared: Option<u64>,
@@ -306,7 +413,18 @@ impl<'a, B: Body> Arriving<'a, B> {
         let title = head.title.len() as u64;
         let (lap, handed_on, ahead) = (Lap::default(), None, Vec::new());
         let stall = door.bounds().deadlines.stall;
-        Self { door, body, lap, stall, handed_on, declared: head.size, came: 0, title, reserved, ahead }
+        Self {
+            door,
+            body,
+            lap,
+            stall,
+            handed_on,
+            declared: head.size,
+            came: 0,
+            title,
+            reserved,
+            ahead,
+        }
     }
 
     /// Small content, whole; `None` if it is not small.
@@ -314,8 +432,13 @@ impl<'a, B: Body> Arriving<'a, B> {
         if self.declared.is_some_and(|size| size > INLINE) {
             return Ok(None);
         }
-        // A piece may be a small part of what it was read into, which a file that waits in memory must not keep.
-        let mut content = Vec::with_capacity(self.declared.and_then(|size| usize::try_from(size).ok()).unwrap_or(0));
+        // A piece may be a small part of what it was read into, which a file that waits in memory
+        // must not keep.
+        let mut content = Vec::with_capacity(
+            self.declared
+                .and_then(|size| usize::try_from(size).ok())
+                .unwrap_or(0),
+        );
         while let Some(piece) = self.next().await? {
             if self.came > INLINE {
                 self.ahead = vec![piece, content.into()];
@@ -342,7 +465,11 @@ impl<'a, B: Body> Arriving<'a, B> {
                 (Some(piece), declared) => {
                     self.came += piece.len() as u64;
                     if let Some(limit) = declared.filter(|size| *size < self.came) {
-                        return Err(ProtocolError::TooLarge { size: self.came, limit }.into());
+                        return Err(ProtocolError::TooLarge {
+                            size: self.came,
+                            limit,
+                        }
+                        .into());
                     }
                     self.grow().await.map_err(ReadError::Refused)?;
                     self.lap.count(piece.len(), 1)?;
@@ -350,14 +477,18 @@ impl<'a, B: Body> Arriving<'a, B> {
                     return Ok(Some(piece));
                 }
                 (None, Some(size)) if self.came < size => {
-                    return Err(ProtocolError::Truncated { missing: size - self.came }.into());
+                    return Err(ProtocolError::Truncated {
+                        missing: size - self.came,
+                    }
+                    .into());
                 }
                 (None, _) => return Ok(None),
             }
         }
     }
 
-    /// Reserves more, if what came needs it. It is not waited for: others may wait for what this file holds.
+    /// Reserves more, if what came needs it. It is not waited for: others may wait for what this
+    /// file holds.
     async fn grow(&mut self) -> Result<(), Refusal> {
         let (gate, needed) = (&self.door.gate, self.came.saturating_add(self.title));
         let had = self.reserved.bytes;
@@ -365,7 +496,10 @@ impl<'a, B: Body> Arriving<'a, B> {
             return Ok(());
         }
         gate.check(needed)?;
-        let bytes = had.saturating_add(had.clamp(STEPS.0, STEPS.1)).min(gate.max_file()).max(needed);
+        let bytes = had
+            .saturating_add(had.clamp(STEPS.0, STEPS.1))
+            .min(gate.max_file())
+            .max(needed);
         let share = self.door.share(bytes - had, 0).await?;
         let Reserved { room, incoming, .. } = &mut self.reserved;
         if !gate.try_grow(room, incoming, bytes) {
@@ -373,7 +507,9 @@ impl<'a, B: Body> Arriving<'a, B> {
             return Err(Refusal::new(RefusalCode::Busy, gate.full_reason()));
         }
         self.reserved.bytes = bytes;
-        self.reserved.behind.replace(std::mem::replace(&mut self.reserved.share, share));
+        self.reserved
+            .behind
+            .replace(std::mem::replace(&mut self.reserved.share, share));
         Ok(())
     }
 

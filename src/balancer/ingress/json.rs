@@ -1,5 +1,5 @@
-//! The JSON doorway: what clients of the first system of this kind speak. They never read, so nothing is sent back:
-//! the log alone tells why such a connection was closed.
+//! The JSON doorway: what clients of the first system of this kind speak. They never read, so
+//! nothing is sent back: the log alone tells why such a connection was closed.
 
 use std::net::SocketAddr;
 
@@ -67,16 +67,24 @@ async fn take<R: AsyncRead + Unpin>(
         match reader.object(SMALL_CONTENT, max_json).await? {
             None => return Ok(false),
             Some(Object::Whole(object)) => break object,
-            // How large it will be is not known, so it needs leave for the largest: with less, two objects that
-            // wait for each other's share would never end.
+            // How large it will be is not known, so it needs leave for the largest: with less, two
+            // objects that wait for each other's share would never end.
             Some(Object::Large) => incoming = door.gate.memory(max_json).await,
         }
     };
     match parse(&object)? {
-        Request::File { title, content, number: _ } => {
+        Request::File {
+            title,
+            content,
+            number: _,
+        } => {
             drop(object);
             let from = peer.to_string().into();
-            let mut unheard = Unheard { title: title.into(), peer, is_admitted: false };
+            let mut unheard = Unheard {
+                title: title.into(),
+                peer,
+                is_admitted: false,
+            };
             let size = (content.len() + unheard.title.len()) as u64;
             let room = match door.gate.try_room(size) {
                 Some(room) => Some(room),
@@ -85,9 +93,19 @@ async fn take<R: AsyncRead + Unpin>(
             let Some(room) = room else { return Ok(false) };
             let share = door.gate.wait_for_share(size).await;
             let (title, crc32c) = (unheard.title.clone(), crc32c::crc32c(&content));
-            let file = InMemory { title, key: None, content, crc32c, room, share, from, reply: None };
+            let file = InMemory {
+                title,
+                key: None,
+                content,
+                crc32c,
+                room,
+                share,
+                from,
+                reply: None,
+            };
             if let Err((refusal, _)) = door.admit(file).await {
-                // Nothing more is read from such a client: it would take each file that follows for sent, too.
+                // Nothing more is read from such a client: it would take each file that follows for
+                // sent, too.
                 return Err(ReadError::Io(std::io::Error::other(refusal.reason)));
             }
             unheard.is_admitted = true;

@@ -1,8 +1,8 @@
 //! The doorways: how files come in from clients.
 //!
-//! On the balancer's port the first byte of a connection says which doorway it wants; HTTP comes in at the admin listener. All
-//! read with deadlines and reserve room before they read a file, and all end in
-//! [`Gate::admit`](super::gate::Gate::admit); only their languages differ.
+//! On the balancer's port the first byte of a connection says which doorway it wants; HTTP comes in
+//! at the admin listener. All read with deadlines and reserve room before they read a file, and all
+//! end in [`Gate::admit`](super::gate::Gate::admit); only their languages differ.
 
 pub mod http;
 mod json;
@@ -54,7 +54,13 @@ pub(super) struct DoorBounds {
 
 impl From<&Settings> for DoorBounds {
     fn from(settings: &Settings) -> Self {
-        Self { deadlines: Deadlines { stall: settings.stall, idle: settings.idle }, max_json: settings.max_json }
+        Self {
+            deadlines: Deadlines {
+                stall: settings.stall,
+                idle: settings.idle,
+            },
+            max_json: settings.max_json,
+        }
     }
 }
 
@@ -72,9 +78,26 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, door: Door, seat:
         Ok(None) => Ok(()),
         // In boxes, for what is in one piece with the task is moved and kept twice over.
         Ok(Some(byte)) if byte == MAGIC[0] => {
-            Box::pin(native::serve(reader, write, peer, &door, bounds.deadlines.stall, seat)).await
+            Box::pin(native::serve(
+                reader,
+                write,
+                peer,
+                &door,
+                bounds.deadlines.stall,
+                seat,
+            ))
+            .await
         }
-        Ok(Some(_)) => Box::pin(json::serve(&mut reader, peer, &door, bounds.max_json, &seat)).await,
+        Ok(Some(_)) => {
+            Box::pin(json::serve(
+                &mut reader,
+                peer,
+                &door,
+                bounds.max_json,
+                &seat,
+            ))
+            .await
+        }
         Err(error) => Err(error),
     };
     log_end(peer, ended);
@@ -123,7 +146,16 @@ impl Door {
 
     /// Admits a file whose content is in memory; large content goes to a file of its own first.
     async fn admit(&self, file: InMemory) -> Result<(), (Refusal, Option<Reply>)> {
-        let InMemory { title, key, content, crc32c, room, mut share, from, reply } = file;
+        let InMemory {
+            title,
+            key,
+            content,
+            crc32c,
+            room,
+            mut share,
+            from,
+            reply,
+        } = file;
         let size = content.len() as u64;
         let old_style_len = json_doorway::old_style_len(&title, &content);
         let (content, uploaded) = if size <= INLINE {
@@ -135,7 +167,18 @@ impl Door {
                 Err(refusal) => return Err((refusal, reply)),
             }
         };
-        let admission = Admission { title, key, content, size, crc32c, old_style_len, room, share, from, reply };
+        let admission = Admission {
+            title,
+            key,
+            content,
+            size,
+            crc32c,
+            old_style_len,
+            room,
+            share,
+            from,
+            reply,
+        };
         self.gate.admit(admission);
         let _ = uploaded.map(Uploaded::admitted);
         Ok(())

@@ -79,8 +79,15 @@ where
     let connection = next_connection();
     let of_seat = ledger.clone();
     seat.ask_before(move || of_seat.owes());
-    let mut session =
-        Session { reader, connection, to_client, ledger: ledger.clone(), from: peer.to_string().into(), door, seat };
+    let mut session = Session {
+        reader,
+        connection,
+        to_client,
+        ledger: ledger.clone(),
+        from: peer.to_string().into(),
+        door,
+        seat,
+    };
     let writer = write_receipts(write, outgoing, ledger, stall);
     let (read, ()) = tokio::join!(
         async {
@@ -139,9 +146,17 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn greet(&mut self) -> Result<bool, ReadError> {
         self.reader.preface().await?;
         match self.reader.frame().await?.map(|frame| frame.message) {
-            Some(Message::Hello { role: Role::Client, .. }) => {
+            Some(Message::Hello {
+                role: Role::Client, ..
+            }) => {
                 let role = Role::Balancer;
-                self.say(Message::Hello { role, overloaded: None, identity: None, memory: None, instance: None });
+                self.say(Message::Hello {
+                    role,
+                    overloaded: None,
+                    identity: None,
+                    memory: None,
+                    instance: None,
+                });
                 Ok(true)
             }
             Some(Message::Hello { .. }) => {
@@ -152,7 +167,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         }
     }
 
-    /// The next frame. A client whose files are still under way may be silent for as long as they are.
+    /// The next frame. A client whose files are still under way may be silent for as long as they
+    /// are.
     async fn next_of(reader: &mut Reader<R>, ledger: &Ledger) -> Result<Option<Frame>, ReadError> {
         loop {
             match reader.frame().await {
@@ -164,12 +180,35 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     async fn handle(&mut self, frame: Frame) -> Result<(), ReadError> {
         match frame.message {
-            Message::Put { id, title, key, resumed } => {
-                self.take(Put { id, title, key, resumed, size: frame.content_len }).await
+            Message::Put {
+                id,
+                title,
+                key,
+                resumed,
+            } => {
+                self.take(Put {
+                    id,
+                    title,
+                    key,
+                    resumed,
+                    size: frame.content_len,
+                })
+                .await
             }
-            Message::Offer { id, key, size, crc32c } => {
+            Message::Offer {
+                id,
+                key,
+                size,
+                crc32c,
+            } => {
                 let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
-                self.door.gate.offer(Offer { key, size, crc32c, offset, reply: self.reply(id) });
+                self.door.gate.offer(Offer {
+                    key,
+                    size,
+                    crc32c,
+                    offset,
+                    reply: self.reply(id),
+                });
                 Ok(())
             }
             Message::Status if frame.content_len == 0 => {
@@ -178,20 +217,24 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 Ok(())
             }
             Message::Query => Box::pin(self.query(frame.content_len)).await,
-            _ => {
-                Err(ProtocolError::Unexpected("a balancer takes `put`, `offer`, `status` and `query` from a client")
-                    .into())
-            }
+            _ => Err(ProtocolError::Unexpected(
+                "a balancer takes `put`, `offer`, `status` and `query` from a client",
+            )
+            .into()),
         }
     }
 
     async fn query(&mut self, size: u64) -> Result<(), ReadError> {
         if size > MAX_LIST_BYTES {
-            return Err(ProtocolError::TooLarge { size, limit: MAX_LIST_BYTES }.into());
+            return Err(ProtocolError::TooLarge {
+                size,
+                limit: MAX_LIST_BYTES,
+            }
+            .into());
         }
         let content = self.reader.content(size).await?;
-        let query =
-            object::from_slice(&content).map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
+        let query = object::from_slice(&content)
+            .map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
         self.ledger.unread.fetch_add(1, Ordering::Relaxed);
         self.door.gate.ask(query, self.to_client.clone());
         Ok(())
@@ -212,7 +255,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             Ok(share) => share,
             Err(refusal) => return Box::pin(self.decline(put, whole, refusal)).await,
         };
-        let Some((room, incoming)) = self.reserve(takes).await else { return Ok(()) };
+        let Some((room, incoming)) = self.reserve(takes).await else {
+            return Ok(());
+        };
         let id = put.id;
         let received = if whole <= INLINE && there == 0 {
             self.take_small(put, room, share).await
@@ -225,7 +270,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         if let Err(error) = &received
             && !matches!(error, ReadError::TakenOver)
         {
-            self.say(Message::Refused { id, refusal: error.refusal() });
+            self.say(Message::Refused {
+                id,
+                refusal: error.refusal(),
+            });
         }
         received
     }
@@ -233,13 +281,28 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn take_small(&mut self, put: Put, room: Room, share: Share) -> Result<(), ReadError> {
         let (content, crc32c) = self.reader.summed_content(put.size).await?;
         let (reply, title) = (Some(self.reply(put.id)), put.title.into());
-        let file = InMemory { title, key: put.key, content, crc32c, room, share, from: self.from.clone(), reply };
+        let file = InMemory {
+            title,
+            key: put.key,
+            content,
+            crc32c,
+            room,
+            share,
+            from: self.from.clone(),
+            reply,
+        };
         // Small content needs no file of its own, which is all that could fail.
         let _ = self.door.admit(file).await;
         Ok(())
     }
 
-    async fn take_large(&mut self, put: Put, whole: u64, room: Room, share: Share) -> Result<(), ReadError> {
+    async fn take_large(
+        &mut self,
+        put: Put,
+        whole: u64,
+        room: Room,
+        share: Share,
+    ) -> Result<(), ReadError> {
         let mark = put.key.as_deref().map(key_hash);
         let key = put.key.clone();
         let mut rest = 0;
@@ -263,36 +326,66 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             }
             Err(refusal) => match key {
                 Some(key) => {
-                    let (sum, reply) = (Sum::Known(sum(put.resumed, rest, put.size)), self.reply(put.id));
-                    self.door.gate.refuse(Declined { key, size: whole, sum, refusal, reply });
+                    let (sum, reply) = (
+                        Sum::Known(sum(put.resumed, rest, put.size)),
+                        self.reply(put.id),
+                    );
+                    self.door.gate.refuse(Declined {
+                        key,
+                        size: whole,
+                        sum,
+                        refusal,
+                        reply,
+                    });
                 }
-                None => self.say(Message::Refused { id: put.id, refusal }),
+                None => self.say(Message::Refused {
+                    id: put.id,
+                    refusal,
+                }),
             },
         }
         Ok(())
     }
 
-    /// Refuses a file whose content was not read, unless it came before under its key: then its content tells whether it
-    /// is the same.
+    /// Refuses a file whose content was not read, unless it came before under its key: then its
+    /// content tells whether it is the same.
     async fn decline(&mut self, put: Put, whole: u64, refusal: Refusal) -> Result<(), ReadError> {
         let Some(key) = put.key else {
-            self.say(Message::Refused { id: put.id, refusal });
+            self.say(Message::Refused {
+                id: put.id,
+                refusal,
+            });
             return self.reader.skip_content(put.size).await;
         };
         let (back, came_before) = oneshot::channel();
         let reply = self.reply(put.id);
-        self.door.gate.refuse(Declined { key: key.clone(), size: whole, sum: Sum::Unread(back), refusal, reply });
+        self.door.gate.refuse(Declined {
+            key: key.clone(),
+            size: whole,
+            sum: Sum::Unread(back),
+            refusal,
+            reply,
+        });
         let Ok((refusal, reply)) = came_before.await else {
             return self.reader.skip_content(put.size).await;
         };
         match self.reader.sum_content(put.size).await {
             Ok(rest) => {
                 let sum = Sum::Known(sum(put.resumed, rest, put.size));
-                self.door.gate.refuse(Declined { key, size: whole, sum, refusal, reply });
+                self.door.gate.refuse(Declined {
+                    key,
+                    size: whole,
+                    sum,
+                    refusal,
+                    reply,
+                });
                 Ok(())
             }
             Err(error) => {
-                reply.send(|id| Message::Refused { id, refusal: error.refusal() });
+                reply.send(|id| Message::Refused {
+                    id,
+                    refusal: error.refusal(),
+                });
                 Err(error)
             }
         }
@@ -302,7 +395,11 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     fn reply(&self, id: u64) -> Reply {
         self.ledger.unread.fetch_add(2, Ordering::Relaxed);
         self.ledger.open.fetch_add(1, Ordering::Relaxed);
-        Reply { connection: self.connection, to: self.to_client.clone(), id }
+        Reply {
+            connection: self.connection,
+            to: self.to_client.clone(),
+            id,
+        }
     }
 
     /// Room for a file; a client that has to wait for it learns why.
@@ -310,7 +407,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         if let Some(reserved) = self.door.gate.try_reserve(size) {
             return Some(reserved);
         }
-        self.say(Message::Waiting { reason: self.door.gate.full_reason() });
+        self.say(Message::Waiting {
+            reason: self.door.gate.full_reason(),
+        });
         let reserved = tokio::select! {
             reserved = self.door.gate.reserve(size) => reserved,
             () = self.door.stop.cancelled() => None,
@@ -331,13 +430,18 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     fn say(&self, message: Message) {
-        self.ledger.unread.fetch_add(weight(&message), Ordering::Relaxed);
-        self.ledger.open.fetch_add(usize::from(is_last(&message)), Ordering::Relaxed);
+        self.ledger
+            .unread
+            .fetch_add(weight(&message), Ordering::Relaxed);
+        self.ledger
+            .open
+            .fetch_add(usize::from(is_last(&message)), Ordering::Relaxed);
         let _ = self.to_client.send(Outgoing::Message(message));
     }
 
-    /// Says why the connection ends, and keeps it for the receipts that are still to come. A client that has gone is kept
-    /// for those only that say what became of what it sent: deliveries can take for ever, and a connection is dear.
+    /// Says why the connection ends, and keeps it for the receipts that are still to come. A client
+    /// that has gone is kept for those only that say what became of what it sent: deliveries can
+    /// take for ever, and a connection is dear.
     async fn leave(mut self, result: Result<Parting, ReadError>) -> Result<(), ReadError> {
         match &result {
             Err(error) => self.say(Message::Bye(error.refusal())),
@@ -360,7 +464,8 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         }
     }
 
-    /// Waits until every file has its receipt that it is accepted or refused, and every question its answer.
+    /// Waits until every file has its receipt that it is accepted or refused, and every question
+    /// its answer.
     async fn wait_for_what_is_due(&self) {
         let due = async {
             while self.ledger.is_behind(0) {
@@ -376,10 +481,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 }
 
 impl Ledger {
-    /// Whether more than so many messages wait for the client to read them, or are still to be written for it. A receipt that
-    /// is still to come, for a file under way, is not among them.
+    /// Whether more than so many messages wait for the client to read them, or are still to be
+    /// written for it. A receipt that is still to come, for a file under way, is not among them.
     fn is_behind(&self, most: usize) -> bool {
-        self.unread.load(Ordering::Relaxed).saturating_sub(self.open.load(Ordering::Relaxed)) > most
+        self.unread
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.open.load(Ordering::Relaxed))
+            > most
     }
 
     /// Whether the client will hear anything more without asking.
@@ -401,18 +509,28 @@ struct Put {
 /// The CRC32C of a whole file whose last `len` bytes came.
 fn sum(resumed: Option<Prefix>, rest: u32, len: u64) -> u32 {
     let Some(prefix) = resumed else { return rest };
-    crc32c::crc32c_combine(prefix.crc32c, rest, usize::try_from(len).unwrap_or(usize::MAX))
+    crc32c::crc32c_combine(
+        prefix.crc32c,
+        rest,
+        usize::try_from(len).unwrap_or(usize::MAX),
+    )
 }
 
 /// For how many receipts a message counts: a file gets two, or one of those that stand for both.
 fn weight(message: &Message) -> usize {
-    1 + usize::from(matches!(message, Message::Refused { .. } | Message::Wanted { .. }))
+    1 + usize::from(matches!(
+        message,
+        Message::Refused { .. } | Message::Wanted { .. }
+    ))
 }
 
 /// Whether no other receipt follows for the file.
 fn is_last(message: &Message) -> bool {
     use Message::{Dead, Delivered, Refused, Wanted};
-    matches!(message, Delivered { .. } | Dead { .. } | Refused { .. } | Wanted { .. })
+    matches!(
+        message,
+        Delivered { .. } | Dead { .. } | Refused { .. } | Wanted { .. }
+    )
 }
 
 /// What is to be written next; nothing once all is written to a client that has gone.
@@ -428,7 +546,8 @@ async fn next_batch(
     }
 }
 
-/// Writes what is for the client until no one has anything more to say to it, or the connection is broken off.
+/// Writes what is for the client until no one has anything more to say to it, or the connection is
+/// broken off.
 async fn write_receipts(
     mut write: impl AsyncWrite + Unpin,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,

@@ -1,8 +1,8 @@
 //! Large content on its way in: straight to the journal's disk, never whole in memory.
 //!
-//! Owns the parts: which upload has which, how long one that broke off is kept for its client to go on with, and how
-//! many. Invariant: a part is written, renamed or removed by one upload at a time, until its file is admitted; a newer one with
-//! the same key takes it over.
+//! Owns the parts: which upload has which, how long one that broke off is kept for its client to go
+//! on with, and how many. Invariant: a part is written, renamed or removed by one upload at a time,
+//! until its file is admitted; a newer one with the same key takes it over.
 
 use std::collections::HashMap;
 use std::io;
@@ -72,7 +72,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if self.is_gone {
             let mut parts = lock(&self.parts);
-            // Who waits for the part goes on with its entry: two entries would be two parts of one name.
+            // Who waits for the part goes on with its entry: two entries would be two parts of one
+            // name.
             if Arc::strong_count(OwnedMutexGuard::mutex(&self.guard)) == 2 {
                 parts.remove(&self.mark);
             }
@@ -98,7 +99,8 @@ impl Uploaded {
 }
 
 impl Drop for Uploaded {
-    /// A connection that broke in the moment when its content was whole leaves content that no file will name.
+    /// A connection that broke in the moment when its content was whole leaves content that no file
+    /// will name.
     fn drop(&mut self) {
         if !self.is_admitted {
             // What stays behind is removed by the next recovery.
@@ -125,19 +127,33 @@ impl Uploads {
         hub: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let found = disk.list().unwrap_or_default();
-        let marks = found.iter().filter_map(|entry| content::parse_part_name(&entry.name));
+        let marks = found
+            .iter()
+            .filter_map(|entry| content::parse_part_name(&entry.name));
         let parts = Arc::new(Mutex::new(marks.map(|mark| (mark, Entry::new())).collect()));
         let open = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { disk, durability, hub, parts, open, places: Arc::new(Semaphore::new(MAX_LARGE_UPLOADS)) }
+        Self {
+            disk,
+            durability,
+            hub,
+            parts,
+            open,
+            places: Arc::new(Semaphore::new(MAX_LARGE_UPLOADS)),
+        }
     }
 
-    /// How many bytes are there of the upload under this mark. One that is under way is ended first.
+    /// How many bytes are there of the upload under this mark. One that is under way is ended
+    /// first.
     pub(super) async fn there(&self, mark: u128) -> u64 {
         if !lock(&self.parts).contains_key(&mark) {
             return 0;
         }
         let mut claim = self.claim(mark).await;
-        match self.disk.open(&content::part_name(mark)).and_then(|file| file.len()) {
+        match self
+            .disk
+            .open(&content::part_name(mark))
+            .and_then(|file| file.len())
+        {
             Ok(len) => len,
             Err(error) => {
                 claim.is_gone = error.kind() == io::ErrorKind::NotFound;
@@ -146,8 +162,8 @@ impl Uploads {
         }
     }
 
-    /// Receives the content that comes from `source`: all of it, or what comes after `resumed`. The inner error refuses
-    /// this file alone; what broke off stays for the next try if it has a mark.
+    /// Receives the content that comes from `source`: all of it, or what comes after `resumed`. The
+    /// inner error refuses this file alone; what broke off stays for the next try if it has a mark.
     pub(super) async fn receive(
         &self,
         source: impl Source,
@@ -156,24 +172,35 @@ impl Uploads {
     ) -> Result<Result<Uploaded, Refusal>, ReadError> {
         // Those who have one wait for their peer and the disk only, and for neither without end.
         let _open = self.open.acquire().await;
-        let (is_kept, claim) = (mark.is_some(), self.claim(mark.unwrap_or_else(rand::random)).await);
+        let (is_kept, claim) = (
+            mark.is_some(),
+            self.claim(mark.unwrap_or_else(rand::random)).await,
+        );
         let taken_over = claim.taken_over.clone();
         if taken_over.is_cancelled() {
             // A newer one came while this one waited, and may have been faster.
             return Err(ReadError::TakenOver);
         }
         let (steps, to_do) = mpsc::channel(PIECES);
-        let upload =
-            Upload { disk: self.disk.clone(), durability: self.durability, hub: self.hub.clone(), is_kept, claim };
+        let upload = Upload {
+            disk: self.disk.clone(),
+            durability: self.durability,
+            hub: self.hub.clone(),
+            is_kept,
+            claim,
+        };
         let writing = spawn_blocking(move || upload.run(resumed, to_do));
         let read = tokio::select! {
             read = read_pieces(source, &steps) => read,
             () = taken_over.cancelled() => Err(ReadError::TakenOver),
         };
         drop(steps);
-        let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let written = writing
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
         match (read, written) {
-            // What came whole is taken, also when another connection asks for it in the same moment.
+            // What came whole is taken, also when another connection asks for it in the same
+            // moment.
             (_, Ok(Some(uploaded))) => Ok(Ok(uploaded)),
             (Err(error), _) => Err(error),
             (Ok(()), Ok(None)) => Ok(Err(refusal(&io::Error::other("the upload broke off")))),
@@ -193,12 +220,21 @@ impl Uploads {
             });
             written.inspect_err(|_| drop(disk.remove(&content::part_name(mark))))
         };
-        let written = spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let written = spawn_blocking(write)
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
         let (id, crc32c) = written.map_err(|error| refusal(&error))?;
-        Ok(Uploaded { id, crc32c, disk: ours, is_admitted: false, _claim: None })
+        Ok(Uploaded {
+            id,
+            crc32c,
+            disk: ours,
+            is_admitted: false,
+            _claim: None,
+        })
     }
 
-    /// Removes parts that nobody has gone on with for this long, and of the rest all but the youngest.
+    /// Removes parts that nobody has gone on with for this long, and of the rest all but the
+    /// youngest.
     pub(in crate::balancer) fn tidy(&self, age: Duration, most: usize) {
         let mut idle: Vec<(Instant, Claim)> = lock(&self.parts)
             .iter()
@@ -209,7 +245,8 @@ impl Uploads {
         for (place, (used, mut claim)) in idle.into_iter().enumerate() {
             if place < too_many || used.elapsed() >= age {
                 let removed = self.disk.remove(&content::part_name(claim.mark));
-                claim.is_gone = removed.is_ok() || removed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+                claim.is_gone = removed.is_ok()
+                    || removed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
             }
         }
     }
@@ -233,13 +270,28 @@ impl Uploads {
             entry.used = Instant::now();
             (entry.lock.clone(), entry.taken_over.clone())
         };
-        Claim { mark, guard: part.lock_owned().await, taken_over, parts: self.parts.clone(), is_gone: false }
+        Claim {
+            mark,
+            guard: part.lock_owned().await,
+            taken_over,
+            parts: self.parts.clone(),
+            is_gone: false,
+        }
     }
 
     /// The part, if nobody does anything with it.
     fn claim_idle(&self, mark: u128, entry: &Entry) -> Option<Claim> {
-        let (guard, taken_over) = (entry.lock.clone().try_lock_owned().ok()?, entry.taken_over.clone());
-        Some(Claim { mark, guard, taken_over, parts: self.parts.clone(), is_gone: false })
+        let (guard, taken_over) = (
+            entry.lock.clone().try_lock_owned().ok()?,
+            entry.taken_over.clone(),
+        );
+        Some(Claim {
+            mark,
+            guard,
+            taken_over,
+            parts: self.parts.clone(),
+            is_gone: false,
+        })
     }
 }
 
@@ -249,7 +301,11 @@ fn lock(parts: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
 
 impl Entry {
     fn new() -> Self {
-        Self { lock: Arc::default(), taken_over: CancellationToken::new(), used: Instant::now() }
+        Self {
+            lock: Arc::default(),
+            taken_over: CancellationToken::new(),
+            used: Instant::now(),
+        }
     }
 }
 
@@ -275,7 +331,12 @@ impl<'a, R> Framed<'a, R> {
     /// The `size` bytes that come next. `crc32c` becomes that of what came.
     pub(super) fn new(reader: &'a mut Reader<R>, size: u64, crc32c: &'a mut u32) -> Self {
         *crc32c = 0;
-        Self { reader, left: size, crc32c, is_summed: size > 0 }
+        Self {
+            reader,
+            left: size,
+            crc32c,
+            is_summed: size > 0,
+        }
     }
 }
 
@@ -298,7 +359,10 @@ impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
 }
 
 /// Hands content on until all of it came.
-async fn read_pieces<S: Source>(mut source: S, steps: &mpsc::Sender<Step>) -> Result<(), ReadError> {
+async fn read_pieces<S: Source>(
+    mut source: S,
+    steps: &mpsc::Sender<Step>,
+) -> Result<(), ReadError> {
     let read = loop {
         match source.piece().await {
             Ok(Some(piece)) => {
@@ -311,14 +375,24 @@ async fn read_pieces<S: Source>(mut source: S, steps: &mpsc::Sender<Step>) -> Re
             Err(error) => break Err(error),
         }
     };
-    let is_useless = matches!(read, Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)));
+    let is_useless = matches!(
+        read,
+        Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_))
+    );
     if read.is_ok() || is_useless {
-        let _ = steps.send(if is_useless { Step::Useless } else { Step::Whole }).await;
+        let _ = steps
+            .send(if is_useless {
+                Step::Useless
+            } else {
+                Step::Whole
+            })
+            .await;
     }
     read
 }
 
-/// An upload, as the thread sees it that writes it. It owns what becomes of the part: the connection may be gone.
+/// An upload, as the thread sees it that writes it. It owns what becomes of the part: the
+/// connection may be gone.
 struct Upload {
     disk: Arc<dyn Disk>,
     durability: Durability,
@@ -329,7 +403,11 @@ struct Upload {
 
 impl Upload {
     /// Writes what comes; `None` if it broke off.
-    fn run(mut self, resumed: Option<Prefix>, mut steps: mpsc::Receiver<Step>) -> io::Result<Option<Uploaded>> {
+    fn run(
+        mut self,
+        resumed: Option<Prefix>,
+        mut steps: mpsc::Receiver<Step>,
+    ) -> io::Result<Option<Uploaded>> {
         let mut part = self.begin(resumed)?;
         let mut behind = Behind::default();
         loop {
@@ -352,10 +430,19 @@ impl Upload {
                 }
             }
         }
-        match behind.end().and_then(|()| finish(part, self.durability, &self.hub)) {
+        match behind
+            .end()
+            .and_then(|()| finish(part, self.durability, &self.hub))
+        {
             Ok((id, crc32c)) => {
                 self.claim.is_gone = true;
-                Ok(Some(Uploaded { id, crc32c, disk: self.disk, is_admitted: false, _claim: Some(self.claim) }))
+                Ok(Some(Uploaded {
+                    id,
+                    crc32c,
+                    disk: self.disk,
+                    is_admitted: false,
+                    _claim: Some(self.claim),
+                }))
             }
             Err(error) => Err(self.failed(error)),
         }
@@ -396,12 +483,20 @@ impl Upload {
 
     fn remove(&mut self) {
         // What cannot be removed now is tried again later.
-        self.claim.is_gone = self.disk.remove(&content::part_name(self.claim.mark)).is_ok();
+        self.claim.is_gone = self
+            .disk
+            .remove(&content::part_name(self.claim.mark))
+            .is_ok();
     }
 }
 
-/// Makes a part lasting content, and gives its id and its CRC32C. A directory that cannot be synced ends the journal.
-fn finish(part: Part, durability: Durability, hub: &mpsc::UnboundedSender<Event>) -> io::Result<(u64, u32)> {
+/// Makes a part lasting content, and gives its id and its CRC32C. A directory that cannot be synced
+/// ends the journal.
+fn finish(
+    part: Part,
+    durability: Durability,
+    hub: &mpsc::UnboundedSender<Event>,
+) -> io::Result<(u64, u32)> {
     let (id, crc32c) = (rand::random(), part.crc32c());
     match part.finish(id, durability) {
         Ok(()) => Ok((id, crc32c)),
@@ -417,7 +512,10 @@ fn finish(part: Part, durability: Durability, hub: &mpsc::UnboundedSender<Event>
 
 /// The beginning that the client would go on from is not there.
 fn mismatch(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("cannot go on with an earlier upload: {why}"))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("cannot go on with an earlier upload: {why}"),
+    )
 }
 
 fn refusal(error: &io::Error) -> Refusal {

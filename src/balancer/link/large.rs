@@ -1,4 +1,5 @@
-//! Large content on its way out: read ahead of what is sent, by a thread that may wait for the disk.
+//! Large content on its way out: read ahead of what is sent, by a thread that may wait for the
+//! disk.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Begins to read `size` bytes. Content that does not have this CRC32C ends in an error before its last piece.
+    /// Begins to read `size` bytes. Content that does not have this CRC32C ends in an error before
+    /// its last piece.
     pub(super) fn open(disk: Arc<dyn Disk>, id: u64, size: u64, crc32c: u32) -> Self {
         let (filled, pieces) = mpsc::channel(AHEAD);
         let (used, free) = mpsc::unbounded_channel();
@@ -98,13 +100,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = || Arc::new(RealDisk::open(dir.path()).unwrap());
         for size in [1, STEP - 1, STEP, STEP * 11 + 5] {
-            let bytes: Vec<u8> = (0..size).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
+            let bytes: Vec<u8> = (0..size)
+                .map(|byte| u8::try_from(byte % 251).unwrap())
+                .collect();
             std::fs::write(dir.path().join(content::name(1)), &bytes).unwrap();
             let (len, crc) = (bytes.len() as u64, crc32c::crc32c(&bytes));
             assert!(collect(Content::open(disk(), 1, len, crc)).await.unwrap() == bytes);
-            let damaged = collect(Content::open(disk(), 1, len, !crc)).await.unwrap_err();
+            let damaged = collect(Content::open(disk(), 1, len, !crc))
+                .await
+                .unwrap_err();
             assert!(damaged.to_string().contains("damaged"));
-            let short = collect(Content::open(disk(), 1, len + 1, crc)).await.unwrap_err();
+            let short = collect(Content::open(disk(), 1, len + 1, crc))
+                .await
+                .unwrap_err();
             assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
         }
         let missing = collect(Content::open(disk(), 2, 1, 0)).await.unwrap_err();

@@ -1,9 +1,11 @@
-//! What is sent over a native link and not acknowledged yet, and since when the server owes an answer.
+//! What is sent over a native link and not acknowledged yet, and since when the server owes an
+//! answer.
 //!
-//! The oldest file decides. Its time begins when its last byte was written, or when the last file before it was answered
-//! for, whichever was later: a server that works through what it has is slow, one that answers for nothing, or for all but
-//! one, is stuck, however much it is sent meanwhile. A file that is still being written owes nothing; whether its bytes
-//! get on is for the writer to watch.
+//! The oldest file decides. Its time begins when its last byte was written, or when the last file
+//! before it was answered for, whichever was later: a server that works through what it has is
+//! slow, one that answers for nothing, or for all but one, is stuck, however much it is sent
+//! meanwhile. A file that is still being written owes nothing; whether its bytes get on is for the
+//! writer to watch.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,7 +32,13 @@ struct Files {
 impl Outstanding {
     pub(super) fn new() -> Self {
         let (order, places) = (BTreeSet::new(), HashMap::new());
-        Self(Mutex::new(Files { order, places, next: 0, written: 0, since: Instant::now() }))
+        Self(Mutex::new(Files {
+            order,
+            places,
+            next: 0,
+            written: 0,
+            since: Instant::now(),
+        }))
     }
 
     /// A file is about to be written; gives its place.
@@ -49,7 +57,10 @@ impl Outstanding {
     pub(super) fn written_before(&self, place: u64) {
         let mut files = self.lock();
         // The answer for the first one is owed from now on.
-        let is_first = files.order.first().is_some_and(|first| (files.written..place).contains(first));
+        let is_first = files
+            .order
+            .first()
+            .is_some_and(|first| (files.written..place).contains(first));
         files.written = place;
         if is_first {
             files.since = Instant::now();
@@ -62,10 +73,13 @@ impl Outstanding {
         self.written_before(next);
     }
 
-    /// The file needs no acknowledgement any more. One that is not known is the dispatcher's to ignore.
+    /// The file needs no acknowledgement any more. One that is not known is the dispatcher's to
+    /// ignore.
     pub(super) fn land(&self, number: u64) {
         let mut files = self.lock();
-        let Some(place) = files.places.remove(&number) else { return };
+        let Some(place) = files.places.remove(&number) else {
+            return;
+        };
         let was_first = files.order.first() == Some(&place);
         files.order.remove(&place);
         if was_first {
@@ -76,7 +90,11 @@ impl Outstanding {
     /// Since when an answer is owed, if one is.
     fn owed_since(&self) -> Option<Instant> {
         let files = self.lock();
-        files.order.first().filter(|first| **first < files.written).map(|_| files.since)
+        files
+            .order
+            .first()
+            .filter(|first| **first < files.written)
+            .map(|_| files.since)
     }
 
     /// Returns once an answer has been owed for this long.
@@ -107,7 +125,9 @@ mod tests {
 
     /// Whether the server is found stuck when this time has passed.
     async fn is_stuck_in(files: &Outstanding, seconds: u64) -> bool {
-        timeout(Duration::from_secs(seconds), files.is_stuck(STALL)).await.is_ok()
+        timeout(Duration::from_secs(seconds), files.is_stuck(STALL))
+            .await
+            .is_ok()
     }
 
     fn send(files: &Outstanding, number: u64) {
@@ -147,15 +167,24 @@ mod tests {
         files.begin(1);
         assert!(!is_stuck_in(&files, 100).await, "it is still being written");
         files.written();
-        assert!(!is_stuck_in(&files, 9).await, "its time begins with its last byte");
+        assert!(
+            !is_stuck_in(&files, 9).await,
+            "its time begins with its last byte"
+        );
         files.land(1);
 
         files.begin(2);
         let large = files.begin(3);
         files.written_before(large);
-        assert!(is_stuck_in(&files, 11).await, "the one before the large one has been written long ago");
+        assert!(
+            is_stuck_in(&files, 11).await,
+            "the one before the large one has been written long ago"
+        );
         files.land(2);
-        assert!(!is_stuck_in(&files, 100).await, "the large one is still being written");
+        assert!(
+            !is_stuck_in(&files, 100).await,
+            "the large one is still being written"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,6 +206,10 @@ mod tests {
     async fn a_time_that_no_clock_can_show_is_never() {
         let files = Outstanding::new();
         send(&files, 1);
-        assert!(timeout(Duration::from_hours(1), files.is_stuck(Duration::MAX)).await.is_err());
+        assert!(
+            timeout(Duration::from_hours(1), files.is_stuck(Duration::MAX))
+                .await
+                .is_err()
+        );
     }
 }

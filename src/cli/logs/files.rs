@@ -1,7 +1,9 @@
-//! The log of one role as one stream of lines, across its rotated files, and while it is written and rotated.
+//! The log of one role as one stream of lines, across its rotated files, and while it is written
+//! and rotated.
 //!
-//! A file is known by its device and inode, never by its name: what is `balancer.log` now may be `balancer.log.1` when
-//! it has been read. The one that is being read is held open, so its inode cannot be another's meanwhile.
+//! A file is known by its device and inode, never by its name: what is `balancer.log` now may be
+//! `balancer.log.1` when it has been read. The one that is being read is held open, so its inode
+//! cannot be another's meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -106,8 +108,8 @@ impl Source {
         source
     }
 
-    /// Reads the next line into `next` unless one is there. The half line at the end of the newest file is given only
-    /// with `to_the_end`.
+    /// Reads the next line into `next` unless one is there. The half line at the end of the newest
+    /// file is given only with `to_the_end`.
     pub(super) fn fill(&mut self, to_the_end: bool) -> io::Result<()> {
         while self.next.is_none() {
             let Some(open) = &mut self.open else {
@@ -120,7 +122,8 @@ impl Source {
                 self.take(bytes);
                 continue;
             }
-            // Before anything else is opened: what a rotation closed may have been written to since we looked.
+            // Before anything else is opened: what a rotation closed may have been written to since
+            // we looked.
             let newer = self.newer()?;
             let Some(open) = &mut self.open else { continue };
             if newer.is_some() || to_the_end {
@@ -148,7 +151,10 @@ impl Source {
 
     fn take(&mut self, bytes: Vec<u8>) {
         let goes_on = !bytes.ends_with(b"\n");
-        let is_rest = self.open.as_mut().is_some_and(|open| std::mem::replace(&mut open.in_line, goes_on));
+        let is_rest = self
+            .open
+            .as_mut()
+            .is_some_and(|open| std::mem::replace(&mut open.in_line, goes_on));
         let head = if is_rest { None } else { line::head(&bytes) };
         if let Some(head) = head {
             self.time_ms = self.time_ms.max(head.time_ms);
@@ -162,16 +168,20 @@ impl Source {
         Ok(self.open.is_some())
     }
 
-    /// The files that are there, by their number; the newest is number 0. `None` if they are renamed all the time.
+    /// The files that are there, by their number; the newest is number 0. `None` if they are
+    /// renamed all the time.
     ///
-    /// A directory that is read while files are renamed in it may show some of them twice, or not at all. So what it shows
-    /// counts when it shows the same again.
+    /// A directory that is read while files are renamed in it may show some of them twice, or not
+    /// at all. So what it shows counts when it shows the same again.
     fn family(&self) -> Option<BTreeMap<usize, Metadata>> {
         let mut before = self.look();
         for _ in 0..TRIES {
             let now = self.look();
-            let same =
-                now.len() == before.len() && now.iter().zip(&before).all(|(a, b)| a.0 == b.0 && id(a.1) == id(b.1));
+            let same = now.len() == before.len()
+                && now
+                    .iter()
+                    .zip(&before)
+                    .all(|(a, b)| a.0 == b.0 && id(a.1) == id(b.1));
             if same {
                 return Some(now);
             }
@@ -181,17 +191,26 @@ impl Source {
     }
 
     fn look(&self) -> BTreeMap<usize, Metadata> {
-        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|name| name.to_str())) else {
+        let (Some(dir), Some(name)) = (
+            self.path.parent(),
+            self.path.file_name().and_then(|name| name.to_str()),
+        ) else {
             return BTreeMap::new();
         };
         let mut family = BTreeMap::new();
         // A directory that is gone for the moment has no files for the moment.
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let found = entry.file_name();
-            let number = found.to_str().and_then(|found| match found.strip_prefix(name)? {
-                "" => Some(0),
-                rest => rest.strip_prefix('.')?.parse().ok().filter(|number| (1..=MOST_ROTATED).contains(number)),
-            });
+            let number = found
+                .to_str()
+                .and_then(|found| match found.strip_prefix(name)? {
+                    "" => Some(0),
+                    rest => rest
+                        .strip_prefix('.')?
+                        .parse()
+                        .ok()
+                        .filter(|number| (1..=MOST_ROTATED).contains(number)),
+                });
             if let Some(number) = number
                 && let Ok(metadata) = fs::metadata(entry.path())
                 && metadata.is_file()
@@ -213,16 +232,24 @@ impl Source {
     /// Opens the file that follows the one that is open, or the oldest that was not read yet.
     fn newer(&mut self) -> io::Result<Option<Open>> {
         for _ in 0..TRIES {
-            let Some(family) = self.family() else { return Ok(None) };
-            self.done.retain(|done| family.values().any(|found| id(found) == *done));
+            let Some(family) = self.family() else {
+                return Ok(None);
+            };
+            self.done
+                .retain(|done| family.values().any(|found| id(found) == *done));
             let ours = self.open.as_ref().map(|open| open.id);
-            let place = family.iter().find(|(_, found)| Some(id(found)) == ours).map(|(number, _)| *number);
+            let place = family
+                .iter()
+                .find(|(_, found)| Some(id(found)) == ours)
+                .map(|(number, _)| *number);
             let unread = |(_, found): &(&usize, &Metadata)| !self.done.contains(&id(found));
             let next = match place {
                 Some(place) => family.range(..place).next_back(),
                 None => family.iter().rev().find(unread),
             };
-            let Some((number, expected)) = next else { return Ok(None) };
+            let Some((number, expected)) = next else {
+                return Ok(None);
+            };
             match File::open(self.path_of(*number)) {
                 Ok(file) => {
                     let found = file.metadata()?;
@@ -242,7 +269,13 @@ impl Source {
 impl Open {
     fn new(file: File, id: Id) -> Self {
         let reader = BufReader::with_capacity(READ, file);
-        Self { reader, id, position: 0, partial: Vec::new(), in_line: false }
+        Self {
+            reader,
+            id,
+            position: 0,
+            partial: Vec::new(),
+            in_line: false,
+        }
     }
 
     /// A whole line, or as much as is looked at of one. `None` when there is none yet.
@@ -258,7 +291,8 @@ impl Open {
             }
             let end = memchr::memchr(b'\n', buffer).map(|end| end + 1);
             let len = end.unwrap_or(buffer.len()).min(room);
-            self.partial.extend_from_slice(buffer.get(..len).unwrap_or_default());
+            self.partial
+                .extend_from_slice(buffer.get(..len).unwrap_or_default());
             self.reader.consume(len);
             self.position += len as u64;
             if self.partial.ends_with(b"\n") || self.partial.len() == MAX_LINE {

@@ -1,6 +1,7 @@
 //! What a line of a log says, whichever of the two formats it has.
 //!
-//! Files are read as they are found: a line that is none of ours is told by `None`, never by an error.
+//! Files are read as they are found: a line that is none of ours is told by `None`, never by an
+//! error.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -32,22 +33,42 @@ pub(super) fn head(line: &[u8]) -> Option<Head> {
         return json_head(line);
     }
     let (time, rest) = line.split_at_checked(TIME_LEN)?;
-    let level = rest.strip_prefix(b" ")?.split(|byte| *byte == b' ').next()?;
-    Some(Head { time_ms: time_ms(time)?, level: parse_level(level)?, is_json: false })
+    let level = rest
+        .strip_prefix(b" ")?
+        .split(|byte| *byte == b' ')
+        .next()?;
+    Some(Head {
+        time_ms: time_ms(time)?,
+        level: parse_level(level)?,
+        is_json: false,
+    })
 }
 
 fn json_head(line: &[u8]) -> Option<Head> {
     let quick = || {
-        let (time, rest) = line.strip_prefix(br#"{"time":""#)?.split_at_checked(TIME_LEN)?;
-        let level = rest.strip_prefix(br#"","level":""#)?.split(|byte| *byte == b'"').next()?;
+        let (time, rest) = line
+            .strip_prefix(br#"{"time":""#)?
+            .split_at_checked(TIME_LEN)?;
+        let level = rest
+            .strip_prefix(br#"","level":""#)?
+            .split(|byte| *byte == b'"')
+            .next()?;
         // Half a line that was never finished begins like a whole one.
         let is_whole = line.trim_ascii_end().ends_with(b"}");
-        is_whole.then_some(Head { time_ms: time_ms(time)?, level: parse_level(level)?, is_json: true })
+        is_whole.then_some(Head {
+            time_ms: time_ms(time)?,
+            level: parse_level(level)?,
+            is_json: true,
+        })
     };
     quick().or_else(|| {
         let object: Map<String, Value> = serde_json::from_slice(line).ok()?;
         let text = |key: &str| object.get(key)?.as_str().map(str::as_bytes);
-        Some(Head { time_ms: time_ms(text("time")?)?, level: parse_level(text("level")?)?, is_json: true })
+        Some(Head {
+            time_ms: time_ms(text("time")?)?,
+            level: parse_level(text("level")?)?,
+            is_json: true,
+        })
     })
 }
 
@@ -62,27 +83,54 @@ fn parse_level(text: &[u8]) -> Option<Level> {
     })
 }
 
-/// The fixed form that the log writes, without the general parser, which would cost as much as all the rest.
+/// The fixed form that the log writes, without the general parser, which would cost as much as all
+/// the rest.
 fn time_ms(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
-        text.get(from..to)?
-            .iter()
-            .try_fold(0_u32, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
+        text.get(from..to)?.iter().try_fold(0_u32, |sum, byte| {
+            byte.is_ascii_digit()
+                .then(|| sum * 10 + u32::from(byte - b'0'))
+        })
     };
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
-    if text.len() != TIME_LEN || marks.iter().any(|(place, mark)| text.get(*place) != Some(mark)) {
+    let marks = [
+        (4, b'-'),
+        (7, b'-'),
+        (10, b'T'),
+        (13, b':'),
+        (16, b':'),
+        (19, b'.'),
+        (23, b'Z'),
+    ];
+    if text.len() != TIME_LEN
+        || marks
+            .iter()
+            .any(|(place, mark)| text.get(*place) != Some(mark))
+    {
         return None;
     }
-    let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(5, 7)?, number(8, 10)?)?;
-    let time = date.and_hms_milli_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?)?;
+    let date = NaiveDate::from_ymd_opt(
+        i32::try_from(number(0, 4)?).ok()?,
+        number(5, 7)?,
+        number(8, 10)?,
+    )?;
+    let time = date.and_hms_milli_opt(
+        number(11, 13)?,
+        number(14, 16)?,
+        number(17, 19)?,
+        number(20, 23)?,
+    )?;
     Some(time.and_utc().timestamp_millis())
 }
 
-/// The message and the fields of a line that has a head, in the order of the line where that is known.
+/// The message and the fields of a line that has a head, in the order of the line where that is
+/// known.
 pub(super) fn parse(line: &[u8], head: Head) -> Vec<(String, Value)> {
     if head.is_json {
         let object: Map<String, Value> = serde_json::from_slice(line).unwrap_or_default();
-        return object.into_iter().filter(|(key, _)| key != "time" && key != "level").collect();
+        return object
+            .into_iter()
+            .filter(|(key, _)| key != "time" && key != "level")
+            .collect();
     }
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\n', '\r']);
@@ -91,7 +139,11 @@ pub(super) fn parse(line: &[u8], head: Head) -> Vec<(String, Value)> {
     let rest = rest.strip_prefix(' ').unwrap_or(rest);
     let (message, fields) = split_fields(rest);
     let mut all = vec![("message".to_owned(), Value::from(message))];
-    all.extend(fields.into_iter().map(|(key, value)| (key.to_owned(), field_value(key, &value))));
+    all.extend(
+        fields
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), field_value(key, &value))),
+    );
     all
 }
 
@@ -111,8 +163,8 @@ pub(super) fn to_json(line: &[u8], head: Head) -> String {
     json
 }
 
-/// Splits `message key=value key="a value"`. A message stands without quotes, so the fields are the longest run of them
-/// at the end.
+/// Splits `message key=value key="a value"`. A message stands without quotes, so the fields are the
+/// longest run of them at the end.
 fn split_fields(text: &str) -> (&str, Vec<(&str, Cow<'_, str>)>) {
     let (mut at, mut message_end, mut fields) = (0, 0, Vec::new());
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
@@ -135,14 +187,18 @@ fn split_fields(text: &str) -> (&str, Vec<(&str, Cow<'_, str>)>) {
 fn field(text: &str) -> Option<(&str, Cow<'_, str>, usize)> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'.';
     let name_len = text.bytes().take_while(|byte| is_name(byte)).count();
-    let (key, rest) = text.split_at_checked(name_len).filter(|(key, _)| !key.is_empty())?;
+    let (key, rest) = text
+        .split_at_checked(name_len)
+        .filter(|(key, _)| !key.is_empty())?;
     let value = rest.strip_prefix('=')?;
     let (value, len) = if let Some(quoted) = value.strip_prefix('"') {
         let (value, len) = unquote(quoted)?;
         (Cow::Owned(value), len + 1)
     } else {
         let len = value.find(' ').unwrap_or(value.len());
-        let plain = value.get(..len).filter(|plain| !plain.is_empty() && !plain.contains(['"', '\\', '=']))?;
+        let plain = value
+            .get(..len)
+            .filter(|plain| !plain.is_empty() && !plain.contains(['"', '\\', '=']))?;
         (Cow::Borrowed(plain), len)
     };
     let len = name_len + 1 + len;
@@ -162,7 +218,12 @@ fn unquote(text: &str) -> Option<(String, usize)> {
                 '0' => '\0',
                 'u' => {
                     chars.next().filter(|(_, c)| *c == '{')?;
-                    let digits: String = chars.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').take(6).collect();
+                    let digits: String = chars
+                        .by_ref()
+                        .map(|(_, c)| c)
+                        .take_while(|c| *c != '}')
+                        .take(6)
+                        .collect();
                     char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
                 }
                 other => other,
@@ -178,7 +239,9 @@ fn field_value(key: &str, text: &str) -> Value {
         return Value::from(text);
     }
     let parsed = serde_json::from_str::<Value>(text).ok();
-    parsed.filter(|value| value.is_number() || value.is_boolean()).unwrap_or_else(|| Value::from(text))
+    parsed
+        .filter(|value| value.is_number() || value.is_boolean())
+        .unwrap_or_else(|| Value::from(text))
 }
 
 #[cfg(test)]
@@ -195,7 +258,10 @@ mod tests {
         let human = r#"2026-11-21T06:27:00.123Z INFO  forwarded number=17 title="a \"b\" c=d\n\u{202e}" server=127.0.0.1:5001 ok=true ms=1.5"#;
         let json = r#"{"time":"2026-11-21T06:27:00.123Z","level":"INFO","message":"forwarded","number":17,"title":"a \"b\" c=d\n\u202e","server":"127.0.0.1:5001","ok":true,"ms":1.5}"#;
         assert_eq!(fields(human), fields(json));
-        let (human, json) = (head(human.as_bytes()).unwrap(), head(json.as_bytes()).unwrap());
+        let (human, json) = (
+            head(human.as_bytes()).unwrap(),
+            head(json.as_bytes()).unwrap(),
+        );
         assert_eq!((human.time_ms, human.level), (json.time_ms, json.level));
         assert_eq!(human.time_ms, 1_795_242_420_123);
     }
@@ -204,11 +270,23 @@ mod tests {
     fn a_message_may_look_like_fields() {
         let parsed = fields(r"2026-11-21T06:27:00.123Z WARN  a=b is no c=d end number=3 title=17");
         assert_eq!(parsed["message"], "a=b is no c=d end");
-        assert_eq!((&parsed["number"], &parsed["title"]), (&Value::from(3), &Value::from("17")));
+        assert_eq!(
+            (&parsed["number"], &parsed["title"]),
+            (&Value::from(3), &Value::from("17"))
+        );
         let parsed = fields("2026-11-21T06:27:00.123Z ERROR server stopped");
-        assert_eq!((&parsed["message"], &parsed["level"]), (&Value::from("server stopped"), &Value::from("ERROR")));
-        assert_eq!(fields("2026-11-21T06:27:00.123Z INFO  x title=\"\"")["title"], "");
-        assert_eq!(fields("2026-11-21T06:27:00.123Z INFO  x title=\"open")["message"], "x title=\"open");
+        assert_eq!(
+            (&parsed["message"], &parsed["level"]),
+            (&Value::from("server stopped"), &Value::from("ERROR"))
+        );
+        assert_eq!(
+            fields("2026-11-21T06:27:00.123Z INFO  x title=\"\"")["title"],
+            ""
+        );
+        assert_eq!(
+            fields("2026-11-21T06:27:00.123Z INFO  x title=\"open")["message"],
+            "x title=\"open"
+        );
     }
 
     #[test]

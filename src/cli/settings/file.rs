@@ -47,7 +47,10 @@ pub(in crate::cli) struct Problem {
 
 impl Problem {
     fn at(line: usize, what: impl Into<String>) -> Self {
-        Self { line: Some(line), what: what.into() }
+        Self {
+            line: Some(line),
+            what: what.into(),
+        }
     }
 
     /// For people: `FILE:LINE: WHAT`.
@@ -65,7 +68,11 @@ pub(in crate::cli) fn load(path: &Path, program: &Program) -> Result<Vec<Entry>,
     let parsed = read.and_then(|text| parse(&text, program));
     parsed.map_err(|problems| {
         let more = problems.len().saturating_sub(MAX_PROBLEMS);
-        let mut texts: Vec<String> = problems.iter().take(MAX_PROBLEMS).map(|problem| problem.of(path)).collect();
+        let mut texts: Vec<String> = problems
+            .iter()
+            .take(MAX_PROBLEMS)
+            .map(|problem| problem.of(path))
+            .collect();
         if more > 0 {
             texts.push(format!("{}: and {more} problems more", path.display()));
         }
@@ -74,7 +81,10 @@ pub(in crate::cli) fn load(path: &Path, program: &Program) -> Result<Vec<Entry>,
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
-    let cannot = |error: &dyn fmt::Display| Problem { line: None, what: format!("cannot be read: {error}") };
+    let cannot = |error: &dyn fmt::Display| Problem {
+        line: None,
+        what: format!("cannot be read: {error}"),
+    };
     let what = std::fs::metadata(path).map_err(|error| cannot(&error))?;
     // A pipe could be read only once, and a reload would wait at it for ever.
     if !what.is_file() {
@@ -82,12 +92,17 @@ fn read(path: &Path) -> Result<String, Problem> {
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| cannot(&error))?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| cannot(&error))?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(cannot(&"it is larger than 1 MiB"));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let before = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
         Problem::at(bytecount::count(before, b'\n') + 1, "this is no UTF-8")
     })
 }
@@ -95,8 +110,13 @@ fn read(path: &Path) -> Result<String, Problem> {
 /// Reads the text of a file.
 pub(in crate::cli) fn parse(text: &str, program: &Program) -> Result<Vec<Entry>, Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reading =
-        Reading { text, program, tables: keys::tables(&program.command), entries: vec![], problems: vec![] };
+    let mut reading = Reading {
+        text,
+        program,
+        tables: keys::tables(&program.command),
+        entries: vec![],
+        problems: vec![],
+    };
     if errors.is_empty() {
         for (name, value) in document.get_ref() {
             reading.table(name, value);
@@ -106,12 +126,23 @@ pub(in crate::cli) fn parse(text: &str, program: &Program) -> Result<Vec<Entry>,
     for error in errors {
         let line = error.span().map(|span| reading.line(&span));
         // The message alone: what it would show of the line may hold a secret.
-        reading.problems.push(Problem { line, what: error.message().to_owned() });
+        reading.problems.push(Problem {
+            line,
+            what: error.message().to_owned(),
+        });
     }
-    let Reading { mut entries, mut problems, .. } = reading;
+    let Reading {
+        mut entries,
+        mut problems,
+        ..
+    } = reading;
     entries.sort_by_key(|entry| entry.line);
     problems.sort_by_key(|problem| problem.line);
-    if problems.is_empty() { Ok(entries) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(entries)
+    } else {
+        Err(problems)
+    }
 }
 
 struct Reading<'a> {
@@ -143,14 +174,24 @@ impl Reading<'_> {
                 }
             }
             (Some(_), other) => {
-                self.wrong(&span, format!("`{name}` is {}, and should be a table: [{name}]", type_of(other)));
+                self.wrong(
+                    &span,
+                    format!(
+                        "`{name}` is {}, and should be a table: [{name}]",
+                        type_of(other)
+                    ),
+                );
             }
             (None, DeValue::Table(_)) => {
                 let unknown = format!("unknown table [{name}]");
                 let near = nearest(name, self.tables.iter().map(|table| &*table.name));
                 let remedy = near.map_or_else(
                     || {
-                        let names: Vec<_> = self.tables.iter().map(|table| format!("[{}]", table.name)).collect();
+                        let names: Vec<_> = self
+                            .tables
+                            .iter()
+                            .map(|table| format!("[{}]", table.name))
+                            .collect();
                         format!("there are {}", names.join(", "))
                     },
                     |near| format!("did you mean [{near}]?"),
@@ -159,48 +200,83 @@ impl Reading<'_> {
             }
             (None, _) => {
                 let has = |table: &&Table| table.keys.iter().any(|key| key.name == name);
-                let homes: Vec<_> = self.tables.iter().filter(has).map(|table| format!("[{}]", table.name)).collect();
+                let homes: Vec<_> = self
+                    .tables
+                    .iter()
+                    .filter(has)
+                    .map(|table| format!("[{}]", table.name))
+                    .collect();
                 let remedy = match homes.as_slice() {
                     [] => "every key stands in a table, such as [balancer]".to_owned(),
                     homes => format!("it belongs into {}", homes.join(" or ")),
                 };
-                self.wrong(&span, format!("`{name}` stands outside of a table; {remedy}"));
+                self.wrong(
+                    &span,
+                    format!("`{name}` stands outside of a table; {remedy}"),
+                );
             }
         }
     }
 
     fn key(&mut self, table: &str, name: &Spanned<impl AsRef<str>>, value: &Spanned<DeValue<'_>>) {
         let (span, name) = (name.span(), name.get_ref().as_ref());
-        let Some(known) = self.tables.iter().find(|known| known.name == table) else { return };
+        let Some(known) = self.tables.iter().find(|known| known.name == table) else {
+            return;
+        };
         let Some(key) = known.keys.iter().find(|key| key.name == name).cloned() else {
             let remedy = self.remedy(known, name);
-            return self.wrong(&span, format!("unknown key `{name}` in [{table}]; {remedy}"));
+            return self.wrong(
+                &span,
+                format!("unknown key `{name}` in [{table}]; {remedy}"),
+            );
         };
         let values = match (key.kind.is_list(), value.get_ref()) {
-            (true, DeValue::Array(items)) => {
-                items.iter().filter_map(|item| self.value(table, &key, item)).collect::<Vec<_>>()
-            }
+            (true, DeValue::Array(items)) => items
+                .iter()
+                .filter_map(|item| self.value(table, &key, item))
+                .collect::<Vec<_>>(),
             (true, other) => {
-                let what = format!("[{table}] {name}: expected {}, not {}", key.kind.expected(), type_of(other));
+                let what = format!(
+                    "[{table}] {name}: expected {}, not {}",
+                    key.kind.expected(),
+                    type_of(other)
+                );
                 return self.wrong(&span, what);
             }
             (false, _) => self.value(table, &key, value).into_iter().collect(),
         };
-        if key.kind.is_list() && values.is_empty() && value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
+        if key.kind.is_list()
+            && values.is_empty()
+            && value
+                .get_ref()
+                .as_array()
+                .is_some_and(|array| array.is_empty())
+        {
             return self.wrong(&span, format!("[{table}] {name}: the list is empty"));
         }
         if !values.is_empty() {
             let line = self.line(&span);
-            self.entries.push(Entry { table: table.to_owned(), key, values, line });
+            self.entries.push(Entry {
+                table: table.to_owned(),
+                key,
+                values,
+                line,
+            });
         }
     }
 
     /// What to write instead of a key that is unknown.
     fn remedy(&self, table: &Table, name: &str) -> String {
         if keys::is_of_log(name) && self.tables.iter().any(|known| known.name == LOG) {
-            return format!("write `{}` in [{LOG}], which holds for all roles", keys::name_in_log(name));
+            return format!(
+                "write `{}` in [{LOG}], which holds for all roles",
+                keys::name_in_log(name)
+            );
         }
-        let homes = self.tables.iter().filter(|other| other.keys.iter().any(|key| key.name == name));
+        let homes = self
+            .tables
+            .iter()
+            .filter(|other| other.keys.iter().any(|key| key.name == name));
         let homes: Vec<_> = homes.map(|home| format!("[{}]", home.name)).collect();
         if !homes.is_empty() {
             return format!("there is one in {}", homes.join(" and "));
@@ -209,9 +285,16 @@ impl Reading<'_> {
             return format!("did you mean `{near}`?");
         }
         if table.keys.len() > LISTED {
-            return format!("`bilico config show {}` lists those that there are", table.name);
+            return format!(
+                "`bilico config show {}` lists those that there are",
+                table.name
+            );
         }
-        let names: Vec<_> = table.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+        let names: Vec<_> = table
+            .keys
+            .iter()
+            .map(|key| format!("`{}`", key.name))
+            .collect();
         format!("there are {}", names.join(", "))
     }
 
@@ -223,7 +306,11 @@ impl Reading<'_> {
             (Kind::Servers, DeValue::Table(server)) => self.server(table, name, &span, server)?,
             (kind, value) => {
                 let Some(text) = kind.text(value) else {
-                    let what = format!("[{table}] {name}: expected {}, not {}", kind.expected(), type_of(value));
+                    let what = format!(
+                        "[{table}] {name}: expected {}, not {}",
+                        kind.expected(),
+                        type_of(value)
+                    );
                     self.wrong(&span, what);
                     return None;
                 };
@@ -240,7 +327,13 @@ impl Reading<'_> {
     }
 
     /// A server that is written as a table.
-    fn server(&mut self, table: &str, name: &str, span: &Range<usize>, server: &DeTable<'_>) -> Option<String> {
+    fn server(
+        &mut self,
+        table: &str,
+        name: &str,
+        span: &Range<usize>,
+        server: &DeTable<'_>,
+    ) -> Option<String> {
         let before = self.problems.len();
         let (mut address, mut weight) = (None, "1".to_owned());
         for (key, value) in server {
@@ -262,36 +355,70 @@ impl Reading<'_> {
                         || "a server has an `address` and a `weight`".to_owned(),
                         |near| format!("did you mean `{near}`?"),
                     );
-                    self.wrong(&at, format!("unknown key `{key}` of a server in [{table}] {name}; {remedy}"));
+                    self.wrong(
+                        &at,
+                        format!("unknown key `{key}` of a server in [{table}] {name}; {remedy}"),
+                    );
                     continue;
                 }
             };
-            self.wrong(&at, format!("[{table}] {name}: `{key}`: {expected}, not {}", type_of(value.get_ref())));
+            self.wrong(
+                &at,
+                format!(
+                    "[{table}] {name}: `{key}`: {expected}, not {}",
+                    type_of(value.get_ref())
+                ),
+            );
         }
         if address.is_none() && self.problems.len() == before {
             self.wrong(span, format!("[{table}] {name}: a server has no `address`"));
         }
-        address.filter(|_| self.problems.len() == before).map(|address| format!("{address}={weight}"))
+        address
+            .filter(|_| self.problems.len() == before)
+            .map(|address| format!("{address}={weight}"))
     }
 
     /// What fits for itself, but not together.
     fn contradictions(&mut self) {
         for table in &self.tables {
-            let own: Vec<&Entry> = self.entries.iter().filter(|entry| entry.table == table.name).collect();
-            let Some(command) = self.program.command.find_subcommand(&table.name).filter(|_| !own.is_empty()) else {
+            let own: Vec<&Entry> = self
+                .entries
+                .iter()
+                .filter(|entry| entry.table == table.name)
+                .collect();
+            let Some(command) = self
+                .program
+                .command
+                .find_subcommand(&table.name)
+                .filter(|_| !own.is_empty())
+            else {
                 continue;
             };
             for (place, entry) in own.iter().enumerate() {
                 let others = own.get(place + 1..).unwrap_or_default();
-                for other in others.iter().filter(|other| conflict(command, &entry.key.id, &other.key.id)) {
+                for other in others
+                    .iter()
+                    .filter(|other| conflict(command, &entry.key.id, &other.key.id))
+                {
                     let (one, two) = (&entry.key.name, &other.key.name);
-                    let what = format!("[{}]: `{one}` and `{two}` cannot stand together", table.name);
-                    self.problems.push(Problem::at(entry.line.max(other.line), what));
+                    let what = format!(
+                        "[{}]: `{one}` and `{two}` cannot stand together",
+                        table.name
+                    );
+                    self.problems
+                        .push(Problem::at(entry.line.max(other.line), what));
                 }
             }
             if let Err((key, what)) = self.program.check_together(command, &own) {
-                let line = own.iter().find(|entry| entry.key.name == key).or(own.first()).map(|entry| entry.line);
-                self.problems.push(Problem { line, what: format!("[{}] {key}: {what}", table.name) });
+                let line = own
+                    .iter()
+                    .find(|entry| entry.key.name == key)
+                    .or(own.first())
+                    .map(|entry| entry.line);
+                self.problems.push(Problem {
+                    line,
+                    what: format!("[{}] {key}: {what}", table.name),
+                });
             }
         }
     }
@@ -301,7 +428,12 @@ impl Reading<'_> {
 pub(super) fn conflict(command: &Command, one: &str, other: &str) -> bool {
     let excludes = |one: &str, other: &str| {
         let arg = command.get_arguments().find(|arg| arg.get_id() == one);
-        arg.is_some_and(|arg| command.get_arg_conflicts_with(arg).iter().any(|arg| arg.get_id() == other))
+        arg.is_some_and(|arg| {
+            command
+                .get_arg_conflicts_with(arg)
+                .iter()
+                .any(|arg| arg.get_id() == other)
+        })
     };
     excludes(one, other) || excludes(other, one)
 }

@@ -10,7 +10,8 @@ use crate::config::ServerSpec;
 use crate::units::ByteSize;
 
 /// The commands that have a table of their own, in the order in which people are told of them.
-pub(in crate::cli) const TABLES: [&str; 6] = ["balancer", "server", "client", "send", "bench", "demo"];
+pub(in crate::cli) const TABLES: [&str; 6] =
+    ["balancer", "server", "client", "send", "bench", "demo"];
 
 /// The table that holds for all roles.
 pub(in crate::cli) const LOG: &str = "log";
@@ -68,7 +69,13 @@ impl Kind {
             ArgAction::SetTrue | ArgAction::SetFalse => Self::Switch,
             ArgAction::Append if is_one_of(&[TypeId::of::<ServerSpec>()]) => Self::Servers,
             _ if is_list => Self::List,
-            _ if is_one_of(&[TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()]) => {
+            _ if is_one_of(&[
+                TypeId::of::<u16>(),
+                TypeId::of::<u32>(),
+                TypeId::of::<u64>(),
+                TypeId::of::<usize>(),
+            ]) =>
+            {
                 Self::Number
             }
             _ if is_one_of(&[TypeId::of::<Rate>()]) => Self::Rate,
@@ -86,7 +93,9 @@ impl Kind {
             Self::Rate => "a number",
             Self::Size => "a size like \"64MiB\", or a whole number of bytes",
             Self::Time => "a time like \"10s\", in quotes",
-            Self::Servers => r#"a list like ["127.0.0.1:5001=3"] or [{ address = "127.0.0.1:5001", weight = 3 }]"#,
+            Self::Servers => {
+                r#"a list like ["127.0.0.1:5001=3"] or [{ address = "127.0.0.1:5001", weight = 3 }]"#
+            }
             Self::List => "a list of texts in quotes",
             Self::Text => "a text in quotes",
         }
@@ -117,9 +126,13 @@ impl Kind {
         match (self, value) {
             (Self::Switch, DeValue::Boolean(on)) => Some(on.to_string()),
             // A time of 0 needs no unit; of others the flag says so better than their type does.
-            (Self::Number | Self::Rate | Self::Size | Self::Time, DeValue::Integer(number)) => Some(decimal(number)),
+            (Self::Number | Self::Rate | Self::Size | Self::Time, DeValue::Integer(number)) => {
+                Some(decimal(number))
+            }
             (Self::Rate, DeValue::Float(number)) => Some(number.as_str().to_owned()),
-            (Self::Size | Self::Time | Self::Text | Self::List, DeValue::String(text)) => Some(text.to_string()),
+            (Self::Size | Self::Time | Self::Text | Self::List, DeValue::String(text)) => {
+                Some(text.to_string())
+            }
             _ => None,
         }
     }
@@ -133,11 +146,18 @@ pub(super) fn decimal(number: &DeInteger<'_>) -> String {
 
 /// All tables that a file for this program may have.
 pub(in crate::cli) fn tables(program: &Command) -> Vec<Table> {
-    let named = TABLES.iter().filter_map(|name| program.find_subcommand(name));
+    let named = TABLES
+        .iter()
+        .filter_map(|name| program.find_subcommand(name));
     let mut tables: Vec<Table> = named
         .map(|command| {
-            let own = keys_of(command).filter(|key| !is_of_log(&key.name)).collect();
-            Table { name: command.get_name().to_owned(), keys: own }
+            let own = keys_of(command)
+                .filter(|key| !is_of_log(&key.name))
+                .collect();
+            Table {
+                name: command.get_name().to_owned(),
+                keys: own,
+            }
         })
         .collect();
     let mut log: Vec<Key> = Vec::new();
@@ -145,21 +165,33 @@ pub(in crate::cli) fn tables(program: &Command) -> Vec<Table> {
         if let Some(name) = key.name.strip_prefix(LOG_PREFIX)
             && !log.iter().any(|known| known.name == name)
         {
-            log.push(Key { name: name.to_owned(), ..key });
+            log.push(Key {
+                name: name.to_owned(),
+                ..key
+            });
         }
     }
     if !log.is_empty() {
-        tables.push(Table { name: LOG.to_owned(), keys: log });
+        tables.push(Table {
+            name: LOG.to_owned(),
+            keys: log,
+        });
     }
     tables
 }
 
 fn keys_of(command: &Command) -> impl Iterator<Item = Key> {
     command.get_arguments().filter_map(|arg| {
-        let long = arg.get_long().filter(|_| !arg.is_hide_set() && !arg.is_global_set())?;
+        let long = arg
+            .get_long()
+            .filter(|_| !arg.is_hide_set() && !arg.is_global_set())?;
         let kind = Kind::of(arg);
         // Who repeats a flag writes one list, so its name is that of the many.
-        let name = if kind.is_list() { arg.get_id().as_str().replace('_', "-") } else { long.to_owned() };
+        let name = if kind.is_list() {
+            arg.get_id().as_str().replace('_', "-")
+        } else {
+            long.to_owned()
+        };
         Some(Key {
             name,
             id: arg.get_id().to_string(),
@@ -181,8 +213,14 @@ pub(in crate::cli) fn name_in_log(flag: &str) -> &str {
 }
 
 /// The known name that is most like this one, if any is like it.
-pub(in crate::cli) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = known.into_iter().map(|known| (strsim::jaro_winkler(name, known), known));
+pub(in crate::cli) fn nearest<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let likeness = known
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known));
     let best = likeness.max_by(|one, other| one.0.total_cmp(&other.0));
-    best.filter(|(likeness, _)| *likeness >= LIKE).map(|(_, known)| known)
+    best.filter(|(likeness, _)| *likeness >= LIKE)
+        .map(|(_, known)| known)
 }

@@ -8,29 +8,54 @@ use super::keys::{Kind, tables};
 use super::*;
 use crate::cli::{program, reload};
 
-const MANUAL: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
+const MANUAL: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/docs/configuration.md"
+));
 
 /// What the manual says of a key in the line below its heading.
 fn facts(table: &str, key: &Key, arg: &Arg) -> String {
     let quoted = |text: &str| format!("`{text}`");
     let mut facts = match (key.kind, arg.get_possible_values()) {
         (Kind::Text, values) if !values.is_empty() => {
-            let names: Vec<_> = values.iter().map(PossibleValue::get_name).map(quoted).collect();
+            let names: Vec<_> = values
+                .iter()
+                .map(PossibleValue::get_name)
+                .map(quoted)
+                .collect();
             names.join(" or ")
         }
         (kind, _) => kind.name().to_owned(),
     };
-    let defaults = arg.get_default_values().iter().map(|value| quoted(&value.to_string_lossy()));
-    let defaults: Vec<_> = if key.kind == Kind::Switch { vec![quoted("false")] } else { defaults.collect() };
+    let defaults = arg
+        .get_default_values()
+        .iter()
+        .map(|value| quoted(&value.to_string_lossy()));
+    let defaults: Vec<_> = if key.kind == Kind::Switch {
+        vec![quoted("false")]
+    } else {
+        defaults.collect()
+    };
     let default = match defaults.as_slice() {
         [] if arg.is_required_set() => "must be given".to_owned(),
         [] => "not set by default".to_owned(),
         values => format!("default {}", values.join(", ")),
     };
-    let env = arg.get_env().map_or_else(|| "no variable".to_owned(), |env| quoted(&env.to_string_lossy()));
-    let _ = write!(facts, " · {default} · {} · {env}", quoted(&format!("--{}", arg.get_long().unwrap())));
+    let env = arg.get_env().map_or_else(
+        || "no variable".to_owned(),
+        |env| quoted(&env.to_string_lossy()),
+    );
+    let _ = write!(
+        facts,
+        " · {default} · {} · {env}",
+        quoted(&format!("--{}", arg.get_long().unwrap()))
+    );
     if ["balancer", "server", LOG].contains(&table) {
-        facts += if reload::is_applied(table, &key.name) { " · a reload applies it" } else { " · needs a restart" };
+        facts += if reload::is_applied(table, &key.name) {
+            " · a reload applies it"
+        } else {
+            " · needs a restart"
+        };
     }
     facts
 }
@@ -46,13 +71,18 @@ fn in_manual() -> BTreeMap<(String, String), String> {
         } else if let Some(key) = line.strip_prefix("### ") {
             let key = key.trim_matches('`').to_owned();
             let facts = lines.next().unwrap_or_default().to_owned();
-            assert_eq!(found.insert((table.clone(), key.clone()), facts), None, "[{table}] {key} is there twice");
+            assert_eq!(
+                found.insert((table.clone(), key.clone()), facts),
+                None,
+                "[{table}] {key} is there twice"
+            );
         }
     }
     found
 }
 
-/// An operator works from the manual alone: what it does not have is not there, and what it has must be true.
+/// An operator works from the manual alone: what it does not have is not there, and what it has
+/// must be true.
 #[test]
 fn the_manual_has_every_key_with_its_facts_and_no_other() {
     let program = program().command;
@@ -61,18 +91,24 @@ fn the_manual_has_every_key_with_its_facts_and_no_other() {
     for table in tables(&program) {
         for key in &table.keys {
             let command = program.find_subcommand(&key.command).unwrap();
-            let arg = command.get_arguments().find(|arg| arg.get_id() == key.id.as_str()).unwrap();
+            let arg = command
+                .get_arguments()
+                .find(|arg| arg.get_id() == key.id.as_str())
+                .unwrap();
             let facts = facts(&table.name, key, arg);
             let (name, key) = (&table.name, &key.name);
             match manual.remove(&(name.clone(), key.clone())) {
                 Some(known) if known == facts => {}
-                Some(known) => writeln!(wrong, "[{name}] {key}\n  says  {known}\n  wants {facts}").unwrap(),
+                Some(known) => {
+                    writeln!(wrong, "[{name}] {key}\n  says  {known}\n  wants {facts}").unwrap()
+                }
                 None => writeln!(wrong, "[{name}] {key} is missing: {facts}").unwrap(),
             }
         }
     }
-    for (table, key) in
-        manual.into_keys().filter(|(table, _)| tables(&program).iter().any(|known| known.name == *table))
+    for (table, key) in manual
+        .into_keys()
+        .filter(|(table, _)| tables(&program).iter().any(|known| known.name == *table))
     {
         writeln!(wrong, "[{table}] {key} does not exist").unwrap();
     }
@@ -84,33 +120,84 @@ fn problems(text: &str) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.toml");
     std::fs::write(&path, text).unwrap();
-    let found = file::load(&path, &program()).map(drop).err().unwrap_or_default();
+    let found = file::load(&path, &program())
+        .map(drop)
+        .err()
+        .unwrap_or_default();
     let prefix = format!("{}:", path.display());
-    found.iter().map(|problem| problem.strip_prefix(&prefix).unwrap().to_owned()).collect()
+    found
+        .iter()
+        .map(|problem| problem.strip_prefix(&prefix).unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn names_that_are_unknown_are_refused_with_the_nearest_known_one() {
     for (text, wanted) in [
-        ("[balancer]\nmax-jsn = 3", "2: unknown key `max-jsn` in [balancer]; did you mean `max-json`?"),
-        ("[balancer]\nmax_json = 3", "2: unknown key `max_json` in [balancer]; did you mean `max-json`?"),
-        ("[balancer]\nserver = []", "2: unknown key `server` in [balancer]; did you mean `servers`?"),
-        ("[balancer]\n\nclean = true", "3: unknown key `clean` in [balancer]; there is one in [server]"),
-        ("[balancer]\nlog-dir = \"x\"", "2: unknown key `log-dir` in [balancer]; write `dir` in [log]"),
-        ("[balancer]\nxyzzy = 1", "2: unknown key `xyzzy` in [balancer]; `bilico config show balancer` lists those"),
-        ("[client]\nxyzzy = 1", "2: unknown key `xyzzy` in [client]; there are `balancer`, `files`"),
-        ("[balancr]\n", "1: unknown table [balancr]; did you mean [balancer]?"),
-        ("[q]\nlisten = 1", "1: unknown table [q]; there are [balancer], [server]"),
-        ("queue-files = 3", "1: `queue-files` stands outside of a table; it belongs into [balancer]"),
+        (
+            "[balancer]\nmax-jsn = 3",
+            "2: unknown key `max-jsn` in [balancer]; did you mean `max-json`?",
+        ),
+        (
+            "[balancer]\nmax_json = 3",
+            "2: unknown key `max_json` in [balancer]; did you mean `max-json`?",
+        ),
+        (
+            "[balancer]\nserver = []",
+            "2: unknown key `server` in [balancer]; did you mean `servers`?",
+        ),
+        (
+            "[balancer]\n\nclean = true",
+            "3: unknown key `clean` in [balancer]; there is one in [server]",
+        ),
+        (
+            "[balancer]\nlog-dir = \"x\"",
+            "2: unknown key `log-dir` in [balancer]; write `dir` in [log]",
+        ),
+        (
+            "[balancer]\nxyzzy = 1",
+            "2: unknown key `xyzzy` in [balancer]; `bilico config show balancer` lists those",
+        ),
+        (
+            "[client]\nxyzzy = 1",
+            "2: unknown key `xyzzy` in [client]; there are `balancer`, `files`",
+        ),
+        (
+            "[balancr]\n",
+            "1: unknown table [balancr]; did you mean [balancer]?",
+        ),
+        (
+            "[q]\nlisten = 1",
+            "1: unknown table [q]; there are [balancer], [server]",
+        ),
+        (
+            "queue-files = 3",
+            "1: `queue-files` stands outside of a table; it belongs into [balancer]",
+        ),
         ("x = 3", "1: `x` stands outside of a table; every key"),
-        ("balancer = 3", "1: `balancer` is a whole number, and should be a table: [balancer]"),
-        ("[server]\nwith-parent = true", "2: unknown key `with-parent` in [server]"),
-        ("[server]\nconfig = \"x\"", "2: unknown key `config` in [server]"),
+        (
+            "balancer = 3",
+            "1: `balancer` is a whole number, and should be a table: [balancer]",
+        ),
+        (
+            "[server]\nwith-parent = true",
+            "2: unknown key `with-parent` in [server]",
+        ),
+        (
+            "[server]\nconfig = \"x\"",
+            "2: unknown key `config` in [server]",
+        ),
         ("[server]\nhelp = true", "2: unknown key `help` in [server]"),
-        ("[send]\npaths = [\"x\"]", "2: unknown key `paths` in [send]"),
+        (
+            "[send]\npaths = [\"x\"]",
+            "2: unknown key `paths` in [send]",
+        ),
     ] {
         let found = problems(text);
-        assert!(found.len() == 1 && found[0].starts_with(wanted), "{text}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with(wanted),
+            "{text}: {found:?}"
+        );
     }
 }
 
@@ -120,51 +207,105 @@ fn values_that_make_no_sense_are_refused_with_the_reason() {
         ("queue-files = \"5\"", "expected a whole number, not a text"),
         ("queue-files = 0", "0 is not in 1..="),
         ("queue-files = -1", "-1 is not in 1..="),
-        ("queue-files = 99999999999999999999999999999999999999999999", "too large"),
+        (
+            "queue-files = 99999999999999999999999999999999999999999999",
+            "too large",
+        ),
         ("queue-bytes = \"5 parsecs\"", "`5 parsecs` is no size"),
         (
             "queue-bytes = 1.5",
             "expected a size like \"64MiB\", or a whole number of bytes, not a number with a fraction",
         ),
-        ("stall-timeout = 30", "`30` has no unit; write e.g. 30s or 30ms"),
-        ("stall-timeout = true", "expected a time like \"10s\", in quotes, not true or false"),
+        (
+            "stall-timeout = 30",
+            "`30` has no unit; write e.g. 30s or 30ms",
+        ),
+        (
+            "stall-timeout = true",
+            "expected a time like \"10s\", in quotes, not true or false",
+        ),
         ("probe-interval = \"1ms\"", "probes need at least 10ms"),
         ("durability = \"dsk\"", "`dsk` is none of disk, os"),
         ("listen = \"\"", "`` is no address"),
         ("journal = \"\"", "it is empty"),
-        ("journal = 2026-11-21", "expected a text in quotes, not a date"),
+        (
+            "journal = 2026-11-21",
+            "expected a text in quotes, not a date",
+        ),
         ("servers = \"a:1\"", "expected a list like"),
         ("servers = []", "the list is empty"),
         ("servers = [\"a:1\", 7]", "expected a list like"),
-        ("servers = [\"a:1=1,b:2=2\"]", "write each server as an item of its own"),
+        (
+            "servers = [\"a:1=1,b:2=2\"]",
+            "write each server as an item of its own",
+        ),
         ("servers = [\"a:1=1000001\"]", "is no weight"),
-        ("servers = [\"a:1\", \"a:1=2\"]", "server a:1 is named twice"),
+        (
+            "servers = [\"a:1\", \"a:1=2\"]",
+            "server a:1 is named twice",
+        ),
         ("servers = [{ weight = 3 }]", "a server has no `address`"),
-        ("servers = [{ address = \"a:1\", weight = -1 }]", "`-1` is no weight"),
-        ("servers = [{ address = \"a:1\", weight = \"1\" }]", "`weight`: expected a whole number, not a text"),
-        ("servers = [{ adress = \"a:1\" }]", "did you mean `address`?"),
-        ("max-json = \"1GiB\"\nqueue-bytes = \"1GiB\"", "--queue-bytes"),
+        (
+            "servers = [{ address = \"a:1\", weight = -1 }]",
+            "`-1` is no weight",
+        ),
+        (
+            "servers = [{ address = \"a:1\", weight = \"1\" }]",
+            "`weight`: expected a whole number, not a text",
+        ),
+        (
+            "servers = [{ adress = \"a:1\" }]",
+            "did you mean `address`?",
+        ),
+        (
+            "max-json = \"1GiB\"\nqueue-bytes = \"1GiB\"",
+            "--queue-bytes",
+        ),
     ] {
         let found = problems(&format!("[balancer]\n{line}"));
-        assert!(!found.is_empty() && found.iter().any(|problem| problem.contains(wanted)), "{line}: {found:?}");
-        assert!(found.iter().all(|problem| problem.starts_with("2: ")), "{line}: {found:?}");
+        assert!(
+            !found.is_empty() && found.iter().any(|problem| problem.contains(wanted)),
+            "{line}: {found:?}"
+        );
+        assert!(
+            found.iter().all(|problem| problem.starts_with("2: ")),
+            "{line}: {found:?}"
+        );
     }
     assert_eq!(problems("[bench]\nfiles = 3\nduration = \"1s\"").len(), 1);
-    assert!(problems("[server]\nclean = 1")[0].contains("expected true or false, not a whole number"));
-    assert!(problems("[log]\nlevel = \"loud\"")[0].starts_with("2: [log] level: `loud` is no log level"));
+    assert!(
+        problems("[server]\nclean = 1")[0].contains("expected true or false, not a whole number")
+    );
+    assert!(
+        problems("[log]\nlevel = \"loud\"")[0]
+            .starts_with("2: [log] level: `loud` is no log level")
+    );
     assert!(problems("[demo]\nservers = [\"a:1\", \"a:1\"]")[0].contains("named twice"));
 }
 
 #[test]
 fn all_problems_of_a_file_are_told_in_their_order() {
     let found = problems("[balancer]\nx = 1\nfall = 0\n[server]\nclean = 3\n[log]\nkeep = \"\"\n");
-    let lines: Vec<_> = found.iter().map(|problem| problem.split(':').next().unwrap()).collect();
+    let lines: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(':').next().unwrap())
+        .collect();
     assert_eq!(lines, ["2", "3", "5", "7"], "{found:?}");
     let broken = problems("[balancer]\nlisten = \n[server]\nclean = maybe\n[server\n");
-    assert!(broken.len() >= 3 && broken[0].starts_with("2: "), "{broken:?}");
-    let endless = (0..5000).map(|n| format!("[t{n}]\n")).collect::<Vec<_>>().concat();
+    assert!(
+        broken.len() >= 3 && broken[0].starts_with("2: "),
+        "{broken:?}"
+    );
+    let endless = (0..5000)
+        .map(|n| format!("[t{n}]\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let endless = problems(&endless);
-    assert!(endless.len() == 101 && endless[100].contains("4900 problems more"), "{:?}", endless.last());
+    assert!(
+        endless.len() == 101 && endless[100].contains("4900 problems more"),
+        "{:?}",
+        endless.last()
+    );
 }
 
 #[test]
@@ -172,7 +313,11 @@ fn what_is_no_file_of_text_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.toml");
     let refused = |path: &std::path::Path| file::load(path, &program()).unwrap_err().concat();
-    assert!(refused(&path).contains("cannot be read: No such file"), "{}", refused(&path));
+    assert!(
+        refused(&path).contains("cannot be read: No such file"),
+        "{}",
+        refused(&path)
+    );
     assert!(refused(dir.path()).contains("no regular file"));
     assert!(refused("/dev/zero".as_ref()).contains("no regular file"));
     std::fs::write(&path, b"[log]\n# \xff\n").unwrap();
@@ -199,7 +344,15 @@ fn with_file(text: &str, args: &[&str]) -> BTreeMap<String, (Vec<String>, Origin
     let resolved = program.resolve(&words).unwrap();
     let (name, matches) = resolved.matches.subcommand().unwrap();
     let values = program.effective(name, matches, &resolved.entries);
-    values.into_iter().map(|value| (format!("{}.{}", value.table, value.key), (value.shown(), value.origin))).collect()
+    values
+        .into_iter()
+        .map(|value| {
+            (
+                format!("{}.{}", value.table, value.key),
+                (value.shown(), value.origin),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -233,47 +386,89 @@ fn every_kind_of_value_can_be_written_in_a_file() {
         assert_eq!(balancer[key], (value, Origin::File), "{key}");
     }
     assert_eq!(balancer["balancer.fall"].1, Origin::Default);
-    assert_eq!(with_file(text, &["server"])["server.clean"], (vec!["true".to_owned()], Origin::File));
+    assert_eq!(
+        with_file(text, &["server"])["server.clean"],
+        (vec!["true".to_owned()], Origin::File)
+    );
     assert_eq!(with_file(text, &["server"])["log.level"].1, Origin::File);
     let array = "[[balancer.servers]]\naddress = \"a:1\"\n[[balancer.servers]]\naddress = \"b:1\"\nweight = 7\n";
-    assert_eq!(with_file(array, &["balancer"])["balancer.servers"].0, ["a:1=1", "b:1=7"]);
+    assert_eq!(
+        with_file(array, &["balancer"])["balancer.servers"].0,
+        ["a:1=1", "b:1=7"]
+    );
 }
 
 #[test]
 fn flags_win_over_the_file_and_over_what_they_exclude() {
-    let text =
-        "[balancer]\nservers = [\"a:1\", \"b:1\"]\nfall = 7\n[bench]\nrate = 5\nfiles = 3\n[send]\nquiet = true\n";
+    let text = "[balancer]\nservers = [\"a:1\", \"b:1\"]\nfall = 7\n[bench]\nrate = 5\nfiles = 3\n[send]\nquiet = true\n";
     let balancer = with_file(text, &["balancer", "--server", "c:1=4", "--rise", "3"]);
-    assert_eq!(balancer["balancer.servers"], (vec!["c:1=4".to_owned()], Origin::Flag));
-    assert_eq!(balancer["balancer.fall"], (vec!["7".to_owned()], Origin::File));
-    assert_eq!(balancer["balancer.rise"], (vec!["3".to_owned()], Origin::Flag));
+    assert_eq!(
+        balancer["balancer.servers"],
+        (vec!["c:1=4".to_owned()], Origin::Flag)
+    );
+    assert_eq!(
+        balancer["balancer.fall"],
+        (vec!["7".to_owned()], Origin::File)
+    );
+    assert_eq!(
+        balancer["balancer.rise"],
+        (vec!["3".to_owned()], Origin::Flag)
+    );
     let bench = with_file(text, &["bench", "--in-flight", "9"]);
     assert_eq!(bench["bench.rate"], (vec![], Origin::Default));
     let bench = with_file(text, &["bench", "--duration", "1s"]);
-    assert_eq!((&bench["bench.files"], &bench["bench.rate"].1), (&(vec![], Origin::Default), &Origin::File));
-    assert_eq!(with_file(text, &["send", "x", "--json"])["send.quiet"].0, ["false"]);
+    assert_eq!(
+        (&bench["bench.files"], &bench["bench.rate"].1),
+        (&(vec![], Origin::Default), &Origin::File)
+    );
+    assert_eq!(
+        with_file(text, &["send", "x", "--json"])["send.quiet"].0,
+        ["false"]
+    );
 }
 
 #[test]
 fn limits_that_contradict_each_other_only_together_with_a_flag_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.toml");
-    std::fs::write(&path, "[balancer]\nservers = [\"a:1\"]\nqueue-bytes = \"1GiB\"\n").unwrap();
+    std::fs::write(
+        &path,
+        "[balancer]\nservers = [\"a:1\"]\nqueue-bytes = \"1GiB\"\n",
+    )
+    .unwrap();
     let flags = ["bilico", "balancer", "--max-json", "1GiB", "--config"].map(OsString::from);
     let words: Vec<OsString> = flags.into_iter().chain([path.into()]).collect();
     let refused = program().resolve(&words).unwrap_err();
-    assert!(matches!(&refused, Refused::Together(what) if what.contains("max-json")), "{refused:?}");
+    assert!(
+        matches!(&refused, Refused::Together(what) if what.contains("max-json")),
+        "{refused:?}"
+    );
 }
 
 /// A program with a secret.
 fn with_secret() -> Program {
-    let token = Arg::new("token").long("token").env("BILICO_TEST_NO_TOKEN").hide_env_values(true);
+    let token = Arg::new("token")
+        .long("token")
+        .env("BILICO_TEST_NO_TOKEN")
+        .hide_env_values(true);
     let token = token.value_parser(|text: &str| {
-        if text.starts_with('t') { Ok(text.to_owned()) } else { Err(format!("`{text}` is no token")) }
+        if text.starts_with('t') {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("`{text}` is no token"))
+        }
     });
-    let config = Arg::new("config").long("config").global(true).value_parser(clap::value_parser!(PathBuf));
-    let command = Command::new("bilico").arg(config).subcommand(Command::new("server").arg(token));
-    Program { command, check: |_, _| Ok(()) }
+    let config = Arg::new("config")
+        .long("config")
+        .global(true)
+        .value_parser(clap::value_parser!(PathBuf));
+    let command = Command::new("bilico")
+        .arg(config)
+        .subcommand(Command::new("server").arg(token));
+    Program {
+        command,
+        check: |_, _| Ok(()),
+    }
 }
 
 #[test]
@@ -282,34 +477,60 @@ fn a_secret_is_never_shown() {
     let path = dir.path().join("x.toml");
     std::fs::write(&path, "[server]\ntoken = \"tops3cr3t\"\n").unwrap();
     let program = with_secret();
-    let args: Vec<OsString> = vec!["bilico".into(), "server".into(), "--config".into(), path.clone().into()];
+    let args: Vec<OsString> = vec![
+        "bilico".into(),
+        "server".into(),
+        "--config".into(),
+        path.clone().into(),
+    ];
     let resolved = program.resolve(&args).unwrap();
     let (name, matches) = resolved.matches.subcommand().unwrap();
     assert_eq!(matches.get_one::<String>("token").unwrap(), "tops3cr3t");
     let values = program.effective(name, matches, &resolved.entries);
-    assert_eq!(values.iter().map(Effective::shown).collect::<Vec<_>>(), [["********"]]);
-    for text in ["[server]\ntoken = \"s3cr3t\"\n", "[server]\ntoken = 's3cr3t\n"] {
+    assert_eq!(
+        values.iter().map(Effective::shown).collect::<Vec<_>>(),
+        [["********"]]
+    );
+    for text in [
+        "[server]\ntoken = \"s3cr3t\"\n",
+        "[server]\ntoken = 's3cr3t\n",
+    ] {
         std::fs::write(&path, text).unwrap();
         let problems = file::load(&path, &program).unwrap_err();
-        assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.contains("s3cr3t")), "{problems:?}");
+        assert!(
+            !problems.is_empty() && problems.iter().all(|problem| !problem.contains("s3cr3t")),
+            "{problems:?}"
+        );
     }
 }
 
 #[test]
 fn every_example_is_sound() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples");
-    let paths = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    let paths = std::fs::read_dir(examples)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files: Vec<_> = paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
-        let entries = file::load(&path, &program()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let entries =
+            file::load(&path, &program()).unwrap_or_else(|problems| panic!("{problems:#?}"));
         assert!(!entries.is_empty(), "{}", path.display());
     }
 }
 
 #[test]
 fn every_sample_in_the_manual_is_sound() {
-    let samples: Vec<&str> = MANUAL.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let samples: Vec<&str> = MANUAL
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
     assert!(!samples.is_empty());
     for sample in samples {
         assert_eq!(problems(sample), Vec::<String>::new(), "{sample}");
@@ -320,7 +541,10 @@ fn every_sample_in_the_manual_is_sound() {
 #[test]
 fn the_keys_that_a_reload_applies_exist() {
     let tables = tables(&program().command);
-    let balancer = tables.iter().find(|table| table.name == "balancer").unwrap();
+    let balancer = tables
+        .iter()
+        .find(|table| table.name == "balancer")
+        .unwrap();
     for key in reload::BALANCER {
         assert!(balancer.keys.iter().any(|known| known.name == key), "{key}");
     }

@@ -61,7 +61,11 @@ fn round(driver: &mut Driver, workload: &mut Workload) -> Result<(), Stop> {
     let changes = workload.changes(driver)?;
     driver.cycle(changes)?;
     driver.journal.restore_reserve();
-    if workload.rng.below(3) == 0 { driver.idle() } else { Ok(()) }
+    if workload.rng.below(3) == 0 {
+        driver.idle()
+    } else {
+        Ok(())
+    }
 }
 
 /// Everything that can go wrong with one workload.
@@ -77,7 +81,12 @@ impl Exploration {
         let (disk, config) = (SimDisk::new(), config(durability, SEGMENT));
         let truth = work(&disk, config, seed);
         assert!(truth.open.is_empty(), "undisturbed, all is done");
-        Self { config, seed, operations: disk.operations(), recoveries: AtomicUsize::new(0) }
+        Self {
+            config,
+            seed,
+            operations: disk.operations(),
+            recoveries: AtomicUsize::new(0),
+        }
     }
 
     /// On as many threads as there are cores, as nothing is shared. Gives the number of recoveries.
@@ -94,7 +103,11 @@ impl Exploration {
                 // A panic has to tell how to get there again, too.
                 let tried = catch_unwind(AssertUnwindSafe(|| self.try_at(operation, trouble)));
                 let seed = self.seed;
-                let panicked = |_| Err(format!("BILICO_SEED={seed}: panicked after {trouble:?} at {operation}"));
+                let panicked = |_| {
+                    Err(format!(
+                        "BILICO_SEED={seed}: panicked after {trouble:?} at {operation}"
+                    ))
+                };
                 if let Err(error) = tried.unwrap_or_else(panicked) {
                     failed.lock().unwrap().get_or_insert(error);
                 }
@@ -126,7 +139,8 @@ impl Exploration {
             let image = disk.crash(shape);
             self.recoveries.fetch_add(2, Ordering::Relaxed);
             let story = |error: String, image: &SimDisk| {
-                let (before, after, seed) = (disk.log().join("\n"), image.log().join("\n"), self.seed);
+                let (before, after, seed) =
+                    (disk.log().join("\n"), image.log().join("\n"), self.seed);
                 let config = self.config.durability;
                 format!(
                     "{error}\n{before}\nthen\n{after}\nBILICO_SEED={seed}: {config:?}, {trouble:?} at {operation}, {shape:?}"
@@ -134,7 +148,8 @@ impl Exploration {
             };
             verify(&image, self.config, &truth).map_err(|error| story(error, &image))?;
             if rng.below(SECOND) == 0 {
-                self.crash_again(&disk, shape, &truth, &mut rng).map_err(|(error, image)| story(error, &image))?;
+                self.crash_again(&disk, shape, &truth, &mut rng)
+                    .map_err(|(error, image)| story(error, &image))?;
             }
         }
         Ok(())
@@ -148,7 +163,13 @@ impl Exploration {
     }
 
     /// The machine goes down once more while it recovers.
-    fn crash_again(&self, disk: &SimDisk, shape: Shape, truth: &Truth, rng: &mut Rng) -> Result<(), (String, SimDisk)> {
+    fn crash_again(
+        &self,
+        disk: &SimDisk,
+        shape: Shape,
+        truth: &Truth,
+        rng: &mut Rng,
+    ) -> Result<(), (String, SimDisk)> {
         let image = disk.crash(shape);
         drop(Driver::open(&image, self.config, truth.clone()));
         let operations = image.operations();
@@ -157,23 +178,35 @@ impl Exploration {
         drop(Driver::open(&image, self.config, truth.clone()));
         for shape in self.shapes(&image, rng.next()) {
             self.recoveries.fetch_add(2, Ordering::Relaxed);
-            verify(&image.crash(shape), self.config, truth)
-                .map_err(|error| (format!("after a second crash, {shape:?}: {error}"), image.clone()))?;
+            verify(&image.crash(shape), self.config, truth).map_err(|error| {
+                (
+                    format!("after a second crash, {shape:?}: {error}"),
+                    image.clone(),
+                )
+            })?;
         }
         Ok(())
     }
 }
 
-/// A crash at each operation in each shape, each error at each operation and then a crash, and crashes during recovery.
-/// `BILICO_SEED` chooses the workload, `BILICO_CRASH_ROUNDS` goes through so many of them.
+/// A crash at each operation in each shape, each error at each operation and then a crash, and
+/// crashes during recovery. `BILICO_SEED` chooses the workload, `BILICO_CRASH_ROUNDS` goes through
+/// so many of them.
 #[test]
 fn no_crash_and_no_error_loses_or_invents_a_file() {
     let seed = from_environment("BILICO_SEED").unwrap_or(SEED);
     for seed in seed..seed + from_environment("BILICO_CRASH_ROUNDS").unwrap_or(1) {
         let exploration = Exploration::new(Durability::Disk, seed);
         let recoveries = exploration.run();
-        println!("seed {seed}: {} operations, {recoveries} recoveries", exploration.operations);
-        assert!(exploration.operations >= 200, "only {} operations", exploration.operations);
+        println!(
+            "seed {seed}: {} operations, {recoveries} recoveries",
+            exploration.operations
+        );
+        assert!(
+            exploration.operations >= 200,
+            "only {} operations",
+            exploration.operations
+        );
         assert!(recoveries >= 20_000, "only {recoveries} recoveries");
     }
 }

@@ -1,5 +1,5 @@
-//! The journal's directory in the hands of others: moved while it is written, a segment planted or taken away; and an
-//! adoption that is cut short.
+//! The journal's directory in the hands of others: moved while it is written, a segment planted or
+//! taken away; and an adoption that is cut short.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::queue::recovery;
 use crate::queue::segment;
 use crate::queue::sim::{Shape, SimDisk, at_every_operation};
 
-/// Works until the disk, or the journal, stops it. Nothing may be committed once the directory is elsewhere: whoever starts
-/// next would not find it.
+/// Works until the disk, or the journal, stops it. Nothing may be committed once the directory is
+/// elsewhere: whoever starts next would not find it.
 fn work_until_moved(disk: &SimDisk) -> (Truth, bool) {
     let mut workload = Workload::new(3);
     let mut driver = match Driver::open(disk, small(), Truth::default()) {
@@ -21,8 +21,15 @@ fn work_until_moved(disk: &SimDisk) -> (Truth, bool) {
     for _ in 0..30 {
         let was_here = disk.is_here();
         let sure = driver.truth.sure.clone();
-        let done = workload.changes(&driver).and_then(|changes| driver.cycle(changes)).and_then(|()| driver.idle());
-        assert!(was_here || driver.truth.sure == sure, "committed where nobody will look:\n{}", disk.log().join("\n"));
+        let done = workload
+            .changes(&driver)
+            .and_then(|changes| driver.cycle(changes))
+            .and_then(|()| driver.idle());
+        assert!(
+            was_here || driver.truth.sure == sure,
+            "committed where nobody will look:\n{}",
+            disk.log().join("\n")
+        );
         if done.is_err() {
             return (driver.truth, true);
         }
@@ -50,8 +57,8 @@ fn nothing_is_committed_once_the_directory_is_elsewhere() {
     }
 }
 
-/// Whoever finds a segment that it did not make stops, and leaves it alone: it was removed, with what another balancer had
-/// accepted.
+/// Whoever finds a segment that it did not make stops, and leaves it alone: it was removed, with
+/// what another balancer had accepted.
 #[test]
 fn a_segment_that_another_made_is_not_touched() {
     let disk = SimDisk::new();
@@ -67,9 +74,18 @@ fn a_segment_that_another_made_is_not_touched() {
             Err(Stop::Full) => panic!("full"),
         }
     };
-    assert!(error.contains("another program") && error.contains(&planted), "{error}");
+    assert!(
+        error.contains("another program") && error.contains(&planted),
+        "{error}"
+    );
     assert_eq!(disk.contents(&planted), b"another's");
-    assert!(disk.log().iter().all(|line| !line.contains("remove") || !line.contains(&planted)), "{:?}", disk.log());
+    assert!(
+        disk.log()
+            .iter()
+            .all(|line| !line.contains("remove") || !line.contains(&planted)),
+        "{:?}",
+        disk.log()
+    );
 }
 
 /// What is written to a segment whose name is gone is lost with the process.
@@ -79,15 +95,24 @@ fn nothing_is_committed_to_a_segment_that_was_removed() {
     let mut driver = begun(&disk);
     driver.cycle(vec![accept(1, 100)]).unwrap();
     disk.take_away(&segment::name(1));
-    assert!(driver.journal.verify().is_err(), "it is noticed without a commit, too");
+    assert!(
+        driver.journal.verify().is_err(),
+        "it is noticed without a commit, too"
+    );
     driver.prepare().unwrap();
     driver.apply(accept(2, 100));
-    let Err(Stop::Dead(error)) = driver.commit() else { panic!("committed") };
-    assert!(error.contains(&segment::name(1)) && error.contains("removed"), "{error}");
+    let Err(Stop::Dead(error)) = driver.commit() else {
+        panic!("committed")
+    };
+    assert!(
+        error.contains(&segment::name(1)) && error.contains("removed"),
+        "{error}"
+    );
 }
 
-/// A crash at each operation of an adoption, in each shape: files, ends and numbers are kept, servers know the journal by the
-/// one name or the other, and never by the new one while numbers could be given again.
+/// A crash at each operation of an adoption, in each shape: files, ends and numbers are kept,
+/// servers know the journal by the one name or the other, and never by the new one while numbers
+/// could be given again.
 #[test]
 fn an_adoption_that_is_cut_short_loses_nothing() {
     let disk = SimDisk::new();
@@ -100,8 +125,12 @@ fn an_adoption_that_is_cut_short_loses_nothing() {
     drop(driver);
     let own = recovery::check(&disk).unwrap().journal;
     let start = disk.crash(Shape::None);
-    let run =
-        |disk: &SimDisk| recovery::adopt(Arc::new(disk.clone()), small()).ok().flatten().map(|found| found.known_as);
+    let run = |disk: &SimDisk| {
+        recovery::adopt(Arc::new(disk.clone()), small())
+            .ok()
+            .flatten()
+            .map(|found| found.known_as)
+    };
     let check = |image: &SimDisk, adopted: &Option<_>| {
         let found = recovery::check(image).map_err(|error| error.to_string())?;
         if !found.report.is_sound() || found.journal != own {
@@ -119,7 +148,9 @@ fn an_adoption_that_is_cut_short_loses_nothing() {
     assert!(checked > 20, "only {checked}");
     let known_as = run(&start).unwrap();
     assert_ne!(known_as, own);
-    let again = recovery::adopt(Arc::new(start.clone()), small()).unwrap().unwrap();
+    let again = recovery::adopt(Arc::new(start.clone()), small())
+        .unwrap()
+        .unwrap();
     assert!(again.known_as != known_as && again.next_number > 2 * recovery::SKIPPED);
 }
 
@@ -127,6 +158,10 @@ fn an_adoption_that_is_cut_short_loses_nothing() {
 #[test]
 fn without_a_journal_nothing_is_adopted() {
     let disk = SimDisk::new();
-    assert!(recovery::adopt(Arc::new(disk.clone()), small()).unwrap().is_none());
+    assert!(
+        recovery::adopt(Arc::new(disk.clone()), small())
+            .unwrap()
+            .is_none()
+    );
     assert!(disk.list().unwrap().is_empty());
 }

@@ -80,7 +80,10 @@ impl DiskFile for FrozenFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = self.0.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+        let rest = self
+            .0
+            .get(usize::try_from(offset).unwrap()..)
+            .unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
         Ok(len)
@@ -106,7 +109,9 @@ impl DiskFile for FrozenFile {
 /// A journal of at least 64 KiB that was closed in an orderly way, and all that it holds.
 pub(super) fn closed() -> (SimDisk, Model) {
     let disk = SimDisk::new();
-    let mut driver = Driver::open(&disk, medium(), Truth::default()).map_err(|stopped| stopped.0).unwrap();
+    let mut driver = Driver::open(&disk, medium(), Truth::default())
+        .map_err(|stopped| stopped.0)
+        .unwrap();
     for number in 1..=33 {
         let size = [0, 100, 3000, 5000][usize::try_from(number % 4).unwrap()];
         let file = File::new(number, size, number == 9);
@@ -138,27 +143,40 @@ pub(super) fn frozen(disk: &SimDisk) -> Frozen {
 }
 
 pub(super) fn segments(files: &Frozen) -> Vec<String> {
-    files.0.keys().filter(|name| segment::parse_name(name).is_some()).cloned().collect()
+    files
+        .0
+        .keys()
+        .filter(|name| segment::parse_name(name).is_some())
+        .cloned()
+        .collect()
 }
 
-/// Nothing is invented; what is found can be read, or says that it cannot; and what is missing, or is not as it was, is
-/// told of.
+/// Nothing is invented; what is found can be read, or says that it cannot; and what is missing, or
+/// is not as it was, is told of.
 pub(super) fn judge(disk: &dyn Disk, model: &Model, recovered: &Recovered) -> Result<(), String> {
     judge_kept(disk, model, recovered, !recovered.report.is_sound())
 }
 
 /// The same; whether what is missing is told of says `is_told`.
-pub(super) fn judge_kept(disk: &dyn Disk, model: &Model, recovered: &Recovered, is_told: bool) -> Result<(), String> {
+pub(super) fn judge_kept(
+    disk: &dyn Disk,
+    model: &Model,
+    recovered: &Recovered,
+    is_told: bool,
+) -> Result<(), String> {
     let report = &recovered.report;
     for (number, kept) in &recovered.kept()? {
         let was = model.files.get(number);
         let ended = model.ended.get(number).map(|ended| &ended.meta);
-        let Some(meta) = was.map(|file| &file.meta).or(ended) else { return Err(format!("{number} is invented")) };
+        let Some(meta) = was.map(|file| &file.meta).or(ended) else {
+            return Err(format!("{number} is invented"));
+        };
         if kept.accepted.meta != *meta {
             return Err(format!("{number} has become {:?}", kept.accepted));
         }
-        let as_it_was =
-            was.is_some_and(|file| (&file.history, &file.death) == (&kept.accepted.history, &kept.accepted.death));
+        let as_it_was = was.is_some_and(|file| {
+            (&file.history, &file.death) == (&kept.accepted.history, &kept.accepted.death)
+        });
         if !as_it_was && !is_told {
             return Err(format!("{number} has another history, in silence"));
         }
@@ -173,12 +191,19 @@ pub(super) fn judge_kept(disk: &dyn Disk, model: &Model, recovered: &Recovered, 
             return Err(format!("the end of {} is invented", ended.number));
         }
     }
-    let lost = model.files.keys().any(|number| !recovered.files.contains(*number));
+    let lost = model
+        .files
+        .keys()
+        .any(|number| !recovered.files.contains(*number));
     let forgotten = model.ended.len() > recovered.ended.len();
     if (lost || forgotten) && !is_told {
         return Err(format!("a file is lost in silence: {report:?}"));
     }
-    if recovered.next_number <= model.highest { Err("a number is given again".into()) } else { Ok(()) }
+    if recovered.next_number <= model.highest {
+        Err("a number is given again".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// An error is an answer, too, as long as it is one that tells what is wrong.
@@ -200,11 +225,22 @@ fn a_journal_that_is_repaired_is_found_the_same_again() {
             let open = || recovery::open(Arc::new(image.clone()), medium()).unwrap();
             let (journal, first) = open();
             journal.check_invariants();
-            judge(&image, &model, &first).unwrap_or_else(|error| panic!("byte {byte} of {name}: {error}"));
+            judge(&image, &model, &first)
+                .unwrap_or_else(|error| panic!("byte {byte} of {name}: {error}"));
             let (_, second) = open();
             assert_eq!(first.report.damage.len(), second.report.damage.len());
-            assert!(second.report.damage.iter().all(|damage| damage.is_known), "{:?}", second.report);
-            let numbers = |recovered: &Recovered| recovered.files.iter().map(|(number, _)| number).collect::<Vec<_>>();
+            assert!(
+                second.report.damage.iter().all(|damage| damage.is_known),
+                "{:?}",
+                second.report
+            );
+            let numbers = |recovered: &Recovered| {
+                recovered
+                    .files
+                    .iter()
+                    .map(|(number, _)| number)
+                    .collect::<Vec<_>>()
+            };
             assert_eq!(numbers(&first), numbers(&second));
         }
     }
@@ -224,7 +260,11 @@ fn a_cut_segment_loses_only_what_was_cut() {
             let told = judge(&files, &model, &recovered);
             // At the very end a cut looks as if nothing had been written there.
             assert!(is_last || told.is_ok(), "{name} cut to {len}: {told:?}");
-            assert!(!is_last || !told.is_err_and(|error| error.contains("invented") || error.contains("become")));
+            assert!(
+                !is_last
+                    || !told
+                        .is_err_and(|error| error.contains("invented") || error.contains("become"))
+            );
         }
     }
 }
@@ -238,20 +278,34 @@ fn a_segment_that_is_missing_or_elsewhere_is_told_of() {
         let mut gone = files.clone();
         gone.0.remove(name);
         if place + 1 < names.len() {
-            assert!(!judge_read(&gone, &model).unwrap().unwrap().is_sound(), "without {name}");
+            assert!(
+                !judge_read(&gone, &model).unwrap().unwrap().is_sound(),
+                "without {name}"
+            );
         }
         let mut swapped = files.clone();
         let other = &names[(place + 1) % names.len()];
         swapped.0.insert(name.clone(), files.0[other].clone());
         swapped.0.insert(other.clone(), files.0[name].clone());
-        assert!(matches!(recovery::check(&swapped), Err(JournalError::Foreign { .. })), "{name} and {other}");
+        assert!(
+            matches!(recovery::check(&swapped), Err(JournalError::Foreign { .. })),
+            "{name} and {other}"
+        );
         let mut foreign = files.clone();
-        foreign.0.insert(name.clone(), frozen(&closed().0).0[name].clone());
-        assert!(matches!(recovery::check(&foreign), Err(JournalError::Foreign { .. })), "another's {name}");
+        foreign
+            .0
+            .insert(name.clone(), frozen(&closed().0).0[name].clone());
+        assert!(
+            matches!(recovery::check(&foreign), Err(JournalError::Foreign { .. })),
+            "another's {name}"
+        );
         let mut empty = files.clone();
         empty.0.insert(name.clone(), Arc::default());
         if place + 1 < names.len() {
-            assert!(!judge_read(&empty, &model).unwrap().unwrap().is_sound(), "{name} empty");
+            assert!(
+                !judge_read(&empty, &model).unwrap().unwrap().is_sound(),
+                "{name} empty"
+            );
         }
         for start in (0..files.0[name].len()).step_by(512) {
             let mut zeros = files.clone();
@@ -261,7 +315,9 @@ fn a_segment_that_is_missing_or_elsewhere_is_told_of() {
             let recovered = recovery::check(&zeros).unwrap();
             // Zeros up to the end of all look as if the last batch had not been synced.
             let is_tail = place + 1 == names.len() && recovered.report.torn.is_some();
-            judge(&zeros, &model, &recovered).or_else(|error| if is_tail { Ok(()) } else { Err(error) }).unwrap();
+            judge(&zeros, &model, &recovered)
+                .or_else(|error| if is_tail { Ok(()) } else { Err(error) })
+                .unwrap();
         }
     }
 }
@@ -276,12 +332,24 @@ fn another_version_is_refused_and_unknown_files_are_left_alone() {
     bytes[56..60].copy_from_slice(&crc.to_le_bytes());
     let newer = disk.clone_deep();
     newer.put(&name, &bytes);
-    let error = recovery::open(Arc::new(newer), medium()).map(drop).unwrap_err();
-    assert!(matches!(error, JournalError::Version { version: 9, .. }), "{error}");
+    let error = recovery::open(Arc::new(newer), medium())
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, JournalError::Version { version: 9, .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("version 9"), "{error}");
 
-    let unknown =
-        ["notes.txt", "0.log", "content-1", "content-zz", "journal-id.bak", "0000000000000001.log~", "part-1"];
+    let unknown = [
+        "notes.txt",
+        "0.log",
+        "content-1",
+        "content-zz",
+        "journal-id.bak",
+        "0000000000000001.log~",
+        "part-1",
+    ];
     for name in unknown {
         disk.put(name, b"what is this");
     }
@@ -301,7 +369,10 @@ fn garbage_under_the_names_of_segments_does_not_end_the_program() {
         disk.put(&segment::name(u64::MAX), &vec![0xA5; len]);
         match recovery::open(Arc::new(disk.clone()), medium()) {
             Ok((_, recovered)) => judge(&disk, &model, &recovered).unwrap(),
-            Err(error) => assert!(error.to_string().contains("ffffffffffffffff.log"), "{error}"),
+            Err(error) => assert!(
+                error.to_string().contains("ffffffffffffffff.log"),
+                "{error}"
+            ),
         }
     }
 }

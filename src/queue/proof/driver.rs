@@ -1,4 +1,5 @@
-//! Does with a journal what the balancer's writer does, one step after the other, and notes what is true.
+//! Does with a journal what the balancer's writer does, one step after the other, and notes what is
+//! true.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +18,13 @@ use crate::queue::sim::{Rng, Shape, SimDisk};
 pub(super) enum Stop {
     /// The process has to end.
     Dead(String),
-    /// There is no room, and no reserve that could give some. What was to be done can be tried again.
+    /// There is no room, and no reserve that could give some. What was to be done can be tried
+    /// again.
     Full,
 }
 
-/// How often something is tried again on a full disk: once for the reserve, and once for an error that goes away.
+/// How often something is tried again on a full disk: once for the reserve, and once for an error
+/// that goes away.
 const TRIES: usize = 3;
 
 /// A journal and what is known of it.
@@ -48,27 +51,58 @@ fn open(disk: &SimDisk, config: JournalConfig) -> Result<(Journal, Recovered, Fo
 
 impl Driver {
     /// Opens the journal, which must hold what is true; `Err` when the disk fails.
-    pub(super) fn open(disk: &SimDisk, config: JournalConfig, mut truth: Truth) -> Result<Self, Box<(Stop, Truth)>> {
+    pub(super) fn open(
+        disk: &SimDisk,
+        config: JournalConfig,
+        mut truth: Truth,
+    ) -> Result<Self, Box<(Stop, Truth)>> {
         let (journal, recovered, found) = match open(disk, config) {
             Ok(opened) => opened,
             Err(stop) => return Err(Box::new((stop, truth))),
         };
-        truth.judge(&found).unwrap_or_else(|error| panic!("{error}\n{}", disk.log().join("\n")));
-        assert!(recovered.report.is_sound(), "{:?}\n{}", recovered.report, disk.log().join("\n"));
+        truth
+            .judge(&found)
+            .unwrap_or_else(|error| panic!("{error}\n{}", disk.log().join("\n")));
+        assert!(
+            recovered.report.is_sound(),
+            "{:?}\n{}",
+            recovered.report,
+            disk.log().join("\n")
+        );
         let location = |(number, kept): (u64, recovery::Kept)| Some((number, kept.location?));
-        let locations = recovered.kept().unwrap_or_default().into_iter().filter_map(location).collect();
-        Ok(Self { disk: disk.clone(), config, journal, truth, locations })
+        let locations = recovered
+            .kept()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(location)
+            .collect();
+        Ok(Self {
+            disk: disk.clone(),
+            config,
+            journal,
+            truth,
+            locations,
+        })
     }
 
     /// Closes the journal and opens it again.
     pub(super) fn reopen(self) -> Result<Self, Box<(Stop, Truth)>> {
-        let Self { disk, config, journal, truth, .. } = self;
+        let Self {
+            disk,
+            config,
+            journal,
+            truth,
+            ..
+        } = self;
         drop(journal);
         Self::open(&disk, config, truth)
     }
 
     /// Does something with the journal, again when the reserve or another try can help.
-    fn insist<T>(&mut self, mut step: impl FnMut(&mut Journal) -> Result<T, JournalError>) -> Result<T, Stop> {
+    fn insist<T>(
+        &mut self,
+        mut step: impl FnMut(&mut Journal) -> Result<T, JournalError>,
+    ) -> Result<T, Stop> {
         for _ in 0..TRIES {
             match step(&mut self.journal) {
                 Err(error) if error.is_full() => {
@@ -98,14 +132,24 @@ impl Driver {
     /// Makes the batch lasting, and notes that it is.
     pub(super) fn commit(&mut self) -> Result<(), Stop> {
         let committed = self.insist(Journal::commit)?;
-        assert_eq!(committed.ops, self.truth.open.len(), "each operation is told of once");
+        assert_eq!(
+            committed.ops,
+            self.truth.open.len(),
+            "each operation is told of once"
+        );
         self.truth.settle();
         if self.disk.is_crashed() {
-            return Err(Stop::Dead("crashed in what the journal can do without".into()));
+            return Err(Stop::Dead(
+                "crashed in what the journal can do without".into(),
+            ));
         }
         for (number, location) in committed.stored.into_iter().chain(committed.moved) {
             if let Some(file) = self.truth.sure.files.get(&number).filter(|file| !file.own) {
-                assert_eq!(location.read(file.meta.crc32c).map_err(drop), Ok(file.content.clone()), "{number}");
+                assert_eq!(
+                    location.read(file.meta.crc32c).map_err(drop),
+                    Ok(file.content.clone()),
+                    "{number}"
+                );
                 self.locations.insert(number, location);
             }
         }
@@ -117,7 +161,9 @@ impl Driver {
         let mut budget = 3 * written;
         while budget > 0 {
             self.prepare()?;
-            let Ok(space) = self.disk.space() else { return Err(Stop::Dead("no space".into())) };
+            let Ok(space) = self.disk.space() else {
+                return Err(Stop::Dead("no space".into()));
+            };
             let looked_at = self.insist(|journal| journal.clean(space))?;
             if looked_at == 0 {
                 break;
@@ -146,8 +192,8 @@ impl Driver {
         self.insist(Journal::mark)
     }
 
-    /// Receives content in two pieces, with a break of the connection between them if `broken`. False if the disk has
-    /// refused it.
+    /// Receives content in two pieces, with a break of the connection between them if `broken`.
+    /// False if the disk has refused it.
     pub(super) fn upload(&self, number: u64, content: &[u8], broken: bool) -> Result<bool, Stop> {
         let receive = || {
             let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
@@ -159,7 +205,10 @@ impl Driver {
                 part = Part::resume(disk, number.into(), first.len() as u64)?;
             }
             part.write(second)?;
-            assert_eq!((part.len(), part.crc32c()), (content.len() as u64, crc32c::crc32c(content)));
+            assert_eq!(
+                (part.len(), part.crc32c()),
+                (content.len() as u64, crc32c::crc32c(content))
+            );
             part.finish(number, self.config.durability)
         };
         match receive() {
@@ -175,19 +224,28 @@ impl Driver {
             return;
         }
         for (number, file) in self.truth.sure.files.iter().filter(|(_, file)| !file.own) {
-            let read = self.locations[number].read(file.meta.crc32c).map_err(|error| error.to_string());
+            let read = self.locations[number]
+                .read(file.meta.crc32c)
+                .map_err(|error| error.to_string());
             assert_eq!(read.as_ref(), Ok(&file.content), "{number}");
         }
     }
 }
 
 fn stopped(error: &JournalError) -> Stop {
-    if error.is_full() { Stop::Full } else { Stop::Dead(error.to_string()) }
+    if error.is_full() {
+        Stop::Full
+    } else {
+        Stop::Dead(error.to_string())
+    }
 }
 
 /// A journal with segments of this length.
 pub(super) fn config(durability: Durability, segment_size: u64) -> JournalConfig {
-    JournalConfig { durability, segment_size: Some(segment_size) }
+    JournalConfig {
+        durability,
+        segment_size: Some(segment_size),
+    }
 }
 
 /// The shortest segments of the proofs.
@@ -197,7 +255,9 @@ pub(super) fn small() -> JournalConfig {
 
 /// A journal of such segments on an empty disk.
 pub(super) fn begun(disk: &SimDisk) -> Driver {
-    Driver::open(disk, small(), Truth::default()).map_err(|stopped| stopped.0).unwrap()
+    Driver::open(disk, small(), Truth::default())
+        .map_err(|stopped| stopped.0)
+        .unwrap()
 }
 
 /// A file whose content is in the journal's records.
@@ -205,30 +265,43 @@ pub(super) fn accept(number: u64, size: usize) -> Change {
     Change::Accept(number, File::new(number, size, false))
 }
 
-/// Opens a disk that was found after a crash: what is true must be found, nothing else, and no damage; and once it was
-/// found, also after a power cut right then. Gives the truth from then on.
-pub(super) fn verify(image: &SimDisk, config: JournalConfig, truth: &Truth) -> Result<Truth, String> {
+/// Opens a disk that was found after a crash: what is true must be found, nothing else, and no
+/// damage; and once it was found, also after a power cut right then. Gives the truth from then on.
+pub(super) fn verify(
+    image: &SimDisk,
+    config: JournalConfig,
+    truth: &Truth,
+) -> Result<Truth, String> {
     let mut truth = truth.clone();
     recover(image, config, &mut truth)?;
     if config.durability == Durability::Disk {
         let again = image.crash(Shape::None);
-        recover(&again, config, &mut truth).map_err(|error| format!("after a power cut right then: {error}"))?;
+        recover(&again, config, &mut truth)
+            .map_err(|error| format!("after a power cut right then: {error}"))?;
     }
     Ok(truth)
 }
 
 fn recover(disk: &SimDisk, config: JournalConfig, truth: &mut Truth) -> Result<(), String> {
-    let (journal, recovered) =
-        recovery::open(Arc::new(disk.clone()), config).map_err(|error| format!("does not open: {error}"))?;
+    let (journal, recovered) = recovery::open(Arc::new(disk.clone()), config)
+        .map_err(|error| format!("does not open: {error}"))?;
     journal.check_invariants();
     if !recovered.report.is_sound() {
         return Err(format!("a false alarm: {:?}", recovered.report));
     }
     let found = Found::read(disk, &recovered)?;
     truth.judge(&found)?;
-    let is_orphan =
-        |name: &String| content::parse_name(name).is_some_and(|id| !found.files.get(&id).is_some_and(|file| file.own));
-    match disk.list().unwrap().into_iter().map(|entry| entry.name).find(is_orphan) {
+    let is_orphan = |name: &String| {
+        content::parse_name(name)
+            .is_some_and(|id| !found.files.get(&id).is_some_and(|file| file.own))
+    };
+    match disk
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .find(is_orphan)
+    {
         Some(name) => Err(format!("{name} is left behind")),
         None => Ok(()),
     }
@@ -243,7 +316,11 @@ pub(super) struct Workload {
 
 impl Workload {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed), next: 1, now: 10_000 }
+        Self {
+            rng: Rng::new(seed),
+            next: 1,
+            now: 10_000,
+        }
     }
 
     /// A few changes that make sense one after the other.
@@ -261,11 +338,15 @@ impl Workload {
 
     fn change(&mut self, driver: &Driver, model: &Model) -> Result<Option<Change>, Stop> {
         self.now += 1;
-        let dice = self.rng.below(if model.files.len() > 12 { 60 } else { 100 });
+        let dice = self
+            .rng
+            .below(if model.files.len() > 12 { 60 } else { 100 });
         let file = self.any(&model.files);
         Ok(match (dice, file) {
             (0..35, Some(number)) => Some(model.ending(number, !dice.is_multiple_of(4))),
-            (35..43, Some(number)) => Some(Change::Attempt(number, attempt(self.now), self.rng.coin())),
+            (35..43, Some(number)) => {
+                Some(Change::Attempt(number, attempt(self.now), self.rng.coin()))
+            }
             (43..47, Some(number)) => Some(Change::Bury(number, death(self.now))),
             (47..50, Some(number)) => Some(Change::Replay(number)),
             (50..51, _) => Some(Change::Attempt(1_000_000, attempt(self.now), true)),

@@ -1,7 +1,8 @@
 //! Proof that the journal keeps what it promises, whatever the disk does.
 //!
-//! [`model`] says what has to be found, [`driver`] does with a journal what the balancer's writer does with it; the others
-//! put something in their way. `docs/testing.md` tells how to run more of it, and which bugs it was seen to catch.
+//! [`model`] says what has to be found, [`driver`] does with a journal what the balancer's writer
+//! does with it; the others put something in their way. `docs/testing.md` tells how to run more of
+//! it, and which bugs it was seen to catch.
 
 mod crashes;
 mod custody;

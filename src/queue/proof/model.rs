@@ -35,7 +35,13 @@ impl File {
             crc32c: crc32c::crc32c(&content),
             accepted_ms: 1000 + number,
         };
-        Self { meta: Arc::new(meta), history: History::default(), death: None, content, own }
+        Self {
+            meta: Arc::new(meta),
+            history: History::default(),
+            death: None,
+            content,
+            own,
+        }
     }
 }
 
@@ -54,11 +60,34 @@ impl Change {
     /// What the journal is told.
     pub(super) fn op(&self) -> Op {
         match self.clone() {
-            Self::Accept(number, File { meta, history, death, content, own }) => {
-                let content = if own { Content::Own(number) } else { Content::Inline(content) };
-                Op::Accept(Box::new(Accepted { number, meta, history, death, content }))
+            Self::Accept(
+                number,
+                File {
+                    meta,
+                    history,
+                    death,
+                    content,
+                    own,
+                },
+            ) => {
+                let content = if own {
+                    Content::Own(number)
+                } else {
+                    Content::Inline(content)
+                };
+                Op::Accept(Box::new(Accepted {
+                    number,
+                    meta,
+                    history,
+                    death,
+                    content,
+                }))
             }
-            Self::Attempt(number, attempt, is_failure) => Op::Attempt { number, attempt, is_failure },
+            Self::Attempt(number, attempt, is_failure) => Op::Attempt {
+                number,
+                attempt,
+                is_failure,
+            },
             Self::Bury(number, death) => Op::Bury { number, death },
             Self::Replay(number) => Op::Replay { number },
             Self::End(ended) => Op::End(Box::new(ended)),
@@ -69,12 +98,19 @@ impl Change {
 
 /// The attempt that fails at this time.
 pub(super) fn attempt(at_ms: u64) -> Attempt {
-    Attempt { at_ms, server: "s2".into(), reason: "disk full".into() }
+    Attempt {
+        at_ms,
+        server: "s2".into(),
+        reason: "disk full".into(),
+    }
 }
 
 /// The death at this time.
 pub(super) fn death(at_ms: u64) -> Death {
-    Death { at_ms, reason: "refused by all".into() }
+    Death {
+        at_ms,
+        reason: "refused by all".into(),
+    }
 }
 
 /// All that a journal holds.
@@ -130,27 +166,49 @@ impl Model {
         let server = Arc::from("s1");
         let identity = number.is_multiple_of(2).then(|| "00".repeat(16).into());
         let end = if delivered {
-            End::Delivered { server, confirmed: identity.is_some(), identity }
+            End::Delivered {
+                server,
+                confirmed: identity.is_some(),
+                identity,
+            }
         } else {
-            End::Dropped { reason: "refused by all".into() }
+            End::Dropped {
+                reason: "refused by all".into(),
+            }
         };
         let (meta, history) = (file.meta.clone(), file.history.clone());
-        Change::End(Ended { number, at_ms: 5000 + number, end, meta, history })
+        Change::End(Ended {
+            number,
+            at_ms: 5000 + number,
+            end,
+            meta,
+            history,
+        })
     }
 
     /// Whether this is what was found; if not, what differs.
     fn compare(&self, found: &Found) -> Result<(), String> {
         let numbers = self.files.keys().chain(found.files.keys());
-        if let Some(number) = numbers.copied().find(|number| self.files.get(number) != found.files.get(number)) {
+        if let Some(number) = numbers
+            .copied()
+            .find(|number| self.files.get(number) != found.files.get(number))
+        {
             let (kept, found) = (self.files.get(&number), found.files.get(&number));
             return Err(format!("file {number} was {kept:?} and became {found:?}"));
         }
         let lost = |(number, ended): &(&u64, &Ended)| found.ended.get(number) != Some(ended);
         if let Some((number, _)) = self.ended.iter().find(lost) {
-            return Err(format!("the end of file {number} became {:?}", found.ended.get(number)));
+            return Err(format!(
+                "the end of file {number} became {:?}",
+                found.ended.get(number)
+            ));
         }
         let known = |number: &u64| self.ended.get(number).or(self.forgotten.get(number));
-        match found.ended.iter().find(|(number, ended)| known(number) != Some(ended)) {
+        match found
+            .ended
+            .iter()
+            .find(|(number, ended)| known(number) != Some(ended))
+        {
             Some((number, _)) => Err(format!("the end of file {number} is invented")),
             None => Ok(()),
         }
@@ -174,8 +232,8 @@ impl Truth {
         }
     }
 
-    /// Whether what was found is what has to be found: all that is sure, and of what is open the first so many. If it
-    /// is, that is the truth from then on.
+    /// Whether what was found is what has to be found: all that is sure, and of what is open the
+    /// first so many. If it is, that is the truth from then on.
     pub(super) fn judge(&mut self, found: &Found) -> Result<(), String> {
         let mut model = self.sure.clone();
         let wrong = model.compare(found).err();
@@ -188,14 +246,24 @@ impl Truth {
             return Err(format!("{wrong}\nopen: {:?}", self.open));
         }
         if found.next_number <= model.highest {
-            return Err(format!("number {} is given again: {}", model.highest, found.next_number));
+            return Err(format!(
+                "number {} is given again: {}",
+                model.highest, found.next_number
+            ));
         }
         // Forgotten ends that were found are known again.
-        let again = model.forgotten.keys().filter(|number| found.ended.contains_key(number)).copied();
+        let again = model
+            .forgotten
+            .keys()
+            .filter(|number| found.ended.contains_key(number))
+            .copied();
         for number in again.collect::<Vec<_>>() {
             model.ended.extend(model.forgotten.remove_entry(&number));
         }
-        *self = Self { sure: model, open: Vec::new() };
+        *self = Self {
+            sure: model,
+            open: Vec::new(),
+        };
         Ok(())
     }
 }
@@ -212,21 +280,47 @@ impl Found {
     /// Reads all contents; an error if one cannot be read, or is not what its record says.
     pub(super) fn read(disk: &dyn Disk, recovered: &Recovered) -> Result<Self, String> {
         let read = |(number, kept): (&u64, &Kept)| {
-            let content = read_content(disk, kept).map_err(|error| format!("content of file {number}: {error}"))?;
+            let content = read_content(disk, kept)
+                .map_err(|error| format!("content of file {number}: {error}"))?;
             let accepted = &kept.accepted;
             if accepted.number != *number {
                 return Err(format!("file {number} calls itself {}", accepted.number));
             }
-            let (meta, history, death) = (accepted.meta.clone(), accepted.history.clone(), accepted.death.clone());
+            let (meta, history, death) = (
+                accepted.meta.clone(),
+                accepted.history.clone(),
+                accepted.death.clone(),
+            );
             let own = matches!(accepted.content, Content::Own(_));
-            Ok((*number, File { meta, history, death, content, own }))
+            Ok((
+                *number,
+                File {
+                    meta,
+                    history,
+                    death,
+                    content,
+                    own,
+                },
+            ))
         };
-        let files = recovered.kept()?.iter().map(read).collect::<Result<_, _>>()?;
-        let ended: BTreeMap<_, _> = recovered.ended.iter().map(|ended| (ended.number, ended.clone())).collect();
+        let files = recovered
+            .kept()?
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>()?;
+        let ended: BTreeMap<_, _> = recovered
+            .ended
+            .iter()
+            .map(|ended| (ended.number, ended.clone()))
+            .collect();
         if ended.len() < recovered.ended.len() {
             return Err("a file has ended twice".into());
         }
-        Ok(Self { files, ended, next_number: recovered.next_number })
+        Ok(Self {
+            files,
+            ended,
+            next_number: recovered.next_number,
+        })
     }
 }
 
@@ -234,13 +328,21 @@ impl Found {
 pub(super) fn read_content(disk: &dyn Disk, kept: &Kept) -> Result<Bytes, String> {
     let meta = &kept.accepted.meta;
     match (&kept.accepted.content, &kept.location) {
-        (Content::Inline(_), Some(location)) => location.read(meta.crc32c).map_err(|error| error.to_string()),
+        (Content::Inline(_), Some(location)) => location
+            .read(meta.crc32c)
+            .map_err(|error| error.to_string()),
         (Content::Own(id), None) => {
-            let file = disk.open(&content::name(*id)).map_err(|error| error.to_string())?;
+            let file = disk
+                .open(&content::name(*id))
+                .map_err(|error| error.to_string())?;
             let mut bytes = vec![0; usize::try_from(meta.size).unwrap()];
             let read = read_full_at(&*file, &mut bytes, 0).map_err(|error| error.to_string())?;
             let is_right = read == bytes.len() && crc32c::crc32c(&bytes) == meta.crc32c;
-            if is_right { Ok(bytes.into()) } else { Err("is damaged".into()) }
+            if is_right {
+                Ok(bytes.into())
+            } else {
+                Err("is damaged".into())
+            }
         }
         other => Err(format!("is neither here nor there: {other:?}")),
     }

@@ -74,8 +74,14 @@ fn pick<T>(of: &BTreeMap<u64, T>, pick: usize) -> Option<u64> {
 impl Run {
     fn new() -> Self {
         let config = config(Durability::Disk, SEGMENT);
-        let driver = Driver::open(&SimDisk::new(), config, Truth::default()).map_err(|stopped| stopped.0).unwrap();
-        Self { driver: Some(driver), next: 1, now: 10_000 }
+        let driver = Driver::open(&SimDisk::new(), config, Truth::default())
+            .map_err(|stopped| stopped.0)
+            .unwrap();
+        Self {
+            driver: Some(driver),
+            next: 1,
+            now: 10_000,
+        }
     }
 
     fn take(&mut self, step: &Step) -> Result<(), String> {
@@ -91,7 +97,13 @@ impl Run {
                 Ok(())
             }
             Step::Fill(left) => {
-                let used: u64 = driver.disk.list().unwrap().iter().map(|entry| entry.len).sum();
+                let used: u64 = driver
+                    .disk
+                    .list()
+                    .unwrap()
+                    .iter()
+                    .map(|entry| entry.len)
+                    .sum();
                 driver.disk.set_capacity(Some(used + left));
                 Ok(())
             }
@@ -140,7 +152,9 @@ impl Run {
     fn reopen(&mut self, mut driver: Driver) -> Result<(), String> {
         driver.disk.set_capacity(None);
         driver.idle().map_err(|stop| format!("{stop:?}"))?;
-        let driver = driver.reopen().map_err(|stopped| format!("{:?}", stopped.0))?;
+        let driver = driver
+            .reopen()
+            .map_err(|stopped| format!("{:?}", stopped.0))?;
         self.driver = Some(driver);
         Ok(())
     }
@@ -150,7 +164,8 @@ impl Run {
         let image = driver.disk.crash(shapes[pick % shapes.len()]);
         image.set_capacity(None);
         let truth = verify(&image, driver.config, &driver.truth)?;
-        let driver = Driver::open(&image, driver.config, truth).map_err(|stopped| format!("{:?}", stopped.0))?;
+        let driver = Driver::open(&image, driver.config, truth)
+            .map_err(|stopped| format!("{:?}", stopped.0))?;
         self.driver = Some(driver);
         Ok(())
     }

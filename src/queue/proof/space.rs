@@ -21,10 +21,14 @@ fn used(disk: &SimDisk) -> u64 {
 fn needed(disk: &SimDisk, journal: &Journal, truth: &Truth) -> u64 {
     let (mut files, mut ended) = (HashMap::new(), HashMap::new());
     for entry in disk.list().unwrap() {
-        let Some(id) = segment::parse_name(&entry.name) else { continue };
+        let Some(id) = segment::parse_name(&entry.name) else {
+            continue;
+        };
         let bytes = Bytes::from(disk.contents(&entry.name));
         for item in Scan::new(Framer::new(&journal.id(), id), &bytes, true) {
-            let Item::Record(found) = item else { panic!("{item:?}") };
+            let Item::Record(found) = item else {
+                panic!("{item:?}")
+            };
             match found.record {
                 Record::Accepted(accepted) => files.insert(accepted.number, found.len as u64),
                 Record::Ended(end) => ended.insert(end.number, found.len as u64),
@@ -33,7 +37,9 @@ fn needed(disk: &SimDisk, journal: &Journal, truth: &Truth) -> u64 {
         }
     }
     let waiting = truth.sure.files.keys().map(|number| files[number]);
-    waiting.chain(truth.sure.ended.keys().map(|number| ended[number])).sum()
+    waiting
+        .chain(truth.sure.ended.keys().map(|number| ended[number]))
+        .sum()
 }
 
 /// One file is stuck, a hundred thousand pass by.
@@ -42,29 +48,53 @@ fn a_stuck_file_costs_its_own_bytes_only() {
     const PASSING: u64 = 100_000;
     const TOGETHER: u64 = 50;
     let disk = SimDisk::new();
-    let mut driver =
-        Driver::open(&disk, config(Durability::Disk, 1 << 20), Truth::default()).map_err(|stopped| stopped.0).unwrap();
-    driver.cycle(vec![Change::Accept(1, File::new(1, 1024, false))]).unwrap();
+    let mut driver = Driver::open(&disk, config(Durability::Disk, 1 << 20), Truth::default())
+        .map_err(|stopped| stopped.0)
+        .unwrap();
+    driver
+        .cycle(vec![Change::Accept(1, File::new(1, 1024, false))])
+        .unwrap();
     let (mut most, segment) = (0, driver.journal.segment_size());
     for first in (2..PASSING).step_by(50) {
         let numbers = first..first + TOGETHER;
         driver
-            .cycle(numbers.clone().map(|number| Change::Accept(number, File::new(number, 1024, false))).collect())
+            .cycle(
+                numbers
+                    .clone()
+                    .map(|number| Change::Accept(number, File::new(number, 1024, false)))
+                    .collect(),
+            )
             .unwrap();
-        let undelivered: u64 = driver.truth.sure.files.values().map(|file| file.meta.size).sum();
-        let mut ends: Vec<_> = numbers.map(|number| driver.truth.sure.ending(number, true)).collect();
+        let undelivered: u64 = driver
+            .truth
+            .sure
+            .files
+            .values()
+            .map(|file| file.meta.size)
+            .sum();
+        let mut ends: Vec<_> = numbers
+            .map(|number| driver.truth.sure.ending(number, true))
+            .collect();
         if first > 1000 {
-            ends.push(Change::Forget((first - 1000..first - 1000 + TOGETHER).collect()));
+            ends.push(Change::Forget(
+                (first - 1000..first - 1000 + TOGETHER).collect(),
+            ));
         }
         driver.cycle(ends).unwrap();
         driver.truth.sure.forgotten.clear();
         driver.journal.restore_reserve();
         let taken = used(&disk);
         most = most.max(taken);
-        assert!(taken <= 3 * undelivered + 2 * segment, "{taken} bytes for {undelivered}");
+        assert!(
+            taken <= 3 * undelivered + 2 * segment,
+            "{taken} bytes for {undelivered}"
+        );
         if first % 10_000 == 2 {
             driver.check_locations();
-            assert_eq!(driver.journal.usage().1, needed(&disk, &driver.journal, &driver.truth));
+            assert_eq!(
+                driver.journal.usage().1,
+                needed(&disk, &driver.journal, &driver.truth)
+            );
         }
     }
     println!("at most {most} bytes in segments of {segment}");
@@ -72,20 +102,32 @@ fn a_stuck_file_costs_its_own_bytes_only() {
     assert_eq!(driver.truth.sure.files.len(), 1);
 }
 
-/// A disk that is nearly full all the time: what does not fit waits, and goes on when something was delivered or room
-/// was made.
+/// A disk that is nearly full all the time: what does not fit waits, and goes on when something was
+/// delivered or room was made.
 #[test]
 fn a_disk_that_is_nearly_full_loses_nothing() {
     for room in (6_000..12_000).step_by(250) {
         let disk = SimDisk::new();
         disk.set_capacity(Some(room));
-        let mut driver =
-            Driver::open(&disk, config(Durability::Disk, 1024), Truth::default()).map_err(|stopped| stopped.0).unwrap();
+        let mut driver = Driver::open(&disk, config(Durability::Disk, 1024), Truth::default())
+            .map_err(|stopped| stopped.0)
+            .unwrap();
         let mut full = 0;
         for number in 1..120 {
             let mut changes = vec![Change::Accept(number, File::new(number, 200, false))];
-            if let Some(first) = driver.truth.sure.files.keys().copied().next().filter(|first| number - first > 4) {
-                changes.extend([driver.truth.sure.ending(first, true), Change::Forget(vec![first])]);
+            if let Some(first) = driver
+                .truth
+                .sure
+                .files
+                .keys()
+                .copied()
+                .next()
+                .filter(|first| number - first > 4)
+            {
+                changes.extend([
+                    driver.truth.sure.ending(first, true),
+                    Change::Forget(vec![first]),
+                ]);
             }
             if let Err(Stop::Full) = driver.cycle(changes) {
                 full += 1;
@@ -108,9 +150,16 @@ fn a_disk_that_is_nearly_full_loses_nothing() {
 #[test]
 fn a_full_disk_opens_with_the_reserve_or_says_why_not() {
     let disk = SimDisk::new();
-    let mut driver =
-        Driver::open(&disk, config(Durability::Disk, 2048), Truth::default()).map_err(|stopped| stopped.0).unwrap();
-    driver.cycle((1..9).map(|number| Change::Accept(number, File::new(number, 300, false))).collect()).unwrap();
+    let mut driver = Driver::open(&disk, config(Durability::Disk, 2048), Truth::default())
+        .map_err(|stopped| stopped.0)
+        .unwrap();
+    driver
+        .cycle(
+            (1..9)
+                .map(|number| Change::Accept(number, File::new(number, 300, false)))
+                .collect(),
+        )
+        .unwrap();
     driver.idle().unwrap();
     let (truth, config) = (driver.truth.clone(), driver.config);
     let image = disk.crash(Shape::None);
@@ -122,16 +171,26 @@ fn a_full_disk_opens_with_the_reserve_or_says_why_not() {
     }
     image.set_capacity(Some(used(&image)));
     let error = verify(&image, config, &truth).err();
-    assert!(error.as_ref().is_none_or(|error| error.contains("No space left")), "{error:?}");
+    assert!(
+        error
+            .as_ref()
+            .is_none_or(|error| error.contains("No space left")),
+        "{error:?}"
+    );
     image.set_capacity(None);
     verify(&image, config, &truth).unwrap();
 }
 
-/// At each operation there is no room once, and it is tried again: nothing is there twice, and nothing is missing.
+/// At each operation there is no room once, and it is tried again: nothing is there twice, and
+/// nothing is missing.
 #[test]
 fn what_is_tried_again_leaves_no_hole_and_nothing_twice() {
     let undisturbed = SimDisk::new();
-    drop(Driver::open(&undisturbed, config(Durability::Disk, 1024), Truth::default()));
+    drop(Driver::open(
+        &undisturbed,
+        config(Durability::Disk, 1024),
+        Truth::default(),
+    ));
     for fault in [Fault::Enospc, Fault::ShortThenEnospc] {
         // Behind the start, for which nobody has kept room back.
         for operation in undisturbed.operations().. {
@@ -144,7 +203,10 @@ fn what_is_tried_again_leaves_no_hole_and_nothing_twice() {
             for number in 1..40 {
                 let mut changes = vec![Change::Accept(number, File::new(number, 150, false))];
                 if number > 3 {
-                    changes.extend([driver.truth.sure.ending(number - 2, true), Change::Forget(vec![number - 3])]);
+                    changes.extend([
+                        driver.truth.sure.ending(number - 2, true),
+                        Change::Forget(vec![number - 3]),
+                    ]);
                 }
                 stopped = driver.cycle(changes).and_then(|()| driver.idle()).is_err();
                 if stopped {
@@ -152,8 +214,15 @@ fn what_is_tried_again_leaves_no_hole_and_nothing_twice() {
                 }
             }
             let log = disk.log();
-            let is_sync = log.get(operation).is_some_and(|line| line.contains(" sync "));
-            assert_eq!(stopped, is_sync, "only a failed sync is the end: {:?}", log.get(operation));
+            let is_sync = log
+                .get(operation)
+                .is_some_and(|line| line.contains(" sync "));
+            assert_eq!(
+                stopped,
+                is_sync,
+                "only a failed sync is the end: {:?}",
+                log.get(operation)
+            );
             for shape in [Shape::All, Shape::None] {
                 verify(&disk.crash(shape), driver.config, &driver.truth)
                     .unwrap_or_else(|error| panic!("{error}\n{}", log.join("\n")));

@@ -1,11 +1,11 @@
 //! The lines of the index file: pure encoding and decoding.
 //!
-//! Every line is text, begins with the CRC32C of its rest as 8 hex digits and a space, and ends with a line feed. A
-//! file's name stands last and may have spaces; that it has no control characters is [`stored_name`]'s invariant, and
-//! what breaks it is not read back.
+//! Every line is text, begins with the CRC32C of its rest as 8 hex digits and a space, and ends
+//! with a line feed. A file's name stands last and may have spaces; that it has no control
+//! characters is [`stored_name`]'s invariant, and what breaks it is not read back.
 //!
-//! What came later than the first programs that read this file looks to those like the fate of a number 0 of a journal
-//! that no balancer has, and they pass over it.
+//! What came later than the first programs that read this file looks to those like the fate of a
+//! number 0 of a journal that no balancer has, and they pass over it.
 //!
 //! [`stored_name`]: super::super::name::stored_name
 
@@ -14,7 +14,8 @@ use std::fmt::{self, Write};
 /// The version of the format that is written, and the only one that is read.
 pub(super) const VERSION: u32 = 1;
 
-/// The longest line that is read, in bytes: what the numbers of one message take, with room to spare.
+/// The longest line that is read, in bytes: what the numbers of one message take, with room to
+/// spare.
 pub(super) const MAX_LINE: usize = 512 * 1024;
 
 /// How many numbers a line holds at most; far fewer than [`MAX_LINE`] has room for.
@@ -52,7 +53,8 @@ pub(super) enum Line<'a> {
         /// Their request numbers.
         numbers: Vec<u64>,
     },
-    /// Whether a journal of which the lines before and after say nothing has never stored anything here.
+    /// Whether a journal of which the lines before and after say nothing has never stored anything
+    /// here.
     Complete(bool),
     /// Where the index is, as [`WrittenIn`] writes it.
     ///
@@ -91,7 +93,10 @@ const FATES: [(Fate, &str); 5] = [
 
 impl Fate {
     fn word(self) -> &'static str {
-        FATES.iter().find(|(fate, _)| *fate == self).map_or("", |(_, word)| word)
+        FATES
+            .iter()
+            .find(|(fate, _)| *fate == self)
+            .map_or("", |(_, word)| word)
     }
 }
 
@@ -101,15 +106,28 @@ pub(super) fn push_identity(out: &mut Vec<u8>, identity: &str) {
 }
 
 /// Appends a `storing` line.
-pub(super) fn push_storing(out: &mut Vec<u8>, journal: &str, number: u64, size: u64, crc32c: u32, name: &str) {
-    push(out, format_args!("storing {journal} {number} {size} {crc32c:08x} {name}"));
+pub(super) fn push_storing(
+    out: &mut Vec<u8>,
+    journal: &str,
+    number: u64,
+    size: u64,
+    crc32c: u32,
+    name: &str,
+) {
+    push(
+        out,
+        format_args!("storing {journal} {number} {size} {crc32c:08x} {name}"),
+    );
 }
 
 /// Appends as many lines as the numbers take, and says how many.
 pub(super) fn push_fate(out: &mut Vec<u8>, fate: Fate, journal: &str, numbers: &[u64]) -> u64 {
     let mut lines = 0;
     for part in numbers.chunks(MAX_NUMBERS) {
-        push(out, format_args!("{} {journal}{}", fate.word(), Numbers(part)));
+        push(
+            out,
+            format_args!("{} {journal}{}", fate.word(), Numbers(part)),
+        );
         lines += 1;
     }
     lines
@@ -117,7 +135,16 @@ pub(super) fn push_fate(out: &mut Vec<u8>, fate: Fate, journal: &str, numbers: &
 
 /// Appends a line that says whether the account of all journals is complete.
 pub(super) fn push_complete(out: &mut Vec<u8>, complete: bool) {
-    push_fate(out, if complete { Fate::Confirmed } else { Fate::Forgotten }, ALL, &[0]);
+    push_fate(
+        out,
+        if complete {
+            Fate::Confirmed
+        } else {
+            Fate::Forgotten
+        },
+        ALL,
+        &[0],
+    );
 }
 
 /// Appends a line that says where the index is.
@@ -137,7 +164,10 @@ fn push(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     // Writing to memory cannot fail.
     let mut line = String::with_capacity(128);
     let _ = line.write_fmt(text);
-    let _ = io_write(out, format_args!("{:08x} {line}\n", crc32c::crc32c(line.as_bytes())));
+    let _ = io_write(
+        out,
+        format_args!("{:08x} {line}\n", crc32c::crc32c(line.as_bytes())),
+    );
 }
 
 fn io_write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> std::io::Result<()> {
@@ -155,7 +185,10 @@ pub(super) fn decode(line: &[u8]) -> Option<Line<'_>> {
     match word {
         "bilico-index" => {
             let (version, identity) = rest.split_once(' ')?;
-            Some(Line::Identity { version: version.parse().ok()?, identity })
+            Some(Line::Identity {
+                version: version.parse().ok()?,
+                identity,
+            })
         }
         "storing" => decode_storing(rest),
         word => {
@@ -168,8 +201,14 @@ pub(super) fn decode(line: &[u8]) -> Option<Line<'_>> {
             if journal == ALL {
                 return Some(Line::Complete(*fate == Fate::Confirmed));
             }
-            let numbers = words.map(|number| number.parse().ok()).collect::<Option<_>>()?;
-            Some(Line::Fate { fate: *fate, journal, numbers })
+            let numbers = words
+                .map(|number| number.parse().ok())
+                .collect::<Option<_>>()?;
+            Some(Line::Fate {
+                fate: *fate,
+                journal,
+                numbers,
+            })
         }
     }
 }
@@ -181,19 +220,35 @@ fn decode_storing(rest: &str) -> Option<Line<'_>> {
     let size = words.next()?.parse().ok()?;
     let crc32c = hex(words.next()?)?;
     let name = words.next()?;
-    is_name_of(name, number).then_some(Line::Storing { journal, number, size, crc32c, name })
+    is_name_of(name, number).then_some(Line::Storing {
+        journal,
+        number,
+        size,
+        crc32c,
+        name,
+    })
 }
 
-/// Whether a name is one that a stored file of this number can have: a file's content must not lead us elsewhere.
+/// Whether a name is one that a stored file of this number can have: a file's content must not lead
+/// us elsewhere.
 fn is_name_of(name: &str, number: u64) -> bool {
-    let rest = name.strip_prefix(&number.to_string()).and_then(|rest| rest.strip_prefix('_'));
+    let rest = name
+        .strip_prefix(&number.to_string())
+        .and_then(|rest| rest.strip_prefix('_'));
     rest.is_some() && name.len() <= 255 && !name.contains(|c: char| c == '/' || c.is_control())
 }
 
 fn hex(digits: &str) -> Option<u32> {
     // Only as they are written: a bit that turns a digit into a capital is a flipped one, too.
-    let plain = digits.len() == 8 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if plain { u32::from_str_radix(digits, 16).ok() } else { None }
+    let plain = digits.len() == 8
+        && digits
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if plain {
+        u32::from_str_radix(digits, 16).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -212,20 +267,46 @@ mod tests {
     fn lines_are_text_and_come_back() {
         let mut out = Vec::new();
         push_identity(&mut out, JOURNAL);
-        assert_eq!(one(&out), Some(Line::Identity { version: VERSION, identity: JOURNAL }));
-        assert!(String::from_utf8(out).unwrap().ends_with(&format!(" bilico-index 1 {JOURNAL}\n")));
+        assert_eq!(
+            one(&out),
+            Some(Line::Identity {
+                version: VERSION,
+                identity: JOURNAL
+            })
+        );
+        assert!(
+            String::from_utf8(out)
+                .unwrap()
+                .ends_with(&format!(" bilico-index 1 {JOURNAL}\n"))
+        );
 
         let mut out = Vec::new();
         push_storing(&mut out, JOURNAL, 7, 2, 0xf59d_d9c2, "7_a b.txt");
-        let line = Line::Storing { journal: JOURNAL, number: 7, size: 2, crc32c: 0xf59d_d9c2, name: "7_a b.txt" };
+        let line = Line::Storing {
+            journal: JOURNAL,
+            number: 7,
+            size: 2,
+            crc32c: 0xf59d_d9c2,
+            name: "7_a b.txt",
+        };
         assert_eq!(one(&out), Some(line));
 
         for (fate, word) in FATES {
             let mut out = Vec::new();
             assert_eq!(push_fate(&mut out, fate, JOURNAL, &[1, u64::MAX]), 1);
-            assert_eq!(one(&out), Some(Line::Fate { fate, journal: JOURNAL, numbers: vec![1, u64::MAX] }));
+            assert_eq!(
+                one(&out),
+                Some(Line::Fate {
+                    fate,
+                    journal: JOURNAL,
+                    numbers: vec![1, u64::MAX]
+                })
+            );
             let text = String::from_utf8(out).unwrap();
-            assert!(text.ends_with(&format!(" {word} {JOURNAL} 1 18446744073709551615\n")), "{text}");
+            assert!(
+                text.ends_with(&format!(" {word} {JOURNAL} 1 18446744073709551615\n")),
+                "{text}"
+            );
         }
     }
 
@@ -240,12 +321,24 @@ mod tests {
         };
         assert_eq!(text(&|out| push_complete(out, true)), "confirmed * 0\n");
         assert_eq!(text(&|out| push_complete(out, false)), "forgotten * 0\n");
-        assert_eq!(text(&|out| push_written_in(out, "1.2.3.4")), "confirmed in:1.2.3.4 0\n");
+        assert_eq!(
+            text(&|out| push_written_in(out, "1.2.3.4")),
+            "confirmed in:1.2.3.4 0\n"
+        );
         let mut out = Vec::new();
         push_written_in(&mut out, "1.2.3.4");
         push_complete(&mut out, false);
-        let lines: Vec<_> = out.split_inclusive(|byte| *byte == b'\n').map(one).collect();
-        assert_eq!(lines, [Some(Line::WrittenIn("1.2.3.4")), Some(Line::Complete(false))]);
+        let lines: Vec<_> = out
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(one)
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                Some(Line::WrittenIn("1.2.3.4")),
+                Some(Line::Complete(false))
+            ]
+        );
     }
 
     #[test]
@@ -254,13 +347,25 @@ mod tests {
         let numbers = vec![u64::MAX; MAX_NUMBERS + 1];
         assert_eq!(push_fate(&mut out, Fate::Confirmed, JOURNAL, &numbers), 2);
         let lines: Vec<_> = out.split_inclusive(|byte| *byte == b'\n').collect();
-        assert!(lines.iter().all(|line| line.len() < MAX_LINE && one(line).is_some()));
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.len() < MAX_LINE && one(line).is_some())
+        );
         assert_eq!(push_fate(&mut out, Fate::Confirmed, JOURNAL, &[]), 0);
     }
 
     #[test]
     fn names_that_lead_elsewhere_are_not_read() {
-        for name in ["8_x", "x", "7", "7_/../../etc/passwd", "7_a\u{1b}", "", "../7_x"] {
+        for name in [
+            "8_x",
+            "x",
+            "7",
+            "7_/../../etc/passwd",
+            "7_a\u{1b}",
+            "",
+            "../7_x",
+        ] {
             let mut out = Vec::new();
             push_storing(&mut out, JOURNAL, 7, 2, 1, name);
             assert_eq!(one(&out), None, "{name}");

@@ -17,12 +17,20 @@ pub(super) struct Mark {
 impl Mark {
     fn of(found: &Metadata) -> Self {
         let since = |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).ok();
-        let born = found.created().ok().and_then(since).and_then(|age| u64::try_from(age.as_nanos()).ok());
-        Self { inode: found.ino(), born }
+        let born = found
+            .created()
+            .ok()
+            .and_then(since)
+            .and_then(|age| u64::try_from(age.as_nanos()).ok());
+        Self {
+            inode: found.ino(),
+            born,
+        }
     }
 
-    /// Whether both are surely not the same. Some file systems number files anew each time they are mounted, so the
-    /// number counts only where the time is not known. The device is another one after many a restart of the machine.
+    /// Whether both are surely not the same. Some file systems number files anew each time they are
+    /// mounted, so the number counts only where the time is not known. The device is another one
+    /// after many a restart of the machine.
     fn is_another(self, other: Self) -> bool {
         match (self.born, other.born) {
             (Some(one), Some(other)) => one != other,
@@ -43,7 +51,8 @@ pub(super) struct WrittenIn {
 pub(super) enum Moved {
     /// It is where it was.
     No,
-    /// It is in another directory: that is a copy, or was restored, or moved from another file system.
+    /// It is in another directory: that is a copy, or was restored, or moved from another file
+    /// system.
     Directory,
     /// It is another file in the same directory.
     File,
@@ -51,7 +60,10 @@ pub(super) enum Moved {
 
 impl WrittenIn {
     pub(super) fn of(dir: &File, file: &File) -> std::io::Result<Self> {
-        Ok(Self { dir: Mark::of(&dir.metadata()?), file: Mark::of(&file.metadata()?) })
+        Ok(Self {
+            dir: Mark::of(&dir.metadata()?),
+            file: Mark::of(&file.metadata()?),
+        })
     }
 
     /// Compares where an index was with where it is now.
@@ -78,9 +90,21 @@ impl FromStr for WrittenIn {
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.split('.').map(|part| part.parse().map_err(drop));
         let mut next = || parts.next().ok_or(())?;
-        let mut mark = || Ok(Mark { inode: next()?, born: Some(next()?).filter(|born| *born > 0) });
-        let both = Self { dir: mark()?, file: mark()? };
-        if parts.next().is_none() { Ok(both) } else { Err(()) }
+        let mut mark = || {
+            Ok(Mark {
+                inode: next()?,
+                born: Some(next()?).filter(|born| *born > 0),
+            })
+        };
+        let both = Self {
+            dir: mark()?,
+            file: mark()?,
+        };
+        if parts.next().is_none() {
+            Ok(both)
+        } else {
+            Err(())
+        }
     }
 }
 
@@ -94,7 +118,10 @@ mod tests {
 
     #[test]
     fn it_is_text_and_comes_back() {
-        let place = WrittenIn { dir: mark(7, Some(9)), file: mark(u64::MAX, None) };
+        let place = WrittenIn {
+            dir: mark(7, Some(9)),
+            file: mark(u64::MAX, None),
+        };
         assert_eq!(place.to_string(), "7.9.18446744073709551615.0");
         assert_eq!(place.to_string().parse(), Ok(place));
         for damaged in ["", "1", "1.2.3", "1.2.3.4.5", "a.2.3.4", "1.2.3.-4"] {
@@ -107,10 +134,40 @@ mod tests {
         let (dir, file) = (mark(1, Some(10)), mark(2, Some(20)));
         let was = WrittenIn { dir, file };
         assert_eq!(was.compare(was), Moved::No);
-        assert_eq!(was.compare(WrittenIn { dir: mark(5, Some(10)), file: mark(6, Some(20)) }), Moved::No);
-        assert_eq!(was.compare(WrittenIn { dir: mark(1, Some(11)), file }), Moved::Directory);
-        assert_eq!(was.compare(WrittenIn { dir, file: mark(2, Some(21)) }), Moved::File);
-        assert_eq!(was.compare(WrittenIn { dir: mark(5, None), file }), Moved::Directory);
-        assert_eq!(was.compare(WrittenIn { dir: mark(1, None), file }), Moved::No);
+        assert_eq!(
+            was.compare(WrittenIn {
+                dir: mark(5, Some(10)),
+                file: mark(6, Some(20))
+            }),
+            Moved::No
+        );
+        assert_eq!(
+            was.compare(WrittenIn {
+                dir: mark(1, Some(11)),
+                file
+            }),
+            Moved::Directory
+        );
+        assert_eq!(
+            was.compare(WrittenIn {
+                dir,
+                file: mark(2, Some(21))
+            }),
+            Moved::File
+        );
+        assert_eq!(
+            was.compare(WrittenIn {
+                dir: mark(5, None),
+                file
+            }),
+            Moved::Directory
+        );
+        assert_eq!(
+            was.compare(WrittenIn {
+                dir: mark(1, None),
+                file
+            }),
+            Moved::No
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Reads an index's lines and works out what they come to. Memory is bounded, whatever the file says.
+//! Reads an index's lines and works out what they come to. Memory is bounded, whatever the file
+//! says.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -29,12 +30,24 @@ pub(super) struct Replay {
 impl Replay {
     pub(super) fn read(file: &File, limit: usize) -> Result<Self, LoadError> {
         let unreadable = |error: io::Error| LoadError::Damaged(error.to_string());
-        let mut lines = Lines { reader: BufReader::with_capacity(256 * 1024, file), line: Vec::new() };
+        let mut lines = Lines {
+            reader: BufReader::with_capacity(256 * 1024, file),
+            line: Vec::new(),
+        };
         let identity = lines.identity()?;
         let (table, announced, seen) = (Table::default(), Table::default(), Seen::default());
         let len = lines.line.len() as u64;
-        let mut replay =
-            Self { identity, table, announced, seen, written_in: None, len, lines: 1, damaged: 0, torn: false };
+        let mut replay = Self {
+            identity,
+            table,
+            announced,
+            seen,
+            written_in: None,
+            len,
+            lines: 1,
+            damaged: 0,
+            torn: false,
+        };
         while let Some((line, whole)) = lines.next().map_err(unreadable)? {
             if !whole {
                 replay.torn = true;
@@ -49,12 +62,27 @@ impl Replay {
         self.len += line.len() as u64;
         self.lines += 1;
         match line.strip_suffix(b"\n").and_then(line::decode) {
-            Some(Line::Storing { journal, number, size, crc32c, name }) => {
-                let entry = Entry { size, crc32c, name: name.into(), shared: false };
+            Some(Line::Storing {
+                journal,
+                number,
+                size,
+                crc32c,
+                name,
+            }) => {
+                let entry = Entry {
+                    size,
+                    crc32c,
+                    name: name.into(),
+                    shared: false,
+                };
                 self.announced.insert(journal, number, entry);
                 self.seen.raise(journal, number);
             }
-            Some(Line::Fate { fate, journal, numbers }) => {
+            Some(Line::Fate {
+                fate,
+                journal,
+                numbers,
+            }) => {
                 // What is dropped may never have been published; if it was, other lines said so.
                 if let Some(highest) = numbers.iter().max().filter(|_| fate != Fate::Dropped) {
                     self.seen.raise(journal, *highest);
@@ -65,7 +93,9 @@ impl Replay {
                 self.limit(limit);
             }
             Some(Line::Complete(complete)) => self.seen.is_complete = complete,
-            Some(Line::WrittenIn(place)) => self.written_in = place.parse().ok().or(self.written_in),
+            Some(Line::WrittenIn(place)) => {
+                self.written_in = place.parse().ok().or(self.written_in)
+            }
             Some(Line::Identity { .. }) | None => self.damaged += 1,
         }
     }
@@ -84,8 +114,8 @@ impl Replay {
         }
     }
 
-    /// Keeps memory bounded, whatever the file says. What is left over the limit is forgotten, and logged, once it
-    /// is read.
+    /// Keeps memory bounded, whatever the file says. What is left over the limit is forgotten, and
+    /// logged, once it is read.
     fn limit(&mut self, limit: usize) {
         let slack = limit / 10 + 1;
         if self.table.len() > limit + slack {
@@ -98,10 +128,14 @@ impl Replay {
 
 fn read_identity(first: &[u8]) -> Result<Arc<str>, LoadError> {
     match first.strip_suffix(b"\n").and_then(line::decode) {
-        Some(Line::Identity { version: line::VERSION, identity }) if is_identity(identity) => Ok(identity.into()),
-        Some(Line::Identity { version, .. }) if version != line::VERSION => {
-            Err(io::Error::other(format!("the index has version {version}, which this program does not know")).into())
-        }
+        Some(Line::Identity {
+            version: line::VERSION,
+            identity,
+        }) if is_identity(identity) => Ok(identity.into()),
+        Some(Line::Identity { version, .. }) if version != line::VERSION => Err(io::Error::other(
+            format!("the index has version {version}, which this program does not know"),
+        )
+        .into()),
         _ => Err(LoadError::Damaged("its first line is damaged".to_owned())),
     }
 }
@@ -119,14 +153,17 @@ struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// What the first line says.
     fn identity(&mut self) -> Result<Arc<str>, LoadError> {
-        match self.next().map_err(|error| LoadError::Damaged(error.to_string()))? {
+        match self
+            .next()
+            .map_err(|error| LoadError::Damaged(error.to_string()))?
+        {
             Some((first, true)) => read_identity(first),
             _ => Err(LoadError::Damaged("it has no first line".to_owned())),
         }
     }
 
-    /// The next line, and whether it is whole: false for the rest of a file that ends without a line feed. A line
-    /// beyond all bounds comes in pieces, none of which makes sense.
+    /// The next line, and whether it is whole: false for the rest of a file that ends without a
+    /// line feed. A line beyond all bounds comes in pieces, none of which makes sense.
     fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
         self.line.clear();
         let mut bounded = io::Read::take(&mut self.reader, MAX_LINE as u64);

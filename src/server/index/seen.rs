@@ -1,10 +1,12 @@
-//! The highest number of each journal that was ever stored, whatever became of the files since: no file, no clock.
+//! The highest number of each journal that was ever stored, whatever became of the files since: no
+//! file, no clock.
 //!
-//! A balancer that knows of a higher one knows that the directory was set back. Numbers count from when they are
-//! announced, which is durable before they are acknowledged.
+//! A balancer that knows of a higher one knows that the directory was set back. Numbers count from
+//! when they are announced, which is durable before they are acknowledged.
 //!
-//! Invariant: as long as the index is whole, never lower than what was acknowledged. Of a journal that was forgotten, and
-//! of one of which an index of an earlier program says nothing, nothing is said until it stores something.
+//! Invariant: as long as the index is whole, never lower than what was acknowledged. Of a journal
+//! that was forgotten, and of one of which an index of an earlier program says nothing, nothing is
+//! said until it stores something.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +32,10 @@ struct Highest {
 impl Seen {
     /// The account of a directory that was never stored in.
     pub(super) fn complete() -> Self {
-        Self { is_complete: true, ..Self::default() }
+        Self {
+            is_complete: true,
+            ..Self::default()
+        }
     }
 
     /// Takes a number into account; tells whether others were forgotten for it.
@@ -38,14 +43,18 @@ impl Seen {
         let age = self.next_age;
         self.next_age += 1;
         if let Some(highest) = self.journals.get_mut(journal) {
-            *highest = Highest { number: highest.number.max(number), age };
+            *highest = Highest {
+                number: highest.number.max(number),
+                age,
+            };
             return false;
         }
         let is_full = self.journals.len() >= MAX_JOURNALS;
         if is_full {
             self.forget_oldest();
         }
-        self.journals.insert(journal.into(), Highest { number, age });
+        self.journals
+            .insert(journal.into(), Highest { number, age });
         is_full
     }
 
@@ -57,14 +66,20 @@ impl Seen {
 
     /// The highest number of all journals.
     pub(super) fn highest(&self) -> u64 {
-        self.journals.values().map(|highest| highest.number).max().unwrap_or(0)
+        self.journals
+            .values()
+            .map(|highest| highest.number)
+            .max()
+            .unwrap_or(0)
     }
 
     /// All that is known, from what was heard of longest ago.
     pub(super) fn oldest_first(&self) -> Vec<(&Arc<str>, u64)> {
         let mut all: Vec<_> = self.journals.iter().collect();
         all.sort_unstable_by_key(|(_, highest)| highest.age);
-        all.into_iter().map(|(journal, highest)| (journal, highest.number)).collect()
+        all.into_iter()
+            .map(|(journal, highest)| (journal, highest.number))
+            .collect()
     }
 
     /// Some at a time, so that finding them is not done for every journal.
@@ -98,9 +113,18 @@ mod tests {
             forgot += usize::from(seen.raise(&n.to_string(), 7));
             seen.raise("in use", 7);
         }
-        assert!(seen.journals.len() <= MAX_JOURNALS && forgot <= 400, "{forgot}");
-        assert_eq!((seen.of("in use"), seen.of("0"), seen.of("never")), (Some(7), None, None));
+        assert!(
+            seen.journals.len() <= MAX_JOURNALS && forgot <= 400,
+            "{forgot}"
+        );
+        assert_eq!(
+            (seen.of("in use"), seen.of("0"), seen.of("never")),
+            (Some(7), None, None)
+        );
         let oldest_first = seen.oldest_first();
-        assert_eq!(oldest_first.last().map(|(journal, _)| &***journal), Some("in use"));
+        assert_eq!(
+            oldest_first.last().map(|(journal, _)| &***journal),
+            Some("in use")
+        );
     }
 }

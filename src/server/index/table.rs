@@ -34,11 +34,18 @@ impl Table {
     }
 
     pub(super) fn insert(&mut self, journal: &str, number: u64, entry: Entry) {
-        let aged = Aged { entry, age: self.next_age };
+        let aged = Aged {
+            entry,
+            age: self.next_age,
+        };
         self.next_age += 1;
         let replaced = match self.journals.get_mut(journal) {
             Some(entries) => entries.insert(number, aged),
-            None => self.journals.entry(journal.into()).or_default().insert(number, aged),
+            None => self
+                .journals
+                .entry(journal.into())
+                .or_default()
+                .insert(number, aged),
         };
         self.len += usize::from(replaced.is_none());
     }
@@ -56,27 +63,41 @@ impl Table {
     /// The entries of a journal by ascending number.
     pub(super) fn of(&self, journal: &str) -> Vec<Held> {
         let entries = self.journals.get(journal).into_iter().flatten();
-        entries.map(|(number, Aged { entry, .. })| Held(*number, entry.size, entry.crc32c)).collect()
+        entries
+            .map(|(number, Aged { entry, .. })| Held(*number, entry.size, entry.crc32c))
+            .collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, u64, &Entry)> {
-        self.journals
-            .iter()
-            .flat_map(|(journal, entries)| entries.iter().map(move |(number, aged)| (journal, *number, &aged.entry)))
+        self.journals.iter().flat_map(|(journal, entries)| {
+            entries
+                .iter()
+                .map(move |(number, aged)| (journal, *number, &aged.entry))
+        })
     }
 
     /// The journals whose entry for this number lies under this name.
     pub(super) fn claims(&self, number: u64, name: &str) -> Vec<Arc<str>> {
-        let claims = |entries: &BTreeMap<u64, Aged>| entries.get(&number).is_some_and(|aged| *aged.entry.name == *name);
-        self.journals.iter().filter(|(_, entries)| claims(entries)).map(|(journal, _)| journal.clone()).collect()
+        let claims = |entries: &BTreeMap<u64, Aged>| {
+            entries
+                .get(&number)
+                .is_some_and(|aged| *aged.entry.name == *name)
+        };
+        self.journals
+            .iter()
+            .filter(|(_, entries)| claims(entries))
+            .map(|(journal, _)| journal.clone())
+            .collect()
     }
 
     /// The `count` oldest entries.
     pub(super) fn oldest(&self, count: usize) -> Vec<Key> {
         let each = |(journal, entries): (&Arc<str>, &BTreeMap<u64, Aged>)| {
             let journal = journal.clone();
-            let keys: Vec<_> =
-                entries.iter().map(|(number, aged)| (aged.age, Key::new(journal.clone(), *number))).collect();
+            let keys: Vec<_> = entries
+                .iter()
+                .map(|(number, aged)| (aged.age, Key::new(journal.clone(), *number)))
+                .collect();
             keys
         };
         let mut all: Vec<(u64, Key)> = self.journals.iter().flat_map(each).collect();

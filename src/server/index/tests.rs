@@ -8,9 +8,12 @@ use super::*;
 const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "ffffffffffffffffffffffffffffffff";
 
-/// A directory on a disk that syncs at no cost, where there is one: these tests sync thousands of times.
+/// A directory on a disk that syncs at no cost, where there is one: these tests sync thousands of
+/// times.
 fn quick_dir() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 fn key(journal: &str, number: u64) -> Key {
@@ -25,7 +28,12 @@ fn content(number: u64) -> Vec<u8> {
 fn entry(number: u64) -> Entry {
     let content = content(number);
     let (size, crc32c) = (content.len() as u64, crc32c::crc32c(&content));
-    Entry { size, crc32c, name: format!("{number}_è x.json").into(), shared: false }
+    Entry {
+        size,
+        crc32c,
+        name: format!("{number}_è x.json").into(),
+        shared: false,
+    }
 }
 
 fn held(number: u64) -> Held {
@@ -35,13 +43,31 @@ fn held(number: u64) -> Held {
 
 /// Stores files as the keeper does.
 fn store(index: &mut Index, journal: &str, numbers: &[u64]) {
-    let files: Vec<_> = numbers.iter().map(|number| (key(journal, *number), entry(*number))).collect();
-    index.announce(files.iter().map(|(key, entry)| (key, entry))).unwrap();
+    let files: Vec<_> = numbers
+        .iter()
+        .map(|number| (key(journal, *number), entry(*number)))
+        .collect();
+    index
+        .announce(files.iter().map(|(key, entry)| (key, entry)))
+        .unwrap();
     index.sync().unwrap();
     for number in numbers {
-        fs::write(index.dir.path().join(&*entry(*number).name), content(*number)).unwrap();
+        fs::write(
+            index.dir.path().join(&*entry(*number).name),
+            content(*number),
+        )
+        .unwrap();
     }
-    index.settle(files.into_iter().map(|(key, entry)| Settled { key, entry, renamed: false }).collect());
+    index.settle(
+        files
+            .into_iter()
+            .map(|(key, entry)| Settled {
+                key,
+                entry,
+                renamed: false,
+            })
+            .collect(),
+    );
 }
 
 fn opened(dir: &Path) -> Arc<Opened> {
@@ -63,7 +89,9 @@ fn lines(dir: &Path) -> usize {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name.starts_with('.')).collect();
     names.sort();
     names
@@ -76,7 +104,10 @@ fn what_is_stored_is_held_until_it_is_confirmed_or_removed() {
     store(&mut index, JOURNAL, &[3, 1, 2, u64::MAX]);
     store(&mut index, OTHER, &[2]);
     for _ in 0..2 {
-        assert_eq!(index.holding(JOURNAL), [held(1), held(2), held(3), held(u64::MAX)]);
+        assert_eq!(
+            index.holding(JOURNAL),
+            [held(1), held(2), held(3), held(u64::MAX)]
+        );
         assert_eq!(index.holding(OTHER), [held(2)]);
         assert!(index.holding("nobody's").is_empty());
         assert_eq!(index.get(&key(JOURNAL, 2)), Some(&entry(2)));
@@ -90,7 +121,11 @@ fn what_is_stored_is_held_until_it_is_confirmed_or_removed() {
         index = reopen(index);
     }
     store(&mut index, JOURNAL, &[1]);
-    assert_eq!(reopen(index).holding(JOURNAL), [held(1), held(2)], "a number may come again");
+    assert_eq!(
+        reopen(index).holding(JOURNAL),
+        [held(1), held(2)],
+        "a number may come again"
+    );
 }
 
 #[test]
@@ -143,7 +178,14 @@ fn check_no_invention(index: &Index, stored: &[u64], context: &str) {
     for (journal, number, found) in index.table.iter() {
         assert!([JOURNAL, OTHER].contains(&&**journal), "{context}");
         assert!(stored.contains(&number), "{context}: {number}");
-        assert_eq!(Entry { shared: false, ..found.clone() }, entry(number), "{context}");
+        assert_eq!(
+            Entry {
+                shared: false,
+                ..found.clone()
+            },
+            entry(number),
+            "{context}"
+        );
     }
 }
 
@@ -155,15 +197,25 @@ fn a_file_torn_at_any_byte_keeps_what_was_whole() {
     for len in 0..whole.len() {
         restore(dir.path(), &whole[..len]);
         let index = open(dir.path());
-        // 4 was stored once; a crash may lose the line that says it was removed, and then its balancer asks again.
+        // 4 was stored once; a crash may lose the line that says it was removed, and then its
+        // balancer asks again.
         check_no_invention(&index, &[1, 2, 4, 5], &format!("{len} bytes"));
-        let aside = names(dir.path()).iter().any(|name| name.contains("damaged"));
+        let aside = names(dir.path())
+            .iter()
+            .any(|name| name.contains("damaged"));
         assert_eq!(aside, len < first_line, "{len} bytes");
         let holding = (index.holding(JOURNAL), index.holding(OTHER));
         let mut index = reopen(index);
-        assert_eq!((index.holding(JOURNAL), index.holding(OTHER)), holding, "{len} bytes");
+        assert_eq!(
+            (index.holding(JOURNAL), index.holding(OTHER)),
+            holding,
+            "{len} bytes"
+        );
         store(&mut index, OTHER, &[5]);
-        assert!(reopen(index).holding(OTHER).contains(&held(5)), "{len} bytes");
+        assert!(
+            reopen(index).holding(OTHER).contains(&held(5)),
+            "{len} bytes"
+        );
     }
 }
 
@@ -179,19 +231,31 @@ fn any_flipped_bit_neither_panics_nor_invents_an_entry() {
         let index = open(dir.path());
         check_no_invention(&index, &[1, 2, 5], &format!("bit {bit}"));
         let last_feed = bit / 8 == whole.len() - 1;
-        let aside = names(dir.path()).iter().any(|name| name.contains("damaged"));
-        assert!(aside || last_feed, "bit {bit}: damage is kept for a look at it");
+        let aside = names(dir.path())
+            .iter()
+            .any(|name| name.contains("damaged"));
+        assert!(
+            aside || last_feed,
+            "bit {bit}: damage is kept for a look at it"
+        );
         if bit / 8 >= first_line {
-            assert!(!index.holding(OTHER).is_empty() || !index.holding(JOURNAL).is_empty(), "bit {bit}");
+            assert!(
+                !index.holding(OTHER).is_empty() || !index.holding(JOURNAL).is_empty(),
+                "bit {bit}"
+            );
         }
         let kept = (index.holding(JOURNAL), index.holding(OTHER));
         let index = reopen(index);
-        assert_eq!((index.holding(JOURNAL), index.holding(OTHER)), kept, "bit {bit}");
+        assert_eq!(
+            (index.holding(JOURNAL), index.holding(OTHER)),
+            kept,
+            "bit {bit}"
+        );
     }
 }
 
-/// The line that removes an entry may be the damaged one: what has no file is then not claimed to be stored. Without
-/// damage it is, since its consumer may have taken it.
+/// The line that removes an entry may be the damaged one: what has no file is then not claimed to
+/// be stored. Without damage it is, since its consumer may have taken it.
 #[test]
 fn after_damage_only_files_that_are_there_count() {
     let dir = tempfile::tempdir().unwrap();
@@ -210,13 +274,18 @@ fn after_damage_only_files_that_are_there_count() {
     assert!(names(dir.path())[1].contains(".bilico-index.damaged-"));
 }
 
-/// The server died between announcing files and saying that they are stored: those that got their name count.
+/// The server died between announcing files and saying that they are stored: those that got their
+/// name count.
 #[test]
 fn what_was_only_announced_is_looked_for() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path());
-    let files: Vec<_> = (1..=5).map(|number| (key(JOURNAL, number), entry(number))).collect();
-    index.announce(files.iter().map(|(key, entry)| (key, entry))).unwrap();
+    let files: Vec<_> = (1..=5)
+        .map(|number| (key(JOURNAL, number), entry(number)))
+        .collect();
+    index
+        .announce(files.iter().map(|(key, entry)| (key, entry)))
+        .unwrap();
     let write = |name: &str, content: &[u8]| fs::write(dir.path().join(name), content).unwrap();
     write(&entry(1).name, &content(1));
     write(&entry(2).name, b"other!");
@@ -232,13 +301,22 @@ fn what_was_only_announced_is_looked_for() {
 
 #[test]
 fn what_is_no_index_is_set_aside() {
-    for content in ["", "x", "\n", "00000000 bilico-index 1 x\n", "\0\0\0\0\0\0\0\0\0\0\0\0"] {
+    for content in [
+        "",
+        "x",
+        "\n",
+        "00000000 bilico-index 1 x\n",
+        "\0\0\0\0\0\0\0\0\0\0\0\0",
+    ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(NAME), content).unwrap();
         assert!(open(dir.path()).holding(JOURNAL).is_empty());
         let names = names(dir.path());
         assert_eq!(names.len(), 2, "{names:?}");
-        assert_eq!(fs::read_to_string(dir.path().join(&names[1])).unwrap(), content);
+        assert_eq!(
+            fs::read_to_string(dir.path().join(&names[1])).unwrap(),
+            content
+        );
     }
 }
 
@@ -248,7 +326,12 @@ fn an_index_of_a_later_version_is_left_alone() {
     let text = format!("bilico-index 2 {JOURNAL}");
     let whole = format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes()));
     fs::write(dir.path().join(NAME), &whole).unwrap();
-    assert!(Index::open(&opened(dir.path())).unwrap_err().to_string().contains("version 2"));
+    assert!(
+        Index::open(&opened(dir.path()))
+            .unwrap_err()
+            .to_string()
+            .contains("version 2")
+    );
     assert_eq!(fs::read_to_string(dir.path().join(NAME)).unwrap(), whole);
 }
 
@@ -258,16 +341,32 @@ fn garbage_is_compacted_and_what_counts_stays() {
     let mut index = open(dir.path());
     store(&mut index, JOURNAL, &[1]);
     for _ in 0..=GARBAGE / 512 {
-        let files: Vec<_> = (2..514).map(|number| (key(JOURNAL, number), entry(number))).collect();
-        index.announce(files.iter().map(|(key, entry)| (key, entry))).unwrap();
-        index.settle(files.into_iter().map(|(key, entry)| Settled { key, entry, renamed: false }).collect());
+        let files: Vec<_> = (2..514)
+            .map(|number| (key(JOURNAL, number), entry(number)))
+            .collect();
+        index
+            .announce(files.iter().map(|(key, entry)| (key, entry)))
+            .unwrap();
+        index.settle(
+            files
+                .into_iter()
+                .map(|(key, entry)| Settled {
+                    key,
+                    entry,
+                    renamed: false,
+                })
+                .collect(),
+        );
         index.confirm(&JOURNAL.into(), (2..514).collect()).unwrap();
         index.tidy();
     }
     assert!(lines(dir.path()) < 2000, "{}", lines(dir.path()));
     store(&mut index, OTHER, &[9]);
     let index = reopen(index);
-    assert_eq!((index.holding(JOURNAL), index.holding(OTHER)), (vec![held(1)], vec![held(9)]));
+    assert_eq!(
+        (index.holding(JOURNAL), index.holding(OTHER)),
+        (vec![held(1)], vec![held(9)])
+    );
     assert_eq!(names(dir.path()), [NAME]);
 }
 
@@ -281,9 +380,15 @@ fn beyond_the_limit_the_oldest_are_forgotten() {
     assert_eq!(index.holding(JOURNAL).len(), 10);
     store(&mut index, OTHER, &[1, 2]);
     let left: Vec<_> = (11..=18).map(held).collect();
-    assert_eq!((index.holding(JOURNAL), index.holding(OTHER)), (left.clone(), vec![held(1), held(2)]));
+    assert_eq!(
+        (index.holding(JOURNAL), index.holding(OTHER)),
+        (left.clone(), vec![held(1), held(2)])
+    );
     let index = reopen(index);
-    assert_eq!((index.holding(JOURNAL), index.holding(OTHER)), (left, vec![held(1), held(2)]));
+    assert_eq!(
+        (index.holding(JOURNAL), index.holding(OTHER)),
+        (left, vec![held(1), held(2)])
+    );
     drop(index);
     let mut index = Index::open_with(&opened(dir.path()), 3).unwrap();
     assert_eq!(index.table.len(), 3);
@@ -296,7 +401,9 @@ fn what_memory_says_is_written_anew_after_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path());
     store(&mut index, JOURNAL, &[1]);
-    index.announce([(&key(JOURNAL, 2), &entry(2))].into_iter()).unwrap();
+    index
+        .announce([(&key(JOURNAL, 2), &entry(2))].into_iter())
+        .unwrap();
     // As if the sync had failed: 2 is refused, and its line must not count whatever became of it.
     index.distrust();
     fs::write(dir.path().join(&*entry(2).name), content(2)).unwrap();
@@ -312,16 +419,28 @@ fn what_cannot_be_written_changes_nothing() {
     store(&mut index, JOURNAL, &[1]);
     let before = fs::read(dir.path().join(NAME)).unwrap();
     let fail = |index: &mut Index| index.writer = Some(File::open(dir.path().join(NAME)).unwrap());
-    // A descriptor that cannot be written to stands for a disk that fails, and fails to be cut back, too.
+    // A descriptor that cannot be written to stands for a disk that fails, and fails to be cut
+    // back, too.
     fail(&mut index);
-    assert!(index.announce([(&key(JOURNAL, 2), &entry(2))].into_iter()).is_err());
-    assert!(!index.sound && index.append(b"x", 1).is_err(), "nothing is put behind what may be half a line");
+    assert!(
+        index
+            .announce([(&key(JOURNAL, 2), &entry(2))].into_iter())
+            .is_err()
+    );
+    assert!(
+        !index.sound && index.append(b"x", 1).is_err(),
+        "nothing is put behind what may be half a line"
+    );
     assert_eq!(fs::read(dir.path().join(NAME)).unwrap(), before);
     index.confirm(&JOURNAL.into(), vec![7]).unwrap();
     fail(&mut index);
     assert!(index.confirm(&JOURNAL.into(), vec![1]).is_err());
     fail(&mut index);
-    assert_eq!(index.holding(JOURNAL), [held(1)], "what is not written down is not forgotten");
+    assert_eq!(
+        index.holding(JOURNAL),
+        [held(1)],
+        "what is not written down is not forgotten"
+    );
     store(&mut index, JOURNAL, &[2]);
     assert_eq!(reopen(index).holding(JOURNAL), [held(1), held(2)]);
 }
@@ -357,8 +476,14 @@ fn an_index_of_before_is_read_and_goes_on() {
     fs::write(dir.path().join("50_old.json"), "old").unwrap();
     let mut index = open(dir.path());
     for _ in 0..2 {
-        assert_eq!((&**index.identity(), index.holding(JOURNAL)), (OTHER, vec![held(3)]));
-        assert_eq!((index.seen(JOURNAL), index.seen(OTHER), index.seen(NOBODY)), (Some(9), None, Some(50)));
+        assert_eq!(
+            (&**index.identity(), index.holding(JOURNAL)),
+            (OTHER, vec![held(3)])
+        );
+        assert_eq!(
+            (index.seen(JOURNAL), index.seen(OTHER), index.seen(NOBODY)),
+            (Some(9), None, Some(50))
+        );
         index.rewrite().unwrap();
         index = reopen(index);
     }
@@ -378,7 +503,10 @@ fn the_highest_number_is_never_lower_than_what_was_stored() {
     index.confirm(&OTHER.into(), vec![7]).unwrap();
     index.note(8);
     for _ in 0..3 {
-        assert_eq!((index.seen(JOURNAL), index.seen(OTHER), index.seen(NOBODY)), (Some(5), Some(7), Some(8)));
+        assert_eq!(
+            (index.seen(JOURNAL), index.seen(OTHER), index.seen(NOBODY)),
+            (Some(5), Some(7), Some(8))
+        );
         index = reopen(index);
         index.rewrite().unwrap();
     }
@@ -391,17 +519,27 @@ fn nothing_but_a_regular_file_is_an_index() {
     let target = tempfile::NamedTempFile::new().unwrap();
     fs::write(target.path(), "precious").unwrap();
     for name in [NAME, PART] {
-        let plants: [&dyn Fn(&Path); 3] =
-            [&|path| symlink(target.path(), path).unwrap(), &|path| fs::create_dir(path).unwrap(), &|path| {
+        let plants: [&dyn Fn(&Path); 3] = [
+            &|path| symlink(target.path(), path).unwrap(),
+            &|path| fs::create_dir(path).unwrap(),
+            &|path| {
                 rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap();
-            }];
+            },
+        ];
         for plant in plants {
             let dir = tempfile::tempdir().unwrap();
             plant(&dir.path().join(name));
             let error = Index::open(&opened(dir.path())).unwrap_err().to_string();
             let path = dir.path().join(name).display().to_string();
-            assert!(error.starts_with(&path) && error.contains("remove it"), "{error}");
-            assert_eq!(names(dir.path()), [name], "it stays, and nothing comes beside it");
+            assert!(
+                error.starts_with(&path) && error.contains("remove it"),
+                "{error}"
+            );
+            assert_eq!(
+                names(dir.path()),
+                [name],
+                "it stays, and nothing comes beside it"
+            );
         }
     }
     assert_eq!(fs::read(target.path()).unwrap(), b"precious");
@@ -425,7 +563,8 @@ fn an_index_with_another_name_is_written_to_a_new_file() {
     assert_eq!(reopen(index).holding(JOURNAL), [held(1), held(2)]);
 }
 
-/// Whatever is done, in whatever order, with restarts in between: the index says what a plain map does.
+/// Whatever is done, in whatever order, with restarts in between: the index says what a plain map
+/// does.
 mod model {
     use super::*;
     use proptest::prelude::*;

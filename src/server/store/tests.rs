@@ -11,12 +11,18 @@ use crate::protocol::lists::Held;
 /// A file from a balancer without an identity.
 fn file(number: u64, title: &str, content: &str) -> Incoming {
     let body = Body::Whole(Bytes::from(content.to_owned()));
-    Incoming { number, title: title.to_owned(), body, claim: None }
+    Incoming {
+        number,
+        title: title.to_owned(),
+        body,
+        claim: None,
+    }
 }
 
 /// Stores files and waits for what became of each.
 fn store_all(dir: &Path, files: &[(u64, &str, &str)]) -> Vec<Result<Outcome, StoreError>> {
-    let (store, thread) = Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
+    let (store, thread) =
+        Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
     let (results, wait) = channel();
     for (place, (number, title, content)) in files.iter().enumerate() {
         let results = results.clone();
@@ -31,8 +37,12 @@ fn store_all(dir: &Path, files: &[(u64, &str, &str)]) -> Vec<Result<Outcome, Sto
 }
 
 fn listing(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.filter(|name| !name.starts_with(".bilico-index")).collect();
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names
+        .filter(|name| !name.starts_with(".bilico-index"))
+        .collect();
     names.sort();
     names
 }
@@ -40,16 +50,26 @@ fn listing(dir: &Path) -> Vec<String> {
 #[test]
 fn many_files_are_stored_byte_for_byte() {
     let dir = tempfile::tempdir().unwrap();
-    let files: Vec<_> = (1..=1000).map(|number| (number, "x.json", "perché\r\n\0")).collect();
+    let files: Vec<_> = (1..=1000)
+        .map(|number| (number, "x.json", "perché\r\n\0"))
+        .collect();
     assert!(store_all(dir.path(), &files).iter().all(Result::is_ok));
     assert_eq!(listing(dir.path()).len(), 1000);
-    assert_eq!(fs::read(dir.path().join("77_x.json")).unwrap(), "perché\r\n\0".as_bytes());
+    assert_eq!(
+        fs::read(dir.path().join("77_x.json")).unwrap(),
+        "perché\r\n\0".as_bytes()
+    );
 }
 
 #[test]
 fn the_same_file_twice_is_stored_once_and_another_one_beside_it() {
     let dir = tempfile::tempdir().unwrap();
-    let files = [(1, "x.json", "one"), (1, "x.json", "one"), (1, "x.json", "two"), (1, "x.json", "two")];
+    let files = [
+        (1, "x.json", "one"),
+        (1, "x.json", "one"),
+        (1, "x.json", "two"),
+        (1, "x.json", "two"),
+    ];
     assert!(store_all(dir.path(), &files).iter().all(Result::is_ok));
     assert_eq!(listing(dir.path()), ["1_x.json", "1_x~2.json"]);
     assert_eq!(fs::read(dir.path().join("1_x.json")).unwrap(), b"one");
@@ -64,9 +84,16 @@ fn what_a_crash_left_is_removed_and_stored_files_stay() {
     }
     store_all(dir.path(), &[]);
     assert_eq!(listing(dir.path()), ["1_a.json", "2_b.txt", "notes.part"]);
-    let (store, thread) = Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
+    let (store, thread) =
+        Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
     assert!(
-        Store::open(dir.path(), false, Durability::Disk, CancellationToken::new()).is_err(),
+        Store::open(
+            dir.path(),
+            false,
+            Durability::Disk,
+            CancellationToken::new()
+        )
+        .is_err(),
         "one server a directory"
     );
     drop(store);
@@ -78,7 +105,10 @@ fn what_a_crash_left_is_removed_and_stored_files_stay() {
 fn a_directory_that_is_lost_refuses_and_another_one_is_not_used() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("a/b");
-    assert!(store_all(&dir, &[(1, "x", "")])[0].is_ok(), "it is made at the start");
+    assert!(
+        store_all(&dir, &[(1, "x", "")])[0].is_ok(),
+        "it is made at the start"
+    );
     let lost = CancellationToken::new();
     let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
     let put = |number| {
@@ -91,14 +121,20 @@ fn a_directory_that_is_lost_refuses_and_another_one_is_not_used() {
     let aside = parent.path().join("aside");
     fs::rename(&dir, &aside).unwrap();
     let error = put(3).unwrap_err();
-    assert!(error.contains("was moved or removed while the server ran"), "{error}");
+    assert!(
+        error.contains("was moved or removed while the server ran"),
+        "{error}"
+    );
     // It cannot come back: what it has missed meanwhile is not known.
     fs::create_dir(&dir).unwrap();
     for number in [4, 5] {
         assert_eq!(put(number).unwrap_err(), error);
     }
     assert!(lost.is_cancelled() && store.stage(6).is_err());
-    assert_eq!((listing(&aside), listing(&dir)), (vec!["1_x".to_owned(), "2_x".to_owned()], vec![]));
+    assert_eq!(
+        (listing(&aside), listing(&dir)),
+        (vec!["1_x".to_owned(), "2_x".to_owned()], vec![])
+    );
     drop(store);
     thread.join().unwrap();
 }
@@ -133,10 +169,19 @@ fn an_idle_server_notices_that_its_directory_or_its_index_is_lost() {
 #[test]
 fn a_staged_file_that_is_given_up_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, thread) = Store::open(dir.path(), false, Durability::Disk, CancellationToken::new()).unwrap();
+    let (store, thread) = Store::open(
+        dir.path(),
+        false,
+        Durability::Disk,
+        CancellationToken::new(),
+    )
+    .unwrap();
     let mut staged = store.stage(5).unwrap();
     staged.write(b"half").unwrap();
-    assert!(listing(dir.path()).iter().all(|name| is_part(name)), "half a file has no final name");
+    assert!(
+        listing(dir.path()).iter().all(|name| is_part(name)),
+        "half a file has no final name"
+    );
     drop((staged, store));
     thread.join().unwrap();
     assert!(listing(dir.path()).is_empty());
@@ -147,8 +192,14 @@ const OTHER: &str = "ffffffffffffffffffffffffffffffff";
 
 /// A file from a balancer with an identity.
 fn claimed(journal: &str, number: u64, content: &str) -> Incoming {
-    let claim = Some(Claim { journal: journal.into(), crc32c: crc32c::crc32c(content.as_bytes()) });
-    Incoming { claim, ..file(number, "x.json", content) }
+    let claim = Some(Claim {
+        journal: journal.into(),
+        crc32c: crc32c::crc32c(content.as_bytes()),
+    });
+    Incoming {
+        claim,
+        ..file(number, "x.json", content)
+    }
 }
 
 fn must_be_stored(stored: Result<Outcome, StoreError>) {
@@ -156,7 +207,11 @@ fn must_be_stored(stored: Result<Outcome, StoreError>) {
 }
 
 fn held(number: u64, content: &str) -> Held {
-    Held(number, content.len() as u64, crc32c::crc32c(content.as_bytes()))
+    Held(
+        number,
+        content.len() as u64,
+        crc32c::crc32c(content.as_bytes()),
+    )
 }
 
 /// A store that is asked one thing after the other.
@@ -168,8 +223,13 @@ struct Asked {
 
 impl Asked {
     fn open(dir: &Path) -> Self {
-        let (store, thread) = Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
-        Self { store: Some(store), thread: Some(thread), dir: dir.to_owned() }
+        let (store, thread) =
+            Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
+        Self {
+            store: Some(store),
+            thread: Some(thread),
+            dir: dir.to_owned(),
+        }
     }
 
     fn store(&self) -> &Store {
@@ -182,7 +242,8 @@ impl Asked {
             .into_iter()
             .map(|file| {
                 let (result, wait) = channel();
-                self.store().submit(file, Box::new(move |stored| drop(result.send(stored))));
+                self.store()
+                    .submit(file, Box::new(move |stored| drop(result.send(stored))));
                 wait
             })
             .collect();
@@ -194,7 +255,9 @@ impl Asked {
     }
 
     fn told(&self, journal: &str) -> io::Result<Told> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(self.store().holding(journal.into()))
     }
 
@@ -208,7 +271,12 @@ impl Asked {
 
     fn remove_if(&self, journal: &str, number: u64, expected: Option<Expected>) -> io::Result<()> {
         let (result, wait) = channel();
-        self.store().remove(journal.into(), number, expected, Box::new(move |removed| drop(result.send(removed))));
+        self.store().remove(
+            journal.into(),
+            number,
+            expected,
+            Box::new(move |removed| drop(result.send(removed))),
+        );
         wait.recv().unwrap()
     }
 
@@ -236,14 +304,24 @@ fn a_number_that_comes_again_is_known_whatever_became_of_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
     // More than one batch, each number twice, one after the other or far apart.
-    let again = (1..=700).flat_map(|number| [claimed(JOURNAL, number, "one"), claimed(JOURNAL, number, "one")]);
+    let again = (1..=700).flat_map(|number| {
+        [
+            claimed(JOURNAL, number, "one"),
+            claimed(JOURNAL, number, "one"),
+        ]
+    });
     let ended = store.put_all(again.collect());
     let count = |ended: Vec<Result<Outcome, StoreError>>, what| {
-        ended.into_iter().filter(|result| result.as_ref().unwrap() == what).count()
+        ended
+            .into_iter()
+            .filter(|result| result.as_ref().unwrap() == what)
+            .count()
     };
     assert_eq!(count(ended, &Outcome::Stored), 700);
     for round in 0..2 {
-        let again = (1..=700).map(|number| claimed(JOURNAL, number, "one")).collect();
+        let again = (1..=700)
+            .map(|number| claimed(JOURNAL, number, "one"))
+            .collect();
         assert_eq!(count(store.put_all(again), &Outcome::Known), 700);
         assert_eq!(listing(dir.path()).len(), 700 - 100 * round);
         for number in 1..=100 {
@@ -259,21 +337,40 @@ fn a_number_with_other_content_is_a_conflict_and_nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
     let both = store.put_all(vec![claimed(JOURNAL, 7, "one"), claimed(JOURNAL, 7, "two")]);
-    assert!(matches!(both[..], [Ok(Outcome::Stored), Err(StoreError::Conflict { number: 7, .. })]), "{both:?}");
+    assert!(
+        matches!(
+            both[..],
+            [
+                Ok(Outcome::Stored),
+                Err(StoreError::Conflict { number: 7, .. })
+            ]
+        ),
+        "{both:?}"
+    );
     store.restart();
-    let longer = store.put(claimed(JOURNAL, 7, "longer")).unwrap_err().to_string();
-    assert!(longer.contains("3 bytes with CRC32C") && longer.contains("not 6 with"), "{longer}");
+    let longer = store
+        .put(claimed(JOURNAL, 7, "longer"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        longer.contains("3 bytes with CRC32C") && longer.contains("not 6 with"),
+        "{longer}"
+    );
     assert_eq!(listing(dir.path()), ["7_x.json"]);
     assert_eq!(fs::read(dir.path().join("7_x.json")).unwrap(), b"one");
 }
 
-/// Two balancers give the same number to files that are the same: each has a copy of its own, which it can drop.
+/// Two balancers give the same number to files that are the same: each has a copy of its own, which
+/// it can drop.
 #[test]
 fn balancers_do_not_share_copies() {
     let dir = tempfile::tempdir().unwrap();
     let store = Asked::open(dir.path());
     for journal in [JOURNAL, OTHER] {
-        assert_eq!(store.put(claimed(journal, 1, "one")).unwrap(), Outcome::Stored);
+        assert_eq!(
+            store.put(claimed(journal, 1, "one")).unwrap(),
+            Outcome::Stored
+        );
     }
     assert_eq!(listing(dir.path()), ["1_x.json", "1_x~2.json"]);
     store.remove(OTHER, 1).unwrap();
@@ -282,7 +379,8 @@ fn balancers_do_not_share_copies() {
     assert!(store.holding(OTHER).unwrap().is_empty());
 }
 
-/// A file that was there before, or that a balancer without an identity counts on, is nobody's alone.
+/// A file that was there before, or that a balancer without an identity counts on, is nobody's
+/// alone.
 #[test]
 fn a_copy_that_may_be_anothers_is_not_dropped() {
     let dir = tempfile::tempdir().unwrap();
@@ -291,7 +389,10 @@ fn a_copy_that_may_be_anothers_is_not_dropped() {
     store.put(claimed(JOURNAL, 1, "one")).unwrap();
     store.put(claimed(JOURNAL, 2, "two")).unwrap();
     store.put(file(2, "x.json", "two")).unwrap();
-    assert_eq!(store.holding(JOURNAL).unwrap(), [held(1, "one"), held(2, "two")]);
+    assert_eq!(
+        store.holding(JOURNAL).unwrap(),
+        [held(1, "one"), held(2, "two")]
+    );
     store.restart();
     for number in [1, 2] {
         store.remove(JOURNAL, number).unwrap();
@@ -304,7 +405,11 @@ fn a_copy_that_may_be_anothers_is_not_dropped() {
 fn a_dropped_file_is_gone_for_good_and_may_come_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
-    store.put_all((1..=20).map(|number| claimed(JOURNAL, number, "one")).collect());
+    store.put_all(
+        (1..=20)
+            .map(|number| claimed(JOURNAL, number, "one"))
+            .collect(),
+    );
     fs::write(dir.path().join("3_x.json"), "changed since").unwrap();
     fs::remove_file(dir.path().join("4_x.json")).unwrap();
     for number in (1..=19).chain([1, 77]) {
@@ -312,8 +417,15 @@ fn a_dropped_file_is_gone_for_good_and_may_come_again() {
     }
     assert_eq!(listing(dir.path()), ["20_x.json", "3_x.json"]);
     store.restart();
-    assert_eq!(store.holding(JOURNAL).unwrap(), [held(3, "one"), held(20, "one")], "what was changed is not forgotten");
-    assert_eq!(store.put(claimed(JOURNAL, 1, "another")).unwrap(), Outcome::Stored);
+    assert_eq!(
+        store.holding(JOURNAL).unwrap(),
+        [held(3, "one"), held(20, "one")],
+        "what was changed is not forgotten"
+    );
+    assert_eq!(
+        store.put(claimed(JOURNAL, 1, "another")).unwrap(),
+        Outcome::Stored
+    );
     assert_eq!(fs::read(dir.path().join("1_x.json")).unwrap(), b"another");
 }
 
@@ -321,16 +433,29 @@ fn a_dropped_file_is_gone_for_good_and_may_come_again() {
 fn what_is_confirmed_is_held_no_longer_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
-    store.put_all((1..=20).map(|number| claimed(JOURNAL, number, "one")).collect());
-    store.store().confirm(JOURNAL.into(), (1..=18).chain([99]).collect(), None);
+    store.put_all(
+        (1..=20)
+            .map(|number| claimed(JOURNAL, number, "one"))
+            .collect(),
+    );
+    store
+        .store()
+        .confirm(JOURNAL.into(), (1..=18).chain([99]).collect(), None);
     store.store().confirm(OTHER.into(), vec![19], None);
     for _ in 0..2 {
-        assert_eq!(store.holding(JOURNAL).unwrap(), [held(19, "one"), held(20, "one")]);
+        assert_eq!(
+            store.holding(JOURNAL).unwrap(),
+            [held(19, "one"), held(20, "one")]
+        );
         store.restart();
     }
     assert_eq!(listing(dir.path()).len(), 20);
     store.remove(JOURNAL, 1).unwrap();
-    assert_eq!(listing(dir.path()).len(), 20, "a confirmed file cannot be dropped");
+    assert_eq!(
+        listing(dir.path()).len(),
+        20,
+        "a confirmed file cannot be dropped"
+    );
 }
 
 /// What is asked comes after what was submitted before, and before what is submitted later.
@@ -338,11 +463,15 @@ fn what_is_confirmed_is_held_no_longer_and_stays() {
 fn holding_keeps_its_place_in_the_queue() {
     let dir = tempfile::tempdir().unwrap();
     let store = Asked::open(dir.path());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     for round in 0..20 {
         let numbers = round * 100..round * 100 + 50;
         for number in numbers.clone() {
-            store.store().submit(claimed(JOURNAL, number, "one"), Box::new(must_be_stored));
+            store
+                .store()
+                .submit(claimed(JOURNAL, number, "one"), Box::new(must_be_stored));
         }
         let store = store.store();
         let asked = store.holding(JOURNAL.into());
@@ -357,19 +486,41 @@ fn holding_keeps_its_place_in_the_queue() {
 fn a_file_published_just_before_a_crash_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
-    store.put_all((1..=10).map(|number| claimed(JOURNAL, number, "one")).collect());
+    store.put_all(
+        (1..=10)
+            .map(|number| claimed(JOURNAL, number, "one"))
+            .collect(),
+    );
     store.end();
     let index = dir.path().join(".bilico-index");
     let text = fs::read_to_string(&index).unwrap();
-    let announced: String = text.split_inclusive('\n').filter(|line| !line.contains(" stored ")).collect();
+    let announced: String = text
+        .split_inclusive('\n')
+        .filter(|line| !line.contains(" stored "))
+        .collect();
     assert_ne!(announced, text);
     fs::write(&index, announced).unwrap();
-    fs::rename(dir.path().join("10_x.json"), dir.path().join(part_name(10, 0))).unwrap();
+    fs::rename(
+        dir.path().join("10_x.json"),
+        dir.path().join(part_name(10, 0)),
+    )
+    .unwrap();
     let store = Asked::open(dir.path());
-    assert_eq!(store.holding(JOURNAL).unwrap(), (1..=9).map(|number| held(number, "one")).collect::<Vec<_>>());
+    assert_eq!(
+        store.holding(JOURNAL).unwrap(),
+        (1..=9)
+            .map(|number| held(number, "one"))
+            .collect::<Vec<_>>()
+    );
     store.remove(JOURNAL, 1).unwrap();
-    assert_eq!(store.put(claimed(JOURNAL, 2, "one")).unwrap(), Outcome::Known);
-    assert_eq!(store.put(claimed(JOURNAL, 10, "one")).unwrap(), Outcome::Stored);
+    assert_eq!(
+        store.put(claimed(JOURNAL, 2, "one")).unwrap(),
+        Outcome::Known
+    );
+    assert_eq!(
+        store.put(claimed(JOURNAL, 10, "one")).unwrap(),
+        Outcome::Stored
+    );
     assert_eq!(listing(dir.path()).len(), 9);
 }
 
@@ -381,56 +532,97 @@ fn a_directory_that_comes_back_empty_is_another_one() {
     let identity = store.store().identity().unwrap();
     store.put(claimed(JOURNAL, 1, "one")).unwrap();
     fs::remove_dir_all(&dir).unwrap();
-    assert!(matches!(store.put(claimed(JOURNAL, 2, "two")), Err(StoreError::Io(_))));
+    assert!(matches!(
+        store.put(claimed(JOURNAL, 2, "two")),
+        Err(StoreError::Io(_))
+    ));
     fs::create_dir(&dir).unwrap();
     assert!(store.holding(JOURNAL).is_err() && store.remove(JOURNAL, 1).is_err());
     assert_eq!(store.store().identity(), None);
     store.restart();
-    assert_eq!(store.put(claimed(JOURNAL, 2, "two")).unwrap(), Outcome::Stored);
+    assert_eq!(
+        store.put(claimed(JOURNAL, 2, "two")).unwrap(),
+        Outcome::Stored
+    );
     assert_eq!(store.holding(JOURNAL).unwrap(), [held(2, "two")]);
     assert_ne!(store.store().identity().unwrap(), identity);
 }
 
-/// Two journals with one identity, or a directory that is a copy: a number means two files, and neither may go.
+/// Two journals with one identity, or a directory that is a copy: a number means two files, and
+/// neither may go.
 #[test]
 fn a_drop_removes_only_the_file_that_it_means() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
-    let of = |content: &str| Some(Expected { size: content.len() as u64, crc32c: crc32c::crc32c(content.as_bytes()) });
-    store.put_all((1..=6).map(|number| claimed(JOURNAL, number, "one")).collect());
-    // Changed in place by its consumer, with the same length; and taken, with another file in its place.
+    let of = |content: &str| {
+        Some(Expected {
+            size: content.len() as u64,
+            crc32c: crc32c::crc32c(content.as_bytes()),
+        })
+    };
+    store.put_all(
+        (1..=6)
+            .map(|number| claimed(JOURNAL, number, "one"))
+            .collect(),
+    );
+    // Changed in place by its consumer, with the same length; and taken, with another file in its
+    // place.
     fs::write(dir.path().join("4_x.json"), "two").unwrap();
     fs::remove_file(dir.path().join("5_x.json")).unwrap();
     std::os::unix::fs::symlink(dir.path().join("6_x.json"), dir.path().join("5_x.json")).unwrap();
-    let drops =
-        [(1, of("two")), (2, of("longer")), (3, of("one")), (4, of("one")), (4, None), (5, of("one")), (77, None)];
+    let drops = [
+        (1, of("two")),
+        (2, of("longer")),
+        (3, of("one")),
+        (4, of("one")),
+        (4, None),
+        (5, of("one")),
+        (77, None),
+    ];
     for (number, expected) in drops {
         store.remove_if(JOURNAL, number, expected).unwrap();
     }
-    assert_eq!(listing(dir.path()), ["1_x.json", "2_x.json", "4_x.json", "5_x.json", "6_x.json"]);
+    assert_eq!(
+        listing(dir.path()),
+        ["1_x.json", "2_x.json", "4_x.json", "5_x.json", "6_x.json"]
+    );
     for _ in 0..2 {
-        assert_eq!(store.holding(JOURNAL).unwrap(), [1, 2, 4, 5, 6].map(|number| held(number, "one")));
+        assert_eq!(
+            store.holding(JOURNAL).unwrap(),
+            [1, 2, 4, 5, 6].map(|number| held(number, "one"))
+        );
         store.restart();
     }
 }
 
-/// A balancer that knows higher numbers knows that the directory was set back; one that knows only lower ones was
-/// itself.
+/// A balancer that knows higher numbers knows that the directory was set back; one that knows only
+/// lower ones was itself.
 #[test]
 fn the_highest_number_of_each_journal_is_told_whatever_became_of_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Asked::open(dir.path());
-    store.put_all([3, 9, 4].map(|number| claimed(JOURNAL, number, "one")).into());
+    store.put_all(
+        [3, 9, 4]
+            .map(|number| claimed(JOURNAL, number, "one"))
+            .into(),
+    );
     store.put(file(70, "x.json", "of nobody")).unwrap();
     store.store().confirm(JOURNAL.into(), vec![3, 4, 9], None);
     for _ in 0..3 {
-        assert_eq!((store.told(JOURNAL).unwrap().seen, store.told(OTHER).unwrap().seen), (Some(9), Some(0)));
+        assert_eq!(
+            (
+                store.told(JOURNAL).unwrap().seen,
+                store.told(OTHER).unwrap().seen
+            ),
+            (Some(9), Some(0))
+        );
         store.restart();
     }
     assert!(store.holding(JOURNAL).unwrap().is_empty());
 }
 
-/// What is planted under a name has the content, but is not in this directory, or goes with another's name.
+/// What is planted under a name has the content, but is not in this directory, or goes with
+/// another's name.
 #[test]
 fn a_link_to_the_same_content_is_not_a_stored_file() {
     use std::os::unix::fs::symlink;
@@ -443,8 +635,12 @@ fn a_link_to_the_same_content_is_not_a_stored_file() {
     fs::hard_link(&other, dir.path().join("3_x.json")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("4_x.json"), 0o600.into()).unwrap();
     let store = Asked::open(dir.path());
-    let both =
-        [1, 2, 3, 4].into_iter().flat_map(|number| [file(number, "x.json", "one"), claimed(JOURNAL, number, "one")]);
+    let both = [1, 2, 3, 4].into_iter().flat_map(|number| {
+        [
+            file(number, "x.json", "one"),
+            claimed(JOURNAL, number, "one"),
+        ]
+    });
     for stored in store.put_all(both.collect()) {
         stored.unwrap();
     }
@@ -452,7 +648,10 @@ fn a_link_to_the_same_content_is_not_a_stored_file() {
     fs::remove_file(&other).unwrap();
     for number in 1..=4 {
         let path = dir.path().join(format!("{number}_x~2.json"));
-        assert!(fs::symlink_metadata(&path).unwrap().is_file() && fs::read(&path).unwrap() == b"one", "{number}");
+        assert!(
+            fs::symlink_metadata(&path).unwrap().is_file() && fs::read(&path).unwrap() == b"one",
+            "{number}"
+        );
     }
 }
 
@@ -464,7 +663,11 @@ fn without_an_index_only_files_of_balancers_that_reconcile_are_refused() {
     let later = format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes()));
     fs::write(dir.path().join(".bilico-index"), later).unwrap();
     let store = Asked::open(dir.path());
-    let files = vec![file(1, "x", "1"), claimed(JOURNAL, 2, "2"), file(3, "x", "3")];
+    let files = vec![
+        file(1, "x", "1"),
+        claimed(JOURNAL, 2, "2"),
+        file(3, "x", "3"),
+    ];
     let ended: Vec<bool> = store.put_all(files).iter().map(Result::is_ok).collect();
     assert_eq!(ended, [true, false, true]);
     assert_eq!(listing(dir.path()), ["1_x", "3_x"]);
@@ -478,12 +681,16 @@ fn cleaning_keeps_the_index() {
     let identity = store.store().identity();
     store.put(claimed(JOURNAL, 1, "one")).unwrap();
     store.end();
-    let (cleaned, thread) = Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
+    let (cleaned, thread) =
+        Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
     assert_eq!(cleaned.identity(), identity);
     drop(cleaned);
     thread.join().unwrap();
     assert!(listing(dir.path()).is_empty());
-    assert_eq!(Asked::open(dir.path()).holding(JOURNAL).unwrap(), [held(1, "one")]);
+    assert_eq!(
+        Asked::open(dir.path()).holding(JOURNAL).unwrap(),
+        [held(1, "one")]
+    );
 }
 
 /// How long 20,000 small files take; for a person to run, before and after a change.

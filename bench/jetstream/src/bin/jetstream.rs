@@ -1,14 +1,16 @@
-//! A work queue on NATS JetStream as a team would build it: a publisher that hands files over, workers that store them.
+//! A work queue on NATS JetStream as a team would build it: a publisher that hands files over,
+//! workers that store them.
 //!
 //! ```text
 //! jetstream worker  --server URL --dir DIR --latencies FILE            until SIGTERM
 //! jetstream publish --server URL --files N --size BYTES --latencies FILE
 //! ```
 //!
-//! The first 16 bytes of a message are the time at which it was sent and its number; a worker names the file by the
-//! number. Both print one JSON object and write a latency for each file: the publisher until the acknowledgement of the
-//! stream, a worker until the file has its name. Nobody tells a JetStream publisher that its file is stored, so
-//! the worker's figure leaves out the way back that the other systems' figures have in them.
+//! The first 16 bytes of a message are the time at which it was sent and its number; a worker names
+//! the file by the number. Both print one JSON object and write a latency for each file: the
+//! publisher until the acknowledgement of the stream, a worker until the file has its name. Nobody
+//! tells a JetStream publisher that its file is stored, so the worker's figure leaves out the way
+//! back that the other systems' figures have in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

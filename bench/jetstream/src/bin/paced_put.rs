@@ -1,11 +1,13 @@
-//! PUTs files over HTTP at a steady rate, whatever the answers do: the open loop that wrk does not have.
+//! PUTs files over HTTP at a steady rate, whatever the answers do: the open loop that wrk does not
+//! have.
 //!
 //! ```text
 //! paced_put --address IP:PORT --files N --size BYTES --rate N --connections N --latencies FILE --lags FILE
 //! ```
 //!
-//! File i is due i / rate seconds after the start, and its latency counts from then, also when no connection was
-//! free. How late a request was written, the generator's own error included, is its lag; both are written in microseconds.
+//! File i is due i / rate seconds after the start, and its latency counts from then, also when no
+//! connection was free. How late a request was written, the generator's own error included, is its
+//! lag; both are written in microseconds.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
