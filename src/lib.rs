@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
 //! | [`cli`] | one file a subcommand, and what people see |
-//! | [`bench`](mod@bench) | role: sends files as fast as it is told, and measures what becomes of them |
+//! | [`load`] | role: sends files as fast as it is told, and measures what becomes of them |
 //! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`admin`] | the admin listener: HTTP for operators, on this machine only |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
@@ -22,7 +22,7 @@
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | [`behind`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
+//! | [`rolling_sync`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that
 //! it knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests
@@ -31,15 +31,15 @@
 
 pub mod admin;
 pub mod balancer;
-pub mod behind;
-pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod descriptors;
+pub mod load;
 pub mod logging;
 pub mod protocol;
 pub mod queue;
+pub mod rolling_sync;
 pub mod schedule;
 pub mod server;
 pub mod shutdown;

@@ -340,7 +340,7 @@ struct Listening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Only {
-    Notice,
+    Event,
 }
 
 async fn events(

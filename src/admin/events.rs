@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::max_connections;
 use super::types::State;
 use crate::balancer::control::Control;
-use crate::balancer::notices::Notice;
+use crate::balancer::events::Event;
 
 /// The most listeners at once, and at most half of all connections.
 pub const MAX_LISTENERS: usize = 256;
@@ -159,7 +159,7 @@ impl Listeners {
         }
     }
 
-    fn tell_notices(&self, notices: &[Notice]) {
+    fn tell_notices(&self, notices: &[Event]) {
         let mut all = self.lock();
         for notice in notices {
             let event = Bytes::from(notice_event(notice));
@@ -192,7 +192,7 @@ fn state_event(state: &State) -> String {
     )
 }
 
-fn notice_event(notice: &Notice) -> String {
+fn notice_event(notice: &Event) -> String {
     event(
         "notice",
         Some(notice.id),

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::error::{ApiError, Path, Query};
 use super::listen::{Peer, max_connections};
 use crate::balancer::control::Control;
-use crate::balancer::ingress::http::{self, Fate, Receipts, Upload};
+use crate::balancer::ingress::http::{self, Fate, HttpUpload, Receipts};
 use crate::protocol::{Refusal, RefusalCode};
 use crate::transport::ReadError;
 use crate::units::{format_duration, parse_duration};
@@ -132,12 +132,12 @@ async fn take(
         .get()
         .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
     let body = request.into_body();
-    let upload = Upload {
+    let upload = HttpUpload {
         title: title.clone(),
         key,
         size: body.size_hint().exact(),
         peer,
-        body: Content(body),
+        body: RequestBody(body),
     };
     let mut receipts = doorway
         .control
@@ -303,9 +303,9 @@ fn refused(Refusal { code, reason }: &Refusal) -> ApiError {
 }
 
 /// The body of a request, as the doorway reads it.
-struct Content(axum::body::Body);
+struct RequestBody(axum::body::Body);
 
-impl http::Body for Content {
+impl http::UploadBody for RequestBody {
     async fn piece(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             match poll_fn(|cx| Pin::new(&mut self.0).poll_frame(cx)).await {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::balancer::notices::Notice;
+use crate::balancer::events::Event;
 use crate::config::{SpecError, parse_address};
 use crate::protocol::query::FileReport;
 use crate::protocol::status::ServerReport;
@@ -237,7 +237,7 @@ pub struct Count {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NoticeList {
     /// The notices, by id.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<Event>,
 }
 
 /// The data of a `state` event.

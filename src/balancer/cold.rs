@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::event::{Outgoing, Reply, Room, Rooms};
 use super::hub::add_reply;
-use crate::protocol::lists::Held;
-use crate::queue::brief::Brief;
+use super::messages::{Reply, Room, Rooms, ToClient};
+use crate::protocol::lists::StoredFile;
+use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::paged::Paged;
 use crate::queue::record::History;
 use crate::queue::{Handle, Location};
@@ -20,8 +20,8 @@ use crate::schedule::Slot;
 
 /// What is kept of a file.
 #[derive(Debug, Clone, Copy, Default)]
-struct Entry {
-    brief: Brief,
+struct ColdFile {
+    brief: BacklogEntry,
     /// The room that it has in the queue, in units; 0 is none.
     room: u32,
     /// Who waits for its receipts, counted from 1; 0 is nobody.
@@ -34,7 +34,7 @@ struct Entry {
 #[derive(Debug)]
 struct Client {
     connection: u64,
-    to: mpsc::UnboundedSender<Outgoing>,
+    to: mpsc::UnboundedSender<ToClient>,
     /// Of how many files.
     files: u32,
 }
@@ -49,9 +49,9 @@ struct Clients {
 
 /// A server says that it has a file.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct ColdReport {
     pub(super) slot: Slot,
-    pub(super) held: Held,
+    pub(super) held: StoredFile,
     /// What the server's directory is called by itself.
     pub(super) identity: Arc<str>,
 }
@@ -59,19 +59,19 @@ pub(super) struct Claim {
 /// A file that leaves: what was kept of it.
 #[derive(Debug)]
 pub(super) struct Thawed {
-    pub(super) brief: Brief,
+    pub(super) brief: BacklogEntry,
     pub(super) location: Option<Location>,
     pub(super) replies: Vec<Reply>,
     pub(super) room: Option<Room>,
     /// What was recorded of it after its record, if that is not all in its record.
     pub(super) history: Option<History>,
-    pub(super) claims: Vec<Claim>,
+    pub(super) claims: Vec<ColdReport>,
 }
 
 /// The files that are kept like this.
 #[derive(Debug)]
 pub(super) struct Cold {
-    files: Paged<Entry>,
+    files: Paged<ColdFile>,
     bytes: u64,
     /// The segments that they stand in, and how many of them in each.
     segments: BTreeMap<u32, (Handle, usize)>,
@@ -80,7 +80,7 @@ pub(super) struct Cold {
     /// What few of them have.
     replies: BTreeMap<u64, Vec<Reply>>,
     histories: BTreeMap<u64, History>,
-    claims: BTreeMap<u64, Vec<Claim>>,
+    claims: BTreeMap<u64, Vec<ColdReport>>,
 }
 
 impl Cold {
@@ -109,7 +109,7 @@ impl Cold {
     }
 
     /// What is known of a file.
-    pub(super) fn get(&self, number: u64) -> Option<&Brief> {
+    pub(super) fn get(&self, number: u64) -> Option<&BacklogEntry> {
         self.files.get(number).map(|entry| &entry.brief)
     }
 
@@ -119,7 +119,7 @@ impl Cold {
     }
 
     /// The files with higher numbers than `after`, in order.
-    pub(super) fn above(&self, after: u64) -> impl Iterator<Item = (u64, &Brief)> {
+    pub(super) fn above(&self, after: u64) -> impl Iterator<Item = (u64, &BacklogEntry)> {
         self.files
             .above(after)
             .map(|(number, entry)| (number, &entry.brief))
@@ -146,7 +146,7 @@ impl Cold {
     pub(super) fn insert(
         &mut self,
         number: u64,
-        brief: Brief,
+        brief: BacklogEntry,
         handle: &Handle,
         replies: Vec<Reply>,
         room: Option<Room>,
@@ -156,7 +156,7 @@ impl Cold {
         let room = room.map_or(0, Room::into_units);
         self.files.insert(
             number,
-            Entry {
+            ColdFile {
                 brief,
                 room,
                 client: 0,
@@ -191,7 +191,7 @@ impl Cold {
     }
 
     /// Notes that a server says that it has the file.
-    pub(super) fn claim(&mut self, number: u64, claim: Claim) {
+    pub(super) fn claim(&mut self, number: u64, claim: ColdReport) {
         self.claims.entry(number).or_default().push(claim);
     }
 
@@ -216,7 +216,7 @@ impl Cold {
 
     /// Takes a file out.
     pub(super) fn remove(&mut self, number: u64) -> Option<Thawed> {
-        let Entry {
+        let ColdFile {
             brief,
             room,
             client,
@@ -243,12 +243,12 @@ impl Cold {
         })
     }
 
-    fn place(&self, brief: &Brief) -> Option<Location> {
+    fn place(&self, brief: &BacklogEntry) -> Option<Location> {
         let (handle, _) = self.segments.get(&brief.spot.segment)?;
         Some(Location::new(handle.clone(), brief.spot, brief.size()))
     }
 
-    fn enter(&mut self, brief: Brief, handle: &Handle) {
+    fn enter(&mut self, brief: BacklogEntry, handle: &Handle) {
         self.segments
             .entry(brief.spot.segment)
             .or_insert_with(|| (handle.clone(), 0))
@@ -337,7 +337,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Spot;
+    use crate::queue::RecordPosition;
     use crate::queue::disk::Disk;
     use crate::queue::record::Meta;
     use crate::queue::sim::SimDisk;
@@ -364,7 +364,7 @@ mod tests {
         }
     }
 
-    fn brief(number: u64, segment: u32) -> Brief {
+    fn brief(number: u64, segment: u32) -> BacklogEntry {
         let meta = Meta {
             title: "t".into(),
             key: None,
@@ -373,9 +373,9 @@ mod tests {
             crc32c: 7,
             accepted_ms: 9_000 + number,
         };
-        Brief::new(
+        BacklogEntry::new(
             &meta,
-            Spot {
+            RecordPosition {
                 segment,
                 offset: 64,
                 end: 1000,
@@ -383,7 +383,7 @@ mod tests {
         )
     }
 
-    fn reply(connection: u64, to: &mpsc::UnboundedSender<Outgoing>, id: u64) -> Reply {
+    fn reply(connection: u64, to: &mpsc::UnboundedSender<ToClient>, id: u64) -> Reply {
         Reply {
             connection,
             to: to.clone(),
@@ -433,7 +433,7 @@ mod tests {
 
         let second = Location::new(
             handle(2),
-            Spot {
+            RecordPosition {
                 segment: 2,
                 offset: 640,
                 end: 2000,

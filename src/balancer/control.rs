@@ -10,11 +10,11 @@ use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Event, Outgoing};
+use super::events::Events;
 use super::gate::{Gate, QueueLimits};
-use super::ingress::http::{Body, Receipts, Upload};
+use super::ingress::http::{HttpUpload, Receipts, UploadBody};
 use super::ingress::{Door, DoorBounds};
-use super::notices::Notices;
+use super::messages::{ToClient, ToHub};
 use super::{BalancerConfig, DispatchConfig};
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
 use crate::descriptors::PER_SERVER;
@@ -31,10 +31,10 @@ pub const MAX_SERVERS: usize = 10_000;
 /// [`super::Balancer::open`] on, and answers come once the balancer runs.
 #[derive(Clone)]
 pub struct Control {
-    pub(super) hub: mpsc::UnboundedSender<Event>,
+    pub(super) hub: mpsc::UnboundedSender<ToHub>,
     pub(super) gate: Arc<Gate>,
     pub(super) door: Door,
-    pub(super) notices: Notices,
+    pub(super) notices: Events,
     pub(super) stop: CancellationToken,
 }
 
@@ -168,7 +168,7 @@ impl Control {
     /// The state of everything now; `None` once the balancer is gone.
     pub async fn sample(&self) -> Option<Sample> {
         let (to, sample) = oneshot::channel();
-        self.hub.send(Event::Control(Command::Sample(to))).ok()?;
+        self.hub.send(ToHub::Control(Command::Sample(to))).ok()?;
         sample.await.ok()
     }
 
@@ -181,7 +181,7 @@ impl Control {
         }
         let (to, done) = oneshot::channel();
         self.hub
-            .send(Event::Control(Command::Order(order, to)))
+            .send(ToHub::Control(Command::Order(order, to)))
             .map_err(|_| OrderError::Stopping)?;
         done.await.unwrap_or(Err(OrderError::Stopping))
     }
@@ -201,7 +201,7 @@ impl Control {
         self.door.set_bounds(DoorBounds::from(&settings));
         let (to, done) = oneshot::channel();
         self.hub
-            .send(Event::Control(Command::Apply(Box::new(settings), to)))
+            .send(ToHub::Control(Command::Apply(Box::new(settings), to)))
             .map_err(|_| OrderError::Stopping)?;
         done.await.unwrap_or(Err(OrderError::Stopping))
     }
@@ -213,19 +213,22 @@ impl Control {
         self.gate.ask(query, to);
         loop {
             match answers.recv().await? {
-                Outgoing::Answer(answer) => return Some(*answer),
-                Outgoing::Message(_) | Outgoing::Status(_) => {}
+                ToClient::Answer(answer) => return Some(*answer),
+                ToClient::Message(_) | ToClient::Status(_) => {}
             }
         }
     }
 
     /// Takes one file, as every doorway does. Its receipts follow.
-    pub async fn receive<B: Body>(&self, upload: Upload<B>) -> Result<Receipts, ReadError> {
+    pub async fn receive<B: UploadBody>(
+        &self,
+        upload: HttpUpload<B>,
+    ) -> Result<Receipts, ReadError> {
         self.door.receive(upload).await
     }
 
     /// What has happened lately, and what happens next.
-    pub fn notices(&self) -> &Notices {
+    pub fn notices(&self) -> &Events {
         &self.notices
     }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
-use super::event::{Admission, Declined, Event, Offer, Outgoing, Room, Rooms, Share};
-use super::notices::Notices;
+use super::events::Events;
+use super::messages::{Admission, Declined, Offer, Room, Rooms, Share, ToClient, ToHub};
 use super::refusing::Turning;
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::protocol::query::Query;
@@ -75,7 +75,7 @@ pub struct Gate {
     disk: Arc<dyn Disk>,
     /// The directory that the disk is.
     dir: PathBuf,
-    notices: Notices,
+    notices: Events,
     /// What is turned away for want of room in the queue, and on the disk.
     queue_full: Turning,
     disk_full: Turning,
@@ -88,7 +88,7 @@ pub struct Gate {
     available: AtomicU64,
     asked_ms: AtomicU64,
     started: Instant,
-    hub: mpsc::UnboundedSender<Event>,
+    hub: mpsc::UnboundedSender<ToHub>,
 }
 
 impl Gate {
@@ -99,7 +99,7 @@ impl Gate {
         max_json: u64,
         disk: Arc<dyn Disk>,
         reserve: u64,
-        hub: mpsc::UnboundedSender<Event>,
+        hub: mpsc::UnboundedSender<ToHub>,
     ) -> Self {
         let units = |bytes: u64| Semaphore::new(permits(bytes) as usize);
         let files = Semaphore::new(of_files(limits.files));
@@ -117,7 +117,7 @@ impl Gate {
             unwritten: Arc::new(units(UNWRITTEN)),
             disk,
             dir: PathBuf::from("."),
-            notices: Notices::default(),
+            notices: Events::default(),
             queue_full: Turning::in_queue(),
             disk_full: Turning::on_disk(),
             reserve,
@@ -131,7 +131,7 @@ impl Gate {
 
     /// Tells by these notices when files are turned away, and names the disk by this directory.
     #[must_use]
-    pub fn telling(self, notices: Notices, dir: PathBuf) -> Self {
+    pub fn telling(self, notices: Events, dir: PathBuf) -> Self {
         Self {
             dir,
             notices,
@@ -479,9 +479,9 @@ impl Gate {
     /// Lets a file into the queue; its receipts follow. A balancer that has stopped takes none:
     /// there will be no receipt, and the log is all that an old-style client's owner has.
     pub fn admit(&self, admission: Admission) {
-        if let Err(mpsc::error::SendError(Event::Admit(admission, _))) = self
+        if let Err(mpsc::error::SendError(ToHub::Admit(admission, _))) = self
             .hub
-            .send(Event::Admit(Box::new(admission), Instant::now()))
+            .send(ToHub::Admit(Box::new(admission), Instant::now()))
         {
             let Admission { title, from, .. } = *admission;
             tracing::error!(
@@ -494,22 +494,22 @@ impl Gate {
 
     /// Asks whether a file is wanted; the answer goes to the client.
     pub fn offer(&self, offer: Offer) {
-        let _ = self.hub.send(Event::Offer(offer));
+        let _ = self.hub.send(ToHub::Offer(offer));
     }
 
     /// Has a file refused, unless it came before; the answer goes to the client.
     pub fn refuse(&self, declined: Declined) {
-        let _ = self.hub.send(Event::Refuse(declined));
+        let _ = self.hub.send(ToHub::Refuse(declined));
     }
 
     /// Asks about files on behalf of a client.
-    pub fn ask(&self, query: Query, to: mpsc::UnboundedSender<Outgoing>) {
-        let _ = self.hub.send(Event::Query(query, to));
+    pub fn ask(&self, query: Query, to: mpsc::UnboundedSender<ToClient>) {
+        let _ = self.hub.send(ToHub::Query(query, to));
     }
 
     /// Asks for the balancer's status on behalf of a client.
-    pub fn ask_status(&self, to: mpsc::UnboundedSender<Outgoing>) {
-        let _ = self.hub.send(Event::Status(to));
+    pub fn ask_status(&self, to: mpsc::UnboundedSender<ToClient>) {
+        let _ = self.hub.send(ToHub::Status(to));
     }
 }
 

@@ -16,17 +16,17 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::cold::{Claim, Cold};
+use super::cold::{Cold, ColdReport};
 use super::control::Settings;
 use super::directories::{Directories, Twice};
-use super::dispatch::{Action, Dispatcher, Held, Probed, Speaker};
-use super::event::{
-    Admission, Declined, Event, Incoming, LinkEvent, Offer, Outgoing, Reply, Room, Share, Sum,
-    ToServer,
-};
+use super::dispatch::{Action, Delivery, Dispatcher, Probed, Speaker};
+use super::events::{Events, Kind, Level};
 use super::gate::Gate;
 use super::link::{self, Target};
-use super::notices::{Kind, Level, Notices};
+use super::messages::{
+    Admission, Arrived, Declined, LinkEvent, Offer, Reply, Room, Share, Sum, ToClient, ToHub,
+    ToServer,
+};
 use super::probe::ProbePace;
 use super::queries::{self, Files};
 use super::sharing::Sharing;
@@ -36,13 +36,13 @@ use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, RefusalCode, lists};
-use crate::queue::brief::{Back, Brief, read_back};
+use crate::queue::backlog_entry::{BacklogEntry, ReadBack, read_back};
 use crate::queue::disk::Disk;
 use crate::queue::journal::{Changes, Committed};
 use crate::queue::record::{Accepted, Content, Death, End, Ended, History, Meta};
 use crate::queue::recovery::Recovered;
 use crate::queue::segment::JournalId;
-use crate::queue::{Body, DeadLetter, Ledger, Location, Op, Progress, Queued, Writer, content};
+use crate::queue::{DeadLetter, FileBody, Ledger, Location, Op, Progress, Queued, Writer, content};
 use crate::schedule::Slot;
 use crate::transport::Connect;
 
@@ -84,7 +84,7 @@ struct Tag {
 /// A file that is being written to the journal.
 struct Accepting {
     meta: Arc<Meta>,
-    content: Incoming,
+    content: Arrived,
     not_old_style: Option<NotOldStyle>,
     replies: Vec<Reply>,
     room: Room,
@@ -104,7 +104,7 @@ enum After {
     /// Tell the server to remove the file, if it is this.
     Drop(Over, u64, Expected),
     /// Tell an operator that it is done.
-    Answer(mpsc::UnboundedSender<Outgoing>, Answer),
+    Answer(mpsc::UnboundedSender<ToClient>, Answer),
     Nothing,
 }
 
@@ -117,7 +117,7 @@ struct Over {
 }
 
 /// An open link, as the hub holds it; dropping it closes the link.
-struct Link {
+struct LinkHandle {
     epoch: u64,
     to_server: mpsc::UnboundedSender<ToServer>,
     /// What the server's directory is called by itself.
@@ -128,19 +128,19 @@ struct Link {
 }
 
 /// What the hub keeps of a server.
-struct Server {
+struct ServerHandle {
     address: Arc<str>,
     /// Which server of all that ever had its slot.
     generation: u64,
     nudge: Arc<Notify>,
-    link: Option<Link>,
+    link: Option<LinkHandle>,
     /// Why it gets no files, if another server speaks for its directory.
     twice: Option<Twice>,
     _probes: DropGuard,
 }
 
 /// What the hub works with.
-pub(super) struct Surroundings {
+pub(super) struct Deps {
     pub(super) config: BalancerConfig,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) writer: Writer,
@@ -148,8 +148,8 @@ pub(super) struct Surroundings {
     pub(super) connector: Arc<dyn Connect>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
-    pub(super) to_self: mpsc::UnboundedSender<Event>,
-    pub(super) notices: Notices,
+    pub(super) to_self: mpsc::UnboundedSender<ToHub>,
+    pub(super) notices: Events,
     pub(super) gate: Arc<Gate>,
     /// What servers may open.
     pub(super) share: Sharing,
@@ -172,7 +172,7 @@ pub(super) struct Hub {
     /// Bytes of content of waiting files in memory.
     in_memory: u64,
     /// By slot.
-    servers: Vec<Option<Server>>,
+    servers: Vec<Option<ServerHandle>>,
     /// What servers say of their directories.
     directories: Directories,
     /// What was told of bounds that are reached.
@@ -185,13 +185,13 @@ pub(super) struct Hub {
     /// Why the journal cannot write, if that is so.
     trouble: Option<String>,
     /// What the dispatcher has decided, while it is carried out.
-    actions: Vec<Action<Held<Tag>>>,
+    actions: Vec<Action<Delivery<Tag>>>,
     started: Instant,
     /// The hub's clock when it started: the time since the beginning of 1970, UTC.
     began: Duration,
     next_sweep: Duration,
-    events: mpsc::UnboundedReceiver<Event>,
-    with: Surroundings,
+    events: mpsc::UnboundedReceiver<ToHub>,
+    with: Deps,
 }
 
 impl Hub {
@@ -199,8 +199,8 @@ impl Hub {
     /// `stop`.
     pub(super) fn new(
         mut recovered: Recovered,
-        events: mpsc::UnboundedReceiver<Event>,
-        with: Surroundings,
+        events: mpsc::UnboundedReceiver<ToHub>,
+        with: Deps,
     ) -> Self {
         let began = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -253,7 +253,7 @@ impl Hub {
         let slot = self.dispatcher.add_server(address, weight, self.now());
         self.generations += 1;
         let ended = self.with.stop.child_token();
-        let server = Server {
+        let server = ServerHandle {
             address: address.into(),
             generation: self.generations,
             nudge: Arc::new(Notify::new()),
@@ -389,21 +389,21 @@ impl Hub {
         }
     }
 
-    fn handle(&mut self, event: Event, now: Duration) -> Result<(), BalancerError> {
+    fn handle(&mut self, event: ToHub, now: Duration) -> Result<(), BalancerError> {
         match event {
-            Event::Admit(admission, read) => self.admit(*admission, read, now),
-            Event::Offer(offer) => self.offer(&offer),
-            Event::Refuse(declined) => self.refuse(declined),
-            Event::Status(to) => {
-                let _ = to.send(Outgoing::Status(Box::new(self.status(now))));
+            ToHub::Admit(admission, read) => self.admit(*admission, read, now),
+            ToHub::Offer(offer) => self.offer(&offer),
+            ToHub::Refuse(declined) => self.refuse(declined),
+            ToHub::Status(to) => {
+                let _ = to.send(ToClient::Status(Box::new(self.status(now))));
             }
-            Event::Query(query, to) => self.look(query, to),
-            Event::Looked(query, to, looked) => {
+            ToHub::Query(query, to) => self.look(query, to),
+            ToHub::Looked(query, to, looked) => {
                 self.carry_out(&query, looked, to);
             }
-            Event::ReadBack(files) => self.read_back(files, now),
-            Event::Journal(progress) => self.progress(progress)?,
-            Event::Probed {
+            ToHub::ReadBack(files) => self.read_back(files, now),
+            ToHub::Journal(progress) => self.progress(progress)?,
+            ToHub::Probed {
                 slot,
                 generation,
                 probed,
@@ -424,8 +424,8 @@ impl Hub {
                     }
                 }
             }
-            Event::Control(command) => self.command(command, now),
-            Event::Link { slot, epoch, event } => self.link(slot, epoch, event, now)?,
+            ToHub::Control(command) => self.command(command, now),
+            ToHub::Link { slot, epoch, event } => self.link(slot, epoch, event, now)?,
         }
         Ok(())
     }
@@ -478,7 +478,7 @@ impl Hub {
         &mut self,
         over: Over,
         speaker: Speaker,
-        holding: Option<Vec<lists::Held>>,
+        holding: Option<Vec<lists::StoredFile>>,
         seen: Option<u64>,
         now: Duration,
     ) -> Result<(), BalancerError> {
@@ -543,8 +543,8 @@ impl Hub {
             accepted_ms: millis(now),
         });
         let kept = match &content {
-            Incoming::Memory(bytes) => Content::Inline(bytes.clone()),
-            Incoming::Own(id) => Content::Own(*id),
+            Arrived::Memory(bytes) => Content::Inline(bytes.clone()),
+            Arrived::Own(id) => Content::Own(*id),
         };
         let accepted = Accepted {
             number,
@@ -625,7 +625,7 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
             return add_reply(&mut file.tag.tag.replies, reply);
         }
-        let is_same_brief = |brief: &Brief| (brief.size(), brief.crc32c) == (size, crc32c);
+        let is_same_brief = |brief: &BacklogEntry| (brief.size(), brief.crc32c) == (size, crc32c);
         if self.cold.get(number).is_some_and(is_same_brief) {
             reply.send(|id| Message::Accepted { id, number });
             return self.cold.add_reply(number, reply);
@@ -662,8 +662,8 @@ impl Hub {
     }
 
     /// Removes content that came a second time.
-    fn discard(&self, content: &Incoming) {
-        if let Incoming::Own(id) = content {
+    fn discard(&self, content: &Arrived) {
+        if let Arrived::Own(id) = content {
             let (disk, name) = (self.with.disk.clone(), content::name(*id));
             // What stays behind is removed by the next recovery.
             tokio::task::spawn_blocking(move || disk.remove(&name));
@@ -734,7 +734,7 @@ impl Hub {
                 Some(After::Drop(over, number, expected)) => {
                     self.tell_over(over, ToServer::Drop(number, expected))
                 }
-                Some(After::Answer(to, done)) => drop(to.send(Outgoing::Answer(Box::new(done)))),
+                Some(After::Answer(to, done)) => drop(to.send(ToClient::Answer(Box::new(done)))),
                 Some(After::Nothing) | None => {}
             }
         }
@@ -772,18 +772,18 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
         }
         if let Some(location) = location.as_ref().filter(|_| self.is_far(number)) {
-            let mut brief = Brief::new(&meta, location.spot());
+            let mut brief = BacklogEntry::new(&meta, location.spot());
             brief.note = noted(not_old_style);
             self.cold
                 .insert(number, brief, location.handle(), replies, Some(room));
             return self.dispatcher.count_accepted(meta.size);
         }
         let content = match (content, location) {
-            (Incoming::Own(id), _) => Body::Own(id),
-            (Incoming::Memory(bytes), location) => Body::Memory(bytes, location),
+            (Arrived::Own(id), _) => FileBody::Own(id),
+            (Arrived::Memory(bytes), location) => FileBody::Memory(bytes, location),
         };
         let content = self.hold(content);
-        let tag = Held::new(
+        let tag = Delivery::new(
             Tag {
                 replies,
                 _room: Some(room),
@@ -816,13 +816,13 @@ impl Hub {
 
     /// Counts content as held in memory, if there is room for it; if not, it is read when it is
     /// sent.
-    fn hold(&mut self, content: Body) -> Body {
+    fn hold(&mut self, content: FileBody) -> FileBody {
         match content {
-            Body::Memory(bytes, location)
+            FileBody::Memory(bytes, location)
                 if self.in_memory + bytes.len() as u64 <= MEMORY || location.is_none() =>
             {
                 self.in_memory += bytes.len() as u64;
-                Body::Memory(bytes, location)
+                FileBody::Memory(bytes, location)
             }
             other => other.without_memory(),
         }
@@ -841,9 +841,9 @@ impl Hub {
                 .map(|letter| &mut letter.content),
         };
         match content {
-            Some(Body::Memory(_, location)) => *location = Some(to),
-            Some(body @ Body::Journal(_)) => *body = Body::Journal(to),
-            Some(Body::Own(_)) | None => {}
+            Some(FileBody::Memory(_, location)) => *location = Some(to),
+            Some(body @ FileBody::Journal(_)) => *body = FileBody::Journal(to),
+            Some(FileBody::Own(_)) | None => {}
         }
     }
 
@@ -905,7 +905,7 @@ impl Hub {
                         identity,
                         confirmed,
                     };
-                    self.let_go(&file.content);
+                    self.release(&file.content);
                     let Queued {
                         meta, history, tag, ..
                     } = file;
@@ -943,7 +943,9 @@ impl Hub {
                     reason,
                     file,
                 } => self.bury(number, reason, file, now),
-                Action::Stray { slot, number, held } => self.stray(slot, number, held, now),
+                Action::Stray { slot, number, held } => {
+                    self.unexpected_copy(slot, number, held, now)
+                }
                 Action::OpenLink {
                     slot,
                     dialect,
@@ -974,7 +976,7 @@ impl Hub {
                         .tasks
                         .spawn(closed.clone().run_until_cancelled_owned(task));
                     let (identity, acknowledged, guard) = (None, None, closed.drop_guard());
-                    server.link = Some(Link {
+                    server.link = Some(LinkHandle {
                         epoch,
                         to_server,
                         identity,
@@ -1001,7 +1003,7 @@ impl Hub {
         // A server without an identity keeps no account of what is confirmed, and may not know the
         // word.
         let understands =
-            |link: &&Link| link.identity.is_some() || matches!(what, ToServer::Parcel(_));
+            |link: &&LinkHandle| link.identity.is_some() || matches!(what, ToServer::Parcel(_));
         if let Some(link) = link.filter(understands) {
             let _ = link.to_server.send(what);
         }
@@ -1025,8 +1027,8 @@ impl Hub {
     }
 
     /// Content that leaves the queue no longer counts as held in memory.
-    fn let_go(&mut self, content: &Body) {
-        if let Body::Memory(bytes, _) = content {
+    fn release(&mut self, content: &FileBody) {
+        if let FileBody::Memory(bytes, _) = content {
             self.in_memory = self.in_memory.saturating_sub(bytes.len() as u64);
         }
     }
@@ -1043,8 +1045,8 @@ impl Hub {
         self.submit(Op::End(Box::new(ended)), after);
     }
 
-    fn bury(&mut self, number: u64, reason: String, file: Queued<Held<Tag>>, now: Duration) {
-        self.let_go(&file.content);
+    fn bury(&mut self, number: u64, reason: String, file: Queued<Delivery<Tag>>, now: Duration) {
+        self.release(&file.content);
         self.with.notices.tell(
             Level::Error,
             Kind::Dead,
@@ -1073,7 +1075,7 @@ impl Hub {
     }
 
     /// Answers a query, after what it is about was read back from the journal.
-    fn look(&mut self, query: Query, to: mpsc::UnboundedSender<Outgoing>) {
+    fn look(&mut self, query: Query, to: mpsc::UnboundedSender<ToClient>) {
         let asked = self.files(&BTreeMap::new(), |files| files.cold_ones(&query));
         let places: Vec<_> = asked
             .into_iter()
@@ -1084,7 +1086,7 @@ impl Hub {
             return self.carry_out(&query, Vec::new(), to);
         }
         let read =
-            move || drop(hub.send(Event::Looked(query, to, read_back(&journal, places, false))));
+            move || drop(hub.send(ToHub::Looked(query, to, read_back(&journal, places, false))));
         tokio::task::spawn_blocking(read);
     }
 
@@ -1092,19 +1094,19 @@ impl Hub {
     fn carry_out(
         &mut self,
         query: &Query,
-        looked: Vec<(u64, Back)>,
-        to: mpsc::UnboundedSender<Outgoing>,
+        looked: Vec<(u64, ReadBack)>,
+        to: mpsc::UnboundedSender<ToClient>,
     ) {
         match self.answer(query, looked) {
             done @ Answer::Done { .. } => {
                 self.submit(Op::Forget(Vec::new()), After::Answer(to, done))
             }
-            answer => drop(to.send(Outgoing::Answer(Box::new(answer)))),
+            answer => drop(to.send(ToClient::Answer(Box::new(answer)))),
         }
     }
 
     /// Answers a query, or carries it out.
-    fn answer(&mut self, query: &Query, looked: Vec<(u64, Back)>) -> Answer {
+    fn answer(&mut self, query: &Query, looked: Vec<(u64, ReadBack)>) -> Answer {
         match *query {
             Query::Replay {
                 number: Some(number),
@@ -1129,7 +1131,7 @@ impl Hub {
         }
     }
 
-    fn files<R>(&self, looked: &BTreeMap<u64, Back>, ask: impl Fn(&Files<'_, Tag>) -> R) -> R {
+    fn files<R>(&self, looked: &BTreeMap<u64, ReadBack>, ask: impl Fn(&Files<'_, Tag>) -> R) -> R {
         let accepting = |number: u64| self.accepting.get(&number).map(|file| file.meta.clone());
         let (dispatcher, cold, ledger) = (&self.dispatcher, &self.cold, &self.ledger);
         ask(&Files {
@@ -1143,7 +1145,7 @@ impl Hub {
 
     /// Makes a dead letter wait again; false if there is none with this number.
     fn replay(&mut self, number: u64) -> bool {
-        let Some(letter) = self.ledger.dig_up(number) else {
+        let Some(letter) = self.ledger.remove_dead(number) else {
             return false;
         };
         tracing::info!(number, title = &*letter.meta.title, "replayed");
@@ -1161,7 +1163,7 @@ impl Hub {
             seen,
             ..
         } = letter;
-        let tag = Held::new(Tag::default(), not_old_style(&meta, seen));
+        let tag = Delivery::new(Tag::default(), not_old_style(&meta, seen));
         self.dispatcher.replay(
             number,
             Queued {
@@ -1177,19 +1179,25 @@ impl Hub {
     /// A server has a file that does not wait: either it is the one that the file is recorded with,
     /// or there are two copies and this one must go. What is not known is left alone: a copy too
     /// many is better than none.
-    fn stray(&mut self, slot: Slot, number: u64, held: Option<lists::Held>, now: Duration) {
+    fn unexpected_copy(
+        &mut self,
+        slot: Slot,
+        number: u64,
+        held: Option<lists::StoredFile>,
+        now: Duration,
+    ) {
         // A server without an identity keeps no account: there is nothing to tell it.
         let (Some(ours), Some(over)) = (self.identity_of(slot), self.over(slot)) else {
             return;
         };
         if let Some(brief) = self.cold.get(number) {
-            let Some(held @ lists::Held(_, size, crc32c)) = held else {
+            let Some(held @ lists::StoredFile(_, size, crc32c)) = held else {
                 return;
             };
             if (brief.size(), brief.crc32c) == (size, crc32c) {
                 self.cold.claim(
                     number,
-                    Claim {
+                    ColdReport {
                         slot,
                         held,
                         identity: ours,
@@ -1234,13 +1242,13 @@ impl Hub {
             }
             return;
         }
-        let Some(lists::Held(_, size, crc32c)) = held else {
+        let Some(lists::StoredFile(_, size, crc32c)) = held else {
             return;
         };
         let is_same =
             |letter: &DeadLetter| (letter.meta.size, letter.meta.crc32c) == (size, crc32c);
         if self.ledger.dead().get(&number).is_some_and(is_same) {
-            if let Some(DeadLetter { meta, history, .. }) = self.ledger.dig_up(number) {
+            if let Some(DeadLetter { meta, history, .. }) = self.ledger.remove_dead(number) {
                 tracing::info!(
                     number,
                     title = &*meta.title,
@@ -1297,11 +1305,11 @@ impl Hub {
         self.with.writer.submit(op);
     }
 
-    fn server(&self, slot: Slot) -> Option<&Server> {
+    fn server(&self, slot: Slot) -> Option<&ServerHandle> {
         self.servers.get(slot.index())?.as_ref()
     }
 
-    fn server_mut(&mut self, slot: Slot) -> Option<&mut Server> {
+    fn server_mut(&mut self, slot: Slot) -> Option<&mut ServerHandle> {
         self.servers.get_mut(slot.index())?.as_mut()
     }
 

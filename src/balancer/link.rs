@@ -18,16 +18,16 @@ use tokio::time::timeout;
 
 use bytes::Bytes;
 
-use self::large::Content;
+use self::large::LargeContent;
 use self::outstanding::Outstanding;
 use super::dispatch::{Parcel, Speaker};
-use super::event::{Event, LinkEvent, ToServer};
+use super::messages::{LinkEvent, ToHub, ToServer};
 use crate::protocol::limits::{MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::status::Dialect;
 use crate::protocol::{Expected, Message, Role, frame, json, lists};
 use crate::queue::disk::Disk;
 use crate::queue::error::is_shortage;
-use crate::queue::{Body, Location};
+use crate::queue::{FileBody, Location};
 use crate::schedule::Slot;
 use crate::transport::{
     BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, plain, send_content, write_all,
@@ -53,7 +53,7 @@ pub(super) struct Target {
     pub(super) epoch: u64,
     pub(super) address: Arc<str>,
     pub(super) connector: Arc<dyn Connect>,
-    pub(super) hub: mpsc::UnboundedSender<Event>,
+    pub(super) hub: mpsc::UnboundedSender<ToHub>,
     /// Where the content is that is not in memory.
     pub(super) disk: Arc<dyn Disk>,
     /// What the balancer's journal is called, for the server's index.
@@ -66,7 +66,7 @@ pub(super) struct Target {
 impl Target {
     fn tell(&self, event: LinkEvent) {
         // A hub that is gone needs no telling.
-        let _ = self.hub.send(Event::Link {
+        let _ = self.hub.send(ToHub::Link {
             slot: self.slot,
             epoch: self.epoch,
             event,
@@ -91,9 +91,11 @@ pub(super) async fn run(
         Dialect::Native => {
             target.tell(match native(&target, from_hub).await {
                 Ok(()) => LinkEvent::Closed("closed by the server".to_owned()),
-                Err(Ended::Failed(error)) if is_stalled(&error) => LinkEvent::Silent(plain(&error)),
-                Err(Ended::Failed(error)) => LinkEvent::Closed(plain(&error)),
-                Err(Ended::Silent(stall)) => {
+                Err(LinkEnded::Failed(error)) if is_stalled(&error) => {
+                    LinkEvent::Silent(plain(&error))
+                }
+                Err(LinkEnded::Failed(error)) => LinkEvent::Closed(plain(&error)),
+                Err(LinkEnded::Silent(stall)) => {
                     LinkEvent::Silent(format!("acknowledged nothing for {stall:?}"))
                 }
             });
@@ -111,19 +113,22 @@ fn is_stalled(error: &io::Error) -> bool {
 }
 
 /// How a native link ended that the server did not close.
-enum Ended {
+enum LinkEnded {
     Failed(io::Error),
     /// The server has what it was sent, and has not answered for the oldest file in this time.
     Silent(Duration),
 }
 
-impl From<io::Error> for Ended {
+impl From<io::Error> for LinkEnded {
     fn from(error: io::Error) -> Self {
         Self::Failed(error)
     }
 }
 
-async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) -> Result<(), Ended> {
+async fn native(
+    target: &Target,
+    from_hub: mpsc::UnboundedReceiver<ToServer>,
+) -> Result<(), LinkEnded> {
     let stream = target.connect().await?;
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(
@@ -159,9 +164,9 @@ async fn native(target: &Target, from_hub: mpsc::UnboundedReceiver<ToServer>) ->
 
     let outstanding = Outstanding::new();
     tokio::select! {
-        result = send_all(target, write, from_hub, &outstanding) => result.map_err(Ended::Failed),
-        result = read_acks(target, reader, &outstanding) => result.map_err(Ended::Failed),
-        () = outstanding.is_stuck(target.stall) => Err(Ended::Silent(target.stall)),
+        result = send_all(target, write, from_hub, &outstanding) => result.map_err(LinkEnded::Failed),
+        result = read_acks(target, reader, &outstanding) => result.map_err(LinkEnded::Failed),
+        () = outstanding.is_stuck(target.stall) => Err(LinkEnded::Silent(target.stall)),
     }
 }
 
@@ -209,7 +214,7 @@ where
 /// seen.
 async fn read_holding<R: tokio::io::AsyncRead + Unpin>(
     reader: &mut Reader<R>,
-) -> io::Result<(Vec<lists::Held>, Option<u64>)> {
+) -> io::Result<(Vec<lists::StoredFile>, Option<u64>)> {
     let (mut holding, mut highest) = (Vec::new(), None);
     loop {
         let Some(frame) = reader.frame().await.map_err(io::Error::other)? else {
@@ -316,7 +321,7 @@ async fn load(batch: &mut Vec<ToServer>) -> Vec<Loaded> {
         matches!(
             item,
             ToServer::Parcel(Parcel {
-                content: Body::Journal(_),
+                content: FileBody::Journal(_),
                 ..
             })
         )
@@ -338,7 +343,7 @@ fn load_one(item: ToServer) -> Loaded {
     match small_content(&parcel) {
         Ok(Some(content)) => Loaded::Parcel(parcel, content),
         Ok(None) => match parcel.content {
-            Body::Own(id) => Loaded::Large(parcel, id),
+            FileBody::Own(id) => Loaded::Large(parcel, id),
             _ => Loaded::Unreadable(parcel.number, io::Error::other("it is nowhere")),
         },
         Err(error) => Loaded::Unreadable(parcel.number, error),
@@ -348,9 +353,9 @@ fn load_one(item: ToServer) -> Loaded {
 /// The content, unless it has a file of its own.
 fn small_content(parcel: &Parcel) -> io::Result<Option<Bytes>> {
     match &parcel.content {
-        Body::Memory(content, _) => Ok(Some(content.clone())),
-        Body::Journal(location) => Location::read(location, parcel.meta.crc32c).map(Some),
-        Body::Own(_) => Ok(None),
+        FileBody::Memory(content, _) => Ok(Some(content.clone())),
+        FileBody::Journal(location) => Location::read(location, parcel.meta.crc32c).map(Some),
+        FileBody::Own(_) => Ok(None),
     }
 }
 
@@ -365,7 +370,7 @@ async fn stream(
     outstanding: &Outstanding,
 ) -> Result<(), io::Error> {
     let (number, meta) = (parcel.number, &parcel.meta);
-    let mut content = Content::open(target.disk.clone(), id, meta.size, meta.crc32c);
+    let mut content = LargeContent::open(target.disk.clone(), id, meta.size, meta.crc32c);
     let mut is_begun = false;
     while let Some(piece) = content.next().await {
         let piece = match piece {
@@ -435,9 +440,9 @@ async fn read_acks(
         }
         match next? {
             None => return Ok(()),
-            Some(Message::Stored { number }) => outstanding.land(number),
+            Some(Message::Stored { number }) => outstanding.take_from_flight(number),
             Some(Message::NotStored { number, refusal }) => {
-                outstanding.land(number);
+                outstanding.take_from_flight(number);
                 target.tell(LinkEvent::NotStored { number, refusal });
             }
             Some(Message::Dropped { number }) => target.tell(LinkEvent::Dropped { number }),

@@ -16,12 +16,12 @@ mod cold;
 pub mod control;
 mod directories;
 pub mod dispatch;
-pub mod event;
+pub mod events;
 pub mod gate;
 pub mod hub;
 pub mod ingress;
 mod link;
-pub mod notices;
+pub mod messages;
 mod probe;
 mod queries;
 mod refusing;
@@ -49,11 +49,11 @@ use crate::queue::recovery::{self, Recovered, Report, Torn};
 use crate::queue::{self, Durability, JournalConfig, JournalError, Lock, Retention, Writer};
 use crate::transport::{self, Connect, Listener};
 use control::{Control, Settings};
-use event::Event;
+use events::{Events, Kind, Level};
 use gate::Gate;
-use hub::{Hub, Surroundings};
+use hub::{Deps, Hub};
 use ingress::{Door, DoorBounds, Uploads};
-use notices::{Kind, Level, Notices};
+use messages::ToHub;
 
 /// How a balancer is to work.
 #[derive(Debug, Clone)]
@@ -161,7 +161,7 @@ pub struct Balancer {
     recovered: Recovered,
     control: Control,
     finished: CancellationToken,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<ToHub>,
     share: Sharing,
     /// Keeps other balancers out of the journal.
     lock: Lock,
@@ -177,7 +177,7 @@ impl Balancer {
         let (to_hub, events) = mpsc::unbounded_channel();
         // The oldest segment may have to be written again, and a new one begun.
         let reserve = 2 * journal.segment_size();
-        let notices = Notices::default();
+        let notices = Events::default();
         let gate = Gate::new(
             config.queue,
             config.max_json,
@@ -283,10 +283,10 @@ impl Balancer {
         let grace = config.grace;
         let id = journal.id();
         let told = to_hub.clone();
-        let tell = move |progress| drop(told.send(Event::Journal(progress)));
+        let tell = move |progress| drop(told.send(ToHub::Journal(progress)));
         let writer = Writer::start(journal, disk.clone(), tell).map_err(BalancerError::Thread)?;
         let (tasks_of_hub, ended) = (tasks.clone(), finished.clone());
-        let with = Surroundings {
+        let with = Deps {
             config,
             disk,
             writer,

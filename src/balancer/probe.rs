@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dispatch::{Probed, Speaker, Who};
-use super::event::Event;
+use super::messages::ToHub;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;
@@ -39,7 +39,7 @@ pub(super) struct Prober {
     /// Asks for a probe now.
     pub(super) nudge: Arc<Notify>,
     pub(super) connector: Arc<dyn Connect>,
-    pub(super) hub: mpsc::UnboundedSender<Event>,
+    pub(super) hub: mpsc::UnboundedSender<ToHub>,
     pub(super) pace: watch::Receiver<ProbePace>,
     /// Which server of all that ever had this slot it is.
     pub(super) generation: u64,
@@ -150,7 +150,7 @@ impl Prober {
             let (probed, took) = self.probe().await;
             if self
                 .hub
-                .send(Event::Probed {
+                .send(ToHub::Probed {
                     slot: self.slot,
                     generation,
                     probed,

@@ -10,7 +10,7 @@ use super::hub::stand_in;
 use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::queue::Ledger;
-use crate::queue::brief::Back;
+use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};
 
 /// Why a file waits that waits for nothing but others.
@@ -23,7 +23,7 @@ pub(super) struct Files<'a, T> {
     /// Those that come to the dispatcher later.
     pub(super) cold: &'a Cold,
     /// What was read back of some of those.
-    pub(super) looked: &'a BTreeMap<u64, Back>,
+    pub(super) looked: &'a BTreeMap<u64, ReadBack>,
     /// Those that do not.
     pub(super) ledger: &'a Ledger,
     /// Those that are being written to the journal.
@@ -114,8 +114,8 @@ impl<T> Files<'_, T> {
     fn show_cold(&self, number: u64) -> Option<FileReport> {
         let brief = self.cold.get(number)?;
         let (meta, history) = match self.looked.get(&number) {
-            Some(Back::File(accepted)) => (accepted.meta.clone(), accepted.history.clone()),
-            Some(Back::Unreadable {
+            Some(ReadBack::File(accepted)) => (accepted.meta.clone(), accepted.history.clone()),
+            Some(ReadBack::Unreadable {
                 meta: Some(meta), ..
             }) => (meta.clone(), History::default()),
             _ => (Arc::new(stand_in(brief)), History::default()),

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::notices::{Kind, Level, Notices};
+use super::events::{Events, Kind, Level};
 use crate::units::format_duration;
 
 /// How long nothing must have been turned away before it counts as over.
@@ -66,7 +66,7 @@ impl Turning {
         &self,
         bytes: u64,
         now: Instant,
-        notices: &Notices,
+        notices: &Events,
         why: impl FnOnce() -> String,
     ) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +100,7 @@ impl Turning {
     pub(super) fn look(
         &self,
         now: Instant,
-        notices: &Notices,
+        notices: &Events,
         has_room: impl FnOnce(u64) -> bool,
         how: impl FnOnce() -> String,
     ) {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn one_beginning_and_one_end_however_often_files_are_turned_away() {
-        let (turning, notices, start) = (Turning::on_disk(), Notices::default(), Instant::now());
+        let (turning, notices, start) = (Turning::on_disk(), Events::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         let told = || {
             notices

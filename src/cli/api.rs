@@ -17,7 +17,7 @@ use ureq::{Agent, Body};
 
 use super::{ADMIN, Exit, Failure, address, say, say_json};
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList, State};
-use crate::balancer::notices::Notice;
+use crate::balancer::events::Event;
 use crate::protocol::object;
 
 /// How long a connection may take.
@@ -304,7 +304,7 @@ pub(super) enum Heard {
     /// The state of everything.
     State(Box<State>, String),
     /// Something happened.
-    Notice(Notice, String),
+    Event(Event, String),
     /// The balancer is away, and why.
     Lost(String),
     /// It is there again; whether it is another process.
@@ -328,7 +328,7 @@ pub(super) fn listen(
                 Ok(Some(event)) => {
                     pause = AGAIN.0;
                     let Some(heard) = event.read() else { continue };
-                    if let Heard::Notice(notice, _) = &heard {
+                    if let Heard::Event(notice, _) = &heard {
                         notices_after = notice.id;
                     }
                     if tell(heard).is_break() {
@@ -402,17 +402,17 @@ struct Events {
 
 /// An event as it came.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Event {
+struct StreamEvent {
     kind: String,
     data: String,
 }
 
-impl Event {
+impl StreamEvent {
     /// What it says; events of kinds that are not known here say nothing.
     fn read(self) -> Option<Heard> {
         match self.kind.as_str() {
             "state" => Some(Heard::State(object::from_str(&self.data).ok()?, self.data)),
-            "notice" => Some(Heard::Notice(object::from_str(&self.data).ok()?, self.data)),
+            "notice" => Some(Heard::Event(object::from_str(&self.data).ok()?, self.data)),
             _ => None,
         }
     }
@@ -442,8 +442,8 @@ impl Events {
     }
 
     /// Waits for the next event; `None` at the end.
-    fn next(&mut self) -> io::Result<Option<Event>> {
-        let (mut event, mut read) = (Event::default(), 0);
+    fn next(&mut self) -> io::Result<Option<StreamEvent>> {
+        let (mut event, mut read) = (StreamEvent::default(), 0);
         loop {
             let mut line = Vec::new();
             let len = (&mut self.reader)
@@ -464,7 +464,7 @@ impl Events {
                 if !event.data.is_empty() {
                     return Ok(Some(event));
                 }
-                (event, read) = (Event::default(), 0);
+                (event, read) = (StreamEvent::default(), 0);
                 continue;
             }
             let (field, value) = text.split_once(':').unwrap_or((text, ""));
@@ -585,7 +585,7 @@ mod tests {
         let mut events = Events {
             reader: BufReader::new(Box::new(stream.as_bytes())),
         };
-        let event = |kind: &str, data: &str| Event {
+        let event = |kind: &str, data: &str| StreamEvent {
             kind: kind.to_owned(),
             data: data.to_owned(),
         };

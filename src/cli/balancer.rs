@@ -10,8 +10,8 @@ use super::admin::{AdminAt, AdminListener};
 use super::reload::{self, Reloader, Started};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
+use crate::balancer::events::Kind;
 use crate::balancer::gate::Gate;
-use crate::balancer::notices::Kind;
 use crate::balancer::{
     Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window,
 };

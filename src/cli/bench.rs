@@ -17,10 +17,10 @@ use super::balancer::positive;
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
 use super::show::Bar;
 use super::{Exit, Failure, complain, note, say, say_json};
-use crate::bench::drive::{self, Greeted};
-use crate::bench::hold::{Held, hold};
-use crate::bench::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
 use crate::client::{ClientError, Wait};
+use crate::load::drive::{self, Greeted};
+use crate::load::hold::{WorkMemory, hold};
+use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
 use crate::transport::Tcp;
@@ -322,12 +322,12 @@ impl BenchArgs {
         }
     }
 
-    fn tell_held(&self, held: &Held) {
+    fn tell_held(&self, held: &WorkMemory) {
         if self.json {
             return say_json(json!(held));
         }
         let length = |seconds| format_duration(Duration::from_secs_f64(seconds));
-        let Held {
+        let WorkMemory {
             opened,
             stayed,
             open_seconds,

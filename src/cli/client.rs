@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::api::{AdminArg, Api};
 use super::balancer::positive;
 use super::prompt::{Line, Lines};
-use super::send::{BalancerArg, ChangedArg, Ended, RetryArg, Sending};
+use super::send::{BalancerArg, ChangedArg, RetryArg, SendEnded, Sending};
 use super::{Exit, Failure, address, complain, say, servers, show, warn};
 use crate::client::{self, Form, Keys, Options, Source, Wait};
 use crate::config::SpecError;
@@ -345,7 +345,7 @@ impl Prompt<'_> {
                 _ = terminate.recv() => terminated = true,
             }
         };
-        let Ended {
+        let SendEnded {
             tally,
             elapsed,
             result,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::api::{self, AdminArg, Api, Heard};
 use super::{Exit, Failure, note, say, say_json};
 use crate::admin::types::NoticeList;
-use crate::balancer::notices::{Level, Notice};
+use crate::balancer::events::{Event, Level};
 use crate::protocol::object;
 use crate::text::Printable;
 
@@ -70,8 +70,8 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
     let last = known.notices.last().map_or(after, |notice| notice.id);
     api::listen(&api, false, last, |heard| {
         match heard {
-            Heard::Notice(_, raw) if args.json => say_json(raw),
-            Heard::Notice(notice, _) => say(line(&notice)),
+            Heard::Event(_, raw) if args.json => say_json(raw),
+            Heard::Event(notice, _) => say(line(&notice)),
             Heard::State(..) => {}
             Heard::Lost(why) => note(format_args!(
                 "the balancer is away ({}); waiting for it",
@@ -86,7 +86,7 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
 }
 
 /// A notice in a line.
-pub(super) fn line(notice: &Notice) -> String {
+pub(super) fn line(notice: &Event) -> String {
     let at = i64::try_from(notice.at_ms)
         .ok()
         .and_then(|ms| Local.timestamp_millis_opt(ms).single());

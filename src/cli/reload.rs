@@ -17,7 +17,7 @@ use super::settings::{Effective, Refused};
 use super::{Failure, program};
 use crate::admin::Reload;
 use crate::balancer::control::{Control, Settings};
-use crate::balancer::notices::{Kind, Level};
+use crate::balancer::events::{Kind, Level};
 use crate::config::{Reloaded, ServerSpec};
 use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};

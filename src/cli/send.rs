@@ -149,7 +149,7 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         timeout: args.timeout,
     };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let Ended {
+    let SendEnded {
         tally,
         elapsed,
         result,
@@ -283,7 +283,7 @@ pub(super) struct Sending<'a> {
 }
 
 /// How a transfer ended.
-pub(super) struct Ended {
+pub(super) struct SendEnded {
     pub(super) tally: Tally,
     pub(super) elapsed: Duration,
     pub(super) result: Result<Exit, Failure>,
@@ -298,7 +298,7 @@ impl Sending<'_> {
         quiet: bool,
         receipts: Option<&mut ReceiptFile>,
         interrupted: impl Future<Output = ()>,
-    ) -> Ended {
+    ) -> SendEnded {
         let started = Instant::now();
         let (tally, watched) = watch::channel(Tally::new(sources.len()));
         let result = tokio::select! {
@@ -309,7 +309,7 @@ impl Sending<'_> {
             () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
         };
         let tally = tally.borrow().clone();
-        Ended {
+        SendEnded {
             tally,
             elapsed: started.elapsed(),
             result,

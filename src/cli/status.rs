@@ -101,7 +101,7 @@ fn again_and_again(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure>
         match heard {
             Heard::State(_, line) if json => say_json(line),
             Heard::State(state, _) => say_as_is(format_args!("{}\n", text(&state, colour))),
-            Heard::Notice(..) => {}
+            Heard::Event(..) => {}
             Heard::Lost(why) => note(format_args!(
                 "the balancer is away ({}); trying again",
                 Printable(why)

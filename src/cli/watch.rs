@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::api::{self, Api, Heard};
 use super::{Exit, Failure, events, status};
 use crate::admin::types::State;
-use crate::balancer::notices::Notice;
+use crate::balancer::events::Event;
 use crate::text::{Printable, is_printable};
 
 /// After so long without a word what is shown is stale.
@@ -217,7 +217,7 @@ struct View {
     heard: Instant,
     /// Why the balancer is away, if it is.
     lost: Option<String>,
-    notices: VecDeque<Notice>,
+    notices: VecDeque<Event>,
     /// How many servers are above the first that is shown.
     above: usize,
     /// How many were shown.
@@ -244,7 +244,7 @@ impl View {
                 self.state = Some(*state);
                 (self.heard, self.lost) = (Instant::now(), None);
             }
-            Heard::Notice(notice, _) => {
+            Heard::Event(notice, _) => {
                 if self.notices.len() == NOTICES {
                     self.notices.pop_front();
                 }

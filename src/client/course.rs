@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Content that the balancer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct Grant {
     /// The file.
     pub(super) file: usize,
     /// How many bytes of it the balancer has already.
@@ -26,7 +26,7 @@ pub(super) struct Wish {
 
 /// What is under way. Files are named by their places among the sources.
 #[derive(Debug, Default)]
-pub(super) struct Course {
+pub(super) struct TransferState {
     /// Large files of which something was sent, on any connection.
     begun: BTreeSet<usize>,
     /// Files that were sent from their beginning again because the balancer had another one.
@@ -43,7 +43,7 @@ pub(super) struct Course {
     pub(super) has_heard: bool,
 }
 
-impl Course {
+impl TransferState {
     /// A new connection: nothing is under way on it.
     pub(super) fn connected(&mut self) {
         self.offered.clear();
@@ -105,14 +105,14 @@ impl Course {
     }
 
     /// A message came. Gives what is to be sent now, if anything.
-    pub(super) fn heard(&mut self, message: Message, tally: &mut Tally) -> Option<Wish> {
+    pub(super) fn heard(&mut self, message: Message, tally: &mut Tally) -> Option<Grant> {
         self.has_heard = true;
         match message {
             Message::Wanted { id, offset } => self.wanted(place(id), offset, tally),
             Message::Refused { id, refusal }
                 if refusal.code == RefusalCode::Checksum && self.starts_over(place(id)) =>
             {
-                Some(Wish {
+                Some(Grant {
                     file: place(id),
                     offset: 0,
                 })
@@ -126,13 +126,13 @@ impl Course {
 
     /// The balancer does not have the file. What it once accepted it may have delivered and
     /// forgotten, so that sending it again could store it twice.
-    fn wanted(&mut self, file: usize, offset: u64, tally: &mut Tally) -> Option<Wish> {
+    fn wanted(&mut self, file: usize, offset: u64, tally: &mut Tally) -> Option<Grant> {
         if !self.offered.remove(&file) {
             return None;
         }
         if tally.fates.get(file) == Some(&Fate::Pending) {
             tally.is_nowhere(file);
-            return Some(Wish { file, offset });
+            return Some(Grant { file, offset });
         }
         tally.forgotten(file);
         None
@@ -163,12 +163,12 @@ mod tests {
 
     #[test]
     fn only_what_was_offered_can_be_wanted_and_only_once() {
-        let (mut course, mut tally) = (Course::default(), Tally::new(2));
+        let (mut course, mut tally) = (TransferState::default(), Tally::new(2));
         assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
         course.offer(0);
         assert_eq!(
             course.heard(wanted(0, 5), &mut tally),
-            Some(Wish { file: 0, offset: 5 })
+            Some(Grant { file: 0, offset: 5 })
         );
         assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
         assert_eq!(course.heard(wanted(u64::MAX, 5), &mut tally), None);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_accepted_file_that_is_wanted_again_is_forgotten() {
-        let (mut course, mut tally) = (Course::default(), Tally::new(1));
+        let (mut course, mut tally) = (TransferState::default(), Tally::new(1));
         course.heard(Message::Accepted { id: 0, number: 9 }, &mut tally);
         course.offer(0);
         assert_eq!(course.heard(wanted(0, 0), &mut tally), None);
@@ -192,11 +192,11 @@ mod tests {
 
     #[test]
     fn a_resumed_file_starts_over_once_and_any_other_is_refused() {
-        let (mut course, mut tally) = (Course::default(), Tally::new(2));
+        let (mut course, mut tally) = (TransferState::default(), Tally::new(2));
         course.begin(0, 100);
         assert_eq!(
             course.heard(wrong(0), &mut tally),
-            Some(Wish { file: 0, offset: 0 })
+            Some(Grant { file: 0, offset: 0 })
         );
         course.begin(0, 0);
         course.heard(wrong(0), &mut tally);

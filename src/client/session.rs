@@ -111,7 +111,7 @@ impl From<ClientError> for PutError {
 }
 
 /// A file as it goes out.
-pub(super) struct Upload<'a> {
+pub(super) struct FileUpload<'a> {
     /// Its name on this connection.
     pub(super) id: u64,
     /// Its title.
@@ -122,7 +122,7 @@ pub(super) struct Upload<'a> {
     pub(super) offset: u64,
 }
 
-impl Upload<'_> {
+impl FileUpload<'_> {
     /// The message before the content from the offset on; the beginning up to there has this
     /// CRC32C.
     fn message(&self, crc32c: u32) -> Message {
@@ -228,7 +228,7 @@ impl Session {
     /// [`Self::flush`].
     pub(super) async fn put(
         &mut self,
-        upload: &Upload<'_>,
+        upload: &FileUpload<'_>,
         content: &[u8],
     ) -> Result<(), ClientError> {
         let offset = usize::try_from(upload.offset).unwrap_or(usize::MAX);
@@ -251,7 +251,7 @@ impl Session {
     /// until [`Self::flush`].
     pub(super) async fn put_file(
         &mut self,
-        upload: &Upload<'_>,
+        upload: &FileUpload<'_>,
         opened: Opened,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {

@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::backoff::Backoff;
 use super::content::{Content, Source, WHOLE};
-use super::course::{Course, Wish};
+use super::course::{Grant, TransferState};
 use super::keys::Keys;
 use super::reading::{Summed, Trouble};
-use super::session::{Answer, Answers, ClientError, PutError, Session, Upload};
+use super::session::{Answer, Answers, ClientError, FileUpload, PutError, Session};
 use super::tally::{Fate, Tally};
 use crate::protocol::Message;
 use crate::transport::Connect;
@@ -94,11 +94,11 @@ struct Transfer<'a> {
     sources: &'a [Source],
     options: &'a Options,
     tally: &'a watch::Sender<Tally>,
-    course: Mutex<Course>,
+    course: Mutex<TransferState>,
 }
 
 /// How a connection ended.
-enum Ended {
+enum TransferEnded {
     /// Nothing is left to wait for.
     Done,
     /// The balancer is stopping: it reads nothing more, but may still have receipts.
@@ -136,16 +136,16 @@ impl Transfer<'_> {
                 outage = Outage::begin();
             }
             connection = match ended {
-                Ended::Done => return Ok(()),
-                Ended::Broken => match self.connect(CONNECT).await {
+                TransferEnded::Done => return Ok(()),
+                TransferEnded::Broken => match self.connect(CONNECT).await {
                     Ok(connection) => connection,
                     Err(error) => self.reconnect(error, &mut outage).await?,
                 },
-                Ended::Farewell(reason) => {
+                TransferEnded::Farewell(reason) => {
                     self.reconnect(ClientError::Stopped(reason), &mut outage)
                         .await?
                 }
-                Ended::Lost(error) => self.reconnect(error, &mut outage).await?,
+                TransferEnded::Lost(error) => self.reconnect(error, &mut outage).await?,
             };
         }
     }
@@ -184,7 +184,10 @@ impl Transfer<'_> {
     }
 
     /// Sends and follows over one connection until it ends.
-    async fn use_connection(&self, (mut session, mut answers): (Session, Answers)) -> Ended {
+    async fn use_connection(
+        &self,
+        (mut session, mut answers): (Session, Answers),
+    ) -> TransferEnded {
         let (wishes, mut asked) = mpsc::unbounded_channel();
         let ended = {
             let (sent, followed) = (
@@ -198,9 +201,9 @@ impl Transfer<'_> {
                 failed = &mut sent => match failed {
                     Ok(never) => match never {},
                     Err(PutError::Connection(error)) => {
-                        timeout(CONNECT, followed).await.unwrap_or(Ended::Lost(error))
+                        timeout(CONNECT, followed).await.unwrap_or(TransferEnded::Lost(error))
                     }
-                    Err(PutError::Broken(_) | PutError::Untouched(_)) => Ended::Broken,
+                    Err(PutError::Broken(_) | PutError::Untouched(_)) => TransferEnded::Broken,
                 },
                 ended = &mut followed => ended,
             }
@@ -208,28 +211,32 @@ impl Transfer<'_> {
         match ended {
             // Whatever is sent to a stopping balancer may only destroy its last receipts on their
             // way to us.
-            Ended::Farewell(reason) => match self.follow(&mut answers, &wishes).await {
-                Ended::Done => Ended::Done,
-                _ => Ended::Farewell(reason),
+            TransferEnded::Farewell(reason) => match self.follow(&mut answers, &wishes).await {
+                TransferEnded::Done => TransferEnded::Done,
+                _ => TransferEnded::Farewell(reason),
             },
             ended => ended,
         }
     }
 
     /// Follows receipts until nothing is left to wait for, or the connection ends.
-    async fn follow(&self, answers: &mut Answers, wishes: &mpsc::UnboundedSender<Wish>) -> Ended {
+    async fn follow(
+        &self,
+        answers: &mut Answers,
+        wishes: &mpsc::UnboundedSender<Grant>,
+    ) -> TransferEnded {
         let mut changes = self.tally.subscribe();
         loop {
             if self.is_done(&changes.borrow_and_update()) {
-                return Ended::Done;
+                return TransferEnded::Done;
             }
             tokio::select! {
                 answer = answers.next() => match answer {
-                    Ok(Some(Answer::Message(Message::Bye(refusal)))) => return Ended::Farewell(refusal.reason),
+                    Ok(Some(Answer::Message(Message::Bye(refusal)))) => return TransferEnded::Farewell(refusal.reason),
                     Ok(Some(Answer::Message(message))) => self.heard(message, wishes),
                     Ok(Some(Answer::Status(_) | Answer::Query(_))) => {}
-                    Ok(None) => return Ended::Lost(ClientError::Lost("the balancer closed it".to_owned())),
-                    Err(error) => return Ended::Lost(error),
+                    Ok(None) => return TransferEnded::Lost(ClientError::Lost("the balancer closed it".to_owned())),
+                    Err(error) => return TransferEnded::Lost(error),
                 },
                 // A file that cannot be read may be the last one that was waited for.
                 _ = changes.changed() => {}
@@ -244,7 +251,7 @@ impl Transfer<'_> {
         }
     }
 
-    fn heard(&self, message: Message, wishes: &mpsc::UnboundedSender<Wish>) {
+    fn heard(&self, message: Message, wishes: &mpsc::UnboundedSender<Grant>) {
         let mut wish = None;
         self.tally
             .send_modify(|tally| wish = self.course().heard(message, tally));
@@ -260,7 +267,7 @@ impl Transfer<'_> {
     async fn send(
         &self,
         session: &mut Session,
-        wishes: &mut mpsc::UnboundedReceiver<Wish>,
+        wishes: &mut mpsc::UnboundedReceiver<Grant>,
     ) -> Result<Infallible, PutError> {
         if self.options.wait == Wait::Delivered {
             self.ask(session).await?;
@@ -434,7 +441,7 @@ impl Transfer<'_> {
     async fn grant(
         &self,
         session: &mut Session,
-        Wish { file, offset }: Wish,
+        Grant { file, offset }: Grant,
     ) -> Result<(), PutError> {
         let Some(source) = self.sources.get(file) else {
             return Ok(());
@@ -465,7 +472,7 @@ impl Transfer<'_> {
         if size > WHOLE {
             self.course().begin(file, offset);
         }
-        let upload = Upload {
+        let upload = FileUpload {
             id: file as u64,
             title,
             key: self.options.keys.of(file, source),
@@ -514,7 +521,7 @@ impl Transfer<'_> {
         });
     }
 
-    fn course(&self) -> MutexGuard<'_, Course> {
+    fn course(&self) -> MutexGuard<'_, TransferState> {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

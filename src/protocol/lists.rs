@@ -7,7 +7,7 @@ use super::error::ProtocolError;
 /// A file that a server has stored, without having heard that the balancer knows: `[number, size,
 /// crc32c]` in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Held(
+pub struct StoredFile(
     /// Its request number.
     pub u64,
     /// The size of its content in bytes.
@@ -17,12 +17,12 @@ pub struct Held(
 );
 
 /// The content of a `holding` message.
-pub fn encode_holding(held: &[Held]) -> Vec<u8> {
+pub fn encode_holding(held: &[StoredFile]) -> Vec<u8> {
     serde_json::to_vec(held).unwrap_or_default()
 }
 
 /// Reads the content of a `holding` message; none at all is an empty list.
-pub fn decode_holding(content: &[u8]) -> Result<Vec<Held>, ProtocolError> {
+pub fn decode_holding(content: &[u8]) -> Result<Vec<StoredFile>, ProtocolError> {
     decode("holding", content)
 }
 
@@ -54,11 +54,11 @@ mod tests {
 
     #[test]
     fn lists_survive_the_wire_and_the_longest_fit() {
-        let held = vec![Held(u64::MAX, u64::MAX, u32::MAX); MAX_LIST];
+        let held = vec![StoredFile(u64::MAX, u64::MAX, u32::MAX); MAX_LIST];
         let wire = encode_holding(&held);
         assert!(wire.len() as u64 <= MAX_LIST_BYTES);
         assert_eq!(decode_holding(&wire).unwrap(), held);
-        assert_eq!(encode_holding(&[Held(7, 2, 9)]), b"[[7,2,9]]");
+        assert_eq!(encode_holding(&[StoredFile(7, 2, 9)]), b"[[7,2,9]]");
         let numbers = vec![u64::MAX; MAX_LIST];
         assert_eq!(
             decode_confirmed(&encode_confirmed(&numbers)).unwrap(),

@@ -10,7 +10,7 @@ pub use super::real::RealDisk;
 
 /// What has a name in a [`Disk`], as [`Disk::list`] finds it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct DirEntry {
     /// Its name.
     pub name: String,
     /// Its length in bytes.
@@ -49,7 +49,7 @@ pub enum Durability {
 /// A flat directory. Links in it are not followed.
 pub trait Disk: Send + Sync {
     /// All that it holds, in any order.
-    fn list(&self) -> io::Result<Vec<Entry>>;
+    fn list(&self) -> io::Result<Vec<DirEntry>>;
 
     /// Makes a file; an error if the name is taken.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;

@@ -91,7 +91,7 @@ pub enum Op {
 #[derive(Clone)]
 pub struct Location {
     handle: Handle,
-    spot: Spot,
+    spot: RecordPosition,
     /// The length of its inline content, which ends its body.
     len: u32,
 }
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Handle {
 
 /// A place in the journal, without the handle to read it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spot {
+pub struct RecordPosition {
     /// The lower half of the segment's number.
     pub segment: u32,
     /// Where the record begins.
@@ -124,7 +124,7 @@ pub struct Spot {
     pub end: u32,
 }
 
-impl Spot {
+impl RecordPosition {
     /// The spot of a record; one beyond what a segment can have is nowhere.
     pub(super) fn new(segment: u64, offset: u64, body_end: u64) -> Self {
         let narrow = |at| u32::try_from(at).unwrap_or(u32::MAX);
@@ -155,7 +155,7 @@ pub(super) fn low(segment: u64) -> u32 {
 
 impl Location {
     /// The place `spot` in a segment, whose record ends with `len` bytes of content.
-    pub fn new(handle: Handle, spot: Spot, len: u64) -> Self {
+    pub fn new(handle: Handle, spot: RecordPosition, len: u64) -> Self {
         Self {
             handle,
             spot,
@@ -164,7 +164,7 @@ impl Location {
     }
 
     /// Where that is.
-    pub fn spot(&self) -> Spot {
+    pub fn spot(&self) -> RecordPosition {
         self.spot
     }
 
@@ -343,7 +343,7 @@ impl Journal {
     }
 
     /// Counts a file that recovery found there.
-    pub(super) fn add_file(&mut self, number: u64, spot: Spot) {
+    pub(super) fn add_file(&mut self, number: u64, spot: RecordPosition) {
         self.keep(
             number,
             Live {
@@ -359,7 +359,7 @@ impl Journal {
     }
 
     /// Counts a file whose end recovery found there.
-    pub(super) fn add_ended(&mut self, number: u64, spot: Spot) {
+    pub(super) fn add_ended(&mut self, number: u64, spot: RecordPosition) {
         self.remember(
             number,
             Live {
@@ -662,7 +662,7 @@ impl Journal {
     }
 
     /// Frames a record behind the batch, and gives its place.
-    fn append(&mut self, record: &Record) -> Spot {
+    fn append(&mut self, record: &Record) -> RecordPosition {
         let (id, start, base) = self
             .segments
             .back()
@@ -672,7 +672,7 @@ impl Journal {
             Framer::new(&self.id, id).append(record, self.sequence, (start, base), &mut self.batch);
         self.sequence += 1;
         self.marked = false;
-        Spot::new(id, offset, framed.body_end)
+        RecordPosition::new(id, offset, framed.body_end)
     }
 
     fn write_batch(&mut self) -> Result<(), JournalError> {

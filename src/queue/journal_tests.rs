@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::brief::{self, Back};
+use super::backlog_entry::{self, ReadBack};
 use super::disk::{Disk, Durability};
 use super::journal::{Committed, Journal, JournalConfig, Op};
 use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
@@ -219,15 +219,15 @@ fn many_restarts_leave_few_segments() {
 fn read_back_all(
     journal: &Journal,
     places: &[(u64, super::journal::Location)],
-) -> BTreeMap<u64, Back> {
-    brief::read_back(&journal.id(), places.to_vec(), true)
+) -> BTreeMap<u64, ReadBack> {
+    backlog_entry::read_back(&journal.id(), places.to_vec(), true)
         .into_iter()
         .collect()
 }
 
-fn is_whole(back: &Back, number: u64, size: usize) -> bool {
+fn is_whole(back: &ReadBack, number: u64, size: usize) -> bool {
     match back {
-        Back::File(accepted) => {
+        ReadBack::File(accepted) => {
             let whole = content(number, size);
             *accepted.meta == *meta(number, &whole) && accepted.content == Content::Inline(whole)
         }
@@ -295,7 +295,7 @@ fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
             .iter()
             .all(|number| is_whole(&back[number], *number, 100))
     );
-    let Back::Unreadable {
+    let ReadBack::Unreadable {
         meta: Some(meta),
         reason,
     } = &back[&3]
@@ -311,7 +311,7 @@ fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
     let back = read_back_all(&journal, &wrong);
     assert!(
         back.values()
-            .all(|back| matches!(back, Back::Unreadable { meta: None, .. })),
+            .all(|back| matches!(back, ReadBack::Unreadable { meta: None, .. })),
         "{back:?}"
     );
 }

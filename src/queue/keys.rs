@@ -13,7 +13,7 @@ const LEAST: usize = 8;
 
 /// A key's hash and the number of its file; 0 is no number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Entry {
+struct KeyEntry {
     hash: u64,
     number: u64,
 }
@@ -21,7 +21,7 @@ struct Entry {
 /// A table with linear probing; it grows by a quarter, so that little of it is empty.
 #[derive(Debug, Default)]
 struct Table {
-    entries: Vec<Entry>,
+    entries: Vec<KeyEntry>,
     len: usize,
 }
 
@@ -59,7 +59,7 @@ impl Keys {
     pub fn insert(&mut self, key: &str, number: u64) {
         let hash = self.hash(key);
         if let Some(table) = self.tables.get_mut(table_of(hash)) {
-            table.insert(Entry { hash, number });
+            table.insert(KeyEntry { hash, number });
         }
     }
 
@@ -75,7 +75,7 @@ impl Keys {
     pub fn remove(&mut self, key: &str, number: u64) {
         let hash = self.hash(key);
         if let Some(table) = self.tables.get_mut(table_of(hash)) {
-            table.remove(Entry { hash, number });
+            table.remove(KeyEntry { hash, number });
         }
     }
 
@@ -92,7 +92,7 @@ impl Keys {
     fn heap_bytes(&self) -> usize {
         self.tables
             .iter()
-            .map(|table| table.entries.capacity() * size_of::<Entry>())
+            .map(|table| table.entries.capacity() * size_of::<KeyEntry>())
             .sum()
     }
 }
@@ -116,25 +116,25 @@ impl Table {
         }
     }
 
-    fn at(&self, at: usize) -> Entry {
+    fn at(&self, at: usize) -> KeyEntry {
         self.entries.get(at).copied().unwrap_or_default()
     }
 
     /// The entry with this hash and its place, or the empty place where it would be. A table is
     /// never full.
-    fn find(&self, hash: u64) -> Result<(usize, Entry), usize> {
+    fn find(&self, hash: u64) -> Result<(usize, KeyEntry), usize> {
         let mut at = self.home(hash);
         loop {
             let entry = self.at(at);
             match entry {
-                Entry { number: 0, .. } => return Err(at),
+                KeyEntry { number: 0, .. } => return Err(at),
                 _ if entry.hash == hash => return Ok((at, entry)),
                 _ => at = self.next(at),
             }
         }
     }
 
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: KeyEntry) {
         // An eighth stays empty, so that searches end soon.
         if self.len >= self.entries.len() / 8 * 7 {
             self.grow();
@@ -155,14 +155,14 @@ impl Table {
         let len = (self.entries.len() / 4 * 5)
             .next_multiple_of(LEAST)
             .max(LEAST);
-        let before = std::mem::replace(&mut self.entries, vec![Entry::default(); len]);
+        let before = std::mem::replace(&mut self.entries, vec![KeyEntry::default(); len]);
         self.len = 0;
         for entry in before.into_iter().filter(|entry| entry.number != 0) {
             self.insert(entry);
         }
     }
 
-    fn remove(&mut self, entry: Entry) {
+    fn remove(&mut self, entry: KeyEntry) {
         let Ok((mut hole, found)) = self.find(entry.hash) else {
             return;
         };
@@ -188,7 +188,7 @@ impl Table {
             at = self.next(at);
         }
         if let Some(place) = self.entries.get_mut(hole) {
-            *place = Entry::default();
+            *place = KeyEntry::default();
         }
     }
 }
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn entries_that_wrap_around_the_end_are_found_after_others_went() {
         let mut table = Table::default();
-        let last = |number| Entry {
+        let last = |number| KeyEntry {
             hash: u64::MAX - number,
             number,
         };

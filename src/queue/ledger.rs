@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Body;
+use super::FileBody;
 use super::keys::Keys;
 use super::record::{Death, Ended, History, Meta};
 
@@ -37,7 +37,7 @@ pub struct DeadLetter {
     /// What it is.
     pub meta: Arc<Meta>,
     /// Its content.
-    pub content: Body,
+    pub content: FileBody,
     /// What the caller saw in it.
     pub seen: bool,
     /// How often it came back.
@@ -129,7 +129,7 @@ impl Ledger {
     }
 
     /// Takes a dead letter out.
-    pub fn dig_up(&mut self, number: u64) -> Option<DeadLetter> {
+    pub fn remove_dead(&mut self, number: u64) -> Option<DeadLetter> {
         let letter = self.dead.remove(&number)?;
         self.dead_bytes -= letter.meta.size;
         Some(letter)

@@ -12,7 +12,7 @@
 //! is never given twice, not after a restart either.
 
 mod aside;
-pub mod brief;
+pub mod backlog_entry;
 pub mod content;
 pub mod disk;
 pub mod error;
@@ -39,7 +39,7 @@ use bytes::Bytes;
 
 pub use disk::Durability;
 pub use error::JournalError;
-pub use journal::{Handle, JournalConfig, Location, Op, Spot};
+pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
 pub use pending::{Depth, Pending, Queued};
@@ -50,7 +50,7 @@ pub const INLINE: u64 = 64 * 1024;
 
 /// Where the content of a file is.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum FileBody {
     /// In memory, and perhaps in the journal, too.
     Memory(Bytes, Option<Location>),
     /// In the journal.
@@ -59,7 +59,7 @@ pub enum Body {
     Own(u64),
 }
 
-impl Body {
+impl FileBody {
     /// The same content, not in memory if it stands in the journal, too.
     #[must_use]
     pub fn without_memory(self) -> Self {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Body;
+use super::FileBody;
 use super::record::{History, Meta};
 
 /// A file that waits, with whatever its owner wants to keep beside it.
@@ -16,7 +16,7 @@ pub struct Queued<T> {
     /// What it is.
     pub meta: Arc<Meta>,
     /// Its content.
-    pub content: Body,
+    pub content: FileBody,
     /// How often it came back from a server.
     pub history: History,
     /// What its owner keeps beside it.
@@ -252,7 +252,7 @@ mod tests {
         };
         Queued {
             meta: Arc::new(meta),
-            content: Body::Own(0),
+            content: FileBody::Own(0),
             history: History::default(),
             tag: (),
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, Stat};
 
-use super::disk::{Disk, DiskFile, Entry, FileId, Space};
+use super::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 
 /// A directory of the system's.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ pub(super) fn not_regular() -> io::Error {
 }
 
 impl Disk for RealDisk {
-    fn list(&self) -> io::Result<Vec<Entry>> {
+    fn list(&self) -> io::Result<Vec<DirEntry>> {
         let entry = |name: &CStr| {
             // What is not named by us is none of ours.
             let Ok(name) = name.to_str() else {
@@ -125,7 +125,7 @@ impl Disk for RealDisk {
                 Ok(stat) => {
                     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
                     let len = u64::try_from(stat.st_size).unwrap_or(0);
-                    Ok(Some(Entry {
+                    Ok(Some(DirEntry {
                         name: name.to_owned(),
                         len,
                         is_file,
@@ -137,7 +137,7 @@ impl Disk for RealDisk {
             }
         };
         let found = Dir::read_from(&self.dir)?.map(|found| entry(found?.file_name()));
-        let named = |entry: &Entry| entry.name != "." && entry.name != "..";
+        let named = |entry: &DirEntry| entry.name != "." && entry.name != "..";
         Ok(found
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::brief::Brief;
-use super::disk::{Disk, DiskFile, Entry, read_full_at, write_all_at};
+use super::backlog_entry::BacklogEntry;
+use super::disk::{DirEntry, Disk, DiskFile, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::identity::{self, Name, Written};
 use super::journal::{
-    Changes, Found, Handle, Journal, JournalConfig, Location, RESERVE, Spot, low,
+    Changes, Found, Handle, Journal, JournalConfig, Location, RESERVE, RecordPosition, low,
 };
 use super::keys::Keys;
 use super::lock::LOCK;
@@ -44,7 +44,7 @@ pub struct Recovered {
     /// What servers know it by: that, or another identity since it was adopted.
     pub known_as: JournalId,
     /// The files that wait or are dead letters, by number.
-    pub files: Paged<Brief>,
+    pub files: Paged<BacklogEntry>,
     /// What was recorded of some of them since they were accepted.
     pub changes: BTreeMap<u64, Changes>,
     /// The ids of the content files of those that have one.
@@ -105,7 +105,7 @@ impl Recovered {
             .collect::<Option<Vec<_>>>()
             .ok_or("a file stands in no segment")?;
         let kept = |(number, back)| match back {
-            super::brief::Back::File(accepted) => {
+            super::backlog_entry::ReadBack::File(accepted) => {
                 let Changes { history, death } =
                     self.changes.get(&number).cloned().unwrap_or_default();
                 let location = self
@@ -125,7 +125,7 @@ impl Recovered {
             }
             other => Err(format!("file {number}: {other:?}")),
         };
-        super::brief::read_back(&self.journal, places, false)
+        super::backlog_entry::read_back(&self.journal, places, false)
             .into_iter()
             .map(kept)
             .collect()
@@ -237,7 +237,7 @@ pub fn adopt(
 /// Whether a journal is, or was, on `disk`.
 pub fn is_journal(disk: &dyn Disk) -> std::io::Result<bool> {
     let is_of_one =
-        |entry: &Entry| entry.name == IDENTITY || segment::parse_name(&entry.name).is_some();
+        |entry: &DirEntry| entry.name == IDENTITY || segment::parse_name(&entry.name).is_some();
     Ok(disk.list()?.iter().any(is_of_one))
 }
 
@@ -285,12 +285,12 @@ struct Reading {
     /// The sequence that the next record should have.
     sequence: Option<u64>,
     highest: u64,
-    files: Paged<Brief>,
+    files: Paged<BacklogEntry>,
     changes: BTreeMap<u64, Changes>,
     own: BTreeMap<u64, u64>,
     keys: Keys,
     /// With the place of its record.
-    ended: BTreeMap<u64, (Ended, Spot)>,
+    ended: BTreeMap<u64, (Ended, RecordPosition)>,
     /// How far the last segment is proven to be synced, and how far it is sound.
     tail: (u64, u64),
     orphans: Vec<String>,
@@ -303,7 +303,7 @@ struct Reading {
 impl Reading {
     fn of(disk: &dyn Disk) -> Result<Self, JournalError> {
         let entries = disk.list().map_err(failed("list", "the files"))?;
-        if let Some(Entry { name, .. }) = entries
+        if let Some(DirEntry { name, .. }) = entries
             .iter()
             .find(|entry| !entry.is_file && is_ours(&entry.name))
         {
@@ -595,7 +595,7 @@ impl Reading {
         self.sequence = Some(found.sequence + 1);
         self.tail.0 = self.tail.0.max(found.base as u64);
         self.report.records += 1;
-        let spot = Spot::new(part.id, found.offset as u64, found.body_end as u64);
+        let spot = RecordPosition::new(part.id, found.offset as u64, found.body_end as u64);
         match found.record {
             Record::Accepted(accepted) => self.keep(&accepted, spot),
             Record::Attempt {
@@ -630,13 +630,14 @@ impl Reading {
             .then(|| self.changes.entry(number).or_default())
     }
 
-    fn keep(&mut self, accepted: &Accepted, spot: Spot) {
+    fn keep(&mut self, accepted: &Accepted, spot: RecordPosition) {
         let number = accepted.number;
         self.highest = self.highest.max(number);
         if self.ended.contains_key(&number) {
             return;
         }
-        self.files.insert(number, Brief::new(&accepted.meta, spot));
+        self.files
+            .insert(number, BacklogEntry::new(&accepted.meta, spot));
         self.forget_changes(number);
         self.changes
             .extend(Changes::of(accepted).map(|changes| (number, changes)));
@@ -648,7 +649,7 @@ impl Reading {
         }
     }
 
-    fn end(&mut self, ended: Ended, spot: Spot) {
+    fn end(&mut self, ended: Ended, spot: RecordPosition) {
         let number = ended.number;
         self.highest = self.highest.max(number);
         self.files.remove(number);

@@ -26,7 +26,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Disk, DiskFile, Entry, FileId, Space};
+use super::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 
 /// How an operation fails without a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -824,9 +824,9 @@ fn last_write_shapes(state: &State, rng: &mut Rng) -> Vec<Shape> {
 }
 
 impl Disk for SimDisk {
-    fn list(&self) -> io::Result<Vec<Entry>> {
+    fn list(&self) -> io::Result<Vec<DirEntry>> {
         let state = self.alive()?;
-        let entry = |(name, node): (&String, &usize)| Entry {
+        let entry = |(name, node): (&String, &usize)| DirEntry {
             name: name.clone(),
             len: state.nodes[*node].live.len() as u64,
             is_file: true,

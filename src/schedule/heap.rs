@@ -13,21 +13,21 @@
 const ABSENT: usize = usize::MAX;
 
 /// One entry: the key, and the slot that holds it. The derived order is the heap's.
-type Entry = (u128, usize);
+type HeapEntry = (u128, usize);
 
 /// Whether `a` sorts before `b`.
 #[expect(
     clippy::needless_bitwise_bool,
     reason = "without a branch, which would be guessed wrong half the time"
 )]
-fn before(a: Entry, b: Entry) -> bool {
+fn before(a: HeapEntry, b: HeapEntry) -> bool {
     (a.0 < b.0) | ((a.0 == b.0) & (a.1 < b.1))
 }
 
 /// A min-heap of slots, each in it at most once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IndexedHeap {
-    entries: Vec<Entry>,
+    entries: Vec<HeapEntry>,
     /// Where each slot stands in `entries`, or [`ABSENT`].
     position: Vec<usize>,
 }
@@ -52,12 +52,12 @@ impl IndexedHeap {
     }
 
     /// The entry with the smallest key; the smaller slot goes first among equals.
-    pub(super) fn peek(&self) -> Option<Entry> {
+    pub(super) fn peek(&self) -> Option<HeapEntry> {
         self.entries.first().copied()
     }
 
     /// Takes out what [`peek`](Self::peek) shows if its key is not above `limit`.
-    pub(super) fn pop_up_to(&mut self, limit: u128) -> Option<Entry> {
+    pub(super) fn pop_up_to(&mut self, limit: u128) -> Option<HeapEntry> {
         let top = self.peek().filter(|&(key, _)| key <= limit)?;
         self.remove(top.1)?;
         Some(top)
@@ -81,7 +81,7 @@ impl IndexedHeap {
     }
 
     /// Brings `entry` to its place, starting from the hole at `place`.
-    fn settle(&mut self, place: usize, entry: Entry) {
+    fn settle(&mut self, place: usize, entry: HeapEntry) {
         let risen = self.rise(place, entry);
         let place = if risen == place {
             self.sink(place, entry)
@@ -92,7 +92,7 @@ impl IndexedHeap {
     }
 
     /// Moves the hole up past every parent that sorts after `entry`.
-    fn rise(&mut self, mut hole: usize, entry: Entry) -> usize {
+    fn rise(&mut self, mut hole: usize, entry: HeapEntry) -> usize {
         while hole > 0 {
             let above = (hole - 1) / 2;
             match self.entries.get(above) {
@@ -105,7 +105,7 @@ impl IndexedHeap {
     }
 
     /// Moves the hole down past every child that sorts before `entry`.
-    fn sink(&mut self, mut hole: usize, entry: Entry) -> usize {
+    fn sink(&mut self, mut hole: usize, entry: HeapEntry) -> usize {
         while let Some((place, child)) = self.lesser_child(hole) {
             if !before(child, entry) {
                 break;
@@ -116,7 +116,7 @@ impl IndexedHeap {
         hole
     }
 
-    fn lesser_child(&self, place: usize) -> Option<(usize, Entry)> {
+    fn lesser_child(&self, place: usize) -> Option<(usize, HeapEntry)> {
         let left = 2 * place + 1;
         let &first = self.entries.get(left)?;
         let Some(&second) = self.entries.get(left + 1) else {
@@ -127,7 +127,7 @@ impl IndexedHeap {
         Some((lesser, *self.entries.get(lesser)?))
     }
 
-    fn write(&mut self, place: usize, entry: Entry) {
+    fn write(&mut self, place: usize, entry: HeapEntry) {
         if let Some(cell) = self.entries.get_mut(place) {
             *cell = entry;
         }
@@ -192,7 +192,7 @@ mod tests {
     /// The plain model: an ordered set of entries, and the key of each slot.
     #[derive(Default)]
     struct Model {
-        order: BTreeSet<Entry>,
+        order: BTreeSet<HeapEntry>,
         keys: BTreeMap<usize, u128>,
     }
 
@@ -209,7 +209,7 @@ mod tests {
             Some(key)
         }
 
-        fn pop_up_to(&mut self, limit: u128) -> Option<Entry> {
+        fn pop_up_to(&mut self, limit: u128) -> Option<HeapEntry> {
             let top = *self.order.first().filter(|entry| entry.0 <= limit)?;
             self.remove(top.1);
             Some(top)
@@ -244,9 +244,9 @@ mod tests {
             for (slot, &key) in keys.iter().enumerate() {
                 heap.set(slot, key);
             }
-            let mut sorted: Vec<Entry> = keys.iter().copied().enumerate().map(|(s, k)| (k, s)).collect();
+            let mut sorted: Vec<HeapEntry> = keys.iter().copied().enumerate().map(|(s, k)| (k, s)).collect();
             sorted.sort_unstable();
-            let drained: Vec<Entry> = std::iter::from_fn(|| heap.pop_up_to(u128::MAX)).collect();
+            let drained: Vec<HeapEntry> = std::iter::from_fn(|| heap.pop_up_to(u128::MAX)).collect();
             prop_assert_eq!(drained, sorted);
         }
     }

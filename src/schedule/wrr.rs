@@ -76,7 +76,7 @@ impl Slot {
 
 /// What the scheduler knows of one server.
 #[derive(Debug, Clone)]
-struct Server {
+struct Candidate {
     /// 0 while drained.
     weight: u32,
     /// The last weight that was not 0. `start`, `deadline` and `credit` are in its strides.
@@ -95,7 +95,7 @@ struct Server {
     credit: u128,
 }
 
-impl Server {
+impl Candidate {
     fn new(weight: u32, now: u128) -> Self {
         let mut server = Self {
             weight,
@@ -201,7 +201,7 @@ impl Server {
 /// pick amortised, and a pick allocates nothing. A slot that does not exist is ignored.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
-    servers: Vec<Option<Server>>,
+    servers: Vec<Option<Candidate>>,
     /// Slots to use again.
     free: Vec<usize>,
     /// Servers that have started, by deadline.
@@ -246,7 +246,7 @@ impl Scheduler {
     /// drained.
     #[must_use = "the slot is the only name of the server"]
     pub fn add(&mut self, weight: u32) -> Slot {
-        let server = Some(Server::new(weight.min(MAX_WEIGHT), self.now));
+        let server = Some(Candidate::new(weight.min(MAX_WEIGHT), self.now));
         let slot = self.free.pop().unwrap_or(self.servers.len());
         match self.servers.get_mut(slot) {
             Some(cell) => *cell = server,
@@ -295,7 +295,7 @@ impl Scheduler {
 
     /// Whether a server may be picked: it was said to be eligible, and its weight is not 0.
     pub fn is_eligible(&self, slot: Slot) -> bool {
-        self.server(slot.0).is_some_and(Server::is_active)
+        self.server(slot.0).is_some_and(Candidate::is_active)
     }
 
     /// How many servers may be picked.
@@ -335,11 +335,11 @@ impl Scheduler {
         Some(Slot(slot))
     }
 
-    fn server(&self, slot: usize) -> Option<&Server> {
+    fn server(&self, slot: usize) -> Option<&Candidate> {
         self.servers.get(slot)?.as_ref()
     }
 
-    fn active(&self) -> impl Iterator<Item = (usize, &Server)> {
+    fn active(&self) -> impl Iterator<Item = (usize, &Candidate)> {
         let servers = self.servers.iter().enumerate();
         servers
             .filter_map(|(slot, server)| Some((slot, server.as_ref()?)))
@@ -350,7 +350,7 @@ impl Scheduler {
     ///
     /// Now stays where it is until the next pick: changes that undo each other in between leave no
     /// trace.
-    fn change(&mut self, slot: Slot, edit: impl FnOnce(&mut Server, u128)) {
+    fn change(&mut self, slot: Slot, edit: impl FnOnce(&mut Candidate, u128)) {
         let now = self.now;
         let Some(server) = self.servers.get_mut(slot.0).and_then(Option::as_mut) else {
             return;
@@ -368,7 +368,7 @@ impl Scheduler {
         self.place(slot.0);
     }
 
-    fn subtract(&mut self, server: &Server) {
+    fn subtract(&mut self, server: &Candidate) {
         if server.is_active() {
             self.weight -= u64::from(server.weight);
             self.lead -= server.lag(self.now);
@@ -376,7 +376,7 @@ impl Scheduler {
         }
     }
 
-    fn sum_up(&mut self, server: &Server) {
+    fn sum_up(&mut self, server: &Candidate) {
         if server.is_active() {
             self.weight += u64::from(server.weight);
             self.lead += server.lag(self.now);
@@ -460,7 +460,7 @@ impl Scheduler {
     }
 
     #[cfg(any(test, debug_assertions))]
-    fn check_place(&self, slot: usize, server: &Server) {
+    fn check_place(&self, slot: usize, server: &Candidate) {
         let length = server.deadline - server.start - u128::from(server.stride);
         assert!(length <= 1 && server.carry < server.basis, "stride");
         assert_eq!(server.basis, server.weight, "strides of another weight");

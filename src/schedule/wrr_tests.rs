@@ -154,7 +154,7 @@ mod unchanging {
     #[test]
     fn the_remainder_of_a_stride_is_carried() {
         for weight in [3, 7, 999_983, MAX_WEIGHT] {
-            let mut server = Server::new(weight, ORIGIN);
+            let mut server = Candidate::new(weight, ORIGIN);
             for k in 1..=2 * u128::from(weight).min(100_000) {
                 assert_eq!(
                     server.deadline - ORIGIN,
@@ -517,7 +517,7 @@ mod changing {
         for round in 0..8 {
             picks.extend(take(&mut scheduler, 777));
             let now = scheduler.now;
-            let owed = |server: &Server| (server.start < now) == (round % 2 == 0);
+            let owed = |server: &Candidate| (server.start < now) == (round % 2 == 0);
             let crowd: Vec<usize> = scheduler
                 .active()
                 .filter(|s| s.0 > 0 && owed(s.1))

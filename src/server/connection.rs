@@ -21,14 +21,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::links::{Entered, Leave, Links};
 use super::overload::Overload;
-use super::store::{Body, Claim, Done, Incoming, Outcome, Staged, Store, StoreError, Told};
+use super::store::{
+    Done, Incoming, IncomingBody, Origin, Outcome, Staged, Store, StoreError, Told,
+};
 use super::work::{Hold, Work, count_letters};
-use crate::behind::Behind;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST, MAX_LIST_BYTES, SMALL_CONTENT};
 use crate::protocol::lists::{decode_confirmed, encode_holding};
 use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role, frame};
+use crate::rolling_sync::RollingSync;
 use crate::transport::{
     BoxStream, Deadlines, Object, ReadError, Reader, Rest, Seat, WriteError, log_end, send_content,
     write_all,
@@ -65,7 +67,7 @@ struct Received {
     size: u64,
     letters: u64,
     crc32c: u32,
-    body: Body,
+    body: IncomingBody,
     /// The room that its content takes until it is stored.
     room: Option<OwnedSemaphorePermit>,
     /// What the work needs, with room for it.
@@ -187,7 +189,7 @@ async fn store_old_style(
         size,
         letters,
         crc32c: 0,
-        body: Body::Whole(content),
+        body: IncomingBody::Whole(content),
         room,
         for_work,
     };
@@ -239,7 +241,7 @@ fn submit(
         }
         tell(stored);
     });
-    let claim = journal.map(|journal| Claim { journal, crc32c });
+    let claim = journal.map(|journal| Origin { journal, crc32c });
     shared.store.submit(
         Incoming {
             number,
@@ -565,14 +567,14 @@ async fn receive<R: AsyncRead + Unpin>(
             size,
             letters,
             crc32c,
-            body: Body::Whole(content),
+            body: IncomingBody::Whole(content),
             room,
             for_work,
         }));
     }
     match receive_to_disk(reader, number, size, shared).await? {
         Ok((staged, letters, crc32c)) => {
-            let (body, for_work) = (Body::Staged(staged), (Bytes::new(), hold));
+            let (body, for_work) = (IncomingBody::Staged(staged), (Bytes::new(), hold));
             Ok(Ok(Received {
                 number,
                 title,
@@ -600,7 +602,7 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     let (pieces, mut to_write) = mpsc::channel::<Bytes>(PIECES);
     let writing = tokio::task::spawn_blocking(move || {
         let mut staged = store.stage(number)?;
-        let (mut letters, mut behind) = (0, Behind::default());
+        let (mut letters, mut behind) = (0, RollingSync::default());
         while let Some(piece) = to_write.blocking_recv() {
             staged.write(&piece)?;
             store.sync_behind(&staged, piece.len(), &mut behind)?;

@@ -71,7 +71,7 @@ use self::table::Table;
 use super::directory::{FileId, Opened};
 use super::name::number_of;
 use super::staged::find_copy;
-use crate::protocol::lists::Held;
+use crate::protocol::lists::StoredFile;
 
 /// The name of the index in its directory. No stored file's name begins like it.
 const NAME: &str = ".bilico-index";
@@ -116,7 +116,7 @@ impl Key {
 
 /// What is known of a stored file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     pub(super) size: u64,
     pub(super) crc32c: u32,
     pub(super) name: Box<str>,
@@ -416,7 +416,7 @@ impl Index {
                     let renamed = *name != *entry.name;
                     stored.push(Settled {
                         key,
-                        entry: Entry {
+                        entry: IndexEntry {
                             name: name.into(),
                             ..entry.clone()
                         },
@@ -475,12 +475,12 @@ impl Index {
     }
 
     /// What is known of a file.
-    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &Key) -> Option<&IndexEntry> {
         self.table.get(&key.journal, key.number)
     }
 
     /// All entries of a journal, by ascending number.
-    pub(super) fn holding(&self, journal: &str) -> Vec<Held> {
+    pub(super) fn holding(&self, journal: &str) -> Vec<StoredFile> {
         self.table.of(journal)
     }
 
@@ -527,7 +527,7 @@ impl Index {
     /// Writes down that files are about to be published. To be synced before they are.
     pub(super) fn announce<'a>(
         &mut self,
-        files: impl Iterator<Item = (&'a Key, &'a Entry)>,
+        files: impl Iterator<Item = (&'a Key, &'a IndexEntry)>,
     ) -> io::Result<()> {
         self.make_sound()?;
         let (mut out, mut lines, mut forgot) = (Vec::new(), 0, false);
@@ -707,12 +707,12 @@ impl Index {
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) key: Key,
-    pub(super) entry: Entry,
+    pub(super) entry: IndexEntry,
     /// Whether the name is another one than was announced.
     pub(super) renamed: bool,
 }
 
-fn push_storing(out: &mut Vec<u8>, key: &Key, entry: &Entry) {
+fn push_storing(out: &mut Vec<u8>, key: &Key, entry: &IndexEntry) {
     line::push_storing(
         out,
         &key.journal,

@@ -12,19 +12,19 @@ use super::directory::Directory;
 use super::index::Key;
 use super::staged::Staged;
 use crate::protocol::Expected;
-use crate::protocol::lists::Held;
+use crate::protocol::lists::StoredFile;
 use crate::queue::Durability;
 
 /// The content of a file that is to be stored.
 #[derive(Debug)]
-pub enum Body {
+pub enum IncomingBody {
     /// In memory.
     Whole(Bytes),
     /// Already written, and not under its final name yet.
     Staged(Staged),
 }
 
-impl Body {
+impl IncomingBody {
     /// Its size in bytes.
     pub(super) fn size(&self) -> u64 {
         match self {
@@ -42,16 +42,16 @@ pub struct Incoming {
     /// Its title.
     pub title: String,
     /// Its content.
-    pub body: Body,
+    pub body: IncomingBody,
     /// Whose it is, from a balancer that said so: then it is kept in the index until it is
     /// confirmed. Without one, a file of the same name and content is as good, and other content is
     /// stored beside it.
-    pub claim: Option<Claim>,
+    pub claim: Option<Origin>,
 }
 
 /// What makes a file known again.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub struct Origin {
     /// The identity of the journal that gave the number.
     pub journal: Arc<str>,
     /// The CRC32C of the content.
@@ -62,7 +62,7 @@ pub struct Claim {
 #[derive(Debug)]
 pub struct Told {
     /// What is stored for its journal and not confirmed.
-    pub held: Vec<Held>,
+    pub held: Vec<StoredFile>,
     /// The highest number of its journal that was ever stored, 0 for none; `None` if that is not
     /// known.
     pub seen: Option<u64>,

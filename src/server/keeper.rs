@@ -24,9 +24,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Opened;
-use super::index::{Entry, Index, Key, Settled};
+use super::index::{Index, IndexEntry, Key, Settled};
 use super::job::{
-    Body, Claim, Done, Incoming, Job, Outcome, Place, Removed, StoreError, Told, copy,
+    Done, Incoming, IncomingBody, Job, Origin, Outcome, Place, Removed, StoreError, Told, copy,
 };
 use super::name::stored_name;
 use super::staged::{Published, Staged};
@@ -62,7 +62,7 @@ struct Pending {
     name: String,
     staged: Staged,
     /// What the index is to say of it.
-    claim: Option<(Key, Entry)>,
+    claim: Option<(Key, IndexEntry)>,
     done: Done,
     /// Of the same file, come again in the same batch.
     again: Vec<Done>,
@@ -261,7 +261,7 @@ impl Keeper {
     fn admit(
         &self,
         file: Incoming,
-        (key, entry): (Key, Entry),
+        (key, entry): (Key, IndexEntry),
         done: Done,
         dir: &Arc<Opened>,
         pending: &mut Vec<Pending>,
@@ -486,7 +486,7 @@ fn collect(first: Job, queue: &mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
     while let Some(job) = next {
         if let Job::File(
             Incoming {
-                body: Body::Whole(content),
+                body: IncomingBody::Whole(content),
                 ..
             },
             _,
@@ -504,7 +504,7 @@ fn collect(first: Job, queue: &mpsc::Receiver<Job>, most: usize) -> Vec<Job> {
 /// Makes sure that the content of a file is on its way to the disk.
 fn stage(
     file: Incoming,
-    claim: Option<(Key, Entry)>,
+    claim: Option<(Key, IndexEntry)>,
     done: Done,
     dir: &Arc<Opened>,
     pending: &mut Vec<Pending>,
@@ -516,8 +516,8 @@ fn stage(
         ..
     } = file;
     let staged = match body {
-        Body::Staged(staged) => Ok(staged),
-        Body::Whole(content) => dir.begin(number).and_then(|mut staged| {
+        IncomingBody::Staged(staged) => Ok(staged),
+        IncomingBody::Whole(content) => dir.begin(number).and_then(|mut staged| {
             staged.write(&content)?;
             Ok(staged)
         }),
@@ -546,7 +546,7 @@ fn settled(file: &Pending, published: &Published) -> Option<Settled> {
         Published::Found(name) => (name, true),
     };
     let renamed = **name != *announced.name;
-    let entry = Entry {
+    let entry = IndexEntry {
         name: name.as_str().into(),
         shared,
         ..*announced
@@ -559,9 +559,9 @@ fn settled(file: &Pending, published: &Published) -> Option<Settled> {
 }
 
 /// What the index is to say of a file, under the name that it will have if that is free.
-fn claim_of(file: &Incoming, claim: &Claim) -> (Key, Entry) {
+fn claim_of(file: &Incoming, claim: &Origin) -> (Key, IndexEntry) {
     let name = stored_name(file.number, &file.title).into();
-    let entry = Entry {
+    let entry = IndexEntry {
         size: file.body.size(),
         crc32c: claim.crc32c,
         name,
@@ -570,7 +570,7 @@ fn claim_of(file: &Incoming, claim: &Claim) -> (Key, Entry) {
     (Key::new(claim.journal.clone(), file.number), entry)
 }
 
-fn check_same(number: u64, known: &Entry, new: &Entry) -> Result<(), StoreError> {
+fn check_same(number: u64, known: &IndexEntry, new: &IndexEntry) -> Result<(), StoreError> {
     if (known.size, known.crc32c) == (new.size, new.crc32c) {
         return Ok(());
     }

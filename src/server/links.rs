@@ -44,10 +44,10 @@ impl Leave {
 
 /// All links of balancers with an identity.
 #[derive(Debug, Default)]
-pub(super) struct Links(Mutex<HashMap<Arc<str>, Vec<Link>>>);
+pub(super) struct Links(Mutex<HashMap<Arc<str>, Vec<LinkEntry>>>);
 
 #[derive(Debug, Clone)]
-struct Link {
+struct LinkEntry {
     leave: Arc<Leave>,
     /// Cancelled when it submits no more files.
     quiet: CancellationToken,
@@ -69,7 +69,7 @@ impl Links {
         journal: Arc<str>,
         leave: Arc<Leave>,
     ) -> Option<Entered> {
-        let link = Link {
+        let link = LinkEntry {
             leave,
             quiet: CancellationToken::new(),
         };
@@ -99,7 +99,7 @@ impl Links {
         timeout(TAKE_OVER, all_quiet).await.ok().map(|()| entered)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<LinkEntry>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::{Directory, is_regular, open_directory};
 use super::index::Key;
-pub use super::job::{Body, Claim, Done, Incoming, Outcome, StoreError, Told};
+pub use super::job::{Done, Incoming, IncomingBody, Origin, Outcome, StoreError, Told};
 use super::job::{Job, Place, Removed};
 use super::keeper::Keeper;
 use super::name::is_part;
 pub use super::staged::Staged;
-use crate::behind::Behind;
 use crate::protocol::Expected;
 use crate::queue::Durability;
+use crate::rolling_sync::RollingSync;
 
 /// How many bytes of content may wait for the disk at most, in units of [`UNIT`].
 const WAITING: u32 = 256 * 1024;
@@ -133,7 +133,7 @@ impl Store {
         &self,
         staged: &Staged,
         written: usize,
-        behind: &mut Behind,
+        behind: &mut RollingSync,
     ) -> io::Result<()> {
         if self.place.durability == Durability::Disk && behind.wrote(written) {
             let file = staged.file().try_clone()?;

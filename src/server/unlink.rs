@@ -4,7 +4,7 @@
 use std::io;
 
 use super::directory::{Opened, id, is_regular};
-use super::index::Entry;
+use super::index::IndexEntry;
 use super::staged::sum;
 use crate::protocol::Expected;
 
@@ -14,7 +14,7 @@ use crate::protocol::Expected;
 pub(super) fn unlink(
     dir: &Opened,
     number: u64,
-    entry: &Entry,
+    entry: &IndexEntry,
     expected: Option<Expected>,
 ) -> io::Result<bool> {
     let name = &*entry.name;
@@ -83,7 +83,7 @@ pub(super) fn unlink(
 }
 
 /// In what the file differs from what was stored. One that cannot be read may be anything.
-fn difference(dir: &Opened, entry: &Entry) -> Option<String> {
+fn difference(dir: &Opened, entry: &IndexEntry) -> Option<String> {
     let read = || {
         let file = dir.read(&entry.name)?;
         let size = file.metadata()?.len();

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Held content is counted in units of this many bytes.
+/// StoredFile content is counted in units of this many bytes.
 const UNIT: u64 = 1024;
 
 /// Does the work, and holds what it works on.

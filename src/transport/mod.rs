@@ -12,7 +12,7 @@ mod send;
 
 pub use listen::{Accepted, Listener, serve};
 pub use places::{Place, Places, Rest, SETTLE, Seat};
-pub use reader::{Deadlines, Lap, Object, ReadError, Reader, log_end};
+pub use reader::{Deadlines, Object, ProgressDeadline, ReadError, Reader, log_end};
 pub use send::{WriteError, send_content, write_all};
 
 use std::future::Future;

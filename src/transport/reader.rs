@@ -119,12 +119,12 @@ pub struct Reader<R> {
     deadlines: Deadlines,
     splitter: Splitter,
     /// The time left for content that is read piece by piece.
-    pieces: Option<Lap>,
+    pieces: Option<ProgressDeadline>,
 }
 
 /// The time that the peer has left for what it is in the middle of.
 #[derive(Debug, Default)]
-pub struct Lap {
+pub struct ProgressDeadline {
     /// Set when it is first waited: what has come already needs no look at the clock.
     ends: Option<Instant>,
     came: usize,
@@ -158,7 +158,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads the native preface.
     pub async fn preface(&mut self) -> Result<(), ReadError> {
-        let mut lap = Lap::default();
+        let mut lap = ProgressDeadline::default();
         loop {
             if frame::decode_preface(&mut self.buffer)?.is_some() {
                 return Ok(());
@@ -172,7 +172,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if self.peek().await?.is_none() {
             return Ok(None);
         }
-        let mut lap = Lap::default();
+        let mut lap = ProgressDeadline::default();
         loop {
             if let Some(frame) = frame::decode(&mut self.buffer)? {
                 return Ok(Some(frame));
@@ -206,7 +206,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         content.extend_from_slice(&buffered);
         drop(buffered);
         let mut crc = crc32c::crc32c(&content);
-        let mut lap = Lap::default();
+        let mut lap = ProgressDeadline::default();
         while content.len() < size {
             let missing = size - content.len();
             let before = content.len();
@@ -241,7 +241,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads the checksum behind content and compares it with that of the content that came.
     pub async fn verify(&mut self, crc: u32) -> Result<(), ReadError> {
-        let mut lap = Lap::default();
+        let mut lap = ProgressDeadline::default();
         while self.buffer.len() < CHECKSUM_LEN {
             self.fill(&mut lap, CHECKSUM_LEN as u64).await?;
         }
@@ -285,7 +285,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if !self.splitter.is_inside() && !self.skip_space().await? {
             return Ok(None);
         }
-        let mut lap = Lap::default();
+        let mut lap = ProgressDeadline::default();
         let mut was_small = self.buffer.len() as u64 <= small;
         loop {
             if let Some(end) = self.splitter.find_end(&self.buffer)? {
@@ -385,7 +385,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Waits for more of what the peer is in the middle of; `missing` bytes of it are still to
     /// come, at least.
-    async fn fill(&mut self, lap: &mut Lap, missing: u64) -> Result<(), ReadError> {
+    async fn fill(&mut self, lap: &mut ProgressDeadline, missing: u64) -> Result<(), ReadError> {
         self.buffer.reserve(if self.buffer.len() >= AHEAD {
             READ_AHEAD
         } else {
@@ -406,7 +406,7 @@ pub enum Object {
     Large,
 }
 
-impl Lap {
+impl ProgressDeadline {
     /// Waits for more until the time is up.
     pub async fn bound<T>(
         &mut self,

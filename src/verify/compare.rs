@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use super::ledger::{Entry, Ledger};
+use super::ledger::{ReceiptLine, Receipts};
 use super::shelf::{Shelf, Stored};
 use super::{Finding, Report, names};
 use crate::client::receipts::State;
 use crate::server::name::stored_name;
 
 /// Compares what the receipts say with what is there; see [`super::verify`] for `others`.
-pub fn compare(ledger: &Ledger, shelf: &Shelf, others: bool) -> Report {
+pub fn compare(ledger: &Receipts, shelf: &Shelf, others: bool) -> Report {
     let mut comparison = Comparison {
         shelf,
         others,
@@ -44,14 +44,14 @@ struct Comparison<'a> {
 
 /// The receipts that a stored file without another claim may belong to, by what its name begins
 /// with and its content.
-type Unclaimed<'a> = HashMap<(String, Option<blake3::Hash>), Vec<&'a Entry>>;
+type Unclaimed<'a> = HashMap<(String, Option<blake3::Hash>), Vec<&'a ReceiptLine>>;
 
 impl<'a> Comparison<'a> {
     /// The receipts with a number: all those of one name, which is one receipt unless there is more
     /// than one journal, against all files of that name.
-    fn numbered(&mut self, ledger: &'a Ledger) {
+    fn numbered(&mut self, ledger: &'a Receipts) {
         let files = by_number(self.shelf);
-        let mut entries: Vec<(u64, String, &Entry)> =
+        let mut entries: Vec<(u64, String, &ReceiptLine)> =
             ledger.entries.iter().filter_map(named).collect();
         entries.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
         for same in entries.chunk_by(|(_, one, _), (_, other, _)| one == other) {
@@ -83,11 +83,11 @@ impl<'a> Comparison<'a> {
     }
 
     /// Sets the receipts of one name against the files of that name.
-    fn settle(&mut self, mut entries: Vec<&Entry>, mut files: Vec<&'a Stored>) {
+    fn settle(&mut self, mut entries: Vec<&ReceiptLine>, mut files: Vec<&'a Stored>) {
         // What must be there has the first choice.
         entries
             .sort_by_key(|entry| entry.state != State::Accepted && entry.state != State::Delivered);
-        let (dead, alive): (Vec<&Entry>, Vec<&Entry>) =
+        let (dead, alive): (Vec<&ReceiptLine>, Vec<&ReceiptLine>) =
             entries.iter().partition(|entry| entry.state == State::Dead);
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for entry in alive {
@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// No file has the receipt's content: one under its name has another, or there is none.
-    fn is_not_stored(&mut self, entry: &Entry, file: Option<&Stored>) {
+    fn is_not_stored(&mut self, entry: &ReceiptLine, file: Option<&Stored>) {
         match file {
             Some(file) => self
                 .report
@@ -136,7 +136,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// A file whose name is that of a receipt which has its file already, or of a dead one.
-    fn is_left(&mut self, file: &Stored, named: Option<&Entry>, dead: Option<&Entry>) {
+    fn is_left(&mut self, file: &Stored, named: Option<&ReceiptLine>, dead: Option<&ReceiptLine>) {
         let dead = dead.filter(|dead| !self.others || dead.fits(file.size, &file.hash));
         match (dead, named) {
             (Some(dead), _) => self
@@ -153,7 +153,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// The files that no receipt with a number claims, against the receipts without one.
-    fn unnumbered(&mut self, ledger: &'a Ledger) {
+    fn unnumbered(&mut self, ledger: &'a Receipts) {
         let mut unclaimed = Unclaimed::new();
         let entries = ledger.entries.iter().filter(|entry| entry.number.is_none());
         for entry in entries {
@@ -219,10 +219,10 @@ impl<'a> Comparison<'a> {
         self.report.unexpected.push(self.finding(None, &[file]));
     }
 
-    fn finding(&self, entry: Option<&Entry>, files: &[&Stored]) -> Finding {
+    fn finding(&self, entry: Option<&ReceiptLine>, files: &[&Stored]) -> Finding {
         let files = files.iter().map(|file| self.shelf.path(file)).collect();
         Finding {
-            receipt: entry.map(Entry::claim),
+            receipt: entry.map(ReceiptLine::claim),
             files,
         }
     }
@@ -239,7 +239,7 @@ fn by_number(shelf: &Shelf) -> Vec<(u64, usize, &Stored)> {
 }
 
 /// A receipt with a number, and the name that its file should have.
-fn named(entry: &Entry) -> Option<(u64, String, &Entry)> {
+fn named(entry: &ReceiptLine) -> Option<(u64, String, &ReceiptLine)> {
     entry
         .number
         .map(|number| (number, stored_name(number, &entry.title), entry))
@@ -268,10 +268,14 @@ fn keys(file: &Stored) -> Vec<(String, Option<blake3::Hash>)> {
 
 /// Takes a receipt out that the file may be of: one that leaves open whether it is there, or one
 /// that says it is not.
-fn take<'a>(entries: &mut Vec<&'a Entry>, file: &Stored, is_open: bool) -> Option<&'a Entry> {
+fn take<'a>(
+    entries: &mut Vec<&'a ReceiptLine>,
+    file: &Stored,
+    is_open: bool,
+) -> Option<&'a ReceiptLine> {
     let name = file.name.to_str()?;
     let number = names::number(name)?;
-    let may_be = |entry: &&Entry| {
+    let may_be = |entry: &&ReceiptLine| {
         (entry.state == State::Unknown) == is_open
             && entry.fits(file.size, &file.hash)
             && names::is_called(name, &stored_name(number, &entry.title))

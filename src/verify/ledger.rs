@@ -11,7 +11,7 @@ use crate::protocol::object;
 
 /// What the receipts say of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ReceiptLine {
     /// Where the client had it.
     pub path: Box<str>,
     /// Its title.
@@ -26,7 +26,7 @@ pub struct Entry {
     pub number: Option<u64>,
 }
 
-impl Entry {
+impl ReceiptLine {
     fn new(receipt: Receipt) -> Self {
         Self {
             path: receipt.path.into(),
@@ -82,16 +82,16 @@ fn weight(state: State) -> u8 {
 
 /// All that the receipts say.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct Receipts {
     /// By file, in the order of their first lines.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ReceiptLine>,
     /// What was passed over.
     pub notes: Vec<String>,
     /// The places of the entries by a hash of their keys.
     places: HashMap<u128, usize>,
 }
 
-impl Ledger {
+impl Receipts {
     /// Reads files of receipts, the oldest first. A torn last line is passed over; any other line
     /// that is no receipt is an error.
     pub fn read(paths: &[PathBuf]) -> Result<Self, VerifyError> {
@@ -111,7 +111,7 @@ impl Ledger {
             .unwrap_or_default();
         let next = self.entries.len();
         let place = *self.places.entry(u128::from_le_bytes(key)).or_insert(next);
-        let entry = Entry::new(receipt);
+        let entry = ReceiptLine::new(receipt);
         match self.entries.get_mut(place) {
             Some(earlier) => earlier.update(entry),
             None => self.entries.push(entry),

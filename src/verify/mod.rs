@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use compare::compare;
-pub use ledger::Ledger;
+pub use ledger::Receipts;
 pub use shelf::Shelf;
 
 use crate::client::receipts::State;
@@ -139,7 +139,7 @@ pub struct Claim {
 /// clients' files, too: then what no receipt speaks of is no finding, and neither is what cannot be
 /// told from theirs.
 pub fn verify(receipts: &[PathBuf], dirs: &[PathBuf], others: bool) -> Result<Report, VerifyError> {
-    let ledger = Ledger::read(receipts)?;
+    let ledger = Receipts::read(receipts)?;
     let shelf = Shelf::read(dirs)?;
     Ok(compare(&ledger, &shelf, others))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bilico::client::receipts::State;
 use bilico::queue::content;
 use bilico::server::name::is_own;
-use bilico::verify::{Ledger, Report, verify};
+use bilico::verify::{Receipts, Report, verify};
 use rand::seq::IndexedRandom;
 
 use super::load::{Load, content_of};
@@ -94,7 +94,7 @@ pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
 /// Files that the balancer accepted and then knew nothing of. It remembers them for far longer than
 /// a run takes.
 fn forgotten(load: &Load) -> Option<String> {
-    let ledger = Ledger::read(&load.receipts).unwrap();
+    let ledger = Receipts::read(&load.receipts).unwrap();
     let forgotten = ledger
         .entries
         .iter()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bilico::client::receipts::State;
 use bilico::queue::{content, key_hash};
-use bilico::verify::Ledger;
+use bilico::verify::Receipts;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -319,7 +319,7 @@ impl Drop for Load {
 
 /// Of how many files of a wave something is known, and how many are delivered.
 fn states(wave: &Wave) -> (usize, usize) {
-    let ledger = Ledger::read(std::slice::from_ref(&wave.receipts)).unwrap();
+    let ledger = Receipts::read(std::slice::from_ref(&wave.receipts)).unwrap();
     let delivered = ledger
         .entries
         .iter()

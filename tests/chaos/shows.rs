@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bilico::client::receipts::State;
 use bilico::protocol::status::StatusReport;
-use bilico::verify::{Ledger, verify};
+use bilico::verify::{Receipts, verify};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -170,7 +170,7 @@ pub fn full(seed: u64) -> Option<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut receipts = Vec::new();
     let refused = |receipts: &[std::path::PathBuf]| {
-        let ledger = Ledger::read(receipts).unwrap();
+        let ledger = Receipts::read(receipts).unwrap();
         ledger
             .entries
             .iter()

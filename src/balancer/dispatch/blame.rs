@@ -120,7 +120,7 @@ pub(super) enum Verdict {
     /// Nothing yet: others must be tried.
     Open,
     /// The server cannot store.
-    Server,
+    Member,
     /// The file was refused by a server that works.
     File,
 }
@@ -140,7 +140,7 @@ impl Record {
         }
         match (is_files_fault, is_servers_fault) {
             (true, _) => Verdict::File,
-            (false, true) => Verdict::Server,
+            (false, true) => Verdict::Member,
             (false, false) => Verdict::Open,
         }
     }
@@ -190,7 +190,7 @@ mod tests {
         let (mut server, mut one, mut two) =
             (Standing::default(), Record::default(), Record::default());
         assert_eq!(one.refused(slot(), 1, &mut server), Verdict::Open);
-        assert_eq!(two.refused(slot(), 2, &mut server), Verdict::Server);
+        assert_eq!(two.refused(slot(), 2, &mut server), Verdict::Member);
         assert_eq!(
             one.refused(slot(), 1, &mut server),
             Verdict::Open,
@@ -198,7 +198,7 @@ mod tests {
         );
         assert_eq!(
             Record::default().refused(slot(), 3, &mut server),
-            Verdict::Server
+            Verdict::Member
         );
         server.stored();
         assert_eq!(

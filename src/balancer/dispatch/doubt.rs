@@ -42,7 +42,7 @@ impl<T> Dispatcher<T> {
 
     /// The server is another one under a second name: what that one has said, this one has.
     pub fn is_the_same_as(&mut self, slot: Slot, other: Slot) {
-        let has_told = |server: &super::Server| server.has_told;
+        let has_told = |server: &super::Member| server.has_told;
         if !self
             .servers
             .get(other.index())
@@ -57,7 +57,7 @@ impl<T> Dispatcher<T> {
         if server.in_flight.is_empty() && (!server.has_told || !server.doubts.is_empty()) {
             server.has_told = true;
             self.resolve_doubts(slot);
-            self.heard_of(slot);
+            self.has_reported(slot);
         }
     }
 }

@@ -28,11 +28,11 @@ use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, Memory, QueueReport, StatusReport};
 use crate::protocol::{Refusal, RefusalCode, lists};
 use crate::queue::record::{Attempt, Meta, cut};
-use crate::queue::{Body, Pending, Queued};
+use crate::queue::{FileBody, Pending, Queued};
 use crate::schedule::{Fact, Flip, Health, HealthConfig, Scheduler, Slot};
 use blame::{Record, Verdict};
 use names::Place;
-use server::{Link, Sent, Server, Wish};
+use server::{Intent, LinkState, Member, Sent};
 
 /// The first wait of a file that every server refused, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
@@ -84,7 +84,7 @@ pub struct Parcel {
     /// What it is.
     pub meta: Arc<Meta>,
     /// Its content.
-    pub content: Body,
+    pub content: FileBody,
 }
 
 /// What a probe found.
@@ -157,7 +157,7 @@ pub enum Action<T> {
         /// The file's request number.
         number: u64,
         /// What the server says of it, if it was asked.
-        held: Option<lists::Held>,
+        held: Option<lists::StoredFile>,
     },
     /// Open a link to the server and speak of it under this epoch.
     OpenLink {
@@ -193,7 +193,7 @@ pub enum Action<T> {
 #[derive(Debug)]
 pub enum Cancel<T> {
     /// The file is out of the queue. A server may have it, and must then remove it.
-    Taken(Box<Queued<Held<T>>>),
+    Taken(Box<Queued<Delivery<T>>>),
     /// The file is with this server, which cannot remove it.
     StaysWith(Arc<str>),
     /// No such file waits.
@@ -202,7 +202,7 @@ pub enum Cancel<T> {
 
 /// What the dispatcher keeps beside a queued file, around what its caller keeps there.
 #[derive(Debug)]
-pub struct Held<T> {
+pub struct Delivery<T> {
     /// The caller's.
     pub tag: T,
     /// Why an old-style server could not read it, if that is so.
@@ -219,7 +219,7 @@ pub struct Held<T> {
     record: Record,
 }
 
-impl<T> Held<T> {
+impl<T> Delivery<T> {
     /// A file that has not been sent yet.
     pub fn new(tag: T, not_old_style: Option<NotOldStyle>) -> Self {
         let (refused_by, tried, record) = (Vec::new(), Vec::new(), Record::default());
@@ -237,10 +237,10 @@ impl<T> Held<T> {
 
 /// The state machine between queue, scheduler and servers.
 pub struct Dispatcher<T> {
-    queue: Pending<Held<T>>,
+    queue: Pending<Delivery<T>>,
     scheduler: Scheduler,
     /// By slot.
-    servers: Vec<Option<Server>>,
+    servers: Vec<Option<Member>>,
     /// The slots of all servers, in the order in which they were named.
     order: Vec<Slot>,
     /// Those that are to be removed.
@@ -269,7 +269,7 @@ pub struct Dispatcher<T> {
     accepted_bytes: u64,
     delivered: u64,
     delivered_bytes: u64,
-    actions: Vec<Action<Held<T>>>,
+    actions: Vec<Action<Delivery<T>>>,
 }
 
 impl<T> Dispatcher<T> {
@@ -302,7 +302,7 @@ impl<T> Dispatcher<T> {
     /// Adds a server; it gets files once a probe was answered and its link is open.
     pub fn add_server(&mut self, name: &str, weight: u32, now: Duration) -> Slot {
         let slot = self.scheduler.add(weight);
-        let server = Server::new(name, weight, Health::new(self.config.health, now), now);
+        let server = Member::new(name, weight, Health::new(self.config.health, now), now);
         if self.servers.len() <= slot.index() {
             self.servers.resize_with(slot.index() + 1, || None);
         }
@@ -318,7 +318,7 @@ impl<T> Dispatcher<T> {
     }
 
     /// All servers with their slots, in the order in which they were named.
-    fn servers(&self) -> impl Iterator<Item = (Slot, &Server)> {
+    fn servers(&self) -> impl Iterator<Item = (Slot, &Member)> {
         self.order
             .iter()
             .filter_map(|slot| Some((*slot, self.servers.get(slot.index())?.as_ref()?)))
@@ -334,12 +334,12 @@ impl<T> Dispatcher<T> {
     /// The names and weights of the servers that stay.
     pub fn staying(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
         self.servers()
-            .filter(|(_, server)| server.wish != Wish::Leave)
+            .filter(|(_, server)| server.wish != Intent::Leave)
             .map(|(_, server)| (&server.name, server.weight))
     }
 
     /// The actions decided since the last call.
-    pub fn actions(&mut self) -> std::vec::Drain<'_, Action<Held<T>>> {
+    pub fn actions(&mut self) -> std::vec::Drain<'_, Action<Delivery<T>>> {
         self.actions.drain(..)
     }
 
@@ -354,13 +354,13 @@ impl<T> Dispatcher<T> {
     }
 
     /// Takes a file that is accepted for good.
-    pub fn accept(&mut self, number: u64, file: Queued<Held<T>>) {
+    pub fn accept(&mut self, number: u64, file: Queued<Delivery<T>>) {
         self.count_accepted(file.meta.size);
         self.queue.insert(number, file);
     }
 
     /// Takes a file that waits again: it was a dead letter.
-    pub fn replay(&mut self, number: u64, file: Queued<Held<T>>) {
+    pub fn replay(&mut self, number: u64, file: Queued<Delivery<T>>) {
         self.queue.insert(number, file);
     }
 
@@ -385,7 +385,7 @@ impl<T> Dispatcher<T> {
     }
 
     /// Takes a file that is accepted already.
-    pub fn recover(&mut self, number: u64, file: Queued<Held<T>>) {
+    pub fn recover(&mut self, number: u64, file: Queued<Delivery<T>>) {
         self.queue.insert(number, file);
         if number <= self.holds_back() {
             self.queue.park(number);
@@ -419,12 +419,12 @@ impl<T> Dispatcher<T> {
     }
 
     /// The files that wait.
-    pub fn queue(&self) -> &Pending<Held<T>> {
+    pub fn queue(&self) -> &Pending<Delivery<T>> {
         &self.queue
     }
 
     /// A file that waits, to be changed in what the caller keeps.
-    pub fn file_mut(&mut self, number: u64) -> Option<&mut Queued<Held<T>>> {
+    pub fn file_mut(&mut self, number: u64) -> Option<&mut Queued<Delivery<T>>> {
         self.queue.get_mut(number)
     }
 
@@ -459,7 +459,7 @@ impl<T> Dispatcher<T> {
 
     /// Why files of an earlier run wait.
     fn why_held_back(&self) -> String {
-        let is_missing = |place: usize, server: &Server| {
+        let is_missing = |place: usize, server: &Member| {
             let is_unheard = self.unheard.iter().any(|slot| slot.index() == place);
             is_unheard || (self.config.in_doubt == InDoubt::Wait && !server.has_told)
         };
@@ -557,7 +557,7 @@ impl<T> Dispatcher<T> {
                     self.close_link(slot, &reason, now);
                 }
                 if self.config.in_doubt == InDoubt::Redirect {
-                    self.heard_of(slot);
+                    self.has_reported(slot);
                 }
             }
         }
@@ -571,7 +571,7 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
             return;
         };
-        let (Some(linked), Link::Open(_)) = (&server.linked, server.link) else {
+        let (Some(linked), LinkState::Open(_)) = (&server.linked, server.link) else {
             return;
         };
         let (from, to) = (linked.address, server.who.address);
@@ -611,7 +611,7 @@ impl<T> Dispatcher<T> {
         if !is_its_own {
             // Nothing waits for what it would say: the other says the same, or the operator must
             // act.
-            self.heard_of(slot);
+            self.has_reported(slot);
         }
         self.refresh(slot);
     }
@@ -623,14 +623,14 @@ impl<T> Dispatcher<T> {
         &mut self,
         slot: Slot,
         epoch: u64,
-        holding: Option<Vec<lists::Held>>,
+        holding: Option<Vec<lists::StoredFile>>,
         now: Duration,
     ) {
         let in_doubt = self.config.in_doubt;
         let Some(server) = self.server_of(slot, epoch) else {
             return;
         };
-        server.link = Link::Open(epoch);
+        server.link = LinkState::Open(epoch);
         server.keeps_account = holding.is_some();
         let is_native = server.dialect == Some(Dialect::Native);
         let flip = server.health.link(true, "open", now);
@@ -645,15 +645,15 @@ impl<T> Dispatcher<T> {
                     self.claim(slot, held, now);
                 }
                 self.resolve_doubts(slot);
-                self.heard_of(slot);
+                self.has_reported(slot);
             }
             None if !is_native => {
                 server.has_told = true;
                 self.resolve_doubts(slot);
-                self.heard_of(slot);
+                self.has_reported(slot);
             }
             // What may be there stays in doubt, but holds nothing up.
-            None if in_doubt == InDoubt::Redirect => self.heard_of(slot),
+            None if in_doubt == InDoubt::Redirect => self.has_reported(slot),
             None => {}
         }
         if is_native {
@@ -664,8 +664,8 @@ impl<T> Dispatcher<T> {
     }
 
     /// The server says that it has the file: wherever the file is by now, it needs no more sending.
-    fn claim(&mut self, slot: Slot, held: lists::Held, now: Duration) {
-        let lists::Held(number, size, crc32c) = held;
+    fn claim(&mut self, slot: Slot, held: lists::StoredFile, now: Duration) {
+        let lists::StoredFile(number, size, crc32c) = held;
         let Some(file) = self.queue.get(number) else {
             self.actions.push(Action::Stray {
                 slot,
@@ -686,7 +686,7 @@ impl<T> Dispatcher<T> {
         if self.queue.is_taken(number) {
             // The other server will have it, too, in a moment: then it is told to remove it.
             for other in self.servers.iter_mut().flatten() {
-                if other.land(number).is_some() {
+                if other.take_from_flight(number).is_some() {
                     other.doubts.insert(number);
                 }
             }
@@ -710,7 +710,7 @@ impl<T> Dispatcher<T> {
 
     /// The server has said what it has, or is known to be away. After the last one files of an
     /// earlier run can go.
-    fn heard_of(&mut self, slot: Slot) {
+    fn has_reported(&mut self, slot: Slot) {
         if self.unheard.remove(&slot) && self.unheard.is_empty() {
             let parked: Vec<u64> = self
                 .queue
@@ -747,7 +747,7 @@ impl<T> Dispatcher<T> {
         self.timers.insert((retry, slot));
         self.close_link(slot, reason, now);
         if self.config.in_doubt == InDoubt::Redirect {
-            self.heard_of(slot);
+            self.has_reported(slot);
         }
         self.actions.push(Action::Probe { slot });
     }
@@ -766,7 +766,7 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.server_of(slot, epoch) else {
             return;
         };
-        match server.land(number) {
+        match server.take_from_flight(number) {
             Some(sent) => {
                 server.has_stored(&sent);
                 self.blame_others(slot, number, now);
@@ -843,7 +843,7 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.server_of(slot, epoch) else {
             return;
         };
-        if server.land(number).is_none() {
+        if server.take_from_flight(number).is_none() {
             // It was cancelled, or another server turned out to have the file meanwhile; it is not
             // here.
             self.has_settled |= server.doubts.remove(&number);
@@ -881,7 +881,7 @@ impl<T> Dispatcher<T> {
         };
         match file.tag.record.refused(slot, number, &mut server.standing) {
             Verdict::Open => false,
-            Verdict::Server => {
+            Verdict::Member => {
                 self.pause(slot, reason, now);
                 false
             }
@@ -894,7 +894,7 @@ impl<T> Dispatcher<T> {
         let Some(file) = self.queue.get(number) else {
             return false;
         };
-        let Held {
+        let Delivery {
             tried,
             refused_by,
             not_old_style,
@@ -913,7 +913,7 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.server_of(slot, epoch) else {
             return;
         };
-        if server.land(number).is_some() {
+        if server.take_from_flight(number).is_some() {
             self.bury(number, reason.to_owned());
             self.refresh(slot);
         }
@@ -924,7 +924,7 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.server_of(slot, epoch) else {
             return;
         };
-        if server.land(number).is_none() {
+        if server.take_from_flight(number).is_none() {
             return;
         }
         server.returned += 1;
@@ -941,14 +941,14 @@ impl<T> Dispatcher<T> {
         let Some(file) = self.queue.get(number) else {
             return;
         };
-        let Held {
+        let Delivery {
             refused_by,
             not_old_style,
             ..
         } = &file.tag;
-        let refuses = |(place, server): (usize, &Server)| {
+        let refuses = |(place, server): (usize, &Member)| {
             server.weight == 0
-                || server.wish == Wish::Leave
+                || server.wish == Intent::Leave
                 || !server.health.allows(Fact::Identity)
                 || server.cannot_read(not_old_style.as_ref())
                 || refused_by.iter().any(|slot| slot.index() == place)
@@ -986,7 +986,7 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.server_of(slot, epoch) else {
             return;
         };
-        if server.land(number).is_none() {
+        if server.take_from_flight(number).is_none() {
             return;
         }
         server.returned += 1;
@@ -1220,7 +1220,7 @@ impl<T> Dispatcher<T> {
                 server.has_told = true;
             }
             self.resolve_doubts(slot);
-            self.heard_of(slot);
+            self.has_reported(slot);
         }
     }
 
@@ -1233,14 +1233,14 @@ impl<T> Dispatcher<T> {
             .iter()
             .all(|fact| server.health.allows(*fact));
         let waits = server.link_retry.is_some_and(|due| due > now);
-        let (Some(dialect), Link::Closed, true, false) =
+        let (Some(dialect), LinkState::Closed, true, false) =
             (server.dialect, server.link, answers, waits)
         else {
             return;
         };
         server.link_retry = None;
         self.epochs += 1;
-        server.link = Link::Opening(self.epochs);
+        server.link = LinkState::Opening(self.epochs);
         server.linked = Some(server.who.clone());
         let at = server.who.address;
         self.actions.push(Action::OpenLink {
@@ -1256,10 +1256,10 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
             return;
         };
-        if server.link == Link::Closed {
+        if server.link == LinkState::Closed {
             return;
         }
-        server.link = Link::Closed;
+        server.link = LinkState::Closed;
         server.linked = None;
         let flip = server.health.link(false, reason.to_owned(), now);
         let mut numbers: Vec<u64> = server.in_flight.drain().map(|(number, _)| number).collect();
@@ -1306,14 +1306,15 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    fn window_is_open(&self, server: &Server) -> bool {
+    fn window_is_open(&self, server: &Member) -> bool {
         server.window_is_open(self.config.window, self.heaviest)
     }
 
     /// The server, if this is its link's present epoch.
-    fn server_of(&mut self, slot: Slot, epoch: u64) -> Option<&mut Server> {
+    fn server_of(&mut self, slot: Slot, epoch: u64) -> Option<&mut Member> {
         let server = self.servers.get_mut(slot.index())?.as_mut()?;
-        (server.link == Link::Open(epoch) || server.link == Link::Opening(epoch)).then_some(server)
+        (server.link == LinkState::Open(epoch) || server.link == LinkState::Opening(epoch))
+            .then_some(server)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::server::{Link, Server, Wish};
+use super::server::{Intent, LinkState, Member};
 use super::{Cancel, DispatchConfig, Dispatcher, InDoubt};
 use crate::protocol::status::Dialect;
 use crate::schedule::Slot;
@@ -15,7 +15,7 @@ impl<T> Dispatcher<T> {
             return;
         };
         server.weight = weight;
-        let flip = server.heed(now);
+        let flip = server.apply_intent(now);
         self.scheduler.set_weight(slot, weight);
         self.flipped(slot, flip);
         self.resize();
@@ -26,10 +26,14 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
             return;
         };
-        if server.wish != Wish::Leave {
-            server.wish = if is_drained { Wish::Drain } else { Wish::Work };
+        if server.wish != Intent::Leave {
+            server.wish = if is_drained {
+                Intent::Drain
+            } else {
+                Intent::Work
+            };
         }
-        let flip = server.heed(now);
+        let flip = server.apply_intent(now);
         self.flipped(slot, flip);
         self.refresh(slot);
     }
@@ -39,8 +43,12 @@ impl<T> Dispatcher<T> {
         let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
             return;
         };
-        server.wish = if is_leaving { Wish::Leave } else { Wish::Work };
-        let flip = server.heed(now);
+        server.wish = if is_leaving {
+            Intent::Leave
+        } else {
+            Intent::Work
+        };
+        let flip = server.apply_intent(now);
         self.leaving.retain(|leaving| *leaving != slot);
         if is_leaving {
             self.leaving.push(slot);
@@ -56,7 +64,7 @@ impl<T> Dispatcher<T> {
 
     /// The servers that are to be removed and have nothing in flight.
     pub fn can_go(&self) -> Vec<Slot> {
-        let is_idle = |server: &Server| server.in_flight.is_empty();
+        let is_idle = |server: &Member| server.in_flight.is_empty();
         let idle = |slot: &&Slot| {
             self.servers
                 .get(slot.index())
@@ -69,7 +77,7 @@ impl<T> Dispatcher<T> {
     /// Takes a file out of the queue that is not to be delivered. If it is with a server, it is in
     /// doubt there from now on.
     pub fn cancel(&mut self, number: u64) -> Cancel<T> {
-        let with = |server: &Server| server.in_flight.contains_key(&number);
+        let with = |server: &Member| server.in_flight.contains_key(&number);
         let place = self.order.iter().copied().find(|slot| {
             let server = self.servers.get(slot.index()).and_then(Option::as_ref);
             server.is_some_and(with)
@@ -80,7 +88,7 @@ impl<T> Dispatcher<T> {
             if !server.keeps_account {
                 return Cancel::StaysWith(server.name.clone());
             }
-            server.land(number);
+            server.take_from_flight(number);
             server.doubts.insert(number);
             self.refresh(slot);
         }
@@ -94,7 +102,7 @@ impl<T> Dispatcher<T> {
     pub fn remove_server(&mut self, slot: Slot, now: Duration) {
         self.close_link(slot, "the server was removed", now);
         self.resolve_doubts(slot);
-        self.heard_of(slot);
+        self.has_reported(slot);
         let removed = self.servers.get_mut(slot.index()).and_then(Option::take);
         self.old_style -=
             usize::from(removed.is_some_and(|server| server.dialect == Some(Dialect::OldStyle)));
@@ -128,11 +136,11 @@ impl<T> Dispatcher<T> {
     fn stop_waiting(&mut self) {
         for (slot, is_away) in self
             .servers()
-            .map(|(slot, it)| (slot, it.link == Link::Closed))
+            .map(|(slot, it)| (slot, it.link == LinkState::Closed))
             .collect::<Vec<_>>()
         {
             if is_away {
-                self.heard_of(slot);
+                self.has_reported(slot);
             }
         }
         let first_that_may_go = self.holds_back();

@@ -71,7 +71,7 @@ const SILENCE_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::f
 
 /// The connection that files are sent over, by its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum LinkState {
     Closed,
     Opening(u64),
     Open(u64),
@@ -79,7 +79,7 @@ pub(super) enum Link {
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Intent {
     /// It gets files by its weight.
     Work,
     /// It gets nothing new.
@@ -101,12 +101,12 @@ pub(super) struct Sent {
     clippy::struct_excessive_bools,
     reason = "four facts that have nothing to do with each other"
 )]
-pub(super) struct Server {
+pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) weight: u32,
     pub(super) health: Health,
     pub(super) dialect: Option<Dialect>,
-    pub(super) link: Link,
+    pub(super) link: LinkState,
     link_pause: Duration,
     /// It acknowledged nothing the last time that it was sent files.
     is_silent: bool,
@@ -133,14 +133,14 @@ pub(super) struct Server {
     /// Files that it refused, or that came back because it failed.
     pub(super) returned: u64,
     /// What the operator wants of it.
-    pub(super) wish: Wish,
+    pub(super) wish: Intent,
     /// The memory of its process, at the last probe.
     pub(super) memory: Option<Memory>,
     /// How long the last probe took, if it was answered.
     pub(super) probe: Option<Duration>,
 }
 
-impl Server {
+impl Member {
     /// A server that nothing is known of yet.
     pub(super) fn new(name: &str, weight: u32, health: Health, now: Duration) -> Self {
         let mut server = Self {
@@ -148,7 +148,7 @@ impl Server {
             weight,
             health,
             dialect: None,
-            link: Link::Closed,
+            link: LinkState::Closed,
             link_pause: LINK_PAUSE.0,
             is_silent: false,
             standing: Standing::default(),
@@ -164,21 +164,21 @@ impl Server {
             delivered: 0,
             delivered_bytes: 0,
             returned: 0,
-            wish: Wish::Work,
+            wish: Intent::Work,
             memory: None,
             probe: None,
         };
-        server.heed(now);
+        server.apply_intent(now);
         server
     }
 
     /// Tells its health what the operator wants of it.
-    pub(super) fn heed(&mut self, now: Duration) -> Option<Flip> {
+    pub(super) fn apply_intent(&mut self, now: Duration) -> Option<Flip> {
         let wish = match (self.wish, self.weight) {
-            (Wish::Leave, _) => Some("being removed"),
-            (Wish::Drain, _) => Some("by the operator"),
-            (Wish::Work, 0) => Some("weight 0"),
-            (Wish::Work, _) => None,
+            (Intent::Leave, _) => Some("being removed"),
+            (Intent::Drain, _) => Some("by the operator"),
+            (Intent::Work, 0) => Some("weight 0"),
+            (Intent::Work, _) => None,
         };
         self.health
             .drain(wish.is_some(), wish.unwrap_or("no longer"), now)
@@ -190,7 +190,7 @@ impl Server {
     }
 
     /// Takes a file out of flight.
-    pub(super) fn land(&mut self, number: u64) -> Option<Sent> {
+    pub(super) fn take_from_flight(&mut self, number: u64) -> Option<Sent> {
         let sent = self.in_flight.remove(&number)?;
         self.in_flight_bytes -= sent.bytes;
         Some(sent)
@@ -282,7 +282,7 @@ impl Server {
         match self.health.problem() {
             None if window_is_open => ServerState::Up,
             None => ServerState::Full,
-            Some((Fact::Drain, ..)) if self.wish == Wish::Leave => ServerState::Removing,
+            Some((Fact::Drain, ..)) if self.wish == Intent::Leave => ServerState::Removing,
             Some((Fact::Drain, ..)) => ServerState::Drained,
             Some((Fact::Connection, ..)) if self.health.is_fresh() => ServerState::Unknown,
             Some((Fact::Connection | Fact::Trust, ..)) => ServerState::Down,
@@ -328,8 +328,8 @@ impl Server {
             delivered: self.delivered,
             delivered_bytes: self.delivered_bytes,
             returned: self.returned,
-            drained: self.wish == Wish::Drain,
-            removing: self.wish == Wish::Leave,
+            drained: self.wish == Intent::Drain,
+            removing: self.wish == Intent::Leave,
             memory: self.memory,
             probe_ms: self.probe.map(|probe| probe.as_secs_f64() * 1e3),
             window_files,

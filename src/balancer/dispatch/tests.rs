@@ -36,7 +36,7 @@ struct World {
 }
 
 /// A file of this size, as the queue holds it.
-fn file(content: &Bytes, fits_old_style: bool) -> Queued<Held<()>> {
+fn file(content: &Bytes, fits_old_style: bool) -> Queued<Delivery<()>> {
     let (size, crc32c) = (content.len() as u64, 7);
     let meta = Meta {
         title: "t.json".into(),
@@ -47,12 +47,12 @@ fn file(content: &Bytes, fits_old_style: bool) -> Queued<Held<()>> {
         accepted_ms: 0,
     };
     let not_old_style = (!fits_old_style).then_some(NotOldStyle::TooLarge);
-    let (meta, content) = (Arc::new(meta), Body::Memory(content.clone(), None));
+    let (meta, content) = (Arc::new(meta), FileBody::Memory(content.clone(), None));
     Queued {
         meta,
         content,
         history: History::default(),
-        tag: Held::new((), not_old_style),
+        tag: Delivery::new((), not_old_style),
     }
 }
 
@@ -169,7 +169,7 @@ impl World {
 
     /// Forgets the servers that can go; for each a new one comes, which may get its slot. Gives the
     /// old and the new ones.
-    fn let_go(&mut self) -> Vec<(Slot, Slot)> {
+    fn release(&mut self) -> Vec<(Slot, Slot)> {
         let mut replaced = Vec::new();
         for old in self.subject.can_go() {
             self.slots.retain(|slot| *slot != old);
@@ -380,13 +380,13 @@ fn a_server_that_leaves_goes_when_nothing_is_in_flight_and_its_slot_starts_anew(
     world.accept(4);
     world.refuse(slots[0], 1, RefusalCode::TooLarge);
     world.order(|subject, now| subject.leave(slots[0], true, now));
-    assert_eq!(world.let_go(), []);
+    assert_eq!(world.release(), []);
     assert_eq!(
         world.subject.status(at(0), world.now).servers[0].state,
         ServerState::Removing
     );
     world.store_all(slots[0]);
-    let replaced = world.let_go();
+    let replaced = world.release();
     assert_eq!(replaced.len(), 1);
     let new = replaced[0].1;
     assert_eq!(world.subject.status(at(0), world.now).servers.len(), 2);
@@ -409,7 +409,7 @@ fn a_server_that_is_down_can_go_at_once_and_nothing_waits_for_it() {
         "they may be stored there"
     );
     world.order(|subject, now| subject.leave(slots[0], true, now));
-    assert_eq!(world.let_go().len(), 1);
+    assert_eq!(world.release().len(), 1);
     assert_eq!(world.sent(slots[1]).len(), 4);
 }
 
@@ -846,7 +846,7 @@ impl World {
         self.links.insert(slot, (epoch, Vec::new()));
         let holding = numbers
             .iter()
-            .map(|number| lists::Held(*number, 7, 7))
+            .map(|number| lists::StoredFile(*number, 7, 7))
             .collect();
         let claimed =
             |(_, sent): &mut (u64, Vec<u64>)| sent.retain(|number| !numbers.contains(number));
@@ -922,7 +922,7 @@ fn a_removed_server_keeps_nothing_in_doubt() {
     for slot in [slots[0], never] {
         world.order(|subject, now| subject.leave(slot, true, now));
     }
-    world.let_go();
+    world.release();
     world.subject.take_settled();
     for slot in world.slots.clone() {
         if !world.links.contains_key(&slot) {
@@ -998,9 +998,12 @@ fn what_a_server_says_of_another_content_is_not_believed() {
     world.answer_probe(slots[0], false, Some(Dialect::Native));
     let epoch = world.opening.remove(&slots[0]).unwrap();
     world.links.insert(slots[0], (epoch, Vec::new()));
-    world
-        .subject
-        .link_opened(slots[0], epoch, Some(vec![lists::Held(1, 8, 7)]), world.now);
+    world.subject.link_opened(
+        slots[0],
+        epoch,
+        Some(vec![lists::StoredFile(1, 8, 7)]),
+        world.now,
+    );
     world.step(0);
     assert!(world.delivered.is_empty());
     assert_eq!(world.sent(slots[0]), [1]);
@@ -1404,7 +1407,7 @@ proptest! {
                 Step::Drain(server, drained) => world.order(|subject, now| subject.drain(slots[server], drained, now)),
                 Step::Leave(server, leaves) => world.order(|subject, now| subject.leave(slots[server], leaves, now)),
             }
-            for (old, new) in world.let_go() {
+            for (old, new) in world.release() {
                 slots.iter_mut().filter(|slot| **slot == old).for_each(|slot| *slot = new);
             }
         }

@@ -7,12 +7,12 @@
 
 use super::{After, Hub, millis};
 use crate::balancer::dispatch::Cancel;
-use crate::balancer::event::Reply;
+use crate::balancer::events::{Kind, Level};
 use crate::balancer::hub::thaw::Read;
-use crate::balancer::notices::{Kind, Level};
+use crate::balancer::messages::Reply;
 use crate::protocol::query::Answer;
 use crate::queue::Op;
-use crate::queue::brief::Back;
+use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};
 use crate::queue::{DeadLetter, Queued};
 use std::sync::Arc;
@@ -23,13 +23,13 @@ const CANCELLED: &str = "cancelled by an operator while it waited";
 impl Hub {
     /// Throws a dead letter away, or a file that waits. `looked` is what was read back of it, if
     /// that was needed.
-    pub(super) fn throw_away(&mut self, number: u64, looked: Vec<(u64, Back)>) -> Answer {
+    pub(super) fn throw_away(&mut self, number: u64, looked: Vec<(u64, ReadBack)>) -> Answer {
         if let Some(DeadLetter {
             meta,
             history,
             death,
             ..
-        }) = self.ledger.dig_up(number)
+        }) = self.ledger.remove_dead(number)
         {
             return self.thrown_away(number, meta, history, &death.reason, Vec::new());
         }
@@ -48,14 +48,14 @@ impl Hub {
                     history,
                     tag,
                 } = *file;
-                self.let_go(&content);
+                self.release(&content);
                 self.thrown_away(number, meta, history, CANCELLED, tag.tag.replies)
             }
         }
     }
 
     /// Throws a file away whose turn is not near.
-    fn cancel_cold(&mut self, number: u64, looked: Vec<(u64, Back)>) -> Answer {
+    fn cancel_cold(&mut self, number: u64, looked: Vec<(u64, ReadBack)>) -> Answer {
         let failed = |reason| Answer::Failed { reason };
         if self.accepting.contains_key(&number) {
             return failed(format!(
@@ -77,7 +77,7 @@ impl Hub {
                 "file {number} cannot be dropped: {why}; see `bilico queue show {number}`"
             ));
         };
-        if let Back::NotNow(reason) = back {
+        if let ReadBack::NotNow(reason) = back {
             return failed(format!(
                 "file {number} cannot be read from the journal now: {reason}; try again"
             ));

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::{After, Hub};
 use crate::balancer::control::{Command, MAX_SERVERS, Order, OrderError, Sample, Settings};
-use crate::balancer::notices::{Kind, Level};
+use crate::balancer::events::{Kind, Level};
 use crate::balancer::probe::ProbePace;
 use crate::config::{ServerSpec, SpecError};
 use crate::schedule::{Fact, Flip, Slot};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Hub, Tag, millis, not_old_style};
-use crate::balancer::cold::{Claim, Thawed};
-use crate::balancer::dispatch::Held;
-use crate::balancer::event::{Event, Reply};
+use crate::balancer::cold::{ColdReport, Thawed};
+use crate::balancer::dispatch::Delivery;
+use crate::balancer::messages::{Reply, ToHub};
 use crate::protocol::json::{self, NotOldStyle};
-use crate::queue::brief::{Back, Brief, read_back};
+use crate::queue::backlog_entry::{BacklogEntry, ReadBack, read_back};
 use crate::queue::record::{Accepted, Content, End, Ended, History, Meta};
-use crate::queue::{Body, Location, Queued};
+use crate::queue::{FileBody, Location, Queued};
 use crate::schedule::Slot;
 
 /// How many files are read back from the journal at once, and about how many bytes. It is done when
@@ -47,7 +47,7 @@ impl Hub {
         if !places.is_empty() {
             self.is_reading_back = true;
             let (journal, hub) = (self.with.journal, self.with.to_self.clone());
-            let read = move || drop(hub.send(Event::ReadBack(read_back(&journal, places, true))));
+            let read = move || drop(hub.send(ToHub::ReadBack(read_back(&journal, places, true))));
             tokio::task::spawn_blocking(read);
         }
     }
@@ -55,7 +55,7 @@ impl Hub {
     /// As many of the files from `first` on as are read back at once.
     fn next_cold(&self, first: u64) -> Vec<u64> {
         let mut bytes = 0;
-        let fits = |(_, brief): &(u64, &Brief)| {
+        let fits = |(_, brief): &(u64, &BacklogEntry)| {
             let had = bytes;
             bytes += u64::from(brief.spot.record_len());
             had < READ_BACK.1
@@ -69,9 +69,9 @@ impl Hub {
     }
 
     /// Files were read back: the dispatcher gets them.
-    pub(super) fn read_back(&mut self, files: Vec<(u64, Back)>, now: Duration) {
+    pub(super) fn read_back(&mut self, files: Vec<(u64, ReadBack)>, now: Duration) {
         let shortage = files.iter().find_map(|(_, back)| match back {
-            Back::NotNow(reason) => Some(reason),
+            ReadBack::NotNow(reason) => Some(reason),
             _ => None,
         });
         self.is_reading_back = shortage.is_some();
@@ -80,19 +80,19 @@ impl Hub {
             let hub = self.with.to_self.clone();
             self.with.tasks.spawn(async move {
                 tokio::time::sleep(SHORTAGE).await;
-                let _ = hub.send(Event::ReadBack(Vec::new()));
+                let _ = hub.send(ToHub::ReadBack(Vec::new()));
             });
         }
         for (number, back) in files
             .into_iter()
-            .filter(|(_, back)| !matches!(back, Back::NotNow(_)))
+            .filter(|(_, back)| !matches!(back, ReadBack::NotNow(_)))
         {
             self.thaw(number, back, now);
         }
     }
 
     /// A file was read back, or cannot be.
-    fn thaw(&mut self, number: u64, back: Back, now: Duration) {
+    fn thaw(&mut self, number: u64, back: ReadBack, now: Duration) {
         let Some(Thawed {
             brief,
             location,
@@ -135,7 +135,7 @@ impl Hub {
             );
         }
         let not_old_style = noted_before(brief.note, || not_old_style(&meta, fits));
-        let tag = Held::new(
+        let tag = Delivery::new(
             Tag {
                 replies,
                 _room: room,
@@ -163,7 +163,7 @@ impl Hub {
     }
 
     /// How a file ended that this server says it has.
-    fn claimed_by(&self, claim: &Claim) -> End {
+    fn claimed_by(&self, claim: &ColdReport) -> End {
         let server = self.address_of(claim.slot);
         End::Delivered {
             server,
@@ -177,7 +177,7 @@ impl Hub {
     fn end_cold(
         &mut self,
         ended: Ended,
-        (slot, others): (Slot, &[Claim]),
+        (slot, others): (Slot, &[ColdReport]),
         replies: &[Reply],
         now: Duration,
     ) {
@@ -191,7 +191,7 @@ impl Hub {
         self.dispatcher.count_delivered(ended.meta.size);
         self.end(ended, replies, Some(slot));
         for claim in others {
-            self.stray(claim.slot, number, Some(claim.held), now);
+            self.unexpected_copy(claim.slot, number, Some(claim.held), now);
         }
     }
 }
@@ -200,7 +200,7 @@ impl Hub {
 pub(super) struct Read {
     pub(super) meta: Arc<Meta>,
     pub(super) history: History,
-    pub(super) content: Body,
+    pub(super) content: FileBody,
     /// Whether an old-style server could read it.
     pub(super) fits: bool,
     /// Why it cannot be sent, if that is so.
@@ -208,16 +208,21 @@ pub(super) struct Read {
 }
 
 impl Read {
-    pub(super) fn of(number: u64, back: Back, brief: &Brief, location: Location) -> Self {
+    pub(super) fn of(
+        number: u64,
+        back: ReadBack,
+        brief: &BacklogEntry,
+        location: Location,
+    ) -> Self {
         let lost = |meta: Option<Arc<Meta>>, reason| Self {
             meta: meta.unwrap_or_else(|| Arc::new(stand_in(brief))),
             history: History::default(),
-            content: Body::Journal(location.clone()),
+            content: FileBody::Journal(location.clone()),
             fits: false,
             problem: Some(reason),
         };
         match back {
-            Back::File(accepted) => {
+            ReadBack::File(accepted) => {
                 let Accepted {
                     meta,
                     history,
@@ -227,9 +232,9 @@ impl Read {
                 let (content, fits) = match content {
                     Content::Inline(bytes) => {
                         let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
-                        (Body::Memory(bytes, Some(location)), fits)
+                        (FileBody::Memory(bytes, Some(location)), fits)
                     }
-                    Content::Own(id) => (Body::Own(id), false),
+                    Content::Own(id) => (FileBody::Own(id), false),
                 };
                 Self {
                     meta,
@@ -239,14 +244,14 @@ impl Read {
                     problem: None,
                 }
             }
-            Back::Unreadable { reason, meta } => lost(meta, reason),
-            Back::NotNow(reason) => lost(None, reason),
+            ReadBack::Unreadable { reason, meta } => lost(meta, reason),
+            ReadBack::NotNow(reason) => lost(None, reason),
         }
     }
 }
 
 /// What is said of a file whose record cannot be read.
-pub(in crate::balancer) fn stand_in(brief: &Brief) -> Meta {
+pub(in crate::balancer) fn stand_in(brief: &BacklogEntry) -> Meta {
     let (size, crc32c, accepted_ms) = (
         brief.size(),
         brief.crc32c,

@@ -13,9 +13,9 @@ use super::{Hub, Over};
 use crate::balancer::BalancerError;
 use crate::balancer::directories::{Second, Twice};
 use crate::balancer::dispatch::Speaker;
-use crate::balancer::notices::{Kind, Level};
+use crate::balancer::events::{Kind, Level};
 use crate::protocol::Expected;
-use crate::protocol::lists::Held;
+use crate::protocol::lists::StoredFile;
 use crate::queue::record::{End, Meta};
 use crate::schedule::Slot;
 
@@ -105,7 +105,7 @@ impl Hub {
         &self,
         slot: Slot,
         seen: Option<u64>,
-        holding: &[Held],
+        holding: &[StoredFile],
     ) -> Result<(), BalancerError> {
         let last = self.next_number.saturating_sub(1);
         if let Some(seen) = seen.filter(|seen| *seen > last) {
@@ -124,7 +124,11 @@ impl Hub {
     }
 
     /// What is wrong with a file that a server says it has, if something is.
-    fn contradiction(&self, Held(number, size, crc32c): Held, last: u64) -> Option<String> {
+    fn contradiction(
+        &self,
+        StoredFile(number, size, crc32c): StoredFile,
+        last: u64,
+    ) -> Option<String> {
         let has = || format!("has number {number} with {size} bytes and CRC32C {crc32c:08x}");
         if number > last {
             return Some(format!("{}, and the journal gave none above {last}", has()));

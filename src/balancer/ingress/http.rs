@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout};
 
 use super::upload::Source;
 use super::{Door, InMemory};
-use crate::balancer::event::{
-    Admission, Declined, Incoming, Outgoing, Reply, Room, Share, Sum, next_connection,
+use crate::balancer::messages::{
+    Admission, Arrived, Declined, Reply, Room, Share, Sum, ToClient, next_connection,
 };
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE, ROOM_PATIENCE};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
 use crate::queue::{INLINE, key_hash};
-use crate::transport::{Lap, ReadError};
+use crate::transport::{ProgressDeadline, ReadError};
 use crate::units::ByteSize;
 
 /// How much more is reserved at once for a file of unknown size, in bytes: as much as it has,
@@ -30,7 +30,7 @@ use crate::units::ByteSize;
 const STEPS: (u64, u64) = (INLINE, 4 * 1024 * 1024);
 
 /// The body of a request.
-pub trait Body: Send {
+pub trait UploadBody: Send {
     /// The next piece of it; `None` at its end. What was waited for is not lost when the wait is
     /// given up.
     fn piece(&mut self) -> impl Future<Output = io::Result<Option<Bytes>>> + Send;
@@ -38,7 +38,7 @@ pub trait Body: Send {
 
 /// A file that a client would hand over.
 #[derive(Debug)]
-pub struct Upload<B> {
+pub struct HttpUpload<B> {
     /// Its title.
     pub title: String,
     /// The client's lasting name for it.
@@ -54,7 +54,7 @@ pub struct Upload<B> {
 /// What becomes of a file that was handed over. The file goes its way when this is dropped.
 #[derive(Debug)]
 pub struct Receipts {
-    from_hub: mpsc::UnboundedReceiver<Outgoing>,
+    from_hub: mpsc::UnboundedReceiver<ToClient>,
     /// What came last, before it was asked for.
     fate: Option<Fate>,
     /// The file's size in bytes.
@@ -103,8 +103,8 @@ impl Receipts {
     pub async fn accepted(&mut self) -> Result<u64, Refusal> {
         while let Some(receipt) = self.from_hub.recv().await {
             match receipt {
-                Outgoing::Message(Message::Accepted { number, .. }) => return Ok(number),
-                Outgoing::Message(Message::Refused { refusal, .. }) => return Err(refusal),
+                ToClient::Message(Message::Accepted { number, .. }) => return Ok(number),
+                ToClient::Message(Message::Refused { refusal, .. }) => return Err(refusal),
                 other => self.fate = fate(other),
             }
         }
@@ -130,12 +130,12 @@ fn too_many() -> String {
     )
 }
 
-fn fate(receipt: Outgoing) -> Option<Fate> {
+fn fate(receipt: ToClient) -> Option<Fate> {
     match receipt {
-        Outgoing::Message(Message::Delivered {
+        ToClient::Message(Message::Delivered {
             server, confirmed, ..
         }) => Some(Fate::Delivered { server, confirmed }),
-        Outgoing::Message(Message::Dead { reason, .. }) => Some(Fate::Dead { reason }),
+        ToClient::Message(Message::Dead { reason, .. }) => Some(Fate::Dead { reason }),
         _ => None,
     }
 }
@@ -164,11 +164,11 @@ struct Head {
 impl Door {
     /// Takes one file: room first, then its content. Nothing of a body is read before there is room
     /// for it.
-    pub(in crate::balancer) async fn receive<B: Body>(
+    pub(in crate::balancer) async fn receive<B: UploadBody>(
         &self,
-        upload: Upload<B>,
+        upload: HttpUpload<B>,
     ) -> Result<Receipts, ReadError> {
-        let Upload {
+        let HttpUpload {
             title,
             key,
             size,
@@ -260,7 +260,7 @@ impl Door {
 
     /// Refuses a file of which nothing was read, unless it came before under its key: that one must
     /// not be taken for lost, and the content tells whether it is the same.
-    async fn refuse<B: Body>(
+    async fn refuse<B: UploadBody>(
         &self,
         head: &Head,
         body: B,
@@ -293,8 +293,8 @@ impl Door {
     }
 
     /// Reads content of this size, keeps nothing of it, and gives its CRC32C.
-    async fn sum<B: Body>(&self, mut body: B, size: u64) -> Result<u32, ReadError> {
-        let (mut lap, mut came, mut crc32c) = (Lap::default(), 0, 0);
+    async fn sum<B: UploadBody>(&self, mut body: B, size: u64) -> Result<u32, ReadError> {
+        let (mut lap, mut came, mut crc32c) = (ProgressDeadline::default(), 0, 0);
         let stall = self.bounds().deadlines.stall;
         loop {
             let piece = tokio::select! {
@@ -352,7 +352,7 @@ impl Door {
         Ok(receipts)
     }
 
-    async fn take_large<B: Body>(
+    async fn take_large<B: UploadBody>(
         &self,
         head: &Head,
         mut arriving: Arriving<'_, B>,
@@ -375,7 +375,7 @@ impl Door {
         self.gate.admit(Admission {
             title: head.title.clone(),
             key: head.key.clone(),
-            content: Incoming::Own(uploaded.id),
+            content: Arrived::Own(uploaded.id),
             size: receipts.size,
             crc32c: uploaded.crc32c,
             old_style_len: Err(NotOldStyle::TooLarge),
@@ -393,7 +393,7 @@ impl Door {
 struct Arriving<'a, B> {
     door: &'a Door,
     body: B,
-    lap: Lap,
+    lap: ProgressDeadline,
     stall: Duration,
     /// When the last piece was handed on: the peer is not to blame for what passes until the next
     /// is asked for.
@@ -408,10 +408,10 @@ struct Arriving<'a, B> {
     ahead: Vec<Bytes>,
 }
 
-impl<'a, B: Body> Arriving<'a, B> {
+impl<'a, B: UploadBody> Arriving<'a, B> {
     fn new(door: &'a Door, body: B, head: &Head, reserved: Reserved) -> Self {
         let title = head.title.len() as u64;
-        let (lap, handed_on, ahead) = (Lap::default(), None, Vec::new());
+        let (lap, handed_on, ahead) = (ProgressDeadline::default(), None, Vec::new());
         let stall = door.bounds().deadlines.stall;
         Self {
             door,
@@ -523,7 +523,7 @@ impl<'a, B: Body> Arriving<'a, B> {
     }
 }
 
-impl<B: Body> Source for &mut Arriving<'_, B> {
+impl<B: UploadBody> Source for &mut Arriving<'_, B> {
     /// The connection can end with the answer.
     const READ_PAST: bool = false;
 

@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::balancer::event::Event;
 use crate::balancer::gate::{Gate, QueueLimits};
 use crate::balancer::ingress::{DoorBounds, Uploads};
+use crate::balancer::messages::ToHub;
 use crate::queue::Durability;
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
@@ -17,7 +17,7 @@ use crate::transport::Deadlines;
 const STALL: Duration = Duration::from_millis(300);
 
 /// A doorway to a queue of so many bytes, its disk, and what comes to its hub.
-fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<Event>) {
+fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<ToHub>) {
     let (disk, (hub, events)) = (SimDisk::new(), mpsc::unbounded_channel());
     let limits = QueueLimits {
         files: 10,
@@ -47,7 +47,7 @@ struct Pieces {
     ends: bool,
 }
 
-impl Body for Pieces {
+impl UploadBody for Pieces {
     async fn piece(&mut self) -> io::Result<Option<Bytes>> {
         // Others get their turn between two pieces.
         tokio::task::yield_now().await;
@@ -58,13 +58,13 @@ impl Body for Pieces {
     }
 }
 
-fn upload(size: Option<u64>, pieces: impl IntoIterator<Item = usize>) -> Upload<Pieces> {
+fn upload(size: Option<u64>, pieces: impl IntoIterator<Item = usize>) -> HttpUpload<Pieces> {
     let left = pieces
         .into_iter()
         .map(|len| Bytes::from(vec![b'x'; len]))
         .collect();
     let body = Pieces { left, ends: true };
-    Upload {
+    HttpUpload {
         title: "t".to_owned(),
         key: None,
         size,
@@ -73,9 +73,9 @@ fn upload(size: Option<u64>, pieces: impl IntoIterator<Item = usize>) -> Upload<
     }
 }
 
-fn admitted(events: &mut UnboundedReceiver<Event>) -> Box<Admission> {
+fn admitted(events: &mut UnboundedReceiver<ToHub>) -> Box<Admission> {
     match events.try_recv() {
-        Ok(Event::Admit(admission, _)) => admission,
+        Ok(ToHub::Admit(admission, _)) => admission,
         other => panic!("{other:?}"),
     }
 }
@@ -123,8 +123,8 @@ async fn a_file_of_unknown_size_takes_as_much_room_as_one_of_known_size() {
                 (crc32c::crc32c(&content), crc32c::crc32c(&content))
             );
             match &admission.content {
-                Incoming::Memory(bytes) => assert!(*bytes == content && size <= INLINE),
-                Incoming::Own(_) => assert!(size > INLINE && disk.list().unwrap()[0].len == size),
+                Arrived::Memory(bytes) => assert!(*bytes == content && size <= INLINE),
+                Arrived::Own(_) => assert!(size > INLINE && disk.list().unwrap()[0].len == size),
             }
             units.push(door.gate.rooms().bytes.available_permits());
             let own = disk.list().unwrap();
@@ -142,7 +142,7 @@ async fn a_file_of_unknown_size_takes_as_much_room_as_one_of_known_size() {
 async fn a_file_that_turns_out_to_be_too_large_leaves_nothing() {
     let (door, disk, mut events) = door(1 << 20);
     for key in [None, Some("key".to_owned())] {
-        let upload = Upload {
+        let upload = HttpUpload {
             key,
             ..upload(None, [100_000; 6])
         };
@@ -210,9 +210,9 @@ async fn a_body_that_is_not_as_long_as_it_says_is_refused() {
     }
 }
 
-async fn declined(events: &mut UnboundedReceiver<Event>) -> Declined {
+async fn declined(events: &mut UnboundedReceiver<ToHub>) -> Declined {
     match events.recv().await {
-        Some(Event::Refuse(declined)) => declined,
+        Some(ToHub::Refuse(declined)) => declined,
         other => panic!("{other:?}"),
     }
 }
@@ -234,7 +234,7 @@ async fn a_client_waits_for_room_for_a_while_and_is_refused() {
         "{error:?}"
     );
     assert_eq!(started.elapsed().as_secs(), ROOM_PATIENCE.as_secs());
-    let keyed = Upload {
+    let keyed = HttpUpload {
         key: Some("key".to_owned()),
         ..upload(Some(50_000), [50_000])
     };

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::control::Settings;
-use super::event::{Admission, Incoming, Reply, Room, Share};
 use super::gate::Gate;
+use super::messages::{Admission, Arrived, Reply, Room, Share};
 use crate::protocol::frame::MAGIC;
 use crate::protocol::{Refusal, RefusalCode, json as json_doorway};
 use crate::queue::INLINE;
@@ -160,10 +160,10 @@ impl Door {
         let old_style_len = json_doorway::old_style_len(&title, &content);
         let (content, uploaded) = if size <= INLINE {
             self.gate.take_turn(&mut share, size).await;
-            (Incoming::Memory(content), None)
+            (Arrived::Memory(content), None)
         } else {
             match self.uploads.keep(content).await {
-                Ok(uploaded) => (Incoming::Own(uploaded.id), Some(uploaded)),
+                Ok(uploaded) => (Arrived::Own(uploaded.id), Some(uploaded)),
                 Err(refusal) => return Err((refusal, reply)),
             }
         };

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::upload::Framed;
 use super::{Door, InMemory};
-use crate::balancer::event::{
-    Admission, Declined, Incoming, Offer, Outgoing, Reply, Room, Share, Sum, next_connection,
+use crate::balancer::messages::{
+    Admission, Arrived, Declined, Offer, Reply, Room, Share, Sum, ToClient, next_connection,
 };
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
@@ -27,7 +27,7 @@ const BATCH: usize = 256;
 
 /// What the two halves of a connection tell each other.
 #[derive(Default)]
-struct Ledger {
+struct Backpressure {
     /// Messages that the client has not been sent yet.
     unread: AtomicUsize,
     /// Files whose last receipt has not been sent yet.
@@ -52,8 +52,8 @@ struct Session<'a, R> {
     reader: Reader<R>,
     /// A number that no other connection has.
     connection: u64,
-    to_client: mpsc::UnboundedSender<Outgoing>,
-    ledger: Arc<Ledger>,
+    to_client: mpsc::UnboundedSender<ToClient>,
+    ledger: Arc<Backpressure>,
     /// The client's address, as it is recorded.
     from: Arc<str>,
     door: &'a Door,
@@ -74,7 +74,7 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let (to_client, outgoing) = mpsc::unbounded_channel();
-    let ledger = Arc::new(Ledger::default());
+    let ledger = Arc::new(Backpressure::default());
     let ended = ledger.writer_ended.clone();
     let connection = next_connection();
     let of_seat = ledger.clone();
@@ -169,7 +169,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     /// The next frame. A client whose files are still under way may be silent for as long as they
     /// are.
-    async fn next_of(reader: &mut Reader<R>, ledger: &Ledger) -> Result<Option<Frame>, ReadError> {
+    async fn next_of(
+        reader: &mut Reader<R>,
+        ledger: &Backpressure,
+    ) -> Result<Option<Frame>, ReadError> {
         loop {
             match reader.frame().await {
                 Err(ReadError::Idle(_)) if ledger.open.load(Ordering::Relaxed) > 0 => {}
@@ -312,7 +315,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 let admission = Admission {
                     title: put.title.into(),
                     key: put.key,
-                    content: Incoming::Own(uploaded.id),
+                    content: Arrived::Own(uploaded.id),
                     size: whole,
                     crc32c: uploaded.crc32c,
                     old_style_len: Err(NotOldStyle::TooLarge),
@@ -436,7 +439,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         self.ledger
             .open
             .fetch_add(usize::from(is_last(&message)), Ordering::Relaxed);
-        let _ = self.to_client.send(Outgoing::Message(message));
+        let _ = self.to_client.send(ToClient::Message(message));
     }
 
     /// Says why the connection ends, and keeps it for the receipts that are still to come. A client
@@ -480,7 +483,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 }
 
-impl Ledger {
+impl Backpressure {
     /// Whether more than so many messages wait for the client to read them, or are still to be
     /// written for it. A receipt that is still to come, for a file under way, is not among them.
     fn is_behind(&self, most: usize) -> bool {
@@ -535,9 +538,9 @@ fn is_last(message: &Message) -> bool {
 
 /// What is to be written next; nothing once all is written to a client that has gone.
 async fn next_batch(
-    outgoing: &mut mpsc::UnboundedReceiver<Outgoing>,
-    batch: &mut Vec<Outgoing>,
-    ledger: &Ledger,
+    outgoing: &mut mpsc::UnboundedReceiver<ToClient>,
+    batch: &mut Vec<ToClient>,
+    ledger: &Backpressure,
 ) -> usize {
     tokio::select! {
         biased;
@@ -550,8 +553,8 @@ async fn next_batch(
 /// broken off.
 async fn write_receipts(
     mut write: impl AsyncWrite + Unpin,
-    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
-    ledger: Arc<Ledger>,
+    mut outgoing: mpsc::UnboundedReceiver<ToClient>,
+    ledger: Arc<Backpressure>,
     stall: Duration,
 ) -> Result<(), WriteError> {
     let mut batch = Vec::new();
@@ -561,19 +564,19 @@ async fn write_receipts(
         let (mut count, mut last, mut broken_off) = (0, 0, false);
         for item in batch.drain(..) {
             match item {
-                Outgoing::Message(message) => {
+                ToClient::Message(message) => {
                     count += weight(&message);
                     last += usize::from(is_last(&message));
                     broken_off |= matches!(&message, Message::Bye(refusal) if refusal.code != RefusalCode::Stopping);
                     frame::encode(&message, 0, &mut out);
                 }
-                Outgoing::Status(report) => {
+                ToClient::Status(report) => {
                     count += 1;
                     let content = serde_json::to_vec(&report).unwrap_or_default();
                     frame::encode(&Message::Status, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, stall).await?;
                 }
-                Outgoing::Answer(answer) => {
+                ToClient::Answer(answer) => {
                     count += 1;
                     let content = serde_json::to_vec(&answer).unwrap_or_default();
                     frame::encode(&Message::Query, content.len() as u64, &mut out);

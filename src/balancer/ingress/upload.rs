@@ -15,14 +15,14 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::event::Event;
-use crate::behind::Behind;
+use crate::balancer::messages::ToHub;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
 use crate::queue::error::is_full;
 use crate::queue::{Durability, Progress};
+use crate::rolling_sync::RollingSync;
 use crate::transport::{ReadError, Reader, plain};
 
 /// How long a part is kept that no upload goes on with.
@@ -38,7 +38,7 @@ const PIECES: usize = 8;
 pub(in crate::balancer) struct Uploads {
     disk: Arc<dyn Disk>,
     durability: Durability,
-    hub: mpsc::UnboundedSender<Event>,
+    hub: mpsc::UnboundedSender<ToHub>,
     parts: Arc<Mutex<Entries>>,
     /// For all: each has a file open.
     open: Arc<Semaphore>,
@@ -47,10 +47,10 @@ pub(in crate::balancer) struct Uploads {
 }
 
 /// Parts, by their marks.
-type Entries = HashMap<u128, Entry>;
+type Entries = HashMap<u128, PartEntry>;
 
 /// A part that was begun.
-struct Entry {
+struct PartEntry {
     /// Held by the upload that writes it.
     lock: Arc<tokio::sync::Mutex<()>>,
     /// Ends that upload.
@@ -59,7 +59,7 @@ struct Entry {
 }
 
 /// The right to do something with a part: nobody else does anything with it until this is dropped.
-struct Claim {
+struct PartLease {
     mark: u128,
     guard: OwnedMutexGuard<()>,
     taken_over: CancellationToken,
@@ -68,7 +68,7 @@ struct Claim {
     is_gone: bool,
 }
 
-impl Drop for Claim {
+impl Drop for PartLease {
     fn drop(&mut self) {
         if self.is_gone {
             let mut parts = lock(&self.parts);
@@ -88,7 +88,7 @@ pub(super) struct Uploaded {
     disk: Arc<dyn Disk>,
     is_admitted: bool,
     /// To be kept until the file is admitted, so that who waits for the part finds its key known.
-    _claim: Option<Claim>,
+    _claim: Option<PartLease>,
 }
 
 impl Uploaded {
@@ -124,13 +124,15 @@ impl Uploads {
         disk: Arc<dyn Disk>,
         durability: Durability,
         most: usize,
-        hub: mpsc::UnboundedSender<Event>,
+        hub: mpsc::UnboundedSender<ToHub>,
     ) -> Self {
         let found = disk.list().unwrap_or_default();
         let marks = found
             .iter()
             .filter_map(|entry| content::parse_part_name(&entry.name));
-        let parts = Arc::new(Mutex::new(marks.map(|mark| (mark, Entry::new())).collect()));
+        let parts = Arc::new(Mutex::new(
+            marks.map(|mark| (mark, PartEntry::new())).collect(),
+        ));
         let open = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self {
             disk,
@@ -236,7 +238,7 @@ impl Uploads {
     /// Removes parts that nobody has gone on with for this long, and of the rest all but the
     /// youngest.
     pub(in crate::balancer) fn tidy(&self, age: Duration, most: usize) {
-        let mut idle: Vec<(Instant, Claim)> = lock(&self.parts)
+        let mut idle: Vec<(Instant, PartLease)> = lock(&self.parts)
             .iter()
             .filter_map(|(mark, entry)| Some((entry.used, self.claim_idle(*mark, entry)?)))
             .collect();
@@ -261,16 +263,16 @@ impl Uploads {
     }
 
     /// Waits for the part; an upload that writes it is ended, unless it has come whole.
-    async fn claim(&self, mark: u128) -> Claim {
+    async fn claim(&self, mark: u128) -> PartLease {
         let (part, taken_over) = {
             let mut entries = lock(&self.parts);
-            let entry = entries.entry(mark).or_insert_with(Entry::new);
+            let entry = entries.entry(mark).or_insert_with(PartEntry::new);
             entry.taken_over.cancel();
             entry.taken_over = CancellationToken::new();
             entry.used = Instant::now();
             (entry.lock.clone(), entry.taken_over.clone())
         };
-        Claim {
+        PartLease {
             mark,
             guard: part.lock_owned().await,
             taken_over,
@@ -280,12 +282,12 @@ impl Uploads {
     }
 
     /// The part, if nobody does anything with it.
-    fn claim_idle(&self, mark: u128, entry: &Entry) -> Option<Claim> {
+    fn claim_idle(&self, mark: u128, entry: &PartEntry) -> Option<PartLease> {
         let (guard, taken_over) = (
             entry.lock.clone().try_lock_owned().ok()?,
             entry.taken_over.clone(),
         );
-        Some(Claim {
+        Some(PartLease {
             mark,
             guard,
             taken_over,
@@ -299,7 +301,7 @@ fn lock(parts: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
     parts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Entry {
+impl PartEntry {
     fn new() -> Self {
         Self {
             lock: Arc::default(),
@@ -396,9 +398,9 @@ async fn read_pieces<S: Source>(
 struct Upload {
     disk: Arc<dyn Disk>,
     durability: Durability,
-    hub: mpsc::UnboundedSender<Event>,
+    hub: mpsc::UnboundedSender<ToHub>,
     is_kept: bool,
-    claim: Claim,
+    claim: PartLease,
 }
 
 impl Upload {
@@ -409,7 +411,7 @@ impl Upload {
         mut steps: mpsc::Receiver<Step>,
     ) -> io::Result<Option<Uploaded>> {
         let mut part = self.begin(resumed)?;
-        let mut behind = Behind::default();
+        let mut behind = RollingSync::default();
         loop {
             match steps.blocking_recv() {
                 Some(Step::Piece(piece)) => {
@@ -448,7 +450,7 @@ impl Upload {
         }
     }
 
-    fn write(&self, part: &mut Part, piece: &[u8], behind: &mut Behind) -> io::Result<()> {
+    fn write(&self, part: &mut Part, piece: &[u8], behind: &mut RollingSync) -> io::Result<()> {
         part.write(piece)?;
         if self.durability == Durability::Disk && behind.wrote(piece.len()) {
             let file = part.file().clone();
@@ -495,7 +497,7 @@ impl Upload {
 fn finish(
     part: Part,
     durability: Durability,
-    hub: &mpsc::UnboundedSender<Event>,
+    hub: &mpsc::UnboundedSender<ToHub>,
 ) -> io::Result<(u64, u32)> {
     let (id, crc32c) = (rand::random(), part.crc32c());
     match part.finish(id, durability) {
@@ -504,7 +506,7 @@ fn finish(
         Err(FinishError::Names(error)) => {
             let told = io::Error::new(error.kind(), error.to_string());
             let failed = Progress::Failed(FinishError::Names(error).into());
-            let _ = hub.send(Event::Journal(failed));
+            let _ = hub.send(ToHub::Journal(failed));
             Err(told)
         }
     }

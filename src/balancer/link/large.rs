@@ -17,12 +17,12 @@ const STEP: usize = 256 * 1024;
 const AHEAD: usize = 4;
 
 /// Content of a file of its own, piece by piece.
-pub(super) struct Content {
+pub(super) struct LargeContent {
     pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
     used: mpsc::UnboundedSender<Vec<u8>>,
 }
 
-impl Content {
+impl LargeContent {
     /// Begins to read `size` bytes. Content that does not have this CRC32C ends in an error before
     /// its last piece.
     pub(super) fn open(disk: Arc<dyn Disk>, id: u64, size: u64, crc32c: u32) -> Self {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::queue::disk::RealDisk;
 
-    async fn collect(mut content: Content) -> io::Result<Vec<u8>> {
+    async fn collect(mut content: LargeContent) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(piece) = content.next().await {
             let piece = piece?;
@@ -105,19 +105,26 @@ mod tests {
                 .collect();
             std::fs::write(dir.path().join(content::name(1)), &bytes).unwrap();
             let (len, crc) = (bytes.len() as u64, crc32c::crc32c(&bytes));
-            assert!(collect(Content::open(disk(), 1, len, crc)).await.unwrap() == bytes);
-            let damaged = collect(Content::open(disk(), 1, len, !crc))
+            assert!(
+                collect(LargeContent::open(disk(), 1, len, crc))
+                    .await
+                    .unwrap()
+                    == bytes
+            );
+            let damaged = collect(LargeContent::open(disk(), 1, len, !crc))
                 .await
                 .unwrap_err();
             assert!(damaged.to_string().contains("damaged"));
-            let short = collect(Content::open(disk(), 1, len + 1, crc))
+            let short = collect(LargeContent::open(disk(), 1, len + 1, crc))
                 .await
                 .unwrap_err();
             assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
         }
-        let missing = collect(Content::open(disk(), 2, 1, 0)).await.unwrap_err();
+        let missing = collect(LargeContent::open(disk(), 2, 1, 0))
+            .await
+            .unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         // Nobody who listens: the thread ends, or the runtime would wait for it here.
-        drop(Content::open(disk(), 1, (STEP * 11 + 5) as u64, 0));
+        drop(LargeContent::open(disk(), 1, (STEP * 11 + 5) as u64, 0));
     }
 }

@@ -75,7 +75,7 @@ impl Outstanding {
 
     /// The file needs no acknowledgement any more. One that is not known is the dispatcher's to
     /// ignore.
-    pub(super) fn land(&self, number: u64) {
+    pub(super) fn take_from_flight(&self, number: u64) {
         let mut files = self.lock();
         let Some(place) = files.places.remove(&number) else {
             return;
@@ -143,7 +143,7 @@ mod tests {
         for number in 2..6 {
             assert!(!is_stuck_in(&files, 2).await);
             send(&files, number);
-            files.land(number);
+            files.take_from_flight(number);
         }
         assert!(is_stuck_in(&files, 3).await);
     }
@@ -154,7 +154,7 @@ mod tests {
         (1..=20).for_each(|number| send(&files, number));
         for number in 1..=20 {
             assert!(!is_stuck_in(&files, 8).await);
-            files.land(number);
+            files.take_from_flight(number);
         }
         assert!(!is_stuck_in(&files, 100).await, "it owes nothing");
         send(&files, 21);
@@ -171,7 +171,7 @@ mod tests {
             !is_stuck_in(&files, 9).await,
             "its time begins with its last byte"
         );
-        files.land(1);
+        files.take_from_flight(1);
 
         files.begin(2);
         let large = files.begin(3);
@@ -180,7 +180,7 @@ mod tests {
             is_stuck_in(&files, 11).await,
             "the one before the large one has been written long ago"
         );
-        files.land(2);
+        files.take_from_flight(2);
         assert!(
             !is_stuck_in(&files, 100).await,
             "the large one is still being written"
@@ -192,12 +192,12 @@ mod tests {
         let files = Outstanding::new();
         send(&files, 1);
         advance(Duration::from_secs(9)).await;
-        files.land(7);
+        files.take_from_flight(7);
         send(&files, 2);
         send(&files, 1);
         assert!(!is_stuck_in(&files, 0).await);
-        files.land(1);
-        files.land(1);
+        files.take_from_flight(1);
+        files.take_from_flight(1);
         assert_eq!(files.lock().order.len(), 1);
         assert_eq!(files.lock().places.len(), 1);
     }

@@ -5,8 +5,8 @@ use std::any::TypeId;
 use clap::{Arg, ArgAction, Command};
 use toml::de::{DeInteger, DeValue};
 
-use crate::bench::Rate;
 use crate::config::ServerSpec;
+use crate::load::Rate;
 use crate::units::ByteSize;
 
 /// The commands that have a table of their own, in the order in which people are told of them.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::driver::{Driver, config};
 use super::model::{Change, File, Model, Truth, attempt, death, read_content};
 use crate::queue::Durability;
-use crate::queue::disk::{Disk, DiskFile, Entry, FileId, Space};
+use crate::queue::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 use crate::queue::error::JournalError;
 use crate::queue::journal::JournalConfig;
 use crate::queue::recovery::{self, Recovered, Report};
@@ -31,8 +31,8 @@ fn refused<T>() -> io::Result<T> {
 }
 
 impl Disk for Frozen {
-    fn list(&self) -> io::Result<Vec<Entry>> {
-        let entry = |(name, bytes): (&String, &Arc<Vec<u8>>)| Entry {
+    fn list(&self) -> io::Result<Vec<DirEntry>> {
+        let entry = |(name, bytes): (&String, &Arc<Vec<u8>>)| DirEntry {
             name: name.clone(),
             len: bytes.len() as u64,
             is_file: true,

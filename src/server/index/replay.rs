@@ -9,7 +9,7 @@ use super::line::{self, Fate, Line, MAX_LINE};
 use super::place::WrittenIn;
 use super::seen::Seen;
 use super::table::Table;
-use super::{Entry, LoadError};
+use super::{IndexEntry, LoadError};
 
 /// What the lines of an index come to.
 pub(super) struct Replay {
@@ -69,7 +69,7 @@ impl Replay {
                 crc32c,
                 name,
             }) => {
-                let entry = Entry {
+                let entry = IndexEntry {
                     size,
                     crc32c,
                     name: name.into(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Entry, Key};
-use crate::protocol::lists::Held;
+use super::{IndexEntry, Key};
+use crate::protocol::lists::StoredFile;
 
 /// Entries by journal and number, and how old each is.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 struct Aged {
-    entry: Entry,
+    entry: IndexEntry,
     age: u64,
 }
 
@@ -25,15 +25,15 @@ impl Table {
         self.len
     }
 
-    pub(super) fn get(&self, journal: &str, number: u64) -> Option<&Entry> {
+    pub(super) fn get(&self, journal: &str, number: u64) -> Option<&IndexEntry> {
         Some(&self.journals.get(journal)?.get(&number)?.entry)
     }
 
-    pub(super) fn get_mut(&mut self, journal: &str, number: u64) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, journal: &str, number: u64) -> Option<&mut IndexEntry> {
         Some(&mut self.journals.get_mut(journal)?.get_mut(&number)?.entry)
     }
 
-    pub(super) fn insert(&mut self, journal: &str, number: u64, entry: Entry) {
+    pub(super) fn insert(&mut self, journal: &str, number: u64, entry: IndexEntry) {
         let aged = Aged {
             entry,
             age: self.next_age,
@@ -50,7 +50,7 @@ impl Table {
         self.len += usize::from(replaced.is_none());
     }
 
-    pub(super) fn remove(&mut self, journal: &str, number: u64) -> Option<Entry> {
+    pub(super) fn remove(&mut self, journal: &str, number: u64) -> Option<IndexEntry> {
         let entries = self.journals.get_mut(journal)?;
         let removed = entries.remove(&number)?;
         self.len -= 1;
@@ -61,14 +61,14 @@ impl Table {
     }
 
     /// The entries of a journal by ascending number.
-    pub(super) fn of(&self, journal: &str) -> Vec<Held> {
+    pub(super) fn of(&self, journal: &str) -> Vec<StoredFile> {
         let entries = self.journals.get(journal).into_iter().flatten();
         entries
-            .map(|(number, Aged { entry, .. })| Held(*number, entry.size, entry.crc32c))
+            .map(|(number, Aged { entry, .. })| StoredFile(*number, entry.size, entry.crc32c))
             .collect()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, u64, &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, u64, &IndexEntry)> {
         self.journals.iter().flat_map(|(journal, entries)| {
             entries
                 .iter()

@@ -25,10 +25,10 @@ fn content(number: u64) -> Vec<u8> {
     format!("file {number}").into_bytes()
 }
 
-fn entry(number: u64) -> Entry {
+fn entry(number: u64) -> IndexEntry {
     let content = content(number);
     let (size, crc32c) = (content.len() as u64, crc32c::crc32c(&content));
-    Entry {
+    IndexEntry {
         size,
         crc32c,
         name: format!("{number}_è x.json").into(),
@@ -36,9 +36,9 @@ fn entry(number: u64) -> Entry {
     }
 }
 
-fn held(number: u64) -> Held {
+fn held(number: u64) -> StoredFile {
     let entry = entry(number);
-    Held(number, entry.size, entry.crc32c)
+    StoredFile(number, entry.size, entry.crc32c)
 }
 
 /// Stores files as the keeper does.
@@ -179,7 +179,7 @@ fn check_no_invention(index: &Index, stored: &[u64], context: &str) {
         assert!([JOURNAL, OTHER].contains(&&**journal), "{context}");
         assert!(stored.contains(&number), "{context}: {number}");
         assert_eq!(
-            Entry {
+            IndexEntry {
                 shared: false,
                 ..found.clone()
             },
@@ -462,7 +462,7 @@ fn an_index_that_was_replaced_is_noticed() {
 fn an_index_of_before_is_read_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let line = |text: &str| format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes()));
-    let Held(_, size, crc32c) = held(3);
+    let StoredFile(_, size, crc32c) = held(3);
     let text = [
         format!("bilico-index 1 {OTHER}"),
         format!("storing {JOURNAL} 3 {size} {crc32c:08x} 3_è x.json"),

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
-use crate::protocol::lists::Held;
+use crate::protocol::lists::StoredFile;
 
 /// A file from a balancer without an identity.
 fn file(number: u64, title: &str, content: &str) -> Incoming {
-    let body = Body::Whole(Bytes::from(content.to_owned()));
+    let body = IncomingBody::Whole(Bytes::from(content.to_owned()));
     Incoming {
         number,
         title: title.to_owned(),
@@ -192,7 +192,7 @@ const OTHER: &str = "ffffffffffffffffffffffffffffffff";
 
 /// A file from a balancer with an identity.
 fn claimed(journal: &str, number: u64, content: &str) -> Incoming {
-    let claim = Some(Claim {
+    let claim = Some(Origin {
         journal: journal.into(),
         crc32c: crc32c::crc32c(content.as_bytes()),
     });
@@ -206,8 +206,8 @@ fn must_be_stored(stored: Result<Outcome, StoreError>) {
     stored.unwrap();
 }
 
-fn held(number: u64, content: &str) -> Held {
-    Held(
+fn held(number: u64, content: &str) -> StoredFile {
+    StoredFile(
         number,
         content.len() as u64,
         crc32c::crc32c(content.as_bytes()),
@@ -261,7 +261,7 @@ impl Asked {
         runtime.block_on(self.store().holding(journal.into()))
     }
 
-    fn holding(&self, journal: &str) -> io::Result<Vec<Held>> {
+    fn holding(&self, journal: &str) -> io::Result<Vec<StoredFile>> {
         self.told(journal).map(|told| told.held)
     }
 

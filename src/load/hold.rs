@@ -14,7 +14,7 @@ use crate::transport::Connect;
 
 /// What became of idle connections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Held {
+pub struct WorkMemory {
     /// How many were asked for.
     pub connections: u64,
     /// How many were greeted.
@@ -35,7 +35,7 @@ pub async fn hold(
     connections: u64,
     length: Duration,
     opened: Rc<RefCell<Vec<Greeted>>>,
-) -> Result<Held, ClientError> {
+) -> Result<WorkMemory, ClientError> {
     let started = Instant::now();
     open(connector, address, connections, opened.clone()).await?;
     let open_seconds = started.elapsed().as_secs_f64();
@@ -52,7 +52,7 @@ pub async fn hold(
     tokio::time::sleep(length).await;
     while ends.try_join_next().is_some() {}
     let (stayed, hold_seconds) = (ends.len() as u64, begun.elapsed().as_secs_f64());
-    Ok(Held {
+    Ok(WorkMemory {
         connections,
         opened: count,
         stayed,

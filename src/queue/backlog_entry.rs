@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::disk::read_full_at;
 use super::error::is_shortage;
-use super::journal::{Location, Spot};
+use super::journal::{Location, RecordPosition};
 use super::record::{Accepted, Content, Meta, Record};
 use super::segment::{Framer, HEAD_LEN, JournalId, KIND_AT};
 
@@ -21,9 +21,9 @@ const GAP: u32 = 32 * 1024;
 
 /// The least that must be known of a file to wait.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Brief {
+pub struct BacklogEntry {
     /// Where its record stands.
-    pub spot: Spot,
+    pub spot: RecordPosition,
     /// The CRC32C of its content.
     pub crc32c: u32,
     /// When it was accepted, in seconds since the beginning of 1970, UTC.
@@ -34,9 +34,9 @@ pub struct Brief {
     pub note: u8,
 }
 
-impl Brief {
+impl BacklogEntry {
     /// What is to be kept of a file with this description at this place.
-    pub fn new(meta: &Meta, spot: Spot) -> Self {
+    pub fn new(meta: &Meta, spot: RecordPosition) -> Self {
         let [low @ .., _, _, _, _] = meta.size.to_le_bytes();
         Self {
             spot,
@@ -57,7 +57,7 @@ impl Brief {
 
 /// A file that was read back.
 #[derive(Debug)]
-pub enum Back {
+pub enum ReadBack {
     /// What its record says.
     File(Box<Accepted>),
     /// Its record is not what it was.
@@ -77,7 +77,7 @@ pub fn read_back(
     journal: &JournalId,
     mut files: Vec<(u64, Location)>,
     with_content: bool,
-) -> Vec<(u64, Back)> {
+) -> Vec<(u64, ReadBack)> {
     files.sort_unstable_by_key(|(_, location)| (location.handle().segment, location.spot().offset));
     let mut back = Vec::with_capacity(files.len());
     for run in files.chunk_by(|(_, one), (_, next)| is_near(one, next)) {
@@ -107,7 +107,7 @@ fn read_run(
     journal: &JournalId,
     run: &[(u64, Location)],
     with_content: bool,
-    back: &mut Vec<(u64, Back)>,
+    back: &mut Vec<(u64, ReadBack)>,
 ) {
     let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
         return;
@@ -140,7 +140,7 @@ fn read_run(
         Err(error) if is_shortage(&error) => {
             back.extend(
                 run.iter()
-                    .map(|(number, _)| (*number, Back::NotNow(error.to_string()))),
+                    .map(|(number, _)| (*number, ReadBack::NotNow(error.to_string()))),
             );
         }
         // One bad place must not take its neighbours with it.
@@ -152,7 +152,7 @@ fn read_run(
             back.extend(run.iter().map(|(number, _)| {
                 (
                     *number,
-                    Back::Unreadable {
+                    ReadBack::Unreadable {
                         reason: reason.clone(),
                         meta: None,
                     },
@@ -168,9 +168,9 @@ fn take_out(
     bytes: &Bytes,
     start: u32,
     number: u64,
-    spot: Spot,
+    spot: RecordPosition,
     with_content: bool,
-) -> Back {
+) -> ReadBack {
     let at = spot.offset.saturating_sub(start) as usize;
     let found = framer
         .read(bytes, start as usize, at)
@@ -184,12 +184,12 @@ fn take_out(
                     Bytes::new()
                 };
             }
-            Back::File(accepted)
+            ReadBack::File(accepted)
         }
         _ => {
             let meta = rescue(bytes, at, spot).filter(|accepted| accepted.number == number);
             let reason = "the content is damaged in the journal".to_owned();
-            Back::Unreadable {
+            ReadBack::Unreadable {
                 reason,
                 meta: meta.map(|accepted| accepted.meta),
             }
@@ -198,7 +198,7 @@ fn take_out(
 }
 
 /// What a record seems to say whose checksum is wrong.
-fn rescue(bytes: &Bytes, at: usize, spot: Spot) -> Option<Box<Accepted>> {
+fn rescue(bytes: &Bytes, at: usize, spot: RecordPosition) -> Option<Box<Accepted>> {
     let body_end = at + spot.end.saturating_sub(spot.offset) as usize;
     let record = bytes.get(at..body_end)?;
     let kind = *record.get(KIND_AT)?;

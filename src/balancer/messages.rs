@@ -14,12 +14,12 @@ use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, lists};
 use crate::queue::Progress;
-use crate::queue::brief::Back;
+use crate::queue::backlog_entry::ReadBack;
 use crate::schedule::Slot;
 
 /// Something that the hub must know.
 #[derive(Debug)]
-pub enum Event {
+pub enum ToHub {
     /// A file is at the door, read whole at this time.
     Admit(Box<Admission>, Instant),
     /// A client asks whether a file is wanted.
@@ -27,15 +27,15 @@ pub enum Event {
     /// A file cannot be taken now. One that came before under its key is answered for all the same.
     Refuse(Declined),
     /// A client asks for the status.
-    Status(mpsc::UnboundedSender<Outgoing>),
+    Status(mpsc::UnboundedSender<ToClient>),
     /// A client asks about files, or says what to do with them.
-    Query(Query, mpsc::UnboundedSender<Outgoing>),
+    Query(Query, mpsc::UnboundedSender<ToClient>),
     /// The journal's writer got on.
     Journal(Progress),
     /// Files whose turn comes soon were read back from the journal.
-    ReadBack(Vec<(u64, Back)>),
+    ReadBack(Vec<(u64, ReadBack)>),
     /// Files that somebody asks about were read back from the journal.
-    Looked(Query, mpsc::UnboundedSender<Outgoing>, Vec<(u64, Back)>),
+    Looked(Query, mpsc::UnboundedSender<ToClient>, Vec<(u64, ReadBack)>),
     /// A probe ended.
     Probed {
         /// The server.
@@ -74,7 +74,7 @@ pub enum LinkEvent {
         /// Who the server is.
         speaker: Speaker,
         /// What the server has and does not know to be confirmed; `None` if it cannot say.
-        holding: Option<Vec<lists::Held>>,
+        holding: Option<Vec<lists::StoredFile>>,
         /// The highest number of this journal that it has ever stored, if it keeps account of that.
         seen: Option<u64>,
     },
@@ -212,7 +212,7 @@ pub struct Reply {
     /// Which connection that is: no other one ever has its number.
     pub connection: u64,
     /// The client's connection.
-    pub to: mpsc::UnboundedSender<Outgoing>,
+    pub to: mpsc::UnboundedSender<ToClient>,
     /// The client's name for the file.
     pub id: u64,
 }
@@ -220,13 +220,13 @@ pub struct Reply {
 impl Reply {
     /// Sends a receipt. The client may have gone; its file stays.
     pub fn send(&self, receipt: impl FnOnce(u64) -> Message) {
-        let _ = self.to.send(Outgoing::Message(receipt(self.id)));
+        let _ = self.to.send(ToClient::Message(receipt(self.id)));
     }
 }
 
 /// The content of a file at the door.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum Arrived {
     /// In memory.
     Memory(Bytes),
     /// In a content file of its own, by its id.
@@ -241,7 +241,7 @@ pub struct Admission {
     /// The client's lasting name for it.
     pub key: Option<Arc<str>>,
     /// The file's content.
-    pub content: Incoming,
+    pub content: Arrived,
     /// The size of the content in bytes.
     pub size: u64,
     /// The CRC32C of the content.
@@ -302,7 +302,7 @@ pub enum Sum {
 
 /// Something to be written to a native client.
 #[derive(Debug)]
-pub enum Outgoing {
+pub enum ToClient {
     /// A message without content.
     Message(Message),
     /// The answer to a status request.

@@ -73,7 +73,7 @@ impl From<tracing::Level> for Level {
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct Event {
     /// Counted from 1 since the balancer's start.
     pub id: u64,
     /// When it happened, in milliseconds since the beginning of 1970, UTC.
@@ -92,18 +92,18 @@ pub struct Notice {
 
 /// The last notices, and those to come.
 #[derive(Debug, Clone)]
-pub struct Notices {
+pub struct Events {
     ring: Arc<Mutex<Ring>>,
-    to_come: broadcast::Sender<Notice>,
+    to_come: broadcast::Sender<Event>,
 }
 
 #[derive(Debug, Default)]
 struct Ring {
-    kept: VecDeque<Notice>,
+    kept: VecDeque<Event>,
     last: u64,
 }
 
-impl Default for Notices {
+impl Default for Events {
     fn default() -> Self {
         Self {
             ring: Arc::default(),
@@ -112,9 +112,9 @@ impl Default for Notices {
     }
 }
 
-impl Notices {
+impl Events {
     /// The kept notices with higher ids than this, oldest first.
-    pub fn after(&self, id: u64) -> Vec<Notice> {
+    pub fn after(&self, id: u64) -> Vec<Event> {
         self.ring()
             .kept
             .iter()
@@ -125,7 +125,7 @@ impl Notices {
 
     /// The notices from now on. To miss none and see none twice, subscribe first, then ask for
     /// those before.
-    pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.to_come.subscribe()
     }
 
@@ -143,7 +143,7 @@ impl Notices {
             .map_or(0, |since| since.as_millis());
         let mut ring = self.ring();
         ring.last += 1;
-        let notice = Notice {
+        let notice = Event {
             id: ring.last,
             at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
             level,
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_last_notices_are_kept_in_order_and_listeners_get_each_once() {
-        let notices = Notices::default();
+        let notices = Events::default();
         notices.tell(Level::Info, Kind::Started, None, None, "first");
         let mut listener = notices.subscribe();
         for number in 0..KEPT as u64 + 10 {

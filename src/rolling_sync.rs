@@ -16,13 +16,13 @@ const MOST: u64 = 4 * STEP;
 /// What was synced of a file that is being written. To be used on a thread of the runtime that may
 /// block.
 #[derive(Debug, Default)]
-pub struct Behind {
+pub struct RollingSync {
     /// Bytes that were written since the last sync began.
     written: u64,
     under_way: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl Behind {
+impl RollingSync {
     /// Counts what was just written, and says whether it is time for a sync.
     pub fn wrote(&mut self, bytes: usize) -> bool {
         self.written += bytes as u64;
@@ -65,7 +65,7 @@ mod tests {
         let syncs = Arc::new(AtomicU64::new(0));
         let counted = syncs.clone();
         let write = move || {
-            let (mut behind, mut unsynced, mut most) = (Behind::default(), 0, 0);
+            let (mut behind, mut unsynced, mut most) = (RollingSync::default(), 0, 0);
             for _ in 0..1000 {
                 unsynced += STEP / 10;
                 most = most.max(unsynced);
@@ -92,7 +92,7 @@ mod tests {
     async fn a_sync_that_failed_is_told_later_but_surely() {
         let fail = || Err(io::Error::other("the disk is gone"));
         let at_the_end = spawn_blocking(move || {
-            let mut behind = Behind::default();
+            let mut behind = RollingSync::default();
             behind.start(fail)?;
             behind.end()
         });
@@ -101,7 +101,7 @@ mod tests {
             "the disk is gone"
         );
         let on_the_way = spawn_blocking(move || {
-            let mut behind = Behind::default();
+            let mut behind = RollingSync::default();
             behind.start(fail)?;
             behind.start(|| Ok(()))
         });

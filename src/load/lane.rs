@@ -326,8 +326,8 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sizes::Contents;
     use crate::client::Wait;
+    use crate::load::sizes::Contents;
     use crate::protocol::Frame;
     use std::sync::Arc;
 
@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn too_many_under_way_hold_files_back_and_their_time_runs_on() {
         let open = Load::Open("1000".parse().unwrap());
-        let connections = u64::from(crate::bench::OPEN_LOOP_MOST);
+        let connections = u64::from(crate::load::OPEN_LOOP_MOST);
         let mut world = World::new(Plan {
             connections,
             ..plan(open, connections * 3, "1")
