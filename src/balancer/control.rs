@@ -14,7 +14,7 @@ use super::events::Events;
 use super::gate::{Gate, QueueLimits};
 use super::ingress::http::{HttpUpload, Receipts, UploadBody};
 use super::ingress::{Door, DoorBounds};
-use super::messages::{ToClient, ToHub};
+use super::messages::{Ask, ToHub};
 use super::{BalancerConfig, DispatchConfig};
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
 use crate::descriptors::PER_SERVER;
@@ -153,11 +153,9 @@ impl From<&BalancerConfig> for Settings {
     }
 }
 
-/// What the hub is asked for, or told to do.
+/// What the hub is told to do.
 #[derive(Debug)]
 pub enum Command {
-    /// To say how everything is.
-    Sample(oneshot::Sender<Sample>),
     /// To carry out an order.
     Order(Order, oneshot::Sender<Result<(), OrderError>>),
     /// To work in another way from now on.
@@ -168,7 +166,7 @@ impl Control {
     /// The state of everything now; `None` once the balancer is gone.
     pub async fn sample(&self) -> Option<Sample> {
         let (to, sample) = oneshot::channel();
-        self.hub.send(ToHub::Control(Command::Sample(to))).ok()?;
+        self.hub.send(ToHub::Ask(Ask::Sample(to))).ok()?;
         sample.await.ok()
     }
 
@@ -209,14 +207,7 @@ impl Control {
     /// Answers a question about files, or carries out what is to be done with dead letters. `None`
     /// once the balancer is gone.
     pub async fn ask(&self, query: Query) -> Option<Answer> {
-        let (to, mut answers) = mpsc::unbounded_channel();
-        self.gate.ask(query, to);
-        loop {
-            match answers.recv().await? {
-                ToClient::Answer(answer) => return Some(*answer),
-                ToClient::Message(_) | ToClient::Status(_) => {}
-            }
-        }
+        self.gate.ask(query).await
     }
 
     /// Takes one file, as every doorway does. Its receipts follow.

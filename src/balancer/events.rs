@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::happening::Happening;
+
 /// How many notices are kept; a listener that is further behind misses some.
 pub const KEPT: usize = 256;
 
@@ -129,7 +131,21 @@ impl Events {
         self.to_come.subscribe()
     }
 
-    /// Tells of something.
+    /// Logs what happened, and notes it as an event.
+    pub(super) fn report(&self, happening: &Happening<'_>) {
+        happening.log();
+        if let Some(kind) = happening.kind() {
+            self.tell(
+                happening.level(),
+                kind,
+                happening.server(),
+                happening.number(),
+                happening.text(),
+            );
+        }
+    }
+
+    /// Notes an event that happened now.
     pub fn tell(
         &self,
         level: Level,

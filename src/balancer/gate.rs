@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::events::Events;
-use super::messages::{Admission, Declined, Offer, Room, Rooms, Share, ToClient, ToHub};
+use super::messages::{Admission, Ask, Declined, Offer, Room, Rooms, Share, ToHub};
 use super::refusing::Turning;
 use crate::protocol::limits::SMALL_CONTENT;
-use crate::protocol::query::Query;
+use crate::protocol::query::{Answer, Query};
+use crate::protocol::status::StatusReport;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::units::ByteSize;
@@ -502,14 +503,18 @@ impl Gate {
         let _ = self.hub.send(ToHub::Refuse(declined));
     }
 
-    /// Asks about files on behalf of a client.
-    pub fn ask(&self, query: Query, to: mpsc::UnboundedSender<ToClient>) {
-        let _ = self.hub.send(ToHub::Query(query, to));
+    /// Asks about files, or has something done with them. `None` once the hub is gone.
+    pub async fn ask(&self, query: Query) -> Option<Answer> {
+        let (to, answer) = oneshot::channel();
+        self.hub.send(ToHub::Ask(Ask::Files(query, to))).ok()?;
+        answer.await.ok()
     }
 
-    /// Asks for the balancer's status on behalf of a client.
-    pub fn ask_status(&self, to: mpsc::UnboundedSender<ToClient>) {
-        let _ = self.hub.send(ToHub::Status(to));
+    /// Asks for the balancer's status. `None` once the hub is gone.
+    pub async fn status(&self) -> Option<StatusReport> {
+        let (to, status) = oneshot::channel();
+        self.hub.send(ToHub::Ask(Ask::Status(to))).ok()?;
+        status.await.ok()
     }
 }
 

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::control::Command;
+use super::control::{Command, Sample};
 use super::dispatch::{Parcel, Probed, Speaker};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, lists};
-use crate::queue::Progress;
 use crate::queue::backlog_entry::ReadBack;
+use crate::queue::{JournalError, Progress};
 use crate::schedule::Slot;
 
 /// Something that the hub must know.
@@ -26,16 +26,17 @@ pub enum ToHub {
     Offer(Offer),
     /// A file cannot be taken now. One that came before under its key is answered for all the same.
     Refuse(Declined),
-    /// A client asks for the status.
-    Status(mpsc::UnboundedSender<ToClient>),
-    /// A client asks about files, or says what to do with them.
-    Query(Query, mpsc::UnboundedSender<ToClient>),
+    /// Somebody asks something.
+    Ask(Ask),
     /// The journal's writer got on.
     Journal(Progress),
     /// Files whose turn comes soon were read back from the journal.
     ReadBack(Vec<(u64, ReadBack)>),
-    /// Files that somebody asks about were read back from the journal.
-    Looked(Query, mpsc::UnboundedSender<ToClient>, Vec<(u64, ReadBack)>),
+    /// The records that the answer to a query needs were read from the journal.
+    Looked(Query, oneshot::Sender<Answer>, Vec<(u64, ReadBack)>),
+    /// The directory of the content files cannot be synced: the journal must not name content that
+    /// a power cut may take away.
+    ContentStoreFailed(JournalError),
     /// A probe ended.
     Probed {
         /// The server.
@@ -47,7 +48,7 @@ pub enum ToHub {
         /// How long it took.
         took: Duration,
     },
-    /// An operator asks for something, or wants it done.
+    /// An operator wants something done.
     Control(Command),
     /// Something happened on a link.
     Link {
@@ -58,6 +59,18 @@ pub enum ToHub {
         /// What happened.
         event: LinkEvent,
     },
+}
+
+/// A question to the hub, with where the answer goes. Who asked may have gone by then.
+#[derive(Debug)]
+pub enum Ask {
+    /// How is everything?
+    Status(oneshot::Sender<StatusReport>),
+    /// How is everything, and how long did files take?
+    Sample(oneshot::Sender<Sample>),
+    /// A question about files, or an order about dead letters or waiting files. What was done is
+    /// answered when it is durable.
+    Files(Query, oneshot::Sender<Answer>),
 }
 
 /// A number for a connection that no other one has.

@@ -18,12 +18,12 @@ mod directories;
 pub mod dispatch;
 pub mod events;
 pub mod gate;
+mod happening;
 pub mod hub;
 pub mod ingress;
 mod link;
 pub mod messages;
 mod probe;
-mod queries;
 mod refusing;
 mod sharing;
 
@@ -51,7 +51,7 @@ use crate::transport::{self, Connect, Listener};
 use control::{Control, Settings};
 use events::{Events, Kind, Level};
 use gate::Gate;
-use hub::{Deps, Hub};
+use hub::{Clock, Deps, Hub, HubLimits, Tasks};
 use ingress::{Door, DoorBounds, Uploads};
 use messages::ToHub;
 
@@ -286,16 +286,20 @@ impl Balancer {
         let tell = move |progress| drop(told.send(ToHub::Journal(progress)));
         let writer = Writer::start(journal, disk.clone(), tell).map_err(BalancerError::Thread)?;
         let (tasks_of_hub, ended) = (tasks.clone(), finished.clone());
+        let outside = Tasks {
+            tracker: tasks_of_hub,
+            stop: ended,
+        };
         let with = Deps {
             config,
+            limits: HubLimits::default(),
+            clock: Clock::start(),
             disk,
-            writer,
             journal: id,
             connector,
-            tasks: tasks_of_hub,
-            stop: ended,
+            outside: Box::new(outside),
             to_self: to_hub,
-            notices: notices.clone(),
+            events: notices.clone(),
             gate,
             share,
         };
@@ -318,7 +322,7 @@ impl Balancer {
             );
             stopping_now.cancel();
         }));
-        let hub = Hub::new(recovered, events, with);
+        let hub = Hub::new(recovered, events, Box::new(writer), with);
         tracing::info!("balancer started");
         let ended = hub.run(stopping.clone(), grace).await;
 

@@ -7,7 +7,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::events::{Events, Kind, Level};
+use super::events::{Events, Level};
+use super::happening::Happening;
 use crate::units::format_duration;
 
 /// How long nothing must have been turned away before it counts as over.
@@ -81,19 +82,12 @@ impl Turning {
             least: bytes,
         });
         let reason = why();
-        if self.level == Level::Error {
-            tracing::error!(reason, "{}", self.began);
-        } else {
-            tracing::warn!(reason, "{}", self.began);
-        }
-        // Told under the lock: the end must not come before the beginning.
-        notices.tell(
-            self.level,
-            Kind::Full,
-            None,
-            None,
-            format!("{}: {reason}", self.began),
-        );
+        // Under the lock: the end must not be told before the beginning.
+        notices.report(&Happening::TurnedAway {
+            level: self.level,
+            what: self.began,
+            reason: &reason,
+        });
     }
 
     /// Looks whether it is over: `has_room` says so for so many bytes, and `how` gives the figures.
@@ -112,8 +106,7 @@ impl Turning {
         let lasted = format_duration(now.saturating_duration_since(away.since));
         *state = None;
         let text = format!("{}; {}; it took {lasted}", self.over, how());
-        tracing::info!("{text}");
-        notices.tell(Level::Info, Kind::Full, None, None, text);
+        notices.report(&Happening::TakenAgain { text: &text });
     }
 }
 

@@ -216,7 +216,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             }
             Message::Status if frame.content_len == 0 => {
                 self.ledger.unread.fetch_add(1, Ordering::Relaxed);
-                self.door.gate.ask_status(self.to_client.clone());
+                if let Some(status) = self.door.gate.status().await {
+                    // A writer that has ended ends the connection.
+                    let _ = self.to_client.send(ToClient::Status(Box::new(status)));
+                }
                 Ok(())
             }
             Message::Query => Box::pin(self.query(frame.content_len)).await,
@@ -239,7 +242,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let query = object::from_slice(&content)
             .map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
         self.ledger.unread.fetch_add(1, Ordering::Relaxed);
-        self.door.gate.ask(query, self.to_client.clone());
+        if let Some(answer) = self.door.gate.ask(query).await {
+            let _ = self.to_client.send(ToClient::Answer(Box::new(answer)));
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
 use crate::queue::error::is_full;
-use crate::queue::{Durability, Progress};
+use crate::queue::Durability;
 use crate::rolling_sync::RollingSync;
 use crate::transport::{ReadError, Reader, plain};
 
@@ -505,8 +505,8 @@ fn finish(
         Err(FinishError::Content(error)) => Err(error),
         Err(FinishError::Names(error)) => {
             let told = io::Error::new(error.kind(), error.to_string());
-            let failed = Progress::Failed(FinishError::Names(error).into());
-            let _ = hub.send(ToHub::Journal(failed));
+            let failed = FinishError::Names(error).into();
+            let _ = hub.send(ToHub::ContentStoreFailed(failed));
             Err(told)
         }
     }
