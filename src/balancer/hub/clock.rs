@@ -22,6 +22,15 @@ impl Clock {
         }
     }
 
+    /// A clock that starts now and shows this time. For tests, which pass the time themselves.
+    #[cfg(test)]
+    pub(super) fn at(began: Duration) -> Self {
+        Self {
+            started: Instant::now(),
+            began,
+        }
+    }
+
     /// When the clock started.
     pub(super) fn began(&self) -> Duration {
         self.began
