@@ -20,7 +20,7 @@
 //! | [`client`] | role: sends files and follows their receipts |
 //! | [`transport`] | connections, deadlines and the accept loop, over any stream |
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
-//! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
+//! | [`queue`], in `crates/queue` | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
 //! | [`rolling_sync`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
 //!
@@ -38,7 +38,6 @@ pub mod descriptors;
 pub mod load;
 pub mod logging;
 pub mod protocol;
-pub mod queue;
 pub mod rolling_sync;
 pub mod schedule;
 pub mod server;
@@ -47,3 +46,5 @@ pub mod text;
 pub mod transport;
 pub mod units;
 pub mod verify;
+
+pub use bilico_queue as queue;
