@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::driver::{Driver, Stop, Workload, accept, begun, small, verify};
 use super::model::Truth;
-use crate::queue::disk::Disk;
-use crate::queue::recovery;
-use crate::queue::segment;
-use crate::queue::sim::{Shape, SimDisk, at_every_operation};
+use crate::disk::Disk;
+use crate::recovery;
+use crate::segment;
+use crate::sim::{Shape, SimDisk, at_every_operation};
 
 /// Works until the disk, or the journal, stops it. Nothing may be committed once the directory is
 /// elsewhere: whoever starts next would not find it.

@@ -151,8 +151,7 @@ impl<T: Copy + Default> Paged<T> {
     }
 
     /// How many bytes the heap gives for all this, without what the allocator adds.
-    #[cfg(test)]
-    pub(crate) fn heap_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         self.pages.len() * (size_of::<Page<T>>() + 2 * size_of::<(u64, Box<Page<T>>)>())
     }
 }

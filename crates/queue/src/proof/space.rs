@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth};
-use crate::queue::Durability;
-use crate::queue::disk::Disk;
-use crate::queue::journal::Journal;
-use crate::queue::record::Record;
-use crate::queue::segment::{self, Framer, Item, Scan};
-use crate::queue::sim::{Fault, Shape, SimDisk};
+use crate::Durability;
+use crate::disk::Disk;
+use crate::journal::Journal;
+use crate::record::Record;
+use crate::segment::{self, Framer, Item, Scan};
+use crate::sim::{Fault, Shape, SimDisk};
 
 fn used(disk: &SimDisk) -> u64 {
     disk.list().unwrap().iter().map(|entry| entry.len).sum()

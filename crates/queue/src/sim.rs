@@ -20,6 +20,13 @@
 //! that were never written, allocation apart from length (a file takes its length in space, holes
 //! or not), and removed files that take space while open.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test that uses the disk wrongly has to fail"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -30,7 +37,7 @@ use super::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 
 /// How an operation fails without a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// An I/O error. Nothing happens, but what a sync should have written is in doubt from then on.
     Eio,
     /// No space left; like [`Fault::Eio`] otherwise.
@@ -44,7 +51,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Eio, Self::Enospc, Self::Short, Self::ShortThenEnospc];
+    pub const ALL: [Self; 4] = [Self::Eio, Self::Enospc, Self::Short, Self::ShortThenEnospc];
 
     /// What an operation that is no write says.
     fn outcome(self) -> io::Result<()> {
@@ -67,7 +74,7 @@ fn crashed() -> io::Error {
 /// Which of the unsynced operations a crash leaves on the disk. They are counted from 0, oldest
 /// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// All of them, and they stay unsynced or in doubt: only the process died, and a power cut can
     /// follow.
     All,
@@ -210,7 +217,7 @@ impl Edit {
         match (fate, self) {
             (Fate::Lost, _) | (Fate::Torn { .. }, Self::SetLen(_)) => {}
             (Fate::Length, Self::Write { at, bytes }) => {
-                grow(Arc::make_mut(content), at + bytes.len())
+                grow(Arc::make_mut(content), at + bytes.len());
             }
             (Fate::Torn { sector, seed }, Self::Write { at, bytes }) => {
                 tear(
@@ -578,13 +585,13 @@ impl State {
 
 /// A disk in memory that can fail and crash. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SimDisk {
+pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
 impl SimDisk {
     /// An empty disk without limits.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
@@ -595,43 +602,44 @@ impl SimDisk {
     }
 
     /// Another disk that is like this one in all, faults and log included.
-    pub(crate) fn clone_deep(&self) -> Self {
+    #[must_use]
+    pub fn clone_deep(&self) -> Self {
         Self::of(self.lock().clone())
     }
 
     /// How many operations that change something there were, those that failed included.
-    pub(crate) fn operations(&self) -> usize {
+    pub fn operations(&self) -> usize {
         self.lock().log.len()
     }
 
     /// The operations and what came of them, to be shown when a test fails.
-    pub(crate) fn log(&self) -> Vec<String> {
+    pub fn log(&self) -> Vec<String> {
         self.lock().log.clone()
     }
 
     /// Makes operation `index` fail.
-    pub(crate) fn fail_at(&self, index: usize, fault: Fault) {
+    pub fn fail_at(&self, index: usize, fault: Fault) {
         self.lock().faults.insert(index, fault);
     }
 
     /// The process dies in operation `index`: it and all that follow fail, reads too.
-    pub(crate) fn crash_at(&self, index: usize) {
+    pub fn crash_at(&self, index: usize) {
         self.lock().crash_at = Some(index);
     }
 
     /// Someone moves the directory right before operation `index`. Who has it open goes on in it.
-    pub(crate) fn move_at(&self, index: usize) {
+    pub fn move_at(&self, index: usize) {
         self.lock().moved_at = Some(index);
     }
 
     /// Whether the directory is where it was.
-    pub(crate) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         let state = self.lock();
         state.moved_at.is_none_or(|at| state.log.len() < at)
     }
 
     /// Someone removes a file, lastingly. Not an operation.
-    pub(crate) fn take_away(&self, name: &str) {
+    pub fn take_away(&self, name: &str) {
         let mut state = self.lock();
         let node = state.node(name).expect("no such file");
         state.name(vec![Naming {
@@ -643,23 +651,24 @@ impl SimDisk {
     }
 
     /// Whether the operation was reached at which the process dies.
-    pub(crate) fn is_crashed(&self) -> bool {
+    pub fn is_crashed(&self) -> bool {
         self.lock().crashed
     }
 
     /// Limits the sum of the files' lengths; none is cut. `None` is no limit.
-    pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
+    pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
     }
 
     /// How many operations a crash decides about.
-    pub(crate) fn unsynced(&self) -> usize {
+    pub fn unsynced(&self) -> usize {
         self.lock().unsynced().count()
     }
 
     /// The disk as it may be found after a crash now, without faults and with an empty log. This
     /// one stays as it is.
-    pub(crate) fn crash(&self, shape: Shape) -> Self {
+    #[must_use]
+    pub fn crash(&self, shape: Shape) -> Self {
         let state = self.lock();
         Self::of(if shape == Shape::All {
             state.killed()
@@ -669,7 +678,7 @@ impl SimDisk {
     }
 
     /// The shapes worth trying for a crash now: all that are few, and a sample of the others.
-    pub(crate) fn shapes(&self, seed: u64) -> Vec<Shape> {
+    pub fn shapes(&self, seed: u64) -> Vec<Shape> {
         let state = self.lock();
         let count = state.unsynced().count();
         if count == 0 {
@@ -686,7 +695,7 @@ impl SimDisk {
     }
 
     /// Flips a bit of a file, synced or not, as if the medium had decayed.
-    pub(crate) fn flip_bit(&self, name: &str, bit: usize) {
+    pub fn flip_bit(&self, name: &str, bit: usize) {
         let mut state = self.lock();
         let node = state.node(name).expect("no such file");
         let edit = Edit::Flip(bit);
@@ -707,14 +716,14 @@ impl SimDisk {
     }
 
     /// What a reader sees in a file.
-    pub(crate) fn contents(&self, name: &str) -> Vec<u8> {
+    pub fn contents(&self, name: &str) -> Vec<u8> {
         let state = self.lock();
         let node = state.node(name).expect("no such file");
         state.nodes[node].live.to_vec()
     }
 
     /// Makes or replaces a file, its bytes synced and the directory, too. Not an operation.
-    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+    pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut state = self.lock();
         let node = state.nodes.len();
         state
@@ -992,6 +1001,7 @@ impl DiskFile for SimFile {
 /// something in the way of that operation, and once more undisturbed; shows `check` each disk that
 /// a crash at the run's end could leave, with what the run gave back. Says how many disks it
 /// checked, or what led to the first that failed.
+#[cfg(test)]
 pub(crate) fn at_every_operation<T>(
     start: &SimDisk,
     seed: u64,
@@ -1024,7 +1034,7 @@ pub(crate) fn at_every_operation<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::disk::{read_full_at, write_all_at};
+    use crate::disk::{read_full_at, write_all_at};
 
     const SEED: u64 = 7;
     /// More than a sector, so that a record can be torn.

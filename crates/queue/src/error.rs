@@ -1,6 +1,6 @@
 //! Why the journal cannot go on.
 
-use crate::os_error::{is_full, is_shortage};
+use bilico_core::os_error::{is_full, is_shortage};
 use std::io;
 
 /// Why the journal cannot be opened, or not go on.

@@ -87,7 +87,7 @@ pub(super) fn keep_torn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::sim::SimDisk;
+    use crate::sim::SimDisk;
 
     fn names(disk: &SimDisk) -> HashMap<String, u64> {
         disk.list()

@@ -61,7 +61,7 @@ pub fn lock(dir: &Path) -> Result<Lock, JournalError> {
         Err(TryLockError::WouldBlock) => return Err(locked(dir, &directory)),
         // Some network file systems lock files only.
         Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-            tracing::warn!(error = %error, "the journal's directory cannot be locked, only the file `lock` in it");
+            tracing::warn!(target: crate::LOG, error = %error, "the journal's directory cannot be locked, only the file `lock` in it");
         }
         Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }

@@ -8,62 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The most failed deliveries of a file that are kept with their reasons; of all others only the
-/// number is.
-pub const MAX_HISTORY: usize = 32;
-
-/// The longest server name or reason that is kept, in bytes.
-const MAX_TEXT: usize = 512;
-
-/// What a file is, beside its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meta {
-    /// Its title, as its client gave it.
-    pub title: Box<str>,
-    /// The client's lasting name for it.
-    pub key: Option<Box<str>>,
-    /// Who sent it.
-    pub from: Arc<str>,
-    /// The size of its content in bytes.
-    pub size: u64,
-    /// The CRC32C of its content.
-    pub crc32c: u32,
-    /// When it was accepted, in milliseconds since the beginning of 1970, UTC.
-    pub accepted_ms: u64,
-}
-
-/// A delivery that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// When it failed, in milliseconds since the beginning of 1970, UTC.
-    pub at_ms: u64,
-    /// The server.
-    pub server: Box<str>,
-    /// How it failed.
-    pub reason: Box<str>,
-}
-
-/// How often a file came back from a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct History {
-    /// How many times in all.
-    pub attempts: u32,
-    /// How many of them were the file's own fault, as far as its server could tell.
-    pub failures: u32,
-    /// The first [`MAX_HISTORY`] of them.
-    pub first: Vec<Attempt>,
-}
-
-impl History {
-    /// Adds a failed delivery.
-    pub fn add(&mut self, attempt: Attempt, is_failure: bool) {
-        self.attempts = self.attempts.saturating_add(1);
-        self.failures = self.failures.saturating_add(u32::from(is_failure));
-        if self.first.len() < MAX_HISTORY {
-            self.first.push(attempt);
-        }
-    }
-}
+pub use super::file::{Attempt, History, MAX_HISTORY, Meta, cut};
 
 /// Why and since when a file is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +140,7 @@ impl Record {
             } => {
                 out.extend_from_slice(&number.to_le_bytes());
                 out.push(u8::from(*is_failure));
-                attempt.encode(out);
+                encode_attempt(attempt, out);
             }
             Self::Ended(ended) => ended.encode(out),
             Self::Dead { number, death } => {
@@ -218,7 +163,7 @@ impl Record {
                 Self::Attempt {
                     number,
                     is_failure,
-                    attempt: Attempt::decode(&mut input)?,
+                    attempt: decode_attempt(&mut input)?,
                 }
             }
             3 => Self::Ended(Box::new(Ended::decode(&mut input)?)),
@@ -239,44 +184,40 @@ impl Record {
     }
 }
 
-impl Meta {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.accepted_ms.to_le_bytes());
-        out.extend_from_slice(&self.size.to_le_bytes());
-        out.extend_from_slice(&self.crc32c.to_le_bytes());
-        text(&self.title, out);
-        text(self.key.as_deref().unwrap_or_default(), out);
-        text(&self.from, out);
-    }
-
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
-        let (accepted_ms, size, crc32c) = (input.u64()?, input.u64()?, input.u32()?);
-        let (title, key, from) = (input.text()?, input.text()?, input.text()?);
-        Some(Self {
-            title,
-            key: Some(key).filter(|key| !key.is_empty()),
-            from: from.into(),
-            size,
-            crc32c,
-            accepted_ms,
-        })
-    }
+fn encode_meta(meta: &Meta, out: &mut Vec<u8>) {
+    out.extend_from_slice(&meta.accepted_ms.to_le_bytes());
+    out.extend_from_slice(&meta.size.to_le_bytes());
+    out.extend_from_slice(&meta.crc32c.to_le_bytes());
+    text(&meta.title, out);
+    text(meta.key.as_deref().unwrap_or_default(), out);
+    text(&meta.from, out);
 }
 
-impl Attempt {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.at_ms.to_le_bytes());
-        text(cut(&self.server), out);
-        text(cut(&self.reason), out);
-    }
+fn decode_meta(input: &mut Input<'_>) -> Option<Meta> {
+    let (accepted_ms, size, crc32c) = (input.u64()?, input.u64()?, input.u32()?);
+    let (title, key, from) = (input.text()?, input.text()?, input.text()?);
+    Some(Meta {
+        title,
+        key: Some(key).filter(|key| !key.is_empty()),
+        from: from.into(),
+        size,
+        crc32c,
+        accepted_ms,
+    })
+}
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
-        Some(Self {
-            at_ms: input.u64()?,
-            server: input.text()?,
-            reason: input.text()?,
-        })
-    }
+fn encode_attempt(attempt: &Attempt, out: &mut Vec<u8>) {
+    out.extend_from_slice(&attempt.at_ms.to_le_bytes());
+    text(cut(&attempt.server), out);
+    text(cut(&attempt.reason), out);
+}
+
+fn decode_attempt(input: &mut Input<'_>) -> Option<Attempt> {
+    Some(Attempt {
+        at_ms: input.u64()?,
+        server: input.text()?,
+        reason: input.text()?,
+    })
 }
 
 impl Death {
@@ -293,36 +234,34 @@ impl Death {
     }
 }
 
-impl History {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.attempts.to_le_bytes());
-        out.extend_from_slice(&self.failures.to_le_bytes());
-        let kept = self.first.iter().take(MAX_HISTORY);
-        out.push(u8::try_from(kept.len()).unwrap_or(0));
-        kept.for_each(|attempt| attempt.encode(out));
-    }
+fn encode_history(history: &History, out: &mut Vec<u8>) {
+    out.extend_from_slice(&history.attempts.to_le_bytes());
+    out.extend_from_slice(&history.failures.to_le_bytes());
+    let kept = history.first.iter().take(MAX_HISTORY);
+    out.push(u8::try_from(kept.len()).unwrap_or(0));
+    kept.for_each(|attempt| encode_attempt(attempt, out));
+}
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
-        let (attempts, failures, kept) = (input.u32()?, input.u32()?, usize::from(input.u8()?));
-        if kept > MAX_HISTORY {
-            return None;
-        }
-        let first = (0..kept)
-            .map(|_| Attempt::decode(input))
-            .collect::<Option<_>>()?;
-        Some(Self {
-            attempts,
-            failures,
-            first,
-        })
+fn decode_history(input: &mut Input<'_>) -> Option<History> {
+    let (attempts, failures, kept) = (input.u32()?, input.u32()?, usize::from(input.u8()?));
+    if kept > MAX_HISTORY {
+        return None;
     }
+    let first = (0..kept)
+        .map(|_| decode_attempt(input))
+        .collect::<Option<_>>()?;
+    Some(History {
+        attempts,
+        failures,
+        first,
+    })
 }
 
 impl Accepted {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
-        self.meta.encode(out);
-        self.history.encode(out);
+        encode_meta(&self.meta, out);
+        encode_history(&self.history, out);
         out.push(u8::from(self.death.is_some()));
         self.death.iter().for_each(|death| death.encode(out));
         match &self.content {
@@ -339,8 +278,8 @@ impl Accepted {
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
         let number = input.u64()?;
-        let meta = Arc::new(Meta::decode(input)?);
-        let history = History::decode(input)?;
+        let meta = Arc::new(decode_meta(input)?);
+        let history = decode_history(input)?;
         let death = if input.bool()? {
             Some(Death::decode(input)?)
         } else {
@@ -380,8 +319,8 @@ impl Ended {
                 text(cut(reason), out);
             }
         }
-        self.meta.encode(out);
-        self.history.encode(out);
+        encode_meta(&self.meta, out);
+        encode_history(&self.history, out);
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
@@ -407,8 +346,8 @@ impl Ended {
             number,
             at_ms,
             end,
-            meta: Arc::new(Meta::decode(input)?),
-            history: History::decode(input)?,
+            meta: Arc::new(decode_meta(input)?),
+            history: decode_history(input)?,
         })
     }
 }
@@ -420,12 +359,6 @@ fn text(text: &str, out: &mut Vec<u8>) {
         .unwrap_or_default();
     out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
-}
-
-/// As much of a server's name or a reason as is kept.
-pub fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT))
-        .unwrap_or_default()
 }
 
 /// A body that is being read.

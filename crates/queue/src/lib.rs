@@ -15,7 +15,9 @@ mod aside;
 pub mod backlog_entry;
 pub mod content;
 pub mod disk;
+mod durability;
 pub mod error;
+pub mod file;
 mod identity;
 pub mod journal;
 #[cfg(test)]
@@ -31,19 +33,22 @@ mod real;
 pub mod record;
 pub mod recovery;
 pub mod segment;
-#[cfg(test)]
-pub(crate) mod sim;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod writer;
 
 use bytes::Bytes;
 
-pub use disk::Durability;
+pub use durability::{Durability, UnknownDurability};
 pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
 pub use pending::{Depth, Pending, Queued};
 pub use writer::{Progress, Writer};
+
+/// The name of the queue in the log's filters, whatever crate it is in.
+pub(crate) const LOG: &str = "bilico::queue";
 
 /// Content up to this many bytes stands in the journal itself, larger content in a file of its own.
 pub const INLINE: u64 = 64 * 1024;

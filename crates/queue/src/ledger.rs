@@ -188,7 +188,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::record::End;
+    use crate::record::End;
 
     fn ended(number: u64, at_ms: u64) -> Arc<Ended> {
         let meta = Arc::new(Meta {

@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Durability;
 use super::content;
-use super::disk::{Disk, DiskFile, Durability, FileId, Space, read_full_at, write_all_at};
+use super::disk::{Disk, DiskFile, FileId, Space, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::paged::Paged;
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
@@ -507,7 +508,7 @@ impl Journal {
         for id in std::mem::take(&mut self.unneeded) {
             // What cannot be removed now is found by the next recovery.
             if let Err(error) = self.disk.remove(&content::name(id)) {
-                tracing::warn!(content = content::name(id), error = %error, "cannot remove delivered content");
+                tracing::warn!(target: crate::LOG, content = content::name(id), error = %error, "cannot remove delivered content");
             }
         }
         Ok(std::mem::take(&mut self.committed))
@@ -824,10 +825,10 @@ impl Journal {
         let stands_there = |live: Option<&Live>| live.is_some_and(|live| live.segment == low(from));
         match record {
             Record::Accepted(accepted) if stands_there(self.files.get(accepted.number)) => {
-                self.carry_file(accepted)
+                self.carry_file(accepted);
             }
             Record::Ended(ended) if stands_there(self.ended.get(ended.number)) => {
-                self.append_end(ended)
+                self.append_end(ended);
             }
             // What changed since is written with its file.
             _ => {}

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile, Durability, read_full_at, write_all_at};
+use super::Durability;
+use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
 use super::error::{JournalError, unsynced, unsynced_names};
 
 /// The name of the content file with this id.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Durability;
 use super::backlog_entry::{self, ReadBack};
-use super::disk::{Disk, Durability};
+use super::disk::Disk;
 use super::journal::{Committed, Journal, JournalConfig, Op};
 use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
 use super::recovery::{self, Recovered};

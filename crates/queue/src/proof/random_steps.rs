@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth, attempt, death};
-use crate::queue::Durability;
-use crate::queue::disk::Disk;
-use crate::queue::sim::SimDisk;
+use crate::Durability;
+use crate::disk::Disk;
+use crate::sim::SimDisk;
 
 const SEGMENT: u64 = 2048;
 

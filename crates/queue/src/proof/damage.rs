@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::driver::{Driver, config};
 use super::model::{Change, File, Model, Truth, attempt, death, read_content};
-use crate::queue::Durability;
-use crate::queue::disk::{DirEntry, Disk, DiskFile, FileId, Space};
-use crate::queue::error::JournalError;
-use crate::queue::journal::JournalConfig;
-use crate::queue::recovery::{self, Recovered, Report};
-use crate::queue::segment::{self, HEADER_LEN};
-use crate::queue::sim::SimDisk;
+use crate::Durability;
+use crate::disk::{DirEntry, Disk, DiskFile, FileId, Space};
+use crate::error::JournalError;
+use crate::journal::JournalConfig;
+use crate::recovery::{self, Recovered, Report};
+use crate::segment::{self, HEADER_LEN};
+use crate::sim::SimDisk;
 
 const SEGMENT: u64 = 12 * 1024;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::queue::content;
-use crate::queue::disk::{Disk, read_full_at};
-use crate::queue::journal::Op;
-use crate::queue::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
-use crate::queue::recovery::{Kept, Recovered};
+use crate::content;
+use crate::disk::{Disk, read_full_at};
+use crate::journal::Op;
+use crate::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
+use crate::recovery::{Kept, Recovered};
 
 /// A file that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

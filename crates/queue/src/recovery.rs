@@ -517,7 +517,7 @@ impl Reading {
         self.report.bytes += part.len;
         if self.report.bytes / TOLD > before / TOLD {
             let (segments, files) = (self.report.segments, self.files.len());
-            tracing::info!(segments, bytes = before, files, "reading the journal");
+            tracing::info!(target: crate::LOG, segments, bytes = before, files, "reading the journal");
         }
         self.tail = (0, part.len);
         match part.header {
@@ -546,7 +546,7 @@ impl Reading {
                     );
                 }
                 Item::Torn { offset, len } => {
-                    self.torn(part.id, offset, bytes.slice(offset..offset + len))
+                    self.torn(part.id, offset, bytes.slice(offset..offset + len));
                 }
             }
         }
