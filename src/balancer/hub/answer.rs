@@ -53,10 +53,7 @@ impl Hub {
         let oldest = files.backlog.oldest_ms().map(Duration::from_millis);
         let waited_s = oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64());
         queue.oldest_s = queue.oldest_s.into_iter().chain(waited_s).reduce(f64::max);
-        report.trouble = self
-            .trouble
-            .clone()
-            .or_else(|| self.deps.gate.trouble());
+        report.trouble = self.trouble.clone().or_else(|| self.deps.gate.trouble());
         report
     }
 

@@ -59,7 +59,9 @@ impl Files<'_> {
                 .listed(after, limit)
                 .filter(|number| self.files.backlog.contains(*number))
                 .collect(),
-            Query::Show { number } | Query::Drop { number } if self.files.backlog.contains(number) => {
+            Query::Show { number } | Query::Drop { number }
+                if self.files.backlog.contains(number) =>
+            {
                 vec![number]
             }
             _ => Vec::new(),
@@ -75,7 +77,12 @@ impl Files<'_> {
             .after(after)
             .map(|(number, _)| number)
             .peekable();
-        let mut cold = self.files.backlog.above(after).map(|(number, _)| number).peekable();
+        let mut cold = self
+            .files
+            .backlog
+            .above(after)
+            .map(|(number, _)| number)
+            .peekable();
         let next = move || match (warm.peek(), cold.peek()) {
             (Some(one), Some(other)) if other < one => cold.next(),
             (Some(_), _) => warm.next(),

@@ -71,9 +71,8 @@ impl Hub {
         identity: &Arc<str>,
     ) -> Verdict {
         let file = self.files.whereabouts(number);
-        let is_same = held.is_some_and(|StoredFile(_, size, crc32c)| {
-            file.content() == Some((size, crc32c))
-        });
+        let is_same =
+            held.is_some_and(|StoredFile(_, size, crc32c)| file.content() == Some((size, crc32c)));
         match (file, held) {
             (Where::Ended(ended), _) => judge_ended(ended, identity),
             // The server acknowledged it late, and has not said what it has.

@@ -53,9 +53,7 @@ impl Hub {
             None => Ok(()),
             Some(twice) => Err(self.why_twice(twice, speaker)),
         };
-        self.files
-            .dispatcher
-            .identified(slot, verdict.clone(), now);
+        self.files.dispatcher.identified(slot, verdict.clone(), now);
         let Some(server) = self.servers.get_mut(slot) else {
             return Ok(());
         };

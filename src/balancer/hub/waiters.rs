@@ -294,7 +294,9 @@ mod tests {
         for connection in 1..=40 {
             waiters.add(7, reply(connection, &to, connection));
         }
-        let newest: Vec<_> = (25..=40).map(|connection| (connection, connection)).collect();
+        let newest: Vec<_> = (25..=40)
+            .map(|connection| (connection, connection))
+            .collect();
         assert_eq!(ids(&waiters.take(7)), newest);
         assert!(waiters.clients.places.is_empty());
     }

@@ -16,12 +16,12 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::balancer::messages::ToHub;
+use crate::os_error::is_full;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
+use crate::queue::Durability;
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
-use crate::queue::error::is_full;
-use crate::queue::Durability;
 use crate::rolling_sync::RollingSync;
 use crate::transport::{ReadError, Reader, plain};
 
@@ -527,4 +527,25 @@ fn refusal(error: &io::Error) -> Refusal {
         _ => RefusalCode::Storage,
     };
     Refusal::new(code, format!("cannot keep the file: {}", plain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::sim::{Fault, SimDisk};
+
+    /// It used to pass itself off as the journal's writer.
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_reported_as_the_content_stores_failure() {
+        let (hub, mut inbox) = mpsc::unbounded_channel();
+        let disk = SimDisk::new();
+        let mut part = Part::create(Arc::new(disk.clone()), 1).unwrap();
+        part.write(b"content").unwrap();
+        // The content is synced and renamed; then the directory is synced.
+        disk.fail_at(disk.operations() + 2, Fault::Eio);
+        let finished = finish(part, Durability::Disk, &hub);
+        assert!(finished.is_err(), "{:?}", disk.log());
+        assert!(matches!(inbox.try_recv(), Ok(ToHub::ContentStoreFailed(_))));
+        assert!(inbox.try_recv().is_err());
+    }
 }

@@ -33,10 +33,9 @@ use crate::protocol::lists::StoredFile;
 use crate::protocol::query::{Answer, FileReport, Query};
 use crate::protocol::status::{Dialect, StatusReport};
 use crate::protocol::{Message, Refusal, RefusalCode};
-use crate::queue::disk::Durability;
 use crate::queue::journal::{Journal, JournalConfig};
 use crate::queue::sim::{Shape, SimDisk};
-use crate::queue::{FileBody, JournalError, Op, Progress, Retention, recovery};
+use crate::queue::{Durability, FileBody, JournalError, Op, Progress, Retention, recovery};
 use crate::schedule::Slot;
 use crate::transport::{Connect, Connecting};
 
@@ -72,11 +71,18 @@ impl Submit for Ops {
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// The hub's link to a server, as the server's end sees it.
+struct OpenLink {
+    server: Arc<str>,
+    epoch: u64,
+    from_hub: mpsc::UnboundedReceiver<ToServer>,
+}
+
 /// What the hub has started beside itself.
 #[derive(Clone, Default)]
 struct Beside {
     generations: Shared<BTreeMap<Slot, u64>>,
-    links: Shared<BTreeMap<Slot, (u64, mpsc::UnboundedReceiver<ToServer>)>>,
+    links: Shared<BTreeMap<Slot, OpenLink>>,
     jobs: Shared<Vec<Job>>,
 }
 
@@ -94,7 +100,12 @@ impl Outside for Beside {
         from_hub: mpsc::UnboundedReceiver<ToServer>,
     ) -> DropGuard {
         let mut links = self.links.lock().unwrap();
-        links.insert(target.slot, (target.epoch, from_hub));
+        let link = OpenLink {
+            server: target.address,
+            epoch: target.epoch,
+            from_hub,
+        };
+        links.insert(target.slot, link);
         CancellationToken::new().drop_guard()
     }
 
@@ -113,7 +124,7 @@ impl Connect for Nowhere {
 }
 
 /// A server and its disk, which outlives the balancer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Server {
     pub(super) identity: String,
     /// Everything that it has stored and not removed.
@@ -128,8 +139,22 @@ pub(super) struct Server {
     pub(super) inbox: VecDeque<ToServer>,
 }
 
+impl Clone for Server {
+    /// The server's disk: its link is gone.
+    fn clone(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            copies: self.copies.clone(),
+            unconfirmed: self.unconfirmed.clone(),
+            seen: self.seen,
+            sent: self.sent.clone(),
+            inbox: VecDeque::new(),
+        }
+    }
+}
+
 /// A client, and what it was told, in short words.
-pub(super) struct Client {
+struct Client {
     connection: u64,
     to: mpsc::UnboundedSender<ToClient>,
     from: mpsc::UnboundedReceiver<ToClient>,
@@ -160,8 +185,6 @@ pub(super) struct World {
     pub(super) durable: BTreeSet<u64>,
     /// What was sent, by title.
     contents: BTreeMap<String, Vec<u8>>,
-    /// The titles of files whose clients have a receipt, by number.
-    pub(super) accepted: BTreeMap<u64, String>,
     next_title: usize,
 }
 
@@ -175,7 +198,12 @@ impl World {
             };
             ((*name).to_owned(), server)
         });
-        Self::open(SimDisk::new(), servers.collect(), Duration::from_secs(1_000_000)).unwrap()
+        Self::open(
+            SimDisk::new(),
+            servers.collect(),
+            Duration::from_secs(1_000_000),
+        )
+        .unwrap()
     }
 
     /// The same with all servers up.
@@ -248,7 +276,6 @@ impl World {
             now,
             durable,
             contents: BTreeMap::new(),
-            accepted: BTreeMap::new(),
             next_title: 0,
         };
         world.step([]);
@@ -257,19 +284,19 @@ impl World {
 
     /// The balancer dies now and starts again over what the crash has left. Clients are gone.
     pub(super) fn crash(self, shape: Shape) -> Self {
-        let disk = self.disk.crash(shape);
-        self.start_over(disk)
+        self.after_crash(shape)
     }
 
-    pub(super) fn start_over(self, disk: SimDisk) -> Self {
-        let mut servers = self.servers;
-        for server in servers.values_mut() {
-            server.inbox.clear();
-        }
+    /// The same, of a world that stays as it is.
+    pub(super) fn after_crash(&self, shape: Shape) -> Self {
+        self.start_over(self.disk.crash(shape))
+    }
+
+    fn start_over(&self, disk: SimDisk) -> Self {
+        let servers = self.servers.clone();
         let now = self.now + Duration::from_secs(1);
         let mut world = Self::open(disk, servers, now).unwrap();
-        world.contents = self.contents;
-        world.accepted = self.accepted;
+        world.contents = self.contents.clone();
         world.next_title = self.next_title;
         world
     }
@@ -318,11 +345,10 @@ impl World {
         }
         self.clients = clients;
         let mut links = std::mem::take(&mut *self.beside.links.lock().unwrap());
-        for (slot, (_, from_hub)) in &mut links {
-            while let Ok(message) = from_hub.try_recv() {
+        for link in links.values_mut() {
+            while let Ok(message) = link.from_hub.try_recv() {
                 self.check_sent(&message);
-                let name = self.hub.servers.address(*slot);
-                let server = self.servers.get_mut(&*name).unwrap();
+                let server = self.servers.get_mut(&*link.server).unwrap();
                 server.inbox.push_back(message);
             }
         }
@@ -495,7 +521,7 @@ impl World {
     /// The server's present link, as its reports name it.
     pub(super) fn epoch(&self, name: &str) -> u64 {
         let slot = self.slot(name);
-        self.beside.links.lock().unwrap()[&slot].0
+        self.beside.links.lock().unwrap()[&slot].epoch
     }
 
     pub(super) fn answer_probe(&mut self, name: &str) {
@@ -544,6 +570,8 @@ impl World {
 
     /// The server answers a probe, and its link opens with the list of what it holds.
     pub(super) fn bring_up(&mut self, name: &str) {
+        // A link that was closed is not opened again at once.
+        self.now += Duration::from_secs(10);
         self.answer_probe(name);
         let server = &self.servers[name];
         let holding = server.unconfirmed.iter();
@@ -625,7 +653,9 @@ impl World {
                     }
                 }
                 ToServer::Confirm(numbers) => {
-                    server.unconfirmed.retain(|number| !numbers.contains(number));
+                    server
+                        .unconfirmed
+                        .retain(|number| !numbers.contains(number));
                     did.push(format!("confirm {numbers:?}"));
                 }
                 ToServer::Drop(number, expected) => {
@@ -648,6 +678,7 @@ impl World {
     /// Everything is served and committed until nothing more happens.
     pub(super) fn settle(&mut self) {
         let names: Vec<String> = self.servers.keys().cloned().collect();
+        self.step([]);
         loop {
             let mut did = self.open_ops();
             self.commit();
@@ -663,9 +694,9 @@ impl World {
     /// The server refuses the file for good.
     pub(super) fn reject(&mut self, name: &str, number: u64) {
         let server = self.servers.get_mut(name).unwrap();
-        server
-            .inbox
-            .retain(|message| !matches!(message, ToServer::Parcel(parcel) if parcel.number == number));
+        server.inbox.retain(
+            |message| !matches!(message, ToServer::Parcel(parcel) if parcel.number == number),
+        );
         let refusal = Refusal::new(RefusalCode::TooLarge, "too large here");
         self.report(name, LinkEvent::NotStored { number, refusal });
     }
