@@ -22,7 +22,7 @@
 //! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | [`rolling_sync`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
+//! | [`config`], [`descriptors`], [`durability`], [`logging`], [`rolling_sync`], [`shutdown`], [`text`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that
 //! it knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests
@@ -35,6 +35,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod descriptors;
+pub mod durability;
 pub mod load;
 pub mod logging;
 pub mod protocol;

@@ -37,15 +37,6 @@ pub struct Space {
     pub available: u64,
 }
 
-/// What a file must outlive before it counts as accepted, or as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Durability {
-    /// Once it is synced to disk: then it survives kills, crashes and power cuts
-    Disk,
-    /// Once the system has it: then it survives the process's death, not the machine's
-    Os,
-}
-
 /// A flat directory. Links in it are not followed.
 pub trait Disk: Send + Sync {
     /// All that it holds, in any order.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::backlog_entry::{self, ReadBack};
-use super::disk::{Disk, Durability};
+use super::disk::Disk;
 use super::journal::{Committed, Journal, JournalConfig, Op};
 use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
 use super::recovery::{self, Recovered};
 use super::segment;
 use super::sim::SimDisk;
+use crate::durability::Durability;
 
 const CONFIG: JournalConfig = JournalConfig {
     durability: Durability::Disk,

@@ -37,7 +37,7 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use disk::Durability;
+pub use crate::durability::Durability;
 pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use ledger::{DeadLetter, Ledger, Retention};
