@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::messages::{Room, Rooms};
+use super::room::{Room, Rooms};
 use crate::protocol::lists::StoredFile;
 use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::paged::Paged;

@@ -8,6 +8,10 @@ use crate::schedule::{Fact, Flip};
 
 /// Something that happened.
 pub(super) enum Happening<'a> {
+    /// The balancer started.
+    Started,
+    /// The balancer was told to stop.
+    Stopping,
     /// A file is a dead letter.
     Dead {
         number: u64,
@@ -62,14 +66,14 @@ pub(super) enum Happening<'a> {
     JournalHasRoom,
     /// The journal, or the directory of content beside it, failed for good.
     JournalFailed(&'a JournalError),
-    /// Files are turned away from now on.
-    TurnedAway {
+    /// Files are refused, or clients not read from, from now on.
+    Shortage {
         level: Level,
         what: &'static str,
         reason: &'a str,
     },
-    /// Files are taken again.
-    TakenAgain { text: &'a str },
+    /// There is room again.
+    ShortageOver { text: &'a str },
 }
 
 /// Logs at a level that is known when the program runs.
@@ -86,14 +90,16 @@ macro_rules! log_at {
 impl Happening<'_> {
     pub(super) fn level(&self) -> Level {
         match self {
-            Self::Replayed { .. }
+            Self::Started
+            | Self::Replayed { .. }
             | Self::Weight { .. }
             | Self::Undrained { .. }
             | Self::Added { .. }
             | Self::Removed { .. }
             | Self::JournalHasRoom
-            | Self::TakenAgain { .. } => Level::Info,
-            Self::Dropped { .. }
+            | Self::ShortageOver { .. } => Level::Info,
+            Self::Stopping
+            | Self::Dropped { .. }
             | Self::Drained { .. }
             | Self::Leaving { .. }
             | Self::ManyPinned { .. } => Level::Warn,
@@ -109,7 +115,7 @@ impl Happening<'_> {
                 (false, Fact::Identity) => Level::Error,
                 (false, _) => Level::Warn,
             },
-            Self::TurnedAway { level, .. } => *level,
+            Self::Shortage { level, .. } => *level,
         }
     }
 
@@ -117,6 +123,8 @@ impl Happening<'_> {
     /// is.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
+            Self::Started => Some(Kind::Started),
+            Self::Stopping => Some(Kind::Stopping),
             Self::Dead { .. } => Some(Kind::Dead),
             Self::Replayed { .. } => Some(Kind::Replayed),
             Self::Dropped { .. } => Some(Kind::Dropped),
@@ -134,7 +142,7 @@ impl Happening<'_> {
             | Self::JournalFull(_)
             | Self::JournalHasRoom
             | Self::JournalFailed(_) => Some(Kind::Journal),
-            Self::TurnedAway { .. } | Self::TakenAgain { .. } => Some(Kind::Full),
+            Self::Shortage { .. } | Self::ShortageOver { .. } => Some(Kind::Full),
         }
     }
 
@@ -168,6 +176,8 @@ impl Happening<'_> {
     /// What happened, for people.
     pub(super) fn text(&self) -> String {
         match self {
+            Self::Started => "the balancer started".to_owned(),
+            Self::Stopping => "the balancer is stopping: it takes no more files".to_owned(),
             Self::Dead { title, reason, .. } => format!("{title}: {reason}"),
             Self::Replayed { title, .. } | Self::Dropped { title, .. } => (*title).to_owned(),
             Self::Weight { weight, .. } => format!("weight {weight}"),
@@ -208,8 +218,8 @@ impl Happening<'_> {
             Self::JournalFailed(error) => {
                 format!("the journal failed, nothing more can be accepted: {error}")
             }
-            Self::TurnedAway { what, reason, .. } => format!("{what}: {reason}"),
-            Self::TakenAgain { text } => (*text).to_owned(),
+            Self::Shortage { what, reason, .. } => format!("{what}: {reason}"),
+            Self::ShortageOver { text } => (*text).to_owned(),
         }
     }
 
@@ -273,10 +283,12 @@ impl Happening<'_> {
                 error = %error,
                 "the journal failed: nothing more can be accepted"
             ),
-            Self::TurnedAway { what, reason, .. } => log_at!(level, reason, "{what}"),
-            Self::ManyPinned { .. } | Self::JournalHasRoom | Self::TakenAgain { .. } => {
-                log_at!(level, "{}", self.text());
-            }
+            Self::Shortage { what, reason, .. } => log_at!(level, reason, "{what}"),
+            Self::Started => log_at!(level, "balancer started"),
+            Self::Stopping
+            | Self::ManyPinned { .. }
+            | Self::JournalHasRoom
+            | Self::ShortageOver { .. } => log_at!(level, "{}", self.text()),
         }
     }
 }

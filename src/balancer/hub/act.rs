@@ -161,7 +161,7 @@ impl Hub {
             disk: self.deps.disk.clone(),
             journal: self.journal_name.clone(),
             connect_timeout: self.pace.borrow().timeout,
-            stall: self.deps.config.stall,
+            stall: self.deps.config.settings.stall,
         };
         let close = self.deps.outside.link(target, dialect, from_hub);
         server.link = Some(LinkHandle {

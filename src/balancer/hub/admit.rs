@@ -31,7 +31,7 @@ impl Hub {
             crc32c,
             old_style_len,
             room,
-            share,
+            disk,
             from,
             reply,
         } = admission;
@@ -64,7 +64,7 @@ impl Hub {
             not_old_style,
             room,
             read,
-            _share: share,
+            _disk: disk,
         };
         self.files.accepting.insert(number, accepting);
         self.commits

@@ -96,7 +96,7 @@ impl Hub {
             not_old_style,
             room,
             read,
-            _share: _,
+            _disk: _,
         } = file;
         self.times.accepted(now.saturating_sub(read));
         tracing::info!(

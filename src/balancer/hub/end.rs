@@ -103,7 +103,7 @@ impl Hub {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now + self.deps.limits.sweep;
+        self.next_sweep = now + self.deps.config.limits.sweep;
         let dispatcher = &mut self.files.dispatcher;
         let has_settled = dispatcher.take_settled();
         let is_doubtful = |number| dispatcher.is_doubtful(number);

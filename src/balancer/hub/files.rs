@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::balancer::cold::Cold;
 use crate::balancer::dispatch::{Delivery, Dispatcher};
-use crate::balancer::messages::{Arrived, Room, Share};
+use crate::balancer::messages::Arrived;
+use crate::balancer::room::{DiskReservation, Room};
 use crate::protocol::json::NotOldStyle;
 use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::record::{Ended, Meta};
@@ -30,7 +31,7 @@ pub(super) struct Accepting {
     pub(super) room: Room,
     /// When all of it had been read.
     pub(super) read: Duration,
-    pub(super) _share: Share,
+    pub(super) _disk: DiskReservation,
 }
 
 /// All files.

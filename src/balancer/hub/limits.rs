@@ -1,7 +1,5 @@
 //! The bounds that the hub works with. Tests pass smaller ones.
 
-use std::time::Duration;
-
 /// Bounds on what the hub keeps in memory and reads at once.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::balancer) struct HubLimits {
@@ -16,8 +14,6 @@ pub(in crate::balancer) struct HubLimits {
     pub(in crate::balancer) read_back_files: usize,
     /// About how many bytes of records are read back at once.
     pub(in crate::balancer) read_back_bytes: u64,
-    /// The time between two looks at what can be forgotten.
-    pub(in crate::balancer) sweep: Duration,
 }
 
 impl Default for HubLimits {
@@ -27,7 +23,6 @@ impl Default for HubLimits {
             ready: 8192,
             read_back_files: 4096,
             read_back_bytes: 4 * 1024 * 1024,
-            sweep: Duration::from_secs(1),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::state::Hub;
-use crate::balancer::control::{Command, MAX_SERVERS, Order, OrderError, Settings};
 use crate::balancer::happening::Happening;
+use crate::balancer::orders::{Command, MAX_SERVERS, Order, OrderError, Settings};
 use crate::balancer::probe::ProbePace;
 use crate::config::{ServerSpec, SpecError};
 use crate::schedule::Slot;
@@ -124,7 +124,7 @@ impl Hub {
         self.files.dispatcher.configure(settings.dispatch);
         self.files.ledger.set_retention(settings.retention);
         self.pace.send_replace(pace(settings));
-        self.deps.config.stall = settings.stall;
+        self.deps.config.settings.stall = settings.stall;
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! What runs beside the hub: a task for each probe and link, and threads for blocking reads.
 
 use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::balancer::link::{self, Target};
 use crate::balancer::messages::ToServer;
 use crate::balancer::probe::Prober;
 use crate::protocol::status::Dialect;
+use crate::shutdown::Shutdown;
 
 /// Starts what runs beside the hub. Tasks report back over the hub's channel. Dropping a guard
 /// ends its task.
@@ -30,13 +31,13 @@ pub(in crate::balancer) trait Outside: Send {
 /// Tokio's tasks and blocking threads.
 pub(in crate::balancer) struct Tasks {
     pub(in crate::balancer) tracker: TaskTracker,
-    /// Ends all of them.
-    pub(in crate::balancer) stop: CancellationToken,
+    /// All of them end with its second phase.
+    pub(in crate::balancer) shutdown: Shutdown,
 }
 
 impl Tasks {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> DropGuard {
-        let end = self.stop.child_token();
+        let end = self.shutdown.ended.child_token();
         self.tracker
             .spawn(end.clone().run_until_cancelled_owned(task));
         end.drop_guard()

@@ -15,13 +15,13 @@ use crate::balancer::messages::ToHub;
 const BATCH: usize = 1024;
 
 impl Hub {
-    /// Runs until `drain` is cancelled and then everything is delivered, or `grace` is over. Gives
-    /// the number of files that still wait.
+    /// Runs until the balancer drains and then everything is delivered, or its grace is over.
+    /// Gives the number of files that still wait.
     pub(in crate::balancer) async fn run(
         mut self,
-        drain: CancellationToken,
-        grace: Duration,
+        draining: CancellationToken,
     ) -> Result<usize, BalancerError> {
+        let grace = self.deps.config.grace;
         let mut ends = None;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -29,7 +29,7 @@ impl Hub {
             let wake = due.into_iter().chain(ends).min();
             tokio::select! {
                 biased;
-                () = drain.cancelled(), if ends.is_none() => ends = Some(Instant::now() + grace),
+                () = draining.cancelled(), if ends.is_none() => ends = Some(Instant::now() + grace),
                 _ = self.inbox.recv_many(&mut batch, BATCH) => {}
                 () = until(wake) => {}
             }

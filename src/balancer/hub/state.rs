@@ -19,7 +19,6 @@ use super::trust::Told;
 use super::waiters::Waiters;
 use crate::balancer::BalancerConfig;
 use crate::balancer::cold::Cold;
-use crate::balancer::control::Settings;
 use crate::balancer::directories::Directories;
 use crate::balancer::dispatch::{Action, Delivery, Dispatcher};
 use crate::balancer::events::Events;
@@ -91,9 +90,9 @@ impl Hub {
         let mut hub = Self {
             files: Files {
                 accepting: BTreeMap::new(),
-                dispatcher: Dispatcher::new(deps.config.dispatch),
+                dispatcher: Dispatcher::new(deps.config.settings.dispatch),
                 backlog: Cold::new(deps.gate.rooms().clone()),
-                ledger: Ledger::new(deps.config.retention, keys),
+                ledger: Ledger::new(deps.config.settings.retention, keys),
             },
             waiters: Waiters::default(),
             commits: Commits::new(writer),
@@ -105,7 +104,7 @@ impl Hub {
             reading: Reading::Idle,
             in_memory: 0,
             told: Told::default(),
-            pace: watch::Sender::new(pace(&Settings::from(&deps.config))),
+            pace: watch::Sender::new(pace(&deps.config.settings)),
             times: Times::default(),
             trouble: None,
             actions: Vec::new(),
@@ -113,7 +112,7 @@ impl Hub {
             inbox,
             deps,
         };
-        for server in hub.deps.config.servers.clone() {
+        for server in hub.deps.config.settings.servers.clone() {
             hub.add_server(&server.address, server.weight, began);
         }
         hub.recover(recovered);

@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 
 use super::world::{World, named, unnamed};
 use crate::balancer::BalancerError;
-use crate::balancer::control::{Order, OrderError};
 use crate::balancer::events::{Kind, Level};
 use crate::balancer::messages::{Ask, ToHub};
+use crate::balancer::orders::{Order, OrderError};
 use crate::config::ServerSpec;
 use crate::protocol::query::{Answer, Place, Query};
 use crate::queue::sim::Shape;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::world::{RETENTION, Server, World, unnamed};
 use crate::balancer::BalancerError;
-use crate::balancer::control::Order;
 use crate::balancer::dispatch::Speaker;
 use crate::balancer::events::Kind;
 use crate::balancer::messages::{LinkEvent, ToHub};
+use crate::balancer::orders::Order;
 use crate::protocol::lists::StoredFile;
 use crate::protocol::query::Place;
 use crate::queue::sim::Shape;

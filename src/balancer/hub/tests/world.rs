@@ -12,10 +12,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::balancer::control::{Command, Order, OrderError, Settings};
 use crate::balancer::dispatch::{Probed, Speaker, Who};
 use crate::balancer::events::{Event, Events};
-use crate::balancer::gate::{Gate, QueueLimits};
+use crate::balancer::gate::Gate;
 use crate::balancer::hub::commits::Submit;
 use crate::balancer::hub::outside::Outside;
 use crate::balancer::hub::{Clock, Deps, Hub, HubLimits};
@@ -23,7 +22,9 @@ use crate::balancer::link::Target;
 use crate::balancer::messages::{
     Admission, Arrived, Ask, Declined, LinkEvent, Offer, Reply, Sum, ToClient, ToHub, ToServer,
 };
+use crate::balancer::orders::{Command, Order, OrderError, Settings};
 use crate::balancer::probe::Prober;
+use crate::balancer::room::QueueLimits;
 use crate::balancer::sharing::Sharing;
 use crate::balancer::{BalancerConfig, BalancerError};
 use crate::config::ServerSpec;
@@ -53,7 +54,6 @@ pub(super) const LIMITS: HubLimits = HubLimits {
     ready: 8,
     read_back_files: 4,
     read_back_bytes: 64 * 1024,
-    sweep: Duration::from_secs(1),
 };
 
 /// How long ended files are remembered.
@@ -239,12 +239,16 @@ impl World {
             address: name.clone(),
             weight: 1,
         };
-        let config = BalancerConfig {
+        let settings = Settings {
             servers: servers.keys().map(spec).collect(),
             retention: Retention {
                 time: RETENTION,
                 files: 1000,
             },
+            ..Settings::default()
+        };
+        let config = BalancerConfig {
+            settings,
             ..BalancerConfig::default()
         };
         let deps = Deps {
@@ -473,7 +477,7 @@ impl World {
             crc32c: crc32c::crc32c(file.content),
             old_style_len: Err(NotOldStyle::NotText),
             room: self.gate.try_room(size).unwrap(),
-            share: self.gate.share(size, 0).unwrap(),
+            disk: self.gate.reserve_disk(size, 0).unwrap(),
             from: "client".into(),
             reply: Some(self.reply(client, id)),
         };
@@ -709,7 +713,7 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, servers: &[(&str, u32)]) -> Result<(), OrderError> {
-        let mut settings = Settings::from(&self.hub.deps.config);
+        let mut settings = self.hub.deps.config.settings.clone();
         let spec = |(name, weight): &(&str, u32)| ServerSpec {
             address: (*name).to_owned(),
             weight: *weight,
