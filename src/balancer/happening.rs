@@ -303,3 +303,60 @@ fn log_flip(level: Level, server: &str, flip: &Flip) {
         log_at!(level, server, fact, reason, after_s, "server gets no files");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::balancer::events::Events;
+
+    fn flip(fact: Fact, good: bool) -> Flip {
+        Flip {
+            fact,
+            good,
+            reason: "why".into(),
+            lasted: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_is_reported_is_noted_once_with_its_server_or_file() {
+        let events = Events::default();
+        events.report(&Happening::Dead {
+            number: 7,
+            title: "t",
+            reason: "why",
+        });
+        events.report(&Happening::Weight {
+            server: "s",
+            weight: 3,
+        });
+        let noted = events.after(0);
+        assert_eq!(noted.len(), 2);
+        assert_eq!(noted[0].number, Some(7));
+        assert_eq!((noted[0].level, noted[0].kind), (Level::Error, Kind::Dead));
+        assert_eq!(noted[0].text, "t: why");
+        assert_eq!(noted[1].server.as_deref(), Some("s"));
+        assert_eq!(noted[1].text, "weight 3");
+    }
+
+    /// The order itself is told; the fact that follows from it would say the same again.
+    #[test]
+    fn a_drain_is_no_event_of_its_own_and_a_bad_identity_matters_most() {
+        let events = Events::default();
+        for (fact, good) in [
+            (Fact::Drain, false),
+            (Fact::Identity, false),
+            (Fact::Link, false),
+            (Fact::Link, true),
+        ] {
+            events.report(&Happening::Flipped {
+                server: "s",
+                flip: &flip(fact, good),
+            });
+        }
+        let levels: Vec<Level> = events.after(0).iter().map(|event| event.level).collect();
+        assert_eq!(levels, [Level::Error, Level::Warn, Level::Info]);
+    }
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::world::{LIMITS, World, named, unnamed};
 use crate::balancer::cold::ColdReport;
+use crate::balancer::hub::thaw::Reading;
 use crate::balancer::messages::{ToHub, ToServer};
 use crate::protocol::lists::StoredFile;
 use crate::protocol::query::{Answer, Place, Query};
@@ -126,10 +127,9 @@ fn a_shortage_of_the_system_is_waited_for_and_buries_nothing() {
     world.commit();
     let short = ReadBack::NotNow("too many open files".to_owned());
     world.step([ToHub::ReadBack(vec![(9, short)])]);
-    assert_eq!(
-        world.hub.next_due(),
-        Some(world.now + Duration::from_secs(1))
-    );
+    let next_try = world.now + Duration::from_secs(1);
+    assert_eq!(world.hub.reading, Reading::PausedUntil(next_try));
+    assert_eq!(world.hub.next_due(), Some(next_try));
     // What was under way is no longer: another try is made when its time has come.
     world.run_jobs();
     world.holds_jobs = false;
@@ -234,15 +234,17 @@ fn a_file_that_a_server_reports_is_read_back_at_once_and_cannot_be_dropped_any_m
     server.copies.insert(9, report.held);
     assert!(!world.hub.files.backlog.has_claims());
     world.holds_jobs = true;
+    let mut answer = world.ask(Query::Drop { number: 9 });
     world.hub.files.backlog.claim(9, report);
     world.step([]);
-    let mut answer = world.ask(Query::Drop { number: 9 });
     world.holds_jobs = false;
     world.run_jobs();
     world.step([]);
     world.commit();
     match answer.try_recv().unwrap() {
-        Answer::Failed { reason } => assert!(reason.contains("it waits no longer"), "{reason}"),
+        Answer::Failed { reason } => {
+            assert!(reason.contains("turns out to be delivered"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(world.show(9).unwrap().place, Place::Delivered);
@@ -268,4 +270,23 @@ fn the_backlog_is_there_after_a_restart_with_keys_and_attempts() {
     world.settle();
     assert_eq!(world.servers["a"].copies.len(), 12);
     assert_eq!(world.told(client), ["1: delivered 12 by a"]);
+    assert_eq!(world.show(1).unwrap().attempts, 1);
+}
+
+/// A replayed dead letter is ready at once, though it came in later than the backlog.
+#[test]
+fn a_file_that_is_ready_waits_for_those_before_it_in_the_backlog() {
+    let mut world = World::up(&["a"]);
+    world.accept(3);
+    world.reject("a", 3);
+    world.commit();
+    let mut world = world.crash(Shape::None);
+    world.holds_jobs = true;
+    world.bring_up("a");
+    let _answer = world.ask(Query::Replay { number: Some(3) });
+    world.commit();
+    assert_eq!(world.serve("a"), [""; 0], "1 and 2 are being read back");
+    world.holds_jobs = false;
+    world.step([]);
+    assert_eq!(world.serve("a"), ["store 1", "store 2", "store 3"]);
 }

@@ -100,7 +100,11 @@ fn a_file_that_may_have_a_second_copy_is_remembered_until_that_is_known() {
     world.wait(LONG);
     assert!(world.show(1).is_some(), "in doubt at {first}");
     world.bring_up(first);
-    world.settle();
+    world.commit();
+    world.wait(LONG);
+    world.wait(LONG);
+    assert!(world.show(1).is_some(), "its copy is not removed yet");
+    assert_eq!(world.serve(first), ["remove 1"]);
     assert!(world.servers[first].copies.is_empty());
     world.wait(LONG);
     assert!(world.show(1).is_none());

@@ -39,6 +39,7 @@ fn a_dead_letter_is_told_when_it_is_durable_and_waits_again_when_it_is_replayed(
     let told = "1: dead 1: every server refuses it: too large here";
     assert_eq!(world.told(client), [told]);
     assert_eq!(world.status().queue.dead, 1);
+    assert_eq!(world.hub.in_memory, 0);
     let noted = world.noted(|event| event.kind == Kind::Dead && event.number == Some(1));
     assert_eq!(noted, ["file 1: every server refuses it: too large here"]);
 
@@ -53,6 +54,20 @@ fn a_dead_letter_is_told_when_it_is_durable_and_waits_again_when_it_is_replayed(
         world.ask_now(Query::Replay { number: Some(1) }),
         Answer::Failed { .. }
     ));
+}
+
+#[test]
+fn a_replay_that_was_answered_is_one_after_a_crash_too() {
+    let mut world = World::up(&["a"]);
+    dead(&mut world);
+    world.commit();
+    let replayed = world.ask_now(Query::Replay { number: None });
+    assert_eq!(replayed, Answer::Done { files: 1 });
+    let mut world = world.crash(Shape::None);
+    assert_eq!(world.show(1).unwrap().place, Place::Waiting);
+    world.bring_up("a");
+    world.settle();
+    assert_eq!(world.show(1).unwrap().place, Place::Delivered);
 }
 
 /// The death becomes durable after the replay was ordered: whoever asks in between waits for the

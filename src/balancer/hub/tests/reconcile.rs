@@ -9,6 +9,7 @@ use crate::balancer::dispatch::Speaker;
 use crate::balancer::events::Kind;
 use crate::balancer::messages::{LinkEvent, ToHub};
 use crate::balancer::orders::Order;
+use crate::config::ServerSpec;
 use crate::protocol::lists::StoredFile;
 use crate::protocol::query::Place;
 use crate::queue::sim::Shape;
@@ -136,8 +137,11 @@ fn files_of_the_backlog_that_servers_list_end_after_their_records_were_read() {
     }
     let mut world = world.crash(Shape::None);
     assert_eq!(world.hub.files.backlog.len(), 20);
+    // Both report it before any record is read.
+    world.holds_jobs = true;
     world.bring_up("a");
     world.bring_up("b");
+    world.holds_jobs = false;
     world.settle();
     let copies = |name: &str| world.servers[name].copies.clone();
     assert_eq!(copies("a").len() + copies("b").len(), 20);
@@ -273,6 +277,43 @@ fn an_answer_does_not_go_over_another_link_than_the_report_came_over() {
     world.try_open_link("a", vec![held], 1).unwrap();
     world.commit();
     assert_eq!(world.serve("a"), ["confirm [1]"]);
+}
+
+/// The first report was made over a link that has broken since.
+#[test]
+fn a_delivery_that_is_listed_again_is_confirmed_when_it_is_durable_and_not_before() {
+    let mut world = World::up(&["a"]);
+    world.accept(1);
+    assert_eq!(world.serve("a"), ["store 1"]);
+    world.cut_link("a");
+    world.bring_up("a");
+    assert_eq!(world.serve("a"), [""; 0], "the delivery is not durable");
+    world.commit();
+    assert_eq!(world.serve("a"), ["confirm [1]"]);
+}
+
+/// Its name led to another server between the probe and the link.
+#[test]
+fn a_link_to_a_directory_that_another_server_speaks_for_gets_no_files() {
+    let mut world = World::up(&["a"]);
+    world
+        .order(Order::Add(ServerSpec {
+            address: "b".to_owned(),
+            weight: 1,
+        }))
+        .unwrap();
+    world.servers.insert("b".to_owned(), Server::default());
+    world.answer_probe("b");
+    let identity = world.servers["a"].identity.clone();
+    world.servers.get_mut("b").unwrap().identity = identity;
+    world.accept(4);
+    // Its list is not believed: it may be as old as the copy is.
+    let content = b"content 1";
+    let held = StoredFile(1, content.len() as u64, crc32c::crc32c(content));
+    world.try_open_link("b", vec![held], 1).unwrap();
+    world.settle();
+    assert_eq!(world.servers["a"].copies.len(), 4);
+    assert!(world.servers["b"].sent.is_empty());
 }
 
 #[test]
