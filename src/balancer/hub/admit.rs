@@ -35,11 +35,7 @@ impl Hub {
             from,
             reply,
         } = admission;
-        let number = self.next_number;
-        self.next_number += 1;
-        if let Some(key) = key.as_deref() {
-            self.files.ledger.name(key, number);
-        }
+        let number = self.take_number(key.as_deref());
         if let Some(reply) = reply {
             self.waiters.add(number, reply);
         }
@@ -69,6 +65,16 @@ impl Hub {
         self.files.accepting.insert(number, accepting);
         self.commits
             .submit(Op::Accept(Box::new(accepted)), After::Accepted(number));
+    }
+
+    /// The number of a new file, which its key names from now on.
+    fn take_number(&mut self, key: Option<&str>) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        if let Some(key) = key {
+            self.files.ledger.name(key, number);
+        }
+        number
     }
 
     /// The key names file `number` already: this content is not needed.

@@ -75,8 +75,8 @@ impl Hub {
             held.is_some_and(|StoredFile(_, size, crc32c)| file.content() == Some((size, crc32c)));
         match (file, held) {
             (Where::Ended(ended), _) => judge_ended(ended, identity),
-            // The server acknowledged it late, and has not said what it has.
-            (_, None) => Verdict::LeaveAlone,
+            // Not listed, but acknowledged late; or not durable yet.
+            (_, None) | (Where::Accepting(_), _) => Verdict::LeaveAlone,
             (Where::Backlog(_), Some(held)) if is_same => Verdict::Later(ColdReport {
                 slot,
                 held,
@@ -92,7 +92,6 @@ impl Hub {
                 Verdict::LeaveAlone
             }
             (Where::Dead(_), Some(_)) if is_same => Verdict::Delivered,
-            (Where::Accepting(_), Some(_)) => Verdict::LeaveAlone,
             (Where::Dead(_) | Where::Queued(_) | Where::Unknown, Some(_)) => Verdict::Confirm,
         }
     }

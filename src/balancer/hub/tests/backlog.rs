@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::{LIMITS, World, named, unnamed};
+use super::peers::{named, unnamed};
+use super::world::{LIMITS, World};
 use crate::balancer::cold::ColdReport;
 use crate::balancer::hub::thaw::Reading;
 use crate::balancer::messages::{ToHub, ToServer};
@@ -243,7 +244,7 @@ fn a_file_that_a_server_reports_is_read_back_at_once_and_cannot_be_dropped_any_m
     world.commit();
     match answer.try_recv().unwrap() {
         Answer::Failed { reason } => {
-            assert!(reason.contains("turns out to be delivered"), "{reason}")
+            assert!(reason.contains("turns out to be delivered"), "{reason}");
         }
         other => panic!("{other:?}"),
     }

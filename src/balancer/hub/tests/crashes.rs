@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{World, named};
+use super::peers::named;
+use super::world::World;
 use crate::protocol::query::{Place, Query};
 use crate::queue::sim::Shape;
 

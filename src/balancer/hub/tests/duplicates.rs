@@ -3,7 +3,8 @@
 
 use tokio::sync::oneshot;
 
-use super::world::{File, World};
+use super::peers::File;
+use super::world::World;
 use crate::balancer::messages::{Arrived, Sum};
 use crate::queue::content;
 use crate::queue::disk::Disk;

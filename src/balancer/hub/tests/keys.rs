@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::{RETENTION, World, named};
+use super::peers::named;
+use super::world::{RETENTION, World};
 use crate::queue::sim::Shape;
 
 /// A moment longer than ended files are remembered.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::world::{World, named, unnamed};
+use super::peers::{named, unnamed};
+use super::world::World;
 use crate::balancer::BalancerError;
 use crate::balancer::events::{Kind, Level};
 use crate::balancer::messages::{Ask, ToHub};

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::world::{RETENTION, Server, World, unnamed};
+use super::peers::{Server, unnamed};
+use super::world::{RETENTION, World};
 use crate::balancer::BalancerError;
 use crate::balancer::dispatch::Speaker;
 use crate::balancer::events::Kind;
