@@ -31,6 +31,7 @@ mod escaping;
 mod harness;
 mod journal;
 mod keys;
+mod layers;
 mod log_file;
 mod logs;
 mod metrics;
