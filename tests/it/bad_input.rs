@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bilico::server::name::stored_name;
 use serde_json::{Value, json};
 
-use crate::harness::{
+use bilico_testkit::{
     DEADLINE, Farm, Mount, PREFACE, Role, Wire, frame, mount, old_style_put, put, start_balancer,
     start_server, stored, wait_for_line, wait_until,
 };

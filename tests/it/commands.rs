@@ -9,7 +9,7 @@ use std::process::Command;
 use rexpect::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{
+use bilico_testkit::{
     Ended, Farm, PROMPT, Role, Running, Terminal, bilico, processes_in, run, sample_files, signal,
     start_balancer, start_server, wait_for, wait_until,
 };
@@ -711,7 +711,7 @@ fn the_demos_prompt_drains_and_weighs_and_its_banner_names_the_page() {
         .strip_prefix("http://")
         .and_then(|page| page.strip_suffix('/'))
         .unwrap();
-    let live = crate::harness::http_at(page, "GET", "/live", None);
+    let live = bilico_testkit::http_at(page, "GET", "/live", None);
     assert_eq!(live.status, 200, "{live:?}");
     let servers: Vec<&str> = banner
         .lines()
@@ -728,7 +728,7 @@ fn the_demos_prompt_drains_and_weighs_and_its_banner_names_the_page() {
     demo.write("FTP 70\nstatus\n");
     demo.wait_for_output("70 accepted, 70 delivered");
     let stored = |place: usize| {
-        crate::harness::stored(&dir.path().join(format!("json_files_{place}"))).len()
+        bilico_testkit::stored(&dir.path().join(format!("json_files_{place}"))).len()
     };
     assert_eq!(stored(1), 0, "it is drained");
     assert!(

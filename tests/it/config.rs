@@ -8,7 +8,7 @@ use std::thread::ScopedJoinHandle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
+use bilico_testkit::{
     Role, bilico, http, run, start_balancer, start_server, status, stored, wait_for_line,
     wait_until,
 };

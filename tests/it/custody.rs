@@ -10,11 +10,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{
+use crate::journal::{address_of, check, is_segment};
+use bilico_testkit::{
     Client, Ended, Farm, Mount, Running, bilico, frame, mount, names_with, noise, put, run,
     wait_for_line, wait_until,
 };
-use crate::journal::{address_of, check, is_segment};
 
 const FILES: u64 = 40;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{
+use bilico_testkit::{
     Ended, PROMPT, Running, Terminal, bilico, processes_in, run, sample_files, samples, signal,
     stored, wait_for, wait_until,
 };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{
+use bilico_testkit::{
     Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico, frame, http, http_at, put, run,
     start_balancer, start_server, status, stored, wait_for_line, wait_until,
 };

@@ -12,51 +12,15 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
+use crate::old_style::OldServer;
+use crate::reconcile::limit_file_size;
+use bilico_testkit::{
     Client, Ended, Farm, Mount, Role, Running, Wire, bilico, frame, names_with, noise, number,
     old_style_put, pretend_server, put, put_header, run, start_balancer, start_server, status,
     stored, wait_for, wait_for_line, wait_until,
 };
-use crate::old_style::OldServer;
-use crate::reconcile::limit_file_size;
 
 const MIB: usize = 1024 * 1024;
-
-impl Farm {
-    /// Runs `bilico queue` with these arguments against this balancer.
-    pub fn queue(&self, args: &[&str]) -> Ended {
-        let mut all = vec!["queue"];
-        all.extend(args);
-        all.extend(["--balancer", &self.balancer.address]);
-        run(bilico(&all).current_dir(self.dir.path()), "")
-    }
-
-    /// All that is stored, by request number; a number that is there twice fails the test.
-    fn by_number(&self) -> BTreeMap<u64, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        for place in 0..self.servers.len() {
-            for (name, content) in self.stored(place) {
-                let number = name.split_once('_').unwrap().0.parse().unwrap();
-                assert!(
-                    found.insert(number, content).is_none(),
-                    "{number} is there twice"
-                );
-            }
-        }
-        found
-    }
-
-    fn wait_until_delivered(&self) {
-        wait_until("all to be delivered", || self.status().queue.files() == 0);
-    }
-
-    /// The text of a file's way.
-    fn way(&self, number: u64) -> String {
-        let shown = self.queue(&["show", &number.to_string()]);
-        assert_eq!(shown.code, Some(0), "{shown:?}");
-        shown.stdout
-    }
-}
 
 /// Runs `bilico queue check` on a journal.
 pub fn check(journal: &Path) -> Ended {
@@ -226,7 +190,7 @@ fn what_old_servers_can_read_is_the_same_after_a_restart() {
         (5, "larger than the 4096 bytes"),
         (6, "no UTF-8 text"),
     ] {
-        wait_for_line(|| farm.way(number), &["waited", why]);
+        wait_for_line(|| farm.history(number), &["waited", why]);
     }
 }
 
@@ -826,32 +790,9 @@ fn frozen(flags: &[&str]) -> (Farm, Client, Vec<u64>) {
     wait_until("the other server to have its share", || {
         farm.stored(1).len() >= 20
     });
-    let here = farm.by_number_in(1);
+    let here = farm.numbers_in(1);
     let with_first = (1..=40).filter(|number| !here.contains(number)).collect();
     (farm, client, with_first)
-}
-
-impl Farm {
-    fn by_number_in(&self, place: usize) -> Vec<u64> {
-        // Not read: a second copy may be removed meanwhile. All other names in there begin with a
-        // dot.
-        let names = names_with(&self.server_dir(place), "")
-            .into_iter()
-            .filter(|name| !name.starts_with('.'));
-        names
-            .map(|name| name.split_once('_').unwrap().0.parse().unwrap())
-            .collect()
-    }
-
-    /// Waits until each of the files from 1 on is on exactly one server.
-    #[track_caller]
-    fn wait_until_each_is_there_once(&self, count: u64) {
-        wait_until("each file to be there exactly once", || {
-            let mut numbers: Vec<u64> = (0..2).flat_map(|place| self.by_number_in(place)).collect();
-            numbers.sort_unstable();
-            numbers.into_iter().eq(1..=count)
-        });
-    }
 }
 
 #[test]
@@ -864,7 +805,7 @@ fn files_in_doubt_wait_for_their_server_when_they_are_told_to() {
         let name = farm.servers[0].address.clone();
         let reason = [name.as_str(), "may have it", "--in-doubt wait"];
         wait_for("the files to be in doubt", || {
-            let way = farm.way(in_doubt[0]);
+            let way = farm.history(in_doubt[0]);
             reason.iter().all(|part| way.contains(part)).then_some(())
         });
         let files = farm.status().queue.files();
@@ -873,14 +814,14 @@ fn files_in_doubt_wait_for_their_server_when_they_are_told_to() {
             // What is in doubt stays so over a restart, and it is told which server must be heard.
             farm.crash_balancer();
             wait_for("it to be told which server is missing", || {
-                let way = farm.way(in_doubt[0]);
+                let way = farm.history(in_doubt[0]);
                 way.contains(&format!("have not said yet whether they have it: {name}"))
                     .then_some(())
             });
             assert_eq!(farm.status().queue.files(), files);
         }
         assert!(
-            farm.by_number_in(1)
+            farm.numbers_in(1)
                 .iter()
                 .all(|number| !in_doubt.contains(number)),
             "nothing went elsewhere"
@@ -907,7 +848,7 @@ fn a_server_that_cannot_say_what_it_has_settles_no_doubt() {
     let (mut farm, _client, in_doubt) = frozen(&["--in-doubt", "wait"]);
     farm.servers[0].kill();
     wait_until("the files to be in doubt", || {
-        farm.way(in_doubt[0]).contains("may have it")
+        farm.history(in_doubt[0]).contains("may have it")
     });
     let (dir, aside) = (farm.server_dir(0), farm.dir.path().join("aside"));
     fs::rename(&dir, &aside).unwrap();
@@ -919,7 +860,7 @@ fn a_server_that_cannot_say_what_it_has_settles_no_doubt() {
     );
     assert_eq!(farm.status().queue.files(), in_doubt.len());
     assert!(
-        farm.by_number_in(1)
+        farm.numbers_in(1)
             .iter()
             .all(|number| !in_doubt.contains(number)),
         "nothing went elsewhere"
@@ -1156,7 +1097,7 @@ fn a_journal_that_may_not_be_written_to_can_be_checked() {
     let mut farm = farm_on(&disk);
     farm.client().put_accepted(1, None, b"x");
     farm.balancer.kill();
-    assert!(crate::harness::mount(&["-o", "remount,ro"], disk.path()));
+    assert!(bilico_testkit::mount(&["-o", "remount,ro"], disk.path()));
     let checked = check(&disk.path().join("journal"));
     assert_eq!(checked.code, Some(0), "{checked:?}");
     let server = format!("{}=1", farm.servers[0].address);

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
+use bilico_testkit::{
     Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until,
 };
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Ended, Farm, Running, bilico, run, wait_until};
+use bilico_testkit::{Ended, Farm, Running, bilico, run, wait_until};
 
 /// A directory of logs.
 struct Logs(TempDir);
@@ -387,13 +387,13 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     );
     let script = format!(
         "{} logs --dir . | head -n 1",
-        crate::harness::program().display()
+        bilico_testkit::program().display()
     );
     let mut command = Command::new("sh");
     command
         .args(["-c", &script])
         .current_dir(logs.path())
-        .env(crate::harness::ACT_AS_BILICO, "1");
+        .env(bilico_testkit::ACT_AS_BILICO, "1");
     let ended = run(&mut command, "");
     assert_eq!(
         (ended.stdout.lines().count(), ended.stderr.as_str()),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bilico::protocol::status::{Dialect, ServerReport};
 use serde_json::{Value, json};
 
-use crate::harness::{
+use bilico_testkit::{
     DEADLINE, Farm, PREFACE, Role, Wire, frame, old_style_put, put, start_balancer, start_server,
     stored, wait_for, wait_for_line, wait_until,
 };

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rexpect::process::Signal;
 
-use crate::harness::{
+use bilico_testkit::{
     Ended, Farm, PROMPT, Role, Running, Terminal, bilico, run, sample_files, samples, signal,
     start_server, status, stored, wait_until,
 };

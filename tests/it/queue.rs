@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Ended, Farm, Wire, bilico, frame, noise, pretend_server, put_header, run,
     start_balancer, wait_until,
 };
@@ -31,7 +31,7 @@ impl Fickle {
             let _ = wire
                 .0
                 .write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
-            while let Some((header, content)) = wire.try_frame() {
+            while let Some((header, content)) = wire.message() {
                 if header["request_type"] != "store" {
                     continue;
                 }
@@ -104,18 +104,6 @@ fn failed(ended: &Ended, code: i32, parts: &[&str]) {
 fn has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part:?} in {text}");
-    }
-}
-
-impl Farm {
-    /// The report of one file.
-    fn show(&self, number: u64) -> Value {
-        serde_json::from_str(&good(self.queue(&["show", &number.to_string(), "--json"]))).unwrap()
-    }
-
-    #[track_caller]
-    fn wait_for_dead(&self, files: usize) {
-        wait_until("dead letters", || self.status().queue.dead == files);
     }
 }
 
@@ -396,7 +384,7 @@ fn all_dead_letters_can_be_sent_again_byte_for_byte() {
     client.offer(2, "k1", &contents[1]);
     client.expect("delivered", 2);
     wait_until("their content to be gone", || {
-        crate::harness::names_with(&farm.journal(), "content-").is_empty()
+        bilico_testkit::names_with(&farm.journal(), "content-").is_empty()
     });
 }
 

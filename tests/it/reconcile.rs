@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{PREFACE, Role, Wire, frame, start_server, stored, wait_for_line, wait_until};
+use bilico_testkit::{PREFACE, Role, Wire, frame, start_server, stored, wait_for_line, wait_until};
 
 pub const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "00000000000000000000000000000001";

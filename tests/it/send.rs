@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Farm, Running, Terminal, bilico, run, wait_until};
+use bilico_testkit::{Ended, Farm, Running, Terminal, bilico, run, wait_until};
 
 /// How `bilico send` with these arguments, run in the farm's directory, ends.
 fn send(farm: &Farm, args: &[&str]) -> Ended {

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
 use crate::reconcile::{JOURNAL, Served};
+use bilico_testkit::{Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
 
 fn copy(from: &Path, to: &Path) {
     assert!(
@@ -200,7 +200,7 @@ fn the_highest_number_is_told_when_nothing_is_held_any_more() {
 fn each_process_says_which_it_is() {
     let mut served = Served::start();
     let instance = |served: &Served| {
-        let mut wire = crate::harness::Wire::connect(&served.role.address);
+        let mut wire = bilico_testkit::Wire::connect(&served.role.address);
         wire.write(br#"{"request_type": "bilico"}"#);
         let hello: Value = serde_json::from_str(&wire.greeting().0).unwrap();
         hello["instance"].as_str().unwrap().to_owned()

@@ -13,17 +13,17 @@ use rand::{Rng, RngExt};
 use serde_json::Value;
 
 use super::stage::{Stage, mortal_bilico};
-use crate::harness::Role;
+use crate::Role;
 
 /// The balancer's exit code when its journal cannot go on.
-pub const JOURNAL_FAILED: i32 = 6;
+pub(super) const JOURNAL_FAILED: i32 = 6;
 
 fn elsewhere(stage: &Stage) -> PathBuf {
     stage.journal.with_extension("away")
 }
 
 /// Takes the journal's directory away, and perhaps puts an empty one in its place.
-pub fn take(stage: &mut Stage, is_replaced: bool) {
+pub(super) fn take(stage: &mut Stage, is_replaced: bool) {
     fs::rename(&stage.journal, elsewhere(stage)).unwrap();
     if is_replaced {
         fs::create_dir(&stage.journal).unwrap();
@@ -32,7 +32,7 @@ pub fn take(stage: &mut Stage, is_replaced: bool) {
 }
 
 /// Puts the journal's directory back. What was written to another one meanwhile is a finding.
-pub fn put_back(stage: &mut Stage) -> Vec<String> {
+pub(super) fn put_back(stage: &mut Stage) -> Vec<String> {
     let mut findings = Vec::new();
     if let Ok(entries) = fs::read_dir(&stage.journal) {
         findings.extend(entries.map(|entry| {
@@ -148,7 +148,7 @@ fn one_of_each(journal: &Path, random: &mut StdRng) -> Vec<(FileKind, PathBuf)> 
 /// With the balancer down: flips a bit in one file of each kind, one after the other, and sees
 /// whether that is told. Then a balancer without servers opens a copy with one of them. The journal
 /// is left as it was.
-pub fn flip_bits(stage: &Stage, random: &mut StdRng) -> (Vec<String>, Vec<String>) {
+pub(super) fn flip_bits(stage: &Stage, random: &mut StdRng) -> (Vec<String>, Vec<String>) {
     let (mut done, mut findings) = (Vec::new(), Vec::new());
     let before = match check(&stage.journal) {
         Ok(Some(before)) => before,

@@ -2,8 +2,6 @@
 //! files, and a journal that one stuck file does not keep from giving room back.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
@@ -16,11 +14,11 @@ use bilico::verify::{Receipts, verify};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::judge::told;
 use super::stage::{PATIENCE, Setup, Stage, mortal_bilico};
-use crate::harness::{PREFACE, Wire, frame};
+use crate::pretend_server;
 
 /// A client in the middle of something; killed when it is dropped.
 struct Client(Child);
@@ -45,16 +43,20 @@ fn write(dir: &Path, titles: impl Iterator<Item = String>, size: usize) {
     }
 }
 
-/// A client sends `files` files with keys while the balancer is killed ten times and each of three
-/// servers five times; then `bilico verify` looks for them. Gives what it printed.
-pub fn kills(seed: u64, files: usize) -> String {
+/// A client sends `files` files with keys while each of three servers is killed `kills` times and
+/// the balancer twice as often. Returns the output of `bilico verify`, which looks for the files.
+pub fn kills(seed: u64, files: usize, kills: usize) -> String {
     let mut random = StdRng::seed_from_u64(seed);
+    let mut victims = [0, 0, 1, 2, 3].repeat(kills);
+    victims.shuffle(&mut random);
+    let kills = victims.len();
+    // Slow enough, with such small windows, that all kills come while files are in flight.
+    let time = Duration::from_secs(4) * u32::try_from(kills).unwrap();
     let mut stage = Stage::start(&Setup {
         weights: &[3, 2, 1],
         balancer: &["--window-files", "2", "--segment-size", "1MiB"],
         journal: None,
-        // Slow enough, with so small windows, for all kills to come while files are on their way.
-        delay: Duration::from_secs(100) / u32::try_from(files).unwrap(),
+        delay: time / u32::try_from(files).unwrap(),
     });
     let dir = stage.dir.path().to_owned();
     write(
@@ -62,8 +64,6 @@ pub fn kills(seed: u64, files: usize) -> String {
         (0..files).map(|file| format!("file-{file}.bin")),
         1000,
     );
-    let mut victims: Vec<usize> = [[0; 10].as_slice(), &[1; 5], &[2; 5], &[3; 5]].concat();
-    victims.shuffle(&mut random);
     let receipts = dir.join("receipts.jsonl");
     fs::write(&receipts, "").unwrap();
     let mut command = mortal_bilico();
@@ -84,7 +84,6 @@ pub fn kills(seed: u64, files: usize) -> String {
         .current_dir(&dir);
     let mut client = Client(command.spawn().unwrap());
     let count = || bytecount::count(&fs::read(&receipts).unwrap(), b'\n');
-    let kills = victims.len();
     for (kill, victim) in victims.into_iter().enumerate() {
         let left = kills - kill;
         let due = count() + (files - count()) / (left + 2);
@@ -261,59 +260,30 @@ fn compare(stage: &Stage, receipts: &[std::path::PathBuf]) -> StatusReport {
     stage.status(PATIENCE).unwrap()
 }
 
-/// A server that stores nothing, says that it did, and never takes a file called `stuck`.
+/// A server that acknowledges all files and stores none, and refuses a file called `stuck` each
+/// time. Returns its address and the number of refusals.
 fn picky_server() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let refused = Arc::new(AtomicUsize::new(0));
     let count = refused.clone();
-    // Ends with the process: it holds nothing but the listener.
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let count = count.clone();
-            std::thread::spawn(move || serve(stream, &count));
+    let address = pretend_server(None, move |mut wire| {
+        while let Some((header, _)) = wire.message() {
+            if header["request_type"] != "store" {
+                continue;
+            }
+            let number = &header["request_number"];
+            let answer = if header["title"] == "stuck" {
+                count.fetch_add(1, Ordering::Relaxed);
+                json!({"request_type": "not_stored", "request_number": number, "code": "checksum",
+                    "reason": "picky"})
+            } else {
+                json!({"request_type": "stored", "request_number": number})
+            };
+            if !wire.say(&answer) {
+                return;
+            }
         }
     });
     (address, refused)
-}
-
-fn serve(stream: TcpStream, refused: &AtomicUsize) {
-    let mut wire = Wire(stream);
-    let mut first = [0; 256];
-    let Ok(read @ 1..) = wire.0.peek(&mut first) else {
-        return;
-    };
-    let hello = [
-        &PREFACE[..],
-        &frame(
-            r#"{"request_type":"hello","role":"server","overloaded":false}"#,
-            b"",
-        ),
-    ]
-    .concat();
-    if first[0] == b'{' {
-        let asks = String::from_utf8_lossy(&first[..read]).contains("\"bilico\"");
-        let _ = wire.0.write_all(if asks { &hello } else { &[0] });
-        return;
-    }
-    if wire.0.read_exact(&mut [0; 8]).is_err() || wire.0.write_all(&hello).is_err() {
-        return;
-    }
-    while let Some((header, _)) = wire.frame() {
-        let header: Value = serde_json::from_str(&header).unwrap();
-        let number = &header["request_number"];
-        let answer = match header["request_type"].as_str() {
-            Some("store") if header["title"] == "stuck" => {
-                refused.fetch_add(1, Ordering::Relaxed);
-                json!({"request_type": "not_stored", "request_number": number, "code": "checksum", "reason": "picky"})
-            }
-            Some("store") => json!({"request_type": "stored", "request_number": number}),
-            _ => continue,
-        };
-        if wire.0.write_all(&frame(&answer.to_string(), b"")).is_err() {
-            return;
-        }
-    }
 }
 
 /// How long a segment is while a file is stuck, in bytes.

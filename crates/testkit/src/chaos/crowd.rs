@@ -1,8 +1,8 @@
-//! Clients that use up what the balancer may open: some say nothing, some greet and idle, some
-//! vanish after their receipts.
+//! Clients that use up the balancer's file descriptors: some say nothing, some greet and idle, some
+//! close after their receipts.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,23 +12,23 @@ use serde_json::{Value, json};
 
 use super::load::content_of;
 use super::stage::{BALANCER_FILES, Stage};
-use crate::harness::{PREFACE, frame};
+use crate::{PREFACE, Wire, frame};
 
-/// How many send a file and vanish.
+/// The number of clients that send a file and close.
 const VANISHING: usize = 100;
 
-/// How large their files are.
+/// The size of their files, in bytes.
 const SIZE: usize = 64;
 
-/// How long operators may wait for an answer meanwhile, on a busy machine.
+/// How long operators may wait for an answer meanwhile: enough on a busy machine.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What came of a crowd.
-pub struct Crowd {
-    /// Those who stay.
-    pub connections: Vec<TcpStream>,
-    /// The receipts of those who have vanished.
-    pub receipts: PathBuf,
+/// The clients that have come.
+pub(super) struct Crowd {
+    /// The connections of those that stay.
+    pub(super) connections: Vec<TcpStream>,
+    /// The receipts of those that have closed.
+    pub(super) receipts: PathBuf,
 }
 
 fn hello() -> Vec<u8> {
@@ -39,7 +39,7 @@ fn hello() -> Vec<u8> {
     .concat()
 }
 
-/// Sends a file and waits for a moment for its request number.
+/// Sends a file and waits up to half a second for its request number.
 fn put(address: &str, seed: u64, title: &str) -> std::io::Result<Option<u64>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_millis(500)))?;
@@ -47,20 +47,18 @@ fn put(address: &str, seed: u64, title: &str) -> std::io::Result<Option<u64>> {
     let content = content_of(seed, title).unwrap();
     stream.write_all(&[hello(), frame(&put, &content)].concat())?;
     stream.read_exact(&mut [0; PREFACE.len()])?;
-    loop {
-        let mut head = [0; 12];
-        stream.read_exact(&mut head)?;
-        let mut header = vec![0; u32::from_be_bytes(head[..4].try_into().unwrap()) as usize];
-        stream.read_exact(&mut header)?;
-        let header: Value = serde_json::from_slice(&header)?;
+    let mut wire = Wire(stream);
+    while let Some((header, _)) = wire.read_frame()? {
+        let header: Value = serde_json::from_str(&header)?;
         if header["request_type"] == "accepted" {
             return Ok(header["request_number"].as_u64());
         }
     }
+    Err(ErrorKind::UnexpectedEof.into())
 }
 
-/// More connections than the balancer may open. Nothing if it cannot be reached.
-pub fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
+/// Opens more connections than the balancer has descriptors. `None` if the balancer is down.
+pub(super) fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
     let address = &stage.balancer.role.as_ref()?.address;
     let receipts = stage.dir.path().join(format!("crowd-{crowd}.receipts"));
     let mut lines = File::create(&receipts).unwrap();
@@ -107,9 +105,9 @@ pub fn gather(stage: &Stage, seed: u64, crowd: usize) -> Option<Crowd> {
     })
 }
 
-/// What does not go on beside a crowd while nothing else is wrong: operators and clients get their
-/// answers, servers stay in service, and files are delivered.
-pub fn look(stage: &Stage) -> Vec<String> {
+/// Reports what stands still beside a crowd while nothing else is wrong. Operators and clients must
+/// get their answers, servers must stay in service, and files must be delivered.
+pub(super) fn look(stage: &Stage) -> Vec<String> {
     let Some(role) = &stage.balancer.role else {
         return Vec::new();
     };

@@ -17,22 +17,22 @@ const PIECE: usize = 64 * 1024;
 
 /// What the proxy does to its connections.
 #[derive(Debug, Clone, Default)]
-pub struct Weather {
+pub(super) struct Weather {
     /// How long each piece is on its way.
-    pub delay: Duration,
+    pub(super) delay: Duration,
     /// Whether nothing gets on for now; it does later.
-    pub is_stalled: bool,
+    pub(super) is_stalled: bool,
     /// The ways on which bytes vanish. A connection that has lost some ends when they no longer do.
-    pub swallows: Vec<Way>,
+    pub(super) swallows: Vec<Way>,
     /// Only connections opened before that many others lose bytes.
-    pub before: u64,
+    pub(super) before: u64,
     /// Each connection is cut after fewer than so many bytes more.
-    pub cuts_within: Option<u64>,
+    pub(super) cuts_within: Option<u64>,
 }
 
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// From who connected to who listens.
     There,
     /// The other one.
@@ -40,9 +40,9 @@ pub enum Way {
 }
 
 /// A proxy; it goes on until its runtime ends.
-pub struct Proxy {
+pub(super) struct Proxy {
     /// Where it listens.
-    pub address: String,
+    pub(super) address: String,
     shared: Arc<Shared>,
 }
 
@@ -55,7 +55,7 @@ struct Shared {
 
 impl Proxy {
     /// A proxy to nothing yet. Each piece takes `delay` in fair weather.
-    pub fn start(runtime: &Handle, delay: Duration) -> Self {
+    pub(super) fn start(runtime: &Handle, delay: Duration) -> Self {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let weather = watch::Sender::new(Weather {
@@ -73,12 +73,12 @@ impl Proxy {
     }
 
     /// New connections go there from now on.
-    pub fn point_to(&self, target: &str) {
+    pub(super) fn point_to(&self, target: &str) {
         target.clone_into(&mut self.shared.target.lock().unwrap());
     }
 
     /// Changes what happens to connections, those that are open included.
-    pub fn set(&self, change: impl FnOnce(&mut Weather)) {
+    pub(super) fn set(&self, change: impl FnOnce(&mut Weather)) {
         let mut weather = Weather {
             delay: self.shared.delay,
             ..Weather::default()
@@ -88,7 +88,7 @@ impl Proxy {
     }
 
     /// How many connections there have been.
-    pub fn opened(&self) -> u64 {
+    pub(super) fn opened(&self) -> u64 {
         self.shared.opened.load(Ordering::Relaxed)
     }
 }

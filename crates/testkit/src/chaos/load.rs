@@ -15,7 +15,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::stage::mortal_bilico;
-use crate::harness::signal;
+use crate::signal;
 
 /// What a slot's waves are made of: how many files, of which sizes in bytes, and how much time goes
 /// by at the least from the start of one wave to that of the next.
@@ -51,7 +51,7 @@ const KINDS: [Kind; 4] = [
 
 /// The content of the file with this title: of its size, which the title ends in, and like no
 /// other's.
-pub fn content_of(seed: u64, title: &str) -> Option<Vec<u8>> {
+pub(super) fn content_of(seed: u64, title: &str) -> Option<Vec<u8>> {
     let size: usize = title.rsplit_once('-')?.1.parse().ok()?;
     let mut content = vec![0; size];
     blake3::Hasher::new()
@@ -86,36 +86,36 @@ struct Slot {
 
 /// What the clients have done in all.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Sums {
+pub(super) struct Sums {
     /// Waves begun.
-    pub waves: usize,
+    pub(super) waves: usize,
     /// Files in them.
-    pub files: usize,
+    pub(super) files: usize,
     /// Runs of the command.
-    pub runs: usize,
+    pub(super) runs: usize,
     /// Waves that were left with files refused, or unknown.
-    pub left: usize,
+    pub(super) left: usize,
 }
 
 /// All clients.
-pub struct Load {
+pub(super) struct Load {
     seed: u64,
     random: StdRng,
     dir: PathBuf,
     balancer: String,
     slots: Vec<Slot>,
     /// Files of receipts since the last time all was judged.
-    pub receipts: Vec<PathBuf>,
+    pub(super) receipts: Vec<PathBuf>,
     /// Content that the balancer may keep for a while: of large files whose client has gone for
     /// good.
-    pub leftovers: HashSet<String>,
+    pub(super) leftovers: HashSet<String>,
     /// What was done in all.
-    pub sums: Sums,
+    pub(super) sums: Sums,
 }
 
 impl Load {
     /// Clients of the balancer at this address, with nothing to send yet.
-    pub fn new(seed: u64, dir: &Path, balancer: &str) -> Self {
+    pub(super) fn new(seed: u64, dir: &Path, balancer: &str) -> Self {
         let slots = KINDS.iter().map(|_| Slot {
             doing: Doing::Idle(Instant::now()),
             begun: Instant::now(),
@@ -134,7 +134,7 @@ impl Load {
     }
 
     /// Sees which commands have ended, and starts others: new waves, too, if `goes_on`.
-    pub fn tend(&mut self, goes_on: bool) {
+    pub(super) fn tend(&mut self, goes_on: bool) {
         for place in 0..self.slots.len() {
             let now = Instant::now();
             let doing = std::mem::replace(&mut self.slots[place].doing, Doing::Idle(now));
@@ -155,14 +155,14 @@ impl Load {
     }
 
     /// Whether no wave is under way.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.slots
             .iter()
             .all(|slot| matches!(slot.doing, Doing::Idle(_)))
     }
 
     /// How many files of the waves under way have no final receipt.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.slots
             .iter()
             .map(|slot| match &slot.doing {
@@ -175,7 +175,7 @@ impl Load {
     }
 
     /// The clients that run now.
-    pub fn running(&self) -> Vec<u32> {
+    pub(super) fn running(&self) -> Vec<u32> {
         let pids = self.slots.iter().filter_map(|slot| match &slot.doing {
             Doing::Sends(_, child) => Some(child.id()),
             _ => None,
@@ -184,12 +184,12 @@ impl Load {
     }
 
     /// One of the clients that run now.
-    pub fn any_running(&mut self) -> Option<u32> {
+    pub(super) fn any_running(&mut self) -> Option<u32> {
         self.running().choose(&mut self.random).copied()
     }
 
     /// Ends a client as a crash would; its command runs again `later`.
-    pub fn kill(&mut self, pid: u32, later: Duration) {
+    pub(super) fn kill(&mut self, pid: u32, later: Duration) {
         for slot in &mut self.slots {
             let doing = std::mem::replace(&mut slot.doing, Doing::Idle(Instant::now()));
             slot.doing = match doing {
@@ -204,7 +204,7 @@ impl Load {
     }
 
     /// Sends a client a signal, if it still runs.
-    pub fn signal(&self, pid: u32, name: &str) {
+    pub(super) fn signal(&self, pid: u32, name: &str) {
         if self.running().contains(&pid) {
             signal(pid, name);
         }

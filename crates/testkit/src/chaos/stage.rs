@@ -14,18 +14,18 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::proxy::Proxy;
-use crate::harness::{Mount, Role, bilico};
+use crate::{Mount, Role, bilico};
 
 /// How long anything may take at the most that has to happen by itself: far longer than it takes on
 /// a busy machine.
-pub const PATIENCE: Duration = Duration::from_mins(3);
+pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a balancer may open: so few that clients can use it up.
-pub const BALANCER_FILES: u64 = 512;
+pub(super) const BALANCER_FILES: u64 = 512;
 
 /// A `bilico` that dies with the thread that starts it, even if it is stopped or that thread is
 /// killed.
-pub fn mortal_bilico() -> Command {
+pub(super) fn mortal_bilico() -> Command {
     mortal(&[])
 }
 
@@ -49,13 +49,13 @@ fn mortal(by_way_of: &[&str]) -> Command {
 }
 
 /// A role and the proxy in front of it.
-pub struct Post {
+pub(super) struct Post {
     /// What it is called in reports.
-    pub name: String,
+    pub(super) name: String,
     /// Through which it is reached.
-    pub proxy: Proxy,
+    pub(super) proxy: Proxy,
     /// The process, unless it was killed.
-    pub role: Option<Role>,
+    pub(super) role: Option<Role>,
     /// What it may open, if that is less than others may.
     files: Option<u64>,
     args: Vec<String>,
@@ -77,7 +77,7 @@ impl Post {
 
     /// Starts the process if it does not run. On a port of its own each time: the proxy's address
     /// is the one that lasts.
-    pub fn start(&mut self) -> Result<(), String> {
+    pub(super) fn start(&mut self) -> Result<(), String> {
         if self.role.is_none() {
             let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
             let limit = self.files.map(|files| format!("--nofile={files}:{files}"));
@@ -93,13 +93,13 @@ impl Post {
     }
 
     /// Gives a balancer one server in place of those of the stage.
-    pub fn serve_only(&mut self, server: &str) {
+    pub(super) fn serve_only(&mut self, server: &str) {
         let place = self.args.iter().position(|arg| arg == "--server").unwrap() + 1;
         server.clone_into(&mut self.args[place]);
     }
 
     /// What the process was limited to when it had started.
-    pub fn limit(&self, resource: Resource) -> Rlimit {
+    pub(super) fn limit(&self, resource: Resource) -> Rlimit {
         match (resource, self.files) {
             (Resource::Nofile, Some(files)) => Rlimit {
                 current: Some(files),
@@ -116,54 +116,54 @@ impl Post {
     }
 
     /// Ends the process as a crash would.
-    pub fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         if let Some(mut role) = self.role.take() {
             role.kill();
         }
     }
 
     /// The process's id, while it runs.
-    pub fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         self.role.as_ref().map(Role::pid)
     }
 }
 
 /// How a stage is set up.
-pub struct Setup<'a> {
+pub(super) struct Setup<'a> {
     /// One server for each.
-    pub weights: &'a [u32],
+    pub(super) weights: &'a [u32],
     /// More flags for the balancer.
-    pub balancer: &'a [&'a str],
+    pub(super) balancer: &'a [&'a str],
     /// How large the journal's file system is, e.g. `64m`; `None` for a plain directory.
-    pub journal: Option<&'a str>,
+    pub(super) journal: Option<&'a str>,
     /// How long each piece takes through a proxy.
-    pub delay: Duration,
+    pub(super) delay: Duration,
 }
 
 /// All that runs, and where.
-pub struct Stage {
+pub(super) struct Stage {
     /// The balancer.
-    pub balancer: Post,
+    pub(super) balancer: Post,
     /// The servers.
-    pub servers: Vec<Post>,
+    pub(super) servers: Vec<Post>,
     /// The journal's directory.
-    pub journal: PathBuf,
+    pub(super) journal: PathBuf,
     /// Whether the journal has a file system of its own.
-    pub has_own_disk: bool,
+    pub(super) has_own_disk: bool,
     /// Whether the journal's directory was taken away.
-    pub is_journal_away: bool,
+    pub(super) is_journal_away: bool,
     /// Whether the directory stays.
-    pub keep: bool,
+    pub(super) keep: bool,
     runtime: Option<Runtime>,
     // Unmounted after the processes have ended, which the order of the fields sees to.
     _disk: Option<Mount>,
     /// Where all of them work.
-    pub dir: TempDir,
+    pub(super) dir: TempDir,
 }
 
 impl Stage {
     /// Sets everything up and starts nothing.
-    pub fn new(setup: &Setup<'_>) -> Self {
+    pub(super) fn new(setup: &Setup<'_>) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("bilico-chaos-")
             .tempdir()
@@ -236,14 +236,14 @@ impl Stage {
     }
 
     /// Sets everything up, starts it, and waits until all servers may get files.
-    pub fn start(setup: &Setup<'_>) -> Self {
+    pub(super) fn start(setup: &Setup<'_>) -> Self {
         let mut stage = Self::new(setup);
         stage.start_all();
         stage
     }
 
     /// Starts what does not run, and waits until all servers may get files.
-    pub fn start_all(&mut self) {
+    pub(super) fn start_all(&mut self) {
         for server in &mut self.servers {
             server.start().unwrap();
         }
@@ -254,7 +254,7 @@ impl Stage {
     }
 
     /// The process that is called this: the balancer for 0, else a server counted from 1.
-    pub fn post(&mut self, place: usize) -> &mut Post {
+    pub(super) fn post(&mut self, place: usize) -> &mut Post {
         match place.checked_sub(1) {
             None => &mut self.balancer,
             Some(server) => &mut self.servers[server],
@@ -262,12 +262,12 @@ impl Stage {
     }
 
     /// What the balancer says of itself, past the proxy; nothing if it does not answer soon.
-    pub fn status(&self, soon: Duration) -> Option<StatusReport> {
+    pub(super) fn status(&self, soon: Duration) -> Option<StatusReport> {
         self.status_at(&self.balancer.role.as_ref()?.address, soon)
     }
 
     /// What the balancer at this address says of itself.
-    pub fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
+    pub(super) fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
         let ask =
             async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
         self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
@@ -275,7 +275,7 @@ impl Stage {
 
     /// Waits until the balancer's status is as it should be.
     #[track_caller]
-    pub fn wait_for(&self, what: &str, is: impl Fn(&StatusReport) -> bool) -> StatusReport {
+    pub(super) fn wait_for(&self, what: &str, is: impl Fn(&StatusReport) -> bool) -> StatusReport {
         let started = Instant::now();
         let mut last = None;
         loop {
@@ -294,14 +294,14 @@ impl Stage {
     }
 
     /// The servers' directories.
-    pub fn shelves(&self) -> Vec<PathBuf> {
+    pub(super) fn shelves(&self) -> Vec<PathBuf> {
         (1..=self.servers.len())
             .map(|n| self.dir.path().join(format!("files_{n}")))
             .collect()
     }
 
     /// How many bytes the journal's segments have.
-    pub fn segments(&self) -> u64 {
+    pub(super) fn segments(&self) -> u64 {
         let entries = fs::read_dir(&self.journal).unwrap().filter_map(Result::ok);
         let segments =
             entries.filter(|entry| parse_name(&entry.file_name().to_string_lossy()).is_some());

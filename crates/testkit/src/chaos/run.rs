@@ -1,44 +1,35 @@
-//! Chaos on real processes: a balancer, its servers and its clients, all of them killed, stopped,
-//! cut off and starved of disk and descriptors at random, and the history checker's word on what
-//! came of it.
-//!
-//! [`Stage`] is what runs, [`Load`] the clients, [`Faults`] what happens to all of them, [`judge`]
-//! what must hold.
-
-mod crowd;
-mod faults;
-mod judge;
-mod load;
-mod proxy;
-pub mod shows;
-mod stage;
-mod tamper;
+//! A run of chaos, from the start to the verdict.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use faults::Faults;
-use load::Load;
-use stage::{Setup, Stage};
+use super::faults::Faults;
+use super::kind::Kind;
+use super::load::Load;
+use super::stage::{Setup, Stage};
+use super::{judge, tamper};
+use crate::Role;
 
-/// How long faults go on between two judgements at the most. What was judged is removed, so that
+/// The longest time of faults between two judgements. Files that were judged are removed, so that
 /// disks stay small.
 const ROUND: Duration = Duration::from_mins(4);
 
-/// The time between two faults, at the least and at the most.
+/// The shortest and the longest average time between two faults.
 const PACE: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(2500));
 
 /// How a run ended.
 pub struct Outcome {
-    /// What was not as it must be.
+    /// What is wrong.
     pub findings: Vec<String>,
-    /// The counts, for people.
+    /// Kinds of faults that never came, or never found a file without its final receipt.
+    pub missed: Vec<String>,
+    /// The counts of each kind of fault, as a table.
     pub summary: String,
-    /// What happened, and when.
+    /// Each fault with its time.
     pub log: Vec<String>,
 }
 
-/// The seed from the environment, or a new one.
+/// The seed in `BILICO_SEED`, or a random one.
 pub fn seed() -> u64 {
     std::env::var("BILICO_SEED").map_or_else(
         |_| rand::random::<u32>().into(),
@@ -46,11 +37,11 @@ pub fn seed() -> u64 {
     )
 }
 
-/// Lets faults rain for so long. Ends early when something is found, or when `is_enough`.
+/// Lets faults rain for so long. Ends early when something is found, or when `is_enough` says so.
 pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
     let weights = [3, 2, 1];
-    // Each kind comes at least twice, whatever the time is.
-    let kinds = u32::try_from(faults::Kind::all(weights.len()).len()).unwrap();
+    // In two minutes, each kind comes at least twice.
+    let kinds = u32::try_from(Kind::all(weights.len()).len()).unwrap();
     let pace = (time / (2 * kinds + 4)).clamp(PACE.0, PACE.1);
     let mut stage = Stage::start(&Setup {
         weights: &weights,
@@ -60,7 +51,8 @@ pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
     });
     let mut load = Load::new(seed, stage.dir.path(), &stage.balancer.proxy.address);
     let mut faults = Faults::new(seed, weights.len(), pace);
-    let (started, mut findings) = (Instant::now(), Vec::new());
+    let started = Instant::now();
+    let mut findings = Vec::new();
     while findings.is_empty() && started.elapsed() < time && !is_enough() {
         let end = (Instant::now() + ROUND).min(started + time);
         findings.extend(rain(
@@ -79,22 +71,21 @@ pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
             judge::clear(&stage, &mut load);
         }
     }
-    let missed = faults.missed();
-    if !missed.is_empty() && !is_enough() && findings.is_empty() {
-        findings.push(format!(
-            "a failed run: nothing was in flight, or they never came: {missed:?}"
-        ));
-    }
     stage.keep = !findings.is_empty();
     let summary = summary(&load, &faults, started.elapsed());
     Outcome {
         findings,
+        missed: faults
+            .missed()
+            .iter()
+            .map(|kind| format!("{kind:?}"))
+            .collect(),
         summary,
         log: faults.log,
     }
 }
 
-/// One time of faults, up to `end`.
+/// Lets faults come up to `end`, and returns what is wrong.
 fn rain(
     seed: u64,
     end: Instant,
@@ -119,13 +110,13 @@ fn rain(
     findings
 }
 
-/// Processes that ended though nobody killed them.
+/// Finds processes that ended although nobody killed them.
 fn deaths(stage: &mut Stage) -> Vec<String> {
     let mut findings = Vec::new();
     for place in 0..=stage.servers.len() {
         let must_end = place == 0 && stage.is_journal_away;
         let post = stage.post(place);
-        if let Some(status) = post.role.as_mut().and_then(crate::harness::Role::ended) {
+        if let Some(status) = post.role.as_mut().and_then(Role::ended) {
             if !must_end || status.code() != Some(tamper::JOURNAL_FAILED) {
                 findings.push(format!("the {} ended by itself: {status}", post.name));
             }
@@ -162,12 +153,26 @@ fn summary(load: &Load, faults: &Faults, elapsed: Duration) -> String {
 }
 
 impl Outcome {
-    /// Prints what there is to say; all of it if something was found.
+    /// Makes a finding of kinds of faults that were missed: a long run that missed one shows too
+    /// little.
+    pub fn fail_if_missed(&mut self) {
+        if !self.missed.is_empty() && self.findings.is_empty() {
+            self.findings.push(format!(
+                "a failed run: nothing was in flight, or they never came: {:?}",
+                self.missed
+            ));
+        }
+    }
+
+    /// Prints the outcome. If something is wrong, it prints each fault, too.
     pub fn tell(&self, seed: u64) {
         if !self.findings.is_empty() {
             self.log.iter().for_each(|line| println!("{line}"));
         }
         println!("{}", self.summary);
+        if !self.missed.is_empty() {
+            println!("missed: {:?}", self.missed);
+        }
         for finding in self.findings.iter().take(50) {
             println!("FOUND: {finding}");
         }

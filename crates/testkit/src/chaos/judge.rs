@@ -43,7 +43,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Looks at a few stored files, in the middle of it all.
-pub fn sample(seed: u64, stage: &Stage) -> Vec<String> {
+pub(super) fn sample(seed: u64, stage: &Stage) -> Vec<String> {
     let mut findings = Vec::new();
     for dir in stage.shelves() {
         let names = names(&dir);
@@ -58,7 +58,7 @@ pub fn sample(seed: u64, stage: &Stage) -> Vec<String> {
 
 /// Waits until everything has settled, and says what is not as it must be. Everything runs, and no
 /// fault is active.
-pub fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
+pub(super) fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     let mut findings = Vec::new();
     let started = Instant::now();
     while !load.is_idle() {
@@ -122,7 +122,7 @@ fn compare(stage: &Stage, load: &Load) -> Vec<String> {
 }
 
 /// The findings of a report, in words.
-pub fn told(report: &Report) -> Vec<String> {
+pub(super) fn told(report: &Report) -> Vec<String> {
     let kinds = report
         .kinds()
         .map(|(kind, findings)| (kind, findings.to_vec()));
@@ -218,7 +218,7 @@ fn check_journal(stage: &mut Stage) -> Vec<String> {
 }
 
 /// Takes away what was stored and judged.
-pub fn clear(stage: &Stage, load: &mut Load) {
+pub(super) fn clear(stage: &Stage, load: &mut Load) {
     for dir in stage.shelves() {
         for name in names(&dir) {
             fs::remove_file(dir.join(name)).unwrap();
