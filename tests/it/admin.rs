@@ -17,8 +17,7 @@ use bilico::transport::Tcp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::Fickle;
-use bilico_testkit::{
+use bilico_testkit::{Fickle, 
     Client, DEADLINE, Farm, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw, run,
     start_balancer, start_server, wait_for, wait_until,
 };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bilico::server::name::stored_name;
 use serde_json::{Value, json};
 
-use bilico_testkit::{
+use bilico_testkit::{Served, 
     DEADLINE, Farm, Mount, PREFACE, Role, Wire, frame, mount, old_style_put, put, start_balancer,
     start_server, stored, wait_for_line, wait_until,
 };
@@ -90,44 +90,11 @@ fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A farm whose only server is down, and known to be.
-fn farm_without_server(balancer_flags: &[&str]) -> Farm {
-    let mut farm = Farm::with(&[1], &[], balancer_flags);
-    farm.servers[0].kill();
-    wait_until("it to be seen down", || !farm.server_status(0).eligible);
-    farm
-}
-
 #[track_caller]
 fn wait_for_delivered(farm: &Farm, files: u64) {
     wait_until(&format!("{files} files to be delivered"), || {
         farm.status().delivered == files
     });
-}
-
-/// A file server in a directory of its own.
-struct Lone {
-    server: Role,
-    dir: tempfile::TempDir,
-}
-
-impl Lone {
-    fn start(flags: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self {
-            server: start_server(dir.path(), 1, flags),
-            dir,
-        }
-    }
-
-    fn files(&self) -> PathBuf {
-        self.dir.path().join("json_files_1")
-    }
-
-    fn log(&self) -> String {
-        let port = self.server.address.rsplit_once(':').unwrap().1;
-        fs::read_to_string(self.dir.path().join(format!("logs/server-{port}.log"))).unwrap()
-    }
 }
 
 // ---------------------------------------------------------------- the JSON doorway
@@ -432,8 +399,8 @@ fn json_at_its_limits_is_taken() {
 
 #[test]
 fn bad_json_at_a_server_closes_its_own_connection_with_a_reason_in_the_log_and_costs_no_file() {
-    let lone = Lone::start(&["--max-json", "100KiB"]);
-    let mut honest = link(&lone.server.address);
+    let lone = Served::with(&["--max-json", "100KiB"]);
+    let mut honest = link(&lone.role.address);
     let mut expected = BTreeMap::new();
     let no_number = BadJson {
         what: "no number",
@@ -460,7 +427,7 @@ fn bad_json_at_a_server_closes_its_own_connection_with_a_reason_in_the_log_and_c
         .enumerate()
     {
         let number = 2 * place as u64 + 1;
-        let mut wire = Wire::connect(&lone.server.address);
+        let mut wire = Wire::connect(&lone.role.address);
         wire.write(numbered(number, &old_style_put(what, what)).as_bytes());
         expected.insert(stored_name(number, what), what.as_bytes().to_vec());
         offer(&mut wire, &bytes);
@@ -477,12 +444,12 @@ fn bad_json_at_a_server_closes_its_own_connection_with_a_reason_in_the_log_and_c
         expected.insert(format!("{}_honest", number + 1), b"honest".to_vec());
     }
     wait_until("all good files to be stored", || {
-        stored(&lone.files()).len() >= expected.len()
+        stored(&lone.files_dir()).len() >= expected.len()
     });
-    assert_eq!(stored(&lone.files()), expected);
+    assert_eq!(stored(&lone.files_dir()), expected);
     // A file that is stored is closed a moment after it has its name.
     wait_until("no unfinished file to be left", || {
-        lone.server.unfinished(&lone.files()) == 0
+        lone.role.unfinished(&lone.files_dir()) == 0
     });
 }
 
@@ -851,8 +818,8 @@ fn who_is_no_client_is_told_so_by_the_balancer_and_sent_away() {
 
 #[test]
 fn a_bad_native_frame_at_a_server_is_refused_with_a_reason_and_leaves_nothing() {
-    let lone = Lone::start(&[]);
-    let mut honest = link(&lone.server.address);
+    let lone = Served::start();
+    let mut honest = link(&lone.role.address);
     let mut expected = BTreeSet::new();
     let hello_of = |role: &str| {
         frame(
@@ -882,12 +849,12 @@ fn a_bad_native_frame_at_a_server_is_refused_with_a_reason_and_leaves_nothing() 
     ];
     for (place, bad) in bad_frames(store).into_iter().chain(more).enumerate() {
         let number = 100 + 2 * place as u64;
-        let mut wire = Wire::connect(&lone.server.address);
+        let mut wire = Wire::connect(&lone.role.address);
         match bad.when {
             When::First => {}
             When::Unnamed => wire.write(&PREFACE),
             When::Greeted => {
-                wire = link(&lone.server.address);
+                wire = link(&lone.role.address);
                 wire.write(&frame(&store(number, bad.what), b"good"));
                 wire.frame_of("stored");
                 expected.insert(stored_name(number, bad.what));
@@ -907,11 +874,11 @@ fn a_bad_native_frame_at_a_server_is_refused_with_a_reason_and_leaves_nothing() 
         expected.insert(format!("{}_honest", number + 1));
     }
     assert_eq!(
-        stored(&lone.files()).into_keys().collect::<BTreeSet<_>>(),
+        stored(&lone.files_dir()).into_keys().collect::<BTreeSet<_>>(),
         expected
     );
     wait_until("no unfinished file to be left", || {
-        lone.server.unfinished(&lone.files()) == 0
+        lone.role.unfinished(&lone.files_dir()) == 0
     });
 }
 
@@ -1130,14 +1097,14 @@ fn who_stalls_before_the_balancer_is_closed_after_a_deadline_and_others_go_on() 
 
 #[test]
 fn who_stalls_before_a_server_is_closed_after_a_deadline_and_others_go_on() {
-    let lone = Lone::start(&IMPATIENT);
+    let lone = Served::with(&IMPATIENT);
     let stalls = stalls("balancer", store);
-    let mut honest = link(&lone.server.address);
+    let mut honest = link(&lone.role.address);
     let mut number = 100;
     std::thread::scope(|scope| {
         let playing: Vec<_> = stalls
             .iter()
-            .map(|stall| scope.spawn(|| stall.play(&lone.server.address)))
+            .map(|stall| scope.spawn(|| stall.play(&lone.role.address)))
             .collect();
         while !playing
             .iter()
@@ -1155,13 +1122,13 @@ fn who_stalls_before_a_server_is_closed_after_a_deadline_and_others_go_on() {
         }
     });
     assert_eq!(
-        titles(stored(&lone.files()))
+        titles(stored(&lone.files_dir()))
             .into_keys()
             .collect::<Vec<_>>(),
         ["honest"]
     );
     wait_until("no unfinished file to be left", || {
-        lone.server.unfinished(&lone.files()) == 0
+        lone.role.unfinished(&lone.files_dir()) == 0
     });
 }
 
@@ -1186,7 +1153,7 @@ const CLIENT_HELLO: &[u8] =
 
 #[test]
 fn a_native_client_with_a_file_under_way_is_not_closed_for_its_silence() {
-    let mut farm = farm_without_server(&IMPATIENT);
+    let mut farm = Farm::with_dead_servers(&[1], &IMPATIENT);
     let mut wire = Wire::native(&farm.balancer.address);
     wire.write(&frame(&put(1, "first"), b"first"));
     wire.frame_of("accepted");
@@ -1552,7 +1519,7 @@ fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
 
 #[test]
 fn a_full_queue_makes_native_clients_wait_and_tells_them_why_and_drops_nothing() {
-    let mut farm = farm_without_server(&["--queue-files", "5"]);
+    let mut farm = Farm::with_dead_servers(&[1], &["--queue-files", "5"]);
     let mut wire = Wire::native(&farm.balancer.address);
     for id in 1..=6 {
         wire.write(&frame(&put(id, &id.to_string()), id.to_string().as_bytes()));
@@ -1638,7 +1605,7 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why_and_drops_nothing()
 
 #[test]
 fn a_full_queue_makes_old_clients_wait_and_drops_nothing() {
-    let mut farm = farm_without_server(&["--queue-files", "5"]);
+    let mut farm = Farm::with_dead_servers(&[1], &["--queue-files", "5"]);
     let mut wire = Wire::connect(&farm.balancer.address);
     let content = "è".repeat(100_000);
     let documents: Vec<String> = (0..300)
@@ -1667,7 +1634,7 @@ fn a_full_queue_makes_old_clients_wait_and_drops_nothing() {
 /// client waits, it is told.
 #[test]
 fn every_native_client_that_waits_for_a_full_queue_learns_why() {
-    let mut farm = farm_without_server(&["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
+    let mut farm = Farm::with_dead_servers(&[1], &["--queue-bytes", "1MiB", "--max-json", "100KiB"]);
     let large = |id| frame(&put(id, "large"), &vec![b'x'; 400 << 10]);
     let mut filler = Wire::native(&farm.balancer.address);
     for id in 1..=2 {

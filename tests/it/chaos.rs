@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -147,24 +146,11 @@ fn want_of_descriptors_makes_files_wait_and_kills_nobody() {
             .unwrap()
             .success()
     );
-    let limit = |limit: &str| {
-        let args = [
-            format!("--nofile={limit}:"),
-            format!("--pid={}", balancer.pid()),
-        ];
-        assert!(
-            Command::new("prlimit")
-                .args(args)
-                .status()
-                .unwrap()
-                .success()
-        );
-    };
-    limit("1");
+    balancer.limit("nofile", "1");
     server.signal("CONT");
     let log = || fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
     wait_for_line(log, &["came back", "too many open files"]);
-    limit("1024");
+    balancer.limit("nofile", "1024");
     wait_until("all to be delivered", || {
         status(&balancer.address).queue.files() == 0
     });
@@ -182,20 +168,7 @@ fn nothing_is_accepted_before_it_is_committed() {
         &["127.0.0.1:1=1".to_owned()],
         &["--segment-size", "1MiB"],
     );
-    let limit = |limit: &str| {
-        let args = [
-            format!("--fsize={limit}:"),
-            format!("--pid={}", balancer.pid()),
-        ];
-        assert!(
-            Command::new("prlimit")
-                .args(args)
-                .status()
-                .unwrap()
-                .success()
-        );
-    };
-    limit("0");
+    balancer.limit("fsize", "0");
     let mut wire = Wire::native(&balancer.address);
     wire.write(&frame(&put(1, "a"), b"content"));
     for _ in 0..3 {
@@ -204,7 +177,7 @@ fn nothing_is_accepted_before_it_is_committed() {
         let (header, _) = wire.frame().unwrap();
         assert!(header.contains(r#""request_type":"status""#), "{header}");
     }
-    limit("unlimited");
+    balancer.limit("fsize", "unlimited");
     let header = wire.frame_of("accepted");
     assert!(header.contains(r#""id":1"#), "{header}");
 }

@@ -312,12 +312,7 @@ fn a_balancer_is_not_taken_for_a_server() {
 #[test]
 fn a_server_at_its_limit_of_file_size_refuses_and_lives() {
     let farm = Farm::start(&[1, 1]);
-    let pid = farm.servers[0].pid().to_string();
-    let limited = std::process::Command::new("prlimit")
-        .args(["--fsize=100000", "--pid", &pid])
-        .status()
-        .unwrap();
-    assert!(limited.success());
+    farm.servers[0].limit("fsize", "100000");
     let folder = make_files(&farm, 6, 200_000);
     let output = farm.send(&["-r", &folder]);
     assert!(output.status.success(), "{output:?}");

@@ -12,9 +12,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::old_style::OldServer;
-use crate::reconcile::limit_file_size;
-use bilico_testkit::{
+use bilico_testkit::{OldServer, 
     Client, Ended, Farm, Mount, Role, Running, Wire, bilico, frame, names_with, noise, number,
     old_style_put, pretend_server, put, put_header, run, start_balancer, start_server, status,
     stored, wait_for, wait_for_line, wait_until,
@@ -664,7 +662,7 @@ fn a_full_disk_makes_receipts_wait_while_deliveries_go_on() {
         .filter(|path| is_segment(path))
         .map(|path| fs::metadata(path).unwrap().len())
         .max();
-    limit_file_size(&farm.balancer, &(longest.unwrap() + 3000).to_string());
+    farm.balancer.limit("fsize", &(longest.unwrap() + 3000).to_string());
     let mut late = farm.client();
     for id in 21..=25 {
         late.put(id, Some(&format!("k{id}")), &noise(id, 2000));
@@ -678,7 +676,7 @@ fn a_full_disk_makes_receipts_wait_while_deliveries_go_on() {
         client.expect("delivered", id);
     }
     assert!(farm.stored(0).len() >= 20);
-    limit_file_size(&farm.balancer, "unlimited");
+    farm.balancer.limit("fsize", "unlimited");
     for id in 21..=25 {
         late.expect("accepted", id);
         late.expect("delivered", id);

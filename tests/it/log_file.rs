@@ -93,17 +93,7 @@ impl Logging {
     }
 
     fn limit(&self, bytes: &str) {
-        let args = [
-            format!("--fsize={bytes}:"),
-            format!("--pid={}", self.balancer.pid()),
-        ];
-        assert!(
-            Command::new("prlimit")
-                .args(args)
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.balancer.limit("fsize", bytes);
     }
 }
 

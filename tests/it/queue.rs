@@ -7,75 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use bilico_testkit::{
+use bilico_testkit::{Fickle, 
     Client, Ended, Farm, Wire, bilico, frame, noise, pretend_server, put_header, run,
     start_balancer, wait_until,
 };
-
-/// A pretended server that refuses files with the code that it is told, or stores them.
-pub struct Fickle {
-    /// Where it listens.
-    pub address: String,
-    code: Arc<Mutex<Option<&'static str>>>,
-    stored: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
-}
-
-impl Fickle {
-    pub fn start(code: Option<&'static str>) -> Self {
-        let (code, stored) = (
-            Arc::new(Mutex::new(code)),
-            Arc::<Mutex<BTreeMap<u64, Vec<u8>>>>::default(),
-        );
-        let (told, kept) = (code.clone(), stored.clone());
-        let address = pretend_server(Some("ffffffffffffffffffffffffffffffff"), move |mut wire| {
-            let _ = wire
-                .0
-                .write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
-            while let Some((header, content)) = wire.message() {
-                if header["request_type"] != "store" {
-                    continue;
-                }
-                let number = &header["request_number"];
-                let answer = if let Some(code) = *told.lock().unwrap() {
-                    let reason = format!("it is {code} for me");
-                    json!({"request_type": "not_stored", "request_number": number, "code": code, "reason": reason})
-                } else {
-                    kept.lock()
-                        .unwrap()
-                        .insert(number.as_u64().unwrap(), content);
-                    json!({"request_type": "stored", "request_number": number})
-                };
-                let _ = wire.0.write_all(&frame(&answer.to_string(), b""));
-            }
-        });
-        Self {
-            address,
-            code,
-            stored,
-        }
-    }
-
-    pub fn says(&self, code: Option<&'static str>) {
-        *self.code.lock().unwrap() = code;
-    }
-
-    pub fn numbers(&self) -> Vec<u64> {
-        self.stored.lock().unwrap().keys().copied().collect()
-    }
-
-    /// A balancer over this server alone.
-    pub fn farm(&self, flags: &[&str]) -> Farm {
-        let dir = tempfile::tempdir().unwrap();
-        let balancer = start_balancer(dir.path(), &[format!("{}=1", self.address)], flags);
-        let farm = Farm {
-            servers: Vec::new(),
-            balancer,
-            dir,
-        };
-        farm.wait_until_up();
-        farm
-    }
-}
 
 fn lines(stdout: &str) -> Vec<Value> {
     stdout

@@ -10,164 +10,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use bilico_testkit::{PREFACE, Role, Wire, frame, start_server, stored, wait_for_line, wait_until};
-
-pub const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
+use bilico_testkit::{Balancer, JOURNAL, Served, store, PREFACE, Role, Wire, frame, start_server, stored, wait_for_line, wait_until};
 const OTHER: &str = "00000000000000000000000000000001";
-
-/// A server and the directory around it.
-pub struct Served {
-    pub role: Role,
-    pub dir: TempDir,
-}
-
-impl Served {
-    pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self {
-            role: start_server(dir.path(), 1, &[]),
-            dir,
-        }
-    }
-
-    pub fn files_dir(&self) -> PathBuf {
-        self.dir.path().join("json_files_1")
-    }
-
-    pub fn stored(&self) -> BTreeMap<String, Vec<u8>> {
-        stored(&self.files_dir())
-    }
-
-    pub fn names(&self) -> Vec<String> {
-        self.stored().into_keys().collect()
-    }
-
-    pub fn log(&self) -> String {
-        let port = self.role.address.rsplit_once(':').unwrap().1;
-        fs::read_to_string(self.dir.path().join(format!("logs/server-{port}.log"))).unwrap()
-    }
-
-    pub fn crash(&mut self) {
-        self.role.kill();
-        self.role.restart();
-    }
-
-    /// Connects as a balancer with this identity, without reading what comes after the greeting.
-    pub fn link(&self, identity: &str) -> Balancer {
-        let mut balancer = Balancer::greet(&self.role.address, Some(identity));
-        let (hello, _) = balancer.0.greeting();
-        assert!(hello.contains(r#""role":"server""#), "{hello}");
-        balancer
-    }
-
-    /// Connects and reads what is held.
-    pub fn reconnect(&self, identity: &str) -> (Balancer, Vec<[u64; 3]>) {
-        let mut balancer = self.link(identity);
-        let held = balancer.holding();
-        (balancer, held)
-    }
-
-    pub fn identity(&self) -> String {
-        let (hello, _) = Balancer::greet(&self.role.address, None).0.greeting();
-        let hello: Value = serde_json::from_str(&hello).unwrap();
-        hello["identity"].as_str().unwrap().to_owned()
-    }
-}
-
-/// A balancer's end of a link, spoken byte by byte.
-pub struct Balancer(pub Wire);
-
-impl Balancer {
-    pub fn greet(address: &str, identity: Option<&str>) -> Self {
-        let mut wire = Wire::connect(address);
-        let mut hello = json!({"request_type": "hello", "role": "balancer"});
-        if let Some(identity) = identity {
-            hello["identity"] = json!(identity);
-        }
-        wire.write(&[&PREFACE[..], &frame(&hello.to_string(), b"")].concat());
-        Self(wire)
-    }
-
-    pub fn next(&mut self) -> (Value, Vec<u8>) {
-        let (header, content) = self.0.frame().expect("the server has closed");
-        (serde_json::from_str(&header).unwrap(), content)
-    }
-
-    /// Reads all parts of what is held, which comes next.
-    pub fn holding(&mut self) -> Vec<[u64; 3]> {
-        let mut held = Vec::new();
-        loop {
-            let (header, content) = self.next();
-            assert_eq!(header["request_type"], "holding", "{header}");
-            if !content.is_empty() {
-                let part: Vec<[u64; 3]> = serde_json::from_slice(&content).unwrap();
-                assert!(!part.is_empty() && part.len() <= 16 * 1024);
-                held.extend(part);
-            }
-            if header["last"] == true {
-                return held;
-            }
-        }
-    }
-
-    pub fn store(&mut self, number: u64, content: &[u8]) {
-        self.0.write(&store(number, content));
-    }
-
-    /// Confirms files, and waits until the server has heard it: the answer to what comes next says
-    /// so. A newer link would end this one, read to its end or not.
-    #[track_caller]
-    pub fn confirm(&mut self, numbers: &[u64]) {
-        let content = serde_json::to_vec(numbers).unwrap();
-        self.0
-            .write(&frame(r#"{"request_type":"confirmed"}"#, &content));
-        self.drop_file(u64::MAX);
-        self.expect("dropped", u64::MAX);
-    }
-
-    pub fn drop_file(&mut self, number: u64) {
-        self.0.write(&frame(
-            &json!({"request_type": "drop", "request_number": number}).to_string(),
-            b"",
-        ));
-    }
-
-    /// Reads the next message, which must be this one about this number.
-    #[track_caller]
-    pub fn expect(&mut self, request_type: &str, number: u64) -> Value {
-        let (header, _) = self.next();
-        assert_eq!(
-            (&header["request_type"], &header["request_number"]),
-            (&json!(request_type), &json!(number))
-        );
-        header
-    }
-
-    /// Stores a file and waits for the acknowledgement.
-    #[track_caller]
-    pub fn put(&mut self, number: u64, content: &[u8]) {
-        self.store(number, content);
-        self.expect("stored", number);
-    }
-
-    /// Reads on to the end of the connection and gives the reason with which the server took its
-    /// leave.
-    pub fn bye(&mut self) -> Value {
-        loop {
-            let (header, _) = self.next();
-            if header["request_type"] == "bye" {
-                return header;
-            }
-        }
-    }
-}
-
-fn store(number: u64, content: &[u8]) -> Vec<u8> {
-    frame(
-        &json!({"request_type": "store", "request_number": number, "title": "x.json"}).to_string(),
-        content,
-    )
-}
 
 fn held(number: u64, content: &[u8]) -> [u64; 3] {
     [number, content.len() as u64, crc32c::crc32c(content).into()]
@@ -577,7 +421,7 @@ fn an_index_that_cannot_grow_refuses_and_recovers() {
     }
     let size = fs::metadata(index_of(&server)).unwrap().len();
     for over in [0, 1, 60, 130] {
-        limit_file_size(&server.role, &(size + over).to_string());
+        server.role.limit("fsize", &(size + over).to_string());
         balancer
             .0
             .write(&[store(21, b"21"), store(22, b"22")].concat());
@@ -601,7 +445,7 @@ fn an_index_that_cannot_grow_refuses_and_recovers() {
             "no half line stays"
         );
     }
-    limit_file_size(&server.role, "unlimited");
+    server.role.limit("fsize", "unlimited");
     for number in 1..=23 {
         balancer.put(
             number,
@@ -623,17 +467,6 @@ fn balancer_after(server: &Served, balancer: &mut Balancer) -> Vec<[u64; 3]> {
     let (new, listed) = server.reconnect(JOURNAL);
     *balancer = new;
     listed
-}
-
-pub fn limit_file_size(role: &Role, limit: &str) {
-    let args = [format!("--fsize={limit}:"), format!("--pid={}", role.pid())];
-    assert!(
-        Command::new("prlimit")
-            .args(args)
-            .status()
-            .unwrap()
-            .success()
-    );
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::reconcile::{JOURNAL, Served};
-use bilico_testkit::{Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
+use bilico_testkit::{Balancer, JOURNAL, Served, Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
 
 fn copy(from: &Path, to: &Path) {
     assert!(
@@ -297,7 +296,7 @@ fn nothing_is_told_of_a_directory_that_is_as_it_was_left() {
     balancer.put(1, b"one");
     balancer.put(2, b"two");
     balancer.confirm(&[1]);
-    let mut nobody = crate::reconcile::Balancer::greet(&served.role.address, None);
+    let mut nobody = Balancer::greet(&served.role.address, None);
     nobody.0.greeting();
     nobody.put(70, b"of nobody");
     fs::remove_file(served.files_dir().join("2_x.json")).unwrap();

@@ -126,9 +126,14 @@ impl Farm {
 }
 
 impl Farm {
-    /// Starts a farm, kills its servers, and waits until the balancer knows.
+    /// Starts a farm, kills its servers, and waits until the balancer has noticed.
     pub fn without_servers(weights: &[u32]) -> Self {
-        let mut farm = Self::start(weights);
+        Self::with_dead_servers(weights, &[])
+    }
+
+    /// Like [`Farm::without_servers`], with more flags for the balancer.
+    pub fn with_dead_servers(weights: &[u32], balancer_flags: &[&str]) -> Self {
+        let mut farm = Self::with(weights, &[], balancer_flags);
         farm.servers.iter_mut().for_each(Role::kill);
         wait_until("all to be seen down", || {
             farm.status().servers.iter().all(|server| !server.eligible)

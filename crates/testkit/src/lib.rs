@@ -20,12 +20,15 @@ pub mod chaos;
 mod client;
 mod content;
 mod farm;
+mod fickle;
 mod http;
 mod inspect;
 mod mount;
+mod old_server;
 mod pretend;
 mod process;
 mod role;
+mod served;
 mod terminal;
 mod wait;
 mod wire;
@@ -33,13 +36,16 @@ mod wire;
 pub use client::{Client, number, put_header};
 pub use content::{noise, old_style_put, sample_files, samples};
 pub use farm::{Farm, names_with, start_balancer, start_server, status, stored};
+pub use fickle::Fickle;
 pub use http::{Response, dechunk, http, http_at, http_raw, response};
 pub use mount::{Mount, mount};
+pub use old_server::OldServer;
 pub use pretend::{pretend, pretend_instance, pretend_server, server_hello};
 pub use process::{
-    ACT_AS_BILICO, Ended, Running, bilico, processes_in, program, run, set_program, signal,
+    ACT_AS_BILICO, Ended, Running, bilico, bilico_through, processes_in, program, run, set_program, signal,
 };
 pub use role::Role;
+pub use served::{Balancer, JOURNAL, Served, store};
 pub use terminal::{PROMPT, Terminal};
 pub use wait::{DEADLINE, wait_for, wait_for_line, wait_until};
 pub use wire::{PREFACE, Wire, frame, message, put};

@@ -51,6 +51,20 @@ pub fn bilico(args: &[&str]) -> Command {
     command
 }
 
+/// A command that runs `bilico` through another program, e.g. `prlimit --nofile=64 --`.
+pub fn bilico_through(program: &[&str]) -> Command {
+    let plain = bilico(&[]);
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).arg(plain.get_program());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// The exit code and the output of a command.
 #[derive(Debug)]
 pub struct Ended {

@@ -117,6 +117,18 @@ impl Role {
         signal(self.pid(), name);
     }
 
+    /// Limits a resource of the process by its name in `prlimit`, e.g. `fsize`: a number, or
+    /// `unlimited`.
+    #[track_caller]
+    pub fn limit(&self, resource: &str, limit: &str) {
+        let status = Command::new("prlimit")
+            .arg(format!("--{resource}={limit}:"))
+            .arg(format!("--pid={}", self.pid()))
+            .status()
+            .unwrap();
+        assert!(status.success(), "prlimit --{resource}={limit}");
+    }
+
     /// Kills the process, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

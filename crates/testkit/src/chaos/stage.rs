@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::proxy::Proxy;
-use crate::{Mount, Role, bilico};
+use crate::{Mount, Role, bilico_through};
 
 /// How long anything may take at the most that has to happen by itself: far longer than it takes on
 /// a busy machine.
@@ -29,22 +29,12 @@ pub(super) fn mortal_bilico() -> Command {
     mortal(&[])
 }
 
-/// The same by way of another command.
-fn mortal(by_way_of: &[&str]) -> Command {
-    let plain = bilico(&[]);
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--"])
-        .args(by_way_of)
-        .arg(plain.get_program());
-    // Ctrl-C at a terminal is for who has started it.
+/// Like [`mortal_bilico`], through another program, too.
+fn mortal(through: &[&str]) -> Command {
+    let program = [&["setpriv", "--pdeathsig", "KILL", "--"], through].concat();
+    let mut command = bilico_through(&program);
+    // Ctrl-C at a terminal is for the chaos tool alone, which then ends what it has started.
     command.process_group(0);
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
     command
 }
 
@@ -81,11 +71,11 @@ impl Post {
         if self.role.is_none() {
             let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
             let limit = self.files.map(|files| format!("--nofile={files}:{files}"));
-            let by_way_of = limit
+            let through = limit
                 .iter()
                 .flat_map(|limit| ["prlimit", limit, "--"])
                 .collect::<Vec<_>>();
-            let role = Role::launch(mortal(&by_way_of), &self.dir, &args)?;
+            let role = Role::launch(mortal(&through), &self.dir, &args)?;
             self.proxy.point_to(&role.address);
             self.role = Some(role);
         }
