@@ -6,10 +6,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use rexpect::process::Signal;
 use serde_json::Value;
 
-use bilico_testkit::{
+use bilico_testkit::{Signal, 
     Ended, Farm, PROMPT, Role, Running, Terminal, bilico, processes_in, run, sample_files, signal,
     start_balancer, start_server, wait_for, wait_until,
 };

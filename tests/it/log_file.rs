@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use bilico_testkit::{
+use bilico_testkit::{limit, 
     Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until,
 };
 
@@ -93,7 +93,7 @@ impl Logging {
     }
 
     fn limit(&self, bytes: &str) {
-        self.balancer.limit("fsize", bytes);
+        limit(self.balancer.pid(), "fsize", bytes);
     }
 }
 

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rexpect::process::Signal;
 
-use bilico_testkit::{
+use bilico_testkit::{Signal, 
     Ended, Farm, PROMPT, Role, Running, Terminal, bilico, run, sample_files, samples, signal,
     start_server, status, stored, wait_until,
 };

@@ -278,7 +278,7 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
     }
     assert_eq!(good(farm.queue(&["replay", "--all"])), "0 files replayed\n");
     assert_eq!(server.numbers(), [1]);
-    assert!(server.stored.lock().unwrap()[&1] == noise(1, 10));
+    assert!(server.stored()[&1] == noise(1, 10));
 }
 
 /// Clients were told of dead letters before that was lasting: after a crash such a file waited
@@ -315,7 +315,7 @@ fn all_dead_letters_can_be_sent_again_byte_for_byte() {
     wait_until("no letter to be dead", || {
         farm.status().queue.dead + farm.status().queue.files() == 0
     });
-    assert!(server.stored.lock().unwrap().values().eq(contents.iter()));
+    assert!(server.stored().values().eq(contents.iter()));
     client.offer(2, "k1", &contents[1]);
     client.expect("delivered", 2);
     wait_until("their content to be gone", || {

@@ -54,6 +54,11 @@ impl Fickle {
         *self.code.lock().unwrap() = code;
     }
 
+    /// The files that it has stored, by request number.
+    pub fn stored(&self) -> BTreeMap<u64, Vec<u8>> {
+        self.stored.lock().unwrap().clone()
+    }
+
     /// The request numbers of the files that it has stored.
     pub fn numbers(&self) -> Vec<u64> {
         self.stored.lock().unwrap().keys().copied().collect()

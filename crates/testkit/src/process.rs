@@ -216,6 +216,17 @@ pub fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -{name} {pid}");
 }
 
+/// Limits a resource of a process, named as in `prlimit`, e.g. `fsize`, to a number or `unlimited`.
+#[track_caller]
+pub fn limit(pid: u32, resource: &str, to: &str) {
+    let status = Command::new("prlimit")
+        .arg(format!("--{resource}={to}:"))
+        .arg(format!("--pid={pid}"))
+        .status()
+        .unwrap();
+    assert!(status.success(), "prlimit --{resource}={to} of {pid}");
+}
+
 /// The processes with this working directory, without zombies.
 pub fn processes_in(dir: &Path) -> Vec<u32> {
     let dir = fs::canonicalize(dir).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::process::{bilico, signal};
+use crate::process::{bilico, limit, signal};
 use crate::wait::DEADLINE;
 
 /// A balancer or a server in a process of its own. It is killed on drop, and ends by itself if the
@@ -117,16 +117,10 @@ impl Role {
         signal(self.pid(), name);
     }
 
-    /// Limits a resource of the process by its name in `prlimit`, e.g. `fsize`: a number, or
-    /// `unlimited`.
+    /// Limits a resource of the process: see [`limit`].
     #[track_caller]
-    pub fn limit(&self, resource: &str, limit: &str) {
-        let status = Command::new("prlimit")
-            .arg(format!("--{resource}={limit}:"))
-            .arg(format!("--pid={}", self.pid()))
-            .status()
-            .unwrap();
-        assert!(status.success(), "prlimit --{resource}={limit}");
+    pub fn limit(&self, resource: &str, to: &str) {
+        limit(self.pid(), resource, to);
     }
 
     /// Kills the process, as a crash would.
