@@ -5,13 +5,12 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use bilico_testkit::{
-    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico, bilico_through, frame, http, http_at, put, run,
+    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico_through, frame, http, http_at, put, run,
     start_balancer, start_server, status, stored, wait_for_line, wait_until,
 };
 

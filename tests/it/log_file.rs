@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use bilico_testkit::{limit, 
-    Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until,
+use bilico_testkit::{
+    Role, Running, bilico, http_at, limit, start_balancer, start_server, wait_for_line, wait_until,
 };
 
 /// A balancer whose server is nowhere. Each change of the server's weight is a line in its log.

@@ -1,15 +1,12 @@
 //! `bilico queue`: where a file is and why, and what becomes of files that no server can take.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use bilico_testkit::{Fickle, 
-    Client, Ended, Farm, Wire, bilico, frame, noise, pretend_server, put_header, run,
-    start_balancer, wait_until,
+use bilico_testkit::{
+    Client, Ended, Farm, Fickle, Wire, bilico, frame, noise, put_header, run, wait_until,
 };
 
 fn lines(stdout: &str) -> Vec<Value> {

@@ -7,7 +7,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use bilico_testkit::{Balancer, JOURNAL, Served, Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
+use bilico_testkit::{
+    Balancer, JOURNAL, Mount, Role, Served, frame, mount, start_server, stored, wait_for_line,
+    wait_until,
+};
 
 fn copy(from: &Path, to: &Path) {
     assert!(
