@@ -36,10 +36,10 @@ pub mod cli;
 pub mod client;
 pub mod load;
 pub mod logging;
-pub mod queue;
 pub mod server;
 pub mod verify;
 
 pub use bilico_core::{config, os_error, protocol, schedule, text, units};
 pub use bilico_net as transport;
 pub use bilico_net::{descriptors, rolling_sync, shutdown};
+pub use bilico_queue as queue;

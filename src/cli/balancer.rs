@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::admin::{AdminAt, AdminListener};
+use super::durability::durability;
 use super::reload::{self, Reloader, Started};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
@@ -47,7 +48,7 @@ pub(super) struct BalancerArgs {
     )]
     journal: PathBuf,
     /// When a file counts as accepted
-    #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
+    #[arg(long, value_parser = durability(), default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
     /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the
     /// disk, 64 MiB at most

@@ -12,6 +12,7 @@ mod client;
 mod completions;
 mod config;
 mod demo;
+mod durability;
 mod events;
 mod logs;
 mod output;

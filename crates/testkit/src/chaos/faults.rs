@@ -14,9 +14,9 @@ use super::kind::Kind;
 use super::load::Load;
 use super::stage::Stage;
 
-/// What a fault changes. Two faults never change the same at once.
+/// The target of a fault. Two faults never have the same target at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Thing {
+pub(super) enum Target {
     Process(usize),
     Client(u32),
     Proxy(usize),
@@ -24,10 +24,10 @@ pub(super) enum Thing {
     Disk,
 }
 
-/// A fault that goes on.
+/// A fault that is active.
 pub(super) struct Active {
     pub(super) kind: Kind,
-    pub(super) thing: Thing,
+    pub(super) target: Target,
     /// The process that was signalled or limited.
     pub(super) pid: Option<u32>,
     pub(super) until: Instant,
@@ -35,21 +35,20 @@ pub(super) struct Active {
     pub(super) limit: Option<(Resource, Rlimit)>,
 }
 
-/// How often a kind of fault came, and what it found.
+/// How often a kind of fault came, and how much was in flight.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Count {
     /// How often it came.
     pub(super) fired: usize,
-    /// How often something was in flight then.
+    /// How often files were in flight when it came.
     pub(super) hit: usize,
-    /// The files without a final receipt then, summed up.
+    /// The files without a final receipt when it came, summed up.
     pub(super) unreceipted: usize,
-    /// The files that waited at the balancer or were with a server then, as far as it could be
-    /// asked.
+    /// The files that the balancer had when it came, as far as it could be asked.
     pub(super) waiting: usize,
 }
 
-/// The faults, their schedule and what is known of them.
+/// The faults and their schedule.
 pub(super) struct Faults {
     pub(super) random: StdRng,
     deck: Vec<Kind>,
@@ -57,9 +56,9 @@ pub(super) struct Faults {
     pace: Duration,
     pub(super) active: Vec<Active>,
     started: Instant,
-    /// What happened, and when.
+    /// Each fault with its time.
     pub(super) log: Vec<String>,
-    /// What was not as it must be.
+    /// What is wrong.
     pub(super) findings: Vec<String>,
     /// By kind.
     pub(super) counts: BTreeMap<Kind, Count>,
@@ -69,7 +68,7 @@ pub(super) struct Faults {
     pub(super) crowd: Vec<TcpStream>,
     /// How many crowds there were.
     pub(super) crowds: usize,
-    /// Since when a balancer is waited for whose journal was taken away.
+    /// When the journal of the running balancer was renamed.
     pub(super) taken: Option<Instant>,
 }
 
@@ -98,7 +97,7 @@ impl Faults {
         }
     }
 
-    /// Ends what has lasted long enough, and begins what is due.
+    /// Ends faults whose time is over, and begins the next one when it is due.
     pub(super) fn tend(&mut self, stage: &mut Stage, load: &mut Load) {
         let now = Instant::now();
         let (over, active) = std::mem::take(&mut self.active)
@@ -120,12 +119,12 @@ impl Faults {
             for fault in std::mem::take(&mut self.active) {
                 self.heal(&fault, stage, load);
             }
-            // What takes its time to end is looked at again.
+            // Some faults end only after a while: look again.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Kinds that never came, or never when anything was in flight.
+    /// Kinds that never came, or never while files were in flight.
     pub(super) fn missed(&self) -> Vec<Kind> {
         self.counts
             .iter()
@@ -151,16 +150,16 @@ impl Faults {
             .partition(|place| Some(self.deck[*place]) == sequel);
         for place in first.into_iter().chain(rest) {
             let kind = self.deck[place];
-            let Some(thing) = self.thing(kind, load) else {
+            let Some(target) = self.target(kind, load) else {
                 continue;
             };
-            if self.active.iter().any(|other| other.thing == thing) {
+            if self.active.iter().any(|other| other.target == target) {
                 continue;
             }
             let unreceipted = load.in_flight();
             let status = stage.status(Duration::from_millis(300));
             if unreceipted == 0 {
-                // A fault that hits nothing shows nothing.
+                // A fault that finds nothing in flight shows nothing.
                 return;
             }
             self.deck.remove(place);
@@ -168,9 +167,9 @@ impl Faults {
             let waiting = status.map(|status| status.queue.files());
             let text = waiting.map_or_else(|| "unknown".to_owned(), |waiting| waiting.to_string());
             self.note(&format!(
-                "{kind:?} on {thing:?} for {lasts:?}; {unreceipted} files without receipt, waiting: {text}"
+                "{kind:?} on {target:?} for {lasts:?}; {unreceipted} files without receipt, waiting: {text}"
             ));
-            if let Some(fault) = self.fire(kind, thing, lasts, stage, load) {
+            if let Some(fault) = self.strike(kind, target, lasts, stage, load) {
                 let count = self.counts.entry(kind).or_default();
                 count.fired += 1;
                 count.hit += usize::from(unreceipted > 0);
@@ -182,14 +181,14 @@ impl Faults {
         }
     }
 
-    /// What would make a fault that is active now worse: whoever has said something that vanished
-    /// dies, or who could not write down what it knows.
+    /// A kind that makes an active fault worse: the process whose messages are lost, or which
+    /// cannot write, is killed.
     fn sequel(&mut self) -> Option<Kind> {
         let vanishing = self
             .active
             .iter()
-            .find_map(|fault| match (fault.kind, fault.thing) {
-                (Kind::SwallowAcks, Thing::Proxy(place)) => Some(Kind::KillServer(place)),
+            .find_map(|fault| match (fault.kind, fault.target) {
+                (Kind::SwallowAcks, Target::Proxy(place)) => Some(Kind::KillServer(place)),
                 (Kind::SwallowReceipts | Kind::FullJournal | Kind::StuckJournal, _) => {
                     Some(Kind::KillBalancer)
                 }
@@ -198,20 +197,20 @@ impl Faults {
         vanishing.filter(|_| self.random.random_bool(0.7))
     }
 
-    /// What a fault of this kind is to change this time.
-    fn thing(&mut self, kind: Kind, load: &mut Load) -> Option<Thing> {
+    /// Chooses the target of a fault of this kind.
+    fn target(&mut self, kind: Kind, load: &mut Load) -> Option<Target> {
         use Kind::*;
         let server = self.random.random_range(1..=self.servers);
         Some(match kind {
-            KillBalancer | PauseBalancer | TakeJournal | FlipBits => Thing::Process(0),
-            KillServer(place) => Thing::Process(place),
-            PauseServer => Thing::Process(server),
-            KillClient | PauseClient => Thing::Client(load.any_running()?),
-            CutClients | StallClients | SwallowReceipts => Thing::Proxy(0),
-            CutServer | Delay | StallServer | LoseServer | SwallowAcks => Thing::Proxy(server),
-            FullJournal => Thing::Disk,
-            NoFilesBalancer | StuckJournal | CrowdBalancer => Thing::Limits(0),
-            FullServer | NoFilesServer => Thing::Limits(server),
+            KillBalancer | PauseBalancer | TakeJournal | FlipBits => Target::Process(0),
+            KillServer(place) => Target::Process(place),
+            PauseServer => Target::Process(server),
+            KillClient | PauseClient => Target::Client(load.any_running()?),
+            CutClients | StallClients | SwallowReceipts => Target::Proxy(0),
+            CutServer | Delay | StallServer | LoseServer | SwallowAcks => Target::Proxy(server),
+            FullJournal => Target::Disk,
+            NoFilesBalancer | StuckJournal | CrowdBalancer => Target::Limits(0),
+            FullServer | NoFilesServer => Target::Limits(server),
         })
     }
 }

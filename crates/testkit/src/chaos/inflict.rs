@@ -9,7 +9,7 @@ use rand::RngExt;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::crowd;
-use super::faults::{Active, Faults, Thing};
+use super::faults::{Active, Faults, Target};
 use super::kind::Kind;
 use super::load::Load;
 use super::proxy::Way;
@@ -17,18 +17,19 @@ use super::stage::{Post, Stage};
 use super::tamper;
 use crate::signal;
 
-/// How long a balancer may take to notice that its journal was taken away, other faults included.
+/// The longest time until a balancer notices that its journal was renamed, with other faults at
+/// work.
 const MUST_END: Duration = Duration::from_secs(15);
 
 /// The file that fills the journal's disk.
 const FILLER: &str = "filler";
 
 impl Faults {
-    /// Begins a fault. `None` if there is nothing to do it to.
-    pub(super) fn fire(
+    /// Begins a fault. `None` if its target is not there.
+    pub(super) fn strike(
         &mut self,
         kind: Kind,
-        thing: Thing,
+        target: Target,
         lasts: Duration,
         stage: &mut Stage,
         load: &mut Load,
@@ -36,13 +37,13 @@ impl Faults {
         use Kind::*;
         let mut fault = Active {
             kind,
-            thing,
+            target,
             pid: None,
             until: Instant::now() + lasts,
             limit: None,
         };
-        match (kind, thing) {
-            (KillBalancer | KillServer(_), Thing::Process(place)) => stage.post(place).kill(),
+        match (kind, target) {
+            (KillBalancer | KillServer(_), Target::Process(place)) => stage.post(place).kill(),
             (TakeJournal, _) => tamper::take(stage, self.random.random_bool(0.5)),
             (FlipBits, _) => {
                 stage.balancer.kill();
@@ -52,22 +53,22 @@ impl Faults {
                 }
                 self.findings.extend(findings);
             }
-            (PauseBalancer | PauseServer, Thing::Process(place)) => {
+            (PauseBalancer | PauseServer, Target::Process(place)) => {
                 fault.pid = Some(stage.post(place).pid()?);
                 signal(fault.pid?, "STOP");
             }
-            (KillClient, Thing::Client(pid)) => load.kill(pid, lasts),
-            (PauseClient, Thing::Client(pid)) => load.signal(pid, "STOP"),
-            (_, Thing::Proxy(place)) => self.trouble(kind, place, stage),
+            (KillClient, Target::Client(pid)) => load.kill(pid, lasts),
+            (PauseClient, Target::Client(pid)) => load.signal(pid, "STOP"),
+            (_, Target::Proxy(place)) => self.trouble(kind, place, stage),
             (FullJournal, _) if stage.has_own_disk => fill(stage),
             (FullJournal | StuckJournal, _) => {
                 fault.limit(&stage.balancer, Resource::Fsize, 4096)?
             }
-            (FullServer, Thing::Limits(place)) => {
+            (FullServer, Target::Limits(place)) => {
                 let most = self.random.random_range(0..2048);
                 fault.limit(stage.post(place), Resource::Fsize, most)?;
             }
-            (NoFilesBalancer | NoFilesServer, Thing::Limits(place)) => {
+            (NoFilesBalancer | NoFilesServer, Target::Limits(place)) => {
                 let pid = stage.post(place).pid()?;
                 let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
                 fault.limit(
@@ -77,7 +78,7 @@ impl Faults {
                 )?;
             }
             (CrowdBalancer, _) => self.crowd(stage, load)?,
-            _ => unreachable!("{kind:?} on {thing:?}"),
+            _ => unreachable!("{kind:?} on {target:?}"),
         }
         Some(fault)
     }
@@ -87,7 +88,7 @@ impl Faults {
         use Kind::*;
         let random = &mut self.random;
         let proxy = &stage.post(place).proxy;
-        // Half of the time new connections get through, so that the balancer thinks nothing of it.
+        // Half of the time new connections get through, so that probes succeed.
         let before = if random.random_bool(0.5) {
             proxy.opened()
         } else {
@@ -106,7 +107,7 @@ impl Faults {
         });
     }
 
-    /// Gathers a crowd of clients. While nothing else is wrong, all goes on beside it.
+    /// Gathers a crowd of clients. While nothing else is wrong, others must be served beside it.
     fn crowd(&mut self, stage: &Stage, load: &mut Load) -> Option<()> {
         let gathered = crowd::gather(stage, self.seed, self.crowds)?;
         self.crowds += 1;
@@ -118,7 +119,7 @@ impl Faults {
         Some(())
     }
 
-    /// A balancer whose journal was taken away ends by itself.
+    /// Waits for a balancer whose journal was renamed: it must end by itself.
     fn wait_for_the_end(&mut self, fault: &Active, stage: &mut Stage) {
         let taken = self.taken.get_or_insert_with(Instant::now);
         if taken.elapsed() > MUST_END {
@@ -136,29 +137,29 @@ impl Faults {
     /// Ends a fault.
     pub(super) fn heal(&mut self, fault: &Active, stage: &mut Stage, load: &Load) {
         use Kind::*;
-        self.note(&format!("{:?} on {:?} is over", fault.kind, fault.thing));
-        match (fault.kind, fault.thing) {
+        self.note(&format!("{:?} on {:?} is over", fault.kind, fault.target));
+        match (fault.kind, fault.target) {
             (TakeJournal, _) if stage.balancer.role.is_some() => {
                 self.wait_for_the_end(fault, stage)
             }
-            (KillBalancer | KillServer(_) | TakeJournal | FlipBits, Thing::Process(place)) => {
+            (KillBalancer | KillServer(_) | TakeJournal | FlipBits, Target::Process(place)) => {
                 self.taken = self.taken.filter(|_| place != 0);
                 if stage.is_journal_away && place == 0 {
                     self.findings.extend(tamper::put_back(stage));
                 }
                 if let Err(error) = stage.post(place).start() {
                     self.note(&format!("cannot start {}: {error}", stage.post(place).name));
-                    // What keeps it from starting ends, too.
+                    // Another fault keeps it from starting; that ends, too.
                     self.active.push(Active {
                         until: Instant::now() + Duration::from_millis(500),
                         ..*fault
                     });
                 }
             }
-            (PauseClient, Thing::Client(pid)) => load.signal(pid, "CONT"),
+            (PauseClient, Target::Client(pid)) => load.signal(pid, "CONT"),
             (KillClient, _) => {}
             (CrowdBalancer, _) => self.crowd.clear(),
-            (_, Thing::Process(place)) => {
+            (_, Target::Process(place)) => {
                 if let Some(pid) = fault
                     .pid
                     .filter(|pid| stage.post(place).pid() == Some(*pid))
@@ -166,12 +167,12 @@ impl Faults {
                     signal(pid, "CONT");
                 }
             }
-            (_, Thing::Proxy(place)) => stage.post(place).proxy.set(|_| {}),
+            (_, Target::Proxy(place)) => stage.post(place).proxy.set(|_| {}),
             (FullJournal, _) if stage.has_own_disk => {
                 let _ = fs::remove_file(stage.journal.join("..").join(FILLER));
             }
             (_, _) => {
-                let place = if let Thing::Limits(place) = fault.thing {
+                let place = if let Target::Limits(place) = fault.target {
                     place
                 } else {
                     0

@@ -1,4 +1,5 @@
-//! What must hold: at any moment for a stored file, and for everything once all faults have ended.
+//! Checks what must hold: for a stored file at any time, and for all files once the faults have
+//! ended.
 
 use std::fs;
 use std::path::Path;
@@ -16,14 +17,14 @@ use super::stage::{PATIENCE, Stage, mortal_bilico};
 /// How many files must go through after the faults.
 const AFTERWARDS: usize = 50;
 
-/// What a stored file should hold, if its name tells. Names are `<number>_<title>`.
+/// Checks the content of a stored file, which follows from its name, `<number>_<title>`.
 fn is_whole(seed: u64, dir: &Path, name: &str) -> Result<(), String> {
     let path = dir.join(name);
     let title = name.split_once('_').map_or(name, |(_, title)| title);
-    // Beside another file of its name; the title alone tells its content.
+    // A name that was taken gets a suffix. The content follows from the title alone.
     let title = title.split_once('~').map_or(title, |(title, _)| title);
     match fs::read(&path) {
-        // Removed since, as a second copy.
+        // It was a second copy, and has been removed since.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("{}: {error}", path.display())),
         Ok(stored) if content_of(seed, title).is_some_and(|expected| expected == stored) => Ok(()),
@@ -42,7 +43,7 @@ fn names(dir: &Path) -> Vec<String> {
     entries.filter(|name| !is_own(name)).collect()
 }
 
-/// Looks at a few stored files, in the middle of it all.
+/// Checks a few stored files while faults go on.
 pub(super) fn sample(seed: u64, stage: &Stage) -> Vec<String> {
     let mut findings = Vec::new();
     for dir in stage.shelves() {
@@ -56,8 +57,8 @@ pub(super) fn sample(seed: u64, stage: &Stage) -> Vec<String> {
     findings
 }
 
-/// Waits until everything has settled, and says what is not as it must be. Everything runs, and no
-/// fault is active.
+/// Waits until everything has settled, and returns what is wrong. Call it while everything runs and
+/// no fault is active.
 pub(super) fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String> {
     let mut findings = Vec::new();
     let started = Instant::now();
@@ -91,7 +92,7 @@ pub(super) fn judge(seed: u64, stage: &mut Stage, load: &mut Load) -> Vec<String
     findings
 }
 
-/// Files that the balancer accepted and then knew nothing of. It remembers them for far longer than
+/// Finds files that the balancer accepted and has forgotten. It remembers files for far longer than
 /// a run takes.
 fn forgotten(load: &Load) -> Option<String> {
     let ledger = Receipts::read(&load.receipts).unwrap();
@@ -106,7 +107,7 @@ fn forgotten(load: &Load) -> Option<String> {
     (count > 0).then(|| format!("{count} files were accepted and forgotten: {some:?}"))
 }
 
-/// The history checker. A copy too many may still be on its way out, so it gets some time.
+/// Runs the history checker, again for a while: a second copy may be about to be removed.
 fn compare(stage: &Stage, load: &Load) -> Vec<String> {
     let started = Instant::now();
     loop {
@@ -132,7 +133,7 @@ pub(super) fn told(report: &Report) -> Vec<String> {
         .collect()
 }
 
-/// New files go through, and nothing but them is new.
+/// Sends new files. They must be stored, and no other file may appear.
 fn afterwards(stage: &Stage) -> Option<String> {
     let from = stage.dir.path().join("afterwards");
     fs::create_dir_all(&from).unwrap();
@@ -167,7 +168,7 @@ fn afterwards(stage: &Stage) -> Option<String> {
     (!is_fine).then(|| format!("of {AFTERWARDS} new files {stored} were stored: {ended:?}"))
 }
 
-/// What lies in the journal's directory and belongs to no file.
+/// Finds files in the journal's directory that belong to no accepted file.
 fn orphans(stage: &Stage, load: &Load) -> Vec<String> {
     let find = || {
         let entries = fs::read_dir(&stage.journal)
@@ -194,7 +195,7 @@ fn orphans(stage: &Stage, load: &Load) -> Vec<String> {
     }
 }
 
-/// Stops the balancer, has the journal checked, and starts it again.
+/// Stops the balancer, checks its journal, and starts it again.
 fn check_journal(stage: &mut Stage) -> Vec<String> {
     let mut findings = Vec::new();
     let stopped = stage.balancer.role.take().and_then(|mut role| role.stop());
@@ -217,7 +218,7 @@ fn check_journal(stage: &mut Stage) -> Vec<String> {
     findings
 }
 
-/// Takes away what was stored and judged.
+/// Removes files that were stored and judged.
 pub(super) fn clear(stage: &Stage, load: &mut Load) {
     for dir in stage.shelves() {
         for name in names(&dir) {

@@ -1,10 +1,10 @@
 //! The kinds of faults.
 #![allow(clippy::enum_glob_use, reason = "the list names all kinds")]
 
-/// A kind of fault. A place is that of a process: 0 is the balancer, servers are counted from 1.
+/// A kind of fault. The number is the place of a server, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// kill -9, and a start later.
+    /// The balancer is killed by SIGKILL, and started again later.
     KillBalancer,
     /// The same of the server in this place.
     KillServer(usize),
@@ -20,32 +20,32 @@ pub(super) enum Kind {
     CutClients,
     /// Connections to a server are cut after some bytes.
     CutServer,
-    /// Everything takes long on its way to a server.
+    /// Bytes between the balancer and a server arrive late.
     Delay,
-    /// Nothing gets on between clients and balancer for a while.
+    /// No bytes pass between clients and balancer for a while.
     StallClients,
-    /// Nothing gets on between balancer and a server for a while.
+    /// No bytes pass between the balancer and a server for a while.
     StallServer,
-    /// Everything between the balancer and a server vanishes, both ways, until the connections are
+    /// All bytes between the balancer and a server are lost, both ways, until the connections are
     /// cut.
     LoseServer,
-    /// What a server answers vanishes.
+    /// The answers of a server are lost.
     SwallowAcks,
-    /// What the balancer answers to clients vanishes.
+    /// The balancer's answers to clients are lost.
     SwallowReceipts,
     /// The journal's disk is full.
     FullJournal,
-    /// The journal's files cannot grow, though its disk has room: nothing is committed, and
+    /// The journal's files cannot grow, although its disk has room: nothing is committed, and
     /// everything else goes on.
     StuckJournal,
     /// A server cannot write files of more than a few bytes.
     FullServer,
-    /// The balancer can open next to nothing.
+    /// The balancer can open no more than three files.
     NoFilesBalancer,
-    /// A server can open next to nothing.
+    /// A server can open no more than three files.
     NoFilesServer,
-    /// Clients use up what the balancer may open: silent ones, idle ones, and those that vanish
-    /// after their receipts.
+    /// Clients use up the balancer's open files: silent ones, idle ones, and those that close after
+    /// their receipts.
     CrowdBalancer,
     /// The journal's directory is renamed while the balancer runs, and half of the time an empty
     /// one takes its place.

@@ -1,5 +1,5 @@
-//! Clients that keep sending: one wave of files after the other, each sent by `bilico send` with
-//! keys and receipts, and sent again by the same command when that was killed or gave up.
+//! Clients that keep sending. Each sends one wave of files after another by `bilico send` with keys
+//! and receipts, and runs the same command again if it was killed or gave up.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,15 +17,15 @@ use rand::{RngExt, SeedableRng};
 use super::stage::mortal_bilico;
 use crate::signal;
 
-/// What a slot's waves are made of: how many files, of which sizes in bytes, and how much time goes
-/// by at the least from the start of one wave to that of the next.
+/// The waves of a slot: how many files, their sizes in bytes, and the shortest time from the start
+/// of one wave to the start of the next.
 struct Kind {
     files: usize,
     sizes: std::ops::RangeInclusive<usize>,
     pace: Duration,
 }
 
-/// Two clients send many small files, one some larger ones, one a few that are large.
+/// Two clients send many small files, one sends some medium files, one a few large ones.
 const KINDS: [Kind; 4] = [
     Kind {
         files: 200,
@@ -49,8 +49,8 @@ const KINDS: [Kind; 4] = [
     },
 ];
 
-/// The content of the file with this title: of its size, which the title ends in, and like no
-/// other's.
+/// The content of the file with this title. The title ends in the size; no two titles have the same
+/// content.
 pub(super) fn content_of(seed: u64, title: &str) -> Option<Vec<u8>> {
     let size: usize = title.rsplit_once('-')?.1.parse().ok()?;
     let mut content = vec![0; size];
@@ -62,7 +62,7 @@ pub(super) fn content_of(seed: u64, title: &str) -> Option<Vec<u8>> {
     Some(content)
 }
 
-/// Files with a key prefix and a file of receipts of their own.
+/// A set of files with its own key prefix and its own file of receipts.
 struct Wave {
     name: String,
     files: usize,
@@ -71,10 +71,10 @@ struct Wave {
 }
 
 enum Doing {
-    /// Nothing, until then.
+    /// It does nothing until then.
     Idle(Instant),
     Sends(Wave, Child),
-    /// The wave is not complete; its command runs again then.
+    /// The wave is incomplete; its command runs again at this time.
     Waits(Wave, Instant),
 }
 
@@ -84,7 +84,7 @@ struct Slot {
     waves: usize,
 }
 
-/// What the clients have done in all.
+/// Sums over all clients.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Sums {
     /// Waves begun.
@@ -93,7 +93,7 @@ pub(super) struct Sums {
     pub(super) files: usize,
     /// Runs of the command.
     pub(super) runs: usize,
-    /// Waves that were left with files refused, or unknown.
+    /// Waves that were left incomplete, with files refused or unknown.
     pub(super) left: usize,
 }
 
@@ -104,17 +104,16 @@ pub(super) struct Load {
     dir: PathBuf,
     balancer: String,
     slots: Vec<Slot>,
-    /// Files of receipts since the last time all was judged.
+    /// The files of receipts since the last judgement.
     pub(super) receipts: Vec<PathBuf>,
-    /// Content that the balancer may keep for a while: of large files whose client has gone for
-    /// good.
+    /// Parts of uploads that the balancer may keep for a while: their clients will not return.
     pub(super) leftovers: HashSet<String>,
-    /// What was done in all.
+    /// The sums so far.
     pub(super) sums: Sums,
 }
 
 impl Load {
-    /// Clients of the balancer at this address, with nothing to send yet.
+    /// Clients of the balancer at this address, which have not sent anything yet.
     pub(super) fn new(seed: u64, dir: &Path, balancer: &str) -> Self {
         let slots = KINDS.iter().map(|_| Slot {
             doing: Doing::Idle(Instant::now()),
@@ -133,7 +132,7 @@ impl Load {
         }
     }
 
-    /// Sees which commands have ended, and starts others: new waves, too, if `goes_on`.
+    /// Looks which commands have ended, and starts others. It starts new waves only if `goes_on`.
     pub(super) fn tend(&mut self, goes_on: bool) {
         for place in 0..self.slots.len() {
             let now = Instant::now();
@@ -188,7 +187,7 @@ impl Load {
         self.running().choose(&mut self.random).copied()
     }
 
-    /// Ends a client as a crash would; its command runs again `later`.
+    /// Kills a client, as a crash would. Its command runs again `later`.
     pub(super) fn kill(&mut self, pid: u32, later: Duration) {
         for slot in &mut self.slots {
             let doing = std::mem::replace(&mut slot.doing, Doing::Idle(Instant::now()));
@@ -282,12 +281,12 @@ impl Load {
         Doing::Sends(wave, child)
     }
 
-    /// A command has ended by itself: is its wave complete, is it left as it is, or does the
-    /// command run again?
+    /// A command has ended by itself. Its wave is complete, or is left as it is, or the command
+    /// runs again.
     fn look_at(&mut self, place: usize, wave: Wave) -> Doing {
         let (known, delivered) = states(&wave);
         let is_complete = delivered == wave.files;
-        // Only a client that ended by itself has written down what it knows of each file.
+        // Only a client that ended by itself has written a receipt for each file.
         let is_left = !is_complete && known == wave.files && self.random.random_bool(0.3);
         if !is_complete && !is_left {
             return Doing::Waits(wave, Instant::now() + Duration::from_millis(300));
@@ -317,7 +316,7 @@ impl Drop for Load {
     }
 }
 
-/// Of how many files of a wave something is known, and how many are delivered.
+/// The number of files of a wave that have a receipt, and of those that are delivered.
 fn states(wave: &Wave) -> (usize, usize) {
     let ledger = Receipts::read(std::slice::from_ref(&wave.receipts)).unwrap();
     let delivered = ledger

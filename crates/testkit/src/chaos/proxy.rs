@@ -1,5 +1,5 @@
-//! A TCP proxy whose connections can be made to fail. Its address stays, whatever becomes of what
-//! is behind it.
+//! A TCP proxy whose connections can be made to fail. Its address stays while the process behind it
+//! changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,34 +12,35 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// How much is passed on at once.
+/// The size of the buffer of one direction, in bytes.
 const PIECE: usize = 64 * 1024;
 
 /// What the proxy does to its connections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Weather {
-    /// How long each piece is on its way.
+    /// The delay of each piece.
     pub(super) delay: Duration,
-    /// Whether nothing gets on for now; it does later.
+    /// Whether bytes are held up for now.
     pub(super) is_stalled: bool,
-    /// The ways on which bytes vanish. A connection that has lost some ends when they no longer do.
+    /// The directions in which bytes are lost. A connection that has lost some is cut once they
+    /// pass again.
     pub(super) swallows: Vec<Way>,
-    /// Only connections opened before that many others lose bytes.
+    /// Only connections with a lower number than this lose bytes.
     pub(super) before: u64,
-    /// Each connection is cut after fewer than so many bytes more.
+    /// Each connection is cut within this many bytes.
     pub(super) cuts_within: Option<u64>,
 }
 
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// From who connected to who listens.
+    /// From the peer that connects to the one that listens.
     There,
-    /// The other one.
+    /// The opposite direction.
     Back,
 }
 
-/// A proxy; it goes on until its runtime ends.
+/// A proxy. It runs until its runtime ends.
 pub(super) struct Proxy {
     /// Where it listens.
     pub(super) address: String,
@@ -54,7 +55,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// A proxy to nothing yet. Each piece takes `delay` in fair weather.
+    /// Starts a proxy without a target. Each piece takes `delay` in fair weather.
     pub(super) fn start(runtime: &Handle, delay: Duration) -> Self {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -72,12 +73,12 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// New connections go there from now on.
+    /// Sets the target of new connections.
     pub(super) fn point_to(&self, target: &str) {
         target.clone_into(&mut self.shared.target.lock().unwrap());
     }
 
-    /// Changes what happens to connections, those that are open included.
+    /// Changes the weather for all connections, open ones included.
     pub(super) fn set(&self, change: impl FnOnce(&mut Weather)) {
         let mut weather = Weather {
             delay: self.shared.delay,
@@ -122,7 +123,7 @@ async fn carry(near: TcpStream, shared: Arc<Shared>) {
     let there = pump(Way::There).run(near_read, far_write);
     let back = pump(Way::Back).run(far_read, near_write);
     tokio::pin!(there, back);
-    // What is cut on one way is cut on both; an orderly end on one leaves the other open.
+    // A cut ends both directions. An orderly end of one leaves the other open.
     tokio::select! {
         ended = &mut there => if ended.is_ok() { let _ = back.await; },
         ended = &mut back => if ended.is_ok() { let _ = there.await; },

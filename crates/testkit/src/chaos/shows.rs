@@ -1,5 +1,5 @@
-//! Single claims, shown at length: files that survive every kill, a disk that is full of accepted
-//! files, and a journal that one stuck file does not keep from giving room back.
+//! Single claims, shown at length: files survive every kill, a full disk loses no accepted file,
+//! and one stuck file does not keep the journal from freeing its segments.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::judge::told;
 use super::stage::{PATIENCE, Setup, Stage, mortal_bilico};
 use crate::pretend_server;
 
-/// A client in the middle of something; killed when it is dropped.
+/// A client that runs; it is killed on drop.
 struct Client(Child);
 
 impl Drop for Client {
@@ -124,7 +124,7 @@ pub fn kills(seed: u64, files: usize, kills: usize) -> String {
             .current_dir(&dir)
             .output()
             .unwrap();
-        // A second copy may still be on its way out.
+        // A second copy may be about to be removed.
         if verified.status.success() || started.elapsed() > PATIENCE {
             let said = String::from_utf8_lossy(&verified.stdout).into_owned();
             println!(
@@ -151,9 +151,9 @@ fn wait(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// With 16 MiB for the journal and no server up, files are sent until they are refused; then the
-/// servers start. What was accepted arrives, nothing else does, and acceptance goes on. `None` if
-/// there is no such disk to be had.
+/// With 16 MiB for the journal and no server up, files are sent until they are refused. Then the
+/// servers start: all accepted files arrive and no refused one, and files are accepted again.
+/// `None` if no disk of this size can be mounted.
 pub fn full(seed: u64) -> Option<()> {
     let setup = Setup {
         weights: &[2, 1],
@@ -176,7 +176,7 @@ pub fn full(seed: u64) -> Option<()> {
             .filter(|entry| entry.state == State::Refused)
             .count()
     };
-    // Until small ones are refused as well as large ones.
+    // Until small files are refused, too, not only large ones.
     let mut batch = 0;
     while batch < 3 || refused(&receipts[receipts.len() - 1..]) < 10 || batch % 3 != 0 {
         let size = [500, 40_000, 300_000][batch % 3] + random.random_range(0..100);
@@ -286,11 +286,11 @@ fn picky_server() -> (String, Arc<AtomicUsize>) {
     (address, refused)
 }
 
-/// How long a segment is while a file is stuck, in bytes.
+/// The size of a segment while a file is stuck, in bytes.
 const SEGMENT: u64 = 1024 * 1024;
 
-/// One file waits for ever, and `files` small ones pass by: the journal's segments never take more
-/// than three times what is not delivered and two segments.
+/// One file waits for ever, and `files` small ones pass by. The journal's segments never take more
+/// than two segments and three times the bytes that are not delivered.
 pub fn stuck(files: usize) {
     let (server, refused) = picky_server();
     let flags = [

@@ -16,11 +16,11 @@ use tokio::runtime::Runtime;
 use super::proxy::Proxy;
 use crate::{Mount, Role, bilico_through};
 
-/// How long anything may take at the most that has to happen by itself: far longer than it takes on
-/// a busy machine.
+/// The longest wait for anything that must happen by itself: far longer than it takes on a busy
+/// machine.
 pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What a balancer may open: so few that clients can use it up.
+/// The balancer's limit of open files: so low that clients can use it up.
 pub(super) const BALANCER_FILES: u64 = 512;
 
 /// A `bilico` that dies with the thread that starts it, even if it is stopped or that thread is
@@ -40,13 +40,13 @@ fn mortal(through: &[&str]) -> Command {
 
 /// A role and the proxy in front of it.
 pub(super) struct Post {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub(super) name: String,
-    /// Through which it is reached.
+    /// The proxy through which others reach it.
     pub(super) proxy: Proxy,
     /// The process, unless it was killed.
     pub(super) role: Option<Role>,
-    /// What it may open, if that is less than others may.
+    /// Its limit of open files, if it has one of its own.
     files: Option<u64>,
     args: Vec<String>,
     dir: PathBuf,
@@ -65,8 +65,8 @@ impl Post {
         }
     }
 
-    /// Starts the process if it does not run. On a port of its own each time: the proxy's address
-    /// is the one that lasts.
+    /// Starts the process if it does not run. It gets another port each time; the proxy's address
+    /// stays.
     pub(super) fn start(&mut self) -> Result<(), String> {
         if self.role.is_none() {
             let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
@@ -82,30 +82,30 @@ impl Post {
         Ok(())
     }
 
-    /// Gives a balancer one server in place of those of the stage.
+    /// Replaces the servers of a balancer by this one.
     pub(super) fn serve_only(&mut self, server: &str) {
         let place = self.args.iter().position(|arg| arg == "--server").unwrap() + 1;
         server.clone_into(&mut self.args[place]);
     }
 
-    /// What the process was limited to when it had started.
+    /// The limit that the process had after its start.
     pub(super) fn limit(&self, resource: Resource) -> Rlimit {
         match (resource, self.files) {
             (Resource::Nofile, Some(files)) => Rlimit {
                 current: Some(files),
                 maximum: Some(files),
             },
-            // It takes what it can get.
+            // The process raises its soft limit to the hard one.
             (Resource::Nofile, None) => Rlimit {
                 current: getrlimit(resource).maximum,
                 ..getrlimit(resource)
             },
-            // Other limits of ours are those that it was born with.
+            // It has inherited our other limits.
             _ => getrlimit(resource),
         }
     }
 
-    /// Ends the process as a crash would.
+    /// Kills the process, as a crash would.
     pub(super) fn kill(&mut self) {
         if let Some(mut role) = self.role.take() {
             role.kill();
@@ -118,19 +118,19 @@ impl Post {
     }
 }
 
-/// How a stage is set up.
+/// The parameters of a stage.
 pub(super) struct Setup<'a> {
-    /// One server for each.
+    /// The weights of the servers.
     pub(super) weights: &'a [u32],
     /// More flags for the balancer.
     pub(super) balancer: &'a [&'a str],
-    /// How large the journal's file system is, e.g. `64m`; `None` for a plain directory.
+    /// The size of the journal's own file system, e.g. `64m`; `None` for a plain directory.
     pub(super) journal: Option<&'a str>,
-    /// How long each piece takes through a proxy.
+    /// The delay of each piece in a proxy.
     pub(super) delay: Duration,
 }
 
-/// All that runs, and where.
+/// The processes and their directories.
 pub(super) struct Stage {
     /// The balancer.
     pub(super) balancer: Post,
@@ -142,12 +142,12 @@ pub(super) struct Stage {
     pub(super) has_own_disk: bool,
     /// Whether the journal's directory was taken away.
     pub(super) is_journal_away: bool,
-    /// Whether the directory stays.
+    /// Whether the directory stays after the run.
     pub(super) keep: bool,
     runtime: Option<Runtime>,
-    // Unmounted after the processes have ended, which the order of the fields sees to.
+    // It is unmounted after the processes have ended: fields are dropped in this order.
     _disk: Option<Mount>,
-    /// Where all of them work.
+    /// The working directory of all of them.
     pub(super) dir: TempDir,
 }
 
@@ -243,7 +243,7 @@ impl Stage {
         });
     }
 
-    /// The process that is called this: the balancer for 0, else a server counted from 1.
+    /// The process in this place: 0 is the balancer, servers are counted from 1.
     pub(super) fn post(&mut self, place: usize) -> &mut Post {
         match place.checked_sub(1) {
             None => &mut self.balancer,
@@ -251,19 +251,19 @@ impl Stage {
         }
     }
 
-    /// What the balancer says of itself, past the proxy; nothing if it does not answer soon.
+    /// The balancer's status, asked without the proxy. `None` if it does not answer in time.
     pub(super) fn status(&self, soon: Duration) -> Option<StatusReport> {
         self.status_at(&self.balancer.role.as_ref()?.address, soon)
     }
 
-    /// What the balancer at this address says of itself.
+    /// The status of the balancer at this address. `None` if it does not answer in time.
     pub(super) fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
         let ask =
             async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
         self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
     }
 
-    /// Waits until the balancer's status is as it should be.
+    /// Waits until the balancer's status fulfils a condition.
     #[track_caller]
     pub(super) fn wait_for(&self, what: &str, is: impl Fn(&StatusReport) -> bool) -> StatusReport {
         let started = Instant::now();
@@ -290,7 +290,7 @@ impl Stage {
             .collect()
     }
 
-    /// How many bytes the journal's segments have.
+    /// The size of all segments of the journal, in bytes.
     pub(super) fn segments(&self) -> u64 {
         let entries = fs::read_dir(&self.journal).unwrap().filter_map(Result::ok);
         let segments =

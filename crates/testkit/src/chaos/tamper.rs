@@ -1,5 +1,5 @@
-//! What happens to the journal's directory behind the balancer's back: it is taken away while the
-//! balancer runs, and bits flip in its files while it does not.
+//! Tampers with the journal's directory: it is renamed while the balancer runs, and bits flip in
+//! its files while the balancer is down.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -15,14 +15,14 @@ use serde_json::Value;
 use super::stage::{Stage, mortal_bilico};
 use crate::Role;
 
-/// The balancer's exit code when its journal cannot go on.
+/// The balancer's exit code when its journal fails.
 pub(super) const JOURNAL_FAILED: i32 = 6;
 
 fn elsewhere(stage: &Stage) -> PathBuf {
     stage.journal.with_extension("away")
 }
 
-/// Takes the journal's directory away, and perhaps puts an empty one in its place.
+/// Renames the journal's directory, and may put an empty one in its place.
 pub(super) fn take(stage: &mut Stage, is_replaced: bool) {
     fs::rename(&stage.journal, elsewhere(stage)).unwrap();
     if is_replaced {
@@ -31,7 +31,7 @@ pub(super) fn take(stage: &mut Stage, is_replaced: bool) {
     stage.is_journal_away = true;
 }
 
-/// Puts the journal's directory back. What was written to another one meanwhile is a finding.
+/// Puts the journal's directory back. Files that were written to the empty one are findings.
 pub(super) fn put_back(stage: &mut Stage) -> Vec<String> {
     let mut findings = Vec::new();
     if let Ok(entries) = fs::read_dir(&stage.journal) {
@@ -54,7 +54,7 @@ enum FileKind {
     Identity,
     Segment,
     Content,
-    /// Nothing that was accepted depends on it.
+    /// A file on which no accepted file depends.
     Spare,
 }
 
@@ -69,16 +69,16 @@ impl FileKind {
     }
 }
 
-/// What `queue check` finds: its verdict, and what it counts.
+/// The verdict of `queue check`, and its counts.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     is_sound: bool,
     torn: u64,
-    /// Files that wait, dead letters, files that are remembered, and the next request number.
+    /// Waiting files, dead letters, remembered files, and the next request number.
     counts: [u64; 4],
 }
 
-/// Asks `queue check`; `None` if it refuses to read the journal.
+/// Runs `queue check`. `None` if it refuses to read the journal.
 fn check(journal: &Path) -> Result<Option<Found>, String> {
     let output = mortal_bilico()
         .args(["queue", "check", "--json"])
@@ -108,7 +108,7 @@ fn check(journal: &Path) -> Result<Option<Found>, String> {
     }))
 }
 
-/// Flips a bit of a file, in its place: there may be no room for another copy.
+/// Flips a bit of a file in place: the disk may have no room for a copy.
 fn flip(path: &Path, bit: usize) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let (mut byte, at) = ([0], (bit / 8) as u64);
@@ -116,7 +116,7 @@ fn flip(path: &Path, bit: usize) {
     file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], at).unwrap();
 }
 
-/// One file of each kind that is there and has bytes.
+/// One file of each kind, of those that are not empty.
 fn one_of_each(journal: &Path, random: &mut StdRng) -> Vec<(FileKind, PathBuf)> {
     let mut entries: Vec<_> = fs::read_dir(journal)
         .unwrap()
@@ -145,9 +145,9 @@ fn one_of_each(journal: &Path, random: &mut StdRng) -> Vec<(FileKind, PathBuf)> 
     chosen
 }
 
-/// With the balancer down: flips a bit in one file of each kind, one after the other, and sees
-/// whether that is told. Then a balancer without servers opens a copy with one of them. The journal
-/// is left as it was.
+/// Flips a bit in one file of each kind, one after another, and runs `queue check` after each. Then
+/// a balancer without servers opens a copy of the journal with one flipped bit. The journal itself
+/// stays as it was. Call it with the balancer down.
 pub(super) fn flip_bits(stage: &Stage, random: &mut StdRng) -> (Vec<String>, Vec<String>) {
     let (mut done, mut findings) = (Vec::new(), Vec::new());
     let before = match check(&stage.journal) {
@@ -192,21 +192,21 @@ pub(super) fn flip_bits(stage: &Stage, random: &mut StdRng) -> (Vec<String>, Vec
     (done, findings)
 }
 
-/// Whether nobody is left to believe that all is well when it is not.
+/// Whether `queue check` reported the flip, or the flip costs nothing.
 fn is_told(kind: FileKind, before: &Found, found: Option<&Found>) -> bool {
     let Some(found) = found else {
         return kind != FileKind::Spare;
     };
     match kind {
         FileKind::Identity | FileKind::Content => !found.is_sound,
-        // What was not proven to be synced looks like a tail that was torn; a segment that nothing
+        // A batch that nothing proves to be synced looks like a torn tail. A segment that no file
         // needs is not read.
         FileKind::Segment => !found.is_sound || found.torn > 0 || found.counts == before.counts,
         FileKind::Spare => found.counts == before.counts,
     }
 }
 
-/// Has a balancer open a copy of the journal in which one bit is another.
+/// Starts a balancer on a copy of the journal with one flipped bit.
 fn open_copy(
     stage: &Stage,
     kind: FileKind,
@@ -246,7 +246,7 @@ fn open_copy(
     ]
     .concat();
     let finding = match Role::launch(mortal_bilico(), stage.dir.path(), &args) {
-        // It refuses, as the check did; or as it may while the disk is full.
+        // It refuses the journal, as the check did, or cannot write because the disk is full.
         Err(_) => None,
         Ok(mut role) => {
             let status = stage.status_at(&role.address, Duration::from_secs(10));
