@@ -17,11 +17,10 @@ use bilico::transport::Tcp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{
-    Client, DEADLINE, Farm, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw, run,
-    start_balancer, start_server, wait_for, wait_until,
+use bilico_testkit::{
+    Client, DEADLINE, Farm, Fickle, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw,
+    run, start_balancer, start_server, wait_for, wait_until,
 };
-use crate::queue::Fickle;
 
 fn at(role: &Role) -> &str {
     role.admin.as_deref().unwrap()

@@ -13,7 +13,7 @@ use bilico::protocol::limits::MAX_LARGE_UPLOADS;
 use bilico::server::name::stored_name;
 use serde_json::json;
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Farm, Response, Role, Wire, frame, http, http_raw, names_with, noise, pretend_server,
     response, start_balancer, wait_until,
 };
@@ -718,7 +718,7 @@ fn who_waits_for_a_file_that_no_server_takes_hears_that_it_is_a_dead_letter() {
         let _ = wire
             .0
             .write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
-        while let Some((header, _)) = wire.try_frame() {
+        while let Some((header, _)) = wire.message() {
             if header["request_type"] == "store" {
                 let answer = json!({"request_type": "not_stored", "request_number": header["request_number"],
                     "code": "conflict", "reason": "not for me"});
