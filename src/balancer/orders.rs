@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 
 use super::dispatch::DispatchConfig;
 use super::room::{LimitsError, QueueLimits};
+use crate::config::MAX_WEIGHT;
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
 use crate::descriptors::PER_SERVER;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::protocol::status::StatusReport;
 use crate::queue::Retention;
-use crate::schedule::MAX_WEIGHT;
 
 /// The most servers of one balancer.
 pub const MAX_SERVERS: usize = 10_000;
