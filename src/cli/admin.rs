@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, address};
-use crate::admin::{self, BindError};
+use crate::admin::{self, AdminLimits, BindError};
 
 /// Where a role listens for operators, if it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,8 @@ impl AdminListener {
         let stop = CancellationToken::new();
         let task = self.0.map(|(listener, _)| {
             let routes = routes(stop.clone());
-            tokio::spawn(admin::serve(listener, routes, stop.clone()))
+            let limits = AdminLimits::default();
+            tokio::spawn(admin::serve(listener, routes, limits, stop.clone()))
         });
         Serving { stop, task }
     }

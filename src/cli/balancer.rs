@@ -10,7 +10,7 @@ use super::admin::{AdminAt, AdminListener};
 use super::reload::{self, Reloader, Started};
 use super::settings::words::{self, one_of};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
-use crate::admin::{Admin, balancer_routes};
+use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{
     Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Settings, Window,
@@ -199,6 +199,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 door: balancer.door(),
                 listen: address.to_string(),
                 reload,
+                limits: AdminLimits::default(),
             };
             let serving = operators.serve(|stop| balancer_routes(admin, stop));
             let stop = args.role.ready(address, told)?;

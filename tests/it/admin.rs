@@ -545,10 +545,12 @@ fn a_reload_tells_what_it_applied_or_why_it_did_not() {
             door: balancer.door(),
             listen: String::new(),
             reload: Some(reload),
+            limits: admin::AdminLimits::default(),
         };
         tokio::spawn(admin::serve(
             listener,
             admin::balancer_routes(admin, stop.clone()),
+            admin::AdminLimits::default(),
             stop.clone(),
         ));
         (

@@ -82,7 +82,7 @@ impl Door {
         match self.gate.try_reserve_disk(size, there) {
             Err(_) => {
                 let uploads = self.uploads.clone();
-                let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;
+                let _ = tokio::task::spawn_blocking(move || uploads.remove_idle_parts()).await;
                 self.gate.reserve_disk(size, there)
             }
             reserved => reserved,

@@ -1,19 +1,26 @@
 use std::collections::VecDeque;
-use std::sync::OnceLock;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use bytes::Bytes;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::*;
+use super::arriving::{HttpUpload, UploadBody};
+use super::receipts::Receipts;
 use crate::balancer::gate::Gate;
-use crate::balancer::ingress::{DoorBounds, Uploads};
-use crate::balancer::messages::ToHub;
+use crate::balancer::ingress::{Door, DoorBounds, Uploads};
+use crate::balancer::messages::{Admission, Arrived, Declined, Sum, ToHub};
 use crate::balancer::room::QueueLimits;
-use crate::queue::Durability;
+use crate::protocol::limits::MAX_LARGE_UPLOADS;
+use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
+use crate::queue::{Durability, INLINE};
 use crate::shutdown::Shutdown;
-use crate::transport::Deadlines;
+use crate::transport::{Deadlines, ReadError};
 
 const STALL: Duration = Duration::from_millis(300);
 
@@ -281,12 +288,9 @@ async fn a_client_waits_for_room_for_a_while_and_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn there_are_so_many_places_for_large_files_and_small_ones_need_none() {
     let (door, disk, mut events) = door(8 << 20);
-    let places = door
-        .uploads
-        .places
-        .clone()
-        .acquire_many_owned(u32::try_from(MAX_LARGE_UPLOADS).unwrap())
-        .await;
+    let places: Vec<_> = (0..MAX_LARGE_UPLOADS)
+        .map(|_| door.uploads.try_place().unwrap())
+        .collect();
     for (size, waits) in [(Some(100_000), PATIENCE), (None, Duration::ZERO)] {
         let started = Instant::now();
         let error = door
