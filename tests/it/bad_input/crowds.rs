@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bilico_testkit::{Farm, PREFACE, Wire, frame, put, wait_until};
 use serde_json::json;
 
-use super::peers::{CLIENT_HELLO, offer, wait_for_delivered, write_until_stuck};
+use super::peers::{CLIENT_HELLO, offer, write_until_stuck};
 
 #[test]
 fn silent_and_garbled_connections_do_not_hinder_an_honest_client() {
@@ -108,7 +108,7 @@ fn a_client_that_never_reads_its_receipts_costs_bounded_memory() {
         }
         assert_eq!(receipts, (files, files));
     });
-    wait_for_delivered(&farm, files + 100);
+    farm.wait_for_delivered(files + 100);
 }
 
 /// Checks that the balancer does not hold much more than it did before.

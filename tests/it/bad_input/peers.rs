@@ -1,10 +1,9 @@
 //! Peers and frames that several of these tests use.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put, wait_until};
+use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put};
 use serde_json::{Value, json};
 
 /// Writes what the other end may not want to read to the end.
@@ -54,21 +53,6 @@ pub(super) fn link(address: &str) -> Wire {
     let (hello, _) = wire.greeting();
     assert!(hello.contains(r#""role":"server""#), "{hello}");
     wire
-}
-
-/// The stored files by title.
-pub(super) fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
-    stored
-        .into_iter()
-        .map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content))
-        .collect()
-}
-
-#[track_caller]
-pub(super) fn wait_for_delivered(farm: &Farm, files: u64) {
-    wait_until(&format!("{files} files to be delivered"), || {
-        farm.status().delivered == files
-    });
 }
 
 /// Two connections that are used all the time, one at each doorway.

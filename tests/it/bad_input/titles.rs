@@ -9,8 +9,6 @@ use bilico::server::name::stored_name;
 use bilico_testkit::{Farm, Wire, frame, old_style_put, put, wait_for_line};
 use serde_json::json;
 
-use super::peers::wait_for_delivered;
-
 /// Titles that mean harm to a path, a terminal or a log.
 fn nasty_titles(outside: &Path) -> Vec<String> {
     let forged = "x\r\n2026-11-21T06:27:00.123Z INFO  delivered number=4711 server=forged";
@@ -101,7 +99,7 @@ fn titles_stay_inside_the_directory_and_are_logged_escaped() {
         native.frame_of("delivered");
         json.write(old_style_put(title, title).as_bytes());
         number += 2;
-        wait_for_delivered(&farm, number);
+        farm.wait_for_delivered(number);
         expected.insert(stored_name(number - 1, title), title.as_bytes().to_vec());
         expected.insert(stored_name(number, title), title.as_bytes().to_vec());
     }

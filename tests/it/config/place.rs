@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bilico_testkit::{Role, bilico, start_balancer, status, wait_until};
+use bilico_testkit::{Role, start_balancer, status, wait_until};
 use tempfile::TempDir;
 
 /// A directory with a file `bilico.toml` in it.

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
-use bilico_testkit::{Role, bilico, http, run, start_balancer, start_server, status, stored, wait_for_line, wait_until};
+use bilico_testkit::{
+    Role, bilico, http, run, start_balancer, start_server, status, stored, wait_for_line,
+    wait_until,
+};
 use serde_json::{Value, json};
 
 use super::place::{Place, servers};

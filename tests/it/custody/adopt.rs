@@ -1,13 +1,12 @@
 //! `bilico queue adopt`: a copy goes on under a new identity.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use bilico_testkit::{Ended, Farm, bilico, noise, run, wait_until};
 
-use crate::journal::check;
 use super::helpers::{FILES, one_segment, refused};
+use crate::journal::check;
 
 fn adopt(journal: &Path) -> Ended {
     run(bilico(&["queue", "adopt"]).arg(journal), "")

@@ -5,11 +5,13 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use bilico_testkit::{Client, Farm, Mount, Running, bilico, frame, mount, names_with, noise, put, wait_until};
+use bilico_testkit::{
+    Client, Farm, Mount, Running, bilico, frame, mount, names_with, noise, put, wait_until,
+};
 use serde_json::Value;
 
-use crate::journal::{address_of, check};
 use super::helpers::{refused, segments};
+use crate::journal::{address_of, check};
 
 /// A balancer over a server that is never there, in a process that ends by itself, with its
 /// address.

@@ -1,7 +1,6 @@
 //! Journals with files, and balancers that are watched.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bilico_testkit::{Ended, Farm, bilico, noise, run};

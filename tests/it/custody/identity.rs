@@ -7,8 +7,8 @@ use std::process::Command;
 
 use bilico_testkit::{Farm, names_with, noise, wait_for_line};
 
-use crate::journal::check;
 use super::helpers::{FILES, one_segment, refused, segments};
+use crate::journal::check;
 
 /// One flipped bit in `journal-id`, or none of it: all records failed their checksums, the whole
 /// journal counted as a torn tail, `queue check` said `sound`, and numbers began at 1 again.

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use bilico_testkit::{PROMPT, Running, signal, stored, wait_for};
+use bilico_testkit::{PROMPT, Running, signal, wait_for};
 
-use super::helpers::{Scratch, at_a_terminal, demo, pids, started};
+use super::helpers::{Scratch, at_a_terminal, pids, started};
 
 /// The command with which a notice tells to start a role again.
 fn command_to_restart(notices: &str) -> String {

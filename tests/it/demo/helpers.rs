@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use bilico_testkit::{Ended, Running, Terminal, bilico, processes_in, run, sample_files, samples, stored};
+use bilico_testkit::{
+    Ended, Running, Terminal, bilico, processes_in, run, sample_files, samples, stored,
+};
 use tempfile::TempDir;
 
 /// A directory to run demos in; whatever still runs there at the end is killed.

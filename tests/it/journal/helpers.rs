@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use bilico_testkit::{Ended, Farm, Mount, Role, Running, bilico, noise, run, start_balancer};
 
-use super::disk::is_segment;
-
 pub(super) const MIB: usize = 1024 * 1024;
 
 /// Runs `bilico queue check` on a journal.
@@ -61,4 +59,8 @@ pub(super) fn farm_on(disk: &Mount) -> Farm {
     let flags = ["--journal", journal.to_str().unwrap(), "--log-dir", "small"];
     farm.balancer = start_balancer(farm.dir.path(), &[server], &flags);
     farm
+}
+
+pub fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
 }

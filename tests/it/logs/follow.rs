@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 
 use bilico_testkit::{Farm, Running, bilico, run, wait_until};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::helpers::{Logs, line};
 

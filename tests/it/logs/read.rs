@@ -1,7 +1,7 @@
 //! Logs that are read once.
 
-use std::fs;
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
 use std::process::Command;
 

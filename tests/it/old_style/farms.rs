@@ -54,14 +54,6 @@ pub(super) fn unread(local: SocketAddr, remote: SocketAddr) -> u64 {
     table.lines().find_map(row).unwrap_or(0)
 }
 
-/// Waits until the balancer has delivered this many files.
-#[track_caller]
-pub(super) fn wait_for_delivered(farm: &Farm, files: u64) {
-    wait_until(&format!("{files} files to be delivered"), || {
-        farm.status().delivered == files
-    });
-}
-
 /// A balancer over old servers and, behind them in its list, new native ones.
 pub(super) fn farm_over(old: &[(&OldServer, u32)], native: &[u32]) -> Farm {
     farm_with(old, native, &[])

@@ -8,9 +8,7 @@ use bilico::protocol::status::Dialect;
 use bilico_testkit::{Farm, OldServer, Wire, frame, put, stored, wait_for_line, wait_until};
 use serde_json::{Value, json};
 
-use super::farms::{
-    farm_over, farm_with, native_at, small, wait_for_delivered, wait_for_server, write_files,
-};
+use super::farms::{farm_over, farm_with, native_at, small, wait_for_server, write_files};
 
 #[test]
 fn old_style_servers_are_recognised_and_get_one_file_a_connection() {
@@ -198,7 +196,7 @@ fn a_large_file_waits_until_a_native_server_replaces_an_old_style_one() {
     old.kill();
     wait_for_server(&farm, 0, "down", |server| !server.eligible);
     let _native = native_at(&farm, &old.address);
-    wait_for_delivered(&farm, 7);
+    farm.wait_for_delivered(7);
     let mut stored: Vec<Vec<u8>> = stored(&farm.dir.path().join("json_files_9"))
         .into_values()
         .collect();
@@ -233,7 +231,7 @@ fn a_large_file_waits_until_a_native_server_comes_up() {
     // Its waits have grown to seconds by the time that the server is there.
     let started = Instant::now();
     farm.servers[0].restart();
-    wait_for_delivered(&farm, 3);
+    farm.wait_for_delivered(3);
     assert!(
         started.elapsed() < Duration::from_secs(15),
         "{:?}",

@@ -1,7 +1,6 @@
 //! Dead letters: files that no server can take.
 
 use std::fs;
-use std::io::Write;
 
 use bilico_testkit::{Farm, Fickle, noise, wait_until};
 use serde_json::json;

@@ -1,7 +1,5 @@
 //! The output of `bilico queue`, and what it must hold.
 
-use std::io::Write;
-
 use bilico_testkit::Ended;
 use serde_json::Value;
 

@@ -1,9 +1,6 @@
 //! Files to send, and their receipts as JSON.
 
-use std::fs;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::Command;
 
 use bilico_testkit::{Ended, Farm, bilico, run};
@@ -19,13 +16,6 @@ pub(super) fn command(farm: &Farm, args: &[&str]) -> Command {
     let mut command = bilico(&["send", "--balancer", &farm.balancer.address]);
     command.args(args).current_dir(farm.dir.path());
     command
-}
-
-/// Writes a file below the farm's directory.
-pub(super) fn write(farm: &Farm, name: impl AsRef<Path>, content: impl AsRef<[u8]>) {
-    let path = farm.dir.path().join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
 }
 
 /// Makes a pipe with a name that nobody writes to.
@@ -58,16 +48,4 @@ pub(super) fn without_keys(stdout: &str) -> Vec<Value> {
 
 pub(super) fn hash(content: &str) -> String {
     blake3::hash(content.as_bytes()).to_string()
-}
-
-/// Bytes that repeat nowhere, the same in every run.
-pub(super) fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(next).flatten().take(len).collect()
 }
