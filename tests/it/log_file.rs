@@ -1,4 +1,4 @@
-//! The log's file as others treat it: moved, deleted, full; and what is told then.
+//! The log's file is moved, deleted, or on a full disk, and notices say so.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use bilico_testkit::{
     Role, Running, bilico, http_at, limit, start_balancer, start_server, wait_for_line, wait_until,
 };
 
-/// A balancer whose server is nowhere. Each change of the server's weight is a line in its log.
+/// A balancer whose server does not exist. Each change of the server's weight is a line in its log.
 struct Logging {
     dir: TempDir,
     balancer: Running,
@@ -66,7 +66,7 @@ impl Logging {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
-    /// Has lines logged until this is so.
+    /// Makes the balancer log lines until a condition holds.
     #[track_caller]
     fn lines_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let mut weight = 1000;
@@ -113,7 +113,7 @@ fn a_log_that_is_deleted_or_moved_goes_on_under_its_name() {
     });
     wait_for_line(|| log.log(), &["log opened again"]);
 
-    // Without its directory it has none; then it is made.
+    // Without its directory there is no file; then both are made again.
     fs::remove_dir_all(log.dir.path().join("logs")).unwrap();
     log.lines_until("the directory, too", || log.log().contains("weight=1"));
 }
@@ -153,7 +153,7 @@ fn lines_that_cannot_be_written_are_told_at_once_and_counted_in_the_log_afterwar
     let log = Logging::start(&["--log-level", "bilico=info"]);
     log.line(2);
     wait_for_line(|| log.log(), &["weight=2"]);
-    // The next line is written in part.
+    // Only a part of the next line is written.
     log.limit(&(log.log().len() + 30).to_string());
     log.lines_until("a loss", || !log.notices().is_empty());
     let said = log.balancer.wait_for_error("lost so far");
@@ -193,7 +193,7 @@ fn lines_that_cannot_be_written_are_told_at_once_and_counted_in_the_log_afterwar
         .parse()
         .unwrap();
     assert!(lost >= 31, "{line}");
-    // The half line has an end of its own.
+    // The half line gets a line end of its own.
     let cut = log
         .log()
         .lines()

@@ -1,4 +1,4 @@
-//! `bilico send --receipts` and `bilico verify`: what servers have is what receipts say.
+//! `bilico send --receipts` and `bilico verify`: servers have the files that receipts name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use bilico_testkit::{Ended, Farm, Running, bilico, run, wait_until};
 
 const RECEIPTS: &str = "receipts.jsonl";
 
-/// How `bilico send --receipts` with these arguments ends.
+/// Runs `bilico send --receipts` with these arguments.
 fn send(farm: &Farm, args: &[&str]) -> Ended {
     let mut command = bilico(&[
         "send",
@@ -22,7 +22,7 @@ fn send(farm: &Farm, args: &[&str]) -> Ended {
     run(command.args(args).current_dir(farm.dir.path()), "")
 }
 
-/// How `bilico verify` of the farm's receipts and directories ends.
+/// Runs `bilico verify` on the farm's receipts and directories.
 fn verify(farm: &Farm, args: &[&str]) -> Ended {
     let mut command = bilico(&["verify", "--receipts", RECEIPTS]);
     for server in 0..farm.servers.len() {
@@ -31,7 +31,7 @@ fn verify(farm: &Farm, args: &[&str]) -> Ended {
     run(command.args(args).current_dir(farm.dir.path()), "")
 }
 
-/// The receipts in the farm's directory; all are whole lines.
+/// The receipts in the farm's directory, all of which must be whole lines.
 fn receipts(farm: &Farm) -> Vec<Value> {
     let text = fs::read_to_string(farm.dir.path().join(RECEIPTS)).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
@@ -216,8 +216,8 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     );
 }
 
-/// What is final is on disk a moment later: a client that is killed leaves whole lines, and none is
-/// lost.
+/// A final receipt is on disk a moment later: a client that is killed leaves whole lines, and loses
+/// no receipt.
 #[test]
 fn a_killed_client_leaves_whole_lines_of_what_was_final() {
     let farm = Farm::start(&[1]);

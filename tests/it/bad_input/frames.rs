@@ -17,9 +17,9 @@ use super::peers::{
     Honest, frame_declaring, frames_to_the_end, is_of, link, offer, peer_of, store,
 };
 
-/// Offers something bad, checks that it is answered with a `bye` that says why and then closed, and
-/// gives the frames that came before that. Closes this end, too: as long as it is open, the other
-/// end lingers.
+/// Sends bad bytes. Checks that the answer is a `bye` with the reason and then the end of the
+/// connection, and returns the frames before it. It closes this end, too, because the other end
+/// lingers while it is open.
 #[track_caller]
 fn refused_with(mut wire: Wire, bad: &BadFrame) -> Vec<Value> {
     offer(&mut wire, &bad.bytes);
@@ -43,7 +43,7 @@ fn refused_with(mut wire: Wire, bad: &BadFrame) -> Vec<Value> {
         "{}: {bye}",
         bad.what
     );
-    // A server greets at once, whoever comes.
+    // A server sends its greeting at once.
     frames.retain(|frame| !is_of(frame, "hello"));
     frames
 }
@@ -198,7 +198,7 @@ fn a_file_that_is_too_large_is_refused_and_the_connection_goes_on() {
         wire.write(&frame(&put(id + 1, "small"), b"small"));
         wire.frame_of("delivered");
     }
-    // It need not come for that: the declared size is enough.
+    // The content need not come: the declared size is enough.
     wire.write(&frame_declaring(&put(7, "endless"), u64::MAX, b"some"));
     assert!(wire.frame_of("refused").contains("too_large"));
     wire.0.shutdown(Shutdown::Write).unwrap();

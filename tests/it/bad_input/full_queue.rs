@@ -37,7 +37,7 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why() {
     );
     wait_for_line(|| farm.log(), &["not reading from clients", "full"]);
 
-    // Nothing more is read: what the kernels hold between us is far less than this.
+    // The balancer reads no more: the buffers of the kernel hold far less than this.
     let resident = farm.balancer.resident();
     let size = 256 * 1024;
     let last = 6 + 256;
@@ -52,7 +52,7 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why() {
         "what is not read is not held"
     );
 
-    // The files that have been begun are ended, and no more are sent.
+    // Files that were begun are finished, and no new ones are sent.
     let frame_len = |id: u64| frame(&put(id, &id.to_string()), &vec![b'x'; size]).len();
     let (mut end, mut sent) = (0, 6);
     while end < written {
@@ -124,8 +124,8 @@ fn a_full_queue_makes_old_style_clients_wait() {
     assert!(stored.values().all(|stored| stored == content.as_bytes()));
 }
 
-/// Large files wait in two places: for leave to be read, and for room in the queue. Wherever a
-/// client waits, it is told.
+/// Large files wait in two places: before they are read, and for room in the queue. In each the
+/// client is told why.
 #[test]
 fn each_client_that_waits_for_a_full_queue_is_told_why() {
     let mut farm =

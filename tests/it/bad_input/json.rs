@@ -52,7 +52,7 @@ fn bad_json_at_the_balancer_closes_only_its_connection() {
     assert_eq!(stored, expected, "all before it are kept, and nothing else");
 }
 
-/// A field that nobody reads may be as bad as one that is read.
+/// An unknown field must be valid, too.
 #[test]
 fn bytes_that_are_not_utf8_close_the_connection() {
     let farm = Farm::start(&[1]);
@@ -68,7 +68,7 @@ fn bytes_that_are_not_utf8_close_the_connection() {
     ] {
         let mut wire = Wire::connect(&farm.balancer.address);
         wire.write(bytes);
-        // It is no more than a silent connection if the object was taken.
+        // If the object was accepted, this is just a silent connection.
         wire.0.shutdown(Shutdown::Write).unwrap();
         wire.rest();
         wait_until(&format!("bytes that are not UTF-8 {what} to be judged"), || {
@@ -150,7 +150,7 @@ fn bad_json_at_a_server_closes_only_its_connection() {
         stored(&lone.files_dir()).len() >= expected.len()
     });
     assert_eq!(stored(&lone.files_dir()), expected);
-    // A file that is stored is closed a moment after it has its name.
+    // A stored file is closed a moment after it has got its name.
     wait_until("no unfinished file to be left", || {
         lone.role.unfinished(&lone.files_dir()) == 0
     });

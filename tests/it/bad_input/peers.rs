@@ -6,7 +6,7 @@ use std::time::Duration;
 use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put};
 use serde_json::{Value, json};
 
-/// Writes what the other end may not want to read to the end.
+/// Writes bytes that the other end may not read to the end.
 pub(super) fn offer(wire: &mut Wire, bytes: &[u8]) {
     let _ = wire.0.write_all(bytes);
 }
@@ -55,7 +55,7 @@ pub(super) fn link(address: &str) -> Wire {
     wire
 }
 
-/// Two connections that are used all the time, one at each doorway.
+/// Two honest connections, one old-style and one native, which must go on all the time.
 pub(super) struct Honest {
     pub(super) json: Wire,
     pub(super) native: Wire,
@@ -72,7 +72,7 @@ impl Honest {
         }
     }
 
-    /// Sends a file over each of them; the native one is delivered.
+    /// Sends a file over each of them, and waits for the delivery of the native one.
     pub(super) fn go_on(&mut self) {
         self.json
             .write(old_style_put(&format!("honest-json-{}", self.sent), "honest").as_bytes());
@@ -84,7 +84,7 @@ impl Honest {
         self.sent += 1;
     }
 
-    /// How many files it has sent.
+    /// The number of files that it has sent.
     pub(super) fn files(&self) -> u64 {
         self.sent * 2
     }
@@ -93,7 +93,7 @@ impl Honest {
 pub(super) const CLIENT_HELLO: &[u8] =
     b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}";
 
-/// Writes until the other end has read nothing for half a second; gives how much of `bytes` was
+/// Writes until the other end has read nothing for half a second. Returns how much of `bytes` was
 /// written.
 pub(super) fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
     wire.0

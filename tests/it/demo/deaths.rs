@@ -6,7 +6,7 @@ use bilico_testkit::{PROMPT, Running, signal, wait_for};
 
 use super::helpers::{Scratch, at_a_terminal, pids, started};
 
-/// The command with which a notice tells to start a role again.
+/// The command in a notice that starts a role again.
 fn command_to_restart(notices: &str) -> String {
     notices
         .split_once("start it again with:\n")
@@ -41,7 +41,7 @@ fn a_killed_server_is_reported_and_can_be_started_again() {
     demo.wait_for_output("12 accepted, 12 delivered");
     assert_eq!((scratch.stored(1).len(), others()), (first, before + 12));
 
-    // As a person would: the line is copied into another terminal in the same directory.
+    // A person would copy the line into another terminal in the same directory.
     let restart = demo.wait_for_error("json_files_1");
     let mut again = Command::new("sh");
     let again = Running::start(
@@ -82,7 +82,7 @@ fn a_killed_balancer_is_reported_and_sending_fails() {
 }
 
 /// A person kills a server from another terminal and looks back at the prompt: a notice that waits
-/// for the next line says nothing.
+/// for the next line comes too late.
 #[test]
 fn a_killed_server_is_reported_at_once_and_typed_text_stays() {
     let scratch = Scratch::new();

@@ -1,4 +1,4 @@
-//! What these tests ask of a journal and of a log.
+//! Journals to damage, and what is asked of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub fn check(journal: &Path) -> Ended {
     run(bilico(&["queue", "check"]).arg(journal), "")
 }
 
-/// Where a role that was started as a command listens.
+/// The address of a role that was started as a command.
 pub fn address_of(role: &Running) -> String {
     role.wait_for_output("\n")
         .lines()
@@ -23,7 +23,7 @@ pub fn address_of(role: &Running) -> String {
         .to_owned()
 }
 
-/// A stopped balancer's journal with 40 files of 1000 bytes, each a batch of its own.
+/// The journal of a stopped balancer with 40 files of 1000 bytes, each in its own batch.
 pub(super) fn journal_of_40(end: impl FnOnce(&mut Role)) -> (Farm, PathBuf) {
     let mut farm = Farm::without_servers(&[1]);
     let mut client = farm.client();

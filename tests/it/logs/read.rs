@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::helpers::{Logs, line};
 
-/// The same as JSON.
+/// The same line in JSON.
 fn json_line(second: u32, level: &str, mut fields: Value) -> String {
     fields["time"] = json!(format!(
         "2026-03-01T10:{:02}:{:02}.000Z",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::farms::{AWKWARD, as_ascii, server};
 
-/// What a server answers to this over a fresh connection, to the end.
+/// The whole answer of a server to these bytes on a new connection.
 fn ask(server: &Role, request: &str) -> Vec<u8> {
     let mut wire = Wire::connect(&server.address);
     wire.write(request.as_bytes());
@@ -55,7 +55,7 @@ fn files_are_stored_under_number_and_title_and_not_answered() {
             wire.0.shutdown(Shutdown::Write).unwrap();
             assert_eq!(wire.rest(), b"");
         }
-        // It closes at once, as the old balancer does.
+        // It closes at once, as the old-style balancer does.
     }
     let large = AWKWARD.repeat((2 << 20) / AWKWARD.len());
     Wire::connect(&server.address).write(old_style_store(31, "large.json", &large).as_bytes());
@@ -74,8 +74,7 @@ fn files_are_stored_under_number_and_title_and_not_answered() {
     }
 }
 
-/// The first balancer counts from 1 again at each start: a file that is there already must not be
-/// lost by that.
+/// An old-style balancer counts from 1 again at each start. A file that is there already must stay.
 #[test]
 fn a_balancer_that_counts_from_one_again_overwrites_nothing() {
     let (dir, server) = server(&[]);
@@ -93,7 +92,7 @@ fn a_balancer_that_counts_from_one_again_overwrites_nothing() {
     assert_eq!(contents(), [b"after".to_vec(), b"before".to_vec()]);
 }
 
-/// It cannot be told, so the log must say that the file is lost.
+/// An old-style balancer gets no answer, so the log must say that the file is lost.
 #[test]
 fn a_file_that_cannot_be_stored_is_named_in_the_log() {
     let (dir, mut server) = server(&[]);

@@ -9,7 +9,7 @@ use bilico_testkit::{DEADLINE, Farm, Wire, by_title, old_style_put};
 
 use super::farms::{AWKWARD, as_ascii, unread, write_files};
 
-/// A client of the first system: it writes objects one after the other, never reads, and closes.
+/// An old-style client. It writes objects one after another, never reads, and closes.
 struct OldClient(TcpStream);
 
 impl OldClient {
@@ -23,8 +23,7 @@ impl OldClient {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Writes in pieces that end at these places, each only once the balancer has read the one
-    /// before.
+    /// Writes pieces that end at these places, each after the balancer has read the one before.
     fn write_cut_at(&mut self, bytes: &[u8], cuts: impl IntoIterator<Item = usize>) {
         let mut from = 0;
         for cut in cuts.into_iter().chain([bytes.len()]) {
@@ -56,7 +55,7 @@ fn objects_that_arrive_byte_by_byte_are_found() {
     );
     for byte in both.bytes() {
         client.write([byte]);
-        // The pause is the input: it lets the balancer read what there is.
+        // The pause is part of the input: it lets the balancer read the piece.
         std::thread::sleep(Duration::from_micros(200));
     }
     drop(client);

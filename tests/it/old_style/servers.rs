@@ -188,7 +188,7 @@ fn a_large_file_waits_until_a_native_server_replaces_an_old_style_one() {
     let not_text = wait_for_line(|| farm.log(), &["waits", "title=1.bin"]);
     assert!(not_text.contains("UTF-8"), "{not_text}");
 
-    // What it can take is not held up by what it cannot.
+    // Files that it can read are not held up by files that it cannot.
     let small_ones = write_files(&farm, 5, small);
     assert!(farm.send(&["-r", &small_ones]).status.success());
     assert_eq!(farm.status().queue.files(), 2);
@@ -228,7 +228,7 @@ fn a_large_file_waits_until_a_native_server_comes_up() {
             .success()
     );
     wait_for_line(|| farm.log(), &["waits", "4096"]);
-    // Its waits have grown to seconds by the time that the server is there.
+    // The file's delays have grown to seconds by the time that the server is there.
     let started = Instant::now();
     farm.servers[0].restart();
     farm.wait_for_delivered(3);

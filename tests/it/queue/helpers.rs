@@ -1,4 +1,4 @@
-//! The output of `bilico queue`, and what it must hold.
+//! Checks of the output of `bilico queue`.
 
 use bilico_testkit::Ended;
 use serde_json::Value;

@@ -76,7 +76,7 @@ fn a_long_list_comes_in_parts() {
 }
 
 /// Files pour in over link after link, each cut off at any point; the server is killed now and
-/// then. What is told at a new link, and what is acknowledged over it, is exactly what lies in the
+/// then. The files that are listed at a new link, or acknowledged over it, are exactly those in the
 /// directory.
 #[test]
 fn listed_and_acknowledged_files_are_exactly_the_stored_ones() {
@@ -98,7 +98,7 @@ fn listed_and_acknowledged_files_are_exactly_the_stored_ones() {
         let cut = wire.len() * (round % 7 + 1) / 7;
         balancer.0.write(&wire[..cut]);
         if round % 5 == 4 {
-            // In the middle of it: the first of the batch have their names, and may not be
+            // In the middle of a batch: its first files have their names, and must not be
             // acknowledged yet.
             wait_until("some to be published", || server.names().len() > told.len());
             server.crash();

@@ -56,7 +56,7 @@ fn a_balancer_that_dies_before_its_receipts_is_reported() {
         "{ended:?}"
     );
     for object in objects(&ended.stdout) {
-        // A receipt may have died with the balancer, but none is made up.
+        // A receipt may be lost with the balancer, but no receipt is invented.
         assert!(
             object["state"] == "accepted" || object["state"] == "unknown",
             "{ended:?}"
@@ -88,11 +88,11 @@ fn a_balancer_that_dies_within_a_file_is_reported() {
     );
 }
 
-/// Answers each connection with `answer` and gives its address.
+/// Hands each connection to `answer`. Returns the address.
 fn pretender(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // It ends with the test's process; it waits for connections that never come.
+    // The thread ends with the test's process.
     std::thread::spawn(move || {
         listener
             .incoming()

@@ -115,7 +115,7 @@ fn directories_need_r_and_titles_are_relative_paths() {
     );
     farm.write("alone.txt", "e");
     fs::create_dir(farm.dir.path().join("top/empty")).unwrap();
-    // It leads in a circle.
+    // A link to itself.
     std::os::unix::fs::symlink("..", farm.dir.path().join("top/sub/up")).unwrap();
     let ended = send(&farm, &["-r", "top/", "alone.txt"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -206,7 +206,7 @@ fn paths_that_are_not_files_are_named_and_never_waited_for() {
             "{ended:?}"
         );
     }
-    // Among the files of a directory it is passed over, as links are.
+    // Among the files of a directory it is skipped, as links are.
     make_pipe(&farm, "top");
     fs::remove_file(farm.dir.path().join("top")).unwrap();
     farm.write("top/a.txt", "a");
@@ -219,8 +219,8 @@ fn paths_that_are_not_files_are_named_and_never_waited_for() {
     );
 }
 
-/// A file that shrinks under the hand can no longer be what was promised: which one it was must be
-/// told, and the others go on.
+/// A file that shrinks while it is sent is no longer the file that was announced. It must be named,
+/// and the others go on.
 #[test]
 fn a_file_that_shrinks_is_named_or_sent_as_it_is_then() {
     let farm = Farm::start(&[1]);
@@ -246,7 +246,7 @@ fn a_file_that_shrinks_is_named_or_sent_as_it_is_then() {
         wait_until("the file to be open", is_open);
         farm.balancer.signal("STOP");
         file.set_len(0).unwrap();
-        // It connects again for the other file, and cannot before the balancer goes on.
+        // It connects again for the other file, which works only once the balancer goes on.
         farm.balancer.signal("CONT");
         let ended = running.wait();
         if changed == "fail" {

@@ -6,7 +6,7 @@ use std::process::Command;
 use bilico_testkit::{Ended, Farm, bilico, run};
 use serde_json::Value;
 
-/// How `bilico send` with these arguments, run in the farm's directory, ends.
+/// Runs `bilico send` with these arguments in the farm's directory.
 pub(super) fn send(farm: &Farm, args: &[&str]) -> Ended {
     run(&mut command(farm, args), "")
 }
@@ -18,7 +18,7 @@ pub(super) fn command(farm: &Farm, args: &[&str]) -> Command {
     command
 }
 
-/// Makes a pipe with a name that nobody writes to.
+/// Makes a named pipe without a writer.
 pub(super) fn make_pipe(farm: &Farm, name: &str) {
     let made = Command::new("mkfifo")
         .arg(farm.dir.path().join(name))
@@ -27,7 +27,7 @@ pub(super) fn make_pipe(farm: &Farm, name: &str) {
     assert!(made.success());
 }
 
-/// The objects that were printed, one a line.
+/// The objects on the printed lines.
 pub(super) fn objects(stdout: &str) -> Vec<Value> {
     assert!(stdout.is_empty() || stdout.ends_with('\n'), "{stdout:?}");
     stdout
@@ -36,7 +36,7 @@ pub(super) fn objects(stdout: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The same without the keys, which are different in each run.
+/// The same without the keys, which differ in each run.
 pub(super) fn without_keys(stdout: &str) -> Vec<Value> {
     let mut objects = objects(stdout);
     for object in &mut objects {

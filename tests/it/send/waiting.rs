@@ -50,7 +50,7 @@ fn a_time_limit_ends_the_waiting_for_a_frozen_server() {
     farm.servers[0].signal("STOP");
     let started = Instant::now();
     let ended = send(&farm, &["a.txt", "--timeout", "300ms"]);
-    // It is 4 if the balancer has meanwhile noticed, 5 if it has not.
+    // The code is 4 if the balancer has noticed by then, else 5.
     assert!(matches!(ended.code, Some(4 | 5)), "{ended:?}");
     assert!(ended.stderr.starts_with("error: "), "{ended:?}");
     assert!(started.elapsed() < Duration::from_secs(10));
