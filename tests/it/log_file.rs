@@ -132,16 +132,16 @@ fn a_hangup_opens_the_log_again_at_once_and_ends_nothing() {
         let path = place.path().join("logs").join(name);
         let moved = path.with_extension("log.1");
         fs::rename(&path, &moved).unwrap();
-        let before = fs::read(&moved).unwrap().len();
         role.signal("HUP");
         wait_for_line(
             || fs::read_to_string(&path).unwrap_or_default(),
             &["SIGHUP"],
         );
-        assert_eq!(
-            fs::read(&moved).unwrap().len(),
-            before,
-            "nothing more goes into the file that was moved"
+        // Lines before the signal may still go there.
+        let moved = fs::read_to_string(&moved).unwrap();
+        assert!(
+            !moved.contains("SIGHUP"),
+            "the file that was moved gets no more lines: {moved}"
         );
     }
     let state = http_at(balancer.admin.as_ref().unwrap(), "GET", "/live", None);
@@ -192,7 +192,11 @@ fn lines_that_cannot_be_written_are_told_at_once_and_counted_in_the_log_afterwar
         .unwrap()
         .parse()
         .unwrap();
-    assert!(lost >= 31, "{line}");
+    // The last ones may have been written after the limit was gone.
+    let weights: Vec<String> = (10..40).map(|weight| format!("weight={weight}")).collect();
+    let is_one = |word: &&str| weights.iter().any(|weight| weight == word);
+    let written = log.log().split_whitespace().filter(is_one).count();
+    assert!(lost + written >= 31, "{line}");
     // The half line gets a line end of its own.
     let cut = log
         .log()

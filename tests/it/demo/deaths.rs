@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bilico_testkit::{PROMPT, Running, signal, wait_for};
+use bilico_testkit::{PROMPT, Running, signal, wait_for, wait_until};
 
 use super::helpers::{Scratch, at_a_terminal, pids, started};
 
@@ -50,11 +50,14 @@ fn a_killed_server_is_reported_and_can_be_started_again() {
             .current_dir(scratch.path()),
     );
     again.wait_for_output("listening on ");
-    let used = || {
+    let rounds = |demo: &Running| demo.wait_for_output("").matches("6 accepted, ").count();
+    wait_until("the server to be used again", || {
+        let before = rounds(&demo);
         demo.write("FTP 6\n");
-        (scratch.stored(1).len() > first).then_some(())
-    };
-    wait_for("the server to be used again", used);
+        // One round at a time: others would still have to be sent at the end.
+        wait_until("the files to be sent", || rounds(&demo) > before);
+        scratch.stored(1).len() > first
+    });
     again.signal("TERM");
     let ended = demo.end();
     assert_eq!(ended.code, Some(0), "all files were delivered: {ended:?}");
