@@ -15,7 +15,6 @@ mod aside;
 pub mod backlog_entry;
 pub mod content;
 pub mod disk;
-mod durability;
 pub mod error;
 pub mod file;
 mod identity;
@@ -39,7 +38,7 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use durability::{Durability, UnknownDurability};
+pub use bilico_core::durability::Durability;
 pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use ledger::{DeadLetter, Ledger, Retention};
