@@ -7,14 +7,12 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use bilico::server::name::stored_name;
-use bilico_testkit::{
-    Farm, PREFACE, Served, Wire, by_title, frame, put, stored, wait_for_line, wait_until,
-};
+use bilico_testkit::{Farm, PREFACE, Served, Wire, frame, put, stored, wait_for_line, wait_until};
 use serde_json::{Value, json};
 
 use super::frame_cases::{BadFrame, When, bad_frames};
 use super::peers::{
-    Honest, frame_declaring, frames_to_the_end, is_of, link, offer, peer_of, store,
+    Honest, frame_declaring, frames_to_the_end, is_of, link, offer, peer_of, store, titles,
 };
 
 /// Sends bad bytes. Checks that the answer is a `bye` with the reason and then the end of the
@@ -77,7 +75,7 @@ fn bad_frames_at_the_balancer_are_refused_with_a_reason() {
         honest.go_on();
     }
     farm.wait_for_delivered(good.len() as u64 + honest.files());
-    let stored = by_title(farm.stored(0))
+    let stored = titles(farm.stored(0))
         .into_keys()
         .filter(|title| !title.starts_with("honest-"));
     assert_eq!(

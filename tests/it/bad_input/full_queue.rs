@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use bilico_testkit::{
-    DEADLINE, Farm, Wire, by_title, frame, old_style_put, put, wait_for_line, wait_until,
-};
+use bilico_testkit::{DEADLINE, Farm, Wire, frame, old_style_put, put, wait_for_line, wait_until};
 use serde_json::Value;
 
-use super::peers::{is_of, write_until_stuck};
+use super::peers::{is_of, titles, write_until_stuck};
 
 #[test]
 fn a_full_queue_makes_native_clients_wait_and_tells_them_why() {
@@ -119,7 +117,7 @@ fn a_full_queue_makes_old_style_clients_wait() {
     wire.write(&all.as_bytes()[written..end]);
     drop(wire);
     farm.wait_for_delivered(sent as u64);
-    let stored = by_title(farm.stored(0));
+    let stored = titles(farm.stored(0));
     assert_eq!(stored.len(), sent);
     assert!(stored.values().all(|stored| stored == content.as_bytes()));
 }

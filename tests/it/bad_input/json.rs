@@ -6,12 +6,11 @@ use std::net::Shutdown;
 
 use bilico::server::name::stored_name;
 use bilico_testkit::{
-    Farm, Served, Wire, by_title, frame, old_style_put, old_style_store, stored, wait_for_line,
-    wait_until,
+    Farm, Served, Wire, frame, old_style_put, old_style_store, stored, wait_for_line, wait_until,
 };
 
 use super::json_cases::{BadJson, MAX_JSON, bad_json, nested, of_length};
-use super::peers::{Honest, link, offer, peer_of, store};
+use super::peers::{Honest, link, offer, peer_of, store, titles};
 
 #[test]
 fn bad_json_at_the_balancer_closes_only_its_connection() {
@@ -47,7 +46,7 @@ fn bad_json_at_the_balancer_closes_only_its_connection() {
         honest.go_on();
     }
     farm.wait_for_delivered(expected.len() as u64 + honest.files());
-    let mut stored = by_title(farm.stored(0));
+    let mut stored = titles(farm.stored(0));
     stored.retain(|title, _| !title.starts_with("honest-"));
     assert_eq!(stored, expected, "all before it are kept, and nothing else");
 }

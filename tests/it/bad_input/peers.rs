@@ -1,5 +1,6 @@
 //! Peers and frames that several of these tests use.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
@@ -112,4 +113,12 @@ pub(super) fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
     }
     wire.0.set_write_timeout(None).unwrap();
     written
+}
+
+/// The stored files by title. Honest clients send files of the same title and content again.
+pub(super) fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    stored
+        .into_iter()
+        .map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content))
+        .collect()
 }

@@ -4,13 +4,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use bilico_testkit::{
-    Farm, PREFACE, Served, Wire, by_title, frame, old_style_put, put, stored, wait_for_line,
-    wait_until,
+    Farm, PREFACE, Served, Wire, frame, old_style_put, put, stored, wait_for_line, wait_until,
 };
 use serde_json::json;
 
 use super::peers::{
-    CLIENT_HELLO, frame_declaring, frames_to_the_end, head, is_of, link, peer_of, store,
+    CLIENT_HELLO, frame_declaring, frames_to_the_end, head, is_of, link, peer_of, store, titles,
 };
 
 const STALL: Duration = Duration::from_millis(500);
@@ -167,7 +166,7 @@ fn stalled_clients_are_closed_and_others_go_on() {
     });
     farm.wait_for_delivered(sent);
     assert_eq!(
-        by_title(farm.stored(0)).into_keys().collect::<Vec<_>>(),
+        titles(farm.stored(0)).into_keys().collect::<Vec<_>>(),
         ["before", "honest"]
     );
 }
@@ -199,7 +198,7 @@ fn stalled_balancers_are_closed_and_others_go_on() {
         }
     });
     assert_eq!(
-        by_title(stored(&lone.files_dir()))
+        titles(stored(&lone.files_dir()))
             .into_keys()
             .collect::<Vec<_>>(),
         ["honest"]

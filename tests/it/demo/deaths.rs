@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bilico_testkit::{PROMPT, Running, signal, wait_for, wait_until};
+use bilico_testkit::{PROMPT, Running, signal, wait_until};
 
 use super::helpers::{Scratch, at_a_terminal, pids, started};
 
