@@ -1,7 +1,7 @@
 //! Many bad clients at once, and clients that do not read their answers.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 

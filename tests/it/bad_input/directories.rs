@@ -1,7 +1,7 @@
 //! A server whose directory cannot be used: files go to other servers until it is repaired.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use bilico_testkit::{
@@ -186,7 +186,7 @@ fn files_go_elsewhere_while_a_servers_disk_is_full() {
     drop(filling);
     let farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
     gets_nothing_until_repaired(&farm, disk.path(), "o space left", || {
-        fs::remove_file(&ballast).unwrap()
+        fs::remove_file(&ballast).unwrap();
     });
 }
 

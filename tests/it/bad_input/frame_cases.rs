@@ -62,6 +62,7 @@ impl BadFrame {
 
 /// Frames that are bad at both ports, where files come in with headers like `header(number,
 /// title)`.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn bad_frames(header: fn(u64, &str) -> String) -> Vec<BadFrame> {
     use When::{First, Greeted, Unnamed};
     let at = BadFrame::at;

@@ -1,7 +1,6 @@
 //! A full queue makes clients wait, tells them why, and drops nothing.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::time::Duration;
 
 use bilico_testkit::{DEADLINE, Farm, Wire, frame, old_style_put, put, wait_for_line, wait_until};

@@ -1,7 +1,6 @@
 //! Bad JSON closes its own connection, with a reason in the log, and costs no file.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use bilico::server::name::stored_name;

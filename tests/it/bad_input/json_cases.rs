@@ -1,7 +1,5 @@
 //! Bad bytes where JSON objects are expected.
 
-use std::io::Read;
-
 use bilico_testkit::old_style_put;
 
 /// Bad bytes where the balancer expects JSON objects.
@@ -28,6 +26,7 @@ pub(super) fn of_length(title: &str, length: usize) -> String {
     old_style_put(title, &"x".repeat(length - frame))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn bad_json() -> Vec<BadJson> {
     let bad = |what, bytes: &[u8], reason| BadJson {
         what,

@@ -1,7 +1,6 @@
 //! Logs that grow and rotate while they are read.
 
 use std::fs;
-use std::io::Write;
 
 use bilico_testkit::{Farm, Running, bilico, run, wait_until};
 use serde_json::Value;

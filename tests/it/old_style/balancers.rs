@@ -1,7 +1,6 @@
 //! An old-style balancer of our server.
 
 use std::fs;
-use std::io::Write;
 use std::net::Shutdown;
 
 use bilico_testkit::{PREFACE, Role, Wire, old_style_store, stored, wait_for_line, wait_until};

@@ -1,7 +1,6 @@
 //! Old-style servers of our balancer: which files they get, and how.
 
 use std::fs;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bilico::protocol::status::Dialect;

@@ -1,7 +1,5 @@
 //! Where a file is, and lists of files.
 
-use std::io::Write;
-
 use bilico_testkit::{Client, Farm, Wire, bilico, frame, put_header, run, wait_until};
 use serde_json::{Value, json};
 

@@ -1,7 +1,6 @@
 //! The index of a server: torn, damaged, missing or too large for its disk.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use bilico_testkit::{Balancer, JOURNAL, Served, store, wait_for_line};

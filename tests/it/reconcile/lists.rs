@@ -1,7 +1,6 @@
 //! The list of files that a server holds, and its identity.
 
 use std::fs;
-use std::io::Write;
 
 use bilico_testkit::{Balancer, JOURNAL, Served, Wire, frame, store, wait_until};
 

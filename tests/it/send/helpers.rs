@@ -1,6 +1,5 @@
 //! Files to send, and their receipts as JSON.
 
-use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use bilico_testkit::{Ended, Farm, bilico, run};
