@@ -1,7 +1,6 @@
 //! Farms with old-style servers, and files for them.
 
 use std::fs;
-use std::io::Read;
 use std::net::SocketAddr;
 
 use bilico::protocol::status::ServerReport;
