@@ -50,7 +50,7 @@ fn a_file_that_is_stuck_does_not_make_the_journal_grow() {
     chaos::shows::stuck(6000);
 }
 
-/// Puts a file with a key, and gives the first receipts for it: all up to the last that can come.
+/// Puts a file with a key, and returns its receipts up to the final one.
 fn put_with_key(wire: &mut Wire, id: u64, key: &str, content: &[u8]) -> Vec<Value> {
     let header = json!({"request_type": "put", "id": id, "title": key, "key": key});
     wire.write(&frame(&header.to_string(), content));
@@ -64,9 +64,8 @@ fn put_with_key(wire: &mut Wire, id: u64, key: &str, content: &[u8]) -> Vec<Valu
     }
 }
 
-/// A client that lost its connection sends again what it has no receipt for. By then the disk was
-/// full, and it was told that the file is refused, though it had been accepted before and was
-/// stored.
+/// A client that lost its connection sends files without a receipt again. By then the disk was
+/// full, and the file was refused although it had been accepted before and was stored.
 #[test]
 fn a_file_that_is_here_already_is_not_refused_for_want_of_room() {
     let Some(disk) = Mount::tmpfs("8m") else {
@@ -109,9 +108,8 @@ fn a_file_that_is_here_already_is_not_refused_for_want_of_room() {
     assert_eq!(other[0]["code"], "conflict", "{other:?}");
 }
 
-/// The balancer ran out of descriptors, could not open the content of waiting files for a moment,
-/// and made dead letters of them; and it ended, for the journal's directory could not be opened to
-/// be synced.
+/// The balancer ran out of descriptors. It could not open the content of waiting files and made
+/// them dead letters; and it ended, because it could not open the journal's directory to sync it.
 #[test]
 fn want_of_descriptors_makes_files_wait_and_kills_nobody() {
     let dir = tempfile::tempdir().unwrap();
@@ -158,8 +156,8 @@ fn want_of_descriptors_makes_files_wait_and_kills_nobody() {
     assert_eq!(stored(&dir.path().join("json_files_1")).len(), 40);
 }
 
-/// Chaos seldom kills a balancer in the moment between a receipt and a commit. So here the commit
-/// does not come: the journal cannot be written, and the balancer answers everything else.
+/// Chaos seldom kills a balancer between a receipt and a commit. So here the commit does not come:
+/// the journal cannot be written, while the balancer answers everything else.
 #[test]
 fn nothing_is_accepted_before_it_is_committed() {
     let dir = tempfile::tempdir().unwrap();
@@ -172,7 +170,7 @@ fn nothing_is_accepted_before_it_is_committed() {
     let mut wire = Wire::native(&balancer.address);
     wire.write(&frame(&put(1, "a"), b"content"));
     for _ in 0..3 {
-        // An answer that was asked for later comes later.
+        // A status that was asked for after the file comes before its receipt.
         wire.write(&frame(r#"{"request_type":"status"}"#, b""));
         let (header, _) = wire.frame().unwrap();
         assert!(header.contains(r#""request_type":"status""#), "{header}");

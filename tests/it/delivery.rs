@@ -1,4 +1,4 @@
-//! Files reach the servers: by weight, whatever dies or stalls on the way.
+//! Files reach the servers by weight, whatever dies or stalls.
 
 use std::fs;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use bilico_testkit::{
 };
 use serde_json::json;
 
-/// Writes `count` files of `size` bytes into the farm's directory and gives their folder.
+/// Writes `count` files of `size` bytes into the farm's directory and returns their folder.
 fn make_files(farm: &Farm, count: usize, size: usize) -> String {
     let folder = farm.dir.path().join("to_send");
     fs::create_dir_all(&folder).unwrap();
@@ -22,7 +22,7 @@ fn make_files(farm: &Farm, count: usize, size: usize) -> String {
     folder.to_str().unwrap().to_owned()
 }
 
-/// Starts sending a folder and gives the process, to be waited for.
+/// Starts to send a folder and returns the process.
 fn start_sending(farm: &Farm, folder: &str, wait: &str) -> std::process::Child {
     bilico(&[
         "send",
@@ -66,9 +66,9 @@ fn six_hundred_files_go_three_to_two_to_one() {
     check_stored(&farm, &folder, 600);
 }
 
-/// Every file is delivered even though one server dies half way; once it is back, it is used again.
-/// A file that the dead server had stored without having acknowledged it may be there twice: see
-/// the README's limits.
+/// Every file is delivered although one server dies half way. Once it is back, it is used again. A
+/// file that the dead server had stored but not acknowledged may be there twice: see the README's
+/// limits.
 #[test]
 fn a_killed_server_loses_nothing_and_is_used_again() {
     let mut farm = Farm::start(&[3, 2, 1]);
@@ -203,8 +203,8 @@ fn a_balancer_that_stops_with_files_waiting_keeps_them_for_its_next_start() {
     check_stored(&farm, &folder, 5);
 }
 
-/// Stopped in an orderly way, a server acknowledges all that it has stored, so nothing needs to be
-/// sent twice.
+/// A server that is stopped in order acknowledges all files that it has stored, so none is sent
+/// twice.
 #[test]
 fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
     let mut farm = Farm::start(&[1, 1]);
@@ -223,7 +223,7 @@ fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
     check_stored(&farm, &folder, 2000);
 }
 
-/// What a pretended server does on the link, after it has greeted.
+/// What a pretended server does on a link after the greetings.
 type OnLink = fn(Wire);
 
 /// A peer that answers probes as a server does, but says that it has this role.
@@ -241,13 +241,14 @@ fn acknowledge_nonsense(mut wire: Wire) {
     wire.swallow();
 }
 
-/// Sends what no server sends.
+/// Sends a message that no server sends.
 fn talk_nonsense(mut wire: Wire) {
     wire.say(&json!({"request_type": "accepted", "id": 1, "request_number": 1}));
     wire.swallow();
 }
 
-/// A balancer over a pretended server and a real one, which has to store all 60 files.
+/// Checks that the real one of two servers stores all 60 files, and why the pretended one gets
+/// none.
 fn check_that_the_real_server_gets_all(on_link: OnLink, reason: &str) {
     let dir = tempfile::tempdir().unwrap();
     let real = start_server(dir.path(), 1, &[]);

@@ -1,12 +1,11 @@
-//! What is in doubt at a server is remembered until the server has said what it has and what it
-//! must remove is removed, however long it is away and however much passes elsewhere: no second
-//! copy stays.
+//! Files in doubt at a server are remembered until the server has listed its files and removed its
+//! second copies, however long it is away and however many files pass meanwhile.
 
 use std::io::Write;
 
 use bilico_testkit::{Client, Farm, frame, noise, put, wait_for_line, wait_until};
 
-/// More than the balancer remembers of what has ended, unless it is told otherwise.
+/// More files than the balancer remembers by default after their end.
 const PASSING: u64 = 100_000 + 2_000;
 
 /// Hands over tiny files, many in one write, and waits until so many are delivered in all.
@@ -26,10 +25,10 @@ fn pass(farm: &Farm, files: u64, delivered: u64) {
     reader.join().unwrap();
 }
 
-/// Two servers, the first of which is frozen with its share of 40 files, that all went to the other
+/// Two servers: the first is stopped with its share of 40 files, which have all gone to the other
 /// one since.
 fn with_files_in_doubt(flags: &[&str]) -> Farm {
-    // What servers sync is not what this is about, and takes longest.
+    // This is not about syncs, which would take the longest.
     let farm = Farm::with(&[1, 1], &["--durability", "os"], flags);
     farm.servers[0].signal("STOP");
     let mut client = Client::connect(&farm.balancer.address);
@@ -43,9 +42,9 @@ fn with_files_in_doubt(flags: &[&str]) -> Farm {
     farm
 }
 
-/// While its link opened, the ends that a doubt had kept were forgotten before it was decided what
-/// becomes of the files that the server has: it heard that they are confirmed, and 97 of 1,051
-/// files lay there twice for good.
+/// While a server's link opened, the balancer forgot the ends that it had kept for files in doubt,
+/// before it had decided which copies the server must remove. It confirmed them, and 97 of 1,051
+/// files stayed there twice.
 #[test]
 fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
     let farm = with_files_in_doubt(&["--log-level", "warn"]);
@@ -56,8 +55,8 @@ fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
     wait_for_line(|| farm.server_log(0), &["dropped", "another server has it"]);
 }
 
-/// After a restart nobody knows any more what was in doubt: all that ended before it is kept until
-/// every server has said what it has. Only what waited was.
+/// After a restart the balancer does not know which files were in doubt, so it must keep all ends
+/// from before it until every server has listed its files. It kept only those of waiting files.
 #[test]
 fn files_in_doubt_are_there_once_when_the_balancer_was_restarted_meanwhile() {
     let flags = ["--remember", "0s", "--remember-files", "10"];

@@ -1,5 +1,5 @@
-//! Text from outside on a terminal: whatever bytes a name, a reason or a file holds, they are shown
-//! and do nothing.
+//! Text from outside on a terminal: whatever bytes a name, a reason or a file holds, they are
+//! escaped.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use bilico_testkit::{Ended, Farm, Wire, bilico, frame, pretend, put, run};
 
-/// What would set a terminal's title, forge a line of ours, turn the text round, and act as a C1
+/// Text that would set a terminal's title, forge a line of ours, reverse the text, and act as a C1
 /// control.
 const HOSTILE: &str = "a\x1b]0;pwned\x07\nhint: run rm -rf\n\u{202e}gpj\u{9b}31m";
 
-/// The same as it is to be shown.
+/// The same as it must be shown.
 const SHOWN: &str = "a\\u{1b}]0;pwned\\u{7}\\nhint: run rm -rf\\n\\u{202e}gpj\\u{9b}31m";
 
 #[track_caller]

@@ -1,5 +1,4 @@
-//! Files that no server can store although nothing is wrong with the servers, and files that nobody
-//! wants any more.
+//! Files that no server can store although the servers are well, and files that operators drop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,17 +9,17 @@ use bilico_testkit::{
     Client, Farm, frame, number, pretend_server, put_header, wait_for_line, wait_until,
 };
 
-/// A pretended server that stores what it is sent, but for some titles.
+/// A pretended server that stores files, except those with some titles.
 #[derive(Clone, Default)]
 struct Picky {
     stored: Arc<Mutex<BTreeMap<u64, String>>>,
     dropped: Arc<Mutex<Vec<u64>>>,
-    /// Files with this title are not answered for before they are let go.
+    /// Whether files titled `late` are acknowledged now.
     late: Arc<Mutex<bool>>,
 }
 
 impl Picky {
-    /// Starts it under this digit's identity, and gives its address.
+    /// Starts it with an identity of this digit, and returns its address.
     fn start(&self, digit: &str) -> String {
         let ours = self.clone();
         pretend_server(Some(&digit.repeat(32)), move |mut wire| {
@@ -83,7 +82,7 @@ impl Picky {
     }
 }
 
-/// Puts a file of this title, and gives its number.
+/// Puts a file with this title, and returns its number.
 fn put(client: &mut Client, id: u64, title: &str) -> u64 {
     let mut header = put_header(id, None);
     header["title"] = json!(title);
@@ -91,7 +90,7 @@ fn put(client: &mut Client, id: u64, title: &str) -> u64 {
     number(&client.expect("accepted", id))
 }
 
-/// It paused both servers again and again, was sent for ever, and was no dead letter.
+/// The file paused both servers again and again, was sent for ever, and never became a dead letter.
 #[test]
 fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
     let (one, two) = (Picky::default(), Picky::default());
@@ -152,7 +151,7 @@ fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     farm.balancer.kill();
     farm.balancer.restart();
     assert_eq!(farm.show(first)["place"], "dropped");
-    // It waits for want of what its servers say, and is not in memory.
+    // The file waits for the lists of its servers, and is not in memory.
     let dropped = farm.queue(&["drop", &second.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
     assert_eq!(farm.show(second)["place"], "dropped");
@@ -184,7 +183,7 @@ fn a_file_without_servers_can_be_dropped_after_a_restart() {
     );
 }
 
-/// The server may have stored it by then: it is told to remove what it says it has.
+/// The server may have stored the file by then: it is told to remove its copy.
 #[test]
 fn a_file_that_is_dropped_on_its_way_is_removed_where_it_arrived() {
     let server = Picky::default();

@@ -80,6 +80,10 @@ impl Client {
 
     /// Reads the next message.
     #[track_caller]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is no iterator: it waits and may fail"
+    )]
     pub fn next(&mut self) -> Value {
         let (header, _) = self.wire.frame().expect("the balancer has closed");
         serde_json::from_str(&header).unwrap()

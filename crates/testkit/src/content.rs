@@ -34,14 +34,21 @@ pub fn old_style_put(title: &str, content: &str) -> String {
     format!(r#"{{"titolo": {title}, "contenuto": {content}, "request_type": "file_di_testo"}}"#)
 }
 
+/// The JSON object with which an old-style balancer hands a file to a server.
+pub fn old_style_store(number: u64, title: &str, content: &str) -> String {
+    let put = old_style_put(title, content);
+    let open = put.strip_suffix('}').unwrap();
+    format!("{open}, \"numero_richiesta\": {number}}}")
+}
+
 /// Pseudo-random bytes: the same for the same seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
+    let next = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state.to_le_bytes()[3]
+        state.to_le_bytes()
     };
-    std::iter::repeat_with(&mut next).take(len).collect()
+    std::iter::repeat_with(next).flatten().take(len).collect()
 }

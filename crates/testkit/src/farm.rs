@@ -117,6 +117,13 @@ impl Farm {
         fs::read_to_string(self.dir.path().join(format!("logs/server-{port}.log"))).unwrap()
     }
 
+    /// Writes a file below the farm's directory.
+    pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
     /// Runs `bilico send` against this balancer, in the farm's directory.
     pub fn send(&self, args: &[&str]) -> Output {
         let mut all = vec!["send", "--balancer", &self.balancer.address];
@@ -193,4 +200,16 @@ pub fn names_with(dir: &Path, prefix: &str) -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
     names.sort();
     names
+}
+
+/// Stored files by title. The test fails if two have the same title.
+#[track_caller]
+pub fn by_title(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let mut titles = BTreeMap::new();
+    for (name, content) in stored {
+        let title = name.split_once('_').unwrap().1.to_owned();
+        let other = titles.insert(title, content);
+        assert!(other.is_none(), "another file has the title of {name}");
+    }
+    titles
 }

@@ -76,6 +76,14 @@ impl Farm {
         wait_until("all to be delivered", || self.status().queue.files() == 0);
     }
 
+    /// Waits until so many files are delivered in all.
+    #[track_caller]
+    pub fn wait_for_delivered(&self, files: u64) {
+        wait_until(&format!("{files} files to be delivered"), || {
+            self.status().delivered == files
+        });
+    }
+
     /// Waits until there are so many dead letters.
     #[track_caller]
     pub fn wait_for_dead(&self, files: usize) {

@@ -34,8 +34,8 @@ mod wait;
 mod wire;
 
 pub use client::{Client, number, put_header};
-pub use content::{noise, old_style_put, sample_files, samples};
-pub use farm::{Farm, names_with, start_balancer, start_server, status, stored};
+pub use content::{noise, old_style_put, old_style_store, sample_files, samples};
+pub use farm::{Farm, by_title, names_with, start_balancer, start_server, status, stored};
 pub use fickle::Fickle;
 pub use http::{Response, dechunk, http, http_at, http_raw, response};
 pub use mount::{Mount, mount};

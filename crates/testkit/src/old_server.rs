@@ -136,7 +136,7 @@ impl Seen {
         };
         match serde_json::from_slice::<Value>(&buffer[..length]) {
             Ok(request) if request["request_type"] == "file_di_testo" => {
-                self.files.lock().unwrap().push(request)
+                self.files.lock().unwrap().push(request);
             }
             Ok(request) if request["request_type"].is_string() => {
                 self.statuses.fetch_add(1, Ordering::SeqCst);

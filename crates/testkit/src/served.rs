@@ -103,6 +103,10 @@ impl Balancer {
     }
 
     /// Reads the next message and its content.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is no iterator: it waits and may fail"
+    )]
     pub fn next(&mut self) -> (Value, Vec<u8>) {
         let (header, content) = self.0.frame().expect("the server has closed");
         (serde_json::from_str(&header).unwrap(), content)

@@ -1,14 +1,14 @@
 //! Many bad clients at once, and clients that do not read their answers.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bilico_testkit::{Farm, PREFACE, Wire, frame, put, wait_until};
 use serde_json::json;
 
-use super::peers::{CLIENT_HELLO, offer, wait_for_delivered, write_until_stuck};
+use super::peers::{CLIENT_HELLO, offer, write_until_stuck};
 
 #[test]
 fn silent_and_garbled_connections_do_not_hinder_an_honest_client() {
@@ -36,7 +36,7 @@ fn silent_and_garbled_connections_do_not_hinder_an_honest_client() {
         let sending = scope.spawn(|| farm.send(&["-r", folder.to_str().unwrap()]));
         for (place, garbage) in garbage.iter().enumerate() {
             let mut wire = Wire::connect(&farm.balancer.address);
-            // A third of them gets through the door first.
+            // A third of them send a valid greeting first.
             match place % 3 {
                 0 => {}
                 1 => offer(&mut wire, &[&PREFACE[..], CLIENT_HELLO].concat()),
@@ -87,7 +87,7 @@ fn a_client_that_never_reads_its_receipts_costs_bounded_memory() {
                 writing.write(&frame(&put(id, "deaf"), b"x"));
             }
         });
-        // It is read from to the end, or it stands still.
+        // The balancer reads all of it, or stops reading.
         let mut accepted = (0, Instant::now());
         wait_until("the flood to end or to stand still", || {
             let now = farm.status().accepted;
@@ -99,7 +99,7 @@ fn a_client_that_never_reads_its_receipts_costs_bounded_memory() {
         assert!(farm.send(&["-r", folder]).status.success(), "others go on");
         check_grown(&farm, before);
 
-        // Once it reads, it has all of them.
+        // Once the client reads, it gets all of them.
         let mut receipts = (0, 0);
         while receipts.1 < files {
             let (header, _) = deaf.frame().expect("the connection is still there");
@@ -108,7 +108,7 @@ fn a_client_that_never_reads_its_receipts_costs_bounded_memory() {
         }
         assert_eq!(receipts, (files, files));
     });
-    wait_for_delivered(&farm, files + 100);
+    farm.wait_for_delivered(files + 100);
 }
 
 /// Checks that the balancer does not hold much more than it did before.

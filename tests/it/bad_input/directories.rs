@@ -1,7 +1,7 @@
 //! A server whose directory cannot be used: files go to other servers until it is repaired.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use bilico_testkit::{
@@ -33,8 +33,8 @@ fn farm_storing_in(dir: tempfile::TempDir, first: &Path) -> Farm {
     }
 }
 
-/// The first server cannot even keep its index: it gets nothing, and says why. When the cause is
-/// gone, it gets files.
+/// The first server cannot write its index: it gets no files, and says why. After the repair it
+/// gets files.
 fn gets_nothing_until_repaired(farm: &Farm, first: &Path, reason: &str, repair: impl FnOnce()) {
     wait_until("the other server to be up", || {
         farm.server_status(1).eligible
@@ -74,8 +74,8 @@ fn send_some(farm: &Farm) -> u64 {
     21
 }
 
-/// The first server cannot store: its files go to the other one, and it says why. When the cause is
-/// gone, it gets files again.
+/// The first server cannot store files: they go to the other server, and it says why. After the
+/// repair it gets files again.
 fn goes_elsewhere_until_repaired(
     farm: &mut Farm,
     first: &Path,
@@ -182,11 +182,11 @@ fn files_go_elsewhere_while_a_servers_disk_is_full() {
     let ballast = disk.path().join("ballast");
     let mut filling = fs::File::create(&ballast).unwrap();
     while filling.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
-    // An open file would keep its room after its removal.
+    // A file that is open keeps its room on the disk after its removal.
     drop(filling);
     let farm = farm_storing_in(tempfile::tempdir().unwrap(), disk.path());
     gets_nothing_until_repaired(&farm, disk.path(), "o space left", || {
-        fs::remove_file(&ballast).unwrap()
+        fs::remove_file(&ballast).unwrap();
     });
 }
 

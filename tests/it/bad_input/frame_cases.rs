@@ -12,26 +12,26 @@ fn damaged_frame(header: &str, content: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// How far a native connection has got before the bad thing comes.
+/// How far a native connection has got before the bad bytes come.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum When {
     /// Nothing was sent.
     First,
     /// The preface was sent.
     Unnamed,
-    /// Both sides have said what they are, and a file has been taken.
+    /// Both sides have greeted, and a file was accepted.
     Greeted,
 }
 
-/// Something bad on a native connection.
+/// Bad bytes on a native connection.
 pub(super) struct BadFrame {
     pub(super) what: &'static str,
     pub(super) when: When,
     pub(super) bytes: Vec<u8>,
-    /// The sender closes its side behind it.
+    /// The sender closes its side after it.
     pub(super) then_closes: bool,
     pub(super) code: &'static str,
-    /// What peer and log are told.
+    /// The reason, as the peer and the log get it.
     pub(super) reason: &'static str,
 }
 
@@ -60,7 +60,9 @@ impl BadFrame {
     }
 }
 
-/// What is bad at both ports, where files come in with headers like `header(number, title)`.
+/// Frames that are bad at both ports, where files come in with headers like `header(number,
+/// title)`.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn bad_frames(header: fn(u64, &str) -> String) -> Vec<BadFrame> {
     use When::{First, Greeted, Unnamed};
     let at = BadFrame::at;

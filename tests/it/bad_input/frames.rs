@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -13,12 +12,11 @@ use serde_json::{Value, json};
 use super::frame_cases::{BadFrame, When, bad_frames};
 use super::peers::{
     Honest, frame_declaring, frames_to_the_end, is_of, link, offer, peer_of, store, titles,
-    wait_for_delivered,
 };
 
-/// Offers something bad, checks that it is answered with a `bye` that says why and then closed, and
-/// gives the frames that came before that. Closes this end, too: as long as it is open, the other
-/// end lingers.
+/// Sends bad bytes. Checks that the answer is a `bye` with the reason and then the end of the
+/// connection, and returns the frames before it. It closes this end, too, because the other end
+/// lingers while it is open.
 #[track_caller]
 fn refused_with(mut wire: Wire, bad: &BadFrame) -> Vec<Value> {
     offer(&mut wire, &bad.bytes);
@@ -42,7 +40,7 @@ fn refused_with(mut wire: Wire, bad: &BadFrame) -> Vec<Value> {
         "{}: {bye}",
         bad.what
     );
-    // A server greets at once, whoever comes.
+    // A server sends its greeting at once.
     frames.retain(|frame| !is_of(frame, "hello"));
     frames
 }
@@ -75,7 +73,7 @@ fn bad_frames_at_the_balancer_are_refused_with_a_reason() {
         wait_for_line(|| farm.log(), &["connection closed", &peer, bad.reason]);
         honest.go_on();
     }
-    wait_for_delivered(&farm, good.len() as u64 + honest.files());
+    farm.wait_for_delivered(good.len() as u64 + honest.files());
     let stored = titles(farm.stored(0))
         .into_keys()
         .filter(|title| !title.starts_with("honest-"));
@@ -197,7 +195,7 @@ fn a_file_that_is_too_large_is_refused_and_the_connection_goes_on() {
         wire.write(&frame(&put(id + 1, "small"), b"small"));
         wire.frame_of("delivered");
     }
-    // It need not come for that: the declared size is enough.
+    // The content need not come: the declared size is enough.
     wire.write(&frame_declaring(&put(7, "endless"), u64::MAX, b"some"));
     assert!(wire.frame_of("refused").contains("too_large"));
     wire.0.shutdown(Shutdown::Write).unwrap();

@@ -1,13 +1,12 @@
 //! A full queue makes clients wait, tells them why, and drops nothing.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::time::Duration;
 
 use bilico_testkit::{DEADLINE, Farm, Wire, frame, old_style_put, put, wait_for_line, wait_until};
 use serde_json::Value;
 
-use super::peers::{is_of, titles, wait_for_delivered, write_until_stuck};
+use super::peers::{is_of, titles, write_until_stuck};
 
 #[test]
 fn a_full_queue_makes_native_clients_wait_and_tells_them_why() {
@@ -35,7 +34,7 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why() {
     );
     wait_for_line(|| farm.log(), &["not reading from clients", "full"]);
 
-    // Nothing more is read: what the kernels hold between us is far less than this.
+    // The balancer reads no more: the buffers of the kernel hold far less than this.
     let resident = farm.balancer.resident();
     let size = 256 * 1024;
     let last = 6 + 256;
@@ -50,7 +49,7 @@ fn a_full_queue_makes_native_clients_wait_and_tells_them_why() {
         "what is not read is not held"
     );
 
-    // The files that have been begun are ended, and no more are sent.
+    // Files that were begun are finished, and no new ones are sent.
     let frame_len = |id: u64| frame(&put(id, &id.to_string()), &vec![b'x'; size]).len();
     let (mut end, mut sent) = (0, 6);
     while end < written {
@@ -116,14 +115,14 @@ fn a_full_queue_makes_old_style_clients_wait() {
     farm.servers[0].restart();
     wire.write(&all.as_bytes()[written..end]);
     drop(wire);
-    wait_for_delivered(&farm, sent as u64);
+    farm.wait_for_delivered(sent as u64);
     let stored = titles(farm.stored(0));
     assert_eq!(stored.len(), sent);
     assert!(stored.values().all(|stored| stored == content.as_bytes()));
 }
 
-/// Large files wait in two places: for leave to be read, and for room in the queue. Wherever a
-/// client waits, it is told.
+/// Large files wait in two places: before they are read, and for room in the queue. In each the
+/// client is told why.
 #[test]
 fn each_client_that_waits_for_a_full_queue_is_told_why() {
     let mut farm =

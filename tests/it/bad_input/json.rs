@@ -1,22 +1,15 @@
 //! Bad JSON closes its own connection, with a reason in the log, and costs no file.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use bilico::server::name::stored_name;
-use bilico_testkit::{Farm, Served, Wire, frame, old_style_put, stored, wait_for_line, wait_until};
+use bilico_testkit::{
+    Farm, Served, Wire, frame, old_style_put, old_style_store, stored, wait_for_line, wait_until,
+};
 
 use super::json_cases::{BadJson, MAX_JSON, bad_json, nested, of_length};
-use super::peers::{Honest, link, offer, peer_of, store, titles, wait_for_delivered};
-
-/// The object with which a balancer of the first system sends a file on.
-fn numbered(number: u64, document: &str) -> String {
-    format!(
-        "{}, \"numero_richiesta\": {number}}}",
-        document.strip_suffix('}').unwrap()
-    )
-}
+use super::peers::{Honest, link, offer, peer_of, store, titles};
 
 #[test]
 fn bad_json_at_the_balancer_closes_only_its_connection() {
@@ -51,13 +44,13 @@ fn bad_json_at_the_balancer_closes_only_its_connection() {
         );
         honest.go_on();
     }
-    wait_for_delivered(&farm, expected.len() as u64 + honest.files());
+    farm.wait_for_delivered(expected.len() as u64 + honest.files());
     let mut stored = titles(farm.stored(0));
     stored.retain(|title, _| !title.starts_with("honest-"));
     assert_eq!(stored, expected, "all before it are kept, and nothing else");
 }
 
-/// A field that nobody reads may be as bad as one that is read.
+/// An unknown field must be valid, too.
 #[test]
 fn bytes_that_are_not_utf8_close_the_connection() {
     let farm = Farm::start(&[1]);
@@ -73,7 +66,7 @@ fn bytes_that_are_not_utf8_close_the_connection() {
     ] {
         let mut wire = Wire::connect(&farm.balancer.address);
         wire.write(bytes);
-        // It is no more than a silent connection if the object was taken.
+        // If the object was accepted, this is just a silent connection.
         wire.0.shutdown(Shutdown::Write).unwrap();
         wire.rest();
         wait_until(&format!("bytes that are not UTF-8 {what} to be judged"), || {
@@ -94,7 +87,7 @@ fn json_at_its_limits_is_accepted() {
     wire.write(
         b"  \r\n\t{\"request_type\": \"file\", \"title\": \"English\", \"content\": \"yes\"}\n\n",
     );
-    wait_for_delivered(&farm, 4);
+    farm.wait_for_delivered(4);
     let stored = farm.stored(0);
     assert_eq!(stored["1_deep.json"], b"deep");
     assert_eq!(
@@ -117,7 +110,7 @@ fn bad_json_at_a_server_closes_only_its_connection() {
     };
     let bad_number = BadJson {
         what: "a number that is none",
-        bytes: numbered(0, &old_style_put("x", "y"))
+        bytes: old_style_store(0, "x", "y")
             .replace(": 0}", ": -1}")
             .into_bytes(),
         reason: "invalid value",
@@ -136,7 +129,7 @@ fn bad_json_at_a_server_closes_only_its_connection() {
     {
         let number = 2 * place as u64 + 1;
         let mut wire = Wire::connect(&lone.role.address);
-        wire.write(numbered(number, &old_style_put(what, what)).as_bytes());
+        wire.write(old_style_store(number, what, what).as_bytes());
         expected.insert(stored_name(number, what), what.as_bytes().to_vec());
         offer(&mut wire, &bytes);
         if reason == "ended in the middle" {
@@ -155,7 +148,7 @@ fn bad_json_at_a_server_closes_only_its_connection() {
         stored(&lone.files_dir()).len() >= expected.len()
     });
     assert_eq!(stored(&lone.files_dir()), expected);
-    // A file that is stored is closed a moment after it has its name.
+    // A stored file is closed a moment after it has got its name.
     wait_until("no unfinished file to be left", || {
         lone.role.unfinished(&lone.files_dir()) == 0
     });

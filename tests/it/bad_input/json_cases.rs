@@ -1,20 +1,18 @@
 //! Bad bytes where JSON objects are expected.
 
-use std::io::Read;
-
 use bilico_testkit::old_style_put;
 
-/// Something bad at the JSON doorway.
+/// Bad bytes where the balancer expects JSON objects.
 pub(super) struct BadJson {
     pub(super) what: &'static str,
     pub(super) bytes: Vec<u8>,
-    /// What the log must say.
+    /// The reason in the log.
     pub(super) reason: &'static str,
 }
 
 pub(super) const MAX_JSON: usize = 100 * 1024;
 
-/// An object that nests so deep.
+/// An object with this depth of nesting.
 pub(super) fn nested(depth: usize) -> String {
     let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
     format!(
@@ -22,12 +20,13 @@ pub(super) fn nested(depth: usize) -> String {
     )
 }
 
-/// A file whose object is just so many bytes long.
+/// A file whose object has exactly this length in bytes.
 pub(super) fn of_length(title: &str, length: usize) -> String {
     let frame = old_style_put(title, "").len();
     old_style_put(title, &"x".repeat(length - frame))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn bad_json() -> Vec<BadJson> {
     let bad = |what, bytes: &[u8], reason| BadJson {
         what,

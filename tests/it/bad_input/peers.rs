@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put, wait_until};
+use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put};
 use serde_json::{Value, json};
 
-/// Writes what the other end may not want to read to the end.
+/// Writes bytes that the other end may not read to the end.
 pub(super) fn offer(wire: &mut Wire, bytes: &[u8]) {
     let _ = wire.0.write_all(bytes);
 }
@@ -56,22 +56,7 @@ pub(super) fn link(address: &str) -> Wire {
     wire
 }
 
-/// The stored files by title.
-pub(super) fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
-    stored
-        .into_iter()
-        .map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content))
-        .collect()
-}
-
-#[track_caller]
-pub(super) fn wait_for_delivered(farm: &Farm, files: u64) {
-    wait_until(&format!("{files} files to be delivered"), || {
-        farm.status().delivered == files
-    });
-}
-
-/// Two connections that are used all the time, one at each doorway.
+/// Two honest connections, one old-style and one native, which must go on all the time.
 pub(super) struct Honest {
     pub(super) json: Wire,
     pub(super) native: Wire,
@@ -88,7 +73,7 @@ impl Honest {
         }
     }
 
-    /// Sends a file over each of them; the native one is delivered.
+    /// Sends a file over each of them, and waits for the delivery of the native one.
     pub(super) fn go_on(&mut self) {
         self.json
             .write(old_style_put(&format!("honest-json-{}", self.sent), "honest").as_bytes());
@@ -100,7 +85,7 @@ impl Honest {
         self.sent += 1;
     }
 
-    /// How many files it has sent.
+    /// The number of files that it has sent.
     pub(super) fn files(&self) -> u64 {
         self.sent * 2
     }
@@ -109,7 +94,7 @@ impl Honest {
 pub(super) const CLIENT_HELLO: &[u8] =
     b"\0\0\0\x28\0\0\0\0\0\0\0\0{\"request_type\":\"hello\",\"role\":\"client\"}";
 
-/// Writes until the other end has read nothing for half a second; gives how much of `bytes` was
+/// Writes until the other end has read nothing for half a second. Returns how much of `bytes` was
 /// written.
 pub(super) fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
     wire.0
@@ -128,4 +113,12 @@ pub(super) fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
     }
     wire.0.set_write_timeout(None).unwrap();
     written
+}
+
+/// The stored files by title. Honest clients send files of the same title and content again.
+pub(super) fn titles(stored: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    stored
+        .into_iter()
+        .map(|(name, content)| (name.split_once('_').unwrap().1.to_owned(), content))
+        .collect()
 }

@@ -10,23 +10,22 @@ use serde_json::json;
 
 use super::peers::{
     CLIENT_HELLO, frame_declaring, frames_to_the_end, head, is_of, link, peer_of, store, titles,
-    wait_for_delivered,
 };
 
 const STALL: Duration = Duration::from_millis(500);
 
 const IDLE: Duration = Duration::from_millis(700);
 
-/// By when a stalled connection must be closed, on a busy machine.
+/// The longest time until a stalled connection is closed, on a busy machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
 const IMPATIENT: [&str; 4] = ["--stall-timeout", "500ms", "--idle-timeout", "700ms"];
 
-/// A peer that does not go on.
+/// A peer that stalls.
 struct Stall {
     what: &'static str,
     begins: Vec<u8>,
-    /// What it then sends for ever, a byte every 100 ms.
+    /// Bytes that it then sends for ever, one every 100 ms.
     trickles: &'static [u8],
     after: Duration,
     reason: &'static str,
@@ -55,7 +54,7 @@ impl Stall {
         }
     }
 
-    /// Does not go on, until the other end has had enough; gives its own address.
+    /// Stalls until the other end closes. Returns its own address.
     fn play(&self, address: &str) -> String {
         let mut wire = Wire::connect(address);
         let started = Instant::now();
@@ -73,7 +72,7 @@ impl Stall {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    // The pause was the input; here is its next byte.
+                    // The pause is part of the input. Now comes the next byte.
                     trickle.next().map(|byte| wire.0.write_all(&[*byte]));
                 }
                 Ok(0) | Err(_) => break,
@@ -165,7 +164,7 @@ fn stalled_clients_are_closed_and_others_go_on() {
             );
         }
     });
-    wait_for_delivered(&farm, sent);
+    farm.wait_for_delivered(sent);
     assert_eq!(
         titles(farm.stored(0)).into_keys().collect::<Vec<_>>(),
         ["before", "honest"]
@@ -209,7 +208,7 @@ fn stalled_balancers_are_closed_and_others_go_on() {
     });
 }
 
-/// White space between two objects is nothing: who sends no more than that is silent.
+/// A peer that sends only white space between two objects counts as silent.
 #[test]
 fn a_client_that_sends_only_white_space_is_closed() {
     let farm = Farm::with(&[1], &IMPATIENT, &IMPATIENT);
@@ -231,14 +230,14 @@ fn a_client_that_waits_for_receipts_is_not_closed() {
     let mut wire = Wire::native(&farm.balancer.address);
     wire.write(&frame(&put(1, "first"), b"first"));
     wire.frame_of("accepted");
-    // The silence is the input.
+    // The silence is part of the input.
     std::thread::sleep(IDLE * 3);
     wire.write(&frame(&put(2, "second"), b"second"));
     wire.frame_of("accepted");
     farm.servers[0].restart();
     let delivered = [wire.frame_of("delivered"), wire.frame_of("delivered")];
     assert_eq!(farm.stored(0).len(), 2, "{delivered:?}");
-    // And once nothing is under way, it is.
+    // Once no file is in flight, it is closed.
     assert!(is_of(frames_to_the_end(&mut wire).last().unwrap(), "bye"));
     wait_for_line(
         || farm.log(),

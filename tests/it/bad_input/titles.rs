@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bilico::server::name::stored_name;
 use bilico_testkit::{Farm, Wire, frame, old_style_put, put, wait_for_line};
 use serde_json::json;
 
-use super::peers::wait_for_delivered;
-
-/// Titles that mean harm to a path, a terminal or a log.
+/// Titles that could harm a path, a terminal or a log.
 fn nasty_titles(outside: &Path) -> Vec<String> {
     let forged = "x\r\n2026-11-21T06:27:00.123Z INFO  delivered number=4711 server=forged";
     let titles = [
@@ -49,7 +46,7 @@ fn nasty_titles(outside: &Path) -> Vec<String> {
     titles
 }
 
-/// All files and directories below a directory, but for those of the log.
+/// All files and directories below a directory, without the logs.
 fn tree(dir: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![dir.to_owned()];
@@ -65,7 +62,7 @@ fn tree(dir: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// Checks that a log has one line an event and no character that a terminal acts on.
+/// Checks that a log has one line for each event and no control characters.
 fn check_log(log: &str) {
     for line in log.lines() {
         let is_time = |start: &str| start.ends_with('Z') && start.as_bytes()[10] == b'T';
@@ -101,7 +98,7 @@ fn titles_stay_inside_the_directory_and_are_logged_escaped() {
         native.frame_of("delivered");
         json.write(old_style_put(title, title).as_bytes());
         number += 2;
-        wait_for_delivered(&farm, number);
+        farm.wait_for_delivered(number);
         expected.insert(stored_name(number - 1, title), title.as_bytes().to_vec());
         expected.insert(stored_name(number, title), title.as_bytes().to_vec());
     }
@@ -134,8 +131,8 @@ fn titles_stay_inside_the_directory_and_are_logged_escaped() {
     check_log(&farm.server_log(0));
 }
 
-/// Room for a title and content that together are just too large never comes: they must not be
-/// waited for.
+/// A title and a content that together exceed the queue's limit never fit, so the client must not
+/// wait.
 #[test]
 fn a_title_that_makes_a_file_too_large_is_refused_at_once() {
     let farm = Farm::with(

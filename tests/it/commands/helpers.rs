@@ -11,7 +11,7 @@ pub(super) fn admin(balancer: &Role) -> &str {
     balancer.admin.as_deref().unwrap()
 }
 
-/// A command to this balancer.
+/// A command for this balancer.
 pub(super) fn command(balancer: &Role, args: &[&str]) -> Command {
     let mut command = bilico(args);
     command.args(["--admin", admin(balancer)]);
@@ -22,7 +22,7 @@ pub(super) fn order(balancer: &Role, args: &[&str]) -> Ended {
     run(&mut command(balancer, args), "")
 }
 
-/// What a command prints that has to succeed.
+/// The output of a command, which must succeed.
 #[track_caller]
 pub(super) fn printed(balancer: &Role, args: &[&str]) -> String {
     let ended = order(balancer, args);
@@ -39,7 +39,7 @@ pub(super) fn printed_json(balancer: &Role, args: &[&str]) -> Value {
     serde_json::from_str(&printed(balancer, &[args, &["--json"]].concat())).unwrap()
 }
 
-/// A command that fails with this code, and says these things.
+/// Checks that a command fails with this code, and that its message has these parts.
 #[track_caller]
 pub(super) fn refused(balancer: &Role, args: &[&str], code: i32, parts: &[&str]) {
     let ended = order(balancer, args);
@@ -60,7 +60,7 @@ pub(super) fn port(address: &str) -> &str {
     address.rsplit_once(':').unwrap().1
 }
 
-/// The line of a table that is about this server.
+/// The row of a table for this server.
 #[track_caller]
 pub(super) fn row<'a>(table: &'a str, server: &str) -> Vec<&'a str> {
     let line = table

@@ -8,8 +8,7 @@ use super::helpers::{command, order, port, printed, printed_json, refused, row, 
 /// Keeps a server's files in flight for as long as it is stopped.
 const PATIENT: [&str; 4] = ["--probe-timeout", "1h", "--stall-timeout", "1h"];
 
-/// A farm of one patient balancer and one server that does not move, with so many files in flight
-/// to it.
+/// A farm of one patient balancer and one stopped server, with so many files in flight to it.
 fn with_files_in_flight(count: usize) -> Farm {
     let farm = Farm::with(&[1], &[], &PATIENT);
     farm.servers[0].signal("STOP");
@@ -261,7 +260,7 @@ fn a_server_is_removed_once_its_files_in_flight_have_ended() {
     ));
     farm.servers[0].signal("CONT");
     let ended = waiting.end();
-    // It may have gone before this one asked.
+    // The server may be removed before this command asks.
     let gone = if ended.code == Some(1) {
         ended.stderr.contains("no server")
     } else {

@@ -89,7 +89,7 @@ fn a_missing_balancer_has_its_own_exit_code_and_a_hint() {
             ],
         );
     }
-    // Something else answers there: the native port of a server is none for HTTP.
+    // Something else answers there: a server's native port does not speak HTTP.
     let mut elsewhere = bilico(&["status", "--admin", &farm.servers[0].address]);
     let ended = run(&mut elsewhere, "");
     assert!(

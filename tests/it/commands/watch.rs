@@ -46,7 +46,7 @@ fn a_watch_without_a_terminal_prints_again_and_survives_a_restart() {
 
 /// Runs a command at a terminal; after it, the terminal's modes and its exit code are shown.
 fn at_a_terminal(balancer: &Role, dir: &Path, size: &str, args: &[&str]) -> Terminal {
-    // Ctrl-C is for the whole group; the shell is to live through it.
+    // Ctrl-C goes to the whole group; the shell must survive it.
     let script =
         format!(r#"trap : INT; stty {size}; "$@"; code=$?; stty -a; echo "ended with $code.""#);
     Terminal::run(
@@ -56,7 +56,8 @@ fn at_a_terminal(balancer: &Role, dir: &Path, size: &str, args: &[&str]) -> Term
     )
 }
 
-/// Waits for the command's end; it left the screen, and the terminal as it was.
+/// Waits for the command's end. It must have left the alternate screen and restored the terminal's
+/// modes.
 #[track_caller]
 fn check_given_back(mut terminal: Terminal, code: i32) {
     terminal.expect("\x1b[?25h\x1b[?1049l");
@@ -67,7 +68,7 @@ fn check_given_back(mut terminal: Terminal, code: i32) {
     assert_eq!(terminal.end().0, Some(0));
 }
 
-/// The one process in this directory that is a watcher.
+/// The watching process in this directory.
 fn watcher(dir: &Path) -> u32 {
     wait_for("the watcher's process", || {
         processes_in(dir).into_iter().find(|pid| {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bilico_testkit::{Role, bilico, start_balancer, status, wait_until};
+use bilico_testkit::{Role, start_balancer, status, wait_until};
 use tempfile::TempDir;
 
 /// A directory with a file `bilico.toml` in it.
@@ -28,7 +28,7 @@ impl Place {
         self.path().join("bilico.toml")
     }
 
-    /// Puts another file in its place, whole.
+    /// Replaces the file as a whole.
     pub(super) fn write(&self, config: &str) {
         let new = self.path().join("new.toml");
         fs::write(&new, config).unwrap();
@@ -44,7 +44,7 @@ impl Place {
         start_balancer(self.path(), &[], &["--config", "bilico.toml"])
     }
 
-    /// Lets a balancer read its file again, and waits until it has.
+    /// Makes a balancer read its file again, and waits until it has.
     pub(super) fn reload(&self, balancer: &Role) {
         let ended = |log: String| log.matches("configuration reloaded applied=").count();
         let before = ended(self.log());

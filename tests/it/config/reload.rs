@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::place::{Place, servers};
 
-/// How many files a round of sending has.
+/// The number of files in a round.
 const ROUND: usize = 40;
 
-/// Sends these files and waits until all are stored; one that is not fails the test.
+/// Sends these files and waits until all are stored. The test fails if one is not.
 #[track_caller]
 fn send(balancer: &Role, folder: &Path) {
     let ended = run(
@@ -42,7 +42,7 @@ fn wait_until_up(balancer: &Role) {
     });
 }
 
-/// Sends rounds of files until it is told to stop; gives how many files those were.
+/// Sends rounds of files until it is told to stop. Returns the number of files.
 fn keep_sending<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     balancer: &'scope Role,
@@ -170,7 +170,7 @@ fn a_reload_of_a_broken_file_changes_nothing_and_says_why() {
     wait_for_line(|| place.log(), &["ERROR", "cannot be read"]);
     send(&balancer, &place.files(5));
 
-    // A file that is sound again is taken.
+    // A file that is valid again is applied.
     place.write(&format!(
         "[balancer]\n{line}queue-files = 600\nlisten = \"127.0.0.1:9\"\n[log]\nkeep = 3\n"
     ));
@@ -240,7 +240,7 @@ fn a_reload_says_which_limits_it_applies() {
     assert_eq!((queue.max_files, queue.max_bytes), (7, 7 << 30));
     assert!(!place.path().join("elsewhere").exists());
 
-    // What needs a restart is named again until there is one; what was applied is not.
+    // Settings that need a restart are named at each reload; settings that were applied are not.
     let before = place.log().len();
     place.reload(&balancer);
     let again = place.log().split_off(before);
@@ -266,7 +266,7 @@ fn a_hangup_without_a_file_does_not_end_a_role() {
     wait_for_line(|| place.log(), &["SIGHUP: there is no configuration file"]);
     assert_eq!(status(&balancer.address).servers.len(), 1);
 
-    // A server takes the level of its log.
+    // A server applies the level of its log.
     assert!(!log(&told).contains("INFO"));
     place.write("[log]\nlevel = \"info\"\n[server]\nwork-delay = \"1ms\"\n");
     told.signal("HUP");

@@ -40,7 +40,7 @@ fn flags_beat_the_environment_which_beats_the_file() {
     assert_eq!(balancer["servers"]["value"], json!(["127.0.0.1:1=1"]));
     assert_eq!(shown["file"], "bilico.toml");
 
-    // What is shown is what a role does.
+    // A role uses the settings that are shown.
     let start = |env: &[(&str, &str)], flags: &[&str]| {
         let mut command = bilico(&[]);
         command.envs(env.iter().copied());

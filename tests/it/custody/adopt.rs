@@ -1,7 +1,6 @@
 //! `bilico queue adopt`: a copy goes on under a new identity.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use bilico_testkit::{Ended, Farm, bilico, noise, run, wait_until};
@@ -21,8 +20,8 @@ fn copy_of(journal: &Path, to: &Path) {
     }
 }
 
-/// A journal from a backup gave numbers again that the server knew: new files were taken for those
-/// that it had.
+/// A journal from a backup gave numbers that the server knew: it took new files for those that it
+/// had.
 #[test]
 fn a_journal_from_a_backup_goes_on_once_it_is_adopted() {
     let mut farm = Farm::without_servers(&[1]);
@@ -80,7 +79,7 @@ fn a_journal_from_a_backup_goes_on_once_it_is_adopted() {
     }
 }
 
-/// Nothing is made, locked or written where nobody asked for it.
+/// A command that is refused creates, locks and writes nothing.
 #[test]
 fn only_a_journal_that_nobody_uses_is_adopted() {
     let farm = Farm::without_servers(&[1]);
@@ -105,8 +104,8 @@ fn only_a_journal_that_nobody_uses_is_adopted() {
     assert!(!farm.dir.path().join("missing").exists());
 }
 
-/// What servers know the journal by stands in one place only: without it no balancer goes on, but
-/// it can be adopted again.
+/// Only one file holds the identity by which servers know an adopted journal. Without it no
+/// balancer starts, but the journal can be adopted again.
 #[test]
 fn an_adopted_journal_without_its_name_is_refused() {
     let mut farm = one_segment();

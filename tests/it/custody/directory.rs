@@ -13,8 +13,7 @@ use serde_json::Value;
 use super::helpers::{refused, segments};
 use crate::journal::{address_of, check};
 
-/// A balancer over a server that is never there, in a process that ends by itself, with its
-/// address.
+/// A balancer over a server that never answers. It ends by itself. Returns its address, too.
 fn watched(dir: &Path, journal: &str, more: &[&str]) -> (Running, String) {
     let args = [
         "balancer",
@@ -30,8 +29,8 @@ fn watched(dir: &Path, journal: &str, more: &[&str]) -> (Running, String) {
     (balancer, address)
 }
 
-/// With the lock's file gone, a second balancer started in the same journal, and the first removed
-/// the segment that the second was writing.
+/// Without the lock's file, a second balancer started in the same journal, and the first one
+/// removed the segment that the second was writing.
 #[test]
 fn a_lock_whose_file_was_removed_still_locks() {
     let farm = Farm::without_servers(&[1]);
@@ -55,7 +54,7 @@ fn a_lock_whose_file_was_removed_still_locks() {
     client.put_accepted(2, None, b"x");
 }
 
-/// A segment that was there already was removed: it was another program's.
+/// The balancer removed a segment that another program had made.
 #[test]
 fn a_file_of_another_program_is_left_alone_and_ends_the_balancer() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,7 +77,7 @@ fn a_file_of_another_program_is_left_alone_and_ends_the_balancer() {
     assert_eq!(fs::read(&planted).unwrap(), b"another's");
 }
 
-/// Puts files until the balancer ends the connection, and gives its last word.
+/// Puts files until the balancer ends the connection, and returns its last message.
 fn feed_to_the_end(mut client: Client) -> Value {
     let mut writing = client.wire.0.try_clone().unwrap();
     let feeding = std::thread::spawn(move || {
@@ -109,7 +108,7 @@ fn vanish(how: &str, journal: &Path) -> bool {
     true
 }
 
-/// Files were accepted as before, and a restart found none of them.
+/// Files were accepted as before, and were gone after a restart.
 #[test]
 fn no_file_is_accepted_in_a_directory_that_was_moved() {
     for how in ["moved", "replaced", "mounted over", "removed", "emptied"] {
@@ -157,7 +156,7 @@ fn no_file_is_accepted_in_a_directory_that_was_moved() {
     }
 }
 
-/// Nobody sends anything.
+/// No client sends anything.
 #[test]
 fn an_idle_balancer_notices_that_its_directory_was_moved() {
     for how in ["moved", "emptied"] {
@@ -173,7 +172,7 @@ fn an_idle_balancer_notices_that_its_directory_was_moved() {
     }
 }
 
-/// The journal lies on a disk of its own that is unmounted while a large file comes.
+/// The journal is on its own disk, which is unmounted while a large file comes in.
 #[test]
 fn a_disk_that_is_unmounted_under_a_large_file_ends_the_balancer() {
     let Some(disk) = Mount::tmpfs("64m") else {

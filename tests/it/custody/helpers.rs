@@ -1,7 +1,6 @@
 //! Journals with files, and balancers that are watched.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bilico_testkit::{Ended, Farm, bilico, noise, run};
@@ -10,7 +9,7 @@ use crate::journal::is_segment;
 
 pub(super) const FILES: u64 = 40;
 
-/// A journal of one segment with 40 files, its balancer killed; and the farm.
+/// A farm whose balancer was killed, with a journal of one segment and 40 files.
 pub(super) fn one_segment() -> Farm {
     let mut farm = Farm::without_servers(&[1]);
     let mut client = farm.client();

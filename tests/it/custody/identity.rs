@@ -10,8 +10,9 @@ use bilico_testkit::{Farm, names_with, noise, wait_for_line};
 use super::helpers::{FILES, one_segment, refused, segments};
 use crate::journal::check;
 
-/// One flipped bit in `journal-id`, or none of it: all records failed their checksums, the whole
-/// journal counted as a torn tail, `queue check` said `sound`, and numbers began at 1 again.
+/// With one flipped bit in `journal-id`, or without the file, all records failed their checksums:
+/// the whole journal counted as a torn tail, `queue check` said `sound`, and numbers began at 1
+/// again.
 #[test]
 fn a_damaged_or_missing_identity_costs_no_file_and_is_reported() {
     for case in ["flipped", "empty", "missing"] {
@@ -59,7 +60,7 @@ fn a_damaged_or_missing_identity_costs_no_file_and_is_reported() {
     }
 }
 
-/// A link was followed, and a pipe waited for.
+/// The balancer followed a link, and waited for a pipe.
 #[test]
 fn what_is_not_a_regular_file_is_refused_by_its_name() {
     let farm = one_segment();
@@ -98,7 +99,7 @@ fn what_is_not_a_regular_file_is_refused_by_its_name() {
                 "{name}, {kind}: {ended:?}"
             );
             let checked = check(&journal);
-            // Nobody who checks opens the lock or the reserve.
+            // `queue check` does not open the lock and the reserve.
             assert_eq!(checked.code, Some(6), "{name} as a {kind}: {checked:?}");
             assert!(
                 checked.stderr.contains(name),
@@ -121,7 +122,7 @@ fn what_is_not_a_regular_file_is_refused_by_its_name() {
     assert_eq!(check(&journal).code, Some(0));
 }
 
-/// All segments were gone, and the balancer began with number 1 as if nothing had ever been there.
+/// All segments were gone, and the balancer began with number 1 as in a new journal.
 #[test]
 fn a_journal_whose_segments_are_gone_is_refused() {
     for case in ["gone", "cut"] {
@@ -147,7 +148,7 @@ fn a_journal_whose_segments_are_gone_is_refused() {
     }
 }
 
-/// What was cut was gone, and told of in passing.
+/// The bytes that were cut were lost, with no more than a line in the log.
 #[test]
 fn a_torn_tail_is_set_aside_and_reported() {
     let mut farm = one_segment();
@@ -174,7 +175,7 @@ fn a_torn_tail_is_set_aside_and_reported() {
     assert_eq!(farm.status().queue.files() as u64, FILES);
 }
 
-/// Of large content only the size was looked at.
+/// Only the size of large content was checked.
 #[test]
 fn a_check_reads_large_content() {
     let mut farm = Farm::without_servers(&[1]);

@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use bilico_testkit::{PROMPT, Running, signal, stored, wait_for};
+use bilico_testkit::{PROMPT, Running, signal, wait_until};
 
-use super::helpers::{Scratch, at_a_terminal, demo, pids, started};
+use super::helpers::{Scratch, at_a_terminal, pids, started};
 
-/// The command with which a notice tells to start a role again.
+/// The command in a notice that starts a role again.
 fn command_to_restart(notices: &str) -> String {
     notices
         .split_once("start it again with:\n")
@@ -41,7 +41,7 @@ fn a_killed_server_is_reported_and_can_be_started_again() {
     demo.wait_for_output("12 accepted, 12 delivered");
     assert_eq!((scratch.stored(1).len(), others()), (first, before + 12));
 
-    // As a person would: the line is copied into another terminal in the same directory.
+    // A person would copy the line into another terminal in the same directory.
     let restart = demo.wait_for_error("json_files_1");
     let mut again = Command::new("sh");
     let again = Running::start(
@@ -50,11 +50,14 @@ fn a_killed_server_is_reported_and_can_be_started_again() {
             .current_dir(scratch.path()),
     );
     again.wait_for_output("listening on ");
-    let used = || {
+    let rounds = |demo: &Running| demo.wait_for_output("").matches("6 accepted, ").count();
+    wait_until("the server to be used again", || {
+        let before = rounds(&demo);
         demo.write("FTP 6\n");
-        (scratch.stored(1).len() > first).then_some(())
-    };
-    wait_for("the server to be used again", used);
+        // One round at a time: others would still have to be sent at the end.
+        wait_until("the files to be sent", || rounds(&demo) > before);
+        scratch.stored(1).len() > first
+    });
     again.signal("TERM");
     let ended = demo.end();
     assert_eq!(ended.code, Some(0), "all files were delivered: {ended:?}");
@@ -82,7 +85,7 @@ fn a_killed_balancer_is_reported_and_sending_fails() {
 }
 
 /// A person kills a server from another terminal and looks back at the prompt: a notice that waits
-/// for the next line says nothing.
+/// for the next line comes too late.
 #[test]
 fn a_killed_server_is_reported_at_once_and_typed_text_stays() {
     let scratch = Scratch::new();

@@ -9,7 +9,7 @@ use bilico_testkit::{
 };
 use tempfile::TempDir;
 
-/// A directory to run demos in; whatever still runs there at the end is killed.
+/// A directory to run demos in. Processes that still run there at the end are killed.
 pub(super) struct Scratch(pub(super) TempDir);
 
 impl Scratch {
@@ -26,7 +26,7 @@ impl Scratch {
         stored(&self.path().join(format!("json_files_{place}")))
     }
 
-    /// All stored files by their number, each checked to be the content of its payload.
+    /// All stored files by number. Each must have the content of its payload.
     pub(super) fn all_stored(&self) -> BTreeMap<u64, String> {
         let (mut all, samples) = (BTreeMap::new(), samples());
         for (name, content) in (1..=3).flat_map(|place| self.stored(place)) {
@@ -85,7 +85,7 @@ pub(super) fn demo(scratch: &Scratch) -> Command {
     command
 }
 
-/// How a demo ends that gets this input.
+/// Runs a demo with this input to its end.
 pub(super) fn script(scratch: &Scratch, input: &str) -> Ended {
     run(&mut demo(scratch), input)
 }

@@ -3,9 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use bilico_testkit::{
-    PROMPT, Running, processes_in, run, sample_files, signal, stored, wait_until,
-};
+use bilico_testkit::{PROMPT, Running, processes_in, run, sample_files, signal, wait_until};
 
 use super::helpers::{FREE_PORTS, Scratch, at_a_terminal, demo, pids, script, started};
 

@@ -1,6 +1,6 @@
 //! At a terminal.
 
-use bilico_testkit::{PROMPT, stored};
+use bilico_testkit::PROMPT;
 
 use super::helpers::{Scratch, at_a_terminal, pids};
 

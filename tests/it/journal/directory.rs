@@ -1,4 +1,4 @@
-//! Whose journal it is, and what may be done with its directory.
+//! Which journals a balancer opens, and what `queue check` reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -79,7 +79,7 @@ fn image(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let paths = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    // The lock names the process that tried last.
+    // The lock holds the id of the last process that tried.
     let paths = paths.filter(|path| path.file_name().is_some_and(|name| name != "lock"));
     paths
         .map(|path| {
@@ -169,12 +169,12 @@ fn only_a_journal_can_be_checked() {
         1,
         "nothing was made there"
     );
-    // A new journal holds nothing, and is one.
+    // A new journal without files is valid.
     let farm = Farm::start(&[1]);
     assert_eq!(check(&farm.journal()).code, Some(0));
 }
 
-/// A journal that may only be read could not be checked: it was opened for writing.
+/// `queue check` failed on a read-only journal, because it opened it for writing.
 #[test]
 fn a_read_only_journal_can_be_checked() {
     let Some(disk) = Mount::tmpfs("16m") else {

@@ -3,18 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::Path;
 
 use bilico_testkit::{
     Client, Farm, Mount, Running, bilico, frame, noise, number, old_style_put, put, put_header,
     wait_for_line, wait_until,
 };
 
-use super::helpers::{MIB, address_of, farm_on};
-
-pub fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "log")
-}
+use super::helpers::{MIB, address_of, farm_on, is_segment};
 
 #[test]
 fn a_journal_that_fails_ends_the_balancer_and_clients_are_told() {

@@ -4,7 +4,7 @@ use std::fs;
 
 use bilico_testkit::{Client, Farm, noise, wait_for, wait_for_line, wait_until};
 
-/// A farm of two whose first server is frozen with some of 40 files, and the numbers of those.
+/// A farm of two servers, the first one stopped with some of 40 files. Returns their numbers, too.
 fn frozen(flags: &[&str]) -> (Farm, Client, Vec<u64>) {
     let farm = Farm::with(&[1, 1], &[], flags);
     farm.servers[0].signal("STOP");
@@ -39,7 +39,8 @@ fn files_in_doubt_wait_for_their_server_with_in_doubt_wait() {
         let files = farm.status().queue.files();
         assert_eq!(files, in_doubt.len());
         if killed {
-            // What is in doubt stays so over a restart, and it is told which server must be heard.
+            // Files stay in doubt over a restart, and the reason names the server that must list
+            // its files.
             farm.crash_balancer();
             wait_for("it to be told which server is missing", || {
                 let way = farm.history(in_doubt[0]);
@@ -69,8 +70,8 @@ fn files_in_doubt_wait_for_their_server_with_in_doubt_wait() {
     }
 }
 
-/// A server whose directory cannot be used greets without an identity, and cannot say what it has.
-/// That was taken for "nothing", and the files in doubt were stored elsewhere, too.
+/// A server whose directory cannot be used greets without an identity and lists no files. That was
+/// taken for an empty list, and files in doubt were stored elsewhere, too.
 #[test]
 fn a_server_that_cannot_list_its_files_settles_no_doubt() {
     let (mut farm, _client, in_doubt) = frozen(&["--in-doubt", "wait"]);

@@ -1,11 +1,9 @@
-//! What these tests ask of a journal and of a log.
+//! Journals to damage, and what is asked of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bilico_testkit::{Ended, Farm, Mount, Role, Running, bilico, noise, run, start_balancer};
-
-use super::disk::is_segment;
 
 pub(super) const MIB: usize = 1024 * 1024;
 
@@ -14,7 +12,7 @@ pub fn check(journal: &Path) -> Ended {
     run(bilico(&["queue", "check"]).arg(journal), "")
 }
 
-/// Where a role that was started as a command listens.
+/// The address of a role that was started as a command.
 pub fn address_of(role: &Running) -> String {
     role.wait_for_output("\n")
         .lines()
@@ -25,7 +23,7 @@ pub fn address_of(role: &Running) -> String {
         .to_owned()
 }
 
-/// A stopped balancer's journal with 40 files of 1000 bytes, each a batch of its own.
+/// The journal of a stopped balancer with 40 files of 1000 bytes, each in its own batch.
 pub(super) fn journal_of_40(end: impl FnOnce(&mut Role)) -> (Farm, PathBuf) {
     let mut farm = Farm::without_servers(&[1]);
     let mut client = farm.client();
@@ -61,4 +59,8 @@ pub(super) fn farm_on(disk: &Mount) -> Farm {
     let flags = ["--journal", journal.to_str().unwrap(), "--log-dir", "small"];
     farm.balancer = start_balancer(farm.dir.path(), &[server], &flags);
     farm
+}
+
+pub fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
 }

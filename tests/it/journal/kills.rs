@@ -106,7 +106,7 @@ fn every_accepted_file_survives_a_kill_of_the_balancer() {
     }
 }
 
-/// A document that its frame made too long was said, after a restart, to be no text.
+/// After a restart, a document that its frame made too long was reported as not being text.
 #[test]
 fn a_restart_does_not_change_which_files_old_style_servers_get() {
     let mut old = OldServer::start();
@@ -177,8 +177,8 @@ fn a_restart_does_not_change_which_files_old_style_servers_get() {
     }
 }
 
-/// The records of what was delivered are not yet written when the balancer is killed, again and
-/// again: it asks the servers what they have before it sends anything once more.
+/// The balancer is killed again and again before the ends of delivered files are written. It must
+/// ask servers for their lists before it sends a file again.
 #[test]
 fn a_kill_right_after_deliveries_stores_nothing_twice() {
     let mut farm = Farm::start(&[2, 1]);
@@ -264,9 +264,8 @@ fn a_stopping_balancer_says_how_many_files_it_keeps() {
     assert_eq!(status(&address_of(&balancer)).queue.files(), 3);
 }
 
-/// Without its directory the journal cannot begin a new segment. So many files wait that most are
-/// known to the balancer by their places in the journal alone. They can be asked about, sent again
-/// under their keys, survive a kill, and leave in their order.
+/// So many files wait that the balancer keeps only backlog entries of most. They can be asked about
+/// and sent again under their keys, survive a kill, and leave in their order.
 #[test]
 fn files_behind_thousands_of_others_leave_in_order() {
     const FILES: u64 = 9_000;

@@ -9,5 +9,4 @@ mod helpers;
 mod kills;
 mod nonsense;
 
-pub(crate) use disk::is_segment;
-pub(crate) use helpers::{address_of, check};
+pub(crate) use helpers::{address_of, check, is_segment};

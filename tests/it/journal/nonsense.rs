@@ -25,11 +25,11 @@ fn holding(entries: &Value, last: bool) -> Vec<u8> {
     )
 }
 
-/// What a pretended server says instead of what it has.
+/// A list of files that a pretended server sends.
 struct Nonsense {
     what: &'static str,
     say: fn(&mut Wire),
-    /// Something that the balancer's log says of it, unless it can be used all the same.
+    /// A part of the line in the balancer's log; `None` if the list can be used.
     logged: &'static str,
 }
 
@@ -118,7 +118,7 @@ fn a_list_of_files_that_makes_no_sense_costs_no_file() {
         let mut real = start_server(dir.path(), 1, &[]);
         let specs = [format!("{pretended}=1"), format!("{}=1", real.address)];
         let flags = ["--stall-timeout", "500ms"];
-        // Files that wait before any server is asked.
+        // Files that wait before the balancer asks any server.
         let down = [specs[1].clone()];
         real.kill();
         let first = start_balancer(dir.path(), &down, &flags);

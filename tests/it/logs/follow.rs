@@ -1,10 +1,9 @@
 //! Logs that grow and rotate while they are read.
 
 use std::fs;
-use std::io::Write;
 
 use bilico_testkit::{Farm, Running, bilico, run, wait_until};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::helpers::{Logs, line};
 
@@ -52,7 +51,7 @@ fn following_goes_across_rotations_new_roles_and_emptied_files() {
     logs.append("a.log", &(line(300, "INFO  x reborn") + "\n"));
     follower.wait_for_output("reborn\n");
 
-    // Emptied, and seen to be, before something new is written.
+    // Emptied, and noticed, before new lines are written.
     logs.write_bytes("b.log", b"");
     follower.wait_for_error("b.log has become shorter");
     logs.append("b.log", &(line(400, "INFO  x emptied") + "\n"));

@@ -37,7 +37,7 @@ impl Logs {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Moves the files of a log on by one number, as its writer does.
+    /// Rotates the files of a log by one number, as its writer does.
     pub(super) fn rotate(&self, name: &str, keep: usize) {
         let path = |n: usize| {
             self.path().join(if n == 0 {
@@ -62,7 +62,7 @@ impl Logs {
         run(&mut self.command(args), "")
     }
 
-    /// The lines that it shows, which are all it has to say.
+    /// The lines that it shows. It must show nothing else.
     #[track_caller]
     pub(super) fn lines(&self, args: &[&str]) -> Vec<String> {
         let ended = self.run(args);

@@ -1,12 +1,9 @@
 //! Completions and manual pages.
 
 use std::fs;
-use std::io::Write;
 use std::process::Command;
 
 use bilico_testkit::{bilico, run};
-
-use super::helpers::line;
 
 /// The subcommands that a help text lists.
 fn subcommands(path: &[&str]) -> Vec<String> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::process::Command;
 
 use bilico_testkit::{bilico, run};
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::helpers::{Logs, line};
 
-/// The same as JSON.
+/// The same line in JSON.
 fn json_line(second: u32, level: &str, mut fields: Value) -> String {
     fields["time"] = json!(format!(
         "2026-03-01T10:{:02}:{:02}.000Z",

@@ -1,28 +1,18 @@
 //! An old-style balancer of our server.
 
 use std::fs;
-use std::io::Write;
 use std::net::Shutdown;
 
-use bilico_testkit::{PREFACE, Role, Wire, old_style_put, stored, wait_for_line, wait_until};
+use bilico_testkit::{PREFACE, Role, Wire, old_style_store, stored, wait_for_line, wait_until};
 use serde_json::{Value, json};
 
 use super::farms::{AWKWARD, as_ascii, server};
 
-/// What a server answers to this over a fresh connection, to the end.
+/// The whole answer of a server to these bytes on a new connection.
 fn ask(server: &Role, request: &str) -> Vec<u8> {
     let mut wire = Wire::connect(&server.address);
     wire.write(request.as_bytes());
     wire.rest()
-}
-
-/// The object with which a balancer of the first system sends a file on.
-fn numbered(number: u64, title: &str, content: &str) -> String {
-    let document = old_style_put(title, content);
-    format!(
-        "{}, \"numero_richiesta\": {number}}}",
-        document.strip_suffix('}').unwrap()
-    )
 }
 
 #[test]
@@ -46,7 +36,7 @@ fn a_status_request_is_answered_with_one_byte() {
 fn files_are_stored_under_number_and_title_and_not_answered() {
     let (dir, server) = server(&[]);
     let document = |number: u64| {
-        numbered(
+        old_style_store(
             number,
             &format!("perché {number}.json"),
             &format!("{number} {AWKWARD}"),
@@ -64,10 +54,10 @@ fn files_are_stored_under_number_and_title_and_not_answered() {
             wire.0.shutdown(Shutdown::Write).unwrap();
             assert_eq!(wire.rest(), b"");
         }
-        // It closes at once, as the old balancer does.
+        // It closes at once, as the old-style balancer does.
     }
     let large = AWKWARD.repeat((2 << 20) / AWKWARD.len());
-    Wire::connect(&server.address).write(numbered(31, "large.json", &large).as_bytes());
+    Wire::connect(&server.address).write(old_style_store(31, "large.json", &large).as_bytes());
     let files = dir.path().join("json_files_1");
     wait_until("all files to be stored", || stored(&files).len() == 31);
     let mut stored = stored(&files);
@@ -83,13 +73,12 @@ fn files_are_stored_under_number_and_title_and_not_answered() {
     }
 }
 
-/// The first balancer counts from 1 again at each start: a file that is there already must not be
-/// lost by that.
+/// An old-style balancer counts from 1 again at each start. A file that is there already must stay.
 #[test]
 fn a_balancer_that_counts_from_one_again_overwrites_nothing() {
     let (dir, server) = server(&[]);
     for content in ["before", "after", "after"] {
-        Wire::connect(&server.address).write(numbered(1, "x.json", content).as_bytes());
+        Wire::connect(&server.address).write(old_style_store(1, "x.json", content).as_bytes());
     }
     let contents = || {
         let mut contents: Vec<Vec<u8>> = stored(&dir.path().join("json_files_1"))
@@ -102,7 +91,7 @@ fn a_balancer_that_counts_from_one_again_overwrites_nothing() {
     assert_eq!(contents(), [b"after".to_vec(), b"before".to_vec()]);
 }
 
-/// It cannot be told, so the log must say that the file is lost.
+/// An old-style balancer gets no answer, so the log must say that the file is lost.
 #[test]
 fn a_file_that_cannot_be_stored_is_named_in_the_log() {
     let (dir, mut server) = server(&[]);
@@ -111,7 +100,7 @@ fn a_file_that_cannot_be_stored_is_named_in_the_log() {
     let log = || fs::read_to_string(dir.path().join(format!("logs/server-{port}.log"))).unwrap();
     let mut wire = Wire::connect(&server.address);
     fs::remove_dir_all(&files).unwrap();
-    wire.write(numbered(1, "lost.json", "content").as_bytes());
+    wire.write(old_style_store(1, "lost.json", "content").as_bytes());
     wait_for_line(
         log,
         &[
@@ -124,7 +113,7 @@ fn a_file_that_cannot_be_stored_is_named_in_the_log() {
     wait_for_line(log, &["is lost", "number=1"]);
     wait_until("the server to end", || server.ended().is_some());
     server.restart();
-    Wire::connect(&server.address).write(numbered(2, "kept.json", "content").as_bytes());
+    Wire::connect(&server.address).write(old_style_store(2, "kept.json", "content").as_bytes());
     wait_until("the next file to be stored", || {
         stored(&files).contains_key("2_kept.json")
     });
@@ -161,7 +150,7 @@ fn an_overloaded_server_answers_with_byte_one() {
     assert_eq!(ask(&server, r#"{"request_type": "richiesta_status"}"#), [0]);
     // The work on it takes longer than any test.
     let content = "a".repeat(8 << 20);
-    Wire::connect(&server.address).write(numbered(1, "work.json", &content).as_bytes());
+    Wire::connect(&server.address).write(old_style_store(1, "work.json", &content).as_bytes());
     wait_until("the byte to be 1", || {
         ask(&server, r#"{"request_type": "richiesta_status"}"#) == [1]
     });

@@ -81,8 +81,8 @@ fn a_server_that_dies_is_used_again_when_it_returns() {
     wait_for_line(|| farm.log(), &["server recovered", &mortal.address]);
 }
 
-/// Files that are sent while a dead old server is not yet seen to be dead are not lost: a
-/// connection that is refused is no delivery.
+/// Files that go to a dead server before its death is noticed are not lost: a refused connection
+/// does not count as a delivery.
 #[test]
 fn files_for_a_server_that_has_just_died_go_to_the_other() {
     let (mut mortal, other) = (OldServer::start(), OldServer::start());
@@ -119,8 +119,7 @@ fn a_server_that_is_replaced_by_another_kind_is_recognised_again() {
     back.check();
 }
 
-/// The swap happens between two probes, so that no probe fails: the server that answers is another
-/// one all the same.
+/// The server is replaced between two probes, so that no probe fails. It must be recognised again.
 #[test]
 fn a_server_that_is_replaced_between_two_probes_is_recognised_again() {
     let mut old = OldServer::start();

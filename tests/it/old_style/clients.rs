@@ -1,15 +1,15 @@
 //! Old-style clients of our balancer.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{DEADLINE, Farm, Wire, old_style_put};
+use bilico_testkit::{DEADLINE, Farm, Wire, by_title, old_style_put};
 
-use super::farms::{AWKWARD, as_ascii, unread, wait_for_delivered, write_files};
+use super::farms::{AWKWARD, as_ascii, unread, write_files};
 
-/// A client of the first system: it writes objects one after the other, never reads, and closes.
+/// An old-style client. It writes objects one after another, never reads, and closes.
 struct OldClient(TcpStream);
 
 impl OldClient {
@@ -23,8 +23,7 @@ impl OldClient {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Writes in pieces that end at these places, each only once the balancer has read the one
-    /// before.
+    /// Writes pieces that end at these places, each after the balancer has read the one before.
     fn write_cut_at(&mut self, bytes: &[u8], cuts: impl IntoIterator<Item = usize>) {
         let mut from = 0;
         for cut in cuts.into_iter().chain([bytes.len()]) {
@@ -45,20 +44,6 @@ impl OldClient {
     }
 }
 
-/// What is stored, by title; a title that is there twice fails the test.
-fn stored_by_title(farm: &Farm) -> BTreeMap<String, Vec<u8>> {
-    let mut titles = BTreeMap::new();
-    for (name, content) in farm.all_stored() {
-        let (number, title) = name.split_once('_').unwrap();
-        assert!(number.parse::<u64>().unwrap() > 0, "{name}");
-        assert!(
-            titles.insert(title.to_owned(), content).is_none(),
-            "{title} is there twice"
-        );
-    }
-    titles
-}
-
 #[test]
 fn objects_that_arrive_byte_by_byte_are_found() {
     let farm = Farm::start(&[1]);
@@ -70,11 +55,11 @@ fn objects_that_arrive_byte_by_byte_are_found() {
     );
     for byte in both.bytes() {
         client.write([byte]);
-        // The pause is the input: it lets the balancer read what there is.
+        // The pause is part of the input: it lets the balancer read the piece.
         std::thread::sleep(Duration::from_micros(200));
     }
     drop(client);
-    wait_for_delivered(&farm, 2);
+    farm.wait_for_delivered(2);
     let stored = farm.all_stored();
     assert_eq!(
         stored.keys().collect::<Vec<_>>(),
@@ -122,7 +107,7 @@ fn objects_are_found_wherever_they_are_cut() {
     let mut client = OldClient::connect(&farm);
     client.write_cut_at(all.as_bytes(), cuts);
     drop(client);
-    wait_for_delivered(&farm, 8);
+    farm.wait_for_delivered(8);
     for (name, content) in farm.all_stored() {
         let (number, title) = name.split_once('_').unwrap();
         let file = number.parse::<u64>().unwrap() - 1;
@@ -156,11 +141,11 @@ fn objects_in_one_write_are_stored_although_the_client_closes_at_once() {
     let mut client = OldClient::connect(&farm);
     client.write(all);
     drop(client);
-    wait_for_delivered(&farm, 300);
+    farm.wait_for_delivered(300);
     let expected: BTreeMap<_, _> = (0..300)
         .map(|file| (title(file), content(file).into_bytes()))
         .collect();
-    assert_eq!(stored_by_title(&farm), expected);
+    assert_eq!(by_title(farm.all_stored()), expected);
 }
 
 #[test]
@@ -168,7 +153,7 @@ fn a_client_gets_no_answer() {
     let farm = Farm::start(&[1]);
     let mut wire = Wire::connect(&farm.balancer.address);
     wire.write(old_style_put("x.json", "content").as_bytes());
-    wait_for_delivered(&farm, 1);
+    farm.wait_for_delivered(1);
     wire.0.shutdown(Shutdown::Write).unwrap();
     assert_eq!(wire.rest(), b"");
 }
@@ -183,8 +168,8 @@ fn a_client_may_send_an_object_of_several_mebibytes() {
     client.write(as_ascii(&old_style_put("large, escaped.json", &content)));
     client.write(old_style_put("small after.json", "2"));
     drop(client);
-    wait_for_delivered(&farm, 4);
-    let stored = stored_by_title(&farm);
+    farm.wait_for_delivered(4);
+    let stored = by_title(farm.all_stored());
     assert_eq!(stored["small before.json"], b"1");
     assert!(
         stored["large.json"] == content.as_bytes(),
@@ -225,8 +210,8 @@ fn old_style_and_native_clients_share_a_port() {
         let output = sending.join().unwrap();
         assert!(output.status.success(), "{output:?}");
     });
-    wait_for_delivered(&farm, 300);
-    let stored = stored_by_title(&farm);
+    farm.wait_for_delivered(300);
+    let stored = by_title(farm.all_stored());
     assert_eq!(stored.len(), 300);
     for (title, content) in stored {
         let expected = match title

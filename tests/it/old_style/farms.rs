@@ -1,17 +1,16 @@
 //! Farms with old-style servers, and files for them.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use bilico::protocol::status::ServerReport;
 use bilico_testkit::{Farm, OldServer, Role, start_balancer, start_server, wait_until};
 
-/// Text that a JSON document can be cut in at many bad places.
+/// Text with many places where cutting a JSON document could go wrong.
 pub(super) const AWKWARD: &str =
     "però: \"{[}]\" \\ / \u{8}\u{1f}\r\n città 🚚 \u{10ffff} \u{e000} \\u00e9 }{";
 
-/// The document as `json.dumps` writes it unless it is told otherwise: ASCII only.
+/// The document as `json.dumps` writes it by default: ASCII only.
 pub(super) fn as_ascii(document: &str) -> String {
     use std::fmt::Write;
     let mut ascii = String::new();
@@ -27,8 +26,7 @@ pub(super) fn as_ascii(document: &str) -> String {
     ascii
 }
 
-/// How many bytes wait in the kernel for `local` to read or to be sent by it, on its connection
-/// with `remote`.
+/// The number of bytes in the kernel's buffers of `local`, of its connection to `remote`.
 pub(super) fn unread(local: SocketAddr, remote: SocketAddr) -> u64 {
     let hex = |address: SocketAddr| match address {
         SocketAddr::V4(address) => {
@@ -54,15 +52,7 @@ pub(super) fn unread(local: SocketAddr, remote: SocketAddr) -> u64 {
     table.lines().find_map(row).unwrap_or(0)
 }
 
-/// Waits until the balancer has delivered this many files.
-#[track_caller]
-pub(super) fn wait_for_delivered(farm: &Farm, files: u64) {
-    wait_until(&format!("{files} files to be delivered"), || {
-        farm.status().delivered == files
-    });
-}
-
-/// A balancer over old servers and, behind them in its list, new native ones.
+/// A balancer over old-style servers and, after them in its list, new native ones.
 pub(super) fn farm_over(old: &[(&OldServer, u32)], native: &[u32]) -> Farm {
     farm_with(old, native, &[])
 }
@@ -90,7 +80,7 @@ pub(super) fn farm_with(old: &[(&OldServer, u32)], native: &[u32], flags: &[&str
     farm
 }
 
-/// Starts a native server at this address; its directory is the farm's `json_files_9`.
+/// Starts a native server at this address, with `json_files_9` as its directory.
 pub(super) fn native_at(farm: &Farm, address: &str) -> Role {
     Role::start(
         farm.dir.path(),
@@ -98,7 +88,7 @@ pub(super) fn native_at(farm: &Farm, address: &str) -> Role {
     )
 }
 
-/// Writes files into the farm's directory and gives their folder.
+/// Writes files into the farm's directory and returns their folder.
 pub(super) fn write_files(farm: &Farm, count: usize, content: impl Fn(usize) -> Vec<u8>) -> String {
     let folder = farm.dir.path().join("to_send");
     let _ = fs::remove_dir_all(&folder);

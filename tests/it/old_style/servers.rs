@@ -1,16 +1,13 @@
 //! Old-style servers of our balancer: which files they get, and how.
 
 use std::fs;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bilico::protocol::status::Dialect;
 use bilico_testkit::{Farm, OldServer, Wire, frame, put, stored, wait_for_line, wait_until};
 use serde_json::{Value, json};
 
-use super::farms::{
-    farm_over, farm_with, native_at, small, wait_for_delivered, wait_for_server, write_files,
-};
+use super::farms::{farm_over, farm_with, native_at, small, wait_for_server, write_files};
 
 #[test]
 fn old_style_servers_are_recognised_and_get_one_file_a_connection() {
@@ -190,7 +187,7 @@ fn a_large_file_waits_until_a_native_server_replaces_an_old_style_one() {
     let not_text = wait_for_line(|| farm.log(), &["waits", "title=1.bin"]);
     assert!(not_text.contains("UTF-8"), "{not_text}");
 
-    // What it can take is not held up by what it cannot.
+    // Files that it can read are not held up by files that it cannot.
     let small_ones = write_files(&farm, 5, small);
     assert!(farm.send(&["-r", &small_ones]).status.success());
     assert_eq!(farm.status().queue.files(), 2);
@@ -198,7 +195,7 @@ fn a_large_file_waits_until_a_native_server_replaces_an_old_style_one() {
     old.kill();
     wait_for_server(&farm, 0, "down", |server| !server.eligible);
     let _native = native_at(&farm, &old.address);
-    wait_for_delivered(&farm, 7);
+    farm.wait_for_delivered(7);
     let mut stored: Vec<Vec<u8>> = stored(&farm.dir.path().join("json_files_9"))
         .into_values()
         .collect();
@@ -230,10 +227,10 @@ fn a_large_file_waits_until_a_native_server_comes_up() {
             .success()
     );
     wait_for_line(|| farm.log(), &["waits", "4096"]);
-    // Its waits have grown to seconds by the time that the server is there.
+    // The file's delays have grown to seconds by the time that the server is there.
     let started = Instant::now();
     farm.servers[0].restart();
-    wait_for_delivered(&farm, 3);
+    farm.wait_for_delivered(3);
     assert!(
         started.elapsed() < Duration::from_secs(15),
         "{:?}",

@@ -195,8 +195,8 @@ fn an_unknown_command_is_named_and_the_prompt_comes_again() {
     assert_eq!(terminal.end().0, Some(0), "a person has seen the errors");
 }
 
-/// Who mistyped a path looks for what was typed: `send /etc` once answered with `error: etc: not a
-/// regular file`.
+/// A person who mistyped a path looks for what was typed: `send /etc` once answered with `error:
+/// etc: not a regular file`.
 #[test]
 fn an_error_names_a_file_as_it_was_typed() {
     let farm = Farm::start(&[1]);

@@ -52,7 +52,7 @@ fn a_folder_without_files_or_no_folder_is_an_error_with_a_remedy() {
     }
 }
 
-/// Editors leave links that lead nowhere beside the files they have open.
+/// Editors put dangling links beside the files that they have open.
 #[test]
 fn a_dangling_link_does_not_spoil_the_folder() {
     let farm = Farm::start(&[1]);

@@ -6,17 +6,17 @@ use std::process::Command;
 
 use bilico_testkit::{Ended, Farm, PROMPT, Terminal, bilico, run, sample_files, samples};
 
-/// The prompt over this balancer and the sample files.
+/// The prompt with this balancer and the sample files.
 pub(super) fn client(address: &str) -> Command {
     bilico(&["client", "--balancer", address, "--files", sample_files()])
 }
 
-/// What the prompt over a farm and the sample files answers to a script.
+/// The answers of the prompt with a farm and the sample files to a script.
 pub(super) fn script(farm: &Farm, input: &str) -> Ended {
     run(&mut client(&farm.balancer.address), input)
 }
 
-/// The prompt over a farm and the sample files at a terminal, ready for the first command.
+/// The prompt with a farm and the sample files at a terminal, ready for the first command.
 pub(super) fn terminal(farm: &Farm) -> Terminal {
     terminal_with(farm, &[])
 }

@@ -26,7 +26,7 @@ fn arrow_up_repeats_the_last_command_and_backspace_corrects() {
     assert_eq!(farm.status().delivered, 11);
 }
 
-/// The answer to `How many files?` is no command: what arrow up brings is the command before it.
+/// The answer to `How many files?` is not a command: arrow up brings the command before it.
 #[test]
 fn the_number_of_files_is_not_in_the_history_of_commands() {
     let farm = Farm::start(&[1]);
@@ -42,8 +42,8 @@ fn the_number_of_files_is_not_in_the_history_of_commands() {
     terminal.expect("How many files? ");
 }
 
-/// A line editor that reads ahead and is made anew for each line loses what was pasted or typed
-/// behind that line.
+/// A line editor that reads ahead and is created for each line loses text that was typed after that
+/// line.
 #[test]
 fn lines_typed_ahead_are_all_executed() {
     let farm = Farm::start(&[1]);
@@ -61,7 +61,7 @@ fn pasted_lines_are_all_executed() {
     let farm = Farm::start(&[1]);
     let mut terminal = terminal(&farm);
     terminal.paste("FTP 2\rFTP 3\rstatus\r");
-    // In case the last line waits for it.
+    // The last line may wait for it.
     terminal.press("\r");
     terminal.expect("2 accepted, 2 delivered");
     terminal.expect("3 accepted, 3 delivered");

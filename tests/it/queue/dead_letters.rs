@@ -1,7 +1,6 @@
 //! Dead letters: files that no server can take.
 
 use std::fs;
-use std::io::Write;
 
 use bilico_testkit::{Farm, Fickle, noise, wait_until};
 use serde_json::json;
@@ -71,7 +70,7 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
     assert_eq!(farm.queue(&["replay"]).code, Some(2));
     assert_eq!(farm.queue(&["replay", "1", "--all"]).code, Some(2));
 
-    // Nothing has changed: it dies again, and its history is that of its new life.
+    // Nothing has changed: it becomes a dead letter again, with a new history.
     farm.wait_until_up();
     assert_eq!(good(farm.queue(&["replay", "1"])), "1 file replayed\n");
     farm.wait_for_dead(2);
@@ -107,7 +106,7 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
     assert!(server.stored()[&1] == noise(1, 10));
 }
 
-/// Clients were told of dead letters before that was lasting: after a crash such a file waited
+/// Clients were told of dead letters before that was durable: after a crash such a file waited
 /// again.
 #[test]
 fn dead_letters_can_be_sent_again_byte_for_byte() {

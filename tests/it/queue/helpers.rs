@@ -1,6 +1,4 @@
-//! The output of `bilico queue`, and what it must hold.
-
-use std::io::Write;
+//! Checks of the output of `bilico queue`.
 
 use bilico_testkit::Ended;
 use serde_json::Value;

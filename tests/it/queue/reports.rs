@@ -1,7 +1,5 @@
 //! Where a file is, and lists of files.
 
-use std::io::Write;
-
 use bilico_testkit::{Client, Farm, Wire, bilico, frame, put_header, run, wait_until};
 use serde_json::{Value, json};
 
@@ -54,7 +52,7 @@ fn the_history_of_a_file_is_shown_wherever_it_is() {
         farm.show(2)["place"] == "in_flight"
     });
     let way = good(farm.queue(&["show", "2"]));
-    // By now the server may be seen down.
+    // The balancer may have noticed by now that the server is down.
     assert!(
         way.contains(&format!("with {server}")) || way.contains("came back"),
         "{way}"
@@ -232,7 +230,7 @@ fn an_invalid_query_ends_only_its_connection() {
     assert_eq!(listed["total"], 1100);
 }
 
-/// Asks on a connection on which nothing else is to come.
+/// Asks on a connection that carries nothing else.
 fn answer(wire: &mut Wire, ask: &Value) -> Value {
     wire.write(&query(ask.to_string().as_bytes()));
     let (header, content) = wire.frame().unwrap();

@@ -1,7 +1,6 @@
 //! The index of a server: torn, damaged, missing or too large for its disk.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use bilico_testkit::{Balancer, JOURNAL, Served, store, wait_for_line};
@@ -65,8 +64,8 @@ fn an_unreadable_index_is_set_aside() {
     assert_eq!(server.names(), ["1_x.json"]);
 }
 
-/// The disk is full, as far as the index can tell: it may not grow. What cannot be written down is
-/// not acknowledged and leaves nothing behind; as soon as there is room, all is as before.
+/// The index may not grow, as if the disk were full. Files that it cannot record are not
+/// acknowledged and leave nothing behind. As soon as there is room, all goes on.
 #[test]
 fn an_index_that_cannot_grow_refuses_and_recovers() {
     let server = Served::start();
@@ -117,7 +116,7 @@ fn an_index_that_cannot_grow_refuses_and_recovers() {
     assert_eq!(server.names().len(), 23);
 }
 
-/// Connects anew in place of the old connection, and gives what is held.
+/// Replaces the connection, and returns the list of files.
 fn balancer_after(server: &Served, balancer: &mut Balancer) -> Vec<[u64; 3]> {
     let (new, listed) = server.reconnect(JOURNAL);
     *balancer = new;

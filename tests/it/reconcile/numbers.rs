@@ -126,9 +126,9 @@ fn a_dropped_file_is_removed_and_each_drop_is_answered() {
     );
 }
 
-/// The balancer's link breaks with files under way and it connects anew: what it is told must be
-/// all that there will ever be. The old link has delivered one file into the store's queue, half of
-/// a small one and half of a large one.
+/// The balancer's link breaks with files in flight, and it connects again. The list that it gets
+/// must have all files that will ever be stored. The old link has delivered one file into the
+/// store's queue, half of a small one and half of a large one.
 #[test]
 fn files_from_an_older_link_are_listed_or_given_up() {
     let server = Served::start();
@@ -154,7 +154,7 @@ fn files_from_an_older_link_are_listed_or_given_up() {
                 .any(|[number, ..]| [first + 1, first + 2].contains(number)),
             "{listed:?}"
         );
-        // Too late: the rest of both is not taken any more. The server may have closed by now.
+        // Too late: the server no longer takes the rest of both. It may have closed by now.
         let _ = small.0.0.write_all(&half[50_000..]);
         let _ = large.0.0.write_all(&half_large[700_000..]);
         assert!(

@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{Farm, Running, Terminal, bilico, run, wait_until};
+use bilico_testkit::{Farm, Running, Terminal, bilico, noise, run, wait_until};
 
-use super::helpers::{command, noise, objects, send, write};
+use super::helpers::{command, objects, send};
 
 #[test]
 fn no_balancer_is_exit_code_3_with_a_remedy() {
     let mut farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     farm.balancer.kill();
     for args in [
         &["a.txt"][..],
@@ -40,7 +40,7 @@ fn no_balancer_is_exit_code_3_with_a_remedy() {
 #[test]
 fn a_balancer_that_dies_before_its_receipts_is_reported() {
     let mut farm = Farm::without_servers(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let running = Running::start(&mut command(
         &farm,
         &["a.txt", "a.txt", "--json", "--retry", "0"],
@@ -56,7 +56,7 @@ fn a_balancer_that_dies_before_its_receipts_is_reported() {
         "{ended:?}"
     );
     for object in objects(&ended.stdout) {
-        // A receipt may have died with the balancer, but none is made up.
+        // A receipt may be lost with the balancer, but no receipt is invented.
         assert!(
             object["state"] == "accepted" || object["state"] == "unknown",
             "{ended:?}"
@@ -67,8 +67,8 @@ fn a_balancer_that_dies_before_its_receipts_is_reported() {
 #[test]
 fn a_balancer_that_dies_within_a_file_is_reported() {
     let mut farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
-    write(&farm, "large.bin", "");
+    farm.write("a.txt", "a");
+    farm.write("large.bin", "");
     fs::File::options()
         .write(true)
         .open(farm.dir.path().join("large.bin"))
@@ -88,11 +88,11 @@ fn a_balancer_that_dies_within_a_file_is_reported() {
     );
 }
 
-/// Answers each connection with `answer` and gives its address.
+/// Hands each connection to `answer`. Returns the address.
 fn pretender(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // It ends with the test's process; it waits for connections that never come.
+    // The thread ends with the test's process.
     std::thread::spawn(move || {
         listener
             .incoming()
@@ -104,7 +104,7 @@ fn pretender(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
 #[test]
 fn a_peer_that_is_not_a_balancer_is_reported_within_seconds() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let echo = |mut stream: TcpStream| {
         let mut bytes = [0; 1024];
         while let Ok(read @ 1..) = stream.read(&mut bytes) {
@@ -152,7 +152,7 @@ fn a_peer_that_is_not_a_balancer_is_reported_within_seconds() {
 fn a_balancer_that_is_killed_and_comes_back_gets_the_rest() {
     let mut farm = Farm::without_servers(&[1]);
     for file in 0..2000 {
-        write(&farm, format!("many/{file}"), noise(20_000));
+        farm.write(format!("many/{file}"), noise(1, 20_000));
     }
     let mut running = command(&farm, &["-r", "many", "--wait", "accepted", "--json"]);
     let running = Running::start(&mut running);
@@ -168,7 +168,7 @@ fn a_balancer_that_is_killed_and_comes_back_gets_the_rest() {
 #[test]
 fn a_balancer_that_does_not_come_back_is_given_up_in_time() {
     let mut farm = Farm::without_servers(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let args = [
         "send",
         "--balancer",

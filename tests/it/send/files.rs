@@ -2,14 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{Farm, Running, wait_until};
+use bilico_testkit::{Farm, Running, noise, wait_until};
 
-use super::helpers::{command, make_pipe, noise, objects, send, write};
+use super::helpers::{command, make_pipe, objects, send};
 
 #[test]
 fn any_file_arrives_byte_for_byte() {
@@ -17,7 +16,7 @@ fn any_file_arrives_byte_for_byte() {
     let files: [(&str, Vec<u8>); 6] = [
         ("every byte.bin", (0..=255).collect()),
         ("empty", vec![]),
-        ("noise.bin", noise(5 * 1024 * 1024)),
+        ("noise.bin", noise(1, 5 * 1024 * 1024)),
         ("due parole, è così.txt", "perché no?\r\n".into()),
         ("😀", vec![0]),
         (
@@ -26,7 +25,7 @@ fn any_file_arrives_byte_for_byte() {
         ),
     ];
     for (name, content) in &files {
-        write(&farm, name, content);
+        farm.write(name, content);
     }
     let names = files.each_ref().map(|(name, _)| *name);
     let ended = send(&farm, &names);
@@ -54,7 +53,7 @@ fn any_file_arrives_byte_for_byte() {
 #[test]
 fn a_file_sent_twice_is_two_files() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     assert_eq!(send(&farm, &["a.txt", "./a.txt"]).code, Some(0));
     assert_eq!(send(&farm, &["a.txt"]).code, Some(0));
     let names: Vec<String> = farm.all_stored().into_keys().collect();
@@ -64,13 +63,11 @@ fn a_file_sent_twice_is_two_files() {
 #[test]
 fn payloads_are_unwrapped_and_other_files_are_named() {
     let farm = Farm::start(&[1]);
-    write(
-        &farm,
+    farm.write(
         "good.json",
         r#"{"title": "inner title.txt", "content": "così \u00e8\n"}"#,
     );
-    write(
-        &farm,
+    farm.write(
         "buono.txt",
         r#"{"titolo": "sotto/sopra", "contenuto": "sì"}"#,
     );
@@ -82,7 +79,7 @@ fn payloads_are_unwrapped_and_other_files_are_named() {
         ("numbers.json", r#"{"title": "x", "content": 5}"#),
         ("latin1.json", "{\"title\": \"x\", \"content\": \"\u{0}\"}"),
     ] {
-        write(&farm, name, content);
+        farm.write(name, content);
         let ended = send(&farm, &["--json-payload", "good.json", name, "buono.txt"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(
@@ -108,17 +105,16 @@ fn payloads_are_unwrapped_and_other_files_are_named() {
 #[test]
 fn directories_need_r_and_titles_are_relative_paths() {
     let farm = Farm::start(&[1]);
-    write(&farm, "top/a.txt", "a");
-    write(&farm, "top/sub/deeper/b.txt", "b");
-    write(&farm, "top/sub/.hidden", "c");
-    write(
-        &farm,
+    farm.write("top/a.txt", "a");
+    farm.write("top/sub/deeper/b.txt", "b");
+    farm.write("top/sub/.hidden", "c");
+    farm.write(
         Path::new("top").join(OsStr::from_bytes(b"latin\xe8.txt")),
         "d",
     );
-    write(&farm, "alone.txt", "e");
+    farm.write("alone.txt", "e");
     fs::create_dir(farm.dir.path().join("top/empty")).unwrap();
-    // It leads in a circle.
+    // A link to itself.
     std::os::unix::fs::symlink("..", farm.dir.path().join("top/sub/up")).unwrap();
     let ended = send(&farm, &["-r", "top/", "alone.txt"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -144,7 +140,7 @@ fn directories_need_r_and_titles_are_relative_paths() {
 #[test]
 fn a_directory_without_r_is_an_error_with_a_hint() {
     let farm = Farm::start(&[1]);
-    write(&farm, "top/a.txt", "a");
+    farm.write("top/a.txt", "a");
     let ended = send(&farm, &["top/a.txt", "top"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(
@@ -171,7 +167,7 @@ fn an_empty_directory_is_not_an_error() {
 #[test]
 fn a_path_that_does_not_exist_is_named() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     for args in [
         &["missing.txt"][..],
         &["a.txt", "missing.txt"],
@@ -191,7 +187,7 @@ fn a_path_that_does_not_exist_is_named() {
 fn paths_that_are_not_files_are_named_and_never_waited_for() {
     let farm = Farm::start(&[1]);
     make_pipe(&farm, "pipe");
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let started = Instant::now();
     for other in ["pipe", "/dev/zero", "/dev/stdin"] {
         let ended = send(&farm, &[other, "a.txt"]);
@@ -209,10 +205,10 @@ fn paths_that_are_not_files_are_named_and_never_waited_for() {
             "{ended:?}"
         );
     }
-    // Among the files of a directory it is passed over, as links are.
+    // Among the files of a directory it is skipped, as links are.
     make_pipe(&farm, "top");
     fs::remove_file(farm.dir.path().join("top")).unwrap();
-    write(&farm, "top/a.txt", "a");
+    farm.write("top/a.txt", "a");
     make_pipe(&farm, "top/pipe");
     assert_eq!(send(&farm, &["-r", "top"]).code, Some(0));
     assert!(
@@ -222,17 +218,17 @@ fn paths_that_are_not_files_are_named_and_never_waited_for() {
     );
 }
 
-/// A file that shrinks under the hand can no longer be what was promised: which one it was must be
-/// told, and the others go on.
+/// A file that shrinks while it is sent is no longer the file that was announced. It must be named,
+/// and the others go on.
 #[test]
 fn a_file_that_shrinks_is_named_or_sent_as_it_is_then() {
     let farm = Farm::start(&[1]);
-    write(&farm, "shrinking.log", "");
+    farm.write("shrinking.log", "");
     let path = fs::canonicalize(farm.dir.path())
         .unwrap()
         .join("shrinking.log");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     for changed in ["fail", "retry"] {
         file.set_len(400 * 1024 * 1024).unwrap();
         let running = Running::start(&mut command(
@@ -249,7 +245,7 @@ fn a_file_that_shrinks_is_named_or_sent_as_it_is_then() {
         wait_until("the file to be open", is_open);
         farm.balancer.signal("STOP");
         file.set_len(0).unwrap();
-        // It connects again for the other file, and cannot before the balancer goes on.
+        // It connects again for the other file, which works only once the balancer goes on.
         farm.balancer.signal("CONT");
         let ended = running.wait();
         if changed == "fail" {
@@ -284,8 +280,8 @@ fn a_file_that_shrinks_is_named_or_sent_as_it_is_then() {
 #[test]
 fn a_file_that_is_too_large_is_refused_with_the_reason_and_the_others_go() {
     let farm = Farm::with(&[1], &[], &["--queue-bytes", "1MiB", "--max-json", "64KiB"]);
-    write(&farm, "large.bin", noise(2 * 1024 * 1024));
-    write(&farm, "a.txt", "a");
+    farm.write("large.bin", noise(1, 2 * 1024 * 1024));
+    farm.write("a.txt", "a");
     let ended = send(&farm, &["large.bin", "a.txt", "--json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use bilico_testkit::{Farm, Terminal, bilico, run, wait_until};
 
-use super::helpers::{command, hash, make_pipe, objects, send, without_keys, write};
+use super::helpers::{command, hash, make_pipe, objects, send, without_keys};
 
 #[test]
 fn json_is_one_object_a_line_and_nothing_else() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a \"quoted\".txt", "abc");
-    write(&farm, "empty", "");
+    farm.write("a \"quoted\".txt", "abc");
+    farm.write("empty", "");
     make_pipe(&farm, "pipe");
     let args = ["a \"quoted\".txt", "pipe", "empty", "--json"];
     let ended = send(&farm, &args);
@@ -38,7 +38,7 @@ fn json_is_one_object_a_line_and_nothing_else() {
 fn json_reports_each_of_three_thousand_files() {
     let farm = Farm::start(&[3, 2, 1]);
     for file in 0..3000 {
-        write(&farm, format!("many/{file}"), file.to_string());
+        farm.write(format!("many/{file}"), file.to_string());
     }
     let ended = send(&farm, &["-r", "many", "--json"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
@@ -65,7 +65,7 @@ fn json_reports_each_of_three_thousand_files() {
 #[test]
 fn quiet_prints_only_errors() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     make_pipe(&farm, "pipe");
     let ended = send(&farm, &["-q", "a.txt"]);
     assert_eq!(
@@ -86,7 +86,7 @@ fn quiet_prints_only_errors() {
 #[test]
 fn the_environment_names_the_balancer_and_the_flag_beats_it() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let mut by_environment = bilico(&["send", "a.txt"]);
     by_environment
         .current_dir(farm.dir.path())
@@ -103,7 +103,7 @@ fn the_environment_names_the_balancer_and_the_flag_beats_it() {
 #[test]
 fn invalid_flags_are_exit_code_2_and_named_with_their_value() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     for (args, named) in [
         (&["a.txt", "--balancer", "nonsense"][..], "nonsense"),
         (
@@ -147,7 +147,7 @@ fn invalid_flags_are_exit_code_2_and_named_with_their_value() {
 #[test]
 fn progress_is_on_a_terminals_standard_error_only() {
     let mut farm = Farm::without_servers(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let args = [
         "send",
         "--balancer",
@@ -178,7 +178,7 @@ fn progress_is_on_a_terminals_standard_error_only() {
 fn a_closed_output_ends_it_without_a_panic() {
     let farm = Farm::start(&[1]);
     for file in 0..300 {
-        write(&farm, format!("many/{file}"), "x");
+        farm.write(format!("many/{file}"), "x");
     }
     let mut shell = Command::new("sh");
     shell.args([

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bilico_testkit::{Farm, Running, wait_until};
 
-use super::helpers::{command, hash, objects, send, without_keys, write};
+use super::helpers::{command, hash, objects, send, without_keys};
 
 #[test]
 fn accepted_can_be_enough() {
     let farm = Farm::without_servers(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let ended = send(&farm, &["a.txt", "a.txt", "--wait", "accepted"]);
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
@@ -32,7 +32,7 @@ fn accepted_can_be_enough() {
 #[test]
 fn a_time_limit_without_a_server_is_exit_code_4() {
     let farm = Farm::without_servers(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     let ended = send(&farm, &["a.txt", "--timeout", "300ms", "--json"]);
     assert_eq!(ended.code, Some(4), "{ended:?}");
     assert!(
@@ -46,11 +46,11 @@ fn a_time_limit_without_a_server_is_exit_code_4() {
 #[test]
 fn a_time_limit_ends_the_waiting_for_a_frozen_server() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     farm.servers[0].signal("STOP");
     let started = Instant::now();
     let ended = send(&farm, &["a.txt", "--timeout", "300ms"]);
-    // It is 4 if the balancer has meanwhile noticed, 5 if it has not.
+    // The code is 4 if the balancer has noticed by then, else 5.
     assert!(matches!(ended.code, Some(4 | 5)), "{ended:?}");
     assert!(ended.stderr.starts_with("error: "), "{ended:?}");
     assert!(started.elapsed() < Duration::from_secs(10));
@@ -63,7 +63,7 @@ fn a_time_limit_ends_the_waiting_for_a_frozen_server() {
 #[test]
 fn a_signal_ends_the_waiting_with_130_and_a_report() {
     let farm = Farm::without_servers(&[1]);
-    write(&farm, "a.txt", "a");
+    farm.write("a.txt", "a");
     for (accepted, name) in [(1, "INT"), (2, "TERM")] {
         let running = Running::start(&mut command(&farm, &["a.txt", "--json"]));
         wait_until("it to be accepted", || farm.status().accepted == accepted);

@@ -62,7 +62,7 @@ impl Faults {
             (_, Target::Proxy(place)) => self.trouble(kind, place, stage),
             (FullJournal, _) if stage.has_own_disk => fill(stage),
             (FullJournal | StuckJournal, _) => {
-                fault.limit(&stage.balancer, Resource::Fsize, 4096)?
+                fault.limit(&stage.balancer, Resource::Fsize, 4096)?;
             }
             (FullServer, Target::Limits(place)) => {
                 let most = self.random.random_range(0..2048);
@@ -101,9 +101,13 @@ impl Faults {
             Delay => weather.delay = delay,
             StallClients | StallServer => weather.is_stalled = true,
             LoseServer => {
-                (weather.swallows, weather.before) = (vec![Way::There, Way::Back], before)
+                weather.swallows = vec![Way::There, Way::Back];
+                weather.before = before;
             }
-            _ => (weather.swallows, weather.before) = (vec![Way::Back], before),
+            _ => {
+                weather.swallows = vec![Way::Back];
+                weather.before = before;
+            }
         });
     }
 
@@ -140,7 +144,7 @@ impl Faults {
         self.note(&format!("{:?} on {:?} is over", fault.kind, fault.target));
         match (fault.kind, fault.target) {
             (TakeJournal, _) if stage.balancer.role.is_some() => {
-                self.wait_for_the_end(fault, stage)
+                self.wait_for_the_end(fault, stage);
             }
             (KillBalancer | KillServer(_) | TakeJournal | FlipBits, Target::Process(place)) => {
                 self.taken = self.taken.filter(|_| place != 0);

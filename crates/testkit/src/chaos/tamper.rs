@@ -174,7 +174,7 @@ pub(super) fn flip_bits(stage: &Stage, random: &mut StdRng) -> (Vec<String>, Vec
         );
         match found {
             Ok(found) if is_told(*kind, &before, found.as_ref()) => {
-                done.push(format!("{what}: told"))
+                done.push(format!("{what}: reported"));
             }
             other => findings.push(format!("{what}: {other:?}, before: {before:?}")),
         }
