@@ -161,7 +161,7 @@ fn open_door(
         uploads: Arc::new(uploads),
         hub: hub.clone(),
         bounds: watch::Sender::new(DoorBounds::from(settings)),
-        room_patience: config.limits.room_patience,
+        limits: config.limits,
         farewell: Arc::new(OnceLock::new()),
         shutdown: Shutdown::default(),
     }

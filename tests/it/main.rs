@@ -29,6 +29,7 @@ mod driver;
 mod durations;
 mod escaping;
 mod harness;
+mod in_process;
 mod journal;
 mod keys;
 mod log_file;

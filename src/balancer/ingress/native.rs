@@ -13,7 +13,7 @@ use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
 use crate::balancer::messages::{Offer, ToHub, next_connection};
-use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
+use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::object;
 use crate::protocol::{Frame, Message, ProtocolError, Role};
 use crate::queue::key_hash;
@@ -78,10 +78,12 @@ where
 impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn run(&mut self) -> Result<Parting, ReadError> {
         let seat = self.seat.clone();
-        let silent = |_| Err(ReadError::Idle(GREETING_TIMEOUT));
+        let time = self.door.limits.greeting;
         let greeted = tokio::select! {
             () = seat.asked_to_leave() => Err(ReadError::Crowded),
-            greeted = timeout(GREETING_TIMEOUT, self.greet()) => greeted.unwrap_or_else(silent),
+            greeted = timeout(time, self.greet()) => {
+                greeted.unwrap_or(Err(ReadError::Idle(time)))
+            }
         };
         if !greeted? {
             return Ok(Parting::Gone);

@@ -101,7 +101,7 @@ impl Door {
         reason: impl FnOnce() -> String,
     ) -> Result<T, Refusal> {
         tokio::select! {
-            had = timeout(self.room_patience, wait) => match had {
+            had = timeout(self.limits.room_patience, wait) => match had {
                 Ok(Some(had)) => Ok(had),
                 Ok(None) => Err(self.farewell()),
                 Err(_) => Err(Refusal::new(RefusalCode::Busy, reason())),
