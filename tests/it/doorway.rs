@@ -412,6 +412,7 @@ fn a_full_queue_refuses_after_a_while_and_takes_files_again() {
                 files: 2,
                 bytes: 1 << 30,
             },
+            probe_interval: Duration::from_millis(100),
             ..settings_with(&servers)
         },
         limits: BalancerLimits {

@@ -44,12 +44,11 @@ where
     let (to_client, outgoing) = mpsc::unbounded_channel();
     let backpressure = Arc::new(Backpressure::default());
     let ended = backpressure.writer_ended.clone();
-    let connection = next_connection();
     let of_seat = backpressure.clone();
     seat.ask_before(move || of_seat.owes());
     let mut session = Session {
         reader,
-        connection,
+        connection: next_connection(),
         to_client,
         backpressure: backpressure.clone(),
         from: peer.to_string().into(),
@@ -57,22 +56,20 @@ where
         seat,
     };
     let writer = write_receipts(write, outgoing, backpressure, stall);
-    let (read, ()) = tokio::join!(
-        async {
-            let result = tokio::select! {
-                () = ended.cancelled() => Ok(Parting::Stopped),
-                result = session.run() => result,
-            };
-            session.leave(result).await
-        },
-        async {
-            if let Err(error) = writer.await {
-                tracing::info!(peer = %peer, reason = %error, "cannot send receipts");
-            }
-            ended.cancel();
+    let writing = async {
+        if let Err(error) = writer.await {
+            tracing::info!(peer = %peer, reason = %error, "cannot send receipts");
         }
-    );
-    read
+        ended.cancel();
+    };
+    let reading = async {
+        let result = tokio::select! {
+            () = ended.cancelled() => Ok(Parting::Stopped),
+            result = session.run() => result,
+        };
+        session.leave(result).await
+    };
+    tokio::join!(reading, writing).0
 }
 
 impl<R: AsyncRead + Unpin> Session<'_, R> {
@@ -158,14 +155,15 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 key,
                 resumed,
             } => {
-                self.take(Put {
+                let size = frame.content_len;
+                let put = Put {
                     id,
                     title,
                     key,
                     resumed,
-                    size: frame.content_len,
-                })
-                .await
+                    size,
+                };
+                self.take(put).await
             }
             Message::Offer {
                 id,
@@ -174,12 +172,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 crc32c,
             } => {
                 let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
+                let reply = self.reply(id);
                 self.door.tell(ToHub::Offer(Offer {
                     key,
                     size,
                     crc32c,
                     offset,
-                    reply: self.reply(id),
+                    reply,
                 }));
                 Ok(())
             }

@@ -154,7 +154,9 @@ impl Door {
         loop {
             let piece = tokio::select! {
                 piece = lap.bound(stall, body.piece()) => piece?,
-                () = self.shutdown.ended.cancelled() => return Err(ReadError::Refused(self.farewell())),
+                () = self.shutdown.ended.cancelled() => {
+                    return Err(ReadError::Refused(self.farewell()));
+                }
             };
             let Some(piece) = piece else { break };
             if piece.is_empty() {
