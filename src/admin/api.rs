@@ -20,7 +20,7 @@ use super::types::{NewServer, NoticeList, Overview, PatchServer, Server, ServerL
 use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
 
-/// The description of all routes (OpenAPI 3.1).
+/// The description of all routes (`OpenAPI` 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// All routes: method, path and handler.
