@@ -17,12 +17,11 @@ use bilico::transport::Tcp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{
-    Client, DEADLINE, Farm, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw, run,
-    start_balancer, start_server, wait_for, wait_until,
-};
 use crate::in_process::InProcess;
-use crate::queue::Fickle;
+use bilico_testkit::{
+    Client, DEADLINE, Farm, Fickle, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw,
+    run, start_balancer, start_server, wait_for, wait_until,
+};
 
 fn at(role: &Role) -> &str {
     role.admin.as_deref().unwrap()

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{Farm, Wire, bilico, frame, http, run};
+use bilico_testkit::{Farm, Wire, bilico, frame, http, run};
 
 const EXPECTED: &str = "expected an object, found an array";
 

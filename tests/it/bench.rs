@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Farm, Running, Terminal, bilico, program, run, status, wait_until};
+use bilico_testkit::{Ended, Farm, Running, Terminal, bilico, program, run, status, wait_until};
 
 /// `bilico bench` against the farm's balancer with these arguments.
 fn command(farm: &Farm, args: &[&str]) -> Command {
@@ -455,7 +455,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
             "-c",
             connections,
         ]);
-        run(command.env(crate::harness::ACT_AS_BILICO, "1"), "")
+        run(command.env(bilico_testkit::ACT_AS_BILICO, "1"), "")
     };
     let raised = limited("-Sn 100", "300");
     assert_eq!(raised.code, Some(0), "{raised:?}");

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{DEADLINE, wait_for, wait_until};
+use bilico_testkit::{DEADLINE, wait_for, wait_until};
 
 /// Each browser is a dozen processes; one at a time is enough for the machine.
 static ONE: Mutex<()> = Mutex::new(());

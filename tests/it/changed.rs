@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Ended, Farm, bilico, noise, run};
+use bilico_testkit::{Ended, Farm, bilico, noise, run};
 
 const MIB: usize = 1024 * 1024;
 

@@ -5,13 +5,12 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{
-    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico, frame, http, http_at, put, run,
+use bilico_testkit::{
+    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico_through, frame, http, http_at, put, run,
     start_balancer, start_server, status, stored, wait_for_line, wait_until,
 };
 
@@ -20,18 +19,8 @@ const LIMIT: usize = 256;
 
 /// Starts a balancer that may open so many files and not one more.
 fn launch(dir: &Path, servers: &[String], flags: &[&str], limit: usize) -> Result<Role, String> {
-    let plain = bilico(&[]);
-    let mut command = Command::new("prlimit");
-    command
-        .arg(format!("--nofile={limit}:{limit}"))
-        .arg("--")
-        .arg(plain.get_program());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let limit = format!("--nofile={limit}:{limit}");
+    let command = bilico_through(&["prlimit", &limit, "--"]);
     let mut args = vec!["balancer", "--listen", "127.0.0.1:0"];
     args.extend(servers.iter().flat_map(|server| ["--server", server]));
     args.extend(flags);
@@ -332,12 +321,8 @@ fn half_heads_make_way_for_operators() {
 #[test]
 fn a_limit_that_is_too_small_is_refused_at_the_start_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new("prlimit");
-    command
-        .args(["--nofile=64:64", "--"])
-        .arg(bilico(&[]).get_program())
-        .current_dir(dir.path());
-    command.env("ACT_AS_BILICO", "1");
+    let mut command = bilico_through(&["prlimit", "--nofile=64:64", "--"]);
+    command.current_dir(dir.path());
     command.args([
         "balancer",
         "--listen",
@@ -358,13 +343,7 @@ fn a_limit_that_is_too_small_is_refused_at_the_start_with_the_remedy() {
 #[test]
 fn the_soft_limit_is_raised_to_the_hard_one() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = bilico(&[]);
-    let mut command = Command::new("prlimit");
-    command
-        .args(["--nofile=64:4096", "--"])
-        .arg(plain.get_program())
-        .env("ACT_AS_BILICO", "1");
-    command.env("BILICO_ADMIN", "127.0.0.1:0");
+    let command = bilico_through(&["prlimit", "--nofile=64:4096", "--"]);
     let args = [
         "balancer",
         "--listen",

@@ -15,11 +15,11 @@ use bilico::protocol::limits::MAX_LARGE_UPLOADS;
 use bilico::server::name::stored_name;
 use serde_json::json;
 
-use crate::harness::{
+use crate::in_process::{InProcess, settings_with};
+use bilico_testkit::{
     Client, Farm, Response, Role, Wire, frame, http, http_raw, names_with, noise, pretend_server,
     response, start_balancer, start_server, status, wait_until,
 };
-use crate::in_process::{InProcess, settings_with};
 
 const MIB: usize = 1 << 20;
 
@@ -738,7 +738,7 @@ fn who_waits_for_a_file_that_no_server_takes_hears_that_it_is_a_dead_letter() {
         let _ = wire
             .0
             .write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
-        while let Some((header, _)) = wire.try_frame() {
+        while let Some((header, _)) = wire.message() {
             if header["request_type"] == "store" {
                 let answer = json!({"request_type": "not_stored", "request_number": header["request_number"],
                     "code": "conflict", "reason": "not for me"});

@@ -4,50 +4,26 @@
 
 use std::io::Write;
 
-use crate::harness::{Client, Farm, frame, names_with, noise, put, wait_for_line, wait_until};
+use bilico_testkit::{Client, Farm, frame, noise, put, wait_for_line, wait_until};
 
 /// More than the balancer remembers of what has ended, unless it is told otherwise.
 const PASSING: u64 = 100_000 + 2_000;
 
-impl Farm {
-    /// The request numbers of what lies in a server's directory.
-    fn numbers_in(&self, place: usize) -> Vec<u64> {
-        let names = names_with(&self.server_dir(place), "")
-            .into_iter()
-            .filter(|name| !name.starts_with('.'));
-        names
-            .map(|name| name.split_once('_').unwrap().0.parse().unwrap())
-            .collect()
+/// Hands over tiny files, many in one write, and waits until so many are delivered in all.
+#[track_caller]
+fn pass(farm: &Farm, files: u64, delivered: u64) {
+    let mut wire = farm.client().wire;
+    let receipts = bilico_testkit::Wire(wire.0.try_clone().unwrap());
+    let reader = std::thread::spawn(move || receipts.swallow());
+    for first in (0..files).step_by(500) {
+        let some = (first..files.min(first + 500)).flat_map(|id| frame(&put(id, "t"), b"x"));
+        wire.0.write_all(&some.collect::<Vec<u8>>()).unwrap();
     }
-
-    /// Hands over tiny files, many in one write, and waits until so many are delivered in all.
-    #[track_caller]
-    fn pass(&self, files: u64, delivered: u64) {
-        let mut wire = Client::connect(&self.balancer.address).wire;
-        let receipts = crate::harness::Wire(wire.0.try_clone().unwrap());
-        let reader = std::thread::spawn(move || receipts.swallow());
-        for first in (0..files).step_by(500) {
-            let some = (first..files.min(first + 500)).flat_map(|id| frame(&put(id, "t"), b"x"));
-            wire.0.write_all(&some.collect::<Vec<u8>>()).unwrap();
-        }
-        wait_until("all of them to be delivered", || {
-            self.status().delivered >= delivered
-        });
-        wire.0.shutdown(std::net::Shutdown::Both).unwrap();
-        reader.join().unwrap();
-    }
-
-    /// Waits until each file from 1 on is on exactly one server.
-    #[track_caller]
-    fn wait_until_all_are_there_once(&self, count: u64) {
-        wait_until("each file to be there exactly once", || {
-            let mut numbers: Vec<u64> = (0..self.servers.len())
-                .flat_map(|place| self.numbers_in(place))
-                .collect();
-            numbers.sort_unstable();
-            numbers.into_iter().eq(1..=count)
-        });
-    }
+    wait_until("all of them to be delivered", || {
+        farm.status().delivered >= delivered
+    });
+    wire.0.shutdown(std::net::Shutdown::Both).unwrap();
+    reader.join().unwrap();
 }
 
 /// Two servers, the first of which is frozen with its share of 40 files, that all went to the other
@@ -73,10 +49,10 @@ fn with_files_in_doubt(flags: &[&str]) -> Farm {
 #[test]
 fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
     let farm = with_files_in_doubt(&["--log-level", "warn"]);
-    farm.pass(PASSING, 40 + PASSING);
+    pass(&farm, PASSING, 40 + PASSING);
     farm.servers[0].signal("CONT");
     farm.wait_until_up();
-    farm.wait_until_all_are_there_once(40 + PASSING);
+    farm.wait_until_each_is_there_once(40 + PASSING);
     wait_for_line(|| farm.server_log(0), &["dropped", "another server has it"]);
 }
 
@@ -94,18 +70,18 @@ fn files_in_doubt_are_there_once_when_the_balancer_was_restarted_meanwhile() {
                 .iter()
                 .map(|server| format!("{}=1", server.address))
                 .collect();
-            farm.balancer = crate::harness::start_balancer(farm.dir.path(), &specs, &flags);
+            farm.balancer = bilico_testkit::start_balancer(farm.dir.path(), &specs, &flags);
             wait_until("one to be up", || {
                 farm.status().servers.iter().any(|server| server.eligible)
             });
         }
-        farm.pass(200, 200);
+        pass(&farm, 200, 200);
         let shown = || farm.queue(&["show", "240"]);
         wait_until("what is in doubt nowhere to be forgotten", || {
             shown().code != Some(0)
         });
         farm.servers[0].signal("CONT");
         farm.wait_until_up();
-        farm.wait_until_all_are_there_once(240);
+        farm.wait_until_each_is_there_once(240);
     }
 }

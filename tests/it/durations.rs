@@ -1,6 +1,6 @@
 //! Times that flags and settings bear: what no clock can be moved by is refused where it is read.
 
-use crate::harness::{bilico, run};
+use bilico_testkit::{bilico, run};
 
 /// Every command that has a flag for a time, with what it needs beside.
 const COMMANDS: [&[&str]; 9] = [

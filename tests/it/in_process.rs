@@ -1,7 +1,7 @@
 //! A balancer in this process, for tests that give it shorter limits than it has by itself.
 //!
 //! Tests that kill a balancer, look at its memory or read its log need a process of its own: a
-//! [`Farm`](crate::harness::Farm).
+//! [`Farm`](bilico_testkit::Farm).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,12 +9,11 @@ use std::sync::Arc;
 use bilico::admin::{self, Admin, AdminLimits};
 use bilico::balancer::{Balancer, BalancerConfig, BalancerError, Outcome, Settings};
 use bilico::transport::Tcp;
+use bilico_testkit::{Role, status, wait_until};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use crate::harness::{Role, status, wait_until};
 
 /// A balancer with its admin listener; it stops when this is dropped.
 pub struct InProcess {

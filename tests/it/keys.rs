@@ -1,7 +1,6 @@
 //! Keys: a file that is sent again is the same file, and a large one goes on where it broke off.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -10,42 +9,11 @@ use bilico::balancer::{BalancerConfig, BalancerLimits, DispatchConfig, InDoubt, 
 use bilico::queue::Retention;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Client, Farm, Role, bilico, frame, names_with, noise, number, put_header, run, start_server,
-    stored, wait_for, wait_until,
-};
 use crate::in_process::{InProcess, settings_with};
-
-impl Farm {
-    /// The balancer's journal.
-    pub fn journal(&self) -> PathBuf {
-        self.dir.path().join("journal")
-    }
-
-    /// A native client of the balancer.
-    pub fn client(&self) -> Client {
-        Client::connect(&self.balancer.address)
-    }
-
-    /// Ends the balancer as a crash would, and starts it again.
-    pub fn crash_balancer(&mut self) {
-        self.balancer.kill();
-        self.balancer.restart();
-    }
-
-    fn parts(&self) -> Vec<String> {
-        names_with(&self.journal(), "part-")
-    }
-
-    fn contents(&self) -> Vec<String> {
-        names_with(&self.journal(), "content-")
-    }
-
-    #[track_caller]
-    fn wait_until_no_part_is_left(&self) {
-        wait_until("no part to be left", || self.parts().is_empty());
-    }
-}
+use bilico_testkit::{
+    Client, Farm, Role, bilico, frame, noise, number, put_header, run, start_server, stored,
+    wait_for, wait_until,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -450,7 +418,7 @@ fn a_key_that_is_forgotten_stays_forgotten_after_a_crash() {
     let forgets = |flags: &[&str]| {
         let mut farm = Farm::with(&[1, 1], &[], flags);
         let content = noise(1, 100_000);
-        let is_forgotten = |farm: &Farm| farm.client().first_answer("k", &content) == "wanted";
+        let is_forgotten = |farm: &Farm| first_answer(farm, "k", &content) == "wanted";
         let mut client = farm.client();
         assert_eq!(client.put_accepted(1, Some("k"), &content), 1, "{flags:?}");
         client.expect("delivered", 1);
@@ -526,12 +494,11 @@ fn a_key_that_is_forgotten_is_a_new_files() {
     }
 }
 
-impl Client {
-    /// What comes first after an offer.
-    fn first_answer(&mut self, key: &str, content: &[u8]) -> String {
-        self.offer(1, key, content);
-        self.next()["request_type"].as_str().unwrap().to_owned()
-    }
+/// The type of the first answer to an offer.
+fn first_answer(farm: &Farm, key: &str, content: &[u8]) -> String {
+    let mut client = farm.client();
+    client.offer(1, key, content);
+    client.next()["request_type"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -549,11 +516,11 @@ fn no_more_keys_are_remembered_than_may_be_and_the_youngest_are() {
         }
         for id in 1..=2 {
             wait_until("the older ones to be forgotten", || {
-                farm.client().first_answer(&format!("k{restart}{id}"), b"x") == "wanted"
+                first_answer(&farm, &format!("k{restart}{id}"), b"x") == "wanted"
             });
         }
         assert_eq!(
-            farm.client().first_answer(&format!("k{restart}3"), b"x"),
+            first_answer(&farm, &format!("k{restart}3"), b"x"),
             "accepted"
         );
         let first = client.put_accepted(9, Some(&format!("k{restart}1")), b"x");

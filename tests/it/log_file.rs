@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
-    Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until,
+use bilico_testkit::{
+    Role, Running, bilico, http_at, limit, start_balancer, start_server, wait_for_line, wait_until,
 };
 
 /// A balancer whose server is nowhere. Each change of the server's weight is a line in its log.
@@ -93,17 +92,7 @@ impl Logging {
     }
 
     fn limit(&self, bytes: &str) {
-        let args = [
-            format!("--fsize={bytes}:"),
-            format!("--pid={}", self.balancer.pid()),
-        ];
-        assert!(
-            Command::new("prlimit")
-                .args(args)
-                .status()
-                .unwrap()
-                .success()
-        );
+        limit(self.balancer.pid(), "fsize", bytes);
     }
 }
 

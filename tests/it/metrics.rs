@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Farm, Role, http, http_raw, run, start_balancer, start_server, wait_until,
 };
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Client, Farm, start_balancer, start_server, wait_for_line, wait_until};
+use bilico_testkit::{Client, Farm, start_balancer, start_server, wait_for_line, wait_until};
 
 /// Each of the two links ended the other: the server was up and down several times in a second, for
 /// ever.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Farm, bilico};
+use bilico_testkit::{Farm, bilico};
 
 const FULL: &str =
     "error: cannot write to standard output: No space left on device (os error 28)\n";

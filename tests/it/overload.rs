@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bilico::protocol::status::StatusReport;
 
-use crate::harness::{Farm, Role, bilico, start_balancer, start_server, wait_until};
+use bilico_testkit::{Farm, Role, bilico, start_balancer, start_server, wait_until};
 
 /// A server that is overloaded by 8 MiB of held files, and works 6 ms on each letter A.
 const BUSY: [&str; 4] = ["--overload-margin", "8MiB", "--work-delay", "6ms"];
@@ -55,7 +55,7 @@ fn an_overloaded_server_gets_nothing_until_its_memory_is_free_again() {
         &[format!("{}=1", busy.address), format!("{}=1", idle.address)],
         &[],
     );
-    let status = || crate::harness::status(&balancer.address);
+    let status = || bilico_testkit::status(&balancer.address);
     wait_until("both to be up", || {
         status().servers.iter().all(|server| server.eligible)
     });
@@ -160,7 +160,7 @@ fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
         );
         assert!(status.queue.files() >= 4, "{status:?}");
         assert!(
-            observed < crate::harness::DEADLINE,
+            observed < bilico_testkit::DEADLINE,
             "the overload does not end"
         );
         // The asking itself costs the balancer time, which is not what is measured.

@@ -6,8 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Client, Farm, Role, http, start_balancer, wait_for, wait_until};
-use crate::queue::Fickle;
+use bilico_testkit::{Client, Farm, Fickle, Role, http, start_balancer, wait_for, wait_until};
 
 /// The page of a balancer, in a browser.
 struct Page {

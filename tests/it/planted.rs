@@ -8,8 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
-use crate::harness::{Role, start_server, wait_for_line, wait_until};
-use crate::reconcile::{Balancer, JOURNAL, Served};
+use bilico_testkit::{Balancer, JOURNAL, Role, Served, start_server, wait_for_line, wait_until};
 
 /// A directory in which things are planted before the server starts, and the index's names in it.
 fn planted() -> (TempDir, [std::path::PathBuf; 2]) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Client, Farm, Mount, http, noise, start_balancer, wait_for, wait_until};
+use bilico_testkit::{Client, Farm, Mount, http, noise, start_balancer, wait_for, wait_until};
 
 /// The notices about want of room: their levels and texts.
 fn notices(farm: &Farm) -> Vec<(String, String)> {

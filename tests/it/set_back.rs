@@ -7,8 +7,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
-use crate::reconcile::{JOURNAL, Served};
+use bilico_testkit::{
+    Balancer, JOURNAL, Mount, Role, Served, frame, mount, start_server, stored, wait_for_line,
+    wait_until,
+};
 
 fn copy(from: &Path, to: &Path) {
     assert!(
@@ -200,7 +202,7 @@ fn the_highest_number_is_told_when_nothing_is_held_any_more() {
 fn each_process_says_which_it_is() {
     let mut served = Served::start();
     let instance = |served: &Served| {
-        let mut wire = crate::harness::Wire::connect(&served.role.address);
+        let mut wire = bilico_testkit::Wire::connect(&served.role.address);
         wire.write(br#"{"request_type": "bilico"}"#);
         let hello: Value = serde_json::from_str(&wire.greeting().0).unwrap();
         hello["instance"].as_str().unwrap().to_owned()
@@ -297,7 +299,7 @@ fn nothing_is_told_of_a_directory_that_is_as_it_was_left() {
     balancer.put(1, b"one");
     balancer.put(2, b"two");
     balancer.confirm(&[1]);
-    let mut nobody = crate::reconcile::Balancer::greet(&served.role.address, None);
+    let mut nobody = Balancer::greet(&served.role.address, None);
     nobody.0.greeting();
     nobody.put(70, b"of nobody");
     fs::remove_file(served.files_dir().join("2_x.json")).unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Farm, frame, pretend_server, start_balancer, start_server, wait_for_line, wait_until,
 };
 
@@ -26,7 +26,7 @@ fn silent_server() -> (String, Heard) {
     let address = pretend_server(Some(IDENTITY), move |mut wire| {
         let link = ours.links.fetch_add(1, Ordering::Relaxed) + 1;
         wire.write(&frame(r#"{"request_type":"holding","last":true}"#, b""));
-        while let Some((header, _)) = wire.try_frame() {
+        while let Some((header, _)) = wire.message() {
             if header["request_type"] == "store" {
                 ours.files
                     .lock()

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Ended, Role, Running, Wire, bilico, frame, http, pretend_instance, start_balancer,
     start_server, status, wait_for, wait_for_line, wait_until,
 };
@@ -88,7 +88,7 @@ impl Pretended {
 }
 
 fn serve(mut wire: Wire, answer: Answer, shared: &Shared) {
-    while let Some((message, content)) = wire.try_frame() {
+    while let Some((message, content)) = wire.message() {
         shared.heard.lock().unwrap().push(message.clone());
         let number = &message["request_number"];
         let reply = match (message["request_type"].as_str().unwrap(), answer) {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Farm, Running, bilico, run, wait_until};
+use bilico_testkit::{Ended, Farm, Running, bilico, run, wait_until};
 
 const RECEIPTS: &str = "receipts.jsonl";
 
