@@ -285,7 +285,7 @@ fn requests_that_make_no_sense_are_refused_with_what_is_wrong() {
     refused(
         &put("/files/a", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n"),
         400,
-        "twice",
+        "more than one",
     );
     let bare = head(balancer, "/files/a", "");
     refused(

@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod admin_waits;
 mod arrays;
 mod bad_input;
 mod bench;
