@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bilico::balancer::orders::Settings;
-use bilico::balancer::{Balancer, BalancerConfig};
+use bilico::balancer::{Balancer, BalancerConfig, Settings};
 use bilico::client::{Changed, Form, Keys, Options, Source, Tally, Wait, transfer};
 use bilico::server::{Server, ServerConfig};
 use bilico::transport::Tcp;

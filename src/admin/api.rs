@@ -1,10 +1,8 @@
 //! The routes under `/api/v1`, in one table.
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,42 +12,16 @@ use serde::Deserialize;
 
 use super::error::{ApiError, ApiResult};
 use super::events::Wanted;
-use super::extract::{ApiJson, ApiPath, ApiQuery, BodyTimeout, MAX_BODY};
-use super::limits::AdminLimits;
+use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
+use super::files_api::{dead, drop_dead, file, find, queue, replay, replay_all};
 use super::listen::Hangup;
-use super::types::{
-    Count, FileList, Found, NewServer, NoticeList, Overview, PatchServer, Server, ServerList,
-};
-use super::watch::Watch;
+use super::state::Api;
+use super::types::{NewServer, NoticeList, Overview, PatchServer, Server, ServerList};
 use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
-use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Query};
 
-/// The description of all routes (OpenAPI 3.1).
+/// The description of all routes (`OpenAPI` 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
-
-/// Files in a list, unless the request says how many.
-const LISTED: usize = 100;
-
-/// Reads the configuration again and applies it to the running balancer. An error changes nothing.
-pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
-
-/// A reload that is under way.
-pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>>;
-
-/// What the routes work with.
-#[derive(Clone)]
-pub(super) struct Api {
-    pub(super) watch: Arc<Watch>,
-    pub(super) reload: Option<Reload>,
-    pub(super) limits: AdminLimits,
-}
-
-impl FromRef<Api> for BodyTimeout {
-    fn from_ref(api: &Api) -> Self {
-        Self(api.limits.body)
-    }
-}
 
 /// All routes: method, path and handler.
 pub(super) fn table() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
@@ -193,139 +165,6 @@ async fn remove_server(
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({}))).into_response())
 }
 
-/// A page of a list of files.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    /// Lists files with higher numbers than this.
-    #[serde(default)]
-    after: u64,
-    limit: Option<usize>,
-}
-
-fn listed(limit: Option<usize>) -> Result<usize, ApiError> {
-    match limit.unwrap_or(LISTED) {
-        limit @ 1..=MAX_LISTED => Ok(limit),
-        other => Err(ApiError::bad(format!(
-            "invalid `limit` {other}: expected 1 to {MAX_LISTED}"
-        ))),
-    }
-}
-
-async fn queue(State(api): State<Api>, ApiQuery(page): ApiQuery<Page>) -> ApiResult<FileList> {
-    let limit = listed(page.limit)?;
-    list(
-        &api,
-        Query::Waiting {
-            after: page.after,
-            limit,
-        },
-    )
-    .await
-}
-
-async fn dead(State(api): State<Api>, ApiQuery(page): ApiQuery<Page>) -> ApiResult<FileList> {
-    let limit = listed(page.limit)?;
-    list(
-        &api,
-        Query::Dead {
-            after: page.after,
-            limit,
-        },
-    )
-    .await
-}
-
-async fn list(api: &Api, query: Query) -> ApiResult<FileList> {
-    match ask(api, query).await? {
-        Answer::Files {
-            files,
-            total,
-            total_bytes,
-        } => Ok(Json(FileList {
-            files,
-            total,
-            total_bytes,
-        })),
-        other => Err(unexpected(other)),
-    }
-}
-
-async fn ask(api: &Api, query: Query) -> Result<Answer, ApiError> {
-    api.watch
-        .control
-        .ask(query)
-        .await
-        .ok_or_else(ApiError::gone)
-}
-
-/// The refusal of a query that failed: it named a file that does not exist.
-fn unexpected(answer: Answer) -> ApiError {
-    match answer {
-        Answer::Failed { reason } => ApiError::not_found(reason),
-        _ => ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the balancer gave an answer to another question",
-        ),
-    }
-}
-
-async fn replay_all(State(api): State<Api>) -> ApiResult<Count> {
-    carry_out(&api, Query::Replay { number: None }).await
-}
-
-async fn replay(State(api): State<Api>, ApiPath(number): ApiPath<u64>) -> ApiResult<Count> {
-    carry_out(
-        &api,
-        Query::Replay {
-            number: Some(number),
-        },
-    )
-    .await
-}
-
-async fn drop_dead(State(api): State<Api>, ApiPath(number): ApiPath<u64>) -> ApiResult<Count> {
-    carry_out(&api, Query::Drop { number }).await
-}
-
-async fn carry_out(api: &Api, order: Query) -> ApiResult<Count> {
-    match ask(api, order).await? {
-        Answer::Done { files } => Ok(Json(Count { files })),
-        other => Err(unexpected(other)),
-    }
-}
-
-async fn file(State(api): State<Api>, ApiPath(number): ApiPath<u64>) -> ApiResult<FileReport> {
-    match ask(&api, Query::Show { number }).await? {
-        Answer::File(report) => Ok(Json(*report)),
-        other => Err(unexpected(other)),
-    }
-}
-
-/// Which files to find.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Titled {
-    title: String,
-    limit: Option<usize>,
-}
-
-async fn find(State(api): State<Api>, ApiQuery(titled): ApiQuery<Titled>) -> ApiResult<Found> {
-    let limit = listed(titled.limit)?;
-    match ask(
-        &api,
-        Query::Find {
-            title: titled.title,
-            limit,
-        },
-    )
-    .await?
-    {
-        Answer::Found { files, complete } => Ok(Json(Found { files, complete })),
-        other => Err(unexpected(other)),
-    }
-}
-
 /// Which events are listed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -360,6 +199,13 @@ async fn events(
     ApiQuery(listening): ApiQuery<Listening>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    // First, so that a listener that is refused costs no sample.
+    let Some(place) = api.watch.listeners.place() else {
+        let error = "there are too many event listeners already";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(5);
+        // A listener that is refused has nothing else to ask on this connection.
+        return Ok(([(header::CONNECTION, "close")], error).into_response());
+    };
     // A browser that reconnects sends this header; its address is still the one it began with.
     let last = headers
         .get("last-event-id")
@@ -376,19 +222,11 @@ async fn events(
         states,
         hangup,
     };
-    let Some(body) = api
+    let control = &api.watch.control;
+    let body = api
         .watch
         .listeners
-        .join(&api.watch.control, wanted, state.as_ref())
-    else {
-        let error = ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "there are too many event listeners already",
-        )
-        .retry_after(5);
-        // A listener that is refused has nothing else to ask on this connection.
-        return Ok(([(header::CONNECTION, "close")], error).into_response());
-    };
+        .join(place, control, wanted, state.as_ref());
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 

@@ -87,15 +87,19 @@ impl Listeners {
         }
     }
 
-    /// Adds a listener and gives the body of its answer, which begins with `state`. `None` if there
-    /// are too many listeners.
+    /// A place for one more listener, or `None` if there are too many.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Adds a listener and gives the body of its answer, which begins with `state`.
     pub(super) fn join(
         &self,
+        place: OwnedSemaphorePermit,
         control: &Control,
         wanted: Wanted,
         state: Option<&State>,
-    ) -> Option<Body> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+    ) -> Body {
         let (events, queue) = mpsc::channel(LISTENER_EVENTS);
         let mut all = self.lock();
         let past = control.events().after(0);
@@ -115,10 +119,10 @@ impl Listeners {
             told: newest,
             hangup: wanted.hangup,
         });
-        Some(Body::new(EventBody {
+        Body::new(EventBody {
             queue,
             _place: place,
-        }))
+        })
     }
 
     /// Whether any listener wants states. Forgets listeners that have gone.

@@ -132,10 +132,7 @@ async fn take(
     let wait = options.wait()?;
     let key = key(request.headers())?;
     check_framing(request.headers())?;
-    let peer = request
-        .extensions()
-        .get()
-        .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
+    let peer = peer(&request);
     let body = request.into_body();
     let upload = HttpUpload {
         title: title.clone(),
@@ -161,6 +158,13 @@ async fn take(
     };
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
+}
+
+fn peer(request: &Request) -> SocketAddr {
+    request
+        .extensions()
+        .get()
+        .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer)
 }
 
 impl Options {
@@ -236,7 +240,8 @@ async fn wait_for_the_end(
         Ok(Some(Fate::Dead { reason })) => {
             let error = format!("file {number} is a dead letter: {reason}");
             let hint = format!(
-                "`bilico queue replay {number}` tries again, `bilico queue drop {number}` deletes it"
+                "`bilico queue replay {number}` tries again, `bilico queue drop {number}` deletes \
+                 it"
             );
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error)
                 .hint(hint)

@@ -1,6 +1,7 @@
 //! The listener: HTTP/1.1 on a loopback address. Everything that a peer can make it keep or wait
 //! for is bounded.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request;
 use http_body::Body;
+use hyper::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -162,21 +164,8 @@ async fn connection(
     Phases { stop, end }: Phases,
     seat: Arc<Seat>,
 ) {
-    let hangup = Hangup(end.clone());
-    let routes = TowerToHyperService::new(routes);
     let asked = seat.clone();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let work = AtWork::new(seat.clone());
-        let mut request: Request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(hangup.clone());
-        request.extensions_mut().insert(Peer(peer));
-        let answering = routes.call(request);
-        async move {
-            answering
-                .await
-                .map(|answer| answer.map(|body| Working { body, _work: work }))
-        }
-    });
+    let service = answering(routes, Hangup(end.clone()), peer, seat);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head);
@@ -203,6 +192,29 @@ async fn connection(
     if let Err(error) = served {
         tracing::debug!(error = %error, "an admin connection ended");
     }
+}
+
+/// Answers the requests of one connection by these routes.
+fn answering(
+    routes: Router,
+    hangup: Hangup,
+    peer: SocketAddr,
+    seat: Arc<Seat>,
+) -> impl Service<hyper::Request<Incoming>, Response = Response<Working>, Error = Infallible, Future: Send>
+{
+    let routes = TowerToHyperService::new(routes);
+    service_fn(move |request: hyper::Request<Incoming>| {
+        let work = AtWork::new(seat.clone());
+        let mut request: Request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(hangup.clone());
+        request.extensions_mut().insert(Peer(peer));
+        let answering = routes.call(request);
+        async move {
+            answering
+                .await
+                .map(|answer| answer.map(|body| Working { body, _work: work }))
+        }
+    })
 }
 
 /// Marks the connection's seat as busy while a request is under way.

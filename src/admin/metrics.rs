@@ -88,8 +88,10 @@ mod tests {
 
     #[test]
     fn the_older_format_names_a_family_like_its_samples() {
-        let open = "# HELP a_files Files.\n# TYPE a_files counter\na_files_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n";
-        let text = "# HELP a_files_total Files.\n# TYPE a_files_total counter\na_files_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n";
+        let open = "# HELP a_files Files.\n# TYPE a_files counter\na_files_total 1\n\
+                    # HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n";
+        let text = "# HELP a_files_total Files.\n# TYPE a_files_total counter\na_files_total 1\n\
+                    # HELP b B.\n# TYPE b gauge\nb 2\n";
         assert_eq!(older(open), text);
     }
 }

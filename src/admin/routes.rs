@@ -9,9 +9,10 @@ use axum::routing::{MethodRouter, get};
 use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{self, Api, Reload};
+use super::api;
 use super::error::{self, ApiError};
 use super::limits::AdminLimits;
+use super::state::{Api, Reload};
 use super::watch::Watch;
 use super::{files, guard, metrics, page};
 use crate::balancer::Door;

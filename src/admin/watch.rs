@@ -17,7 +17,7 @@ use super::limits::AdminLimits;
 use super::types::{History, Overview, Queue, Server, ServerCounts, State};
 use crate::balancer::control::Control;
 use crate::balancer::orders::Sample;
-use crate::protocol::status::{ServerReport, StatusReport};
+use crate::protocol::status::{QueueReport, ServerReport, StatusReport};
 
 /// The least time between two samples.
 const GAP: Duration = Duration::from_millis(10);
@@ -113,7 +113,6 @@ impl Watch {
     pub(super) fn overview(&self, sample: &Sample) -> Overview {
         let status = &sample.status;
         let minute = self.minute();
-        let queue = &status.queue;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -131,17 +130,7 @@ impl Watch {
                 accepted: minute.accepted.history(),
                 delivered: minute.delivered.history(),
             },
-            queue: Queue {
-                files: queue.files(),
-                ready: queue.ready,
-                delayed: queue.delayed,
-                in_flight: queue.in_flight,
-                bytes: queue.bytes,
-                oldest_s: queue.oldest_s,
-                dead: queue.dead,
-                max_files: queue.max_files,
-                max_bytes: queue.max_bytes,
-            },
+            queue: queue_of(&status.queue),
             servers: ServerCounts {
                 total: status.servers.len(),
                 eligible: status
@@ -186,31 +175,36 @@ impl Watch {
         let all = reports.iter().map(had).sum();
         let server = |report: &ServerReport| {
             let stored = minute.server(&report.name);
-            let wanted = if report.is_in_service() {
-                u64::from(report.weight)
-            } else {
-                0
-            };
+            let wanted = u64::from(report.weight) * u64::from(report.is_in_service());
             Server {
                 share_wanted: share(wanted, weights).unwrap_or(0.0),
                 share_had: share(had(report), all),
                 files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
                 bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
-                history: stored
-                    .map(|stored| stored.files.history())
-                    .unwrap_or_default(),
+                history: stored.map_or_else(Vec::new, |stored| stored.files.history()),
                 report: report.clone(),
             }
         };
-        reports
-            .iter()
-            .filter(|report| is_wanted(report))
-            .map(server)
-            .collect()
+        let wanted = reports.iter().filter(|report| is_wanted(report));
+        wanted.map(server).collect()
     }
 
     fn minute(&self) -> MutexGuard<'_, Minute> {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn queue_of(queue: &QueueReport) -> Queue {
+    Queue {
+        files: queue.files(),
+        ready: queue.ready,
+        delayed: queue.delayed,
+        in_flight: queue.in_flight,
+        bytes: queue.bytes,
+        oldest_s: queue.oldest_s,
+        dead: queue.dead,
+        max_files: queue.max_files,
+        max_bytes: queue.max_bytes,
     }
 }
 

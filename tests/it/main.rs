@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod admin_waits;
 mod arrays;
 mod bad_input;
 mod bench;
@@ -26,6 +27,7 @@ mod doorway;
 mod doubt;
 mod durations;
 mod escaping;
+mod in_process;
 mod journal;
 mod keys;
 mod layers;

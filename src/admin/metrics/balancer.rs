@@ -171,27 +171,27 @@ fn queue(queue: &QueueReport, to: &mut Families<'_>) -> Result<(), Error> {
 /// leaves the server out.
 type OfServer = (&'static str, &'static str, fn(&Server) -> Option<f64>);
 
-fn flag(is_set: bool) -> Option<f64> {
-    Some(f64::from(u8::from(is_set)))
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
 }
 
-fn count(count: usize) -> Option<f64> {
-    Some(to_f64(count as u64))
+fn count(count: usize) -> f64 {
+    to_f64(count as u64)
 }
 
 const GAUGES: [OfServer; 12] = [
     (
         "eligible",
         "1 if the server may get files, even if its window is full.",
-        |server| flag(server.report.is_in_service()),
+        |server| Some(flag(server.report.is_in_service())),
     ),
     (
         "drained",
         "1 if an operator drains it: it gets nothing new.",
-        |server| flag(server.report.drained),
+        |server| Some(flag(server.report.drained)),
     ),
     ("overloaded", "Its overload byte.", |server| {
-        flag(server.report.overloaded)
+        Some(flag(server.report.overloaded))
     }),
     ("weight", "Its weight.", |server| {
         Some(f64::from(server.report.weight))
@@ -209,7 +209,7 @@ const GAUGES: [OfServer; 12] = [
     (
         "in_flight",
         "Files sent to it and not acknowledged yet.",
-        |server| count(server.report.in_flight),
+        |server| Some(count(server.report.in_flight)),
     ),
     ("in_flight_bytes", "Bytes of content of those.", |server| {
         Some(to_f64(server.report.in_flight_bytes))
@@ -230,7 +230,7 @@ const GAUGES: [OfServer; 12] = [
     (
         "window_files",
         "The most files in flight to it.",
-        |server| count(server.report.window_files),
+        |server| Some(count(server.report.window_files)),
     ),
 ];
 

@@ -52,7 +52,11 @@ struct Unheard {
 impl Drop for Unheard {
     fn drop(&mut self) {
         if !self.is_admitted {
-            tracing::error!(title = &*self.title, from = %self.peer, "not accepted: its client cannot be told");
+            tracing::error!(
+                title = &*self.title,
+                from = %self.peer,
+                "not accepted: its client cannot be told"
+            );
         }
     }
 }

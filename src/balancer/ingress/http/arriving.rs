@@ -132,7 +132,9 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
         loop {
             let piece = tokio::select! {
                 piece = self.lap.bound(self.stall, self.body.piece()) => piece?,
-                () = self.door.shutdown.ended.cancelled() => return Err(ReadError::Refused(self.door.farewell())),
+                () = self.door.shutdown.ended.cancelled() => {
+                    return Err(ReadError::Refused(self.door.farewell()));
+                }
             };
             match (piece, self.declared) {
                 (Some(piece), _) if piece.is_empty() => {}

@@ -101,7 +101,7 @@ impl Door {
         reason: impl FnOnce() -> String,
     ) -> Result<T, Refusal> {
         tokio::select! {
-            had = timeout(self.room_patience, wait) => match had {
+            had = timeout(self.limits.room_patience, wait) => match had {
                 Ok(Some(had)) => Ok(had),
                 Ok(None) => Err(self.farewell()),
                 Err(_) => Err(Refusal::new(RefusalCode::Busy, reason())),
@@ -154,7 +154,9 @@ impl Door {
         loop {
             let piece = tokio::select! {
                 piece = lap.bound(stall, body.piece()) => piece?,
-                () = self.shutdown.ended.cancelled() => return Err(ReadError::Refused(self.farewell())),
+                () = self.shutdown.ended.cancelled() => {
+                    return Err(ReadError::Refused(self.farewell()));
+                }
             };
             let Some(piece) = piece else { break };
             if piece.is_empty() {

@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::arriving::{HttpUpload, UploadBody};
-use super::receipts::Receipts;
+use crate::balancer::BalancerLimits;
 use crate::balancer::gate::Gate;
 use crate::balancer::ingress::{Door, DoorBounds, Uploads};
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum, ToHub};
 use crate::balancer::room::QueueLimits;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
-use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
+use crate::protocol::{Message, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
 use crate::queue::{Durability, INLINE};
@@ -48,7 +48,10 @@ fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<ToHub>) {
             },
             max_json: 1024,
         }),
-        room_patience: PATIENCE,
+        limits: BalancerLimits {
+            room_patience: PATIENCE,
+            ..BalancerLimits::default()
+        },
         farewell: Arc::new(OnceLock::new()),
         shutdown: Shutdown::default(),
     };

@@ -107,7 +107,7 @@ impl Uploads {
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)));
         match (read, written) {
-            // Content that came whole is taken, even if another upload asked for the part just then.
+            // Whole content is taken, even if another upload asked for the part just then.
             (_, Ok(Some(uploaded))) => Ok(Ok(uploaded)),
             (Err(error), _) => Err(error),
             (Ok(()), Ok(None)) => Ok(Err(refusal(&io::Error::other("the upload broke off")))),
