@@ -10,7 +10,7 @@
 //! [`ingress`] reads from clients and [`gate`] makes room; [`hub`] is the one task that owns all
 //! that is known of files and every decision, which [`dispatch`] takes without I/O; the journal's
 //! writer is a thread beside it; `link` and `probe` talk to servers and report back to the hub.
-//! Operators look in and give orders by [`control`], and hear of what happened from [`notices`].
+//! Operators look in and give orders by [`control`], and hear of what happened from [`events`].
 
 mod cold;
 pub mod control;

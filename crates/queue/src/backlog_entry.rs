@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk::read_full_at;
-use super::error::is_shortage;
 use super::journal::{Location, RecordPosition};
 use super::record::{Accepted, Content, Meta, Record};
 use super::segment::{Framer, HEAD_LEN, JournalId, KIND_AT};
+use bilico_core::os_error::is_shortage;
 
 /// How much is read at once at the most, if it is no single record, in bytes.
 const STEP: u32 = 1024 * 1024;

@@ -1,5 +1,6 @@
 //! Why the journal cannot go on.
 
+use bilico_core::os_error::{is_full, is_shortage};
 use std::io;
 
 /// Why the journal cannot be opened, or not go on.
@@ -118,21 +119,6 @@ impl JournalError {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source) || is_shortage(source))
     }
-}
-
-/// Whether the error says that the system, or this process, has no more descriptors or memory just
-/// now: nothing is wrong with the disk or the file.
-pub fn is_shortage(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
-    )
-}
-
-/// Whether the error means that there is no room.
-pub fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn lies(now: Option<&str>) -> String {

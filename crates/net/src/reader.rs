@@ -9,10 +9,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::protocol::frame::{self, CHECKSUM_LEN};
-use crate::protocol::json::{self, JsonError, Splitter};
-use crate::protocol::limits::{IDLE_TIMEOUT, PROGRESS_BYTES, STALL_TIMEOUT};
-use crate::protocol::{Frame, ProtocolError, Refusal, RefusalCode};
+use bilico_core::protocol::frame::{self, CHECKSUM_LEN};
+use bilico_core::protocol::json::{self, JsonError, Splitter};
+use bilico_core::protocol::limits::{IDLE_TIMEOUT, PROGRESS_BYTES, STALL_TIMEOUT};
+use bilico_core::protocol::{Frame, ProtocolError, Refusal, RefusalCode};
 
 /// What a read buffer starts with, and what is left of it when its connection rests: most
 /// connections are idle.
@@ -442,7 +442,7 @@ impl ProgressDeadline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Message, frame};
+    use bilico_core::protocol::{Message, frame};
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     const DEADLINES: Deadlines = Deadlines {

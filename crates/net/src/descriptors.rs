@@ -124,7 +124,7 @@ impl Openings {
 }
 
 /// The number as a count of things in memory.
-pub(crate) fn size(number: u64) -> usize {
+pub fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the native protocol (preface, frames, messages), the JSON doorway of the first system of
 //! this kind, and the limits that stand beside both. Knows no socket, clock or task:
-//! [`crate::transport`] drives it.
+//! the crate `bilico-net` drives it.
 //!
 //! Invariant: no input, however hostile, makes anything in here panic, loop without progress or
 //! keep more than the limits say. `docs/protocol.md` shows every byte.

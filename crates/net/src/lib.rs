@@ -5,10 +5,13 @@
 //! whether it runs over TCP, TLS or a simulated network. Leaves what the messages mean to the
 //! roles.
 
+pub mod descriptors;
 mod listen;
 mod places;
 mod reader;
+pub mod rolling_sync;
 mod send;
+pub mod shutdown;
 
 pub use listen::{Accepted, Listener, serve};
 pub use places::{Place, Places, Rest, SETTLE, Seat};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::protocol::frame;
+use bilico_core::protocol::frame;
 
 /// Content up to this many bytes is copied behind its header and written with it; larger content is
 /// written from where it lies.

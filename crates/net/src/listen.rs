@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::places::{Place, Places, Seat};
 use super::{BoxStream, tune};
-use crate::queue::error::is_shortage;
+use bilico_core::os_error::is_shortage;
 
 /// A connection that was accepted, and who made it.
 pub type Accepted = io::Result<(BoxStream, SocketAddr)>;
