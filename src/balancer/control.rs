@@ -16,12 +16,12 @@ use super::ingress::http::{HttpUpload, Receipts, UploadBody};
 use super::ingress::{Door, DoorBounds};
 use super::messages::{ToClient, ToHub};
 use super::{BalancerConfig, DispatchConfig};
+use crate::config::MAX_WEIGHT;
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
 use crate::descriptors::PER_SERVER;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::queue::Retention;
-use crate::schedule::MAX_WEIGHT;
 use crate::transport::ReadError;
 
 /// The most servers of one balancer.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::admin::{AdminAt, AdminListener};
-use super::durability::durability;
 use super::reload::{self, Reloader, Started};
+use super::settings::words::{self, one_of};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
 use crate::balancer::events::Kind;
@@ -18,8 +18,9 @@ use crate::balancer::{
 };
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings, TooFew};
+use crate::durability::Durability;
 use crate::queue::journal::SEGMENT_SIZES;
-use crate::queue::{Durability, JournalConfig, JournalError, Retention};
+use crate::queue::{JournalConfig, JournalError, Retention};
 use crate::schedule::HealthConfig;
 use crate::transport::Tcp;
 use crate::units::{ByteSize, parse_duration};
@@ -48,7 +49,7 @@ pub(super) struct BalancerArgs {
     )]
     journal: PathBuf,
     /// When a file counts as accepted
-    #[arg(long, value_parser = durability(), default_value = "disk", env = "BILICO_DURABILITY")]
+    #[arg(long, value_parser = one_of(words::DURABILITY), default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
     /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the
     /// disk, 64 MiB at most
@@ -56,7 +57,7 @@ pub(super) struct BalancerArgs {
     segment_size: Option<ByteSize>,
     /// What becomes of a file that was with a server when the server vanished: it may be stored
     /// there, or not
-    #[arg(long, value_enum, default_value = "redirect", env = "BILICO_IN_DOUBT")]
+    #[arg(long, value_parser = one_of(words::IN_DOUBT), default_value = "redirect", env = "BILICO_IN_DOUBT")]
     in_doubt: InDoubt,
     /// After so many refusals that are its own fault a file becomes a dead letter; one that every
     /// server refuses for good becomes one at once. A server that is down, full or busy does not

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::Durability;
 use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
 use super::error::{JournalError, unsynced, unsynced_names};
+use bilico_core::durability::Durability;
 
 /// The name of the content file with this id.
 pub fn name(id: u64) -> String {

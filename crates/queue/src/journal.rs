@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Durability;
 use super::content;
 use super::disk::{Disk, DiskFile, FileId, Space, read_full_at, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 use super::paged::Paged;
 use super::record::{Accepted, Attempt, Content, Death, Ended, History, Record};
 use super::segment::{self, Framer, HEADER_LEN, Header, JournalId, MAX_BATCH, MAX_BODY};
+use bilico_core::durability::Durability;
 
 /// The file whose room is kept back for a disk that others fill.
 pub(super) const RESERVE: &str = "reserve";

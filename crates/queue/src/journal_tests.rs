@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Durability;
 use super::backlog_entry::{self, ReadBack};
 use super::disk::Disk;
 use super::journal::{Committed, Journal, JournalConfig, Op};
@@ -13,6 +12,7 @@ use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta
 use super::recovery::{self, Recovered};
 use super::segment;
 use super::sim::SimDisk;
+use bilico_core::durability::Durability;
 
 const CONFIG: JournalConfig = JournalConfig {
     durability: Durability::Disk,

@@ -15,9 +15,7 @@ mod aside;
 pub mod backlog_entry;
 pub mod content;
 pub mod disk;
-mod durability;
 pub mod error;
-pub mod file;
 mod identity;
 pub mod journal;
 #[cfg(test)]
@@ -39,7 +37,7 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use durability::{Durability, UnknownDurability};
+pub use bilico_core::durability::Durability;
 pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use ledger::{DeadLetter, Ledger, Retention};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use super::file::{Attempt, History, MAX_HISTORY, Meta, cut};
+pub use bilico_core::file::{Attempt, History, MAX_HISTORY, Meta, cut};
 
 /// Why and since when a file is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]

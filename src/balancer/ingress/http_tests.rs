@@ -9,7 +9,7 @@ use super::*;
 use crate::balancer::gate::{Gate, QueueLimits};
 use crate::balancer::ingress::{DoorBounds, Uploads};
 use crate::balancer::messages::ToHub;
-use crate::queue::Durability;
+use crate::durability::Durability;
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
 use crate::transport::Deadlines;

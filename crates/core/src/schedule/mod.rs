@@ -9,4 +9,4 @@ mod heap;
 mod wrr;
 
 pub use health::{Fact, Flip, Health, HealthConfig};
-pub use wrr::{MAX_WEIGHT, Scheduler, Slot};
+pub use wrr::{Scheduler, Slot};

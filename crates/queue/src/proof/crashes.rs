@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::driver::{Driver, Stop, Workload, config, verify};
 use super::from_environment;
 use super::model::Truth;
-use crate::Durability;
 use crate::journal::JournalConfig;
 use crate::sim::{Fault, Rng, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
 /// What a run without a wish goes through.
 const SEED: u64 = 1;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::driver::{Driver, config};
 use super::model::{Change, File, Model, Truth, attempt, death, read_content};
-use crate::Durability;
 use crate::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 use crate::error::JournalError;
 use crate::journal::JournalConfig;
 use crate::recovery::{self, Recovered, Report};
 use crate::segment::{self, HEADER_LEN};
 use crate::sim::SimDisk;
+use bilico_core::durability::Durability;
 
 const SEGMENT: u64 = 12 * 1024;
 

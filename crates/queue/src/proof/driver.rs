@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{Change, File, Found, Model, Truth, attempt, death};
-use crate::Durability;
 use crate::content::{self, Part};
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::journal::{Journal, JournalConfig, Location};
 use crate::recovery::{self, Recovered};
 use crate::sim::{Rng, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
 /// Why the driver cannot go on.
 #[derive(Debug)]

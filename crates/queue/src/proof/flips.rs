@@ -13,12 +13,12 @@ use super::damage::{Frozen, closed, frozen, judge, judge_kept, segments};
 use super::driver::{Driver, config};
 use super::from_environment;
 use super::model::{Change, File, Model, Truth, attempt, death};
-use crate::Durability;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::recovery;
 use crate::segment::{HEAD_LEN, HEADER_LEN, KIND_AT, parse_name};
 use crate::sim::SimDisk;
+use bilico_core::durability::Durability;
 
 /// The kind of a record that is a mark.
 const MARK: u8 = 6;

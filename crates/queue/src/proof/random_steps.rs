@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth, attempt, death};
-use crate::Durability;
 use crate::disk::Disk;
 use crate::sim::SimDisk;
+use bilico_core::durability::Durability;
 
 const SEGMENT: u64 = 2048;
 

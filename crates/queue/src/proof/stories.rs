@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::driver::{Driver, Stop, accept, begun, small, verify};
 use super::model::{Change, File, attempt, death};
-use crate::Durability;
 use crate::content::{self, Part};
 use crate::disk::Disk;
 use crate::journal::RESERVE;
 use crate::recovery;
 use crate::segment::HEADER_LEN;
 use crate::sim::{Fault, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
 /// Writes until the oldest segment holds nothing that is needed and the batch says so. File 2 ended
 /// in it and is forgotten, file 1 was written again.
