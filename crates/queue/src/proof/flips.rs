@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use super::damage::{Frozen, closed, frozen, judge, judge_kept, segments};
 use super::driver::{Driver, config};
-use super::from_environment;
 use super::model::{Change, File, Model, Truth, attempt, death};
+use super::sample::Sample;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::recovery;
@@ -214,8 +214,8 @@ impl Story {
             .find(|number| !recovered.files.contains(*number))
     }
 
-    /// Flips each bit, or one of `step`, on as many threads as there are cores.
-    fn flip(&self, step: usize) -> Counts {
+    /// Flips each bit of the sample, on as many threads as there are cores.
+    fn flip(&self, sample: Sample) -> Counts {
         let parts = self
             .files
             .0
@@ -233,7 +233,7 @@ impl Story {
         let (next, counts) = (AtomicUsize::new(0), Mutex::new(Counts::new()));
         let flip = || {
             while let Some((name, at, part)) = bytes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                for bit in (0..8).filter(|bit| (*at * 8 + bit).is_multiple_of(step)) {
+                for bit in (0..8).filter(|bit| sample.takes(*at * 8 + bit)) {
                     let mut files = self.files.clone();
                     Arc::make_mut(files.0.get_mut(name).unwrap())[*at] ^= 1 << bit;
                     let spares =
@@ -298,13 +298,14 @@ fn kind(name: &str) -> &str {
     }
 }
 
-/// Of the journal of several segments each eleventh bit; all with `BILICO_EVERY_BIT=1`.
+/// Each eighth bit; all with `BILICO_PROOF=full`.
 ///
 /// In journals of one segment a flipped bit in `journal-id` made all of it a torn tail. The test
 /// that flips bits there had a journal of several segments, in which all but the last told of
 /// damage whatever the identity was taken for.
 #[test]
 fn no_flipped_bit_goes_unnoticed() {
+    let sample = Sample::of_this_run();
     let stories = [
         one_segment("one segment", true, false),
         one_segment("one segment, killed before the mark", false, false),
@@ -316,10 +317,7 @@ fn no_flipped_bit_goes_unnoticed() {
     );
     println!("|---|---|---|---|---|---|---|---|");
     for story in stories {
-        // The long one takes minutes.
-        let is_long =
-            segments(&story.files).len() > 2 && from_environment("BILICO_EVERY_BIT").is_none();
-        let counts = story.flip(if is_long { 11 } else { 1 });
+        let counts = story.flip(sample);
         story.print(&counts);
         for ((file, part), verdicts) in &counts {
             let only = |verdicts: &[Verdict], found: &BTreeMap<Verdict, usize>| {

@@ -11,6 +11,7 @@ mod driver;
 mod flips;
 mod model;
 mod random_steps;
+mod sample;
 mod space;
 mod stories;
 
