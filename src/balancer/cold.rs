@@ -200,7 +200,7 @@ impl Cold {
         let Some(entry) = self.files.get_mut(number) else {
             return false;
         };
-        let before = std::mem::replace(&mut entry.brief.spot, to.spot());
+        let before = std::mem::replace(&mut entry.brief.spot, to.position());
         let brief = entry.brief;
         self.leave(before.segment);
         self.enter(brief, to.handle());
@@ -444,7 +444,7 @@ mod tests {
         let thawed = cold.remove(1).unwrap();
         let location = thawed.location.unwrap();
         assert_eq!(
-            (location.handle().segment, location.spot().offset),
+            (location.handle().segment, location.position().offset),
             (2, 640)
         );
         assert_eq!(

@@ -772,7 +772,7 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
         }
         if let Some(location) = location.as_ref().filter(|_| self.is_far(number)) {
-            let mut brief = BacklogEntry::new(&meta, location.spot());
+            let mut brief = BacklogEntry::new(&meta, location.position());
             brief.note = noted(not_old_style);
             self.cold
                 .insert(number, brief, location.handle(), replies, Some(room));

@@ -78,15 +78,17 @@ pub fn read_back(
     mut files: Vec<(u64, Location)>,
     with_content: bool,
 ) -> Vec<(u64, ReadBack)> {
-    files.sort_unstable_by_key(|(_, location)| (location.handle().segment, location.spot().offset));
+    files.sort_unstable_by_key(|(_, location)| {
+        (location.handle().segment, location.position().offset)
+    });
     let mut back = Vec::with_capacity(files.len());
     for run in files.chunk_by(|(_, one), (_, next)| is_near(one, next)) {
         let mut rest = run;
         while let Some((_, first)) = rest.first() {
-            let start = first.spot().offset;
+            let start = first.position().offset;
             let fitting = rest
                 .iter()
-                .take_while(|(_, next)| next.spot().end.saturating_sub(start) <= STEP)
+                .take_while(|(_, next)| next.position().end.saturating_sub(start) <= STEP)
                 .count();
             let (piece, behind) = rest.split_at(fitting.max(1));
             read_run(journal, piece, with_content, &mut back);
@@ -99,7 +101,7 @@ pub fn read_back(
 /// Whether two records stand so near to each other that they are read together.
 fn is_near(one: &Location, next: &Location) -> bool {
     one.handle().segment == next.handle().segment
-        && next.spot().offset.saturating_sub(one.spot().end) <= GAP
+        && next.position().offset.saturating_sub(one.position().end) <= GAP
 }
 
 /// Reads files of one segment whose records stand near each other.
@@ -112,8 +114,11 @@ fn read_run(
     let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
         return;
     };
-    let start = first.spot().offset;
-    let end = last.spot().offset.saturating_add(last.spot().record_len());
+    let start = first.position().offset;
+    let end = last
+        .position()
+        .offset
+        .saturating_add(last.position().record_len());
     let mut bytes = vec![0; end.saturating_sub(start) as usize];
     match read_full_at(&*first.handle().file, &mut bytes, start.into()) {
         Ok(read) => {
@@ -130,7 +135,7 @@ fn read_run(
                         &bytes,
                         start,
                         *number,
-                        location.spot(),
+                        location.position(),
                         with_content,
                     ),
                 )

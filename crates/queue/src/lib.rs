@@ -18,8 +18,6 @@ pub mod disk;
 pub mod error;
 mod identity;
 pub mod journal;
-#[cfg(test)]
-mod journal_tests;
 pub mod keys;
 mod ledger;
 mod lock;

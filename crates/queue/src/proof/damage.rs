@@ -166,7 +166,7 @@ pub(super) fn judge_kept(
     is_told: bool,
 ) -> Result<(), String> {
     let report = &recovered.report;
-    for (number, kept) in &recovered.kept()? {
+    for (number, kept) in &recovered.found_files()? {
         let was = model.files.get(number);
         let ended = model.ended.get(number).map(|ended| &ended.meta);
         let Some(meta) = was.map(|file| &file.meta).or(ended) else {

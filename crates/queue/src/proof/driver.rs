@@ -69,9 +69,9 @@ impl Driver {
             recovered.report,
             disk.log().join("\n")
         );
-        let location = |(number, kept): (u64, recovery::Kept)| Some((number, kept.location?));
+        let location = |(number, kept): (u64, recovery::FoundFile)| Some((number, kept.location?));
         let locations = recovered
-            .kept()
+            .found_files()
             .unwrap_or_default()
             .into_iter()
             .filter_map(location)

@@ -13,6 +13,7 @@ mod model;
 mod random_steps;
 mod sample;
 mod space;
+mod starting_over;
 mod stories;
 
 /// The number that an environment variable holds.

@@ -9,7 +9,7 @@ use crate::content;
 use crate::disk::{Disk, read_full_at};
 use crate::journal::Op;
 use crate::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
-use crate::recovery::{Kept, Recovered};
+use crate::recovery::{FoundFile, Recovered};
 
 /// A file that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,7 +279,7 @@ pub(super) struct Found {
 impl Found {
     /// Reads all contents; an error if one cannot be read, or is not what its record says.
     pub(super) fn read(disk: &dyn Disk, recovered: &Recovered) -> Result<Self, String> {
-        let read = |(number, kept): (&u64, &Kept)| {
+        let read = |(number, kept): (&u64, &FoundFile)| {
             let content = read_content(disk, kept)
                 .map_err(|error| format!("content of file {number}: {error}"))?;
             let accepted = &kept.accepted;
@@ -304,7 +304,7 @@ impl Found {
             ))
         };
         let files = recovered
-            .kept()?
+            .found_files()?
             .iter()
             .map(read)
             .collect::<Result<_, _>>()?;
@@ -325,7 +325,7 @@ impl Found {
 }
 
 /// Reads a file's content as its sender does.
-pub(super) fn read_content(disk: &dyn Disk, kept: &Kept) -> Result<Bytes, String> {
+pub(super) fn read_content(disk: &dyn Disk, kept: &FoundFile) -> Result<Bytes, String> {
     let meta = &kept.accepted.meta;
     match (&kept.accepted.content, &kept.location) {
         (Content::Inline(_), Some(location)) => location
