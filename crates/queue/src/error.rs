@@ -92,7 +92,7 @@ pub enum JournalError {
         name: String,
     },
     /// The path that the journal's directory was opened by does not lead to it any more.
-    #[error("the journal's directory {path} was moved, removed, replaced or unmounted while the balancer ran{}", lies(now.as_deref()))]
+    #[error("the journal's directory {path} was moved, removed, replaced or unmounted while the balancer ran{}", it_is_now(now.as_deref()))]
     Moved {
         /// The path that it was opened by.
         path: String,
@@ -125,7 +125,7 @@ impl JournalError {
     }
 }
 
-fn lies(now: Option<&str>) -> String {
+fn it_is_now(now: Option<&str>) -> String {
     now.map_or_else(String::new, |now| format!("; it is {now} now"))
 }
 

@@ -26,12 +26,11 @@ const LEAST: u64 = 256 * 1024;
 /// The time between two tries to write on a full disk.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The time between two looks at whether the directory is where it was, when nothing is written.
-/// What is committed looks each time.
+/// While nothing is written, the directory's place is verified this often; each commit verifies it,
+/// too.
 const VERIFIED: Duration = Duration::from_secs(1);
 
-/// How long the disk's room, once asked for, is believed: what is written meanwhile is far less
-/// than a segment.
+/// How long an answer about the disk's room is used: far less than a segment is written meanwhile.
 const BELIEVED: Duration = Duration::from_millis(100);
 
 /// What the writer reports.

@@ -307,7 +307,7 @@ fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
         (&*meta.title, &**reason),
         ("file-3.json", "the content is damaged in the journal")
     );
-    // A place where another file stands is no place of this one.
+    // The record of another file is not read for this one.
     let wrong = vec![(1, places[1].1.clone()), (9, places[4].1.clone())];
     let back = read_back_all(&journal, &wrong);
     assert!(

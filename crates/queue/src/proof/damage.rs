@@ -152,13 +152,13 @@ pub(super) fn segments(files: &Frozen) -> Vec<String> {
         .collect()
 }
 
-/// Nothing is invented; what is found can be read, or says that it cannot; and what is missing, or
-/// is not as it was, is told of.
+/// Checks that nothing is invented, that whatever is found is read or reported as unreadable, and
+/// that everything missing or changed is reported.
 pub(super) fn judge(disk: &dyn Disk, model: &Model, recovered: &Recovered) -> Result<(), String> {
     judge_kept(disk, model, recovered, !recovered.report.is_sound())
 }
 
-/// The same; whether what is missing is told of says `is_told`.
+/// The same, where `is_told` says whether losses were reported.
 pub(super) fn judge_kept(
     disk: &dyn Disk,
     model: &Model,
@@ -207,7 +207,7 @@ pub(super) fn judge_kept(
     }
 }
 
-/// An error is an answer, too, as long as it is one that tells what is wrong.
+/// The report of a check that must pass [`judge`]; `None` if the journal is refused as a whole.
 fn judge_read(disk: &Frozen, model: &Model) -> Result<Option<Report>, String> {
     match recovery::check(disk) {
         Ok(recovered) => judge(disk, model, &recovered).map(|()| Some(recovered.report)),
@@ -364,7 +364,7 @@ fn another_version_is_refused_and_unknown_files_are_left_alone() {
     }
 }
 
-/// Names that are those of segments, with bytes that are none: no number is too high.
+/// Bytes that are no segment, under the highest name that a segment can have.
 #[test]
 fn garbage_under_the_names_of_segments_does_not_end_the_program() {
     for len in [0, 1, HEADER_LEN, HEADER_LEN + 1, 5000] {

@@ -1,9 +1,9 @@
 //! Every bit of every file of a journal, flipped one at a time: in journals of one segment and of
 //! several.
 //!
-//! Each flip has to be told of, or to change nothing. Only in a batch behind which nothing was
-//! written yet may it be taken for a torn tail: nothing on the disk says then that the batch was
-//! synced. The table that is printed stands in `docs/testing.md`.
+//! Each flip must be reported or change nothing. Only in a batch behind which nothing was written
+//! may it be taken for a torn tail: nothing on the disk says then that the batch was synced. The
+//! printed table is in `docs/testing.md`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,16 +34,16 @@ struct Story {
     open: Option<(String, usize)>,
 }
 
-/// What becomes of a flipped bit.
+/// What recovery makes of a flipped bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
-    /// It is told of as damage.
+    /// It reports damage.
     Told,
-    /// The journal is not opened.
+    /// It does not open the journal.
     Refused,
-    /// It is taken for a torn tail, copied aside and told of.
+    /// It takes it for a torn tail, which is copied aside and reported.
     Torn,
-    /// Nothing is different.
+    /// It finds the same.
     Same,
 }
 
@@ -241,7 +241,7 @@ impl Story {
                     let lost = if spares { self.lost(&files) } else { None };
                     let verdict = match lost {
                         Some(number) => {
-                            Err(format!("{number} is lost, though it stands elsewhere"))
+                            Err(format!("{number} is lost, though it is elsewhere, too"))
                         }
                         None => self.verdict(&files),
                     };
@@ -300,9 +300,9 @@ fn kind(name: &str) -> &str {
 
 /// Each eighth bit; all with `BILICO_PROOF=full`.
 ///
-/// In journals of one segment a flipped bit in `journal-id` made all of it a torn tail. The test
-/// that flips bits there had a journal of several segments, in which all but the last told of
-/// damage whatever the identity was taken for.
+/// Regression: in a journal of one segment a flipped bit in `journal-id` made the whole segment a
+/// torn tail. The test had only a journal of several segments, in which all segments but the last
+/// reported damage.
 #[test]
 fn no_flipped_bit_goes_unnoticed() {
     let sample = Sample::of_this_run();

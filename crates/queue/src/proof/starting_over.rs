@@ -25,7 +25,7 @@ struct Found {
 }
 
 impl Found {
-    /// What is found in `files`; of the keys those that any of `numbers` can have.
+    /// What a recovery finds in `files`, and the numbers that it knows for these keys.
     fn in_files(files: &Frozen, keys: &[String]) -> Self {
         let found = recovery::check(files).unwrap();
         let kept = found.found_files().unwrap();

@@ -9,7 +9,7 @@ use super::header::JournalId;
 /// The length of a record's head in bytes.
 pub(crate) const HEAD_LEN: usize = 24;
 
-/// Where in the head the byte stands that says which record it is.
+/// The offset in the head of the byte that tells the kind of the record.
 pub(crate) const KIND_AT: usize = 20;
 
 /// Records begin at multiples of this many bytes.
@@ -18,7 +18,7 @@ pub(crate) const ALIGN: u8 = 8;
 /// The longest body of a record: 64 KiB of content, the longest texts, and room to spare.
 pub(crate) const MAX_BODY: usize = 128 * 1024;
 
-/// How many bytes are worth a commit at the most.
+/// A batch of so many bytes is committed, whatever else waits.
 pub(crate) const MAX_BATCH: usize = 8 * 1024 * 1024;
 
 /// The length of a whole record with a body of this length.
@@ -40,8 +40,8 @@ impl Framer {
         }
     }
 
-    /// Appends a record to `out`, which will stand at `start` in the segment. The segment is
-    /// lasting up to `base`.
+    /// Appends a record to `out`, which will be at `start` in the segment. The segment is durable
+    /// up to `base`.
     pub(crate) fn append(
         self,
         record: &Record,
@@ -85,12 +85,12 @@ impl Framer {
         )
     }
 
-    /// The record at `at` in `window`, a part of the segment that begins at `start`, if a sound one
-    /// stands there.
+    /// The sound record at `at` in `window`, a part of the segment that begins at `start`; `None`
+    /// if there is no sound record.
     pub(crate) fn read(self, window: &Bytes, start: usize, at: usize) -> Option<Found> {
         let offset = start + at;
-        // Looked at first: a search for the next record must not sum up half a segment at each
-        // place.
+        // The head first: a search for the next record must not compute the checksum of half a
+        // segment at each place.
         let Head {
             crc,
             body_len,
@@ -159,7 +159,7 @@ pub(crate) struct Framed {
 pub(crate) struct Found {
     /// The record.
     pub(crate) record: Record,
-    /// Where it stands in the segment.
+    /// Where it begins in the segment.
     pub(crate) offset: usize,
     /// Its length, with head and padding.
     pub(crate) len: usize,

@@ -4,16 +4,16 @@ use bytes::Bytes;
 
 use super::frame::{ALIGN, Found, Framer, HEAD_LEN, Head, MAX_BATCH, record_len};
 
-/// The longest tail that can be torn, in bytes: twice what is worth a commit, since what is cleaned
-/// with it comes on top.
+/// The longest tail that can be torn, in bytes: a whole batch, and as much again that cleaning adds
+/// to it.
 const MAX_TORN: usize = 2 * MAX_BATCH;
 
-/// What stands in a segment at one place.
+/// What was found at one place of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A sound record.
     Record(Found),
-    /// Bytes that are none.
+    /// Bytes that were durable once and are no record.
     Damage {
         /// Where they begin.
         offset: usize,
@@ -33,7 +33,7 @@ pub(crate) enum Item {
 pub(crate) struct Scan<'a> {
     framer: Framer,
     segment: &'a Bytes,
-    /// Nothing was written after this segment, so its tail may be torn.
+    /// Nothing was written after this segment: its tail may be torn.
     is_last: bool,
     at: usize,
     sequence: Option<u64>,
@@ -84,15 +84,15 @@ impl<'a> Scan<'a> {
             })
     }
 
-    /// What to make of bytes at `self.at` that are no record.
+    /// Judges bytes at `self.at` that are no record: damage, or a torn tail.
     fn judge(&mut self) -> Item {
         let offset = self.at;
         let next = self.resume(offset + usize::from(ALIGN));
         let end = next
             .as_ref()
             .map_or(self.segment.len(), |found| found.offset);
-        // Whatever was written after these bytes were synced proves that they were whole once. Only
-        // one batch is ever unsynced.
+        // Anything written after these bytes were synced proves that they were whole once. Never
+        // more than one batch is unsynced.
         let was_synced = !self.is_last
             || self.segment.len() - offset > MAX_TORN
             || next.is_some_and(|next| self.is_proof(next, offset))
@@ -111,8 +111,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether the heads of the records at `offset`, whose checksums are wrong, follow each other
-    /// into a later batch. What a crash tore off has heads of one batch, or none.
+    /// Whether the records at `offset`, whose checksums are wrong, have heads that follow each other
+    /// into a later batch. A torn tail has heads of one batch, or none.
     fn goes_beyond_a_batch(&self, offset: usize) -> bool {
         let (mut at, mut last) = (offset, self.sequence);
         while let Some(head) = Head::read(self.segment, at) {

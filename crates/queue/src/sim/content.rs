@@ -88,7 +88,7 @@ pub(super) struct Node {
     pub(super) name: Arc<str>,
     /// What a reader sees.
     pub(super) live: Arc<Vec<u8>>,
-    /// What is on the disk for sure, before the pending changes.
+    /// The content that is durable, before the pending changes.
     pub(super) synced: Arc<Vec<u8>>,
 }
 

@@ -30,18 +30,18 @@ impl SimDisk {
         }
     }
 
-    /// Another disk that is like this one in all, faults and log included.
+    /// An independent copy of the disk, with its faults and its log.
     #[must_use]
     pub fn clone_deep(&self) -> Self {
         Self::of(self.lock().clone())
     }
 
-    /// How many operations that change something there were, those that failed included.
+    /// How many operations have changed something or failed to.
     pub fn operations(&self) -> usize {
         self.lock().log.len()
     }
 
-    /// The operations and what came of them, to be shown when a test fails.
+    /// The operations and their results, to be shown when a test fails.
     pub fn log(&self) -> Vec<String> {
         self.lock().log.clone()
     }
@@ -51,7 +51,7 @@ impl SimDisk {
         self.lock().faults.insert(index, fault);
     }
 
-    /// The process dies in operation `index`: it and all that follow fail, reads too.
+    /// Makes the process die in operation `index`: that and everything after it fails, reads, too.
     pub fn crash_at(&self, index: usize) {
         self.lock().crash_at = Some(index);
     }
@@ -61,7 +61,7 @@ impl SimDisk {
         self.lock().crashed
     }
 
-    /// Limits the sum of the files' lengths; none is cut. `None` is no limit.
+    /// Limits the sum of the files' lengths; files that are there are not cut. `None`: no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
     }
@@ -73,7 +73,7 @@ impl SimDisk {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// What is no operation, but cannot be done by a dead process.
+    /// The state for a look, which is not counted as an operation; a dead process cannot look.
     pub(super) fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.lock();
         if state.crashed {
@@ -83,7 +83,7 @@ impl SimDisk {
         }
     }
 
-    /// Counts and logs an operation, and says to it what goes wrong.
+    /// Counts and logs an operation, and tells it what goes wrong.
     pub(super) fn operate<T>(
         &self,
         what: fmt::Arguments<'_>,

@@ -20,7 +20,7 @@ impl Fault {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Eio, Self::Enospc, Self::Short, Self::ShortThenEnospc];
 
-    /// What an operation that is no write says.
+    /// The result of an operation that is not a write.
     pub(super) fn outcome(self) -> io::Result<()> {
         match self {
             Self::Eio => Err(io::Error::from_raw_os_error(libc::EIO)),
@@ -44,8 +44,8 @@ pub(super) enum Trouble {
     Fault(Fault),
 }
 
-/// What happens instead to an operation that is no write and no sync. The one that dies is carried
-/// out, unsynced.
+/// The result of an operation in trouble that is neither a write nor a sync. If the process dies
+/// in it, it is carried out, unsynced.
 pub(super) fn refuse(trouble: Option<Trouble>) -> io::Result<()> {
     match trouble {
         Some(Trouble::Fault(fault)) => fault.outcome(),

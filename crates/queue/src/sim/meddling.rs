@@ -1,4 +1,4 @@
-//! What others do to the disk behind the back of the process: none of it is an operation.
+//! What others do to the disk behind the back of the process. These are not operations.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! A disk in memory that knows what was synced, for tests of what a crash leaves behind.
 //!
-//! [`SimDisk`] counts the operations that change it. One of them can fail, or be the one at which
-//! the process dies; [`SimDisk::crash`] then gives a disk as it may be found afterwards, one for
-//! each [`Shape`]. `at_every_operation` goes through all of them.
+//! [`SimDisk`] counts the operations that change it. Any of them can fail, or be the one at which
+//! the process dies. [`SimDisk::crash`] gives the disk as it may be found afterwards, one for each
+//! [`Shape`]. `at_every_operation` goes through all of them.
 //!
-//! How it decides, which is the worst that POSIX and Linux allow:
+//! It behaves as badly as POSIX and Linux allow:
 //! - A write, a change of length or of a name is *unsynced* until its file, or the directory, is
 //!   synced. Each can be lost without the others. Syncing a file does not sync its name, nor the
 //!   other way round.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::content::Edit;
 
-/// What a name stood for, and what it stands for now: the number of a file.
+/// A change of a name: the numbers of the files that it named before and names after.
 #[derive(Debug, Clone)]
 pub(super) struct Naming {
     pub(super) name: String,
@@ -45,7 +45,7 @@ impl Change {
     }
 }
 
-/// What is synced as one.
+/// A file's content, or the names of the directory: synced as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SyncUnit {
     File(usize),
