@@ -12,7 +12,7 @@ use bilico_core::durability::Durability;
 use bilico_core::file::{Attempt, History, Meta};
 use bilico_queue::backlog_entry::{ReadBack, read_back};
 use bilico_queue::content::{self, Part};
-use bilico_queue::disk::{Disk, RealDisk};
+use bilico_queue::disk::{Disk, RealDisk, Space};
 use bilico_queue::journal::{Journal, JournalConfig, Op};
 use bilico_queue::record::{Accepted, Content, Death, End, Ended};
 use bilico_queue::recovery::{self, Recovered};
@@ -25,6 +25,9 @@ const CONFIG: JournalConfig = JournalConfig {
 
 /// The size of the large file, whose content does not fit into a record.
 const LARGE: usize = 70_000;
+
+/// The number of a file that ended and is forgotten.
+const FORGOTTEN: u64 = 8;
 
 /// The number of the large file, and the id of its content file.
 const LARGE_NUMBER: u64 = 6;
@@ -158,6 +161,13 @@ fn write(dir: &Path, ops: Vec<Op>) {
         journal.apply(op);
     }
     journal.commit().unwrap();
+    let space = Space {
+        total: u64::MAX,
+        available: u64::MAX,
+    };
+    while journal.clean(space).unwrap() > 0 {
+        journal.commit().unwrap();
+    }
     journal.mark().unwrap();
 }
 
@@ -181,6 +191,20 @@ fn write_the_fixture() {
         number,
         death: death(),
     };
+    // Nothing of the first segment is needed: the next start removes it.
+    let forgotten = Ended {
+        number: FORGOTTEN,
+        meta: meta(FORGOTTEN),
+        ..delivered.clone()
+    };
+    write(
+        &dir,
+        vec![
+            accept(FORGOTTEN),
+            end(forgotten),
+            Op::Forget(vec![FORGOTTEN]),
+        ],
+    );
     let fails = (0..3).map(|at_ms| fail(2, at_ms, false));
     write(&dir, (1..=5).map(accept).chain(fails).collect());
     write(
@@ -286,7 +310,7 @@ fn a_journal_of_format_version_1_is_read_whole() {
     }
     let (journal, recovered) = open(dir.path());
     assert_eq!(ids, [hex(recovered.journal), hex(recovered.known_as)]);
-    let after_adoption = recovery::SKIPPED + 8;
+    let after_adoption = recovery::SKIPPED + FORGOTTEN + 1;
     check_files(dir.path(), &recovered, after_adoption);
     assert!(recovered.report.is_sound(), "{:?}", recovered.report);
     let torn = recovered.report.torn.expect("the torn tail");
