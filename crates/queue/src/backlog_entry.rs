@@ -116,54 +116,36 @@ fn read_run(
         return;
     };
     let start = first.position().offset;
-    let end = last
-        .position()
-        .offset
-        .saturating_add(last.position().record_len());
+    let last = last.position();
+    let end = last.offset.saturating_add(last.record_len());
     let mut bytes = vec![0; end.saturating_sub(start) as usize];
     match read_full_at(&*first.handle().file, &mut bytes, start.into()) {
         Ok(read) => {
             bytes.truncate(read);
-            let (bytes, framer) = (
-                Bytes::from(bytes),
-                Framer::new(journal, first.handle().segment),
-            );
-            let read = |(number, location): &(u64, Location)| {
-                (
-                    *number,
-                    take_out(
-                        framer,
-                        &bytes,
-                        start,
-                        *number,
-                        location.position(),
-                        with_content,
-                    ),
-                )
-            };
-            back.extend(run.iter().map(read));
-        }
-        Err(error) if is_shortage(&error) => {
-            back.extend(
-                run.iter()
-                    .map(|(number, _)| (*number, ReadBack::NotNow(error.to_string()))),
-            );
+            let bytes = Bytes::from(bytes);
+            let framer = Framer::new(journal, first.handle().segment);
+            back.extend(run.iter().map(|(number, location)| {
+                let place = location.position();
+                let file = take_out(framer, &bytes, start, *number, place, with_content);
+                (*number, file)
+            }));
         }
         // One bad sector must not cost its neighbours.
-        Err(_) if run.len() > 1 => run
+        Err(error) if run.len() > 1 && !is_shortage(&error) => run
             .chunks(1)
             .for_each(|one| read_run(journal, one, with_content, back)),
-        Err(error) => {
-            let reason = format!("cannot read it from the journal: {error}");
-            back.extend(run.iter().map(|(number, _)| {
-                (
-                    *number,
-                    ReadBack::Unreadable {
-                        reason: reason.clone(),
-                        meta: None,
-                    },
-                )
-            }));
+        Err(error) => back.extend(run.iter().map(|(number, _)| (*number, unread(&error)))),
+    }
+}
+
+/// What is read back of a file when reading fails.
+fn unread(error: &std::io::Error) -> ReadBack {
+    if is_shortage(error) {
+        ReadBack::NotNow(error.to_string())
+    } else {
+        ReadBack::Unreadable {
+            reason: format!("cannot read it from the journal: {error}"),
+            meta: None,
         }
     }
 }

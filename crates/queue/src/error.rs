@@ -34,7 +34,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another balancer holds the journal.
-    #[error("the journal {path} is in use by another balancer{}", pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error("the journal {path} is in use by another balancer{}", in_brackets(pid.as_deref()))]
     Locked {
         /// The journal's directory.
         path: String,
@@ -61,13 +61,15 @@ pub enum JournalError {
     },
     /// There are segments, but nothing tells which journal they belong to.
     #[error(
-        "no segment of the journal has a readable header, and the file `journal-id` is missing or damaged"
+        "no segment of the journal has a readable header, and the file `journal-id` is missing or \
+         damaged"
     )]
     NoIdentity,
     /// All segments of a journal are gone. A first start makes a segment before it gives
     /// `journal-id` its name, so this is not a journal that was only begun.
     #[error(
-        "the journal's segments are gone: there is `{left}`, and no segment with a readable header beside it"
+        "the journal's segments are gone: there is `{left}`, and no segment with a readable header \
+         beside it"
     )]
     SegmentsGone {
         /// The file that is left of the journal.
@@ -92,7 +94,11 @@ pub enum JournalError {
         name: String,
     },
     /// The path that the journal's directory was opened by does not lead to it any more.
-    #[error("the journal's directory {path} was moved, removed, replaced or unmounted while the balancer ran{}", it_is_now(now.as_deref()))]
+    #[error(
+        "the journal's directory {path} was moved, removed, replaced or unmounted while the \
+         balancer ran{}",
+        it_is_now(now.as_deref())
+    )]
     Moved {
         /// The path that it was opened by.
         path: String,
@@ -123,6 +129,10 @@ impl JournalError {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_full(source) || is_shortage(source))
     }
+}
+
+fn in_brackets(pid: Option<&str>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
 fn it_is_now(now: Option<&str>) -> String {

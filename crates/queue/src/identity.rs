@@ -25,7 +25,7 @@ const LINE: usize = 42;
 /// What the file, or its part, says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Its bytes; of a file that is too long, one more than it may have. `None` if there is no file.
+    /// Its bytes, or one more than it may have if it is too long; `None` if there is no file.
     pub(super) bytes: Option<Bytes>,
     /// Which journal this is, if that can be read.
     pub(super) id: Option<JournalId>,
@@ -109,8 +109,7 @@ fn text(id: JournalId, name: Name) -> String {
 }
 
 /// Writes the part of a new journal, durably. A part that says the same is written again in place:
-/// after a sync that failed it may be in memory only, and a segment may already have been begun with
-/// it.
+/// after a sync that failed it may be in memory only, and a segment may have been begun with it.
 pub(super) fn begin(disk: &dyn Disk, id: JournalId, part: &Written) -> Result<(), JournalError> {
     write_part(disk, id, Name::Own, part.id == Some(id))?;
     disk.sync_dir().map_err(unsynced_names)

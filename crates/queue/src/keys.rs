@@ -208,7 +208,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in proptest::collection::vec((0u8..5, 0u32..2000, 1u64..50), 1..2000)) {
+        fn it_is_a_map(
+            steps in proptest::collection::vec((0u8..5, 0u32..2000, 1u64..50), 1..2000),
+        ) {
             let (mut keys, mut map) = (Keys::default(), HashMap::new());
             for (step, key, number) in steps {
                 let key = format!("key-{key}");

@@ -1,8 +1,8 @@
 //! The queue: accepted files are kept in a journal until a server has them.
 //!
 //! [`journal`] writes what happens to files, [`recovery`] reads it back, and [`Writer`] is the one
-//! thread that writes. [`Pending`] holds the files that wait, [`Ledger`] remembers the others. Where
-//! a file goes and how many may wait is the balancer's business.
+//! thread that writes. [`Pending`] holds the files that wait, [`Ledger`] remembers the others.
+//! Where a file goes and how many may wait is the balancer's business.
 //!
 //! Invariant: whatever a commit has counted outlives what its [`Durability`] says, and a request
 //! number is never given twice, not even after a restart.
@@ -11,11 +11,12 @@
 //!
 //! A caller uses the queue in two ways:
 //!
-//! - *Writing.* It hands [`Op`]s to the [`Writer`], in order, and [`Progress`] comes back: how many
-//!   of them are durable now, and where their files are ([`Committed`](journal::Committed)).
+//! - *Writing.* It hands [`Op`]s to the [`Writer`], in order, and [`Progress`] comes back: how
+//!   many of them are durable now, and where their files are ([`Committed`](journal::Committed)).
 //! - *Reading back.* It asks for files by number and place ([`backlog_entry::read_back`]), or for
-//!   the content of one file ([`Location::read`]). A [`Location`] is opaque; it stays readable until
-//!   a commit says that its file moved, and longer for as long as the caller holds it.
+//!   the content of one file ([`Location::read`]). A [`Location`] is opaque. When cleaning writes a
+//!   record again, a commit says where it is now; the old location can be read for as long as it
+//!   is held.
 //!
 //! Large content is received beside the journal ([`content::Part`]) and named by the record of its
 //! file only when it is durable.

@@ -61,32 +61,44 @@ pub fn lock(dir: &Path) -> Result<Lock, JournalError> {
         Err(TryLockError::WouldBlock) => return Err(locked(dir, &directory)),
         // Some network file systems lock files only.
         Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-            tracing::warn!(target: crate::LOG, error = %error, "the journal's directory cannot be locked, only the file `lock` in it");
+            tracing::warn!(
+                target: crate::LOG,
+                error = %error,
+                "the journal's directory cannot be locked, only the file `lock` in it"
+            );
         }
         Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }
-    let mut file =
-        open_lock(&directory, OFlags::CREATE | OFlags::RDWR).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::InvalidInput => JournalError::NotRegular {
-                    name: LOCK.to_owned(),
-                },
-                _ => cannot(error),
-            }
-        })?;
+    let file = lock_file(dir, &directory)?;
+    Ok(Lock {
+        directory,
+        _file: file,
+    })
+}
+
+/// Locks the file `lock` in the directory, and writes our pid into it.
+fn lock_file(dir: &Path, directory: &File) -> Result<File, JournalError> {
+    let cannot = |source| JournalError::Directory {
+        path: dir.display().to_string(),
+        source,
+    };
+    let opened = open_lock(directory, OFlags::CREATE | OFlags::RDWR);
+    let mut file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => JournalError::NotRegular {
+            name: LOCK.to_owned(),
+        },
+        _ => cannot(error),
+    })?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(locked(dir, &directory)),
+        Err(TryLockError::WouldBlock) => return Err(locked(dir, directory)),
         Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }
     // The pid is only a help: on a full disk the lock counts without it.
     let _ = file
         .set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(Lock {
-        directory,
-        _file: file,
-    })
+    Ok(file)
 }
 
 fn is_unsupported(error: &io::Error) -> bool {

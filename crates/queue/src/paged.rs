@@ -163,11 +163,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in proptest::collection::vec((0u8..4, 1u64..300, any::<u32>()), 1..200)) {
+        fn it_is_a_map(
+            steps in proptest::collection::vec((0u8..4, 1u64..300, any::<u32>()), 1..200),
+        ) {
             let (mut paged, mut map) = (Paged::default(), BTreeMap::new());
             for (step, number, entry) in steps {
                 match step {
-                    0 | 1 => prop_assert_eq!(paged.insert(number, entry), map.insert(number, entry)),
+                    0 | 1 => {
+                        let before = paged.insert(number, entry);
+                        prop_assert_eq!(before, map.insert(number, entry));
+                    }
                     2 => prop_assert_eq!(paged.remove(number), map.remove(&number)),
                     _ => {
                         if let Some(found) = paged.get_mut(number) {

@@ -38,7 +38,7 @@ const BELIEVED: Duration = Duration::from_millis(100);
 pub enum Progress {
     /// These operations are durable now.
     Committed(Committed),
-    /// Nothing can be written for now: the disk is full or descriptors are short, as the text says.
+    /// Nothing can be written for now: the disk is full or descriptors are short; the text says.
     Full(String),
     /// Writing goes on.
     Room,
@@ -85,8 +85,8 @@ impl Writer {
         })
     }
 
-    /// Hands an operation over. It is durable once a commit has counted it; commits count operations
-    /// in their order.
+    /// Hands an operation over. It is durable once a commit has counted it; commits count
+    /// operations in their order.
     pub fn submit(&self, op: Op) {
         // If the thread has ended, it has reported why.
         let _ = self.ops.as_ref().map(|ops| ops.send(op));

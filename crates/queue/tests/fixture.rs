@@ -148,8 +148,8 @@ fn open(dir: &Path) -> (Journal, Recovered) {
     recovery::open(disk, CONFIG).unwrap()
 }
 
-/// Opens the journal, which begins a segment, and commits these operations. The large file's content
-/// comes first: the next recovery would remove content that no record names.
+/// Opens the journal, which begins a segment, and commits these operations. The large file's
+/// content comes first: the next recovery would remove content that no record names.
 fn write(dir: &Path, ops: Vec<Op>) {
     let (mut journal, _) = open(dir);
     let has_large = |op: &Op| matches!(op, Op::Accept(file) if file.number == LARGE_NUMBER);

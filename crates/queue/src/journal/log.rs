@@ -197,37 +197,28 @@ impl Journal {
                 attempt,
                 is_failure,
             } => {
-                let Some(changes) = self.changes(number) else {
-                    return;
-                };
-                changes.history.add(attempt.clone(), is_failure);
-                self.append(&Record::Attempt {
-                    number,
-                    attempt,
-                    is_failure,
-                });
-            }
-            Op::Bury { number, death } => {
-                let Some(changes) = self.changes(number) else {
-                    return;
-                };
-                changes.death = Some(death.clone());
-                self.append(&Record::Dead { number, death });
-            }
-            Op::Replay { number } => {
-                let Some(changes) = self.changes(number) else {
-                    return;
-                };
-                *changes = Changes::default();
-                self.append(&Record::Replayed { number });
-            }
-            Op::Forget(numbers) => {
-                for number in numbers {
-                    if let Some(live) = self.ended.remove(number) {
-                        self.uncount(live);
-                    }
+                if let Some(changes) = self.changes(number) {
+                    changes.history.add(attempt.clone(), is_failure);
+                    self.append(&Record::Attempt {
+                        number,
+                        attempt,
+                        is_failure,
+                    });
                 }
             }
+            Op::Bury { number, death } => {
+                if let Some(changes) = self.changes(number) {
+                    changes.death = Some(death.clone());
+                    self.append(&Record::Dead { number, death });
+                }
+            }
+            Op::Replay { number } => {
+                if let Some(changes) = self.changes(number) {
+                    *changes = Changes::default();
+                    self.append(&Record::Replayed { number });
+                }
+            }
+            Op::Forget(numbers) => self.forget(numbers),
         }
     }
 
@@ -247,7 +238,12 @@ impl Journal {
             let name = content::name(id);
             // The next recovery removes what cannot be removed now.
             if let Err(error) = self.disk.remove(&name) {
-                tracing::warn!(target: LOG, content = name, error = %error, "cannot remove delivered content");
+                tracing::warn!(
+                    target: LOG,
+                    content = name,
+                    error = %error,
+                    "cannot remove delivered content"
+                );
             }
         }
         Ok(std::mem::take(&mut self.committed))
@@ -325,6 +321,15 @@ impl Journal {
         self.append_end(ended);
     }
 
+    fn forget(&mut self, numbers: Vec<u64>) {
+        for number in numbers {
+            if let Some(live) = self.ended.remove(number) {
+                self.uncount(live);
+            }
+        }
+    }
+
+    /// What happened to a file; `None` if the journal does not hold the file.
     fn changes(&mut self, number: u64) -> Option<&mut Changes> {
         self.files
             .contains(number)

@@ -143,7 +143,8 @@ impl Exploration {
                     (disk.log().join("\n"), image.log().join("\n"), self.seed);
                 let config = self.config.durability;
                 format!(
-                    "{error}\n{before}\nthen\n{after}\nBILICO_SEED={seed}: {config:?}, {trouble:?} at {operation}, {shape:?}"
+                    "{error}\n{before}\nthen\n{after}\n\
+                     BILICO_SEED={seed}: {config:?}, {trouble:?} at {operation}, {shape:?}"
                 )
             };
             verify(&image, self.config, &truth).map_err(|error| story(error, &image))?;

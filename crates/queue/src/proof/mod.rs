@@ -8,6 +8,7 @@ mod crashes;
 mod custody;
 mod damage;
 mod driver;
+mod flip_stories;
 mod flips;
 mod model;
 mod random_steps;

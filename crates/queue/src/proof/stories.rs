@@ -229,9 +229,9 @@ fn a_header_cut_before_its_version_has_none() {
     assert!(recovery::check(&disk).unwrap().files.is_empty());
 }
 
-/// Recovery ignores a segment that a durable record names as not needed, so one that came back would do no
-/// harm by itself. But if that record were damaged, too, files would come back whose ends went with
-/// the segment behind it.
+/// Recovery ignores a segment that a durable record names as not needed, so one that came back
+/// would do no harm by itself. But if that record were damaged, too, files would come back whose
+/// ends went with the segment behind it.
 #[test]
 fn a_segment_that_was_removed_stays_removed() {
     let disk = SimDisk::new();

@@ -146,7 +146,10 @@ fn long_texts_are_cut_between_characters() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_record_or_nothing(kind: u8, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_a_record_or_nothing(
+        kind: u8,
+        body in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
         let _ = Record::decode(kind % 9, &body.into());
     }
 }

@@ -136,7 +136,8 @@ impl Reading {
         match &self.written {
             _ if self.is_new => None,
             Written { bytes: None, .. } => Some(
-                "it is missing: the segments tell which journal this is, but not whether it was adopted",
+                "it is missing: the segments tell which journal this is, but not whether it was \
+                 adopted",
             ),
             Written { id: None, .. } => Some("the segments tell which journal this is"),
             Written {

@@ -1,7 +1,8 @@
 //! A segment of the journal: its header, the frame around each record, and how a segment is read.
 //!
 //! ```text
-//! header   magic:8  journal:16  segment:u64  oldest:u64  next_number:u64  first_sequence:u64  crc32c:u32  0:u32
+//! header   magic:8  journal:16  segment:u64  oldest:u64  next_number:u64  first_sequence:u64
+//!          crc32c:u32  0:u32
 //! record   crc32c:u32  body_len:u32  sequence:u64  base:u32  kind:u8  0:3   body   0 to 7 zeros
 //! ```
 //!

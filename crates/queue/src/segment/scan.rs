@@ -111,8 +111,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether the records at `offset`, whose checksums are wrong, have heads that follow each other
-    /// into a later batch. A torn tail has heads of one batch, or none.
+    /// Whether the records at `offset`, whose checksums are wrong, have heads that follow each
+    /// other into a later batch. A torn tail has heads of one batch, or none.
     fn goes_beyond_a_batch(&self, offset: usize) -> bool {
         let (mut at, mut last) = (offset, self.sequence);
         while let Some(head) = Head::read(self.segment, at) {

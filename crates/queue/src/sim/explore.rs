@@ -26,7 +26,10 @@ pub(crate) fn at_every_operation<T>(
             checked += 1;
             check(&image, &told).map_err(|error| {
                 let (before, after) = (disk.log().join("\n"), image.log().join("\n"));
-                format!("{error}\nseed {seed}, operation {operation}, {shape:?}, after\n{before}\nthen\n{after}")
+                format!(
+                    "{error}\nseed {seed}, operation {operation}, {shape:?}, after\n{before}\n\
+                     then\n{after}"
+                )
             })?;
         }
         if disk.operations() <= operation {
