@@ -201,7 +201,7 @@ impl Cold {
         let Some(entry) = self.files.get_mut(number) else {
             return false;
         };
-        let before = std::mem::replace(&mut entry.brief.spot, to.position());
+        let before = std::mem::replace(&mut entry.brief.spot, to.spot());
         let brief = entry.brief;
         self.leave(before.segment);
         self.enter(brief, to.handle());
@@ -445,7 +445,7 @@ mod tests {
         let thawed = cold.remove(1).unwrap();
         let location = thawed.location.unwrap();
         assert_eq!(
-            (location.handle().segment, location.position().offset),
+            (location.handle().segment, location.spot().offset),
             (2, 640)
         );
         assert_eq!(

@@ -766,7 +766,7 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
         }
         if let Some(location) = location.as_ref().filter(|_| self.is_far(number)) {
-            let mut brief = BacklogEntry::new(&meta, location.position());
+            let mut brief = BacklogEntry::new(&meta, location.spot());
             brief.note = noted(not_old_style);
             self.cold
                 .insert(number, brief, location.handle(), replies, Some(room));

@@ -79,17 +79,15 @@ pub fn read_back(
     mut files: Vec<(u64, Location)>,
     with_content: bool,
 ) -> Vec<(u64, ReadBack)> {
-    files.sort_unstable_by_key(|(_, location)| {
-        (location.handle().segment, location.position().offset)
-    });
+    files.sort_unstable_by_key(|(_, location)| (location.handle().segment, location.spot().offset));
     let mut back = Vec::with_capacity(files.len());
     for run in files.chunk_by(|(_, one), (_, next)| is_near(one, next)) {
         let mut rest = run;
         while let Some((_, first)) = rest.first() {
-            let start = first.position().offset;
+            let start = first.spot().offset;
             let fitting = rest
                 .iter()
-                .take_while(|(_, next)| next.position().end.saturating_sub(start) <= STEP)
+                .take_while(|(_, next)| next.spot().end.saturating_sub(start) <= STEP)
                 .count();
             let (piece, behind) = rest.split_at(fitting.max(1));
             read_run(journal, piece, with_content, &mut back);
@@ -102,7 +100,7 @@ pub fn read_back(
 /// Whether two records are so near each other that they are read together.
 fn is_near(one: &Location, next: &Location) -> bool {
     one.handle().segment == next.handle().segment
-        && next.position().offset.saturating_sub(one.position().end) <= GAP
+        && next.spot().offset.saturating_sub(one.spot().end) <= GAP
 }
 
 /// Reads files of one segment whose records are near each other.
@@ -115,8 +113,8 @@ fn read_run(
     let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
         return;
     };
-    let start = first.position().offset;
-    let last = last.position();
+    let start = first.spot().offset;
+    let last = last.spot();
     let end = last.offset.saturating_add(last.record_len());
     let mut bytes = vec![0; end.saturating_sub(start) as usize];
     match read_full_at(&*first.handle().file, &mut bytes, start.into()) {
@@ -125,7 +123,7 @@ fn read_run(
             let bytes = Bytes::from(bytes);
             let framer = Framer::new(journal, first.handle().segment);
             back.extend(run.iter().map(|(number, location)| {
-                let place = location.position();
+                let place = location.spot();
                 let file = take_out(framer, &bytes, start, *number, place, with_content);
                 (*number, file)
             }));

@@ -85,7 +85,7 @@ impl Location {
     }
 
     /// The place of the record.
-    pub fn position(&self) -> RecordPosition {
+    pub fn spot(&self) -> RecordPosition {
         self.position
     }
 

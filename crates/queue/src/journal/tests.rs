@@ -285,7 +285,7 @@ fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
         (1..=5).map(|number| accept(number, 100)).collect(),
     )
     .stored;
-    let spot = places[2].1.position();
+    let spot = places[2].1.spot();
     disk.flip_bit(
         &segment::name(places[2].1.handle().segment),
         (spot.end as usize - 10) * 8,
