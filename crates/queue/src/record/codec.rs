@@ -1,123 +1,18 @@
-//! What the journal says of files, and its bytes.
+//! The bytes of the bodies of records.
 //!
-//! Owns the bodies of records; their frame is [`super::segment`]'s. Numbers are little-endian, text
-//! is its length in two bytes and UTF-8. Decoding trusts nothing: whatever the bytes, it gives a
-//! record or nothing.
+//! Numbers are little-endian; a text is its length in two bytes and UTF-8. Decoding trusts nothing:
+//! whatever the bytes are, it gives a record or `None`.
 
 use std::sync::Arc;
 
+use bilico_core::file::{Attempt, History, MAX_HISTORY, Meta, cut};
 use bytes::Bytes;
 
-pub use super::file::{Attempt, History, MAX_HISTORY, Meta, cut};
-
-/// Why and since when a file is a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Death {
-    /// When it became one, in milliseconds since the beginning of 1970, UTC.
-    pub at_ms: u64,
-    /// Why.
-    pub reason: Box<str>,
-}
-
-/// Where a file's content is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// In the record itself.
-    Inline(Bytes),
-    /// In a file of its own, by this id.
-    Own(u64),
-}
-
-/// A file that is kept: all that is known of it when the record is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// Its request number.
-    pub number: u64,
-    /// What it is.
-    pub meta: Arc<Meta>,
-    /// How often it came back.
-    pub history: History,
-    /// Why it is a dead letter, if it is one.
-    pub death: Option<Death>,
-    /// Its content.
-    pub content: Content,
-}
-
-/// How a file left the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// A server has it.
-    Delivered {
-        /// The server's name.
-        server: Arc<str>,
-        /// What the server's directory is called by itself; an old-style server has none.
-        identity: Option<Arc<str>>,
-        /// False from an old-style server, which never acknowledges.
-        confirmed: bool,
-    },
-    /// It was a dead letter, and was thrown away.
-    Dropped {
-        /// Why it had been a dead letter.
-        reason: Box<str>,
-    },
-}
-
-/// A file that needs no more sending.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Its request number.
-    pub number: u64,
-    /// When it ended, in milliseconds since the beginning of 1970, UTC.
-    pub at_ms: u64,
-    /// How.
-    pub end: End,
-    /// What it was.
-    pub meta: Arc<Meta>,
-    /// How often it came back before.
-    pub history: History,
-}
-
-/// One record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// A file is kept. A later one for the same number takes the place of all that was said of it
-    /// before.
-    Accepted(Box<Accepted>),
-    /// A file came back from a server.
-    Attempt {
-        /// Its request number.
-        number: u64,
-        /// The delivery that failed.
-        attempt: Attempt,
-        /// Whether that was the file's own fault.
-        is_failure: bool,
-    },
-    /// A file needs no more sending.
-    Ended(Box<Ended>),
-    /// A file is a dead letter from now on.
-    Dead {
-        /// Its request number.
-        number: u64,
-        /// Why.
-        death: Death,
-    },
-    /// A dead letter waits again, as if it had never been sent.
-    Replayed {
-        /// Its request number.
-        number: u64,
-    },
-    /// All before this record was synced when it was written.
-    Mark,
-    /// No segment before this one is needed any more.
-    Oldest {
-        /// The segment.
-        segment: u64,
-    },
-}
+use super::types::{Accepted, Content, Death, End, Ended, Record};
 
 impl Record {
-    /// The byte that says which record it is.
-    pub(super) fn kind(&self) -> u8 {
+    /// The byte in a record's head that tells its kind.
+    pub(crate) fn kind(&self) -> u8 {
         match self {
             Self::Accepted(_) => 1,
             Self::Attempt { .. } => 2,
@@ -130,7 +25,7 @@ impl Record {
     }
 
     /// Appends the record's body to `out`.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Accepted(file) => file.encode(out),
             Self::Attempt {
@@ -153,8 +48,8 @@ impl Record {
         }
     }
 
-    /// Reads a body; `None` if it is not what it should be. Inline content is shared with `body`.
-    pub(super) fn decode(kind: u8, body: &Bytes) -> Option<Self> {
+    /// Reads a body; `None` if it is not one of this kind. Inline content is shared with `body`.
+    pub(crate) fn decode(kind: u8, body: &Bytes) -> Option<Self> {
         let mut input = Input { body, at: 0 };
         let record = match kind {
             1 => Self::Accepted(Box::new(Accepted::decode(&mut input)?)),
@@ -352,7 +247,7 @@ impl Ended {
     }
 }
 
-/// Appends a text of at most 64 KiB; what is longer is cut, though nothing that long gets this far.
+/// Appends a text of at most 64 KiB. A longer one is cut, but callers never have one.
 fn text(text: &str, out: &mut Vec<u8>) {
     let text = text
         .get(..text.floor_char_boundary(usize::from(u16::MAX)))
@@ -405,155 +300,5 @@ impl Input<'_> {
         let start = self.at;
         self.take(usize::try_from(len).ok()?)?;
         Some(self.body.slice(start..self.at))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn meta() -> Arc<Meta> {
-        Arc::new(Meta {
-            title: "però \u{0}.json".into(),
-            key: Some("k-1".into()),
-            from: "127.0.0.1:60100".into(),
-            size: 3,
-            crc32c: 0xDEAD_BEEF,
-            accepted_ms: 1_795_000_000_123,
-        })
-    }
-
-    fn samples() -> Vec<Record> {
-        let attempt = Attempt {
-            at_ms: 7,
-            server: "127.0.0.1:5001".into(),
-            reason: "disk full".into(),
-        };
-        let mut history = History::default();
-        (0..40).for_each(|_| history.add(attempt.clone(), true));
-        assert_eq!(
-            (history.attempts, history.failures, history.first.len()),
-            (40, 40, MAX_HISTORY)
-        );
-        let death = Death {
-            at_ms: 9,
-            reason: "too large".into(),
-        };
-        let accepted = Accepted {
-            number: 4711,
-            meta: meta(),
-            history: history.clone(),
-            death: Some(death.clone()),
-            content: Content::Inline(Bytes::from_static(b"abc")),
-        };
-        let large = Accepted {
-            meta: Arc::new(Meta {
-                key: None,
-                size: 1 << 40,
-                ..(*meta()).clone()
-            }),
-            history: History::default(),
-            death: None,
-            content: Content::Own(u64::MAX),
-            ..accepted.clone()
-        };
-        let delivered = End::Delivered {
-            server: "s".into(),
-            identity: Some("00".repeat(16).into()),
-            confirmed: true,
-        };
-        let old_style = End::Delivered {
-            server: "s".into(),
-            identity: None,
-            confirmed: false,
-        };
-        let ended = |end| {
-            Record::Ended(Box::new(Ended {
-                number: 3,
-                at_ms: 8,
-                end,
-                meta: meta(),
-                history: history.clone(),
-            }))
-        };
-        vec![
-            Record::Accepted(Box::new(accepted)),
-            Record::Accepted(Box::new(large)),
-            Record::Attempt {
-                number: 1,
-                attempt,
-                is_failure: false,
-            },
-            ended(delivered),
-            ended(old_style),
-            ended(End::Dropped {
-                reason: "no".into(),
-            }),
-            Record::Dead {
-                number: u64::MAX,
-                death,
-            },
-            Record::Replayed { number: 5 },
-            Record::Mark,
-            Record::Oldest { segment: 6 },
-        ]
-    }
-
-    fn encoded(record: &Record) -> Bytes {
-        let mut out = Vec::new();
-        record.encode(&mut out);
-        out.into()
-    }
-
-    #[test]
-    fn every_record_is_read_back() {
-        for record in samples() {
-            assert_eq!(
-                Record::decode(record.kind(), &encoded(&record)),
-                Some(record)
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_cut_or_has_something_behind_it_is_nothing() {
-        for record in samples() {
-            let body = encoded(&record);
-            for len in 0..body.len() {
-                assert_eq!(
-                    Record::decode(record.kind(), &body.slice(..len)),
-                    None,
-                    "{record:?} cut to {len}"
-                );
-            }
-            let longer = [&body[..], b"x"].concat().into();
-            assert_eq!(Record::decode(record.kind(), &longer), None, "{record:?}");
-        }
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        let attempt = Attempt {
-            at_ms: 1,
-            server: "è".repeat(300).into(),
-            reason: "x".repeat(70_000).into(),
-        };
-        let record = Record::Attempt {
-            number: 1,
-            attempt,
-            is_failure: false,
-        };
-        let Some(Record::Attempt { attempt, .. }) = Record::decode(2, &encoded(&record)) else {
-            panic!()
-        };
-        assert_eq!((attempt.server.len(), attempt.reason.len()), (512, 512));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_record_or_nothing(kind: u8, body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Record::decode(kind % 9, &body.into());
-        }
     }
 }

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-/// The most failed deliveries of a file that are kept with their reasons; of all others only the
-/// number is.
+/// Of so many failed deliveries of a file the reasons are kept; the others are only counted.
 pub const MAX_HISTORY: usize = 32;
 
 /// The longest server name or reason that is kept, in bytes.
 const MAX_TEXT: usize = 512;
 
-/// What a file is, beside its content.
+/// The description of a file: everything but its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
-    /// Its title, as its client gave it.
+    /// Its title, as its client gave it; not checked.
     pub title: Box<str>,
-    /// The client's lasting name for it.
+    /// The client's key for it, the same each time that the client sends it.
     pub key: Option<Box<str>>,
-    /// Who sent it.
+    /// The address of the client that sent it.
     pub from: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
@@ -31,16 +30,16 @@ pub struct Meta {
 pub struct Attempt {
     /// When it failed, in milliseconds since the beginning of 1970, UTC.
     pub at_ms: u64,
-    /// The server.
+    /// The name of the server.
     pub server: Box<str>,
-    /// How it failed.
+    /// The server's reason, or ours.
     pub reason: Box<str>,
 }
 
 /// How often a file came back from a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// How many times in all.
+    /// How many deliveries failed.
     pub attempts: u32,
     /// How many of them were the file's own fault, as far as its server could tell.
     pub failures: u32,
@@ -59,7 +58,7 @@ impl History {
     }
 }
 
-/// As much of a server's name or a reason as is kept.
+/// The part of a server's name or of a reason that is kept.
 pub fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_TEXT))
         .unwrap_or_default()

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::backlog_entry::{self, ReadBack};
-use super::disk::Disk;
-use super::journal::{Committed, Journal, JournalConfig, Op};
-use super::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
-use super::recovery::{self, Recovered};
-use super::segment;
-use super::sim::SimDisk;
+use crate::backlog_entry::{self, ReadBack};
+use crate::disk::Disk;
+use crate::journal::{Committed, Journal, JournalConfig, Op};
+use crate::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
+use crate::recovery::{self, Recovered};
+use crate::segment;
+use crate::sim::SimDisk;
 use bilico_core::durability::Durability;
 
 const CONFIG: JournalConfig = JournalConfig {
@@ -79,7 +79,7 @@ fn write(journal: &mut Journal, ops: Vec<Op>) -> Committed {
 }
 
 /// Cleans until there is nothing left to do, as the writer does when nothing else happens.
-fn clean(journal: &mut Journal, disk: &SimDisk) -> Vec<(u64, super::journal::Location)> {
+fn clean(journal: &mut Journal, disk: &SimDisk) -> Vec<(u64, crate::journal::Location)> {
     let mut moved = Vec::new();
     loop {
         journal.prepare().unwrap();
@@ -92,7 +92,7 @@ fn clean(journal: &mut Journal, disk: &SimDisk) -> Vec<(u64, super::journal::Loc
 }
 
 fn numbers(recovered: &Recovered) -> Vec<u64> {
-    recovered.kept().unwrap().into_keys().collect()
+    recovered.found_files().unwrap().into_keys().collect()
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn what_was_committed_is_found_again_with_its_history() {
     assert_eq!(numbers(&recovered), [1, 3, 4, 5]);
     assert_eq!(recovered.next_number, 6);
     assert!(recovered.report.is_sound(), "{:?}", recovered.report);
-    let kept = recovered.kept().unwrap();
+    let kept = recovered.found_files().unwrap();
     let third = &kept[&3].accepted;
     assert_eq!((third.history.attempts, third.history.failures), (1, 1));
     assert_eq!(
@@ -219,7 +219,7 @@ fn many_restarts_leave_few_segments() {
 
 fn read_back_all(
     journal: &Journal,
-    places: &[(u64, super::journal::Location)],
+    places: &[(u64, crate::journal::Location)],
 ) -> BTreeMap<u64, ReadBack> {
     backlog_entry::read_back(&journal.id(), places.to_vec(), true)
         .into_iter()
@@ -307,7 +307,7 @@ fn a_record_that_is_damaged_is_told_of_and_its_neighbours_are_read() {
         (&*meta.title, &**reason),
         ("file-3.json", "the content is damaged in the journal")
     );
-    // A place where another file stands is no place of this one.
+    // The record of another file is not read for this one.
     let wrong = vec![(1, places[1].1.clone()), (9, places[4].1.clone())];
     let back = read_back_all(&journal, &wrong);
     assert!(
