@@ -140,7 +140,7 @@ fn a_drop_of_another_file_with_the_same_number_removes_nothing() {
         || served.log(),
         &[
             "ERROR",
-            "its number is another file's here",
+            "another file is stored under its number",
             "number=1",
             "7 bytes",
             "3 bytes",

@@ -1,10 +1,14 @@
-use std::sync::mpsc::channel;
+//! The store with its thread, over real directories.
 
-use super::super::name::part_name;
+mod directory;
+mod drops;
+
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 
+use super::super::name::part_name;
 use super::*;
 use crate::protocol::lists::StoredFile;
 
@@ -15,7 +19,7 @@ fn file(number: u64, title: &str, content: &str) -> Incoming {
         number,
         title: title.to_owned(),
         body,
-        claim: None,
+        origin: None,
     }
 }
 
@@ -47,157 +51,17 @@ fn listing(dir: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn many_files_are_stored_byte_for_byte() {
-    let dir = tempfile::tempdir().unwrap();
-    let files: Vec<_> = (1..=1000)
-        .map(|number| (number, "x.json", "perché\r\n\0"))
-        .collect();
-    assert!(store_all(dir.path(), &files).iter().all(Result::is_ok));
-    assert_eq!(listing(dir.path()).len(), 1000);
-    assert_eq!(
-        fs::read(dir.path().join("77_x.json")).unwrap(),
-        "perché\r\n\0".as_bytes()
-    );
-}
-
-#[test]
-fn the_same_file_twice_is_stored_once_and_another_one_beside_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let files = [
-        (1, "x.json", "one"),
-        (1, "x.json", "one"),
-        (1, "x.json", "two"),
-        (1, "x.json", "two"),
-    ];
-    assert!(store_all(dir.path(), &files).iter().all(Result::is_ok));
-    assert_eq!(listing(dir.path()), ["1_x.json", "1_x~2.json"]);
-    assert_eq!(fs::read(dir.path().join("1_x.json")).unwrap(), b"one");
-    assert_eq!(fs::read(dir.path().join("1_x~2.json")).unwrap(), b"two");
-}
-
-#[test]
-fn what_a_crash_left_is_removed_and_stored_files_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in [&part_name(3, 1), "1_a.json", "2_b.txt", "notes.part"] {
-        fs::write(dir.path().join(name), "x").unwrap();
-    }
-    store_all(dir.path(), &[]);
-    assert_eq!(listing(dir.path()), ["1_a.json", "2_b.txt", "notes.part"]);
-    let (store, thread) =
-        Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
-    assert!(
-        Store::open(
-            dir.path(),
-            false,
-            Durability::Disk,
-            CancellationToken::new()
-        )
-        .is_err(),
-        "one server a directory"
-    );
-    drop(store);
-    thread.join().unwrap();
-    assert_eq!(listing(dir.path()), ["2_b.txt", "notes.part"]);
-}
-
-#[test]
-fn a_directory_that_is_lost_refuses_and_another_one_is_not_used() {
-    let parent = tempfile::tempdir().unwrap();
-    let dir = parent.path().join("a/b");
-    assert!(
-        store_all(&dir, &[(1, "x", "")])[0].is_ok(),
-        "it is made at the start"
-    );
-    let lost = CancellationToken::new();
-    let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
-    let put = |number| {
-        let (result, wait) = channel();
-        let done = Box::new(move |stored| drop(result.send(stored)));
-        store.submit(file(number, "x", ""), done);
-        wait.recv().unwrap().map_err(|error| error.to_string())
-    };
-    put(2).unwrap();
-    let aside = parent.path().join("aside");
-    fs::rename(&dir, &aside).unwrap();
-    let error = put(3).unwrap_err();
-    assert!(
-        error.contains("was moved or removed while the server ran"),
-        "{error}"
-    );
-    // It cannot come back: what it has missed meanwhile is not known.
-    fs::create_dir(&dir).unwrap();
-    for number in [4, 5] {
-        assert_eq!(put(number).unwrap_err(), error);
-    }
-    assert!(lost.is_cancelled() && store.stage(6).is_err());
-    assert_eq!(
-        (listing(&aside), listing(&dir)),
-        (vec!["1_x".to_owned(), "2_x".to_owned()], vec![])
-    );
-    drop(store);
-    thread.join().unwrap();
-}
-
-/// Nothing comes that could find it out.
-#[test]
-fn an_idle_server_notices_that_its_directory_or_its_index_is_lost() {
-    let losses: [fn(&Path); 3] = [
-        |dir| fs::rename(dir, dir.with_extension("aside")).unwrap(),
-        |dir| fs::remove_file(dir.join(".bilico-index")).unwrap(),
-        |dir| {
-            fs::copy(dir.join(".bilico-index"), dir.join("backup")).unwrap();
-            fs::rename(dir.join("backup"), dir.join(".bilico-index")).unwrap();
-        },
-    ];
-    for lose in losses {
-        let parent = tempfile::tempdir().unwrap();
-        let (dir, lost) = (parent.path().join("files"), CancellationToken::new());
-        let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
-        lose(&dir);
-        let ends = std::time::Instant::now() + std::time::Duration::from_mins(1);
-        while !lost.is_cancelled() {
-            assert!(std::time::Instant::now() < ends, "it is not noticed");
-            thread::sleep(std::time::Duration::from_millis(10));
-        }
-        assert_eq!(store.identity(), None);
-        drop(store);
-        thread.join().unwrap();
-    }
-}
-
-#[test]
-fn a_staged_file_that_is_given_up_leaves_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, thread) = Store::open(
-        dir.path(),
-        false,
-        Durability::Disk,
-        CancellationToken::new(),
-    )
-    .unwrap();
-    let mut staged = store.stage(5).unwrap();
-    staged.write(b"half").unwrap();
-    assert!(
-        listing(dir.path()).iter().all(|name| is_part(name)),
-        "half a file has no final name"
-    );
-    drop((staged, store));
-    thread.join().unwrap();
-    assert!(listing(dir.path()).is_empty());
-}
-
 const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "ffffffffffffffffffffffffffffffff";
 
 /// A file from a balancer with an identity.
 fn claimed(journal: &str, number: u64, content: &str) -> Incoming {
-    let claim = Some(Origin {
+    let origin = Some(Origin {
         journal: journal.into(),
         crc32c: crc32c::crc32c(content.as_bytes()),
     });
     Incoming {
-        claim,
+        origin,
         ..file(number, "x.json", content)
     }
 }
@@ -254,15 +118,15 @@ impl Asked {
         self.put_all(vec![file]).remove(0)
     }
 
-    fn told(&self, journal: &str) -> io::Result<Told> {
+    fn inventory(&self, journal: &str) -> io::Result<Inventory> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        runtime.block_on(self.store().holding(journal.into()))
+        runtime.block_on(self.store().inventory(journal.into()))
     }
 
     fn holding(&self, journal: &str) -> io::Result<Vec<StoredFile>> {
-        self.told(journal).map(|told| told.held)
+        self.inventory(journal).map(|told| told.files)
     }
 
     fn remove(&self, journal: &str, number: u64) -> io::Result<()> {
@@ -379,85 +243,6 @@ fn balancers_do_not_share_copies() {
     assert!(store.holding(OTHER).unwrap().is_empty());
 }
 
-/// A file that was there before, or that a balancer without an identity counts on, is nobody's
-/// alone.
-#[test]
-fn a_copy_that_may_be_anothers_is_not_dropped() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = Asked::open(dir.path());
-    store.put(file(1, "x.json", "one")).unwrap();
-    store.put(claimed(JOURNAL, 1, "one")).unwrap();
-    store.put(claimed(JOURNAL, 2, "two")).unwrap();
-    store.put(file(2, "x.json", "two")).unwrap();
-    assert_eq!(
-        store.holding(JOURNAL).unwrap(),
-        [held(1, "one"), held(2, "two")]
-    );
-    store.restart();
-    for number in [1, 2] {
-        store.remove(JOURNAL, number).unwrap();
-    }
-    assert_eq!(listing(dir.path()), ["1_x.json", "2_x.json"]);
-    assert!(store.holding(JOURNAL).unwrap().is_empty());
-}
-
-#[test]
-fn a_dropped_file_is_gone_for_good_and_may_come_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = Asked::open(dir.path());
-    store.put_all(
-        (1..=20)
-            .map(|number| claimed(JOURNAL, number, "one"))
-            .collect(),
-    );
-    fs::write(dir.path().join("3_x.json"), "changed since").unwrap();
-    fs::remove_file(dir.path().join("4_x.json")).unwrap();
-    for number in (1..=19).chain([1, 77]) {
-        store.remove(JOURNAL, number).unwrap();
-    }
-    assert_eq!(listing(dir.path()), ["20_x.json", "3_x.json"]);
-    store.restart();
-    assert_eq!(
-        store.holding(JOURNAL).unwrap(),
-        [held(3, "one"), held(20, "one")],
-        "what was changed is not forgotten"
-    );
-    assert_eq!(
-        store.put(claimed(JOURNAL, 1, "another")).unwrap(),
-        Outcome::Stored
-    );
-    assert_eq!(fs::read(dir.path().join("1_x.json")).unwrap(), b"another");
-}
-
-#[test]
-fn what_is_confirmed_is_held_no_longer_and_stays() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = Asked::open(dir.path());
-    store.put_all(
-        (1..=20)
-            .map(|number| claimed(JOURNAL, number, "one"))
-            .collect(),
-    );
-    store
-        .store()
-        .confirm(JOURNAL.into(), (1..=18).chain([99]).collect(), None);
-    store.store().confirm(OTHER.into(), vec![19], None);
-    for _ in 0..2 {
-        assert_eq!(
-            store.holding(JOURNAL).unwrap(),
-            [held(19, "one"), held(20, "one")]
-        );
-        store.restart();
-    }
-    assert_eq!(listing(dir.path()).len(), 20);
-    store.remove(JOURNAL, 1).unwrap();
-    assert_eq!(
-        listing(dir.path()).len(),
-        20,
-        "a confirmed file cannot be dropped"
-    );
-}
-
 /// What is asked comes after what was submitted before, and before what is submitted later.
 #[test]
 fn holding_keeps_its_place_in_the_queue() {
@@ -474,8 +259,8 @@ fn holding_keeps_its_place_in_the_queue() {
                 .submit(claimed(JOURNAL, number, "one"), Box::new(must_be_stored));
         }
         let store = store.store();
-        let asked = store.holding(JOURNAL.into());
-        let held = runtime.block_on(asked).unwrap().held;
+        let asked = store.inventory(JOURNAL.into());
+        let held = runtime.block_on(asked).unwrap().files;
         assert_eq!(held.len() as u64, (round + 1) * 50);
         assert_eq!(held.last().unwrap().0, numbers.end - 1);
     }
@@ -548,53 +333,6 @@ fn a_directory_that_comes_back_empty_is_another_one() {
     assert_ne!(store.store().identity().unwrap(), identity);
 }
 
-/// Two journals with one identity, or a directory that is a copy: a number means two files, and
-/// neither may go.
-#[test]
-fn a_drop_removes_only_the_file_that_it_means() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = Asked::open(dir.path());
-    let of = |content: &str| {
-        Some(Expected {
-            size: content.len() as u64,
-            crc32c: crc32c::crc32c(content.as_bytes()),
-        })
-    };
-    store.put_all(
-        (1..=6)
-            .map(|number| claimed(JOURNAL, number, "one"))
-            .collect(),
-    );
-    // Changed in place by its consumer, with the same length; and taken, with another file in its
-    // place.
-    fs::write(dir.path().join("4_x.json"), "two").unwrap();
-    fs::remove_file(dir.path().join("5_x.json")).unwrap();
-    std::os::unix::fs::symlink(dir.path().join("6_x.json"), dir.path().join("5_x.json")).unwrap();
-    let drops = [
-        (1, of("two")),
-        (2, of("longer")),
-        (3, of("one")),
-        (4, of("one")),
-        (4, None),
-        (5, of("one")),
-        (77, None),
-    ];
-    for (number, expected) in drops {
-        store.remove_if(JOURNAL, number, expected).unwrap();
-    }
-    assert_eq!(
-        listing(dir.path()),
-        ["1_x.json", "2_x.json", "4_x.json", "5_x.json", "6_x.json"]
-    );
-    for _ in 0..2 {
-        assert_eq!(
-            store.holding(JOURNAL).unwrap(),
-            [1, 2, 4, 5, 6].map(|number| held(number, "one"))
-        );
-        store.restart();
-    }
-}
-
 /// A balancer that knows higher numbers knows that the directory was set back; one that knows only
 /// lower ones was itself.
 #[test]
@@ -611,8 +349,8 @@ fn the_highest_number_of_each_journal_is_told_whatever_became_of_the_files() {
     for _ in 0..3 {
         assert_eq!(
             (
-                store.told(JOURNAL).unwrap().seen,
-                store.told(OTHER).unwrap().seen
+                store.inventory(JOURNAL).unwrap().seen,
+                store.inventory(OTHER).unwrap().seen
             ),
             (Some(9), Some(0))
         );
@@ -691,25 +429,4 @@ fn cleaning_keeps_the_index() {
         Asked::open(dir.path()).holding(JOURNAL).unwrap(),
         [held(1, "one")]
     );
-}
-
-/// How long 20,000 small files take; for a person to run, before and after a change.
-#[test]
-#[ignore = "a measurement"]
-fn timing_of_small_files() {
-    for journal in [None, Some(JOURNAL)] {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let mut store = Asked::open(dir.path());
-        let content = "x".repeat(300);
-        let file = |number| match journal {
-            Some(journal) => claimed(journal, number, &content),
-            None => file(number, "x.json", &content),
-        };
-        let started = std::time::Instant::now();
-        for number in 0..20_000 {
-            store.store().submit(file(number), Box::new(must_be_stored));
-        }
-        store.end();
-        println!("journal {journal:?}: {:?}", started.elapsed());
-    }
 }
