@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::durability::Durability;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
-use crate::queue::Durability;
 use crate::units::Margin;
 
 /// Configuration of a file server.

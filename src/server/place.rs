@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::directory::Directory;
-use crate::queue::Durability;
+use crate::durability::Durability;
 
 /// The directory of a server, and what all its parts know of it.
 pub(super) struct Place {

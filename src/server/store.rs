@@ -29,8 +29,8 @@ use super::name::is_part;
 use super::opened::{is_regular, open_directory};
 use super::place::Place;
 pub use super::staged::Staged;
+use crate::durability::Durability;
 use crate::protocol::Expected;
-use crate::queue::Durability;
 use crate::rolling_sync::RollingSync;
 
 /// The most content that may wait for the disk, in units of [`UNIT`].

@@ -11,7 +11,7 @@ use super::super::staged::{Published, Staged};
 use super::pending::{Pending, refuse};
 use super::sorting::Sorting;
 use super::thread::Keeper;
-use crate::queue::Durability;
+use crate::durability::Durability;
 
 /// From how many files on one sync of the file system costs less than a sync of each file, all at
 /// the same time.

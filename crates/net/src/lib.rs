@@ -1,0 +1,27 @@
+//! Between the roles and the protocol: connections, deadlines and the accept loop.
+//!
+//! Owns how bytes get in and out. [`Reader`] and [`ObjectReader`] drive the codecs over anything
+//! that can be read, and bound every wait. [`Connect`] and [`Listener`] are passed in, so that a
+//! role does not know whether it runs over TCP, TLS or a simulated network. Leaves what the
+//! messages mean to the roles.
+
+mod connect;
+mod deadline;
+pub mod descriptors;
+mod error;
+mod listen;
+mod object_reader;
+mod places;
+mod reader;
+pub mod rolling_sync;
+mod send;
+pub mod shutdown;
+
+pub use connect::{BoxStream, Connect, Connecting, Resolving, Stream, Tcp};
+pub use deadline::{Deadlines, ProgressDeadline};
+pub use error::{ReadError, WriteError, log_end, plain};
+pub use listen::{Accepted, Listener, serve};
+pub use object_reader::{Object, ObjectReader};
+pub use places::{Place, Places, Rest, SETTLE, Seat};
+pub use reader::Reader;
+pub use send::{send_content, write_all};
