@@ -1,24 +1,24 @@
-//! The name under which a file lies on disk, and the name of its temp file.
+//! The name under which a file lies on disk, and the name of its temporary file.
 //!
-//! Owns the mapping from number and title to a file name; reading, writing and looking what already
-//! exists are the store's. Invariant: whatever the title, the name is one plain component of at
-//! most 255 bytes that begins with `<number>_`, so it cannot leave its directory, forge a line in a
-//! listing, or be taken for a temp file.
+//! Owns the mapping from number and title to a file name. Leaves reading, writing and finding taken
+//! names to the store. Invariant: whatever the title, the name is one plain component of at most
+//! 255 bytes that begins with `<number>_`, so it cannot leave its directory, forge a line in a
+//! listing, or be taken for a temporary file.
 
 use std::fmt::Write;
 
-/// What the file systems we run on take for one name, in bytes.
+/// The longest name in bytes that common file systems take.
 const MAX_NAME: usize = 255;
 
-/// The longest ending, dot included, that is still taken for an extension.
+/// The longest ending in bytes, dot included, that counts as an extension.
 const MAX_EXTENSION: usize = 16;
 
 const PART_PREFIX: &str = ".bilico-";
 const PART_SUFFIX: &str = ".part";
 
-/// The name of a stored file: `<number>_<title>`, with what is unsafe in the title percent-encoded.
+/// The name of a stored file: `<number>_<title>`, with unsafe characters of the title percent-encoded.
 ///
-/// A `%` of the title stays as it is, so the name is not meant to be decoded. A name over 255 bytes
+/// A `%` in the title stays as it is, so the name cannot be decoded. A name over 255 bytes
 /// is cut and ends in `~`, a hash of the whole title as 16 hex digits, and the title's extension.
 pub fn stored_name(number: u64, title: &str) -> String {
     let mut name = format!("{number}_");
@@ -36,18 +36,18 @@ pub fn beside(name: &str, n: u32) -> String {
     with_mark(name, &format!("~{n}"))
 }
 
-/// The name of the temp file that `attempt` to store file `number` writes to.
+/// The name of the temporary file of this `attempt` to store file `number`.
 pub fn part_name(number: u64, attempt: u64) -> String {
     format!("{PART_PREFIX}{number}-{attempt}{PART_SUFFIX}")
 }
 
-/// Whether `name` belongs to one of the server's own files: a temp file or the index. No stored
-/// file's name does.
+/// Whether `name` belongs to one of the server's own files: a temporary file or the index. No stored
+/// file has such a name.
 pub fn is_own(name: &str) -> bool {
     name.starts_with(PART_PREFIX)
 }
 
-/// Whether `name` is one that [`part_name`] makes. No stored file's name is.
+/// Whether `name` is one that [`part_name`] makes. No stored file has such a name.
 pub fn is_part(name: &str) -> bool {
     let inner = name
         .strip_prefix(PART_PREFIX)
@@ -64,7 +64,7 @@ pub fn number_of(name: &[u8]) -> Option<u64> {
         .split(|byte| *byte == b'_')
         .next()
         .filter(|digits| digits.len() < name.len())?;
-    // Only as they are written: what has a sign or a zero before it is somebody else's.
+    // Only as the server writes them: a name with a sign or a leading zero is not the server's.
     let plain = digits
         .first()
         .is_some_and(|first| matches!(first, b'1'..=b'9'))
@@ -95,14 +95,14 @@ fn encode_char(c: char, out: &mut String) {
     }
 }
 
-/// Separators, control characters, and what makes a name read other than it is.
+/// Separators, control characters, and characters that make a name look like another one.
 fn is_unsafe(c: char) -> bool {
     let separator = matches!(c, '/' | '\\' | '\u{2028}' | '\u{2029}');
     let bidi = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     separator || bidi || c.is_control() || c == '\u{FEFF}'
 }
 
-/// Puts `mark` before the extension and cuts what stands before it so that the whole fits.
+/// Puts `mark` before the extension, and cuts the text before it so that the name fits.
 fn with_mark(name: &str, mark: &str) -> String {
     let (stem, extension) = split_extension(name);
     let room = MAX_NAME.saturating_sub(mark.len() + extension.len());
@@ -122,8 +122,7 @@ fn is_extension(text: &str) -> bool {
         && !text.contains(|c: char| c == '%' || c.is_whitespace())
 }
 
-/// The longest start of at most `max` bytes that ends neither inside a character nor inside a
-/// `%XX`.
+/// The longest prefix of at most `max` bytes that ends neither inside a character nor inside a `%XX`.
 fn cut(text: &str, max: usize) -> &str {
     let start = text
         .get(..text.floor_char_boundary(max))

@@ -1,6 +1,7 @@
 //! What the index keeps, over real directories.
 
 mod damage;
+mod fixture;
 mod model;
 mod upkeep;
 
