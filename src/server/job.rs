@@ -80,7 +80,8 @@ pub enum StoreError {
     Io(#[from] io::Error),
     /// Another file is stored under this number, and stays. Trying again cannot help.
     #[error(
-        "number {number} is stored already with other content: {} bytes with CRC32C {:08x}, not {} with {:08x}",
+        "number {number} is stored already with other content: {} bytes with CRC32C {:08x}, \
+         not {} with {:08x}",
         known.0, known.1, new.0, new.1
     )]
     Conflict {

@@ -82,7 +82,8 @@ impl Tenure {
 pub(super) enum EnterError {
     /// A link of a later epoch is open.
     #[error(
-        "this balancer belongs to epoch {ours} of its journal, which ended: epoch {current} has begun"
+        "this balancer belongs to epoch {ours} of its journal, which has ended: epoch {current} \
+         has begun"
     )]
     Stale { ours: u64, current: u64 },
     /// Older links have not ended in [`TAKE_OVER`].

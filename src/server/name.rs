@@ -16,7 +16,8 @@ const MAX_EXTENSION: usize = 16;
 const PART_PREFIX: &str = ".bilico-";
 const PART_SUFFIX: &str = ".part";
 
-/// The name of a stored file: `<number>_<title>`, with unsafe characters of the title percent-encoded.
+/// The name of a stored file: `<number>_<title>`, with unsafe characters of the title
+/// percent-encoded.
 ///
 /// A `%` in the title stays as it is, so the name cannot be decoded. A name over 255 bytes
 /// is cut and ends in `~`, a hash of the whole title as 16 hex digits, and the title's extension.
@@ -41,8 +42,8 @@ pub fn part_name(number: u64, attempt: u64) -> String {
     format!("{PART_PREFIX}{number}-{attempt}{PART_SUFFIX}")
 }
 
-/// Whether `name` belongs to one of the server's own files: a temporary file or the index. No stored
-/// file has such a name.
+/// Whether `name` belongs to one of the server's own files: a temporary file or the index. No
+/// stored file has such a name.
 pub fn is_own(name: &str) -> bool {
     name.starts_with(PART_PREFIX)
 }
@@ -98,7 +99,8 @@ fn encode_char(c: char, out: &mut String) {
 /// Separators, control characters, and characters that make a name look like another one.
 fn is_unsafe(c: char) -> bool {
     let separator = matches!(c, '/' | '\\' | '\u{2028}' | '\u{2029}');
-    let bidi = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let mark = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}');
+    let bidi = mark || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     separator || bidi || c.is_control() || c == '\u{FEFF}'
 }
 
@@ -122,7 +124,8 @@ fn is_extension(text: &str) -> bool {
         && !text.contains(|c: char| c == '%' || c.is_whitespace())
 }
 
-/// The longest prefix of at most `max` bytes that ends neither inside a character nor inside a `%XX`.
+/// The longest prefix of at most `max` bytes that ends neither inside a character nor inside a
+/// `%XX`.
 fn cut(text: &str, max: usize) -> &str {
     let start = text
         .get(..text.floor_char_boundary(max))

@@ -1,7 +1,7 @@
 //! The overload monitor: compares the process's resident memory with a limit.
 //!
-//! It does not watch virtual memory: thread stacks and arenas make that grow and never shrink, and a
-//! server would be overloaded for ever. [`Gauge`] decides; [`watch`] takes the samples.
+//! It does not watch virtual memory: thread stacks and arenas make that grow and never shrink, and
+//! a server would be overloaded for ever. [`Gauge`] decides; [`watch`] takes the samples.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,8 +15,8 @@ use crate::units::{ByteSize, Margin};
 /// The time between two samples.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether memory is over its limit, with hysteresis: overloaded above start + margin, and no longer
-/// overloaded at or below start + 80 % of the margin.
+/// Whether memory is over its limit, with hysteresis: overloaded above start + margin, and no
+/// longer overloaded at or below start + 80 % of the margin.
 #[derive(Debug, Clone, Copy)]
 pub struct Gauge {
     start: u64,
@@ -119,8 +119,9 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     }
 }
 
-/// Returns freed memory to the system, so that only memory in use is measured: an allocator that keeps
-/// freed pages would make an idle server look overloaded for ever. Returns whether that freed any.
+/// Returns freed memory to the system, so that only memory in use is measured: an allocator that
+/// keeps freed pages would make an idle server look overloaded for ever. Returns whether that freed
+/// any.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no safe wrapper of this function exists")]
 fn trim() -> bool {

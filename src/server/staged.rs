@@ -1,5 +1,5 @@
-//! A file on its way to its final name: it gets that when it is whole, and never in place of another
-//! file.
+//! A file on its way to its final name: it gets that when it is whole, and never in place of
+//! another file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -99,8 +99,8 @@ impl Staged {
         )))
     }
 
-    /// Whether the file with this name is a copy of this one, and makes it durable if so. A file that
-    /// cannot be read is not.
+    /// Whether the file with this name is a copy of this one, and makes it durable if so. A file
+    /// that cannot be read is not.
     fn is_like(&self, dir: &Opened, name: &str) -> io::Result<bool> {
         let is_copy = dir
             .found(name)
@@ -127,8 +127,8 @@ impl Staged {
     }
 }
 
-/// Whether a file with this status can be one that was stored here. A file with a second name cannot:
-/// its content could be changed through that name, or lie somewhere else.
+/// Whether a file with this status can be one that was stored here. A file with a second name
+/// cannot: its content could be changed through that name, or lie somewhere else.
 fn may_be_ours(found: &Stat, size: u64) -> bool {
     is_regular(found) && found.st_nlink == 1 && u64::try_from(found.st_size) == Ok(size)
 }
@@ -148,8 +148,8 @@ fn candidates(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
     std::iter::once(Cow::Borrowed(name)).chain(others)
 }
 
-/// Under which name a file of this size and CRC32C was published that should be called `name`; `None`
-/// if it was not published.
+/// Under which name a file of this size and CRC32C was published that should be called `name`;
+/// `None` if it was not published.
 pub(super) fn find_copy(dir: &Opened, name: &str, size: u64, crc32c: u32) -> Option<String> {
     for name in candidates(name) {
         match dir.found(&name) {

@@ -49,8 +49,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `dir`, creates the directory if it is missing, and removes the files that a
-    /// crash left unfinished. If the directory cannot be used, the log says so, and every file is
+    /// Opens the store in `dir`, creates the directory if it is missing, and removes the files that
+    /// a crash left unfinished. If the directory cannot be used, the log says so, and every file is
     /// refused until it can; if another server uses it, that is an error. `ended` is cancelled when
     /// the thread ends, for whatever reason, and when the directory was moved or removed: then the
     /// thread goes on and refuses all files.
@@ -120,8 +120,8 @@ impl Store {
         self.place.clone()
     }
 
-    /// Waits for room for `size` bytes of content that wait for the disk. Peers that are faster than
-    /// the disk are not read from meanwhile. A size beyond all the room takes all of it.
+    /// Waits for room for `size` bytes of content that wait for the disk. Peers that are faster
+    /// than the disk are not read from meanwhile. A size beyond all the room takes all of it.
     pub async fn room(&self, size: u64) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(size.div_ceil(UNIT))
             .unwrap_or(WAITING)
@@ -134,8 +134,8 @@ impl Store {
         Staged::begin(&self.place.dir.now()?, number)
     }
 
-    /// Syncs a large file while it is being written, so that the other files of its batch do not wait
-    /// for all of it at the end.
+    /// Syncs a large file while it is being written, so that the other files of its batch do not
+    /// wait for all of it at the end.
     pub fn sync_behind(
         &self,
         staged: &Staged,
@@ -149,8 +149,8 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a file. `done` is called once it has its final name and is in the index, both as durable
-    /// as configured, or when it cannot be stored.
+    /// Stores a file. `done` is called once it has its final name and is in the index, both as
+    /// durable as configured, or when it cannot be stored.
     pub fn submit(&self, file: Incoming, done: Done) {
         if let Err(mpsc::SendError(Job::File(_, done))) = self.jobs.send(Job::File(file, done)) {
             done(Err(ended().into()));

@@ -39,8 +39,8 @@ impl Hold {
 }
 
 impl Work {
-    /// Work that takes `delay` per letter and keeps at most `limit` bytes of content. Unfinished work
-    /// ends with `stop`. Must be called in the runtime that does the work.
+    /// Work that takes `delay` per letter and keeps at most `limit` bytes of content. Unfinished
+    /// work ends with `stop`. Must be called in the runtime that does the work.
     pub fn new(delay: Duration, limit: u64, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let room = usize::try_from(limit / UNIT)
             .unwrap_or(usize::MAX)

@@ -108,11 +108,7 @@ fn a_server_over_whose_directory_something_is_mounted_ends() {
     assert_eq!(code, Some(6));
     wait_for_line(
         || served.log(),
-        &[
-            "ERROR",
-            "something was mounted or unmounted",
-            "the server stops",
-        ],
+        &["ERROR", "one was mounted or unmounted", "the server stops"],
     );
 }
 
@@ -274,7 +270,7 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
         || served.log(),
         &[
             "WARN",
-            "it is older than they are",
+            "newer than all that the index knows",
             "files=3",
             "highest=4",
             "known=1",
@@ -282,7 +278,10 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
     );
     served.crash();
     assert_eq!(
-        served.log().matches("it is older than they are").count(),
+        served
+            .log()
+            .matches("newer than all that the index knows")
+            .count(),
         1,
         "{}",
         served.log()

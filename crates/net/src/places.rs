@@ -229,7 +229,8 @@ impl Places {
             return state.log_sometimes(|_| {
                 tracing::warn!(
                     connections,
-                    "all places are taken by connections at work: new ones wait; see max-connections"
+                    "all places are taken by connections at work: new ones wait; see \
+                     max-connections"
                 );
             });
         };

@@ -40,10 +40,13 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
         Ok(Some(byte)) if byte == MAGIC[0] => {
             native::serve(reader, write, &shared, &seat, greeting_ends).await
         }
-        Ok(Some(_)) => tokio::select! {
-            () = seat.asked_to_leave() => Err(ReadError::Crowded),
-            ended = old_style::serve(&mut reader, write, peer, &shared, &seat, greeting_ends) => ended,
-        },
+        Ok(Some(_)) => {
+            let serving = old_style::serve(reader, write, peer, &shared, &seat, greeting_ends);
+            tokio::select! {
+                () = seat.asked_to_leave() => Err(ReadError::Crowded),
+                ended = serving => ended,
+            }
+        }
         Err(error) => Err(error),
     };
     log_end(peer, ended);

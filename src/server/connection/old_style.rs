@@ -16,7 +16,7 @@ use crate::transport::{Object, ObjectReader, ReadError, Reader, Rest, Seat};
 
 /// Serves requests until the peer closes or one of them is answered, which ends the connection.
 pub(super) async fn serve<R, W>(
-    reader: &mut Reader<R>,
+    mut reader: Reader<R>,
     mut write: W,
     peer: SocketAddr,
     shared: &Shared,
@@ -27,7 +27,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut reader = ObjectReader::new(reader);
+    let mut reader = ObjectReader::new(&mut reader);
     let first = timeout_at(greeting_ends, reader.skip_space()).await;
     let mut has_more = first.unwrap_or_else(|_| silent())?;
     while has_more {

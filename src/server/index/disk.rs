@@ -99,8 +99,8 @@ fn write_lines(
     Ok(lines)
 }
 
-/// Removes what an interrupted attempt has left. Anything that this server cannot have written stays,
-/// and is an error.
+/// Removes what an interrupted attempt has left. Anything that this server cannot have written
+/// stays, and is an error.
 fn remove_part(dir: &Opened) -> io::Result<()> {
     let part = match dir.read(PART) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

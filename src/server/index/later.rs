@@ -1,5 +1,5 @@
-//! What the directory says beyond its index: files that are missing, newer, or copies. It is logged,
-//! for a person to act on.
+//! What the directory says beyond its index: files that are missing, newer, or copies. It is
+//! logged, for a person to act on.
 
 use std::io;
 
@@ -18,8 +18,8 @@ const MAX_LISTED: usize = 1_000_000;
 const MAX_NAMED: usize = 5;
 
 impl Index {
-    /// Logs whether the directory, or the index alone, is a copy of the one that was here, and which
-    /// files are missing.
+    /// Logs whether the directory, or the index alone, is a copy of the one that was here, and
+    /// which files are missing.
     pub(super) fn report_moved(&self, moved: Moved) {
         let dir = self.dir.path().display();
         let identity = &*self.identity;

@@ -219,8 +219,8 @@ fn decode_storing(rest: &str) -> Option<Line<'_>> {
     })
 }
 
-/// Whether a stored file of this number can have this name: a damaged or forged line must not lead the
-/// server out of its directory.
+/// Whether a stored file of this number can have this name: a damaged or forged line must not lead
+/// the server out of its directory.
 fn is_name_of(name: &str, number: u64) -> bool {
     let rest = name
         .strip_prefix(&number.to_string())

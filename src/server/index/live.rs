@@ -90,8 +90,8 @@ impl Index {
         self.table.of(journal)
     }
 
-    /// The highest number of a journal that was ever stored, 0 if no file was; `None` if that is not
-    /// known.
+    /// The highest number of a journal that was ever stored, 0 if no file was; `None` if that is
+    /// not known.
     pub(in super::super) fn seen(&self, journal: &str) -> Option<u64> {
         self.seen.of(journal)
     }
@@ -151,8 +151,8 @@ impl Index {
         self.append(&out, lines)
     }
 
-    /// Makes what was written durable. After a failure the file is no longer sound: the next sync may
-    /// succeed without having written it.
+    /// Makes what was written durable. After a failure the file is no longer sound: the next sync
+    /// may succeed without having written it.
     pub(in super::super) fn sync(&mut self) -> io::Result<()> {
         let synced = self.writer().and_then(|file| file.sync_data());
         if synced.is_err() {

@@ -11,13 +11,13 @@
 //! Lines of text, appended; each begins with the CRC32C of its rest (see [`mod@line`]).
 //!
 //! ```text
-//! <crc> bilico-index 1 <identity>                              the first line
-//! <crc> storing <journal> <number> <size> <crc32c> <name>      about to be published; synced first
-//! <crc> stored|shared <journal> <number>…                      published, and the directory synced
-//! <crc> confirmed|dropped|forgotten <journal> <number>…        no longer in the index
-//! <crc> confirmed|forgotten * 0                                for other journals no|some file was ever stored
-//! <crc> confirmed - <number>                                   the highest number of balancers without a journal
-//! <crc> confirmed in:<place> 0                                 where the index was when it was opened
+//! <crc> bilico-index 1 <identity>                           the first line
+//! <crc> storing <journal> <number> <size> <crc32c> <name>   about to be published; synced first
+//! <crc> stored|shared <journal> <number>…                   published, and the directory synced
+//! <crc> confirmed|dropped|forgotten <journal> <number>…     no longer in the index
+//! <crc> confirmed|forgotten * 0                             other journals stored nothing|something
+//! <crc> confirmed - <number>                                highest number without a journal
+//! <crc> confirmed in:<place> 0                              where the index was opened last
 //! ```
 //!
 //! The highest number that any line names for a journal is the highest that was ever stored for it,
@@ -45,9 +45,9 @@
 //! files are here that are newer than the index, and whether files are missing. Nothing else
 //! follows from that: only a person can say which of several copies is the right one.
 //!
-//! Invariant: every file that [`Index::files_of`] lists is stored. While the file on disk may differ
-//! from memory (`sound` is false), nothing is announced: first the file is rewritten from memory,
-//! into a new file.
+//! Invariant: every file that [`Index::files_of`] lists is stored. While the file on disk may
+//! differ from memory (`sound` is false), nothing is announced: first the file is rewritten from
+//! memory, into a new file.
 
 mod disk;
 mod entry;

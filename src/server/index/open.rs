@@ -124,7 +124,8 @@ impl Index {
         Ok(index)
     }
 
-    /// Finds out which of the files that were only announced had been published when the server died.
+    /// Finds out which of the files that were only announced had been published when the server
+    /// died.
     fn resolve(&mut self, announced: &Table) -> io::Result<()> {
         if announced.len() == 0 {
             return Ok(());
@@ -134,7 +135,8 @@ impl Index {
         for (journal, number, entry) in announced.iter() {
             let key = Key::new(journal.clone(), number);
             match find_copy(&self.dir, &entry.name, entry.size, entry.crc32c) {
-                // The copy belongs to an entry of another journal, whose balancer may have it removed.
+                // The copy belongs to an entry of another journal, whose balancer may have it
+                // removed.
                 Some(name) if self.is_claimed(number, &name) => dropped.push(key),
                 Some(name) => {
                     let renamed = *name != *entry.name;

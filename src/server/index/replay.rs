@@ -176,8 +176,8 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line, and whether it is whole: false for the end of a file without a line feed. A line
-    /// that is too long comes in pieces, each of which counts as damaged.
+    /// The next line, and whether it is whole: false for the end of a file without a line feed. A
+    /// line that is too long comes in pieces, each of which counts as damaged.
     fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
         self.line.clear();
         let mut bounded = io::Read::take(&mut self.reader, MAX_LINE as u64);

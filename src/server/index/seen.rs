@@ -1,5 +1,5 @@
-//! The highest number of each journal that was ever stored, whatever became of the files since. Pure:
-//! no file, no clock.
+//! The highest number of each journal that was ever stored, whatever became of the files since.
+//! Pure: no file, no clock.
 //!
 //! A balancer to which a higher number was acknowledged knows that the directory was set back.
 //! Numbers count from their announcement, which is durable before they are acknowledged.
