@@ -62,12 +62,8 @@ where
     let reading = link.run(&written, seat, greeting_ends);
     let ((mut reader, ended), acknowledged) = tokio::join!(reading, writing);
     // Last, because on `bye` the balancer sends elsewhere every file that is not acknowledged.
-    let bye = leave.reason().unwrap_or_else(|| match &ended {
-        Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
-        Err(error) => error.refusal(),
-    });
     let left = match acknowledged {
-        Ok(write) => say_bye(write, bye, stall).await,
+        Ok(write) => say_bye(write, farewell(&leave, &ended), stall).await,
         Err(error) => Err(error),
     };
     if let Err(error) = left {
@@ -75,6 +71,14 @@ where
     }
     reader.linger(LINGER).await;
     ended
+}
+
+/// Why a link ends, for the balancer.
+fn farewell(leave: &Leave, ended: &Result<(), ReadError>) -> Refusal {
+    leave.reason().unwrap_or_else(|| match ended {
+        Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
+        Err(error) => error.refusal(),
+    })
 }
 
 impl<R: AsyncRead + Unpin> Link<'_, R> {

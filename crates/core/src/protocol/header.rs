@@ -8,8 +8,6 @@
 //! Invariant: what is written is byte for byte what serde would write, and what is read is what
 //! serde would read.
 
-use super::error::Refusal;
-
 /// How a header begins, up to the name of the request type.
 const OPENING: &str = r#"{"request_type":""#;
 
@@ -89,12 +87,6 @@ impl<'a> Writer<'a> {
             }
         }
         self
-    }
-
-    /// Code and reason of a refusal.
-    pub(super) fn refusal(self, refusal: &Refusal) -> Self {
-        self.text(field::CODE, &*refusal.code.to_string())
-            .text(field::REASON, refusal.reason.as_str())
     }
 
     /// Ends the header.

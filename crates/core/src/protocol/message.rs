@@ -348,9 +348,11 @@ impl Message {
                 .number(field::REQUEST_NUMBER, *number)
                 .text(field::SERVER, &**server)
                 .flag(field::CONFIRMED, *confirmed),
-            Self::Refused { id, refusal } => {
-                header.of("refused").number(field::ID, *id).refusal(refusal)
-            }
+            Self::Refused { id, refusal } => header
+                .of("refused")
+                .number(field::ID, *id)
+                .text(field::CODE, &*refusal.code.to_string())
+                .text(field::REASON, refusal.reason.as_str()),
             Self::Dead { id, number, reason } => header
                 .of("dead")
                 .number(field::ID, *id)
@@ -365,18 +367,25 @@ impl Message {
                 .of("drop")
                 .number(field::REQUEST_NUMBER, *number)
                 .number(field::SIZE, expected.map(|expected| expected.size))
-                .number(field::CRC32C, expected.map(|it| it.crc32c.into())),
+                .number(
+                    field::CRC32C,
+                    expected.map(|expected| expected.crc32c.into()),
+                ),
             Self::Dropped { number } => header.of("dropped").number(field::REQUEST_NUMBER, *number),
             Self::Stored { number } => header.of("stored").number(field::REQUEST_NUMBER, *number),
             Self::NotStored { number, refusal } => header
                 .of("not_stored")
                 .number(field::REQUEST_NUMBER, *number)
-                .refusal(refusal),
+                .text(field::CODE, &*refusal.code.to_string())
+                .text(field::REASON, refusal.reason.as_str()),
             Self::Waiting { reason } => header.of("waiting").text(field::REASON, reason.as_str()),
             Self::Resumed => header.of("resumed"),
             Self::Status => header.of("status"),
             Self::Query => header.of("query"),
-            Self::Bye(refusal) => header.of("bye").refusal(refusal),
+            Self::Bye(refusal) => header
+                .of("bye")
+                .text(field::CODE, &*refusal.code.to_string())
+                .text(field::REASON, refusal.reason.as_str()),
         };
         header.end();
     }
