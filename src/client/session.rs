@@ -199,6 +199,7 @@ impl Session {
                 identity: None,
                 memory: None,
                 instance: None,
+                epoch: None,
             },
             0,
             &mut session.out,

@@ -110,11 +110,7 @@ fn a_server_over_whose_directory_something_is_mounted_ends() {
     assert_eq!(code, Some(6));
     wait_for_line(
         || served.log(),
-        &[
-            "ERROR",
-            "something was mounted or unmounted",
-            "the server stops",
-        ],
+        &["ERROR", "one was mounted or unmounted", "the server stops"],
     );
 }
 
@@ -143,7 +139,7 @@ fn a_drop_of_another_file_with_the_same_number_removes_nothing() {
         || served.log(),
         &[
             "ERROR",
-            "its number is another file's here",
+            "another file is stored under its number",
             "number=1",
             "7 bytes",
             "3 bytes",
@@ -277,7 +273,7 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
         || served.log(),
         &[
             "WARN",
-            "it is older than they are",
+            "newer than all that the index knows",
             "files=3",
             "highest=4",
             "known=1",
@@ -285,7 +281,10 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
     );
     served.crash();
     assert_eq!(
-        served.log().matches("it is older than they are").count(),
+        served
+            .log()
+            .matches("newer than all that the index knows")
+            .count(),
         1,
         "{}",
         served.log()

@@ -72,6 +72,23 @@ impl Served {
         balancer
     }
 
+    /// Connects as this process of a balancer with [`JOURNAL`], which shares the journal if it names
+    /// an epoch.
+    pub fn process(&self, instance: &str, epoch: Option<u64>) -> Balancer {
+        let mut hello = json!({
+            "request_type": "hello",
+            "role": "balancer",
+            "identity": JOURNAL,
+            "instance": instance.repeat(32),
+        });
+        if let Some(epoch) = epoch {
+            hello["epoch"] = json!(epoch);
+        }
+        let mut balancer = Balancer::say_hello(&self.role.address, &hello);
+        balancer.0.greeting();
+        balancer
+    }
+
     /// Connects as a balancer with this journal, and reads the list of the files that it holds.
     pub fn reconnect(&self, identity: &str) -> (Balancer, Vec<[u64; 3]>) {
         let mut balancer = self.link(identity);
@@ -93,11 +110,16 @@ pub struct Balancer(pub Wire);
 impl Balancer {
     /// Connects and sends a `hello`, with this journal's identity.
     pub fn greet(address: &str, identity: Option<&str>) -> Self {
-        let mut wire = Wire::connect(address);
         let mut hello = json!({"request_type": "hello", "role": "balancer"});
         if let Some(identity) = identity {
             hello["identity"] = json!(identity);
         }
+        Self::say_hello(address, &hello)
+    }
+
+    /// Connects and sends this `hello`.
+    fn say_hello(address: &str, hello: &Value) -> Self {
+        let mut wire = Wire::connect(address);
         wire.write(&[&PREFACE[..], &frame(&hello.to_string(), b"")].concat());
         Self(wire)
     }

@@ -123,6 +123,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     identity: None,
                     memory: None,
                     instance: None,
+                    epoch: None,
                 });
                 Ok(true)
             }

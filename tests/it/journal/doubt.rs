@@ -85,7 +85,7 @@ fn a_server_that_cannot_list_its_files_settles_no_doubt() {
     farm.servers[0].restart();
     wait_for_line(
         || farm.log(),
-        &["cannot say what", &farm.servers[0].address],
+        &["cannot list what", &farm.servers[0].address],
     );
     assert_eq!(farm.status().queue.files(), in_doubt.len());
     assert!(

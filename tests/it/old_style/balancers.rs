@@ -110,7 +110,7 @@ fn a_file_that_cannot_be_stored_is_named_in_the_log() {
             "while the server ran",
         ],
     );
-    wait_for_line(log, &["is lost", "number=1"]);
+    wait_for_line(log, &["file lost", "number=1"]);
     wait_until("the server to end", || server.ended().is_some());
     server.restart();
     Wire::connect(&server.address).write(old_style_store(2, "kept.json", "content").as_bytes());

@@ -5,3 +5,4 @@ mod helpers;
 mod index;
 mod lists;
 mod numbers;
+mod sharing;
