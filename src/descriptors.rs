@@ -1,59 +1,60 @@
-//! What the process may open, and who gets how much of it.
+//! The budget of file descriptors.
 //!
-//! Owns the budget: the journal, servers, operators and files of their own have their part
-//! reserved, and connections of peers get what is left. Invariant: however many peers come and
-//! whatever they do, what is reserved can be opened.
+//! The journal, servers, operators and content files have descriptors reserved; connections of peers
+//! get the rest. Invariant: whatever peers do, and however many connect, the reserved descriptors can
+//! be opened.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// For what every process has open (standard streams, epoll, signals, listeners, the log, the
-/// lock), the journal's segments and directory, or the store's index, names that are looked up, and
-/// the connection that waits for a place.
+/// Reserved for the standard streams, epoll, signals, listeners, the log and the lock, for the
+/// journal's segments and directory or the store's index, for name look-ups, and for the connection
+/// that waits for a free place.
 pub const FIXED: u64 = 48;
 
-/// For each server of a balancer: four connections with files to an old-style one and what they
-/// read, or a link, the one before it, and large content that is read; and a probe.
+/// Reserved for each server of a balancer: a probe, and either four connections of an old-style server
+/// with their files, or a link, the link before it, and a content file.
 pub const PER_SERVER: u64 = 6;
 
-/// The fewest connections of clients, or of balancers, with which a process starts.
+/// A process does not start with fewer connections for its peers.
 pub const FEWEST: u64 = 16;
 
-/// The fewest large files that come in at once, each of which has a file open beside its
-/// connection, and the most that are kept free when clients would have it all.
+/// Descriptors for content files, one for each large file that is received: at least the first number,
+/// and at most the second is withheld from connections.
 const LARGE: (u64, u64) = (8, 512);
 
-/// The most that is asked for where there is no limit: the system's own default for one process.
+/// The soft limit to set if there is no hard limit: the usual default of the kernel for one process.
 const UNLIMITED: u64 = 1 << 20;
 
-/// The process may open less than it needs.
+/// The limit of open files is too low for the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{limit} open files are too few: {needed} are needed at least, for the files of this role, {servers} servers, operators and a few connections"
+    "the limit of {limit} open files is too low: at least {needed} are needed, for the files of this \
+     role, {servers} servers, operators and a few connections"
 )]
 pub struct TooFew {
-    /// What the process may open.
+    /// The limit of open files.
     pub limit: u64,
-    /// What it needs.
+    /// The lowest sufficient limit.
     pub needed: u64,
-    /// How many servers it has.
+    /// Servers of the balancer; 0 for a server.
     pub servers: u64,
 }
 
-/// What is left for peers.
+/// How many descriptors the parts of a role may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Openings {
-    /// What the process may open.
+    /// The limit of open files.
     pub limit: u64,
-    /// Connections at once.
+    /// Most connections of peers at once.
     pub connections: usize,
-    /// Large files that come in at once.
+    /// Most large files that are received at once.
     pub large: usize,
-    /// What nobody needs yet.
+    /// Descriptors that are not assigned.
     pub spare: usize,
 }
 
 impl Openings {
-    /// Where nobody counts.
+    /// No limit at all.
     pub const UNBOUNDED: Self = Self {
         limit: u64::MAX,
         connections: usize::MAX,
@@ -61,8 +62,8 @@ impl Openings {
         spare: usize::MAX,
     };
 
-    /// What is left of `limit` with so many servers and `admin` connections of operators; `wanted`
-    /// connections are enough.
+    /// The budget of a balancer with this many servers and `admin` connections of operators, and at
+    /// most `wanted` connections of clients.
     pub fn of_balancer(
         limit: u64,
         servers: usize,
@@ -83,7 +84,7 @@ impl Openings {
         }
         let rest = limit - reserved;
         let connections = wanted.min(rest - (rest / 4).clamp(LARGE.0, LARGE.1));
-        // Each connection brings one at a time; operators' listeners take files, too.
+        // Each connection sends one large file at a time; the admin listener takes files, too.
         let large = (rest - connections).min(connections.saturating_add(admin as u64).max(LARGE.0));
         let spare = rest - connections - large;
         Ok(Self {
@@ -94,8 +95,8 @@ impl Openings {
         })
     }
 
-    /// The same for a file server, which writes `batch` files at once. A connection brings one
-    /// large file at a time.
+    /// The budget of a file server that writes `batch` files at once. A connection sends one large file
+    /// at a time.
     pub fn of_server(
         limit: u64,
         batch: usize,
@@ -123,12 +124,11 @@ impl Openings {
     }
 }
 
-/// The number as a count of things in memory.
 pub(crate) fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Lets the process open as much as it is allowed to, and says how much that is.
+/// Raises the soft limit of open files to the hard limit. Returns the limit.
 pub fn raise() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;
@@ -136,7 +136,7 @@ pub fn raise() -> u64 {
     if before.is_none_or(|before| limit.current.is_some_and(|most| most <= before)) {
         return before.unwrap_or(u64::MAX);
     }
-    // What the system does not allow is not needed: then it is as it was.
+    // If the system refuses, the old limit stays.
     let current = if setrlimit(Resource::Nofile, limit).is_ok() {
         limit.current
     } else {

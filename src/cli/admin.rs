@@ -8,7 +8,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, address};
+use super::output::{Exit, Failure};
+use super::settings::values::address;
 use crate::admin::{self, BindError};
 
 /// Where a role listens for operators, if it does.

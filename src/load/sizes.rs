@@ -3,11 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{SpecError, decimal, mixed, thousandths};
+use super::numbers::{decimal, mixed, thousandths};
+use super::spec::{MAX_SIZES, SpecError};
 use crate::units::ByteSize;
-
-/// The most sizes in a mix.
-pub(super) const MAX_SIZES: usize = 64;
 
 /// The largest size that content is prepared for, in bytes.
 const MAX_SIZE: u64 = 1 << 30;
@@ -165,9 +163,9 @@ mod tests {
             ("1KiB,", "no size"),
             ("x:10%", "no size"),
             ("2GiB", "1 GiB"),
-            ("1KiB:10", "`10` is no share"),
-            ("1KiB:0%,2KiB", "`0%` is no share"),
-            ("1KiB:101%", "`101%` is no share"),
+            ("1KiB:10", r#"invalid share "10""#),
+            ("1KiB:0%,2KiB", r#"invalid share "0%""#),
+            ("1KiB:101%", r#"invalid share "101%""#),
             ("1KiB:-5%", "no share"),
             ("1KiB:0.0001%,5", "no share"),
             ("1KiB:60%,2KiB:60%", "come to 120%, which is more than"),

@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LogFormat;
+use super::config::LogFormat;
 use crate::text::{is_printable, split_printable, write_printable};
 
 /// Writes an event as one line; give it to a `fmt` layer's `event_format`.

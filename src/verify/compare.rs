@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use super::ledger::{ReceiptLine, Receipts};
+use super::names;
+use super::report::{Finding, Report};
 use super::shelf::{Shelf, Stored};
-use super::{Finding, Report, names};
 use crate::client::receipts::State;
 use crate::server::name::stored_name;
 

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Claim, VerifyError};
+use super::error::VerifyError;
+use super::report::Claim;
 use crate::client::receipts::{MAX_LINE, Receipt, State};
 use crate::protocol::object;
 

@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::VerifyError;
+use super::error::VerifyError;
 use crate::server::name::is_part;
 
 /// How much of a file is read at once.

@@ -30,7 +30,7 @@ fn nothing_is_lost_or_doubled_whatever_fails() {
 fn every_file_is_stored_once_though_all_are_killed_again_and_again() {
     let said = driver::shows::kills(driver::seed(), 4000);
     assert!(
-        said.contains("4000 receipts, 4000 stored files: 4000 fit; nothing is wrong"),
+        said.contains("4000 receipts, 4000 stored files: 4000 match; no findings"),
         "{said}"
     );
 }

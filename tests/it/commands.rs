@@ -316,14 +316,14 @@ fn drain_waits_for_what_is_in_flight_and_sends_nothing_new() {
     let said = printed(&farm.balancer, &["drain", server]);
     assert_eq!(
         said,
-        format!("{server} is drained: it gets nothing new; 3 files are in flight to it\n")
+        format!("{server} is drained: it gets no new files; 3 files are in flight to it\n")
     );
     refused(
         &farm.balancer,
         &["drain", server, "--wait", "--timeout", "100ms"],
         5,
         &[
-            "error: the time is up, and 3 files are in flight to",
+            "error: time limit reached: 3 files are in flight to",
             "hint: ",
         ],
     );
@@ -334,7 +334,7 @@ fn drain_waits_for_what_is_in_flight_and_sends_nothing_new() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(
         ended.stdout,
-        format!("{server} is drained: it gets nothing new; nothing is in flight to it\n")
+        format!("{server} is drained: it gets no new files; no files are in flight to it\n")
     );
     assert_eq!(
         farm.stored(0).len(),
@@ -437,7 +437,7 @@ fn a_server_goes_only_when_what_is_in_flight_to_it_has_ended() {
     let server = &*farm.servers[0].address;
     let said = printed(&farm.balancer, &["servers", "remove", server]);
     assert!(
-        said.contains("gets nothing new") && said.contains("2 files"),
+        said.contains("gets no new files") && said.contains("2 files"),
         "{said}"
     );
     refused(
@@ -747,7 +747,7 @@ fn the_demos_prompt_drains_and_weighs_and_its_banner_names_the_page() {
         "weight {} -1\ndrain elsewhere\nweight\n",
         servers[0]
     ));
-    demo.wait_for_error("error: `-1` is no weight");
+    demo.wait_for_error(r#"error: invalid weight "-1""#);
     demo.wait_for_error("error: there is no server \"elsewhere\"");
     demo.wait_for_error("error: \"weight\" is no command");
     demo.write("exit\n");

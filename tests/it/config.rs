@@ -211,7 +211,10 @@ fn a_broken_file_keeps_a_role_from_starting_and_check_tells_all_of_it() {
     );
     let ended = run(bilico(&["config", "check"]).env_remove("BILICO_CONFIG"), "");
     assert!(
-        ended.code == Some(2) && ended.stderr.starts_with("error: which file?\nhint: "),
+        ended.code == Some(2)
+            && ended
+                .stderr
+                .starts_with("error: no configuration file is named\nhint: "),
         "{ended:?}"
     );
     let ended = run(&mut bilico(&["balancer", "--config", "/no/such.toml"]), "");

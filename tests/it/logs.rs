@@ -335,7 +335,7 @@ fn what_is_not_there_is_named() {
     for (args, parts) in [
         (
             &["--file", "server-5009"][..],
-            &["error: there is no log of \"server-5009\"", "server-5001"][..],
+            &["has no log named \"server-5009\"", "server-5001"][..],
         ),
         (
             &["--dir", "/nowhere"],
@@ -357,7 +357,7 @@ fn what_is_not_there_is_named() {
     }
     let empty = Logs::new().run(&[]);
     assert!(
-        empty.code == Some(1) && empty.stderr.contains("there are no log files"),
+        empty.code == Some(1) && empty.stderr.contains("has no log files"),
         "{empty:?}"
     );
     for args in [
@@ -448,7 +448,7 @@ fn following_goes_across_rotations_new_roles_and_emptied_files() {
 
     // Emptied, and seen to be, before something new is written.
     logs.write_bytes("b.log", b"");
-    follower.wait_for_error("b.log has become shorter");
+    follower.wait_for_error("b.log was truncated");
     logs.append("b.log", &(line(400, "INFO  x emptied") + "\n"));
     follower.wait_for_output("emptied\n");
 

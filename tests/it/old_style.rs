@@ -808,7 +808,7 @@ fn an_old_server_that_dies_is_down_and_is_used_again_when_it_returns() {
         mortal.files().len() + other.files().len() == 20
     });
     assert!(!mortal.files().is_empty(), "it is used again");
-    wait_for_line(|| farm.log(), &["server gets no files", &mortal.address]);
+    wait_for_line(|| farm.log(), &["server ineligible", &mortal.address]);
     wait_for_line(|| farm.log(), &["server recovered", &mortal.address]);
 }
 
