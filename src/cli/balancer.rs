@@ -15,11 +15,9 @@ use super::settings::Started;
 use super::settings::values::{ADMIN, BALANCER, address, positive};
 use super::settings::words::{self, one_of};
 use crate::admin::{Admin, balancer_routes};
-use crate::balancer::control::Settings;
 use crate::balancer::events::Kind;
-use crate::balancer::gate::Gate;
 use crate::balancer::{
-    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window,
+    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Settings, Window,
 };
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings};
@@ -177,14 +175,9 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
         return Ok(());
     };
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
-    let (max_json, queue) = (args.max_json.0, args.queue_bytes.0);
-    if max_json > Gate::max_file_of(queue) {
-        return Err((
-            "max-json",
-            BalancerError::Limits { max_json, queue }.to_string(),
-        ));
-    }
-    Ok(())
+    queue_limits(&args)
+        .check(args.max_json.0)
+        .map_err(|error| ("max-json", error.to_string()))
 }
 
 /// Runs the balancer until SIGTERM, Ctrl-C or a fatal error.
@@ -195,10 +188,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
-    let outcome = match Balancer::open(BalancerConfig {
-        openings,
-        ..config(&args)
-    }) {
+    let outcome = match Balancer::open(config(&args, openings)) {
         Ok(balancer) => {
             let reloaded = reload::Balancer {
                 control: balancer.control(),
@@ -207,11 +197,12 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             let reloader = Reloader::new(started, log.level(), Some(reloaded));
             let reload = reloader.hook();
             reloader.follow(hangup, log.names());
-            let notices = balancer.control().notices().clone();
-            log.listen(move |level, text| notices.tell(level.into(), Kind::Log, None, None, text));
+            let events = balancer.control().events().clone();
+            log.listen(move |level, text| events.tell(level.into(), Kind::Log, None, None, text));
             let told = operators.address();
             let admin = Admin {
                 control: balancer.control(),
+                door: balancer.door(),
                 listen: address.to_string(),
                 reload,
             };
@@ -234,7 +225,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             }
             Ok(Exit::Done)
         }
-        Err(error @ BalancerError::Limits { .. }) => Err(Failure::new(Exit::Usage, error)),
+        Err(error @ BalancerError::Limits(_)) => Err(Failure::new(Exit::Usage, error)),
         Err(error @ BalancerError::SetBack { .. }) => {
             let hint = format!(
                 "nothing was removed because of it. `bilico queue adopt {}` gives the journal a \
@@ -262,16 +253,20 @@ fn openings(args: &BalancerArgs) -> Result<Openings, Failure> {
 /// Reads the settings that a running balancer can change.
 fn settings(matches: &ArgMatches) -> Result<Settings, String> {
     let args = BalancerArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
-    Ok(Settings::from(&config(&args)))
+    Ok(settings_of(&args))
 }
 
-fn config(args: &BalancerArgs) -> BalancerConfig {
-    BalancerConfig {
+fn queue_limits(args: &BalancerArgs) -> QueueLimits {
+    QueueLimits {
+        files: args.queue_files as usize,
+        bytes: args.queue_bytes.0,
+    }
+}
+
+fn settings_of(args: &BalancerArgs) -> Settings {
+    Settings {
         servers: args.servers.clone(),
-        queue: QueueLimits {
-            files: args.queue_files as usize,
-            bytes: args.queue_bytes.0,
-        },
+        queue: queue_limits(args),
         dispatch: DispatchConfig {
             window: Window {
                 files: args.window_files as usize,
@@ -294,13 +289,20 @@ fn config(args: &BalancerArgs) -> BalancerConfig {
         stall: args.stall_timeout,
         idle: args.idle_timeout,
         max_json: args.max_json.0,
+    }
+}
+
+fn config(args: &BalancerArgs, openings: Openings) -> BalancerConfig {
+    BalancerConfig {
+        settings: settings_of(args),
         max_connections: args.max_connections as usize,
-        openings: Openings::UNBOUNDED,
+        openings,
         grace: args.shutdown_timeout,
         journal: args.journal.clone(),
         journal_config: JournalConfig {
             durability: args.durability,
             segment_size: args.segment_size.map(|size| size.0),
         },
+        ..BalancerConfig::default()
     }
 }

@@ -16,7 +16,8 @@ use super::output::{Exit, Failure};
 use super::settings::keys::LOG;
 use super::settings::{Effective, Program, Refused, Started};
 use crate::admin::Reload;
-use crate::balancer::control::{Control, Settings};
+use crate::balancer::Settings;
+use crate::balancer::control::Control;
 use crate::balancer::events::{Kind, Level};
 use crate::config::{Reloaded, ServerSpec};
 use crate::logging::{LogLevel, LogNames};
@@ -210,7 +211,7 @@ impl Reloader {
 
     fn notice(&self, level: Level, kind: Kind, text: String) {
         if let Some(Balancer { control, .. }) = &self.balancer {
-            control.notices().tell(level, kind, None, None, text);
+            control.events().tell(level, kind, None, None, text);
         }
     }
 }
