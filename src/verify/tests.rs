@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::client::receipts::Receipt;
+use crate::client::receipts::{Receipt, State};
 use crate::server::name::{beside, part_name, stored_name};
 
 /// Two servers' directories and a file of receipts.

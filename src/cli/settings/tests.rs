@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use clap::Arg;
 use clap::builder::PossibleValue;
+use clap::{Arg, Command};
 
-use super::keys::{Kind, tables};
+use super::keys::{Key, Kind, LOG, tables};
 use super::*;
 use crate::cli::{program, reload};
 
