@@ -54,8 +54,8 @@ pub(super) struct BalancerArgs {
     /// When a file counts as accepted
     #[arg(long, value_parser = one_of(words::DURABILITY), default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
-    /// Size of a segment of the journal, from 1 MiB to 1 GiB; by default a sixteenth of the disk, at
-    /// most 64 MiB
+    /// Size of a segment of the journal, from 1 MiB to 1 GiB; by default a sixteenth of the disk,
+    /// at most 64 MiB
     #[arg(long, value_name = "SIZE", value_parser = segment_size, env = "BILICO_SEGMENT_SIZE")]
     segment_size: Option<ByteSize>,
     /// What to do with a file that was in flight to a server when the server went away: it may be

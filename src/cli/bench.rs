@@ -78,8 +78,8 @@ pub(super) struct BenchArgs {
     /// (open loop)
     #[arg(long, value_name = "R")]
     rate: Option<Rate>,
-    /// Which receipt ends a file. With `accepted`, the run ends when all files are accepted; they may
-    /// be delivered later
+    /// Which receipt ends a file. With `accepted`, the run ends when all files are accepted; they
+    /// may be delivered later
     #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered")]
     wait: Wait,
     /// Send this many files first, and leave them out of the figures

@@ -1,7 +1,7 @@
 //! `bilico logs`: the rotated logs of all roles merged by time.
 //!
-//! Needs no balancer. Reads line by line, so that logs of any size take the memory of a few lines per
-//! role; lines are printed as they are in the files.
+//! Needs no balancer. Reads line by line, so that logs of any size take the memory of a few lines
+//! per role; lines are printed as they are in the files.
 
 mod files;
 mod line;
@@ -121,7 +121,8 @@ fn since(text: &str, now: DateTime<Local>) -> Option<Since> {
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
     let local = local.or_else(day).or_else(today)?;
-    // A time that a change of the clock skips is invalid; of one that occurs twice, the first counts.
+    // A time that a change of the clock skips is invalid; of one that occurs twice, the first
+    // counts.
     Local
         .from_local_datetime(&local)
         .earliest()
@@ -360,8 +361,8 @@ impl<'a> Logs<'a> {
         Ok(())
     }
 
-    /// The source of the next line: the last one if its next line is a continuation, otherwise the one
-    /// with the oldest line.
+    /// The source of the next line: the last one if its next line is a continuation, otherwise the
+    /// one with the oldest line.
     fn earliest(&self) -> Option<usize> {
         let goes_on = self
             .sources
@@ -394,8 +395,8 @@ impl Feed {
     }
 }
 
-/// The line with control characters escaped. Lines of this program have none, but other programs may
-/// write to the file.
+/// The line with control characters escaped. Lines of this program have none, but other programs
+/// may write to the file.
 fn shown(line: Vec<u8>) -> Vec<u8> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
     if line.iter().all(is_plain) {

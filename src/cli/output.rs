@@ -83,8 +83,8 @@ pub(super) fn warn(warning: &str) {
     tell("warning", warning);
 }
 
-/// Continuation lines are indented: text that comes from elsewhere, such as a title, cannot forge an
-/// `error:` line.
+/// Continuation lines are indented: text that comes from elsewhere, such as a title, cannot forge
+/// an `error:` line.
 fn tell(what: &str, text: &str) {
     let text = PrintableLines(text.trim_end_matches('\n'))
         .to_string()

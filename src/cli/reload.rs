@@ -1,8 +1,8 @@
-//! Reads the configuration again while a role runs, and applies the settings that a running role can
-//! change.
+//! Reads the configuration again while a role runs, and applies the settings that a running role
+//! can change.
 //!
-//! A reload reads what a start would read now: the same flags and environment, and the file as it is
-//! now. If any of it is invalid, nothing changes.
+//! A reload reads what a start would read now: the same flags and environment, and the file as it
+//! is now. If any of it is invalid, nothing changes.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

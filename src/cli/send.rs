@@ -38,19 +38,19 @@ pub(super) struct BalancerArg {
 
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct RetryArg {
-    /// How long to try to reconnect after the connection to the balancer was lost; then files without
-    /// a receipt are sent again, and none is stored twice. With 0, a lost connection is an error at
-    /// once. If the first connection fails, that is always an error
+    /// How long to try to reconnect after the connection to the balancer was lost; then files
+    /// without a receipt are sent again, and none is stored twice. With 0, a lost connection is an
+    /// error at once. If the first connection fails, that is always an error
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration, env = "BILICO_RETRY")]
     pub(super) retry: Duration,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct ChangedArg {
-    /// What to do with a file that is written to, truncated or replaced while it is read: fail gives
-    /// up at once; retry reads it again, up to 5 times within some 3 s, and then gives up; send sends
-    /// the content that was read, with a warning. A file that is given up is not sent, and the exit
-    /// code is 1
+    /// What to do with a file that is written to, truncated or replaced while it is read: fail
+    /// gives up at once; retry reads it again, up to 5 times within some 3 s, and then gives up;
+    /// send sends the content that was read, with a warning. A file that is given up is not sent,
+    /// and the exit code is 1
     #[arg(
         long,
         value_parser = one_of(words::CHANGED),
@@ -97,8 +97,8 @@ pub(super) struct SendArgs {
     /// stored again
     #[arg(long, value_name = "P", env = "BILICO_KEY_PREFIX")]
     key_prefix: Option<String>,
-    /// Append a JSON line for each file to FILE, for `bilico verify`: as soon as the file's state is
-    /// final, and at the end for files whose state is not. FILE must be new, empty, or a file of
+    /// Append a JSON line for each file to FILE, for `bilico verify`: as soon as the file's state
+    /// is final, and at the end for files whose state is not. FILE must be new, empty, or a file of
     /// receipts; otherwise nothing is sent or written, and the exit code is 2
     #[arg(long, value_name = "FILE", env = "BILICO_RECEIPTS")]
     receipts: Option<PathBuf>,
@@ -235,7 +235,8 @@ fn line(receipt: Receipt) -> serde_json::Value {
 
 /// Adds the files that `path` names. The title of a file in a directory is its path below it.
 fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Result<(), Failure> {
-    // A missing or unreadable file is reported when its turn comes, so that it does not delay others.
+    // A missing or unreadable file is reported when its turn comes, so that it does not delay
+    // others.
     if !fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         found.push(Source::named(path, form));
         return Ok(());
@@ -288,8 +289,8 @@ pub(super) struct SendEnded {
 }
 
 impl Sending<'_> {
-    /// Sends the files until all are done, the time limit passes, or `interrupted` completes. The last
-    /// receipts may not be on disk yet: the caller calls [`ReceiptFile::finish`].
+    /// Sends the files until all are done, the time limit passes, or `interrupted` completes. The
+    /// last receipts may not be on disk yet: the caller calls [`ReceiptFile::finish`].
     pub(super) async fn run(
         &self,
         sources: &[Source],
@@ -314,7 +315,8 @@ impl Sending<'_> {
         }
     }
 
-    /// Writes receipts as states become final. A failed write is tried again, at last by the caller.
+    /// Writes receipts as states become final. A failed write is tried again, at last by the
+    /// caller.
     async fn record(
         &self,
         mut tally: watch::Receiver<Tally>,

@@ -27,8 +27,8 @@ pub struct HoldReport {
     pub hold_seconds: f64,
 }
 
-/// Opens connections, holds them idle for `length`, and counts those that stay open. `opened` has the
-/// open connections until all are open. Run it in a [`tokio::task::LocalSet`].
+/// Opens connections, holds them idle for `length`, and counts those that stay open. `opened` has
+/// the open connections until all are open. Run it in a [`tokio::task::LocalSet`].
 pub async fn hold(
     connector: Rc<dyn Connect>,
     address: &str,

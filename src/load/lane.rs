@@ -1,4 +1,4 @@
-//! One connection without its socket: the bytes that go out, and what the bytes that come in mean.
+//! One connection without its socket: encodes outgoing files and decodes incoming receipts.
 
 use std::fmt::Write;
 use std::rc::Rc;
@@ -11,23 +11,21 @@ use super::slots::{Flight, Slots};
 use super::tally::Tally;
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, frame};
 
-/// No more files are encoded behind this many bytes that are not written yet.
+/// No further files are encoded while this many bytes wait to be written.
 const ENOUGH: usize = 128 * 1024;
 
-/// Content up to this many bytes is copied behind its header; larger content is written from where
-/// it lies.
+/// Content up to this many bytes is copied after its header; larger content is written in place.
 const COPIED: usize = 16 * 1024;
 
-/// What all connections of a run share.
+/// State that all connections of a run share.
 pub struct Run {
-    /// How many files were taken for sending.
+    /// How many files were encoded for sending.
     taken: u64,
-    /// What became of them.
+    /// Their counts and times.
     pub tally: Tally,
 }
 
 impl Run {
-    /// A run of this plan, before its first file.
     pub fn new(plan: &Plan) -> Self {
         Self {
             taken: 0,
@@ -35,7 +33,7 @@ impl Run {
         }
     }
 
-    /// Whether no other file is to be taken in the closed loop.
+    /// Whether the closed loop sends no further file.
     fn is_over(&self, plan: &Plan, now: Duration) -> bool {
         match (plan.total(), plan.amount, self.tally.first()) {
             (Some(total), ..) => self.taken >= total,
@@ -45,38 +43,38 @@ impl Run {
     }
 }
 
-/// Whether there is another file to send.
+/// The next file to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// This one, whose time begins then.
+    /// The index of the file, and the time when its time begins.
     File(u64, Duration),
-    /// Not now.
+    /// No file is due now.
     Later,
-    /// Not any more.
+    /// All files were sent.
     Never,
 }
 
 /// One connection without its socket.
 pub struct Lane {
     plan: Rc<Plan>,
-    /// Its place among the connections.
+    /// Index of the connection.
     place: u64,
     slots: Slots,
-    /// How many files it took.
+    /// How many files it has encoded.
     taken: u64,
-    /// Up to this one, of those that it takes, files waited for room among those under way.
+    /// Files of this connection before this one waited for a free slot.
     held_until: u64,
-    /// The last `put`, kept for the memory of its title.
+    /// The last `put`, kept to reuse the memory of its title.
     put: Message,
     out: Out,
-    /// What came in and is not understood yet.
+    /// Received bytes that are not decoded yet.
     pub input: BytesMut,
-    /// Why the balancer is going to close the connection.
+    /// The reason of a `bye` from a stopping balancer.
     farewell: Option<String>,
 }
 
 impl Lane {
-    /// The connection in this place of a plan, just greeted.
+    /// The connection of this index, just greeted. `input` has the bytes after the greeting.
     pub fn new(plan: Rc<Plan>, place: u64, input: BytesMut) -> Self {
         Self {
             slots: Slots::new(plan.most_under_way(), plan.prepared()),
@@ -96,7 +94,7 @@ impl Lane {
         }
     }
 
-    /// Encodes the files that are to be sent now.
+    /// Encodes the files that are due, as far as there is room.
     pub fn fill(&mut self, run: &mut Run, now: Duration) {
         while self.out.has_room() {
             let Next::File(file, start) = self.next(run, now) else {
@@ -110,7 +108,7 @@ impl Lane {
         }
     }
 
-    /// What can be written: bytes, and more bytes behind them.
+    /// The bytes to write next, in two parts.
     pub fn pending(&self) -> [&[u8]; 2] {
         let content = self
             .out
@@ -119,7 +117,7 @@ impl Lane {
         [self.out.head(), content.unwrap_or_default()]
     }
 
-    /// So many of these bytes are written.
+    /// `count` of the pending bytes were written.
     pub fn written(&mut self, count: usize) {
         let head = count.min(self.out.head().len());
         self.out.at += head;
@@ -137,8 +135,8 @@ impl Lane {
         }
     }
 
-    /// Understands what came in. An error is the balancer's breach of the protocol, or the reason
-    /// why it closes.
+    /// Decodes the input. The error is a breach of the protocol, or the reason why the balancer
+    /// closes the connection.
     pub fn receive(
         &mut self,
         run: &mut Run,
@@ -150,14 +148,14 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether all that there was to send over it has come to its end.
+    /// Whether all files of this connection have ended.
     pub fn is_done(&self, run: &Run, now: Duration) -> bool {
         self.slots.len() == 0
             && self.pending() == [&[0; 0]; 2]
             && self.next(run, now) == Next::Never
     }
 
-    /// Why the balancer is going to close it, if it said so.
+    /// The reason of a `bye` from a stopping balancer.
     pub fn farewell(&self) -> Option<&str> {
         self.farewell.as_deref()
     }
@@ -177,7 +175,7 @@ impl Lane {
         }
     }
 
-    /// Marks all that is due by now as held back.
+    /// Marks all files due by now as held back.
     fn hold_back(&mut self, now: Duration) {
         if let Load::Open(rate) = self.plan.load {
             let due = rate.due_by(now).min(self.plan.total().unwrap_or(u64::MAX));
@@ -241,7 +239,7 @@ impl Lane {
                 Ok(())
             }
             Message::Resumed => Ok(()),
-            // A balancer that is stopping still sends the receipts of what it has.
+            // A stopping balancer still sends the receipts of accepted files.
             Message::Bye(refusal) if refusal.code == RefusalCode::Stopping => {
                 self.farewell = Some(refusal.reason);
                 Ok(())
@@ -265,7 +263,7 @@ impl Lane {
     }
 
     fn delivered(&mut self, id: u64, run: &mut Run, now: Duration) -> Result<(), ProtocolError> {
-        // The one receipt may count for both.
+        // `delivered` may come without an `accepted` before it.
         self.accepted(id, run, now)?;
         if let Some(flight) = self.slots.remove(id) {
             run.tally
@@ -290,8 +288,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Receipts that follow the one that was waited for are none of ours; those of files that were
-    /// never sent are an error.
+    /// A receipt after the awaited one is ignored; a receipt of a file that was never sent is an
+    /// error.
     fn known(&self, id: u64) -> Result<(), ProtocolError> {
         if self.slots.had(id) {
             Ok(())
@@ -303,13 +301,13 @@ impl Lane {
     }
 }
 
-/// What goes out.
+/// Outgoing bytes.
 #[derive(Default)]
 struct Out {
     bytes: Vec<u8>,
-    /// How many of these are written.
+    /// How many of `bytes` were written.
     at: usize,
-    /// Behind them, content of this size of the mix, of which so many bytes are written.
+    /// After `bytes`: content of the size of this index, and how many of its bytes were written.
     body: Option<(usize, usize)>,
 }
 

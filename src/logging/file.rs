@@ -187,7 +187,8 @@ impl LogFile {
         }
     }
 
-    /// Writes the buffer, and before it a line about lost lines. Lines that cannot be written are lost.
+    /// Writes the buffer, and before it a line about lost lines. Lines that cannot be written are
+    /// lost.
     fn write_out(&mut self) {
         let now = Instant::now();
         let overflowed = self.health.overflowed();

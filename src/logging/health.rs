@@ -56,7 +56,8 @@ impl Health {
         self.overflowed.get().map_or(0, ErrorCounter::dropped_lines)
     }
 
-    /// Reports to standard error and the listener, not to the log, which may be the part that fails.
+    /// Reports to standard error and the listener, not to the log, which may be the part that
+    /// fails.
     pub(super) fn tell(&self, level: Level, text: &str) {
         // Standard error may be closed.
         let _ = writeln!(

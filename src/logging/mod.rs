@@ -158,7 +158,8 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, LogError> {
     Ok(guard)
 }
 
-/// Builds the subscriber that [`init`] installs, for a caller that wants it for one thread or scope.
+/// Builds the subscriber that [`init`] installs, for a caller that wants it for one thread or
+/// scope.
 pub fn subscriber(
     config: &LogConfig,
 ) -> Result<(impl Subscriber + Send + Sync + use<>, LogGuard), LogError> {
@@ -229,8 +230,8 @@ fn queued(thread: &str, sink: impl Write + Send + 'static) -> (NonBlocking, Work
     builder.thread_name(thread).finish(sink)
 }
 
-/// Swallows errors: stderr may be closed, and the thread behind the queue would not end cleanly on an
-/// error.
+/// Swallows errors: stderr may be closed, and the thread behind the queue would not end cleanly on
+/// an error.
 struct Deaf<W>(W);
 
 impl<W: Write> Write for Deaf<W> {

@@ -13,9 +13,9 @@ pub(super) fn rotated(path: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
-/// Renames the file to number 1 and each rotated file to the next number, up to the first free number;
-/// the file with the last number is replaced. Stops at the first that cannot be renamed, so that no
-/// newer file replaces it.
+/// Renames the file to number 1 and each rotated file to the next number, up to the first free
+/// number; the file with the last number is replaced. Stops at the first that cannot be renamed, so
+/// that no newer file replaces it.
 pub(super) fn shift(path: &Path, keep: usize) -> io::Result<()> {
     let mut last = keep;
     for number in 1..=keep {
@@ -41,8 +41,8 @@ pub(super) fn shift(path: &Path, keep: usize) -> io::Result<()> {
     fs::rename(path, rotated(path, 1))
 }
 
-/// Removes the rotated files beyond `keep`, which an earlier, larger `keep` left. Errors are ignored:
-/// they must not prevent a start.
+/// Removes the rotated files beyond `keep`, which an earlier, larger `keep` left. Errors are
+/// ignored: they must not prevent a start.
 pub(super) fn remove_surplus(dir: &Path, file: &str, keep: usize) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -59,8 +59,8 @@ pub(super) fn remove_surplus(dir: &Path, file: &str, keep: usize) {
     }
 }
 
-/// The day of the last line of an earlier run. A time stamp in the future counts as today: it must not
-/// delay the next rotation.
+/// The day of the last line of an earlier run. A time stamp in the future counts as today: it must
+/// not delay the next rotation.
 pub(super) fn last_day(file: &Metadata, today: NaiveDate) -> NaiveDate {
     file.modified().map_or(today, |time| {
         DateTime::<Local>::from(time).date_naive().min(today)

@@ -1,5 +1,5 @@
-//! Compares the receipts of clients with the files in the directories of servers: which are missing,
-//! which are there twice, and which have no receipt.
+//! Compares the receipts of clients with the files in the directories of servers: which are
+//! missing, which are there twice, and which have no receipt.
 //!
 //! [`ledger`] reads the receipts, [`shelf`] lists and hashes the stored files, and [`compare()`]
 //! finds the differences. Only the first two read from disk.

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The largest weight of a server. At this weight the scheduler's strides still have six significant
-/// digits.
+/// The largest weight of a server. At this weight the scheduler's strides still have six
+/// significant digits.
 pub const MAX_WEIGHT: u32 = 1_000_000;
 
 /// A server, as `ADDRESS=WEIGHT`.

@@ -1,23 +1,25 @@
 //! Escapes untrusted text for a terminal or a log.
 //!
 //! Names, titles, reasons and bodies come from peers and from disks. Control characters change a
-//! terminal, line ends forge lines, and bidi marks reverse the order in which people read. Invariant:
-//! the output of [`Printable`] contains none of these, and untrusted text is shown only through it.
+//! terminal, line ends forge lines, and bidi marks reverse the order in which people read.
+//! Invariant: the output of [`Printable`] contains none of these, and untrusted text is shown only
+//! through it.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether a character shows as itself: it is not a control character, a line separator, a bidi mark
-/// or otherwise invisible.
+/// Whether a character shows as itself: it is not a control character, a line separator, a bidi
+/// mark or otherwise invisible.
 pub fn is_printable(c: char) -> bool {
     // The standard library's table is not public, but `escape_debug` leaves printable characters
     // alone.
     matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
 }
 
-/// Splits the text into its printable start, the first character that is not printable, and the rest.
+/// Splits the text into its printable start, the first character that is not printable, and the
+/// rest.
 pub fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
     let end = text.find(|c| !is_printable(c)).unwrap_or(text.len());
     let (printable, rest) = text.split_at_checked(end).unwrap_or((text, ""));
@@ -65,8 +67,8 @@ impl<T: Display> Display for PrintableJson<T> {
     }
 }
 
-/// Writes JSON text with every character that is not printable as `\\u` and four digits, which within
-/// a string is the same character.
+/// Writes JSON text with every character that is not printable as `\\u` and four digits, which
+/// within a string is the same character.
 pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
     while let (printable, Some((bad, rest))) = split_printable(text) {
         out.write_str(printable)?;

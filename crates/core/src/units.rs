@@ -1,7 +1,7 @@
 //! Sizes, durations and the overload margin, as people write and read them.
 //!
-//! Owns the text forms only. Invariant: a value that is too large or has no clear unit is refused with
-//! an error that shows how to write it. Nothing wraps or saturates.
+//! Owns the text forms only. Invariant: a value that is too large or has no clear unit is refused
+//! with an error that shows how to write it. Nothing wraps or saturates.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
 //! The budget of file descriptors.
 //!
-//! The journal, servers, operators and content files have descriptors reserved; connections of peers
-//! get the rest. Invariant: whatever peers do, and however many connect, the reserved descriptors can
-//! be opened.
+//! The journal, servers, operators and content files have descriptors reserved; connections of
+//! peers get the rest. Invariant: whatever peers do, and however many connect, the reserved
+//! descriptors can be opened.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -11,18 +11,19 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// that waits for a free place.
 pub const FIXED: u64 = 48;
 
-/// Reserved for each server of a balancer: a probe, and either four connections of an old-style server
-/// with their files, or a link, the link before it, and a content file.
+/// Reserved for each server of a balancer: a probe, and either four connections of an old-style
+/// server with their files, or a link, the link before it, and a content file.
 pub const PER_SERVER: u64 = 6;
 
 /// A process does not start with fewer connections for its peers.
 pub const FEWEST: u64 = 16;
 
-/// Descriptors for content files, one for each large file that is received: at least the first number,
-/// and at most the second is withheld from connections.
+/// Descriptors for content files, one for each large file that is received: at least the first
+/// number, and at most the second is withheld from connections.
 const LARGE: (u64, u64) = (8, 512);
 
-/// The soft limit to set if there is no hard limit: the usual default of the kernel for one process.
+/// The soft limit to set if there is no hard limit: the usual default of the kernel for one
+/// process.
 const UNLIMITED: u64 = 1 << 20;
 
 /// The limit of open files is too low for the role.
@@ -95,8 +96,8 @@ impl Openings {
         })
     }
 
-    /// The budget of a file server that writes `batch` files at once. A connection sends one large file
-    /// at a time.
+    /// The budget of a file server that writes `batch` files at once. A connection sends one large
+    /// file at a time.
     pub fn of_server(
         limit: u64,
         batch: usize,

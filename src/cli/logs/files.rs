@@ -108,8 +108,8 @@ impl Source {
         source
     }
 
-    /// Reads the next line into `next` unless it has one. An incomplete line at the end of the newest
-    /// file counts only with `to_the_end`.
+    /// Reads the next line into `next` unless it has one. An incomplete line at the end of the
+    /// newest file counts only with `to_the_end`.
     pub(super) fn fill(&mut self, to_the_end: bool) -> io::Result<()> {
         while self.next.is_none() {
             let Some(open) = &mut self.open else {
@@ -122,8 +122,8 @@ impl Source {
                 self.take(bytes);
                 continue;
             }
-            // Look again after finding a newer file: lines may have been written to this one before it
-            // was rotated.
+            // Look again after finding a newer file: lines may have been written to this one before
+            // it was rotated.
             let newer = self.newer()?;
             let Some(open) = &mut self.open else { continue };
             if newer.is_some() || to_the_end {
@@ -168,11 +168,11 @@ impl Source {
         Ok(self.open.is_some())
     }
 
-    /// The existing files by their number; the newest is number 0. `None` if they are renamed all the
-    /// time.
+    /// The existing files by their number; the newest is number 0. `None` if they are renamed all
+    /// the time.
     ///
-    /// Listing a directory while files are renamed in it may show some of them twice, or not at all.
-    /// So a listing counts only when a second one is equal.
+    /// Listing a directory while files are renamed in it may show some of them twice, or not at
+    /// all. So a listing counts only when a second one is equal.
     fn family(&self) -> Option<BTreeMap<usize, Metadata>> {
         let mut before = self.look();
         for _ in 0..TRIES {

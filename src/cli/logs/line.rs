@@ -81,8 +81,8 @@ fn parse_level(text: &[u8]) -> Option<Level> {
     })
 }
 
-/// Parses the fixed form that the log writes. chrono's general parser would cost as much as all other
-/// work on a line.
+/// Parses the fixed form that the log writes. chrono's general parser would cost as much as all
+/// other work on a line.
 fn time_ms(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text.get(from..to)?.iter().try_fold(0_u32, |sum, byte| {
@@ -160,8 +160,8 @@ pub(super) fn to_json(line: &[u8], head: Head) -> String {
     json
 }
 
-/// Splits `message key=value key="a value"`. The message is not quoted, so the fields are the longest
-/// run of fields at the end.
+/// Splits `message key=value key="a value"`. The message is not quoted, so the fields are the
+/// longest run of fields at the end.
 fn split_fields(text: &str) -> (&str, Vec<(&str, Cow<'_, str>)>) {
     let (mut at, mut message_end, mut fields) = (0, 0, Vec::new());
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {

@@ -363,20 +363,6 @@ impl Reading<'_> {
     }
 }
 
-/// Why a flag does not take a value, for people.
-pub(super) fn reason(error: &clap::Error, value: &str) -> String {
-    if let Some(source) = error.source() {
-        return source.to_string();
-    }
-    match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) if !values.is_empty() => {
-            format!("`{value}` is none of {}", values.join(", "))
-        }
-        _ if value.is_empty() => "it is empty".to_owned(),
-        _ => format!("`{value}` is not taken"),
-    }
-}
-
 fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
