@@ -17,7 +17,8 @@ use super::settings::words::{self, one_of};
 use crate::admin::{Admin, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{
-    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Settings, Window,
+    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, Outcome, QueueLimits,
+    Settings, Window,
 };
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings};
@@ -215,6 +216,11 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Err(error) => Err(error),
     };
     drop(log);
+    exit(outcome, &args)
+}
+
+/// The exit code of a balancer that has ended, or its failure with the remedy.
+fn exit(outcome: Result<Outcome, BalancerError>, args: &BalancerArgs) -> Result<Exit, Failure> {
     match outcome {
         Ok(outcome) => {
             if outcome.undelivered > 0 {

@@ -36,6 +36,15 @@ pub(super) struct EventsArgs {
 
 pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.admin);
+    let last = print_past(args, &api)?;
+    if args.follow {
+        follow(args, &api, last)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints past events. Returns the id of the last one.
+fn print_past(args: &EventsArgs, api: &Api) -> Result<u64, Failure> {
     let after = args.since_id.unwrap_or(0);
     let found: Value = api.get(&format!("notices?after={after}"))?;
     let known = object::from_value::<NoticeList>(found.clone()).map_err(|error| {
@@ -55,32 +64,32 @@ pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
-    for (notice, raw) in known.notices.iter().zip(raw).skip(skipped) {
+    for (event, raw) in known.notices.iter().zip(raw).skip(skipped) {
         if args.json {
-            say_json(raw)
+            say_json(raw);
         } else {
-            say(line(notice))
+            say(line(event));
         }
     }
-    if !args.follow {
-        return Ok(Exit::Done);
-    }
-    let last = known.notices.last().map_or(after, |notice| notice.id);
-    api::listen(&api, false, last, |heard| {
+    Ok(known.notices.last().map_or(after, |event| event.id))
+}
+
+/// Prints new events until the process is ended.
+fn follow(args: &EventsArgs, api: &Api, last: u64) -> Result<(), Failure> {
+    api::listen(api, false, last, |heard| {
         match heard {
             Heard::Event(_, raw) if args.json => say_json(raw),
-            Heard::Event(notice, _) => say(line(&notice)),
+            Heard::Event(event, _) => say(line(&event)),
             Heard::State(..) => {}
             Heard::Lost(why) => note(format_args!(
                 "the balancer is away ({}); waiting for it",
                 Printable(why)
             )),
             Heard::Back { restarted: true } => {
-                note("the balancer was restarted: event ids start again at 1")
+                note("the balancer was restarted: event ids start again at 1");
             }
             Heard::Back { restarted: false } => note("the balancer is back"),
         }
         ControlFlow::Continue(())
-    })?;
-    Ok(Exit::Done)
+    })
 }

@@ -42,38 +42,10 @@ pub(super) fn text(state: &State, colour: bool) -> String {
 /// The balancer in five lines.
 pub(super) fn overview(of: &Overview) -> Vec<String> {
     let up = format_duration(Duration::from_secs(seconds(of.uptime_s).as_secs()));
-    let reason = of.reason.as_deref().map(Printable);
-    let takes = match (of.accepting, reason) {
-        (true, None) => "takes files".to_owned(),
-        (true, Some(reason)) => format!("takes files, but {reason}"),
-        (false, reason) => format!("takes no files: {}", reason.unwrap_or(Printable("?"))),
-    };
-    let queue = &of.queue;
-    let oldest = queue.oldest_s.map_or_else(String::new, |oldest| {
-        format!(", the oldest for {}", age(oldest))
-    });
-    let dead = match queue.dead {
-        0 => "no dead letters".to_owned(),
-        dead => format!("{dead} dead letters (`bilico queue dead`)"),
-    };
-    let rate = |files: f64, bytes: f64| {
-        format!(
-            "{files:>8.1} files/s {:>10}/s",
-            bytes_text(bytes).to_string()
-        )
-    };
-    let latency = |quantiles: &Option<Quantiles>, what: &str| {
-        quantiles.map_or_else(String::new, |quantiles| {
-            format!(
-                "   {what} p50 {} p99 {}",
-                millis(quantiles.p50),
-                millis(quantiles.p99)
-            )
-        })
-    };
+    let accepts = accepts(of);
     vec![
         format!(
-            "bilico {} on {}, pid {}, up {up}: {takes}",
+            "bilico {} on {}, pid {}, up {up}: {accepts}",
             Printable(&of.version),
             Printable(&of.listen),
             of.pid
@@ -83,28 +55,66 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
             rate(of.rates.accepted_per_s, of.rates.accepted_bytes_per_s),
             of.accepted,
             ByteSize(of.accepted_bytes),
-            latency(&of.latency.accept_ms, "receipts"),
+            latency(of.latency.accept_ms, "receipts"),
         ),
         format!(
             "out      {}   {} delivered ({}){}",
             rate(of.rates.delivered_per_s, of.rates.delivered_bytes_per_s),
             of.delivered,
             ByteSize(of.delivered_bytes),
-            latency(&of.latency.deliver_ms, "deliveries"),
+            latency(of.latency.deliver_ms, "deliveries"),
         ),
-        format!(
-            "waiting  {} of {} files, {} of {}{oldest}; {} with a server; {dead}",
-            queue.files,
-            queue.max_files,
-            ByteSize(queue.bytes),
-            ByteSize(queue.max_bytes),
-            queue.in_flight,
-        ),
+        waiting(of),
         format!(
             "servers  {} of {} can get files",
             of.servers.eligible, of.servers.total
         ),
     ]
+}
+
+fn accepts(of: &Overview) -> String {
+    let reason = of.reason.as_deref().map(Printable);
+    match (of.accepting, reason) {
+        (true, None) => "takes files".to_owned(),
+        (true, Some(reason)) => format!("takes files, but {reason}"),
+        (false, reason) => format!("takes no files: {}", reason.unwrap_or(Printable("?"))),
+    }
+}
+
+fn waiting(of: &Overview) -> String {
+    let queue = &of.queue;
+    let oldest = queue.oldest_s.map_or_else(String::new, |oldest| {
+        format!(", the oldest for {}", age(oldest))
+    });
+    let dead = match queue.dead {
+        0 => "no dead letters".to_owned(),
+        dead => format!("{dead} dead letters (`bilico queue dead`)"),
+    };
+    format!(
+        "waiting  {} of {} files, {} of {}{oldest}; {} with a server; {dead}",
+        queue.files,
+        queue.max_files,
+        ByteSize(queue.bytes),
+        ByteSize(queue.max_bytes),
+        queue.in_flight,
+    )
+}
+
+fn rate(files: f64, bytes: f64) -> String {
+    format!(
+        "{files:>8.1} files/s {:>10}/s",
+        bytes_text(bytes).to_string()
+    )
+}
+
+fn latency(quantiles: Option<Quantiles>, what: &str) -> String {
+    quantiles.map_or_else(String::new, |quantiles| {
+        format!(
+            "   {what} p50 {} p99 {}",
+            millis(quantiles.p50),
+            millis(quantiles.p99)
+        )
+    })
 }
 
 /// The columns of the table, and whether each is of numbers.

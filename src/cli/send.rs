@@ -112,31 +112,15 @@ pub(super) struct SendArgs {
 
 /// Sends the files and waits for the receipts that were asked for.
 pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
-    let form = if args.json_payload {
-        Form::Payload
-    } else {
-        Form::Raw
-    };
-    let mut sources = Vec::new();
-    for path in &args.paths {
-        find(path, form, args.recursive, &mut sources)?;
-    }
+    let sources = args.sources()?;
     let keys = args.keys(&sources)?;
-    let cannot = |error: ReceiptError| {
-        let exit = if matches!(error, ReceiptError::Foreign { .. }) {
-            Exit::Usage
-        } else {
-            Exit::Failed
-        };
-        Failure::new(exit, error)
-    };
     let mut receipts = args
         .receipts
         .as_deref()
         .map(ReceiptFile::open)
         .transpose()
-        .map_err(cannot)?;
-    let sent = Sending {
+        .map_err(cannot_record)?;
+    let sending = Sending {
         balancer: &args.balancer.balancer,
         options: Options {
             wait: args.wait,
@@ -147,51 +131,75 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         timeout: args.timeout,
     };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let SendEnded {
-        tally,
-        elapsed,
-        result,
-    } = sent
+    let ended = sending
         .run(&sources, args.quiet, receipts.as_mut(), stop.cancelled())
         .await;
     let written = match &mut receipts {
         Some(receipts) => receipts
-            .finish(&tally, |file| sent.receipt(&sources, &tally, file))
-            .map_err(cannot),
+            .finish(&ended.tally, |file| {
+                sending.receipt(&sources, &ended.tally, file)
+            })
+            .map_err(cannot_record),
         None => Ok(()),
     };
-    let name = |file: usize| {
-        sources
-            .get(file)
-            .map_or_else(String::new, |source| printable_path(&source.path))
-    };
-    if args.json {
-        (0..sources.len())
-            .filter_map(|file| sent.receipt(&sources, &tally, file))
-            .for_each(|receipt| say_json(line(receipt)));
-    } else if !args.quiet && (tally.accepted > 0 || result.is_ok()) {
-        let status = client::status(&Tcp, &args.balancer.balancer, STATUS)
-            .await
-            .ok();
-        say(show::summary(&tally, elapsed, status.as_ref()));
-    }
-    for warning in show::warnings(&tally, name) {
-        warn(&warning);
-    }
-    for failure in show::failures(&tally, name) {
-        complain(&failure, None);
-    }
+    args.print(&sending, &sources, &ended).await;
     match written {
-        Ok(()) => result,
-        Err(failure) if result.is_ok() => Err(failure),
+        Ok(()) => ended.result,
+        Err(failure) if ended.result.is_ok() => Err(failure),
         Err(failure) => {
             complain(&failure.error, None);
-            result
+            ended.result
         }
     }
 }
 
+fn cannot_record(error: ReceiptError) -> Failure {
+    let exit = if matches!(error, ReceiptError::Foreign { .. }) {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    };
+    Failure::new(exit, error)
+}
+
 impl SendArgs {
+    fn sources(&self) -> Result<Vec<Source>, Failure> {
+        let form = if self.json_payload {
+            Form::Payload
+        } else {
+            Form::Raw
+        };
+        let mut sources = Vec::new();
+        for path in &self.paths {
+            find(path, form, self.recursive, &mut sources)?;
+        }
+        Ok(sources)
+    }
+
+    /// Prints a line for each file or a summary, then warnings and failures.
+    async fn print(&self, sending: &Sending<'_>, sources: &[Source], ended: &SendEnded) {
+        let tally = &ended.tally;
+        let name = |file: usize| {
+            sources
+                .get(file)
+                .map_or_else(String::new, |source| printable_path(&source.path))
+        };
+        if self.json {
+            (0..sources.len())
+                .filter_map(|file| sending.receipt(sources, tally, file))
+                .for_each(|receipt| say_json(line(receipt)));
+        } else if !self.quiet && (tally.accepted > 0 || ended.result.is_ok()) {
+            let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
+            say(show::summary(tally, ended.elapsed, status.as_ref()));
+        }
+        for warning in show::warnings(tally, name) {
+            warn(&warning);
+        }
+        for failure in show::failures(tally, name) {
+            complain(&failure, None);
+        }
+    }
+
     /// The keys of the files; an error if two files have the same key.
     fn keys(&self, sources: &[Source]) -> Result<Keys, Failure> {
         let keys = self
@@ -402,53 +410,5 @@ pub(super) async fn sleep(limit: Option<Duration>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::status::ServerState;
-
-    fn server(state: ServerState, reason: &str) -> ServerReport {
-        serde_json::from_value(json!({
-            "name": "127.0.0.1:5001",
-            "weight": 1,
-            "dialect": null,
-            "eligible": state == ServerState::Up,
-            "state": state,
-            "reason": reason,
-            "since_s": 0.0,
-            "overloaded": false,
-            "in_flight": 0,
-            "in_flight_bytes": 0,
-            "delivered": 0,
-            "delivered_bytes": 0,
-            "returned": 0,
-        }))
-        .unwrap()
-    }
-
-    fn judged(servers: &[ServerReport]) -> Failure {
-        why_missing(Some(servers), Duration::from_secs(1), 3)
-    }
-
-    /// The command used to match the text of the reason. A reworded reason made a busy server look
-    /// like a missing one, with exit code 4 instead of 5.
-    #[test]
-    fn a_server_with_a_full_window_is_available_however_its_reason_is_worded() {
-        let full = server(ServerState::Full, "1,024 files are in flight");
-        assert_eq!(judged(&[full]).exit, Exit::TimedOut);
-        let down = server(ServerState::Down, "window: no answer to the last 2 probes");
-        assert_eq!(judged(&[down]).exit, Exit::NoServer);
-        assert_eq!(
-            why_missing(None, Duration::ZERO, 1).exit,
-            Exit::TimedOut,
-            "the balancer did not answer"
-        );
-    }
-
-    /// The hint sent users to an interactive prompt although a command of its own exists.
-    #[test]
-    fn the_hint_for_missing_servers_names_the_command_that_shows_them() {
-        let down = server(ServerState::Down, "no answer to the last 2 probes");
-        let hint = judged(&[down]).hint.unwrap();
-        assert!(hint.contains("`bilico status`"), "{hint}");
-    }
-}
+#[path = "send_tests.rs"]
+mod tests;

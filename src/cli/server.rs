@@ -103,20 +103,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         .start(format!("server-{}.log", address.port()))?;
     tell_openings(args.max_connections, &openings);
     Reloader::new(started, log.level(), None).follow(hangup, log.names());
-    let config = ServerConfig {
-        dir: args.dir.clone(),
-        durability: args.durability,
-        clean: args.clean,
-        overload_margin: args.overload_margin,
-        work_delay: args.work_delay,
-        work_memory: args.work_memory.0,
-        stall: args.stall_timeout,
-        idle: args.idle_timeout,
-        max_json: args.max_json.0,
-        max_connections: openings.connections,
-        grace: args.shutdown_timeout,
-    };
-    let ended = match Server::open(config) {
+    let ended = match Server::open(config(&args, &openings)) {
         Ok(server) => {
             let told = operators.address();
             let gauge = server.gauge();
@@ -139,5 +126,21 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
             Exit::Failed,
             format!("cannot store in {}: {error}", args.dir.display()),
         )),
+    }
+}
+
+fn config(args: &ServerArgs, openings: &Openings) -> ServerConfig {
+    ServerConfig {
+        dir: args.dir.clone(),
+        durability: args.durability,
+        clean: args.clean,
+        overload_margin: args.overload_margin,
+        work_delay: args.work_delay,
+        work_memory: args.work_memory.0,
+        stall: args.stall_timeout,
+        idle: args.idle_timeout,
+        max_json: args.max_json.0,
+        max_connections: openings.connections,
+        grace: args.shutdown_timeout,
     }
 }

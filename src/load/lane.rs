@@ -26,6 +26,7 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run in which no file was sent yet.
     pub fn new(plan: &Plan) -> Self {
         Self {
             taken: 0,
