@@ -33,7 +33,13 @@ use crate::units::{ByteSize, parse_duration};
 #[derive(Debug, Args)]
 pub(super) struct BalancerArgs {
     /// Address that native and old-style clients connect to
-    #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address, env = "BILICO_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = BALANCER,
+        value_parser = address,
+        env = "BILICO_LISTEN"
+    )]
     listen: String,
     /// A file server and its weight; repeat the flag for each server
     #[arg(
@@ -53,7 +59,12 @@ pub(super) struct BalancerArgs {
     )]
     journal: PathBuf,
     /// When a file counts as accepted
-    #[arg(long, value_parser = one_of(words::DURABILITY), default_value = "disk", env = "BILICO_DURABILITY")]
+    #[arg(
+        long,
+        value_parser = one_of(words::DURABILITY),
+        default_value = "disk",
+        env = "BILICO_DURABILITY"
+    )]
     durability: Durability,
     /// Size of a segment of the journal, from 1 MiB to 1 GiB; by default a sixteenth of the disk,
     /// at most 64 MiB
@@ -61,15 +72,32 @@ pub(super) struct BalancerArgs {
     segment_size: Option<ByteSize>,
     /// What to do with a file that was in flight to a server when the server went away: it may be
     /// stored there or not
-    #[arg(long, value_parser = one_of(words::IN_DOUBT), default_value = "redirect", env = "BILICO_IN_DOUBT")]
+    #[arg(
+        long,
+        value_parser = one_of(words::IN_DOUBT),
+        default_value = "redirect",
+        env = "BILICO_IN_DOUBT"
+    )]
     in_doubt: InDoubt,
     /// A file becomes a dead letter after this many refusals caused by the file itself, or at once
     /// if every server refuses it for good. A server that is down, full or busy does not count
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_ATTEMPTS")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_MAX_ATTEMPTS"
+    )]
     max_attempts: u32,
     /// How long delivered files are remembered, so that a file that is sent again under its key is
     /// not stored twice
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, env = "BILICO_REMEMBER")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1h",
+        value_parser = parse_duration,
+        env = "BILICO_REMEMBER"
+    )]
     remember: Duration,
     /// How many delivered files are remembered at most; each takes some 300 bytes of memory and of
     /// the journal
@@ -81,7 +109,13 @@ pub(super) struct BalancerArgs {
     )]
     remember_files: u32,
     /// Most files in the queue; when it is full, the balancer stops reading from clients
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_QUEUE_FILES")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_QUEUE_FILES"
+    )]
     queue_files: u32,
     /// Most bytes in the queue, on disk; one file may take half of them
     #[arg(
@@ -101,7 +135,13 @@ pub(super) struct BalancerArgs {
     max_json: ByteSize,
     /// Most files in flight to the heaviest server; the windows of the others are smaller in
     /// proportion to their weights
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_WINDOW_FILES")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_WINDOW_FILES"
+    )]
     window_files: u32,
     /// Most bytes in flight to the heaviest server; a larger file goes alone
     #[arg(
@@ -112,29 +152,77 @@ pub(super) struct BalancerArgs {
     )]
     window_bytes: ByteSize,
     /// Time between two probes of a server
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = probe_interval, env = "BILICO_PROBE_INTERVAL")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = probe_interval,
+        env = "BILICO_PROBE_INTERVAL"
+    )]
     probe_interval: Duration,
     /// Time limit of a probe, and of a connection attempt to a server
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive, env = "BILICO_PROBE_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = positive,
+        env = "BILICO_PROBE_TIMEOUT"
+    )]
     probe_timeout: Duration,
     /// Consecutive failed probes after which a server is down
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_FALL")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_FALL"
+    )]
     fall: u32,
     /// Consecutive good probes after which a server is up again
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_RISE")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_RISE"
+    )]
     rise: u32,
     /// How long a peer may stall in the middle of a message
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive, env = "BILICO_STALL_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = positive,
+        env = "BILICO_STALL_TIMEOUT"
+    )]
     stall_timeout: Duration,
     /// How long a client with nothing under way may be silent
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10m",
+        value_parser = positive,
+        env = "BILICO_IDLE_TIMEOUT"
+    )]
     idle_timeout: Duration,
     /// Most client connections at once, as far as the limit of open files allows; a silent or idle
     /// one is closed for a new one
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16_384,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_MAX_CONNECTIONS"
+    )]
     max_connections: u32,
     /// How long a stopping balancer goes on delivering its files
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = parse_duration,
+        env = "BILICO_SHUTDOWN_TIMEOUT"
+    )]
     shutdown_timeout: Duration,
     /// Address of the page, API and metrics for operators: HTTP, from this machine only; `none` for
     /// no such listener

@@ -1,11 +1,12 @@
 //! `bilico bench`.
 
+mod progress;
+
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -17,15 +18,15 @@ use super::output::{Exit, Failure, complain, note, say, say_json};
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
 use super::settings::values::positive;
 use super::settings::words::{self, one_of};
-use super::show::Bar;
 use crate::client::{ClientError, Wait};
-use crate::load::drive::{self, Greeted};
+use crate::load::drive;
 use crate::load::hold::{HoldReport, hold};
 use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
 use crate::transport::Tcp;
 use crate::units::format_duration;
+use progress::{opening, progress};
 
 /// Default number of files.
 const FILES: u64 = 10_000;
@@ -36,25 +37,22 @@ const IN_FLIGHT: u32 = 64;
 /// Files that the process has open besides its connections, rounded up.
 const OTHER_FILES: u64 = 64;
 
-/// Time between two looks at a run.
-const TICK: Duration = Duration::from_millis(100);
-
 /// Digits of the longest number behind a prefix.
 const DIGITS: usize = 20;
 
 /// Measure a balancer: send generated files and time the receipts
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Closed loop, without --rate: each connection has --in-flight files under way, and the end of one file sends the \
-next. A file's time begins when it enters the write buffer of its connection.
+Closed loop, without --rate: each connection has --in-flight files under way, and the end of one \
+file sends the next. A file's time begins when it enters the write buffer of its connection.
 
-Open loop, with --rate: files are due at fixed times, in batches at most a millisecond apart, regardless of earlier \
-files. A file's time begins when it is due, however late it is sent; the report says how late files were sent. At \
-most 262,144 files are under way; beyond that, files wait for others to end, their time runs, and a warning is \
-printed.
+Open loop, with --rate: files are due at fixed times, in batches at most a millisecond apart, \
+regardless of earlier files. A file's time begins when it is due, however late it is sent; the \
+report says how late files were sent. At most 262,144 files are under way; beyond that, files \
+wait for others to end, their time runs, and a warning is printed.
 
-Exit code 0 only if every file reached the state that --wait names. If a run is interrupted, the measurements until \
-then are printed.")]
+Exit code 0 only if every file reached the state that --wait names. If a run is interrupted, the \
+measurements until then are printed.")]
 pub(super) struct BenchArgs {
     #[command(flatten)]
     balancer: BalancerArg,
@@ -69,10 +67,21 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "SIZE[:P%],…", default_value = "1KiB")]
     size: Mix,
     /// How many connections to open
-    #[arg(short, long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(
+        short,
+        long,
+        value_name = "C",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=60_000)
+    )]
     connections: u64,
     /// How many files are under way on each connection; 64 by default. Not with --rate
-    #[arg(long, value_name = "W", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(
+        long,
+        value_name = "W",
+        conflicts_with = "rate",
+        value_parser = clap::value_parser!(u32).range(1..=1_048_576)
+    )]
     in_flight: Option<u32>,
     /// Send this many files per second over all connections, whether earlier ones have ended or not
     /// (open loop)
@@ -99,7 +108,12 @@ pub(super) struct BenchArgs {
     seed: u64,
     /// Send nothing: open the connections, hold them idle for this long, and report how many stayed
     /// open
-    #[arg(long, value_name = "TIME", value_parser = positive, conflicts_with_all = ["duration", "rate", "in_flight", "keys", "timeout", "warm_up"])]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = positive,
+        conflicts_with_all = ["duration", "rate", "in_flight", "keys", "timeout", "warm_up"]
+    )]
     hold: Option<Duration>,
     /// Print one JSON object instead of a table
     #[arg(long)]
@@ -110,7 +124,7 @@ fn prefix(text: &str) -> Result<String, String> {
     let most = MAX_TITLE - DIGITS;
     if text.len() > most {
         Err(format!(
-            "title prefix too long, {} bytes: expected at most {most}",
+            "title prefix too long, {} bytes: expected at most {most} bytes",
             text.len()
         ))
     } else {
@@ -208,8 +222,11 @@ impl BenchArgs {
                 .is_none_or(|prefix| prefix.len() + DIGITS <= MAX_KEY)
         );
         let run = Rc::new(RefCell::new(Run::new(&plan)));
+        let address = &self.balancer.balancer;
         let result = tokio::select! {
-            result = drive::run(Rc::new(Tcp), &self.balancer.balancer, plan.clone(), run.clone()) => self.judge(result, &run),
+            result = drive::run(Rc::new(Tcp), address, plan.clone(), run.clone()) => {
+                self.judge(result, &run)
+            }
             never = progress(&plan, &run) => match never {},
             failure = self.cut_off(stop, || missing(&plan, &run)) => Err(failure),
         };
@@ -227,7 +244,9 @@ impl BenchArgs {
                 let limit = self.timeout.unwrap_or_default();
                 match self.wait {
                     Wait::Accepted => out_of_time(missing(), limit),
-                    Wait::Delivered => no_time_left(&self.balancer.balancer, limit, missing()).await,
+                    Wait::Delivered => {
+                        no_time_left(&self.balancer.balancer, limit, missing()).await
+                    }
                 }
             }
         }
@@ -274,8 +293,8 @@ impl BenchArgs {
         }
         if let Some(held_back @ 1..) = report.held_back {
             note(format_args!(
-                "warning: {held_back} files were sent late because {OPEN_LOOP_MOST} others were under way: \
-                 the balancer does not keep up with this rate"
+                "warning: {held_back} files were sent late because {OPEN_LOOP_MOST} others were \
+                 under way: the balancer does not keep up with this rate"
             ));
         }
     }
@@ -302,8 +321,15 @@ impl BenchArgs {
     async fn hold(&self, length: Duration, stop: &CancellationToken) -> Result<Exit, Failure> {
         let opened = Rc::new(RefCell::new(Vec::new()));
         let address = &self.balancer.balancer;
+        let held = hold(
+            Rc::new(Tcp),
+            address,
+            self.connections,
+            length,
+            opened.clone(),
+        );
         let result = tokio::select! {
-            result = hold(Rc::new(Tcp), address, self.connections, length, opened.clone()) => result,
+            result = held => result,
             never = opening(self.connections, &opened) => match never {},
             () = stop.cancelled() => return Err(interrupted()),
         };
@@ -356,51 +382,4 @@ fn missing(plan: &Plan, run: &RefCell<Run>) -> u64 {
     plan.total()
         .unwrap_or(tally.sent)
         .saturating_sub(tally.reached + tally.failed())
-}
-
-/// Shows a progress line if standard error is a terminal, until the future is dropped.
-async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
-    let template = if plan.total().is_some() {
-        "{spinner} {bar:24} {pos}/{len} {msg}"
-    } else {
-        "{spinner} {pos} {msg}"
-    };
-    let Some(bar) = Bar::on_terminal(template) else {
-        return std::future::pending().await;
-    };
-    let (mut before, mut at) = (0, Instant::now());
-    loop {
-        {
-            let tally = &run.borrow().tally;
-            let done = tally.reached + tally.failed();
-            bar.0.set_length(plan.total().unwrap_or(done));
-            bar.0.set_position(done);
-            let millis = u64::try_from(at.elapsed().as_millis())
-                .unwrap_or(u64::MAX)
-                .max(1);
-            let rate = (tally.reached - before).saturating_mul(1000) / millis;
-            let under_way = tally.sent.saturating_sub(done);
-            bar.0.set_message(format!(
-                "{rate} files/s  {under_way} under way  {} failed",
-                tally.failed()
-            ));
-            (before, at) = (tally.reached, Instant::now());
-        }
-        tokio::time::sleep(TICK * 5).await;
-    }
-}
-
-/// Shows how many connections are open, as [`progress`] does.
-async fn opening(connections: u64, opened: &RefCell<Vec<Greeted>>) -> Infallible {
-    let template = "{spinner} {bar:24} {pos}/{len} connections";
-    let Some(bar) = Bar::on_terminal(template) else {
-        return std::future::pending().await;
-    };
-    bar.0.set_length(connections);
-    loop {
-        // Once all are open, `hold` takes them out of the list.
-        let open = opened.borrow().len() as u64;
-        bar.0.set_position(open.max(bar.0.position()));
-        tokio::time::sleep(TICK).await;
-    }
 }

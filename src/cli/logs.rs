@@ -67,7 +67,12 @@ pub(super) struct LogsArgs {
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<Level>,
     /// Only the last N lines
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_LINES)))]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_LINES))
+    )]
     lines: Option<u32>,
     /// Print JSON lines, whatever the format of the files
     #[arg(long)]

@@ -50,7 +50,7 @@ use settings::{Program, Refused, Started};
     after_help = "Start with `bilico demo`: a balancer, three servers and a prompt in one command."
 )]
 struct Cli {
-    /// A file that says what flags and environment do not: see docs/configuration.md
+    /// Configuration file: see docs/configuration.md
     #[arg(long, global = true, value_name = "FILE", env = "BILICO_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]

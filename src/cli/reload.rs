@@ -178,7 +178,7 @@ impl Reloader {
                 let level = new.shown().concat();
                 self.level.set(&level).map_err(|error| error.to_string())?;
             }
-            // Changes of servers are told against the servers in force, which an operator may have
+            // Changes of servers are reported against the servers in force, which an operator may have
             // changed since the file was read.
             if new.key != "servers" {
                 reloaded.applied.extend(change);

@@ -1,4 +1,4 @@
-//! What the roles `bilico balancer` and `bilico server` share: their log, their listener, and the
+//! Shared by the roles `bilico balancer` and `bilico server`: the log, the listener, and the
 //! limit of open files.
 
 use std::io;
@@ -33,8 +33,14 @@ pub(super) struct LogArgs {
         env = "BILICO_LOG_DIR"
     )]
     pub(super) log_dir: PathBuf,
-    /// What is logged: error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level, env = "BILICO_LOG_LEVEL")]
+    /// Log level: error, warn, info, debug, trace
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "info",
+        value_parser = level,
+        env = "BILICO_LOG_LEVEL"
+    )]
     pub(super) log_level: String,
     /// Lines for people, or JSON lines for machines
     #[arg(
@@ -53,8 +59,8 @@ pub(super) struct LogArgs {
         env = "BILICO_LOG_MAX_SIZE"
     )]
     pub(super) log_max_size: ByteSize,
-    /// How many rotated log files are kept; with 0 none is rotated or removed: another program,
-    /// such as logrotate, does it
+    /// How many rotated log files are kept; with 0, no file is rotated or removed, because another
+    /// program such as logrotate does it
     #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
     pub(super) log_keep: usize,
 }

@@ -1,38 +1,39 @@
 //! `bilico send`.
 
-use std::convert::Infallible;
+mod sending;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::output::{Exit, Failure, complain, say, say_json, warn};
 use super::settings::values::{BALANCER, address, positive};
 use super::settings::words::{self, one_of};
 use super::show;
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
-use crate::client::{
-    self, Changed, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer,
-};
-use crate::protocol::status::ServerReport;
+use crate::client::{self, Changed, Form, Keys, Options, Source, Wait};
 use crate::shutdown;
 use crate::text::printable_path;
 use crate::transport::Tcp;
 use crate::units::parse_duration;
+pub(super) use sending::{SendEnded, Sending, no_time_left, out_of_time, sleep};
 
 /// Time limit of a status request whose answer is optional.
 const STATUS: Duration = Duration::from_secs(2);
 
-/// Longest time between the end of a file and its receipt on disk.
-const RECORD: Duration = Duration::from_millis(100);
-
 #[derive(Debug, Clone, Args)]
 pub(super) struct BalancerArg {
     /// Address of the balancer
-    #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address, env = "BILICO_BALANCER")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = BALANCER,
+        value_parser = address,
+        env = "BILICO_BALANCER"
+    )]
     pub(super) balancer: String,
 }
 
@@ -41,7 +42,13 @@ pub(super) struct RetryArg {
     /// How long to try to reconnect after the connection to the balancer was lost; then files
     /// without a receipt are sent again, and none is stored twice. With 0, a lost connection is an
     /// error at once. If the first connection fails, that is always an error
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration, env = "BILICO_RETRY")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1m",
+        value_parser = parse_duration,
+        env = "BILICO_RETRY"
+    )]
     pub(super) retry: Duration,
 }
 
@@ -82,7 +89,12 @@ pub(super) struct SendArgs {
     #[arg(long)]
     json_payload: bool,
     /// Which receipt to wait for
-    #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered", env = "BILICO_WAIT")]
+    #[arg(
+        long,
+        value_parser = one_of(words::WAIT),
+        default_value = "delivered",
+        env = "BILICO_WAIT"
+    )]
     wait: Wait,
     /// Longest time to wait; without it, there is no limit
     #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
@@ -281,134 +293,3 @@ fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Re
     }
     Ok(())
 }
-
-/// A transfer with a progress line, a time limit, and an end by a signal.
-pub(super) struct Sending<'a> {
-    pub(super) balancer: &'a str,
-    pub(super) options: Options,
-    pub(super) timeout: Option<Duration>,
-}
-
-/// How a transfer ended.
-pub(super) struct SendEnded {
-    pub(super) tally: Tally,
-    pub(super) elapsed: Duration,
-    pub(super) result: Result<Exit, Failure>,
-}
-
-impl Sending<'_> {
-    /// Sends the files until all are done, the time limit passes, or `interrupted` completes. The
-    /// last receipts may not be on disk yet: the caller calls [`ReceiptFile::finish`].
-    pub(super) async fn run(
-        &self,
-        sources: &[Source],
-        quiet: bool,
-        receipts: Option<&mut ReceiptFile>,
-        interrupted: impl Future<Output = ()>,
-    ) -> SendEnded {
-        let started = Instant::now();
-        let (tally, watched) = watch::channel(Tally::new(sources.len()));
-        let result = tokio::select! {
-            result = transfer(&Tcp, self.balancer, sources, &self.options, &tally) => judge(result, &tally.borrow()),
-            never = show::progress(watched.clone(), self.options.wait, self.balancer), if !quiet => match never {},
-            never = self.record(watched, sources, receipts) => match never {},
-            () = interrupted => Err(Failure::new(Exit::Interrupted, "interrupted")),
-            () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
-        };
-        let tally = tally.borrow().clone();
-        SendEnded {
-            tally,
-            elapsed: started.elapsed(),
-            result,
-        }
-    }
-
-    /// Writes receipts as states become final. A failed write is tried again, at last by the
-    /// caller.
-    async fn record(
-        &self,
-        mut tally: watch::Receiver<Tally>,
-        sources: &[Source],
-        receipts: Option<&mut ReceiptFile>,
-    ) -> Infallible {
-        let Some(receipts) = receipts else {
-            return std::future::pending().await;
-        };
-        loop {
-            {
-                let tally = tally.borrow_and_update();
-                let _ = receipts.tell(&tally, |file| self.receipt(sources, &tally, file));
-            }
-            tokio::time::sleep(RECORD).await;
-        }
-    }
-
-    fn receipt(&self, sources: &[Source], tally: &Tally, file: usize) -> Option<Receipt> {
-        Some(Receipt::of(
-            file,
-            sources.get(file)?,
-            &self.options.keys,
-            tally,
-        ))
-    }
-
-    /// Why files are missing when the time limit passed: no server, or not enough time.
-    async fn timed_out(&self, tally: &Tally) -> Failure {
-        let after = self.timeout.unwrap_or_default();
-        let missing = if self.options.wait == Wait::Accepted {
-            tally.unaccepted()
-        } else {
-            tally.undecided()
-        };
-        no_time_left(self.balancer, after, missing as u64).await
-    }
-}
-
-/// Why files are missing when the time limit passed: no server, or not enough time.
-pub(super) async fn no_time_left(balancer: &str, after: Duration, missing: u64) -> Failure {
-    let servers = client::status(&Tcp, balancer, STATUS)
-        .await
-        .map(|status| status.servers);
-    why_missing(servers.ok().as_deref(), after, missing)
-}
-
-/// `servers` is what the balancer reported; `None` if it did not answer.
-fn why_missing(servers: Option<&[ServerReport]>, after: Duration, missing: u64) -> Failure {
-    match servers {
-        Some(servers) if !servers.iter().any(ServerReport::is_in_service) => {
-            let error = format!(
-                "no server is available: {missing} files are not delivered after {after:?}"
-            );
-            Failure::new(Exit::NoServer, error).hint("`bilico status` shows why")
-        }
-        _ => out_of_time(missing, after),
-    }
-}
-
-pub(super) fn out_of_time(missing: u64, after: Duration) -> Failure {
-    Failure::new(
-        Exit::TimedOut,
-        format!("{missing} files are missing after {after:?}"),
-    )
-}
-
-fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {
-    result?;
-    Ok(if tally.failed() > 0 {
-        Exit::Failed
-    } else {
-        Exit::Done
-    })
-}
-
-/// Sleeps until the limit; forever without one.
-pub(super) async fn sleep(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-#[path = "send_tests.rs"]
-mod tests;

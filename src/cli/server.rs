@@ -22,7 +22,13 @@ use crate::units::{ByteSize, Margin, parse_duration};
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
     /// Address that balancers connect to
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5001", value_parser = address, env = "BILICO_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:5001",
+        value_parser = address,
+        env = "BILICO_LISTEN"
+    )]
     listen: String,
     /// Directory for the files; each is named by its request number, an underscore and its title
     #[arg(
@@ -33,7 +39,12 @@ pub(super) struct ServerArgs {
     )]
     dir: PathBuf,
     /// When a file counts as stored, and is acknowledged
-    #[arg(long, value_parser = one_of(words::DURABILITY), default_value = "disk", env = "BILICO_DURABILITY")]
+    #[arg(
+        long,
+        value_parser = one_of(words::DURABILITY),
+        default_value = "disk",
+        env = "BILICO_DURABILITY"
+    )]
     durability: Durability,
     /// The server is overloaded once its memory has grown by this much since its start: a size, or
     /// a percentage of the machine's memory. The overload ends at 80 % of that
@@ -46,7 +57,13 @@ pub(super) struct ServerArgs {
     overload_margin: Margin,
     /// Time that the work on a stored file takes for each letter A or a in it; the content stays in
     /// memory meanwhile
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, env = "BILICO_WORK_DELAY")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0",
+        value_parser = parse_duration,
+        env = "BILICO_WORK_DELAY"
+    )]
     work_delay: Duration,
     /// Most content in memory for the work; beyond that, files are refused as busy
     #[arg(
@@ -69,17 +86,41 @@ pub(super) struct ServerArgs {
     )]
     max_json: ByteSize,
     /// How long a peer may stall in the middle of a message
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive, env = "BILICO_STALL_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = positive,
+        env = "BILICO_STALL_TIMEOUT"
+    )]
     stall_timeout: Duration,
     /// How long an old-style balancer may be silent between two files on one connection
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive, env = "BILICO_IDLE_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10m",
+        value_parser = positive,
+        env = "BILICO_IDLE_TIMEOUT"
+    )]
     idle_timeout: Duration,
     /// Most connections at once, as far as the limit of open files allows; a silent one is closed
     /// for a new one
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), env = "BILICO_MAX_CONNECTIONS")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..),
+        env = "BILICO_MAX_CONNECTIONS"
+    )]
     max_connections: u32,
     /// How long a stopping server goes on acknowledging its files
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, env = "BILICO_SHUTDOWN_TIMEOUT")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5s",
+        value_parser = parse_duration,
+        env = "BILICO_SHUTDOWN_TIMEOUT"
+    )]
     shutdown_timeout: Duration,
     /// Address of /live, /ready and /metrics: HTTP, from this machine only; `none` for no such
     /// listener

@@ -25,7 +25,11 @@ pub(super) struct WeightArgs {
     #[command(flatten)]
     server: ServerArg,
     /// Its share relative to the other servers; 0 keeps the server configured but sends it no files
-    #[arg(value_name = "WEIGHT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT)))]
+    #[arg(
+        value_name = "WEIGHT",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT))
+    )]
     weight: u32,
     #[command(flatten)]
     order: OrderArgs,

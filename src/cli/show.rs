@@ -395,3 +395,7 @@ fn whole_seconds(duration: Duration) -> Duration {
         duration
     }
 }
+
+#[cfg(test)]
+#[path = "show_tests.rs"]
+mod tests;

@@ -14,9 +14,10 @@ use crate::verify::{Finding, Report, verify};
 /// Compare the receipts of `bilico send --receipts` with the files in the servers' directories
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Findings: missing (accepted or delivered, but not stored), double (stored more than once), differing (stored with \
-other content), unexpected (stored, but without a receipt), partial (temporary files of a server). Run it when no \
-files are under way: a file that still waits for a server counts as missing.
+Findings: missing (accepted or delivered, but not stored), double (stored more than once), \
+differing (stored with other content), unexpected (stored, but without a receipt), partial \
+(temporary files of a server). Run it when no files are under way: a file that still waits for a \
+server counts as missing.
 
 Exit code 0 if there are no findings, otherwise 1.")]
 pub(super) struct VerifyArgs {

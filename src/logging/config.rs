@@ -59,7 +59,7 @@ pub enum LogError {
     Directory {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file cannot be opened for appending.
@@ -67,7 +67,7 @@ pub enum LogError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Neither a level nor valid directives.

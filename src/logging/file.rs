@@ -109,7 +109,8 @@ impl LogFile {
             Ok(()) => {
                 self.trouble = None;
                 self.note_link();
-                tracing::info!(path = %self.path.display(), "log opened again: its file was moved or deleted");
+                let path = self.path.display();
+                tracing::info!(%path, "log opened again: its file was moved or deleted");
             }
             Err(error) => {
                 let path = self.path.display();

@@ -1,4 +1,4 @@
-//! How many lines the log has lost, and who is told of its troubles.
+//! Counts lost lines, and reports troubles of the log.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::text::Printable;
 
-/// Is told when the log is in trouble and when that ends, besides standard error.
+/// Receives reports about troubles of the log, in addition to standard error.
 pub(super) type Listener = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 /// State that the log's writer shares with the metrics.

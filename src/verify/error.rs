@@ -11,7 +11,7 @@ pub enum VerifyError {
     Receipts {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// A line is not a valid receipt.
@@ -21,7 +21,7 @@ pub enum VerifyError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// A directory cannot be read.
@@ -29,7 +29,7 @@ pub enum VerifyError {
     Dir {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// A directory is named twice: every file in it would count as double.
@@ -40,7 +40,7 @@ pub enum VerifyError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
 }

@@ -29,8 +29,8 @@ const UNLIMITED: u64 = 1 << 20;
 /// The limit of open files is too low for the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the limit of {limit} open files is too low: at least {needed} are needed, for the files of this \
-     role, {servers} servers, operators and a few connections"
+    "the limit of {limit} open files is too low: at least {needed} are needed, for the files of \
+     this role, {servers} servers, operators and a few connections"
 )]
 pub struct TooFew {
     /// The limit of open files.

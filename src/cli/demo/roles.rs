@@ -74,8 +74,7 @@ impl Launch {
         self.hidden.extend([flag.to_owned(), value.to_owned()]);
     }
 
-    /// Starts the role and waits until it listens. What it writes to standard error goes to
-    /// `notices`.
+    /// Starts the role and waits until it listens. Its standard error goes to `notices`.
     pub(super) async fn start(
         self,
         notices: &mpsc::UnboundedSender<String>,
@@ -161,7 +160,7 @@ impl Launch {
     }
 }
 
-/// The rest of the next line if it begins with `start`. The error says that the time is up.
+/// The rest of the next line if it begins with `start`. The error means that the time limit passed.
 async fn line_after(
     stdout: &mut Output<ChildStdout>,
     start: &str,
@@ -206,7 +205,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Ends the task and gives back the roles that still run.
+    /// Ends the task and returns the roles that still run.
     pub(super) async fn end(self) -> Vec<Role> {
         drop(self.running);
         self.task.await.unwrap_or_default()
