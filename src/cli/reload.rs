@@ -178,8 +178,8 @@ impl Reloader {
                 let level = new.shown().concat();
                 self.level.set(&level).map_err(|error| error.to_string())?;
             }
-            // Changes of servers are reported against the servers in force, which an operator may have
-            // changed since the file was read.
+            // Changes of servers are reported against the servers in force, which an operator may
+            // have changed since the file was read.
             if new.key != "servers" {
                 reloaded.applied.extend(change);
             }

@@ -86,8 +86,8 @@ thread_local! {
     /// Buffer for a value: whether it needs quotes is known only when it is complete.
     static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
 
-    /// The last second that was written, and its text: most lines are of the same second as the line
-    /// before.
+    /// The last second that was written, and its text: most lines are of the same second as the
+    /// line before.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
@@ -122,7 +122,8 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// `2026-11-21T06:27:00.123Z`. chrono's general formatter would cost as much as the rest of the line.
+/// `2026-11-21T06:27:00.123Z`. chrono's general formatter would cost as much as the rest of the
+/// line.
 pub(super) fn write_time(out: &mut impl fmt::Write, since_epoch: Duration) -> fmt::Result {
     let seconds = since_epoch.as_secs();
     SECOND.with_borrow_mut(|(written, text)| {
@@ -278,8 +279,8 @@ fn write_json_string(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     text.serialize(&mut serializer).map_err(|_| fmt::Error)
 }
 
-/// JSON that also escapes characters that JSON allows but that act on a terminal or end a line, e.g.
-/// U+2028 or C1 controls.
+/// JSON that also escapes characters that JSON allows but that act on a terminal or end a line,
+/// e.g. U+2028 or C1 controls.
 struct PrintableJson;
 
 impl Formatter for PrintableJson {

@@ -1,5 +1,5 @@
-//! Flags that take one of a few words. Their types do not depend on clap: this file has the words and
-//! their help texts.
+//! Flags that take one of a few words. Their types do not depend on clap: this file has the words
+//! and their help texts.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
