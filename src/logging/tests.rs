@@ -9,8 +9,8 @@ use tracing::{debug, error, info, warn};
 
 use std::time::{Duration, SystemTime};
 
-use super::file::{SizeAndDay, last_day};
 use super::line::write_time;
+use super::rotation::{SizeAndDay, last_day};
 use super::*;
 use crate::text::is_printable;
 

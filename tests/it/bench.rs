@@ -316,8 +316,11 @@ fn mistakes_are_told_before_anything_is_sent() {
         (&["--files", "5", "--hold", "3s"], "--hold sends no files"),
         (&["--connections", "0"], "0"),
         (&["--in-flight", "0"], "0"),
-        (&["--duration", "0"], "longer than 0"),
-        (&["--title-prefix", &"x".repeat(4090)], "at most 4076 bytes"),
+        (&["--duration", "0"], "expected more than 0"),
+        (
+            &["--title-prefix", &"x".repeat(4090)],
+            "expected at most 4076 bytes",
+        ),
     ] {
         let ended = run(bilico(&["bench"]).args(args), "");
         assert_eq!(

@@ -246,7 +246,9 @@ fn a_file_that_never_stands_still_is_sent_when_that_is_wanted_and_it_is_told() {
             "{ended:?}"
         );
         assert!(
-            ended.stderr.ends_with("; it was sent as it was read\n"),
+            ended
+                .stderr
+                .ends_with("; the content that was read was sent\n"),
             "{ended:?}"
         );
         let stored = farm.all_stored().into_values().next().unwrap();

@@ -22,7 +22,7 @@ fn one_server_under_two_names_keeps_one_link() {
         || farm.log(),
         &[
             "WARN",
-            "server gets no files",
+            "server ineligible",
             "identity",
             "under another name",
         ],
@@ -54,7 +54,7 @@ fn one_server_under_two_names_keeps_one_link() {
     let flips = farm
         .log()
         .lines()
-        .filter(|line| line.contains("server gets no files"))
+        .filter(|line| line.contains("server ineligible"))
         .count();
     assert_eq!(flips, 1, "{}", farm.log());
     assert_eq!(farm.stored(0).len(), 50);

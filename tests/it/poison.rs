@@ -118,8 +118,7 @@ fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
     );
     let log = farm.log();
     assert!(
-        !log.lines()
-            .any(|line| line.contains("server gets no files")),
+        !log.lines().any(|line| line.contains("server ineligible")),
         "{log}"
     );
 }

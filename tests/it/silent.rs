@@ -71,12 +71,7 @@ fn a_server_that_acknowledges_nothing_is_found_out_while_files_keep_coming() {
     assert!(found_after >= Duration::from_secs(2), "{found_after:?}");
     wait_for_line(
         || farm.log(),
-        &[
-            "server gets no files",
-            &address,
-            "acknowledged nothing",
-            "2s",
-        ],
+        &["server ineligible", &address, "acknowledged nothing", "2s"],
     );
     // It is tried again later, with one file at a time.
     wait_until("another link", || {

@@ -80,7 +80,7 @@ fn what_was_sent_is_there_and_every_damage_is_told() {
     );
     assert_eq!(
         ended.stdout,
-        "203 receipts, 202 stored files: 202 fit; nothing is wrong\n"
+        "203 receipts, 202 stored files: 202 match; no findings\n"
     );
 
     fs::remove_file(find(&farm, "17")).unwrap();

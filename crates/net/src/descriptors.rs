@@ -16,7 +16,7 @@ pub const FIXED: u64 = 48;
 /// read. Both need a probe.
 pub const PER_SERVER: u64 = 6;
 
-/// The fewest connections of clients, or of balancers, with which a process starts.
+/// A process does not start with fewer connections for its peers.
 pub const FEWEST: u64 = 16;
 
 /// The fewest large files that may come in at once. Each has a file open beside its connection.

@@ -98,7 +98,7 @@ fn goes_elsewhere_until_repaired(
     );
     let flip = wait_for_line(
         || farm.log(),
-        &["server gets no files", &farm.servers[0].address, "storage"],
+        &["server ineligible", &farm.servers[0].address, "storage"],
     );
     assert!(flip.contains(reason), "{flip}");
     assert!(farm.server_status(0).returned > 0);

@@ -75,7 +75,7 @@ fn the_prompt_of_the_demo_drains_and_weighs() {
         "weight {} -1\ndrain elsewhere\nweight\n",
         servers[0]
     ));
-    demo.wait_for_error("error: `-1` is no weight");
+    demo.wait_for_error(r#"error: invalid weight "-1""#);
     demo.wait_for_error("error: there is no server \"elsewhere\"");
     demo.wait_for_error("error: \"weight\" is no command");
     demo.write("exit\n");

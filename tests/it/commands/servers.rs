@@ -124,14 +124,14 @@ fn drain_waits_for_files_in_flight_and_sends_no_new_ones() {
     let said = printed(&farm.balancer, &["drain", server]);
     assert_eq!(
         said,
-        format!("{server} is drained: it gets nothing new; 3 files are in flight to it\n")
+        format!("{server} is drained: it gets no new files; 3 files are in flight to it\n")
     );
     refused(
         &farm.balancer,
         &["drain", server, "--wait", "--timeout", "100ms"],
         5,
         &[
-            "error: the time is up, and 3 files are in flight to",
+            "error: time limit reached: 3 files are in flight to",
             "hint: ",
         ],
     );
@@ -142,7 +142,7 @@ fn drain_waits_for_files_in_flight_and_sends_no_new_ones() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(
         ended.stdout,
-        format!("{server} is drained: it gets nothing new; nothing is in flight to it\n")
+        format!("{server} is drained: it gets no new files; no files are in flight to it\n")
     );
     assert_eq!(
         farm.stored(0).len(),
@@ -245,7 +245,7 @@ fn a_server_is_removed_once_its_files_in_flight_have_ended() {
     let server = &*farm.servers[0].address;
     let said = printed(&farm.balancer, &["servers", "remove", server]);
     assert!(
-        said.contains("gets nothing new") && said.contains("2 files"),
+        said.contains("gets no new files") && said.contains("2 files"),
         "{said}"
     );
     refused(

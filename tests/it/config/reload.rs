@@ -42,7 +42,6 @@ fn wait_until_up(balancer: &Role) {
     });
 }
 
-/// Sends rounds of files until it is told to stop. Returns the number of files.
 fn keep_sending<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     balancer: &'scope Role,

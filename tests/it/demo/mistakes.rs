@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{bilico, processes_in, run, sample_files};
+use bilico_testkit::{Running, bilico, processes_in, run, sample_files};
 
 use super::helpers::{FREE_PORTS, Scratch, demo, script, started};
 
@@ -137,3 +137,29 @@ fn a_second_demo_in_the_same_directory_is_refused_and_the_first_goes_on() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(scratch.all_stored().len(), 3);
 }
+
+/// The role names its own flag in the hint, and the demo has another one for the same thing. It used
+/// to mend the sentence about addresses, word by word, and missed the one about directories.
+#[test]
+fn a_hint_from_a_role_names_a_flag_that_the_demo_has() {
+    let scratch = Scratch::new();
+    let args = [
+        "balancer",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "none",
+        "--server",
+        "127.0.0.1:1=1",
+    ];
+    let balancer = Running::start(bilico(&args).current_dir(scratch.path()));
+    balancer.wait_for_output("listening on");
+    let demo = script(&scratch, "");
+    assert_eq!(demo.code, Some(1), "{demo:?}");
+    assert!(
+        demo.stderr.contains("another balancer") && demo.stderr.contains("pass --dir "),
+        "{demo:?}"
+    );
+    assert!(!demo.stderr.contains("--journal"), "{demo:?}");
+}
+

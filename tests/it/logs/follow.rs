@@ -53,7 +53,7 @@ fn following_goes_across_rotations_new_roles_and_emptied_files() {
 
     // Emptied, and noticed, before new lines are written.
     logs.write_bytes("b.log", b"");
-    follower.wait_for_error("b.log has become shorter");
+    follower.wait_for_error("b.log was truncated");
     logs.append("b.log", &(line(400, "INFO  x emptied") + "\n"));
     follower.wait_for_output("emptied\n");
 

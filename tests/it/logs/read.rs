@@ -245,7 +245,7 @@ fn missing_files_are_named() {
     for (args, parts) in [
         (
             &["--file", "server-5009"][..],
-            &["error: there is no log of \"server-5009\"", "server-5001"][..],
+            &["has no log named \"server-5009\"", "server-5001"][..],
         ),
         (
             &["--dir", "/nowhere"],
@@ -267,7 +267,7 @@ fn missing_files_are_named() {
     }
     let empty = Logs::new().run(&[]);
     assert!(
-        empty.code == Some(1) && empty.stderr.contains("there are no log files"),
+        empty.code == Some(1) && empty.stderr.contains("has no log files"),
         "{empty:?}"
     );
     for args in [

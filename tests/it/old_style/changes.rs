@@ -77,7 +77,7 @@ fn a_server_that_dies_is_used_again_when_it_returns() {
         mortal.files().len() + other.files().len() == 20
     });
     assert!(!mortal.files().is_empty(), "it is used again");
-    wait_for_line(|| farm.log(), &["server gets no files", &mortal.address]);
+    wait_for_line(|| farm.log(), &["server ineligible", &mortal.address]);
     wait_for_line(|| farm.log(), &["server recovered", &mortal.address]);
 }
 
