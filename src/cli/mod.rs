@@ -31,7 +31,7 @@ mod verify;
 mod watch;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -107,6 +107,11 @@ pub fn main() -> ExitCode {
         failure.exit
     });
     ExitCode::from(exit as u8)
+}
+
+/// The problems of a configuration file with this text, as `bilico config check` reports them.
+pub fn configuration_problems(text: &str) -> Vec<String> {
+    settings::file::problems(text, Path::new("configuration"), &program())
 }
 
 /// The command line, and the checks that span several of its values.

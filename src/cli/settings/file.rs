@@ -20,18 +20,26 @@ const MAX_PROBLEMS: usize = 100;
 pub(in crate::cli) fn load(path: &Path, program: &Program) -> Result<Vec<Entry>, Vec<String>> {
     let read = read(path).map_err(|problem| vec![problem]);
     let parsed = read.and_then(|text| parse(&text, program));
-    parsed.map_err(|problems| {
-        let more = problems.len().saturating_sub(MAX_PROBLEMS);
-        let mut texts: Vec<String> = problems
-            .iter()
-            .take(MAX_PROBLEMS)
-            .map(|problem| problem.of(path))
-            .collect();
-        if more > 0 {
-            texts.push(format!("{}: and {more} more problems", path.display()));
-        }
-        texts
-    })
+    parsed.map_err(|problems| texts(&problems, path))
+}
+
+/// The problems of a file with this text; an empty list if it has none.
+pub(in crate::cli) fn problems(text: &str, path: &Path, program: &Program) -> Vec<String> {
+    let problems = parse(text, program).err().unwrap_or_default();
+    texts(&problems, path)
+}
+
+fn texts(problems: &[Problem], path: &Path) -> Vec<String> {
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    let mut texts: Vec<String> = problems
+        .iter()
+        .take(MAX_PROBLEMS)
+        .map(|problem| problem.of(path))
+        .collect();
+    if more > 0 {
+        texts.push(format!("{}: and {more} more problems", path.display()));
+    }
+    texts
 }
 
 fn read(path: &Path) -> Result<String, Problem> {

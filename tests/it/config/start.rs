@@ -104,7 +104,10 @@ fn a_broken_file_prevents_the_start_and_check_names_every_mistake() {
     );
     let ended = run(bilico(&["config", "check"]).env_remove("BILICO_CONFIG"), "");
     assert!(
-        ended.code == Some(2) && ended.stderr.starts_with("error: no configuration file is named\nhint: "),
+        ended.code == Some(2)
+            && ended
+                .stderr
+                .starts_with("error: no configuration file is named\nhint: "),
         "{ended:?}"
     );
     let ended = run(&mut bilico(&["balancer", "--config", "/no/such.toml"]), "");

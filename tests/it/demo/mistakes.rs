@@ -162,4 +162,3 @@ fn a_hint_from_a_role_names_a_flag_that_the_demo_has() {
     );
     assert!(!demo.stderr.contains("--journal"), "{demo:?}");
 }
-
