@@ -194,16 +194,18 @@ async fn connection(
     }
 }
 
+type HttpRequest = hyper::Request<Incoming>;
+type Answer = Response<Working>;
+
 /// Answers the requests of one connection by these routes.
 fn answering(
     routes: Router,
     hangup: Hangup,
     peer: SocketAddr,
     seat: Arc<Seat>,
-) -> impl Service<hyper::Request<Incoming>, Response = Response<Working>, Error = Infallible, Future: Send>
-{
+) -> impl Service<HttpRequest, Response = Answer, Error = Infallible, Future: Send> {
     let routes = TowerToHyperService::new(routes);
-    service_fn(move |request: hyper::Request<Incoming>| {
+    service_fn(move |request: HttpRequest| {
         let work = AtWork::new(seat.clone());
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(hangup.clone());
