@@ -191,22 +191,19 @@ fn write_the_fixture() {
         number,
         death: death(),
     };
-    // Nothing of the first segment is needed: the next start removes it.
+    // The next start forgets all of the first segment, records that, and removes it.
     let forgotten = Ended {
         number: FORGOTTEN,
         meta: meta(FORGOTTEN),
         ..delivered.clone()
     };
+    write(&dir, vec![accept(FORGOTTEN), end(forgotten)]);
+    let forget = std::iter::once(Op::Forget(vec![FORGOTTEN]));
+    let fails = (0..3).map(|at_ms| fail(2, at_ms, false));
     write(
         &dir,
-        vec![
-            accept(FORGOTTEN),
-            end(forgotten),
-            Op::Forget(vec![FORGOTTEN]),
-        ],
+        forget.chain((1..=5).map(accept)).chain(fails).collect(),
     );
-    let fails = (0..3).map(|at_ms| fail(2, at_ms, false));
-    write(&dir, (1..=5).map(accept).chain(fails).collect());
     write(
         &dir,
         vec![
