@@ -3,6 +3,14 @@
 //! `tests/fixtures/journal-v1` is a journal of format version 1. It must be readable for ever: see
 //! `tests/fixtures/README.md`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
