@@ -3,6 +3,14 @@
 //! `tests/fixtures/journal-v1` is a journal of format version 1. It must be readable for ever: see
 //! `tests/fixtures/README.md`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -191,22 +199,19 @@ fn write_the_fixture() {
         number,
         death: death(),
     };
-    // Nothing of the first segment is needed: the next start removes it.
+    // The next start forgets all of the first segment, records that, and removes it.
     let forgotten = Ended {
         number: FORGOTTEN,
         meta: meta(FORGOTTEN),
         ..delivered.clone()
     };
+    write(&dir, vec![accept(FORGOTTEN), end(forgotten)]);
+    let forget = std::iter::once(Op::Forget(vec![FORGOTTEN]));
+    let fails = (0..3).map(|at_ms| fail(2, at_ms, false));
     write(
         &dir,
-        vec![
-            accept(FORGOTTEN),
-            end(forgotten),
-            Op::Forget(vec![FORGOTTEN]),
-        ],
+        forget.chain((1..=5).map(accept)).chain(fails).collect(),
     );
-    let fails = (0..3).map(|at_ms| fail(2, at_ms, false));
-    write(&dir, (1..=5).map(accept).chain(fails).collect());
     write(
         &dir,
         vec![

@@ -368,10 +368,12 @@ impl Journal {
             .map_or((0, 0, 0), |active| (active.id, active.len, active.durable));
         let offset = start + self.batch.len() as u64;
         let framer = Framer::new(&self.id, id);
-        let framed = framer.append(record, self.sequence, (start, base), &mut self.batch);
+        let end = framer
+            .append(record, self.sequence, (start, base), &mut self.batch)
+            .body_end;
         self.sequence += 1;
         self.ends_with_mark = false;
-        RecordPosition::new(id, offset, framed.body_end)
+        RecordPosition::new(id, offset, end)
     }
 
     fn write_batch(&mut self) -> Result<(), JournalError> {
