@@ -82,9 +82,9 @@ fn encode(title: &str, out: &mut String) {
     while let Some(c) = rest.next() {
         let trailing = matches!(c, '.' | ' ') && rest.as_str().is_empty();
         if trailing || is_unsafe(c) {
-            encode_char(c, out)
+            encode_char(c, out);
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
 }

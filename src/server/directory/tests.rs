@@ -22,7 +22,7 @@ fn a_directory_that_is_lost_once_stays_so() {
                     dir.parent().unwrap(),
                     dir.parent().unwrap().with_extension("old"),
                 )
-                .unwrap()
+                .unwrap();
             },
             "moved",
         ),

@@ -103,7 +103,7 @@ impl Replay {
             }
             Some(Line::Complete(complete)) => self.seen.is_complete = complete,
             Some(Line::WrittenIn(place)) => {
-                self.written_in = place.parse().ok().or(self.written_in)
+                self.written_in = place.parse().ok().or(self.written_in);
             }
             Some(Line::Identity { .. }) | None => self.damaged += 1,
         }
