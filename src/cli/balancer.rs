@@ -279,11 +279,11 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     tell_openings(args.max_connections, &openings);
     let outcome = match Balancer::open(config(&args, openings)) {
         Ok(balancer) => {
-            let reloaded = reload::Balancer {
+            let target = reload::Balancer {
                 control: balancer.control(),
                 settings,
             };
-            let reloader = Reloader::new(started, log.level(), Some(reloaded));
+            let reloader = Reloader::new(started, log.level(), Some(target));
             let reload = reloader.hook();
             reloader.follow(hangup, log.names());
             let events = balancer.control().events().clone();

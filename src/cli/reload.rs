@@ -65,12 +65,15 @@ pub(super) struct Reloader {
     balancer: Option<Balancer>,
 }
 
+/// Reads a balancer's settings from its parsed command line.
+type ReadSettings = fn(&ArgMatches) -> Result<Settings, String>;
+
 /// A balancer as its reloads see it.
 #[derive(Clone)]
 pub(super) struct Balancer {
     pub(super) control: Control,
     /// Reads a balancer's settings from a command line.
-    pub(super) settings: fn(&ArgMatches) -> Result<Settings, String>,
+    pub(super) settings: ReadSettings,
 }
 
 /// The settings that a start would have now.
@@ -220,7 +223,7 @@ impl Reloader {
 fn read(
     args: &[OsString],
     program: fn() -> Program,
-    settings: Option<fn(&ArgMatches) -> Result<Settings, String>>,
+    settings: Option<ReadSettings>,
 ) -> Result<Fresh, String> {
     let program = program();
     let resolved = program.resolve(args).map_err(|refused| match refused {

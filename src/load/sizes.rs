@@ -158,15 +158,15 @@ mod tests {
     fn mistakes_are_named() {
         let error = |text: &str| text.parse::<Mix>().unwrap_err().to_string();
         for (text, says) in [
-            ("", "no size"),
-            ("1KiB,", "no size"),
-            ("x:10%", "no size"),
+            ("", "invalid size"),
+            ("1KiB,", "invalid size"),
+            ("x:10%", "invalid size"),
             ("2GiB", "1 GiB"),
             ("1KiB:10", r#"invalid share "10""#),
             ("1KiB:0%,2KiB", r#"invalid share "0%""#),
             ("1KiB:101%", r#"invalid share "101%""#),
-            ("1KiB:-5%", "no share"),
-            ("1KiB:0.0001%,5", "no share"),
+            ("1KiB:-5%", "invalid share"),
+            ("1KiB:0.0001%,5", "invalid share"),
             ("1KiB:60%,2KiB:60%", "come to 120%, which is more than"),
             ("1KiB:60%,2KiB:39.5%", "come to 99.5%; make"),
             ("1KiB:60%,2KiB:40%,3KiB", "nothing is left for 3 KiB"),

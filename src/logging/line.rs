@@ -237,9 +237,9 @@ impl Visit for Fields<'_, '_> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.scalar(field, value)
+            self.scalar(field, value);
         } else {
-            self.record_debug(field, &value)
+            self.record_debug(field, &value);
         }
     }
 

@@ -232,7 +232,7 @@ fn a_misspelt_level_is_named() {
         assert!(
             error
                 .to_string()
-                .starts_with(&format!("`{level}` is no log level")),
+                .starts_with(&format!("invalid log level {level:?}: expected error")),
             "{error}"
         );
     }

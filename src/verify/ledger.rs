@@ -170,6 +170,6 @@ fn parse(line: &[u8]) -> Result<Receipt, String> {
     if has_number {
         Ok(receipt)
     } else {
-        Err("no receipt: the `number` is missing".to_owned())
+        Err("not a receipt: the `number` is missing".to_owned())
     }
 }

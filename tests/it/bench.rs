@@ -308,8 +308,8 @@ fn mistakes_are_told_before_anything_is_sent() {
     for (args, says) in [
         (&["--size", "1KiB:60%,2KiB:60%"][..], "120%"),
         (&["--size", "1KiB,2KiB"], "only one"),
-        (&["--size", "much"], "no size"),
-        (&["--rate", "0"], "no rate"),
+        (&["--size", "much"], "invalid size"),
+        (&["--rate", "0"], "invalid rate"),
         (&["--rate", "5", "--in-flight", "3"], "cannot be used with"),
         (&["--files", "5", "--duration", "3s"], "cannot be used with"),
         (&["--files", "0"], "at least 1"),

@@ -226,7 +226,7 @@ fn values_that_make_no_sense_are_refused_with_the_reason() {
             "stall-timeout = true",
             "expected a time like \"10s\", in quotes, not true or false",
         ),
-        ("probe-interval = \"1ms\"", "probes need at least 10ms"),
+        ("probe-interval = \"1ms\"", "expected at least 10ms"),
         (
             "durability = \"dsk\"",
             r#"invalid value "dsk": expected disk, os"#,
