@@ -1,7 +1,7 @@
 //! The journal: what is written, when it is durable, and how room is given back.
 //!
 //! Operations are appended to a batch; [`Journal::commit`] writes the batch and syncs it, and only
-//! what was committed counts ([`log`]). Room is given back from the oldest end ([`clean`]): when
+//! what was committed counts (`log.rs`). Room is given back from the oldest end (`clean.rs`): when
 //! enough of the journal is garbage, the records of the oldest segment that are still needed are
 //! written again at the newest end, a bounded piece with each batch, and the segment is removed. So
 //! a file that waits for ever costs no more than its own bytes.

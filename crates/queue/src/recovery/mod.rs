@@ -2,8 +2,8 @@
 //! aside.
 //!
 //! Owns what a journal's directory may hold and how it is judged. A recovery first reads everything
-//! ([`reading`]: which journal this is, then the records of all segments that are needed) and only
-//! then changes something ([`repair`]).
+//! (`reading.rs`: which journal this is, then the records of all segments that are needed) and only
+//! then changes something (`repair.rs`).
 //!
 //! Invariant: nothing is changed before all of the journal has been read, nothing is removed that a
 //! record needs, and bytes that cannot be read are kept under a name that says so, and counted.
