@@ -70,15 +70,17 @@ pub enum WriteError {
 /// a rule.
 pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
     match ended {
-        Ok(()) => tracing::debug!(peer = %peer, "connection ended"),
+        Ok(()) => tracing::debug!(target: crate::LOG, peer = %peer, "connection ended"),
         // `Places` logs how many connections had to leave.
         Err(error @ ReadError::Crowded) => {
-            tracing::debug!(peer = %peer, reason = %error, "connection closed");
+            tracing::debug!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
         }
         Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
-            tracing::info!(peer = %peer, reason = %error, "connection closed");
+            tracing::info!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
         }
-        Err(error) => tracing::warn!(peer = %peer, reason = %error, "connection closed"),
+        Err(error) => {
+            tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, "connection closed")
+        }
     }
 }
 

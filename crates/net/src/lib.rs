@@ -25,3 +25,6 @@ pub use object_reader::{Object, ObjectReader};
 pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::Reader;
 pub use send::{send_content, write_all};
+
+/// The target of this crate's log lines, by which a level can name them: `bilico::transport=debug`.
+const LOG: &str = "bilico::transport";

@@ -77,7 +77,7 @@ pub async fn serve<L, H, F>(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if pause == MIN_PAUSE {
-                    tracing::error!(error = %error, "cannot accept connections: retrying");
+                    tracing::error!(target: crate::LOG, error = %error, "cannot accept connections: retrying");
                 }
                 if is_shortage(&error) {
                     places.make_way();

@@ -227,8 +227,7 @@ impl Places {
         let Some(seat) = first else {
             let connections = state.seats.len();
             return state.log_sometimes(|_| {
-                tracing::warn!(
-                    connections,
+                tracing::warn!(target: crate::LOG, connections,
                     "all places are taken by connections at work: new ones wait; see \
                      max-connections"
                 );
@@ -239,8 +238,7 @@ impl Places {
         state.unlogged += 1;
         let connections = state.seats.len();
         state.log_sometimes(|closed| {
-            tracing::warn!(
-                connections,
+            tracing::warn!(target: crate::LOG, connections,
                 closed,
                 last = %seat.peer,
                 "all places are taken: the connection that was silent or idle for longest makes \
