@@ -14,11 +14,12 @@ use super::happening::Happening;
 use super::hub::{Clock, Deps, Hub, HubLimits, Tasks};
 use super::ingress::{self, Door, DoorBounds, Uploads};
 use super::messages::ToHub;
+use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
-use crate::queue::recovery::{self, Recovered, Report, Torn};
+use crate::queue::recovery::{self, Recovered};
 use crate::queue::{self, Lock, Writer};
 use crate::shutdown::Shutdown;
 use crate::transport::{self, Connect, Listener, Places};
@@ -164,7 +165,7 @@ fn open_door(
         uploads: Arc::new(uploads),
         hub: hub.clone(),
         bounds: watch::Sender::new(DoorBounds::from(settings)),
-        room_patience: config.limits.room_patience,
+        limits: config.limits,
         farewell: Arc::new(OnceLock::new()),
         shutdown: Shutdown::default(),
     }
@@ -211,67 +212,4 @@ fn start_writer(
 ) -> Result<Writer, BalancerError> {
     let report = move |progress| drop(hub.send(ToHub::Journal(progress)));
     Writer::start(journal, disk.clone(), report).map_err(BalancerError::Thread)
-}
-
-/// Logs what a recovery found.
-fn log_recovery(recovered: &Recovered) {
-    let dead = recovered.dead();
-    let Report {
-        segments,
-        bytes,
-        torn,
-        damage,
-        lost_records,
-        lost_content,
-        ..
-    } = &recovered.report;
-    let waiting = recovered.files.len() - dead;
-    tracing::info!(
-        waiting,
-        dead,
-        next_number = recovered.next_number,
-        segments,
-        bytes,
-        "journal opened"
-    );
-    if let Some(Torn {
-        name,
-        offset,
-        len,
-        aside,
-    }) = torn
-    {
-        let aside = aside.as_deref().unwrap_or("no room for it");
-        tracing::warn!(
-            segment = name,
-            offset,
-            bytes = len,
-            copy = aside,
-            "the end of the journal was never synced, and is cut off"
-        );
-    }
-    for damage in damage.iter().filter(|damage| !damage.is_known) {
-        let (name, what, offset, len) = (&*damage.name, &*damage.what, damage.offset, damage.len);
-        let aside = damage.aside.as_deref().unwrap_or("-");
-        tracing::error!(
-            segment = name,
-            what,
-            offset,
-            bytes = len,
-            aside,
-            "the journal is damaged"
-        );
-    }
-    if *lost_records > 0 {
-        tracing::error!(
-            records = lost_records,
-            "records are missing from the journal: files may be lost, or come twice"
-        );
-    }
-    for number in lost_content {
-        tracing::error!(
-            number,
-            "the content of a file is lost: it is a dead letter now"
-        );
-    }
 }

@@ -246,7 +246,7 @@ impl Happening<'_> {
             Self::Removed { server } => log_at!(level, server, "server removed"),
             Self::Flipped { server, flip } => log_flip(level, server, flip),
             Self::CopiedDirectory { server, reason } => {
-                log_at!(level, server, reason, "server gets no files");
+                log_at!(level, server, reason, "server ineligible");
             }
             Self::DirectorySetBack {
                 server,
@@ -300,7 +300,7 @@ fn log_flip(level: Level, server: &str, flip: &Flip) {
     if flip.good {
         log_at!(level, server, fact, reason, after_s, "server recovered");
     } else {
-        log_at!(level, server, fact, reason, after_s, "server gets no files");
+        log_at!(level, server, fact, reason, after_s, "server ineligible");
     }
 }
 

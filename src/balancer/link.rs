@@ -9,7 +9,7 @@ mod large;
 mod outstanding;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -46,6 +46,10 @@ const HOLDING_STALLS: u32 = 2;
 /// How many connections an old-style server gets at once: it starts a thread for each, and its
 /// backlog is short.
 const OLD_STYLE_CONNECTIONS: usize = 4;
+
+/// Which process this is of all that ever have its journal's identity: 32 hex digits.
+static INSTANCE: LazyLock<Arc<str>> =
+    LazyLock::new(|| format!("{:032x}", rand::random::<u128>()).into());
 
 /// Where a link leads, and what it needs.
 pub(super) struct Target {
@@ -187,7 +191,8 @@ where
         overloaded: None,
         identity: Some(journal.clone()),
         memory: None,
-        instance: None,
+        instance: Some(INSTANCE.clone()),
+        epoch: None,
     };
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;

@@ -29,6 +29,7 @@ mod link;
 pub mod messages;
 pub mod orders;
 mod probe;
+mod recovery_log;
 pub mod room;
 mod sharing;
 mod shortage;

@@ -256,6 +256,7 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
             memory,
             identity,
             instance,
+            ..
         }) => {
             let (overloaded, speaker) =
                 (overloaded.unwrap_or(false), Speaker { identity, instance });
