@@ -9,8 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::happening::Happening;
-
 /// How many events are kept. A listener that is further behind misses some.
 pub const KEPT: usize = 256;
 
@@ -129,20 +127,6 @@ impl Events {
     /// earlier ones with [`Self::after`].
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.to_come.subscribe()
-    }
-
-    /// Logs what happened, and notes it as an event.
-    pub(super) fn report(&self, happening: &Happening<'_>) {
-        happening.log();
-        if let Some(kind) = happening.kind() {
-            self.tell(
-                happening.level(),
-                kind,
-                happening.server(),
-                happening.number(),
-                happening.text(),
-            );
-        }
     }
 
     /// Notes an event that happened now.

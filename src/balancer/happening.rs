@@ -1,8 +1,8 @@
 //! What can happen to a balancer, its servers and its files that an operator wants to hear of.
-//! [`Events::report`](super::events::Events::report) logs a happening and notes it as an event:
+//! [`Events::report`] logs a happening and notes it as an event:
 //! one place decides how much it matters and in which words it is told.
 
-use super::events::{Kind, Level};
+use super::events::{Events, Kind, Level};
 use crate::queue::JournalError;
 use crate::schedule::{Fact, Flip};
 
@@ -74,6 +74,22 @@ pub(super) enum Happening<'a> {
     },
     /// There is room again.
     ShortageOver { text: &'a str },
+}
+
+impl Events {
+    /// Logs what happened, and notes it as an event.
+    pub(super) fn report(&self, happening: &Happening<'_>) {
+        happening.log();
+        if let Some(kind) = happening.kind() {
+            self.tell(
+                happening.level(),
+                kind,
+                happening.server(),
+                happening.number(),
+                happening.text(),
+            );
+        }
+    }
 }
 
 /// Logs at a level that is known when the program runs.
@@ -309,7 +325,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::balancer::events::Events;
 
     fn flip(fact: Fact, good: bool) -> Flip {
         Flip {

@@ -2,20 +2,11 @@
 
 use std::time::Duration;
 
-use super::state::Hub;
+use super::state::{Hub, pace};
 use crate::balancer::happening::Happening;
 use crate::balancer::orders::{Command, MAX_SERVERS, Order, OrderError, Settings};
-use crate::balancer::probe::ProbePace;
 use crate::config::{ServerSpec, SpecError};
 use crate::schedule::Slot;
-
-/// How servers are probed with these settings.
-pub(super) fn pace(settings: &Settings) -> ProbePace {
-    ProbePace {
-        interval: settings.probe_interval,
-        timeout: settings.probe_timeout,
-    }
-}
 
 impl Hub {
     /// Carries out an order, even if whoever gave it has gone meanwhile.

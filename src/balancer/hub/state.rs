@@ -10,12 +10,11 @@ use super::clock::Clock;
 use super::commits::{Commits, Submit};
 use super::files::{Files, Tag};
 use super::limits::HubLimits;
-use super::operator::pace;
 use super::outside::Outside;
+use super::reading::Reading;
 use super::servers::{ServerHandle, Servers};
-use super::thaw::Reading;
 use super::times::Times;
-use super::trust::Told;
+use super::told::Told;
 use super::waiters::Waiters;
 use crate::balancer::BalancerConfig;
 use crate::balancer::cold::Cold;
@@ -25,6 +24,7 @@ use crate::balancer::events::Events;
 use crate::balancer::gate::Gate;
 use crate::balancer::happening::Happening;
 use crate::balancer::messages::ToHub;
+use crate::balancer::orders::Settings;
 use crate::balancer::probe::{ProbePace, Prober, Route};
 use crate::balancer::sharing::Sharing;
 use crate::queue::Ledger;
@@ -156,4 +156,12 @@ impl Hub {
 /// Milliseconds since the beginning of 1970, UTC, as records have them.
 pub(super) fn millis(now: Duration) -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How servers are probed with these settings.
+pub(super) fn pace(settings: &Settings) -> ProbePace {
+    ProbePace {
+        interval: settings.probe_interval,
+        timeout: settings.probe_timeout,
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::end::not_old_style;
 use super::files::{Tag, Where};
+use super::reading::Reading;
 use super::state::{Hub, millis};
 use crate::balancer::cold::{ColdReport, Thawed};
 use crate::balancer::dispatch::Delivery;
@@ -21,34 +22,6 @@ use crate::queue::{FileBody, Location, Queued};
 
 /// How long nothing is read back after the system was short of descriptors or memory.
 const SHORTAGE: Duration = Duration::from_secs(1);
-
-/// Whether files are being read back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
-    Idle,
-    /// One batch is under way; there is never a second one beside it.
-    UnderWay,
-    /// The system was short of something: the next try is at this time.
-    PausedUntil(Duration),
-}
-
-impl Reading {
-    /// When reading goes on, if it is paused.
-    pub(super) fn next_try(self) -> Option<Duration> {
-        match self {
-            Self::PausedUntil(time) => Some(time),
-            Self::Idle | Self::UnderWay => None,
-        }
-    }
-
-    fn may_start(self, now: Duration) -> bool {
-        match self {
-            Self::Idle => true,
-            Self::UnderWay => false,
-            Self::PausedUntil(time) => now >= time,
-        }
-    }
-}
 
 impl Hub {
     /// Starts to read files back whose turn comes soon, or whose servers wait for an answer.

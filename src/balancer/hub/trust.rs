@@ -26,13 +26,6 @@ use crate::schedule::Slot;
 /// it.
 const MANY_PINNED: usize = 100_000;
 
-/// The bounds that operators have heard of already, so that they hear of each once.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    too_doubtful: Vec<Arc<str>>,
-    many_pinned: bool,
-}
-
 impl Hub {
     /// Checks that no other server speaks for this one's directory; the error says which one does.
     pub(super) fn speaks_alone(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peers::{named, unnamed};
 use super::world::{LIMITS, World};
 use crate::balancer::cold::ColdReport;
-use crate::balancer::hub::thaw::Reading;
+use crate::balancer::hub::reading::Reading;
 use crate::balancer::messages::{ToHub, ToServer};
 use crate::protocol::lists::StoredFile;
 use crate::protocol::query::{Answer, Place, Query};

@@ -1,0 +1,10 @@
+//! What operators have heard already.
+
+use std::sync::Arc;
+
+/// The bounds that operators have heard of already, so that they hear of each once.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) too_doubtful: Vec<Arc<str>>,
+    pub(super) many_pinned: bool,
+}
