@@ -260,7 +260,7 @@ impl Happening<'_> {
             Self::Added { server, weight } => log_at!(level, server, weight, "server added"),
             Self::Leaving { server } => log_at!(level, server, "server is being removed"),
             Self::Removed { server } => log_at!(level, server, "server removed"),
-            Self::Flipped { server, flip } => log_flip(level, server, flip),
+            Self::Flipped { server, flip } => log_flip(server, flip),
             Self::CopiedDirectory { server, reason } => {
                 log_at!(level, server, reason, "server ineligible");
             }
@@ -309,14 +309,16 @@ impl Happening<'_> {
     }
 }
 
-fn log_flip(level: Level, server: &str, flip: &Flip) {
+/// In the log every flip to bad is a warning: an identity that is an error for operators is logged
+/// as one when it turns out to be a copy.
+fn log_flip(server: &str, flip: &Flip) {
     let fact = flip.fact.name();
     let reason = &*flip.reason;
     let after_s = flip.lasted.as_secs_f64();
     if flip.good {
-        log_at!(level, server, fact, reason, after_s, "server recovered");
+        tracing::info!(server, fact, reason, after_s, "server recovered");
     } else {
-        log_at!(level, server, fact, reason, after_s, "server ineligible");
+        tracing::warn!(server, fact, reason, after_s, "server ineligible");
     }
 }
 
