@@ -20,8 +20,8 @@ use super::types::{
 };
 use super::watch::Watch;
 use crate::balancer::control::Order;
+use crate::balancer::query::{Answer, FileReport, MAX_LISTED, Query as Question};
 use crate::config::{Reloaded, ServerSpec};
-use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Query as Question};
 
 /// The largest body of a request.
 pub const MAX_BODY: usize = 64 * 1024;

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::balancer::events::Event;
+use crate::balancer::query::FileReport;
 use crate::config::{SpecError, parse_address};
-use crate::protocol::query::FileReport;
 use crate::protocol::status::ServerReport;
 use crate::schedule::MAX_WEIGHT;
 

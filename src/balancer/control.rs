@@ -14,11 +14,11 @@ use super::events::Events;
 use super::gate::{Gate, QueueLimits};
 use super::ingress::http::{HttpUpload, Receipts, UploadBody};
 use super::ingress::{Door, DoorBounds};
-use super::messages::{ToClient, ToHub};
+use super::messages::ToHub;
+use super::query::{Answer, Query};
 use super::{BalancerConfig, DispatchConfig};
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
 use crate::descriptors::PER_SERVER;
-use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::queue::Retention;
 use crate::schedule::MAX_WEIGHT;
@@ -209,14 +209,9 @@ impl Control {
     /// Answers a question about files, or carries out what is to be done with dead letters. `None`
     /// once the balancer is gone.
     pub async fn ask(&self, query: Query) -> Option<Answer> {
-        let (to, mut answers) = mpsc::unbounded_channel();
-        self.gate.ask(query, to);
-        loop {
-            match answers.recv().await? {
-                ToClient::Answer(answer) => return Some(*answer),
-                ToClient::Message(_) | ToClient::Status(_) => {}
-            }
-        }
+        let (to, answer) = oneshot::channel();
+        self.hub.send(ToHub::Query(query, to)).ok()?;
+        answer.await.ok()
     }
 
     /// Takes one file, as every doorway does. Its receipts follow.

@@ -16,7 +16,6 @@ use super::events::Events;
 use super::messages::{Admission, Declined, Offer, Room, Rooms, Share, ToClient, ToHub};
 use super::refusing::Turning;
 use crate::protocol::limits::SMALL_CONTENT;
-use crate::protocol::query::Query;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::units::ByteSize;
@@ -500,11 +499,6 @@ impl Gate {
     /// Has a file refused, unless it came before; the answer goes to the client.
     pub fn refuse(&self, declined: Declined) {
         let _ = self.hub.send(ToHub::Refuse(declined));
-    }
-
-    /// Asks about files on behalf of a client.
-    pub fn ask(&self, query: Query, to: mpsc::UnboundedSender<ToClient>) {
-        let _ = self.hub.send(ToHub::Query(query, to));
     }
 
     /// Asks for the balancer's status on behalf of a client.

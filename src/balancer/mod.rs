@@ -24,6 +24,7 @@ mod link;
 pub mod messages;
 mod probe;
 mod queries;
+pub mod query;
 mod refusing;
 mod sharing;
 

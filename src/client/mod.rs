@@ -20,6 +20,6 @@ mod tests;
 
 pub use content::{Form, Source};
 pub use keys::{KeyError, Keys, MAX_PREFIX};
-pub use session::{Answer, Answers, ClientError, Session, query, status};
+pub use session::{Answer, Answers, ClientError, Session, status};
 pub use tally::{Fate, Sent, Tally};
 pub use transfer::{Changed, Options, Wait, transfer};

@@ -12,7 +12,6 @@ use super::reading::{Opened, Reading, STEP, Summed, Trouble};
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::object;
-use crate::protocol::query::{self, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::transport::{
@@ -145,8 +144,6 @@ pub enum Answer {
     Message(Message),
     /// Its status.
     Status(StatusReport),
-    /// What it says to a query.
-    Query(query::Answer),
 }
 
 /// The sending half of a connection to a balancer.
@@ -309,14 +306,6 @@ impl Session {
         self.flush().await
     }
 
-    /// Asks about files, or says what to do with them.
-    pub async fn query(&mut self, query: &Query) -> Result<(), ClientError> {
-        let content = serde_json::to_vec(query).unwrap_or_default();
-        frame::encode(&Message::Query, content.len() as u64, &mut self.out);
-        send_content(&mut self.write, &mut self.out, &content, STALL_TIMEOUT).await?;
-        self.flush().await
-    }
-
     /// Writes what was kept together.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         let result = self.write.write_all(&self.out).await;
@@ -364,12 +353,6 @@ impl Answers {
                 let report = object::from_slice(&content)
                     .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
-            }
-            Message::Query if frame.content_len <= MAX_REPORT => {
-                let content = self.reader.content(frame.content_len).await?;
-                let answer = object::from_slice(&content)
-                    .map_err(|error| ClientError::Lost(error.to_string()))?;
-                Ok(Some(Answer::Query(answer)))
             }
             // A balancer that is stopping still sends the receipts of what it has.
             Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => {
@@ -420,25 +403,6 @@ pub async fn status(
     wait_for(&mut answers, limit, |answer| {
         if let Answer::Status(report) = answer {
             Some(report)
-        } else {
-            None
-        }
-    })
-    .await
-}
-
-/// Connects, asks about files or says what to do with them, and gives the answer, all in `limit`.
-pub async fn query(
-    connector: &dyn Connect,
-    address: &str,
-    query: Query,
-    limit: Duration,
-) -> Result<query::Answer, ClientError> {
-    let (mut session, mut answers) = Session::open(connector, address, limit).await?;
-    session.query(&query).await?;
-    wait_for(&mut answers, limit, |answer| {
-        if let Answer::Query(answer) = answer {
-            Some(answer)
         } else {
             None
         }

@@ -234,7 +234,7 @@ impl Transfer<'_> {
                 answer = answers.next() => match answer {
                     Ok(Some(Answer::Message(Message::Bye(refusal)))) => return TransferEnded::Farewell(refusal.reason),
                     Ok(Some(Answer::Message(message))) => self.heard(message, wishes),
-                    Ok(Some(Answer::Status(_) | Answer::Query(_))) => {}
+                    Ok(Some(Answer::Status(_))) => {}
                     Ok(None) => return TransferEnded::Lost(ClientError::Lost("the balancer closed it".to_owned())),
                     Err(error) => return TransferEnded::Lost(error),
                 },

@@ -175,9 +175,6 @@ pub enum Message {
     Resumed,
     /// Asks a balancer for its status; the answer bears the report as JSON content.
     Status,
-    /// Asks a balancer about files, or tells it what to do with them: the JSON content is a
-    /// [`super::query::Query`], that of the answer a [`super::query::Answer`].
-    Query,
     /// The sender ends this connection, and says why.
     Bye(Refusal),
 }
@@ -372,7 +369,6 @@ impl Message {
             Self::Waiting { reason } => header.of("waiting").text(field::REASON, reason.as_str()),
             Self::Resumed => header.of("resumed"),
             Self::Status => header.of("status"),
-            Self::Query => header.of("query"),
             Self::Bye(refusal) => header
                 .of("bye")
                 .text(field::CODE, &*refusal.code.to_string())
@@ -388,7 +384,6 @@ impl Message {
             Self::Put { .. }
                 | Self::Store { .. }
                 | Self::Status
-                | Self::Query
                 | Self::Holding { .. }
                 | Self::Confirmed
         )
@@ -537,7 +532,6 @@ impl Header<'_> {
             },
             "resumed" => Message::Resumed,
             "status" => Message::Status,
-            "query" => Message::Query,
             "bye" => Message::Bye(refusal(self.code, self.reason)?),
             other => return Err(ProtocolError::UnknownRequest(other.to_owned())),
         })

@@ -75,7 +75,6 @@ fn samples() -> Vec<Message> {
             expected: Some(Expected { size: 2, crc32c: 3 }),
         },
         Message::Dropped { number: 1 },
-        Message::Query,
         Message::Store {
             number: u64::MAX,
             title: "è".into(),
@@ -289,7 +288,6 @@ fn to_header(message: &Message) -> Header<'_> {
         },
         Message::Resumed => header("resumed"),
         Message::Status => header("status"),
-        Message::Query => header("query"),
         Message::Bye(refusal) => with(header("bye"), refusal),
     }
 }

@@ -15,7 +15,6 @@ pub mod limits;
 pub mod lists;
 pub mod message;
 pub mod object;
-pub mod query;
 pub mod status;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};

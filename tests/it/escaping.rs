@@ -50,14 +50,27 @@ fn refusing(reason: &'static str) -> String {
                         Some("put" | "offer") => {
                             json!({"request_type": "refused", "id": header["id"], "code": "too_large", "reason": reason})
                         }
-                        Some("query") => {
-                            json!({"request_type": "bye", "code": "busy", "reason": reason})
-                        }
                         _ => continue,
                     };
                     let _ = wire.0.write_all(&frame(&answer.to_string(), b""));
                 }
             });
+        }
+    });
+    address
+}
+
+/// An admin listener that refuses all with this reason.
+fn refusing_operators(reason: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let body = json!({"error": reason, "hint": reason}).to_string();
+            let head = "HTTP/1.1 404 Not Found\r\nConnection: close\r\n";
+            let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len());
         }
     });
     address
@@ -94,10 +107,11 @@ fn a_refusal_from_outside_and_a_name_do_nothing_to_the_terminal_of_send() {
     let line: Value = serde_json::from_str(ended.stdout.trim_end()).unwrap();
     assert_eq!(line["reason"], HOSTILE, "JSON says the same");
 
-    is_harmless(&command(
-        dir.path(),
-        &["queue", "show", "1", "--balancer", &balancer],
-    ));
+    let admin = refusing_operators(HOSTILE);
+    let ended = command(dir.path(), &["queue", "show", "1", "--admin", &admin]);
+    is_harmless(&ended);
+    let expected = format!("error: {SHOWN}\nhint: {SHOWN}\n");
+    assert_eq!(ended.stderr, expected);
     let ended = run(
         bilico(&["client", "--balancer", &balancer, "--files", "."]).current_dir(dir.path()),
         "ls\nsend plain\nexit\n",
@@ -116,7 +130,6 @@ fn titles_and_logs_do_nothing_to_the_terminals_of_operators() {
     wire.write(&frame(&put(1, HOSTILE), b"x"));
     wire.frame_of("accepted");
     let dir = farm.dir.path();
-    let balancer = &*farm.balancer.address;
     fs::write(
         dir.join("logs/other.log"),
         b"\xff\x1b]0;pwned\x07 \xc2\x9b31m\n",
@@ -129,10 +142,10 @@ fn titles_and_logs_do_nothing_to_the_terminals_of_operators() {
     fs::write(dir.join("receipts"), format!("{claim}\n")).unwrap();
     let admin = farm.balancer.admin.as_ref().unwrap();
     for (args, part) in [
-        (&["queue", "show", "1", "--balancer", balancer][..], "pwned"),
-        (&["queue", "ls", "--balancer", balancer], SHOWN),
+        (&["queue", "show", "1", "--admin", admin][..], "pwned"),
+        (&["queue", "ls", "--admin", admin], SHOWN),
         (
-            &["queue", "ls", "--json", "--balancer", balancer],
+            &["queue", "ls", "--json", "--admin", admin],
             "\\u001b]0;pwned",
         ),
         (

@@ -95,12 +95,7 @@ fn farm(addresses: &[String], flags: &[&str]) -> Farm {
 }
 
 fn queue(farm: &Farm, args: &[&str]) -> Ended {
-    run(
-        bilico(&["queue"])
-            .args(args)
-            .args(["--balancer", &farm.balancer.address]),
-        "",
-    )
+    farm.queue(args)
 }
 
 fn place(farm: &Farm, number: u64) -> Value {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Ended, Farm, Wire, bilico, frame, noise, pretend_server, put_header, run,
+    Client, Ended, Farm, bilico, frame, http, noise, pretend_server, put_header, run,
     start_balancer, wait_until,
 };
 
@@ -471,96 +471,122 @@ fn a_file_that_is_refused_too_often_is_a_dead_letter() {
 // answered
 
 #[test]
-fn without_a_balancer_it_is_exit_code_3_with_a_remedy() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    for args in [
-        &["show", "1"][..],
-        &["ls"],
-        &["dead", "--json"],
-        &["replay", "--all"],
-        &["drop", "1"],
+fn without_an_admin_listener_it_is_exit_code_3_with_a_remedy() {
+    let mut farm = Farm::without_servers(&[1]);
+    let admin = farm.balancer.admin.clone().unwrap();
+    // A balancer that has none is as far away as one that is down.
+    farm.balancer.kill();
+    let args = ["--journal", "other", "--admin", "none"];
+    farm.balancer = start_balancer(farm.dir.path(), &["127.0.0.1:1=1".to_owned()], &args);
+    for (args, purpose) in [
+        (&["show", "1"][..], "to show file 1"),
+        (&["ls"], "to list the files that wait"),
+        (&["dead", "--json"], "to list the dead letters"),
+        (&["replay", "1"], "to replay file 1"),
+        (&["replay", "--all"], "to replay all dead letters"),
+        (&["drop", "1"], "to drop file 1"),
     ] {
-        let ended = run(
-            bilico(&["queue"]).args(args).args(["--balancer", &address]),
-            "",
-        );
-        failed(&ended, 3, &[&address, "hint: start one with"]);
+        let mut queue = bilico(&["queue"]);
+        let ended = run(queue.args(args).args(["--admin", &admin]), "");
+        let remedy = "unless it was started with --admin none: name that address with --admin";
+        failed(&ended, 3, &[&admin, purpose, remedy]);
     }
+    // What tells the balancer to have none may be in the environment of everybody.
+    let ended = run(bilico(&["queue", "ls"]).env("BILICO_ADMIN", "none"), "");
+    failed(
+        &ended,
+        2,
+        &["start it with --admin ADDR, and name the same address here"],
+    );
 }
 
-fn query(content: &[u8]) -> Vec<u8> {
-    frame(r#"{"request_type":"query"}"#, content)
+/// Any client, from wherever it could reach this port, could delete accepted files and list all
+/// titles.
+#[test]
+fn the_clients_port_has_no_operators_power() {
+    let server = Fickle::start(Some("too_large"));
+    let farm = server.farm(&[]);
+    let mut client = farm.client();
+    client.put(1, None, b"x");
+    client.expect("dead", 1);
+    for (header, content) in [
+        (
+            r#"{"request_type":"query"}"#,
+            r#"{"ask":"drop","number":1}"#,
+        ),
+        (r#"{"request_type":"query"}"#, r#"{"ask":"replay"}"#),
+        (r#"{"request_type":"query"}"#, r#"{"ask":"dead","limit":9}"#),
+        (
+            r#"{"request_type":"query"}"#,
+            r#"{"ask":"waiting","limit":9}"#,
+        ),
+        (
+            r#"{"request_type":"query"}"#,
+            r#"{"ask":"find","title":"","limit":9}"#,
+        ),
+        (
+            r#"{"request_type":"query"}"#,
+            r#"{"ask":"show","number":1}"#,
+        ),
+        (r#"{"request_type":"drop","request_number":1}"#, ""),
+        (r#"{"request_type":"replay","request_number":1}"#, ""),
+    ] {
+        let mut intruder = Client::connect(&farm.balancer.address);
+        intruder.wire.write(&frame(header, content.as_bytes()));
+        let bye = intruder.bye();
+        assert_eq!(bye["code"], "malformed", "{bye} for {header} {content}");
+        let reason = bye["reason"].as_str().unwrap();
+        assert!(reason.starts_with("un"), "{bye} for {header} {content}");
+        assert_eq!(intruder.wire.rest(), b"");
+        assert_eq!(farm.status().queue.dead, 1, "{header} {content}");
+    }
+    // Who asks for nothing but his own files goes on.
+    client.put(2, None, b"y");
+    client.expect("dead", 2);
+    assert!(server.numbers().is_empty());
 }
 
 #[test]
-fn a_question_that_makes_no_sense_ends_its_connection_with_the_reason_and_no_other() {
+fn a_question_that_makes_no_sense_is_refused_with_the_reason() {
     let farm = Farm::without_servers(&[1]);
-    let mut other = farm.client();
-    let mut too_long = query(b"");
-    too_long[4..12].copy_from_slice(&(2 * 1024 * 1024_u64).to_be_bytes());
-    let mut damaged = query(br#"{"ask":"show","number":1}"#);
-    *damaged.last_mut().unwrap() ^= 1;
-    let cases = [
-        (query(b""), "malformed"),
-        (query(b"{"), "malformed"),
-        (query(b"\xff\xff"), "malformed"),
-        (query(b"[]"), "malformed"),
-        (query(br#"{"ask":"dance"}"#), "malformed"),
-        (query(br#"{"ask":"show"}"#), "malformed"),
-        (query(br#"{"ask":"show","number":-1}"#), "malformed"),
-        (
-            query(br#"{"ask":"show","number":1,"loudly":true}"#),
-            "malformed",
-        ),
-        (query(br#"{"ask":"waiting"}"#), "malformed"),
-        (query(br#"{"ask":"waiting","limit":1.5}"#), "malformed"),
-        (query(br#"{"ask":"drop"}"#), "malformed"),
-        (too_long, "too_large"),
-        (damaged, "checksum"),
-    ];
-    for (bytes, code) in cases {
-        let mut client = Client::connect(&farm.balancer.address);
-        client.wire.write(&bytes);
-        let bye = client.bye();
-        assert_eq!(
-            bye["code"],
-            code,
-            "{bye} for {}",
-            String::from_utf8_lossy(&bytes)
-        );
-        assert!(!bye["reason"].as_str().unwrap().is_empty());
-        assert_eq!(client.wire.rest(), b"");
+    let get = |path: &str| http(&farm.balancer, "GET", path, None);
+    for path in [
+        "/api/v1/files/-1",
+        "/api/v1/files/1.5",
+        "/api/v1/files/18446744073709551616",
+        "/api/v1/files",
+        "/api/v1/queue?limit=1.5",
+        "/api/v1/queue?limit=0",
+        "/api/v1/queue?limit=4294967295",
+        "/api/v1/dead?after=-1",
+        "/api/v1/dead?limit=1001",
+    ] {
+        let answer = get(path);
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert!(!answer.json()["error"].as_str().unwrap().is_empty());
     }
-    other.put_accepted(1, None, b"x");
-    assert_eq!(
-        answer(&mut other.wire, &json!({"ask": "show", "number": 1}))["place"],
-        "waiting"
-    );
-    // No answer is longer than a page, whatever is asked for.
+    for (method, path, status) in [
+        ("DELETE", "/api/v1/dead/x", 400),
+        ("DELETE", "/api/v1/dead", 405),
+        ("POST", "/api/v1/dead/x/replay", 400),
+        ("POST", "/api/v1/files/1", 405),
+    ] {
+        let answer = http(&farm.balancer, method, path, None);
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    let mut client = farm.client();
+    client.put_accepted(1, None, b"x");
+    assert_eq!(get("/api/v1/files/1").json()["place"], "waiting");
+    // No answer is longer than a page.
     for id in 2..=1100 {
-        other
+        client
             .wire
             .write(&frame(&put_header(id, None).to_string(), b""));
     }
     for id in 2..=1100 {
-        other.expect("accepted", id);
+        client.expect("accepted", id);
     }
-    let listed = answer(
-        &mut other.wire,
-        &json!({"ask": "waiting", "limit": u32::MAX, "after": 50}),
-    );
+    let listed = get("/api/v1/queue?limit=1000&after=50").json();
     assert_eq!(listed["files"].as_array().unwrap().len(), 1000);
     assert_eq!(listed["total"], 1100);
-}
-
-/// Asks on a connection on which nothing else is to come.
-fn answer(wire: &mut Wire, ask: &Value) -> Value {
-    wire.write(&query(ask.to_string().as_bytes()));
-    let (header, content) = wire.frame().unwrap();
-    assert!(header.contains(r#""request_type":"query""#), "{header}");
-    serde_json::from_slice(&content).unwrap()
 }

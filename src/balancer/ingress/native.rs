@@ -16,8 +16,7 @@ use crate::balancer::messages::{
     Admission, Arrived, Declined, Offer, Reply, Room, Share, Sum, ToClient, next_connection,
 };
 use crate::protocol::json::NotOldStyle;
-use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
-use crate::protocol::object;
+use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::{ReadError, Reader, Rest, Seat, WriteError, send_content, write_all};
@@ -219,28 +218,11 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 self.door.gate.ask_status(self.to_client.clone());
                 Ok(())
             }
-            Message::Query => Box::pin(self.query(frame.content_len)).await,
             _ => Err(ProtocolError::Unexpected(
-                "a balancer takes `put`, `offer`, `status` and `query` from a client",
+                "a balancer takes `put`, `offer` and `status` from a client",
             )
             .into()),
         }
-    }
-
-    async fn query(&mut self, size: u64) -> Result<(), ReadError> {
-        if size > MAX_LIST_BYTES {
-            return Err(ProtocolError::TooLarge {
-                size,
-                limit: MAX_LIST_BYTES,
-            }
-            .into());
-        }
-        let content = self.reader.content(size).await?;
-        let query = object::from_slice(&content)
-            .map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
-        self.ledger.unread.fetch_add(1, Ordering::Relaxed);
-        self.door.gate.ask(query, self.to_client.clone());
-        Ok(())
     }
 
     /// Takes one file: room first, then its content.
@@ -574,12 +556,6 @@ async fn write_receipts(
                     count += 1;
                     let content = serde_json::to_vec(&report).unwrap_or_default();
                     frame::encode(&Message::Status, content.len() as u64, &mut out);
-                    send_content(&mut write, &mut out, &content, stall).await?;
-                }
-                ToClient::Answer(answer) => {
-                    count += 1;
-                    let content = serde_json::to_vec(&answer).unwrap_or_default();
-                    frame::encode(&Message::Query, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, stall).await?;
                 }
             }

@@ -4,15 +4,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::queue::complain_of;
-use super::{Exit, Failure, balancer, say};
+use super::journal::{complain_of, no_journal};
+use crate::cli::{Exit, Failure, balancer, say};
 use crate::queue::disk::RealDisk;
 use crate::queue::recovery::{self, IDENTITY, Recovered, Report, SKIPPED};
 use crate::queue::{self, Durability, JournalConfig, JournalError};
 
 /// Gives the journal in `dir` a new identity, and tells what it did.
 pub(super) fn adopt(dir: &Path) -> Result<Exit, Failure> {
-    // Before anything is made or locked in a directory that is none of ours.
+    // First of all, so that nothing is made or locked in a directory that has no journal.
     let looked = RealDisk::read_only(dir).and_then(|disk| recovery::is_journal(&disk));
     match looked {
         Err(error) => {
@@ -42,17 +42,8 @@ pub(super) fn adopt(dir: &Path) -> Result<Exit, Failure> {
     })
 }
 
-/// There is nothing to adopt in this directory.
-pub(super) fn no_journal(dir: &Path) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        format!("there is no journal in {}", dir.display()),
-    )
-    .hint("name the directory that the balancer was given with --journal")
-}
-
-/// Whether no file is concerned by what was wrong: the file that says which journal it is was
-/// written anew.
+/// Whether every file of the journal is there. A damaged identity counts for nothing: adopting
+/// wrote it anew.
 fn is_whole(report: &Report) -> bool {
     let is_damaged = report.damage.iter().any(|damage| damage.name != IDENTITY);
     !is_damaged && report.lost_records == 0 && report.lost_content.is_empty()

@@ -1,90 +1,84 @@
-//! What can be asked of a balancer about its files, and told it to do with them: the JSON content
-//! of `query` messages.
+//! What operators ask about files, and tell the balancer to do with them.
+//!
+//! Only the admin listener brings these: a client at a doorway has no operator's power, so none of
+//! them is part of a client's protocol.
 
 use serde::{Deserialize, Serialize};
-
-use super::object::nested;
 
 /// The most files that one answer lists.
 pub const MAX_LISTED: usize = 1000;
 
-/// A question, or an order. `ask` names which.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+/// A question about files, or an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
     /// Lists the files that wait, oldest first.
     Waiting {
         /// Only files with a higher number, for the next page.
-        #[serde(default)]
         after: u64,
-        /// How many at the most, up to [`MAX_LISTED`].
+        /// The most files in the answer, up to [`MAX_LISTED`].
         limit: usize,
     },
     /// Lists the dead letters, oldest first.
     Dead {
         /// Only files with a higher number, for the next page.
-        #[serde(default)]
         after: u64,
-        /// How many at the most, up to [`MAX_LISTED`].
+        /// The most files in the answer, up to [`MAX_LISTED`].
         limit: usize,
     },
-    /// Tells the way of one file.
+    /// Traces one file.
     Show {
-        /// Its request number.
+        /// The file's request number.
         number: u64,
     },
     /// Finds files by their titles, newest first.
     Find {
-        /// What the title contains; the case of letters does not matter.
+        /// Part of the title, in any case.
         title: String,
-        /// How many at the most, up to [`MAX_LISTED`].
+        /// The most files in the answer, up to [`MAX_LISTED`].
         limit: usize,
     },
-    /// Sends a dead letter, or with no number all of them, to the servers again.
+    /// Sends a dead letter to the servers again.
     Replay {
-        /// Its request number.
+        /// The dead letter's request number; `None` means all dead letters.
         number: Option<u64>,
     },
     /// Throws a dead letter, or a file that waits or is with a server, away for good.
     Drop {
-        /// Its request number.
+        /// The file's request number.
         number: u64,
     },
 }
 
 /// The answer to a [`Query`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// A list of files.
+    /// A page of files.
     Files {
-        /// The files, by number.
-        #[serde(deserialize_with = "nested")]
+        /// The files of this page, by number.
         files: Vec<FileReport>,
-        /// How many there are in all.
+        /// How many files all pages together have.
         total: usize,
-        /// Bytes of content of all of them.
+        /// Bytes of content of all pages together.
         total_bytes: u64,
     },
-    /// The files with such a title, newest first.
+    /// The files whose titles match.
     Found {
-        /// The files.
-        #[serde(deserialize_with = "nested")]
+        /// The files, newest first.
         files: Vec<FileReport>,
-        /// Whether all known files were looked at. Those that wait behind thousands of others are
-        /// not: what is known of them is in the journal.
+        /// Whether all known files were searched. Titles of files far back in the queue are in the
+        /// journal only, and are not searched.
         complete: bool,
     },
-    /// The way of one file.
+    /// All that is known of one file.
     File(Box<FileReport>),
-    /// So many files were replayed or dropped.
+    /// The order was carried out.
     Done {
-        /// How many.
+        /// How many files were replayed or dropped.
         files: usize,
     },
-    /// It cannot be done.
+    /// The query cannot be answered, or the order cannot be carried out.
     Failed {
-        /// Why.
+        /// The reason, in words for an operator.
         reason: String,
     },
 }
@@ -99,20 +93,20 @@ pub enum Place {
     Waiting,
     /// It is with a server that has not acknowledged it yet.
     InFlight,
-    /// A server has it.
+    /// A server has stored it.
     Delivered,
     /// It is a dead letter.
     Dead,
-    /// It was a dead letter, and was thrown away.
+    /// An operator threw it away.
     Dropped,
 }
 
-/// The way of one file. Times are in milliseconds since the beginning of 1970, UTC.
+/// A file's way so far. Times are in milliseconds since the beginning of 1970, UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileReport {
-    /// Its request number.
+    /// The file's request number.
     pub number: u64,
-    /// Its title.
+    /// The file's title.
     pub title: String,
     /// The size of its content in bytes.
     pub size: u64,
@@ -120,13 +114,13 @@ pub struct FileReport {
     pub crc32c: String,
     /// Where it is.
     pub place: Place,
-    /// Who sent it.
+    /// The address that it was accepted from.
     pub from: String,
-    /// The client's key for it.
+    /// The client's durable name for it.
     pub key: Option<String>,
     /// When it was accepted.
     pub accepted_ms: u64,
-    /// The server that it is with, or that has it.
+    /// The server that it is with, or that has stored it.
     pub server: Option<String>,
     /// When it was delivered, became a dead letter or was dropped.
     pub ended_ms: Option<u64>,
@@ -137,7 +131,6 @@ pub struct FileReport {
     /// How many times it came back from a server.
     pub attempts: u32,
     /// The first of those.
-    #[serde(deserialize_with = "nested")]
     pub history: Vec<Attempt>,
 }
 
@@ -146,8 +139,8 @@ pub struct FileReport {
 pub struct Attempt {
     /// When it failed, in milliseconds since the beginning of 1970, UTC.
     pub at_ms: u64,
-    /// The server.
+    /// The server's name.
     pub server: String,
-    /// How it failed.
+    /// Why it failed.
     pub reason: String,
 }
