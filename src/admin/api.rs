@@ -338,8 +338,9 @@ struct Listening {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
 enum Only {
+    /// The name on the wire is older than that of the type.
+    #[serde(rename = "notice")]
     Event,
 }
 
