@@ -749,7 +749,7 @@ fn the_demos_prompt_drains_and_weighs_and_its_banner_names_the_page() {
     ));
     demo.wait_for_error("error: `-1` is no weight");
     demo.wait_for_error("error: there is no server \"elsewhere\"");
-    demo.wait_for_error("error: \"weight\" is no command");
+    demo.wait_for_error("error: unknown command \"weight\"");
     demo.write("exit\n");
     let ended = demo.end();
     assert_eq!(

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Ended, Farm, bilico, frame, pretend_server, put_header, run, start_balancer,
-    wait_for_line, wait_until,
+    Client, Ended, Farm, frame, pretend_server, put_header, start_balancer, wait_for_line,
+    wait_until,
 };
 
 /// A pretended server that stores what it is sent, but for some titles.

@@ -1,4 +1,4 @@
-//! What a transfer has under way, and what an answer of the balancer asks it to do. Knows no
+//! The files that a transfer has under way, and what the balancer's answers ask for. Knows no
 //! connection.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,38 +6,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::tally::{Fate, Tally, place};
+use crate::client::tally::{Fate, Tally, place};
 use crate::protocol::{Message, RefusalCode};
 
-/// How often a file that changes while it is read is read again.
+/// How many times a file that changes while it is read is read again.
 const RETRIES: u32 = 5;
 
-/// The time before the first of these; before each other it is twice that before.
+/// The time before the first of these. Each further one waits twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Content that the balancer wants.
+/// The balancer wants the content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// The file.
+    /// The file's place.
     pub(super) file: usize,
     /// How many bytes of it the balancer has already.
     pub(super) offset: u64,
 }
 
-/// What is under way. Files are named by their places among the sources.
+/// The files that are under way, by their places among the sources.
 #[derive(Debug, Default)]
 pub(super) struct TransferState {
-    /// Large files of which something was sent, on any connection.
+    /// Large files of which a part was sent, on any connection.
     begun: BTreeSet<usize>,
-    /// Files that were sent from their beginning again because the balancer had another one.
+    /// Files that were sent from the start again, because the balancer had another prefix.
     restarted: BTreeSet<usize>,
-    /// Files that were offered on this connection, and not answered yet.
+    /// Files that were offered on this connection, and whose answer has not come yet.
     offered: BTreeSet<usize>,
     /// Files that were sent from an offset on, on this connection.
     resumed: BTreeSet<usize>,
-    /// Files that changed while they were read, and how often.
+    /// Files that changed while they were read, and how many times.
     changed: BTreeMap<usize, u32>,
-    /// Those of them that are to be read again, and when.
+    /// Those of them that are to be read again, and the time.
     put_off: BTreeMap<usize, Instant>,
     /// Whether anything was heard on this connection.
     pub(super) has_heard: bool,
@@ -51,7 +51,7 @@ impl TransferState {
         self.has_heard = false;
     }
 
-    /// Something of a large file was sent.
+    /// Whether a part of a large file was sent.
     pub(super) fn has_begun(&self, file: usize) -> bool {
         self.begun.contains(&file)
     }
@@ -69,8 +69,8 @@ impl TransferState {
         }
     }
 
-    /// A file changed while it was read: it is read again later, or has changed so many times that
-    /// it is not.
+    /// A file changed while it was read, and is read again later. An error with the number of
+    /// changes if it changed once too often for that.
     pub(super) fn put_off(&mut self, file: usize, now: Instant) -> Result<(), u32> {
         let times = self.changed.entry(file).or_default();
         *times += 1;
@@ -91,7 +91,7 @@ impl TransferState {
         self.put_off.contains_key(&file)
     }
 
-    /// The file that is to be read again next, and when.
+    /// The file that is to be read again next, and the time.
     pub(super) fn next_due(&self) -> Option<(usize, Instant)> {
         self.put_off
             .iter()
@@ -99,12 +99,12 @@ impl TransferState {
             .min_by_key(|(_, due)| *due)
     }
 
-    /// It is read again now.
+    /// The file is read again now.
     pub(super) fn is_due(&mut self, file: usize) {
         self.put_off.remove(&file);
     }
 
-    /// A message came. Gives what is to be sent now, if anything.
+    /// A message came. Gives the content that the balancer wants now, if any.
     pub(super) fn heard(&mut self, message: Message, tally: &mut Tally) -> Option<Grant> {
         self.has_heard = true;
         match message {
@@ -124,14 +124,14 @@ impl TransferState {
         }
     }
 
-    /// The balancer does not have the file. What it once accepted it may have delivered and
-    /// forgotten, so that sending it again could store it twice.
+    /// The balancer does not have the file. A file that it once accepted it may have delivered and
+    /// forgotten, so that a resend could store it twice.
     fn wanted(&mut self, file: usize, offset: u64, tally: &mut Tally) -> Option<Grant> {
         if !self.offered.remove(&file) {
             return None;
         }
         if tally.fates.get(file) == Some(&Fate::Pending) {
-            tally.is_nowhere(file);
+            tally.not_there(file);
             return Some(Grant { file, offset });
         }
         tally.forgotten(file);
@@ -139,7 +139,7 @@ impl TransferState {
     }
 
     /// Whether a refused file was sent from an offset on, and gets its one chance to be sent from
-    /// its beginning.
+    /// the start.
     fn starts_over(&mut self, file: usize) -> bool {
         self.resumed.remove(&file) && self.restarted.insert(file)
     }
@@ -163,19 +163,20 @@ mod tests {
 
     #[test]
     fn only_what_was_offered_can_be_wanted_and_only_once() {
-        let (mut course, mut tally) = (TransferState::default(), Tally::new(2));
-        assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
-        course.offer(0);
+        let mut state = TransferState::default();
+        let mut tally = Tally::new(2);
+        assert_eq!(state.heard(wanted(0, 5), &mut tally), None);
+        state.offer(0);
         assert_eq!(
-            course.heard(wanted(0, 5), &mut tally),
+            state.heard(wanted(0, 5), &mut tally),
             Some(Grant { file: 0, offset: 5 })
         );
-        assert_eq!(course.heard(wanted(0, 5), &mut tally), None);
-        assert_eq!(course.heard(wanted(u64::MAX, 5), &mut tally), None);
-        course.offer(1);
-        course.connected();
+        assert_eq!(state.heard(wanted(0, 5), &mut tally), None);
+        assert_eq!(state.heard(wanted(u64::MAX, 5), &mut tally), None);
+        state.offer(1);
+        state.connected();
         assert_eq!(
-            course.heard(wanted(1, 0), &mut tally),
+            state.heard(wanted(1, 0), &mut tally),
             None,
             "offers end with their connection"
         );
@@ -183,29 +184,31 @@ mod tests {
 
     #[test]
     fn an_accepted_file_that_is_wanted_again_is_forgotten() {
-        let (mut course, mut tally) = (TransferState::default(), Tally::new(1));
-        course.heard(Message::Accepted { id: 0, number: 9 }, &mut tally);
-        course.offer(0);
-        assert_eq!(course.heard(wanted(0, 0), &mut tally), None);
+        let mut state = TransferState::default();
+        let mut tally = Tally::new(1);
+        state.heard(Message::Accepted { id: 0, number: 9 }, &mut tally);
+        state.offer(0);
+        assert_eq!(state.heard(wanted(0, 0), &mut tally), None);
         assert_eq!(tally.fates, [Fate::Forgotten { number: 9 }]);
     }
 
     #[test]
     fn a_resumed_file_starts_over_once_and_any_other_is_refused() {
-        let (mut course, mut tally) = (TransferState::default(), Tally::new(2));
-        course.begin(0, 100);
+        let mut state = TransferState::default();
+        let mut tally = Tally::new(2);
+        state.begin(0, 100);
         assert_eq!(
-            course.heard(wrong(0), &mut tally),
+            state.heard(wrong(0), &mut tally),
             Some(Grant { file: 0, offset: 0 })
         );
-        course.begin(0, 0);
-        course.heard(wrong(0), &mut tally);
+        state.begin(0, 0);
+        state.heard(wrong(0), &mut tally);
         assert_eq!(
             tally.refused, 1,
-            "sent from its beginning it cannot have another one"
+            "a file that was sent from the start has no other prefix"
         );
-        course.begin(1, 0);
-        assert_eq!(course.heard(wrong(1), &mut tally), None);
+        state.begin(1, 0);
+        assert_eq!(state.heard(wrong(1), &mut tally), None);
         assert_eq!(tally.refused, 2);
     }
 }
