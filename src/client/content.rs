@@ -128,7 +128,7 @@ fn fill(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
 
 fn unwrap(bytes: &Bytes) -> io::Result<(String, Bytes)> {
     let payload = json::parse_payload(bytes)
-        .map_err(|error| io::Error::other(format!("no JSON payload: {error}")))?;
+        .map_err(|error| io::Error::other(format!("not a JSON payload: {error}")))?;
     Ok((payload.title, payload.content))
 }
 

@@ -14,8 +14,8 @@ use super::error::{ProtocolError, VERSION};
 use super::limits::MAX_HEADER;
 use super::message::Message;
 
-/// The bytes that open a native connection. The first one begins no JSON text, TLS record or HTTP
-/// request, so that one port can serve them all.
+/// The bytes that open a native connection. No JSON text, TLS record or HTTP request begins with the
+/// first of them, so that one port can serve them all.
 pub const MAGIC: [u8; 6] = [0xB1, b'I', b'L', b'I', b'C', b'O'];
 
 /// The length of the preface, in bytes.
@@ -58,8 +58,8 @@ pub fn decode_preface(input: &mut BytesMut) -> Result<Option<()>, ProtocolError>
     }
 }
 
-/// Appends a frame up to its content to `out`; the caller appends the content and [`checksum`], if
-/// there is any.
+/// Appends a frame up to its content to `out`. The caller appends the content, if any, and its
+/// [`checksum`].
 pub fn encode(message: &Message, content_len: u64, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD_LEN]);
@@ -105,7 +105,7 @@ pub fn is_whole(input: &BytesMut) -> bool {
     peek_head(input).is_some_and(|(header_len, _)| input.len() - HEAD_LEN >= header_len as usize)
 }
 
-/// Compares the checksum behind content with that of the content that came.
+/// Compares the CRC32C of the content with the checksum behind it.
 pub fn verify(actual: u32, declared: [u8; CHECKSUM_LEN]) -> Result<(), ProtocolError> {
     let declared = u32::from_be_bytes(declared);
     if actual == declared {

@@ -1,9 +1,9 @@
-//! JSON in which an object is an object. What serde derives takes an array of the values for any
+//! JSON in which an object is an object. serde's derived code takes an array of the values for any
 //! struct, too, in the order of its fields: then a peer's mistake would pass for a message that
 //! nobody meant.
 //!
-//! The check costs no second parse and no copy: [`ObjectsOnly`] stands between a deserializer and
-//! what is read from it, and refuses an array at the moment in which a struct would be made of it.
+//! The check costs no second parse and no copy: [`ObjectsOnly`] wraps a deserializer, and refuses an
+//! array at the moment in which a struct would be made of it.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use serde::de::{
 };
 use serde_json::Error;
 
-/// What is wrong with such an array.
+/// The error for such an array.
 const FOUND_ARRAY: &str = "expected an object, found an array";
 
-/// Reads a value that is an object, from JSON; no array stands for an object within it either.
+/// Reads a value from JSON that is an object; nor may an array stand for an object within it.
 pub fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     check_first(json)?;
     let mut json = serde_json::Deserializer::from_slice(json);
@@ -26,7 +26,7 @@ pub fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     Ok(value)
 }
 
-/// The same from JSON that is known to be text.
+/// As [`from_slice`], from text.
 pub fn from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
     check_first(json.as_bytes())?;
     let mut json = serde_json::Deserializer::from_str(json);
@@ -35,7 +35,7 @@ pub fn from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
     Ok(value)
 }
 
-/// The same from a value.
+/// As [`from_slice`], from a value.
 pub fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
     if value.is_array() {
         return Err(de::Error::custom(FOUND_ARRAY));
@@ -43,20 +43,21 @@ pub fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Er
     nested(value)
 }
 
-/// Reads a struct all of whose fields are scalars: for those on the path of every file.
+/// As [`from_slice`], for a struct whose fields are all scalars: without the wrapper, for headers on
+/// the path of every file.
 pub fn flat_from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     check_first(json)?;
     serde_json::from_slice(json)
 }
 
-/// The same from JSON that is known to be text.
+/// As [`flat_from_slice`], from text.
 pub fn flat_from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
     check_first(json.as_bytes())?;
     serde_json::from_str(json)
 }
 
-/// For the fields of types that serde keeps aside before it knows what they are (those of enums
-/// with a `tag`, and what is next to a `flatten`): there the check must begin anew.
+/// For `deserialize_with` on fields that serde buffers before it knows their types: those of enums
+/// with a `tag`, and those next to a `flatten`. There the check must begin anew.
 pub fn nested<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -73,8 +74,7 @@ fn check_first(json: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Stands between something of serde's and its user, and hands itself on to whatever is read by way
-/// of it.
+/// A wrapper of a serde type that wraps every value read through it.
 pub struct ObjectsOnly<D>(pub D);
 
 /// The visitor of a value; `IS_STRUCT` if it is to become a struct.
@@ -243,7 +243,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for ObjectsOnly<A> {
     }
 }
 
-/// What reads a value from within another one.
+/// Reads a value within another one.
 struct Seed<T>(T);
 
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<T> {

@@ -17,7 +17,7 @@ struct OldStyleFile<'a> {
 /// Why a file cannot go to an old-style server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOldStyle {
-    /// Its document would be longer than such a server reads.
+    /// Its document would have more bytes than such a server reads.
     #[error(
         "its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads"
     )]
@@ -43,7 +43,7 @@ pub fn old_style_file(number: u64, title: &str, content: &[u8]) -> Result<Vec<u8
     }
 }
 
-/// How long that document is with a request number of one digit, in bytes.
+/// The length of that document with a request number of one digit, in bytes.
 pub fn old_style_len(title: &str, content: &[u8]) -> Result<usize, NotOldStyle> {
     let mut counted = Counted(0);
     write_old_style(0, title, content, &mut counted)?;

@@ -10,11 +10,11 @@ use crate::protocol::limits::{MAX_TITLE, SMALL_CONTENT};
 use crate::protocol::object;
 use crate::protocol::text::Text;
 
-/// Asks what a server speaks: an old-style server answers any type that it does not know with its
+/// Asks which protocol a server speaks: an old-style server answers any unknown type with its
 /// overload byte, ours with the native greeting.
 pub const DISCOVERY_REQUEST: &[u8] = br#"{"request_type": "bilico"}"#;
 
-/// What an object at the doorway asks for.
+/// The request in an object at the doorway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// A file.
@@ -30,7 +30,7 @@ pub enum Request {
     Status,
     /// The native greeting.
     Discovery,
-    /// A request type that is none of these.
+    /// Any other request type.
     Other(String),
 }
 
@@ -77,14 +77,14 @@ pub fn parse(object: &Bytes) -> Result<Request, JsonError> {
     }
 }
 
-/// Reads a JSON payload: one object with a title and a content, whatever else it holds.
+/// Reads a JSON payload: one object with a title and a content, and any other fields.
 pub fn parse_payload(text: &Bytes) -> Result<Payload, JsonError> {
     let fields = read(text)?;
     payload(fields.title, fields.content, text)
 }
 
 fn read(object: &Bytes) -> Result<Object<'_>, JsonError> {
-    // All of it: serde_json looks only into the strings that are asked for.
+    // serde_json would check only the strings that are asked for.
     let text = str::from_utf8(object).map_err(|error| JsonError::Syntax(error.to_string()))?;
     object::flat_from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
 }

@@ -6,10 +6,10 @@ use crate::protocol::limits::MAX_JSON_DEPTH;
 /// Finds the end of the first object in a growing buffer.
 #[derive(Debug, Default)]
 pub struct Splitter {
-    /// How far the buffer has been read.
+    /// How many bytes of the buffer have been read.
     seen: usize,
     depth: u32,
-    /// One bit an open bracket, the innermost lowest: 1 for `{`, 0 for `[`.
+    /// A bit for each open bracket, the innermost lowest: 1 for `{`, 0 for `[`.
     kinds: u128,
     in_string: bool,
     escaped: bool,
@@ -21,9 +21,9 @@ impl Splitter {
         self.depth > 0
     }
 
-    /// Reads on in `buffer`, whose beginning must be what earlier calls saw, and gives the length
-    /// of the object at its front once it is whole. White space before the object must have been
-    /// taken off.
+    /// Reads on in `buffer`, which must begin with the bytes that earlier calls saw, and gives the
+    /// length of the object at its front once it is whole. The caller takes off white space before
+    /// the object.
     pub fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, JsonError> {
         while let Some(rest) = buffer.get(self.seen..).filter(|rest| !rest.is_empty()) {
             if self.in_string {
@@ -36,7 +36,7 @@ impl Splitter {
         Ok(None)
     }
 
-    /// Reads on to the end of the string, or of what has arrived of it.
+    /// Reads on to the end of the string, or of the part of it that has arrived.
     fn skip_string(&mut self, rest: &[u8]) {
         if self.escaped {
             self.escaped = false;
@@ -56,7 +56,7 @@ impl Splitter {
         }
     }
 
-    /// Reads one byte outside a string; gives the object's length if it is the last one.
+    /// Reads one byte outside a string; gives the object's length if the object ends with it.
     fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, JsonError> {
         let Some(&byte) = rest.first() else {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Splitter {
     }
 }
 
-/// How many bytes of white space stand at the front of `buffer`.
+/// The number of bytes of white space at the front of `buffer`.
 pub fn leading_space(buffer: &[u8]) -> usize {
     buffer
         .iter()
