@@ -120,10 +120,8 @@ mod tests {
         let keys = Keys::titled(&"p".repeat(MAX_PREFIX)).unwrap();
         let fits = "t".repeat(MAX_KEY - MAX_PREFIX);
         assert_eq!(keys.of(0, &source(&fits)).len(), MAX_KEY);
-        let (one, other) = (
-            keys.of(0, &source(&format!("{fits}1"))),
-            keys.of(0, &source(&format!("{fits}2"))),
-        );
+        let one = keys.of(0, &source(&format!("{fits}1")));
+        let other = keys.of(0, &source(&format!("{fits}2")));
         assert!(one.len() <= MAX_KEY && one != other, "{one}");
         assert_eq!(one, keys.of(5, &source(&format!("{fits}1"))));
     }

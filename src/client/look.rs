@@ -80,8 +80,8 @@ impl Look {
         }
     }
 
-    /// How the file that was opened has changed since, or which other file its path leads to. A file
-    /// that was only removed has not changed.
+    /// How the file that was opened has changed since, or which other file its path leads to. A
+    /// file that was only removed has not changed.
     pub(super) fn change_since(
         &self,
         open: &Metadata,

@@ -16,8 +16,8 @@ pub(super) const STEP: usize = 256 * 1024;
 pub(super) enum Trouble {
     /// It cannot be read.
     Unreadable(String),
-    /// It changed while it was read, so that the bytes that were read may be no content that it ever
-    /// had. A later attempt may succeed.
+    /// It changed while it was read, so that the bytes that were read may be no content that it
+    /// ever had. A later attempt may succeed.
     Changed(String),
 }
 

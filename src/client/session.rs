@@ -103,42 +103,15 @@ impl Session {
             source,
         };
         let late = || {
-            unreachable(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer in {limit:?}"),
-            ))
+            let error = format!("no answer in {limit:?}");
+            unreachable(io::Error::new(io::ErrorKind::TimedOut, error))
         };
         let connected = timeout(limit, connector.connect(address)).await;
         let stream = connected.map_err(|_| late())?.map_err(unreachable)?;
-        let (read, write) = tokio::io::split(stream);
-        let mut session = Self {
-            write,
-            out: Vec::new(),
-        };
-        let deadlines = Deadlines {
-            stall: STALL_TIMEOUT,
-            idle: PATIENCE,
-        };
-        let mut answers = Answers {
-            reader: Reader::new(read, deadlines),
-        };
-        frame::encode_preface(&mut session.out);
-        frame::encode(
-            &Message::Hello {
-                role: Role::Client,
-                overloaded: None,
-                identity: None,
-                memory: None,
-                instance: None,
-            },
-            0,
-            &mut session.out,
-        );
-        session.flush().await?;
-        match timeout(limit, answers.greeting())
-            .await
-            .map_err(|_| late())?
-        {
+        let (mut session, mut answers) = Self::over(stream);
+        session.greet().await?;
+        let greeted = timeout(limit, answers.greeting()).await;
+        match greeted.map_err(|_| late())? {
             Ok(()) => Ok((session, answers)),
             Err((reason, may_pass)) => Err(ClientError::NotABalancer {
                 address: address.to_owned(),
@@ -146,6 +119,36 @@ impl Session {
                 may_pass,
             }),
         }
+    }
+
+    /// Both halves of a connection on which nothing was said yet.
+    fn over(stream: BoxStream) -> (Self, Answers) {
+        let (read, write) = tokio::io::split(stream);
+        let session = Self {
+            write,
+            out: Vec::new(),
+        };
+        let deadlines = Deadlines {
+            stall: STALL_TIMEOUT,
+            idle: PATIENCE,
+        };
+        let answers = Answers {
+            reader: Reader::new(read, deadlines),
+        };
+        (session, answers)
+    }
+
+    async fn greet(&mut self) -> Result<(), ClientError> {
+        let hello = Message::Hello {
+            role: Role::Client,
+            overloaded: None,
+            identity: None,
+            memory: None,
+            instance: None,
+        };
+        frame::encode_preface(&mut self.out);
+        frame::encode(&hello, 0, &mut self.out);
+        self.flush().await
     }
 
     /// The connection itself, and the bytes that came behind the greeting: for a caller that speaks
@@ -255,7 +258,9 @@ impl Session {
         before: u32,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {
-        let (begin, size, mut crc) = (reading.came, reading.size(), 0);
+        let begin = reading.came;
+        let size = reading.size();
+        let mut crc = 0;
         while reading.came < size {
             self.out.resize(STEP, 0);
             reading

@@ -154,8 +154,8 @@ impl Tally {
         self.sent.get(file).and_then(|sent| sent.size).unwrap_or(0)
     }
 
-    /// The file is sent with this size and under this title. The sums of an earlier attempt with the
-    /// same size stay until all of the file was read again: they are of the content that the
+    /// The file is sent with this size and under this title. The sums of an earlier attempt with
+    /// the same size stay until all of the file was read again: they are of the content that the
     /// balancer may have.
     pub fn sending(&mut self, file: usize, size: u64, title: Option<&str>) {
         if let Some(sent) = self.sent.get_mut(file) {
@@ -224,27 +224,21 @@ impl Tally {
                 confirmed,
             } => {
                 self.accept(place(id), number);
-                let size = self.size(place(id));
-                if self.settle(
-                    place(id),
-                    Fate::Delivered {
-                        number,
-                        server: server.to_string(),
-                        confirmed,
-                    },
-                ) {
+                let server = server.to_string();
+                let fate = Fate::Delivered {
+                    number,
+                    server: server.clone(),
+                    confirmed,
+                };
+                if self.settle(place(id), fate) {
                     self.delivered += 1;
-                    self.delivered_bytes += size;
-                    *self.by_server.entry(server.to_string()).or_default() += 1;
+                    self.delivered_bytes += self.size(place(id));
+                    *self.by_server.entry(server).or_default() += 1;
                 }
             }
             Message::Refused { id, refusal } => {
-                self.refused += usize::from(self.settle(
-                    place(id),
-                    Fate::Refused {
-                        reason: refusal.reason,
-                    },
-                ));
+                let reason = refusal.reason;
+                self.refused += usize::from(self.settle(place(id), Fate::Refused { reason }));
             }
             Message::Dead { id, number, reason } => {
                 self.accept(place(id), number);

@@ -117,23 +117,11 @@ impl Header<'_> {
             "hello" => self.hello()?,
             "put" => self.put()?,
             "offer" => self.offer()?,
-            "wanted" => Message::Wanted {
-                id: self.id()?,
-                offset: self.offset.ok_or(ProtocolError::Missing("offset"))?,
-            },
-            "store" => Message::Store {
-                number: self.number()?,
-                title: title(self.title)?.into(),
-            },
-            "accepted" => Message::Accepted {
-                id: self.id()?,
-                number: self.number()?,
-            },
+            "wanted" => self.wanted()?,
+            "store" => self.store()?,
+            "accepted" => self.accepted()?,
             "delivered" => self.delivered()?,
-            "refused" => Message::Refused {
-                id: self.id()?,
-                refusal: self.refusal()?,
-            },
+            "refused" => self.refused()?,
             "dead" => self.dead()?,
             "holding" => Message::Holding {
                 last: self.last.unwrap_or(true),
@@ -147,10 +135,7 @@ impl Header<'_> {
             "stored" => Message::Stored {
                 number: self.number()?,
             },
-            "not_stored" => Message::NotStored {
-                number: self.number()?,
-                refusal: self.refusal()?,
-            },
+            "not_stored" => self.not_stored()?,
             "waiting" => Message::Waiting {
                 reason: self.reason(),
             },
@@ -215,6 +200,41 @@ impl Header<'_> {
         })
     }
 
+    fn wanted(&self) -> Result<Message, ProtocolError> {
+        Ok(Message::Wanted {
+            id: self.id()?,
+            offset: self.offset.ok_or(ProtocolError::Missing("offset"))?,
+        })
+    }
+
+    fn store(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Store {
+            number: self.number()?,
+            title: title(self.title)?.into(),
+        })
+    }
+
+    fn accepted(&self) -> Result<Message, ProtocolError> {
+        Ok(Message::Accepted {
+            id: self.id()?,
+            number: self.number()?,
+        })
+    }
+
+    fn refused(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Refused {
+            id: self.id()?,
+            refusal: self.refusal()?,
+        })
+    }
+
+    fn not_stored(self) -> Result<Message, ProtocolError> {
+        Ok(Message::NotStored {
+            number: self.number()?,
+            refusal: self.refusal()?,
+        })
+    }
+
     fn delivered(self) -> Result<Message, ProtocolError> {
         let id = self.id()?;
         let number = self.number()?;
@@ -235,7 +255,7 @@ impl Header<'_> {
         })
     }
 
-    fn drop_copy(self) -> Result<Message, ProtocolError> {
+    fn drop_copy(&self) -> Result<Message, ProtocolError> {
         let expected = self.size.zip(self.crc32c);
         Ok(Message::Drop {
             number: self.number()?,

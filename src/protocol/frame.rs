@@ -14,8 +14,8 @@ use super::error::{ProtocolError, VERSION};
 use super::limits::MAX_HEADER;
 use super::message::Message;
 
-/// The bytes that open a native connection. No JSON text, TLS record or HTTP request begins with the
-/// first of them, so that one port can serve them all.
+/// The bytes that open a native connection. No JSON text, TLS record or HTTP request begins with
+/// the first of them, so that one port can serve them all.
 pub const MAGIC: [u8; 6] = [0xB1, b'I', b'L', b'I', b'C', b'O'];
 
 /// The length of the preface, in bytes.
@@ -275,7 +275,14 @@ mod tests {
         #[test]
         fn a_damaged_frame_is_decoded_or_refused(at in 0usize..60, value in any::<u8>()) {
             let mut wire = Vec::new();
-            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None, memory: None, instance: None }, 0, &mut wire);
+            let hello = Message::Hello {
+                role: Role::Client,
+                overloaded: Some(false),
+                identity: None,
+                memory: None,
+                instance: None,
+            };
+            encode(&hello, 0, &mut wire);
             let at = at % wire.len();
             wire[at] = value;
             let _ = decode(&mut bytes(&wire));

@@ -111,7 +111,8 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn number(&mut self, field: &str) -> Option<u64> {
         let rest = self.0.strip_prefix(field.as_bytes())?;
-        let (mut number, mut len) = (0_u64, 0);
+        let mut number = 0_u64;
+        let mut len = 0;
         for digit in rest
             .iter()
             .map(|byte| byte.wrapping_sub(b'0'))

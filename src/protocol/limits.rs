@@ -52,8 +52,8 @@ pub const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 /// writes each, and the deliveries need threads, too.
 pub const MAX_LARGE_UPLOADS: usize = 128;
 
-/// The most receipts that may wait for a client to read them. Beyond that, nothing more is read from
-/// the client.
+/// The most receipts that may wait for a client to read them. Beyond that, nothing more is read
+/// from the client.
 pub const MAX_UNREAD_RECEIPTS: usize = 4096;
 
 /// How long a closing connection is still read from, so that the peer gets to see the last message:

@@ -50,8 +50,8 @@ pub enum Message {
         title: String,
         /// The client's durable name for the file: the same on each resend, on any connection.
         key: Option<Arc<str>>,
-        /// The prefix of the content that the balancer has from an earlier connection, and that does
-        /// not follow again.
+        /// The prefix of the content that the balancer has from an earlier connection, and that
+        /// does not follow again.
         resumed: Option<Prefix>,
     },
     /// A client has a file under this key, and asks whether the balancer wants its content. The

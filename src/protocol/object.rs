@@ -2,8 +2,8 @@
 //! struct, too, in the order of its fields: then a peer's mistake would pass for a message that
 //! nobody meant.
 //!
-//! The check costs no second parse and no copy: [`ObjectsOnly`] wraps a deserializer, and refuses an
-//! array at the moment in which a struct would be made of it.
+//! The check costs no second parse and no copy: [`ObjectsOnly`] wraps a deserializer, and refuses
+//! an array at the moment in which a struct would be made of it.
 
 use std::fmt;
 
@@ -43,8 +43,8 @@ pub fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Er
     nested(value)
 }
 
-/// As [`from_slice`], for a struct whose fields are all scalars: without the wrapper, for headers on
-/// the path of every file.
+/// As [`from_slice`], for a struct whose fields are all scalars: without the wrapper, for headers
+/// on the path of every file.
 pub fn flat_from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     check_first(json)?;
     serde_json::from_slice(json)
@@ -82,7 +82,11 @@ struct Watching<V, const IS_STRUCT: bool>(V);
 
 macro_rules! forward {
     ($($method:ident($($arg:ident: $kind:ty),*)),* $(,)?) => {
-        $(fn $method<V: Visitor<'de>>(self, $($arg: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
+        $(fn $method<V: Visitor<'de>>(
+            self,
+            $($arg: $kind,)*
+            visitor: V,
+        ) -> Result<V::Value, D::Error> {
             self.0.$method($($arg,)* Watching::<V, false>(visitor))
         })*
     };
@@ -92,11 +96,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectsOnly<D> {
     type Error = D::Error;
 
     forward! {
-        deserialize_any(), deserialize_bool(), deserialize_i8(), deserialize_i16(), deserialize_i32(), deserialize_i64(),
-        deserialize_i128(), deserialize_u8(), deserialize_u16(), deserialize_u32(), deserialize_u64(), deserialize_u128(),
-        deserialize_f32(), deserialize_f64(), deserialize_char(), deserialize_str(), deserialize_string(),
-        deserialize_bytes(), deserialize_byte_buf(), deserialize_option(), deserialize_unit(), deserialize_seq(),
-        deserialize_map(), deserialize_identifier(), deserialize_ignored_any(),
+        deserialize_any(), deserialize_bool(), deserialize_i8(), deserialize_i16(),
+        deserialize_i32(), deserialize_i64(), deserialize_i128(), deserialize_u8(),
+        deserialize_u16(), deserialize_u32(), deserialize_u64(), deserialize_u128(),
+        deserialize_f32(), deserialize_f64(), deserialize_char(), deserialize_str(),
+        deserialize_string(), deserialize_bytes(), deserialize_byte_buf(), deserialize_option(),
+        deserialize_unit(), deserialize_seq(), deserialize_map(), deserialize_identifier(),
+        deserialize_ignored_any(),
         deserialize_unit_struct(name: &'static str), deserialize_newtype_struct(name: &'static str),
         deserialize_tuple(len: usize), deserialize_tuple_struct(name: &'static str, len: usize),
         deserialize_enum(name: &'static str, variants: &'static [&'static str]),
@@ -133,9 +139,10 @@ impl<'de, V: Visitor<'de>, const IS_STRUCT: bool> Visitor<'de> for Watching<V, I
     }
 
     visit! {
-        visit_bool: bool, visit_i8: i8, visit_i16: i16, visit_i32: i32, visit_i64: i64, visit_i128: i128, visit_u8: u8,
-        visit_u16: u16, visit_u32: u32, visit_u64: u64, visit_u128: u128, visit_f32: f32, visit_f64: f64, visit_char: char,
-        visit_str: &str, visit_borrowed_str: &'de str, visit_string: String, visit_bytes: &[u8],
+        visit_bool: bool, visit_i8: i8, visit_i16: i16, visit_i32: i32, visit_i64: i64,
+        visit_i128: i128, visit_u8: u8, visit_u16: u16, visit_u32: u32, visit_u64: u64,
+        visit_u128: u128, visit_f32: f32, visit_f64: f64, visit_char: char, visit_str: &str,
+        visit_borrowed_str: &'de str, visit_string: String, visit_bytes: &[u8],
         visit_borrowed_bytes: &'de [u8], visit_byte_buf: Vec<u8>,
     }
 
@@ -303,8 +310,15 @@ mod tests {
     #[test]
     fn an_array_within_stands_for_no_object_either() {
         let report = serde_json::json!({
-            "uptime_s": 1.0, "accepted": 1, "accepted_bytes": 2, "delivered": 3, "delivered_bytes": 4,
-            "queue": {"ready": 1, "delayed": 0, "in_flight": 0, "bytes": 5, "dead": 0, "max_files": 1, "max_bytes": 1},
+            "uptime_s": 1.0,
+            "accepted": 1,
+            "accepted_bytes": 2,
+            "delivered": 3,
+            "delivered_bytes": 4,
+            "queue": {
+                "ready": 1, "delayed": 0, "in_flight": 0, "bytes": 5,
+                "dead": 0, "max_files": 1, "max_bytes": 1,
+            },
             "servers": [],
         });
         from_str::<StatusReport>(&report.to_string()).unwrap();

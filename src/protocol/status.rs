@@ -137,8 +137,8 @@ pub struct ServerReport {
     /// Its state in a word.
     #[serde(default)]
     pub state: ServerState,
-    /// The fact that keeps it from getting files, if any: `drain`, `connection`, `trust`, `identity`,
-    /// `link`, `load` or `storage`.
+    /// The fact that keeps it from getting files, if any: `drain`, `connection`, `trust`,
+    /// `identity`, `link`, `load` or `storage`.
     #[serde(default)]
     pub fact: Option<String>,
     /// The fact and the reason in words, if it may get no files.

@@ -299,7 +299,8 @@ mod tests {
     #[test]
     fn refusals_come_in_the_balancers_words() {
         let api = answering(
-            "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"error\":\"a\",\"hint\":\"b\"}",
+            "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n\
+             {\"error\":\"a\",\"hint\":\"b\"}",
         );
         let failure = api.order::<Value>("POST", "servers", Some(&1)).unwrap_err();
         assert_eq!(

@@ -41,46 +41,70 @@ pub(in crate::cli) fn listen(
     mut tell: impl FnMut(Heard) -> ControlFlow<()>,
 ) -> Result<(), Failure> {
     let mut process = Process::find(api)?;
-    let mut events = Some(Events::open(api, with_states, notices_after)?);
+    let mut events = Events::open(api, with_states, notices_after)?;
     let mut pause = AGAIN.0;
     loop {
-        let lost = match &mut events {
-            Some(events) => match events.next() {
-                Ok(Some(event)) => {
-                    pause = AGAIN.0;
-                    let Some(heard) = event.read() else { continue };
-                    if let Heard::Event(notice, _) = &heard {
-                        notices_after = notice.id;
-                    }
-                    if tell(heard).is_break() {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                Ok(None) => "the connection was closed".to_owned(),
-                Err(error) => error.to_string(),
-            },
-            None => String::new(),
+        let ended = follow(&mut events, |heard| {
+            // Only a connection that brings something makes the next pause short again.
+            pause = AGAIN.0;
+            if let Heard::Event(event, _) = &heard {
+                notices_after = event.id;
+            }
+            tell(heard)
+        });
+        let ControlFlow::Continue(lost) = ended else {
+            return Ok(());
         };
-        if events.take().is_some() && tell(Heard::Lost(lost)).is_break() {
+        if tell(Heard::Lost(lost)).is_break() {
             return Ok(());
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(AGAIN.1);
-        let Ok(found) = Process::find(api) else {
-            continue;
+        let restarted;
+        (events, restarted) = loop {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(AGAIN.1);
+            let found = reopen(api, &mut process, with_states, &mut notices_after);
+            if let Some(found) = found {
+                break found;
+            }
         };
-        // Another process counts its events from the beginning.
-        let restarted = !found.is(&process);
-        if restarted {
-            notices_after = 0;
-        }
-        let Ok(opened) = Events::open(api, with_states, notices_after) else {
-            continue;
-        };
-        (process, events) = (found, Some(opened));
         if tell(Heard::Back { restarted }).is_break() {
             return Ok(());
+        }
+    }
+}
+
+/// Connects again, and says whether another process answers; `None` if nobody does yet.
+fn reopen(
+    api: &Api,
+    process: &mut Process,
+    with_states: bool,
+    notices_after: &mut u64,
+) -> Option<(Events, bool)> {
+    let found = Process::find(api).ok()?;
+    let restarted = !found.is(process);
+    if restarted {
+        // Another process counts its events from the beginning.
+        *notices_after = 0;
+    }
+    let events = Events::open(api, with_states, *notices_after).ok()?;
+    *process = found;
+    Some((events, restarted))
+}
+
+/// Tells the events of one connection until it is lost, and gives the reason; breaks when `tell`
+/// says to stop.
+fn follow(
+    events: &mut Events,
+    mut tell: impl FnMut(Heard) -> ControlFlow<()>,
+) -> ControlFlow<(), String> {
+    loop {
+        let event = match events.next() {
+            Ok(Some(event)) => event,
+            Ok(None) => return ControlFlow::Continue("the connection was closed".to_owned()),
+            Err(error) => return ControlFlow::Continue(error.to_string()),
+        };
+        if let Some(heard) = event.read() {
+            tell(heard)?;
         }
     }
 }
@@ -206,7 +230,9 @@ mod tests {
 
     #[test]
     fn events_over_any_number_of_lines() {
-        let stream = ": hello\n\nevent: a\ndata: 1\n\nid: 7\r\nevent:b\r\ndata: 2\r\ndata: 3\r\n\r\nevent: c\n\ndata: half";
+        let stream = ": hello\n\nevent: a\ndata: 1\n\n\
+            id: 7\r\nevent:b\r\ndata: 2\r\ndata: 3\r\n\r\n\
+            event: c\n\ndata: half";
         let mut events = Events {
             reader: BufReader::new(Box::new(stream.as_bytes())),
         };

@@ -2,7 +2,8 @@
 
 use crate::cli::{Exit, Failure};
 
-/// The name among `names` that is `meant`, ends in `meant` behind its last colon, or else contains it.
+/// The name among `names` that is `meant`, ends in `meant` behind its last colon, or else contains
+/// it.
 pub(super) fn resolve<'a>(meant: &str, names: &[&'a str]) -> Result<&'a str, Failure> {
     let port = meant.strip_prefix(':').unwrap_or(meant);
     let is_exact = |name: &&str| *name == meant;

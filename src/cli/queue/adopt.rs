@@ -65,6 +65,7 @@ fn tell(dir: &Path, adopted: &Recovered) {
         "files: {waiting} wait and {dead} are dead letters, as before"
     ));
     say(
-        "a waiting file that a server has already may be stored a second time, under the new identity",
+        "a waiting file that a server has already may be stored a second time, \
+         under the new identity",
     );
 }

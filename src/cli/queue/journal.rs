@@ -39,6 +39,8 @@ fn damage_text(damage: &Damage) -> String {
         Some(aside) => format!("; a copy is in {}", Printable(aside)),
         None => String::new(),
     };
-    let (len, offset) = (damage.len, damage.offset);
-    format!("{name}: damaged: {what}: {len} bytes at {offset}{aside}")
+    format!(
+        "{name}: damaged: {what}: {} bytes at {}{aside}",
+        damage.len, damage.offset
+    )
 }

@@ -114,48 +114,39 @@ impl Receipt {
     fn with(self, fate: Fate) -> Self {
         match fate {
             Fate::Pending => self,
-            Fate::Accepted { number } => Self {
-                state: State::Accepted,
-                number: Some(number),
-                ..self
-            },
+            Fate::Accepted { number } => self.numbered(State::Accepted, number),
             Fate::Delivered {
                 number,
                 server,
                 confirmed,
             } => Self {
-                state: State::Delivered,
-                number: Some(number),
                 server: Some(server),
                 confirmed: Some(confirmed),
-                ..self
+                ..self.numbered(State::Delivered, number)
             },
-            Fate::Refused { reason } => Self {
-                state: State::Refused,
-                reason: Some(reason),
-                ..self
-            },
-            Fate::Unreadable { reason } => Self {
-                state: State::Unreadable,
-                reason: Some(reason),
-                ..self
-            },
-            Fate::Changed { reason } => Self {
-                state: State::Changed,
-                reason: Some(reason),
-                ..self
-            },
-            Fate::Dead { number, reason } => Self {
-                state: State::Dead,
-                number: Some(number),
-                reason: Some(reason),
-                ..self
-            },
-            Fate::Forgotten { number } => Self {
-                state: State::Forgotten,
-                number: Some(number),
-                ..self
-            },
+            Fate::Refused { reason } => self.failed(State::Refused, reason),
+            Fate::Unreadable { reason } => self.failed(State::Unreadable, reason),
+            Fate::Changed { reason } => self.failed(State::Changed, reason),
+            Fate::Dead { number, reason } => self
+                .numbered(State::Dead, number)
+                .failed(State::Dead, reason),
+            Fate::Forgotten { number } => self.numbered(State::Forgotten, number),
+        }
+    }
+
+    fn numbered(self, state: State, number: u64) -> Self {
+        Self {
+            state,
+            number: Some(number),
+            ..self
+        }
+    }
+
+    fn failed(self, state: State, reason: String) -> Self {
+        Self {
+            state,
+            reason: Some(reason),
+            ..self
         }
     }
 }

@@ -203,13 +203,18 @@ impl Uploader<'_> {
                 self.session.put_file(&upload, opened, whole).await
             }
         };
+        self.settle(file, sent)
+    }
+
+    /// A file that failed before any of it was sent does not end the connection.
+    fn settle(&self, file: usize, sent: Result<(), PutError>) -> Result<(), PutError> {
         match sent {
             Err(PutError::Untouched(trouble)) => {
-                job.cannot_send(file, trouble);
+                self.job.cannot_send(file, trouble);
                 Ok(())
             }
             Err(PutError::Broken(trouble)) => {
-                job.cannot_send(file, trouble.clone());
+                self.job.cannot_send(file, trouble.clone());
                 Err(PutError::Broken(trouble))
             }
             other => other,

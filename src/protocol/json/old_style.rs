@@ -27,7 +27,8 @@ pub enum NotOldStyle {
     NotText,
     /// One of the two: its content is not at hand any more.
     #[error(
-        "its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads, or no UTF-8 text"
+        "its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads, \
+         or no UTF-8 text"
     )]
     Either,
 }
