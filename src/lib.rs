@@ -12,38 +12,34 @@
 //! |---|---|
 //! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
 //! | [`cli`] | one file a subcommand, and what people see |
-//! | [`load`] | role: sends files as fast as it is told, and measures what becomes of them |
+//! | [`load`] | role: sends files at a given rate, and measures what becomes of them |
 //! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`admin`] | the admin listener: HTTP for operators, on this machine only |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
 //! | [`client`] | role: sends files and follows their receipts |
-//! | [`transport`] | connections, deadlines and the accept loop, over any stream |
-//! | [`protocol`] | core: native frames and messages, the JSON doorway, limits |
-//! | [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
-//! | [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | [`rolling_sync`], [`config`], [`descriptors`], [`logging`], [`shutdown`], [`text`], [`units`] | foundation |
+//! | [`logging`] | foundation of the roles: the rotating log |
+//! | `crates/net`: [`transport`], [`descriptors`], [`rolling_sync`], [`shutdown`] | connections, deadlines and the accept loop, over any stream |
+//! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
+//! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
+//! | `crates/core`: [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
+//! | `crates/core`: [`config`], [`durability`], [`os_error`], [`text`], [`units`] | foundation |
 //!
-//! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that
-//! it knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests
-//! drive them by the million. `src/balancer/dispatch/`, which takes every decision about files and
-//! servers, is written in the same way.
+//! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it
+//! knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests drive
+//! them by the million. `src/balancer/dispatch/`, which decides what happens to each file and each
+//! server, is written in the same way.
 
 pub mod admin;
 pub mod balancer;
 pub mod cli;
 pub mod client;
-pub mod config;
-pub mod descriptors;
 pub mod load;
 pub mod logging;
-pub mod protocol;
-pub mod queue;
-pub mod rolling_sync;
-pub mod schedule;
 pub mod server;
-pub mod shutdown;
-pub mod text;
-pub mod transport;
-pub mod units;
 pub mod verify;
+
+pub use bilico_core::{config, durability, os_error, protocol, schedule, text, units};
+pub use bilico_net as transport;
+pub use bilico_net::{descriptors, rolling_sync, shutdown};
+pub use bilico_queue as queue;

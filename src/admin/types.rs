@@ -6,9 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::balancer::events::Event;
 use crate::balancer::query::FileReport;
-use crate::config::{SpecError, parse_address};
+use crate::config::{MAX_WEIGHT, SpecError, parse_address};
 use crate::protocol::status::ServerReport;
-use crate::schedule::MAX_WEIGHT;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

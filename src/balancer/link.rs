@@ -22,11 +22,11 @@ use self::large::LargeContent;
 use self::outstanding::Outstanding;
 use super::dispatch::{Parcel, Speaker};
 use super::messages::{LinkEvent, ToHub, ToServer};
+use crate::os_error::is_shortage;
 use crate::protocol::limits::{MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::status::Dialect;
 use crate::protocol::{Expected, Message, Role, frame, json, lists};
 use crate::queue::disk::Disk;
-use crate::queue::error::is_shortage;
 use crate::queue::{FileBody, Location};
 use crate::schedule::Slot;
 use crate::transport::{

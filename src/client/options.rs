@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::keys::Keys;
 
 /// The receipt that a transfer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// The balancer has every file.
     Accepted,
@@ -14,7 +14,7 @@ pub enum Wait {
 }
 
 /// How to treat a file that changes while it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Changed {
     /// Give it up at once: it is not sent.
     Fail,

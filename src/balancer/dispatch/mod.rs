@@ -42,7 +42,7 @@ const NOT_NOW: Duration = Duration::from_secs(1);
 
 /// What becomes of a file that was with a server when the server vanished: it may be stored there,
 /// or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InDoubt {
     /// It goes to another server at once. When the first one returns and has it, too, it removes
     /// its copy

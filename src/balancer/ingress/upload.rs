@@ -16,11 +16,11 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::balancer::messages::ToHub;
+use crate::os_error::is_full;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Prefix, ProtocolError, Refusal, RefusalCode};
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
-use crate::queue::error::is_full;
 use crate::queue::{Durability, Progress};
 use crate::rolling_sync::RollingSync;
 use crate::transport::{ReadError, Reader, plain};

@@ -2,8 +2,7 @@
 
 use crate::cli::api::{AdminArg, Api};
 use crate::cli::{Exit, Failure, servers};
-use crate::config::SpecError;
-use crate::schedule::MAX_WEIGHT;
+use crate::config::{MAX_WEIGHT, SpecError};
 
 /// A change of a server.
 #[derive(Debug, Clone, Copy)]

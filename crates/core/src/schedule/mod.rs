@@ -1,0 +1,12 @@
+//! Core: which server gets the next file, and which servers may get one at all.
+//!
+//! [`Scheduler`] picks by weighted round robin among the eligible servers; [`Health`] says, out of
+//! independent facts, whether a server is one of them. Both are told what happened and when;
+//! neither asks.
+
+mod health;
+mod heap;
+mod wrr;
+
+pub use health::{Fact, Flip, Health, HealthConfig};
+pub use wrr::{Scheduler, Slot};

@@ -1,0 +1,70 @@
+//! Writes to a connection, with a deadline on every wait.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use bilico_core::protocol::frame;
+
+/// Content up to this many bytes is copied behind its header and written with it; larger content is
+/// written from where it lies.
+const COPIED: usize = 16 * 1024;
+
+/// How much is written at most between two looks at the clock.
+const STEP: usize = 256 * 1024;
+
+/// Why nothing more can be written to a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer reads nothing.
+    #[error("the peer read nothing for {0:?}")]
+    Stalled(Duration),
+}
+
+/// Writes all of `bytes`, if the peer reads some of them in every `stall`.
+pub async fn write_all(
+    io: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    stall: Duration,
+) -> Result<(), WriteError> {
+    for step in bytes.chunks(STEP) {
+        let mut left = step;
+        while !left.is_empty() {
+            let written = timeout(stall, io.write(left))
+                .await
+                .map_err(|_| WriteError::Stalled(stall))??;
+            if written == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
+            left = left.get(written..).unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
+/// Appends content and its checksum to `out`, or, where it is large, writes `out` and the content
+/// from where it lies. Bytes left in `out` are the caller's to write.
+pub async fn send_content(
+    io: &mut (impl AsyncWrite + Unpin),
+    out: &mut Vec<u8>,
+    content: &[u8],
+    stall: Duration,
+) -> Result<(), WriteError> {
+    if content.is_empty() {
+        return Ok(());
+    }
+    if content.len() <= COPIED {
+        out.extend_from_slice(content);
+    } else {
+        write_all(io, out, stall).await?;
+        out.clear();
+        write_all(io, content, stall).await?;
+    }
+    out.extend_from_slice(&frame::checksum(crc32c::crc32c(content)));
+    Ok(())
+}

@@ -1,0 +1,43 @@
+# Every command that a contributor needs. `just` lists them.
+
+_list:
+    @just --list --unsorted
+
+# What each change must pass, as CI runs it.
+ci:
+    bash .ci/run
+
+# Formatting, lints, documentation and licences, without the tests.
+check:
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo doc --locked --workspace --no-deps --document-private-items
+    cargo deny --workspace check bans licenses sources
+
+# The ordinary tests: at most two minutes on two cores, after the build.
+test *ARGS:
+    cargo test --locked {{ARGS}}
+
+# The full proof of the journal: every bit and byte, not each eighth.
+proof:
+    BILICO_PROOF=full cargo test --locked -p bilico-queue
+
+# Faults on real processes for so many seconds; a failed run prints its seed.
+chaos SECONDS="120" SEED="":
+    BILICO_CHAOS_SECONDS={{SECONDS}} BILICO_SEED={{SEED}} cargo test --locked --test it chaos::
+
+# The short run of all fuzz targets, on the stable compiler.
+fuzz:
+    cargo test --locked -p bilico-fuzz
+
+# A balancer, three servers and the prompt.
+demo:
+    cargo run --release -- demo
+
+# The cores by themselves.
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# The whole program beside what people would use instead.
+compare *ARGS:
+    bench/compare {{ARGS}}
