@@ -235,7 +235,7 @@ fn nonsense_is_named_and_the_prompt_comes_again() {
     terminal.enter("FTP");
     terminal.expect("How many files? ");
     terminal.enter("many");
-    terminal.expect("error: \"many\"");
+    terminal.expect("error: invalid number of files \"many\"");
     terminal.expect(PROMPT);
     terminal.enter("");
     let nothing = terminal.expect(PROMPT);
@@ -410,7 +410,7 @@ fn what_is_typed_while_files_are_under_way_waits_its_turn_unseen() {
         !shown.contains("xyzzy"),
         "it is shown in the progress line: {shown:.300?}"
     );
-    terminal.expect("error: \"xyzzy\"");
+    terminal.expect("error: unknown command \"xyzzy\"");
     terminal.expect(PROMPT);
 }
 

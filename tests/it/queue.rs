@@ -491,6 +491,14 @@ fn without_an_admin_listener_it_is_exit_code_3_with_a_remedy() {
         let remedy = "unless it was started with --admin none: name that address with --admin";
         failed(&ended, 3, &[&admin, purpose, remedy]);
     }
+    // An order must not go to another balancer than the one that the flag of old names.
+    let elsewhere = ["drop", "1", "--balancer", &farm.balancer.address];
+    let ended = run(bilico(&["queue"]).args(elsewhere), "");
+    failed(
+        &ended,
+        2,
+        &["pass the address of the balancer's admin listener"],
+    );
     // What tells the balancer to have none may be in the environment of everybody.
     let ended = run(bilico(&["queue", "ls"]).env("BILICO_ADMIN", "none"), "");
     failed(

@@ -97,6 +97,10 @@ enum QueueCommand {
 struct AskArgs {
     #[command(flatten)]
     admin: AdminArg,
+    /// Refused with the remedy. Ignoring it would carry an order out on another balancer.
+    #[expect(dead_code, reason = "its parser refuses every value")]
+    #[arg(long, hide = true, value_name = "ADDR", value_parser = not_the_clients_port)]
+    balancer: Option<String>,
     /// Print JSON instead of text, an object a line
     #[arg(long)]
     json: bool,
@@ -112,6 +116,13 @@ struct ListArgs {
     after: u64,
     #[command(flatten)]
     ask: AskArgs,
+}
+
+/// The clients' port, which questions and orders went to once.
+fn not_the_clients_port(_: &str) -> Result<String, String> {
+    let error = "the clients' port takes no questions and orders about files; \
+                 pass the address of the balancer's admin listener as --admin";
+    Err(error.to_owned())
 }
 
 /// Carries out one subcommand.
