@@ -98,7 +98,6 @@ struct AskArgs {
     #[command(flatten)]
     admin: AdminArg,
     /// Refused with the remedy. Ignoring it would carry an order out on another balancer.
-    #[expect(dead_code, reason = "its parser refuses every value")]
     #[arg(long, hide = true, value_name = "ADDR", value_parser = not_the_clients_port)]
     balancer: Option<String>,
     /// Print JSON instead of text, an object a line

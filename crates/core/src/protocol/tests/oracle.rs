@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::protocol::{Message, Refusal, RefusalCode, Role};
 
 /// A header with the fields in the order in which they stand on the wire, for serde to write.
-#[derive(Default, Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Oracle<'a> {
     request_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +49,10 @@ pub(super) struct Oracle<'a> {
 }
 
 /// The fields of a message's header.
+#[expect(
+    clippy::too_many_lines,
+    reason = "a line for each field of each message"
+)]
 pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
     let header = |request_type: &'static str| Oracle {
         request_type,
