@@ -165,7 +165,7 @@ fn replay(number: Option<u64>, ask: &AskArgs) -> Result<Exit, Failure> {
         ),
     };
     let api = Api::new(&ask.admin).to(purpose);
-    told(ask, &api.order("POST", &path, None::<&()>)?, "replayed")
+    told(ask, api.order("POST", &path, None::<&()>)?, "replayed")
 }
 
 fn drop_file(number: u64, ask: &AskArgs) -> Result<Exit, Failure> {
@@ -173,13 +173,13 @@ fn drop_file(number: u64, ask: &AskArgs) -> Result<Exit, Failure> {
     // The route takes every file that is not delivered, not only dead letters.
     let path = format!("dead/{number}");
     let count = api.order("DELETE", &path, None::<&()>)?;
-    told(ask, &count, "thrown away")
+    told(ask, count, "thrown away")
 }
 
 /// Says how many files an order was carried out on.
-fn told(ask: &AskArgs, count: &Count, done: &str) -> Result<Exit, Failure> {
+fn told(ask: &AskArgs, count: Count, done: &str) -> Result<Exit, Failure> {
     if ask.json {
-        print_json(count)?;
+        print_json(&count)?;
     } else if count.files == 1 {
         say(format_args!("1 file {done}"));
     } else {
