@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::events::Events;
 use super::gate::Gate;
 use super::ingress::DoorBounds;
-use super::messages::{ToClient, ToHub};
+use super::messages::ToHub;
 use super::orders::{Command, Order, OrderError, Sample, Settings};
-use crate::protocol::query::{Answer, Query};
+use super::query::{Answer, Query};
 use crate::shutdown::Shutdown;
 
 /// The operators' handle on a balancer. Cheap to clone. It can be used from
@@ -63,14 +63,9 @@ impl Control {
     /// Answers a question about files, or replays or drops dead letters. `None` once the balancer
     /// is gone.
     pub async fn ask(&self, query: Query) -> Option<Answer> {
-        let (to, mut answers) = mpsc::unbounded_channel();
+        let (to, answer) = oneshot::channel();
         self.hub.send(ToHub::Query(query, to)).ok()?;
-        loop {
-            match answers.recv().await? {
-                ToClient::Answer(answer) => return Some(*answer),
-                ToClient::Message(_) | ToClient::Status(_) => {}
-            }
-        }
+        answer.await.ok()
     }
 
     /// The last events, and those to come.

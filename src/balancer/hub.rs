@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
@@ -27,12 +27,12 @@ use super::messages::{
 };
 use super::probe::ProbePace;
 use super::queries::{self, Files};
+use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
 use super::sharing::Sharing;
 use super::{BalancerConfig, BalancerError, probe};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::OLD_STYLE_READ;
-use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, RefusalCode, lists};
 use crate::queue::backlog_entry::{BacklogEntry, ReadBack, read_back};
@@ -101,7 +101,7 @@ enum After {
     /// Tell the server to remove the file, if it is this.
     Drop(Over, u64, Expected),
     /// Tell an operator that it is done.
-    Answer(mpsc::UnboundedSender<ToClient>, Answer),
+    Answer(oneshot::Sender<Answer>, Answer),
     Nothing,
 }
 
@@ -728,7 +728,7 @@ impl Hub {
                 Some(After::Drop(over, number, expected)) => {
                     self.tell_over(over, ToServer::Drop(number, expected))
                 }
-                Some(After::Answer(to, done)) => drop(to.send(ToClient::Answer(Box::new(done)))),
+                Some(After::Answer(to, done)) => drop(to.send(done)),
                 Some(After::Nothing) | None => {}
             }
         }
@@ -1069,7 +1069,7 @@ impl Hub {
     }
 
     /// Answers a query, after what it is about was read back from the journal.
-    fn look(&mut self, query: Query, to: mpsc::UnboundedSender<ToClient>) {
+    fn look(&mut self, query: Query, to: oneshot::Sender<Answer>) {
         let asked = self.files(&BTreeMap::new(), |files| files.cold_ones(&query));
         let places: Vec<_> = asked
             .into_iter()
@@ -1089,13 +1089,13 @@ impl Hub {
         &mut self,
         query: &Query,
         looked: Vec<(u64, ReadBack)>,
-        to: mpsc::UnboundedSender<ToClient>,
+        to: oneshot::Sender<Answer>,
     ) {
         match self.answer(query, looked) {
             done @ Answer::Done { .. } => {
                 self.submit(Op::Forget(Vec::new()), After::Answer(to, done))
             }
-            answer => drop(to.send(ToClient::Answer(Box::new(answer)))),
+            answer => drop(to.send(answer)),
         }
     }
 

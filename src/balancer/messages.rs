@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::{Parcel, Probed, Speaker};
 use super::orders::Command;
+use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
 use crate::protocol::json::NotOldStyle;
-use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, lists};
 use crate::queue::Progress;
@@ -29,14 +29,14 @@ pub enum ToHub {
     Refuse(Declined),
     /// A client asks for the status.
     Status(mpsc::UnboundedSender<ToClient>),
-    /// A client asks about files, or says what to do with them.
-    Query(Query, mpsc::UnboundedSender<ToClient>),
+    /// An operator asks about files, or says what to do with them.
+    Query(Query, oneshot::Sender<Answer>),
     /// The journal's writer got on.
     Journal(Progress),
     /// Files whose turn comes soon were read back from the journal.
     ReadBack(Vec<(u64, ReadBack)>),
     /// Files that somebody asks about were read back from the journal.
-    Looked(Query, mpsc::UnboundedSender<ToClient>, Vec<(u64, ReadBack)>),
+    Looked(Query, oneshot::Sender<Answer>, Vec<(u64, ReadBack)>),
     /// A probe ended.
     Probed {
         /// The server.
@@ -237,6 +237,4 @@ pub enum ToClient {
     Message(Message),
     /// The answer to a status request.
     Status(Box<StatusReport>),
-    /// The answer to a query.
-    Answer(Box<Answer>),
 }

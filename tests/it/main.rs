@@ -42,6 +42,7 @@ mod page;
 mod planted;
 mod poison;
 mod prompt;
+mod protocol_fixtures;
 mod queue;
 mod reconcile;
 mod room;

@@ -10,7 +10,7 @@ use crate::balancer::dispatch::Cancel;
 use crate::balancer::events::{Kind, Level};
 use crate::balancer::hub::thaw::Read;
 use crate::balancer::messages::Reply;
-use crate::protocol::query::Answer;
+use crate::balancer::query::Answer;
 use crate::queue::Op;
 use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};

@@ -289,25 +289,10 @@ fn files_behind_thousands_of_others_leave_in_order() {
     }
     let check = |farm: &Farm| {
         assert_eq!(farm.status().queue.files() as u64, FILES);
-        let address = &*farm.balancer.address;
-        let shown = run(
-            &mut bilico(&["queue", "show", "8900", "--balancer", address]),
-            "",
-        )
-        .stdout;
+        let shown = farm.queue(&["show", "8900"]).stdout;
         assert!(shown.contains("k8900"), "{shown}");
-        let listed = [
-            "queue",
-            "ls",
-            "--after",
-            "8190",
-            "--limit",
-            "4",
-            "--json",
-            "--balancer",
-            address,
-        ];
-        let listed = run(&mut bilico(&listed), "").stdout;
+        let listed = ["ls", "--after", "8190", "--limit", "4", "--json"];
+        let listed = farm.queue(&listed).stdout;
         let listed = listed
             .lines()
             .filter(|line| line.contains("\"title\""))
