@@ -8,9 +8,10 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{BalancerConfig, BalancerError, Outcome};
 use super::control::Control;
-use super::events::{Events, Kind, Level};
+use super::events::Events;
 use super::gate::Gate;
-use super::hub::{Deps, Hub};
+use super::happening::Happening;
+use super::hub::{Clock, Deps, Hub, HubLimits, Tasks};
 use super::ingress::{self, Door, DoorBounds, Uploads};
 use super::messages::ToHub;
 use super::recovery_log::log_recovery;
@@ -99,24 +100,28 @@ impl Balancer {
         let writer = start_writer(self.journal, &self.disk, self.control.hub.clone())?;
         serve_clients(self.door, self.sharing.places(), listener, &tasks);
         let lock = self.lock;
+        let outside = Tasks {
+            tracker: tasks.clone(),
+            shutdown: shutdown.clone(),
+        };
         let deps = Deps {
             config: self.config,
+            limits: HubLimits::default(),
+            clock: Clock::start(),
             disk: self.disk,
-            writer,
             journal,
             connector,
-            tasks: tasks.clone(),
-            shutdown: shutdown.clone(),
+            outside: Box::new(outside),
             to_self: self.control.hub,
-            notices: events.clone(),
+            events: events.clone(),
             gate: self.control.gate,
             share: self.sharing,
         };
-        let hub = Hub::new(self.recovered, self.to_hub, deps);
-        report_start(&events);
+        let hub = Hub::new(self.recovered, self.to_hub, Box::new(writer), deps);
+        events.report(&Happening::Started);
         let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
         tasks.spawn(until_ended(&shutdown, draining));
-        let result = hub.run().await;
+        let result = hub.run(shutdown.draining.clone()).await;
 
         // After a failure the doorways tell their clients why.
         if let Err(error) = &result {
@@ -192,17 +197,10 @@ fn until_ended<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
-fn report_start(events: &Events) {
-    let text = "the balancer started";
-    events.tell(Level::Info, Kind::Started, None, None, text);
-    tracing::info!("balancer started");
-}
-
 /// Waits to be told to stop, reports it, and begins to drain.
 async fn drain_when_told(stop: CancellationToken, shutdown: Shutdown, events: Events) {
     stop.cancelled().await;
-    let text = "the balancer is stopping: it takes no more files";
-    events.tell(Level::Warn, Kind::Stopping, None, None, text);
+    events.report(&Happening::Stopping);
     shutdown.draining.cancel();
 }
 

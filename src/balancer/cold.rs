@@ -1,16 +1,12 @@
-//! The files that wait behind so many others that their turn is not near: 40 bytes each, and what
-//! else is known of them stands in the journal.
+//! The backlog: files too far back in the queue to keep in memory. Each costs 32 bytes here, and 8
+//! among those that wait for receipts; the rest is read back from the journal in time for its turn.
 //!
-//! Invariant: a file is here or with the dispatcher, never in both places, and leaves this one only
-//! when its record was read back, or cannot be.
+//! Invariant: a file is here or with the dispatcher, never in both places. It leaves the backlog
+//! only when its record was read back, or turned out to be unreadable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
-use super::hub::add_reply;
-use super::messages::{Reply, ToClient};
 use super::room::{Room, Rooms};
 use crate::protocol::lists::StoredFile;
 use crate::queue::backlog_entry::BacklogEntry;
@@ -23,98 +19,70 @@ use crate::schedule::Slot;
 #[derive(Debug, Clone, Copy, Default)]
 struct ColdFile {
     brief: BacklogEntry,
-    /// The room that it has in the queue, in units; 0 is none.
+    /// The room that it has in the queue, in units; 0 for a file that has no room.
     room: u32,
-    /// Who waits for its receipts, counted from 1; 0 is nobody.
-    client: u32,
-    /// The client's name for it.
-    id: u32,
 }
 
-/// A client that waits for receipts.
-#[derive(Debug)]
-struct Client {
-    connection: u64,
-    to: mpsc::UnboundedSender<ToClient>,
-    /// Of how many files.
-    files: u32,
-}
-
-/// The clients that wait for receipts, by small numbers.
-#[derive(Debug, Default)]
-struct Clients {
-    by_place: Vec<Option<Client>>,
-    places: HashMap<u64, u32>,
-    free: Vec<u32>,
-}
-
-/// A server says that it has a file.
+/// A server reports that it has a file.
 #[derive(Debug)]
 pub(super) struct ColdReport {
     pub(super) slot: Slot,
     pub(super) held: StoredFile,
-    /// What the server's directory is called by itself.
+    /// The identity of the server's directory.
     pub(super) identity: Arc<str>,
 }
 
-/// A file that leaves: what was kept of it.
+/// What was kept of a file that leaves the backlog.
 #[derive(Debug)]
 pub(super) struct Thawed {
     pub(super) brief: BacklogEntry,
     pub(super) location: Option<Location>,
-    pub(super) replies: Vec<Reply>,
     pub(super) room: Option<Room>,
-    /// What was recorded of it after its record, if that is not all in its record.
+    /// The attempts that were recorded after the file's own record, which does not have them.
     pub(super) history: Option<History>,
     pub(super) claims: Vec<ColdReport>,
 }
 
-/// The files that are kept like this.
+/// The files of the backlog.
 #[derive(Debug)]
 pub(super) struct Cold {
     files: Paged<ColdFile>,
     bytes: u64,
-    /// The segments that they stand in, and how many of them in each.
+    /// The segments that the records stand in, by the lower half of their numbers, and how many
+    /// records stand in each.
     segments: BTreeMap<u32, (Handle, usize)>,
-    clients: Clients,
     rooms: Arc<Rooms>,
-    /// What few of them have.
-    replies: BTreeMap<u64, Vec<Reply>>,
+    // Few files have these.
     histories: BTreeMap<u64, History>,
     claims: BTreeMap<u64, Vec<ColdReport>>,
 }
 
 impl Cold {
-    /// No files; those that come have their room from `rooms`.
+    /// An empty backlog, whose files have their room from `rooms`.
     pub(super) fn new(rooms: Arc<Rooms>) -> Self {
         Self {
             files: Paged::default(),
             bytes: 0,
             segments: BTreeMap::new(),
-            clients: Clients::default(),
             rooms,
-            replies: BTreeMap::new(),
             histories: BTreeMap::new(),
             claims: BTreeMap::new(),
         }
     }
 
-    /// How many files there are.
     pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// How many bytes of content they have.
+    /// Bytes of content of all files.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What is known of a file.
     pub(super) fn get(&self, number: u64) -> Option<&BacklogEntry> {
         self.files.get(number).map(|entry| &entry.brief)
     }
 
-    /// Whether the file is here.
     pub(super) fn contains(&self, number: u64) -> bool {
         self.files.contains(number)
     }
@@ -133,114 +101,79 @@ impl Cold {
             .map(|(_, brief)| u64::from(brief.accepted_s) * 1000)
     }
 
-    /// The files whose servers wait for an answer.
+    /// The files that servers report they have, and wait for an answer about.
     pub(super) fn claimed(&self) -> impl Iterator<Item = u64> {
         self.claims.keys().copied()
     }
 
-    /// What was recorded of a file after its record, if that is not all in its record.
+    /// Whether a server reports that it has the file.
+    pub(super) fn is_claimed(&self, number: u64) -> bool {
+        self.claims.contains_key(&number)
+    }
+
+    /// Whether any server waits for an answer.
+    pub(super) fn has_claims(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
+    /// The attempts that were recorded after the file's own record.
     pub(super) fn history(&self, number: u64) -> Option<&History> {
         self.histories.get(&number)
     }
 
-    /// Takes a file in.
+    /// Takes a file in, whose record stands in the segment of this handle.
     pub(super) fn insert(
         &mut self,
         number: u64,
         brief: BacklogEntry,
         handle: &Handle,
-        replies: Vec<Reply>,
         room: Option<Room>,
     ) {
         self.bytes += brief.size();
         self.enter(brief, handle);
         let room = room.map_or(0, Room::into_units);
-        self.files.insert(
-            number,
-            ColdFile {
-                brief,
-                room,
-                client: 0,
-                id: 0,
-            },
-        );
-        for reply in replies {
-            self.add_reply(number, reply);
-        }
+        self.files.insert(number, ColdFile { brief, room });
     }
 
-    /// Notes what was recorded of a file after its record.
+    /// Notes the attempts that were recorded after the file's own record.
     pub(super) fn set_history(&mut self, number: u64, history: History) {
         self.histories.insert(number, history);
     }
 
-    /// One more client waits for the receipts of a file.
-    pub(super) fn add_reply(&mut self, number: u64, reply: Reply) {
-        let Some(entry) = self.files.get_mut(number) else {
-            return;
-        };
-        // One that has gone makes way.
-        if self.clients.is_gone(entry.client) {
-            self.clients.release(std::mem::take(&mut entry.client));
-        }
-        match u32::try_from(reply.id) {
-            Ok(id) if entry.client == 0 => {
-                (entry.client, entry.id) = (self.clients.enter(reply), id)
-            }
-            _ => add_reply(self.replies.entry(number).or_default(), reply),
-        }
-    }
-
-    /// Notes that a server says that it has the file.
+    /// Notes that a server reports the file.
     pub(super) fn claim(&mut self, number: u64, claim: ColdReport) {
         self.claims.entry(number).or_default().push(claim);
     }
 
-    /// The record of a file stands elsewhere now. False if the file is not here.
-    pub(super) fn moved(&mut self, number: u64, to: &Location) -> bool {
+    /// The record of a file was written again: it stands at `to` now.
+    pub(super) fn moved(&mut self, number: u64, to: &Location) {
         let Some(entry) = self.files.get_mut(number) else {
-            return false;
+            return;
         };
         let before = std::mem::replace(&mut entry.brief.spot, to.spot());
         let brief = entry.brief;
         self.leave(before.segment);
         self.enter(brief, to.handle());
-        true
     }
 
-    /// Where the record of a file stands. The content that is in it comes with the file.
+    /// Where the record of a file stands. Inline content ends the record.
     pub(super) fn location(&self, number: u64) -> Option<Location> {
-        self.files
-            .get(number)
-            .and_then(|entry| self.place(&entry.brief))
+        let entry = self.files.get(number)?;
+        self.place(&entry.brief)
     }
 
     /// Takes a file out.
     pub(super) fn remove(&mut self, number: u64) -> Option<Thawed> {
-        let ColdFile {
-            brief,
-            room,
-            client,
-            id,
-        } = self.files.remove(number)?;
+        let ColdFile { brief, room } = self.files.remove(number)?;
         let location = self.place(&brief);
         self.bytes -= brief.size();
         self.leave(brief.spot.segment);
-        let mut replies = self.replies.remove(&number).unwrap_or_default();
-        replies.extend(self.clients.reply(client, id));
-        self.clients.release(client);
-        let room = self.rooms.room(room);
-        let (history, claims) = (
-            self.histories.remove(&number),
-            self.claims.remove(&number).unwrap_or_default(),
-        );
         Some(Thawed {
             brief,
             location,
-            replies,
-            room,
-            history,
-            claims,
+            room: self.rooms.room(room),
+            history: self.histories.remove(&number),
+            claims: self.claims.remove(&number).unwrap_or_default(),
         })
     }
 
@@ -256,81 +189,14 @@ impl Cold {
             .1 += 1;
     }
 
-    /// A segment that no file stands in any more is let go, so that its room comes back once it was
-    /// removed.
+    /// Closes the segment if no record of the backlog stands in it any more: the disk gets its
+    /// room back when the journal removes it.
     fn leave(&mut self, segment: u32) {
         if let Some((_, files)) = self.segments.get_mut(&segment) {
             *files -= 1;
             if *files == 0 {
                 self.segments.remove(&segment);
             }
-        }
-    }
-}
-
-impl Clients {
-    fn get(&self, client: u32) -> Option<&Client> {
-        self.by_place
-            .get((client as usize).checked_sub(1)?)?
-            .as_ref()
-    }
-
-    fn is_gone(&self, client: u32) -> bool {
-        self.get(client).is_some_and(|client| client.to.is_closed())
-    }
-
-    fn reply(&self, client: u32, id: u32) -> Option<Reply> {
-        let Client { connection, to, .. } = self.get(client)?;
-        Some(Reply {
-            connection: *connection,
-            to: to.clone(),
-            id: id.into(),
-        })
-    }
-
-    /// Counts a file for the client of this reply, and gives its number.
-    fn enter(&mut self, reply: Reply) -> u32 {
-        let client = self
-            .places
-            .get(&reply.connection)
-            .copied()
-            .unwrap_or_else(|| {
-                let new = Client {
-                    connection: reply.connection,
-                    to: reply.to,
-                    files: 0,
-                };
-                let connection = new.connection;
-                let client = self.free.pop().unwrap_or_else(|| {
-                    self.by_place.push(None);
-                    u32::try_from(self.by_place.len()).unwrap_or(u32::MAX)
-                });
-                if let Some(place) = self.by_place.get_mut(client as usize - 1) {
-                    *place = Some(new);
-                }
-                self.places.insert(connection, client);
-                client
-            });
-        if let Some(Some(client)) = self.by_place.get_mut(client as usize - 1) {
-            client.files += 1;
-        }
-        client
-    }
-
-    /// One file less for this client. One that has none left is let go: its connection may end.
-    fn release(&mut self, client: u32) {
-        let Some(place) = (client as usize)
-            .checked_sub(1)
-            .and_then(|at| self.by_place.get_mut(at))
-        else {
-            return;
-        };
-        let Some(known) = place else { return };
-        known.files -= 1;
-        if known.files == 0 {
-            self.places.remove(&known.connection);
-            *place = None;
-            self.free.push(client);
         }
     }
 }
@@ -384,78 +250,36 @@ mod tests {
         )
     }
 
-    fn reply(connection: u64, to: &mpsc::UnboundedSender<ToClient>, id: u64) -> Reply {
-        Reply {
-            connection,
-            to: to.clone(),
-            id,
-        }
-    }
-
     #[test]
     fn what_goes_in_comes_out_and_room_comes_back() {
         let rooms = rooms();
         let mut cold = Cold::new(rooms.clone());
-        let (to, _from) = mpsc::unbounded_channel();
         let first = handle(1);
-        cold.insert(
-            1,
-            brief(1, 1),
-            &first,
-            vec![reply(8, &to, 11)],
-            take_room(&rooms, 6),
-        );
-        cold.insert(
-            2,
-            brief(2, 1),
-            &first,
-            vec![reply(8, &to, u64::MAX)],
-            take_room(&rooms, 7),
-        );
-        cold.insert(
-            3,
-            brief(3, 1),
-            &first,
-            vec![reply(8, &to, 1), reply(9, &to, 2)],
-            None,
-        );
-        cold.set_history(
-            3,
-            History {
-                attempts: 3,
-                ..History::default()
-            },
-        );
-        assert_eq!(
-            (cold.len(), cold.bytes(), cold.oldest_ms()),
-            (3, 3 * (5 << 32) + 6, Some(9_000))
-        );
+        cold.insert(1, brief(1, 1), &first, take_room(&rooms, 6));
+        cold.insert(2, brief(2, 1), &first, take_room(&rooms, 7));
+        cold.insert(3, brief(3, 1), &first, None);
+        let history = History {
+            attempts: 3,
+            ..History::default()
+        };
+        cold.set_history(3, history);
+        assert_eq!((cold.len(), cold.bytes()), (3, 3 * (5 << 32) + 6));
+        assert_eq!(cold.oldest_ms(), Some(9_000));
         assert_eq!(rooms.bytes.available_permits(), 100_000_000 - 13);
 
-        let second = Location::new(
-            handle(2),
-            RecordPosition {
-                segment: 2,
-                offset: 640,
-                end: 2000,
-            },
-            0,
-        );
-        assert!(cold.moved(1, &second) && !cold.moved(99, &second));
+        let spot = RecordPosition {
+            segment: 2,
+            offset: 640,
+            end: 2000,
+        };
+        let second = Location::new(handle(2), spot, 0);
+        cold.moved(1, &second);
+        cold.moved(99, &second);
+        assert_eq!(cold.segments.keys().collect::<Vec<_>>(), [&1, &2]);
         let thawed = cold.remove(1).unwrap();
         let location = thawed.location.unwrap();
-        assert_eq!(
-            (location.handle().segment, location.spot().offset),
-            (2, 640)
-        );
-        assert_eq!(
-            thawed
-                .replies
-                .iter()
-                .map(|reply| (reply.connection, reply.id))
-                .collect::<Vec<_>>(),
-            [(8, 11)]
-        );
+        assert_eq!(location.handle().segment, 2);
+        assert_eq!(location.spot().offset, 640);
         assert!(thawed.history.is_none() && cold.remove(1).is_none());
         assert_eq!(
             cold.segments.keys().collect::<Vec<_>>(),
@@ -463,86 +287,31 @@ mod tests {
             "nothing stands in the second one any more"
         );
         drop(thawed.room);
-        assert_eq!(
-            (
-                rooms.files.available_permits(),
-                rooms.bytes.available_permits()
-            ),
-            (1_999_999, 99_999_993)
-        );
+        assert_eq!(rooms.files.available_permits(), 1_999_999);
+        assert_eq!(rooms.bytes.available_permits(), 99_999_993);
 
-        assert_eq!(cold.remove(2).unwrap().replies[0].id, u64::MAX);
+        cold.remove(2).unwrap();
         let last = cold.remove(3).unwrap();
-        let ids: Vec<_> = last
-            .replies
-            .iter()
-            .map(|reply| (reply.connection, reply.id))
-            .collect();
-        assert_eq!(
-            (ids, last.history.unwrap().attempts, last.room.is_none()),
-            (vec![(9, 2), (8, 1)], 3, true)
-        );
-        assert!(
-            cold.clients.places.is_empty() && cold.segments.is_empty(),
-            "connections and segments are let go"
-        );
+        assert_eq!(last.history.unwrap().attempts, 3);
+        assert!(last.room.is_none());
+        assert!(cold.segments.is_empty(), "segments are let go");
         assert_eq!(rooms.files.available_permits(), 2_000_000);
     }
 
+    /// With 8 bytes for its client, a million waiting files are counted at 40 bytes each; keys and
+    /// the writer's index come on top.
     #[test]
-    fn a_client_that_comes_again_takes_the_place_of_its_old_connection() {
-        let mut cold = Cold::new(rooms());
-        let (old, from) = mpsc::unbounded_channel();
-        let (new, _from) = mpsc::unbounded_channel();
-        for number in 1..=3 {
-            cold.insert(
-                number,
-                brief(number, 1),
-                &handle(1),
-                vec![reply(1, &old, number)],
-                None,
-            );
-        }
-        drop((old, from));
-        for number in 1..=3 {
-            cold.add_reply(number, reply(2, &new, 10 + number));
-        }
-        assert!(cold.replies.is_empty());
-        assert_eq!(cold.clients.places.keys().collect::<Vec<_>>(), [&2]);
-        assert_eq!(
-            cold.remove(2)
-                .unwrap()
-                .replies
-                .iter()
-                .map(|reply| reply.id)
-                .collect::<Vec<_>>(),
-            [12]
-        );
-    }
-
-    /// The bound that a million waiting files are counted with; keys and the writer's index come on
-    /// top.
-    #[test]
-    fn a_file_costs_little_more_than_forty_bytes() {
+    fn a_file_costs_little_more_than_thirty_two_bytes() {
         let rooms = rooms();
         let mut cold = Cold::new(rooms.clone());
-        let ((to, _from), handle) = (mpsc::unbounded_channel(), handle(1));
+        let handle = handle(1);
         for number in 1..=100_000 {
             let room = take_room(&rooms, 6);
-            cold.insert(
-                number,
-                brief(number, 1),
-                &handle,
-                vec![reply(1, &to, number)],
-                room,
-            );
+            cold.insert(number, brief(number, 1), &handle, room);
         }
-        assert!(cold.replies.is_empty() && cold.histories.is_empty() && cold.claims.is_empty());
-        assert_eq!((cold.segments.len(), cold.clients.by_place.len()), (1, 1));
-        assert!(
-            cold.files.heap_bytes() / 100_000 <= 41,
-            "{}",
-            cold.files.heap_bytes() / 100_000
-        );
+        assert!(cold.histories.is_empty() && cold.claims.is_empty());
+        assert_eq!(cold.segments.len(), 1);
+        let each = cold.files.heap_bytes() / 100_000;
+        assert!(each <= 33, "{each}");
     }
 }

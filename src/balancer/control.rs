@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::events::Events;
 use super::gate::Gate;
 use super::ingress::DoorBounds;
-use super::messages::ToHub;
+use super::messages::{Ask, ToHub};
 use super::orders::{Command, Order, OrderError, Sample, Settings};
 use super::query::{Answer, Query};
 use crate::shutdown::Shutdown;
@@ -30,7 +30,7 @@ impl Control {
     /// The state of the balancer now; `None` once it is gone.
     pub async fn sample(&self) -> Option<Sample> {
         let (to, sample) = oneshot::channel();
-        self.hub.send(ToHub::Control(Command::Sample(to))).ok()?;
+        self.hub.send(ToHub::Ask(Ask::Sample(to))).ok()?;
         sample.await.ok()
     }
 
@@ -64,7 +64,7 @@ impl Control {
     /// is gone.
     pub async fn ask(&self, query: Query) -> Option<Answer> {
         let (to, answer) = oneshot::channel();
-        self.hub.send(ToHub::Query(query, to)).ok()?;
+        self.hub.send(ToHub::Ask(Ask::Files(query, to))).ok()?;
         answer.await.ok()
     }
 

@@ -1,10 +1,10 @@
-//! Which server speaks for which directory of files, and up to which number it has acknowledged
-//! files there.
+//! Which server speaks for which directory of files, and the highest number that was acknowledged
+//! in each directory.
 //!
-//! Decides what to make of a directory that is told from two addresses, without sockets, tasks or a
-//! clock. Invariant: at most one server speaks for a directory, the one that came first and still
-//! answers: copies are removed by a directory's name, and a second link of one balancer ends the
-//! first at the same server.
+//! Decides about a directory that two servers report, without sockets, tasks or a clock.
+//! Invariant: at most one server speaks for a directory, the one that came first and still answers.
+//! Two would be dangerous: copies are removed by the identity of their directory, and a server ends
+//! a balancer's first link when the same balancer opens a second one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use std::sync::Arc;
 use super::dispatch::Speaker;
 use crate::schedule::Slot;
 
-/// The most directories that are remembered after no server speaks for them.
+/// When this many directories are known, those for which no server speaks are forgotten.
 const MOST_KNOWN: usize = 4096;
 
-/// What to make of a server that speaks for a directory another server speaks for already.
+/// A server reports a directory for which another server speaks already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Twice {
     /// The server that came first.
     pub(super) first: Slot,
-    /// What the second one is.
+    /// What this one is.
     pub(super) is: Second,
 }
 
@@ -31,35 +31,34 @@ pub(super) enum Second {
     SameServer,
     /// Another process: its directory is a copy.
     Copy,
-    /// That cannot be told, or not yet: the first one may have been started anew since it was heard
-    /// last.
+    /// Not known, or not yet: the first server may have restarted since it was last heard.
     Unknown,
 }
 
-/// What is known of a directory.
+/// A directory.
 #[derive(Debug, Default)]
 struct Known {
     first: Option<Slot>,
     instance: Option<Arc<str>>,
-    /// How often the first one has told who it is.
+    /// How often the first server has reported its instance.
     told: u64,
-    /// What a second one has said that it is, and how often the first one had told by then.
+    /// The instance that a second server has reported, and the value of `told` at that time.
     second: Option<(Arc<str>, u64)>,
-    /// The highest number that was acknowledged there over a link that keeps account of it.
+    /// The highest number acknowledged by a server that keeps an index there.
     acknowledged: u64,
 }
 
-/// All directories that servers have told of.
+/// All directories that servers have reported, by identity.
 #[derive(Debug, Default)]
 pub(super) struct Directories {
     known: HashMap<Arc<str>, Known>,
-    /// What each server speaks for.
+    /// The directory that each server speaks for.
     spoken_for: HashMap<Slot, Arc<str>>,
 }
 
 impl Directories {
-    /// A server says who it is. An error says that another one speaks for its directory, so that it
-    /// must get no files.
+    /// A server reports its directory. The error says that another server speaks for it already,
+    /// so that this one must get no files.
     pub(super) fn claim(&mut self, slot: Slot, speaker: &Speaker) -> Result<(), Twice> {
         let Some(identity) = &speaker.identity else {
             self.release(slot);
@@ -85,7 +84,7 @@ impl Directories {
         }
     }
 
-    /// The server speaks for no directory any longer: it does not answer, or has gone.
+    /// The server no longer speaks for a directory: it does not answer, or was removed.
     pub(super) fn release(&mut self, slot: Slot) {
         if let Some(known) = self
             .spoken_for
@@ -103,8 +102,8 @@ impl Directories {
         }
     }
 
-    /// A directory has seen no number above this. Gives the highest one that was acknowledged
-    /// there, if that is higher, once: the directory was set back.
+    /// A directory knows no number above `seen`. If a higher one was acknowledged there, the
+    /// directory was set back: gives that number, once.
     pub(super) fn set_back(&mut self, identity: &Arc<str>, seen: u64) -> Option<u64> {
         let known = self
             .known
@@ -113,7 +112,6 @@ impl Directories {
         Some(std::mem::replace(&mut known.acknowledged, seen))
     }
 
-    /// Directories that nobody speaks for are forgotten when there are too many of them.
     fn make_room(&mut self) {
         if self.known.len() >= MOST_KNOWN {
             self.known.retain(|_, known| known.first.is_some());
@@ -122,7 +120,7 @@ impl Directories {
 }
 
 impl Known {
-    /// What a second server of this instance is.
+    /// What a second server with this instance is.
     fn compare(&mut self, instance: Option<&Arc<str>>) -> Second {
         let (Some(first), Some(second)) = (&self.instance, instance) else {
             return Second::Unknown;
@@ -131,7 +129,7 @@ impl Known {
             return Second::SameServer;
         }
         match &self.second {
-            // The first one has said since that it is still who it was.
+            // The first server has reported since then, and its instance is still the same.
             Some((known, told)) if known == second && self.told > *told => Second::Copy,
             Some((known, _)) if known == second => Second::Unknown,
             _ => {

@@ -1,7 +1,6 @@
-//! What happens that an operator wants to hear of: a ring of the last notices, and those to come.
+//! Events for operators: the last ones, and a channel of those to come.
 //!
-//! Files that pass make no notice: there are as many of those as there are files, and the log has
-//! them.
+//! Files that pass are no events: there are as many as files, and they are in the log.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,54 +9,57 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-/// How many notices are kept; a listener that is further behind misses some.
+use super::happening::Happening;
+
+/// How many events are kept. A listener that is further behind misses some.
 pub const KEPT: usize = 256;
 
-/// How much a notice matters.
+/// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// It is as it should be.
+    /// Nothing is wrong.
     Info,
-    /// Somebody should know.
+    /// Operators should know.
     Warn,
-    /// Somebody should act.
+    /// Operators should act.
     Error,
 }
 
-/// What a notice is about.
+/// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The balancer started.
     Started,
-    /// It is stopping.
+    /// The balancer is stopping.
     Stopping,
     /// The state of a server changed.
     Server,
     /// A server has another weight.
     Weight,
-    /// A server is drained, or no longer.
+    /// A drain began or ended.
     Drain,
-    /// There is a new server.
+    /// A server was added.
     Added,
-    /// A server is to go, or gone.
+    /// A server is leaving, or has left.
     Removed,
     /// A file is a dead letter.
     Dead,
     /// A dead letter waits again.
     Replayed,
-    /// A dead letter was thrown away.
+    /// A dead letter or a waiting file was dropped.
     Dropped,
-    /// The configuration was read again and holds now.
+    /// The configuration was read again and applies now.
     Reloaded,
-    /// The configuration was read again and is broken: nothing changed.
+    /// The configuration was read again and is invalid: nothing changed.
     ReloadFailed,
     /// The journal cannot write, or can again.
     Journal,
-    /// Files are refused, or clients not read from, for want of room; or no longer.
+    /// A shortage of room began or ended: files are refused, or clients not read from.
     Full,
-    /// Lines of the log are lost, or its file cannot be opened or rotated; or that is over.
+    /// Trouble with the log began or ended: lines are lost, or its file cannot be opened or
+    /// rotated.
     Log,
 }
 
@@ -71,7 +73,7 @@ impl From<tracing::Level> for Level {
     }
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Counted from 1 since the balancer's start.
@@ -82,7 +84,7 @@ pub struct Event {
     pub level: Level,
     /// What it is about.
     pub kind: Kind,
-    /// The server that it is about.
+    /// The name of the server that it is about.
     pub server: Option<String>,
     /// The request number of the file that it is about.
     pub number: Option<u64>,
@@ -90,7 +92,7 @@ pub struct Event {
     pub text: String,
 }
 
-/// The last notices, and those to come.
+/// The last events, and those to come. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Events {
     ring: Arc<Mutex<Ring>>,
@@ -113,23 +115,37 @@ impl Default for Events {
 }
 
 impl Events {
-    /// The kept notices with higher ids than this, oldest first.
+    /// The kept events with higher ids than this, oldest first.
     pub fn after(&self, id: u64) -> Vec<Event> {
         self.ring()
             .kept
             .iter()
-            .filter(|notice| notice.id > id)
+            .filter(|event| event.id > id)
             .cloned()
             .collect()
     }
 
-    /// The notices from now on. To miss none and see none twice, subscribe first, then ask for
-    /// those before.
+    /// The events from now on. To miss none and see none twice, subscribe first, then ask for
+    /// earlier ones with [`Self::after`].
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.to_come.subscribe()
     }
 
-    /// Tells of something.
+    /// Logs what happened, and notes it as an event.
+    pub(super) fn report(&self, happening: &Happening<'_>) {
+        happening.log();
+        if let Some(kind) = happening.kind() {
+            self.tell(
+                happening.level(),
+                kind,
+                happening.server(),
+                happening.number(),
+                happening.text(),
+            );
+        }
+    }
+
+    /// Notes an event that happened now.
     pub fn tell(
         &self,
         level: Level,
@@ -143,7 +159,7 @@ impl Events {
             .map_or(0, |since| since.as_millis());
         let mut ring = self.ring();
         ring.last += 1;
-        let notice = Event {
+        let event = Event {
             id: ring.last,
             at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
             level,
@@ -152,12 +168,12 @@ impl Events {
             number,
             text: text.into(),
         };
-        ring.kept.push_back(notice.clone());
+        ring.kept.push_back(event.clone());
         if ring.kept.len() > KEPT {
             ring.kept.pop_front();
         }
-        // Sent under the lock, so that ids come in their order; nobody need listen.
-        let _ = self.to_come.send(notice);
+        // Under the lock, so that events are sent in the order of their ids. Nobody has to listen.
+        let _ = self.to_come.send(event);
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -170,20 +186,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_notices_are_kept_in_order_and_listeners_get_each_once() {
-        let notices = Events::default();
-        notices.tell(Level::Info, Kind::Started, None, None, "first");
-        let mut listener = notices.subscribe();
+    fn the_last_events_are_kept_in_order_and_listeners_get_each_once() {
+        let events = Events::default();
+        events.tell(Level::Info, Kind::Started, None, None, "first");
+        let mut listener = events.subscribe();
         for number in 0..KEPT as u64 + 10 {
-            notices.tell(Level::Warn, Kind::Dead, None, Some(number), "later");
+            events.tell(Level::Warn, Kind::Dead, None, Some(number), "later");
             assert_eq!(listener.try_recv().unwrap().number, Some(number));
         }
         assert!(listener.try_recv().is_err());
-        let kept = notices.after(0);
+        let kept = events.after(0);
         assert_eq!(kept.len(), KEPT);
         assert!(kept.windows(2).all(|pair| pair[1].id == pair[0].id + 1));
         assert_eq!(kept.last().unwrap().number, Some(KEPT as u64 + 9));
-        assert_eq!(notices.after(kept[KEPT - 2].id).len(), 1);
-        assert_eq!(notices.after(u64::MAX), []);
+        assert_eq!(events.after(kept[KEPT - 2].id).len(), 1);
+        assert_eq!(events.after(u64::MAX), []);
     }
 }

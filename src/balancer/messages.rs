@@ -1,4 +1,4 @@
-//! What the parts of the balancer tell each other: events for the hub, and receipts for clients.
+//! The messages between the parts of the balancer: to the hub, over links, and to clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,35 +8,37 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::{Parcel, Probed, Speaker};
-use super::orders::Command;
+use super::orders::{Command, Sample};
 use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, lists};
-use crate::queue::Progress;
 use crate::queue::backlog_entry::ReadBack;
+use crate::queue::{JournalError, Progress};
 use crate::schedule::Slot;
 
-/// Something that the hub must know.
+/// A message to the hub.
 #[derive(Debug)]
 pub enum ToHub {
-    /// A file is at the door, read whole at this time.
+    /// A file is at the door. All of it had been read at this time.
     Admit(Box<Admission>, Instant),
     /// A client asks whether a file is wanted.
     Offer(Offer),
-    /// A file cannot be taken now. One that came before under its key is answered for all the same.
+    /// A file cannot be taken now. If it was accepted before under its key, its client gets those
+    /// receipts instead of the refusal.
     Refuse(Declined),
-    /// A client asks for the status.
-    Status(mpsc::UnboundedSender<ToClient>),
-    /// An operator asks about files, or says what to do with them.
-    Query(Query, oneshot::Sender<Answer>),
-    /// The journal's writer got on.
+    /// A question.
+    Ask(Ask),
+    /// The journal's writer reports.
     Journal(Progress),
-    /// Files whose turn comes soon were read back from the journal.
+    /// Files of the backlog were read back from the journal.
     ReadBack(Vec<(u64, ReadBack)>),
-    /// Files that somebody asks about were read back from the journal.
+    /// The records that the answer to a query needs were read from the journal.
     Looked(Query, oneshot::Sender<Answer>, Vec<(u64, ReadBack)>),
+    /// The directory of the content files cannot be synced: the journal must not name content that
+    /// a power cut may take away.
+    ContentStoreFailed(JournalError),
     /// A probe ended.
     Probed {
         /// The server.
@@ -48,9 +50,9 @@ pub enum ToHub {
         /// How long it took.
         took: Duration,
     },
-    /// An operator asks for something, or wants it done.
+    /// An operator's order.
     Control(Command),
-    /// Something happened on a link.
+    /// A link reports.
     Link {
         /// The server.
         slot: Slot,
@@ -61,87 +63,102 @@ pub enum ToHub {
     },
 }
 
-/// A number for a connection that no other one has.
+/// A question to the hub, with where the answer goes. Who asked may have gone by then.
+#[derive(Debug)]
+pub enum Ask {
+    /// How is everything?
+    Status(oneshot::Sender<StatusReport>),
+    /// How is everything, and how long did files take?
+    Sample(oneshot::Sender<Sample>),
+    /// A question about files, or an order about dead letters or waiting files. What was done is
+    /// answered when it is durable.
+    Files(Query, oneshot::Sender<Answer>),
+}
+
+/// A number that no other connection ever has.
 pub(super) fn next_connection() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Something that happened on a link.
+/// What a link reports.
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// It can carry files.
+    /// The link can carry files.
     Opened {
         /// Who the server is.
         speaker: Speaker,
-        /// What the server has and does not know to be confirmed; `None` if it cannot say.
+        /// The files that the server has stored and that no balancer has confirmed; `None` if it
+        /// cannot list them.
         holding: Option<Vec<lists::StoredFile>>,
-        /// The highest number of this journal that it has ever stored, if it keeps account of that.
+        /// The highest number of this journal that the server ever stored; `None` if it keeps no
+        /// index.
         seen: Option<u64>,
     },
-    /// The server has these files.
+    /// The server has stored these files.
     Stored {
         /// The files' request numbers.
         numbers: Vec<u64>,
-        /// False from an old-style server.
+        /// False from an old-style server, which never acknowledges.
         confirmed: bool,
     },
-    /// The server does not take the file.
+    /// The server refuses the file.
     NotStored {
         /// The file's request number.
         number: u64,
         /// Why.
         refusal: Refusal,
     },
-    /// The server has removed the file, as it was told.
+    /// The server has removed its copy of the file, as it was told.
     Dropped {
         /// The file's request number.
         number: u64,
     },
-    /// The file's own connection failed.
+    /// The connection that carried only this file failed.
     Lost {
         /// The file's request number.
         number: u64,
         /// How it failed.
         reason: String,
     },
-    /// The file's content cannot be read from the journal.
+    /// The file's content is damaged or missing in the journal.
     Unreadable {
         /// The file's request number.
         number: u64,
         /// Why.
         reason: String,
     },
-    /// The file's content cannot be read from the journal just now; nothing is wrong with it.
+    /// The file's content cannot be read now, because the system is short of descriptors or
+    /// memory; nothing is wrong with it.
     NotNow {
         /// The file's request number.
         number: u64,
         /// Why.
         reason: String,
     },
-    /// It failed or was closed by the server.
+    /// The link failed, or the server closed it.
     Closed(String),
-    /// It was closed because the server acknowledges nothing.
+    /// The link was closed because the server acknowledged nothing.
     Silent(String),
 }
 
-/// Something that is to go over a link.
+/// A message over a link to a server.
 #[derive(Debug)]
 pub enum ToServer {
     /// A file.
     Parcel(Parcel),
-    /// The server need not remember these any longer.
+    /// The balancer knows that these are delivered: the server may forget them.
     Confirm(Vec<u64>),
-    /// The server must remove its copy of the file, if it is this.
+    /// The server must remove its copy of the file, if size and checksum are these.
     Drop(u64, Expected),
 }
 
 /// Where the receipts of a file go.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Which connection that is: no other one ever has its number.
+    /// The connection, by a number that no other connection ever has.
     pub connection: u64,
-    /// The client's connection.
+    /// The task that writes to the connection.
     pub to: mpsc::UnboundedSender<ToClient>,
     /// The client's name for the file.
     pub id: u64,
@@ -163,12 +180,12 @@ pub enum Arrived {
     Own(u64),
 }
 
-/// A file at the door, read whole and with room reserved for it.
+/// A file at the door. All of it was read, and room is reserved for it.
 #[derive(Debug)]
 pub struct Admission {
     /// The file's title.
     pub title: Box<str>,
-    /// The client's lasting name for it.
+    /// The client's durable name for the file.
     pub key: Option<Arc<str>>,
     /// The file's content.
     pub content: Arrived,
@@ -179,42 +196,42 @@ pub struct Admission {
     /// How long its document for an old-style server is, with a request number of one digit, if it
     /// can have one.
     pub old_style_len: Result<usize, NotOldStyle>,
-    /// The room reserved for it in the queue.
+    /// Its room in the queue.
     pub room: Room,
-    /// The bytes of the disk reserved for it.
+    /// Its bytes of the disk.
     pub disk: DiskReservation,
     /// Who sent it.
     pub from: Arc<str>,
-    /// Where its receipts go; an old-style client reads none.
+    /// Where its receipts go; `None` for an old-style client, which reads no receipts.
     pub reply: Option<Reply>,
 }
 
-/// A file that a client would send.
+/// A client asks whether it should send a file.
 #[derive(Debug)]
 pub struct Offer {
-    /// The client's lasting name for it.
+    /// The client's durable name for the file.
     pub key: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
-    /// The CRC32C of its content, if the client says it: without it a file is never taken for one
-    /// that came before.
+    /// The CRC32C of its content, if the client knows it. Without it only the content can tell
+    /// whether the balancer has the file already.
     pub crc32c: Option<u32>,
-    /// How many bytes of it are there from an upload that broke off.
+    /// Bytes that an earlier upload has left before it broke off.
     pub offset: u64,
     /// Where the answer and the receipts go.
     pub reply: Reply,
 }
 
-/// A file with a key that cannot be taken.
+/// A file with a key that is refused, unless it was accepted before under this key.
 #[derive(Debug)]
 pub struct Declined {
-    /// The client's lasting name for it.
+    /// The client's durable name for the file.
     pub key: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
-    /// What its content is told by from that of a file which came before under its key.
+    /// Tells whether its content is that of the file which the key names already.
     pub sum: Sum,
-    /// Why it cannot be taken.
+    /// Why it is refused.
     pub refusal: Refusal,
     /// Where the answer goes.
     pub reply: Reply,
@@ -223,14 +240,14 @@ pub struct Declined {
 /// The CRC32C of content that is not kept.
 #[derive(Debug)]
 pub enum Sum {
-    /// All of the content came.
+    /// All of the content was read.
     Known(u32),
-    /// None of it was read yet. Only if a file came before under the key it has to be: then nothing
-    /// is answered, and the refusal and the reply come back this way.
+    /// The content was not read. If the key names a file already, it has to be: then the hub gives
+    /// no answer, and refusal and reply come back this way.
     Unread(oneshot::Sender<(Refusal, Reply)>),
 }
 
-/// Something to be written to a native client.
+/// A message to be written to a native client.
 #[derive(Debug)]
 pub enum ToClient {
     /// A message without content.

@@ -170,8 +170,6 @@ pub struct Sample {
 /// What [`super::control::Control`] asks of the hub. The answer comes through the channel.
 #[derive(Debug)]
 pub enum Command {
-    /// Take a sample.
-    Sample(oneshot::Sender<Sample>),
     /// Carry out an order.
     Order(Order, oneshot::Sender<Result<(), OrderError>>),
     /// Work with these settings from now on.

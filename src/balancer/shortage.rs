@@ -7,7 +7,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::events::{Events, Kind, Level};
+use super::events::{Events, Level};
+use super::happening::Happening;
 use crate::units::format_duration;
 
 /// How long nothing must have been refused before a shortage can be over.
@@ -74,14 +75,12 @@ impl Shortage {
             least: bytes,
         });
         let reason = why();
-        if self.level == Level::Error {
-            tracing::error!(reason, "{}", self.began);
-        } else {
-            tracing::warn!(reason, "{}", self.began);
-        }
         // Under the lock: the end must not be reported before the beginning.
-        let text = format!("{}: {reason}", self.began);
-        events.tell(self.level, Kind::Full, None, None, text);
+        events.report(&Happening::Shortage {
+            level: self.level,
+            what: self.began,
+            reason: &reason,
+        });
     }
 
     /// Looks whether the shortage is over: `has_room` says so for a number of bytes, and `how`
@@ -102,8 +101,7 @@ impl Shortage {
         let lasted = format_duration(now.saturating_duration_since(shortage.since));
         *current = None;
         let text = format!("{}; {}; it took {lasted}", self.over, how());
-        tracing::info!("{text}");
-        events.tell(Level::Info, Kind::Full, None, None, text);
+        events.report(&Happening::ShortageOver { text: &text });
     }
 }
 

@@ -54,6 +54,18 @@ impl BacklogEntry {
     pub fn size(&self) -> u64 {
         u64::from(self.size_high) << 32 | u64::from(self.size_low)
     }
+
+    /// What is said of the file if its record cannot be read.
+    pub fn stand_in(&self) -> Meta {
+        Meta {
+            title: "?".into(),
+            key: None,
+            from: "?".into(),
+            size: self.size(),
+            crc32c: self.crc32c,
+            accepted_ms: u64::from(self.accepted_s) * 1000,
+        }
+    }
 }
 
 /// A file that was read back.

@@ -972,7 +972,6 @@ impl<T> Dispatcher<T> {
 
     fn bury(&mut self, number: u64, reason: String) {
         if let Some(file) = self.queue.settle(number) {
-            tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
             self.actions.push(Action::Dead {
                 number,
                 reason,
@@ -1190,11 +1189,10 @@ impl<T> Dispatcher<T> {
         self.queue.put_back(number);
     }
 
-    /// A fact about the server changed: the log and the hub hear of it.
+    /// A fact about the server changed: the hub hears of it.
     fn flipped(&mut self, slot: Slot, flips: impl IntoIterator<Item = Flip>) {
         for flip in flips {
             let server = self.name_of(slot);
-            log_flip(&server, &flip);
             self.actions.push(Action::Flipped { server, flip });
         }
     }
@@ -1332,13 +1330,4 @@ fn backoff(number: u64, attempts: u32) -> Duration {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let spread = u32::try_from((mixed >> 33) % 512).unwrap_or(0);
     wait.saturating_sub(wait * spread / 1024)
-}
-
-fn log_flip(server: &str, flip: &Flip) {
-    let (fact, reason, after_s) = (flip.fact.name(), &*flip.reason, flip.lasted.as_secs_f64());
-    if flip.good {
-        tracing::info!(server, fact, reason, after_s, "server recovered");
-    } else {
-        tracing::warn!(server, fact, reason, after_s, "server ineligible");
-    }
 }

@@ -1,133 +1,146 @@
-//! What an operator does not want delivered any more, wherever it waits.
+//! Drops files for an operator, wherever they wait.
 //!
-//! A file that is with a server, or in doubt at one, ends at once as well: when the server says
-//! that it has it, it is told to remove its copy, as it is when another server has the file. Where
-//! nobody can remove it, the order is refused. Neither the operator nor a client hears of an end
-//! before it is lasting: a restart would deliver the file all the same.
+//! A file that is with a server, or in doubt at one, ends at once, too: when the server reports
+//! that it has the file, it is told to remove its copy. A server that cannot remove files keeps
+//! the order from being carried out. Operator and clients hear of the end when it is durable,
+//! because before that a restart would deliver the file all the same.
 
-use super::{After, Hub, millis};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commits::After;
+use super::end::dropped;
+use super::files::Where;
+use super::state::{Hub, millis};
+use super::thaw::Read;
 use crate::balancer::dispatch::Cancel;
-use crate::balancer::events::{Kind, Level};
-use crate::balancer::hub::thaw::Read;
-use crate::balancer::messages::Reply;
+use crate::balancer::happening::Happening;
 use crate::balancer::query::Answer;
-use crate::queue::Op;
 use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};
 use crate::queue::{DeadLetter, Queued};
-use std::sync::Arc;
 
-/// Why a file that waited ended.
+/// Why a file that waited was dropped.
 const CANCELLED: &str = "cancelled by an operator while it waited";
 
 impl Hub {
-    /// Throws a dead letter away, or a file that waits. `looked` is what was read back of it, if
-    /// that was needed.
-    pub(super) fn throw_away(&mut self, number: u64, looked: Vec<(u64, ReadBack)>) -> Answer {
-        if let Some(DeadLetter {
+    /// Drops a dead letter or a file that waits. `back` is its record, if that had to be read.
+    pub(super) fn drop_file(
+        &mut self,
+        number: u64,
+        back: Option<ReadBack>,
+        now: Duration,
+    ) -> Answer {
+        let cannot = |why: &str| {
+            failed(format!(
+                "file {number} cannot be dropped: {why}; see `bilico queue show {number}`"
+            ))
+        };
+        match self.files.whereabouts(number) {
+            Where::Accepting(_) => failed(format!(
+                "file {number} is just being written to the journal: try again"
+            )),
+            Where::Queued(_) => self.cancel_queued(number, now),
+            Where::Backlog(_) => match back {
+                Some(back) => self.cancel_backlog(number, back, now),
+                None => failed(without_segment(number)),
+            },
+            Where::Dead(_) => self.drop_letter(number, now),
+            Where::Ended(_) => cannot("it waits no longer"),
+            Where::Unknown => cannot("it is not known"),
+        }
+    }
+
+    fn drop_letter(&mut self, number: u64, now: Duration) -> Answer {
+        let Some(letter) = self.files.ledger.remove_dead(number) else {
+            return failed(format!("file {number} is not known"));
+        };
+        let DeadLetter {
             meta,
             history,
             death,
             ..
-        }) = self.ledger.remove_dead(number)
-        {
-            return self.thrown_away(number, meta, history, &death.reason, Vec::new());
-        }
-        match self.dispatcher.cancel(number) {
-            Cancel::Unknown => self.cancel_cold(number, looked),
-            Cancel::StaysWith(server) => Answer::Failed {
-                reason: format!(
-                    "file {number} is with {server}, which cannot remove what it has stored: \
-                     it can be dropped if it comes back"
-                ),
-            },
+        } = letter;
+        self.end_dropped(number, meta, history, &death.reason, now)
+    }
+
+    fn cancel_queued(&mut self, number: u64, now: Duration) -> Answer {
+        match self.files.dispatcher.cancel(number) {
+            Cancel::Unknown => failed(format!("file {number} is not known")),
+            Cancel::StaysWith(server) => failed(format!(
+                "file {number} is with {server}, which cannot remove what it has stored: \
+                 it can be dropped if it comes back"
+            )),
             Cancel::Taken(file) => {
                 let Queued {
                     meta,
                     content,
                     history,
-                    tag,
+                    ..
                 } = *file;
                 self.release(&content);
-                self.thrown_away(number, meta, history, CANCELLED, tag.tag.replies)
+                self.end_dropped(number, meta, history, CANCELLED, now)
             }
         }
     }
 
-    /// Throws a file away whose turn is not near.
-    fn cancel_cold(&mut self, number: u64, looked: Vec<(u64, ReadBack)>) -> Answer {
-        let failed = |reason| Answer::Failed { reason };
-        if self.accepting.contains_key(&number) {
-            return failed(format!(
-                "file {number} is just being written to the journal: try again"
-            ));
-        }
-        let back = looked
-            .into_iter()
-            .find(|(other, _)| *other == number)
-            .map(|(_, back)| back);
-        let (true, Some(back)) = (self.cold.contains(number), back) else {
-            let is_ended = self.ledger.ended(number).is_some();
-            let why = if is_ended {
-                "it waits no longer"
-            } else {
-                "it is not known"
-            };
-            return failed(format!(
-                "file {number} cannot be dropped: {why}; see `bilico queue show {number}`"
-            ));
-        };
+    fn cancel_backlog(&mut self, number: u64, back: ReadBack, now: Duration) -> Answer {
         if let ReadBack::NotNow(reason) = back {
             return failed(format!(
                 "file {number} cannot be read from the journal now: {reason}; try again"
             ));
         }
-        if self.cold.claimed().any(|claimed| claimed == number) {
+        if self.files.backlog.is_claimed(number) {
             return failed(format!("file {number} turns out to be delivered"));
         }
-        let Some(location) = self.cold.location(number) else {
-            return failed(format!(
-                "the segment of file {number} is not at hand: it can be dropped after a restart"
-            ));
+        let Some(location) = self.files.backlog.location(number) else {
+            return failed(without_segment(number));
         };
-        let Some(thawed) = self.cold.remove(number) else {
+        let Some(thawed) = self.files.backlog.remove(number) else {
             return failed(format!("file {number} is not known"));
         };
-        let Read { meta, history, .. } = Read::of(number, back, &thawed.brief, location);
-        self.thrown_away(
-            number,
-            meta,
-            thawed.history.unwrap_or(history),
-            CANCELLED,
-            thawed.replies,
-        )
+        let read = Read::of(number, back, &thawed.brief, location);
+        let history = thawed.history.unwrap_or(read.history);
+        self.end_dropped(number, read.meta, history, CANCELLED, now)
     }
 
-    fn thrown_away(
+    fn end_dropped(
         &mut self,
         number: u64,
         meta: Arc<Meta>,
         history: History,
         reason: &str,
-        replies: Vec<Reply>,
+        now: Duration,
     ) -> Answer {
-        tracing::warn!(number, title = &*meta.title, reason, "thrown away");
-        self.with
-            .notices
-            .tell(Level::Warn, Kind::Dropped, None, Some(number), &*meta.title);
-        let end = End::Dropped {
-            reason: reason.into(),
-        };
+        self.report(&Happening::Dropped {
+            number,
+            title: &meta.title,
+            reason,
+        });
         let ended = Ended {
             number,
-            at_ms: millis(self.now()),
-            end,
+            at_ms: millis(now),
+            end: End::Dropped {
+                reason: reason.into(),
+            },
             meta,
             history,
         };
-        self.ledger.end(Arc::new(ended.clone()));
-        let after = After::Dead(number, replies, format!("thrown away; {reason}").into());
-        self.submit(Op::End(Box::new(ended)), after);
+        let after = After::Dead {
+            number,
+            reason: dropped(reason).into(),
+            waiters: self.waiters.take(number),
+        };
+        self.end(ended, after);
         Answer::Done { files: 1 }
     }
+}
+
+/// Each file in the backlog keeps its segment open, so nobody should ever read this.
+fn without_segment(number: u64) -> String {
+    format!("the segment of file {number} is not at hand: it can be dropped after a restart")
+}
+
+fn failed(reason: String) -> Answer {
+    Answer::Failed { reason }
 }

@@ -1,151 +1,181 @@
-//! How cold files come back: read from the journal in time for their turn, and given to the
-//! dispatcher.
+//! Brings files of the backlog back: their records are read from the journal in time for their
+//! turn, beside the hub, and the dispatcher gets them.
+//!
+//! A file whose server says that it is stored already is read back at once, whatever its turn: its
+//! end has to be recorded with its description.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Hub, Tag, millis, not_old_style};
+use super::end::not_old_style;
+use super::files::{Tag, Where};
+use super::state::{Hub, millis};
 use crate::balancer::cold::{ColdReport, Thawed};
 use crate::balancer::dispatch::Delivery;
-use crate::balancer::messages::{Reply, ToHub};
+use crate::balancer::messages::ToHub;
+use crate::balancer::room::Room;
 use crate::protocol::json::{self, NotOldStyle};
 use crate::queue::backlog_entry::{BacklogEntry, ReadBack, read_back};
 use crate::queue::record::{Accepted, Content, End, Ended, History, Meta};
 use crate::queue::{FileBody, Location, Queued};
-use crate::schedule::Slot;
 
-/// How many files are read back from the journal at once, and about how many bytes. It is done when
-/// fewer than this many wait with all that is known of them.
-const READ_BACK: (usize, u64) = if cfg!(test) {
-    (4, 64 * 1024)
-} else {
-    (4096, 4 * 1024 * 1024)
-};
-
-/// How long nothing is read back after the system was short of something.
+/// How long nothing is read back after the system was short of descriptors or memory.
 const SHORTAGE: Duration = Duration::from_secs(1);
 
+/// Whether files are being read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    Idle,
+    /// One batch is under way; there is never a second one beside it.
+    UnderWay,
+    /// The system was short of something: the next try is at this time.
+    PausedUntil(Duration),
+}
+
+impl Reading {
+    /// When reading goes on, if it is paused.
+    pub(super) fn next_try(self) -> Option<Duration> {
+        match self {
+            Self::PausedUntil(time) => Some(time),
+            Self::Idle | Self::UnderWay => None,
+        }
+    }
+
+    fn may_start(self, now: Duration) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::UnderWay => false,
+            Self::PausedUntil(time) => now >= time,
+        }
+    }
+}
+
 impl Hub {
-    /// Has files read back from the journal whose turn comes soon, or whose servers wait for an
-    /// answer.
-    pub(super) fn read_on(&mut self) {
-        let first = self.first_cold();
-        self.dispatcher.comes_first(first);
-        let (ready, is_blocked) = self.dispatcher.ready();
-        if self.is_reading_back || self.cold.len() == 0 {
+    /// Starts to read files back whose turn comes soon, or whose servers wait for an answer.
+    pub(super) fn read_backlog(&mut self, now: Duration) {
+        let first = self.first_of_backlog();
+        self.files.dispatcher.comes_first(first);
+        if !self.reading.may_start(now) {
             return;
         }
-        let claimed: Vec<u64> = self.cold.claimed().take(READ_BACK.0).collect();
-        let next = first
-            .filter(|_| ready < READ_BACK.0 || is_blocked)
-            .map_or_else(Vec::new, |first| self.next_cold(first));
-        let numbers = if claimed.is_empty() { next } else { claimed };
-        let places: Vec<_> = numbers
-            .iter()
-            .filter_map(|number| Some((*number, self.cold.location(*number)?)))
-            .collect();
-        if !places.is_empty() {
-            self.is_reading_back = true;
-            let (journal, hub) = (self.with.journal, self.with.to_self.clone());
-            let read = move || drop(hub.send(ToHub::ReadBack(read_back(&journal, places, true))));
-            tokio::task::spawn_blocking(read);
-        }
-    }
-
-    /// As many of the files from `first` on as are read back at once.
-    fn next_cold(&self, first: u64) -> Vec<u64> {
-        let mut bytes = 0;
-        let fits = |(_, brief): &(u64, &BacklogEntry)| {
-            let had = bytes;
-            bytes += u64::from(brief.spot.record_len());
-            had < READ_BACK.1
-        };
-        let files = self
-            .cold
-            .above(first - 1)
-            .take(READ_BACK.0)
-            .take_while(fits);
-        files.map(|(number, _)| number).collect()
-    }
-
-    /// Files were read back: the dispatcher gets them.
-    pub(super) fn read_back(&mut self, files: Vec<(u64, ReadBack)>, now: Duration) {
-        let shortage = files.iter().find_map(|(_, back)| match back {
-            ReadBack::NotNow(reason) => Some(reason),
-            _ => None,
-        });
-        self.is_reading_back = shortage.is_some();
-        if let Some(reason) = shortage {
-            tracing::warn!(reason, "files cannot be read from the journal now");
-            let hub = self.with.to_self.clone();
-            self.with.tasks.spawn(async move {
-                tokio::time::sleep(SHORTAGE).await;
-                let _ = hub.send(ToHub::ReadBack(Vec::new()));
-            });
-        }
-        for (number, back) in files
+        self.reading = Reading::Idle;
+        let places: Vec<_> = self
+            .next_to_read(first)
             .into_iter()
-            .filter(|(_, back)| !matches!(back, ReadBack::NotNow(_)))
-        {
-            self.thaw(number, back, now);
+            .filter_map(|number| Some((number, self.files.backlog.location(number)?)))
+            .collect();
+        if places.is_empty() {
+            return;
+        }
+        self.reading = Reading::UnderWay;
+        let journal = self.deps.journal;
+        let hub = self.deps.to_self.clone();
+        self.deps.outside.block(Box::new(move || {
+            let _ = hub.send(ToHub::ReadBack(read_back(&journal, places, true)));
+        }));
+    }
+
+    /// The first file of the backlog that may go: it goes before all files with higher numbers.
+    pub(super) fn first_of_backlog(&self) -> Option<u64> {
+        let held_back = self.files.dispatcher.holds_back();
+        self.files
+            .backlog
+            .above(held_back)
+            .next()
+            .map(|(number, _)| number)
+    }
+
+    /// The files to read back now: those that servers report first, else those whose turn comes.
+    fn next_to_read(&self, first: Option<u64>) -> Vec<u64> {
+        let most = self.deps.limits.read_back_files;
+        let claimed: Vec<u64> = self.files.backlog.claimed().take(most).collect();
+        if !claimed.is_empty() {
+            return claimed;
+        }
+        let (ready, is_blocked) = self.files.dispatcher.ready();
+        match first {
+            Some(first) if ready < most || is_blocked => self.next_of_backlog(first),
+            _ => Vec::new(),
         }
     }
 
-    /// A file was read back, or cannot be.
+    /// As many files from `first` on as are read back at once.
+    fn next_of_backlog(&self, first: u64) -> Vec<u64> {
+        let limits = &self.deps.limits;
+        let mut bytes = 0;
+        let fits = |(_, entry): &(u64, &BacklogEntry)| {
+            let had = bytes;
+            bytes += u64::from(entry.spot.record_len());
+            had < limits.read_back_bytes
+        };
+        self.files
+            .backlog
+            .above(first - 1)
+            .take(limits.read_back_files)
+            .take_while(fits)
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    /// Files were read back.
+    pub(super) fn read_back(&mut self, files: Vec<(u64, ReadBack)>, now: Duration) {
+        self.reading = Reading::Idle;
+        for (number, back) in files {
+            if let ReadBack::NotNow(reason) = back {
+                if self.reading == Reading::Idle {
+                    tracing::warn!(reason, "files cannot be read from the journal now");
+                }
+                self.reading = Reading::PausedUntil(now + SHORTAGE);
+            } else if let Where::Backlog(_) = self.files.whereabouts(number) {
+                self.thaw(number, back, now);
+            }
+        }
+    }
+
+    /// A file of the backlog was read back, or is unreadable: it leaves the backlog.
     fn thaw(&mut self, number: u64, back: ReadBack, now: Duration) {
-        let Some(Thawed {
+        let Some(thawed) = self.files.backlog.remove(number) else {
+            return;
+        };
+        let Thawed {
             brief,
             location,
-            replies,
             room,
             history,
             claims,
-        }) = self.cold.remove(number)
-        else {
-            return;
-        };
+        } = thawed;
         let Some(location) = location else {
-            // Each file holds on to its segment, so that this cannot be; but a file must not go
-            // without a word.
+            // Impossible, for each file keeps its segment open; but no file may vanish silently.
             return tracing::error!(
                 number,
                 "the segment of a file is not at hand: it waits for the next start"
             );
         };
+        let mut read = Read::of(number, back, &brief, location);
+        if let Some(history) = history {
+            read.history = history;
+        }
+        if claims.is_empty() {
+            self.enqueue(number, read, brief.note, room, now);
+        } else {
+            self.end_reported(number, read, &claims, now);
+        }
+    }
+
+    /// Gives a file to the dispatcher, or makes it a dead letter if it is unreadable.
+    fn enqueue(&mut self, number: u64, read: Read, note: u8, room: Option<Room>, now: Duration) {
         let Read {
             meta,
-            history: read_history,
+            history,
             content,
             fits,
             problem,
-        } = Read::of(number, back, &brief, location);
-        let history = history.unwrap_or(read_history);
-        if let Some((first, others)) = claims.split_first() {
-            return self.end_cold(
-                Ended {
-                    number,
-                    at_ms: millis(now),
-                    end: self.claimed_by(first),
-                    meta,
-                    history,
-                },
-                (first.slot, others),
-                &replies,
-                now,
-            );
-        }
-        let not_old_style = noted_before(brief.note, || not_old_style(&meta, fits));
-        let tag = Delivery::new(
-            Tag {
-                replies,
-                _room: room,
-            },
-            not_old_style,
-        );
-        let content = if problem.is_some() {
-            content
-        } else {
-            self.hold(content)
+        } = read;
+        let not_old_style = noted_before(note, || not_old_style(&meta, fits));
+        let tag = Delivery::new(Tag { _room: room }, not_old_style);
+        let content = match problem {
+            Some(_) => content,
+            None => self.keep_in_memory(content),
         };
         let file = Queued {
             meta,
@@ -154,56 +184,52 @@ impl Hub {
             tag,
         };
         match problem {
-            Some(reason) => {
-                tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
-                self.bury(number, reason, file, now);
-            }
-            None => self.dispatcher.recover(number, file),
+            Some(reason) => self.bury(number, &reason, file, now),
+            None => self.files.dispatcher.recover(number, file),
         }
     }
 
-    /// How a file ended that this server says it has.
-    fn claimed_by(&self, claim: &ColdReport) -> End {
-        let server = self.address_of(claim.slot);
-        End::Delivered {
-            server,
-            identity: Some(claim.identity.clone()),
-            confirmed: true,
-        }
-    }
-
-    /// A file turned out to be delivered before its turn came. What others have of it is one copy
-    /// too many.
-    fn end_cold(
-        &mut self,
-        ended: Ended,
-        (slot, others): (Slot, &[ColdReport]),
-        replies: &[Reply],
-        now: Duration,
-    ) {
-        let number = ended.number;
+    /// Servers have reported a file before its turn came: the first one has delivered it, the
+    /// others have a copy too many.
+    fn end_reported(&mut self, number: u64, read: Read, reports: &[ColdReport], now: Duration) {
+        let Some((first, others)) = reports.split_first() else {
+            return;
+        };
+        let Read { meta, history, .. } = read;
         tracing::info!(
             number,
-            title = &*ended.meta.title,
-            bytes = ended.meta.size,
+            title = &*meta.title,
+            bytes = meta.size,
             "turns out to be delivered"
         );
-        self.dispatcher.count_delivered(ended.meta.size);
-        self.end(ended, replies, Some(slot));
-        for claim in others {
-            self.unexpected_copy(claim.slot, number, Some(claim.held), now);
+        self.files.dispatcher.count_delivered(meta.size);
+        let end = End::Delivered {
+            server: self.servers.address(first.slot),
+            identity: Some(first.identity.clone()),
+            confirmed: true,
+        };
+        let ended = Ended {
+            number,
+            at_ms: millis(now),
+            end,
+            meta,
+            history,
+        };
+        self.end_delivered(ended, first.slot);
+        for report in others {
+            self.unexpected_copy(report.slot, number, Some(report.held), now);
         }
     }
 }
 
-/// What was read back of a file, or stands for it.
+/// A file as it was read back; if it is unreadable, what is known of it all the same.
 pub(super) struct Read {
     pub(super) meta: Arc<Meta>,
     pub(super) history: History,
     pub(super) content: FileBody,
     /// Whether an old-style server could read it.
     pub(super) fits: bool,
-    /// Why it cannot be sent, if that is so.
+    /// Why it is unreadable.
     problem: Option<String>,
 }
 
@@ -211,59 +237,44 @@ impl Read {
     pub(super) fn of(
         number: u64,
         back: ReadBack,
-        brief: &BacklogEntry,
+        entry: &BacklogEntry,
         location: Location,
     ) -> Self {
         let lost = |meta: Option<Arc<Meta>>, reason| Self {
-            meta: meta.unwrap_or_else(|| Arc::new(stand_in(brief))),
+            meta: meta.unwrap_or_else(|| Arc::new(entry.stand_in())),
             history: History::default(),
             content: FileBody::Journal(location.clone()),
             fits: false,
             problem: Some(reason),
         };
         match back {
-            ReadBack::File(accepted) => {
-                let Accepted {
-                    meta,
-                    history,
-                    content,
-                    ..
-                } = *accepted;
-                let (content, fits) = match content {
-                    Content::Inline(bytes) => {
-                        let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
-                        (FileBody::Memory(bytes, Some(location)), fits)
-                    }
-                    Content::Own(id) => (FileBody::Own(id), false),
-                };
-                Self {
-                    meta,
-                    history,
-                    content,
-                    fits,
-                    problem: None,
-                }
-            }
+            ReadBack::File(accepted) => Self::found(number, *accepted, location),
             ReadBack::Unreadable { reason, meta } => lost(meta, reason),
             ReadBack::NotNow(reason) => lost(None, reason),
         }
     }
-}
 
-/// What is said of a file whose record cannot be read.
-pub(in crate::balancer) fn stand_in(brief: &BacklogEntry) -> Meta {
-    let (size, crc32c, accepted_ms) = (
-        brief.size(),
-        brief.crc32c,
-        u64::from(brief.accepted_s) * 1000,
-    );
-    Meta {
-        title: "?".into(),
-        key: None,
-        from: "?".into(),
-        size,
-        crc32c,
-        accepted_ms,
+    fn found(number: u64, accepted: Accepted, location: Location) -> Self {
+        let Accepted {
+            meta,
+            history,
+            content,
+            ..
+        } = accepted;
+        let (content, fits) = match content {
+            Content::Inline(bytes) => {
+                let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
+                (FileBody::Memory(bytes, Some(location)), fits)
+            }
+            Content::Own(id) => (FileBody::Own(id), false),
+        };
+        Self {
+            meta,
+            history,
+            content,
+            fits,
+            problem: None,
+        }
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Door;
 use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
-use crate::balancer::messages::{Offer, ToHub, next_connection};
+use crate::balancer::messages::{Ask, Offer, ToClient, ToHub, next_connection};
 use crate::protocol::limits::{LINGER, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, ProtocolError, Role};
 use crate::queue::key_hash;
@@ -184,7 +184,12 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             }
             Message::Status if frame.content_len == 0 => {
                 self.backpressure.count_answer();
-                self.door.tell(ToHub::Status(self.to_client.clone()));
+                let (to, status) = oneshot::channel();
+                self.door.tell(ToHub::Ask(Ask::Status(to)));
+                // A hub that has ended answers nothing.
+                if let Ok(status) = status.await {
+                    let _ = self.to_client.send(ToClient::Status(Box::new(status)));
+                }
                 Ok(())
             }
             _ => Err(ProtocolError::Unexpected(

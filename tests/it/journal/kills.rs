@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bilico_testkit::{
     Client, Farm, OldServer, Role, Running, bilico, frame, names_with, noise, number,
-    old_style_put, put, run, start_balancer, status, wait_for_line, wait_until,
+    old_style_put, put, start_balancer, status, wait_for_line, wait_until,
 };
 
 use super::helpers::{MIB, address_of};

@@ -12,9 +12,9 @@ use super::uploaded::Uploaded;
 use crate::balancer::messages::ToHub;
 use crate::os_error::is_full;
 use crate::protocol::{Prefix, Refusal, RefusalCode};
+use crate::queue::Durability;
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
-use crate::queue::{Durability, Progress};
 use crate::rolling_sync::RollingSync;
 use crate::transport::plain;
 
@@ -150,8 +150,8 @@ impl Target {
             Err(FinishError::Content(error)) => Err(error),
             Err(FinishError::Names(error)) => {
                 let told = io::Error::new(error.kind(), error.to_string());
-                let failed = Progress::Failed(FinishError::Names(error).into());
-                let _ = self.hub.send(ToHub::Journal(failed));
+                let failed = FinishError::Names(error).into();
+                let _ = self.hub.send(ToHub::ContentStoreFailed(failed));
                 Err(told)
             }
         }
@@ -174,4 +174,28 @@ pub(super) fn refusal(error: &io::Error) -> Refusal {
         _ => RefusalCode::Storage,
     };
     Refusal::new(code, format!("cannot keep the file: {}", plain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::sim::{Fault, SimDisk};
+
+    /// It used to pass itself off as the journal's writer.
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_reported_as_the_content_stores_failure() {
+        let (hub, mut inbox) = mpsc::unbounded_channel();
+        let disk = SimDisk::new();
+        let target = Target {
+            disk: Arc::new(disk.clone()),
+            durability: Durability::Disk,
+            hub,
+        };
+        // The part is created, written, synced and renamed; then the directory is synced.
+        disk.fail_at(disk.operations() + 4, Fault::Eio);
+        let kept = target.keep(b"content");
+        assert!(kept.is_err(), "{:?}", disk.log());
+        assert!(matches!(inbox.try_recv(), Ok(ToHub::ContentStoreFailed(_))));
+        assert!(inbox.try_recv().is_err());
+    }
 }

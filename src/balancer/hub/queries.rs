@@ -4,30 +4,21 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use super::cold::Cold;
-use super::dispatch::Dispatcher;
-use super::hub::stand_in;
-use super::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
+use super::files::{Files as All, Tag, Where};
+use crate::balancer::dispatch::Delivery;
+use crate::balancer::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::protocol::limits::MAX_LIST_BYTES;
-use crate::queue::Ledger;
-use crate::queue::backlog_entry::ReadBack;
+use crate::queue::backlog_entry::{BacklogEntry, ReadBack};
 use crate::queue::record::{End, Ended, History, Meta};
+use crate::queue::{DeadLetter, Queued};
 
-/// Why a file waits that waits for nothing but others.
+/// Why a file waits for which there is no other reason.
 const TURN: &str = "its turn has not come";
 
-/// All files that are known, wherever they are.
-pub(super) struct Files<'a, T> {
-    /// Those that wait.
-    pub(super) dispatcher: &'a Dispatcher<T>,
-    /// Those that come to the dispatcher later.
-    pub(super) cold: &'a Cold,
-    /// What was read back of some of those.
+/// All files, with the records that were read back to answer one query.
+pub(super) struct Files<'a> {
+    pub(super) files: &'a All,
     pub(super) looked: &'a BTreeMap<u64, ReadBack>,
-    /// Those that do not.
-    pub(super) ledger: &'a Ledger,
-    /// Those that are being written to the journal.
-    pub(super) accepting: &'a dyn Fn(u64) -> Option<Arc<Meta>>,
 }
 
 /// The answer to an order about the dead letter with this number.
@@ -40,36 +31,37 @@ pub(super) fn done(was_there: bool, number: u64) -> Answer {
     }
 }
 
-impl<T> Files<'_, T> {
-    /// Answers a question; an order is none.
+impl Files<'_> {
+    /// Answers a question.
     pub(super) fn answer(&self, query: &Query) -> Answer {
         match *query {
             Query::Waiting { after, limit } => self.waiting(after, limit),
             Query::Find { ref title, limit } => self.find(title, limit),
             Query::Dead { after, limit } => self.dead(after, limit),
-            Query::Show { number } => {
-                let unknown = || {
-                    format!("file {number} is not known: it was never accepted, or is forgotten")
-                };
-                let report = self
-                    .show(number)
-                    .map(|report| Answer::File(Box::new(report)));
-                report.unwrap_or_else(|| Answer::Failed { reason: unknown() })
-            }
+            Query::Show { number } => match self.show(number) {
+                Some(report) => Answer::File(Box::new(report)),
+                None => Answer::Failed {
+                    reason: format!(
+                        "file {number} is not known: it was never accepted, or is forgotten"
+                    ),
+                },
+            },
             Query::Replay { .. } | Query::Drop { .. } => Answer::Failed {
-                reason: "an order is no question".to_owned(),
+                reason: "cannot replay or drop through a question".to_owned(),
             },
         }
     }
 
-    /// The files that must be read back before this can be answered.
-    pub(super) fn cold_ones(&self, query: &Query) -> Vec<u64> {
+    /// The files of the backlog whose records must be read before this can be answered.
+    pub(super) fn needed(&self, query: &Query) -> Vec<u64> {
         match *query {
             Query::Waiting { after, limit } => self
                 .listed(after, limit)
-                .filter(|number| self.cold.contains(*number))
+                .filter(|number| self.files.backlog.contains(*number))
                 .collect(),
-            Query::Show { number } | Query::Drop { number } if self.cold.contains(number) => {
+            Query::Show { number } | Query::Drop { number }
+                if self.files.backlog.contains(number) =>
+            {
                 vec![number]
             }
             _ => Vec::new(),
@@ -79,12 +71,18 @@ impl<T> Files<'_, T> {
     /// The next files that wait, in order.
     fn listed(&self, after: u64, limit: usize) -> impl Iterator<Item = u64> {
         let mut warm = self
+            .files
             .dispatcher
             .queue()
             .after(after)
             .map(|(number, _)| number)
             .peekable();
-        let mut cold = self.cold.above(after).map(|(number, _)| number).peekable();
+        let mut cold = self
+            .files
+            .backlog
+            .above(after)
+            .map(|(number, _)| number)
+            .peekable();
         let next = move || match (warm.peek(), cold.peek()) {
             (Some(one), Some(other)) if other < one => cold.next(),
             (Some(_), _) => warm.next(),
@@ -98,35 +96,12 @@ impl<T> Files<'_, T> {
             self.listed(after, limit)
                 .filter_map(|number| self.show(number)),
         );
-        let depth = self.dispatcher.queue().depth();
-        let (total, total_bytes) = (
-            depth.files() + self.cold.len(),
-            depth.bytes + self.cold.bytes(),
-        );
+        let depth = self.files.dispatcher.queue().depth();
         Answer::Files {
             files,
-            total,
-            total_bytes,
+            total: depth.files() + self.files.backlog.len(),
+            total_bytes: depth.bytes + self.files.backlog.bytes(),
         }
-    }
-
-    /// What was read back of a file that comes to the dispatcher later.
-    fn show_cold(&self, number: u64) -> Option<FileReport> {
-        let brief = self.cold.get(number)?;
-        let (meta, history) = match self.looked.get(&number) {
-            Some(ReadBack::File(accepted)) => (accepted.meta.clone(), accepted.history.clone()),
-            Some(ReadBack::Unreadable {
-                meta: Some(meta), ..
-            }) => (meta.clone(), History::default()),
-            _ => (Arc::new(stand_in(brief)), History::default()),
-        };
-        let history = self.cold.history(number).unwrap_or(&history);
-        let why = self.dispatcher.why_it_comes_later(number);
-        let reason = Some(why.unwrap_or_else(|| TURN.to_owned()));
-        Some(FileReport {
-            reason,
-            ..report(number, &meta, history, Place::Waiting)
-        })
     }
 
     /// The files whose titles contain this text, newest first, as far as titles are in memory.
@@ -135,18 +110,21 @@ impl<T> Files<'_, T> {
         let has_it = |title: &str| title.to_lowercase().contains(&wanted);
         let of_meta = |meta: &Meta| has_it(&meta.title);
         let waiting = self
+            .files
             .dispatcher
             .queue()
             .after(0)
             .filter(|(_, file)| of_meta(&file.meta))
             .map(|(number, _)| number);
         let dead = self
+            .files
             .ledger
             .dead()
             .iter()
             .filter(|(_, letter)| of_meta(&letter.meta))
             .map(|(number, _)| *number);
         let ended = self
+            .files
             .ledger
             .all_ended()
             .filter(|ended| of_meta(&ended.meta))
@@ -157,12 +135,12 @@ impl<T> Files<'_, T> {
         let files = page(newest.into_iter().filter_map(|number| self.show(number)));
         Answer::Found {
             files,
-            complete: self.cold.len() == 0,
+            complete: self.files.backlog.len() == 0,
         }
     }
 
     fn dead(&self, after: u64, limit: usize) -> Answer {
-        let letters = self.ledger.dead();
+        let letters = self.files.ledger.dead();
         let listed = letters
             .range((Excluded(after), Unbounded))
             .take(limit.min(MAX_LISTED));
@@ -170,59 +148,69 @@ impl<T> Files<'_, T> {
         Answer::Files {
             files,
             total: letters.len(),
-            total_bytes: self.ledger.dead_bytes(),
+            total_bytes: self.files.ledger.dead_bytes(),
         }
     }
 
-    /// All that is known of a file.
+    /// Everything that is known of a file.
     fn show(&self, number: u64) -> Option<FileReport> {
-        if let Some(meta) = (self.accepting)(number) {
-            return Some(report(number, &meta, &History::default(), Place::Accepting));
+        match self.files.whereabouts(number) {
+            Where::Accepting(file) => Some(report(
+                number,
+                &file.meta,
+                &History::default(),
+                Place::Accepting,
+            )),
+            Where::Queued(file) => Some(self.show_queued(number, file)),
+            Where::Backlog(entry) => Some(self.show_backlog(number, entry)),
+            Where::Dead(letter) => Some(dead_report(number, letter)),
+            Where::Ended(ended) => Some(ended_report(ended)),
+            Where::Unknown => None,
         }
-        if let Some(file) = self.dispatcher.queue().get(number) {
-            let server = self.dispatcher.server_with(number).map(ToString::to_string);
-            let place = if server.is_some() {
-                Place::InFlight
-            } else {
-                Place::Waiting
-            };
-            let waits = || {
-                self.dispatcher
-                    .why_it_waits(number)
-                    .unwrap_or_else(|| TURN.to_owned())
-            };
-            let reason = server.is_none().then(waits);
-            return Some(FileReport {
-                server,
-                reason,
-                ..report(number, &file.meta, &file.history, place)
-            });
+    }
+
+    fn show_queued(&self, number: u64, file: &Queued<Delivery<Tag>>) -> FileReport {
+        let dispatcher = &self.files.dispatcher;
+        let known = |place| report(number, &file.meta, &file.history, place);
+        match dispatcher.server_with(number) {
+            Some(server) => FileReport {
+                server: Some(server.to_string()),
+                ..known(Place::InFlight)
+            },
+            None => FileReport {
+                reason: Some(why_or_turn(dispatcher.why_it_waits(number))),
+                ..known(Place::Waiting)
+            },
         }
-        if let Some(report) = self.show_cold(number) {
-            return Some(report);
+    }
+
+    /// A file of the backlog, as far as its record was read back.
+    fn show_backlog(&self, number: u64, entry: &BacklogEntry) -> FileReport {
+        let unread = || Arc::new(entry.stand_in());
+        let (meta, history) = match self.looked.get(&number) {
+            Some(ReadBack::File(accepted)) => (accepted.meta.clone(), accepted.history.clone()),
+            Some(ReadBack::Unreadable { meta, .. }) => {
+                (meta.clone().unwrap_or_else(unread), History::default())
+            }
+            Some(ReadBack::NotNow(_)) | None => (unread(), History::default()),
+        };
+        let history = self.files.backlog.history(number).unwrap_or(&history);
+        let why = self.files.dispatcher.why_it_comes_later(number);
+        FileReport {
+            reason: Some(why_or_turn(why)),
+            ..report(number, &meta, history, Place::Waiting)
         }
-        if let Some(letter) = self.ledger.dead().get(&number) {
-            let (ended_ms, reason) = (
-                Some(letter.death.at_ms),
-                Some(letter.death.reason.to_string()),
-            );
-            return Some(FileReport {
-                ended_ms,
-                reason,
-                ..report(number, &letter.meta, &letter.history, Place::Dead)
-            });
-        }
-        self.ledger.ended(number).map(|ended| ended_report(ended))
     }
 }
 
-/// As many of the reports as one answer may hold. One is always among them, so that pages come to
-/// an end.
+fn why_or_turn(why: Option<String>) -> String {
+    why.unwrap_or_else(|| TURN.to_owned())
+}
+
+/// As many reports as one answer may hold, and at least one: each page gets a reader further.
 fn page(reports: impl Iterator<Item = FileReport>) -> Vec<FileReport> {
-    let (mut page, mut room) = (
-        Vec::new(),
-        usize::try_from(MAX_LIST_BYTES).unwrap_or(usize::MAX),
-    );
+    let mut page = Vec::new();
+    let mut room = usize::try_from(MAX_LIST_BYTES).unwrap_or(usize::MAX);
     for report in reports {
         let len = json_len(&report);
         if len > room && !page.is_empty() {
@@ -234,7 +222,7 @@ fn page(reports: impl Iterator<Item = FileReport>) -> Vec<FileReport> {
     page
 }
 
-/// How long a report is as JSON, rounded up.
+/// The length of a report as JSON, rounded up.
 fn json_len(report: &FileReport) -> usize {
     let escaped = |text: &str| -> usize {
         let len = |byte| match byte {
@@ -263,21 +251,26 @@ fn json_len(report: &FileReport) -> usize {
         + history.sum::<usize>()
 }
 
+fn dead_report(number: u64, letter: &DeadLetter) -> FileReport {
+    FileReport {
+        ended_ms: Some(letter.death.at_ms),
+        reason: Some(letter.death.reason.to_string()),
+        ..report(number, &letter.meta, &letter.history, Place::Dead)
+    }
+}
+
 fn ended_report(ended: &Ended) -> FileReport {
     let known = |place| report(ended.number, &ended.meta, &ended.history, place);
     let ended_ms = Some(ended.at_ms);
     match &ended.end {
         End::Delivered {
             server, confirmed, ..
-        } => {
-            let (server, confirmed) = (Some(server.to_string()), Some(*confirmed));
-            FileReport {
-                server,
-                ended_ms,
-                confirmed,
-                ..known(Place::Delivered)
-            }
-        }
+        } => FileReport {
+            server: Some(server.to_string()),
+            ended_ms,
+            confirmed: Some(*confirmed),
+            ..known(Place::Delivered)
+        },
         End::Dropped { reason } => FileReport {
             reason: Some(reason.to_string()),
             ended_ms,

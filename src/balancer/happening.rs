@@ -1,0 +1,362 @@
+//! What can happen to a balancer, its servers and its files that an operator wants to hear of.
+//! [`Events::report`](super::events::Events::report) logs a happening and notes it as an event:
+//! one place decides how much it matters and in which words it is told.
+
+use super::events::{Kind, Level};
+use crate::queue::JournalError;
+use crate::schedule::{Fact, Flip};
+
+/// Something that happened.
+pub(super) enum Happening<'a> {
+    /// The balancer started.
+    Started,
+    /// The balancer was told to stop.
+    Stopping,
+    /// A file is a dead letter.
+    Dead {
+        number: u64,
+        title: &'a str,
+        reason: &'a str,
+    },
+    /// A dead letter waits again.
+    Replayed { number: u64, title: &'a str },
+    /// An operator dropped a file.
+    Dropped {
+        number: u64,
+        title: &'a str,
+        reason: &'a str,
+    },
+    /// An operator gave a server another weight.
+    Weight { server: &'a str, weight: u32 },
+    /// An operator drains a server.
+    Drained { server: &'a str },
+    /// An operator no longer drains a server.
+    Undrained { server: &'a str },
+    /// There is a new server, or one that was leaving stays.
+    Added { server: &'a str, weight: u32 },
+    /// A server leaves once nothing is in flight to it.
+    Leaving { server: &'a str },
+    /// A server has left.
+    Removed { server: &'a str },
+    /// A fact about a server changed.
+    Flipped { server: &'a str, flip: &'a Flip },
+    /// A server's directory is a copy of another server's.
+    CopiedDirectory { server: &'a str, reason: &'a str },
+    /// A server's directory was set back to an earlier state.
+    DirectorySetBack {
+        server: &'a str,
+        identity: &'a str,
+        /// The highest number that the directory has acknowledged.
+        acknowledged: u64,
+        /// The highest number that it knows now.
+        seen: u64,
+        /// How many remembered files were delivered there with higher numbers.
+        files: u64,
+        bytes: u64,
+    },
+    /// A server gets no more files: as many are in doubt there as may be.
+    TooDoubtful { server: &'a str, most: usize },
+    /// Very many files are remembered only because they are in doubt at these servers.
+    ManyPinned { files: usize, servers: &'a str },
+    /// The journal is a copy, or was set back to an earlier state.
+    JournalSetBack { journal: &'a str, error: &'a str },
+    /// The journal cannot write for now, for this reason.
+    JournalFull(&'a str),
+    /// The journal can write again.
+    JournalHasRoom,
+    /// The journal, or the directory of content beside it, failed for good.
+    JournalFailed(&'a JournalError),
+    /// Files are refused, or clients not read from, from now on.
+    Shortage {
+        level: Level,
+        what: &'static str,
+        reason: &'a str,
+    },
+    /// There is room again.
+    ShortageOver { text: &'a str },
+}
+
+/// Logs at a level that is known when the program runs.
+macro_rules! log_at {
+    ($level:expr, $($event:tt)+) => {
+        match $level {
+            Level::Info => tracing::info!($($event)+),
+            Level::Warn => tracing::warn!($($event)+),
+            Level::Error => tracing::error!($($event)+),
+        }
+    };
+}
+
+impl Happening<'_> {
+    pub(super) fn level(&self) -> Level {
+        match self {
+            Self::Started
+            | Self::Replayed { .. }
+            | Self::Weight { .. }
+            | Self::Undrained { .. }
+            | Self::Added { .. }
+            | Self::Removed { .. }
+            | Self::JournalHasRoom
+            | Self::ShortageOver { .. } => Level::Info,
+            Self::Stopping
+            | Self::Dropped { .. }
+            | Self::Drained { .. }
+            | Self::Leaving { .. }
+            | Self::ManyPinned { .. } => Level::Warn,
+            Self::Dead { .. }
+            | Self::CopiedDirectory { .. }
+            | Self::DirectorySetBack { .. }
+            | Self::TooDoubtful { .. }
+            | Self::JournalSetBack { .. }
+            | Self::JournalFull(_)
+            | Self::JournalFailed(_) => Level::Error,
+            Self::Flipped { flip, .. } => match (flip.good, flip.fact) {
+                (true, _) => Level::Info,
+                (false, Fact::Identity) => Level::Error,
+                (false, _) => Level::Warn,
+            },
+            Self::Shortage { level, .. } => *level,
+        }
+    }
+
+    /// What the event is about. `None` if there is no event: a drain is told as the order that it
+    /// is.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Started => Some(Kind::Started),
+            Self::Stopping => Some(Kind::Stopping),
+            Self::Dead { .. } => Some(Kind::Dead),
+            Self::Replayed { .. } => Some(Kind::Replayed),
+            Self::Dropped { .. } => Some(Kind::Dropped),
+            Self::Weight { .. } => Some(Kind::Weight),
+            Self::Drained { .. } | Self::Undrained { .. } => Some(Kind::Drain),
+            Self::Added { .. } => Some(Kind::Added),
+            Self::Leaving { .. } | Self::Removed { .. } => Some(Kind::Removed),
+            Self::Flipped { flip, .. } if flip.fact == Fact::Drain => None,
+            Self::Flipped { .. }
+            | Self::CopiedDirectory { .. }
+            | Self::DirectorySetBack { .. }
+            | Self::TooDoubtful { .. }
+            | Self::ManyPinned { .. } => Some(Kind::Server),
+            Self::JournalSetBack { .. }
+            | Self::JournalFull(_)
+            | Self::JournalHasRoom
+            | Self::JournalFailed(_) => Some(Kind::Journal),
+            Self::Shortage { .. } | Self::ShortageOver { .. } => Some(Kind::Full),
+        }
+    }
+
+    /// The server that it is about.
+    pub(super) fn server(&self) -> Option<&str> {
+        match self {
+            Self::Weight { server, .. }
+            | Self::Drained { server }
+            | Self::Undrained { server }
+            | Self::Added { server, .. }
+            | Self::Leaving { server }
+            | Self::Removed { server }
+            | Self::Flipped { server, .. }
+            | Self::CopiedDirectory { server, .. }
+            | Self::DirectorySetBack { server, .. }
+            | Self::TooDoubtful { server, .. } => Some(server),
+            _ => None,
+        }
+    }
+
+    /// The request number of the file that it is about.
+    pub(super) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Dead { number, .. }
+            | Self::Replayed { number, .. }
+            | Self::Dropped { number, .. } => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// What happened, for people.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Started => "the balancer started".to_owned(),
+            Self::Stopping => "the balancer is stopping: it takes no more files".to_owned(),
+            Self::Dead { title, reason, .. } => format!("{title}: {reason}"),
+            Self::Replayed { title, .. } | Self::Dropped { title, .. } => (*title).to_owned(),
+            Self::Weight { weight, .. } => format!("weight {weight}"),
+            Self::Drained { .. } => {
+                "drained: what is in flight finishes, and it gets nothing new".to_owned()
+            }
+            Self::Undrained { .. } => "no longer drained".to_owned(),
+            Self::Added { weight, .. } => format!("added with weight {weight}"),
+            Self::Leaving { .. } => "being removed: what is in flight finishes first".to_owned(),
+            Self::Removed { .. } => "removed".to_owned(),
+            Self::Flipped { flip, .. } => format!("{}: {}", flip.fact.name(), flip.reason),
+            Self::CopiedDirectory { reason, .. } => format!("it gets no files: {reason}"),
+            Self::DirectorySetBack {
+                acknowledged,
+                seen,
+                files,
+                bytes,
+                ..
+            } => format!(
+                "its directory was set back: it acknowledged number {acknowledged}, and now knows \
+                 none above {seen}. Of the files that are remembered, {files} of {bytes} bytes, \
+                 with numbers above {seen}, were delivered there: look for them, and send again \
+                 what is missing"
+            ),
+            Self::TooDoubtful { most, .. } => format!(
+                "{most} files are in doubt here, the most that are remembered: it gets no more \
+                 until it has listed its files, or was removed"
+            ),
+            Self::ManyPinned { files, servers } => format!(
+                "{files} delivered files are remembered until these servers have listed their \
+                 files: {servers}. Remove those that do not come back"
+            ),
+            Self::JournalSetBack { error, .. } => (*error).to_owned(),
+            Self::JournalFull(error) => {
+                format!("the journal waits until it can write, and deliveries go on: {error}")
+            }
+            Self::JournalHasRoom => "the journal goes on".to_owned(),
+            Self::JournalFailed(error) => {
+                format!("the journal failed, nothing more can be accepted: {error}")
+            }
+            Self::Shortage { what, reason, .. } => format!("{what}: {reason}"),
+            Self::ShortageOver { text } => (*text).to_owned(),
+        }
+    }
+
+    /// Writes it to the log, its parts as fields.
+    pub(super) fn log(&self) {
+        let level = self.level();
+        match *self {
+            Self::Dead {
+                number,
+                title,
+                reason,
+            } => log_at!(level, number, title, reason, "dead letter"),
+            Self::Replayed { number, title } => log_at!(level, number, title, "replayed"),
+            Self::Dropped {
+                number,
+                title,
+                reason,
+            } => log_at!(level, number, title, reason, "thrown away"),
+            Self::Weight { server, weight } => log_at!(level, server, weight, "weight set"),
+            Self::Drained { server } => log_at!(level, server, "drained by the operator"),
+            Self::Undrained { server } => log_at!(level, server, "no longer drained"),
+            Self::Added { server, weight } => log_at!(level, server, weight, "server added"),
+            Self::Leaving { server } => log_at!(level, server, "server is being removed"),
+            Self::Removed { server } => log_at!(level, server, "server removed"),
+            Self::Flipped { server, flip } => log_flip(level, server, flip),
+            Self::CopiedDirectory { server, reason } => {
+                log_at!(level, server, reason, "server ineligible");
+            }
+            Self::DirectorySetBack {
+                server,
+                identity,
+                acknowledged,
+                seen,
+                files,
+                bytes,
+            } => log_at!(
+                level,
+                server,
+                directory = identity,
+                acknowledged,
+                seen,
+                files,
+                bytes,
+                "{}",
+                self.text()
+            ),
+            Self::TooDoubtful { server, .. } => log_at!(level, server, "{}", self.text()),
+            Self::JournalSetBack { journal, error } => log_at!(
+                level,
+                error,
+                journal,
+                "the journal must not go on under its name"
+            ),
+            Self::JournalFull(error) => log_at!(
+                level,
+                error,
+                "the journal waits until it can write, and deliveries go on"
+            ),
+            Self::JournalFailed(error) => log_at!(
+                level,
+                error = %error,
+                "the journal failed: nothing more can be accepted"
+            ),
+            Self::Shortage { what, reason, .. } => log_at!(level, reason, "{what}"),
+            Self::Started => log_at!(level, "balancer started"),
+            Self::Stopping
+            | Self::ManyPinned { .. }
+            | Self::JournalHasRoom
+            | Self::ShortageOver { .. } => log_at!(level, "{}", self.text()),
+        }
+    }
+}
+
+fn log_flip(level: Level, server: &str, flip: &Flip) {
+    let fact = flip.fact.name();
+    let reason = &*flip.reason;
+    let after_s = flip.lasted.as_secs_f64();
+    if flip.good {
+        log_at!(level, server, fact, reason, after_s, "server recovered");
+    } else {
+        log_at!(level, server, fact, reason, after_s, "server ineligible");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::balancer::events::Events;
+
+    fn flip(fact: Fact, good: bool) -> Flip {
+        Flip {
+            fact,
+            good,
+            reason: "why".into(),
+            lasted: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_is_reported_is_noted_once_with_its_server_or_file() {
+        let events = Events::default();
+        events.report(&Happening::Dead {
+            number: 7,
+            title: "t",
+            reason: "why",
+        });
+        events.report(&Happening::Weight {
+            server: "s",
+            weight: 3,
+        });
+        let noted = events.after(0);
+        assert_eq!(noted.len(), 2);
+        assert_eq!(noted[0].number, Some(7));
+        assert_eq!((noted[0].level, noted[0].kind), (Level::Error, Kind::Dead));
+        assert_eq!(noted[0].text, "t: why");
+        assert_eq!(noted[1].server.as_deref(), Some("s"));
+        assert_eq!(noted[1].text, "weight 3");
+    }
+
+    /// The order itself is told; the fact that follows from it would say the same again.
+    #[test]
+    fn a_drain_is_no_event_of_its_own_and_a_bad_identity_matters_most() {
+        let events = Events::default();
+        for (fact, good) in [
+            (Fact::Drain, false),
+            (Fact::Identity, false),
+            (Fact::Link, false),
+            (Fact::Link, true),
+        ] {
+            events.report(&Happening::Flipped {
+                server: "s",
+                flip: &flip(fact, good),
+            });
+        }
+        let levels: Vec<Level> = events.after(0).iter().map(|event| event.level).collect();
+        assert_eq!(levels, [Level::Error, Level::Warn, Level::Info]);
+    }
+}

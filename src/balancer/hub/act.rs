@@ -1,0 +1,189 @@
+//! Carries out what the dispatcher decides.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::commits::After;
+use super::files::Tag;
+use super::servers::{LinkHandle, LinkId};
+use super::state::{Hub, millis};
+use crate::balancer::dispatch::{Action, Delivery};
+use crate::balancer::happening::Happening;
+use crate::balancer::link::Target;
+use crate::balancer::messages::ToServer;
+use crate::protocol::status::Dialect;
+use crate::queue::record::{End, Ended};
+use crate::queue::{Op, Queued};
+use crate::schedule::Slot;
+
+/// A file that a server has acknowledged.
+struct Delivered {
+    number: u64,
+    slot: Slot,
+    server: Arc<str>,
+    /// False from an old-style server, which never acknowledges.
+    confirmed: bool,
+    /// When it was sent.
+    sent: Duration,
+    file: Queued<Delivery<Tag>>,
+}
+
+impl Hub {
+    /// Carries out everything that the dispatcher has decided by now.
+    pub(super) fn act(&mut self, now: Duration) {
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.extend(self.files.dispatcher.actions());
+        for action in actions.drain(..) {
+            self.carry_out_action(action, now);
+        }
+        self.actions = actions;
+    }
+
+    fn carry_out_action(&mut self, action: Action<Delivery<Tag>>, now: Duration) {
+        match action {
+            Action::Send { slot, parcel } => self.servers.send(slot, ToServer::Parcel(parcel)),
+            Action::Delivered {
+                number,
+                slot,
+                server,
+                confirmed,
+                sent,
+                file,
+            } => {
+                let delivered = Delivered {
+                    number,
+                    slot,
+                    server,
+                    confirmed,
+                    sent,
+                    file,
+                };
+                self.delivered(delivered, now);
+            }
+            Action::CameBack {
+                number,
+                attempt,
+                is_failure,
+                is_kept,
+            } => {
+                // Further attempts are only counted, and the count of failures decides.
+                if is_kept || is_failure {
+                    let attempt = Op::Attempt {
+                        number,
+                        attempt,
+                        is_failure,
+                    };
+                    self.commits.submit(attempt, After::Nothing);
+                }
+            }
+            Action::Dead {
+                number,
+                reason,
+                file,
+            } => self.bury(number, &reason, file, now),
+            Action::Stray { slot, number, held } => self.unexpected_copy(slot, number, held, now),
+            Action::OpenLink {
+                slot,
+                dialect,
+                epoch,
+                at,
+            } => self.open_link(LinkId { slot, epoch }, dialect, at),
+            Action::CloseLink { slot } => self.close_link(slot),
+            Action::Flipped { server, flip } => self.report(&Happening::Flipped {
+                server: &server,
+                flip: &flip,
+            }),
+            Action::Probe { slot } => {
+                if let Some(server) = self.servers.get(slot) {
+                    server.nudge.notify_one();
+                }
+            }
+        }
+    }
+
+    fn delivered(&mut self, delivered: Delivered, now: Duration) {
+        let Delivered {
+            number,
+            slot,
+            server,
+            confirmed,
+            sent,
+            file,
+        } = delivered;
+        let accepted = Duration::from_millis(file.meta.accepted_ms);
+        self.times.delivered(now.saturating_sub(accepted));
+        let ms = now.saturating_sub(sent).as_secs_f64() * 1e3;
+        let what = if confirmed {
+            "delivered"
+        } else {
+            "delivered unconfirmed"
+        };
+        tracing::info!(
+            number,
+            title = &*file.meta.title,
+            server = &*server,
+            bytes = file.meta.size,
+            ms,
+            "{what}"
+        );
+        self.release(&file.content);
+        let end = End::Delivered {
+            server,
+            identity: self.servers.identity(slot),
+            confirmed,
+        };
+        let ended = Ended {
+            number,
+            at_ms: millis(now),
+            end,
+            meta: file.meta,
+            history: file.history,
+        };
+        self.end_delivered(ended, slot);
+    }
+
+    /// Opens a link to the server; `at` is where the server has answered a probe.
+    fn open_link(&mut self, id: LinkId, dialect: Dialect, at: Option<SocketAddr>) {
+        let Some(server) = self.servers.get_mut(id.slot) else {
+            return;
+        };
+        let (to_server, from_hub) = mpsc::unbounded_channel();
+        let address = at.map_or_else(|| server.address.clone(), |at| at.to_string().into());
+        let target = Target {
+            slot: id.slot,
+            epoch: id.epoch,
+            address,
+            connector: self.deps.connector.clone(),
+            hub: self.deps.to_self.clone(),
+            disk: self.deps.disk.clone(),
+            journal: self.journal_name.clone(),
+            connect_timeout: self.pace.borrow().timeout,
+            stall: self.deps.config.settings.stall,
+        };
+        let close = self.deps.outside.link(target, dialect, from_hub);
+        server.link = Some(LinkHandle {
+            epoch: id.epoch,
+            to_server,
+            identity: None,
+            acknowledged: None,
+            _close: close,
+        });
+    }
+
+    /// Closes the server's link. What was acknowledged over it is remembered with the directory.
+    fn close_link(&mut self, slot: Slot) {
+        let link = self
+            .servers
+            .get_mut(slot)
+            .and_then(|server| server.link.take());
+        if let Some(link) = link
+            && let Some(identity) = link.identity
+            && let Some(highest) = link.acknowledged
+        {
+            self.directories.acknowledged(&identity, highest);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Files that leave the queue: delivered ones, dead letters and their replay, and what is
+//! forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commits::After;
+use super::files::Tag;
+use super::state::{Hub, millis};
+use crate::balancer::dispatch::Delivery;
+use crate::balancer::happening::Happening;
+use crate::protocol::Message;
+use crate::protocol::json::NotOldStyle;
+use crate::protocol::limits::OLD_STYLE_READ;
+use crate::queue::record::{Death, End, Ended, History, Meta};
+use crate::queue::{DeadLetter, Op, Queued};
+use crate::schedule::Slot;
+
+impl Hub {
+    /// A server has the file: its clients hear of that at once, for it is durable there. The server
+    /// is told to forget the file when the journal has the delivery, too.
+    pub(super) fn end_delivered(&mut self, ended: Ended, slot: Slot) {
+        let number = ended.number;
+        self.waiters
+            .tell_last(number, |id| last_receipt(id, &ended));
+        let after = match self.servers.link(slot) {
+            Some(link) => After::Confirm(link, number),
+            None => After::Nothing,
+        };
+        self.end(ended, after);
+    }
+
+    /// Records that the file ended.
+    pub(super) fn end(&mut self, ended: Ended, after: After) {
+        self.files.ledger.end(Arc::new(ended.clone()));
+        self.commits.submit(Op::End(Box::new(ended)), after);
+    }
+
+    /// Makes a file a dead letter. Its clients hear of it when that is durable.
+    pub(super) fn bury(
+        &mut self,
+        number: u64,
+        reason: &str,
+        file: Queued<Delivery<Tag>>,
+        now: Duration,
+    ) {
+        self.release(&file.content);
+        self.report(&Happening::Dead {
+            number,
+            title: &file.meta.title,
+            reason,
+        });
+        let death = Death {
+            at_ms: millis(now),
+            reason: reason.into(),
+        };
+        let letter = DeadLetter {
+            meta: file.meta,
+            content: file.content.without_memory(),
+            seen: file.tag.not_old_style.is_none(),
+            history: file.history,
+            death: death.clone(),
+        };
+        self.files.ledger.bury(number, letter);
+        // Taken out now: whoever waits for a replay of the file must not hear of this death.
+        let after = After::Dead {
+            number,
+            reason: death.reason.clone(),
+            waiters: self.waiters.take(number),
+        };
+        self.commits.submit(Op::Bury { number, death }, after);
+    }
+
+    /// Makes a dead letter wait again; false if no dead letter has this number.
+    pub(super) fn replay(&mut self, number: u64) -> bool {
+        let Some(letter) = self.files.ledger.remove_dead(number) else {
+            return false;
+        };
+        self.report(&Happening::Replayed {
+            number,
+            title: &letter.meta.title,
+        });
+        self.commits.submit(Op::Replay { number }, After::Nothing);
+        let DeadLetter {
+            meta,
+            content,
+            seen,
+            ..
+        } = letter;
+        let tag = Delivery::new(Tag::default(), not_old_style(&meta, seen));
+        let file = Queued {
+            meta,
+            content,
+            history: History::default(),
+            tag,
+        };
+        self.files.dispatcher.replay(number, file);
+        true
+    }
+
+    /// Forgets files that ended long ago, unless a copy of them may still turn up.
+    pub(super) fn sweep(&mut self, now: Duration) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + self.deps.config.limits.sweep;
+        let dispatcher = &mut self.files.dispatcher;
+        let has_settled = dispatcher.take_settled();
+        let is_doubtful = |number| dispatcher.is_doubtful(number);
+        let mut forgotten = self.files.ledger.forget(millis(now), is_doubtful);
+        if has_settled {
+            forgotten.extend(self.files.ledger.unpin(is_doubtful));
+        }
+        if !forgotten.is_empty() {
+            self.commits.submit(Op::Forget(forgotten), After::Nothing);
+        }
+        self.tell_bounds();
+    }
+}
+
+/// The last receipt of a file that ended.
+pub(super) fn last_receipt(id: u64, ended: &Ended) -> Message {
+    let number = ended.number;
+    match &ended.end {
+        End::Delivered {
+            server, confirmed, ..
+        } => Message::Delivered {
+            id,
+            number,
+            server: server.clone(),
+            confirmed: *confirmed,
+        },
+        End::Dropped { reason } => Message::Dead {
+            id,
+            number,
+            reason: dropped(reason),
+        },
+    }
+}
+
+/// What clients are told of a file that was dropped.
+pub(super) fn dropped(reason: &str) -> String {
+    format!("thrown away; {reason}")
+}
+
+/// Why a file of an earlier run does not go to old-style servers, if that is so.
+pub(super) fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
+    let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
+    (!fits).then_some(if is_large {
+        NotOldStyle::TooLarge
+    } else {
+        NotOldStyle::Either
+    })
+}
