@@ -6,7 +6,9 @@
 
 mod health;
 mod heap;
+mod slots;
 mod wrr;
 
 pub use health::{Fact, Flip, Health, HealthConfig};
-pub use wrr::{MAX_WEIGHT, Scheduler, Slot};
+pub use slots::{Slot, Slots};
+pub use wrr::{MAX_WEIGHT, Scheduler};
