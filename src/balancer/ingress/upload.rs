@@ -112,8 +112,8 @@ impl Drop for Uploaded {
 /// What the reader of an upload tells its writer.
 enum Step {
     Piece(Bytes),
-    /// All of it came, and it is what was sent.
-    Whole,
+    /// All of it came, and it is what was sent: pieces with this CRC32C, if that is known.
+    Whole(Option<u32>),
     /// It is not what was sent, or will not be taken: nobody goes on with it.
     Useless,
 }
@@ -318,6 +318,11 @@ pub(super) trait Source {
 
     /// The next piece; `None` once all of it came, and is what was sent.
     async fn piece(&mut self) -> Result<Option<Bytes>, ReadError>;
+
+    /// The CRC32C of all pieces, if the peer's own checksum has proved it.
+    fn proven_sum(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Content behind a native frame.
@@ -358,6 +363,10 @@ impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
         *self.crc32c = crc32c::crc32c_append(*self.crc32c, &piece);
         Ok(Some(piece))
     }
+
+    fn proven_sum(&self) -> Option<u32> {
+        Some(*self.crc32c)
+    }
 }
 
 /// Hands content on until all of it came.
@@ -386,7 +395,7 @@ async fn read_pieces<S: Source>(
             .send(if is_useless {
                 Step::Useless
             } else {
-                Step::Whole
+                Step::Whole(source.proven_sum())
             })
             .await;
     }
@@ -411,15 +420,16 @@ impl Upload {
         mut steps: mpsc::Receiver<Step>,
     ) -> io::Result<Option<Uploaded>> {
         let mut part = self.begin(resumed)?;
+        let begin = (part.crc32c(), part.len());
         let mut behind = RollingSync::default();
-        loop {
+        let proven = loop {
             match steps.blocking_recv() {
                 Some(Step::Piece(piece)) => {
                     if let Err(error) = self.write(&mut part, &piece, &mut behind) {
                         return Err(self.failed(error));
                     }
                 }
-                Some(Step::Whole) => break,
+                Some(Step::Whole(proven)) => break proven,
                 Some(Step::Useless) => {
                     self.remove();
                     return Ok(None);
@@ -431,6 +441,10 @@ impl Upload {
                     return Ok(None);
                 }
             }
+        };
+        if !is_as_proven(&part, begin, proven) {
+            self.remove();
+            return Err(damaged());
         }
         match behind
             .end()
@@ -492,6 +506,20 @@ impl Upload {
     }
 }
 
+/// Whether what was written behind the beginning, of this CRC32C and length, is what came. It was
+/// damaged in memory if not: the sum of the written bytes must not stand for the client's.
+fn is_as_proven(part: &Part, (begin, len): (u32, u64), proven: Option<u32>) -> bool {
+    let written = usize::try_from(part.len() - len).unwrap_or(usize::MAX);
+    proven.is_none_or(|sum| crc32c::crc32c_combine(begin, sum, written) == part.crc32c())
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it was damaged in memory on its way to the disk: send it again",
+    )
+}
+
 /// Makes a part lasting content, and gives its id and its CRC32C. A directory that cannot be synced
 /// ends the journal.
 fn finish(
@@ -528,3 +556,7 @@ fn refusal(error: &io::Error) -> Refusal {
     };
     Refusal::new(code, format!("cannot keep the file: {}", plain(error)))
 }
+
+#[cfg(test)]
+#[path = "upload_tests.rs"]
+mod tests;
