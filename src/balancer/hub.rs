@@ -19,20 +19,17 @@ use tokio_util::task::TaskTracker;
 use super::cold::{Cold, ColdReport};
 use super::control::Settings;
 use super::directories::{Directories, Twice};
-use super::dispatch::{Action, Delivery, Dispatcher, Probed, Speaker};
+use super::dispatch::{Action, Delivery, Dispatcher, LinkEvent, LinkId as Over, Probed, Queued};
 use super::events::{Events, Kind, Level};
 use super::gate::Gate;
 use super::link::{self, Target};
 use super::messages::{
-    Admission, Arrived, Declined, LinkEvent, Offer, Reply, Room, Share, Sum, ToClient, ToHub,
-    ToServer,
+    Admission, Arrived, Declined, Offer, Parcel, Reply, Room, Share, Sum, ToClient, ToHub, ToServer,
 };
 use super::probe::ProbePace;
 use super::queries::{self, Files};
 use super::sharing::Sharing;
 use super::{BalancerConfig, BalancerError, probe};
-use crate::protocol::json::NotOldStyle;
-use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal, RefusalCode, lists};
@@ -42,8 +39,8 @@ use crate::queue::journal::{Changes, Committed};
 use crate::queue::record::{Accepted, Content, Death, End, Ended, History, Meta};
 use crate::queue::recovery::Recovered;
 use crate::queue::segment::JournalId;
-use crate::queue::{DeadLetter, FileBody, Ledger, Location, Op, Progress, Queued, Writer, content};
-use crate::schedule::Slot;
+use crate::queue::{DeadLetter, FileBody, Ledger, Location, Op, Progress, Writer, content};
+use crate::schedule::{Slot, Slots};
 use crate::transport::Connect;
 
 /// How many events are decided at once.
@@ -69,13 +66,14 @@ mod thaw;
 mod trust;
 
 use operator::{Times, pace};
+use thaw::Read;
 pub(super) use thaw::stand_in;
-use thaw::{Read, noted};
 use trust::Told;
 
 /// What the hub keeps beside a queued file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tag {
+    content: FileBody,
     replies: Vec<Reply>,
     /// Held for as long as the file is in the queue; a file of an earlier run may have none.
     _room: Option<Room>,
@@ -85,7 +83,6 @@ struct Tag {
 struct Accepting {
     meta: Arc<Meta>,
     content: Arrived,
-    not_old_style: Option<NotOldStyle>,
     replies: Vec<Reply>,
     room: Room,
     /// When it was read whole.
@@ -106,14 +103,6 @@ enum After {
     /// Tell an operator that it is done.
     Answer(mpsc::UnboundedSender<ToClient>, Answer),
     Nothing,
-}
-
-/// The link over which a server has said that it has a file, and nothing else may answer: over the
-/// next one it says so again, and its directory may be another by then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Over {
-    slot: Slot,
-    epoch: u64,
 }
 
 /// An open link, as the hub holds it; dropping it closes the link.
@@ -171,8 +160,7 @@ pub(super) struct Hub {
     afters: VecDeque<After>,
     /// Bytes of content of waiting files in memory.
     in_memory: u64,
-    /// By slot.
-    servers: Vec<Option<ServerHandle>>,
+    servers: Slots<ServerHandle>,
     /// What servers say of their directories.
     directories: Directories,
     /// What was told of bounds that are reached.
@@ -223,7 +211,7 @@ impl Hub {
             journal_name: format!("{:032x}", u128::from_be_bytes(recovered.known_as)).into(),
             afters: VecDeque::new(),
             in_memory: 0,
-            servers: Vec::new(),
+            servers: Slots::default(),
             directories: Directories::default(),
             told: Told::default(),
             generations: 0,
@@ -275,12 +263,7 @@ impl Hub {
         self.with
             .tasks
             .spawn(ended.run_until_cancelled_owned(prober.run()));
-        if self.servers.len() <= slot.index() {
-            self.servers.resize_with(slot.index() + 1, || None);
-        }
-        if let Some(place) = self.servers.get_mut(slot.index()) {
-            *place = Some(server);
-        }
+        self.servers.insert(slot, server);
     }
 
     /// Takes over the files that an earlier run has left.
@@ -333,14 +316,13 @@ impl Hub {
                 else {
                     continue;
                 };
-                let read = Read::of(number, back, &brief, location);
+                let read = Read::of(back, &brief, location);
                 let content = read.content.without_memory();
                 self.ledger.bury(
                     number,
                     DeadLetter {
                         meta: read.meta,
                         content,
-                        seen: read.fits,
                         history,
                         death,
                     },
@@ -425,47 +407,19 @@ impl Hub {
                 }
             }
             ToHub::Control(command) => self.command(command, now),
-            ToHub::Link { slot, epoch, event } => self.link(slot, epoch, event, now)?,
+            ToHub::Link { link, event } => self.link(link, event, now)?,
         }
         Ok(())
     }
 
-    fn link(
-        &mut self,
-        slot: Slot,
-        epoch: u64,
-        event: LinkEvent,
-        now: Duration,
-    ) -> Result<(), BalancerError> {
+    fn link(&mut self, link: Over, event: LinkEvent, now: Duration) -> Result<(), BalancerError> {
         match event {
-            LinkEvent::Opened {
-                speaker,
-                holding,
-                seen,
-            } => {
-                self.opened(Over { slot, epoch }, speaker, holding, seen, now)?;
+            LinkEvent::Opened { .. } => self.opened(link, event, now)?,
+            LinkEvent::Stored { ref numbers, .. } => {
+                self.note_acknowledged(link, numbers);
+                self.dispatcher.link_event(link, event, now);
             }
-            LinkEvent::Stored { numbers, confirmed } => {
-                self.note_acknowledged(Over { slot, epoch }, &numbers);
-                for number in numbers {
-                    self.dispatcher.stored(slot, epoch, number, confirmed, now);
-                }
-            }
-            LinkEvent::NotStored { number, refusal } => self
-                .dispatcher
-                .not_stored(slot, epoch, number, &refusal, now),
-            LinkEvent::Dropped { number } => self.dispatcher.dropped(slot, epoch, number),
-            LinkEvent::Lost { number, reason } => {
-                self.dispatcher.lost(slot, epoch, number, &reason, now)
-            }
-            LinkEvent::Unreadable { number, reason } => {
-                self.dispatcher.unreadable(slot, epoch, number, &reason)
-            }
-            LinkEvent::NotNow { number, reason } => {
-                self.dispatcher.not_now(slot, epoch, number, &reason, now)
-            }
-            LinkEvent::Closed(reason) => self.dispatcher.link_closed(slot, epoch, &reason, now),
-            LinkEvent::Silent(reason) => self.dispatcher.link_silent(slot, epoch, &reason, now),
+            event => self.dispatcher.link_event(link, event, now),
         }
         // What is decided must be carried out before another link takes the place of this one, and
         // before anything is forgotten that it needs.
@@ -474,35 +428,38 @@ impl Hub {
     }
 
     /// A link opened: the server has said who it is and what it has.
-    fn opened(
-        &mut self,
-        over: Over,
-        speaker: Speaker,
-        holding: Option<Vec<lists::StoredFile>>,
-        seen: Option<u64>,
-        now: Duration,
-    ) -> Result<(), BalancerError> {
-        let Over { slot, epoch } = over;
+    fn opened(&mut self, link: Over, event: LinkEvent, now: Duration) -> Result<(), BalancerError> {
+        let LinkEvent::Opened {
+            speaker,
+            holding,
+            seen,
+        } = &event
+        else {
+            return Ok(());
+        };
+        let slot = link.slot;
         // What an older link said late must not name the server of this one: copies are removed by
         // that name.
-        if self.over(slot) != Some(over) {
+        if self.over(slot) != Some(link) {
             return Ok(());
         }
-        if let Err(reason) = self.speaks_alone(slot, &speaker, now) {
-            self.dispatcher.link_closed(slot, epoch, &reason, now);
+        if let Err(reason) = self.speaks_alone(slot, speaker, now) {
+            self.dispatcher
+                .link_event(link, LinkEvent::Closed(reason), now);
             return Ok(());
         }
-        self.check_journal(slot, seen, holding.as_deref().unwrap_or_default())?;
+        self.check_journal(slot, *seen, holding.as_deref().unwrap_or_default())?;
         if let (Some(identity), Some(seen)) = (&speaker.identity, seen) {
-            self.check_directory(slot, identity, seen);
+            self.check_directory(slot, identity, *seen);
         }
-        if let Some(link) = self
+        if let Some(handle) = self
             .server_mut(slot)
             .and_then(|server| server.link.as_mut())
         {
-            (link.identity, link.acknowledged) = (speaker.identity, seen.map(|_| 0));
+            handle.identity.clone_from(&speaker.identity);
+            handle.acknowledged = seen.map(|_| 0);
         }
-        self.dispatcher.link_opened(slot, epoch, holding, now);
+        self.dispatcher.link_event(link, event, now);
         Ok(())
     }
 
@@ -515,7 +472,6 @@ impl Hub {
             content,
             size,
             crc32c,
-            old_style_len,
             room,
             share,
             from,
@@ -553,17 +509,10 @@ impl Hub {
             death: None,
             content: kept,
         };
-        let digits = number.checked_ilog10().unwrap_or(0) as usize;
-        let not_old_style = match old_style_len {
-            Ok(len) if len + digits <= OLD_STYLE_READ => None,
-            Ok(_) => Some(NotOldStyle::TooLarge),
-            Err(why) => Some(why),
-        };
         let replies = reply.into_iter().collect();
         let accepting = Accepting {
             meta,
             content,
-            not_old_style,
             replies,
             room,
             read,
@@ -754,7 +703,6 @@ impl Hub {
         let Accepting {
             meta,
             content,
-            not_old_style,
             replies,
             room,
             read,
@@ -772,8 +720,7 @@ impl Hub {
             reply.send(|id| Message::Accepted { id, number });
         }
         if let Some(location) = location.as_ref().filter(|_| self.is_far(number)) {
-            let mut brief = BacklogEntry::new(&meta, location.spot());
-            brief.note = noted(not_old_style);
+            let brief = BacklogEntry::new(&meta, location.spot());
             self.cold
                 .insert(number, brief, location.handle(), replies, Some(room));
             return self.dispatcher.count_accepted(meta.size);
@@ -783,18 +730,15 @@ impl Hub {
             (Arrived::Memory(bytes), location) => FileBody::Memory(bytes, location),
         };
         let content = self.hold(content);
-        let tag = Delivery::new(
-            Tag {
-                replies,
-                _room: Some(room),
-            },
-            not_old_style,
-        );
+        let tag = Delivery::new(Tag {
+            content,
+            replies,
+            _room: Some(room),
+        });
         self.dispatcher.accept(
             number,
             Queued {
                 meta,
-                content,
                 history: History::default(),
                 tag,
             },
@@ -834,7 +778,7 @@ impl Hub {
             return;
         }
         let content = match self.dispatcher.file_mut(number) {
-            Some(file) => Some(&mut file.content),
+            Some(file) => Some(&mut file.tag.tag.content),
             None => self
                 .ledger
                 .dead_mut(number)
@@ -872,7 +816,7 @@ impl Hub {
         actions.extend(self.dispatcher.actions());
         for action in actions.drain(..) {
             match action {
-                Action::Send { slot, parcel } => self.tell(slot, ToServer::Parcel(parcel)),
+                Action::Send { slot, number } => self.forward(slot, number),
                 Action::Delivered {
                     number,
                     slot,
@@ -905,7 +849,7 @@ impl Hub {
                         identity,
                         confirmed,
                     };
-                    self.release(&file.content);
+                    self.release(&file.tag.tag.content);
                     let Queued {
                         meta, history, tag, ..
                     } = file;
@@ -924,44 +868,76 @@ impl Hub {
                 // The numbers are counted already.
                 Action::CameBack {
                     number,
+                    meta,
                     attempt,
+                    attempts,
                     is_failure,
                     is_kept,
-                } if is_kept || is_failure => {
-                    self.submit(
-                        Op::Attempt {
-                            number,
-                            attempt,
-                            is_failure,
-                        },
-                        After::Nothing,
+                } => {
+                    tracing::warn!(
+                        number,
+                        title = &*meta.title,
+                        server = &*attempt.server,
+                        attempts,
+                        reason = &*attempt.reason,
+                        "came back"
                     );
+                    if is_kept || is_failure {
+                        self.submit(
+                            Op::Attempt {
+                                number,
+                                attempt,
+                                is_failure,
+                            },
+                            After::Nothing,
+                        );
+                    }
                 }
-                Action::CameBack { .. } => {}
+                Action::Unfit {
+                    number,
+                    server,
+                    why,
+                } => {
+                    tracing::info!(number, server = &*server, "not sent: {why}");
+                }
+                Action::Waits {
+                    number,
+                    meta,
+                    attempts,
+                    reason,
+                } => {
+                    tracing::warn!(number, title = &*meta.title, attempts, reason, "waits");
+                }
                 Action::Dead {
                     number,
                     reason,
                     file,
-                } => self.bury(number, reason, file, now),
-                Action::Stray { slot, number, held } => {
+                } => {
+                    tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
+                    self.bury(number, reason, file, now);
+                }
+                Action::UnexpectedCopy { slot, number, held } => {
                     self.unexpected_copy(slot, number, held, now)
                 }
-                Action::OpenLink {
-                    slot,
-                    dialect,
-                    epoch,
-                    at,
-                } => {
+                Action::OtherContent { number, server } => {
+                    tracing::error!(
+                        number,
+                        server = &*server,
+                        "the server has another file under this number: it is left alone"
+                    );
+                }
+                Action::Recognised { server, dialect } => {
+                    tracing::info!(server = &*server, speaks = ?dialect, "recognised");
+                }
+                Action::OpenLink { link, dialect, at } => {
                     let (to_server, from_hub) = mpsc::unbounded_channel();
                     let closed = self.with.stop.child_token();
                     let connect_timeout = self.pace.borrow().timeout;
-                    let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut)
-                    else {
+                    let Some(server) = self.servers.get_mut(link.slot) else {
                         continue;
                     };
                     let target = Target {
-                        slot,
-                        epoch,
+                        link,
                         address: at
                             .map_or_else(|| server.address.clone(), |at| at.to_string().into()),
                         connector: self.with.connector.clone(),
@@ -977,7 +953,7 @@ impl Hub {
                         .spawn(closed.clone().run_until_cancelled_owned(task));
                     let (identity, acknowledged, guard) = (None, None, closed.drop_guard());
                     server.link = Some(LinkHandle {
-                        epoch,
+                        epoch: link.epoch,
                         to_server,
                         identity,
                         acknowledged,
@@ -994,6 +970,27 @@ impl Hub {
             }
         }
         self.actions = actions;
+    }
+
+    /// Sends a file over a server's link.
+    fn forward(&self, slot: Slot, number: u64) {
+        let Some(file) = self.dispatcher.queue().get(number) else {
+            return;
+        };
+        let server = self.server(slot).map(|server| &*server.address);
+        tracing::info!(
+            number,
+            title = &*file.meta.title,
+            server = server.unwrap_or_default(),
+            bytes = file.meta.size,
+            "forwarded"
+        );
+        let parcel = Parcel {
+            number,
+            meta: file.meta.clone(),
+            content: file.tag.tag.content.clone(),
+        };
+        self.tell(slot, ToServer::Parcel(parcel));
     }
 
     /// Sends something over a server's link. A link that has ended has said so in an event that is
@@ -1046,7 +1043,12 @@ impl Hub {
     }
 
     fn bury(&mut self, number: u64, reason: String, file: Queued<Delivery<Tag>>, now: Duration) {
-        self.release(&file.content);
+        let Tag {
+            content,
+            replies,
+            _room,
+        } = file.tag.tag;
+        self.release(&content);
         self.with.notices.tell(
             Level::Error,
             Kind::Dead,
@@ -1058,19 +1060,16 @@ impl Hub {
             at_ms: millis(now),
             reason: reason.into(),
         };
-        let content = file.content.without_memory();
-        let (meta, history, seen) = (file.meta, file.history, file.tag.not_old_style.is_none());
         self.ledger.bury(
             number,
             DeadLetter {
-                meta,
-                content,
-                seen,
-                history,
+                meta: file.meta,
+                content: content.without_memory(),
+                history: file.history,
                 death: death.clone(),
             },
         );
-        let after = After::Dead(number, file.tag.tag.replies, death.reason.clone());
+        let after = After::Dead(number, replies, death.reason.clone());
         self.submit(Op::Bury { number, death }, after);
     }
 
@@ -1157,18 +1156,16 @@ impl Hub {
             &*letter.meta.title,
         );
         self.submit(Op::Replay { number }, After::Nothing);
-        let DeadLetter {
-            meta,
+        let DeadLetter { meta, content, .. } = letter;
+        let tag = Delivery::new(Tag {
             content,
-            seen,
-            ..
-        } = letter;
-        let tag = Delivery::new(Tag::default(), not_old_style(&meta, seen));
+            replies: Vec::new(),
+            _room: None,
+        });
         self.dispatcher.replay(
             number,
             Queued {
                 meta,
-                content,
                 history: History::default(),
                 tag,
             },
@@ -1306,11 +1303,11 @@ impl Hub {
     }
 
     fn server(&self, slot: Slot) -> Option<&ServerHandle> {
-        self.servers.get(slot.index())?.as_ref()
+        self.servers.get(slot)
     }
 
     fn server_mut(&mut self, slot: Slot) -> Option<&mut ServerHandle> {
-        self.servers.get_mut(slot.index())?.as_mut()
+        self.servers.get_mut(slot)
     }
 
     fn address_of(&self, slot: Slot) -> Arc<str> {
@@ -1321,16 +1318,6 @@ impl Hub {
     fn now(&self) -> Duration {
         self.began + self.started.elapsed()
     }
-}
-
-/// Why a file of an earlier run does not go to old-style servers, if that is so.
-fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
-    let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
-    (!fits).then_some(if is_large {
-        NotOldStyle::TooLarge
-    } else {
-        NotOldStyle::Either
-    })
 }
 
 /// One more connection hears of a file.

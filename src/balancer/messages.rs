@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::control::Command;
-use super::dispatch::{Parcel, Probed, Speaker};
-use crate::protocol::json::NotOldStyle;
+use super::dispatch::{LinkEvent, LinkId, Probed};
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Expected, Message, Refusal, lists};
-use crate::queue::Progress;
+use crate::protocol::{Expected, Message, Refusal};
 use crate::queue::backlog_entry::ReadBack;
+use crate::queue::record::Meta;
+use crate::queue::{FileBody, Progress};
 use crate::schedule::Slot;
 
 /// Something that the hub must know.
@@ -51,10 +51,8 @@ pub enum ToHub {
     Control(Command),
     /// Something happened on a link.
     Link {
-        /// The server.
-        slot: Slot,
-        /// The link's epoch.
-        epoch: u64,
+        /// The link.
+        link: LinkId,
         /// What happened.
         event: LinkEvent,
     },
@@ -66,62 +64,15 @@ pub(super) fn next_connection() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Something that happened on a link.
-#[derive(Debug)]
-pub enum LinkEvent {
-    /// It can carry files.
-    Opened {
-        /// Who the server is.
-        speaker: Speaker,
-        /// What the server has and does not know to be confirmed; `None` if it cannot say.
-        holding: Option<Vec<lists::StoredFile>>,
-        /// The highest number of this journal that it has ever stored, if it keeps account of that.
-        seen: Option<u64>,
-    },
-    /// The server has these files.
-    Stored {
-        /// The files' request numbers.
-        numbers: Vec<u64>,
-        /// False from an old-style server.
-        confirmed: bool,
-    },
-    /// The server does not take the file.
-    NotStored {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The server has removed the file, as it was told.
-    Dropped {
-        /// The file's request number.
-        number: u64,
-    },
-    /// The file's own connection failed.
-    Lost {
-        /// The file's request number.
-        number: u64,
-        /// How it failed.
-        reason: String,
-    },
-    /// The file's content cannot be read from the journal.
-    Unreadable {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        reason: String,
-    },
-    /// The file's content cannot be read from the journal just now; nothing is wrong with it.
-    NotNow {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        reason: String,
-    },
-    /// It failed or was closed by the server.
-    Closed(String),
-    /// It was closed because the server acknowledges nothing.
-    Silent(String),
+/// A file on its way to a server.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    /// The file's request number.
+    pub number: u64,
+    /// Title, size and checksum.
+    pub meta: Arc<Meta>,
+    /// The file's content.
+    pub content: FileBody,
 }
 
 /// Something that is to go over a link.
@@ -246,9 +197,6 @@ pub struct Admission {
     pub size: u64,
     /// The CRC32C of the content.
     pub crc32c: u32,
-    /// How long its document for an old-style server is, with a request number of one digit, if it
-    /// can have one.
-    pub old_style_len: Result<usize, NotOldStyle>,
     /// The room reserved for it in the queue.
     pub room: Room,
     /// The room reserved for it on the disk.

@@ -23,6 +23,25 @@ use crate::schedule::HealthConfig;
 use crate::transport::Tcp;
 use crate::units::{ByteSize, parse_duration};
 
+/// What becomes of a file that was with a server when the server vanished.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum InDoubtArg {
+    /// It goes to another server at once. When the first one returns and has it, too, it removes
+    /// its copy
+    Redirect,
+    /// It waits until the server returns and says whether it has it
+    Wait,
+}
+
+impl From<InDoubtArg> for InDoubt {
+    fn from(arg: InDoubtArg) -> Self {
+        match arg {
+            InDoubtArg::Redirect => Self::Redirect,
+            InDoubtArg::Wait => Self::Wait,
+        }
+    }
+}
+
 /// Run a balancer: takes files from clients, queues them, and sends them on to servers
 #[derive(Debug, Args)]
 pub(super) struct BalancerArgs {
@@ -56,7 +75,7 @@ pub(super) struct BalancerArgs {
     /// What becomes of a file that was with a server when the server vanished: it may be stored
     /// there, or not
     #[arg(long, value_enum, default_value = "redirect", env = "BILICO_IN_DOUBT")]
-    in_doubt: InDoubt,
+    in_doubt: InDoubtArg,
     /// After so many refusals that are its own fault a file becomes a dead letter; one that every
     /// server refuses for good becomes one at once. A server that is down, full or busy does not
     /// count
@@ -326,7 +345,7 @@ pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
                 ..HealthConfig::default()
             },
             max_attempts: args.max_attempts,
-            in_doubt: args.in_doubt,
+            in_doubt: args.in_doubt.into(),
         },
         retention: Retention {
             time: args.remember,

@@ -30,8 +30,6 @@ pub struct BacklogEntry {
     pub accepted_s: u32,
     size_low: u32,
     size_high: u16,
-    /// Whatever its owner wants to note.
-    pub note: u8,
 }
 
 impl BacklogEntry {
@@ -45,7 +43,6 @@ impl BacklogEntry {
             size_low: u32::from_le_bytes(low),
             // No disk has a file of so many bytes.
             size_high: u16::try_from(meta.size >> 32).unwrap_or(u16::MAX),
-            note: 0,
         }
     }
 

@@ -38,8 +38,6 @@ pub struct DeadLetter {
     pub meta: Arc<Meta>,
     /// Its content.
     pub content: FileBody,
-    /// What the caller saw in it.
-    pub seen: bool,
     /// How often it came back.
     pub history: History,
     /// Why it is here.

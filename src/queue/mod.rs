@@ -1,9 +1,9 @@
 //! Core: the files that were accepted, kept so that nothing loses them.
 //!
 //! [`journal`] writes what happens to files, [`recovery`] reads it back, [`Writer`] is the one
-//! thread that does it; all three know a disk only as [`disk::Disk`]. [`Pending`] is what waits,
-//! [`Ledger`] what is remembered of the rest. Leaves to the balancer where a file goes, and how
-//! much may wait.
+//! thread that does it; all three know a disk only as [`disk::Disk`]. [`Ledger`] is what is
+//! remembered of files that do not wait. Leaves to the balancer which files wait, where they go, and
+//! how many may wait.
 //!
 //! The interface is narrow, so that another backend can take the journal's place: [`journal::Op`]s
 //! go in, in order; [`Progress`] comes back and says how many of them are lasting.
@@ -24,7 +24,6 @@ pub mod keys;
 mod ledger;
 mod lock;
 pub mod paged;
-mod pending;
 #[cfg(test)]
 mod proof;
 mod real;
@@ -42,7 +41,6 @@ pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
-pub use pending::{Depth, Pending, Queued};
 pub use writer::{Progress, Writer};
 
 /// Content up to this many bytes stands in the journal itself, larger content in a file of its own.

@@ -224,7 +224,7 @@ fn what_old_servers_can_read_is_the_same_after_a_restart() {
     for (number, why) in [
         (4, "larger than the 4096 bytes"),
         (5, "larger than the 4096 bytes"),
-        (6, "no UTF-8 text"),
+        (6, "not UTF-8 text"),
     ] {
         wait_for_line(|| farm.way(number), &["waited", why]);
     }
@@ -996,7 +996,7 @@ fn nonsense() -> Vec<Nonsense> {
                 tell(wire, &message);
                 tell(wire, &vec![b' '; 2 * MIB]);
             },
-            "more than it can have",
+            "list of its files is too long",
         ),
         case(
             "parts without end",
@@ -1007,7 +1007,7 @@ fn nonsense() -> Vec<Nonsense> {
                     std::thread::sleep(std::time::Duration::from_millis(50));
                 }
             },
-            "has not said what it has",
+            "did not list its files within",
         ),
         case(
             "many entries without end",
@@ -1015,7 +1015,7 @@ fn nonsense() -> Vec<Nonsense> {
                 let part = holding(&json!(vec![[5_000_000, 1, 1]; 16_000]), false);
                 while wire.0.write_all(&part).is_ok() {}
             },
-            "more than it can have",
+            "list of its files is too long",
         ),
         case(
             "no JSON",
@@ -1035,12 +1035,12 @@ fn nonsense() -> Vec<Nonsense> {
                     &frame(r#"{"request_type":"stored","request_number":1}"#, b""),
                 )
             },
-            "does not say",
+            "unexpected message from the server",
         ),
         case(
             "nothing, and it closes",
             |wire| drop(wire.0.shutdown(std::net::Shutdown::Both)),
-            "closed before",
+            "closed the connection before",
         ),
         case("nothing", |_| {}, "silent for"),
     ]

@@ -16,7 +16,7 @@ pub mod shutdown;
 pub use listen::{Accepted, Listener, serve};
 pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::{Deadlines, Object, ProgressDeadline, ReadError, Reader, log_end};
-pub use send::{WriteError, send_content, write_all};
+pub use send::{WriteError, send_content, send_summed, write_all};
 
 use std::future::Future;
 use std::io;

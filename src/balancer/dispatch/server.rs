@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::blame::Standing;
 use super::names::Who;
-use crate::protocol::json::NotOldStyle;
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
@@ -61,7 +60,7 @@ impl Window {
 
 /// The most files that may be in doubt at one server. All of them are remembered until it has said
 /// what it has: one that is at this bound gets no more files, so that there cannot be more.
-pub(super) const MOST_DOUBTS: usize = 100_000;
+pub(super) const MAX_DOUBTS: usize = 100_000;
 
 /// The first wait before a link that failed is opened again, and the longest.
 const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -75,6 +74,16 @@ pub(super) enum LinkState {
     Closed,
     Opening(u64),
     Open(u64),
+}
+
+impl LinkState {
+    /// The epoch of the present link.
+    pub(super) fn epoch(self) -> Option<u64> {
+        match self {
+            Self::Closed => None,
+            Self::Opening(epoch) | Self::Open(epoch) => Some(epoch),
+        }
+    }
 }
 
 /// What the operator wants of a server.
@@ -119,7 +128,7 @@ pub(super) struct Member {
     /// Files that it may have, though nothing says so.
     pub(super) doubts: BTreeSet<u64>,
     /// Whether it has said what it has since the balancer's start.
-    pub(super) has_told: bool,
+    pub(super) has_reported: bool,
     /// Whether it says what it has, and removes what it is told to.
     pub(super) keeps_account: bool,
     /// Who answered the last probe.
@@ -133,7 +142,7 @@ pub(super) struct Member {
     /// Files that it refused, or that came back because it failed.
     pub(super) returned: u64,
     /// What the operator wants of it.
-    pub(super) wish: Intent,
+    pub(super) intent: Intent,
     /// The memory of its process, at the last probe.
     pub(super) memory: Option<Memory>,
     /// How long the last probe took, if it was answered.
@@ -156,7 +165,7 @@ impl Member {
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
             doubts: BTreeSet::new(),
-            has_told: false,
+            has_reported: false,
             keeps_account: false,
             who: Who::default(),
             linked: None,
@@ -164,7 +173,7 @@ impl Member {
             delivered: 0,
             delivered_bytes: 0,
             returned: 0,
-            wish: Intent::Work,
+            intent: Intent::Work,
             memory: None,
             probe: None,
         };
@@ -174,19 +183,19 @@ impl Member {
 
     /// Tells its health what the operator wants of it.
     pub(super) fn apply_intent(&mut self, now: Duration) -> Option<Flip> {
-        let wish = match (self.wish, self.weight) {
+        let intent = match (self.intent, self.weight) {
             (Intent::Leave, _) => Some("being removed"),
             (Intent::Drain, _) => Some("by the operator"),
             (Intent::Work, 0) => Some("weight 0"),
             (Intent::Work, _) => None,
         };
         self.health
-            .drain(wish.is_some(), wish.unwrap_or("no longer"), now)
+            .drain(intent.is_some(), intent.unwrap_or("no longer"), now)
     }
 
     /// Whether one more file in flight could be more in doubt than may be.
     pub(super) fn is_too_doubtful(&self) -> bool {
-        self.doubts.len() + self.in_flight.len() >= MOST_DOUBTS
+        self.doubts.len() + self.in_flight.len() >= MAX_DOUBTS
     }
 
     /// Takes a file out of flight.
@@ -210,7 +219,7 @@ impl Member {
     pub(super) fn falls_silent(&mut self) {
         self.is_silent = true;
         self.link_pause = self.link_pause.max(SILENCE_PAUSE.0);
-        self.standing.try_it();
+        self.standing.put_on_trial();
     }
 
     /// It was down and is there again, so what it did before says little: its link may be opened at
@@ -221,9 +230,30 @@ impl Member {
         }
     }
 
-    /// Whether it is an old-style server, and the file is nothing for one.
-    pub(super) fn cannot_read(&self, not_old_style: Option<&NotOldStyle>) -> bool {
-        self.dialect == Some(Dialect::OldStyle) && not_old_style.is_some()
+    /// Whether it is an old-style server.
+    pub(super) fn is_old_style(&self) -> bool {
+        self.dialect == Some(Dialect::OldStyle)
+    }
+
+    /// The dialect of the link that can be opened to it now: it answers probes, has no link, and
+    /// need not wait any longer after one that failed.
+    pub(super) fn can_be_linked(&self, now: Duration) -> Option<Dialect> {
+        let needed = [Fact::Connection, Fact::Trust, Fact::Identity];
+        let answers = needed.into_iter().all(|fact| self.health.allows(fact));
+        let waits = self.link_retry.is_some_and(|due| due > now);
+        let is_free = self.link == LinkState::Closed && answers && !waits;
+        self.dialect.filter(|_| is_free)
+    }
+
+    /// Closes its link, and gives the numbers of what was in flight over it, in order.
+    pub(super) fn unlink(&mut self) -> Vec<u64> {
+        self.link = LinkState::Closed;
+        self.linked = None;
+        self.in_flight_bytes = 0;
+        let mut numbers: Vec<u64> = self.in_flight.drain().map(|(number, _)| number).collect();
+        numbers.sort_unstable();
+        self.returned += numbers.len() as u64;
+        numbers
     }
 
     /// Whether it can take files now, or as soon as it has less to do or more room.
@@ -253,8 +283,7 @@ impl Member {
 
     /// Its own window.
     fn window(&self, window: Window, heaviest: u32) -> Window {
-        let is_old_style = self.dialect == Some(Dialect::OldStyle);
-        let most = if is_old_style {
+        let most = if self.is_old_style() {
             window.files.min(OLD_STYLE_FILES)
         } else {
             window.files
@@ -282,7 +311,7 @@ impl Member {
         match self.health.problem() {
             None if window_is_open => ServerState::Up,
             None => ServerState::Full,
-            Some((Fact::Drain, ..)) if self.wish == Intent::Leave => ServerState::Removing,
+            Some((Fact::Drain, ..)) if self.intent == Intent::Leave => ServerState::Removing,
             Some((Fact::Drain, ..)) => ServerState::Drained,
             Some((Fact::Connection, ..)) if self.health.is_fresh() => ServerState::Unknown,
             Some((Fact::Connection | Fact::Trust, ..)) => ServerState::Down,
@@ -303,7 +332,7 @@ impl Member {
         let full = (!is_open).then(|| {
             if self.is_too_doubtful() {
                 format!(
-                    "window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has"
+                    "window: {MAX_DOUBTS} files are in doubt here, and it has not said what it has"
                 )
             } else if self.standing.is_on_trial() {
                 "window: one file until that is stored".to_owned()
@@ -328,8 +357,8 @@ impl Member {
             delivered: self.delivered,
             delivered_bytes: self.delivered_bytes,
             returned: self.returned,
-            drained: self.wish == Intent::Drain,
-            removing: self.wish == Intent::Leave,
+            drained: self.intent == Intent::Drain,
+            removing: self.intent == Intent::Leave,
             memory: self.memory,
             probe_ms: self.probe.map(|probe| probe.as_secs_f64() * 1e3),
             window_files,

@@ -6,15 +6,15 @@
 //! before it is lasting: a restart would deliver the file all the same.
 
 use super::{After, Hub, millis};
-use crate::balancer::dispatch::Cancel;
+use crate::balancer::dispatch::{Cancel, Queued};
 use crate::balancer::events::{Kind, Level};
 use crate::balancer::hub::thaw::Read;
 use crate::balancer::messages::Reply;
 use crate::protocol::query::Answer;
+use crate::queue::DeadLetter;
 use crate::queue::Op;
 use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};
-use crate::queue::{DeadLetter, Queued};
 use std::sync::Arc;
 
 /// Why a file that waited ended.
@@ -42,13 +42,8 @@ impl Hub {
                 ),
             },
             Cancel::Taken(file) => {
-                let Queued {
-                    meta,
-                    content,
-                    history,
-                    tag,
-                } = *file;
-                self.release(&content);
+                let Queued { meta, history, tag } = *file;
+                self.release(&tag.tag.content);
                 self.thrown_away(number, meta, history, CANCELLED, tag.tag.replies)
             }
         }
@@ -93,7 +88,7 @@ impl Hub {
         let Some(thawed) = self.cold.remove(number) else {
             return failed(format!("file {number} is not known"));
         };
-        let Read { meta, history, .. } = Read::of(number, back, &thawed.brief, location);
+        let Read { meta, history, .. } = Read::of(back, &thawed.brief, location);
         self.thrown_away(
             number,
             meta,

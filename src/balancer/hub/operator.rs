@@ -184,9 +184,7 @@ impl Hub {
             self.dispatcher.remove_server(slot, now);
             // Its link is closed by what the dispatcher decides.
             self.act(now);
-            if let Some(place) = self.servers.get_mut(slot.index()) {
-                *place = None;
-            }
+            self.servers.remove(slot);
             self.directories.release(slot);
             self.with.share.give_back();
             tracing::info!(server = &*server, "server removed");
@@ -234,6 +232,7 @@ impl Hub {
     }
 
     pub(super) fn tell_flip(&self, server: &str, flip: &Flip) {
+        log_flip(server, flip);
         let fact = flip.fact.name();
         // What an operator has ordered is told as the order that it is.
         if flip.fact == Fact::Drain {
@@ -248,5 +247,16 @@ impl Hub {
         self.with
             .notices
             .tell(level, Kind::Server, Some(server), None, text);
+    }
+}
+
+fn log_flip(server: &str, flip: &Flip) {
+    let fact = flip.fact.name();
+    let reason = &*flip.reason;
+    let after_s = flip.lasted.as_secs_f64();
+    if flip.good {
+        tracing::info!(server, fact, reason, after_s, "server recovered");
+    } else {
+        tracing::warn!(server, fact, reason, after_s, "server gets no files");
     }
 }

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Hub, Tag, millis, not_old_style};
+use super::{Hub, Tag, millis};
 use crate::balancer::cold::{ColdReport, Thawed};
-use crate::balancer::dispatch::Delivery;
+use crate::balancer::dispatch::{Delivery, Queued};
 use crate::balancer::messages::{Reply, ToHub};
-use crate::protocol::json::{self, NotOldStyle};
 use crate::queue::backlog_entry::{BacklogEntry, ReadBack, read_back};
 use crate::queue::record::{Accepted, Content, End, Ended, History, Meta};
-use crate::queue::{FileBody, Location, Queued};
+use crate::queue::{FileBody, Location};
 use crate::schedule::Slot;
 
 /// How many files are read back from the journal at once, and about how many bytes. It is done when
@@ -116,9 +115,8 @@ impl Hub {
             meta,
             history: read_history,
             content,
-            fits,
             problem,
-        } = Read::of(number, back, &brief, location);
+        } = Read::of(back, &brief, location);
         let history = history.unwrap_or(read_history);
         if let Some((first, others)) = claims.split_first() {
             return self.end_cold(
@@ -134,25 +132,17 @@ impl Hub {
                 now,
             );
         }
-        let not_old_style = noted_before(brief.note, || not_old_style(&meta, fits));
-        let tag = Delivery::new(
-            Tag {
-                replies,
-                _room: room,
-            },
-            not_old_style,
-        );
         let content = if problem.is_some() {
             content
         } else {
             self.hold(content)
         };
-        let file = Queued {
-            meta,
+        let tag = Delivery::new(Tag {
             content,
-            history,
-            tag,
-        };
+            replies,
+            _room: room,
+        });
+        let file = Queued { meta, history, tag };
         match problem {
             Some(reason) => {
                 tracing::error!(number, title = &*file.meta.title, reason, "dead letter");
@@ -201,24 +191,16 @@ pub(super) struct Read {
     pub(super) meta: Arc<Meta>,
     pub(super) history: History,
     pub(super) content: FileBody,
-    /// Whether an old-style server could read it.
-    pub(super) fits: bool,
     /// Why it cannot be sent, if that is so.
     problem: Option<String>,
 }
 
 impl Read {
-    pub(super) fn of(
-        number: u64,
-        back: ReadBack,
-        brief: &BacklogEntry,
-        location: Location,
-    ) -> Self {
+    pub(super) fn of(back: ReadBack, brief: &BacklogEntry, location: Location) -> Self {
         let lost = |meta: Option<Arc<Meta>>, reason| Self {
             meta: meta.unwrap_or_else(|| Arc::new(stand_in(brief))),
             history: History::default(),
             content: FileBody::Journal(location.clone()),
-            fits: false,
             problem: Some(reason),
         };
         match back {
@@ -229,18 +211,14 @@ impl Read {
                     content,
                     ..
                 } = *accepted;
-                let (content, fits) = match content {
-                    Content::Inline(bytes) => {
-                        let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
-                        (FileBody::Memory(bytes, Some(location)), fits)
-                    }
-                    Content::Own(id) => (FileBody::Own(id), false),
+                let content = match content {
+                    Content::Inline(bytes) => FileBody::Memory(bytes, Some(location)),
+                    Content::Own(id) => FileBody::Own(id),
                 };
                 Self {
                     meta,
                     history,
                     content,
-                    fits,
                     problem: None,
                 }
             }
@@ -265,27 +243,4 @@ pub(in crate::balancer) fn stand_in(brief: &BacklogEntry) -> Meta {
         crc32c,
         accepted_ms,
     }
-}
-
-/// What is noted of whether old-style servers could read a file.
-pub(super) fn noted(not_old_style: Option<NotOldStyle>) -> u8 {
-    match not_old_style {
-        None => 1,
-        Some(NotOldStyle::TooLarge) => 2,
-        Some(NotOldStyle::NotText) => 3,
-        Some(NotOldStyle::Either) => 4,
-    }
-}
-
-/// What was noted of that, or else what is seen now.
-fn noted_before(note: u8, or_else: impl FnOnce() -> Option<NotOldStyle>) -> Option<NotOldStyle> {
-    let all = [
-        None,
-        Some(NotOldStyle::TooLarge),
-        Some(NotOldStyle::NotText),
-        Some(NotOldStyle::Either),
-    ];
-    all.into_iter()
-        .find(|why| noted(*why) == note)
-        .unwrap_or_else(or_else)
 }

@@ -18,7 +18,6 @@ use super::{Door, InMemory};
 use crate::balancer::messages::{
     Admission, Arrived, Declined, Reply, Room, Share, Sum, ToClient, next_connection,
 };
-use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE, ROOM_PATIENCE};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
 use crate::queue::{INLINE, key_hash};
@@ -378,7 +377,6 @@ impl Door {
             content: Arrived::Own(uploaded.id),
             size: receipts.size,
             crc32c: uploaded.crc32c,
-            old_style_len: Err(NotOldStyle::TooLarge),
             room,
             share,
             from: head.from.clone(),

@@ -25,7 +25,7 @@ use super::control::Settings;
 use super::gate::Gate;
 use super::messages::{Admission, Arrived, Reply, Room, Share};
 use crate::protocol::frame::MAGIC;
-use crate::protocol::{Refusal, RefusalCode, json as json_doorway};
+use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::INLINE;
 use crate::transport::{BoxStream, Deadlines, ReadError, Reader, Seat, log_end};
 
@@ -157,7 +157,6 @@ impl Door {
             reply,
         } = file;
         let size = content.len() as u64;
-        let old_style_len = json_doorway::old_style_len(&title, &content);
         let (content, uploaded) = if size <= INLINE {
             self.gate.take_turn(&mut share, size).await;
             (Arrived::Memory(content), None)
@@ -173,7 +172,6 @@ impl Door {
             content,
             size,
             crc32c,
-            old_style_len,
             room,
             share,
             from,

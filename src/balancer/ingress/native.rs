@@ -15,7 +15,6 @@ use super::{Door, InMemory};
 use crate::balancer::messages::{
     Admission, Arrived, Declined, Offer, Reply, Room, Share, Sum, ToClient, next_connection,
 };
-use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::object;
 use crate::protocol::{Frame, Message, Prefix, ProtocolError, Refusal, RefusalCode, Role, frame};
@@ -318,7 +317,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     content: Arrived::Own(uploaded.id),
                     size: whole,
                     crc32c: uploaded.crc32c,
-                    old_style_len: Err(NotOldStyle::TooLarge),
                     room,
                     share,
                     from: self.from.clone(),
