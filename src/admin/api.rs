@@ -19,7 +19,7 @@ use super::types::{
     Count, FileList, Found, NewServer, NoticeList, Overview, PatchServer, Server, ServerList,
 };
 use super::watch::Watch;
-use crate::balancer::control::Order;
+use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
 use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Query as Question};
 
@@ -117,7 +117,7 @@ async fn server(State(api): State<Api>, Path(name): Path<String>) -> Given<Serve
 }
 
 fn unknown(server: String) -> ApiError {
-    crate::balancer::control::OrderError::UnknownServer(server).into()
+    OrderError::UnknownServer(server).into()
 }
 
 async fn add_server(
@@ -325,7 +325,7 @@ struct Since {
 
 async fn notices(State(api): State<Api>, Query(since): Query<Since>) -> Answered<NoticeList> {
     Answered(NoticeList {
-        notices: api.watch.control.notices().after(since.after),
+        notices: api.watch.control.events().after(since.after),
     })
 }
 

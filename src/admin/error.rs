@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::types::ErrorBody;
-use crate::balancer::control::OrderError;
+use crate::balancer::orders::OrderError;
 use crate::config::SpecError;
 use crate::protocol::object;
 
@@ -92,7 +92,7 @@ impl From<OrderError> for ApiError {
             OrderError::TooMany | OrderError::Descriptors(_) => {
                 Self::new(StatusCode::CONFLICT, text).hint("remove a server first")
             }
-            OrderError::Spec(_) | OrderError::Limits { .. } => Self::bad(text),
+            OrderError::Spec(_) | OrderError::Limits(_) => Self::bad(text),
             OrderError::Stopping => Self::gone(),
         }
     }

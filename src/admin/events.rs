@@ -98,7 +98,7 @@ impl Listeners {
         let place = self.places.clone().try_acquire_owned().ok()?;
         let (events, queue) = mpsc::channel(LISTENER_EVENTS);
         let mut all = self.lock();
-        let past = control.notices().after(0);
+        let past = control.events().after(0);
         let newest = past.last().map_or(0, |notice| notice.id);
         // One that was told more than there is has spoken to an earlier balancer: all is new to it.
         let known = wanted
@@ -137,16 +137,16 @@ impl Listeners {
 
     /// Tells notices to all who have not heard of them, until the sender is gone.
     pub(super) async fn forward(&self, control: &Control) {
-        let mut news = control.notices().subscribe();
+        let mut news = control.events().subscribe();
         // What was told before that.
-        self.tell_notices(&control.notices().after(0));
+        self.tell_notices(&control.events().after(0));
         let mut alive_until = Instant::now() + KEEP_ALIVE;
         loop {
             tokio::select! {
                 heard = news.recv() => match heard {
                     Ok(notice) => self.tell_notices(std::slice::from_ref(&notice)),
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
-                        self.tell_notices(&control.notices().after(0));
+                        self.tell_notices(&control.events().after(0));
                     }
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
                 },

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::error::{ApiError, Path, Query};
 use super::listen::{Peer, max_connections};
-use crate::balancer::control::Control;
+use crate::balancer::Door;
 use crate::balancer::ingress::http::{self, Fate, HttpUpload, Receipts};
 use crate::protocol::{Refusal, RefusalCode};
 use crate::transport::ReadError;
@@ -46,14 +46,14 @@ const RETRY_AFTER: (u32, u32) = (5, 30);
 
 /// The routes of the doorway. They are not to be put under a limit on bodies or on the time of a
 /// request: both have their own bounds.
-pub(super) fn routes(control: Control) -> Router {
+pub(super) fn routes(door: Door) -> Router {
     let nameless = || MethodRouter::new().put(no_title).fallback(only_put);
     Router::new()
         .route("/files/{*title}", put(take).fallback(only_put))
         .route("/files/", nameless())
         .route("/files", nameless())
         .with_state(Doorway {
-            control,
+            door,
             places: Arc::new(Semaphore::new(MAX_REQUESTS.min(max_connections() / 2))),
         })
 }
@@ -61,7 +61,7 @@ pub(super) fn routes(control: Control) -> Router {
 /// What all requests work with.
 #[derive(Clone)]
 struct Doorway {
-    control: Control,
+    door: Door,
     places: Arc<Semaphore>,
 }
 
@@ -140,7 +140,7 @@ async fn take(
         body: RequestBody(body),
     };
     let mut receipts = doorway
-        .control
+        .door
         .receive(upload)
         .await
         .map_err(|error| not_taken(&title, peer, &error))?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::types::{Quantiles, Rates};
-use crate::balancer::control::Sample;
+use crate::balancer::orders::Sample;
 use crate::protocol::status::ServerReport;
 
 /// How many seconds are remembered.

@@ -21,7 +21,7 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 use super::error::ApiError;
 use super::history::to_f64;
 use super::types::Server;
-use crate::balancer::control::Sample;
+use crate::balancer::orders::Sample;
 use crate::server::ServerGauge;
 
 /// The most servers with series of their own; the others are summed up as one.

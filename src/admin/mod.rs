@@ -38,6 +38,7 @@ pub use listen::{
 };
 pub use metrics::MAX_SERVER_SERIES;
 
+use crate::balancer::Door;
 use crate::balancer::control::Control;
 use crate::config::Reloaded;
 use crate::server::ServerGauge;
@@ -56,6 +57,8 @@ pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
 pub struct Admin {
     /// Where everything is asked and ordered.
     pub control: Control,
+    /// Where files are handed over.
+    pub door: Door,
     /// Where clients connect.
     pub listen: String,
     /// Reads the configuration again, if there is a file of it.
@@ -67,10 +70,11 @@ pub struct Admin {
 pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
     let Admin {
         control,
+        door,
         listen,
         reload,
     } = admin;
-    let doors = files::routes(control.clone()).merge(page::routes());
+    let doors = files::routes(door).merge(page::routes());
     let watch = Arc::new(Watch::new(control, listen));
     tokio::spawn(watch.clone().run(stop));
     let probes = probes()

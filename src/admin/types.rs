@@ -5,10 +5,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::balancer::events::Event;
-use crate::config::{SpecError, parse_address};
+use crate::config::{MAX_WEIGHT, SpecError, parse_address};
 use crate::protocol::query::FileReport;
 use crate::protocol::status::ServerReport;
-use crate::schedule::MAX_WEIGHT;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,8 @@ use super::error::ApiError;
 use super::events::Listeners;
 use super::history::{Minute, to_f64};
 use super::types::{History, Overview, Queue, Server, ServerCounts, State};
-use crate::balancer::control::{Control, Sample};
+use crate::balancer::control::Control;
+use crate::balancer::orders::Sample;
 use crate::protocol::status::{ServerReport, StatusReport};
 
 /// The time between two samples at the least.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::hub::add_reply;
-use super::messages::{Reply, Room, Rooms, ToClient};
+use super::messages::{Reply, ToClient};
+use super::room::{Room, Rooms};
 use crate::protocol::lists::StoredFile;
 use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::paged::Paged;

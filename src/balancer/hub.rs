@@ -13,21 +13,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use super::cold::{Cold, ColdReport};
-use super::control::Settings;
 use super::directories::{Directories, Twice};
 use super::dispatch::{Action, Delivery, Dispatcher, LinkEvent, LinkId as Over, Probed, Queued};
 use super::events::{Events, Kind, Level};
 use super::gate::Gate;
 use super::link::{self, Target};
 use super::messages::{
-    Admission, Arrived, Declined, Offer, Parcel, Reply, Room, Share, Sum, ToClient, ToHub, ToServer,
+    Admission, Arrived, Declined, Offer, Parcel, Reply, Sum, ToClient, ToHub, ToServer,
 };
 use super::probe::ProbePace;
 use super::queries::{self, Files};
+use super::room::{DiskReservation, Room};
 use super::sharing::Sharing;
 use super::{BalancerConfig, BalancerError, probe};
 use crate::protocol::query::{Answer, Query};
@@ -41,6 +41,7 @@ use crate::queue::recovery::Recovered;
 use crate::queue::segment::JournalId;
 use crate::queue::{DeadLetter, FileBody, Ledger, Location, Op, Progress, Writer, content};
 use crate::schedule::{Slot, Slots};
+use crate::shutdown::Shutdown;
 use crate::transport::Connect;
 
 /// How many events are decided at once.
@@ -56,9 +57,6 @@ const WARM: usize = if cfg!(test) { 8 } else { 8192 };
 
 /// How many connections hear of one file at the most.
 const MOST_REPLIES: usize = 16;
-
-/// The time between two looks at what can be forgotten.
-const SWEEP: Duration = Duration::from_secs(1);
 
 mod cancel;
 mod operator;
@@ -87,7 +85,7 @@ struct Accepting {
     room: Room,
     /// When it was read whole.
     read: std::time::Instant,
-    _share: Share,
+    _disk: DiskReservation,
 }
 
 /// What is to be done once an operation is lasting.
@@ -136,7 +134,7 @@ pub(super) struct Deps {
     pub(super) journal: JournalId,
     pub(super) connector: Arc<dyn Connect>,
     pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
+    pub(super) shutdown: Shutdown,
     pub(super) to_self: mpsc::UnboundedSender<ToHub>,
     pub(super) notices: Events,
     pub(super) gate: Arc<Gate>,
@@ -183,8 +181,7 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    /// A hub over what the journal holds, probing the configured servers. Links and probes end with
-    /// `stop`.
+    /// A hub over what the journal holds, probing the configured servers.
     pub(super) fn new(
         mut recovered: Recovered,
         events: mpsc::UnboundedReceiver<ToHub>,
@@ -202,10 +199,10 @@ impl Hub {
         let (keys, next_number, ended) =
             (std::mem::take(keys), *next_number, std::mem::take(ended));
         let mut hub = Self {
-            dispatcher: Dispatcher::new(with.config.dispatch),
+            dispatcher: Dispatcher::new(with.config.settings.dispatch),
             cold: Cold::new(with.gate.rooms().clone()),
             is_reading_back: false,
-            ledger: Ledger::new(with.config.retention, keys),
+            ledger: Ledger::new(with.config.settings.retention, keys),
             accepting: BTreeMap::new(),
             next_number,
             journal_name: format!("{:032x}", u128::from_be_bytes(recovered.known_as)).into(),
@@ -215,7 +212,7 @@ impl Hub {
             directories: Directories::default(),
             told: Told::default(),
             generations: 0,
-            pace: watch::Sender::new(pace(&Settings::from(&with.config))),
+            pace: watch::Sender::new(pace(&with.config.settings)),
             times: Times::default(),
             trouble: None,
             actions: Vec::new(),
@@ -225,7 +222,7 @@ impl Hub {
             events,
             with,
         };
-        for server in hub.with.config.servers.clone() {
+        for server in hub.with.config.settings.servers.clone() {
             hub.add_server(&server.address, server.weight);
         }
         hub.dispatcher
@@ -240,7 +237,7 @@ impl Hub {
     fn add_server(&mut self, address: &str, weight: u32) {
         let slot = self.dispatcher.add_server(address, weight, self.now());
         self.generations += 1;
-        let ended = self.with.stop.child_token();
+        let ended = self.with.shutdown.ended.child_token();
         let server = ServerHandle {
             address: address.into(),
             generation: self.generations,
@@ -333,11 +330,9 @@ impl Hub {
 
     /// Runs until the balancer is told to stop and everything is delivered or its time is up. Gives
     /// the number of files that still wait.
-    pub(super) async fn run(
-        mut self,
-        drain: CancellationToken,
-        grace: Duration,
-    ) -> Result<usize, BalancerError> {
+    pub(super) async fn run(mut self) -> Result<usize, BalancerError> {
+        let draining = self.with.shutdown.draining.clone();
+        let grace = self.with.config.grace;
         let mut ends = None;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -350,7 +345,7 @@ impl Hub {
                 .min();
             tokio::select! {
                 biased;
-                () = drain.cancelled(), if ends.is_none() => ends = Some(Instant::now() + grace),
+                () = draining.cancelled(), if ends.is_none() => ends = Some(Instant::now() + grace),
                 _ = self.events.recv_many(&mut batch, BATCH) => {}
                 () = until(wake) => {}
             }
@@ -473,7 +468,7 @@ impl Hub {
             size,
             crc32c,
             room,
-            share,
+            disk,
             from,
             reply,
         } = admission;
@@ -516,7 +511,7 @@ impl Hub {
             replies,
             room,
             read,
-            _share: share,
+            _disk: disk,
         };
         self.accepting.insert(number, accepting);
         self.submit(Op::Accept(Box::new(accepted)), After::Accepted(number));
@@ -706,7 +701,7 @@ impl Hub {
             replies,
             room,
             read,
-            _share: _,
+            _disk: _,
         } = file;
         self.times.accepted(read.elapsed());
         tracing::info!(
@@ -931,7 +926,7 @@ impl Hub {
                 }
                 Action::OpenLink { link, dialect, at } => {
                     let (to_server, from_hub) = mpsc::unbounded_channel();
-                    let closed = self.with.stop.child_token();
+                    let closed = self.with.shutdown.ended.child_token();
                     let connect_timeout = self.pace.borrow().timeout;
                     let Some(server) = self.servers.get_mut(link.slot) else {
                         continue;
@@ -945,7 +940,7 @@ impl Hub {
                         disk: self.with.disk.clone(),
                         journal: self.journal_name.clone(),
                         connect_timeout,
-                        stall: self.with.config.stall,
+                        stall: self.with.config.settings.stall,
                     };
                     let task = link::run(target, dialect, from_hub);
                     self.with
@@ -1276,7 +1271,7 @@ impl Hub {
 
     fn sweep(&mut self, now: Duration) {
         if now >= self.next_sweep {
-            self.next_sweep = now + SWEEP;
+            self.next_sweep = now + self.with.config.limits.sweep;
             let mut forgotten = self
                 .ledger
                 .forget(millis(now), |number| self.dispatcher.is_doubtful(number));

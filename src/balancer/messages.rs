@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::control::Command;
 use super::dispatch::{LinkEvent, LinkId, Probed};
+use super::orders::Command;
+use super::room::{DiskReservation, Room};
 use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal};
@@ -86,77 +87,6 @@ pub enum ToServer {
     Drop(u64, Expected),
 }
 
-/// The queue's room: what is left of it for files and their bytes, in units.
-#[derive(Debug)]
-pub struct Rooms {
-    /// For how many files.
-    pub(super) files: Semaphore,
-    /// For how many units of bytes.
-    pub(super) bytes: Semaphore,
-}
-
-impl Rooms {
-    /// Room of so many units that was taken and not given back; 0 is none.
-    pub(super) fn room(self: &Arc<Self>, units: u32) -> Option<Room> {
-        (units > 0).then(|| Room {
-            of: self.clone(),
-            units,
-        })
-    }
-}
-
-/// Room in the queue for one file; given back when it is dropped.
-#[derive(Debug)]
-pub struct Room {
-    of: Arc<Rooms>,
-    units: u32,
-}
-
-impl Room {
-    /// Makes it this large, without waiting; false if there is not so much more.
-    pub(super) fn resize(&mut self, units: u32) -> bool {
-        if let Some(more) = units.checked_sub(self.units) {
-            match self.of.bytes.try_acquire_many(more) {
-                Ok(permit) => permit.forget(),
-                Err(_) => return false,
-            }
-        } else {
-            self.of.bytes.add_permits((self.units - units) as usize);
-        }
-        self.units = units;
-        true
-    }
-
-    /// How large it is. It stays taken, until [`Rooms::room`] gives it a hand again.
-    pub(super) fn into_units(mut self) -> u32 {
-        std::mem::take(&mut self.units)
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        if self.units > 0 {
-            self.of.bytes.add_permits(self.units as usize);
-            self.of.files.add_permits(1);
-        }
-    }
-}
-
-/// Room on the disk for one file that is not written yet; given back when it is dropped.
-#[derive(Debug)]
-pub struct Share {
-    pub(super) bytes: u64,
-    pub(super) promised: Arc<AtomicU64>,
-    /// Its part of what may be in memory and not written yet.
-    pub(super) turn: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Where the receipts of a file go.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -199,8 +129,8 @@ pub struct Admission {
     pub crc32c: u32,
     /// The room reserved for it in the queue.
     pub room: Room,
-    /// The room reserved for it on the disk.
-    pub share: Share,
+    /// The bytes of the disk reserved for it.
+    pub disk: DiskReservation,
     /// Who sent it.
     pub from: Arc<str>,
     /// Where its receipts go; an old-style client reads none.

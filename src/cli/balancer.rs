@@ -8,39 +8,21 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::admin::{AdminAt, AdminListener};
 use super::reload::{self, Reloader, Started};
+use super::settings::words::{self, one_of};
 use super::{ADMIN, BALANCER, Exit, Failure, RoleArgs, address, bind, note};
 use crate::admin::{Admin, balancer_routes};
 use crate::balancer::events::Kind;
-use crate::balancer::gate::Gate;
 use crate::balancer::{
-    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Window,
+    Balancer, BalancerConfig, BalancerError, DispatchConfig, InDoubt, QueueLimits, Settings, Window,
 };
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings, TooFew};
+use crate::durability::Durability;
 use crate::queue::journal::SEGMENT_SIZES;
-use crate::queue::{Durability, JournalConfig, JournalError, Retention};
+use crate::queue::{JournalConfig, JournalError, Retention};
 use crate::schedule::HealthConfig;
 use crate::transport::Tcp;
 use crate::units::{ByteSize, parse_duration};
-
-/// What becomes of a file that was with a server when the server vanished.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum InDoubtArg {
-    /// It goes to another server at once. When the first one returns and has it, too, it removes
-    /// its copy
-    Redirect,
-    /// It waits until the server returns and says whether it has it
-    Wait,
-}
-
-impl From<InDoubtArg> for InDoubt {
-    fn from(arg: InDoubtArg) -> Self {
-        match arg {
-            InDoubtArg::Redirect => Self::Redirect,
-            InDoubtArg::Wait => Self::Wait,
-        }
-    }
-}
 
 /// Run a balancer: takes files from clients, queues them, and sends them on to servers
 #[derive(Debug, Args)]
@@ -66,7 +48,7 @@ pub(super) struct BalancerArgs {
     )]
     journal: PathBuf,
     /// When a file counts as accepted
-    #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
+    #[arg(long, value_parser = one_of(words::DURABILITY), default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
     /// How long a segment of the journal gets, from 1 MiB to 1 GiB; without it a sixteenth of the
     /// disk, 64 MiB at most
@@ -74,8 +56,8 @@ pub(super) struct BalancerArgs {
     segment_size: Option<ByteSize>,
     /// What becomes of a file that was with a server when the server vanished: it may be stored
     /// there, or not
-    #[arg(long, value_enum, default_value = "redirect", env = "BILICO_IN_DOUBT")]
-    in_doubt: InDoubtArg,
+    #[arg(long, value_parser = one_of(words::IN_DOUBT), default_value = "redirect", env = "BILICO_IN_DOUBT")]
+    in_doubt: InDoubt,
     /// After so many refusals that are its own fault a file becomes a dead letter; one that every
     /// server refuses for good becomes one at once. A server that is down, full or busy does not
     /// count
@@ -191,14 +173,9 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
         return Ok(());
     };
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
-    let (max_json, queue) = (args.max_json.0, args.queue_bytes.0);
-    if max_json > Gate::max_file_of(queue) {
-        return Err((
-            "max-json",
-            BalancerError::Limits { max_json, queue }.to_string(),
-        ));
-    }
-    Ok(())
+    queue_limits(&args)
+        .check(args.max_json.0)
+        .map_err(|error| ("max-json", error.to_string()))
 }
 
 /// Runs the balancer until it is told to stop.
@@ -209,19 +186,17 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
-    let outcome = match Balancer::open(BalancerConfig {
-        openings,
-        ..config(&args)
-    }) {
+    let outcome = match Balancer::open(config(&args, openings)) {
         Ok(balancer) => {
             let reloader = Reloader::new(started, log.level(), Some(balancer.control()));
             let reload = reloader.hook();
             reloader.follow(hangup, log.names());
-            let notices = balancer.control().notices().clone();
-            log.listen(move |level, text| notices.tell(level.into(), Kind::Log, None, None, text));
+            let events = balancer.control().events().clone();
+            log.listen(move |level, text| events.tell(level.into(), Kind::Log, None, None, text));
             let told = operators.address();
             let admin = Admin {
                 control: balancer.control(),
+                door: balancer.door(),
                 listen: address.to_string(),
                 reload,
             };
@@ -244,7 +219,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             }
             Ok(Exit::Done)
         }
-        Err(error @ BalancerError::Limits { .. }) => Err(Failure::new(Exit::Usage, error)),
+        Err(error @ BalancerError::Limits(_)) => Err(Failure::new(Exit::Usage, error)),
         Err(error @ BalancerError::SetBack { .. }) => {
             let hint = format!(
                 "nothing was removed on the strength of it; `bilico queue adopt {}` gives the journal a new name and lets its numbers go on \
@@ -326,14 +301,19 @@ pub(super) fn journal_failure(error: JournalError, dir: &Path) -> Failure {
     Failure::new(exit, error).hint(hint)
 }
 
-/// What the flags make of a balancer.
-pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
-    BalancerConfig {
+/// How much the flags let wait.
+fn queue_limits(args: &BalancerArgs) -> QueueLimits {
+    QueueLimits {
+        files: args.queue_files as usize,
+        bytes: args.queue_bytes.0,
+    }
+}
+
+/// The settings that the flags make.
+pub(super) fn settings(args: &BalancerArgs) -> Settings {
+    Settings {
         servers: args.servers.clone(),
-        queue: QueueLimits {
-            files: args.queue_files as usize,
-            bytes: args.queue_bytes.0,
-        },
+        queue: queue_limits(args),
         dispatch: DispatchConfig {
             window: Window {
                 files: args.window_files as usize,
@@ -345,7 +325,7 @@ pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
                 ..HealthConfig::default()
             },
             max_attempts: args.max_attempts,
-            in_doubt: args.in_doubt.into(),
+            in_doubt: args.in_doubt,
         },
         retention: Retention {
             time: args.remember,
@@ -356,13 +336,21 @@ pub(super) fn config(args: &BalancerArgs) -> BalancerConfig {
         stall: args.stall_timeout,
         idle: args.idle_timeout,
         max_json: args.max_json.0,
+    }
+}
+
+/// The configuration that the flags make.
+fn config(args: &BalancerArgs, openings: Openings) -> BalancerConfig {
+    BalancerConfig {
+        settings: settings(args),
         max_connections: args.max_connections as usize,
-        openings: Openings::UNBOUNDED,
+        openings,
         grace: args.shutdown_timeout,
         journal: args.journal.clone(),
         journal_config: JournalConfig {
             durability: args.durability,
             segment_size: args.segment_size.map(|size| size.0),
         },
+        ..BalancerConfig::default()
     }
 }

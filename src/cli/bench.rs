@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::balancer::positive;
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
+use super::settings::words::{self, one_of};
 use super::show::Bar;
 use super::{Exit, Failure, complain, note, say, say_json};
 use crate::client::{ClientError, Wait};
@@ -79,7 +80,7 @@ pub(super) struct BenchArgs {
     rate: Option<Rate>,
     /// What ends a file. With `accepted` the run ends when all are accepted; they may be delivered
     /// later
-    #[arg(long, value_enum, default_value = "delivered")]
+    #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered")]
     wait: Wait,
     /// Send so many files before the others, and leave them out of the figures
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -45,6 +45,7 @@ use crate::shutdown;
 use crate::units::ByteSize;
 use output::{complain, note, say, say_as_is, say_json, warn};
 use reload::Started;
+use settings::words::{self, one_of};
 use settings::{Program, Refused};
 
 /// Where the balancer listens unless told otherwise.
@@ -275,7 +276,7 @@ struct LogArgs {
     /// Lines for people, or JSON lines for machines
     #[arg(
         long,
-        value_enum,
+        value_parser = one_of(words::LOG_FORMAT),
         value_name = "FORMAT",
         default_value = "human",
         env = "BILICO_LOG_FORMAT"

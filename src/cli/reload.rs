@@ -16,7 +16,8 @@ use super::settings::keys::LOG;
 use super::settings::{Effective, Refused};
 use super::{Failure, program};
 use crate::admin::Reload;
-use crate::balancer::control::{Control, Settings};
+use crate::balancer::Settings;
+use crate::balancer::control::Control;
 use crate::balancer::events::{Kind, Level};
 use crate::config::{Reloaded, ServerSpec};
 use crate::logging::{LogLevel, LogNames};
@@ -206,7 +207,7 @@ impl Reloader {
 
     fn notice(&self, level: Level, kind: Kind, text: String) {
         if let Some(control) = &self.balancer {
-            control.notices().tell(level, kind, None, None, text);
+            control.events().tell(level, kind, None, None, text);
         }
     }
 }
@@ -225,7 +226,7 @@ fn read(args: &[OsString]) -> Result<Fresh, String> {
     let values = program.effective(name, matches, &resolved.entries);
     let balancer = if name == "balancer" {
         let args = BalancerArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
-        Some(Settings::from(&balancer::config(&args)))
+        Some(balancer::settings(&args))
     } else {
         None
     };

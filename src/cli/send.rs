@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::balancer::positive;
+use super::settings::words::{self, one_of};
 use super::{BALANCER, Exit, Failure, address, complain, say, say_json, show, warn};
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
 use crate::client::{
@@ -54,7 +55,7 @@ pub(super) struct ChangedArg {
     /// 1
     #[arg(
         long,
-        value_enum,
+        value_parser = one_of(words::CHANGED),
         value_name = "WHAT",
         default_value = "retry",
         env = "BILICO_CHANGED",
@@ -83,7 +84,7 @@ pub(super) struct SendArgs {
     #[arg(long)]
     json_payload: bool,
     /// What to wait for
-    #[arg(long, value_enum, default_value = "delivered", env = "BILICO_WAIT")]
+    #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered", env = "BILICO_WAIT")]
     wait: Wait,
     /// How long to wait at the most; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]

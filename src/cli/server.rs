@@ -8,10 +8,11 @@ use clap::Args;
 use super::admin::{AdminAt, AdminListener};
 use super::balancer::{positive, tell_openings, too_few};
 use super::reload::{self, Reloader, Started};
+use super::settings::words::{self, one_of};
 use super::{Exit, Failure, RoleArgs, address, bind};
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
-use crate::queue::Durability;
+use crate::durability::Durability;
 use crate::server::{Server, ServerConfig, ServerError, most_files};
 use crate::units::{ByteSize, Margin, parse_duration};
 
@@ -31,7 +32,7 @@ pub(super) struct ServerArgs {
     )]
     dir: PathBuf,
     /// When a file counts as stored, and is acknowledged
-    #[arg(long, value_enum, default_value = "disk", env = "BILICO_DURABILITY")]
+    #[arg(long, value_parser = one_of(words::DURABILITY), default_value = "disk", env = "BILICO_DURABILITY")]
     durability: Durability,
     /// How much more memory than at the start makes the server overloaded: a size, or a percentage
     /// of the machine's memory. It is no longer overloaded at 80 % of that

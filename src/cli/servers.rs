@@ -10,8 +10,7 @@ use super::balancer::positive;
 use super::status::{self, ColourArg};
 use super::{Exit, Failure, say_as_is, say_json};
 use crate::admin::types::{NewServer, PatchServer, Server};
-use crate::config::{Reloaded, ServerSpec};
-use crate::schedule::MAX_WEIGHT;
+use crate::config::{MAX_WEIGHT, Reloaded, ServerSpec};
 use crate::text::Printable;
 
 /// The time between two looks at what is in flight.

@@ -31,7 +31,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_millis(100);
 
 /// What a transfer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// The balancer has every file.
     Accepted,
@@ -40,7 +40,7 @@ pub enum Wait {
 }
 
 /// What to do with a file that changes while it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Changed {
     /// Give it up at once: it is not sent.
     Fail,

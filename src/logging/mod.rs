@@ -75,7 +75,7 @@ impl Default for LogConfig {
 }
 
 /// How a line looks. Both forms print one event a line, the time in UTC, and no spans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// `2026-11-21T06:27:00.123Z INFO  message key=value key="a value"`
     #[default]

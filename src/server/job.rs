@@ -11,9 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::directory::Directory;
 use super::index::Key;
 use super::staged::Staged;
+use crate::durability::Durability;
 use crate::protocol::Expected;
 use crate::protocol::lists::StoredFile;
-use crate::queue::Durability;
 
 /// The content of a file that is to be stored.
 #[derive(Debug)]

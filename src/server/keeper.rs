@@ -31,8 +31,8 @@ use super::job::{
 use super::name::stored_name;
 use super::staged::{Published, Staged};
 use super::unlink::unlink;
+use crate::durability::Durability;
 use crate::protocol::Expected;
-use crate::queue::Durability;
 
 /// How many jobs are done together at most, and how many bytes of content they may have.
 const BATCH: (usize, usize) = (512, 32 * 1024 * 1024);

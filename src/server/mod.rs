@@ -31,8 +31,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::durability::Durability;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
-use crate::queue::Durability;
 use crate::transport::{self, Deadlines, Listener, Places};
 use crate::units::Margin;
 use connection::Shared;

@@ -25,8 +25,8 @@ use super::job::{Job, Place, Removed};
 use super::keeper::Keeper;
 use super::name::is_part;
 pub use super::staged::Staged;
+use crate::durability::Durability;
 use crate::protocol::Expected;
-use crate::queue::Durability;
 use crate::rolling_sync::RollingSync;
 
 /// How many bytes of content may wait for the disk at most, in units of [`UNIT`].

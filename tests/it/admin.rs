@@ -543,6 +543,7 @@ fn a_reload_tells_what_it_applied_or_why_it_did_not() {
         let (listener, address) = admin::bind("127.0.0.1:0").await.unwrap();
         let admin = admin::Admin {
             control,
+            door: balancer.door(),
             listen: String::new(),
             reload: Some(reload),
         };

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::MAX_WEIGHT;
+/// The largest weight of a server: the scheduler's strides still have six significant digits there.
+pub const MAX_WEIGHT: u32 = 1_000_000;
 
 /// A server as `ADDRESS=WEIGHT` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! happened and when, and answers with what is to be done, so that tests drive it by the million.
 
 pub mod config;
+pub mod durability;
 pub mod os_error;
 pub mod protocol;
 pub mod schedule;

@@ -1,22 +1,37 @@
-//! When to stop: SIGTERM, SIGINT, or the end of a pipe that a parent process holds; and when not
-//! to, or only to read the configuration again.
+//! What tells a role to stop (SIGTERM, SIGINT, or the end of a pipe that the parent process holds),
+//! and the two phases in which it does; and the signals that must not end it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Makes a write past the process's limit on file sizes fail like one on a full disk, instead of
-/// ending the process.
+/// The two phases in which a role stops. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// Nothing new is taken; work that is under way goes on.
+    pub draining: CancellationToken,
+    /// Nothing happens any more: what still runs can end now.
+    pub ended: CancellationToken,
+}
+
+impl Shutdown {
+    /// Ends both phases at once.
+    pub fn end(&self) {
+        self.draining.cancel();
+        self.ended.cancel();
+    }
+}
+
+/// Makes a write past the process's limit on file sizes fail, as on a full disk, instead of ending
+/// the process.
 pub fn survive_size_limits() -> std::io::Result<()> {
-    // A handler that is installed once stays, and takes the place of the deadly default.
+    // The handler stays after this `Signal` is dropped, in place of the default, which is deadly.
     signal(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
 pub fn on_signals() -> std::io::Result<CancellationToken> {
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
     let token = CancellationToken::new();
     let stop = token.clone();
     tokio::spawn(async move {
@@ -35,16 +50,16 @@ pub fn on_signals() -> std::io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// SIGHUP, as often as it comes; from here on it no longer ends the process. What comes while
-/// nobody waits counts once.
+/// SIGHUPs. From here on they no longer end the process. Those that come while nobody waits count
+/// as one.
 pub fn on_hangup() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Cancels `stop` when standard input ends: the parent holds its other end, so no child outlives
-/// its parent.
+/// Cancels `stop` when standard input ends. The parent holds its other end, so that no child
+/// outlives its parent.
 pub fn with_parent(stop: CancellationToken) {
-    // A thread of its own: a pending read of standard input would hold up the runtime's end.
+    // On a thread of our own: the runtime would wait for a pending read of standard input.
     let (ended, wait) = tokio::sync::oneshot::channel::<()>();
     let watcher = std::thread::Builder::new()
         .name("parent".to_owned())

@@ -10,7 +10,7 @@ use super::pending::Queued;
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::lists;
 use crate::protocol::status::Dialect;
-use crate::queue::record::{Attempt, Meta};
+use crate::queue::file::{Attempt, Meta};
 use crate::schedule::{Flip, Slot};
 
 /// What the hub has to do, or to log. The order of actions is that of the decisions.

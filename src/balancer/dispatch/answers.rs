@@ -9,7 +9,7 @@ use super::send::Returned;
 use super::server::{Intent, Member};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::{Refusal, RefusalCode};
-use crate::queue::record::cut;
+use crate::queue::file::cut;
 use crate::schedule::{Fact, Slot};
 
 /// How long a file waits that could not be read from the journal for want of descriptors or memory.

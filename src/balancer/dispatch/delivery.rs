@@ -2,7 +2,7 @@
 
 use super::blame::Record;
 use crate::protocol::json::{self, NotOldStyle};
-use crate::queue::record::Meta;
+use crate::queue::file::Meta;
 use crate::schedule::Slot;
 
 /// What the dispatcher keeps beside a queued file, around what its caller keeps there.

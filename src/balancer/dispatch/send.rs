@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::action::Action;
 use super::dispatcher::Dispatcher;
 use super::server::Sent;
-use crate::queue::record::{Attempt, cut};
+use crate::queue::file::{Attempt, cut};
 use crate::schedule::Slot;
 
 /// The first wait of a file that every server refused, and the longest.

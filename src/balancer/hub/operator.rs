@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::{After, Hub};
-use crate::balancer::control::{Command, MAX_SERVERS, Order, OrderError, Sample, Settings};
 use crate::balancer::events::{Kind, Level};
+use crate::balancer::orders::{Command, MAX_SERVERS, Order, OrderError, Sample, Settings};
 use crate::balancer::probe::ProbePace;
 use crate::config::{ServerSpec, SpecError};
 use crate::schedule::{Fact, Flip, Slot};
@@ -227,7 +227,7 @@ impl Hub {
         self.dispatcher.configure(settings.dispatch);
         self.ledger.set_retention(settings.retention);
         self.pace.send_replace(pace(settings));
-        self.with.config.stall = settings.stall;
+        self.with.config.settings.stall = settings.stall;
         Ok(())
     }
 

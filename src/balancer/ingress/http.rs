@@ -13,12 +13,14 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::Door;
+use super::door::InMemory;
 use super::upload::Source;
-use super::{Door, InMemory};
 use crate::balancer::messages::{
-    Admission, Arrived, Declined, Reply, Room, Share, Sum, ToClient, next_connection,
+    Admission, Arrived, Declined, Reply, Sum, ToClient, next_connection,
 };
-use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE, ROOM_PATIENCE};
+use crate::balancer::room::{DiskReservation, Room};
+use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE};
 use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::{ProgressDeadline, ReadError};
@@ -145,9 +147,9 @@ struct Reserved {
     place: Option<OwnedSemaphorePermit>,
     room: Room,
     incoming: Option<OwnedSemaphorePermit>,
-    share: Share,
-    /// The share before that: the disk may be this much behind.
-    behind: Option<Share>,
+    disk: DiskReservation,
+    /// The reservation before this one: the disk may be that much behind.
+    disk_behind: Option<DiskReservation>,
     /// For so many bytes, the title among them.
     bytes: u64,
 }
@@ -163,7 +165,7 @@ struct Head {
 impl Door {
     /// Takes one file: room first, then its content. Nothing of a body is read before there is room
     /// for it.
-    pub(in crate::balancer) async fn receive<B: UploadBody>(
+    pub async fn receive<B: UploadBody>(
         &self,
         upload: HttpUpload<B>,
     ) -> Result<Receipts, ReadError> {
@@ -203,7 +205,7 @@ impl Door {
     /// Room for a file, or for the beginning of one whose size is not known. A client that cannot
     /// be told that it waits does not wait long.
     async fn reserve(&self, head: &Head) -> Result<Reserved, Refusal> {
-        if self.stop.is_cancelled() {
+        if self.shutdown.draining.is_cancelled() {
             return Err(self.farewell());
         }
         let (size, title) = (head.size.unwrap_or(INLINE), head.title.len() as u64);
@@ -212,7 +214,7 @@ impl Door {
             bytes = bytes.min(self.gate.max_file()).max(title);
         }
         self.gate.check(bytes)?;
-        let share = self.share(size, 0).await?;
+        let disk = self.reserve_disk(size, 0).await?;
         let place = if size > INLINE {
             Some(self.in_time(self.place(), too_many).await?)
         } else {
@@ -229,8 +231,8 @@ impl Door {
             place,
             room,
             incoming,
-            share,
-            behind: None,
+            disk,
+            disk_behind: None,
             bytes,
         })
     }
@@ -248,12 +250,12 @@ impl Door {
         reason: impl FnOnce() -> String,
     ) -> Result<T, Refusal> {
         tokio::select! {
-            had = timeout(ROOM_PATIENCE, wait) => match had {
+            had = timeout(self.room_patience, wait) => match had {
                 Ok(Some(had)) => Ok(had),
                 Ok(None) => Err(self.farewell()),
                 Err(_) => Err(Refusal::new(RefusalCode::Busy, reason())),
             },
-            () = self.stop.cancelled() => Err(self.farewell()),
+            () = self.shutdown.draining.cancelled() => Err(self.farewell()),
         }
     }
 
@@ -270,7 +272,7 @@ impl Door {
         };
         let (back, came_before) = oneshot::channel();
         let (mut receipts, reply) = Receipts::new(size, 0);
-        self.gate.refuse(Declined {
+        self.decline(Declined {
             key: key.clone(),
             size,
             sum: Sum::Unread(back),
@@ -280,7 +282,7 @@ impl Door {
         if let Ok((refusal, reply)) = came_before.await {
             let crc32c = self.sum(body, size).await?;
             receipts.crc32c = crc32c;
-            self.gate.refuse(Declined {
+            self.decline(Declined {
                 key,
                 size,
                 sum: Sum::Known(crc32c),
@@ -298,7 +300,7 @@ impl Door {
         loop {
             let piece = tokio::select! {
                 piece = lap.bound(stall, body.piece()) => piece?,
-                () = self.finished.cancelled() => return Err(ReadError::Refused(self.farewell())),
+                () = self.shutdown.ended.cancelled() => return Err(ReadError::Refused(self.farewell())),
             };
             let Some(piece) = piece else { break };
             if piece.is_empty() {
@@ -333,7 +335,7 @@ impl Door {
     ) -> Result<Receipts, ReadError> {
         let crc32c = crc32c::crc32c(&content);
         let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
-        let Reserved { room, share, .. } = reserved;
+        let Reserved { room, disk, .. } = reserved;
         let (title, key, from) = (head.title.clone(), head.key.clone(), head.from.clone());
         let file = InMemory {
             title,
@@ -341,13 +343,11 @@ impl Door {
             content,
             crc32c,
             room,
-            share,
+            disk,
             from,
             reply: Some(reply),
         };
-        self.admit(file)
-            .await
-            .map_err(|(refusal, _)| ReadError::Refused(refusal))?;
+        self.admit(file).await.map_err(ReadError::Refused)?;
         Ok(receipts)
     }
 
@@ -370,7 +370,7 @@ impl Door {
         };
         arriving.fit();
         let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c);
-        let Reserved { room, share, .. } = arriving.reserved;
+        let Reserved { room, disk, .. } = arriving.reserved;
         self.gate.admit(Admission {
             title: head.title.clone(),
             key: head.key.clone(),
@@ -378,7 +378,7 @@ impl Door {
             size: receipts.size,
             crc32c: uploaded.crc32c,
             room,
-            share,
+            disk,
             from: head.from.clone(),
             reply: Some(reply),
         });
@@ -456,7 +456,7 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
         loop {
             let piece = tokio::select! {
                 piece = self.lap.bound(self.stall, self.body.piece()) => piece?,
-                () = self.door.finished.cancelled() => return Err(ReadError::Refused(self.door.farewell())),
+                () = self.door.shutdown.ended.cancelled() => return Err(ReadError::Refused(self.door.farewell())),
             };
             match (piece, self.declared) {
                 (Some(piece), _) if piece.is_empty() => {}
@@ -498,16 +498,15 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
             .saturating_add(had.clamp(STEPS.0, STEPS.1))
             .min(gate.max_file())
             .max(needed);
-        let share = self.door.share(bytes - had, 0).await?;
+        let disk = self.door.reserve_disk(bytes - had, 0).await?;
         let Reserved { room, incoming, .. } = &mut self.reserved;
         if !gate.try_grow(room, incoming, bytes) {
-            gate.turned_away(bytes - had);
+            gate.note_full_queue(bytes - had);
             return Err(Refusal::new(RefusalCode::Busy, gate.full_reason()));
         }
         self.reserved.bytes = bytes;
-        self.reserved
-            .behind
-            .replace(std::mem::replace(&mut self.reserved.share, share));
+        let earlier = std::mem::replace(&mut self.reserved.disk, disk);
+        self.reserved.disk_behind = Some(earlier);
         Ok(())
     }
 

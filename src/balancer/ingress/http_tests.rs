@@ -3,31 +3,37 @@ use std::sync::OnceLock;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::balancer::gate::{Gate, QueueLimits};
+use crate::balancer::gate::Gate;
 use crate::balancer::ingress::{DoorBounds, Uploads};
 use crate::balancer::messages::ToHub;
+use crate::balancer::room::QueueLimits;
 use crate::queue::Durability;
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
+use crate::shutdown::Shutdown;
 use crate::transport::Deadlines;
 
 const STALL: Duration = Duration::from_millis(300);
 
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A doorway to a queue of so many bytes, its disk, and what comes to its hub.
 fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<ToHub>) {
-    let (disk, (hub, events)) = (SimDisk::new(), mpsc::unbounded_channel());
+    let disk = SimDisk::new();
+    let (hub, events) = mpsc::unbounded_channel();
     let limits = QueueLimits {
         files: 10,
         bytes: queue,
     };
     let on: Arc<dyn Disk> = Arc::new(disk.clone());
+    let gate = Gate::new(limits, 1024, on.clone(), 0, hub.clone());
+    let uploads = Uploads::new(on, Durability::Disk, 100, hub.clone());
     let door = Door {
-        gate: Arc::new(Gate::new(limits, 1024, on.clone(), 0, hub.clone())),
-        uploads: Arc::new(Uploads::new(on, Durability::Disk, 100, hub)),
-        farewell: Arc::new(OnceLock::new()),
+        gate: Arc::new(gate),
+        uploads: Arc::new(uploads),
+        hub,
         bounds: watch::Sender::new(DoorBounds {
             deadlines: Deadlines {
                 stall: STALL,
@@ -35,8 +41,9 @@ fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<ToHub>) {
             },
             max_json: 1024,
         }),
-        stop: CancellationToken::new(),
-        finished: CancellationToken::new(),
+        room_patience: PATIENCE,
+        farewell: Arc::new(OnceLock::new()),
+        shutdown: Shutdown::default(),
     };
     (door, disk, events)
 }
@@ -93,7 +100,7 @@ async fn assert_untouched(door: &Door, disk: &SimDisk, queue: u64) {
     let most = door.gate.max_file();
     assert!(door.gate.try_reserve(most).is_some());
     // What the disk has is asked for now and then only.
-    tokio::time::timeout(Duration::from_secs(10), door.gate.wait_for_share(most))
+    tokio::time::timeout(Duration::from_secs(10), door.gate.wait_for_disk(most))
         .await
         .unwrap();
 }
@@ -233,7 +240,7 @@ async fn a_client_waits_for_room_for_a_while_and_is_refused() {
         matches!(&error, ReadError::Refused(refusal) if refusal.code == RefusalCode::Busy),
         "{error:?}"
     );
-    assert_eq!(started.elapsed().as_secs(), ROOM_PATIENCE.as_secs());
+    assert_eq!(started.elapsed().as_secs(), PATIENCE.as_secs());
     let keyed = HttpUpload {
         key: Some("key".to_owned()),
         ..upload(Some(50_000), [50_000])
@@ -280,7 +287,7 @@ async fn there_are_so_many_places_for_large_files_and_small_ones_need_none() {
         .clone()
         .acquire_many_owned(u32::try_from(MAX_LARGE_UPLOADS).unwrap())
         .await;
-    for (size, waits) in [(Some(100_000), ROOM_PATIENCE), (None, Duration::ZERO)] {
+    for (size, waits) in [(Some(100_000), PATIENCE), (None, Duration::ZERO)] {
         let started = Instant::now();
         let error = door
             .receive(upload(size, [50_000, 50_000]))
@@ -316,7 +323,7 @@ async fn a_disk_that_fills_up_ends_the_upload_at_once() {
 #[tokio::test]
 async fn a_stopping_balancer_takes_nothing() {
     let (door, _disk, _events) = door(8 << 20);
-    door.stop.cancel();
+    door.shutdown.draining.cancel();
     let error = door.receive(upload(Some(1), [1])).await.unwrap_err();
     assert!(
         matches!(&error, ReadError::Refused(refusal) if refusal.code == RefusalCode::Stopping),
@@ -329,7 +336,7 @@ async fn a_file_that_is_under_way_when_the_hub_ends_is_refused() {
     let (door, disk, _events) = door(8 << 20);
     let mut upload = upload(None, [100_000]);
     upload.body.ends = false;
-    let (received, ()) = tokio::join!(door.receive(upload), async { door.finished.cancel() });
+    let (received, ()) = tokio::join!(door.receive(upload), async { door.shutdown.ended.cancel() });
     let error = received.unwrap_err();
     assert!(
         matches!(&error, ReadError::Refused(refusal) if refusal.code == RefusalCode::Stopping),

@@ -1,11 +1,13 @@
-//! The JSON doorway: what clients of the first system of this kind speak. They never read, so
-//! nothing is sent back: the log alone tells why such a connection was closed.
+//! The JSON doorway, for old-style clients. They never read, so nothing is sent back: only the log
+//! says why such a connection was closed.
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use tokio::io::AsyncRead;
 
-use super::{Door, InMemory};
+use super::Door;
+use super::door::InMemory;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::SMALL_CONTENT;
 use crate::transport::{Object, ReadError, Reader, Rest, Seat};
@@ -20,7 +22,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
 ) -> Result<(), ReadError> {
     loop {
         let has_more = tokio::select! {
-            () = door.stop.cancelled() => return Ok(()),
+            () = door.shutdown.draining.cancelled() => return Ok(()),
             () = seat.asked_to_leave() => return Err(ReadError::Crowded),
             has_more = reader.skip_space() => has_more?,
         };
@@ -29,18 +31,18 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
         }
         seat.work();
         let taken = tokio::select! {
-            () = door.stop.cancelled() => return Ok(()),
+            () = door.shutdown.draining.cancelled() => return Ok(()),
             taken = take(reader, peer, door, max_json) => taken?,
         };
         if !taken {
             return Ok(());
         }
-        // Such a client would not notice that it is closed.
+        // Such a client would not notice that its connection is closed.
         seat.rest(Rest::Deaf);
     }
 }
 
-/// A file whose client cannot be told what becomes of it: the log must, if it is not taken.
+/// A file whose client cannot be told what becomes of it: if it is not taken, the log says so.
 struct Unheard {
     title: Box<str>,
     peer: SocketAddr,
@@ -67,53 +69,57 @@ async fn take<R: AsyncRead + Unpin>(
         match reader.object(SMALL_CONTENT, max_json).await? {
             None => return Ok(false),
             Some(Object::Whole(object)) => break object,
-            // How large it will be is not known, so it needs leave for the largest: with less, two
-            // objects that wait for each other's share would never end.
-            Some(Object::Large) => incoming = door.gate.memory(max_json).await,
+            // Its size is not known, so it asks for leave for the largest. If it asked for less and
+            // then for more, two objects could wait for each other for ever.
+            Some(Object::Large) => incoming = door.gate.json_memory(max_json).await,
         }
     };
-    match parse(&object)? {
+    let (title, content) = match parse(&object)? {
         Request::File {
             title,
             content,
             number: _,
-        } => {
-            drop(object);
-            let from = peer.to_string().into();
-            let mut unheard = Unheard {
-                title: title.into(),
-                peer,
-                is_admitted: false,
-            };
-            let size = (content.len() + unheard.title.len()) as u64;
-            let room = match door.gate.try_room(size) {
-                Some(room) => Some(room),
-                None => door.gate.room(size).await,
-            };
-            let Some(room) = room else { return Ok(false) };
-            let share = door.gate.wait_for_share(size).await;
-            let (title, crc32c) = (unheard.title.clone(), crc32c::crc32c(&content));
-            let file = InMemory {
-                title,
-                key: None,
-                content,
-                crc32c,
-                room,
-                share,
-                from,
-                reply: None,
-            };
-            if let Err((refusal, _)) = door.admit(file).await {
-                // Nothing more is read from such a client: it would take each file that follows for
-                // sent, too.
-                return Err(ReadError::Io(std::io::Error::other(refusal.reason)));
-            }
-            unheard.is_admitted = true;
-            drop(incoming);
-            Ok(true)
+        } => (title, content),
+        Request::Status => {
+            return Err(JsonError::UnknownRequest("richiesta_status".to_owned()).into());
         }
-        Request::Status => Err(JsonError::UnknownRequest("richiesta_status".to_owned()).into()),
-        Request::Discovery => Err(JsonError::UnknownRequest("bilico".to_owned()).into()),
-        Request::Other(name) => Err(JsonError::UnknownRequest(name).into()),
+        Request::Discovery => return Err(JsonError::UnknownRequest("bilico".to_owned()).into()),
+        Request::Other(name) => return Err(JsonError::UnknownRequest(name).into()),
+    };
+    drop(object);
+    let unheard = Unheard {
+        title: title.into(),
+        peer,
+        is_admitted: false,
+    };
+    let taken = admit(unheard, content, door).await;
+    drop(incoming);
+    taken
+}
+
+/// Waits for room and admits the file; false if the balancer is gone.
+async fn admit(mut unheard: Unheard, content: Bytes, door: &Door) -> Result<bool, ReadError> {
+    let size = (content.len() + unheard.title.len()) as u64;
+    let room = match door.gate.try_room(size) {
+        Some(room) => Some(room),
+        None => door.gate.room(size).await,
+    };
+    let Some(room) = room else { return Ok(false) };
+    let disk = door.gate.wait_for_disk(size).await;
+    let file = InMemory {
+        title: unheard.title.clone(),
+        key: None,
+        crc32c: crc32c::crc32c(&content),
+        content,
+        room,
+        disk,
+        from: unheard.peer.to_string().into(),
+        reply: None,
+    };
+    if let Err(refusal) = door.admit(file).await {
+        // Nothing more is read from this client: it takes each file that it has sent for stored.
+        return Err(ReadError::Io(std::io::Error::other(refusal.reason)));
     }
+    unheard.is_admitted = true;
+    Ok(true)
 }

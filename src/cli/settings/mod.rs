@@ -9,6 +9,7 @@ pub(super) mod file;
 pub(super) mod keys;
 #[cfg(test)]
 mod tests;
+pub(super) mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -11,4 +11,4 @@ mod wrr;
 
 pub use health::{Fact, Flip, Health, HealthConfig};
 pub use slots::{Slot, Slots};
-pub use wrr::{MAX_WEIGHT, Scheduler};
+pub use wrr::Scheduler;

@@ -49,9 +49,7 @@
 
 use super::heap::IndexedHeap;
 use super::slots::{Slot, Slots};
-
-/// The largest weight; larger ones are clamped to it. Its stride still has six significant digits.
-pub const MAX_WEIGHT: u32 = 1_000_000;
+use crate::config::MAX_WEIGHT;
 
 /// Virtual time for one pick of a server of weight 1.
 const SCALE: u64 = 1 << 40;

@@ -30,7 +30,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0usize..4).prop_map(Step::StoreOne),
         2 => (0usize..4, any::<bool>()).prop_map(|(server, wide)| Step::Refuse(server, wide)),
         2 => (0usize..4).prop_map(Step::Cut),
-        4 => (0usize..4, prop::bool::weighted(0.2)).prop_map(|(server, byte)| Step::ProbeOk(server, byte)),
+        4 => (0usize..4, prop::bool::weighted(0.2))
+            .prop_map(|(server, byte)| Step::ProbeOk(server, byte)),
         2 => (0usize..4).prop_map(Step::ProbeFailed),
         3 => Just(Step::OpenLinks),
         2 => (0usize..4, 0u32..9).prop_map(|(server, weight)| Step::Weight(server, weight)),
@@ -44,7 +45,8 @@ proptest! {
     /// sent.
     #[test]
     fn every_file_is_delivered_once_whatever_happens(steps in proptest::collection::vec(step(), 1..120)) {
-        let (mut world, mut slots) = World::up(&[5, 2, 1, 1], Window { files: 8, bytes: 50 });
+        let window = Window { files: 8, bytes: 50 };
+        let (mut world, mut slots) = World::up(&[5, 2, 1, 1], window);
         world.subject.config.max_attempts = u32::MAX;
         let mut accepted = 0;
         for step in steps {
@@ -76,8 +78,12 @@ proptest! {
                 Step::Weight(server, weight) => {
                     world.order(|subject, now| subject.set_weight(slots[server], weight, now));
                 }
-                Step::Drain(server, drained) => world.order(|subject, now| subject.drain(slots[server], drained, now)),
-                Step::Leave(server, leaves) => world.order(|subject, now| subject.leave(slots[server], leaves, now)),
+                Step::Drain(server, drained) => {
+                    world.order(|subject, now| subject.drain(slots[server], drained, now));
+                }
+                Step::Leave(server, leaves) => {
+                    world.order(|subject, now| subject.leave(slots[server], leaves, now));
+                }
             }
             for (old, new) in world.release() {
                 slots.iter_mut().filter(|slot| **slot == old).for_each(|slot| *slot = new);

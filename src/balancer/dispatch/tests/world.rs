@@ -12,7 +12,7 @@ use crate::protocol::json::NotOldStyle;
 use crate::protocol::lists::StoredFile;
 use crate::protocol::status::{Dialect, ServerState};
 use crate::protocol::{Refusal, RefusalCode};
-use crate::queue::record::{History, Meta};
+use crate::queue::file::{History, Meta};
 use crate::schedule::Slot;
 
 /// The size of a file that does not say its own.

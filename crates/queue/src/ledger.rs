@@ -1,0 +1,287 @@
+//! What is remembered of files that do not wait: the keys of all, the dead letters, and for a while
+//! those that ended.
+//!
+//! Owns how long that is. Invariant: a key leads to one number from its acceptance until its file
+//! is forgotten, and nothing is forgotten while it is in doubt at some server: without it, a second
+//! copy could not be told from the only one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::FileBody;
+use super::keys::Keys;
+use super::record::{Death, Ended, History, Meta};
+
+/// How long files that ended are remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// This long after their end.
+    pub time: Duration,
+    /// This many of them at the most. Those in doubt count for themselves.
+    pub files: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_hours(1),
+            files: 100_000,
+        }
+    }
+}
+
+/// A file that no server can take.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// What it is.
+    pub meta: Arc<Meta>,
+    /// Its content.
+    pub content: FileBody,
+    /// How often it came back.
+    pub history: History,
+    /// Why it is here.
+    pub death: Death,
+}
+
+/// The memory of all files that do not wait.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    keys: Keys,
+    ended: HashMap<u64, Arc<Ended>>,
+    /// Those that are not in doubt, as they ended: time and number.
+    order: VecDeque<(u64, u64)>,
+    /// Those that were in doubt when their time came.
+    pinned: BTreeSet<u64>,
+    dead: BTreeMap<u64, DeadLetter>,
+    dead_bytes: u64,
+    retention: Retention,
+}
+
+impl Ledger {
+    /// A memory that knows these keys, and no files yet.
+    pub fn new(retention: Retention, keys: Keys) -> Self {
+        Self {
+            keys,
+            retention,
+            ..Self::default()
+        }
+    }
+
+    /// Remembers files longer, or not so long, from now on.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
+    /// The number of the file that this key names.
+    pub fn number_of(&self, key: &str) -> Option<u64> {
+        self.keys.get(key)
+    }
+
+    /// Notes that the key names this file.
+    pub fn name(&mut self, key: &str, number: u64) {
+        self.keys.insert(key, number);
+    }
+
+    /// Notes that the file ended.
+    pub fn end(&mut self, ended: Arc<Ended>) {
+        self.order.push_back((ended.at_ms, ended.number));
+        self.ended.insert(ended.number, ended);
+    }
+
+    /// Whether any file is remembered that will be forgotten some day.
+    pub fn remembers(&self) -> bool {
+        !self.order.is_empty() || !self.pinned.is_empty()
+    }
+
+    /// How many files are remembered longer than they should be because they are in doubt at some
+    /// server. They are no more than the doubts themselves, and those are bounded where they arise.
+    pub fn pinned(&self) -> usize {
+        self.pinned.len()
+    }
+
+    /// How the file ended, if that is remembered.
+    pub fn ended(&self, number: u64) -> Option<&Arc<Ended>> {
+        self.ended.get(&number)
+    }
+
+    /// The files that ended, in no order.
+    pub fn all_ended(&self) -> impl Iterator<Item = &Arc<Ended>> {
+        self.ended.values()
+    }
+
+    /// The dead letters, by number.
+    pub fn dead(&self) -> &BTreeMap<u64, DeadLetter> {
+        &self.dead
+    }
+
+    /// Bytes of content of all dead letters.
+    pub fn dead_bytes(&self) -> u64 {
+        self.dead_bytes
+    }
+
+    /// Takes a dead letter in.
+    pub fn bury(&mut self, number: u64, letter: DeadLetter) {
+        self.dead_bytes += letter.meta.size;
+        self.dead.insert(number, letter);
+    }
+
+    /// Takes a dead letter out.
+    pub fn remove_dead(&mut self, number: u64) -> Option<DeadLetter> {
+        let letter = self.dead.remove(&number)?;
+        self.dead_bytes -= letter.meta.size;
+        Some(letter)
+    }
+
+    /// Where the content of a dead letter stands has changed.
+    pub fn dead_mut(&mut self, number: u64) -> Option<&mut DeadLetter> {
+        self.dead.get_mut(&number)
+    }
+
+    /// Forgets what is old enough, or too much, and gives the numbers. What is in doubt is kept
+    /// longer.
+    pub fn forget(&mut self, now_ms: u64, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
+        let kept_ms = u64::try_from(self.retention.time.as_millis()).unwrap_or(u64::MAX);
+        let mut forgotten = Vec::new();
+        while let Some(&(at_ms, number)) = self.order.front() {
+            if at_ms.saturating_add(kept_ms) > now_ms && self.order.len() <= self.retention.files {
+                break;
+            }
+            self.order.pop_front();
+            if is_doubtful(number) {
+                self.pinned.insert(number);
+            } else {
+                forgotten.push(number);
+            }
+        }
+        for number in &forgotten {
+            self.erase(*number);
+        }
+        forgotten
+    }
+
+    /// Forgets what was kept longer because it was in doubt, and no longer is; gives the numbers.
+    pub fn unpin(&mut self, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
+        let settled: Vec<u64> = self
+            .pinned
+            .iter()
+            .copied()
+            .filter(|number| !is_doubtful(*number))
+            .collect();
+        for number in &settled {
+            self.pinned.remove(number);
+            self.erase(*number);
+        }
+        settled
+    }
+
+    fn erase(&mut self, number: u64) {
+        let ended = self.ended.remove(&number);
+        if let Some(key) = ended.as_ref().and_then(|ended| ended.meta.key.as_deref()) {
+            self.keys.remove(key, number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::End;
+
+    fn ended(number: u64, at_ms: u64) -> Arc<Ended> {
+        let meta = Arc::new(Meta {
+            title: "t".into(),
+            key: Some(format!("k{number}").into()),
+            from: "f".into(),
+            size: 1,
+            crc32c: 2,
+            accepted_ms: 3,
+        });
+        let end = End::Delivered {
+            server: "s".into(),
+            identity: None,
+            confirmed: true,
+        };
+        Arc::new(Ended {
+            number,
+            at_ms,
+            end,
+            meta,
+            history: History::default(),
+        })
+    }
+
+    fn ledger(time_s: u64, files: usize) -> Ledger {
+        let mut ledger = Ledger::new(
+            Retention {
+                time: Duration::from_secs(time_s),
+                files,
+            },
+            Keys::default(),
+        );
+        for number in 1..=10 {
+            ledger.name(&format!("k{number}"), number);
+            ledger.end(ended(number, number * 1000));
+        }
+        ledger
+    }
+
+    #[test]
+    fn files_are_forgotten_with_their_keys_when_they_are_old() {
+        let mut ledger = ledger(5, 100);
+        assert_eq!(ledger.forget(9000, |_| false), [1, 2, 3, 4]);
+        assert_eq!(
+            (ledger.number_of("k4"), ledger.number_of("k5")),
+            (None, Some(5))
+        );
+        assert!(ledger.ended(4).is_none() && ledger.ended(5).is_some());
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_may_be() {
+        let mut ledger = ledger(1_000_000, 3);
+        assert_eq!(ledger.forget(0, |_| false), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_kept_until_it_is_not() {
+        let mut ledger = ledger(0, 0);
+        assert_eq!(
+            ledger.forget(u64::MAX, |number| number % 2 == 0),
+            [1, 3, 5, 7, 9]
+        );
+        assert_eq!(ledger.number_of("k8"), Some(8));
+        assert_eq!(ledger.unpin(|number| number != 4), [4]);
+        assert!(ledger.ended(4).is_none() && ledger.ended(6).is_some());
+    }
+
+    /// The oldest ones were forgotten beyond a bound, and stayed there twice.
+    #[test]
+    fn what_is_in_doubt_is_kept_however_much_it_is() {
+        let mut ledger = Ledger::new(
+            Retention {
+                time: Duration::ZERO,
+                files: 0,
+            },
+            Keys::default(),
+        );
+        for number in 1..=200_000 {
+            ledger.end(ended(number, 1));
+        }
+        assert!(ledger.forget(u64::MAX, |_| true).is_empty());
+        assert!(ledger.remembers());
+        assert_eq!(
+            (ledger.pinned(), ledger.unpin(|number| number != 7)),
+            (200_000, vec![7])
+        );
+    }
+
+    /// A key that was forgotten and given to another file must stay with that one.
+    #[test]
+    fn a_key_that_names_another_file_by_now_stays() {
+        let mut ledger = ledger(5, 100);
+        ledger.name("k1", 99);
+        ledger.forget(9000, |_| false);
+        assert_eq!(ledger.number_of("k1"), Some(99));
+    }
+}

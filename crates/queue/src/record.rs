@@ -1,0 +1,559 @@
+//! What the journal says of files, and its bytes.
+//!
+//! Owns the bodies of records; their frame is [`super::segment`]'s. Numbers are little-endian, text
+//! is its length in two bytes and UTF-8. Decoding trusts nothing: whatever the bytes, it gives a
+//! record or nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use super::file::{Attempt, History, MAX_HISTORY, Meta, cut};
+
+/// Why and since when a file is a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// When it became one, in milliseconds since the beginning of 1970, UTC.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: Box<str>,
+}
+
+/// Where a file's content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// In the record itself.
+    Inline(Bytes),
+    /// In a file of its own, by this id.
+    Own(u64),
+}
+
+/// A file that is kept: all that is known of it when the record is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its request number.
+    pub number: u64,
+    /// What it is.
+    pub meta: Arc<Meta>,
+    /// How often it came back.
+    pub history: History,
+    /// Why it is a dead letter, if it is one.
+    pub death: Option<Death>,
+    /// Its content.
+    pub content: Content,
+}
+
+/// How a file left the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// A server has it.
+    Delivered {
+        /// The server's name.
+        server: Arc<str>,
+        /// What the server's directory is called by itself; an old-style server has none.
+        identity: Option<Arc<str>>,
+        /// False from an old-style server, which never acknowledges.
+        confirmed: bool,
+    },
+    /// It was a dead letter, and was thrown away.
+    Dropped {
+        /// Why it had been a dead letter.
+        reason: Box<str>,
+    },
+}
+
+/// A file that needs no more sending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its request number.
+    pub number: u64,
+    /// When it ended, in milliseconds since the beginning of 1970, UTC.
+    pub at_ms: u64,
+    /// How.
+    pub end: End,
+    /// What it was.
+    pub meta: Arc<Meta>,
+    /// How often it came back before.
+    pub history: History,
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A file is kept. A later one for the same number takes the place of all that was said of it
+    /// before.
+    Accepted(Box<Accepted>),
+    /// A file came back from a server.
+    Attempt {
+        /// Its request number.
+        number: u64,
+        /// The delivery that failed.
+        attempt: Attempt,
+        /// Whether that was the file's own fault.
+        is_failure: bool,
+    },
+    /// A file needs no more sending.
+    Ended(Box<Ended>),
+    /// A file is a dead letter from now on.
+    Dead {
+        /// Its request number.
+        number: u64,
+        /// Why.
+        death: Death,
+    },
+    /// A dead letter waits again, as if it had never been sent.
+    Replayed {
+        /// Its request number.
+        number: u64,
+    },
+    /// All before this record was synced when it was written.
+    Mark,
+    /// No segment before this one is needed any more.
+    Oldest {
+        /// The segment.
+        segment: u64,
+    },
+}
+
+impl Record {
+    /// The byte that says which record it is.
+    pub(super) fn kind(&self) -> u8 {
+        match self {
+            Self::Accepted(_) => 1,
+            Self::Attempt { .. } => 2,
+            Self::Ended(_) => 3,
+            Self::Dead { .. } => 4,
+            Self::Replayed { .. } => 5,
+            Self::Mark => 6,
+            Self::Oldest { .. } => 7,
+        }
+    }
+
+    /// Appends the record's body to `out`.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Accepted(file) => file.encode(out),
+            Self::Attempt {
+                number,
+                attempt,
+                is_failure,
+            } => {
+                out.extend_from_slice(&number.to_le_bytes());
+                out.push(u8::from(*is_failure));
+                encode_attempt(attempt, out);
+            }
+            Self::Ended(ended) => ended.encode(out),
+            Self::Dead { number, death } => {
+                out.extend_from_slice(&number.to_le_bytes());
+                death.encode(out);
+            }
+            Self::Replayed { number } => out.extend_from_slice(&number.to_le_bytes()),
+            Self::Mark => {}
+            Self::Oldest { segment } => out.extend_from_slice(&segment.to_le_bytes()),
+        }
+    }
+
+    /// Reads a body; `None` if it is not what it should be. Inline content is shared with `body`.
+    pub(super) fn decode(kind: u8, body: &Bytes) -> Option<Self> {
+        let mut input = Input { body, at: 0 };
+        let record = match kind {
+            1 => Self::Accepted(Box::new(Accepted::decode(&mut input)?)),
+            2 => {
+                let (number, is_failure) = (input.u64()?, input.bool()?);
+                Self::Attempt {
+                    number,
+                    is_failure,
+                    attempt: decode_attempt(&mut input)?,
+                }
+            }
+            3 => Self::Ended(Box::new(Ended::decode(&mut input)?)),
+            4 => Self::Dead {
+                number: input.u64()?,
+                death: Death::decode(&mut input)?,
+            },
+            5 => Self::Replayed {
+                number: input.u64()?,
+            },
+            6 => Self::Mark,
+            7 => Self::Oldest {
+                segment: input.u64()?,
+            },
+            _ => return None,
+        };
+        (input.at == body.len()).then_some(record)
+    }
+}
+
+fn encode_meta(meta: &Meta, out: &mut Vec<u8>) {
+    out.extend_from_slice(&meta.accepted_ms.to_le_bytes());
+    out.extend_from_slice(&meta.size.to_le_bytes());
+    out.extend_from_slice(&meta.crc32c.to_le_bytes());
+    text(&meta.title, out);
+    text(meta.key.as_deref().unwrap_or_default(), out);
+    text(&meta.from, out);
+}
+
+fn decode_meta(input: &mut Input<'_>) -> Option<Meta> {
+    let (accepted_ms, size, crc32c) = (input.u64()?, input.u64()?, input.u32()?);
+    let (title, key, from) = (input.text()?, input.text()?, input.text()?);
+    Some(Meta {
+        title,
+        key: Some(key).filter(|key| !key.is_empty()),
+        from: from.into(),
+        size,
+        crc32c,
+        accepted_ms,
+    })
+}
+
+fn encode_attempt(attempt: &Attempt, out: &mut Vec<u8>) {
+    out.extend_from_slice(&attempt.at_ms.to_le_bytes());
+    text(cut(&attempt.server), out);
+    text(cut(&attempt.reason), out);
+}
+
+fn decode_attempt(input: &mut Input<'_>) -> Option<Attempt> {
+    Some(Attempt {
+        at_ms: input.u64()?,
+        server: input.text()?,
+        reason: input.text()?,
+    })
+}
+
+impl Death {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.at_ms.to_le_bytes());
+        text(cut(&self.reason), out);
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(Self {
+            at_ms: input.u64()?,
+            reason: input.text()?,
+        })
+    }
+}
+
+fn encode_history(history: &History, out: &mut Vec<u8>) {
+    out.extend_from_slice(&history.attempts.to_le_bytes());
+    out.extend_from_slice(&history.failures.to_le_bytes());
+    let kept = history.first.iter().take(MAX_HISTORY);
+    out.push(u8::try_from(kept.len()).unwrap_or(0));
+    kept.for_each(|attempt| encode_attempt(attempt, out));
+}
+
+fn decode_history(input: &mut Input<'_>) -> Option<History> {
+    let (attempts, failures, kept) = (input.u32()?, input.u32()?, usize::from(input.u8()?));
+    if kept > MAX_HISTORY {
+        return None;
+    }
+    let first = (0..kept)
+        .map(|_| decode_attempt(input))
+        .collect::<Option<_>>()?;
+    Some(History {
+        attempts,
+        failures,
+        first,
+    })
+}
+
+impl Accepted {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_le_bytes());
+        encode_meta(&self.meta, out);
+        encode_history(&self.history, out);
+        out.push(u8::from(self.death.is_some()));
+        self.death.iter().for_each(|death| death.encode(out));
+        match &self.content {
+            Content::Inline(content) => {
+                out.push(0);
+                out.extend_from_slice(content);
+            }
+            Content::Own(id) => {
+                out.push(1);
+                out.extend_from_slice(&id.to_le_bytes());
+            }
+        }
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let number = input.u64()?;
+        let meta = Arc::new(decode_meta(input)?);
+        let history = decode_history(input)?;
+        let death = if input.bool()? {
+            Some(Death::decode(input)?)
+        } else {
+            None
+        };
+        let content = if input.bool()? {
+            Content::Own(input.u64()?)
+        } else {
+            Content::Inline(input.bytes(meta.size)?)
+        };
+        Some(Self {
+            number,
+            meta,
+            history,
+            death,
+            content,
+        })
+    }
+}
+
+impl Ended {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.at_ms.to_le_bytes());
+        match &self.end {
+            End::Delivered {
+                server,
+                identity,
+                confirmed,
+            } => {
+                out.extend_from_slice(&[1, u8::from(*confirmed)]);
+                text(cut(server), out);
+                text(identity.as_deref().unwrap_or_default(), out);
+            }
+            End::Dropped { reason } => {
+                out.push(2);
+                text(cut(reason), out);
+            }
+        }
+        encode_meta(&self.meta, out);
+        encode_history(&self.history, out);
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (number, at_ms) = (input.u64()?, input.u64()?);
+        let end = match input.u8()? {
+            1 => {
+                let (confirmed, server, identity) = (input.bool()?, input.text()?, input.text()?);
+                let identity = Some(identity)
+                    .filter(|identity| !identity.is_empty())
+                    .map(Arc::from);
+                End::Delivered {
+                    server: server.into(),
+                    identity,
+                    confirmed,
+                }
+            }
+            2 => End::Dropped {
+                reason: input.text()?,
+            },
+            _ => return None,
+        };
+        Some(Self {
+            number,
+            at_ms,
+            end,
+            meta: Arc::new(decode_meta(input)?),
+            history: decode_history(input)?,
+        })
+    }
+}
+
+/// Appends a text of at most 64 KiB; what is longer is cut, though nothing that long gets this far.
+fn text(text: &str, out: &mut Vec<u8>) {
+    let text = text
+        .get(..text.floor_char_boundary(usize::from(u16::MAX)))
+        .unwrap_or_default();
+    out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A body that is being read.
+struct Input<'a> {
+    body: &'a Bytes,
+    at: usize,
+}
+
+impl Input<'_> {
+    fn take(&mut self, len: usize) -> Option<&[u8]> {
+        let end = self.at.checked_add(len)?;
+        let taken = self.body.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    fn bool(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn text(&mut self) -> Option<Box<str>> {
+        let len = usize::from(u16::from_le_bytes(self.take(2)?.try_into().ok()?));
+        std::str::from_utf8(self.take(len)?).ok().map(Box::from)
+    }
+
+    /// The next `len` bytes, shared with the body.
+    fn bytes(&mut self, len: u64) -> Option<Bytes> {
+        let start = self.at;
+        self.take(usize::try_from(len).ok()?)?;
+        Some(self.body.slice(start..self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn meta() -> Arc<Meta> {
+        Arc::new(Meta {
+            title: "però \u{0}.json".into(),
+            key: Some("k-1".into()),
+            from: "127.0.0.1:60100".into(),
+            size: 3,
+            crc32c: 0xDEAD_BEEF,
+            accepted_ms: 1_795_000_000_123,
+        })
+    }
+
+    fn samples() -> Vec<Record> {
+        let attempt = Attempt {
+            at_ms: 7,
+            server: "127.0.0.1:5001".into(),
+            reason: "disk full".into(),
+        };
+        let mut history = History::default();
+        (0..40).for_each(|_| history.add(attempt.clone(), true));
+        assert_eq!(
+            (history.attempts, history.failures, history.first.len()),
+            (40, 40, MAX_HISTORY)
+        );
+        let death = Death {
+            at_ms: 9,
+            reason: "too large".into(),
+        };
+        let accepted = Accepted {
+            number: 4711,
+            meta: meta(),
+            history: history.clone(),
+            death: Some(death.clone()),
+            content: Content::Inline(Bytes::from_static(b"abc")),
+        };
+        let large = Accepted {
+            meta: Arc::new(Meta {
+                key: None,
+                size: 1 << 40,
+                ..(*meta()).clone()
+            }),
+            history: History::default(),
+            death: None,
+            content: Content::Own(u64::MAX),
+            ..accepted.clone()
+        };
+        let delivered = End::Delivered {
+            server: "s".into(),
+            identity: Some("00".repeat(16).into()),
+            confirmed: true,
+        };
+        let old_style = End::Delivered {
+            server: "s".into(),
+            identity: None,
+            confirmed: false,
+        };
+        let ended = |end| {
+            Record::Ended(Box::new(Ended {
+                number: 3,
+                at_ms: 8,
+                end,
+                meta: meta(),
+                history: history.clone(),
+            }))
+        };
+        vec![
+            Record::Accepted(Box::new(accepted)),
+            Record::Accepted(Box::new(large)),
+            Record::Attempt {
+                number: 1,
+                attempt,
+                is_failure: false,
+            },
+            ended(delivered),
+            ended(old_style),
+            ended(End::Dropped {
+                reason: "no".into(),
+            }),
+            Record::Dead {
+                number: u64::MAX,
+                death,
+            },
+            Record::Replayed { number: 5 },
+            Record::Mark,
+            Record::Oldest { segment: 6 },
+        ]
+    }
+
+    fn encoded(record: &Record) -> Bytes {
+        let mut out = Vec::new();
+        record.encode(&mut out);
+        out.into()
+    }
+
+    #[test]
+    fn every_record_is_read_back() {
+        for record in samples() {
+            assert_eq!(
+                Record::decode(record.kind(), &encoded(&record)),
+                Some(record)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_has_something_behind_it_is_nothing() {
+        for record in samples() {
+            let body = encoded(&record);
+            for len in 0..body.len() {
+                assert_eq!(
+                    Record::decode(record.kind(), &body.slice(..len)),
+                    None,
+                    "{record:?} cut to {len}"
+                );
+            }
+            let longer = [&body[..], b"x"].concat().into();
+            assert_eq!(Record::decode(record.kind(), &longer), None, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let attempt = Attempt {
+            at_ms: 1,
+            server: "è".repeat(300).into(),
+            reason: "x".repeat(70_000).into(),
+        };
+        let record = Record::Attempt {
+            number: 1,
+            attempt,
+            is_failure: false,
+        };
+        let Some(Record::Attempt { attempt, .. }) = Record::decode(2, &encoded(&record)) else {
+            panic!()
+        };
+        assert_eq!((attempt.server.len(), attempt.reason.len()), (512, 512));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_record_or_nothing(kind: u8, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Record::decode(kind % 9, &body.into());
+        }
+    }
+}

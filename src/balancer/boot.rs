@@ -1,0 +1,275 @@
+//! The story of a balancer: it opens its journal, opens its doors, and stops in two phases.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{BalancerConfig, BalancerError, Outcome};
+use super::control::Control;
+use super::events::{Events, Kind, Level};
+use super::gate::Gate;
+use super::hub::{Deps, Hub};
+use super::ingress::{self, Door, DoorBounds, Uploads};
+use super::messages::ToHub;
+use super::sharing::Sharing;
+use crate::protocol::{Refusal, RefusalCode};
+use crate::queue::disk::Disk;
+use crate::queue::journal::Journal;
+use crate::queue::recovery::{self, Recovered, Report, Torn};
+use crate::queue::{self, Lock, Writer};
+use crate::shutdown::Shutdown;
+use crate::transport::{self, Connect, Listener, Places};
+
+/// A balancer that has opened its journal and waits for a listener.
+pub struct Balancer {
+    config: BalancerConfig,
+    journal: Journal,
+    disk: Arc<dyn Disk>,
+    recovered: Recovered,
+    control: Control,
+    door: Door,
+    to_hub: mpsc::UnboundedReceiver<ToHub>,
+    sharing: Sharing,
+    /// Keeps other balancers out of the journal.
+    lock: Lock,
+}
+
+impl Balancer {
+    /// Checks the configuration, takes hold of the journal and reads it.
+    pub fn open(config: BalancerConfig) -> Result<Self, BalancerError> {
+        let settings = &config.settings;
+        settings.queue.check(settings.max_json)?;
+        let (lock, disk) = queue::take_hold(&config.journal)?;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let (journal, recovered) = recovery::open(disk.clone(), config.journal_config)?;
+        log_recovery(&recovered);
+        // The oldest segment may have to be written again, and a new one begun.
+        let reserve = 2 * journal.segment_size();
+        let (hub, to_hub) = mpsc::unbounded_channel();
+        let events = Events::default();
+        let door = open_door(&config, &disk, reserve, &hub, &events);
+        let control = Control {
+            hub,
+            gate: door.gate.clone(),
+            door_bounds: door.bounds.clone(),
+            events,
+            shutdown: door.shutdown.clone(),
+        };
+        let sharing = Sharing::new(config.max_connections, &config.openings);
+        Ok(Self {
+            config,
+            journal,
+            disk,
+            recovered,
+            control,
+            door,
+            to_hub,
+            sharing,
+            lock,
+        })
+    }
+
+    /// The operators' handle: samples and orders.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// The way in for files that do not come over the balancer's own listener.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
+    /// Runs until `stop` is cancelled. Then it takes no more files, delivers those that it has
+    /// until its grace is over, and ends. If it fails, it cancels `stop` itself.
+    pub async fn run(
+        self,
+        listener: impl Listener,
+        connector: Arc<dyn Connect>,
+        stop: CancellationToken,
+    ) -> Result<Outcome, BalancerError> {
+        let shutdown = self.door.shutdown.clone();
+        let farewell = self.door.farewell.clone();
+        let last_words = self.config.limits.last_words;
+        let events = self.control.events;
+        let tasks = TaskTracker::new();
+        let journal = self.journal.id();
+        let writer = start_writer(self.journal, &self.disk, self.control.hub.clone())?;
+        serve_clients(self.door, self.sharing.places(), listener, &tasks);
+        let lock = self.lock;
+        let deps = Deps {
+            config: self.config,
+            disk: self.disk,
+            writer,
+            journal,
+            connector,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            to_self: self.control.hub,
+            notices: events.clone(),
+            gate: self.control.gate,
+            share: self.sharing,
+        };
+        let hub = Hub::new(self.recovered, self.to_hub, deps);
+        let started = "the balancer started";
+        events.tell(Level::Info, Kind::Started, None, None, started);
+        tracing::info!("balancer started");
+        let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
+        tasks.spawn(until_ended(&shutdown, draining));
+        let result = hub.run().await;
+
+        // After a failure the doorways tell their clients why.
+        if let Err(error) = &result {
+            let _ = farewell.set(Refusal::new(RefusalCode::Storage, error.to_string()));
+        }
+        stop.cancel();
+        shutdown.end();
+        tasks.close();
+        let _ = tokio::time::timeout(last_words, tasks.wait()).await;
+        drop(lock);
+        let undelivered = result?;
+        tracing::info!(undelivered, "balancer stopped");
+        Ok(Outcome { undelivered })
+    }
+}
+
+/// Makes the way in for files to an empty queue.
+fn open_door(
+    config: &BalancerConfig,
+    disk: &Arc<dyn Disk>,
+    reserve: u64,
+    hub: &mpsc::UnboundedSender<ToHub>,
+    events: &Events,
+) -> Door {
+    let settings = &config.settings;
+    let gate = Gate::new(
+        settings.queue,
+        settings.max_json,
+        disk.clone(),
+        reserve,
+        hub.clone(),
+    );
+    let uploads = Uploads::new(
+        disk.clone(),
+        config.journal_config.durability,
+        config.openings.large,
+        hub.clone(),
+    );
+    Door {
+        gate: Arc::new(gate.reporting(events.clone(), config.journal.clone())),
+        uploads: Arc::new(uploads),
+        hub: hub.clone(),
+        bounds: watch::Sender::new(DoorBounds::from(settings)),
+        room_patience: config.limits.room_patience,
+        farewell: Arc::new(OnceLock::new()),
+        shutdown: Shutdown::default(),
+    }
+}
+
+/// Starts what stands before the hub: the accept loop, and the upkeep of parts and of the gate.
+fn serve_clients(door: Door, places: Arc<Places>, listener: impl Listener, tasks: &TaskTracker) {
+    let shutdown = door.shutdown.clone();
+    tasks.spawn(until_ended(&shutdown, door.uploads.clone().keep_tidy()));
+    let gate = door.gate.clone();
+    tasks.spawn(until_ended(&shutdown, async move { gate.watch().await }));
+    tasks.spawn(transport::serve(
+        listener,
+        places,
+        shutdown.draining,
+        tasks.clone(),
+        move |stream, peer, seat| ingress::serve(stream, peer, door.clone(), seat),
+    ));
+}
+
+/// A task that ends with the balancer at the latest.
+fn until_ended<F: Future<Output = ()> + Send + 'static>(
+    shutdown: &Shutdown,
+    task: F,
+) -> impl Future<Output = ()> + Send + use<F> {
+    let task = shutdown.ended.clone().run_until_cancelled_owned(task);
+    async move {
+        task.await;
+    }
+}
+
+/// Waits to be told to stop, reports it, and begins to drain.
+async fn drain_when_told(stop: CancellationToken, shutdown: Shutdown, events: Events) {
+    stop.cancelled().await;
+    let text = "the balancer is stopping: it takes no more files";
+    events.tell(Level::Warn, Kind::Stopping, None, None, text);
+    shutdown.draining.cancel();
+}
+
+/// Starts the journal's writer thread, which reports to the hub.
+fn start_writer(
+    journal: Journal,
+    disk: &Arc<dyn Disk>,
+    hub: mpsc::UnboundedSender<ToHub>,
+) -> Result<Writer, BalancerError> {
+    let report = move |progress| drop(hub.send(ToHub::Journal(progress)));
+    Writer::start(journal, disk.clone(), report).map_err(BalancerError::Thread)
+}
+
+/// Logs what a recovery found.
+fn log_recovery(recovered: &Recovered) {
+    let dead = recovered.dead();
+    let Report {
+        segments,
+        bytes,
+        torn,
+        damage,
+        lost_records,
+        lost_content,
+        ..
+    } = &recovered.report;
+    let waiting = recovered.files.len() - dead;
+    tracing::info!(
+        waiting,
+        dead,
+        next_number = recovered.next_number,
+        segments,
+        bytes,
+        "journal opened"
+    );
+    if let Some(Torn {
+        name,
+        offset,
+        len,
+        aside,
+    }) = torn
+    {
+        let aside = aside.as_deref().unwrap_or("no room for it");
+        tracing::warn!(
+            segment = name,
+            offset,
+            bytes = len,
+            copy = aside,
+            "the end of the journal was never synced, and is cut off"
+        );
+    }
+    for damage in damage.iter().filter(|damage| !damage.is_known) {
+        let (name, what, offset, len) = (&*damage.name, &*damage.what, damage.offset, damage.len);
+        let aside = damage.aside.as_deref().unwrap_or("-");
+        tracing::error!(
+            segment = name,
+            what,
+            offset,
+            bytes = len,
+            aside,
+            "the journal is damaged"
+        );
+    }
+    if *lost_records > 0 {
+        tracing::error!(
+            records = lost_records,
+            "records are missing from the journal: files may be lost, or come twice"
+        );
+    }
+    for number in lost_content {
+        tracing::error!(
+            number,
+            "the content of a file is lost: it is a dead letter now"
+        );
+    }
+}

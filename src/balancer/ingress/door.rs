@@ -1,0 +1,142 @@
+//! What every doorway works with, and the last steps that they share.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::upload::{Uploaded, Uploads};
+use crate::balancer::gate::Gate;
+use crate::balancer::messages::{Admission, Arrived, Declined, Reply, ToHub};
+use crate::balancer::orders::Settings;
+use crate::balancer::room::{DiskReservation, Room};
+use crate::protocol::{Refusal, RefusalCode};
+use crate::queue::INLINE;
+use crate::shutdown::Shutdown;
+use crate::transport::Deadlines;
+
+/// The way in for files. Cheap to clone. It gives no orders: that is
+/// [`Control`](crate::balancer::control::Control)'s.
+#[derive(Clone)]
+pub struct Door {
+    pub(in crate::balancer) gate: Arc<Gate>,
+    pub(in crate::balancer) uploads: Arc<Uploads>,
+    pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
+    /// For new connections.
+    pub(in crate::balancer) bounds: watch::Sender<DoorBounds>,
+    /// How long a client of the HTTP doorway waits for room.
+    pub(in crate::balancer) room_patience: Duration,
+    /// Why the balancer ends, unless it was told to.
+    pub(in crate::balancer) farewell: Arc<OnceLock<Refusal>>,
+    /// While it drains no new files are taken; after its end no receipts come.
+    pub(in crate::balancer) shutdown: Shutdown,
+}
+
+/// What a doorway allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct DoorBounds {
+    pub(in crate::balancer) deadlines: Deadlines,
+    /// The largest object at the JSON doorway, in bytes.
+    pub(in crate::balancer) max_json: u64,
+}
+
+impl From<&Settings> for DoorBounds {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            deadlines: Deadlines {
+                stall: settings.stall,
+                idle: settings.idle,
+            },
+            max_json: settings.max_json,
+        }
+    }
+}
+
+/// A file whose content is in memory, before it is admitted.
+pub(super) struct InMemory {
+    pub(super) title: Box<str>,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) content: Bytes,
+    pub(super) crc32c: u32,
+    pub(super) room: Room,
+    pub(super) disk: DiskReservation,
+    pub(super) from: Arc<str>,
+    pub(super) reply: Option<Reply>,
+}
+
+impl Door {
+    /// Why no files are taken any more.
+    pub(super) fn farewell(&self) -> Refusal {
+        let stopping = || Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
+        self.farewell.get().cloned().unwrap_or_else(stopping)
+    }
+
+    /// Reserves bytes of the disk for a file of `size` bytes of which `there` are written already.
+    /// If there are too few, parts of uploads that broke off make way.
+    pub(super) async fn reserve_disk(
+        &self,
+        size: u64,
+        there: u64,
+    ) -> Result<DiskReservation, Refusal> {
+        match self.gate.try_reserve_disk(size, there) {
+            Err(_) => {
+                let uploads = self.uploads.clone();
+                let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;
+                self.gate.reserve_disk(size, there)
+            }
+            reserved => reserved,
+        }
+    }
+
+    /// What a client that connects now is allowed.
+    pub(super) fn bounds(&self) -> DoorBounds {
+        *self.bounds.borrow()
+    }
+
+    /// Tells the hub; a hub that has ended hears nothing, and the connection learns of that by
+    /// [`Shutdown::ended`].
+    pub(super) fn tell(&self, event: ToHub) {
+        let _ = self.hub.send(event);
+    }
+
+    /// Has a file refused, unless it came before under its key. The answer goes to the client.
+    pub(super) fn decline(&self, declined: Declined) {
+        self.tell(ToHub::Refuse(declined));
+    }
+
+    /// Admits a file whose content is in memory. Large content gets a file of its own first.
+    pub(super) async fn admit(&self, file: InMemory) -> Result<(), Refusal> {
+        let InMemory {
+            title,
+            key,
+            content,
+            crc32c,
+            room,
+            mut disk,
+            from,
+            reply,
+        } = file;
+        let size = content.len() as u64;
+        let (content, uploaded) = if size <= INLINE {
+            self.gate.wait_for_memory(&mut disk, size).await;
+            (Arrived::Memory(content), None)
+        } else {
+            let uploaded = self.uploads.keep(content).await?;
+            (Arrived::Own(uploaded.id), Some(uploaded))
+        };
+        self.gate.admit(Admission {
+            title,
+            key,
+            content,
+            size,
+            crc32c,
+            room,
+            disk,
+            from,
+            reply,
+        });
+        let _ = uploaded.map(Uploaded::admitted);
+        Ok(())
+    }
+}

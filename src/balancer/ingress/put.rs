@@ -1,0 +1,200 @@
+//! Takes a file from a native client: reservations first, then its content.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+use tokio::sync::oneshot;
+
+use super::door::InMemory;
+use super::session::Session;
+use super::upload::Framed;
+use crate::balancer::gate::Reserved;
+use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
+use crate::balancer::room::{DiskReservation, Room};
+use crate::protocol::{Message, Prefix, Refusal};
+use crate::queue::{INLINE, key_hash};
+use crate::transport::ReadError;
+
+/// A file on its way in.
+pub(super) struct Put {
+    pub(super) id: u64,
+    pub(super) title: String,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) resumed: Option<Prefix>,
+    /// Bytes of content that follow.
+    pub(super) size: u64,
+}
+
+impl Put {
+    /// Bytes that an earlier upload has brought.
+    fn there(&self) -> u64 {
+        self.resumed.map_or(0, |prefix| prefix.offset)
+    }
+
+    /// The size of the whole file, in bytes.
+    fn whole(&self) -> u64 {
+        self.size.saturating_add(self.there())
+    }
+
+    /// The CRC32C of the whole file; `rest` is that of the bytes that followed.
+    fn sum(&self, rest: u32) -> Sum {
+        Sum::Known(self.resumed.map_or(rest, |prefix| {
+            let len = usize::try_from(self.size).unwrap_or(usize::MAX);
+            crc32c::crc32c_combine(prefix.crc32c, rest, len)
+        }))
+    }
+}
+
+impl<R: AsyncRead + Unpin> Session<'_, R> {
+    /// Takes one file.
+    pub(super) async fn take(&mut self, put: Put) -> Result<(), ReadError> {
+        let whole = put.whole();
+        // The title waits in memory, too.
+        let takes = whole.saturating_add(put.title.len() as u64);
+        let disk = match self.door.gate.check(takes) {
+            Ok(()) => self.door.reserve_disk(whole, put.there()).await,
+            Err(refusal) => Err(refusal),
+        };
+        let disk = match disk {
+            Ok(disk) => disk,
+            Err(refusal) => return Box::pin(self.decline(put, refusal)).await,
+        };
+        let Some((room, incoming)) = self.reserve(takes).await else {
+            return Ok(());
+        };
+        let id = put.id;
+        let received = if whole <= INLINE && put.there() == 0 {
+            self.take_small(put, room, disk).await
+        } else {
+            // Boxed, so that connections that never do this do not hold its state.
+            Box::pin(self.take_large(put, room, disk)).await
+        };
+        drop(incoming);
+        // A file that another connection has taken over is not refused.
+        if let Err(error) = &received
+            && !matches!(error, ReadError::TakenOver)
+        {
+            let refusal = error.refusal();
+            self.say(Message::Refused { id, refusal });
+        }
+        received
+    }
+
+    /// Leave to read a file, and room for it. A client that has to wait is told why.
+    async fn reserve(&self, size: u64) -> Option<Reserved> {
+        if let Some(reserved) = self.door.gate.try_reserve(size) {
+            return Some(reserved);
+        }
+        self.say(Message::Waiting {
+            reason: self.door.gate.full_reason(),
+        });
+        let reserved = tokio::select! {
+            reserved = self.door.gate.reserve(size) => reserved,
+            () = self.door.shutdown.draining.cancelled() => None,
+        };
+        self.say(Message::Resumed);
+        reserved
+    }
+
+    async fn take_small(
+        &mut self,
+        put: Put,
+        room: Room,
+        disk: DiskReservation,
+    ) -> Result<(), ReadError> {
+        let (content, crc32c) = self.reader.summed_content(put.size).await?;
+        let file = InMemory {
+            title: put.title.into(),
+            key: put.key,
+            content,
+            crc32c,
+            room,
+            disk,
+            from: self.from.clone(),
+            reply: Some(self.reply(put.id)),
+        };
+        // It cannot fail: only content that gets a file of its own can be refused.
+        let _ = self.door.admit(file).await;
+        Ok(())
+    }
+
+    async fn take_large(
+        &mut self,
+        put: Put,
+        room: Room,
+        disk: DiskReservation,
+    ) -> Result<(), ReadError> {
+        let mark = put.key.as_deref().map(key_hash);
+        let mut rest = 0;
+        let source = Framed::new(&mut self.reader, put.size, &mut rest);
+        match self.door.uploads.receive(source, mark, put.resumed).await? {
+            Ok(uploaded) => {
+                let size = put.whole();
+                self.door.gate.admit(Admission {
+                    title: put.title.into(),
+                    key: put.key,
+                    content: Arrived::Own(uploaded.id),
+                    size,
+                    crc32c: uploaded.crc32c,
+                    room,
+                    disk,
+                    from: self.from.clone(),
+                    reply: Some(self.reply(put.id)),
+                });
+                uploaded.admitted();
+            }
+            Err(refusal) => match put.key.clone() {
+                Some(key) => self.door.decline(Declined {
+                    key,
+                    size: put.whole(),
+                    sum: put.sum(rest),
+                    refusal,
+                    reply: self.reply(put.id),
+                }),
+                None => self.say(Message::Refused {
+                    id: put.id,
+                    refusal,
+                }),
+            },
+        }
+        Ok(())
+    }
+
+    /// Refuses a file whose content was not read. If a file came before under its key, the content
+    /// is read after all: its checksum tells whether it is the same file.
+    async fn decline(&mut self, put: Put, refusal: Refusal) -> Result<(), ReadError> {
+        let Some(key) = put.key.clone() else {
+            let id = put.id;
+            self.say(Message::Refused { id, refusal });
+            return self.reader.skip_content(put.size).await;
+        };
+        let (back, came_before) = oneshot::channel();
+        self.door.decline(Declined {
+            key: key.clone(),
+            size: put.whole(),
+            sum: Sum::Unread(back),
+            refusal,
+            reply: self.reply(put.id),
+        });
+        let Ok((refusal, reply)) = came_before.await else {
+            return self.reader.skip_content(put.size).await;
+        };
+        match self.reader.sum_content(put.size).await {
+            Ok(rest) => {
+                self.door.decline(Declined {
+                    key,
+                    size: put.whole(),
+                    sum: put.sum(rest),
+                    refusal,
+                    reply,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                let refusal = error.refusal();
+                reply.send(|id| Message::Refused { id, refusal });
+                Err(error)
+            }
+        }
+    }
+}

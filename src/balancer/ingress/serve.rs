@@ -1,0 +1,46 @@
+//! Serves a connection of the balancer's port: its first byte says which doorway it wants.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Door, json, native};
+use crate::protocol::frame::MAGIC;
+use crate::transport::{BoxStream, ReadError, Reader, Seat, log_end};
+
+/// Serves one connection from its first byte to its end.
+pub(in crate::balancer) async fn serve(
+    stream: BoxStream,
+    peer: SocketAddr,
+    door: Door,
+    seat: Arc<Seat>,
+) {
+    let (read, write) = tokio::io::split(stream);
+    let bounds = door.bounds();
+    let mut reader = Reader::new(read, bounds.deadlines);
+    let first = tokio::select! {
+        () = door.shutdown.draining.cancelled() => return,
+        () = seat.asked_to_leave() => Err(ReadError::Crowded),
+        first = reader.peek() => first,
+    };
+    // Boxed: inlined futures make every connection task as large as the largest of them, and
+    // 10,000 may be idle.
+    let ended = match first {
+        Ok(None) => Ok(()),
+        Ok(Some(byte)) if byte == MAGIC[0] => {
+            let stall = bounds.deadlines.stall;
+            Box::pin(native::serve(reader, write, peer, &door, stall, seat)).await
+        }
+        Ok(Some(_)) => {
+            Box::pin(json::serve(
+                &mut reader,
+                peer,
+                &door,
+                bounds.max_json,
+                &seat,
+            ))
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    log_end(peer, ended);
+}

@@ -1,0 +1,42 @@
+//! A native client's connection, as its reading half sees it.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Door;
+use super::receipts::Backpressure;
+use crate::balancer::messages::{Reply, ToClient};
+use crate::protocol::Message;
+use crate::transport::{Reader, Seat};
+
+/// The reading half of a connection.
+pub(super) struct Session<'a, R> {
+    pub(super) reader: Reader<R>,
+    /// Unique among all connections.
+    pub(super) connection: u64,
+    pub(super) to_client: mpsc::UnboundedSender<ToClient>,
+    pub(super) backpressure: Arc<Backpressure>,
+    /// The client's address, as the journal records it.
+    pub(super) from: Arc<str>,
+    pub(super) door: &'a Door,
+    pub(super) seat: Arc<Seat>,
+}
+
+impl<R> Session<'_, R> {
+    /// Sends a message to the client.
+    pub(super) fn say(&self, message: Message) {
+        self.backpressure.count(&message);
+        let _ = self.to_client.send(ToClient::Message(message));
+    }
+
+    /// Where the receipts of a file go.
+    pub(super) fn reply(&self, id: u64) -> Reply {
+        self.backpressure.count_file();
+        Reply {
+            connection: self.connection,
+            to: self.to_client.clone(),
+            id,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Flags that take one of a few words. The types behind them know no command line: their words, and
+//! what `--help` says of each, stand here.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::balancer::InDoubt;
+use crate::client::{Changed, Wait};
+use crate::durability::Durability;
+use crate::logging::LogFormat;
+
+/// A word, the value that it stands for, and its help text.
+type Word<T> = (&'static str, T, &'static str);
+
+pub(in crate::cli) const DURABILITY: &[Word<Durability>] = &[
+    (
+        "disk",
+        Durability::Disk,
+        "Once it is synced to disk: then it survives kills, crashes and power cuts",
+    ),
+    (
+        "os",
+        Durability::Os,
+        "Once the system has it: then it survives the process's death, not the machine's",
+    ),
+];
+
+pub(in crate::cli) const IN_DOUBT: &[Word<InDoubt>] = &[
+    (
+        "redirect",
+        InDoubt::Redirect,
+        "It goes to another server at once. When the first one returns and has it, too, it \
+         removes its copy",
+    ),
+    (
+        "wait",
+        InDoubt::Wait,
+        "It waits until the server returns and says whether it has it",
+    ),
+];
+
+pub(in crate::cli) const WAIT: &[Word<Wait>] = &[
+    ("accepted", Wait::Accepted, "The balancer has every file"),
+    ("delivered", Wait::Delivered, "A server has every file"),
+];
+
+pub(in crate::cli) const CHANGED: &[Word<Changed>] = &[
+    ("fail", Changed::Fail, "Give it up at once: it is not sent"),
+    (
+        "retry",
+        Changed::Retry,
+        "Read it again, up to 5 times within some 3 s, and then give it up",
+    ),
+    (
+        "send",
+        Changed::Send,
+        "Send what was read, and say so; one that becomes shorter is read again",
+    ),
+];
+
+pub(in crate::cli) const LOG_FORMAT: &[Word<LogFormat>] = &[
+    (
+        "human",
+        LogFormat::Human,
+        "`2026-11-21T06:27:00.123Z INFO  message key=value key=\"a value\"`",
+    ),
+    (
+        "json",
+        LogFormat::Json,
+        "One JSON object a line: `time`, `level`, `message`, then the fields. Numbers stay numbers",
+    ),
+];
+
+/// A parser that takes exactly these words.
+pub(in crate::cli) fn one_of<T>(words: &'static [Word<T>]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let possible = words
+        .iter()
+        .map(|(word, _, help)| PossibleValue::new(*word).help(*help));
+    PossibleValuesParser::new(possible).try_map(|given| {
+        let known = words.iter().find(|(word, ..)| *word == given);
+        known
+            .map(|(_, value, _)| *value)
+            .ok_or_else(|| format!("unknown word {given:?}"))
+    })
+}
