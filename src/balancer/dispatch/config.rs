@@ -1,6 +1,6 @@
 //! How files are given out.
 
-use super::server::Window;
+use super::window::Window;
 use crate::schedule::HealthConfig;
 
 /// What becomes of a file that was with a server when the server vanished: it may be stored there,

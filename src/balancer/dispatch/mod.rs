@@ -38,6 +38,7 @@ mod send;
 mod server;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use action::{Action, Cancel};
 pub use config::{DispatchConfig, InDoubt};
@@ -46,4 +47,4 @@ pub use dispatcher::Dispatcher;
 pub use event::{LinkEvent, LinkId, Probed};
 pub use names::{Speaker, Who};
 pub use pending::{Depth, Pending, Queued};
-pub use server::Window;
+pub use window::Window;

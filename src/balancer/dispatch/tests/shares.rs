@@ -2,7 +2,7 @@
 
 use super::world::{CONTENT, World, at, file};
 use crate::balancer::dispatch::Window;
-use crate::balancer::dispatch::server::LEAST_WINDOW;
+use crate::balancer::dispatch::window::LEAST_WINDOW;
 use crate::protocol::status::ServerState;
 
 #[test]
