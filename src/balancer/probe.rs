@@ -90,13 +90,11 @@ impl Route {
         let found = if self.named.is_empty() {
             looking.await
         } else {
-            match timeout(most, looking).await {
-                Ok(found) => found,
-                Err(_) => {
-                    let late = format!("the look-up takes longer than {most:?}");
-                    return self.found(name, Err(io::Error::other(late)));
-                }
-            }
+            let Ok(found) = timeout(most, looking).await else {
+                let late = format!("the look-up takes longer than {most:?}");
+                return self.found(name, Err(io::Error::other(late)));
+            };
+            found
         };
         self.looking = None;
         self.found(

@@ -54,11 +54,8 @@ impl<T> Dispatcher<T> {
     /// A file is stored: the servers that refused it, and have stored nothing since, are to blame.
     fn blame_others(&mut self, slot: Slot, number: u64, now: Duration) {
         let file = self.queue.get(number);
-        let marks = file.map(|file| file.tag.record.marks());
-        let Some(marks) = marks.filter(|marks| !marks.is_empty()) else {
-            return;
-        };
-        for mark in marks.to_vec() {
+        let marks = file.map_or_else(Vec::new, |file| file.tag.record.marks().to_vec());
+        for mark in marks {
             let other = self.servers.get(mark.slot).map(|server| &server.standing);
             let to_blame = other.filter(|other| mark.slot != slot && other.fails_since(&mark));
             if let Some(other) = to_blame {

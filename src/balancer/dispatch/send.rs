@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::action::Action;
+use super::delivery::Delivery;
 use super::dispatcher::Dispatcher;
 use super::server::Sent;
 use crate::queue::file::{Attempt, cut};
@@ -94,7 +95,7 @@ impl<T> Dispatcher<T> {
         let file = self.queue.get(number);
         let unfit = file.and_then(|file| file.tag.why_native_only(&file.meta));
         let delivery = file.map(|file| &file.tag);
-        if let (Some(why), true) = (unfit, delivery.is_some_and(|it| it.is_unrefused())) {
+        if let (Some(why), true) = (unfit, delivery.is_some_and(Delivery::is_unrefused)) {
             return why.to_string();
         }
         let last = delivery.and_then(|it| it.tried.last().or(it.refused_by.last()));

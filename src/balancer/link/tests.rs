@@ -265,6 +265,7 @@ fn check_told(told: &[(u64, String)]) {
 async fn what_is_no_document_for_an_old_style_server_is_unfit_and_nothing_is_sent() {
     let mut world = World::old_style().await;
     let large = Bytes::from(vec![b'"'; 3000]);
+    let own = vec![0; 100_000];
     let contents = [
         (
             FileBody::Memory(large.clone(), None),
@@ -276,7 +277,7 @@ async fn what_is_no_document_for_an_old_style_server_is_unfit_and_nothing_is_sen
             b"\xff",
             NotOldStyle::NotText,
         ),
-        (FileBody::Own(1), &[0; 100_000], NotOldStyle::TooLarge),
+        (FileBody::Own(1), &own[..], NotOldStyle::TooLarge),
     ];
     for (content, bytes, expected) in contents {
         world.send_content(1, content, bytes);

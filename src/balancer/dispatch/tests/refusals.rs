@@ -121,9 +121,9 @@ impl World {
     fn serve(&mut self, slot: Slot, takes: impl Fn(u64) -> bool) {
         while let Some(number) = self.sent(slot).first().copied() {
             if takes(number) {
-                self.store(slot, number)
+                self.store(slot, number);
             } else {
-                self.refuse(slot, number, RefusalCode::Storage)
+                self.refuse(slot, number, RefusalCode::Storage);
             }
         }
     }
