@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bilico::balancer::{Balancer, BalancerConfig};
+use bilico::balancer::{Balancer, BalancerConfig, Settings};
 use bilico::client::{Changed, Form, Keys, Options, Source, Tally, Wait, transfer};
 use bilico::server::{Server, ServerConfig};
 use bilico::transport::Tcp;
@@ -37,7 +37,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     let config = BalancerConfig {
-        servers,
+        settings: Settings {
+            servers,
+            ..Settings::default()
+        },
         journal: place.path().join("journal"),
         ..BalancerConfig::default()
     };

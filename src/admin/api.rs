@@ -1,6 +1,5 @@
 //! The routes under `/api/v1`, in one table.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -8,41 +7,23 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
-use axum::{Extension, Json as Answered, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
-use super::Reload;
-use super::error::{ApiError, Json, Path, Query};
+use super::error::{ApiError, ApiResult};
 use super::events::Wanted;
+use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
+use super::files_api::{dead, drop_dead, file, find, queue, replay, replay_all};
 use super::listen::Hangup;
-use super::types::{
-    Count, FileList, Found, NewServer, NoticeList, Overview, PatchServer, Server, ServerList,
-};
-use super::watch::Watch;
+use super::state::Api;
+use super::types::{NewServer, NoticeList, Overview, PatchServer, Server, ServerList};
 use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
-use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Query as Question};
 
-/// The largest body of a request.
-pub const MAX_BODY: usize = 64 * 1024;
-
-/// The description of all routes.
+/// The description of all routes (`OpenAPI` 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How many files a list has unless told otherwise.
-const LISTED: usize = 100;
-
-/// What the routes work with.
-#[derive(Clone)]
-pub(super) struct Api {
-    pub(super) watch: Arc<Watch>,
-    pub(super) reload: Option<Reload>,
-}
-
-/// All routes: method, path, and what answers.
+/// All routes: method, path and handler.
 pub(super) fn table() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
     vec![
         ("GET", "/api/v1/overview", get(overview)),
@@ -74,17 +55,21 @@ pub(super) fn routes(api: Api) -> Router {
         });
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(api.limits.answer, in_time))
         .with_state(api)
 }
 
 /// Bounds how long an answer takes, and keeps browsers from showing an old one.
-pub(super) async fn in_time(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
+pub(super) async fn in_time(
+    State(answer_timeout): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let answer = tokio::time::timeout(answer_timeout, next.run(request)).await;
     let mut response = answer.unwrap_or_else(|_| {
         let error = ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the balancer does not answer in time",
+            "the balancer did not answer in time",
         );
         error.retry_after(1).into_response()
     });
@@ -94,25 +79,23 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
     response
 }
 
-type Given<T> = Result<Answered<T>, ApiError>;
-
-async fn overview(State(api): State<Api>) -> Given<Overview> {
+async fn overview(State(api): State<Api>) -> ApiResult<Overview> {
     let sample = api.watch.sample().await?;
-    Ok(Answered(api.watch.overview(&sample)))
+    Ok(Json(api.watch.overview(&sample)))
 }
 
-async fn servers(State(api): State<Api>) -> Given<ServerList> {
+async fn servers(State(api): State<Api>) -> ApiResult<ServerList> {
     let sample = api.watch.sample().await?;
-    Ok(Answered(ServerList {
+    Ok(Json(ServerList {
         servers: api.watch.servers(&sample),
     }))
 }
 
-async fn server(State(api): State<Api>, Path(name): Path<String>) -> Given<Server> {
+async fn server(State(api): State<Api>, ApiPath(name): ApiPath<String>) -> ApiResult<Server> {
     let sample = api.watch.sample().await?;
     api.watch
         .server(&sample, &name)
-        .map(Answered)
+        .map(Json)
         .ok_or_else(|| unknown(name))
 }
 
@@ -122,7 +105,7 @@ fn unknown(server: String) -> ApiError {
 
 async fn add_server(
     State(api): State<Api>,
-    Json(new): Json<NewServer>,
+    ApiJson(new): ApiJson<NewServer>,
 ) -> Result<Response, ApiError> {
     let NewServer { address, weight } = new;
     api.watch
@@ -137,16 +120,16 @@ async fn add_server(
         .watch
         .server(&sample, &address)
         .ok_or_else(|| unknown(address))?;
-    Ok((StatusCode::CREATED, Answered(added)).into_response())
+    Ok((StatusCode::CREATED, Json(added)).into_response())
 }
 
 async fn change_server(
     State(api): State<Api>,
-    Path(server): Path<String>,
-    Json(change): Json<PatchServer>,
-) -> Given<Server> {
+    ApiPath(server): ApiPath<String>,
+    ApiJson(change): ApiJson<PatchServer>,
+) -> ApiResult<Server> {
     if change == PatchServer::default() {
-        return Err(ApiError::bad("there is nothing to change")
+        return Err(ApiError::bad("the body changes nothing")
             .hint(r#"send e.g. {"weight": 6}, {"drained": true}, or both"#));
     }
     if let Some(weight) = change.weight {
@@ -170,152 +153,19 @@ async fn change_server(
     let sample = api.watch.sample().await?;
     api.watch
         .server(&sample, &server)
-        .map(Answered)
+        .map(Json)
         .ok_or_else(|| unknown(server))
 }
 
 async fn remove_server(
     State(api): State<Api>,
-    Path(server): Path<String>,
+    ApiPath(server): ApiPath<String>,
 ) -> Result<Response, ApiError> {
     api.watch.control.order(Order::Remove { server }).await?;
-    Ok((StatusCode::ACCEPTED, Answered(serde_json::json!({}))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({}))).into_response())
 }
 
-/// Which files a list has.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    /// Only those with a higher number.
-    #[serde(default)]
-    after: u64,
-    limit: Option<usize>,
-}
-
-fn listed(limit: Option<usize>) -> Result<usize, ApiError> {
-    match limit.unwrap_or(LISTED) {
-        limit @ 1..=MAX_LISTED => Ok(limit),
-        other => Err(ApiError::bad(format!(
-            "`limit` is {other}; it may be 1 to {MAX_LISTED}"
-        ))),
-    }
-}
-
-async fn queue(State(api): State<Api>, Query(page): Query<Page>) -> Given<FileList> {
-    let limit = listed(page.limit)?;
-    list(
-        &api,
-        Question::Waiting {
-            after: page.after,
-            limit,
-        },
-    )
-    .await
-}
-
-async fn dead(State(api): State<Api>, Query(page): Query<Page>) -> Given<FileList> {
-    let limit = listed(page.limit)?;
-    list(
-        &api,
-        Question::Dead {
-            after: page.after,
-            limit,
-        },
-    )
-    .await
-}
-
-async fn list(api: &Api, question: Question) -> Given<FileList> {
-    match ask(api, question).await? {
-        Answer::Files {
-            files,
-            total,
-            total_bytes,
-        } => Ok(Answered(FileList {
-            files,
-            total,
-            total_bytes,
-        })),
-        other => Err(unexpected(other)),
-    }
-}
-
-async fn ask(api: &Api, question: Question) -> Result<Answer, ApiError> {
-    api.watch
-        .control
-        .ask(question)
-        .await
-        .ok_or_else(ApiError::gone)
-}
-
-/// What became of an order or a question that failed: it was about a file that is not there.
-fn unexpected(answer: Answer) -> ApiError {
-    match answer {
-        Answer::Failed { reason } => ApiError::not_found(reason),
-        _ => ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the balancer has answered something else",
-        ),
-    }
-}
-
-async fn replay_all(State(api): State<Api>) -> Given<Count> {
-    carry_out(&api, Question::Replay { number: None }).await
-}
-
-async fn replay(State(api): State<Api>, Path(number): Path<u64>) -> Given<Count> {
-    carry_out(
-        &api,
-        Question::Replay {
-            number: Some(number),
-        },
-    )
-    .await
-}
-
-async fn drop_dead(State(api): State<Api>, Path(number): Path<u64>) -> Given<Count> {
-    carry_out(&api, Question::Drop { number }).await
-}
-
-async fn carry_out(api: &Api, order: Question) -> Given<Count> {
-    match ask(api, order).await? {
-        Answer::Done { files } => Ok(Answered(Count { files })),
-        other => Err(unexpected(other)),
-    }
-}
-
-async fn file(State(api): State<Api>, Path(number): Path<u64>) -> Given<FileReport> {
-    match ask(&api, Question::Show { number }).await? {
-        Answer::File(report) => Ok(Answered(*report)),
-        other => Err(unexpected(other)),
-    }
-}
-
-/// Which files are looked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Titled {
-    title: String,
-    limit: Option<usize>,
-}
-
-async fn find(State(api): State<Api>, Query(titled): Query<Titled>) -> Given<Found> {
-    let limit = listed(titled.limit)?;
-    match ask(
-        &api,
-        Question::Find {
-            title: titled.title,
-            limit,
-        },
-    )
-    .await?
-    {
-        Answer::Found { files, complete } => Ok(Answered(Found { files, complete })),
-        other => Err(unexpected(other)),
-    }
-}
-
-/// Which notices are told.
+/// Which events are listed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Since {
@@ -323,13 +173,13 @@ struct Since {
     after: u64,
 }
 
-async fn notices(State(api): State<Api>, Query(since): Query<Since>) -> Answered<NoticeList> {
-    Answered(NoticeList {
+async fn notices(State(api): State<Api>, ApiQuery(since): ApiQuery<Since>) -> Json<NoticeList> {
+    Json(NoticeList {
         notices: api.watch.control.events().after(since.after),
     })
 }
 
-/// What a listener wants to hear.
+/// What a listener asks for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listening {
@@ -338,19 +188,25 @@ struct Listening {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
 enum Only {
-    Event,
+    #[serde(rename = "notice")]
+    Events,
 }
 
 async fn events(
     State(api): State<Api>,
     Extension(Hangup(hangup)): Extension<Hangup>,
-    Query(listening): Query<Listening>,
+    ApiQuery(listening): ApiQuery<Listening>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    // A browser that connects again says so by itself; it knows better than the address that it
-    // began with.
+    // First, so that a listener that is refused costs no sample.
+    let Some(place) = api.watch.listeners.place() else {
+        let error = "there are too many event listeners already";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(5);
+        // A listener that is refused has nothing else to ask on this connection.
+        return Ok(([(header::CONNECTION, "close")], error).into_response());
+    };
+    // A browser that reconnects sends this header; its address is still the one it began with.
     let last = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok())
@@ -366,31 +222,26 @@ async fn events(
         states,
         hangup,
     };
-    let Some(body) = api
+    let control = &api.watch.control;
+    let body = api
         .watch
         .listeners
-        .join(&api.watch.control, wanted, state.as_ref())
-    else {
-        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many listen already")
-            .retry_after(5);
-        // What cannot listen need not stay.
-        return Ok(([(header::CONNECTION, "close")], error).into_response());
-    };
+        .join(place, control, wanted, state.as_ref());
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 
-async fn reload(State(api): State<Api>) -> Given<Reloaded> {
+async fn reload(State(api): State<Api>) -> ApiResult<Reloaded> {
     let Some(reload) = &api.reload else {
         return Err(ApiError::new(
             StatusCode::NOT_IMPLEMENTED,
-            "there is no configuration file to read again",
+            "the balancer has no configuration file to read again",
         )
         .hint("start the balancer with --config FILE"));
     };
     let reloaded = reload()
         .await
         .map_err(|error| ApiError::new(StatusCode::CONFLICT, error).hint("nothing was changed"))?;
-    Ok(Answered(reloaded))
+    Ok(Json(reloaded))
 }
 
 async fn openapi() -> Response {

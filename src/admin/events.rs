@@ -1,8 +1,8 @@
-//! Live events: what happens, told to everybody who listens (Server-Sent Events).
+//! The event stream (Server-Sent Events): states and events of the balancer, for all listeners.
 //!
-//! Each event is written once and shared by all listeners. A listener that does not read is dropped
-//! when [`LISTENER_EVENTS`] events wait for it: nobody waits for one, and none is told half a
-//! story.
+//! On the wire the balancer's events have the kind `notice`, and its states the kind `state`. Each
+//! is encoded once and shared by all listeners. A listener that does not read is dropped when
+//! [`LISTENER_EVENTS`] wait for it: nobody waits for it, and it never misses one in the middle.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -28,23 +28,20 @@ pub const MAX_LISTENERS: usize = 256;
 /// The most events that wait for a listener.
 pub const LISTENER_EVENTS: usize = 16;
 
-/// The time between two signs of life to listeners that hear of nothing else.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// Somebody who listens.
+/// A connection that listens.
 #[derive(Debug)]
 struct Listener {
     events: mpsc::Sender<Bytes>,
-    /// Whether it hears of states, not of notices only.
+    /// Whether it gets states beside the balancer's events.
     wants_states: bool,
-    /// The last notice that it was told.
+    /// The id of the last event that it was sent.
     told: u64,
-    /// Ends its connection.
+    /// Cancelled to cut its connection off.
     hangup: CancellationToken,
 }
 
 impl Listener {
-    /// Tells it something; false if it is gone or has to go.
+    /// Sends it something; false if it has gone or is dropped.
     fn tell(&self, event: &Bytes) -> bool {
         match self.events.try_send(event.clone()) {
             Ok(()) => true,
@@ -61,52 +58,59 @@ impl Listener {
     }
 }
 
-/// Everybody who listens.
+/// All connections that listen.
 #[derive(Debug)]
 pub(super) struct Listeners {
     all: Mutex<Vec<Listener>>,
     places: Arc<Semaphore>,
+    /// The time between two signs of life.
+    keep_alive: Duration,
 }
 
 /// What a new listener wants.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// The last notice that it knows; `None` if it wants none of the past.
+    /// The id of the last event that it knows; `None` if it wants no past events.
     pub(super) after: Option<u64>,
-    /// Whether it hears of states, not of notices only.
+    /// Whether it gets states beside the balancer's events.
     pub(super) states: bool,
-    /// Ends its connection.
+    /// Cancelled to cut its connection off.
     pub(super) hangup: CancellationToken,
 }
 
 impl Listeners {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keep_alive: Duration) -> Self {
         Self {
             all: Mutex::default(),
+            keep_alive,
             places: Arc::new(Semaphore::new(MAX_LISTENERS.min(max_connections() / 2))),
         }
     }
 
-    /// Adds a listener, and gives what it is to read; `None` if there are too many. `state` is what
-    /// it hears first.
+    /// A place for one more listener, or `None` if there are too many.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Adds a listener and gives the body of its answer, which begins with `state`.
     pub(super) fn join(
         &self,
+        place: OwnedSemaphorePermit,
         control: &Control,
         wanted: Wanted,
         state: Option<&State>,
-    ) -> Option<Body> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+    ) -> Body {
         let (events, queue) = mpsc::channel(LISTENER_EVENTS);
         let mut all = self.lock();
         let past = control.events().after(0);
-        let newest = past.last().map_or(0, |notice| notice.id);
-        // One that was told more than there is has spoken to an earlier balancer: all is new to it.
+        let newest = past.last().map_or(0, |event| event.id);
+        // A listener that knows a higher id has listened to an earlier process: all is new to it.
         let known = wanted
             .after
             .map_or(newest, |after| if after > newest { 0 } else { after });
-        let mut first = state.map_or_else(|| ": listening\n\n".to_owned(), state_event);
-        for notice in past.iter().filter(|notice| notice.id > known) {
-            first.push_str(&notice_event(notice));
+        let mut first = state.map_or_else(|| ": listening\n\n".to_owned(), encode_state);
+        for event in past.iter().filter(|event| event.id > known) {
+            first.push_str(&encode_event(event));
         }
         let _ = events.try_send(Bytes::from(first));
         all.push(Listener {
@@ -115,43 +119,43 @@ impl Listeners {
             told: newest,
             hangup: wanted.hangup,
         });
-        Some(Body::new(Events {
+        Body::new(EventBody {
             queue,
             _place: place,
-        }))
+        })
     }
 
-    /// Whether anybody hears of states. Those who are gone are forgotten.
+    /// Whether any listener wants states. Forgets listeners that have gone.
     pub(super) fn want_states(&self) -> bool {
         let mut all = self.lock();
         all.retain(|listener| !listener.events.is_closed());
         all.iter().any(|listener| listener.wants_states)
     }
 
-    /// Tells a state to all who want to hear it.
+    /// Sends a state to all listeners that want states.
     pub(super) fn tell_state(&self, state: &State) {
-        let event = Bytes::from(state_event(state));
+        let event = Bytes::from(encode_state(state));
         self.lock()
             .retain(|listener| !listener.wants_states || listener.tell(&event));
     }
 
-    /// Tells notices to all who have not heard of them, until the sender is gone.
+    /// Sends each of the balancer's events to all listeners, until the balancer is gone.
     pub(super) async fn forward(&self, control: &Control) {
         let mut news = control.events().subscribe();
-        // What was told before that.
-        self.tell_notices(&control.events().after(0));
-        let mut alive_until = Instant::now() + KEEP_ALIVE;
+        // Those that came before the subscription.
+        self.tell_events(&control.events().after(0));
+        let mut alive_until = Instant::now() + self.keep_alive;
         loop {
             tokio::select! {
                 heard = news.recv() => match heard {
-                    Ok(notice) => self.tell_notices(std::slice::from_ref(&notice)),
+                    Ok(event) => self.tell_events(std::slice::from_ref(&event)),
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
-                        self.tell_notices(&control.events().after(0));
+                        self.tell_events(&control.events().after(0));
                     }
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
                 },
                 () = tokio::time::sleep_until(alive_until) => {
-                    alive_until += KEEP_ALIVE;
+                    alive_until += self.keep_alive;
                     let sign = Bytes::from_static(b": alive\n\n");
                     self.lock().retain(|listener| listener.tell(&sign));
                 }
@@ -159,21 +163,21 @@ impl Listeners {
         }
     }
 
-    fn tell_notices(&self, notices: &[Event]) {
+    fn tell_events(&self, events: &[Event]) {
         let mut all = self.lock();
-        for notice in notices {
-            let event = Bytes::from(notice_event(notice));
+        for event in events {
+            let encoded = Bytes::from(encode_event(event));
             all.retain_mut(|listener| {
-                if notice.id <= listener.told {
+                if event.id <= listener.told {
                     return true;
                 }
-                listener.told = notice.id;
-                listener.tell(&event)
+                listener.told = event.id;
+                listener.tell(&encoded)
             });
         }
     }
 
-    /// Lets all of them go.
+    /// Ends the answers of all listeners, and takes no new ones.
     pub(super) fn dismiss(&self) {
         self.lock().clear();
         self.places.close();
@@ -184,24 +188,24 @@ impl Listeners {
     }
 }
 
-fn state_event(state: &State) -> String {
-    event(
+fn encode_state(state: &State) -> String {
+    encode(
         "state",
         None,
         &serde_json::to_string(state).unwrap_or_default(),
     )
 }
 
-fn notice_event(notice: &Event) -> String {
-    event(
+fn encode_event(event: &Event) -> String {
+    encode(
         "notice",
-        Some(notice.id),
-        &serde_json::to_string(notice).unwrap_or_default(),
+        Some(event.id),
+        &serde_json::to_string(event).unwrap_or_default(),
     )
 }
 
-/// An event; JSON has no line breaks.
-fn event(kind: &str, id: Option<u64>, data: &str) -> String {
+/// One server-sent event. Its data is JSON, which has no line breaks.
+fn encode(kind: &str, id: Option<u64>, data: &str) -> String {
     let mut text = format!("event: {kind}\n");
     if let Some(id) = id {
         let _ = writeln!(text, "id: {id}");
@@ -212,13 +216,13 @@ fn event(kind: &str, id: Option<u64>, data: &str) -> String {
     text
 }
 
-/// What a listener reads.
-struct Events {
+/// The body of a listener's answer.
+struct EventBody {
     queue: mpsc::Receiver<Bytes>,
     _place: OwnedSemaphorePermit,
 }
 
-impl http_body::Body for Events {
+impl http_body::Body for EventBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -1,8 +1,8 @@
 //! The HTTP doorway: `PUT /files/{title}` hands a file over.
 //!
-//! Owns the requests and their answers; how the file gets in is [`http`]'s. Invariant: what can be
-//! refused without its body is refused before any of it is read, so that a client that waits for
-//! leave to send it sends nothing in vain.
+//! Owns the requests and their answers; how the file gets in is [`http`]'s. Invariant: a request
+//! that can be refused without its body is refused before any of it is read, so that a client that
+//! sent `Expect: 100-continue` sends nothing in vain.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::error::{ApiError, Path, Query};
+use super::error::ApiError;
+use super::extract::{ApiPath, ApiQuery};
 use super::listen::{Peer, max_connections};
 use crate::balancer::Door;
 use crate::balancer::ingress::http::{self, Fate, HttpUpload, Receipts};
@@ -30,22 +31,26 @@ use crate::protocol::{Refusal, RefusalCode};
 use crate::transport::ReadError;
 use crate::units::{format_duration, parse_duration};
 
-/// The header that names a file for good: a request that is sent again under it is not a second
-/// file.
+/// The header with a file's key: a request that is repeated with the same key is the same file.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// How long a client waits for a delivery that says no time, and the longest that it can say.
-const WAIT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
+/// How long a request waits for a delivery if it names no time.
+const DEFAULT_WAIT: Duration = Duration::from_mins(1);
+
+/// The longest time that a request can name.
+const MAX_WAIT: Duration = Duration::from_mins(10);
 
 /// The most requests of the doorway at once, so that operators get through beside them.
 const MAX_REQUESTS: usize = super::MAX_CONNECTIONS / 2;
 
-/// After how many seconds it is worth trying again: when room comes with each delivery, and when
-/// somebody has to act.
-const RETRY_AFTER: (u32, u32) = (5, 30);
+/// Seconds after which to try again when room comes with each delivery.
+const RETRY_SOON: u32 = 5;
 
-/// The routes of the doorway. They are not to be put under a limit on bodies or on the time of a
-/// request: both have their own bounds.
+/// Seconds after which to try again when an operator has to act first.
+const RETRY_LATER: u32 = 30;
+
+/// The routes of the doorway. The API's limits on bodies and answers must not be put on them: they
+/// have bounds of their own.
 pub(super) fn routes(door: Door) -> Router {
     let nameless = || MethodRouter::new().put(no_title).fallback(only_put);
     Router::new()
@@ -65,7 +70,7 @@ struct Doorway {
     places: Arc<Semaphore>,
 }
 
-/// What stands behind the `?`.
+/// The query string.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
@@ -113,24 +118,21 @@ async fn no_title() -> ApiError {
 /// Takes a file.
 async fn take(
     State(doorway): State<Doorway>,
-    Path(title): Path<String>,
-    Query(options): Query<Options>,
+    ApiPath(title): ApiPath<String>,
+    ApiQuery(options): ApiQuery<Options>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let _place = doorway.places.try_acquire().map_err(|_| {
         ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many files are being handed over",
+            "too many files are coming in already",
         )
-        .retry_after(RETRY_AFTER.0)
+        .retry_after(RETRY_SOON)
     })?;
     let wait = options.wait()?;
     let key = key(request.headers())?;
     check_framing(request.headers())?;
-    let peer = request
-        .extensions()
-        .get()
-        .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer);
+    let peer = peer(&request);
     let body = request.into_body();
     let upload = HttpUpload {
         title: title.clone(),
@@ -158,20 +160,27 @@ async fn take(
     Ok(response)
 }
 
+fn peer(request: &Request) -> SocketAddr {
+    request
+        .extensions()
+        .get()
+        .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer)
+}
+
 impl Options {
     /// How long to wait for the file's delivery, if at all.
     fn wait(&self) -> Result<Option<Duration>, ApiError> {
         let wait = match (&self.timeout, self.wait) {
             (Some(text), Some(Until::Delivered)) => parse_duration(text)
                 .map_err(|error| ApiError::bad(format!("`timeout`: {error}")))?,
-            (None, Some(Until::Delivered)) => WAIT.0,
+            (None, Some(Until::Delivered)) => DEFAULT_WAIT,
             (None, _) => return Ok(None),
             (Some(_), _) => return Err(ApiError::bad("`timeout` goes with `wait=delivered` only")),
         };
-        if wait > WAIT.1 {
+        if wait > MAX_WAIT {
             return Err(ApiError::bad(format!(
                 "`timeout`: at most {}",
-                format_duration(WAIT.1)
+                format_duration(MAX_WAIT)
             )));
         }
         Ok(Some(wait))
@@ -184,21 +193,23 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(ApiError::bad("`Idempotency-Key` is there twice"));
+        return Err(ApiError::bad(
+            "the request has more than one `Idempotency-Key`",
+        ));
     }
     let key = std::str::from_utf8(value.as_bytes())
         .map_err(|_| ApiError::bad("`Idempotency-Key` must be UTF-8"))?;
     Ok(Some(key.to_owned()))
 }
 
-/// Refuses a request whose body is not one whole file.
+/// Refuses a request whose body is not exactly one whole file.
 fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
-    // It would be taken for the whole.
+    // Otherwise the part would be stored as the whole file.
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(ApiError::bad("a part of a file cannot be handed over")
             .hint("send it whole, without Content-Range"));
     }
-    // It would be taken for an empty file.
+    // Otherwise an empty file would be stored.
     if !headers.contains_key(header::CONTENT_LENGTH)
         && !headers.contains_key(header::TRANSFER_ENCODING)
     {
@@ -229,7 +240,8 @@ async fn wait_for_the_end(
         Ok(Some(Fate::Dead { reason })) => {
             let error = format!("file {number} is a dead letter: {reason}");
             let hint = format!(
-                "`bilico queue replay {number}` tries again, `bilico queue drop {number}` throws it away"
+                "`bilico queue replay {number}` tries again, `bilico queue drop {number}` deletes \
+                 it"
             );
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error)
                 .hint(hint)
@@ -262,7 +274,7 @@ impl Receipt {
     }
 }
 
-/// The answer for a file that did not come whole, or is not taken.
+/// The answer for a file that did not come whole or is refused; the log says so, too.
 fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
     tracing::info!(title, from = %peer, reason = %error, "not taken");
     match error {
@@ -279,20 +291,20 @@ fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
     }
 }
 
-/// The answer that says what a refusal says.
+/// A refusal of the doorway as an HTTP answer.
 fn refused(Refusal { code, reason }: &Refusal) -> ApiError {
     let (status, retry_after) = match code {
         RefusalCode::Malformed | RefusalCode::Version | RefusalCode::Checksum => {
             (StatusCode::BAD_REQUEST, None)
         }
         RefusalCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
-        RefusalCode::Conflict => (StatusCode::CONFLICT, None),
+        RefusalCode::Conflict | RefusalCode::Stale => (StatusCode::CONFLICT, None),
         // Not 507: clients that try again by themselves do so for 503 only.
         RefusalCode::Busy | RefusalCode::Stopping => {
-            (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.0))
+            (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_SOON))
         }
         RefusalCode::Full | RefusalCode::Storage => {
-            (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER.1))
+            (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_LATER))
         }
     };
     let error = ApiError::new(status, reason.as_str());
@@ -311,7 +323,7 @@ impl http::UploadBody for RequestBody {
             match poll_fn(|cx| Pin::new(&mut self.0).poll_frame(cx)).await {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
-                    // Trailers are no content.
+                    // Trailers are not content.
                     if let Ok(piece) = frame.into_data() {
                         return Ok(Some(piece));
                     }
@@ -322,7 +334,7 @@ impl http::UploadBody for RequestBody {
     }
 }
 
-/// What an error comes down to.
+/// The innermost cause of an error.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

@@ -1,8 +1,8 @@
-//! Keeps web pages of others out: a browser on this machine reaches the loopback address, whatever
-//! page it shows.
+//! Keeps the web pages of others out. A browser on this machine can reach the loopback address on
+//! behalf of any page.
 //!
-//! A page that has its own name resolve to the loopback address is told apart by the `Host` that
-//! its browser sends, and any other by its `Origin`.
+//! A page that lets its own name resolve to the loopback address (DNS rebinding) is recognised by
+//! the `Host` header, any other page by its `Origin`.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 
-/// Passes requests on that are for this machine's own name and from no page but ours.
+/// Passes a request on if it names this machine itself and comes from no page but ours.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     match check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -26,18 +26,20 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
     let named = uri.authority().map(axum::http::uri::Authority::as_str);
     for host in [Some(host), named].into_iter().flatten() {
         if !is_loopback(host) {
-            return Err(format!("`{host}` is no name of this machine for itself"));
+            return Err(format!(
+                "invalid host `{host}`: expected localhost or a loopback address"
+            ));
         }
     }
     match only(headers, &header::ORIGIN)? {
         Some(origin) if !is_same(origin, host) => {
-            Err(format!("pages of `{origin}` may not use this"))
+            Err(format!("pages of `{origin}` may not use this listener"))
         }
         _ => Ok(()),
     }
 }
 
-/// The one header of this name, if there is any.
+/// The only header of this name, if there is one.
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, String> {
     let mut all = headers.get_all(name).iter();
     match (all.next(), all.next()) {
@@ -46,11 +48,11 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<
             .to_str()
             .map(Some)
             .map_err(|_| format!("`{name}` must be text")),
-        _ => Err(format!("there may be only one `{name}`")),
+        _ => Err(format!("the request has more than one `{name}`")),
     }
 }
 
-/// Whether a host, with a port or without, is the loopback address or a name that always means it.
+/// Whether a host, with or without a port, is a loopback address or `localhost`.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port))
@@ -67,7 +69,7 @@ fn is_loopback(host: &str) -> bool {
     name == "[::1]" || name.eq_ignore_ascii_case("localhost") || is_v4(name)
 }
 
-/// Whether an origin is that of a page that this host has served.
+/// Whether an origin is that of a page served by this host.
 fn is_same(origin: &str, host: &str) -> bool {
     let whole = |host: &str| {
         if host.ends_with(":80") {

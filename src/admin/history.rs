@@ -1,7 +1,7 @@
-//! What the last minute was like: one entry a second of each count, from which rates, shares and
-//! sparklines come.
+//! The history of the last minute: one entry a second of each count, for rates, shares and
+//! sparklines.
 //!
-//! No task and no clock: it is told samples and when they were taken.
+//! No tasks and no clocks: samples are passed in with their times.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,21 +12,21 @@ use super::types::{Quantiles, Rates};
 use crate::balancer::orders::Sample;
 use crate::protocol::status::ServerReport;
 
-/// How many seconds are remembered.
+/// Seconds that are remembered.
 const SECONDS: usize = 60;
 
-/// Over how many of them rates are told.
+/// Seconds over which rates are averaged.
 const RATE_SECONDS: usize = 5;
 
-/// A count that only grows, as it was at the end of each of the last seconds.
+/// A growing count, with its value at the end of each of the last seconds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Series(VecDeque<u64>);
 
 impl Series {
-    /// The count is this now, `seconds` after the last entry.
+    /// Adds the count's value `seconds` after the last entry.
     fn push(&mut self, now: u64, seconds: usize) {
         let last = self.0.back().copied();
-        // A server that was removed and has come back counts from 0.
+        // A server that was removed and added again counts from 0.
         let last = match last {
             Some(last) if last <= now => last,
             Some(_) => {
@@ -35,7 +35,7 @@ impl Series {
             }
             None => now,
         };
-        // What came in seconds that were slept through is spread over them.
+        // The growth over seconds without a sample is spread over them.
         let seconds = seconds.min(SECONDS) as u64;
         for second in 1..=seconds {
             let part = u128::from(now - last) * u128::from(second) / u128::from(seconds);
@@ -47,7 +47,7 @@ impl Series {
         }
     }
 
-    /// What came in each second, the newest last.
+    /// The growth in each second, the newest last.
     pub(super) fn history(&self) -> Vec<u64> {
         self.0
             .iter()
@@ -56,7 +56,7 @@ impl Series {
             .collect()
     }
 
-    /// What comes a second.
+    /// The growth a second.
     pub(super) fn rate(&self) -> f64 {
         let seconds = RATE_SECONDS.min(self.0.len().saturating_sub(1));
         let (Some(last), Some(first)) = (self.0.back(), self.0.iter().rev().nth(seconds)) else {
@@ -69,26 +69,26 @@ impl Series {
         }
     }
 
-    /// What has come since the oldest entry, if the count is this now.
+    /// The growth since the oldest entry, if the count is `now`.
     pub(super) fn since_oldest(&self, now: u64) -> u64 {
         match (self.0.front(), self.0.back()) {
-            // What is told may be a little older than the last entry.
+            // `now` may be from a sample before the last entry.
             (Some(first), Some(last)) => now.max(*last) - first,
             _ => now,
         }
     }
 }
 
-/// A number for people: what is lost beyond 2^53 is not missed.
+/// A number for people, who do not need more than 53 bits of it.
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 pub(super) fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// How often each time was seen in the last seconds, in microseconds.
+/// The distribution of a latency over the last seconds, in microseconds.
 #[derive(Debug, Default)]
 struct Times {
-    /// As it was at the last entry.
+    /// The histogram since the start, at the last entry.
     before: Option<Histogram<u64>>,
     seconds: VecDeque<Vec<(u64, u64)>>,
     sum: BTreeMap<u64, u64>,
@@ -155,12 +155,12 @@ fn millis(micros: u64) -> f64 {
     to_f64(micros) / 1000.0
 }
 
-/// What a server stored.
+/// The counts of a server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stored {
-    /// Files.
+    /// Files that it stored.
     pub(super) files: Series,
-    /// Bytes of content of those.
+    /// Bytes of their content.
     pub(super) bytes: Series,
 }
 
@@ -171,10 +171,10 @@ impl Stored {
     }
 }
 
-/// The last minute of everything.
+/// The history of a balancer and its servers.
 #[derive(Debug, Default)]
 pub(super) struct Minute {
-    /// When the first entry was made, and how many seconds later the last one.
+    /// The time of the first entry, and the seconds from there to the last one.
     began: Option<(Instant, u64)>,
     pub(super) accepted: Series,
     pub(super) delivered: Series,
@@ -186,10 +186,10 @@ pub(super) struct Minute {
 }
 
 impl Minute {
-    /// Remembers a sample, unless the second of the last one is not over.
+    /// Adds a sample, unless the second of the last one is not over.
     pub(super) fn push(&mut self, sample: &Sample) {
         let (began, last) = *self.began.get_or_insert((sample.at, 0));
-        // A quarter of a second early is not a second less: timers are not that exact.
+        // Timers are not exact: a sample may come up to a quarter of a second early.
         let now =
             (sample.at.saturating_duration_since(began) + Duration::from_millis(250)).as_secs();
         let is_first = self.accepted.0.is_empty();
@@ -217,7 +217,7 @@ impl Minute {
         self.deliver.push(sample.deliver.clone(), seconds);
     }
 
-    /// What a server stored; nothing if it is new.
+    /// The counts of a server; `None` if it is new.
     pub(super) fn server(&self, name: &str) -> Option<&Stored> {
         self.servers.get(name)
     }

@@ -1,10 +1,8 @@
-//! The operator's page at `/`: its files, which are part of the program, and the headers that they
-//! go out with.
+//! The operators' page at `/`: serves its files, which are compiled into the program.
 //!
-//! The page is an ordinary client of the API; what it shows and does is written in
-//! `src/admin/page/`. It may load nothing and talk to nobody but the listener that it came from,
-//! and run no script but its own files: that is what the content security policy says, so that a
-//! title or a reason from the network stays text whatever it holds.
+//! The page is an ordinary client of the API; its source is in `src/admin/page/`. The content
+//! security policy lets it load and call nothing but the listener that it came from, and run no
+//! script but its own files. So a title or a reason from the network stays text.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -13,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 /// What a browser may do with the page.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'; form-action 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -54,7 +53,7 @@ static ASSETS: [Asset; 13] = [
     asset!("/assets/servers.js", SCRIPT, "servers.js"),
 ];
 
-/// The page and what it is made of.
+/// The routes of the page's files.
 pub(crate) fn routes() -> Router {
     ASSETS.iter().fold(Router::new(), |router, asset| {
         let tag = format!("\"{:.32}\"", blake3::hash(asset.content).to_hex());
@@ -65,8 +64,8 @@ pub(crate) fn routes() -> Router {
     })
 }
 
-/// The file, or that the browser has it already: it asks each time, since another version may be
-/// running by now.
+/// The file, or 304 if the browser has this version. Browsers ask each time, since another version
+/// of the program may be running by now.
 fn answer(asset: &Asset, tag: &str, request: &HeaderMap) -> Response {
     let headers = [
         (header::CONTENT_TYPE, asset.kind),
@@ -82,7 +81,7 @@ fn answer(asset: &Asset, tag: &str, request: &HeaderMap) -> Response {
     (headers, Bytes::from_static(asset.content)).into_response()
 }
 
-/// Whether a request says that its sender has the content with this tag.
+/// Whether the browser has the content with this tag.
 fn knows(request: &HeaderMap, tag: &str) -> bool {
     let tags = request
         .get_all(header::IF_NONE_MATCH)

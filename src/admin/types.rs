@@ -1,6 +1,5 @@
-//! What requests and answers of the admin listener hold, as JSON. Whoever reads answers ignores
-//! fields that it does not know, so that later versions can add some; requests with unknown fields
-//! are refused.
+//! The JSON bodies of requests and answers. Readers of answers must ignore unknown fields, so that
+//! later versions can add some; requests with unknown fields are refused.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,9 +11,9 @@ use crate::protocol::status::ServerReport;
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What is wrong.
+    /// The problem.
     pub error: String,
-    /// What can be done about it.
+    /// A remedy.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hint: Option<String>,
 }
@@ -32,7 +31,7 @@ pub struct Overview {
     pub listen: String,
     /// Whether files are taken.
     pub accepting: bool,
-    /// Why they are not, or why none of them gets to a server.
+    /// Why files are not taken, or why no file gets to a server.
     pub reason: Option<String>,
     /// Files accepted since the start.
     pub accepted: u64,
@@ -42,19 +41,19 @@ pub struct Overview {
     pub delivered: u64,
     /// Bytes of content of those.
     pub delivered_bytes: u64,
-    /// How fast it goes, over the last 5 seconds.
+    /// Rates over the last 5 seconds.
     pub rates: Rates,
-    /// How long things took in the last 60 seconds.
+    /// Latencies over the last 60 seconds.
     pub latency: Latencies,
-    /// Files in each of up to 60 last seconds, the newest last.
+    /// Files in each of the last 60 seconds, the newest last.
     pub history: History,
-    /// What waits.
+    /// Files that wait.
     pub queue: Queue,
-    /// How many servers there are.
+    /// Numbers of servers.
     pub servers: ServerCounts,
 }
 
-/// How fast it goes, over the last 5 seconds.
+/// Rates over the last 5 seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Files accepted a second.
@@ -67,29 +66,29 @@ pub struct Rates {
     pub delivered_bytes_per_s: f64,
 }
 
-/// How long things took in the last 60 seconds; nothing if there was none.
+/// Latencies over the last 60 seconds; `None` if no file passed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
-    /// From a file's first byte to its receipt.
+    /// From a file being read whole to its receipt.
     pub accept_ms: Option<Quantiles>,
-    /// From there to the acknowledgement of a server.
+    /// From a file's acceptance to the acknowledgement of its server.
     pub deliver_ms: Option<Quantiles>,
 }
 
-/// Of a hundred, 50, 90, 99 or all took no longer, in milliseconds.
+/// Quantiles, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// Half of them.
+    /// The median.
     pub p50: f64,
-    /// Nine of ten.
+    /// The 90th percentile.
     pub p90: f64,
-    /// All but one of a hundred.
+    /// The 99th percentile.
     pub p99: f64,
     /// The longest.
     pub max: f64,
 }
 
-/// Files in each of up to 60 last seconds, the newest last.
+/// Files in each of the last 60 seconds, the newest last; shorter after the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// Accepted ones.
@@ -98,16 +97,16 @@ pub struct History {
     pub delivered: Vec<u64>,
 }
 
-/// What waits.
+/// Files that wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     /// All files that are accepted and not delivered.
     pub files: usize,
-    /// Those that can go to a server now.
+    /// Files that can go to a server now.
     pub ready: usize,
-    /// Those that wait for a time to try again.
+    /// Files that wait for the time of their next attempt.
     pub delayed: usize,
-    /// Those that are with a server, not acknowledged yet.
+    /// Files that are sent to a server and not acknowledged yet.
     pub in_flight: usize,
     /// Bytes of content of all of them.
     pub bytes: u64,
@@ -121,42 +120,42 @@ pub struct Queue {
     pub max_bytes: u64,
 }
 
-/// How many servers there are.
+/// Numbers of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerCounts {
     /// All of them.
     pub total: usize,
-    /// Those that may get files; a full window is no reason against it.
+    /// Servers that may get files, even if their window is full.
     pub eligible: usize,
 }
 
-/// A server: every fact of its state.
+/// A server with its share and rates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// Its state.
     #[serde(flatten)]
     pub report: ServerReport,
-    /// The share of all files that it is to get, from 0 to 1: its weight among those that may get
-    /// files.
+    /// The share of files that it is to get, from 0 to 1: its weight among the weights of all
+    /// servers that may get files.
     pub share_wanted: f64,
-    /// The share that it had of what was delivered in the last 60 seconds, if anything was.
+    /// The share of the last 60 seconds' files that it got; `None` if none were delivered.
     pub share_had: Option<f64>,
     /// Files that it stored a second, over the last 5 seconds.
     pub files_per_s: f64,
     /// Bytes of content of those.
     pub bytes_per_s: f64,
-    /// Files that it stored in each of up to 60 last seconds, the newest last.
+    /// Files that it stored in each of the last 60 seconds, the newest last.
     pub history: Vec<u64>,
 }
 
 /// `GET /api/v1/servers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerList {
-    /// The servers, in the order in which they came.
+    /// The servers, in the order in which they were added.
     pub servers: Vec<Server>,
 }
 
-/// `PATCH /api/v1/servers/{name}`: what is to change.
+/// `PATCH /api/v1/servers/{name}`: the changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PatchServer {
@@ -167,16 +166,16 @@ pub struct PatchServer {
         deserialize_with = "some_weight"
     )]
     pub weight: Option<u32>,
-    /// Whether it is to be drained: it finishes what it has and gets nothing new.
+    /// Whether it is drained: it finishes its files and gets no new ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<bool>,
 }
 
-/// `POST /api/v1/servers`: a server that is to be there.
+/// `POST /api/v1/servers`: a new server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewServer {
-    /// Its host and port, which are its name, too.
+    /// Its host and port, which are its name as well.
     #[serde(deserialize_with = "address")]
     pub address: String,
     /// Its weight.
@@ -210,18 +209,18 @@ fn some_weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>
 pub struct FileList {
     /// The files, by number.
     pub files: Vec<FileReport>,
-    /// How many there are in all.
+    /// Number of files on all pages.
     pub total: usize,
-    /// Bytes of content of all of them.
+    /// Bytes of their content.
     pub total_bytes: u64,
 }
 
-/// `GET /api/v1/files?title=…`: files that were found.
+/// `GET /api/v1/files?title=…`: the files with this title.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Found {
     /// The files, the newest first.
     pub files: Vec<FileReport>,
-    /// Whether all that are known were looked at.
+    /// Whether all known files were searched.
     pub complete: bool,
 }
 
@@ -232,10 +231,10 @@ pub struct Count {
     pub files: usize,
 }
 
-/// `GET /api/v1/notices`: what has happened lately.
+/// `GET /api/v1/notices`: the last events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NoticeList {
-    /// The notices, by id.
+    /// The events, by id.
     pub notices: Vec<Event>,
 }
 
@@ -244,6 +243,6 @@ pub struct NoticeList {
 pub struct State {
     /// The balancer at a glance.
     pub overview: Overview,
-    /// The servers, in the order in which they came.
+    /// The servers, in the order in which they were added.
     pub servers: Vec<Server>,
 }

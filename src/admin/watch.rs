@@ -1,8 +1,8 @@
-//! What the balancer is like: asked once a second for the last minute's history, and afresh for
-//! whoever wants to know.
+//! Samples the balancer: at each tick for the last minute's history and the event stream, and anew
+//! for each request.
 //!
-//! Many who ask at once cost the balancer no more than one: those who wait share the next answer,
-//! and there is [`GAP`] between two.
+//! Many requests at once cost the balancer no more than one: those that wait share the next sample,
+//! and samples are at least [`GAP`] apart.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,41 +13,41 @@ use tokio_util::sync::CancellationToken;
 use super::error::ApiError;
 use super::events::Listeners;
 use super::history::{Minute, to_f64};
+use super::limits::AdminLimits;
 use super::types::{History, Overview, Queue, Server, ServerCounts, State};
 use crate::balancer::control::Control;
 use crate::balancer::orders::Sample;
-use crate::protocol::status::{ServerReport, StatusReport};
+use crate::protocol::status::{QueueReport, ServerReport, StatusReport};
 
-/// The time between two samples at the least.
+/// The least time between two samples.
 const GAP: Duration = Duration::from_millis(10);
 
-/// The time between two entries of the history.
-const SECOND: Duration = Duration::from_secs(1);
-
-/// What is known of the balancer, and who wants to hear of it.
+/// The last samples, and who listens to them.
 pub(super) struct Watch {
     pub(super) control: Control,
     listen: String,
     minute: Mutex<Minute>,
-    /// When it was asked for last, and the answer. Whoever finds it too old asks, and the others
-    /// wait for that.
+    /// The last sample, and when it was asked for. A request that finds it too old takes the next
+    /// one under the lock, and the others wait for that.
     latest: tokio::sync::Mutex<Option<(Instant, Arc<Sample>)>>,
     pub(super) listeners: Listeners,
+    /// The time between two states on the event stream.
+    tick: Duration,
 }
 
 impl Watch {
-    pub(super) fn new(control: Control, listen: String) -> Self {
+    pub(super) fn new(control: Control, listen: String, limits: &AdminLimits) -> Self {
         Self {
             control,
             listen,
             minute: Mutex::default(),
             latest: tokio::sync::Mutex::default(),
-            listeners: Listeners::new(),
+            listeners: Listeners::new(limits.keep_alive),
+            tick: limits.tick,
         }
     }
 
-    /// Keeps the history, and tells listeners, until `stop` is cancelled; then the listeners are
-    /// let go.
+    /// Keeps the history and the event stream until `stop` is cancelled, then ends the stream.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let telling = async {
             tokio::join!(self.keep(), self.listeners.forward(&self.control));
@@ -57,7 +57,7 @@ impl Watch {
     }
 
     async fn keep(&self) {
-        let mut ticks = tokio::time::interval(SECOND);
+        let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// How it is now: nothing that was so before this was called is missing.
+    /// A sample taken no earlier than this call.
     pub(super) async fn sample(&self) -> Result<Arc<Sample>, ApiError> {
         let called = Instant::now();
         let mut latest = self.latest.lock().await;
@@ -87,12 +87,12 @@ impl Watch {
         Ok(sample)
     }
 
-    /// Why no file gets to a server, if that is so: none is taken, or no server may get one.
+    /// Why no file gets to a server, if so: no files are taken, or no server is eligible.
     pub(super) fn trouble(&self, status: &StatusReport) -> Option<String> {
         self.refusing(status).or_else(|| no_server(&status.servers))
     }
 
-    /// Why no file is taken, if that is so.
+    /// Why no files are taken, if so.
     fn refusing(&self, status: &StatusReport) -> Option<String> {
         if self.control.is_stopping() {
             Some("the balancer is stopping".to_owned())
@@ -113,7 +113,6 @@ impl Watch {
     pub(super) fn overview(&self, sample: &Sample) -> Overview {
         let status = &sample.status;
         let minute = self.minute();
-        let queue = &status.queue;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -131,17 +130,7 @@ impl Watch {
                 accepted: minute.accepted.history(),
                 delivered: minute.delivered.history(),
             },
-            queue: Queue {
-                files: queue.files(),
-                ready: queue.ready,
-                delayed: queue.delayed,
-                in_flight: queue.in_flight,
-                bytes: queue.bytes,
-                oldest_s: queue.oldest_s,
-                dead: queue.dead,
-                max_files: queue.max_files,
-                max_bytes: queue.max_bytes,
-            },
+            queue: queue_of(&status.queue),
             servers: ServerCounts {
                 total: status.servers.len(),
                 eligible: status
@@ -186,27 +175,18 @@ impl Watch {
         let all = reports.iter().map(had).sum();
         let server = |report: &ServerReport| {
             let stored = minute.server(&report.name);
-            let wanted = if report.is_in_service() {
-                u64::from(report.weight)
-            } else {
-                0
-            };
+            let wanted = u64::from(report.weight) * u64::from(report.is_in_service());
             Server {
                 share_wanted: share(wanted, weights).unwrap_or(0.0),
                 share_had: share(had(report), all),
                 files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
                 bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
-                history: stored
-                    .map(|stored| stored.files.history())
-                    .unwrap_or_default(),
+                history: stored.map_or_else(Vec::new, |stored| stored.files.history()),
                 report: report.clone(),
             }
         };
-        reports
-            .iter()
-            .filter(|report| is_wanted(report))
-            .map(server)
-            .collect()
+        let wanted = reports.iter().filter(|report| is_wanted(report));
+        wanted.map(server).collect()
     }
 
     fn minute(&self) -> MutexGuard<'_, Minute> {
@@ -214,11 +194,25 @@ impl Watch {
     }
 }
 
+fn queue_of(queue: &QueueReport) -> Queue {
+    Queue {
+        files: queue.files(),
+        ready: queue.ready,
+        delayed: queue.delayed,
+        in_flight: queue.in_flight,
+        bytes: queue.bytes,
+        oldest_s: queue.oldest_s,
+        dead: queue.dead,
+        max_files: queue.max_files,
+        max_bytes: queue.max_bytes,
+    }
+}
+
 fn share(part: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| to_f64(part) / to_f64(all))
 }
 
-/// Why no server may get files, if that is so.
+/// Why no server is eligible, if so.
 fn no_server(servers: &[ServerReport]) -> Option<String> {
     if servers.iter().any(ServerReport::is_in_service) {
         return None;

@@ -13,11 +13,12 @@ use super::gate::Gate;
 use super::hub::{Deps, Hub};
 use super::ingress::{self, Door, DoorBounds, Uploads};
 use super::messages::ToHub;
+use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
-use crate::queue::recovery::{self, Recovered, Report, Torn};
+use crate::queue::recovery::{self, Recovered};
 use crate::queue::{self, Lock, Writer};
 use crate::shutdown::Shutdown;
 use crate::transport::{self, Connect, Listener, Places};
@@ -112,9 +113,7 @@ impl Balancer {
             share: self.sharing,
         };
         let hub = Hub::new(self.recovered, self.to_hub, deps);
-        let started = "the balancer started";
-        events.tell(Level::Info, Kind::Started, None, None, started);
-        tracing::info!("balancer started");
+        report_start(&events);
         let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
         tasks.spawn(until_ended(&shutdown, draining));
         let result = hub.run().await;
@@ -161,7 +160,7 @@ fn open_door(
         uploads: Arc::new(uploads),
         hub: hub.clone(),
         bounds: watch::Sender::new(DoorBounds::from(settings)),
-        room_patience: config.limits.room_patience,
+        limits: config.limits,
         farewell: Arc::new(OnceLock::new()),
         shutdown: Shutdown::default(),
     }
@@ -193,6 +192,12 @@ fn until_ended<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
+fn report_start(events: &Events) {
+    let text = "the balancer started";
+    events.tell(Level::Info, Kind::Started, None, None, text);
+    tracing::info!("balancer started");
+}
+
 /// Waits to be told to stop, reports it, and begins to drain.
 async fn drain_when_told(stop: CancellationToken, shutdown: Shutdown, events: Events) {
     stop.cancelled().await;
@@ -209,67 +214,4 @@ fn start_writer(
 ) -> Result<Writer, BalancerError> {
     let report = move |progress| drop(hub.send(ToHub::Journal(progress)));
     Writer::start(journal, disk.clone(), report).map_err(BalancerError::Thread)
-}
-
-/// Logs what a recovery found.
-fn log_recovery(recovered: &Recovered) {
-    let dead = recovered.dead();
-    let Report {
-        segments,
-        bytes,
-        torn,
-        damage,
-        lost_records,
-        lost_content,
-        ..
-    } = &recovered.report;
-    let waiting = recovered.files.len() - dead;
-    tracing::info!(
-        waiting,
-        dead,
-        next_number = recovered.next_number,
-        segments,
-        bytes,
-        "journal opened"
-    );
-    if let Some(Torn {
-        name,
-        offset,
-        len,
-        aside,
-    }) = torn
-    {
-        let aside = aside.as_deref().unwrap_or("no room for it");
-        tracing::warn!(
-            segment = name,
-            offset,
-            bytes = len,
-            copy = aside,
-            "the end of the journal was never synced, and is cut off"
-        );
-    }
-    for damage in damage.iter().filter(|damage| !damage.is_known) {
-        let (name, what, offset, len) = (&*damage.name, &*damage.what, damage.offset, damage.len);
-        let aside = damage.aside.as_deref().unwrap_or("-");
-        tracing::error!(
-            segment = name,
-            what,
-            offset,
-            bytes = len,
-            aside,
-            "the journal is damaged"
-        );
-    }
-    if *lost_records > 0 {
-        tracing::error!(
-            records = lost_records,
-            "records are missing from the journal: files may be lost, or come twice"
-        );
-    }
-    for number in lost_content {
-        tracing::error!(
-            number,
-            "the content of a file is lost: it is a dead letter now"
-        );
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::orders::Settings;
 use super::room::LimitsError;
 use crate::descriptors::Openings;
-use crate::protocol::limits::ROOM_PATIENCE;
+use crate::protocol::limits::{GREETING_TIMEOUT, ROOM_PATIENCE};
 use crate::queue::{Durability, JournalConfig, JournalError};
 
 /// The configuration of a balancer.
@@ -50,6 +50,8 @@ impl Default for BalancerConfig {
 /// Bounds on waits that no flag sets; tests pass shorter ones.
 #[derive(Debug, Clone, Copy)]
 pub struct BalancerLimits {
+    /// How long a native client may take for its greeting, from its first byte.
+    pub greeting: Duration,
     /// How long a client of the HTTP doorway waits for room before its file is refused.
     pub room_patience: Duration,
     /// The time between two looks for ended files that can be forgotten.
@@ -61,6 +63,7 @@ pub struct BalancerLimits {
 impl Default for BalancerLimits {
     fn default() -> Self {
         Self {
+            greeting: GREETING_TIMEOUT,
             room_patience: ROOM_PATIENCE,
             sweep: Duration::from_secs(1),
             last_words: Duration::from_secs(2),

@@ -100,7 +100,7 @@ impl Gate {
         self
     }
 
-    /// Looks every [`LOOK_FOR_ROOM`] whether a shortage is over. Never returns.
+    /// Looks every second whether a shortage is over. Never returns.
     pub async fn watch(&self) {
         loop {
             tokio::time::sleep(LOOK_FOR_ROOM).await;

@@ -29,6 +29,7 @@ pub mod messages;
 pub mod orders;
 mod probe;
 mod queries;
+mod recovery_log;
 pub mod room;
 mod sharing;
 mod shortage;

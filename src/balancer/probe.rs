@@ -264,6 +264,7 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
             memory,
             identity,
             instance,
+            ..
         }) => {
             let who = Who {
                 speaker: Speaker { identity, instance },

@@ -26,8 +26,8 @@ pub struct QueueLimits {
 /// The largest object of an old-style client does not fit into half of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`max-json` is {max_json} bytes, and `queue-bytes` is {queue}: a file may take half of the \
-     queue at most; lower max-json or raise queue-bytes"
+    "--max-json is {max_json} bytes, and --queue-bytes is {queue}: a file may take half of the \
+     queue at most; lower --max-json or raise --queue-bytes"
 )]
 pub struct LimitsError {
     /// The largest object at the JSON doorway, in bytes.

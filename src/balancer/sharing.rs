@@ -1,25 +1,27 @@
-//! How clients and servers share what a running balancer may open.
+//! How clients and servers share the file descriptors of a running balancer.
 //!
-//! Invariant: what is reserved for servers and what clients may have is together no more than there
-//! is.
+//! Invariant: the descriptors reserved for servers and the places of clients together are never
+//! more than the process may open.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::descriptors::{FEWEST, Openings, PER_SERVER, size};
 use crate::transport::Places;
 
-/// The places of clients, and what servers have reserved.
+/// The places of clients, and the descriptors that are reserved for servers.
 #[derive(Clone)]
 pub(super) struct Sharing {
     places: Arc<Places>,
-    /// How many places there are when nothing else is needed.
+    /// The places that clients get while servers leave enough descriptors.
     wanted: usize,
+    /// Descriptors that the process may open.
     limit: u64,
+    /// Descriptors that neither clients nor servers have.
     spare: Arc<Mutex<usize>>,
 }
 
 impl Sharing {
-    /// Clients get so many places, while nothing else needs them.
+    /// Clients get `wanted` places while servers leave enough descriptors.
     pub(super) fn new(wanted: usize, openings: &Openings) -> Self {
         let places = Arc::new(Places::new(wanted.min(openings.connections)));
         Self {
@@ -35,20 +37,20 @@ impl Sharing {
         self.places.clone()
     }
 
-    /// What the process may open.
+    /// Descriptors that the process may open.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Whether so many more servers can be had.
+    /// Whether there are descriptors for so many more servers.
     pub(super) fn has_room_for(&self, servers: usize) -> bool {
         let needed = servers.saturating_mul(size(PER_SERVER));
         let from_clients = self.places.limit().saturating_sub(self.fewest());
         self.spare().saturating_add(from_clients) >= needed
     }
 
-    /// Reserves what a server needs, from the clients' share if need be; false if that would leave
-    /// them too little.
+    /// Reserves the descriptors of one server, from the clients' places if need be. False if too
+    /// few places would be left.
     pub(super) fn take_for_server(&self) -> bool {
         if !self.has_room_for(1) {
             return false;
@@ -61,11 +63,12 @@ impl Sharing {
         true
     }
 
-    /// Gives back what a server had.
+    /// Gives back the descriptors of one server.
     pub(super) fn give_back(&self) {
         let mut spare = self.spare();
         let free = spare.saturating_add(size(PER_SERVER));
-        let (had, most) = (self.places.limit(), self.wanted.max(self.places.limit()));
+        let had = self.places.limit();
+        let most = self.wanted.max(had);
         let now = had.saturating_add(free).min(most);
         *spare = free - (now - had);
         self.places.set_limit(now);

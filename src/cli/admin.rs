@@ -8,15 +8,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, address};
-use crate::admin::{self, BindError};
+use super::output::{Exit, Failure};
+use super::settings::values::address;
+use crate::admin::{self, AdminLimits, BindError};
 
-/// Where a role listens for operators, if it does.
+/// The address of the admin listener; `None` for no such listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdminAt(Option<String>);
 
 impl AdminAt {
-    /// How many connections there are at once.
+    /// Most connections at once.
     pub(super) fn max_connections(&self) -> usize {
         self.0.as_ref().map_or(0, |_| admin::max_connections())
     }
@@ -35,60 +36,65 @@ impl FromStr for AdminAt {
     }
 }
 
-/// The admin listener of a role, bound and not yet answering.
+/// The admin listener of a role, bound but not serving yet; `None` if the role has none.
 pub(super) struct AdminListener(Option<(TcpListener, SocketAddr)>);
 
 impl AdminListener {
-    /// Binds it, if there is to be one.
     pub(super) async fn bind(at: &AdminAt) -> Result<Self, Failure> {
         let Some(address) = &at.0 else {
             return Ok(Self(None));
         };
-        let bound = admin::bind(address).await.map_err(|error| {
-            let hint = match &error {
-                BindError::NotLoopback(_) => {
-                    "pass --admin 127.0.0.1:60080, and reach it from elsewhere through a tunnel, e.g. `ssh -L`"
-                        .to_owned()
-                }
-                BindError::InUse { port } => format!(
-                    "`ss -tanp 'sport = :{port}'` tells which one; pass --admin for another address, or --admin none"
-                ),
-                BindError::Io { .. } => "pass --admin for another address, or --admin none".to_owned(),
-            };
-            let exit = if matches!(error, BindError::NotLoopback(_)) { Exit::Usage } else { Exit::Failed };
-            Failure::new(exit, error).hint(hint)
-        })?;
+        let bound = admin::bind(address).await.map_err(cannot_bind)?;
         Ok(Self(Some(bound)))
     }
 
-    /// Where it is.
+    /// The bound address.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.0.as_ref().map(|(_, address)| *address)
     }
 
-    /// Lets it answer by these routes.
+    /// Starts to serve the routes. The token is cancelled when it stops.
     pub(super) fn serve(self, routes: impl FnOnce(CancellationToken) -> Router) -> Serving {
         let stop = CancellationToken::new();
         let task = self.0.map(|(listener, _)| {
             let routes = routes(stop.clone());
-            tokio::spawn(admin::serve(listener, routes, stop.clone()))
+            let limits = AdminLimits::default();
+            tokio::spawn(admin::serve(listener, routes, limits, stop.clone()))
         });
         Serving { stop, task }
     }
 }
 
-/// An admin listener that answers.
+/// An admin listener that is serving.
 pub(super) struct Serving {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
 }
 
 impl Serving {
-    /// Ends it, after what is under way.
+    /// Ends it after the requests under way.
     pub(super) async fn stop(self) {
         self.stop.cancel();
         if let Some(task) = self.task {
             let _ = task.await;
         }
     }
+}
+
+fn cannot_bind(error: BindError) -> Failure {
+    let another = "pass --admin for another address, or --admin none";
+    let (exit, hint) = match &error {
+        BindError::NotLoopback(_) => (
+            Exit::Usage,
+            "pass --admin 127.0.0.1:60080, and reach it from elsewhere through a tunnel, e.g. \
+             `ssh -L`"
+                .to_owned(),
+        ),
+        BindError::InUse { port } => (
+            Exit::Failed,
+            format!("`ss -tanp 'sport = :{port}'` shows which one; {another}"),
+        ),
+        BindError::Io { .. } => (Exit::Failed, another.to_owned()),
+    };
+    Failure::new(exit, error).hint(hint)
 }

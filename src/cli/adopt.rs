@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::journal_errors::journal_failure;
+use super::output::{Exit, Failure, say};
 use super::queue::complain_of;
-use super::{Exit, Failure, balancer, say};
 use crate::queue::disk::RealDisk;
 use crate::queue::recovery::{self, IDENTITY, Recovered, Report, SKIPPED};
 use crate::queue::{self, Durability, JournalConfig, JournalError};
@@ -24,7 +25,7 @@ pub(super) fn adopt(dir: &Path) -> Result<Exit, Failure> {
         Ok(false) => return Err(no_journal(dir)),
         Ok(true) => {}
     }
-    let failed = |error: JournalError| balancer::journal_failure(error, dir);
+    let failed = |error: JournalError| journal_failure(error, dir, "name the directory");
     let (_lock, disk) = queue::take_hold(dir).map_err(failed)?;
     let config = JournalConfig {
         durability: Durability::Disk,

@@ -15,7 +15,8 @@ use serde_json::Value;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::{ADMIN, Exit, Failure, address, say, say_json};
+use super::output::{Exit, Failure, say, say_json};
+use super::settings::values::{ADMIN, address};
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList, State};
 use crate::balancer::events::Event;
 use crate::protocol::object;

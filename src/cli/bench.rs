@@ -1,11 +1,12 @@
 //! `bilico bench`.
 
+mod progress;
+
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -13,92 +14,106 @@ use serde_json::{Value, json};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use super::balancer::positive;
+use super::output::{Exit, Failure, complain, note, say, say_json};
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
+use super::settings::values::positive;
 use super::settings::words::{self, one_of};
-use super::show::Bar;
-use super::{Exit, Failure, complain, note, say, say_json};
 use crate::client::{ClientError, Wait};
-use crate::load::drive::{self, Greeted};
-use crate::load::hold::{WorkMemory, hold};
+use crate::load::drive;
+use crate::load::hold::{HoldReport, hold};
 use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
 use crate::transport::Tcp;
 use crate::units::format_duration;
+use progress::{opening, progress};
 
-/// How many files are sent unless something is said about it.
+/// Default number of files.
 const FILES: u64 = 10_000;
 
-/// How many files are under way on a connection unless something is said about it.
+/// Default number of files under way on a connection.
 const IN_FLIGHT: u32 = 64;
 
-/// Files that the process has open beside its connections, rounded up.
+/// Files that the process has open besides its connections, rounded up.
 const OTHER_FILES: u64 = 64;
 
-/// The time between two looks at a run.
-const TICK: Duration = Duration::from_millis(100);
-
-/// The longest number behind a prefix, in digits.
+/// Digits of the longest number behind a prefix.
 const DIGITS: usize = 20;
 
-/// Measure a balancer: send files made up for it, and time the receipts
+/// Measure a balancer: send generated files and time the receipts
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Closed loop, without --rate: each connection has --in-flight files under way, and the end of one sends the next. A \
-file's time begins when it is put into what is written next to its connection.
+Closed loop, without --rate: each connection has --in-flight files under way, and the end of one \
+file sends the next. A file's time begins when it enters the write buffer of its connection.
 
-Open loop, with --rate: files are due at fixed times, in batches a millisecond apart at most, whatever became of those \
-before, and a file's time begins when it is due, however late it could be sent. How late that was is told, too. At \
-most 262,144 files are under way; if that is reached, files wait for others to end, their time runs, and a warning says \
-so.
+Open loop, with --rate: files are due at fixed times, in batches at most a millisecond apart, \
+regardless of earlier files. A file's time begins when it is due, however late it is sent; the \
+report says how late files were sent. At most 262,144 files are under way; beyond that, files \
+wait for others to end, their time runs, and a warning is printed.
 
-Exit code 0 only if every file reached what was waited for. What was measured until a run was broken off is printed \
-all the same.")]
+Exit code 0 only if every file reached the state that --wait names. If a run is interrupted, the \
+measurements until then are printed.")]
 pub(super) struct BenchArgs {
     #[command(flatten)]
     balancer: BalancerArg,
-    /// How many files to send; 10,000 if no --duration is given either
+    /// How many files to send; 10,000 unless --duration is given
     #[arg(long, value_name = "N", conflicts_with = "duration")]
     files: Option<u64>,
-    /// Send files for this long, then wait for those that are under way
+    /// Send files for this long, then wait for the files under way
     #[arg(long, value_name = "TIME", value_parser = positive)]
     duration: Option<Duration>,
-    /// The sizes of the files, each with its share of them, e.g. 1KiB or 1KiB,16KiB:10%,1MiB:0.5%;
-    /// the one without a share gets the rest. 0 is a size, too
+    /// Sizes of the files, each with its share, e.g. 1KiB or 1KiB,16KiB:10%,1MiB:0.5%; the size
+    /// without a share gets the rest. A size may be 0
     #[arg(long, value_name = "SIZE[:P%],…", default_value = "1KiB")]
     size: Mix,
     /// How many connections to open
-    #[arg(short, long, value_name = "C", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(
+        short,
+        long,
+        value_name = "C",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=60_000)
+    )]
     connections: u64,
-    /// How many files are under way on each connection; 64 unless told otherwise. Not with --rate
-    #[arg(long, value_name = "W", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    /// How many files are under way on each connection; 64 by default. Not with --rate
+    #[arg(
+        long,
+        value_name = "W",
+        conflicts_with = "rate",
+        value_parser = clap::value_parser!(u32).range(1..=1_048_576)
+    )]
     in_flight: Option<u32>,
-    /// Send so many files a second over all connections, whether others have ended or not (open
-    /// loop)
+    /// Send this many files per second over all connections, whether earlier ones have ended or not
+    /// (open loop)
     #[arg(long, value_name = "R")]
     rate: Option<Rate>,
-    /// What ends a file. With `accepted` the run ends when all are accepted; they may be delivered
-    /// later
+    /// Which receipt ends a file. With `accepted`, the run ends when all files are accepted; they
+    /// may be delivered later
     #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered")]
     wait: Wait,
-    /// Send so many files before the others, and leave them out of the figures
+    /// Send this many files first, and leave them out of the figures
     #[arg(long, value_name = "N", default_value_t = 0)]
     warm_up: u64,
-    /// How long all of it may take; without it, as long as it takes
+    /// Time limit of the whole run; without it, there is no limit
     #[arg(long, value_name = "TIME", value_parser = positive)]
     timeout: Option<Duration>,
     /// Give every file a key, as `bilico send` does
     #[arg(long)]
     keys: bool,
-    /// What titles begin with; the place of the file in the run follows
+    /// Prefix of the titles; the index of the file in the run follows
     #[arg(long, value_name = "P", default_value = "bench-", value_parser = prefix)]
     title_prefix: String,
-    /// Decides which file has which size, and the content
+    /// Seed of the sizes and the content
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Send nothing: open the connections, hold them idle for this long, and tell how many stayed
-    #[arg(long, value_name = "TIME", value_parser = positive, conflicts_with_all = ["duration", "rate", "in_flight", "keys", "timeout", "warm_up"])]
+    /// Send nothing: open the connections, hold them idle for this long, and report how many stayed
+    /// open
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = positive,
+        conflicts_with_all = ["duration", "rate", "in_flight", "keys", "timeout", "warm_up"]
+    )]
     hold: Option<Duration>,
     /// Print one JSON object instead of a table
     #[arg(long)]
@@ -108,13 +123,16 @@ pub(super) struct BenchArgs {
 fn prefix(text: &str) -> Result<String, String> {
     let most = MAX_TITLE - DIGITS;
     if text.len() > most {
-        Err(format!("at most {most} bytes"))
+        Err(format!(
+            "title prefix too long, {} bytes: expected at most {most} bytes",
+            text.len()
+        ))
     } else {
         Ok(text.to_owned())
     }
 }
 
-/// Measures, and says what came of it.
+/// Measures, and prints the results.
 pub(super) async fn run(args: BenchArgs) -> Result<Exit, Failure> {
     args.check()?;
     allow_files(args.connections)?;
@@ -204,8 +222,11 @@ impl BenchArgs {
                 .is_none_or(|prefix| prefix.len() + DIGITS <= MAX_KEY)
         );
         let run = Rc::new(RefCell::new(Run::new(&plan)));
+        let address = &self.balancer.balancer;
         let result = tokio::select! {
-            result = drive::run(Rc::new(Tcp), &self.balancer.balancer, plan.clone(), run.clone()) => self.judge(result, &run),
+            result = drive::run(Rc::new(Tcp), address, plan.clone(), run.clone()) => {
+                self.judge(result, &run)
+            }
             never = progress(&plan, &run) => match never {},
             failure = self.cut_off(stop, || missing(&plan, &run)) => Err(failure),
         };
@@ -215,7 +236,7 @@ impl BenchArgs {
         result
     }
 
-    /// Ends a run that lasts too long or is interrupted.
+    /// Ends a run at its time limit or when it is interrupted.
     async fn cut_off(&self, stop: &CancellationToken, missing: impl Fn() -> u64) -> Failure {
         tokio::select! {
             () = stop.cancelled() => interrupted(),
@@ -223,7 +244,9 @@ impl BenchArgs {
                 let limit = self.timeout.unwrap_or_default();
                 match self.wait {
                     Wait::Accepted => out_of_time(missing(), limit),
-                    Wait::Delivered => no_time_left(&self.balancer.balancer, limit, missing()).await,
+                    Wait::Delivered => {
+                        no_time_left(&self.balancer.balancer, limit, missing()).await
+                    }
                 }
             }
         }
@@ -270,8 +293,8 @@ impl BenchArgs {
         }
         if let Some(held_back @ 1..) = report.held_back {
             note(format_args!(
-                "warning: {held_back} files were sent late because {OPEN_LOOP_MOST} others were under way: \
-                 the balancer does not keep up with this rate"
+                "warning: {held_back} files were sent late because {OPEN_LOOP_MOST} others were \
+                 under way: the balancer does not keep up with this rate"
             ));
         }
     }
@@ -298,8 +321,15 @@ impl BenchArgs {
     async fn hold(&self, length: Duration, stop: &CancellationToken) -> Result<Exit, Failure> {
         let opened = Rc::new(RefCell::new(Vec::new()));
         let address = &self.balancer.balancer;
+        let held = hold(
+            Rc::new(Tcp),
+            address,
+            self.connections,
+            length,
+            opened.clone(),
+        );
         let result = tokio::select! {
-            result = hold(Rc::new(Tcp), address, self.connections, length, opened.clone()) => result,
+            result = held => result,
             never = opening(self.connections, &opened) => match never {},
             () = stop.cancelled() => return Err(interrupted()),
         };
@@ -323,12 +353,12 @@ impl BenchArgs {
         }
     }
 
-    fn tell_held(&self, held: &WorkMemory) {
+    fn tell_held(&self, held: &HoldReport) {
         if self.json {
             return say_json(json!(held));
         }
         let length = |seconds| format_duration(Duration::from_secs_f64(seconds));
-        let WorkMemory {
+        let HoldReport {
             opened,
             stayed,
             open_seconds,
@@ -346,58 +376,10 @@ fn interrupted() -> Failure {
     Failure::new(Exit::Interrupted, "interrupted")
 }
 
-/// How many files have not come to their end, as far as their number is known.
+/// How many files have not ended. Without a fixed number of files, only sent ones count.
 fn missing(plan: &Plan, run: &RefCell<Run>) -> u64 {
     let tally = &run.borrow().tally;
     plan.total()
         .unwrap_or(tally.sent)
         .saturating_sub(tally.reached + tally.failed())
-}
-
-/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing
-/// elsewhere.
-async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
-    let template = if plan.total().is_some() {
-        "{spinner} {bar:24} {pos}/{len} {msg}"
-    } else {
-        "{spinner} {pos} {msg}"
-    };
-    let Some(bar) = Bar::on_terminal(template) else {
-        return std::future::pending().await;
-    };
-    let (mut before, mut at) = (0, Instant::now());
-    loop {
-        {
-            let tally = &run.borrow().tally;
-            let done = tally.reached + tally.failed();
-            bar.0.set_length(plan.total().unwrap_or(done));
-            bar.0.set_position(done);
-            let millis = u64::try_from(at.elapsed().as_millis())
-                .unwrap_or(u64::MAX)
-                .max(1);
-            let rate = (tally.reached - before).saturating_mul(1000) / millis;
-            let under_way = tally.sent.saturating_sub(done);
-            bar.0.set_message(format!(
-                "{rate} files/s  {under_way} under way  {} failed",
-                tally.failed()
-            ));
-            (before, at) = (tally.reached, Instant::now());
-        }
-        tokio::time::sleep(TICK * 5).await;
-    }
-}
-
-/// The same for connections that are being opened and held.
-async fn opening(connections: u64, opened: &RefCell<Vec<Greeted>>) -> Infallible {
-    let template = "{spinner} {bar:24} {pos}/{len} connections";
-    let Some(bar) = Bar::on_terminal(template) else {
-        return std::future::pending().await;
-    };
-    bar.0.set_length(connections);
-    loop {
-        // Once all are open, they are taken out to be held.
-        let open = opened.borrow().len() as u64;
-        bar.0.set_position(open.max(bar.0.position()));
-        tokio::time::sleep(TICK).await;
-    }
 }

@@ -10,10 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::api::{AdminArg, Api};
-use super::balancer::positive;
+use super::output::{Exit, Failure, complain, say, warn};
 use super::prompt::{Line, Lines};
 use super::send::{BalancerArg, ChangedArg, RetryArg, SendEnded, Sending};
-use super::{Exit, Failure, address, complain, say, servers, show, warn};
+use super::settings::values::{address, positive};
+use super::{servers, show};
 use crate::client::{self, Form, Keys, Options, Source, Wait};
 use crate::config::{MAX_WEIGHT, SpecError};
 use crate::text::Printable;

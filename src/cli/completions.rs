@@ -1,12 +1,12 @@
-//! `bilico completions` and `bilico man`: what a shell and `man` need to know of the command line.
+//! `bilico completions` and `bilico man`.
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, Exit, Failure, output};
+use super::output::{self, Exit, Failure};
 
 /// Print the completions for a shell
 ///
@@ -26,21 +26,21 @@ pub(super) struct ManArgs {
     /// itself
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     command: Vec<String>,
-    /// Write the pages of all commands into this directory, which is made if it is missing
+    /// Write the pages of all commands into this directory, which is created if it is missing
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-/// Prints completions.
-pub(super) fn completions(args: &CompletionsArgs) -> Exit {
+/// Prints completions for the command line.
+pub(super) fn completions(args: &CompletionsArgs, mut command: Command) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "bilico", &mut script);
+    clap_complete::generate(args.shell, &mut command, "bilico", &mut script);
     output::print(&script);
     Exit::Done
 }
 
-/// Prints or writes manual pages.
-pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
+/// Prints or writes manual pages of the command line.
+pub(super) fn man(args: &ManArgs, mut root: Command) -> Result<Exit, Failure> {
     if let Some(dir) = &args.dir {
         let cannot = |error| {
             Failure::new(
@@ -49,17 +49,16 @@ pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
             )
         };
         std::fs::create_dir_all(dir).map_err(cannot)?;
-        clap_mangen::generate_to(Cli::command(), dir).map_err(cannot)?;
+        clap_mangen::generate_to(root, dir).map_err(cannot)?;
         return Ok(Exit::Done);
     }
-    let mut root = Cli::command();
     root.build();
     let mut command = &root;
     for name in &args.command {
         command = command.find_subcommand(name).ok_or_else(|| {
             Failure::new(
                 Exit::Usage,
-                format!("there is no command {:?}", args.command.join(" ")),
+                format!("unknown command {:?}", args.command.join(" ")),
             )
             .hint("`bilico help` lists the commands")
         })?;

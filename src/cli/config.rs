@@ -1,4 +1,4 @@
-//! `bilico config`: is a configuration file sound, and what is in force?
+//! `bilico config`: checks a configuration file, and shows the settings in force.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 
+use super::output::{Exit, Failure, say, say_json};
 use super::settings::keys::TABLES;
-use super::settings::{Effective, Origin, file};
-use super::{Exit, Failure, Refused, program, say, say_json};
+use super::settings::{Effective, Origin, Program, Refused, file};
 
-/// Check a configuration file, or show what is in force
+/// Check a configuration file, or show the settings in force
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     #[command(subcommand)]
@@ -20,55 +20,62 @@ pub(super) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Read a file and tell everything that is wrong with it. Exit code 0 if nothing is, else 2
+    /// Read a file and report all of its problems. Exit code 0 if it has none, else 2
     Check {
-        /// The file; without it the one that --config or `BILICO_CONFIG` names
+        /// The file; by default the one that --config or `BILICO_CONFIG` names
         file: Option<PathBuf>,
     },
-    /// Show the values that a command would have now, and where each comes from: flag, environment,
-    /// file or default
+    /// Show the settings that a command would have now, and whether each comes from a flag, the
+    /// environment, the file or a default
     Show {
-        /// The command; without it those that the file speaks of, or the balancer and the server
+        /// The command; by default those with a table in the file, or the balancer and the server
         #[arg(value_name = "COMMAND", value_parser = TABLES)]
         role: Option<String>,
         /// Print a JSON object instead of text
         #[arg(long)]
         json: bool,
-        /// Flags that the command would be given, e.g. `bilico config show balancer --
-        /// --queue-files 1000`
+        /// Flags for the command, e.g. `bilico config show balancer -- --queue-files 1000`
         #[arg(last = true, value_name = "FLAG", requires = "role")]
         flags: Vec<OsString>,
     },
 }
 
-/// Checks, or shows.
-pub(super) fn run(args: &ConfigArgs, config: Option<&Path>) -> Result<Exit, Failure> {
+pub(super) fn run(
+    args: &ConfigArgs,
+    config: Option<&Path>,
+    program: fn() -> Program,
+) -> Result<Exit, Failure> {
     match &args.command {
-        ConfigCommand::Check { file } => check(file.as_deref().or(config)),
-        ConfigCommand::Show { role, json, flags } => show(role.as_deref(), flags, config, *json),
+        ConfigCommand::Check { file } => check(file.as_deref().or(config), &program()),
+        ConfigCommand::Show { role, json, flags } => {
+            let shown = shown(role.as_deref(), flags, config, program)?;
+            show(config, &shown, *json);
+            Ok(Exit::Done)
+        }
     }
 }
 
-fn check(path: Option<&Path>) -> Result<Exit, Failure> {
+fn check(path: Option<&Path>, program: &Program) -> Result<Exit, Failure> {
     let Some(path) = path else {
-        let failure = Failure::new(Exit::Usage, "which file?");
-        return Err(
-            failure.hint("`bilico config check FILE`, or name it with --config or BILICO_CONFIG")
-        );
+        let failure = Failure::new(Exit::Usage, "no configuration file is named");
+        return Err(failure.hint("name it: `bilico config check FILE`, --config or BILICO_CONFIG"));
     };
-    file::load(path, &program()).map_err(Refused::File)?;
+    file::load(path, program).map_err(Refused::File)?;
     say(format_args!("{} is fine", path.display()));
     Ok(Exit::Done)
 }
 
-fn show(
+/// A command, and its settings in force.
+type Shown = (&'static str, Vec<Effective>);
+
+fn shown(
     role: Option<&str>,
     flags: &[OsString],
     config: Option<&Path>,
-    json: bool,
-) -> Result<Exit, Failure> {
+    program: fn() -> Program,
+) -> Result<Vec<Shown>, Failure> {
     let mut shown = Vec::new();
-    for role in roles(role, config)? {
+    for role in roles(role, config, &program())? {
         let mut args: Vec<OsString> = vec!["bilico".into()];
         args.extend(
             config
@@ -83,22 +90,29 @@ fn show(
             shown.push((role, program.effective(name, matches, &resolved.entries)));
         }
     }
+    Ok(shown)
+}
+
+fn show(config: Option<&Path>, shown: &[Shown], json: bool) {
     if json {
-        say_json(object(config, &shown));
+        say_json(object(config, shown));
     } else {
         say(config.map_or_else(
             || "no file".to_owned(),
             |path| format!("file: {}", path.display()),
         ));
-        for (role, values) in &shown {
+        for (role, values) in shown {
             say(text(role, values));
         }
     }
-    Ok(Exit::Done)
 }
 
 /// The commands to show.
-fn roles(role: Option<&str>, config: Option<&Path>) -> Result<Vec<&'static str>, Failure> {
+fn roles(
+    role: Option<&str>,
+    config: Option<&Path>,
+    program: &Program,
+) -> Result<Vec<&'static str>, Failure> {
     let known = |name: &str| TABLES.into_iter().find(|known| *known == name);
     if let Some(role) = role {
         return Ok(known(role).into_iter().collect());
@@ -106,7 +120,7 @@ fn roles(role: Option<&str>, config: Option<&Path>) -> Result<Vec<&'static str>,
     let Some(path) = config else {
         return Ok(vec!["balancer", "server"]);
     };
-    let entries = file::load(path, &program()).map_err(Refused::File)?;
+    let entries = file::load(path, program).map_err(Refused::File)?;
     let named = TABLES
         .into_iter()
         .filter(|table| entries.iter().any(|entry| entry.table == *table));
@@ -151,7 +165,7 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn object(config: Option<&Path>, shown: &[(&str, Vec<Effective>)]) -> Value {
+fn object(config: Option<&Path>, shown: &[Shown]) -> Value {
     let mut commands = Map::new();
     for (role, values) in shown {
         let mut tables = Map::new();

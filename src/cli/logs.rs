@@ -1,46 +1,42 @@
-//! `bilico logs`: the rotated logs of all roles as one, in the order of time.
+//! `bilico logs`: the rotated logs of all roles merged by time.
 //!
-//! Needs no balancer. Reads line by line, so that logs of any size cost the memory of a few lines a
-//! role; lines go out as they stand in the files.
+//! Needs no balancer. Reads line by line, so that logs of any size take the memory of a few lines
+//! per role; lines are printed as they are in the files.
 
 mod files;
+mod filter;
 mod line;
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Local, NaiveDateTime, NaiveTime, TimeZone};
 use clap::Args;
-use memchr::memmem::Finder;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::Level;
 
 use self::files::{Line, Source};
-use self::line::Head;
-use super::output::Stdout;
-use super::{Exit, Failure, note};
+use self::filter::{Filter, Since, level};
+use super::output::{Exit, Failure, Stdout, note};
 use crate::text::{Printable, PrintableJson, printable_bytes};
-use crate::units::parse_duration;
 
-/// The time between two looks at files that are followed.
+/// Time between two looks at files that are followed.
 const POLL: Duration = Duration::from_millis(200);
 
-/// After so many looks the directory is searched for the logs of new roles.
+/// After this many looks the directory is searched for the logs of new roles.
 const LOOKS_A_SEARCH: usize = 5;
 
-/// With how many of the last lines `-f` begins.
+/// `-f` begins with this many of the last lines.
 const FOLLOWED_FROM: usize = 10;
 
-/// The most lines that `--lines` may ask for: they are kept in memory.
+/// Limit of `--lines`: the lines are kept in memory.
 const MOST_LINES: u32 = 1_000_000;
 
-/// Show what the roles have logged, in order of time and across rotated files; needs no balancer
+/// Show the logs of all roles in order of time, across rotated files; needs no balancer
 ///
-/// Lines of several log files are merged by their time. A line that is none, such as that of a
-/// panic, stays behind the one before it. All given conditions must hold for a line to be shown.
+/// Lines of several log files are merged by their time. A line without a time, such as one of a
+/// panic, stays behind the line before it. A line is shown if all given conditions hold.
 #[derive(Debug, Args)]
 pub(super) struct LogsArgs {
     /// The directory of the log files
@@ -54,176 +50,35 @@ pub(super) struct LogsArgs {
     /// Only this log, e.g. balancer or server-5001; may be repeated
     #[arg(long = "file", value_name = "NAME")]
     files: Vec<String>,
-    /// Go on with what is logged from now on, until Ctrl-C; begins with the last 10 lines unless
-    /// told otherwise
+    /// Show new lines, too, until Ctrl-C; by default, begin with the last 10 lines
     #[arg(short, long)]
     follow: bool,
-    /// Only lines from this time on: so long ago as 10m says, or since 2026-11-21T06:27:00Z,
-    /// "2026-11-21 06:27" or 06:27 today (local time without a Z)
+    /// Only lines since this time: 10m for ten minutes ago, 2026-11-21T06:27:00Z,
+    /// "2026-11-21 06:27", or 06:27 for today (local time without a Z)
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
-    /// Only lines about this server, and those of its own log
+    /// Only lines about this server, and the lines of its own log
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
     /// Only lines about the file with this request number
     #[arg(long, value_name = "N")]
     number: Option<u64>,
-    /// Only lines at this level and worse: error, warn, info, debug, trace
+    /// Only lines at this level and above: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     level: Option<Level>,
-    /// Only the last N of these lines
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_LINES)))]
+    /// Only the last N lines
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_LINES))
+    )]
     lines: Option<u32>,
-    /// Print JSON lines, whichever format the files have
+    /// Print JSON lines, whatever the format of the files
     #[arg(long)]
     json: bool,
 }
 
-/// A time from which on lines count, in milliseconds since the beginning of 1970, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Since(i64);
-
-impl FromStr for Since {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        since(text, Local::now()).ok_or_else(|| {
-            format!("`{text}` is no time; write e.g. 10m, 06:27, \"2026-11-21 06:27:00\" or 2026-11-21T06:27:00Z")
-        })
-    }
-}
-
-fn since(text: &str, now: DateTime<Local>) -> Option<Since> {
-    if let Ok(ago) = parse_duration(text) {
-        let ago = chrono::Duration::from_std(ago).ok()?;
-        return now
-            .checked_sub_signed(ago)
-            .map(|time| Since(time.timestamp_millis()));
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(Since(time.timestamp_millis()));
-    }
-    let forms = [
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M",
-        "%Y-%m-%dT%H:%M",
-    ];
-    let day = || NaiveDateTime::parse_from_str(&format!("{text} 00:00"), "%Y-%m-%d %H:%M").ok();
-    let today = || {
-        let time = ["%H:%M", "%H:%M:%S"]
-            .iter()
-            .find_map(|form| NaiveTime::parse_from_str(text, form).ok())?;
-        Some(now.date_naive().and_time(time))
-    };
-    let local = forms
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-    let local = local.or_else(day).or_else(today)?;
-    // An hour that a change of the clock takes away did not exist; of one that it doubles, the
-    // first counts.
-    Local
-        .from_local_datetime(&local)
-        .earliest()
-        .map(|time| Since(time.timestamp_millis()))
-}
-
-fn level(text: &str) -> Result<Level, String> {
-    text.parse()
-        .map_err(|_| "write error, warn, info, debug or trace".to_owned())
-}
-
-/// Which lines are shown.
-#[derive(Debug)]
-struct Filter {
-    since: Option<i64>,
-    level: Level,
-    server: Option<String>,
-    number: Option<u64>,
-    /// What a line has in it if it has the number.
-    digits: Option<Finder<'static>>,
-    /// What a line has in it if it has the server.
-    port: Option<Finder<'static>>,
-}
-
-impl Filter {
-    fn new(args: &LogsArgs) -> Self {
-        let finder = |text: &str| Finder::new(text).into_owned();
-        Self {
-            since: args.since.map(|since| since.0),
-            level: args.level.unwrap_or(Level::TRACE),
-            server: args.server.clone(),
-            number: args.number,
-            digits: args.number.map(|number| finder(&number.to_string())),
-            port: args.server.as_deref().map(|server| finder(port(server))),
-        }
-    }
-
-    /// Whether everything is shown, lines that belong to no other, too.
-    fn is_open(&self) -> bool {
-        self.since.is_none()
-            && self.level == Level::TRACE
-            && self.server.is_none()
-            && self.number.is_none()
-    }
-
-    fn shows(&self, role: &str, bytes: &[u8], head: Head) -> bool {
-        if self.since.is_some_and(|since| head.time_ms < since) || head.level > self.level {
-            return false;
-        }
-        // The log of a server is about that server, though its lines do not say so.
-        let server = self
-            .server
-            .as_deref()
-            .filter(|server| !is_log_of(role, server));
-        if server.is_none() && self.number.is_none() {
-            return true;
-        }
-        // Most lines are told apart without taking them to pieces.
-        let lacks = |finder: &Option<Finder>| {
-            finder
-                .as_ref()
-                .is_some_and(|finder| finder.find(bytes).is_none())
-        };
-        if lacks(&self.digits) || (server.is_some() && lacks(&self.port)) {
-            return false;
-        }
-        let fields = line::parse(bytes, head);
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value)
-        };
-        let is_number = self
-            .number
-            .is_none_or(|number| field("number").and_then(Value::as_u64) == Some(number));
-        is_number
-            && server.is_none_or(|server| {
-                field("server")
-                    .and_then(Value::as_str)
-                    .is_some_and(|s| is(s, server))
-            })
-    }
-}
-
-/// The part of a server's name behind the last colon.
-fn port(server: &str) -> &str {
-    server.rsplit_once(':').map_or(server, |(_, port)| port)
-}
-
-/// Whether a server is meant: by its name, or by its port alone.
-fn is(name: &str, meant: &str) -> bool {
-    let meant_port = meant.strip_prefix(':').unwrap_or(meant);
-    name == meant || (!meant_port.contains(':') && name.contains(':') && port(name) == meant_port)
-}
-
-fn is_log_of(role: &str, server: &str) -> bool {
-    role.strip_prefix("server-")
-        .is_some_and(|role| role == port(server))
-}
-
-/// Shows what was logged.
 pub(super) fn run(args: &LogsArgs) -> Result<Exit, Failure> {
     let mut logs = Logs::open(args)?;
     match logs.show() {
@@ -239,12 +94,12 @@ struct Logs<'a> {
     args: &'a LogsArgs,
     filter: Filter,
     sources: Vec<Feed>,
-    /// Which of them the last line came from.
+    /// The source of the last line.
     last: usize,
     out: Output,
 }
 
-/// A log, and whether its latest line was shown: then what belongs to that line is shown, too.
+/// A log, and whether its latest line was shown: its continuation lines follow suit.
 struct Feed {
     source: Source,
     shown: bool,
@@ -266,18 +121,16 @@ impl<'a> Logs<'a> {
             .iter()
             .find(|file| !roles.iter().any(|role| role == *file))
         {
-            let error = format!("there is no log of {file:?} in {dir}");
+            let error = format!("{dir} has no log named {file:?}");
             let known = if roles.is_empty() {
                 hint.to_owned()
             } else {
-                format!("there are {}", roles.join(", "))
+                format!("expected one of {}", roles.join(", "))
             };
             return Err(Failure::new(Exit::Failed, error).hint(known));
         }
         if roles.is_empty() && !args.follow {
-            return Err(
-                Failure::new(Exit::Failed, format!("there are no log files in {dir}")).hint(hint),
-            );
+            return Err(Failure::new(Exit::Failed, format!("{dir} has no log files")).hint(hint));
         }
         let wants_all = !args.follow || args.since.is_some() || args.number.is_some();
         let tail = match args.lines {
@@ -292,7 +145,7 @@ impl<'a> Logs<'a> {
         };
         let mut logs = Self {
             args,
-            filter: Filter::new(args),
+            filter: Filter::new(args.since, args.level, args.server.as_deref(), args.number),
             sources: Vec::new(),
             last: 0,
             out,
@@ -301,7 +154,7 @@ impl<'a> Logs<'a> {
         Ok(logs)
     }
 
-    /// Adds the logs of these roles, but those that are there.
+    /// Adds the logs of these roles, unless they are open already.
     fn add(&mut self, roles: Vec<String>) {
         let since = self
             .filter
@@ -338,7 +191,7 @@ impl<'a> Logs<'a> {
         self.out.stdout.flush()
     }
 
-    /// Shows all that is there.
+    /// Shows all lines that the files have now.
     fn drain(&mut self) -> io::Result<()> {
         let to_the_end = !self.args.follow;
         for feed in &mut self.sources {
@@ -363,8 +216,8 @@ impl<'a> Logs<'a> {
         Ok(())
     }
 
-    /// Which log goes on: the one whose line has more to it, or else the one whose line is the
-    /// oldest.
+    /// The source of the next line: the last one if its next line is a continuation, otherwise the
+    /// one with the oldest line.
     fn earliest(&self) -> Option<usize> {
         let goes_on = self
             .sources
@@ -389,7 +242,7 @@ impl Feed {
         self.source.fill(to_the_end)?;
         if std::mem::take(&mut self.source.was_cut) {
             note(format_args!(
-                "{}.log has become shorter: reading it from its beginning",
+                "{}.log was truncated: reading it from its start",
                 Printable(&self.source.role)
             ));
         }
@@ -397,8 +250,8 @@ impl Feed {
     }
 }
 
-/// A line as it stands, but for what would act on a terminal: our own have no such thing, and
-/// others may write there, too.
+/// The line with control characters escaped. Lines of this program have none, but other programs
+/// may write to the file.
 fn shown(line: Vec<u8>) -> Vec<u8> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
     if line.iter().all(is_plain) {
@@ -410,7 +263,7 @@ fn shown(line: Vec<u8>) -> Vec<u8> {
     (printable_bytes(text) + end).into_bytes()
 }
 
-/// Standard output, or for a while only the last lines for it.
+/// Standard output; at first perhaps only the last lines for it.
 struct Output {
     stdout: io::BufWriter<Stdout>,
     tail: Option<(usize, VecDeque<Vec<u8>>)>,
@@ -442,59 +295,10 @@ impl Output {
         }
     }
 
-    /// Lets go of the last lines, and from now on of each.
+    /// Writes the last lines; from now on each line is written at once.
     fn release(&mut self) -> io::Result<()> {
         let (_, last) = self.tail.take().unwrap_or_default();
         last.iter()
             .try_for_each(|bytes| self.stdout.write_all(bytes))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_as_people_write_them() {
-        let now = Local.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap();
-        let at = |hour, minute| {
-            Some(Since(
-                Local
-                    .with_ymd_and_hms(2026, 11, 21, hour, minute, 0)
-                    .unwrap()
-                    .timestamp_millis(),
-            ))
-        };
-        for (text, expected) in [
-            ("10m", at(11, 50)),
-            ("0", at(12, 0)),
-            ("11:30", at(11, 30)),
-            ("11:30:00", at(11, 30)),
-            ("2026-11-21 09:15", at(9, 15)),
-            ("2026-11-21T09:15:00", at(9, 15)),
-            ("2026-11-21", at(0, 0)),
-            ("2026-11-21T06:27:00.123Z", Some(Since(1_795_242_420_123))),
-            (
-                "2026-11-21T07:27:00.123+01:00",
-                Some(Since(1_795_242_420_123)),
-            ),
-            ("10", None),
-            ("yesterday", None),
-            ("2026-11-31", None),
-            ("", None),
-        ] {
-            assert_eq!(since(text, now), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn servers_by_name_and_by_port() {
-        for meant in ["127.0.0.1:5003", ":5003", "5003"] {
-            assert!(is("127.0.0.1:5003", meant), "{meant}");
-            assert!(is_log_of("server-5003", meant), "{meant}");
-        }
-        for meant in ["127.0.0.2:5003", "003", ":500", "127.0.0.1", ""] {
-            assert!(!is("127.0.0.1:5003", meant), "{meant}");
-        }
     }
 }

@@ -1,13 +1,74 @@
-//! Standard output for data, standard error for everything else.
+//! How commands end and what they print: exit codes and failures; standard output for data,
+//! standard error for everything else.
 //!
 //! Invariant: data that cannot be written ends the process with [`Exit::Failed`], and the reason is
-//! told. Only a reader that has gone needs none: it has seen enough.
+//! reported. The exception is a closed pipe: its reader has seen enough.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, StdoutLock, Write};
 
-use super::Exit;
+use crate::client::ClientError;
 use crate::text::{PrintableJson, PrintableLines};
+
+/// Exit code of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything reached the state that the command waits for.
+    Done = 0,
+    /// Something failed: a file was refused, unreadable, changed while it was read, dead or
+    /// forgotten; the servers' files differ from the receipts; output cannot be written; or a role
+    /// cannot start or continue.
+    Failed = 1,
+    /// The command line or the configuration file is invalid.
+    Usage = 2,
+    /// The balancer cannot be reached, or the connection to it was lost.
+    Unreachable = 3,
+    /// No server can take files, or none could when the time limit passed.
+    NoServer = 4,
+    /// The time limit passed.
+    TimedOut = 5,
+    /// The journal cannot be read or written, or a server's directory was moved or replaced.
+    Journal = 6,
+    /// Ctrl-C or SIGTERM ended the command early.
+    Interrupted = 130,
+}
+
+/// Why a command failed, and the remedy if one is known.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: String,
+    pub(super) hint: Option<String>,
+    pub(super) exit: Exit,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, error: impl Display) -> Self {
+        Self {
+            error: error.to_string(),
+            hint: None,
+            exit,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let failure = Self::new(Exit::Unreachable, &error);
+        match error {
+            ClientError::Connect { .. } => failure.hint(
+                "start one with `bilico demo` or `bilico balancer`, or name another with \
+                     --balancer",
+            ),
+            _ => failure,
+        }
+    }
+}
 
 /// Writes an error, and its remedy, to standard error.
 pub(super) fn complain(error: &str, hint: Option<&str>) {
@@ -22,22 +83,23 @@ pub(super) fn warn(warning: &str) {
     tell("warning", warning);
 }
 
-/// Text may come from elsewhere: a line of it cannot pass for one of ours.
+/// Continuation lines are indented: text that comes from elsewhere, such as a title, cannot forge
+/// an `error:` line.
 fn tell(what: &str, text: &str) {
     let text = PrintableLines(text.trim_end_matches('\n'))
         .to_string()
         .replace('\n', "\n  ");
-    // Nobody can be told when standard error is closed.
+    // If standard error is closed, nobody can be told.
     let _ = writeln!(io::stderr().lock(), "{what}: {text}");
 }
 
-/// Writes to standard error what is neither data nor an error.
+/// Writes a line to standard error that is neither data nor an error.
 pub(super) fn note(text: impl Display) {
-    // Nobody can be told when standard error is closed.
+    // If standard error is closed, nobody can be told.
     let _ = writeln!(io::stderr().lock(), "{}", PrintableLines(text));
 }
 
-/// Writes text to standard output; what would act on a terminal is escaped.
+/// Writes text to standard output; control characters are escaped.
 pub(super) fn say(text: impl Display) {
     say_as_is(PrintableLines(text));
 }
@@ -49,7 +111,7 @@ pub(super) fn say_json(json: impl Display) {
 
 /// Writes a line of data to standard output, as it is.
 pub(super) fn say_as_is(line: impl Display) {
-    // What fails ends the process.
+    // `Stdout` ends the process on an error.
     let _ = writeln!(Stdout::lock(), "{line}");
 }
 
@@ -59,8 +121,7 @@ pub(super) fn print(bytes: &[u8]) {
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
-/// Writes what the parser of the command line has to say, and ends the process: help and the
-/// version are data.
+/// Prints clap's own message and ends the process. Help and the version go to standard output.
 pub(super) fn end_parsing(said: &clap::Error) -> ! {
     match said.print().and_then(|()| io::stdout().flush()) {
         Err(error) if !said.use_stderr() && error.kind() != ErrorKind::BrokenPipe => end(&error),
@@ -68,8 +129,7 @@ pub(super) fn end_parsing(said: &clap::Error) -> ! {
     }
 }
 
-/// Standard output, which gives no error but one that can be tried again: any other ends the
-/// process.
+/// Standard output. Any error except `Interrupted`, which callers retry, ends the process.
 #[derive(Debug)]
 pub(super) struct Stdout(StdoutLock<'static>);
 

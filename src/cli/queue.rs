@@ -7,8 +7,10 @@ use chrono::{Local, TimeZone};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::journal_errors::journal_failure;
+use super::output::{Exit, Failure, complain, say, say_json};
 use super::send::BalancerArg;
-use super::{Exit, Failure, adopt, balancer, complain, say, say_json, show};
+use super::{adopt, show};
 use crate::client;
 use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::queue::disk::RealDisk;
@@ -317,7 +319,8 @@ fn check(dir: &std::path::Path, json: bool) -> Result<Exit, Failure> {
             format!("cannot open {}: {error}", dir.display()),
         )
     })?;
-    let found = recovery::check(&disk).map_err(|error| balancer::journal_failure(error, dir))?;
+    let found = recovery::check(&disk)
+        .map_err(|error| journal_failure(error, dir, "name the directory"))?;
     if found.report == Report::default() && !dir.join(recovery::IDENTITY).exists() {
         return Err(adopt::no_journal(dir));
     }

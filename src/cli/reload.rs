@@ -1,20 +1,20 @@
-//! Reads the configuration again while a role runs, and applies what a running role can take.
+//! Reads the configuration again while a role runs, and applies the settings that a running role
+//! can change.
 //!
-//! What is read is what a start would read now: the same flags and environment, and the file as it
-//! is by now. Either all of it makes sense and holds, or nothing changes.
+//! A reload reads what a start would read now: the same flags and environment, and the file as it
+//! is now. If any of it is invalid, nothing changes.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::FromArgMatches;
+use clap::ArgMatches;
 use tokio::signal::unix::Signal;
 use tokio::sync::Mutex;
 
-use super::balancer::{self, BalancerArgs};
+use super::output::{Exit, Failure};
 use super::settings::keys::LOG;
-use super::settings::{Effective, Refused};
-use super::{Failure, program};
+use super::settings::{Effective, Program, Refused, Started};
 use crate::admin::Reload;
 use crate::balancer::Settings;
 use crate::balancer::control::Control;
@@ -23,7 +23,7 @@ use crate::config::{Reloaded, ServerSpec};
 use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};
 
-/// The keys of the balancer that a reload applies.
+/// Keys of the table [balancer] that a reload applies.
 pub(super) const BALANCER: [&str; 16] = [
     "servers",
     "in-doubt",
@@ -43,10 +43,9 @@ pub(super) const BALANCER: [&str; 16] = [
     "idle-timeout",
 ];
 
-/// The key of the log that a reload applies, in all roles.
+/// The key of the table [log] that a reload applies.
 const LEVEL: &str = "level";
 
-/// Whether a reload applies this key.
 pub(super) fn is_applied(table: &str, key: &str) -> bool {
     match table {
         "balancer" => BALANCER.contains(&key),
@@ -55,47 +54,53 @@ pub(super) fn is_applied(table: &str, key: &str) -> bool {
     }
 }
 
-/// What a role was started with.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Started {
-    /// The words of its command line.
-    pub(super) args: Vec<OsString>,
-    /// The file, if there is one.
-    pub(super) file: Option<PathBuf>,
-    /// The values in force.
-    pub(super) values: Vec<Effective>,
-}
-
-/// Reloads a role's configuration, once at a time.
+/// Reloads a role's configuration, one reload at a time.
 pub(super) struct Reloader {
     args: Vec<OsString>,
     file: Option<PathBuf>,
     in_force: Mutex<Vec<Effective>>,
+    program: fn() -> Program,
     level: LogLevel,
-    /// The balancer, if the role is one.
-    balancer: Option<Control>,
+    /// `None` for a server.
+    balancer: Option<Balancer>,
 }
 
-/// What a start would work with now.
+/// Reads a balancer's settings from its parsed command line.
+type ReadSettings = fn(&ArgMatches) -> Result<Settings, String>;
+
+/// A balancer as its reloads see it.
+#[derive(Clone)]
+pub(super) struct Balancer {
+    pub(super) control: Control,
+    /// Reads a balancer's settings from a command line.
+    pub(super) settings: ReadSettings,
+}
+
+/// The settings that a start would have now.
 struct Fresh {
     values: Vec<Effective>,
     balancer: Option<Settings>,
 }
 
 impl Reloader {
-    /// A reloader for what was started so.
-    pub(super) fn new(started: Started, level: LogLevel, balancer: Option<Control>) -> Arc<Self> {
-        let Started { args, file, values } = started;
+    pub(super) fn new(started: Started, level: LogLevel, balancer: Option<Balancer>) -> Arc<Self> {
+        let Started {
+            args,
+            file,
+            values,
+            program,
+        } = started;
         Arc::new(Self {
             args,
             file,
             in_force: Mutex::new(values),
+            program,
             level,
             balancer,
         })
     }
 
-    /// The same for those who know nothing of command lines; `None` if there is no file.
+    /// The reload for the admin API; `None` without a configuration file.
     pub(super) fn hook(self: &Arc<Self>) -> Option<Reload> {
         let reloader = self.clone();
         self.file.is_some().then(|| -> Reload {
@@ -106,29 +111,28 @@ impl Reloader {
         })
     }
 
-    /// At each SIGHUP, as long as the process runs, goes on in the file that the log's name leads
-    /// to, then reloads.
+    /// At each SIGHUP, opens the log file by its name again, then reloads.
     pub(super) fn follow(self: Arc<Self>, mut hangup: Signal, log: LogNames) {
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 let log = log.clone();
-                // The log may be on a disk that is slow.
+                // The log's disk may be slow.
                 let _ = tokio::task::spawn_blocking(move || log.reopen()).await;
                 if self.file.is_some() {
-                    // Whatever comes of it is logged.
+                    // The outcome is logged.
                     let _ = self.reload().await;
                 } else {
                     tracing::info!(
-                        "SIGHUP: there is no configuration file to read again, and the log's file was looked at; \
-                         name a configuration with --config"
+                        "SIGHUP: the log file was opened again; no configuration file to reload \
+                         (--config names one)"
                     );
                 }
             }
         });
     }
 
-    /// Reads the configuration again and applies it. The error tells a problem a line; then nothing
-    /// has changed.
+    /// Reads the configuration again and applies it. The error has one problem per line; then
+    /// nothing has changed.
     pub(super) async fn reload(&self) -> Result<Reloaded, String> {
         let result = {
             let mut in_force = self.in_force.lock().await;
@@ -152,11 +156,13 @@ impl Reloader {
 
     async fn renew(&self, in_force: &mut [Effective]) -> Result<Reloaded, String> {
         let args = self.args.clone();
-        // A file may be on a disk that is slow.
-        let read = tokio::task::spawn_blocking(move || read(&args)).await;
+        let program = self.program;
+        let settings = self.balancer.as_ref().map(|balancer| balancer.settings);
+        // The file's disk may be slow.
+        let read = tokio::task::spawn_blocking(move || read(&args, program, settings)).await;
         let Fresh { values, balancer } = read.map_err(|error| error.to_string())??;
         let mut reloaded = Reloaded::default();
-        if let (Some(control), Some(settings)) = (&self.balancer, balancer) {
+        if let (Some(Balancer { control, .. }), Some(settings)) = (&self.balancer, balancer) {
             let stopping = || "the balancer is stopping".to_owned();
             let before = control.sample().await.ok_or_else(stopping)?.status.servers;
             reloaded.applied = changed_servers(&before, &settings.servers);
@@ -175,7 +181,8 @@ impl Reloader {
                 let level = new.shown().concat();
                 self.level.set(&level).map_err(|error| error.to_string())?;
             }
-            // Servers are told of by what the balancer had, which an operator may have changed.
+            // Changes of servers are reported against the servers in force, which an operator may
+            // have changed since the file was read.
             if new.key != "servers" {
                 reloaded.applied.extend(change);
             }
@@ -206,14 +213,18 @@ impl Reloader {
     }
 
     fn notice(&self, level: Level, kind: Kind, text: String) {
-        if let Some(control) = &self.balancer {
+        if let Some(Balancer { control, .. }) = &self.balancer {
             control.events().tell(level, kind, None, None, text);
         }
     }
 }
 
-/// Reads what a start would work with now.
-fn read(args: &[OsString]) -> Result<Fresh, String> {
+/// Reads the settings that a start would have now.
+fn read(
+    args: &[OsString],
+    program: fn() -> Program,
+    settings: Option<ReadSettings>,
+) -> Result<Fresh, String> {
     let program = program();
     let resolved = program.resolve(args).map_err(|refused| match refused {
         Refused::Flags(error) => plain(&error.to_string()),
@@ -221,19 +232,14 @@ fn read(args: &[OsString]) -> Result<Fresh, String> {
         Refused::Together(problem) => problem,
     })?;
     let Some((name, matches)) = resolved.matches.subcommand() else {
-        return Err("there is no command".to_owned());
+        return Err("the command line has no subcommand".to_owned());
     };
     let values = program.effective(name, matches, &resolved.entries);
-    let balancer = if name == "balancer" {
-        let args = BalancerArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
-        Some(balancer::settings(&args))
-    } else {
-        None
-    };
+    let balancer = settings.map(|settings| settings(matches)).transpose()?;
     Ok(Fresh { values, balancer })
 }
 
-/// What the parser has to say, in a line and without its advice.
+/// clap's message in one line, without its usage and tips.
 fn plain(error: &str) -> String {
     let what = error.split("\n\n").next().unwrap_or(error);
     let words: Vec<&str> = what
@@ -243,7 +249,7 @@ fn plain(error: &str) -> String {
     words.join(" ")
 }
 
-/// What is different about a value, if something is.
+/// How a value changed; `None` if it did not.
 fn change(old: &Effective, new: &Effective) -> Option<String> {
     let shown = |value: &Effective| {
         let values = value.shown();
@@ -262,7 +268,7 @@ fn change(old: &Effective, new: &Effective) -> Option<String> {
         .then(|| format!("{name}: {} (was {})", shown(new), shown(old)))
 }
 
-/// What is different about the servers.
+/// How the servers changed, one line each.
 fn changed_servers(before: &[ServerReport], now: &[ServerSpec]) -> Vec<String> {
     let before: Vec<_> = before
         .iter()
@@ -289,7 +295,7 @@ fn changed_servers(before: &[ServerReport], now: &[ServerSpec]) -> Vec<String> {
     new.chain(gone).collect()
 }
 
-/// Catches SIGHUP before a role has anything that can be reloaded.
+/// Catches SIGHUP. Call it first in a start: an uncaught SIGHUP ends the process.
 pub(super) fn hangups() -> Result<Signal, Failure> {
-    crate::shutdown::on_hangup().map_err(|error| Failure::new(super::Exit::Failed, error))
+    crate::shutdown::on_hangup().map_err(|error| Failure::new(Exit::Failed, error))
 }

@@ -1,58 +1,63 @@
 //! `bilico send`.
 
-use std::convert::Infallible;
+mod sending;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::sync::watch;
 
-use super::balancer::positive;
+use super::output::{Exit, Failure, complain, say, say_json, warn};
+use super::settings::values::{BALANCER, address, positive};
 use super::settings::words::{self, one_of};
-use super::{BALANCER, Exit, Failure, address, complain, say, say_json, show, warn};
+use super::show;
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
-use crate::client::{
-    self, Changed, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer,
-};
-use crate::protocol::status::ServerReport;
+use crate::client::{self, Changed, Form, Keys, Options, Source, Wait};
 use crate::shutdown;
 use crate::text::printable_path;
 use crate::transport::Tcp;
 use crate::units::parse_duration;
+pub(super) use sending::{SendEnded, Sending, no_time_left, out_of_time, sleep};
 
-/// How long a status may take that only adds to what is shown.
+/// Time limit of a status request whose answer is optional.
 const STATUS: Duration = Duration::from_secs(2);
 
-/// The longest time between a final fate and its receipt on disk.
-const RECORD: Duration = Duration::from_millis(100);
-
-/// Which balancer to talk to.
 #[derive(Debug, Clone, Args)]
 pub(super) struct BalancerArg {
-    /// The balancer
-    #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address, env = "BILICO_BALANCER")]
+    /// Address of the balancer
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = BALANCER,
+        value_parser = address,
+        env = "BILICO_BALANCER"
+    )]
     pub(super) balancer: String,
 }
 
-/// What to do when the connection is lost.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct RetryArg {
-    /// When the connection to the balancer is lost, how long to try for another one; then the files
-    /// without a receipt are sent again, and none is stored twice. With 0 a lost connection is an
-    /// error at once, as a first connection that cannot be made always is
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration, env = "BILICO_RETRY")]
+    /// How long to try to reconnect after the connection to the balancer was lost; then files
+    /// without a receipt are sent again, and none is stored twice. With 0, a lost connection is an
+    /// error at once. If the first connection fails, that is always an error
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1m",
+        value_parser = parse_duration,
+        env = "BILICO_RETRY"
+    )]
     pub(super) retry: Duration,
 }
 
-/// What to do with a file that changes.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct ChangedArg {
-    /// What to do with a file that is written to, cut, or replaced while it is read: fail gives it
-    /// up at once; retry reads it again, up to 5 times within some 3 s, and then gives it up; send
-    /// sends what was read, and says so. What is given up is not sent at all, and the exit code is
-    /// 1
+    /// What to do with a file that is written to, truncated or replaced while it is read: fail
+    /// gives up at once; retry reads it again, up to 5 times within some 3 s, and then gives up;
+    /// send sends the content that was read, with a warning. A file that is given up is not sent,
+    /// and the exit code is 1
     #[arg(
         long,
         value_parser = one_of(words::CHANGED),
@@ -72,40 +77,44 @@ pub(super) struct ChangedArg {
 )]
 #[command(after_help = "Exit code 0 only if every file reached what was waited for.")]
 pub(super) struct SendArgs {
-    /// The files to send, and with -r directories
+    /// The files to send, and, with -r, directories
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     balancer: BalancerArg,
-    /// Send all files in directories, and in those below
+    /// Send all files in directories and their subdirectories
     #[arg(short, long)]
     recursive: bool,
-    /// The files are JSON payloads: send the title and the content in them
+    /// The files are JSON payloads: send their title and content fields
     #[arg(long)]
     json_payload: bool,
-    /// What to wait for
-    #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered", env = "BILICO_WAIT")]
+    /// Which receipt to wait for
+    #[arg(
+        long,
+        value_parser = one_of(words::WAIT),
+        default_value = "delivered",
+        env = "BILICO_WAIT"
+    )]
     wait: Wait,
-    /// How long to wait at the most; without it, as long as it takes
+    /// Longest time to wait; without it, there is no limit
     #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
     timeout: Option<Duration>,
     #[command(flatten)]
     retry: RetryArg,
     #[command(flatten)]
     changed: ChangedArg,
-    /// Give each file the key P followed by its title, so that the same command, run again, sends
-    /// nothing twice and goes on with large files where it was interrupted. P has 1 to 128 bytes;
-    /// the titles must differ. Without it, each run has keys of its own, and files sent again are
+    /// Give each file the key P followed by its title. Then the same command, run again, stores
+    /// nothing twice and resumes large files where it was interrupted. P has 1 to 128 bytes; the
+    /// titles must differ. Without it, each run has its own keys, and files that are sent again are
     /// stored again
     #[arg(long, value_name = "P", env = "BILICO_KEY_PREFIX")]
     key_prefix: Option<String>,
-    /// Append a JSON line for each file to FILE as soon as its fate is final, and at the end for
-    /// those whose is not, for `bilico verify`. FILE is new, empty, or has receipts already;
-    /// anything else is left as it is, and the command ends with exit code 2 before anything is
-    /// sent
+    /// Append a JSON line for each file to FILE, for `bilico verify`: as soon as the file's state
+    /// is final, and at the end for files whose state is not. FILE must be new, empty, or a file of
+    /// receipts; otherwise nothing is sent or written, and the exit code is 2
     #[arg(long, value_name = "FILE", env = "BILICO_RECEIPTS")]
     receipts: Option<PathBuf>,
-    /// Print a JSON object a line for each file instead of a summary
+    /// Print one JSON object per line and file instead of a summary
     #[arg(long)]
     json: bool,
     /// Print nothing but errors
@@ -113,33 +122,17 @@ pub(super) struct SendArgs {
     quiet: bool,
 }
 
-/// Sends the files and waits for what was asked.
+/// Sends the files and waits for the receipts that were asked for.
 pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
-    let form = if args.json_payload {
-        Form::Payload
-    } else {
-        Form::Raw
-    };
-    let mut sources = Vec::new();
-    for path in &args.paths {
-        find(path, form, args.recursive, &mut sources)?;
-    }
+    let sources = args.sources()?;
     let keys = args.keys(&sources)?;
-    let cannot = |error: ReceiptError| {
-        let exit = if matches!(error, ReceiptError::Foreign { .. }) {
-            Exit::Usage
-        } else {
-            Exit::Failed
-        };
-        Failure::new(exit, error)
-    };
     let mut receipts = args
         .receipts
         .as_deref()
         .map(ReceiptFile::open)
         .transpose()
-        .map_err(cannot)?;
-    let sent = Sending {
+        .map_err(cannot_record)?;
+    let sending = Sending {
         balancer: &args.balancer.balancer,
         options: Options {
             wait: args.wait,
@@ -150,52 +143,76 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         timeout: args.timeout,
     };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let SendEnded {
-        tally,
-        elapsed,
-        result,
-    } = sent
+    let ended = sending
         .run(&sources, args.quiet, receipts.as_mut(), stop.cancelled())
         .await;
     let written = match &mut receipts {
         Some(receipts) => receipts
-            .finish(&tally, |file| sent.receipt(&sources, &tally, file))
-            .map_err(cannot),
+            .finish(&ended.tally, |file| {
+                sending.receipt(&sources, &ended.tally, file)
+            })
+            .map_err(cannot_record),
         None => Ok(()),
     };
-    let name = |file: usize| {
-        sources
-            .get(file)
-            .map_or_else(String::new, |source| printable_path(&source.path))
-    };
-    if args.json {
-        (0..sources.len())
-            .filter_map(|file| sent.receipt(&sources, &tally, file))
-            .for_each(|receipt| say_json(line(receipt)));
-    } else if !args.quiet && (tally.accepted > 0 || result.is_ok()) {
-        let status = client::status(&Tcp, &args.balancer.balancer, STATUS)
-            .await
-            .ok();
-        say(show::summary(&tally, elapsed, status.as_ref()));
-    }
-    for warning in show::warnings(&tally, name) {
-        warn(&warning);
-    }
-    for failure in show::failures(&tally, name) {
-        complain(&failure, None);
-    }
+    args.print(&sending, &sources, &ended).await;
     match written {
-        Ok(()) => result,
-        Err(failure) if result.is_ok() => Err(failure),
+        Ok(()) => ended.result,
+        Err(failure) if ended.result.is_ok() => Err(failure),
         Err(failure) => {
             complain(&failure.error, None);
-            result
+            ended.result
         }
     }
 }
 
+fn cannot_record(error: ReceiptError) -> Failure {
+    let exit = if matches!(error, ReceiptError::Foreign { .. }) {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    };
+    Failure::new(exit, error)
+}
+
 impl SendArgs {
-    /// The keys of the files; two files with one key are a mistake.
+    fn sources(&self) -> Result<Vec<Source>, Failure> {
+        let form = if self.json_payload {
+            Form::Payload
+        } else {
+            Form::Raw
+        };
+        let mut sources = Vec::new();
+        for path in &self.paths {
+            find(path, form, self.recursive, &mut sources)?;
+        }
+        Ok(sources)
+    }
+
+    /// Prints a line for each file or a summary, then warnings and failures.
+    async fn print(&self, sending: &Sending<'_>, sources: &[Source], ended: &SendEnded) {
+        let tally = &ended.tally;
+        let name = |file: usize| {
+            sources
+                .get(file)
+                .map_or_else(String::new, |source| printable_path(&source.path))
+        };
+        if self.json {
+            (0..sources.len())
+                .filter_map(|file| sending.receipt(sources, tally, file))
+                .for_each(|receipt| say_json(line(receipt)));
+        } else if !self.quiet && (tally.accepted > 0 || ended.result.is_ok()) {
+            let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
+            say(show::summary(tally, ended.elapsed, status.as_ref()));
+        }
+        for warning in show::warnings(tally, name) {
+            warn(&warning);
+        }
+        for failure in show::failures(tally, name) {
+            complain(&failure, None);
+        }
+    }
+
+    /// The keys of the files; an error if two files have the same key.
     fn keys(&self, sources: &[Source]) -> Result<Keys, Failure> {
         let keys = self
             .key_prefix
@@ -206,7 +223,7 @@ impl SendArgs {
     }
 }
 
-/// What one file's line says with `--json`.
+/// The line of one file with `--json`.
 fn line(receipt: Receipt) -> serde_json::Value {
     let mut line = json!({
         "path": receipt.path, "title": receipt.title, "key": receipt.key, "bytes": receipt.size.unwrap_or(0),
@@ -236,9 +253,10 @@ fn line(receipt: Receipt) -> serde_json::Value {
     line
 }
 
-/// Adds the files that `path` stands for. Those in a directory are titled by their way below it.
+/// Adds the files that `path` names. The title of a file in a directory is its path below it.
 fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Result<(), Failure> {
-    // What is missing or cannot be looked at is told when its turn comes, and holds up no other.
+    // A missing or unreadable file is reported when its turn comes, so that it does not delay
+    // others.
     if !fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
         found.push(Source::named(path, form));
         return Ok(());
@@ -254,7 +272,7 @@ fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Re
         let mut entries = entries.map_err(cannot)?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            // Links are not followed: they may lead in a circle, or out of the directory.
+            // Links are not followed: they may form a cycle or lead out of the directory.
             let kind = entry.file_type().map_err(cannot)?;
             if kind.is_dir() {
                 waiting.push(entry.path());
@@ -274,135 +292,4 @@ fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Re
         }
     }
     Ok(())
-}
-
-/// A transfer as a command runs it: with progress, a limit of time, and an end by a signal.
-pub(super) struct Sending<'a> {
-    pub(super) balancer: &'a str,
-    pub(super) options: Options,
-    pub(super) timeout: Option<Duration>,
-}
-
-/// How a transfer ended.
-pub(super) struct SendEnded {
-    pub(super) tally: Tally,
-    pub(super) elapsed: Duration,
-    pub(super) result: Result<Exit, Failure>,
-}
-
-impl Sending<'_> {
-    /// Sends the files, until all is done, the time is up, or `interrupted`. Fates that are final
-    /// by then are in the file of receipts, but for those of the last moment.
-    pub(super) async fn run(
-        &self,
-        sources: &[Source],
-        quiet: bool,
-        receipts: Option<&mut ReceiptFile>,
-        interrupted: impl Future<Output = ()>,
-    ) -> SendEnded {
-        let started = Instant::now();
-        let (tally, watched) = watch::channel(Tally::new(sources.len()));
-        let result = tokio::select! {
-            result = transfer(&Tcp, self.balancer, sources, &self.options, &tally) => judge(result, &tally.borrow()),
-            never = show::progress(watched.clone(), self.options.wait, self.balancer), if !quiet => match never {},
-            never = self.record(watched, sources, receipts) => match never {},
-            () = interrupted => Err(Failure::new(Exit::Interrupted, "interrupted")),
-            () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
-        };
-        let tally = tally.borrow().clone();
-        SendEnded {
-            tally,
-            elapsed: started.elapsed(),
-            result,
-        }
-    }
-
-    /// Writes receipts as fates become final. What cannot be written now is tried again, at last by
-    /// the caller.
-    async fn record(
-        &self,
-        mut tally: watch::Receiver<Tally>,
-        sources: &[Source],
-        receipts: Option<&mut ReceiptFile>,
-    ) -> Infallible {
-        let Some(receipts) = receipts else {
-            return std::future::pending().await;
-        };
-        loop {
-            {
-                let tally = tally.borrow_and_update();
-                let _ = receipts.tell(&tally, |file| self.receipt(sources, &tally, file));
-            }
-            tokio::time::sleep(RECORD).await;
-        }
-    }
-
-    fn receipt(&self, sources: &[Source], tally: &Tally, file: usize) -> Option<Receipt> {
-        Some(Receipt::of(
-            file,
-            sources.get(file)?,
-            &self.options.keys,
-            tally,
-        ))
-    }
-
-    /// Says what was missing when the time was up: a server, or only time.
-    async fn timed_out(&self, tally: &Tally) -> Failure {
-        let after = self.timeout.unwrap_or_default();
-        let missing = if self.options.wait == Wait::Accepted {
-            tally.unaccepted()
-        } else {
-            tally.undecided()
-        };
-        no_time_left(self.balancer, after, missing as u64).await
-    }
-}
-
-/// Says why files are missing when the time is up: for want of a server, or only of time.
-pub(super) async fn no_time_left(balancer: &str, after: Duration, missing: u64) -> Failure {
-    match client::status(&Tcp, balancer, STATUS).await {
-        Ok(status) if !status.servers.iter().any(takes_files) => {
-            let error = format!(
-                "no server is available: {missing} files are not delivered after {after:?}"
-            );
-            Failure::new(Exit::NoServer, error)
-                .hint("`status` at the prompt of `bilico client` tells why")
-        }
-        _ => out_of_time(missing, after),
-    }
-}
-
-/// Says how much is missing when the time is up.
-pub(super) fn out_of_time(missing: u64, after: Duration) -> Failure {
-    Failure::new(
-        Exit::TimedOut,
-        format!("{missing} files are missing after {after:?}"),
-    )
-}
-
-/// Whether a server takes files, if not at this moment: one that has as many as it may have under
-/// way takes the next soon.
-fn takes_files(server: &ServerReport) -> bool {
-    server.eligible
-        || server
-            .reason
-            .as_deref()
-            .is_some_and(|reason| reason.starts_with("window:"))
-}
-
-fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {
-    result?;
-    Ok(if tally.failed() > 0 {
-        Exit::Failed
-    } else {
-        Exit::Done
-    })
-}
-
-/// Until the limit, if there is one.
-pub(super) async fn sleep(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
-    }
 }

@@ -6,34 +6,38 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::api::{Api, OrderArgs, server_path};
-use super::balancer::positive;
-use super::status::{self, ColourArg};
-use super::{Exit, Failure, say_as_is, say_json};
+use super::output::{Exit, Failure, say_as_is, say_json};
+use super::render::{self, ColourArg};
+use super::settings::values::positive;
 use crate::admin::types::{NewServer, PatchServer, Server};
 use crate::config::{MAX_WEIGHT, Reloaded, ServerSpec};
 use crate::text::Printable;
 
-/// The time between two looks at what is in flight.
+/// Time between two looks at the files in flight.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Give a server another weight
+/// Change the weight of a server
 ///
-/// It holds from the next file on, and until the balancer is restarted or its configuration read
-/// again.
+/// The weight applies from the next file on, until the balancer is restarted or its configuration
+/// reloaded.
 #[derive(Debug, Args)]
 pub(super) struct WeightArgs {
     #[command(flatten)]
     server: ServerArg,
-    /// Its share against the others'; 0 keeps it known but sends nothing to it
-    #[arg(value_name = "WEIGHT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT)))]
+    /// Its share relative to the other servers; 0 keeps the server configured but sends it no files
+    #[arg(
+        value_name = "WEIGHT",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT))
+    )]
     weight: u32,
     #[command(flatten)]
     order: OrderArgs,
 }
 
-/// Send nothing new to a server, while what is in flight to it goes on
+/// Send no new files to a server; files in flight to it go on
 ///
-/// It stays drained, over a reload, too, until `undrain` or a restart of the balancer.
+/// The server stays drained, across reloads, until `undrain` or a restart of the balancer.
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {
     #[command(flatten)]
@@ -65,18 +69,17 @@ pub(super) struct ServersArgs {
 
 #[derive(Debug, Subcommand)]
 enum ServersCommand {
-    /// List the servers, which `bilico servers` alone does, too
+    /// List the servers, as `bilico servers` alone does
     List(ListArgs),
     /// Add a server; it gets files as soon as it answers
     Add {
-        /// Its address and its weight, which is 1 if it is left out
+        /// Its address and its weight; the default weight is 1
         #[arg(value_name = "ADDR=WEIGHT")]
         server: ServerSpec,
         #[command(flatten)]
         order: OrderArgs,
     },
-    /// Remove a server: it gets nothing new, and is forgotten when what is in flight to it has
-    /// ended
+    /// Remove a server: it gets no new files and is removed when no file is in flight to it
     Remove {
         #[command(flatten)]
         server: ServerArg,
@@ -97,32 +100,32 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ServerArg {
-    /// The server: its name, its port, or a part of its name that no other one has
+    /// The server: its name, its port, or a unique part of its name
     #[arg(value_name = "SERVER")]
     server: String,
 }
 
 #[derive(Debug, Args)]
 struct WaitArgs {
-    /// Wait until nothing is in flight to it
+    /// Wait until no file is in flight to it
     #[arg(short, long)]
     wait: bool,
-    /// How long to wait at the most; without it, as long as it takes
+    /// Longest time to wait; without it, there is no limit
     #[arg(long, value_name = "TIME", value_parser = positive, requires = "wait")]
     timeout: Option<Duration>,
 }
 
-/// Let the balancer read its configuration again
+/// Make the balancer read its configuration again
 ///
-/// What can change while it runs holds at once, without a connection or a file being dropped; the
-/// rest is named. A broken configuration changes nothing. SIGHUP does the same.
+/// Settings that a running balancer can change apply at once, and no connection or file is dropped;
+/// settings that need a restart are listed. An invalid configuration changes nothing. SIGHUP does
+/// the same.
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
     #[command(flatten)]
     order: OrderArgs,
 }
 
-/// Changes a weight.
 pub(super) fn weight(args: &WeightArgs) -> Result<Exit, Failure> {
     let server = set_weight(
         &Api::new(&args.order.admin),
@@ -133,7 +136,6 @@ pub(super) fn weight(args: &WeightArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Drains a server.
 pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.order.admin);
     let mut server = set_drained(&api, &args.server.server, true)?;
@@ -151,14 +153,12 @@ pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Gives a drained server files again.
 pub(super) fn undrain(args: &UndrainArgs) -> Result<Exit, Failure> {
     let server = set_drained(&Api::new(&args.order.admin), &args.server.server, false)?;
     args.order.tell(&server, undrain_text(&server))?;
     Ok(Exit::Done)
 }
 
-/// Lists, adds or removes servers.
 pub(super) fn servers(args: &ServersArgs) -> Result<Exit, Failure> {
     match &args.command {
         None => list(&args.list),
@@ -180,7 +180,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     }
     let servers = api.servers()?;
     if !args.order.quiet {
-        status::table(&servers, None, args.colour.is_on())
+        render::table(&servers, None, args.colour.is_on())
             .iter()
             .for_each(say_as_is);
     }
@@ -195,7 +195,7 @@ fn add(spec: &ServerSpec, order: &OrderArgs) -> Result<Exit, Failure> {
     let server: Server = Api::new(&order.admin).order("POST", "servers", Some(&new))?;
     let (name, weight) = (&server.report.name, server.report.weight);
     let gets = if server.report.is_in_service() {
-        status::gets(&server)
+        render::gets(&server)
     } else {
         "files as soon as it answers".to_owned()
     };
@@ -218,10 +218,7 @@ fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failu
     let in_flight = left.as_ref().map_or(0, |server| server.report.in_flight);
     let words = match &left {
         None => format!("{name} is removed"),
-        Some(_) => format!(
-            "{name} gets nothing new, and goes when {} to it",
-            under_way(in_flight)
-        ),
+        Some(_) => format!("{name} gets no new files; {}", last_files(in_flight)),
     };
     order.tell(
         &json!({ "name": name, "removed": left.is_none(), "in_flight": in_flight }),
@@ -230,7 +227,6 @@ fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-/// Lets the balancer read its configuration again.
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
     let answer: Reloaded = Api::new(&args.order.admin).order("POST", "reload", None::<&()>)?;
     let mut lines: Vec<String> = answer
@@ -251,7 +247,7 @@ pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Gives the server that is meant another weight.
+/// Changes the weight of the server that `meant` names.
 pub(super) fn set_weight(api: &Api, meant: &str, weight: u32) -> Result<Server, Failure> {
     patch(
         api,
@@ -263,7 +259,7 @@ pub(super) fn set_weight(api: &Api, meant: &str, weight: u32) -> Result<Server, 
     )
 }
 
-/// Drains the server that is meant, or gives it files again.
+/// Drains the server that `meant` names, or ends its drain.
 pub(super) fn set_drained(api: &Api, meant: &str, drained: bool) -> Result<Server, Failure> {
     patch(
         api,
@@ -280,56 +276,56 @@ fn patch(api: &Api, meant: &str, change: &PatchServer) -> Result<Server, Failure
     api.order("PATCH", &server_path(&name), Some(change))
 }
 
-/// What holds after a change of weight.
+/// The answer to a change of weight.
 pub(super) fn weight_text(server: &Server) -> String {
     let report = &server.report;
     let gets = if report.weight == 0 {
         "no files from now on".to_owned()
     } else {
-        status::gets(server)
+        render::gets(server)
     };
     format!("{} has weight {}: {gets}", report.name, report.weight)
 }
 
-/// What holds after a drain.
+/// The answer to a drain.
 pub(super) fn drain_text(server: &Server) -> String {
     let report = &server.report;
     format!(
-        "{} is drained: it gets nothing new; {} to it",
+        "{} is drained: it gets no new files; {} to it",
         report.name,
         in_flight(report.in_flight)
     )
 }
 
-/// What holds after the end of a drain.
+/// The answer to the end of a drain.
 pub(super) fn undrain_text(server: &Server) -> String {
     let report = &server.report;
     let gets = if report.weight == 0 {
-        "no files, for its weight is 0".to_owned()
+        "no files, because its weight is 0".to_owned()
     } else {
-        status::gets(server)
+        render::gets(server)
     };
     format!("{} is no longer drained: {gets}", report.name)
 }
 
 fn in_flight(files: usize) -> String {
     match files {
-        0 => "nothing is in flight".to_owned(),
+        0 => "no files are in flight".to_owned(),
         1 => "1 file is in flight".to_owned(),
         files => format!("{files} files are in flight"),
     }
 }
 
-/// What has to end first.
-fn under_way(files: usize) -> String {
-    match files {
-        0 => "nothing is under way".to_owned(),
-        1 => "the file in flight has ended that went".to_owned(),
-        files => format!("the {files} files in flight have ended that went"),
+/// When a server is removed that still has files in flight.
+fn last_files(in_flight: usize) -> String {
+    match in_flight {
+        0 => "it is about to be removed".to_owned(),
+        1 => "it is removed when the file in flight to it has ended".to_owned(),
+        files => format!("it is removed when the {files} files in flight to it have ended"),
     }
 }
 
-/// Waits until a server is as it should be; gives how it is then, or `None` if it is gone.
+/// Waits until `is_done` and returns the server, or `None` if it was removed.
 fn wait_for(
     api: &Api,
     name: &str,
@@ -348,9 +344,9 @@ fn wait_for(
             let files = server.map_or(0, |server| server.report.in_flight);
             let failure = Failure::new(
                 Exit::TimedOut,
-                format!("the time is up, and {} to {name}", in_flight(files)),
+                format!("time limit reached: {} to {name}", in_flight(files)),
             );
-            return Err(failure.hint("it gets nothing new; ask again to wait on"));
+            return Err(failure.hint("it gets no new files; run the command again to wait longer"));
         }
         std::thread::sleep(LOOK);
     }

@@ -1,5 +1,4 @@
-//! What people see of a transfer and of a balancer: the progress line, the summary and the status
-//! table.
+//! A transfer and a balancer as text: the progress line, the summary and the table of servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -18,19 +17,17 @@ use crate::text::{Printable, printable};
 use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
 
-/// The time between two looks at a transfer.
+/// Time between two looks at a transfer.
 const TICK: Duration = Duration::from_millis(100);
 
-/// After this long without a change the balancer is asked why.
+/// After this long without progress the balancer is asked why.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// How many rows a table of servers has at most.
+/// Most rows of a table of servers.
 const ROWS: usize = 40;
 
-/// Shows a line of progress on a terminal's standard error until it is dropped, and nothing
-/// elsewhere.
-///
-/// When nothing moves it asks the balancer why.
+/// Shows a progress line if standard error is a terminal, until the future is dropped. Without
+/// progress it asks the balancer for the reason.
 pub(super) async fn progress(
     mut tally: watch::Receiver<Tally>,
     wait: Wait,
@@ -67,7 +64,7 @@ pub(super) async fn progress(
     }
 }
 
-/// Why no file is delivered, if the balancer knows.
+/// Why no file is delivered; empty if the balancer does not know.
 async fn why_nothing_moves(balancer: &str) -> String {
     match client::status(&Tcp, balancer, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
@@ -81,11 +78,11 @@ async fn why_nothing_moves(balancer: &str) -> String {
     }
 }
 
-/// A progress line that is taken off the terminal when it is dropped.
+/// A progress line. Dropping it clears the line.
 pub(super) struct Bar(pub(super) ProgressBar);
 
 impl Bar {
-    /// A line on standard error, if that is a terminal.
+    /// `None` if standard error is not a terminal.
     pub(super) fn on_terminal(template: &str) -> Option<Self> {
         if !std::io::stderr().is_terminal() {
             return None;
@@ -130,7 +127,7 @@ fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) ->
     }
 }
 
-/// What became of a transfer: one line of sums, and a table of servers against their weights.
+/// The result of a transfer: one line of sums, and a table of the servers' shares and weights.
 pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusReport>) -> String {
     let mut text = format!("{} accepted, {} delivered", tally.accepted, tally.delivered);
     let failed = [
@@ -159,7 +156,7 @@ pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusRe
     text
 }
 
-/// Files by server, beside the share that each server's weight asks for.
+/// Files by server, beside the share by each server's weight.
 fn shares(tally: &Tally, status: Option<&StatusReport>) -> Table {
     let weights: BTreeMap<&str, u32> = status
         .iter()
@@ -255,7 +252,7 @@ pub(super) fn status(report: &StatusReport) -> String {
     text
 }
 
-/// Files that wait or are dead letters, a row each.
+/// Waiting files or dead letters, one row each.
 pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
     let mut table = table(["number", "age", "size", "came back", "title", "state"]);
     for file in files {
@@ -278,25 +275,28 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
     table.to_string()
 }
 
-/// A server's state in a word, and why.
+/// A server's state in a word, and the reason.
 fn state(server: &ServerReport) -> String {
-    let Some(problem) = &server.reason else {
+    let Some(reason) = &server.reason else {
         return "up".to_owned();
     };
-    let problem = &*printable(problem);
-    let (fact, reason) = problem.split_once(": ").unwrap_or((problem, ""));
+    let fact = server.fact.as_deref();
+    // The reason starts with the name of its fact, which the state's word replaces.
+    let reason = fact
+        .and_then(|fact| reason.strip_prefix(fact)?.strip_prefix(": "))
+        .unwrap_or(reason);
+    let reason = printable(reason);
     match fact {
-        "connection" => format!("down: {reason}"),
-        "trust" => format!("doubted: {reason}"),
-        "link" => "connecting".to_owned(),
-        "load" => "overloaded".to_owned(),
-        "storage" => format!("paused: {reason}"),
-        "drain" => format!("drained: {reason}"),
-        _ => format!("{fact} {reason}"),
+        None if server.is_in_service() => reason.into_owned(),
+        Some("connection") => format!("down: {reason}"),
+        Some("trust") => format!("doubted: {reason}"),
+        Some("link") => "connecting".to_owned(),
+        Some("load") => "overloaded".to_owned(),
+        _ => format!("{}: {reason}", server.state.name()),
     }
 }
 
-/// The files that were sent though they changed while they were read.
+/// Files that were sent although they changed while they were read.
 pub(super) fn warnings<'a>(
     tally: &'a Tally,
     names: impl Fn(usize) -> String + 'a,
@@ -308,13 +308,13 @@ pub(super) fn warnings<'a>(
         .filter_map(move |(file, sent)| {
             let change = sent.change.as_deref()?;
             Some(format!(
-                "{}: {change}; it was sent as it was read",
+                "{}: {change}; the content that was read was sent",
                 names(file)
             ))
         })
 }
 
-/// The files that did not make it, each with its reason.
+/// Files that were not delivered, each with its reason.
 pub(super) fn failures<'a>(
     tally: &'a Tally,
     names: impl Fn(usize) -> String + 'a,
@@ -395,3 +395,7 @@ fn whole_seconds(duration: Duration) -> Duration {
         duration
     }
 }
+
+#[cfg(test)]
+#[path = "show_tests.rs"]
+mod tests;

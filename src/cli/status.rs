@@ -1,60 +1,37 @@
-//! `bilico status`: the balancer and its servers at a glance, once, again and again, or on the
-//! whole screen.
+//! `bilico status`: the balancer and its servers, once, every second, or on the whole screen.
 
-use std::fmt::Write;
-use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::api::{self, AdminArg, Api, Heard};
-use super::{Exit, Failure, note, say_as_is, say_json, watch};
-use crate::admin::types::{Overview, Quantiles, Server, State};
+use super::output::{Exit, Failure, note, say_as_is, say_json};
+use super::render::{ColourArg, text};
+use super::watch;
+use crate::admin::types::{Overview, State};
 use crate::protocol::object;
-use crate::protocol::status::{Dialect, Memory, ServerState};
 use crate::text::Printable;
-use crate::units::{ByteSize, format_duration};
 
-/// Show the balancer and its servers: states, weights and shares, what is under way
+/// Show the balancer and its servers: states, weights, shares, files in flight
 ///
-/// The exit code is 0 if files are taken and at least one server can get them, 4 if no server can,
-/// 1 if no files are taken, and 3 if the balancer is not there.
+/// The exit code is 0 if the balancer takes files and at least one server can get them, 4 if no
+/// server can, 1 if the balancer takes no files, and 3 if it cannot be reached.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     admin: AdminArg,
-    /// Go on showing it, each second: on a terminal on the whole screen until q is pressed, else
+    /// Update every second: on a terminal on the whole screen, until q is pressed; otherwise print
     /// one table after the other
     #[arg(short, long)]
     watch: bool,
-    /// Print a JSON object with `overview` and `servers`; with --watch a line each second
+    /// Print a JSON object with `overview` and `servers`; with --watch, one per line and second
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     colour: ColourArg,
 }
 
-/// Whether there are colours.
-#[derive(Debug, Clone, Copy, Args)]
-pub(super) struct ColourArg {
-    /// No colours; nor are there any when `NO_COLOR` is set, or off a terminal
-    #[arg(long)]
-    no_color: bool,
-}
-
-impl ColourArg {
-    /// Whether standard output is to have colours.
-    pub(super) fn is_on(self) -> bool {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        !self.no_color && !refused && !is_dumb && io::stdout().is_terminal()
-    }
-}
-
-/// Shows the status.
 pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
     let api = Api::new(&args.admin);
     let colour = args.colour.is_on();
@@ -69,7 +46,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
 
 fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
     let (overview, servers): (Value, Value) = (api.get("overview")?, api.get("servers")?);
-    // What a later version adds is printed, too.
+    // Fields that a later version adds are printed, too.
     let servers = servers.get("servers").cloned().unwrap_or_default();
     let whole = json!({ "overview": overview, "servers": servers });
     if json {
@@ -78,7 +55,7 @@ fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
     let state: State = object::from_value(whole).map_err(|error| {
         Failure::new(
             Exit::Failed,
-            format!("the balancer's answer makes no sense: {error}"),
+            format!("cannot understand the balancer's answer: {error}"),
         )
     })?;
     if !json {
@@ -87,7 +64,7 @@ fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
     Ok(readiness(&state.overview))
 }
 
-/// What a script wants to know.
+/// Exit code for scripts.
 fn readiness(overview: &Overview) -> Exit {
     match overview {
         _ if overview.servers.eligible == 0 => Exit::NoServer,
@@ -111,292 +88,4 @@ fn again_and_again(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure>
         ControlFlow::Continue(())
     })?;
     Ok(Exit::Done)
-}
-
-/// The overview and the table.
-pub(super) fn text(state: &State, colour: bool) -> String {
-    let mut lines = overview(&state.overview);
-    lines.push(String::new());
-    lines.extend(table(&state.servers, None, colour));
-    lines.join("\n")
-}
-
-/// The balancer, in five lines.
-pub(super) fn overview(of: &Overview) -> Vec<String> {
-    let up = format_duration(Duration::from_secs(seconds(of.uptime_s).as_secs()));
-    let reason = of.reason.as_deref().map(Printable);
-    let takes = match (of.accepting, reason) {
-        (true, None) => "takes files".to_owned(),
-        (true, Some(reason)) => format!("takes files, but {reason}"),
-        (false, reason) => format!("takes no files: {}", reason.unwrap_or(Printable("?"))),
-    };
-    let queue = &of.queue;
-    let oldest = queue.oldest_s.map_or_else(String::new, |oldest| {
-        format!(", the oldest for {}", age(oldest))
-    });
-    let dead = match queue.dead {
-        0 => "no dead letters".to_owned(),
-        dead => format!("{dead} dead letters (`bilico queue dead`)"),
-    };
-    let rate = |files: f64, bytes: f64| {
-        format!(
-            "{files:>8.1} files/s {:>10}/s",
-            bytes_text(bytes).to_string()
-        )
-    };
-    let latency = |quantiles: &Option<Quantiles>, what: &str| {
-        quantiles.map_or_else(String::new, |quantiles| {
-            format!(
-                "   {what} p50 {} p99 {}",
-                millis(quantiles.p50),
-                millis(quantiles.p99)
-            )
-        })
-    };
-    vec![
-        format!(
-            "bilico {} on {}, pid {}, up {up}: {takes}",
-            Printable(&of.version),
-            Printable(&of.listen),
-            of.pid
-        ),
-        format!(
-            "in       {}   {} accepted ({}){}",
-            rate(of.rates.accepted_per_s, of.rates.accepted_bytes_per_s),
-            of.accepted,
-            ByteSize(of.accepted_bytes),
-            latency(&of.latency.accept_ms, "receipts"),
-        ),
-        format!(
-            "out      {}   {} delivered ({}){}",
-            rate(of.rates.delivered_per_s, of.rates.delivered_bytes_per_s),
-            of.delivered,
-            ByteSize(of.delivered_bytes),
-            latency(&of.latency.deliver_ms, "deliveries"),
-        ),
-        format!(
-            "waiting  {} of {} files, {} of {}{oldest}; {} with a server; {dead}",
-            queue.files,
-            queue.max_files,
-            ByteSize(queue.bytes),
-            ByteSize(queue.max_bytes),
-            queue.in_flight,
-        ),
-        format!(
-            "servers  {} of {} can get files",
-            of.servers.eligible, of.servers.total
-        ),
-    ]
-}
-
-/// The columns of the table, and whether numbers stand in them.
-const COLUMNS: [(&str, bool); 12] = [
-    ("server", false),
-    ("state", false),
-    ("since", true),
-    ("weight", true),
-    ("share", true),
-    ("wanted", true),
-    ("in flight", true),
-    ("memory", true),
-    ("probe", true),
-    ("delivered", true),
-    ("files/s", true),
-    ("why", false),
-];
-
-/// A table of servers: its head, then a line a server. With a width for it, the last seconds of
-/// each are drawn.
-pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> Vec<String> {
-    let mut table = Table::new();
-    let mut header: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-    if drawn.is_some() {
-        // At the end: on a narrow screen the reasons matter more.
-        header.push("last seconds");
-    }
-    table.load_style(presets::NOTHING).set_header(header);
-    for (column, (_, is_number)) in table.column_iter_mut().zip(COLUMNS) {
-        if is_number {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let tallest = servers
-        .iter()
-        .flat_map(|server| last(&server.history, drawn))
-        .copied()
-        .max()
-        .unwrap_or(0);
-    for server in servers {
-        let mut cells = cells(server);
-        if drawn.is_some() {
-            cells.push(sparkline(last(&server.history, drawn), tallest));
-        }
-        table.add_row(cells);
-    }
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let mut states =
-        std::iter::once(None).chain(servers.iter().map(|server| Some(server.report.state)));
-    lines
-        .map(|line| match states.next().flatten().filter(|_| colour) {
-            Some(state) => paint(&line, state),
-            None => line,
-        })
-        .collect()
-}
-
-fn last(history: &[u64], width: Option<usize>) -> &[u64] {
-    history
-        .get(history.len().saturating_sub(width.unwrap_or(0))..)
-        .unwrap_or_default()
-}
-
-fn cells(server: &Server) -> Vec<String> {
-    let report = &server.report;
-    let old_style = if report.dialect == Some(Dialect::OldStyle) {
-        " (old-style)"
-    } else {
-        ""
-    };
-    let share = |share: f64| format!("{:.1} %", share * 100.0);
-    vec![
-        format!("{}{old_style}", Printable(&report.name)),
-        report.state.name().to_owned(),
-        age(report.since_s),
-        report.weight.to_string(),
-        server.share_had.map_or_else(|| "-".to_owned(), share),
-        share(server.share_wanted),
-        format!("{}/{}", report.in_flight, report.window_files),
-        report.memory.map_or_else(|| "-".to_owned(), memory),
-        report.probe_ms.map_or_else(|| "-".to_owned(), millis),
-        report.delivered.to_string(),
-        format!("{:.1}", server.files_per_s),
-        report
-            .reason
-            .as_deref()
-            .map_or_else(String::new, |reason| Printable(reason).to_string()),
-    ]
-}
-
-fn memory(memory: Memory) -> String {
-    format!("{}/{}", ByteSize(memory.used), ByteSize(memory.limit))
-}
-
-/// Colours the state in a line of the table. It is a word by itself there, and the first one of its
-/// kind: a server's name has no spaces.
-fn paint(line: &str, state: ServerState) -> String {
-    let code = match state {
-        ServerState::Up => "32",
-        ServerState::Full | ServerState::Overloaded | ServerState::Paused => "33",
-        ServerState::Down => "31",
-        ServerState::Unknown
-        | ServerState::Connecting
-        | ServerState::Drained
-        | ServerState::Removing => "36",
-    };
-    let word = state.name();
-    match line.find(&format!(" {word} ")) {
-        Some(at) => {
-            let (before, rest) = line.split_at_checked(at + 1).unwrap_or((line, ""));
-            format!(
-                "{before}\x1b[{code}m{word}\x1b[0m{}",
-                rest.strip_prefix(word).unwrap_or_default()
-            )
-        }
-        None => line.to_owned(),
-    }
-}
-
-/// Numbers as bars; the tallest is that of all servers, so that their bars compare.
-fn sparkline(numbers: &[u64], tallest: u64) -> String {
-    let bar = |number: &u64| match u128::from(*number) * 4 / u128::from(tallest.max(1)) {
-        _ if *number == 0 => '▁',
-        0 | 1 => '▂',
-        2 => '▃',
-        3 => '▅',
-        _ => '▇',
-    };
-    numbers.iter().map(bar).collect()
-}
-
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
-}
-
-fn age(since_s: f64) -> String {
-    let since = seconds(since_s);
-    format_duration(if since >= Duration::from_secs(10) {
-        Duration::from_secs(since.as_secs())
-    } else {
-        since
-    })
-}
-
-fn millis(ms: f64) -> String {
-    if ms < 10.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format_duration(seconds(ms / 1e3))
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float's cast saturates"
-)]
-fn bytes_text(bytes: f64) -> ByteSize {
-    ByteSize(bytes as u64)
-}
-
-/// How a server stands now, behind its name: what it gets, or why it gets nothing.
-pub(super) fn gets(server: &Server) -> String {
-    let report = &server.report;
-    let mut text = String::new();
-    match &report.reason {
-        _ if report.is_in_service() => {
-            let _ = write!(
-                text,
-                "{:.1} % of the files from now on",
-                server.share_wanted * 100.0
-            );
-        }
-        Some(reason) => {
-            let _ = write!(
-                text,
-                "no files while it is {}: {}",
-                report.state.name(),
-                Printable(reason)
-            );
-        }
-        None => {
-            let _ = write!(text, "no files while it is {}", report.state.name());
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_compare() {
-        assert_eq!(sparkline(&[0, 1, 25, 50, 75, 100], 100), "▁▂▂▃▅▇");
-        assert_eq!(sparkline(&[0, 0], 0), "▁▁");
-        assert_eq!(sparkline(&[u64::MAX], u64::MAX), "▇");
-        assert_eq!(last(&[1, 2, 3], Some(2)), [2, 3]);
-        assert_eq!(last(&[1, 2, 3], Some(9)), [1, 2, 3]);
-    }
-
-    #[test]
-    fn only_the_state_is_painted() {
-        let painted = paint(
-            " 127.0.0.1:5001  down  3 s  down to earth",
-            ServerState::Down,
-        );
-        assert_eq!(
-            painted,
-            " 127.0.0.1:5001  \x1b[31mdown\x1b[0m  3 s  down to earth"
-        );
-    }
 }

@@ -6,29 +6,30 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Failure, note, say, say_json};
+use super::output::{Exit, Failure, note, say, say_json};
 use crate::client::receipts::State;
 use crate::text::{Printable, printable_path};
 use crate::verify::{Finding, Report, verify};
 
-/// Compare the receipts of `bilico send --receipts` with the files that servers have stored
+/// Compare the receipts of `bilico send --receipts` with the files in the servers' directories
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Findings: missing (accepted or delivered, and nowhere), double (there more than once), differing (there with other \
-content), unexpected (there, but no receipt says so), partial (temporary files of a server). Run it when nothing is \
-under way: what still waits for a server counts as missing.
+Findings: missing (accepted or delivered, but not stored), double (stored more than once), \
+differing (stored with other content), unexpected (stored, but without a receipt), partial \
+(temporary files of a server). Run it when no files are under way: a file that still waits for a \
+server counts as missing.
 
-Exit code 0 only if nothing is wrong, 1 if something is.")]
+Exit code 0 if there are no findings, otherwise 1.")]
 pub(super) struct VerifyArgs {
-    /// A file of receipts; repeat it for each, the oldest first. Of several lines with one key the
-    /// last counts that knows something of the balancer
+    /// A file of receipts; repeat the flag for each, the oldest first. Of several lines with one
+    /// key, the last one with a word from the balancer counts
     #[arg(long, value_name = "FILE", required = true)]
     receipts: Vec<PathBuf>,
     /// The directories of all servers
     #[arg(value_name = "DIR", required = true)]
     dirs: Vec<PathBuf>,
-    /// The directories have other clients' files in them, too: those that no receipt speaks of are
-    /// only counted
+    /// The directories contain files of other clients, too: files without a receipt are only
+    /// counted
     #[arg(long)]
     others: bool,
     /// Print one JSON object instead of lines
@@ -36,7 +37,7 @@ pub(super) struct VerifyArgs {
     json: bool,
 }
 
-/// Compares, and says what it found.
+/// Compares, and prints the findings.
 pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     let compared = verify(&args.receipts, &args.dirs, args.others);
     let report = compared.map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -70,15 +71,15 @@ fn object(report: &Report) -> serde_json::Value {
 
 fn summary(report: &Report) -> String {
     let mut text = format!(
-        "{} receipts, {} stored files: {} fit",
+        "{} receipts, {} stored files: {} match",
         report.receipts, report.files, report.stored
     );
     let counts = report
         .kinds()
         .map(|(kind, findings)| (findings.len(), kind));
     let open = [
-        (report.absent, "never known to be stored, and not there"),
-        (report.others, "of others"),
+        (report.absent, "with an unknown end, not stored"),
+        (report.others, "of other clients"),
     ];
     for (count, what) in counts
         .into_iter()
@@ -88,7 +89,7 @@ fn summary(report: &Report) -> String {
         let _ = write!(text, ", {count} {what}");
     }
     text + if report.is_clean() {
-        "; nothing is wrong"
+        "; no findings"
     } else {
         ""
     }

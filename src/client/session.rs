@@ -38,8 +38,8 @@ pub enum ClientError {
         /// What the system says.
         source: io::Error,
     },
-    /// What answers is no balancer, or its answer makes no sense.
-    #[error("what answers at {address} is no balancer: {reason}")]
+    /// Another program answers there, or the answer is invalid.
+    #[error("the process at {address} is not a Bilico balancer: {reason}")]
     NotABalancer {
         /// The address.
         address: String,
@@ -199,6 +199,7 @@ impl Session {
                 identity: None,
                 memory: None,
                 instance: None,
+                epoch: None,
             },
             0,
             &mut session.out,

@@ -116,6 +116,7 @@ impl Pretended {
                 identity: None,
                 memory: None,
                 instance: None,
+                epoch: None,
             },
             0,
             &mut hello,
@@ -1027,6 +1028,7 @@ async fn what_makes_no_sense_is_an_error_and_not_tried_again() {
                     identity: None,
                     memory: None,
                     instance: None,
+                    epoch: None,
                 };
                 frame::encode(&hello, 0, &mut out);
                 out.extend_from_slice(&[0; 64]);

@@ -25,21 +25,19 @@ use crate::client::{ClientError, Session};
 use crate::protocol::{ProtocolError, Refusal};
 use crate::transport::{BoxStream, Connect};
 
-/// How long a connection may take until it is greeted.
+/// Time limit for a connection to be made and greeted.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// How many connections are being made at a time: fewer than wait to be accepted at a listener by
-/// default.
+/// How many connections are opened at a time: fewer than the default backlog of a listener.
 const OPENING: u64 = 64;
 
-/// How much is read at once: some 150 receipts.
+/// Size of a read, in bytes: some 150 receipts.
 const READ: usize = 16 * 1024;
 
-/// A connection that is greeted, and what came behind the greeting.
+/// A greeted connection, and the bytes received after the greeting.
 pub type Greeted = (BoxStream, BytesMut);
 
-/// Opens and greets this many connections, or gives the first error. To be run in a
-/// [`tokio::task::LocalSet`].
+/// Opens `count` connections. Returns the first error. Run it in a [`tokio::task::LocalSet`].
 pub(super) async fn open(
     connector: Rc<dyn Connect>,
     address: &str,
@@ -66,7 +64,7 @@ pub(super) async fn open(
     all(openers).await
 }
 
-/// Waits for all tasks, or for the first that fails.
+/// Waits for all tasks, or for the first error.
 async fn all(mut tasks: JoinSet<Result<(), ClientError>>) -> Result<(), ClientError> {
     while let Some(joined) = tasks.join_next().await {
         joined.unwrap_or_else(|error| Err(ClientError::Lost(error.to_string())))?;
@@ -74,7 +72,7 @@ async fn all(mut tasks: JoinSet<Result<(), ClientError>>) -> Result<(), ClientEr
     Ok(())
 }
 
-/// Runs a plan to its end. To be run in a [`tokio::task::LocalSet`].
+/// Runs a plan to its end. Run it in a [`tokio::task::LocalSet`].
 pub async fn run(
     connector: Rc<dyn Connect>,
     address: &str,
@@ -116,7 +114,7 @@ fn no_timer(error: &io::Error) -> ClientError {
     ClientError::Lost(format!("no timer: {error}"))
 }
 
-/// Where each connection is woken from when a file of its own is due.
+/// By connection: wakes it when one of its files is due.
 type Wakers = [RefCell<Option<Waker>>];
 
 fn leave_waker(wakers: &Wakers, place: u64, cx: &Context<'_>) {
@@ -128,7 +126,7 @@ fn leave_waker(wakers: &Wakers, place: u64, cx: &Context<'_>) {
     }
 }
 
-/// Wakes the connections whose files are due, until all are.
+/// Wakes the connections whose files are due, until all files are due.
 async fn pace(rate: Rate, total: u64, epoch: Instant, wakers: &Wakers) -> io::Result<()> {
     let (timer, mut before) = (Timer::new()?, 0);
     loop {
@@ -149,7 +147,7 @@ async fn pace(rate: Rate, total: u64, epoch: Instant, wakers: &Wakers) -> io::Re
     }
 }
 
-/// A timer of the system's: the runtime's own one goes by milliseconds, and ends up to two late.
+/// A timer of the kernel: tokio's timer has a resolution of a millisecond and is up to two late.
 struct Timer(AsyncFd<OwnedFd>);
 
 impl Timer {
@@ -166,7 +164,7 @@ impl Timer {
     }
 
     async fn sleep(&self, length: Duration) -> io::Result<()> {
-        // Nothing at all would be a timer that never ends.
+        // A length of 0 would disarm the timer.
         let length = Timespec::try_from(length.max(Duration::from_nanos(1)))
             .map_err(|_| io::ErrorKind::InvalidInput)?;
         let once = Itimerspec {
@@ -190,7 +188,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Goes on until the lane is done: writes what can be written and reads what has come.
+    /// Writes and reads as much as possible; ready when the lane is done.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         loop {
             let now = self.epoch.elapsed();
@@ -203,7 +201,7 @@ impl Connection {
             let (wrote, read) = (self.write(cx), self.read(cx));
             match (wrote, read) {
                 (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
-                // Nothing more can come back, and what the balancer said last is read by now.
+                // A write failed, and everything that the balancer sent before has been read.
                 (Poll::Ready(Err(error)), Poll::Pending) => {
                     return Poll::Ready(Err(self.lost(&error.to_string())));
                 }
@@ -230,7 +228,7 @@ impl Connection {
         self.lane.input.reserve(READ);
         let read = pin!(self.stream.read_buf(&mut self.lane.input)).poll(cx);
         read.map(|read| match read {
-            Ok(0) => Err(self.lost("it was closed")),
+            Ok(0) => Err(self.lost("the balancer closed it")),
             Ok(_) => self.receive(),
             Err(error) => Err(self.lost(&error.to_string())),
         })

@@ -1,4 +1,4 @@
-//! Connections that are greeted and then do nothing.
+//! Holds idle connections.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,14 +12,14 @@ use super::drive::{Greeted, open};
 use crate::client::ClientError;
 use crate::transport::Connect;
 
-/// What became of idle connections.
+/// Result of holding idle connections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WorkMemory {
-    /// How many were asked for.
+pub struct HoldReport {
+    /// How many connections were requested.
     pub connections: u64,
-    /// How many were greeted.
+    /// How many completed the greeting.
     pub opened: u64,
-    /// How many the balancer had not closed at the end, nor said anything on.
+    /// How many the balancer neither closed nor sent anything on.
     pub stayed: u64,
     /// How long it took to open them, in seconds.
     pub open_seconds: f64,
@@ -27,15 +27,15 @@ pub struct WorkMemory {
     pub hold_seconds: f64,
 }
 
-/// Opens connections, holds them idle for a time, and counts those that stay. `opened` has those
-/// that are open until all are. To be run in a [`tokio::task::LocalSet`].
+/// Opens connections, holds them idle for `length`, and counts those that stay open. `opened` has
+/// the open connections until all are open. Run it in a [`tokio::task::LocalSet`].
 pub async fn hold(
     connector: Rc<dyn Connect>,
     address: &str,
     connections: u64,
     length: Duration,
     opened: Rc<RefCell<Vec<Greeted>>>,
-) -> Result<WorkMemory, ClientError> {
+) -> Result<HoldReport, ClientError> {
     let started = Instant::now();
     open(connector, address, connections, opened.clone()).await?;
     let open_seconds = started.elapsed().as_secs_f64();
@@ -44,7 +44,7 @@ pub async fn hold(
     let mut ends = JoinSet::new();
     for (mut stream, _) in streams {
         ends.spawn_local(async move {
-            // Whatever comes is an end: nobody was asked anything.
+            // No request was sent, so anything that is received means the end of the connection.
             let _ = stream.read_u8().await;
         });
     }
@@ -52,7 +52,7 @@ pub async fn hold(
     tokio::time::sleep(length).await;
     while ends.try_join_next().is_some() {}
     let (stayed, hold_seconds) = (ends.len() as u64, begun.elapsed().as_secs_f64());
-    Ok(WorkMemory {
+    Ok(HoldReport {
         connections,
         opened: count,
         stayed,

@@ -1,4 +1,4 @@
-//! What is sent, how much of it, and how fast.
+//! The plan of a run: which files are sent, how many, and how fast.
 
 use std::time::Duration;
 
@@ -7,57 +7,57 @@ use super::sizes::{Contents, Mix};
 use super::slots::MAX_SLOTS;
 use crate::client::Wait;
 
-/// The most files that may be under way in the open loop, over all connections. A balancer that is
-/// so far behind is not going to keep up.
+/// Most files under way in the open loop, over all connections. A balancer that is this far behind
+/// does not keep up with the rate.
 pub const OPEN_LOOP_MOST: u32 = 1 << 18;
 
-/// How many slots a connection of the open loop starts with.
+/// Slots of a connection in the open loop at its start.
 const PREPARED: u32 = 1024;
 
 /// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
-    /// After so many files.
+    /// After this many files.
     Files(u64),
-    /// When files were sent for so long.
+    /// After sending for this long.
     Time(Duration),
 }
 
-/// What makes the next file go out.
+/// What triggers the next file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// The end of another one: each connection has so many under way.
+    /// The end of another file: each connection has this many under way.
     Closed(u32),
     /// The clock.
     Open(Rate),
 }
 
-/// What is sent, how much of it, and how fast.
+/// The plan of a run.
 pub struct Plan {
-    /// What ends a file.
+    /// The receipt that ends a file.
     pub wait: Wait,
-    /// What ends the run.
+    /// The end of the run.
     pub amount: Amount,
-    /// How many files are sent before those that count.
+    /// How many files are sent first and do not count.
     pub warm_up: u64,
-    /// How many connections they go over.
+    /// How many connections are used.
     pub connections: u64,
-    /// What makes the next one go out.
+    /// What triggers the next file.
     pub load: Load,
-    /// The sizes.
+    /// Sizes of the files.
     pub mix: Mix,
     /// The content of each size.
     pub contents: Contents,
-    /// What titles begin with; the place of the file follows.
+    /// Prefix of the titles; the index of the file follows.
     pub title_prefix: String,
-    /// What keys begin with, if files have keys; the place of the file follows.
+    /// Prefix of the keys; the index of the file follows. `None`: files have no keys.
     pub key_prefix: Option<String>,
-    /// Decides which file has which size.
+    /// Seed of the sizes.
     pub seed: u64,
 }
 
 impl Plan {
-    /// How many files there are in all, unless that depends on how fast they go.
+    /// Number of files, with the warm-up; `None` if it depends on the speed.
     pub fn total(&self) -> Option<u64> {
         let counted = match (self.amount, self.load) {
             (Amount::Files(files), _) => files,
@@ -67,12 +67,12 @@ impl Plan {
         Some(counted.saturating_add(self.warm_up))
     }
 
-    /// Whether the file in this place counts.
+    /// Whether the file of this index counts, i.e. is not of the warm-up.
     pub fn counts(&self, file: u64) -> bool {
         file >= self.warm_up
     }
 
-    /// How many files may be under way on one connection.
+    /// Most files under way on one connection.
     pub fn most_under_way(&self) -> u32 {
         match self.load {
             Load::Closed(in_flight) => in_flight.min(MAX_SLOTS),
@@ -83,7 +83,7 @@ impl Plan {
         }
     }
 
-    /// How many slots a connection starts with.
+    /// Slots of a connection at its start.
     pub(super) fn prepared(&self) -> u32 {
         if matches!(self.load, Load::Open(_)) {
             PREPARED

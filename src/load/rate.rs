@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{SpecError, decimal, thousandths};
+use super::numbers::{decimal, thousandths};
+use super::spec::SpecError;
 
 /// Files are due at multiples of this time after the start: at more than one file a tick they come
 /// in small batches, and none is further than a tick from where an even spacing would have it.

@@ -1,33 +1,31 @@
-//! The sizes of the files: which, how often, and the content of each.
+//! The mix of sizes, and the content of each size.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{SpecError, decimal, mixed, thousandths};
+use super::numbers::{decimal, mixed, thousandths};
+use super::spec::{MAX_SIZES, SpecError};
 use crate::units::ByteSize;
 
-/// The most sizes in a mix.
-pub(super) const MAX_SIZES: usize = 64;
-
-/// The largest size that content is prepared for, in bytes.
+/// The largest size, in bytes.
 const MAX_SIZE: u64 = 1 << 30;
 
 /// 100%, in thousandths of a percent.
 const ALL: u64 = 100_000;
 
-/// Sizes of files, each with its share of them.
+/// Sizes of files, each with its share.
 ///
-/// Reads `1KiB`, and `1KiB,16KiB:10%,1MiB:0.5%`: the size without a share gets what the others
-/// leave. A size of 0 is one, too.
+/// Reads `1KiB`, and `1KiB,16KiB:10%,1MiB:0.5%`: the size without a share gets the rest. A size may
+/// be 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mix {
     text: String,
-    /// Each size, and where its share ends if shares are laid end to end.
+    /// Each size, and the sum of the shares up to its own.
     sizes: Vec<(u64, u64)>,
 }
 
 impl Mix {
-    /// Which of the sizes this file has: always the same for the same seed.
+    /// The index of the size of this file; always the same for the same seed.
     pub fn pick(&self, seed: u64, file: u64) -> usize {
         if self.sizes.len() == 1 {
             return 0;
@@ -67,7 +65,7 @@ impl fmt::Display for Mix {
     }
 }
 
-/// A size, and its share if it has one.
+/// A size, and its share; `None` for the rest.
 fn entry(text: &str) -> Result<(u64, Option<u64>), SpecError> {
     let (size, share) = text
         .split_once(':')
@@ -84,7 +82,7 @@ fn entry(text: &str) -> Result<(u64, Option<u64>), SpecError> {
     Ok((bytes, share.transpose()?))
 }
 
-/// What the shares leave.
+/// The share that is left.
 fn rest(entries: &[(u64, Option<u64>)]) -> Result<u64, SpecError> {
     let sum: u64 = entries.iter().filter_map(|(_, share)| *share).sum();
     let mut open = entries
@@ -100,15 +98,14 @@ fn rest(entries: &[(u64, Option<u64>)]) -> Result<u64, SpecError> {
     }
 }
 
-/// The content of files of each size of a mix, and its CRC32C: bytes that look random, prepared
-/// once.
+/// The content for each size of a mix, and its CRC32C: pseudo-random bytes, prepared once.
 pub struct Contents {
     bytes: Vec<u8>,
     sizes: Vec<(usize, u32)>,
 }
 
 impl Contents {
-    /// Prepares content for these sizes.
+    /// Prepares the content of all sizes.
     pub fn prepare(mix: &Mix, seed: u64) -> Self {
         let sizes: Vec<usize> = mix
             .sizes
@@ -129,7 +126,7 @@ impl Contents {
         }
     }
 
-    /// The content of files of this size of the mix, and its CRC32C.
+    /// The content for the size of this index, and its CRC32C.
     pub fn of(&self, place: usize) -> (&[u8], u32) {
         let (size, crc) = self.sizes.get(place).copied().unwrap_or_default();
         (self.bytes.get(..size).unwrap_or_default(), crc)
@@ -161,15 +158,15 @@ mod tests {
     fn mistakes_are_named() {
         let error = |text: &str| text.parse::<Mix>().unwrap_err().to_string();
         for (text, says) in [
-            ("", "no size"),
-            ("1KiB,", "no size"),
-            ("x:10%", "no size"),
+            ("", "invalid size"),
+            ("1KiB,", "invalid size"),
+            ("x:10%", "invalid size"),
             ("2GiB", "1 GiB"),
-            ("1KiB:10", "`10` is no share"),
-            ("1KiB:0%,2KiB", "`0%` is no share"),
-            ("1KiB:101%", "`101%` is no share"),
-            ("1KiB:-5%", "no share"),
-            ("1KiB:0.0001%,5", "no share"),
+            ("1KiB:10", r#"invalid share "10""#),
+            ("1KiB:0%,2KiB", r#"invalid share "0%""#),
+            ("1KiB:101%", r#"invalid share "101%""#),
+            ("1KiB:-5%", "invalid share"),
+            ("1KiB:0.0001%,5", "invalid share"),
             ("1KiB:60%,2KiB:60%", "come to 120%, which is more than"),
             ("1KiB:60%,2KiB:39.5%", "come to 99.5%; make"),
             ("1KiB:60%,2KiB:40%,3KiB", "nothing is left for 3 KiB"),

@@ -1,38 +1,38 @@
-//! What is under way on one connection: found by its number, without a search and without an
-//! allocation a file.
+//! The files under way on one connection, found by id without a search and without an allocation
+//! per file.
 
 use std::time::Duration;
 
-/// How many of an id's low bits name its slot; the others are different for each file in that slot.
+/// Low bits of an id that are its slot. The other bits differ for each file in that slot.
 const SLOT_BITS: u32 = 20;
 
-/// The most files that can be under way on a connection.
+/// Most files under way on a connection.
 pub(super) const MAX_SLOTS: u32 = 1 << SLOT_BITS;
 
-/// A file that is under way.
+/// A file under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flight {
-    /// Its place among all files of the run, counted from 0.
+    /// Index of the file in the run, from 0.
     pub(super) file: u64,
-    /// When its time began.
+    /// When its time began, since the start of the run.
     pub(super) start: Duration,
     /// Its size in bytes.
     pub(super) size: u64,
-    /// Whether the balancer has it.
+    /// Whether the balancer has accepted it.
     pub(super) accepted: bool,
 }
 
-/// The files that are under way.
+/// The files under way.
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// The last id of each slot, and its file.
+    /// By slot: its last id, and its file.
     all: Vec<(u64, Option<Flight>)>,
     free: Vec<u32>,
     most: u32,
 }
 
 impl Slots {
-    /// Room for this many files; for the first of them it is there from the start.
+    /// Room for `most` files, of which `prepared` slots are allocated now.
     pub(super) fn new(most: u32, prepared: u32) -> Self {
         let (most, prepared) = (most.min(MAX_SLOTS), prepared.min(most) as usize);
         Self {
@@ -47,12 +47,12 @@ impl Slots {
         self.all.len() - self.free.len()
     }
 
-    /// Whether there is room for no other file.
+    /// Whether no slot is free.
     pub(super) fn is_full(&self) -> bool {
         self.free.is_empty() && self.all.len() >= self.most as usize
     }
 
-    /// Takes a file in, and gives an id that no other file has had; `None` when it is full.
+    /// Adds a file and returns its id, which no earlier file has had; `None` if no slot is free.
     pub(super) fn insert(&mut self, flight: Flight) -> Option<u64> {
         if let Some(place) = self.free.pop() {
             let (id, slot) = self.all.get_mut(place as usize)?;

@@ -1,4 +1,4 @@
-//! The times of files, and what they come to.
+//! Collects the times of files and sums them up.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,13 +12,13 @@ use crate::client::Wait;
 use crate::protocol::RefusalCode;
 use crate::units::format_duration;
 
-/// The longest time that is told from longer ones.
+/// The longest recorded time; longer ones count as this.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// Times are told apart by three digits.
+/// Significant digits of recorded times.
 const DIGITS: u8 = 3;
 
-/// Times, of which percentiles are asked.
+/// A histogram of times in microseconds.
 struct Times(Histogram<u64>);
 
 impl Times {
@@ -52,7 +52,7 @@ fn milliseconds(micros: u64) -> f64 {
     rounded(Duration::from_micros(micros).as_secs_f64() * 1000.0)
 }
 
-/// With three decimals.
+/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -60,19 +60,19 @@ fn rounded(value: f64) -> f64 {
 /// Files that failed in the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failed {
-    /// What became of them: `refused` or `dead`.
+    /// `refused` or `dead`.
     pub state: &'static str,
-    /// The code of the refusal; none for a dead letter.
+    /// The code of the refusal; `None` for a dead letter.
     pub code: Option<RefusalCode>,
-    /// How many they are.
+    /// How many files.
     pub files: u64,
-    /// The first of them.
+    /// Title of the first one.
     pub first: String,
-    /// Why it failed.
+    /// Why the first one failed.
     pub reason: String,
 }
 
-/// What became of the files of a run.
+/// Counts and times of the files of a run.
 pub struct Tally {
     wait: Wait,
     accepted: Times,
@@ -81,22 +81,22 @@ pub struct Tally {
     failed: BTreeMap<(&'static str, Option<RefusalCode>), Failed>,
     first: Option<Duration>,
     last: Duration,
-    /// Files that were sent, those of the warm-up among them.
+    /// Files sent, with the warm-up.
     pub sent: u64,
-    /// Files that have reached what is waited for, those of the warm-up among them.
+    /// Files that reached the awaited receipt, with the warm-up.
     pub reached: u64,
-    /// The same without the warm-up.
+    /// The same, without the warm-up.
     pub files: u64,
-    /// The content of these, in bytes.
+    /// Content of these, in bytes.
     pub bytes: u64,
-    /// Files that were due and had to wait because as many as may be were under way.
+    /// Files that were sent late because too many others were under way.
     pub held_back: u64,
-    /// How often the balancer said that its queue is full.
+    /// How often the balancer reported a full queue.
     pub queue_full: u64,
 }
 
 impl Tally {
-    /// A tally of a run in which this is waited for.
+    /// A tally of a run that waits for this receipt.
     pub fn new(wait: Wait) -> Self {
         Self {
             wait,
@@ -115,7 +115,7 @@ impl Tally {
         }
     }
 
-    /// When the first file that counts was sent, or due.
+    /// Start of the first file that counts.
     pub fn first(&self) -> Option<Duration> {
         self.first
     }
@@ -125,7 +125,7 @@ impl Tally {
         self.failed.values().map(|failed| failed.files).sum()
     }
 
-    /// A file goes out.
+    /// Records that a file is sent.
     pub(super) fn send(&mut self, start: Duration, now: Duration, counts: bool) {
         self.sent += 1;
         if counts {
@@ -134,7 +134,7 @@ impl Tally {
         }
     }
 
-    /// The balancer has a file. Gives whether that is its end here.
+    /// Records an `accepted`. Returns whether it ends the file.
     pub(super) fn accept(&mut self, flight: &Flight, now: Duration, counts: bool) -> bool {
         if counts {
             self.accepted.add(now.saturating_sub(flight.start));
@@ -142,7 +142,7 @@ impl Tally {
         self.reach(Wait::Accepted, flight, now, counts)
     }
 
-    /// A server has a file.
+    /// Records a `delivered`.
     pub(super) fn deliver(&mut self, flight: &Flight, now: Duration, counts: bool) {
         if counts {
             self.delivered.add(now.saturating_sub(flight.start));
@@ -163,7 +163,7 @@ impl Tally {
         true
     }
 
-    /// A file has failed; those of the warm-up are told, too.
+    /// Records a failure. Failures of the warm-up count, too.
     pub(super) fn fail(
         &mut self,
         state: &'static str,
@@ -181,12 +181,12 @@ impl Tally {
         self.failed.entry((state, code)).or_insert_with(new).files += 1;
     }
 
-    /// From the first file that counts to the last one's end.
+    /// From the start of the first file that counts to the end of the last.
     fn length(&self) -> Duration {
         self.last.saturating_sub(self.first.unwrap_or_default())
     }
 
-    /// What it comes to. `is_open` tells whether files were due at times.
+    /// The report of the run. `is_open`: the run was an open loop.
     pub fn report(&self, is_open: bool) -> Report {
         let seconds = self.length().as_secs_f64();
         let rate = |count| {
@@ -228,10 +228,10 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// Percentiles of a time, in milliseconds with three decimals, right to three digits.
+/// Percentiles of a time, in milliseconds with three decimals, accurate to three digits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// Half of the files took no longer.
+    /// Median.
     pub p50: f64,
     /// 90%.
     pub p90: f64,
@@ -243,43 +243,43 @@ pub struct Percentiles {
     pub max: f64,
 }
 
-/// What a run comes to. The warm-up is left out, but for what failed.
+/// The results of a run, without the warm-up except for failures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Files that reached what was waited for.
+    /// Files that reached the awaited receipt.
     pub files: u64,
-    /// Their content in bytes.
+    /// Their content, in bytes.
     pub bytes: u64,
-    /// From the first file's start to the last receipt that was waited for.
+    /// From the start of the first file to the last awaited receipt.
     pub seconds: f64,
-    /// Files a second.
+    /// Files per second.
     pub files_per_s: f64,
-    /// Content in megabytes (1,000,000 bytes) a second.
+    /// Content in megabytes (1,000,000 bytes) per second.
     pub mb_per_s: f64,
-    /// From the start of a file to its receipt `accepted`. A file starts when it is put into what
-    /// is written next to its connection, in the open loop when it is due.
+    /// From the start of a file to its receipt `accepted`. A file starts when it enters the write
+    /// buffer of its connection; in the open loop, when it is due.
     pub accepted_ms: Percentiles,
-    /// The same to its receipt `delivered`; none when that is not waited for.
+    /// The same to its receipt `delivered`; `None` if the run does not wait for it.
     pub delivered_ms: Option<Percentiles>,
-    /// In the open loop: from when a file was due until it was put into what is written. It is a
+    /// In the open loop: from the time when a file was due until it entered the write buffer. A
     /// part of the other times.
     pub late_ms: Option<Percentiles>,
     /// In the open loop: files that were sent late because too many were under way.
     pub held_back: Option<u64>,
-    /// Files that the balancer did not take.
+    /// Files that the balancer refused.
     pub refused: u64,
-    /// Files that no server can take.
+    /// Dead letters.
     pub dead: u64,
-    /// Files that were sent and had no last receipt when the run ended.
+    /// Files sent that had no final receipt when the run ended.
     pub missing: u64,
-    /// How often the balancer said that its queue is full.
+    /// How often the balancer reported a full queue.
     pub queue_full: u64,
-    /// What failed, by how.
+    /// The failures, by kind.
     pub failures: Vec<Failed>,
 }
 
 impl Report {
-    /// A line for each way in which files failed.
+    /// One line per kind of failure.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         self.failures.iter().map(|failed| {
             let Failed {
@@ -347,147 +347,5 @@ impl fmt::Display for Report {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    fn flight(file: u64, start: Duration) -> Flight {
-        Flight {
-            file,
-            start,
-            size: 1000,
-            accepted: false,
-        }
-    }
-
-    #[test]
-    fn percentiles_are_right_to_three_digits() {
-        let mut times = Times::new();
-        (1..=10_000).for_each(|n| times.add(Duration::from_micros(n * 10)));
-        let Percentiles {
-            p50,
-            p90,
-            p99,
-            p999,
-            max,
-        } = times.percentiles();
-        for (is, should) in [
-            (p50, 50.0),
-            (p90, 90.0),
-            (p99, 99.0),
-            (p999, 99.9),
-            (max, 100.0),
-        ] {
-            assert!((is / should - 1.0_f64).abs() < 0.001, "{is} for {should}");
-        }
-        assert!(p999 <= max);
-        let none = Times::new().percentiles();
-        assert!(none.p50 == 0.0 && none.max == 0.0);
-        times.add(LONGEST * 3);
-        assert!(
-            times.percentiles().max >= 86_400_000.0,
-            "what is longer than the longest is not lost"
-        );
-    }
-
-    #[test]
-    fn the_warm_up_is_sent_and_left_out() {
-        let mut tally = Tally::new(Wait::Delivered);
-        for file in 0..20 {
-            let (start, counts) = (ms(file * 10), file >= 10);
-            tally.send(start, start, counts);
-            let long = ms(if counts { 1 } else { 500 });
-            assert!(!tally.accept(&flight(file, start), start + long, counts));
-            tally.deliver(&flight(file, start), start + long * 2, counts);
-        }
-        let report = tally.report(false);
-        assert_eq!(
-            (
-                tally.sent,
-                tally.reached,
-                report.files,
-                report.bytes,
-                report.missing
-            ),
-            (20, 20, 10, 10_000, 0)
-        );
-        // From 100 ms, when the first one that counts was sent, to 192 ms.
-        assert!((report.seconds - 0.092).abs() < 1e-9, "{report:?}");
-        assert!(
-            (report.files_per_s - 10.0 / 0.092).abs() < 0.01
-                && (report.mb_per_s - 0.109).abs() < 1e-9
-        );
-        assert!(
-            (report.accepted_ms.max - 1.0).abs() < 0.002
-                && report.late_ms.is_none()
-                && report.held_back.is_none()
-        );
-        assert!((report.delivered_ms.unwrap().max - 2.0).abs() < 0.004);
-    }
-
-    #[test]
-    fn what_is_not_waited_for_has_no_figures() {
-        let mut tally = Tally::new(Wait::Accepted);
-        tally.send(ms(3), ms(5), true);
-        assert!(tally.accept(&flight(0, ms(3)), ms(10), true));
-        let report = tally.report(true);
-        assert_eq!(
-            (report.files, report.delivered_ms.clone(), report.held_back),
-            (1, None, Some(0))
-        );
-        assert!((report.late_ms.as_ref().unwrap().max - 2.0).abs() < 0.004);
-        assert!(
-            (report.accepted_ms.p50 - 7.0).abs() < 0.014,
-            "the time counts from when it was due"
-        );
-        let text = report.to_string();
-        assert!(
-            text.contains("1 files in 7 ms: 142.9 files/s") && !text.contains("delivered"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn failures_are_counted_by_kind_with_the_first_of_each() {
-        let mut tally = Tally::new(Wait::Delivered);
-        (0..4).for_each(|_| tally.send(ms(0), ms(0), true));
-        tally.fail(
-            "refused",
-            Some(RefusalCode::TooLarge),
-            "b-0",
-            "first reason",
-        );
-        tally.fail(
-            "refused",
-            Some(RefusalCode::TooLarge),
-            "b-1",
-            "second reason",
-        );
-        tally.fail("dead", None, "b-2", "nobody");
-        let report = tally.report(false);
-        assert_eq!(
-            (
-                report.files,
-                report.refused,
-                report.dead,
-                report.missing,
-                tally.failed()
-            ),
-            (0, 2, 1, 1, 3)
-        );
-        let lines: Vec<String> = report.failures().collect();
-        assert_eq!(
-            lines[1],
-            "2 files refused (too_large); the first was b-0: first reason"
-        );
-        assert_eq!(lines[0], "1 files dead; the first was b-2: nobody");
-        assert!(
-            report.to_string().contains("2 refused, 1 dead, 1 missing"),
-            "{report}"
-        );
-        assert!(report.files_per_s == 0.0);
-    }
-}
+#[path = "tally_tests.rs"]
+mod tests;

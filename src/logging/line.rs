@@ -1,4 +1,4 @@
-//! How a line looks, for people and for machines.
+//! The two formats of a line: for people, and JSON.
 //!
 //! Invariant: no value can forge, split or hide a line, whatever bytes it holds.
 
@@ -15,12 +15,12 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LogFormat;
+use super::config::LogFormat;
 use crate::text::{is_printable, split_printable, write_printable};
 
 /// Writes an event as one line; give it to a `fmt` layer's `event_format`.
 ///
-/// Fields are not to be called `time`, `level` or `message`: in JSON the key would be there twice.
+/// Do not name fields `time`, `level` or `message`: JSON would have the key twice.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LineFormat(pub LogFormat);
 
@@ -61,7 +61,7 @@ where
     }
 }
 
-/// A line that the log has to say itself, however it is filtered.
+/// A line of the log itself, independent of the filter.
 pub(super) fn own_line(format: LogFormat, level: Level, message: &str) -> String {
     let mut text = String::new();
     let now = SystemTime::now()
@@ -83,12 +83,11 @@ pub(super) fn own_line(format: LogFormat, level: Level, message: &str) -> String
 }
 
 thread_local! {
-    /// What a value is written to that must be seen whole before it is known whether it needs
-    /// quotes.
+    /// Buffer for a value: whether it needs quotes is known only when it is complete.
     static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
 
-    /// The last second that was written, and how: most lines fall into the same one as the line
-    /// before.
+    /// The last second that was written, and its text: most lines are of the same second as the
+    /// line before.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
@@ -123,7 +122,8 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// `2026-11-21T06:27:00.123Z`. The general formatter would cost as much as the rest of the line.
+/// `2026-11-21T06:27:00.123Z`. chrono's general formatter would cost as much as the rest of the
+/// line.
 pub(super) fn write_time(out: &mut impl fmt::Write, since_epoch: Duration) -> fmt::Result {
     let seconds = since_epoch.as_secs();
     SECOND.with_borrow_mut(|(written, text)| {
@@ -172,12 +172,12 @@ fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// Writes an event's fields as they come; `tracing` gives the message first.
+/// Writes an event's fields in their order; `tracing` passes the message first.
 struct Fields<'a, 'w> {
     out: &'a mut Writer<'w>,
     format: LogFormat,
     scratch: &'a mut String,
-    /// A visitor returns nothing, so the first failure waits here.
+    /// The first error: a visitor cannot return it.
     result: fmt::Result,
 }
 
@@ -237,9 +237,9 @@ impl Visit for Fields<'_, '_> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.scalar(field, value)
+            self.scalar(field, value);
         } else {
-            self.record_debug(field, &value)
+            self.record_debug(field, &value);
         }
     }
 
@@ -264,7 +264,7 @@ impl Visit for Fields<'_, '_> {
     }
 }
 
-/// Plain where that is unmistakable, else quoted and escaped.
+/// Plain if that is unambiguous, otherwise quoted and escaped.
 fn write_value(out: &mut impl fmt::Write, value: &str) -> fmt::Result {
     let plain = |c: char| !matches!(c, ' ' | '"' | '\\' | '=') && is_printable(c);
     if !value.is_empty() && value.chars().all(plain) {
@@ -279,8 +279,8 @@ fn write_json_string(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     text.serialize(&mut serializer).map_err(|_| fmt::Error)
 }
 
-/// JSON that also escapes what JSON lets pass and a terminal or a reader of lines acts on, e.g.
-/// U+2028 or C1 controls.
+/// JSON that also escapes characters that JSON allows but that act on a terminal or end a line,
+/// e.g. U+2028 or C1 controls.
 struct PrintableJson;
 
 impl Formatter for PrintableJson {

@@ -1,25 +1,24 @@
-//! What the log has lost, and when that is told: at once, then again and again while it lasts, and
-//! at its end.
+//! Counts lost lines, and decides when to report them: at once, repeatedly while lines are being
+//! lost, and at the end.
 //!
-//! No clocks and no files: the time is passed in. However often writing fails and works again, what
-//! is told elsewhere comes at a bounded rate; only the count in the log itself is written at the
-//! end of each trouble.
+//! No clocks and no files: the time is passed in. However often writing fails and recovers, reports
+//! are made at a bounded rate; only the count in the log itself is written after each trouble.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::line::write_time;
 
-/// The time between two tellings of a trouble that lasts.
+/// Time between two reports of one trouble.
 pub(super) const TELL_AGAIN: Duration = Duration::from_mins(1);
 
-/// The time between a telling and that of another trouble.
+/// Least time between the reports of two troubles.
 const TELL_NEXT: Duration = Duration::from_secs(10);
 
-/// How long nothing must have been lost before a trouble counts as over.
+/// A trouble is over when no line was lost for this long.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// What is lost, and what was told of it.
+/// The current trouble, and when the last report was made.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     trouble: Option<Trouble>,
@@ -39,7 +38,7 @@ struct Trouble {
 }
 
 impl Losses {
-    /// Counts lost lines; gives what is to be told now.
+    /// Counts lost lines. Returns the report to make now, if one is due.
     pub(super) fn lost(
         &mut self,
         lines: usize,
@@ -74,13 +73,13 @@ impl Losses {
         Some(format!("{why}; {} lost so far", count(trouble.lines)))
     }
 
-    /// What the log is to say, before anything else, if a trouble seems to be over.
+    /// The line to write to the log before anything else, if a trouble seems to be over.
     pub(super) fn to_write(&self, now: Instant) -> Option<String> {
         let trouble = self.trouble.as_ref()?;
         (now >= trouble.last_at + QUIET).then(|| trouble.summary())
     }
 
-    /// The log has said so: the trouble is over. Gives what is to be told elsewhere.
+    /// Ends the trouble, once the log has its line. Returns the report to make elsewhere, if any.
     pub(super) fn end(&mut self, now: Instant) -> Option<String> {
         let trouble = self.trouble.take()?;
         let is_told = trouble.is_told || self.told_at.is_none_or(|told| now >= told + TELL_NEXT);
@@ -97,7 +96,7 @@ impl Losses {
         self.is_torn
     }
 
-    /// The half line has an end, or what follows goes into another file.
+    /// The half line was ended, or another file is written now.
     pub(super) fn mend(&mut self) {
         self.is_torn = false;
     }

@@ -9,8 +9,8 @@ use tracing::{debug, error, info, warn};
 
 use std::time::{Duration, SystemTime};
 
-use super::file::{SizeAndDay, last_day};
 use super::line::write_time;
+use super::rotation::{SizeAndDay, last_day};
 use super::*;
 use crate::text::is_printable;
 
@@ -232,7 +232,7 @@ fn a_misspelt_level_is_named() {
         assert!(
             error
                 .to_string()
-                .starts_with(&format!("`{level}` is no log level")),
+                .starts_with(&format!("invalid log level {level:?}: expected error")),
             "{error}"
         );
     }

@@ -1,20 +1,20 @@
-//! What a server tells operators of itself.
+//! Figures about a server, for operators.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::job::Place;
 use super::overload::Overload;
+use super::place::Place;
 use crate::protocol::status::Memory;
 
-/// What a server tells operators of itself. Cheap to clone.
+/// Figures about a server, for operators. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerGauge {
     place: Arc<Place>,
     pub(super) overload: Arc<Overload>,
-    /// Connections that are open.
+    /// The number of open connections.
     pub(super) connections: Arc<AtomicUsize>,
     began: Instant,
 }
@@ -29,33 +29,34 @@ impl ServerGauge {
         }
     }
 
-    /// Files stored since the start, and bytes of content of those.
+    /// The number of files that were stored since the start, and their bytes of content.
     pub fn stored(&self) -> (u64, u64) {
-        let (files, bytes) = &self.place.stored;
-        (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
+        let files = self.place.stored_files.load(Ordering::Relaxed);
+        let bytes = self.place.stored_bytes.load(Ordering::Relaxed);
+        (files, bytes)
     }
 
-    /// The overload byte.
+    /// Whether the server is overloaded, as its overload byte says.
     pub fn is_overloaded(&self) -> bool {
         self.overload.is_set()
     }
 
-    /// The process's memory and its limit, once they were measured.
+    /// The process's memory and its limit; `None` until they were measured.
     pub fn memory(&self) -> Option<Memory> {
         self.overload.memory()
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// How long it has run.
+    /// How long the server has run.
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Why it should get no files now, if that is so.
+    /// Why the server should get no files now; `None` if it can take some.
     pub fn trouble(&self) -> Option<&'static str> {
         if self.place.identity().is_none() {
             return Some("the directory cannot be used");

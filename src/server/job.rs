@@ -1,17 +1,13 @@
-//! What the store's thread is asked to do, and what it answers.
+//! The store thread's jobs and their results.
 
-use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::directory::Directory;
 use super::index::Key;
 use super::staged::Staged;
-use crate::durability::Durability;
 use crate::protocol::Expected;
 use crate::protocol::lists::StoredFile;
 
@@ -20,12 +16,12 @@ use crate::protocol::lists::StoredFile;
 pub enum IncomingBody {
     /// In memory.
     Whole(Bytes),
-    /// Already written, and not under its final name yet.
+    /// In a staged file: written, and without its final name yet.
     Staged(Staged),
 }
 
 impl IncomingBody {
-    /// Its size in bytes.
+    /// The size of the content in bytes.
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Whole(content) => content.len() as u64,
@@ -37,19 +33,19 @@ impl IncomingBody {
 /// A file that is to be stored.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Its request number.
+    /// The file's request number.
     pub number: u64,
-    /// Its title.
+    /// The title from which the name on disk is made.
     pub title: String,
-    /// Its content.
+    /// The content, in memory or staged.
     pub body: IncomingBody,
-    /// Whose it is, from a balancer that said so: then it is kept in the index until it is
-    /// confirmed. Without one, a file of the same name and content is as good, and other content is
-    /// stored beside it.
-    pub claim: Option<Origin>,
+    /// The journal that the number belongs to: the file is kept in the index until it is confirmed.
+    /// `None` from a balancer that names no journal: then a file of the same name and content takes
+    /// its place, and other content is stored beside it.
+    pub origin: Option<Origin>,
 }
 
-/// What makes a file known again.
+/// What a file is recognized by when it comes again, beside its number and size.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// The identity of the journal that gave the number.
@@ -58,20 +54,19 @@ pub struct Origin {
     pub crc32c: u32,
 }
 
-/// What a balancer is told when it connects.
+/// What a balancer is told about its journal when it connects.
 #[derive(Debug)]
-pub struct Told {
-    /// What is stored for its journal and not confirmed.
-    pub held: Vec<StoredFile>,
-    /// The highest number of its journal that was ever stored, 0 for none; `None` if that is not
-    /// known.
+pub struct Inventory {
+    /// The files that are stored and not confirmed, by ascending number.
+    pub files: Vec<StoredFile>,
+    /// The highest number that was ever stored, 0 if no file was; `None` if that is not known.
     pub seen: Option<u64>,
 }
 
-/// How a file is stored.
+/// How a file came to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It came now.
+    /// It is new.
     Stored,
     /// It was stored already.
     Known,
@@ -80,12 +75,13 @@ pub enum Outcome {
 /// Why a file is not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk failed; trying again may help.
+    /// The disk failed. Trying again may help.
     #[error("cannot store: {0}")]
     Io(#[from] io::Error),
-    /// The number is another file's, which stays. Trying again cannot help.
+    /// Another file is stored under this number, and stays. Trying again cannot help.
     #[error(
-        "number {number} is stored already with other content: {} bytes with CRC32C {:08x}, not {} with {:08x}",
+        "number {number} is stored already with other content: {} bytes with CRC32C {:08x}, \
+         not {} with {:08x}",
         known.0, known.1, new.0, new.1
     )]
     Conflict {
@@ -99,7 +95,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The same once more.
+    /// A copy, for another sender of the same file.
     pub(super) fn copy(&self) -> Self {
         match self {
             Self::Io(error) => Self::Io(copy(error)),
@@ -112,61 +108,27 @@ impl StoreError {
     }
 }
 
-/// Told what became of a file; called on the store's thread.
+/// Called with what became of a file, on the store's thread.
 pub type Done = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 
-/// Where the files go.
-pub(super) struct Place {
-    pub(super) dir: Directory,
-    /// What a file must outlive to count as stored.
-    pub(super) durability: Durability,
-    /// The directory's identity, if its index is open.
-    pub(super) identity: Mutex<Option<Arc<str>>>,
-    /// Files stored since the start, and bytes of content of those.
-    pub(super) stored: (AtomicU64, AtomicU64),
-    /// Which process this is of all that ever have this identity: 32 hex digits.
-    pub(super) instance: Arc<str>,
-    /// Keeps other servers out of the directory, if it could be opened.
-    pub(super) _lock: Option<File>,
-}
-
-impl Place {
-    /// Counts a file that is stored.
-    pub(super) fn count(&self, bytes: u64) {
-        self.stored.0.fetch_add(1, Ordering::Relaxed);
-        self.stored.1.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn identity(&self) -> Option<Arc<str>> {
-        self.identity
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn set_identity(&self, identity: Option<Arc<str>>) {
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
-    }
-}
-
-/// What is told when a copy is removed, or cannot be.
+/// Called when a copy is removed durably, or cannot be removed.
 pub(super) type Removed = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// What the thread is asked to do.
+/// A job of the store's thread.
 pub(super) enum Job {
     /// Store a file.
     File(Incoming, Done),
-    /// Say what is held for a journal, of all that was asked for before.
-    Holding(Arc<str>, oneshot::Sender<io::Result<Told>>),
-    /// Forget what a balancer knows to be here; the room is what the list takes.
+    /// List what is stored for a journal, once all earlier jobs are done.
+    Inventory(Arc<str>, oneshot::Sender<io::Result<Inventory>>),
+    /// Forget files that their balancer has recorded as delivered. The permit is for the list.
     Confirmed(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>),
-    /// Remove a file, if it is what it must be.
+    /// Remove a file that another server has, if it is the expected one.
     Remove(Key, Option<Expected>, Removed),
-    /// Open the index, if it is not.
+    /// Open the index, if it is not open.
     Open,
 }
 
-/// The same error for one more: the system's can be had only once.
+/// A copy of an error, which `io::Error` itself does not offer.
 pub(super) fn copy(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }

@@ -1,8 +1,22 @@
-//! The links of balancers that are open, by journal: a newer one takes over from the older ones.
+//! The open links of balancers, by journal: which of them a new link ends.
 //!
-//! A balancer that connects anew is told what is held for it. What its older connections are still
-//! bringing would be missing from that and come to be stored behind its back, so they are ended
-//! first, and with them whatever of a file they have half received.
+//! A balancer that connects is told which files of its journal are stored here. A file that one of
+//! its older connections is still sending would be missing from that list and be stored afterwards,
+//! so those connections end first, and the files they have sent half of are discarded.
+//!
+//! Which older links a new one ends follows from the [`Tenure`]s of both:
+//!
+//! | older link | new link | the older one |
+//! |---|---|---|
+//! | any | sole | ends |
+//! | sole | shared | ends |
+//! | shared, lower epoch | shared | ends |
+//! | shared, same epoch, same instance | shared | ends |
+//! | shared, same epoch, other instance | shared | stays |
+//! | shared, higher epoch | shared | stays, and the new link is refused as stale |
+//!
+//! The last row keeps a balancer that was given up from coming back and ending its successor's
+//! link. It holds as long as the successor has a link open: epochs are not kept on disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,14 +27,85 @@ use tokio_util::sync::CancellationToken;
 
 use crate::protocol::{Refusal, RefusalCode};
 
-/// How long older links are waited for. They end as soon as they are told; only a machine at its
-/// limits takes time.
+/// How long a new link waits for older ones to end. They end as soon as they are told to; it takes
+/// time only on a machine at its limits.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
-/// Ends one link from outside of it, and says why.
+/// Who else may use the journal of a link's balancer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Tenure {
+    /// Nobody: any other link of the journal belongs to this balancer or to its former process.
+    Sole,
+    /// Other balancers of the same epoch of the journal.
+    Shared {
+        /// Grows whenever a balancer joins or is given up.
+        epoch: u64,
+        /// The balancer's process.
+        instance: Arc<str>,
+    },
+}
+
+impl Tenure {
+    /// What a balancer's greeting says. An epoch counts only together with an instance: without one
+    /// the links of two balancers could not be told apart.
+    pub(super) fn of(epoch: Option<u64>, instance: Option<Arc<str>>) -> Self {
+        match (epoch, instance) {
+            (Some(epoch), Some(instance)) => Self::Shared { epoch, instance },
+            _ => Self::Sole,
+        }
+    }
+
+    /// Whether a new link ends an `older` one, which it is not stale beside.
+    fn ends(&self, older: &Self) -> bool {
+        match (self, older) {
+            (
+                Self::Shared { epoch, instance },
+                Self::Shared {
+                    epoch: older_epoch,
+                    instance: older_instance,
+                },
+            ) => epoch > older_epoch || instance == older_instance,
+            _ => true,
+        }
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Sole => None,
+            Self::Shared { epoch, .. } => Some(*epoch),
+        }
+    }
+}
+
+/// Why a link cannot be entered.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum EnterError {
+    /// A link of a later epoch is open.
+    #[error(
+        "this balancer belongs to epoch {ours} of its journal, which has ended: epoch {current} \
+         has begun"
+    )]
+    Stale { ours: u64, current: u64 },
+    /// Older links have not ended in [`TAKE_OVER`].
+    #[error("an older connection of the same balancer has not ended yet")]
+    Busy,
+}
+
+impl EnterError {
+    /// What the balancer is told.
+    pub(super) fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::Stale { .. } => RefusalCode::Stale,
+            Self::Busy => RefusalCode::Busy,
+        };
+        Refusal::new(code, self.to_string())
+    }
+}
+
+/// Ends a link from outside of its task.
 #[derive(Debug, Default)]
 pub(super) struct Leave {
-    told: CancellationToken,
+    asked: CancellationToken,
     reason: OnceLock<Refusal>,
 }
 
@@ -28,32 +113,33 @@ impl Leave {
     /// Ends the link. The first reason counts.
     pub(super) fn because(&self, reason: Refusal) {
         let _ = self.reason.set(reason);
-        self.told.cancel();
+        self.asked.cancel();
     }
 
-    /// Waits until the link is told to end.
-    pub(super) async fn told(&self) {
-        self.told.cancelled().await;
+    /// Waits until the link has to end.
+    pub(super) async fn asked(&self) {
+        self.asked.cancelled().await;
     }
 
-    /// Why it was told to end.
+    /// Why the link has to end; `None` as long as it may go on.
     pub(super) fn reason(&self) -> Option<Refusal> {
         self.reason.get().cloned()
     }
 }
 
-/// All links of balancers with an identity.
+/// All links of balancers that name their journal.
 #[derive(Debug, Default)]
 pub(super) struct Links(Mutex<HashMap<Arc<str>, Vec<LinkEntry>>>);
 
 #[derive(Debug, Clone)]
 struct LinkEntry {
+    tenure: Tenure,
     leave: Arc<Leave>,
-    /// Cancelled when it submits no more files.
+    /// Cancelled when the link submits no more files.
     quiet: CancellationToken,
 }
 
-/// A link's place among the others; dropped when it submits no more files.
+/// A link's entry in [`Links`]; dropped when the link submits no more files.
 #[derive(Debug)]
 pub(super) struct Entered {
     links: Arc<Links>,
@@ -62,41 +148,62 @@ pub(super) struct Entered {
 }
 
 impl Links {
-    /// Enters a link of this journal, ends all older ones, and waits until they submit nothing
-    /// more; `None` if that takes too long.
-    pub(super) async fn take_over(
+    /// Enters a link of this journal, ends the older ones that its tenure ends, and waits until
+    /// they submit nothing more.
+    pub(super) async fn enter(
         self: &Arc<Self>,
         journal: Arc<str>,
+        tenure: Tenure,
         leave: Arc<Leave>,
-    ) -> Option<Entered> {
+    ) -> Result<Entered, EnterError> {
         let link = LinkEntry {
+            tenure,
             leave,
             quiet: CancellationToken::new(),
         };
         let entered = Entered {
             links: self.clone(),
-            journal: journal.clone(),
+            journal,
             quiet: link.quiet.clone(),
         };
-        let older = {
-            let mut links = self.lock();
-            let of_journal = links.entry(journal).or_default();
-            let older = of_journal.clone();
-            of_journal.push(link);
-            older
-        };
-        for link in &older {
+        let ended = self.add(&entered.journal, link)?;
+        for link in &ended {
             link.leave.because(Refusal::new(
                 RefusalCode::Stopping,
                 "the same balancer has opened a newer connection",
             ));
         }
         let all_quiet = async {
-            for link in &older {
+            for link in &ended {
                 link.quiet.cancelled().await;
             }
         };
-        timeout(TAKE_OVER, all_quiet).await.ok().map(|()| entered)
+        match timeout(TAKE_OVER, all_quiet).await {
+            Ok(()) => Ok(entered),
+            Err(_) => Err(EnterError::Busy),
+        }
+    }
+
+    /// Adds a link, unless it is stale, and returns the older ones that it ends.
+    fn add(&self, journal: &Arc<str>, link: LinkEntry) -> Result<Vec<LinkEntry>, EnterError> {
+        let mut links = self.lock();
+        let of_journal = links.entry(journal.clone()).or_default();
+        let current = of_journal
+            .iter()
+            .filter_map(|older| older.tenure.epoch())
+            .max();
+        if let (Some(ours), Some(current)) = (link.tenure.epoch(), current)
+            && ours < current
+        {
+            return Err(EnterError::Stale { ours, current });
+        }
+        let ended = of_journal
+            .iter()
+            .filter(|older| link.tenure.ends(&older.tenure))
+            .cloned()
+            .collect();
+        of_journal.push(link);
+        Ok(ended)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<LinkEntry>>> {
@@ -106,7 +213,7 @@ impl Links {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // First, so that a link that finds no older one need not wait.
+        // Before the entry goes: a link that finds no older one does not wait.
         self.quiet.cancel();
         let mut links = self.links.lock();
         if let Some(of_journal) = links.get_mut(&self.journal) {
@@ -119,46 +226,4 @@ impl Drop for Entered {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_newest_link_ends_all_older_ones_and_waits_for_them() {
-        let links = Arc::new(Links::default());
-        let enter = |leave: &Arc<Leave>| {
-            let (links, leave) = (links.clone(), leave.clone());
-            async move { links.take_over("j".into(), leave).await }
-        };
-        let leaves: Vec<_> = (0..3).map(|_| Arc::new(Leave::default())).collect();
-        let first = enter(&leaves[0]).await.unwrap();
-        let (second, third) = (
-            tokio::spawn(enter(&leaves[1])),
-            tokio::spawn(enter(&leaves[2])),
-        );
-        leaves[0].told().await;
-        leaves[1].told().await;
-        assert!(
-            leaves[1]
-                .reason()
-                .unwrap()
-                .reason
-                .contains("newer connection")
-        );
-        assert!(leaves[2].reason().is_none() && !third.is_finished());
-        drop(first);
-        drop(second.await.unwrap().unwrap());
-        drop(third.await.unwrap().unwrap());
-        assert!(links.lock().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_link_that_does_not_end_is_not_waited_for_for_ever() {
-        let links = Arc::new(Links::default());
-        let stuck = links.take_over("j".into(), Arc::default()).await.unwrap();
-        let other = links.take_over("other".into(), Arc::default()).await;
-        assert!(other.is_some(), "another journal's links are none of its");
-        assert!(links.take_over("j".into(), Arc::default()).await.is_none());
-        drop((stuck, other));
-        assert!(links.take_over("j".into(), Arc::default()).await.is_some());
-    }
-}
+mod tests;

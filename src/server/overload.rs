@@ -1,8 +1,7 @@
-//! The overload monitor: the process's own resident memory against a limit.
+//! The overload monitor: compares the process's resident memory with a limit.
 //!
-//! Resident, not virtual: thread stacks and arenas make virtual memory grow and never shrink, and a
-//! monitor that watches it says "overloaded" for ever. [`Gauge`] is the decision; [`watch`] samples
-//! for it.
+//! It does not watch virtual memory: thread stacks and arenas make that grow and never shrink, and
+//! a server would be overloaded for ever. [`Gauge`] decides; [`watch`] takes the samples.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,8 +15,8 @@ use crate::units::{ByteSize, Margin};
 /// The time between two samples.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether memory is over its limit, with hysteresis: set above start + margin, cleared at 80 % of
-/// the margin.
+/// Whether memory is over its limit, with hysteresis: overloaded above start + margin, and no
+/// longer overloaded at or below start + 80 % of the margin.
 #[derive(Debug, Clone, Copy)]
 pub struct Gauge {
     start: u64,
@@ -26,7 +25,7 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// A gauge for a process that takes `start` bytes when it has nothing to do.
+    /// A gauge for a process that takes `start` bytes when it has nothing to do. Both are in bytes.
     pub fn new(start: u64, margin: u64) -> Self {
         Self {
             start,
@@ -40,12 +39,12 @@ impl Gauge {
         self.start.saturating_add(self.margin)
     }
 
-    /// Down to where an overloaded server is no longer overloaded.
+    /// The memory in bytes at which an overloaded server is no longer overloaded.
     pub fn clear(&self) -> u64 {
         self.start.saturating_add(self.margin / 5 * 4)
     }
 
-    /// Judges a sample; tells when the state changed.
+    /// Takes a sample in bytes; returns the new state if it has changed.
     pub fn sample(&mut self, resident: u64) -> Option<bool> {
         let now = if self.overloaded {
             resident > self.clear()
@@ -58,12 +57,12 @@ impl Gauge {
     }
 }
 
-/// Whether the server is overloaded, as its monitor last judged.
+/// The latest result of the overload monitor, for all connections.
 #[derive(Debug, Default)]
 pub struct Overload {
     overloaded: AtomicBool,
     used: AtomicU64,
-    /// 0 until memory was measured first.
+    /// In bytes; 0 until memory was measured first.
     limit: AtomicU64,
 }
 
@@ -73,16 +72,14 @@ impl Overload {
         self.overloaded.load(Ordering::Relaxed)
     }
 
-    /// The process's memory at the last sample, and its limit.
+    /// The process's memory at the latest sample, and its limit; `None` before the first sample.
     pub fn memory(&self) -> Option<Memory> {
-        let (used, limit) = (
-            self.used.load(Ordering::Relaxed),
-            self.limit.load(Ordering::Relaxed),
-        );
+        let used = self.used.load(Ordering::Relaxed);
+        let limit = self.limit.load(Ordering::Relaxed);
         (limit > 0).then_some(Memory { used, limit })
     }
 
-    /// The overload byte.
+    /// The overload byte of the first system's protocol: 1 if overloaded.
     pub fn byte(&self) -> u8 {
         u8::from(self.is_set())
     }
@@ -122,9 +119,9 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     }
 }
 
-/// Gives freed memory back to the system, so that what is measured is what is in use: an allocator
-/// that keeps freed pages for later would make an idle server look overloaded for ever. Whether it
-/// did anything.
+/// Returns freed memory to the system, so that only memory in use is measured: an allocator that
+/// keeps freed pages would make an idle server look overloaded for ever. Returns whether that freed
+/// any.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no safe wrapper of this function exists")]
 fn trim() -> bool {
@@ -132,7 +129,7 @@ fn trim() -> bool {
     unsafe { libc::malloc_trim(0) == 1 }
 }
 
-/// Other allocators are not asked: musl's gives freed pages back by itself.
+/// Other allocators need no call: musl's returns freed pages by itself.
 #[cfg(not(target_env = "gnu"))]
 fn trim() -> bool {
     false
@@ -145,36 +142,4 @@ fn measure(system: &mut System, pid: Pid) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sets_above_the_margin_and_clears_at_four_fifths() {
-        let mut gauge = Gauge::new(1000, 100);
-        assert_eq!(gauge.limit(), 1100);
-        assert_eq!(gauge.sample(1100), None);
-        assert_eq!(gauge.sample(1101), Some(true));
-        assert_eq!(gauge.sample(2000), None);
-        assert_eq!(gauge.sample(1081), None);
-        assert_eq!(gauge.sample(1080), Some(false));
-        assert_eq!(gauge.sample(1100), None);
-    }
-
-    #[test]
-    fn a_margin_past_all_memory_never_sets() {
-        let mut gauge = Gauge::new(1000, u64::MAX);
-        assert_eq!(gauge.sample(u64::MAX), None);
-    }
-
-    #[test]
-    fn memory_that_is_used_is_seen() {
-        let pid = sysinfo::get_current_pid().unwrap();
-        let mut system = System::new().unwrap();
-        let before = measure(&mut system, pid);
-        assert!(before > 0);
-        let used = vec![1u8; 64 << 20];
-        let after = measure(&mut system, pid);
-        assert!(after > before + (60 << 20), "{before} {after}");
-        drop(used);
-    }
-}
+mod tests;

@@ -1,51 +1,52 @@
-//! A file on its way to its final name, which it gets when it is whole, and never in place of
+//! A file on its way to its final name: it gets that when it is whole, and never in place of
 //! another file.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::Stat;
 
-use super::directory::{FileId, Opened, is_regular};
 use super::name::beside;
+use super::opened::{Opened, is_regular};
 
-/// How many names are tried for a file whose name another file has.
+/// How many names are tried for a file before it counts as one that cannot be stored.
 const NAMES: u32 = 1000;
 
-/// How much is read at once of files that are compared.
+/// How many bytes are read at once of files that are compared.
 const STEP: usize = 64 * 1024;
 
-/// A file that is written under no name, or a temporary one; dropping it removes it.
+/// A file that is being written, under a temporary name or without one; dropping it removes it.
 #[derive(Debug)]
 pub struct Staged {
     file: File,
-    /// Its temporary name, if it has one.
+    /// Its temporary name; `None` for a file without a name.
     part: Option<String>,
     begun_in: Arc<Opened>,
     size: u64,
 }
 
-/// How a file came by its final name.
+/// How a file got its final name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Published {
-    /// It was given this one.
+    /// It was given this name.
     As(String),
-    /// A file of this name with the same content was there.
+    /// A file with this name and the same content was there.
     Found(String),
 }
 
 impl Staged {
-    /// An empty file, just made.
-    pub(super) fn new(file: File, part: Option<String>, begun_in: Arc<Opened>) -> Self {
-        Self {
+    /// Begins a file in `dir`. The number makes a temporary name recognizable.
+    pub(super) fn begin(dir: &Arc<Opened>, number: u64) -> io::Result<Self> {
+        let (file, part) = dir.begin(number)?;
+        Ok(Self {
             file,
             part,
-            begun_in,
+            begun_in: dir.clone(),
             size: 0,
-        }
+        })
     }
 
     /// Appends to the file.
@@ -55,7 +56,7 @@ impl Staged {
         Ok(())
     }
 
-    /// How many bytes were written to it.
+    /// The number of bytes that were written to it.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
@@ -69,27 +70,8 @@ impl Staged {
         &self.file
     }
 
-    /// Which file it is.
-    pub(super) fn id(&self) -> io::Result<FileId> {
-        let found = self.file.metadata()?;
-        Ok((found.dev(), found.ino()))
-    }
-
-    pub(super) fn part(&self) -> Option<&str> {
-        self.part.as_deref()
-    }
-
-    pub(super) fn begun_in(&self) -> &Opened {
-        &self.begun_in
-    }
-
-    /// Its temporary name is gone: nothing is left to remove.
-    pub(super) fn keep(&mut self) {
-        self.part = None;
-    }
-
-    /// Gives the file its final name, or the first one beside it that nothing has. A file that is
-    /// there already with the same content is as good, if it `may_share` it.
+    /// Gives the file its final name, or the first free one beside it (see [`beside`]). A file that
+    /// has one of these names and the same content takes its place, if `may_share` allows it.
     pub(super) fn publish(
         &mut self,
         dir: &Opened,
@@ -97,9 +79,11 @@ impl Staged {
         may_share: impl Fn(&str) -> bool,
     ) -> io::Result<Published> {
         for name in candidates(name) {
-            match dir.publish(self, &name) {
+            let part = self.part.as_deref();
+            match dir.publish(&self.file, part, &self.begun_in, &name) {
                 Ok(()) => {
-                    self.keep();
+                    // The temporary name is gone: nothing is left to remove.
+                    self.part = None;
                     return Ok(Published::As(name.into_owned()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -111,12 +95,12 @@ impl Staged {
             }
         }
         Err(io::Error::other(format!(
-            "{NAMES} other files are called like {name}"
+            "cannot name a file {name}: {NAMES} others have that name and those beside it"
         )))
     }
 
-    /// Whether what has this name is a copy of the file, and makes it durable if so. What cannot be
-    /// read is none.
+    /// Whether the file with this name is a copy of this one, and makes it durable if so. A file
+    /// that cannot be read is not.
     fn is_like(&self, dir: &Opened, name: &str) -> io::Result<bool> {
         let is_copy = dir
             .found(name)
@@ -124,18 +108,18 @@ impl Staged {
         let Some(mut other) = is_copy.then(|| dir.read(name).ok()).flatten() else {
             return Ok(false);
         };
-        let (mut buffers, mut offset) = ((vec![0; STEP], vec![0; STEP]), 0);
+        let mut our_buffer = vec![0; STEP];
+        let mut other_buffer = vec![0; STEP];
+        let mut offset = 0;
         loop {
-            let read = self.file.read_at(&mut buffers.0, offset)?;
-            let (a, b) = (
-                buffers.0.get(..read).unwrap_or_default(),
-                buffers.1.get_mut(..read).unwrap_or_default(),
-            );
-            if other.read_exact(b).is_err() || a != b {
+            let read = self.file.read_at(&mut our_buffer, offset)?;
+            let ours = our_buffer.get(..read).unwrap_or_default();
+            let theirs = other_buffer.get_mut(..read).unwrap_or_default();
+            if other.read_exact(theirs).is_err() || ours != theirs {
                 return Ok(false);
             }
             if read == 0 {
-                // Whoever wrote it may not have done this.
+                // Whoever wrote it may not have synced it.
                 return other.sync_data().map(|()| true);
             }
             offset += read as u64;
@@ -143,9 +127,8 @@ impl Staged {
     }
 }
 
-/// Whether what was found can be a file that was stored here: its content lies in this directory
-/// and under no other name, through which it could be changed or that only makes it look as if it
-/// was here.
+/// Whether a file with this status can be one that was stored here. A file with a second name
+/// cannot: its content could be changed through that name, or lie somewhere else.
 fn may_be_ours(found: &Stat, size: u64) -> bool {
     is_regular(found) && found.st_nlink == 1 && u64::try_from(found.st_size) == Ok(size)
 }
@@ -153,20 +136,20 @@ fn may_be_ours(found: &Stat, size: u64) -> bool {
 impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(part) = &self.part {
-            // What cannot be removed now is removed when the store opens again.
+            // If that fails, the store removes it when it opens again.
             let _ = self.begun_in.remove(part);
         }
     }
 }
 
-/// The names that are tried for a file, one after the other.
+/// The names that are tried for a file, in this order.
 fn candidates(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let others = (2..=NAMES).map(move |n| Cow::Owned(beside(name, n)));
     std::iter::once(Cow::Borrowed(name)).chain(others)
 }
 
-/// The name under which a file of this size and CRC32C was published that was to be called `name`,
-/// if it was.
+/// Under which name a file of this size and CRC32C was published that should be called `name`;
+/// `None` if it was not published.
 pub(super) fn find_copy(dir: &Opened, name: &str, size: u64, crc32c: u32) -> Option<String> {
     for name in candidates(name) {
         match dir.found(&name) {
@@ -181,13 +164,14 @@ pub(super) fn find_copy(dir: &Opened, name: &str, size: u64, crc32c: u32) -> Opt
 }
 
 fn has_sum(dir: &Opened, name: &str, crc32c: u32) -> bool {
-    // What cannot be read cannot be claimed.
+    // A file that cannot be read counts as another one.
     dir.read(name).and_then(sum).is_ok_and(|sum| sum == crc32c)
 }
 
-/// The CRC32C of all that can be read from a file.
+/// The CRC32C of a file's content.
 pub(super) fn sum(mut file: impl Read) -> io::Result<u32> {
-    let (mut buffer, mut sum) = (vec![0; STEP], 0);
+    let mut buffer = vec![0; STEP];
+    let mut sum = 0;
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(sum),

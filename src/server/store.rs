@@ -1,16 +1,18 @@
 //! The store: files in a directory, each whole or not at all, and at most once for each number of a
 //! journal.
 //!
-//! [`Store`] is the way to the one thread that does all that may wait for the disk, the keeper. It
-//! bounds what may wait, and begins files that are too large to be held in memory.
+//! [`Store`] is the handle to the store's thread, the keeper, which does everything that may wait
+//! for the disk. The handle bounds how much content waits for that thread, and begins files that
+//! are too large to wait in memory.
 //!
-//! Invariant: a final name never shows half a file, and no file is ever overwritten. Files that a
-//! crash left under temporary names are removed when the store opens; stored files are removed only
-//! when their balancer says that another server has them, or the caller asks for it.
+//! Invariant: no file has its final name before it is whole, and no file is ever overwritten. Files
+//! that a crash left under temporary names are removed when the store opens. Stored files are
+//! removed only when their balancer says that another server has them, or with `clean`.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -18,25 +20,27 @@ use rustix::fs::{AtFlags, Dir, statat, unlinkat};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::directory::{Directory, is_regular, open_directory};
+use super::directory::Directory;
 use super::index::Key;
-pub use super::job::{Done, Incoming, IncomingBody, Origin, Outcome, StoreError, Told};
-use super::job::{Job, Place, Removed};
+pub use super::job::{Done, Incoming, IncomingBody, Inventory, Origin, Outcome, StoreError};
+use super::job::{Job, Removed};
 use super::keeper::Keeper;
 use super::name::is_part;
+use super::opened::{is_regular, open_directory};
+use super::place::Place;
 pub use super::staged::Staged;
 use crate::durability::Durability;
 use crate::protocol::Expected;
 use crate::rolling_sync::RollingSync;
 
-/// How many bytes of content may wait for the disk at most, in units of [`UNIT`].
+/// The most content that may wait for the disk, in units of [`UNIT`].
 const WAITING: u32 = 256 * 1024;
 
-/// What waits is counted in units of this many bytes. Everything takes one at least, so that what
-/// is small is bounded, too.
+/// Content that waits is counted in units of this many bytes. Every job takes at least one, so that
+/// the number of small files is bounded, too.
 const UNIT: u64 = 1024;
 
-/// The way to the store's thread. The thread ends when the last one is dropped.
+/// Handle to the store's thread. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
@@ -45,11 +49,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is made if it is missing, and removes what a crash left half
-    /// written. A directory that cannot be used is told in the log, and every file will be refused
-    /// until it can; one that another server uses is an error. `ended` is cancelled when the thread
-    /// ends, for whatever reason, and when the directory is not there any more: then the thread
-    /// goes on to refuse what comes.
+    /// Opens the store in `dir`, creates the directory if it is missing, and removes the files that
+    /// a crash left unfinished. If the directory cannot be used, the log says so, and every file is
+    /// refused until it can; if another server uses it, that is an error. `ended` is cancelled when
+    /// the thread ends, for whatever reason, and when the directory was moved or removed: then the
+    /// thread goes on and refuses all files.
     pub fn open(
         dir: &Path,
         clean: bool,
@@ -60,28 +64,30 @@ impl Store {
             Ok(lock) => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
             Err(error) => {
-                tracing::error!(dir = %dir.display(), error = %error, "cannot use the directory: files are refused");
+                tracing::error!(
+                    dir = %dir.display(),
+                    error = %error,
+                    "cannot use the directory: files are refused"
+                );
                 None
             }
         };
         let (jobs, queue) = mpsc::channel();
-        let (dir, identity, stored) = (Directory::new(dir), Mutex::new(None), Default::default());
-        let instance = format!("{:032x}", rand::random::<u128>()).into();
         let place = Arc::new(Place {
-            dir,
+            dir: Directory::new(dir),
             durability,
-            identity,
-            stored,
-            instance,
+            identity: Mutex::new(None),
+            stored_files: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            instance: format!("{:032x}", rand::random::<u128>()).into(),
             _lock: lock,
         });
-        let room = Arc::new(Semaphore::new(WAITING as usize));
         let store = Self {
             jobs,
             place: place.clone(),
-            room,
+            room: Arc::new(Semaphore::new(WAITING as usize)),
         };
-        // Here, not on the thread: whoever is greeted first is to hear the directory's identity.
+        // Here, not on the thread: the first greeting already has the directory's identity.
         let keeper = Keeper::new(place);
         let thread = thread::Builder::new()
             .name("store".to_owned())
@@ -97,24 +103,25 @@ impl Store {
     pub fn identity(&self) -> Option<Arc<str>> {
         let identity = self.place.identity();
         if identity.is_none() {
-            // For the next one who asks.
+            // For the next greeting.
             let _ = self.jobs.send(Job::Open);
         }
         identity
     }
 
-    /// Which process this is of all that ever have the directory's identity: 32 hex digits.
+    /// Tells this process from others with the directory's identity: 32 hex digits, drawn anew at
+    /// each start.
     pub fn instance(&self) -> Arc<str> {
         self.place.instance.clone()
     }
 
-    /// What it has counted, and whether it can be used.
+    /// The directory, and its counters.
     pub(super) fn place(&self) -> Arc<Place> {
         self.place.clone()
     }
 
-    /// Waits for room to hold `size` bytes of content until they are stored: peers that are faster
-    /// than the disk are not read from meanwhile. More than there is at all counts as all.
+    /// Waits for room for `size` bytes of content that wait for the disk. Peers that are faster
+    /// than the disk are not read from meanwhile. A size beyond all the room takes all of it.
     pub async fn room(&self, size: u64) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(size.div_ceil(UNIT))
             .unwrap_or(WAITING)
@@ -122,43 +129,43 @@ impl Store {
         self.room.clone().acquire_many_owned(units).await.ok()
     }
 
-    /// Begins a file that is too large to be held in memory.
+    /// Begins a file that is too large to wait in memory.
     pub fn stage(&self, number: u64) -> io::Result<Staged> {
-        self.place.dir.now()?.begin(number)
+        Staged::begin(&self.place.dir.now()?, number)
     }
 
-    /// Has the disk work on a file that is being written, so that the others of its batch do not
-    /// wait for all of it.
+    /// Syncs a large file while it is being written, so that the other files of its batch do not
+    /// wait for all of it at the end.
     pub fn sync_behind(
         &self,
         staged: &Staged,
         written: usize,
-        behind: &mut RollingSync,
+        syncs: &mut RollingSync,
     ) -> io::Result<()> {
-        if self.place.durability == Durability::Disk && behind.wrote(written) {
+        if self.place.durability == Durability::Disk && syncs.wrote(written) {
             let file = staged.file().try_clone()?;
-            behind.start(move || file.sync_data())?;
+            syncs.start(move || file.sync_data())?;
         }
         Ok(())
     }
 
-    /// Stores a file; `done` is called once it is under its final name and in the index, as durable
-    /// as it is to be, or cannot be.
+    /// Stores a file. `done` is called once it has its final name and is in the index, both as
+    /// durable as configured, or when it cannot be stored.
     pub fn submit(&self, file: Incoming, done: Done) {
         if let Err(mpsc::SendError(Job::File(_, done))) = self.jobs.send(Job::File(file, done)) {
             done(Err(ended().into()));
         }
     }
 
-    /// What is stored for a journal and not confirmed, when all that was submitted before is done.
-    pub async fn holding(&self, journal: Arc<str>) -> io::Result<Told> {
-        let (answer, told) = oneshot::channel();
-        let _ = self.jobs.send(Job::Holding(journal, answer));
-        told.await.unwrap_or_else(|_| Err(ended()))
+    /// Lists what is stored for a journal and not confirmed, once all earlier jobs are done.
+    pub async fn inventory(&self, journal: Arc<str>) -> io::Result<Inventory> {
+        let (answer, inventory) = oneshot::channel();
+        let _ = self.jobs.send(Job::Inventory(journal, answer));
+        inventory.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Forgets files of a journal that their balancer has recorded as delivered. `room` is what the
-    /// list takes.
+    /// Forgets files of a journal that their balancer has recorded as delivered. `room` is the room
+    /// that the list takes.
     pub fn confirm(
         &self,
         journal: Arc<str>,
@@ -168,8 +175,8 @@ impl Store {
         let _ = self.jobs.send(Job::Confirmed(journal, numbers, room));
     }
 
-    /// Removes the copy of a file that another server has, if it is what is `expected`; `done` is
-    /// called once that is durable, or cannot be.
+    /// Removes the copy of a file that another server has, if it is the `expected` one. `done` is
+    /// called once that is durable, or when it cannot be done.
     pub fn remove(
         &self,
         journal: Arc<str>,
@@ -188,8 +195,8 @@ fn ended() -> io::Error {
     io::Error::other("the store has ended")
 }
 
-/// Makes the directory, locks it and removes unfinished files; with `clean` also what the first
-/// system removed at its start: all `.json` files.
+/// Creates and locks the directory, and removes unfinished files. With `clean` also all `.json`
+/// files, as the first system did at its start.
 fn prepare(dir: &Path, clean: bool) -> io::Result<File> {
     fs::create_dir_all(dir)?;
     let lock = open_directory(dir)?;

@@ -1,16 +1,18 @@
-//! Removing a stored file that another server has, too: only what is surely that file, and nobody
-//! else's.
+//! Removes a stored file that another server has, too, if it is certain that it is that file and no
+//! other balancer's.
 
 use std::io;
 
-use super::directory::{Opened, id, is_regular};
+use rustix::fs::Stat;
+
 use super::index::IndexEntry;
+use super::opened::{Opened, id, is_regular};
 use super::staged::sum;
 use crate::protocol::Expected;
 
-/// Removes the file of an entry, and tells whether the entry has to go. A file that is not what was
-/// stored any more, or not what its balancer means, stays, and so does its entry; one that may be
-/// somebody else's as well stays without it.
+/// Removes the file of an entry, and returns whether the entry has to go. A file that was changed
+/// since it was stored, or that is not the one its balancer means, stays, and so does its entry. A
+/// file that may be another balancer's, too, stays without its entry.
 pub(super) fn unlink(
     dir: &Opened,
     number: u64,
@@ -18,32 +20,13 @@ pub(super) fn unlink(
     expected: Option<Expected>,
 ) -> io::Result<bool> {
     let name = &*entry.name;
-    let stored = Expected {
-        size: entry.size,
-        crc32c: entry.crc32c,
-    };
-    if let Some(expected) = expected.filter(|expected| *expected != stored) {
-        let sums =
-            [expected, stored].map(|it| format!("{} bytes with CRC32C {:08x}", it.size, it.crc32c));
-        let [expected, stored] = &sums;
-        tracing::error!(
-            number,
-            name,
-            expected,
-            stored,
-            "a balancer orders to drop a file, but its number is another file's here, which is kept: the balancer's \
-             journal, or this directory, is a copy or was restored. Find out which, and let only one of them run"
-        );
+    if !is_expected(number, entry, expected) {
         return Ok(false);
     }
     let found = match dir.found(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            tracing::info!(
-                number,
-                name,
-                reason = "another server has it",
-                "to be dropped, and already gone"
-            );
+            let reason = "another server has it";
+            tracing::info!(number, name, reason, "to be dropped, and already gone");
             return Ok(true);
         }
         found => found?,
@@ -58,17 +41,7 @@ pub(super) fn unlink(
         );
         return Ok(true);
     }
-    let changed = if is_regular(&found) {
-        difference(dir, entry)
-    } else {
-        Some("it is no regular file".to_owned())
-    };
-    // Another file may have taken its place while it was read.
-    let changed = match changed {
-        None if dir.id_of(name)? != id(&found) => Some("it was replaced".to_owned()),
-        changed => changed,
-    };
-    if let Some(reason) = changed {
+    if let Some(reason) = change(dir, entry, &found)? {
         tracing::warn!(
             number,
             name,
@@ -82,17 +55,54 @@ pub(super) fn unlink(
     Ok(true)
 }
 
-/// In what the file differs from what was stored. One that cannot be read may be anything.
+/// Whether the entry is about the file that its balancer means.
+fn is_expected(number: u64, entry: &IndexEntry, expected: Option<Expected>) -> bool {
+    let stored = Expected {
+        size: entry.size,
+        crc32c: entry.crc32c,
+    };
+    let Some(expected) = expected.filter(|expected| *expected != stored) else {
+        return true;
+    };
+    let text = |it: Expected| format!("{} bytes with CRC32C {:08x}", it.size, it.crc32c);
+    tracing::error!(
+        number,
+        name = &*entry.name,
+        expected = text(expected),
+        stored = text(stored),
+        "a balancer orders to drop a file, but another file is stored under its number, and is \
+         kept: the balancer's journal, or this directory, is a copy or was restored. Find out \
+         which, and let only one of them run"
+    );
+    false
+}
+
+/// How the file differs from the one that was stored; `None` if it does not.
+fn change(dir: &Opened, entry: &IndexEntry, found: &Stat) -> io::Result<Option<String>> {
+    if !is_regular(found) {
+        return Ok(Some("it is not a regular file".to_owned()));
+    }
+    if let Some(difference) = difference(dir, entry) {
+        return Ok(Some(difference));
+    }
+    // Another file may have taken the name while this one was read.
+    let is_replaced = dir.id_of(&entry.name)? != id(found);
+    Ok(is_replaced.then(|| "it was replaced".to_owned()))
+}
+
+/// How the content differs from the one that was stored. A file that cannot be read counts as
+/// changed.
 fn difference(dir: &Opened, entry: &IndexEntry) -> Option<String> {
     let read = || {
         let file = dir.read(&entry.name)?;
         let size = file.metadata()?.len();
-        // No reading what is too long or too short anyway.
-        Ok(if size == entry.size {
-            (size, Some(sum(&file)?))
+        // A file of another size need not be read.
+        let sum = if size == entry.size {
+            Some(sum(&file)?)
         } else {
-            (size, None)
-        })
+            None
+        };
+        Ok((size, sum))
     };
     match read() {
         Err(error) => io::Error::to_string(&error).into(),

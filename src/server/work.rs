@@ -1,8 +1,8 @@
-//! The work on a stored file: it counts the letters A and a.
+//! The work on a stored file: counting the letters A and a.
 //!
-//! It stands for whatever a file server does with what it keeps. With a delay per letter, the
-//! content stays in memory for as long as the counting is made to take, which is how overload is
-//! shown and tested. What may be held is bounded.
+//! It stands for whatever a file server does with its files. With a delay per letter, the content
+//! stays in memory for as long as the counting is made to take, which shows and tests overload. The
+//! memory for it is bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,34 +13,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// StoredFile content is counted in units of this many bytes.
+/// Content in memory is counted in units of this many bytes.
 const UNIT: u64 = 1024;
 
-/// Does the work, and holds what it works on.
+/// Does the work, and keeps the content that it works on.
 #[derive(Debug, Clone)]
 pub struct Work {
     delay: Duration,
     room: Arc<Semaphore>,
-    /// Files are handed over by the store's thread, which is none of the runtime's.
+    /// The store's thread starts the work, and it is outside of the runtime.
     runtime: Handle,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// Room for content that is to be held.
+/// The right to keep a file's content in memory for the work.
 #[derive(Debug)]
 pub struct Hold(Option<OwnedSemaphorePermit>);
 
 impl Hold {
-    /// Holds nothing: the content is not kept for the work.
+    /// For a file whose content is not kept.
     pub fn none() -> Self {
         Self(None)
     }
 }
 
 impl Work {
-    /// Work that takes `delay` per letter and holds at most `limit` bytes; unfinished work ends
-    /// with `stop`. Called in the runtime that is to do it.
+    /// Work that takes `delay` per letter and keeps at most `limit` bytes of content. Unfinished
+    /// work ends with `stop`. Must be called in the runtime that does the work.
     pub fn new(delay: Duration, limit: u64, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let room = usize::try_from(limit / UNIT)
             .unwrap_or(usize::MAX)
@@ -54,12 +54,12 @@ impl Work {
         }
     }
 
-    /// Whether content is held while it is worked on.
+    /// Whether content is kept in memory while it is worked on.
     pub fn holds(&self) -> bool {
         !self.delay.is_zero()
     }
 
-    /// The content, shared, if it is to be held.
+    /// The content, shared, if it has to be kept; empty otherwise.
     pub fn copy_of(&self, content: &Bytes) -> Bytes {
         if self.holds() {
             content.clone()
@@ -68,7 +68,7 @@ impl Work {
         }
     }
 
-    /// Room to hold `size` bytes; `None` when as much as may be is held.
+    /// The right to keep `size` bytes; `None` when the limit is reached.
     pub fn hold(&self, size: u64) -> Option<Hold> {
         if !self.holds() {
             return Some(Hold(None));
@@ -81,8 +81,8 @@ impl Work {
             .map(|permit| Hold(Some(permit)))
     }
 
-    /// Goes on with a stored file in which `letters` were counted, holding its content for as long
-    /// as that takes.
+    /// Works on a stored file in which `letters` were counted, and keeps its content until that is
+    /// done.
     pub fn start(&self, number: u64, letters: u64, content: Bytes, hold: Hold) {
         let Hold(Some(room)) = hold else { return };
         let takes = self
@@ -105,55 +105,10 @@ impl Work {
     }
 }
 
-/// How many letters A and a there are in `text`.
+/// The number of letters A and a in `text`.
 pub fn count_letters(text: &[u8]) -> u64 {
     (bytecount::count(text, b'a') + bytecount::count(text, b'A')) as u64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn work(delay: Duration, limit: u64) -> Work {
-        Work::new(delay, limit, TaskTracker::new(), CancellationToken::new())
-    }
-
-    #[test]
-    fn letters_are_counted_in_both_cases_and_no_others() {
-        assert_eq!(count_letters("Banana à AÁA, α".as_bytes()), 5);
-        assert_eq!(count_letters(b""), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn content_is_held_for_as_long_as_the_work_takes() {
-        let work = work(Duration::from_secs(1), 10 * UNIT);
-        let hold = work.hold(10 * UNIT).unwrap();
-        assert!(work.hold(1).is_none());
-        work.start(1, 5, Bytes::from_static(b"aaaaa"), hold);
-        tokio::time::sleep(Duration::from_millis(4900)).await;
-        assert!(work.hold(1).is_none());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(work.hold(1).is_some());
-    }
-
-    /// The store's thread starts the work: it must not need a runtime around it.
-    #[tokio::test]
-    async fn work_starts_from_any_thread() {
-        let work = work(Duration::from_millis(1), 10 * UNIT);
-        let hold = work.hold(1).unwrap();
-        let starter = work.clone();
-        std::thread::spawn(move || starter.start(1, 1, Bytes::from_static(b"a"), hold))
-            .join()
-            .unwrap();
-        work.tasks.close();
-        work.tasks.wait().await;
-    }
-
-    #[tokio::test]
-    async fn without_a_delay_nothing_is_held() {
-        let work = work(Duration::ZERO, 0);
-        let hold = work.hold(u64::MAX).unwrap();
-        work.start(1, 5, Bytes::new(), hold);
-        assert!(work.tasks.is_empty());
-    }
-}
+mod tests;

@@ -1,17 +1,18 @@
-//! What does not fit between receipts and stored files. Reads nothing.
+//! Matches receipts with stored files. Does no I/O.
 //!
-//! A receipt with a request number is looked for under its number and title. Those without one come
-//! second: they are looked for by title and content among the files that nobody has claimed.
+//! First, receipts with a request number claim the files of their number and title. Then receipts
+//! without a number claim, by title and content, from the files that are left.
 
 use std::collections::HashMap;
 
 use super::ledger::{ReceiptLine, Receipts};
+use super::names;
+use super::report::{Finding, Report};
 use super::shelf::{Shelf, Stored};
-use super::{Finding, Report, names};
 use crate::client::receipts::State;
 use crate::server::name::stored_name;
 
-/// Compares what the receipts say with what is there; see [`super::verify`] for `others`.
+/// Compares receipts with stored files; see [`super::verify`] for `others`.
 pub fn compare(ledger: &Receipts, shelf: &Shelf, others: bool) -> Report {
     let mut comparison = Comparison {
         shelf,
@@ -37,18 +38,17 @@ pub fn compare(ledger: &Receipts, shelf: &Shelf, others: bool) -> Report {
 struct Comparison<'a> {
     shelf: &'a Shelf,
     others: bool,
-    /// Whether a file has been dealt with.
+    /// By file: whether it was claimed or reported.
     claimed: Vec<bool>,
     report: Report,
 }
 
-/// The receipts that a stored file without another claim may belong to, by what its name begins
-/// with and its content.
+/// The receipts that an unclaimed file may belong to, by the start of its name and its content.
 type Unclaimed<'a> = HashMap<(String, Option<blake3::Hash>), Vec<&'a ReceiptLine>>;
 
 impl<'a> Comparison<'a> {
-    /// The receipts with a number: all those of one name, which is one receipt unless there is more
-    /// than one journal, against all files of that name.
+    /// Matches the receipts with a number, name by name. One name has one receipt, unless the
+    /// receipts are of several journals.
     fn numbered(&mut self, ledger: &'a Receipts) {
         let files = by_number(self.shelf);
         let mut entries: Vec<(u64, String, &ReceiptLine)> =
@@ -66,7 +66,7 @@ impl<'a> Comparison<'a> {
             let called = numbered.filter(|(_, _, file)| is_called(file, name));
             let mut called: Vec<(usize, &Stored)> =
                 called.map(|(_, place, file)| (*place, *file)).collect();
-            // The plain name before those beside it.
+            // The plain name before the marked ones.
             called.sort_by_key(|(_, file)| (file.name.len(), file.dir));
             for (place, _) in &called {
                 self.claim(*place);
@@ -82,9 +82,9 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Sets the receipts of one name against the files of that name.
+    /// Matches the receipts of one name with the files of that name.
     fn settle(&mut self, mut entries: Vec<&ReceiptLine>, mut files: Vec<&'a Stored>) {
-        // What must be there has the first choice.
+        // Receipts whose file must be stored choose first.
         entries
             .sort_by_key(|entry| entry.state != State::Accepted && entry.state != State::Delivered);
         let (dead, alive): (Vec<&ReceiptLine>, Vec<&ReceiptLine>) =
@@ -123,7 +123,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// No file has the receipt's content: one under its name has another, or there is none.
+    /// No file has the receipt's content: reports a file of its name with other content, or that it
+    /// is missing.
     fn is_not_stored(&mut self, entry: &ReceiptLine, file: Option<&Stored>) {
         match file {
             Some(file) => self
@@ -135,7 +136,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// A file whose name is that of a receipt which has its file already, or of a dead one.
+    /// Reports a file with the name of a receipt that has its file already, or of a dead letter.
     fn is_left(&mut self, file: &Stored, named: Option<&ReceiptLine>, dead: Option<&ReceiptLine>) {
         let dead = dead.filter(|dead| !self.others || dead.fits(file.size, &file.hash));
         match (dead, named) {
@@ -152,7 +153,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The files that no receipt with a number claims, against the receipts without one.
+    /// Matches the unclaimed files with the receipts without a number.
     fn unnumbered(&mut self, ledger: &'a Receipts) {
         let mut unclaimed = Unclaimed::new();
         let entries = ledger.entries.iter().filter(|entry| entry.number.is_none());
@@ -174,8 +175,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// A file that no receipt with a number claims: is there one without a number that it may be
-    /// of?
+    /// Matches an unclaimed file with a receipt without a number.
     fn find_receipt(
         &mut self,
         file: &'a Stored,
@@ -228,7 +228,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The stored files with a number in their name, in the order of the numbers.
+/// The stored files with a number in their name, ordered by number.
 fn by_number(shelf: &Shelf) -> Vec<(u64, usize, &Stored)> {
     let files = shelf.files.iter().enumerate();
     let numbered =
@@ -251,7 +251,7 @@ fn is_called(file: &Stored, expected: &str) -> bool {
         .is_some_and(|name| names::is_called(name, expected))
 }
 
-/// Under what the receipts that a file may be of are to be looked for.
+/// The keys of the receipts that a file may belong to.
 fn keys(file: &Stored) -> Vec<(String, Option<blake3::Hash>)> {
     let beginnings = file
         .name
@@ -266,8 +266,8 @@ fn keys(file: &Stored) -> Vec<(String, Option<blake3::Hash>)> {
     of(Some(file.hash)).chain(of(None)).collect()
 }
 
-/// Takes a receipt out that the file may be of: one that leaves open whether it is there, or one
-/// that says it is not.
+/// Removes and returns a receipt that the file may belong to: one that says that the file may be
+/// stored, otherwise one that says that it is not.
 fn take<'a>(
     entries: &mut Vec<&'a ReceiptLine>,
     file: &Stored,

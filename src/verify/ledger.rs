@@ -1,18 +1,19 @@
-//! What receipts say: one entry a file, however many lines speak of it.
+//! Reads receipts: one entry per file, however many lines it has.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Claim, VerifyError};
+use super::error::VerifyError;
+use super::report::Claim;
 use crate::client::receipts::{MAX_LINE, Receipt, State};
 use crate::protocol::object;
 
-/// What the receipts say of one file.
+/// The receipts of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptLine {
-    /// Where the client had it.
+    /// Path of the file at the client.
     pub path: Box<str>,
     /// Its title.
     pub title: Box<str>,
@@ -20,7 +21,7 @@ pub struct ReceiptLine {
     pub size: Option<u64>,
     /// The hash of its content, if it is known.
     pub hash: Option<blake3::Hash>,
-    /// What became of it.
+    /// The file's last known state.
     pub state: State,
     /// Its request number, if it had one.
     pub number: Option<u64>,
@@ -38,22 +39,21 @@ impl ReceiptLine {
         }
     }
 
-    /// Takes a later receipt of the same file over, unless it takes back what the earlier one told
-    /// of the balancer: that a later attempt could not read the file, or ended without a receipt,
-    /// undoes nothing.
+    /// Adopts a later receipt of the same file, unless it knows less about the balancer: a later
+    /// attempt that could not read the file, or that ended without a receipt, changes nothing.
     fn update(&mut self, later: Self) {
         if weight(later.state) >= weight(self.state) {
             let same = later.size.is_none() || later.size == self.size;
             let earlier = std::mem::replace(self, later);
             if same {
-                // A client that was told at once that its file is known has read nothing of it.
+                // If the balancer knew the key, the client did not read the file.
                 self.size = self.size.or(earlier.size);
                 self.hash = self.hash.or(earlier.hash);
             }
         }
     }
 
-    /// Whether content of this size and hash is that of the file, as far as it is known.
+    /// Whether size and hash match the file's, as far as those are known.
     pub(super) fn fits(&self, size: u64, hash: &blake3::Hash) -> bool {
         self.size.is_none_or(|expected| expected == size)
             && self.hash.is_none_or(|expected| expected == *hash)
@@ -69,31 +69,31 @@ impl ReceiptLine {
     }
 }
 
-/// How much a receipt knows: one that knows less does not supersede one that knows more.
+/// How much a state tells. A receipt does not supersede one that tells more.
 fn weight(state: State) -> u8 {
     match state {
         State::Refused | State::Unreadable | State::Changed => 0,
         State::Unknown => 1,
-        // A dead letter can be replayed.
+        // A dead letter can be replayed, so a delivery tells more.
         State::Forgotten | State::Accepted | State::Dead => 2,
         State::Delivered => 3,
     }
 }
 
-/// All that the receipts say.
+/// All receipts.
 #[derive(Debug, Default)]
 pub struct Receipts {
-    /// By file, in the order of their first lines.
+    /// One per file, in the order of the first lines.
     pub entries: Vec<ReceiptLine>,
-    /// What was passed over.
+    /// Remarks on skipped lines.
     pub notes: Vec<String>,
-    /// The places of the entries by a hash of their keys.
+    /// Indexes of the entries by a hash of their keys.
     places: HashMap<u128, usize>,
 }
 
 impl Receipts {
-    /// Reads files of receipts, the oldest first. A torn last line is passed over; any other line
-    /// that is no receipt is an error.
+    /// Reads files of receipts, the oldest first. A torn last line is skipped; any other invalid
+    /// line is an error.
     pub fn read(paths: &[PathBuf]) -> Result<Self, VerifyError> {
         let mut ledger = Self::default();
         for path in paths {
@@ -102,7 +102,7 @@ impl Receipts {
         Ok(ledger)
     }
 
-    /// Adds a receipt. A later one of the same key takes the place of an earlier one.
+    /// Adds a receipt. It supersedes an earlier one of the same key.
     pub fn add(&mut self, receipt: Receipt) {
         let key = blake3::hash(receipt.key.as_bytes())
             .as_bytes()
@@ -153,14 +153,14 @@ impl Receipts {
     }
 }
 
-/// Reads a line with its end, but not much more than the longest that there can be.
+/// Reads a line with its end; the length is bounded.
 fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<usize> {
     input.take(MAX_LINE as u64 + 1).read_until(b'\n', text)
 }
 
 fn parse(line: &[u8]) -> Result<Receipt, String> {
     let receipt: Receipt =
-        object::flat_from_slice(line).map_err(|error| format!("no receipt: {error}"))?;
+        object::flat_from_slice(line).map_err(|error| format!("not a receipt: {error}"))?;
     let has_number = match receipt.state {
         State::Delivered | State::Accepted | State::Dead | State::Forgotten => {
             receipt.number.is_some()
@@ -170,6 +170,6 @@ fn parse(line: &[u8]) -> Result<Receipt, String> {
     if has_number {
         Ok(receipt)
     } else {
-        Err("no receipt: the `number` is missing".to_owned())
+        Err("not a receipt: the `number` is missing".to_owned())
     }
 }

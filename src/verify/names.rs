@@ -1,32 +1,31 @@
-//! From the name of a stored file back to what it may have been called by.
+//! Derives possible titles from the name of a stored file.
 
 use crate::server::name::{beside, stored_name};
 
-/// How many names a server tries for a file whose name another one has.
+/// How many names a server tries for a file whose name is taken.
 const BESIDE: u32 = 1000;
 
-/// How much of a title's part of a name, in bytes, stands whole in every name that is made of it,
-/// however it was cut.
+/// Bytes of the title that every name of it has, however the name was shortened.
 const KEPT: usize = 150;
 
-/// The request number in a name.
+/// The request number at the start of a name.
 pub(super) fn number(name: &str) -> Option<u64> {
     let (digits, _) = name.split_once('_')?;
     let is_plain = digits == "0" || !digits.starts_with(['0', '+']);
     if is_plain { digits.parse().ok() } else { None }
 }
 
-/// Whether a file that was to be called `expected` may have this name.
+/// Whether a server may have stored a file of the name `expected` under this name.
 pub(super) fn is_called(name: &str, expected: &str) -> bool {
     name == expected || marks(name).any(|(_, n, _)| beside(expected, n) == name)
 }
 
-/// What a title's part of a name begins with: the same for all names that are made of the title.
+/// The start of the title in a name: the same for all names of the title.
 pub(super) fn beginning(title: &str) -> String {
     kept(stored_name(0, title).get(2..).unwrap_or_default())
 }
 
-/// What the names of the title may begin with for a file of this name.
+/// The possible starts of the title for a file of this name.
 pub(super) fn beginnings(name: &str) -> Vec<String> {
     let Some((_, title)) = name.split_once('_') else {
         return Vec::new();
@@ -45,8 +44,7 @@ fn kept(title: &str) -> String {
         .to_owned()
 }
 
-/// The marks in a name that tell it from another file's, each with what stands before and behind
-/// it.
+/// The marks that distinguish a name from another file's, each with the text before and after it.
 fn marks(name: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     name.match_indices('~').filter_map(|(at, _)| {
         let (before, mark) = name.split_at_checked(at)?;

@@ -1,4 +1,4 @@
-//! What servers have: the files in their directories, each with the hash of its content.
+//! Lists the files in the directories of servers, each with the hash of its content.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,19 +10,19 @@ use std::thread;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::VerifyError;
+use super::error::VerifyError;
 use crate::server::name::is_part;
 
-/// How much of a file is read at once.
+/// Size of a read, in bytes.
 const STEP: usize = 128 * 1024;
 
-/// What hidden files of servers begin with.
+/// Prefix of the hidden files of servers.
 const HIDDEN: &str = ".bilico";
 
 /// A stored file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The place of its directory among those of the shelf.
+    /// Index of its directory in [`Shelf::dirs`].
     pub dir: usize,
     /// Its name.
     pub name: OsString,
@@ -32,7 +32,7 @@ pub struct Stored {
     pub hash: blake3::Hash,
 }
 
-/// What lies in the directories of servers.
+/// The files in the directories of servers.
 #[derive(Debug, Default)]
 pub struct Shelf {
     /// The directories.
@@ -44,8 +44,8 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Lists the directories and hashes every stored file in them. What is no regular file is
-    /// passed over.
+    /// Lists the directories and hashes every stored file in them. Anything that is not a regular
+    /// file is skipped.
     pub fn read(dirs: &[PathBuf]) -> Result<Self, VerifyError> {
         let mut shelf = Self {
             dirs: dirs.to_vec(),
@@ -68,7 +68,7 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Where a stored file lies.
+    /// Path of a stored file.
     pub fn path(&self, file: &Stored) -> PathBuf {
         path(&self.dirs, file)
     }
@@ -93,7 +93,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Hashes all files, with as many threads as the machine runs at once.
+    /// Hashes all files, with one thread per processor.
     fn hash(&mut self) -> Result<(), VerifyError> {
         let Self { dirs, files, .. } = self;
         let threads = thread::available_parallelism()
@@ -133,7 +133,7 @@ fn path(dirs: &[PathBuf], file: &Stored) -> PathBuf {
         .unwrap_or_default()
 }
 
-/// The size and the hash of a file's content.
+/// Size and hash of a file's content.
 fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<(u64, blake3::Hash)> {
     let mut file = open_regular(path)?;
     let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
@@ -150,8 +150,7 @@ fn hash(path: &Path, buffer: &mut [u8]) -> io::Result<(u64, blake3::Hash)> {
     }
 }
 
-/// Opens a file that was a regular one when it was listed: what has taken its place meanwhile is no
-/// copy.
+/// Opens a file that was a regular file when it was listed; an error if it is not one any more.
 fn open_regular(path: &Path) -> io::Result<File> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -159,7 +158,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::other("it is no regular file any more"))
+        Err(io::Error::other("it is not a regular file any more"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::client::receipts::Receipt;
+use crate::client::receipts::{Receipt, State};
 use crate::server::name::{beside, part_name, stored_name};
 
 /// Two servers' directories and a file of receipts.
@@ -376,7 +376,7 @@ fn a_torn_last_line_is_passed_over_and_any_other_bad_line_is_named() {
     assert!(
         error
             .to_string()
-            .contains("line 1: no receipt: the `number` is missing"),
+            .contains("line 1: not a receipt: the `number` is missing"),
         "{error}"
     );
 }

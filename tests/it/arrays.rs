@@ -1,17 +1,17 @@
-//! Arrays in place of objects, everywhere where JSON comes in.
+//! JSON arrays in place of objects: refused wherever JSON is read.
 
 use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{Farm, Wire, bilico, frame, http, run};
+use bilico_testkit::{Farm, Wire, bilico, frame, http, run};
 
 const EXPECTED: &str = "expected an object, found an array";
 
 #[test]
 fn no_array_passes_for_a_message_an_order_or_a_payload() {
     let farm = Farm::without_servers(&[1]);
-    // The values of a `put`, in the order of the fields as they happen to be declared.
+    // The values of a `put`, in the order in which the fields are declared.
     let mut wire = Wire::native(&farm.balancer.address);
     let mut values = vec![json!("put"), json!(1), json!(null), json!("title")];
     values.resize(18, json!(null));

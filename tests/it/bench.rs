@@ -1,4 +1,4 @@
-//! `bilico bench`: its figures are those of what happened.
+//! `bilico bench`: its figures agree with what the balancer and the servers count.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Farm, Running, Terminal, bilico, program, run, status, wait_until};
+use bilico_testkit::{Ended, Farm, Running, Terminal, bilico, program, run, status, wait_until};
 
 /// `bilico bench` against the farm's balancer with these arguments.
 fn command(farm: &Farm, args: &[&str]) -> Command {
@@ -16,12 +16,12 @@ fn command(farm: &Farm, args: &[&str]) -> Command {
     command
 }
 
-/// Runs it, and gives how it ended.
+/// Runs it to its end.
 fn bench(farm: &Farm, args: &[&str]) -> Ended {
     run(&mut command(farm, args), "")
 }
 
-/// Runs it with `--json`, and gives the object, if it ended as it should.
+/// Runs it with `--json` and returns the object. It must succeed.
 #[track_caller]
 fn figures(farm: &Farm, args: &[&str]) -> Value {
     let ended = bench(farm, &[args, &["--json"]].concat());
@@ -40,7 +40,7 @@ fn object(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-/// Percentiles must be there, in their order and not nothing.
+/// Checks that percentiles are there, in their order, and above zero.
 #[track_caller]
 fn check_percentiles(times: &Value) {
     let at: Vec<f64> = ["p50", "p90", "p99", "p999", "max"]
@@ -50,7 +50,7 @@ fn check_percentiles(times: &Value) {
     assert!(at.is_sorted() && at[0] > 0.0, "{times}");
 }
 
-/// The content of stored files by what their names have behind the number.
+/// The content of stored files by the part of their names after the number.
 fn by_title(farm: &Farm) -> BTreeMap<String, Vec<u8>> {
     let stored = farm.all_stored().into_iter();
     let titled: Vec<_> = stored
@@ -181,8 +181,7 @@ fn accepted_is_enough_where_that_is_waited_for() {
     check_percentiles(&report["accepted_ms"]);
     let status = farm.status();
     assert_eq!((status.accepted, status.delivered), (100, 0));
-    // Nobody takes what is to be delivered, and the files that wait are told from those that never
-    // came.
+    // No server takes files: those that wait are told apart from those that were not accepted.
     let ended = bench(&farm, &["--files", "10", "--timeout", "1s"]);
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
@@ -225,7 +224,7 @@ fn the_open_loop_keeps_its_rate() {
     assert!(timed["seconds"].as_f64().unwrap() > 0.98, "{timed}");
 }
 
-/// A balancer that stands still for a while makes files late that were due meanwhile: their times
+/// A balancer that is stopped for a while delays the files that were due meanwhile: their times
 /// begin when they were due.
 #[test]
 fn the_open_loop_omits_nothing_while_the_balancer_stands_still() {
@@ -243,7 +242,7 @@ fn the_open_loop_omits_nothing_while_the_balancer_stands_still() {
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let times = object(&ended)["accepted_ms"].clone();
-    // Half of the files were due in that second, and waited for half of it on the average.
+    // Half of the files were due in that second, and waited half a second on average.
     assert!(
         times["max"].as_f64().unwrap() > 900.0 && times["p90"].as_f64().unwrap() > 500.0,
         "{times}"
@@ -309,16 +308,19 @@ fn mistakes_are_told_before_anything_is_sent() {
     for (args, says) in [
         (&["--size", "1KiB:60%,2KiB:60%"][..], "120%"),
         (&["--size", "1KiB,2KiB"], "only one"),
-        (&["--size", "much"], "no size"),
-        (&["--rate", "0"], "no rate"),
+        (&["--size", "much"], "invalid size"),
+        (&["--rate", "0"], "invalid rate"),
         (&["--rate", "5", "--in-flight", "3"], "cannot be used with"),
         (&["--files", "5", "--duration", "3s"], "cannot be used with"),
         (&["--files", "0"], "at least 1"),
         (&["--files", "5", "--hold", "3s"], "--hold sends no files"),
         (&["--connections", "0"], "0"),
         (&["--in-flight", "0"], "0"),
-        (&["--duration", "0"], "longer than 0"),
-        (&["--title-prefix", &"x".repeat(4090)], "at most 4076 bytes"),
+        (&["--duration", "0"], "expected more than 0"),
+        (
+            &["--title-prefix", &"x".repeat(4090)],
+            "expected at most 4076 bytes",
+        ),
     ] {
         let ended = run(bilico(&["bench"]).args(args), "");
         assert_eq!(
@@ -455,7 +457,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
             "-c",
             connections,
         ]);
-        run(command.env(crate::harness::ACT_AS_BILICO, "1"), "")
+        run(command.env(bilico_testkit::ACT_AS_BILICO, "1"), "")
     };
     let raised = limited("-Sn 100", "300");
     assert_eq!(raised.code, Some(0), "{raised:?}");

@@ -1,7 +1,6 @@
-//! Chromium without a window, driven over a pipe in its protocol for developers: what a person at
-//! the page does and sees.
+//! Headless Chromium, driven over a pipe by its DevTools protocol as a person would use the page.
 //!
-//! It ends when the pipe does, so that it does not outlive the test, however that ends.
+//! It ends with the pipe, so that it does not outlive the test.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{DEADLINE, wait_for, wait_until};
+use bilico_testkit::{DEADLINE, wait_for, wait_until};
 
-/// Each browser is a dozen processes; one at a time is enough for the machine.
+/// Each browser is a dozen processes: only one runs at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// The names that the browser goes by.
+/// The names of the browser's program.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 const FLAGS: [&str; 14] = [
@@ -45,7 +44,7 @@ pub struct Browser {
     child: Child,
     to: Option<ChildStdin>,
     from: Receiver<Value>,
-    /// What the page has done: requests, and words on its console.
+    /// Requests of the page, and messages on its console.
     events: Vec<Value>,
     session: Option<String>,
     calls: u64,
@@ -53,7 +52,8 @@ pub struct Browser {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// Where the browser is, or `None` and a visible line; where all tests must run, a failure.
+/// The path of the browser. Without one it prints a line and returns `None`, or fails if `CI` is
+/// set.
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
@@ -66,7 +66,7 @@ fn program() -> Option<PathBuf> {
             std::env::var_os("CI").is_none_or(|ci| ci.is_empty()),
             "{why}"
         );
-        // Not by a macro: what those print is captured.
+        // Not by a macro, whose output is captured.
         let _ = writeln!(
             std::io::stderr(),
             "\nskipped {:?}: {why}",
@@ -77,7 +77,7 @@ fn program() -> Option<PathBuf> {
 }
 
 impl Browser {
-    /// Starts a browser with an empty page of a desktop's size; `None` where there is none.
+    /// Starts a browser with an empty page of a desktop's size. `None` if it is not installed.
     pub fn start() -> Option<Self> {
         let program = program()?;
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +144,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Calls a method of the protocol and gives its result.
+    /// Calls a method of the protocol and returns its result.
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "it is made in the call")]
     fn call(&mut self, method: &str, params: Value) -> Value {
@@ -224,7 +224,7 @@ impl Browser {
         }
     }
 
-    /// What an element says, as it is shown, without the space around it.
+    /// The visible text of an element, without the space around it.
     #[track_caller]
     pub fn text(&mut self, selector: &str) -> String {
         let text = self.value(&format!(
@@ -274,13 +274,13 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", event);
     }
 
-    /// Types a text into what has the focus, in place of what is selected.
+    /// Types a text into the element with the focus, in place of the selection.
     pub fn type_text(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text}));
     }
 
-    /// Writes what is to be seen into a file, and gives its distinct colours and its mean lightness
-    /// from 0 to 1.
+    /// Writes a picture of the page into a file. Returns its number of colours and its mean
+    /// lightness from 0 to 1.
     pub fn screenshot(&mut self, path: &Path) -> (u64, f64) {
         let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
         let encoded = shot["data"].as_str().unwrap().to_owned();
@@ -301,15 +301,15 @@ impl Browser {
         (measured[0].as_u64().unwrap(), measured[1].as_f64().unwrap())
     }
 
-    /// What the page has asked for so far, by address.
+    /// The addresses that the page has requested so far.
     pub fn requests(&mut self) -> Vec<String> {
         self.events_of("Network.requestWillBeSent")
             .map(|event| event["request"]["url"].as_str().unwrap().to_owned())
             .collect()
     }
 
-    /// Exceptions and errors on the console so far; without those of requests that were not
-    /// answered well, where they may fail.
+    /// Exceptions and errors on the console so far, without those of failed requests where requests
+    /// may fail.
     pub fn complaints(&mut self, requests_may_fail: bool) -> Vec<Value> {
         let mut complaints: Vec<Value> =
             self.events_of("Runtime.exceptionThrown").cloned().collect();
@@ -338,8 +338,8 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Ends the browser and all of its processes, so that nobody writes into the profile when that
-    /// is removed.
+    /// Ends the browser and all of its processes, so that none writes into the profile while it is
+    /// removed.
     fn drop(&mut self) {
         drop(self.to.take());
         let group = format!("-{}", self.child.id());

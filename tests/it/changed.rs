@@ -12,11 +12,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Ended, Farm, bilico, noise, run};
+use bilico_testkit::{Ended, Farm, bilico, noise, run};
 
 const MIB: usize = 1024 * 1024;
 
-/// The size of a file that somebody writes to while it is read.
+/// The size of a file that is changed while it is read.
 const BUSY: usize = 32 * MIB;
 
 fn write(farm: &Farm, name: &str, content: &[u8]) {
@@ -33,7 +33,7 @@ fn send(farm: &Farm, args: &[&str]) -> Ended {
     run(&mut command(farm, "send", args), "")
 }
 
-/// What came last in the file of receipts.
+/// The last receipt in the file.
 fn last_receipt(farm: &Farm) -> Value {
     let lines = fs::read_to_string(farm.dir.path().join("receipts")).unwrap();
     serde_json::from_str(lines.lines().last().unwrap()).unwrap()
@@ -95,8 +95,8 @@ fn hash(content: &[u8]) -> Value {
     blake3::hash(content).to_string().into()
 }
 
-/// A file that somebody writes to, again and again, until it is dropped. In memory: a disk may stop
-/// the writer for a while, and what stands still is sent.
+/// A file that a thread changes again and again until this is dropped. It is in memory, because a
+/// disk may hold the thread up, and a file that stops changing is sent.
 struct Busy {
     dir: TempDir,
     ended: Arc<AtomicBool>,
@@ -139,7 +139,7 @@ impl Busy {
         self.dir.path().join("busy.log").display().to_string()
     }
 
-    /// Ends the writing, and gives what is there then.
+    /// Ends the changes and returns the content.
     fn end(&mut self) -> Vec<u8> {
         self.ended.store(true, Ordering::Relaxed);
         self.writer.take().map(JoinHandle::join);
@@ -162,8 +162,7 @@ fn overwrite(file: &File, round: u64) {
     file.write_all_at(&round.to_le_bytes(), 0).unwrap();
 }
 
-/// What came of a file that was written to meanwhile was once delivered as if it were the file,
-/// with exit code 0.
+/// A file that changed while it was read was once delivered as a mixture, with exit code 0.
 #[test]
 fn a_file_that_never_stands_still_is_not_sent_and_is_named() {
     for (how, changed) in [
@@ -247,7 +246,9 @@ fn a_file_that_never_stands_still_is_sent_when_that_is_wanted_and_it_is_told() {
             "{ended:?}"
         );
         assert!(
-            ended.stderr.ends_with("; it was sent as it was read\n"),
+            ended
+                .stderr
+                .ends_with("; the content that was read was sent\n"),
             "{ended:?}"
         );
         let stored = farm.all_stored().into_values().next().unwrap();
@@ -271,7 +272,7 @@ fn a_file_that_never_stands_still_is_sent_when_that_is_wanted_and_it_is_told() {
     }
 }
 
-/// The prompt has the same client.
+/// The prompt uses the same client.
 #[test]
 fn the_prompt_tells_that_a_file_changed() {
     let farm = Farm::start(&[1]);

@@ -7,8 +7,7 @@ use bilico::queue::disk::RealDisk;
 use bilico::queue::journal::{JournalConfig, Op};
 use bilico::queue::record::{Accepted, Content, History, Meta};
 use bilico::queue::recovery;
-
-use crate::harness::{Farm, Role, wait_for_line, wait_until};
+use bilico_testkit::{Farm, Role, wait_for_line, wait_until};
 
 const SENT: &[u8] = b"what the client sent";
 const DAMAGED: &[u8] = b"what the client lent";

@@ -1,17 +1,16 @@
-//! Files reach the servers: by weight, whatever dies or stalls on the way.
+//! Files reach the servers by weight, whatever dies or stalls.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::harness::{
-    Farm, PREFACE, Role, Wire, bilico, frame, start_balancer, start_server, status, stored,
+use bilico_testkit::{
+    Farm, Role, Wire, bilico, pretend, server_hello, start_balancer, start_server, status, stored,
     wait_until,
 };
+use serde_json::json;
 
-/// Writes `count` files of `size` bytes into the farm's directory and gives their folder.
+/// Writes `count` files of `size` bytes into the farm's directory and returns their folder.
 fn make_files(farm: &Farm, count: usize, size: usize) -> String {
     let folder = farm.dir.path().join("to_send");
     fs::create_dir_all(&folder).unwrap();
@@ -23,7 +22,7 @@ fn make_files(farm: &Farm, count: usize, size: usize) -> String {
     folder.to_str().unwrap().to_owned()
 }
 
-/// Starts sending a folder and gives the process, to be waited for.
+/// Starts to send a folder and returns the process.
 fn start_sending(farm: &Farm, folder: &str, wait: &str) -> std::process::Child {
     bilico(&[
         "send",
@@ -67,9 +66,9 @@ fn six_hundred_files_go_three_to_two_to_one() {
     check_stored(&farm, &folder, 600);
 }
 
-/// Every file is delivered even though one server dies half way; once it is back, it is used again.
-/// A file that the dead server had stored without having acknowledged it may be there twice: see
-/// the README's limits.
+/// Every file is delivered although one server dies half way. Once it is back, it is used again. A
+/// file that the dead server had stored but not acknowledged may be there twice: see the README's
+/// limits.
 #[test]
 fn a_killed_server_loses_nothing_and_is_used_again() {
     let mut farm = Farm::start(&[3, 2, 1]);
@@ -204,8 +203,8 @@ fn a_balancer_that_stops_with_files_waiting_keeps_them_for_its_next_start() {
     check_stored(&farm, &folder, 5);
 }
 
-/// Stopped in an orderly way, a server acknowledges all that it has stored, so nothing needs to be
-/// sent twice.
+/// A server that is stopped in order acknowledges all files that it has stored, so none is sent
+/// twice.
 #[test]
 fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
     let mut farm = Farm::start(&[1, 1]);
@@ -224,72 +223,37 @@ fn a_stopping_server_leaves_nothing_lost_and_nothing_double() {
     check_stored(&farm, &folder, 2000);
 }
 
-/// What a pretended server does on the link, after it has greeted.
+/// What a pretended server does on a link after the greetings.
 type OnLink = fn(Wire);
 
-/// A native server that answers probes as it should, and on the link does as told. It ends with the
-/// test process.
-fn pretend_server(greeting_role: &'static str, on_link: OnLink) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut wire = Wire(stream.unwrap());
-            std::thread::spawn(move || {
-                let mut first = [0; 8];
-                if wire.0.read_exact(&mut first).is_err() {
-                    return;
-                }
-                let hello = format!(
-                    r#"{{"request_type":"hello","role":"{greeting_role}","overloaded":false}}"#
-                );
-                let greeting = [&PREFACE[..], &frame(&hello, b"")].concat();
-                if first == PREFACE {
-                    let _ = wire.0.write_all(&greeting);
-                    on_link(wire);
-                } else {
-                    let mut request = [0; 100];
-                    let read = wire.0.read(&mut request).unwrap_or(0);
-                    let asks = String::from_utf8_lossy(&request[..read]).contains("bilico");
-                    let _ = wire.0.write_all(if asks { &greeting } else { &[0] });
-                }
-            });
-        }
-    });
-    address
-}
-
-/// Reads for ever and says nothing.
-fn swallow(mut wire: Wire) {
-    let _ = std::io::copy(&mut wire.0, &mut std::io::sink());
+/// A peer that answers probes as a server does, but says that it has this role.
+fn pretend_role(role: &str, on_link: OnLink) -> String {
+    let mut hello = server_hello();
+    hello["role"] = json!(role);
+    pretend(&hello, on_link)
 }
 
 /// Acknowledges numbers that it was never sent.
 fn acknowledge_nonsense(mut wire: Wire) {
     for number in [0, 7_000_000, u64::MAX] {
-        let _ = wire.0.write_all(&frame(
-            &format!(r#"{{"request_type":"stored","request_number":{number}}}"#),
-            b"",
-        ));
+        wire.say(&json!({"request_type": "stored", "request_number": number}));
     }
-    swallow(wire);
+    wire.swallow();
 }
 
-/// Sends what no server sends.
+/// Sends a message that no server sends.
 fn talk_nonsense(mut wire: Wire) {
-    let _ = wire.0.write_all(&frame(
-        r#"{"request_type":"accepted","id":1,"request_number":1}"#,
-        b"",
-    ));
-    swallow(wire);
+    wire.say(&json!({"request_type": "accepted", "id": 1, "request_number": 1}));
+    wire.swallow();
 }
 
-/// A balancer over a pretended server and a real one, which has to store all 60 files.
+/// Checks that the real one of two servers stores all 60 files, and why the pretended one gets
+/// none.
 fn check_that_the_real_server_gets_all(on_link: OnLink, reason: &str) {
     let dir = tempfile::tempdir().unwrap();
     let real = start_server(dir.path(), 1, &[]);
     let servers = [
-        format!("{}=1", pretend_server("server", on_link)),
+        format!("{}=1", pretend_role("server", on_link)),
         format!("{}=1", real.address),
     ];
     let balancer = start_balancer(dir.path(), &servers, &["--stall-timeout", "500ms"]);
@@ -311,7 +275,7 @@ fn check_that_the_real_server_gets_all(on_link: OnLink, reason: &str) {
 
 #[test]
 fn a_server_that_answers_probes_but_acknowledges_nothing_is_left() {
-    check_that_the_real_server_gets_all(swallow, "acknowledged nothing for");
+    check_that_the_real_server_gets_all(Wire::swallow, "acknowledged nothing for");
 }
 
 #[test]
@@ -330,7 +294,7 @@ fn a_balancer_is_not_taken_for_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let servers = [
         format!("{}=1", farm.balancer.address),
-        format!("{}=1", pretend_server("balancer", swallow)),
+        format!("{}=1", pretend_role("balancer", Wire::swallow)),
     ];
     let balancer = start_balancer(dir.path(), &servers, &[]);
     wait_until("both to be found out", || {
@@ -349,12 +313,7 @@ fn a_balancer_is_not_taken_for_a_server() {
 #[test]
 fn a_server_at_its_limit_of_file_size_refuses_and_lives() {
     let farm = Farm::start(&[1, 1]);
-    let pid = farm.servers[0].pid().to_string();
-    let limited = std::process::Command::new("prlimit")
-        .args(["--fsize=100000", "--pid", &pid])
-        .status()
-        .unwrap();
-    assert!(limited.success());
+    farm.servers[0].limit("fsize", "100000");
     let folder = make_files(&farm, 6, 200_000);
     let output = farm.send(&["-r", &folder]);
     assert!(output.status.success(), "{output:?}");

@@ -1,44 +1,33 @@
-//! Descriptors and places: clients that idle, vanish or say nothing never keep servers, operators
-//! and the journal from what they need.
+//! Descriptors and places: clients that idle, close or say nothing never keep servers, operators
+//! and the journal from getting theirs.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{
-    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico, frame, http, http_at, put, run,
+use bilico_testkit::{
+    Client, DEADLINE, Farm, PREFACE, Role, Wire, bilico_through, frame, http, http_at, put, run,
     start_balancer, start_server, status, stored, wait_for_line, wait_until,
 };
 
-/// The most that the balancers of these tests may open.
+/// The limit of open files of these balancers.
 const LIMIT: usize = 256;
 
-/// Starts a balancer that may open so many files and not one more.
+/// Starts a balancer with this limit of open files.
 fn launch(dir: &Path, servers: &[String], flags: &[&str], limit: usize) -> Result<Role, String> {
-    let plain = bilico(&[]);
-    let mut command = Command::new("prlimit");
-    command
-        .arg(format!("--nofile={limit}:{limit}"))
-        .arg("--")
-        .arg(plain.get_program());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let limit = format!("--nofile={limit}:{limit}");
+    let command = bilico_through(&["prlimit", &limit, "--"]);
     let mut args = vec!["balancer", "--listen", "127.0.0.1:0"];
     args.extend(servers.iter().flat_map(|server| ["--server", server]));
     args.extend(flags);
     Role::launch(command, dir, &args)
 }
 
-/// A balancer of few descriptors, and a server that has been there and is down.
+/// A balancer with few descriptors, and its server, which was up and is down.
 fn narrow(dir: &Path) -> (Role, Role) {
     let mut server = start_server(dir, 1, &[]);
     let balancer = launch(dir, &[format!("{}=1", server.address)], &[], LIMIT).unwrap();
@@ -49,14 +38,14 @@ fn narrow(dir: &Path) -> (Role, Role) {
     (server, balancer)
 }
 
-/// How many descriptors a process has open.
+/// The number of descriptors that a process has open.
 fn open(role: &Role) -> usize {
     fs::read_dir(format!("/proc/{}/fd", role.pid()))
         .unwrap()
         .count()
 }
 
-/// How long the balancer takes to say whether it is ready, and the status of its answer.
+/// The time until `/ready` is answered, and the status of the answer.
 fn ready(balancer: &Role) -> (Duration, u16) {
     let asked = Instant::now();
     let mut stream = TcpStream::connect(balancer.admin.as_deref().unwrap()).unwrap();
@@ -84,8 +73,9 @@ fn hello_and_put(title: &str) -> Vec<u8> {
     wire
 }
 
-/// Each left a connection behind for as long as its file waited, until the balancer could open
-/// nothing: servers came up and got nothing, no operator got an answer, and only a restart helped.
+/// Each client's connection stayed for as long as its file waited, until the balancer had no
+/// descriptor left: servers that came up got no files, no operator got an answer, and only a
+/// restart helped.
 #[test]
 fn clients_that_have_gone_cost_no_descriptor_while_their_files_wait() {
     let dir = tempfile::tempdir().unwrap();
@@ -109,7 +99,7 @@ fn clients_that_have_gone_cost_no_descriptor_while_their_files_wait() {
     assert_eq!(stored(&dir.path().join("json_files_1")).len(), 2 * LIMIT);
 }
 
-/// The same of clients that do not even wait for their receipts.
+/// The same with clients that do not wait for their receipts.
 #[test]
 fn clients_that_send_and_vanish_cost_no_descriptor() {
     let dir = tempfile::tempdir().unwrap();
@@ -119,7 +109,7 @@ fn clients_that_send_and_vanish_cost_no_descriptor() {
         let mut wire = Wire::connect(&balancer.address);
         wire.write(&hello_and_put(&format!("{client}.txt")));
         wire.0.shutdown(Shutdown::Write).unwrap();
-        // The greeting is read, so that what was sent is not thrown away by a reset.
+        // The greeting is read, so that a reset does not discard the bytes that were sent.
         wire.greeting();
     }
     wait_until("the connections to be closed", || {
@@ -135,8 +125,8 @@ fn clients_that_send_and_vanish_cost_no_descriptor() {
     });
 }
 
-/// Idle clients took every descriptor that there was: the server that came up could not be
-/// connected to, and `/ready` was not answered.
+/// Idle clients took all descriptors: the balancer could not connect to the server that came up,
+/// and did not answer `/ready`.
 #[test]
 fn idle_clients_leave_descriptors_for_servers_and_operators() {
     let dir = tempfile::tempdir().unwrap();
@@ -177,8 +167,8 @@ fn idle_clients_leave_descriptors_for_servers_and_operators() {
     drop(idle);
 }
 
-/// Who ends its sending half counts as gone, which looks the same from here: it still hears what
-/// became of all that it sent, and then the connection ends.
+/// A client that closes its sending half looks like one that has closed. It still gets the receipts
+/// of all files that it sent, and then the connection ends.
 #[test]
 fn a_client_that_ends_its_sending_half_hears_what_became_of_what_it_sent() {
     let farm = Farm::without_servers(&[1]);
@@ -232,8 +222,8 @@ fn http_clients_that_have_gone_cost_no_descriptor() {
     });
 }
 
-/// Connections that said nothing took all places of a file server for ten minutes: its probes found
-/// none, and it was down.
+/// Silent connections took all places of a file server for ten minutes: probes found no place, and
+/// it counted as down.
 #[test]
 fn silent_connections_do_not_take_a_server_down() {
     let farm = Farm::with(&[1], &["--max-connections", "20"], &[]);
@@ -255,8 +245,8 @@ fn silent_connections_do_not_take_a_server_down() {
     drop(silent);
 }
 
-/// Who does not introduce himself in a few seconds is let go by a file server, and so is who stops
-/// in the middle of it.
+/// A file server closes a connection whose greeting does not come, or stops half way, for a few
+/// seconds.
 #[test]
 fn a_server_closes_connections_that_do_not_introduce_themselves() {
     let dir = tempfile::tempdir().unwrap();
@@ -275,8 +265,8 @@ fn a_server_closes_connections_that_do_not_introduce_themselves() {
     }
 }
 
-/// At the balancer's port silence is no offence, for old clients connect long before they write;
-/// but who is silent there makes way for who speaks.
+/// The balancer allows silent connections, because old-style clients connect long before they
+/// write. But when places run out, it closes silent ones first.
 #[test]
 fn silent_connections_make_way_for_clients_that_speak() {
     let dir = tempfile::tempdir().unwrap();
@@ -295,7 +285,7 @@ fn silent_connections_make_way_for_clients_that_speak() {
         started.elapsed()
     );
     client.expect("delivered", 1);
-    // The oldest went, the youngest are still there.
+    // The oldest were closed, the youngest are still open.
     silent[0].set_read_timeout(Some(DEADLINE)).unwrap();
     assert_eq!(silent[0].read(&mut [0; 1]).unwrap(), 0);
     let last = silent.last_mut().unwrap();
@@ -308,7 +298,7 @@ fn silent_connections_make_way_for_clients_that_speak() {
     wait_for_line(log, &["WARN", "all places are taken"]);
 }
 
-/// Heads that never end took every place of the admin listener, and an operator waited for 16 s.
+/// Request heads without an end took all places of the admin listener, and an operator waited 16 s.
 #[test]
 fn half_heads_make_way_for_operators() {
     let dir = tempfile::tempdir().unwrap();
@@ -327,17 +317,12 @@ fn half_heads_make_way_for_operators() {
     drop(halves);
 }
 
-/// A limit that leaves nothing for clients is told at once, not when nothing can be opened any
-/// more.
+/// A limit that leaves no descriptors for clients is refused at the start, not when they run out.
 #[test]
 fn a_limit_that_is_too_small_is_refused_at_the_start_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new("prlimit");
-    command
-        .args(["--nofile=64:64", "--"])
-        .arg(bilico(&[]).get_program())
-        .current_dir(dir.path());
-    command.env("ACT_AS_BILICO", "1");
+    let mut command = bilico_through(&["prlimit", "--nofile=64:64", "--"]);
+    command.current_dir(dir.path());
     command.args([
         "balancer",
         "--listen",
@@ -354,17 +339,11 @@ fn a_limit_that_is_too_small_is_refused_at_the_start_with_the_remedy() {
     }
 }
 
-/// The soft limit is not the last word: the balancer takes what the hard one allows.
+/// The balancer raises its soft limit to the hard one.
 #[test]
 fn the_soft_limit_is_raised_to_the_hard_one() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = bilico(&[]);
-    let mut command = Command::new("prlimit");
-    command
-        .args(["--nofile=64:4096", "--"])
-        .arg(plain.get_program())
-        .env("ACT_AS_BILICO", "1");
-    command.env("BILICO_ADMIN", "127.0.0.1:0");
+    let command = bilico_through(&["prlimit", "--nofile=64:4096", "--"]);
     let args = [
         "balancer",
         "--listen",

@@ -7,22 +7,28 @@ use std::net::Shutdown;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bilico::admin::AdminLimits;
+use bilico::balancer::{BalancerConfig, BalancerLimits, QueueLimits, Settings};
 use bilico::protocol::limits::MAX_LARGE_UPLOADS;
 use bilico::server::name::stored_name;
 use serde_json::json;
 
-use crate::harness::{
+use crate::in_process::{InProcess, settings_with};
+use bilico_testkit::{
     Client, Farm, Response, Role, Wire, frame, http, http_raw, names_with, noise, pretend_server,
-    response, start_balancer, wait_until,
+    response, start_balancer, start_server, status, wait_until,
 };
 
 const MIB: usize = 1 << 20;
 
 /// The head of a request that hands a file over and ends its connection.
 fn head(role: &Role, path: &str, headers: &str) -> String {
-    let address = role.admin.as_ref().unwrap();
+    head_at(role.admin.as_ref().unwrap(), path, headers)
+}
+
+fn head_at(address: &str, path: &str, headers: &str) -> String {
     format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n")
 }
 
@@ -37,15 +43,15 @@ fn begin(role: &Role, path: &str, headers: &str, content: &[u8]) -> Wire {
 /// Hands a file over whose size is known.
 #[track_caller]
 fn hand_over(role: &Role, path: &str, headers: &str, content: &[u8]) -> Response {
-    let head = head(
-        role,
-        path,
-        &format!("Content-Length: {}\r\n{headers}", content.len()),
-    );
-    http_raw(
-        role.admin.as_ref().unwrap(),
-        &[head.as_bytes(), content].concat(),
-    )
+    hand_over_at(role.admin.as_ref().unwrap(), path, headers, content)
+}
+
+/// The same at this address.
+#[track_caller]
+fn hand_over_at(address: &str, path: &str, headers: &str, content: &[u8]) -> Response {
+    let headers = format!("Content-Length: {}\r\n{headers}", content.len());
+    let head = head_at(address, path, &headers);
+    http_raw(address, &[head.as_bytes(), content].concat())
 }
 
 /// These bytes as a chunk.
@@ -56,17 +62,19 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 /// Hands a file over whose size is not known before its end.
 #[track_caller]
 fn hand_over_chunked(role: &Role, path: &str, headers: &str, content: &[u8]) -> Response {
-    let mut request = head(
-        role,
-        path,
-        &format!("Transfer-Encoding: chunked\r\n{headers}"),
-    )
-    .into_bytes();
+    hand_over_chunked_at(role.admin.as_ref().unwrap(), path, headers, content)
+}
+
+/// The same at this address.
+#[track_caller]
+fn hand_over_chunked_at(address: &str, path: &str, headers: &str, content: &[u8]) -> Response {
+    let headers = format!("Transfer-Encoding: chunked\r\n{headers}");
+    let mut request = head_at(address, path, &headers).into_bytes();
     content
         .chunks(30_000)
         .for_each(|piece| request.extend(chunk(piece)));
     request.extend(chunk(b""));
-    http_raw(role.admin.as_ref().unwrap(), &request)
+    http_raw(address, &request)
 }
 
 #[track_caller]
@@ -277,7 +285,7 @@ fn requests_that_make_no_sense_are_refused_with_what_is_wrong() {
     refused(
         &put("/files/a", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n"),
         400,
-        "twice",
+        "more than one",
     );
     let bare = head(balancer, "/files/a", "");
     refused(
@@ -395,53 +403,65 @@ fn what_is_over_the_limit_is_refused_before_it_is_read() {
 
 #[test]
 fn a_full_queue_refuses_after_a_while_and_takes_files_again() {
-    let mut farm = Farm::with(&[1], &[], &["--queue-files", "2"]);
-    farm.servers[0].kill();
-    wait_until("it to be seen down", || !farm.server_status(0).eligible);
-    let (small, large) = (b"x".to_vec(), vec![b'x'; 100_000]);
-    accepted(&hand_over(
-        &farm.balancer,
-        "/files/a",
-        "Idempotency-Key: 0\r\n",
-        &small,
-    ));
-    accepted(&hand_over(
-        &farm.balancer,
-        "/files/a",
-        "Idempotency-Key: 1\r\n",
-        &large,
-    ));
-    for content in [vec![b'y'], vec![b'y'; 100_000]] {
-        refused(
-            &hand_over(&farm.balancer, "/files/b", "", &content),
-            503,
-            "the queue is full: 2 of 2",
-        );
-        refused(
-            &hand_over_chunked(&farm.balancer, "/files/b", "", &content),
-            503,
-            "the queue is full: 2 of 2",
-        );
+    let patience = Duration::from_millis(300);
+    let dir = tempfile::tempdir().unwrap();
+    let mut servers = [start_server(dir.path(), 1, &[])];
+    let config = BalancerConfig {
+        settings: Settings {
+            queue: QueueLimits {
+                files: 2,
+                bytes: 1 << 30,
+            },
+            probe_interval: Duration::from_millis(100),
+            ..settings_with(&servers)
+        },
+        limits: BalancerLimits {
+            room_patience: patience,
+            ..BalancerLimits::default()
+        },
+        ..BalancerConfig::default()
+    };
+    let balancer = InProcess::start(dir.path(), config, AdminLimits::default());
+    let at = &*balancer.admin;
+    servers[0].kill();
+    wait_until("it to be seen down", || {
+        !status(&balancer.address).servers[0].eligible
+    });
+    let small = b"x".to_vec();
+    let large = vec![b'x'; 100_000];
+    for (n, content) in [&small, &large].into_iter().enumerate() {
+        let key = format!("Idempotency-Key: {n}\r\n");
+        accepted(&hand_over_at(at, "/files/a", &key, content));
     }
-    // What is here is told by its content, for which there need be no room. Once its size was
-    // enough.
+    for content in [vec![b'y'], vec![b'y'; 100_000]] {
+        for hand_over in [hand_over_at, hand_over_chunked_at] {
+            let began = Instant::now();
+            let answer = hand_over(at, "/files/b", "", &content);
+            refused(&answer, 503, "the queue is full: 2 of 2");
+            assert!(began.elapsed() >= patience, "{:?}", began.elapsed());
+        }
+    }
+    // A file that is here already needs no room, and its content tells whether it is the same.
+    // There was a defect: its size was enough.
     for (n, content) in [small, large].into_iter().enumerate() {
         let key = format!("Idempotency-Key: {n}\r\n");
-        let here = hand_over(&farm.balancer, "/files/a", &key, &content);
+        let here = hand_over_at(at, "/files/a", &key, &content);
         assert_eq!(
             (accepted(&here), &here.json()["crc32c"]),
             (n as u64 + 1, &json!(sum(&content)))
         );
         let other = vec![b'y'; content.len()];
         refused(
-            &hand_over(&farm.balancer, "/files/a", &key, &other),
+            &hand_over_at(at, "/files/a", &key, &other),
             409,
             "the key names another file already",
         );
     }
-    farm.servers[0].restart();
-    wait_until("them to be delivered", || farm.status().delivered == 2);
-    accepted(&hand_over(&farm.balancer, "/files/b", "", b"y"));
+    servers[0].restart();
+    wait_until("them to be delivered", || {
+        status(&balancer.address).delivered == 2
+    });
+    accepted(&hand_over_at(at, "/files/b", "", b"y"));
 }
 
 /// An upload needs more room while it comes: it must not wait for it, for others may wait for what
@@ -718,7 +738,7 @@ fn who_waits_for_a_file_that_no_server_takes_hears_that_it_is_a_dead_letter() {
         let _ = wire
             .0
             .write_all(&frame(r#"{"request_type":"holding","last":true}"#, b""));
-        while let Some((header, _)) = wire.try_frame() {
+        while let Some((header, _)) = wire.message() {
             if header["request_type"] == "store" {
                 let answer = json!({"request_type": "not_stored", "request_number": header["request_number"],
                     "code": "conflict", "reason": "not for me"});

@@ -1,59 +1,34 @@
-//! What is in doubt at a server is remembered until the server has said what it has and what it
-//! must remove is removed, however long it is away and however much passes elsewhere: no second
-//! copy stays.
+//! Files in doubt at a server are remembered until the server has listed its files and removed its
+//! second copies, however long it is away and however many files pass meanwhile.
 
 use std::io::Write;
 
-use crate::harness::{Client, Farm, frame, names_with, noise, put, wait_for_line, wait_until};
+use bilico_testkit::{Client, Farm, frame, noise, put, wait_for_line, wait_until};
 
-/// More than the balancer remembers of what has ended, unless it is told otherwise.
+/// More files than the balancer remembers by default after their end.
 const PASSING: u64 = 100_000 + 2_000;
 
-impl Farm {
-    /// The request numbers of what lies in a server's directory.
-    fn numbers_in(&self, place: usize) -> Vec<u64> {
-        let names = names_with(&self.server_dir(place), "")
-            .into_iter()
-            .filter(|name| !name.starts_with('.'));
-        names
-            .map(|name| name.split_once('_').unwrap().0.parse().unwrap())
-            .collect()
+/// Hands over tiny files, many in one write, and waits until so many are delivered in all.
+#[track_caller]
+fn pass(farm: &Farm, files: u64, delivered: u64) {
+    let mut wire = farm.client().wire;
+    let receipts = bilico_testkit::Wire(wire.0.try_clone().unwrap());
+    let reader = std::thread::spawn(move || receipts.swallow());
+    for first in (0..files).step_by(500) {
+        let some = (first..files.min(first + 500)).flat_map(|id| frame(&put(id, "t"), b"x"));
+        wire.0.write_all(&some.collect::<Vec<u8>>()).unwrap();
     }
-
-    /// Hands over tiny files, many in one write, and waits until so many are delivered in all.
-    #[track_caller]
-    fn pass(&self, files: u64, delivered: u64) {
-        let mut wire = Client::connect(&self.balancer.address).wire;
-        let receipts = crate::harness::Wire(wire.0.try_clone().unwrap());
-        let reader = std::thread::spawn(move || receipts.swallow());
-        for first in (0..files).step_by(500) {
-            let some = (first..files.min(first + 500)).flat_map(|id| frame(&put(id, "t"), b"x"));
-            wire.0.write_all(&some.collect::<Vec<u8>>()).unwrap();
-        }
-        wait_until("all of them to be delivered", || {
-            self.status().delivered >= delivered
-        });
-        wire.0.shutdown(std::net::Shutdown::Both).unwrap();
-        reader.join().unwrap();
-    }
-
-    /// Waits until each file from 1 on is on exactly one server.
-    #[track_caller]
-    fn wait_until_all_are_there_once(&self, count: u64) {
-        wait_until("each file to be there exactly once", || {
-            let mut numbers: Vec<u64> = (0..self.servers.len())
-                .flat_map(|place| self.numbers_in(place))
-                .collect();
-            numbers.sort_unstable();
-            numbers.into_iter().eq(1..=count)
-        });
-    }
+    wait_until("all of them to be delivered", || {
+        farm.status().delivered >= delivered
+    });
+    wire.0.shutdown(std::net::Shutdown::Both).unwrap();
+    reader.join().unwrap();
 }
 
-/// Two servers, the first of which is frozen with its share of 40 files, that all went to the other
+/// Two servers: the first is stopped with its share of 40 files, which have all gone to the other
 /// one since.
 fn with_files_in_doubt(flags: &[&str]) -> Farm {
-    // What servers sync is not what this is about, and takes longest.
+    // This is not about syncs, which would take the longest.
     let farm = Farm::with(&[1, 1], &["--durability", "os"], flags);
     farm.servers[0].signal("STOP");
     let mut client = Client::connect(&farm.balancer.address);
@@ -67,21 +42,21 @@ fn with_files_in_doubt(flags: &[&str]) -> Farm {
     farm
 }
 
-/// While its link opened, the ends that a doubt had kept were forgotten before it was decided what
-/// becomes of the files that the server has: it heard that they are confirmed, and 97 of 1,051
-/// files lay there twice for good.
+/// While a server's link opened, the balancer forgot the ends that it had kept for files in doubt,
+/// before it had decided which copies the server must remove. It confirmed them, and 97 of 1,051
+/// files stayed there twice.
 #[test]
 fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
     let farm = with_files_in_doubt(&["--log-level", "warn"]);
-    farm.pass(PASSING, 40 + PASSING);
+    pass(&farm, PASSING, 40 + PASSING);
     farm.servers[0].signal("CONT");
     farm.wait_until_up();
-    farm.wait_until_all_are_there_once(40 + PASSING);
+    farm.wait_until_each_is_there_once(40 + PASSING);
     wait_for_line(|| farm.server_log(0), &["dropped", "another server has it"]);
 }
 
-/// After a restart nobody knows any more what was in doubt: all that ended before it is kept until
-/// every server has said what it has. Only what waited was.
+/// After a restart the balancer does not know which files were in doubt, so it must keep all ends
+/// from before it until every server has listed its files. It kept only those of waiting files.
 #[test]
 fn files_in_doubt_are_there_once_when_the_balancer_was_restarted_meanwhile() {
     let flags = ["--remember", "0s", "--remember-files", "10"];
@@ -94,18 +69,18 @@ fn files_in_doubt_are_there_once_when_the_balancer_was_restarted_meanwhile() {
                 .iter()
                 .map(|server| format!("{}=1", server.address))
                 .collect();
-            farm.balancer = crate::harness::start_balancer(farm.dir.path(), &specs, &flags);
+            farm.balancer = bilico_testkit::start_balancer(farm.dir.path(), &specs, &flags);
             wait_until("one to be up", || {
                 farm.status().servers.iter().any(|server| server.eligible)
             });
         }
-        farm.pass(200, 200);
+        pass(&farm, 200, 200);
         let shown = || farm.queue(&["show", "240"]);
         wait_until("what is in doubt nowhere to be forgotten", || {
             shown().code != Some(0)
         });
         farm.servers[0].signal("CONT");
         farm.wait_until_up();
-        farm.wait_until_all_are_there_once(240);
+        farm.wait_until_each_is_there_once(240);
     }
 }

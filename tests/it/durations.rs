@@ -1,8 +1,8 @@
-//! Times that flags and settings bear: what no clock can be moved by is refused where it is read.
+//! Durations in flags and settings: values that no clock can add are refused when they are read.
 
-use crate::harness::{bilico, run};
+use bilico_testkit::{bilico, run};
 
-/// Every command that has a flag for a time, with what it needs beside.
+/// Every command with a flag for a duration, and the arguments that it needs.
 const COMMANDS: [&[&str]; 9] = [
     &["demo"],
     &["balancer", "--server", "127.0.0.1:1=1"],
@@ -15,7 +15,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["logs"],
 ];
 
-/// The flags of a command that bear a time.
+/// The flags of a command that take a duration.
 fn flags(command: &[&str]) -> Vec<String> {
     let words = command
         .iter()
@@ -30,15 +30,15 @@ fn flags(command: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// `--idle-timeout`, `--stall-timeout` and `--shutdown-timeout` of 5000000000000000h were taken,
-/// and whoever waited for such a time panicked: each connection, or the balancer at its end.
+/// `--idle-timeout`, `--stall-timeout` and `--shutdown-timeout` of 5000000000000000h were accepted,
+/// and whatever waited for such a time panicked: each connection, or the balancer at its end.
 #[test]
 fn a_time_that_is_too_long_is_refused_by_every_flag() {
     let mut tried = 0;
     for command in COMMANDS {
         for flag in flags(command) {
             for time in ["5000000000000000h", "18446744073709551615s", "87601h"] {
-                // Times of the past have a word of their own for it, and other bounds.
+                // Times in the past have another message and other bounds.
                 if flag == "--since" && time == "87601h" {
                     continue;
                 }
@@ -60,7 +60,7 @@ fn a_time_that_is_too_long_is_refused_by_every_flag() {
     assert!(tried > 60, "only {tried} were tried");
 }
 
-/// So does a file.
+/// The same in a configuration file.
 #[test]
 fn a_time_that_is_too_long_is_refused_in_a_file() {
     let dir = tempfile::tempdir().unwrap();

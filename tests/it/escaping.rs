@@ -1,23 +1,21 @@
-//! Text from outside on a terminal: whatever bytes a name, a reason or a file holds, they are shown
-//! and do nothing.
+//! Text from outside on a terminal: whatever bytes a name, a reason or a file holds, they are
+//! escaped.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bilico::text::is_printable;
 use serde_json::{Value, json};
 
-use crate::harness::{Ended, Farm, PREFACE, Wire, bilico, frame, put, run};
+use bilico_testkit::{Ended, Farm, Wire, bilico, frame, pretend, put, run};
 
-/// What would set a terminal's title, forge a line of ours, turn the text round, and act as a C1
+/// Text that would set a terminal's title, forge a line of ours, reverse the text, and act as a C1
 /// control.
 const HOSTILE: &str = "a\x1b]0;pwned\x07\nhint: run rm -rf\n\u{202e}gpj\u{9b}31m";
 
-/// The same as it is to be shown.
+/// The same as it must be shown.
 const SHOWN: &str = "a\\u{1b}]0;pwned\\u{7}\\nhint: run rm -rf\\n\\u{202e}gpj\\u{9b}31m";
 
 #[track_caller]
@@ -31,36 +29,22 @@ fn is_harmless(ended: &Ended) {
     }
 }
 
-/// A balancer that refuses all with this reason.
+/// A balancer that refuses everything with this reason.
 fn refusing(reason: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut wire = Wire(stream.unwrap());
-            std::thread::spawn(move || {
-                let mut first = [0; 8];
-                wire.0.read_exact(&mut first).unwrap();
-                let hello = json!({"request_type": "hello", "role": "balancer"});
-                wire.0
-                    .write_all(&[&PREFACE[..], &frame(&hello.to_string(), b"")].concat())
-                    .unwrap();
-                while let Some((header, _)) = wire.try_frame() {
-                    let answer = match header["request_type"].as_str() {
-                        Some("put" | "offer") => {
-                            json!({"request_type": "refused", "id": header["id"], "code": "too_large", "reason": reason})
-                        }
-                        Some("query") => {
-                            json!({"request_type": "bye", "code": "busy", "reason": reason})
-                        }
-                        _ => continue,
-                    };
-                    let _ = wire.0.write_all(&frame(&answer.to_string(), b""));
+    let hello = json!({"request_type": "hello", "role": "balancer"});
+    pretend(&hello, move |mut wire| {
+        while let Some((header, _)) = wire.message() {
+            let answer = match header["request_type"].as_str() {
+                Some("put" | "offer") => {
+                    json!({"request_type": "refused", "id": header["id"], "code": "too_large",
+                        "reason": reason})
                 }
-            });
+                Some("query") => json!({"request_type": "bye", "code": "busy", "reason": reason}),
+                _ => continue,
+            };
+            wire.say(&answer);
         }
-    });
-    address
+    })
 }
 
 fn command(dir: &Path, args: &[&str]) -> Ended {

@@ -1,46 +1,19 @@
 //! Keys: a file that is sent again is the same file, and a large one goes on where it broke off.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Barrier;
+use std::time::Duration;
 
+use bilico::admin::AdminLimits;
+use bilico::balancer::{BalancerConfig, BalancerLimits, DispatchConfig, InDoubt, Settings};
+use bilico::queue::Retention;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Client, Farm, Role, bilico, frame, names_with, noise, number, put_header, run, stored,
+use crate::in_process::{InProcess, settings_with};
+use bilico_testkit::{
+    Client, Farm, Role, bilico, frame, noise, number, put_header, run, start_server, stored,
     wait_for, wait_until,
 };
-
-impl Farm {
-    /// The balancer's journal.
-    pub fn journal(&self) -> PathBuf {
-        self.dir.path().join("journal")
-    }
-
-    /// A native client of the balancer.
-    pub fn client(&self) -> Client {
-        Client::connect(&self.balancer.address)
-    }
-
-    /// Ends the balancer as a crash would, and starts it again.
-    pub fn crash_balancer(&mut self) {
-        self.balancer.kill();
-        self.balancer.restart();
-    }
-
-    fn parts(&self) -> Vec<String> {
-        names_with(&self.journal(), "part-")
-    }
-
-    fn contents(&self) -> Vec<String> {
-        names_with(&self.journal(), "content-")
-    }
-
-    #[track_caller]
-    fn wait_until_no_part_is_left(&self) {
-        wait_until("no part to be left", || self.parts().is_empty());
-    }
-}
 
 const MIB: usize = 1024 * 1024;
 
@@ -438,22 +411,71 @@ fn a_wrong_checksum_behind_a_large_file_leaves_nothing() {
 
 // ---------------------------------------------------------------- keys are forgotten
 
+/// A second file under a key that was forgotten, also after a crash: the journal must have
+/// forgotten it, too.
 #[test]
-fn a_key_that_is_forgotten_is_a_new_files() {
-    for flags in [
-        &["--remember", "0"][..],
-        &["--remember", "0s", "--in-doubt", "wait"],
-        &["--remember-files", "0"],
-    ] {
+fn a_key_that_is_forgotten_stays_forgotten_after_a_crash() {
+    let forgets = |flags: &[&str]| {
         let mut farm = Farm::with(&[1, 1], &[], flags);
         let content = noise(1, 100_000);
+        let is_forgotten = |farm: &Farm| first_answer(farm, "k", &content) == "wanted";
+        let mut client = farm.client();
+        assert_eq!(client.put_accepted(1, Some("k"), &content), 1, "{flags:?}");
+        client.expect("delivered", 1);
+        wait_until("the key to be forgotten", || is_forgotten(&farm));
+        farm.crash_balancer();
+        wait_until("the key to be forgotten again", || is_forgotten(&farm));
+        let mut client = farm.client();
+        assert_eq!(client.put_accepted(1, Some("k"), &content), 2, "{flags:?}");
+        client.expect("delivered", 1);
+        assert_eq!(farm.all_stored().len(), 2, "{flags:?}");
+    };
+    // At once, for each waits for the time between two looks at what can be forgotten.
+    std::thread::scope(|scope| {
+        scope.spawn(|| forgets(&["--remember", "0"]));
+        scope.spawn(|| forgets(&["--remember", "0s", "--in-doubt", "wait"]));
+        scope.spawn(|| forgets(&["--remember-files", "0"]));
+    });
+}
+
+#[test]
+fn a_key_that_is_forgotten_is_a_new_files() {
+    let at_once = Retention {
+        time: Duration::ZERO,
+        ..Retention::default()
+    };
+    let no_files = Retention {
+        files: 0,
+        ..Retention::default()
+    };
+    for (retention, in_doubt) in [
+        (at_once, InDoubt::Redirect),
+        (at_once, InDoubt::Wait),
+        (no_files, InDoubt::Redirect),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let servers = [1, 2].map(|n| start_server(dir.path(), n, &[]));
+        let config = BalancerConfig {
+            settings: Settings {
+                retention,
+                dispatch: DispatchConfig {
+                    in_doubt,
+                    ..DispatchConfig::default()
+                },
+                ..settings_with(&servers)
+            },
+            limits: BalancerLimits {
+                sweep: Duration::from_millis(20),
+                ..BalancerLimits::default()
+            },
+            ..BalancerConfig::default()
+        };
+        let balancer = InProcess::start(dir.path(), config, AdminLimits::default());
+        let content = noise(1, 100_000);
         for round in 1..=3 {
-            let mut client = farm.client();
-            assert_eq!(
-                client.put_accepted(1, Some("k"), &content),
-                round,
-                "{flags:?}"
-            );
+            let mut client = Client::connect(&balancer.address);
+            let number = client.put_accepted(1, Some("k"), &content);
+            assert_eq!(number, round, "{retention:?}");
             client.expect("delivered", 1);
             wait_until("the key to be forgotten", || {
                 client.offer(2, "k", &content);
@@ -463,23 +485,20 @@ fn a_key_that_is_forgotten_is_a_new_files() {
                 })["request_type"]
                     == "wanted"
             });
-            if round == 2 {
-                farm.crash_balancer();
-                wait_until("the key to be forgotten again", || {
-                    farm.client().first_answer("k", &content) == "wanted"
-                });
-            }
         }
-        assert_eq!(farm.all_stored().len(), 3);
+        let stored: usize = [1, 2]
+            .map(|n| stored(&dir.path().join(format!("json_files_{n}"))).len())
+            .iter()
+            .sum();
+        assert_eq!(stored, 3);
     }
 }
 
-impl Client {
-    /// What comes first after an offer.
-    fn first_answer(&mut self, key: &str, content: &[u8]) -> String {
-        self.offer(1, key, content);
-        self.next()["request_type"].as_str().unwrap().to_owned()
-    }
+/// The type of the first answer to an offer.
+fn first_answer(farm: &Farm, key: &str, content: &[u8]) -> String {
+    let mut client = farm.client();
+    client.offer(1, key, content);
+    client.next()["request_type"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -497,11 +516,11 @@ fn no_more_keys_are_remembered_than_may_be_and_the_youngest_are() {
         }
         for id in 1..=2 {
             wait_until("the older ones to be forgotten", || {
-                farm.client().first_answer(&format!("k{restart}{id}"), b"x") == "wanted"
+                first_answer(&farm, &format!("k{restart}{id}"), b"x") == "wanted"
             });
         }
         assert_eq!(
-            farm.client().first_answer(&format!("k{restart}3"), b"x"),
+            first_answer(&farm, &format!("k{restart}3"), b"x"),
             "accepted"
         );
         let first = client.put_accepted(9, Some(&format!("k{restart}1")), b"x");

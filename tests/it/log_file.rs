@@ -1,17 +1,16 @@
-//! The log's file as others treat it: moved, deleted, full; and what is told then.
+//! The log's file is moved, deleted, or on a full disk, and notices say so.
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
-    Role, Running, bilico, http_at, start_balancer, start_server, wait_for_line, wait_until,
+use bilico_testkit::{
+    Role, Running, bilico, http_at, limit, start_balancer, start_server, wait_for_line, wait_until,
 };
 
-/// A balancer whose server is nowhere. Each change of the server's weight is a line in its log.
+/// A balancer whose server does not exist. Each change of the server's weight is a line in its log.
 struct Logging {
     dir: TempDir,
     balancer: Running,
@@ -67,7 +66,7 @@ impl Logging {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
-    /// Has lines logged until this is so.
+    /// Makes the balancer log lines until a condition holds.
     #[track_caller]
     fn lines_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let mut weight = 1000;
@@ -93,17 +92,7 @@ impl Logging {
     }
 
     fn limit(&self, bytes: &str) {
-        let args = [
-            format!("--fsize={bytes}:"),
-            format!("--pid={}", self.balancer.pid()),
-        ];
-        assert!(
-            Command::new("prlimit")
-                .args(args)
-                .status()
-                .unwrap()
-                .success()
-        );
+        limit(self.balancer.pid(), "fsize", bytes);
     }
 }
 
@@ -124,7 +113,7 @@ fn a_log_that_is_deleted_or_moved_goes_on_under_its_name() {
     });
     wait_for_line(|| log.log(), &["log opened again"]);
 
-    // Without its directory it has none; then it is made.
+    // Without its directory there is no file; then both are made again.
     fs::remove_dir_all(log.dir.path().join("logs")).unwrap();
     log.lines_until("the directory, too", || log.log().contains("weight=1"));
 }
@@ -143,16 +132,16 @@ fn a_hangup_opens_the_log_again_at_once_and_ends_nothing() {
         let path = place.path().join("logs").join(name);
         let moved = path.with_extension("log.1");
         fs::rename(&path, &moved).unwrap();
-        let before = fs::read(&moved).unwrap().len();
         role.signal("HUP");
         wait_for_line(
             || fs::read_to_string(&path).unwrap_or_default(),
             &["SIGHUP"],
         );
-        assert_eq!(
-            fs::read(&moved).unwrap().len(),
-            before,
-            "nothing more goes into the file that was moved"
+        // Lines before the signal may still go there.
+        let moved = fs::read_to_string(&moved).unwrap();
+        assert!(
+            !moved.contains("SIGHUP"),
+            "the file that was moved gets no more lines: {moved}"
         );
     }
     let state = http_at(balancer.admin.as_ref().unwrap(), "GET", "/live", None);
@@ -164,7 +153,7 @@ fn lines_that_cannot_be_written_are_told_at_once_and_counted_in_the_log_afterwar
     let log = Logging::start(&["--log-level", "bilico=info"]);
     log.line(2);
     wait_for_line(|| log.log(), &["weight=2"]);
-    // The next line is written in part.
+    // Only a part of the next line is written.
     log.limit(&(log.log().len() + 30).to_string());
     log.lines_until("a loss", || !log.notices().is_empty());
     let said = log.balancer.wait_for_error("lost so far");
@@ -203,8 +192,12 @@ fn lines_that_cannot_be_written_are_told_at_once_and_counted_in_the_log_afterwar
         .unwrap()
         .parse()
         .unwrap();
-    assert!(lost >= 31, "{line}");
-    // The half line has an end of its own.
+    // The last ones may have been written after the limit was gone.
+    let weights: Vec<String> = (10..40).map(|weight| format!("weight={weight}")).collect();
+    let is_one = |word: &&str| weights.iter().any(|weight| weight == word);
+    let written = log.log().split_whitespace().filter(is_one).count();
+    assert!(lost + written >= 31, "{line}");
+    // The half line gets a line end of its own.
     let cut = log
         .log()
         .lines()

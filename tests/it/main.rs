@@ -1,4 +1,4 @@
-//! Integration tests: real processes, real sockets, one harness.
+//! Integration tests: real processes, real sockets, one kit (`crates/testkit`).
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod admin_waits;
 mod arrays;
 mod bad_input;
 mod bench;
@@ -25,13 +26,12 @@ mod demo;
 mod descriptors;
 mod doorway;
 mod doubt;
-#[path = "../chaos/mod.rs"]
-mod driver;
 mod durations;
 mod escaping;
-mod harness;
+mod in_process;
 mod journal;
 mod keys;
+mod layers;
 mod log_file;
 mod logs;
 mod metrics;

@@ -1,12 +1,12 @@
-//! `/metrics`: read by Prometheus' own tool where it is installed, and in any case by the rules of
-//! its text format.
+//! `/metrics`, checked by the rules of Prometheus' text format, and by `promtool` if it is
+//! installed.
 #![allow(clippy::float_cmp, reason = "counts, which floats hold exactly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Farm, Role, http, http_raw, run, start_balancer, start_server, wait_until,
 };
 
@@ -18,12 +18,12 @@ type Sample = (Vec<(String, String)>, f64);
 struct Family {
     kind: String,
     help: String,
-    /// By the names that stand in front of them.
+    /// The samples by name.
     samples: BTreeMap<String, Vec<Sample>>,
 }
 
-/// All families, read by the rules of the text format 0.0.4: each has a help and a type before its
-/// samples, which stand together and are there once.
+/// All families, read by the rules of the text format 0.0.4: each has a help text and a type before
+/// its samples, which are adjacent and unique.
 #[track_caller]
 fn parse(text: &str) -> BTreeMap<String, Family> {
     assert!(text.ends_with('\n'), "the last line must end");
@@ -202,7 +202,7 @@ fn text_of(role: &Role) -> String {
     response.text().to_owned()
 }
 
-/// Holds a text against `promtool`, or says that it is not there.
+/// Checks a text by `promtool`, or prints that it is not installed.
 #[track_caller]
 fn promtool(text: &str) {
     let is_there = Command::new("promtool")
@@ -211,7 +211,7 @@ fn promtool(text: &str) {
         .stderr(Stdio::null())
         .status();
     if is_there.is_err() {
-        // Past the capture of the test's output: a skipped test must be seen.
+        // Straight to standard error: a skipped test must be seen, and macros are captured.
         let _ = writeln!(
             std::io::stderr(),
             "skipped: promtool; install it with apt-get install prometheus"
@@ -338,7 +338,7 @@ fn who_asks_for_openmetrics_gets_it() {
         text.contains("\n# TYPE bilico_files_delivered counter\nbilico_files_delivered_total 0\n"),
         "{text}"
     );
-    // Both formats tell the same.
+    // Both formats have the same samples.
     let is_sample = |line: &&str| !line.starts_with('#');
     let named = |text: &str| -> BTreeSet<String> {
         text.lines()
@@ -374,7 +374,7 @@ fn a_server_tells_prometheus_what_it_has() {
     assert!(value(&told, "bilico_connections") >= 1.0);
 }
 
-/// Beyond the most servers that have series of their own, the rest are one, so that the series are
+/// Only so many servers have their own series. The rest share one, so that the number of series is
 /// bounded.
 #[test]
 fn the_series_of_many_servers_are_bounded() {

@@ -1,10 +1,10 @@
-//! Names of servers, and what they lead to.
+//! Names of servers, and the addresses behind them.
 
 use serde_json::json;
 
-use crate::harness::{Client, Farm, start_balancer, start_server, wait_for_line, wait_until};
+use bilico_testkit::{Client, Farm, start_balancer, start_server, wait_for_line, wait_until};
 
-/// Each of the two links ended the other: the server was up and down several times in a second, for
+/// Each of the two links ended the other: the server went up and down several times a second, for
 /// ever.
 #[test]
 fn one_server_under_two_names_keeps_one_link() {
@@ -22,7 +22,7 @@ fn one_server_under_two_names_keeps_one_link() {
         || farm.log(),
         &[
             "WARN",
-            "server gets no files",
+            "server ineligible",
             "identity",
             "under another name",
         ],
@@ -54,13 +54,13 @@ fn one_server_under_two_names_keeps_one_link() {
     let flips = farm
         .log()
         .lines()
-        .filter(|line| line.contains("server gets no files"))
+        .filter(|line| line.contains("server ineligible"))
         .count();
     assert_eq!(flips, 1, "{}", farm.log());
     assert_eq!(farm.stored(0).len(), 50);
 }
 
-/// A name that does not exist says so, and is in nobody's way.
+/// A name that does not exist is reported, and does not hold up other servers.
 #[test]
 fn a_name_that_was_never_resolved_is_down_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();

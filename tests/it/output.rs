@@ -1,15 +1,14 @@
-//! What commands print: where it cannot be written they say so.
+//! Output that cannot be written: commands report it.
 
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Farm, bilico};
+use bilico_testkit::{Farm, bilico};
 
 const FULL: &str =
     "error: cannot write to standard output: No space left on device (os error 28)\n";
 
-/// Every command that prints and ends by itself, some in more than one way, for a farm with an
-/// admin listener.
+/// Every command that prints and ends by itself, for a farm with an admin listener.
 fn commands(farm: &Farm) -> Vec<Command> {
     let (balancer, admin) = (
         &*farm.balancer.address,
@@ -70,7 +69,7 @@ fn farm() -> Farm {
     farm
 }
 
-/// Help on a full disk once ended with exit code 0, and other commands with 1 and no word.
+/// On a full disk, `--help` once ended with exit code 0, and other commands with 1 and no message.
 #[test]
 fn output_that_cannot_be_written_is_an_error_that_says_so() {
     let farm = farm();

@@ -1,13 +1,13 @@
-//! Overload, brought about by work: files that are held in memory while they are worked on.
+//! Overload by work: servers hold files in memory while they work on them.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use bilico::protocol::status::StatusReport;
 
-use crate::harness::{Farm, Role, bilico, start_balancer, start_server, wait_until};
+use bilico_testkit::{Farm, Role, bilico, start_balancer, start_server, wait_until};
 
-/// A server that is overloaded by 8 MiB of held files, and works 6 ms on each letter A.
+/// A server that 8 MiB of held files overload, and which works 6 ms on each letter A.
 const BUSY: [&str; 4] = ["--overload-margin", "8MiB", "--work-delay", "6ms"];
 
 /// Files of 1 MiB with 1,000 letters A: each is held for six seconds by a busy server.
@@ -55,13 +55,12 @@ fn an_overloaded_server_gets_nothing_until_its_memory_is_free_again() {
         &[format!("{}=1", busy.address), format!("{}=1", idle.address)],
         &[],
     );
-    let status = || crate::harness::status(&balancer.address);
+    let status = || bilico_testkit::status(&balancer.address);
     wait_until("both to be up", || {
         status().servers.iter().all(|server| server.eligible)
     });
 
-    // A disk that stalls can take longer than the work that holds the memory: then the round tells
-    // nothing.
+    // A disk may stall for longer than the work that holds the memory. Such a round shows nothing.
     let folder = make_heavy_files(dir.path(), 40);
     wait_until("a round within one overload", || {
         let before = status();
@@ -138,7 +137,7 @@ fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
         all && status.queue.in_flight == 0
     });
     let before = farm.status().delivered;
-    // So that some wait: all of them may have been delivered in the meantime.
+    // So that some files wait: the first ones may all be delivered by now.
     send(
         &farm.balancer,
         &make_heavy_files(&farm.dir.path().join("few"), 4),
@@ -160,10 +159,10 @@ fn with_all_servers_overloaded_files_wait_and_nobody_spins() {
         );
         assert!(status.queue.files() >= 4, "{status:?}");
         assert!(
-            observed < crate::harness::DEADLINE,
+            observed < bilico_testkit::DEADLINE,
             "the overload does not end"
         );
-        // The asking itself costs the balancer time, which is not what is measured.
+        // Asking costs the balancer processor time, which must not be measured.
         std::thread::sleep(Duration::from_millis(200));
     }
     let cpu = farm.balancer.cpu_time() - cpu_before;

@@ -1,13 +1,12 @@
-//! The operator's page in a real browser: what it shows, what can be done from it, and that it
-//! harms nobody.
+//! The operators' page in a real browser: what it shows, what it can do, and that titles do no
+//! harm.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Client, Farm, Role, http, start_balancer, wait_for, wait_until};
-use crate::queue::Fickle;
+use bilico_testkit::{Client, Farm, Fickle, Role, http, start_balancer, wait_for, wait_until};
 
 /// The page of a balancer, in a browser.
 struct Page {
@@ -16,7 +15,7 @@ struct Page {
 }
 
 impl Page {
-    /// Opens the page and waits until it is live; `None` where there is no browser.
+    /// Opens the page and waits until it is live. `None` if no browser is installed.
     fn open(balancer: &Role) -> Option<Self> {
         let admin = balancer.admin.clone().unwrap();
         let mut browser = Browser::start()?;
@@ -26,8 +25,8 @@ impl Page {
         Some(Self { browser, admin })
     }
 
-    /// Checks that nothing went wrong in the page but requests where they had to, and that it has
-    /// asked nobody but its balancer.
+    /// Checks that the page has logged no errors, except of requests that had to fail, and that it
+    /// has sent requests to its balancer only.
     #[track_caller]
     fn check(mut self, requests_may_fail: bool) {
         assert_eq!(
@@ -46,7 +45,7 @@ impl Page {
         assert_eq!(strange.collect::<Vec<_>>(), Vec::<&String>::new());
     }
 
-    /// Waits until a cell of a server's row shows a text that is as it should be.
+    /// Waits until the text of a cell in a server's row fulfils a condition.
     #[track_caller]
     fn wait_for_cell(&mut self, server: &str, label: &str, is: impl Fn(&str) -> bool) -> String {
         let cell = cell(server, label);
@@ -55,7 +54,7 @@ impl Page {
         })
     }
 
-    /// Clicks through the dialog to its button for going on, and waits until it is closed.
+    /// Confirms the dialog and waits until it is closed.
     #[track_caller]
     fn confirm(&mut self) {
         self.browser.click("#dialog-confirm");
@@ -189,7 +188,7 @@ fn numbers_move_while_files_pass_and_a_killed_server_turns_red() {
     let green = colour(&mut page, &second);
     assert!(green[1] > green[0] && green[1] > green[2], "{green:?}");
     farm.servers[1].kill();
-    // At first its link is closed, then its probes fail, too.
+    // First its link is closed, then its probes fail, too.
     let reason = wait_for("a reason that lasts", || {
         let reason = farm.server_status(1).reason?;
         reason.strip_prefix("connection: ").map(str::to_owned)
@@ -355,8 +354,7 @@ fn the_page_says_when_it_is_stale_and_lives_through_a_restart() {
     page.check(true);
 }
 
-/// A balancer that hangs keeps its connections: nobody tells the page, which must find out by
-/// itself.
+/// A balancer that hangs keeps its connections open, so the page must notice by itself.
 #[test]
 fn a_balancer_that_hangs_is_seen_to_be_stale() {
     let farm = Farm::start(&[1]);
@@ -429,7 +427,7 @@ fn titles_are_text_wherever_they_show() {
         "the logo is the only picture"
     );
     assert_ne!(page.browser.value("document.title"), "owned");
-    // The browser calls it an error that there is no file 99.
+    // The browser logs an error because there is no file 99.
     page.check(true);
 }
 

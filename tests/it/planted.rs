@@ -1,5 +1,5 @@
-//! What others put into a file server's directory under its names: links, pipes and devices. None
-//! is followed, taken for a file, or waited for.
+//! Links, pipes and devices that others put into a file server's directory under its names. The
+//! server does not follow them, wait for them, or take them for files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,10 +8,9 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
-use crate::harness::{Role, start_server, wait_for_line, wait_until};
-use crate::reconcile::{Balancer, JOURNAL, Served};
+use bilico_testkit::{Balancer, JOURNAL, Role, Served, start_server, wait_for_line, wait_until};
 
-/// A directory in which things are planted before the server starts, and the index's names in it.
+/// A directory for what is planted before the server starts, and the names of the index in it.
 fn planted() -> (TempDir, [std::path::PathBuf; 2]) {
     let dir = tempfile::tempdir().unwrap();
     let files = dir.path().join("json_files_1");
@@ -41,7 +40,8 @@ fn answer(role: &Role, number: u64) -> (String, String) {
     (text("request_type"), text("reason"))
 }
 
-/// The acknowledgement says that the file is in the directory: a link to the same bytes is none.
+/// An acknowledgement says that the file is in the directory. A link to the same bytes does not
+/// count.
 #[test]
 fn a_link_under_a_files_name_is_not_taken_for_the_file() {
     let server = Served::start();
@@ -64,8 +64,8 @@ fn a_link_under_a_files_name_is_not_taken_for_the_file() {
     }
 }
 
-/// Found at a start, and put there while the server runs: what it points to belongs to somebody
-/// else.
+/// A link that is found at the start, and one that is made while the server runs: its target must
+/// stay untouched.
 #[test]
 fn a_link_under_the_name_of_the_index_in_the_making_is_not_followed() {
     let (dir, [_, part]) = planted();
@@ -118,7 +118,7 @@ fn a_pipe_under_a_name_of_the_index_does_not_hold_up_the_start() {
     }
 }
 
-/// An index that is a link lies elsewhere: it may be anybody's, and another server's at that.
+/// An index that is a link may be the index of another server.
 #[test]
 fn an_index_that_is_a_link_is_refused_by_name() {
     let mut served = Served::start();
@@ -145,7 +145,7 @@ fn an_index_that_is_a_link_is_refused_by_name() {
     assert_eq!(served.identity(), identity);
 }
 
-/// While it runs, the index is the server's: gone or replaced, it says so and ends.
+/// If the index is removed or replaced while the server runs, the server says so and ends.
 #[test]
 fn an_index_that_is_replaced_by_a_link_ends_the_server() {
     let mut served = Served::start();

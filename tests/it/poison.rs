@@ -1,27 +1,25 @@
-//! Files that no server can store although nothing is wrong with the servers, and files that nobody
-//! wants any more.
+//! Files that no server can store although the servers are well, and files that operators drop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{
-    Client, Ended, Farm, bilico, frame, pretend_server, put_header, run, start_balancer,
-    wait_for_line, wait_until,
+use bilico_testkit::{
+    Client, Farm, frame, number, pretend_server, put_header, wait_for_line, wait_until,
 };
 
-/// A pretended server that stores what it is sent, but for some titles.
+/// A pretended server that stores files, except those with some titles.
 #[derive(Clone, Default)]
 struct Picky {
     stored: Arc<Mutex<BTreeMap<u64, String>>>,
     dropped: Arc<Mutex<Vec<u64>>>,
-    /// Files with this title are not answered for before they are let go.
+    /// Whether files titled `late` are acknowledged now.
     late: Arc<Mutex<bool>>,
 }
 
 impl Picky {
-    /// Starts it under this digit's identity, and gives its address.
+    /// Starts it with an identity of this digit, and returns its address.
     fn start(&self, digit: &str) -> String {
         let ours = self.clone();
         pretend_server(Some(&digit.repeat(32)), move |mut wire| {
@@ -43,7 +41,7 @@ impl Picky {
                     }
                 }
                 wire.0.set_read_timeout(None).unwrap();
-                let Some((header, _)) = wire.try_frame() else {
+                let Some((header, _)) = wire.message() else {
                     return;
                 };
                 wire.0
@@ -84,43 +82,19 @@ impl Picky {
     }
 }
 
-fn farm(addresses: &[String], flags: &[&str]) -> Farm {
-    let dir = tempfile::tempdir().unwrap();
-    let balancer = start_balancer(dir.path(), addresses, flags);
-    Farm {
-        servers: Vec::new(),
-        balancer,
-        dir,
-    }
-}
-
-fn queue(farm: &Farm, args: &[&str]) -> Ended {
-    run(
-        bilico(&["queue"])
-            .args(args)
-            .args(["--balancer", &farm.balancer.address]),
-        "",
-    )
-}
-
-fn place(farm: &Farm, number: u64) -> Value {
-    let shown = queue(farm, &["show", &number.to_string(), "--json"]);
-    serde_json::from_str::<Value>(&shown.stdout).unwrap()["place"].clone()
-}
-
-/// Puts a file of this title, and gives its number.
+/// Puts a file with this title, and returns its number.
 fn put(client: &mut Client, id: u64, title: &str) -> u64 {
     let mut header = put_header(id, None);
     header["title"] = json!(title);
     client.wire.write(&frame(&header.to_string(), b"x"));
-    crate::harness::number(&client.expect("accepted", id))
+    number(&client.expect("accepted", id))
 }
 
-/// It paused both servers again and again, was sent for ever, and was no dead letter.
+/// The file paused both servers again and again, was sent for ever, and never became a dead letter.
 #[test]
 fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
     let (one, two) = (Picky::default(), Picky::default());
-    let farm = farm(&[one.start("a"), two.start("b")], &["--max-attempts", "3"]);
+    let farm = Farm::over(&[one.start("a"), two.start("b")], &["--max-attempts", "3"]);
     farm.wait_until_up();
     let mut client = Client::connect(&farm.balancer.address);
     let poison = put(&mut client, 0, "poison");
@@ -133,7 +107,7 @@ fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
     wait_until("the others to be delivered", || {
         farm.status().delivered == sent
     });
-    assert_eq!(place(&farm, poison), "dead");
+    assert_eq!(farm.show(poison)["place"], "dead");
     let dead = client.expect("dead", 0);
     assert!(
         dead["reason"]
@@ -144,8 +118,7 @@ fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
     );
     let log = farm.log();
     assert!(
-        !log.lines()
-            .any(|line| line.contains("server gets no files")),
+        !log.lines().any(|line| line.contains("server ineligible")),
         "{log}"
     );
 }
@@ -154,12 +127,12 @@ fn a_file_that_servers_cannot_store_stops_no_other_and_becomes_a_dead_letter() {
 #[test]
 fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     let server = Picky::default();
-    let mut farm = farm(&[server.start("a")], &[]);
+    let mut farm = Farm::over(&[server.start("a")], &[]);
     farm.wait_until_up();
     let mut client = Client::connect(&farm.balancer.address);
     let (first, second) = (put(&mut client, 1, "poison"), put(&mut client, 2, "poison"));
     wait_for_line(|| farm.log(), &["came back", "number=1"]);
-    let dropped = queue(&farm, &["drop", &first.to_string()]);
+    let dropped = farm.queue(&["drop", &first.to_string()]);
     assert_eq!(
         (dropped.code, &*dropped.stdout),
         (Some(0), "1 file thrown away\n"),
@@ -176,12 +149,12 @@ fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     );
     farm.balancer.kill();
     farm.balancer.restart();
-    assert_eq!(place(&farm, first), "dropped");
-    // It waits for want of what its servers say, and is not in memory.
-    let dropped = queue(&farm, &["drop", &second.to_string()]);
+    assert_eq!(farm.show(first)["place"], "dropped");
+    // The file waits for the lists of its servers, and is not in memory.
+    let dropped = farm.queue(&["drop", &second.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
-    assert_eq!(place(&farm, second), "dropped");
-    let again = queue(&farm, &["drop", &second.to_string()]);
+    assert_eq!(farm.show(second)["place"], "dropped");
+    let again = farm.queue(&["drop", &second.to_string()]);
     assert_eq!(again.code, Some(1));
     assert!(
         again.stderr.contains("it waits no longer"),
@@ -198,31 +171,31 @@ fn a_file_without_servers_can_be_dropped_after_a_restart() {
     let number = put(&mut client, 1, "good");
     farm.balancer.kill();
     farm.balancer.restart();
-    let dropped = queue(&farm, &["drop", &number.to_string()]);
+    let dropped = farm.queue(&["drop", &number.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
-    assert_eq!(place(&farm, number), "dropped");
+    assert_eq!(farm.show(number)["place"], "dropped");
     farm.balancer.kill();
     farm.balancer.restart();
     assert_eq!(
-        (place(&farm, number), farm.status().queue.files()),
-        (json!("dropped"), 0)
+        (&farm.show(number)["place"], farm.status().queue.files()),
+        (&json!("dropped"), 0)
     );
 }
 
-/// The server may have stored it by then: it is told to remove what it says it has.
+/// The server may have stored the file by then: it is told to remove its copy.
 #[test]
 fn a_file_that_is_dropped_on_its_way_is_removed_where_it_arrived() {
     let server = Picky::default();
-    let farm = farm(&[server.start("a")], &[]);
+    let farm = Farm::over(&[server.start("a")], &[]);
     farm.wait_until_up();
     let mut client = Client::connect(&farm.balancer.address);
     let number = put(&mut client, 1, "late");
     wait_until("it to be on its way", || {
-        place(&farm, number) == "in_flight"
+        farm.show(number)["place"] == "in_flight"
     });
-    let dropped = queue(&farm, &["drop", &number.to_string()]);
+    let dropped = farm.queue(&["drop", &number.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
-    assert_eq!(place(&farm, number), "dropped");
+    assert_eq!(farm.show(number)["place"], "dropped");
     client.expect("dead", 1);
     assert!(server.dropped.lock().unwrap().is_empty());
     *server.late.lock().unwrap() = true;
@@ -230,7 +203,7 @@ fn a_file_that_is_dropped_on_its_way_is_removed_where_it_arrived() {
         *server.dropped.lock().unwrap() == [number]
     });
     assert_eq!(
-        (place(&farm, number), farm.status().delivered),
-        (json!("dropped"), 0)
+        (&farm.show(number)["place"], farm.status().delivered),
+        (&json!("dropped"), 0)
     );
 }

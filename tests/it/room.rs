@@ -1,10 +1,10 @@
-//! The notices of a gate that turns files away: one when it begins, one when it is over.
+//! The notices of a gate that refuses files: one when it begins, one when it is over.
 
 use serde_json::Value;
 
-use crate::harness::{Client, Farm, Mount, http, noise, start_balancer, wait_for, wait_until};
+use bilico_testkit::{Client, Farm, Mount, http, noise, start_balancer, wait_for, wait_until};
 
-/// The notices about want of room: their levels and texts.
+/// The levels and texts of the notices about missing room.
 fn notices(farm: &Farm) -> Vec<(String, String)> {
     let found = http(&farm.balancer, "GET", "/api/v1/notices", None).json();
     let full = found["notices"]

@@ -1,5 +1,5 @@
-//! A file server's directory that is moved, copied, or older than it should be: it is noticed,
-//! told, and costs no file.
+//! A file server's directory is moved, copied, or restored from a backup: the server notices and
+//! reports it, and no file is lost.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mount, Role, frame, mount, start_server, stored, wait_for_line, wait_until};
-use crate::reconcile::{JOURNAL, Served};
+use bilico_testkit::{
+    Balancer, JOURNAL, Mount, Role, Served, frame, mount, start_server, stored, wait_for_line,
+    wait_until,
+};
 
 fn copy(from: &Path, to: &Path) {
     assert!(
@@ -25,13 +27,13 @@ fn index(served: &Served) -> std::path::PathBuf {
     served.files_dir().join(".bilico-index")
 }
 
-/// Waits until a server has ended, and gives its exit code.
+/// Waits until a server has ended, and returns its exit code.
 fn end(role: &mut Role) -> Option<i32> {
     wait_until("the server to end", || role.ended().is_some());
     role.ended().unwrap().code()
 }
 
-/// Another directory lies under the path, as after a mistaken `mv` or a restore.
+/// The path leads to another directory, as after a mistaken `mv` or a restore.
 #[test]
 fn a_server_whose_directory_is_replaced_acknowledges_nothing_more_and_ends() {
     let mut served = Served::start();
@@ -71,7 +73,7 @@ fn a_server_whose_directory_is_replaced_acknowledges_nothing_more_and_ends() {
     );
 }
 
-/// Nobody sends anything.
+/// No client sends anything.
 #[test]
 fn an_idle_server_whose_directory_is_moved_away_ends() {
     let mut served = Served::start();
@@ -108,15 +110,12 @@ fn a_server_over_whose_directory_something_is_mounted_ends() {
     assert_eq!(code, Some(6));
     wait_for_line(
         || served.log(),
-        &[
-            "ERROR",
-            "something was mounted or unmounted",
-            "the server stops",
-        ],
+        &["ERROR", "one was mounted or unmounted", "the server stops"],
     );
 }
 
-/// Two journals of one identity give one number to two files. The balancer says which one it means.
+/// Two journals of one identity give the same number to two files. The balancer says which one it
+/// means.
 #[test]
 fn a_drop_of_another_file_with_the_same_number_removes_nothing() {
     let mut served = Served::start();
@@ -140,7 +139,7 @@ fn a_drop_of_another_file_with_the_same_number_removes_nothing() {
         || served.log(),
         &[
             "ERROR",
-            "its number is another file's here",
+            "another file is stored under its number",
             "number=1",
             "7 bytes",
             "3 bytes",
@@ -173,7 +172,7 @@ fn a_drop_of_a_file_whose_content_was_changed_removes_nothing() {
     );
 }
 
-/// What a balancer's journal that was set back is found out by.
+/// How a balancer finds out that its journal was set back.
 #[test]
 fn the_highest_number_is_told_when_nothing_is_held_any_more() {
     let mut served = Served::start();
@@ -195,12 +194,12 @@ fn the_highest_number_is_told_when_nothing_is_held_any_more() {
     assert_eq!(seen(&served), json!(7));
 }
 
-/// Two processes with one identity are told apart by this.
+/// The instance tells two processes with one identity apart.
 #[test]
 fn each_process_says_which_it_is() {
     let mut served = Served::start();
     let instance = |served: &Served| {
-        let mut wire = crate::harness::Wire::connect(&served.role.address);
+        let mut wire = bilico_testkit::Wire::connect(&served.role.address);
         wire.write(br#"{"request_type": "bilico"}"#);
         let hello: Value = serde_json::from_str(&wire.greeting().0).unwrap();
         hello["instance"].as_str().unwrap().to_owned()
@@ -274,7 +273,7 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
         || served.log(),
         &[
             "WARN",
-            "it is older than they are",
+            "newer than all that the index knows",
             "files=3",
             "highest=4",
             "known=1",
@@ -282,14 +281,17 @@ fn an_index_that_is_older_than_the_files_is_told_with_how_many() {
     );
     served.crash();
     assert_eq!(
-        served.log().matches("it is older than they are").count(),
+        served
+            .log()
+            .matches("newer than all that the index knows")
+            .count(),
         1,
         "{}",
         served.log()
     );
 }
 
-/// Files of balancers without a journal are none that the index should know.
+/// The index does not record files of balancers without a journal.
 #[test]
 fn nothing_is_told_of_a_directory_that_is_as_it_was_left() {
     let mut served = Served::start();
@@ -297,7 +299,7 @@ fn nothing_is_told_of_a_directory_that_is_as_it_was_left() {
     balancer.put(1, b"one");
     balancer.put(2, b"two");
     balancer.confirm(&[1]);
-    let mut nobody = crate::reconcile::Balancer::greet(&served.role.address, None);
+    let mut nobody = Balancer::greet(&served.role.address, None);
     nobody.0.greeting();
     nobody.put(70, b"of nobody");
     fs::remove_file(served.files_dir().join("2_x.json")).unwrap();
@@ -309,7 +311,7 @@ fn nothing_is_told_of_a_directory_that_is_as_it_was_left() {
     assert!(!served.log().contains("WARN"), "{}", served.log());
 }
 
-/// Somebody took the index away.
+/// The index was removed.
 #[test]
 fn an_index_that_is_missing_beside_files_is_told() {
     let mut served = Served::start();
@@ -323,7 +325,7 @@ fn an_index_that_is_missing_beside_files_is_told() {
     );
 }
 
-/// A server that never had one is not new to its files only.
+/// A server without an index whose directory has files is not new.
 #[test]
 fn a_new_directory_is_nothing_to_tell_of() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What exists twice and must not: a journal that was copied or set back, and a server's directory.
-//! Each is told, and nothing is removed on the strength of a number alone.
+//! Journals and servers' directories that exist twice, as copies or restored. Each is reported, and
+//! no file is removed because of its number alone.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{
+use bilico_testkit::{
     Client, Ended, Role, Running, Wire, bilico, frame, http, pretend_instance, start_balancer,
     start_server, status, wait_for, wait_for_line, wait_until,
 };
@@ -18,7 +18,7 @@ const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
 const ONE: &str = "11111111111111111111111111111111";
 const TWO: &str = "22222222222222222222222222222222";
 
-/// What a server says it has, and has seen.
+/// The message with which a server lists its files, and the highest number that it has seen.
 fn holding(entries: &[[u64; 3]], seen: Option<u64>) -> Vec<u8> {
     let mut header = json!({"request_type": "holding", "last": true});
     if let Some(seen) = seen {
@@ -34,8 +34,8 @@ enum Answer {
     Close,
 }
 
-/// A server that says on its links, one after the other, what it has and has seen, and does this
-/// with files. Whatever else it hears is kept.
+/// A pretended server with a script: on each of its links, one after another, it sends a list and
+/// answers files. It keeps all messages.
 struct Pretended {
     address: String,
     shared: Arc<Shared>,
@@ -44,10 +44,10 @@ struct Pretended {
 #[derive(Default)]
 struct Shared {
     heard: Mutex<Vec<Value>>,
-    /// What it got over a link that it closed then.
+    /// Files that it got over links that it then closed.
     kept: Mutex<Vec<[u64; 3]>>,
     links: Mutex<Vec<TcpStream>>,
-    /// It says nothing on a link while this is set.
+    /// It sends nothing on a link while this is set.
     is_silent: AtomicBool,
 }
 
@@ -88,7 +88,7 @@ impl Pretended {
 }
 
 fn serve(mut wire: Wire, answer: Answer, shared: &Shared) {
-    while let Some((message, content)) = wire.try_frame() {
+    while let Some((message, content)) = wire.message() {
         shared.heard.lock().unwrap().push(message.clone());
         let number = &message["request_number"];
         let reply = match (message["request_type"].as_str().unwrap(), answer) {
@@ -117,7 +117,7 @@ fn log(dir: &TempDir) -> String {
     std::fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap()
 }
 
-/// A balancer over these servers that is expected to end by itself.
+/// A balancer over these servers, which will end by itself.
 fn balancer(dir: &TempDir, servers: &[&str]) -> (Running, String) {
     let mut args = vec![
         "balancer".to_owned(),
@@ -141,8 +141,8 @@ fn balancer(dir: &TempDir, servers: &[&str]) -> (Running, String) {
     (running, address)
 }
 
-/// A balancer that was told of numbers that cannot be its journal's has ended, naming the server,
-/// what it said, and the remedy.
+/// Checks that a balancer has ended because a server knows numbers that the journal never gave. Its
+/// message names the server, the finding and the remedy.
 #[track_caller]
 fn check_stopped(ended: &Ended, server: &str, found: &str) {
     assert_eq!(ended.code, Some(6), "{ended:?}");
@@ -184,8 +184,8 @@ fn a_journal_whose_numbers_a_server_knows_already_does_not_go_on_under_its_name(
     }
 }
 
-/// The number of a delivered file was given a second time by a copy of the journal: the balancer
-/// had the other file of that number removed, as if it were a second copy.
+/// A copy of the journal gave the number of a delivered file again: the balancer had the other file
+/// of that number removed, as if it were a second copy.
 #[test]
 fn a_file_with_the_number_of_another_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
@@ -210,7 +210,7 @@ fn a_file_with_the_number_of_another_is_not_removed() {
     assert_eq!(server.heard("drop"), Vec::<Value>::new());
 }
 
-/// A `drop` said the number only.
+/// A `drop` held only the number.
 #[test]
 fn what_a_server_must_remove_is_said_with_its_size_and_checksum() {
     let dir = tempfile::tempdir().unwrap();
@@ -250,7 +250,7 @@ fn what_a_server_must_remove_is_said_with_its_size_and_checksum() {
     );
 }
 
-/// Two servers with one identity that are up, or kept out: the second one's reason.
+/// Two servers with one identity. Returns the balancer and both addresses.
 fn kept_out(dir: &TempDir, instances: [Option<&str>; 2]) -> (Role, String, String) {
     let serve =
         |instance| Pretended::start(IDENTITY, instance, vec![(vec![], None, Answer::Store)]);
@@ -267,7 +267,7 @@ fn kept_out(dir: &TempDir, instances: [Option<&str>; 2]) -> (Role, String, Strin
     (balancer, first.address, second.address)
 }
 
-/// Both were given files, and what one had was taken for what the other had.
+/// Both got files, and the list of one was taken for the list of the other.
 #[test]
 fn a_copy_of_a_server_s_directory_gets_no_files_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -298,7 +298,7 @@ fn a_server_under_two_names_gets_files_under_the_first() {
     }
 }
 
-/// Files go to the first server only.
+/// Checks that files go to the first server only.
 #[track_caller]
 fn check_kept_out(balancer: &Role, second: &str, reason: &str) {
     let mut client = Client::connect(&balancer.address);
@@ -330,7 +330,7 @@ fn a_server_whose_directory_was_set_back_is_told_with_what_it_lost() {
         client.expect("delivered", id);
     }
     assert_eq!(http(&balancer, "GET", "/api/v1/notices", None).status, 200);
-    // The next link is that of a server that was started anew over an older directory.
+    // The next link is like that of a server that was restarted with an older directory.
     server.cut();
     let lost = [
         "ERROR",

@@ -1,4 +1,4 @@
-//! `bilico send --receipts` and `bilico verify`: what servers have is what receipts say.
+//! `bilico send --receipts` and `bilico verify`: servers have the files that receipts name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Farm, Running, bilico, run, wait_until};
+use bilico_testkit::{Ended, Farm, Running, bilico, run, wait_until};
 
 const RECEIPTS: &str = "receipts.jsonl";
 
-/// Writes a file below the farm's directory.
-fn write(farm: &Farm, name: &str, content: impl AsRef<[u8]>) {
-    let path = farm.dir.path().join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
-}
-
-/// How `bilico send --receipts` with these arguments ends.
+/// Runs `bilico send --receipts` with these arguments.
 fn send(farm: &Farm, args: &[&str]) -> Ended {
     let mut command = bilico(&[
         "send",
@@ -29,7 +22,7 @@ fn send(farm: &Farm, args: &[&str]) -> Ended {
     run(command.args(args).current_dir(farm.dir.path()), "")
 }
 
-/// How `bilico verify` of the farm's receipts and directories ends.
+/// Runs `bilico verify` on the farm's receipts and directories.
 fn verify(farm: &Farm, args: &[&str]) -> Ended {
     let mut command = bilico(&["verify", "--receipts", RECEIPTS]);
     for server in 0..farm.servers.len() {
@@ -38,7 +31,7 @@ fn verify(farm: &Farm, args: &[&str]) -> Ended {
     run(command.args(args).current_dir(farm.dir.path()), "")
 }
 
-/// The receipts in the farm's directory; all are whole lines.
+/// The receipts in the farm's directory, all of which must be whole lines.
 fn receipts(farm: &Farm) -> Vec<Value> {
     let text = fs::read_to_string(farm.dir.path().join(RECEIPTS)).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
@@ -66,11 +59,10 @@ fn beside(path: &Path, name: &str) -> PathBuf {
 fn what_was_sent_is_there_and_every_damage_is_told() {
     let farm = Farm::start(&[2, 1]);
     for file in 0..200 {
-        write(&farm, &format!("many/{file}"), format!("content of {file}"));
+        farm.write(&format!("many/{file}"), format!("content of {file}"));
     }
-    write(&farm, "large.bin", vec![7; 3 << 20]);
-    write(
-        &farm,
+    farm.write("large.bin", vec![7; 3 << 20]);
+    farm.write(
         "payload.json",
         r#"{"title": "inner/title", "content": "è"}"#,
     );
@@ -88,7 +80,7 @@ fn what_was_sent_is_there_and_every_damage_is_told() {
     );
     assert_eq!(
         ended.stdout,
-        "203 receipts, 202 stored files: 202 fit; nothing is wrong\n"
+        "203 receipts, 202 stored files: 202 match; no findings\n"
     );
 
     fs::remove_file(find(&farm, "17")).unwrap();
@@ -141,7 +133,7 @@ fn what_was_sent_is_there_and_every_damage_is_told() {
 #[test]
 fn receipts_tell_each_file_once_whatever_became_of_it() {
     let farm = Farm::without_servers(&[1]);
-    write(&farm, "a", "a");
+    farm.write("a", "a");
     let ended = send(
         &farm,
         &["a", "gone", "--timeout", "300ms", "--key-prefix", "k/"],
@@ -175,9 +167,9 @@ fn receipts_tell_each_file_once_whatever_became_of_it() {
 #[test]
 fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     let farm = Farm::start(&[1]);
-    write(&farm, "a", "a");
-    write(&farm, "letter", "Dear Anna");
-    write(&farm, "diary", "Monday\nTuesday\n");
+    farm.write("a", "a");
+    farm.write("letter", "Dear Anna");
+    farm.write("diary", "Monday\nTuesday\n");
     let made = Command::new("mkfifo")
         .arg(farm.dir.path().join("pipe"))
         .status()
@@ -224,13 +216,13 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     );
 }
 
-/// What is final is on disk a moment later: a client that is killed leaves whole lines, and none is
-/// lost.
+/// A final receipt is on disk a moment later: a client that is killed leaves whole lines, and loses
+/// no receipt.
 #[test]
 fn a_killed_client_leaves_whole_lines_of_what_was_final() {
     let farm = Farm::start(&[1]);
     for file in 0..3000 {
-        write(&farm, &format!("many/{file}"), vec![b'x'; 2000]);
+        farm.write(&format!("many/{file}"), vec![b'x'; 2000]);
     }
     for _ in 0..3 {
         let mut command = bilico(&[

@@ -1,31 +1,31 @@
-//! What users write in flags: addresses and servers with their weights; and what comes of reading
-//! them again.
+//! Addresses and servers with their weights, as users write them, and the outcome of a reload.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The largest weight of a server: the scheduler's strides still have six significant digits there.
+/// The largest weight of a server. At this weight the scheduler's strides still have six
+/// significant digits.
 pub const MAX_WEIGHT: u32 = 1_000_000;
 
-/// A server as `ADDRESS=WEIGHT` names it.
+/// A server, as `ADDRESS=WEIGHT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
-    /// Its address: host and port. It is the server's name, too.
+    /// Host and port. Also the server's name.
     pub address: String,
-    /// Its weight; 0 keeps it known but sends nothing to it.
+    /// Its weight, up to [`MAX_WEIGHT`]. A server of weight 0 stays configured and gets no files.
     pub weight: u32,
 }
 
-/// Why a text names no server.
+/// Why the text of a server, or a list of servers, is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// There is no port, or no host.
-    #[error("`{0}` is no address; write HOST:PORT, e.g. 127.0.0.1:5001")]
+    /// The host or the port is missing or invalid.
+    #[error("invalid address {0:?}: expected HOST:PORT, e.g. 127.0.0.1:5001")]
     Address(String),
-    /// The weight is no number, or out of range.
-    #[error("`{0}` is no weight; write a whole number from 0 to {MAX_WEIGHT}")]
+    /// The weight is not a number, or out of range.
+    #[error("invalid weight {0:?}: expected a whole number from 0 to 1,000,000")]
     Weight(String),
     /// Two servers have one address.
     #[error("server {0} is named twice")]
@@ -65,7 +65,7 @@ impl fmt::Display for ServerSpec {
     }
 }
 
-/// Checks that no address is there twice.
+/// Checks that no address occurs twice.
 pub fn check_servers(servers: &[ServerSpec]) -> Result<(), SpecError> {
     let mut seen = std::collections::HashSet::new();
     match servers.iter().find(|server| !seen.insert(&server.address)) {
@@ -74,13 +74,13 @@ pub fn check_servers(servers: &[ServerSpec]) -> Result<(), SpecError> {
     }
 }
 
-/// What came of reading the configuration again. Each item is a line for people, such as
+/// Outcome of a reload of the configuration. Each item is a line for people, such as
 /// `queue-files: 1000 (was 500)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// What changed, and holds now.
+    /// Changes that are in force now.
     pub applied: Vec<String>,
-    /// What changed, and holds after a restart only.
+    /// Changes that need a restart.
     pub restart: Vec<String>,
 }
 
@@ -104,16 +104,19 @@ mod tests {
         assert_eq!("[::1]:5001=0".parse(), spec("[::1]:5001", 0));
         assert_eq!("a:1=1000000".parse(), spec("a:1", 1_000_000));
         for (text, part) in [
-            ("127.0.0.1=3", "no address"),
-            (":5001", "no address"),
-            ("a b:5001", "no address"),
-            ("a:70000", "no address"),
-            ("", "no address"),
-            ("a:1=-1", "`-1` is no weight"),
-            ("a:1=1000001", "is no weight"),
-            ("a:1=1000000000", "is no weight"),
-            ("a:1=", "`` is no weight"),
-            ("a:1=x", "is no weight"),
+            ("127.0.0.1=3", "invalid address"),
+            (":5001", "invalid address"),
+            ("a b:5001", "invalid address"),
+            ("a:70000", "invalid address"),
+            ("", "invalid address"),
+            (
+                "a:1=-1",
+                r#"invalid weight "-1": expected a whole number from 0 to 1,000,000"#,
+            ),
+            ("a:1=1000001", "invalid weight"),
+            ("a:1=1000000000", "invalid weight"),
+            ("a:1=", r#"invalid weight """#),
+            ("a:1=x", "invalid weight"),
         ] {
             let error = text.parse::<ServerSpec>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod durability;
+pub mod file;
 pub mod os_error;
 pub mod protocol;
 pub mod schedule;

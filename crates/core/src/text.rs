@@ -1,25 +1,25 @@
-//! Text from outside on its way to a terminal or a log: what would act there, or hide there, is
-//! shown as an escape.
+//! Escapes untrusted text for a terminal or a log.
 //!
-//! Names, titles, reasons and bodies come from peers and from disks. A terminal obeys control
-//! characters, a reader of lines believes line ends, and marks of writing direction turn what
-//! people read. Invariant: what is written by [`Printable`] has none of these; it is the only way
-//! in which such text is shown.
+//! Names, titles, reasons and bodies come from peers and from disks. Control characters change a
+//! terminal, line ends forge lines, and bidi marks reverse the order in which people read.
+//! Invariant: the output of [`Printable`] contains none of these, and untrusted text is shown only
+//! through it.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether a character shows as itself: no control, no line separator, no bidi mark, nothing
-/// invisible.
+/// Whether a character shows as itself: it is not a control character, a line separator, a bidi
+/// mark or otherwise invisible.
 pub fn is_printable(c: char) -> bool {
-    // The standard library's own table is not public, but `escape_debug` leaves alone what it calls
-    // printable.
+    // The standard library's table is not public, but `escape_debug` leaves printable characters
+    // alone.
     matches!(c, ' '..='~') || (!c.is_ascii() && c.escape_debug().len() == 1)
 }
 
-/// Splits off the printable start; behind it stand the first character that is not, and the rest.
+/// Splits the text into its printable start, the first character that is not printable, and the
+/// rest.
 pub fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
     let end = text.find(|c| !is_printable(c)).unwrap_or(text.len());
     let (printable, rest) = text.split_at_checked(end).unwrap_or((text, ""));
@@ -27,8 +27,8 @@ pub fn split_printable(text: &str) -> (&str, Option<(char, &str)>) {
     (printable, rest.next().map(|bad| (bad, rest.as_str())))
 }
 
-/// Writes text with all that is not printable as escapes, such as `\\n` or `\\u{202e}`, and nothing
-/// else.
+/// Writes text with every character that is not printable as an escape, such as `\\n` or
+/// `\\u{202e}`. Quotes and backslashes are not escaped.
 pub fn write_printable(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
     while let (printable, Some((bad, rest))) = split_printable(text) {
         write!(out, "{printable}{}", bad.escape_debug())?;
@@ -37,7 +37,7 @@ pub fn write_printable(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::
     out.write_str(text)
 }
 
-/// Shows a value so that nothing in it acts on a terminal or forges a line.
+/// Displays a value so that nothing in it acts on a terminal or forges a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<T>(pub T);
 
@@ -47,7 +47,7 @@ impl<T: Display> Display for Printable<T> {
     }
 }
 
-/// Shows a value of several lines; the line ends between them stay.
+/// Like [`Printable`], but line feeds are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct PrintableLines<T>(pub T);
 
@@ -57,8 +57,7 @@ impl<T: Display> Display for PrintableLines<T> {
     }
 }
 
-/// Shows JSON text so; what is escaped is escaped as JSON has it, so that the text says the same as
-/// before.
+/// Displays JSON text with JSON escapes, so that it still parses to the same value.
 #[derive(Debug, Clone, Copy)]
 pub struct PrintableJson<T>(pub T);
 
@@ -68,13 +67,13 @@ impl<T: Display> Display for PrintableJson<T> {
     }
 }
 
-/// Writes JSON text with all that is not printable as `\\u` and four digits, which stands for the
-/// same within strings.
+/// Writes JSON text with every character that is not printable as `\\u` and four digits, which
+/// within a string is the same character.
 pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> fmt::Result {
     while let (printable, Some((bad, rest))) = split_printable(text) {
         out.write_str(printable)?;
         if matches!(bad, '\n' | '\r' | '\t') {
-            // Within a string JSON has these escaped already; between values they are white space.
+            // Strings have these escaped already; between values they are white space.
             out.write_char(' ')?;
         } else {
             for unit in bad.encode_utf16(&mut [0; 2]) {
@@ -86,7 +85,7 @@ pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> 
     out.write_str(text)
 }
 
-/// The same as text, which is borrowed if there is nothing to escape.
+/// The text as [`Printable`] shows it; borrowed if nothing has to be escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         Cow::Borrowed(text)
@@ -95,7 +94,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Bytes as text: what is no UTF-8 shows as `\\xff`, the rest as [`Printable`] shows it.
+/// Bytes as text: invalid UTF-8 shows as `\\xff`, the rest as with [`Printable`].
 pub fn printable_bytes(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -108,12 +107,12 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     out
 }
 
-/// A path as text, in the same way.
+/// A path as text, as with [`printable_bytes`].
 pub fn printable_path(path: &Path) -> String {
     printable_bytes(path.as_os_str().as_bytes())
 }
 
-/// Escapes what is written through it, but for one character.
+/// Escapes the text that is written through it, except for one character.
 struct Escaping<'a, 'b>(&'a mut Formatter<'b>, Option<char>);
 
 impl Write for Escaping<'_, '_> {

@@ -1,8 +1,7 @@
 //! Sizes, durations and the overload margin, as people write and read them.
 //!
-//! Owns the text forms only; what a size or a duration limits is its owner's business. Invariant:
-//! what does not fit, or carries no clear unit, is refused with an error that shows how to write
-//! it. Nothing wraps or saturates.
+//! Owns the text forms only. Invariant: a value that is too large or has no clear unit is refused
+//! with an error that shows how to write it. Nothing wraps or saturates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +11,7 @@ use thiserror::Error;
 
 const NANOS: u128 = 1_000_000_000;
 
-/// The longest duration that is read: ten years. Sums of a few of these and any time fit.
+/// The longest duration that is read: ten years. An `Instant` plus a few of these cannot overflow.
 pub const LONGEST_DURATION: Duration = Duration::from_hours(87_600);
 
 /// Binary units from the largest down, as [`ByteSize`] prints them.
@@ -25,37 +24,35 @@ const BINARY_UNITS: [(u64, &str); 6] = [
     (1 << 10, "KiB"),
 ];
 
-/// Why a size, a duration or a margin was not understood. Trying again cannot help: the text must
-/// change.
+/// Why the text of a size, a duration or a margin is invalid. Permanent: the text must change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UnitError {
-    /// The text is no size.
-    #[error("`{0}` is no size; write e.g. 64MiB")]
+    /// Not a size.
+    #[error("invalid size {0:?}: expected e.g. 64MiB")]
     NotASize(String),
     /// The size needs more than 64 bits.
-    #[error("`{0}` is too large a size; the largest is 15.9EiB")]
+    #[error("size {0:?} is too large: the largest is 15.9EiB")]
     SizeTooLarge(String),
-    /// The text is no duration.
-    #[error("`{0}` is no duration; write e.g. 20ms, 1.5s, 10m or 1h")]
+    /// Not a duration.
+    #[error("invalid duration {0:?}: expected e.g. 20ms, 1.5s, 10m or 1h")]
     NotADuration(String),
-    /// A number stands alone, and guessing its unit would be off by a thousand one time in two.
-    #[error("`{0}` has no unit; write e.g. {0}s or {0}ms")]
+    /// A number without a unit: seconds and milliseconds are equally likely, so neither is guessed.
+    #[error("duration {0:?} has no unit: write e.g. {0}s or {0}ms")]
     DurationWithoutUnit(String),
     /// The duration is longer than [`LONGEST_DURATION`].
-    #[error("`{0}` is too long a duration; the longest is 87600h, which is ten years")]
+    #[error("duration {0:?} is too long: the longest is 87600h, which is ten years")]
     DurationTooLong(String),
-    /// The text is neither a percentage nor a size.
+    /// Neither a percentage nor a size.
     #[error(
-        "`{0}` is no margin; write a share of the machine's memory, e.g. 0.025%, or a size, e.g. 64MiB"
+        "invalid margin {0:?}: expected a share of the machine's memory, e.g. 0.025%, or a size, \
+         e.g. 64MiB"
     )]
     NotAMargin(String),
-    /// The percentage is zero, negative, over 100 or no number.
-    #[error(
-        "`{0}` is out of range; a margin is more than 0% and at most 100% of the machine's memory"
-    )]
+    /// The percentage is zero, negative, over 100 or NaN.
+    #[error("invalid margin {0:?}: expected more than 0% and at most 100% of the machine's memory")]
     PercentOutOfRange(String),
-    /// A margin of nothing would leave the server overloaded from its first moment.
-    #[error("`{0}` leaves no margin; write e.g. 64MiB")]
+    /// A margin of 0: the server would be overloaded from its start.
+    #[error("invalid margin {0:?}: expected more than 0, e.g. 64MiB")]
     EmptyMargin(String),
 }
 
@@ -119,7 +116,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     duration.ok_or_else(|| UnitError::DurationTooLong(text.to_owned()))
 }
 
-/// Writes a duration in its two largest units at most, rounded down: `20 ms`, `1.5 s`, `2 m 10 s`,
+/// Writes a duration in at most its two largest units, rounded down: `20 ms`, `1.5 s`, `2 m 10 s`,
 /// `3 d 4 h`.
 pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -135,7 +132,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// How far a server's memory may grow over its size at start before it calls itself overloaded.
+/// How far a server's memory may grow beyond its size at start before the server is overloaded.
 ///
 /// Reads a share of the machine's memory, `0.025%`, or a size as [`ByteSize`] reads it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -219,8 +216,8 @@ fn bytes_in(unit: &str) -> Option<u64> {
         .or_else(|| decimal().map(|(power, _)| 1000_u64.pow(power)))
 }
 
-/// A number without sign or exponent, kept exactly: floats would turn `0.1s` into a few nanoseconds
-/// less.
+/// A number without sign or exponent, kept exactly: a float would make `0.1s` a few nanoseconds too
+/// short.
 struct Decimal {
     whole: u64,
     billionths: u32,
@@ -251,14 +248,14 @@ impl Decimal {
         self.whole == 0 && self.billionths == 0
     }
 
-    /// This many units, rounded down.
+    /// The number times `unit`, rounded down.
     fn times(&self, unit: u128) -> Option<u128> {
         let whole = u128::from(self.whole).checked_mul(unit)?;
         whole.checked_add(u128::from(self.billionths).checked_mul(unit)? / NANOS)
     }
 }
 
-/// `5` in `1.5` is 500 million billionths. None beyond nine digits, or for none.
+/// `5` in `1.5` is 500 million billionths. `None` for more than nine digits and for an empty text.
 fn billionths(fraction: &str) -> Option<u32> {
     let missing = 9_usize.checked_sub(fraction.len())?;
     let scale = 10_u32.pow(u32::try_from(missing).ok()?);
@@ -288,232 +285,5 @@ fn two_units(large: u64, large_name: &str, small: u64, small_name: &str) -> Stri
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size(text: &str) -> Result<u64, UnitError> {
-        text.parse::<ByteSize>().map(|size| size.0)
-    }
-
-    #[test]
-    fn sizes_are_read_in_binary_and_decimal_units() {
-        let cases = [
-            ("0", 0),
-            ("4096", 4096),
-            ("4096B", 4096),
-            ("64KiB", 65_536),
-            ("64 MiB", 67_108_864),
-            ("  64\tmib ", 67_108_864),
-            ("1GiB", 1 << 30),
-            ("1.5GiB", 3 << 29),
-            ("2tib", 2 << 40),
-            ("10KB", 10_000),
-            ("10kb", 10_000),
-            ("10MB", 10_000_000),
-            ("0.5 MB", 500_000),
-            ("15EiB", 15 << 60),
-            ("18446744073709551615", u64::MAX),
-        ];
-        for (text, bytes) in cases {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_size_is_refused_with_an_example() {
-        let error = size("12 parsecs").unwrap_err().to_string();
-        assert_eq!(error, "`12 parsecs` is no size; write e.g. 64MiB");
-        for text in [
-            "", " ", "MiB", "-1", "+1", "1.5", "1.5B", ".5KiB", "1.KiB", "1.2.3KiB", "1e3",
-            "64 M iB", "٣KiB",
-        ] {
-            assert_eq!(
-                size(text),
-                Err(UnitError::NotASize(text.to_owned())),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_size_over_64_bits_is_an_error() {
-        for text in ["16EiB", "17179869184GiB", "19EB", "18446744073709551615KiB"] {
-            assert_eq!(
-                size(text),
-                Err(UnitError::SizeTooLarge(text.to_owned())),
-                "{text}"
-            );
-        }
-        assert!(size("18446744073709551616").is_err());
-    }
-
-    #[test]
-    fn sizes_print_with_at_most_one_decimal() {
-        let cases = [
-            (0, "0 B"),
-            (512, "512 B"),
-            (1023, "1023 B"),
-            (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
-            (1_572_864, "1.5 MiB"),
-            (1_048_575, "1023.9 KiB"),
-            (10_000_000, "9.5 MiB"),
-            (u64::MAX, "15.9 EiB"),
-        ];
-        for (bytes, text) in cases {
-            assert_eq!(ByteSize(bytes).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn a_printed_size_can_be_read_again() {
-        for bytes in [0, 1, 1023, 1024, 1536, 1 << 20, 5 << 30, 3 << 60] {
-            assert_eq!(size(&ByteSize(bytes).to_string()), Ok(bytes));
-        }
-    }
-
-    #[test]
-    fn durations_are_read_with_their_unit() {
-        let cases = [
-            ("0", 0),
-            ("0ms", 0),
-            ("20ms", 20),
-            ("20 ms", 20),
-            ("1s", 1000),
-            ("1.5s", 1500),
-            ("0.1s", 100),
-            ("10m", 600_000),
-            ("1h", 3_600_000),
-            ("0.5h", 1_800_000),
-        ];
-        for (text, millis) in cases {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(millis)),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_bare_number_is_told_to_add_a_unit() {
-        let error = parse_duration("20").unwrap_err().to_string();
-        assert_eq!(error, "`20` has no unit; write e.g. 20s or 20ms");
-    }
-
-    #[test]
-    fn what_is_no_duration_is_refused() {
-        for text in [
-            "",
-            "s",
-            "-1s",
-            "1S",
-            "1M",
-            "1 fortnight",
-            "1.s",
-            "NaNs",
-            "1.0000000001s",
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Err(UnitError::NotADuration(text.to_owned())),
-                "{text}"
-            );
-        }
-    }
-
-    /// Times that no clock can be moved by made whoever waited for them panic.
-    #[test]
-    fn a_duration_of_more_than_ten_years_is_refused_with_the_longest() {
-        assert_eq!(parse_duration("87600h"), Ok(LONGEST_DURATION));
-        for text in [
-            "87600.1h",
-            "315360001s",
-            "5000000000000000h",
-            "18446744073709551615s",
-            "18446744073709551615h",
-        ] {
-            assert_eq!(
-                parse_duration(text),
-                Err(UnitError::DurationTooLong(text.to_owned())),
-                "{text}"
-            );
-        }
-        let error = parse_duration("87601h").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "`87601h` is too long a duration; the longest is 87600h, which is ten years"
-        );
-    }
-
-    #[test]
-    fn durations_print_short() {
-        let cases = [
-            (Duration::ZERO, "0 s"),
-            (Duration::from_nanos(7), "7 ns"),
-            (Duration::from_micros(300), "300 µs"),
-            (Duration::from_millis(20), "20 ms"),
-            (Duration::from_millis(1500), "1.5 s"),
-            (Duration::from_secs(2), "2 s"),
-            (Duration::from_millis(59_999), "59.9 s"),
-            (Duration::from_mins(1), "1 m"),
-            (Duration::from_secs(130), "2 m 10 s"),
-            (Duration::from_mins(65), "1 h 5 m"),
-            (Duration::from_hours(76), "3 d 4 h"),
-        ];
-        for (duration, text) in cases {
-            assert_eq!(format_duration(duration), text);
-        }
-    }
-
-    #[test]
-    fn a_margin_is_a_share_or_a_size() {
-        assert_eq!("0.025%".parse(), Ok(Margin::Percent(0.025)));
-        assert_eq!(" 100 % ".parse(), Ok(Margin::Percent(100.0)));
-        assert_eq!("64MiB".parse(), Ok(Margin::Bytes(64 << 20)));
-    }
-
-    #[test]
-    fn a_margin_out_of_range_is_refused() {
-        for text in ["0%", "-1%", "100.1%", "inf%", "NaN%"] {
-            assert_eq!(
-                text.parse::<Margin>(),
-                Err(UnitError::PercentOutOfRange(text.to_owned())),
-                "{text}"
-            );
-        }
-        for text in ["", "%", "much", "x%", "1%%"] {
-            assert_eq!(
-                text.parse::<Margin>(),
-                Err(UnitError::NotAMargin(text.to_owned())),
-                "{text}"
-            );
-        }
-        assert_eq!(
-            "0".parse::<Margin>(),
-            Err(UnitError::EmptyMargin("0".to_owned()))
-        );
-        assert_eq!(
-            "99EiB".parse::<Margin>(),
-            Err(UnitError::SizeTooLarge("99EiB".to_owned()))
-        );
-    }
-
-    #[test]
-    fn a_margin_in_bytes_depends_on_the_machine() {
-        assert_eq!(Margin::Percent(0.025).bytes(16_000_000_000), 4_000_000);
-        assert_eq!(Margin::Percent(100.0).bytes(1 << 40), 1 << 40);
-        assert_eq!(
-            Margin::Percent(0.025).bytes(1),
-            1,
-            "never a margin of nothing"
-        );
-        assert_eq!(Margin::Bytes(4096).bytes(1 << 40), 4096);
-    }
-
-    #[test]
-    fn margins_print_as_they_are_written() {
-        assert_eq!(Margin::Percent(0.025).to_string(), "0.025%");
-        assert_eq!(Margin::Bytes(64 << 20).to_string(), "64 MiB");
-    }
-}
+#[path = "units_tests.rs"]
+mod tests;

@@ -11,14 +11,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connect::{BoxStream, tune};
 use super::places::{Place, Places, Seat};
-use super::{BoxStream, tune};
 use bilico_core::os_error::is_shortage;
 
-/// A connection that was accepted, and who made it.
+/// An accepted connection and the address of its peer.
 pub type Accepted = io::Result<(BoxStream, SocketAddr)>;
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Listener: Send + 'static {
     /// Waits for the next connection.
     fn accept(&mut self) -> Pin<Box<dyn Future<Output = Accepted> + Send + '_>>;
@@ -34,14 +34,18 @@ impl Listener for TcpListener {
     }
 }
 
-/// The pause after a failed accept, doubled up to the second at each failure in a row.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// The pause after a failed accept. It doubles with each failure in a row, up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest pause between two attempts to accept.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections and hands each to `handle` in a task of its own, until `stop` is cancelled.
 ///
-/// No more connections are served at once than there are places; who comes then waits until one is
-/// free, and those at rest make way. A failed accept (no file descriptors left, most of all) never
-/// ends the loop and never spins it: it pauses, and says so once.
+/// At most as many connections are served at once as there are places. When all are taken, idle
+/// connections make way, and new ones wait until a place is free. A failed accept, most often for
+/// want of file descriptors, never ends the loop and never spins it: the loop pauses, and logs the
+/// first failure in a row.
 pub async fn serve<L, H, F>(
     mut listener: L,
     places: Arc<Places>,
@@ -53,7 +57,7 @@ pub async fn serve<L, H, F>(
     H: Fn(BoxStream, SocketAddr, Arc<Seat>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut pause = PAUSES.0;
+    let mut pause = MIN_PAUSE;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -62,24 +66,24 @@ pub async fn serve<L, H, F>(
         };
         match accepted {
             Ok((stream, peer, place)) => {
-                pause = PAUSES.0;
+                pause = MIN_PAUSE;
                 let connection = handle(stream, peer, place.seat().clone());
                 tasks.spawn(async move {
                     connection.await;
                     drop(place);
                 });
             }
-            // The peer gave up between its handshake and our accept: nothing is wrong here.
+            // The peer gave up between its handshake and our accept: that is no failure of ours.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if pause == PAUSES.0 {
-                    tracing::error!(error = %error, "cannot accept connections; trying again");
+                if pause == MIN_PAUSE {
+                    tracing::error!(target: crate::LOG, error = %error, "cannot accept connections: retrying");
                 }
                 if is_shortage(&error) {
                     places.make_way();
                 }
                 stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-                pause = (pause * 2).min(PAUSES.1);
+                pause = (pause * 2).min(MAX_PAUSE);
             }
         }
     }
@@ -95,97 +99,4 @@ async fn next(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use tokio::io::duplex;
-    use tokio::sync::{mpsc, oneshot};
-    use tokio::time::{Instant, sleep};
-
-    /// Gives what it holds, in order, then fails for ever as if no file descriptor were left.
-    struct Script(Vec<Accepted>, Arc<AtomicUsize>);
-
-    impl Listener for Script {
-        fn accept(&mut self) -> Pin<Box<dyn Future<Output = Accepted> + Send + '_>> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let next = if self.0.is_empty() {
-                Err(io::Error::other("too many open files"))
-            } else {
-                self.0.remove(0)
-            };
-            Box::pin(std::future::ready(next))
-        }
-    }
-
-    fn connection() -> (BoxStream, SocketAddr) {
-        (Box::new(duplex(1).0), "127.0.0.1:1".parse().unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failed_accepts_pause_and_do_not_end_the_loop() {
-        let aborted = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
-        let script = vec![
-            Err(io::Error::other("no descriptors")),
-            aborted(),
-            Ok(connection()),
-            Ok(connection()),
-        ];
-        let (calls, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (stop, tasks, counter) = (CancellationToken::new(), TaskTracker::new(), served.clone());
-        let handle = move |_, _, _| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            std::future::ready(())
-        };
-        let serving = tokio::spawn(serve(
-            Script(script, calls.clone()),
-            Arc::new(Places::new(10)),
-            stop.clone(),
-            tasks,
-            handle,
-        ));
-        sleep(Duration::from_secs(100)).await;
-        assert_eq!(served.load(Ordering::Relaxed), 2);
-        let calls = calls.load(Ordering::Relaxed);
-        assert!(
-            (90..130).contains(&calls),
-            "about one try a second in the end, not {calls} in 100 s"
-        );
-        stop.cancel();
-        let asked = Instant::now();
-        serving.await.unwrap();
-        assert_eq!(asked.elapsed(), Duration::ZERO, "no pause holds up the end");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_more_connections_than_the_limit_are_open_at_once() {
-        let script = (0..5).map(|_| Ok(connection())).collect();
-        let (stop, tasks, (starts, mut started)) = (
-            CancellationToken::new(),
-            TaskTracker::new(),
-            mpsc::unbounded_channel(),
-        );
-        let handle = move |_, _, seat: Arc<Seat>| {
-            seat.work();
-            let (end, ended) = oneshot::channel::<()>();
-            starts.send(end).unwrap();
-            async move { drop(ended.await) }
-        };
-        let listener = Script(script, Arc::new(AtomicUsize::new(0)));
-        let serving = tokio::spawn(serve(
-            listener,
-            Arc::new(Places::new(2)),
-            stop.clone(),
-            tasks,
-            handle,
-        ));
-        let mut open = vec![started.recv().await.unwrap(), started.recv().await.unwrap()];
-        for _ in 0..3 {
-            sleep(Duration::from_secs(10)).await;
-            assert!(started.try_recv().is_err(), "two are open");
-            open.pop();
-            open.push(started.recv().await.unwrap());
-        }
-        stop.cancel();
-        serving.await.unwrap();
-    }
-}
+mod tests;

@@ -6,27 +6,17 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::WriteError;
 use bilico_core::protocol::frame;
 
 /// Content up to this many bytes is copied behind its header and written with it; larger content is
-/// written from where it lies.
+/// written without a copy.
 const COPIED: usize = 16 * 1024;
 
-/// How much is written at most between two looks at the clock.
+/// The most bytes that are written between two looks at the clock.
 const STEP: usize = 256 * 1024;
 
-/// Why nothing more can be written to a connection.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The connection failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The peer reads nothing.
-    #[error("the peer read nothing for {0:?}")]
-    Stalled(Duration),
-}
-
-/// Writes all of `bytes`, if the peer reads some of them in every `stall`.
+/// Writes all of `bytes`; fails if the peer reads none of them for `stall`.
 pub async fn write_all(
     io: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
@@ -47,8 +37,8 @@ pub async fn write_all(
     Ok(())
 }
 
-/// Appends content and its checksum to `out`, or, where it is large, writes `out` and the content
-/// from where it lies. Bytes left in `out` are the caller's to write.
+/// Appends content and its checksum to `out`. Large content is written at once instead, behind what
+/// was in `out`. The caller writes the bytes that are left in `out`.
 ///
 /// The checksum is computed here, so it proves the content from here on. Whoever forwards content
 /// that came with a checksum sends that one, with [`send_summed`].

@@ -68,7 +68,7 @@ pub fn with_parent(stop: CancellationToken) {
             let _ = ended.send(());
         });
     if let Err(error) = watcher {
-        tracing::warn!(error = %error, "cannot watch for the parent's end");
+        tracing::warn!(target: crate::LOG, error = %error, "cannot watch for the parent's end");
         return;
     }
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Copies of bytes that could not be read, or were cut off, under names that say where they stood.
+//! Copies of bytes that could not be read or were cut off, under names that say where they were.
 
 use std::collections::HashMap;
 
@@ -7,20 +7,20 @@ use bytes::Bytes;
 use super::disk::{Disk, write_all_at};
 use super::error::{JournalError, failed, unsynced, unsynced_names};
 
-/// What a copy is called until it is whole.
+/// The name of a copy until it is whole.
 pub(super) const PART: &str = "aside.part";
 
-/// How the names of copies of damaged bytes begin.
+/// The beginning of the names of copies of damaged bytes.
 pub(super) const DAMAGED: &str = "damaged-";
 
-/// How the names of copies of torn tails begin.
+/// The beginning of the names of copies of torn tails.
 pub(super) const TORN: &str = "torn-";
 
-/// How many copies of torn tails are kept, the newest ones.
+/// How many copies of torn tails are kept: the newest ones.
 const TAILS: usize = 4;
 
-/// The name for a copy of so many bytes, and whether it is there already. One of another length is
-/// not touched.
+/// The name for a copy of so many bytes, and whether the copy is there already. A file of another
+/// length is not touched: the copy gets another name.
 pub(super) fn place(names: &HashMap<String, u64>, name: &str, len: u64) -> (String, bool) {
     let mut candidate = name.to_owned();
     for count in 2_u64.. {
@@ -33,7 +33,7 @@ pub(super) fn place(names: &HashMap<String, u64>, name: &str, len: u64) -> (Stri
     (candidate, false)
 }
 
-/// A name that no copy has.
+/// A name like this one that no file has.
 pub(super) fn free_place(names: &HashMap<String, u64>, name: &str) -> String {
     let others = (2_u64..).map(|count| format!("{name}-{count}"));
     std::iter::once(name.to_owned())
@@ -42,9 +42,9 @@ pub(super) fn free_place(names: &HashMap<String, u64>, name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Keeps a copy; its name is lasting once the directory is synced.
+/// Keeps a copy. Its name is durable once the directory is synced.
 pub(super) fn keep(disk: &dyn Disk, name: &str, bytes: &Bytes) -> Result<(), JournalError> {
-    // One that a crash has left is not whole.
+    // A part that a crash left is not whole.
     let _ = disk.remove(PART);
     let file = disk.create(PART).map_err(failed("create", PART))?;
     write_all_at(&*file, bytes, 0).map_err(failed("write to", PART))?;
@@ -52,9 +52,9 @@ pub(super) fn keep(disk: &dyn Disk, name: &str, bytes: &Bytes) -> Result<(), Jou
     disk.rename(PART, name).map_err(failed("rename", PART))
 }
 
-/// Keeps a copy of a torn tail, lastingly, and of the copies that are there the newest few. False
-/// if there is no room for it: nobody was given a receipt for what it held, and a disk that is full
-/// must not keep the balancer from starting.
+/// Keeps a copy of a torn tail, durably, and of the older copies the newest few. False if there is
+/// no room for it: nobody was given a receipt for what it held, and a full disk must not keep the
+/// balancer from starting.
 pub(super) fn keep_torn(
     disk: &dyn Disk,
     names: &HashMap<String, u64>,

@@ -1,7 +1,8 @@
-//! What is kept in memory of a file whose record is read back when its turn comes, and the reading.
+//! [`BacklogEntry`]: the few bytes kept in memory of a file in the backlog, and how its record is
+//! read back from the journal when its turn comes.
 //!
-//! Records that stand near each other are read in one piece. What is read is proven by the record's
-//! checksum, as in a recovery, and must be about the file that was meant.
+//! Records near each other are read in one piece. As in a recovery, the record's checksum proves
+//! what was read, and the record must be that of the file that was asked for.
 
 use std::sync::Arc;
 
@@ -13,16 +14,16 @@ use super::record::{Accepted, Content, Meta, Record};
 use super::segment::{Framer, HEAD_LEN, JournalId, KIND_AT};
 use bilico_core::os_error::is_shortage;
 
-/// How much is read at once at the most, if it is no single record, in bytes.
+/// The most bytes that are read at once; a single record may be longer.
 const STEP: u32 = 1024 * 1024;
 
-/// Bytes that are read past rather than left out.
+/// Up to so many bytes between two records are read along, to save a read.
 const GAP: u32 = 32 * 1024;
 
-/// The least that must be known of a file to wait.
+/// What is kept in memory of a file in the backlog.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BacklogEntry {
-    /// Where its record stands.
+    /// The place of its record.
     pub spot: RecordPosition,
     /// The CRC32C of its content.
     pub crc32c: u32,
@@ -33,7 +34,7 @@ pub struct BacklogEntry {
 }
 
 impl BacklogEntry {
-    /// What is to be kept of a file with this description at this place.
+    /// The entry of a file whose record is at this place.
     pub fn new(meta: &Meta, spot: RecordPosition) -> Self {
         let [low @ .., _, _, _, _] = meta.size.to_le_bytes();
         Self {
@@ -41,7 +42,7 @@ impl BacklogEntry {
             crc32c: meta.crc32c,
             accepted_s: u32::try_from(meta.accepted_ms / 1000).unwrap_or(u32::MAX),
             size_low: u32::from_le_bytes(low),
-            // No disk has a file of so many bytes.
+            // No file is so large that it would be cut.
             size_high: u16::try_from(meta.size >> 32).unwrap_or(u16::MAX),
         }
     }
@@ -57,19 +58,19 @@ impl BacklogEntry {
 pub enum ReadBack {
     /// What its record says.
     File(Box<Accepted>),
-    /// Its record is not what it was.
+    /// Its record is damaged.
     Unreadable {
         /// Why.
         reason: String,
-        /// What it seems to be, for people.
+        /// What the damaged record seems to say, for people; `None` if it says nothing.
         meta: Option<Arc<Meta>>,
     },
-    /// The system is short of something: nothing is wrong with it.
+    /// The system is short of descriptors or memory: nothing is wrong with the file.
     NotNow(String),
 }
 
-/// Reads files back from the journal with this identity, in the order of their places. Content
-/// comes as bytes of its own, or not at all.
+/// Reads files back from the journal with this identity, in the order of their places. With
+/// `with_content`, inline content is copied out of what was read; otherwise it is left out.
 pub fn read_back(
     journal: &JournalId,
     mut files: Vec<(u64, Location)>,
@@ -93,13 +94,13 @@ pub fn read_back(
     back
 }
 
-/// Whether two records stand so near to each other that they are read together.
+/// Whether two records are so near each other that they are read together.
 fn is_near(one: &Location, next: &Location) -> bool {
     one.handle().segment == next.handle().segment
         && next.spot().offset.saturating_sub(one.spot().end) <= GAP
 }
 
-/// Reads files of one segment whose records stand near each other.
+/// Reads files of one segment whose records are near each other.
 fn read_run(
     journal: &JournalId,
     run: &[(u64, Location)],
@@ -110,56 +111,41 @@ fn read_run(
         return;
     };
     let start = first.spot().offset;
-    let end = last.spot().offset.saturating_add(last.spot().record_len());
+    let last = last.spot();
+    let end = last.offset.saturating_add(last.record_len());
     let mut bytes = vec![0; end.saturating_sub(start) as usize];
     match read_full_at(&*first.handle().file, &mut bytes, start.into()) {
         Ok(read) => {
             bytes.truncate(read);
-            let (bytes, framer) = (
-                Bytes::from(bytes),
-                Framer::new(journal, first.handle().segment),
-            );
-            let read = |(number, location): &(u64, Location)| {
-                (
-                    *number,
-                    take_out(
-                        framer,
-                        &bytes,
-                        start,
-                        *number,
-                        location.spot(),
-                        with_content,
-                    ),
-                )
-            };
-            back.extend(run.iter().map(read));
+            let bytes = Bytes::from(bytes);
+            let framer = Framer::new(journal, first.handle().segment);
+            back.extend(run.iter().map(|(number, location)| {
+                let place = location.spot();
+                let file = take_out(framer, &bytes, start, *number, place, with_content);
+                (*number, file)
+            }));
         }
-        Err(error) if is_shortage(&error) => {
-            back.extend(
-                run.iter()
-                    .map(|(number, _)| (*number, ReadBack::NotNow(error.to_string()))),
-            );
-        }
-        // One bad place must not take its neighbours with it.
-        Err(_) if run.len() > 1 => run
+        // One bad sector must not cost its neighbours.
+        Err(error) if run.len() > 1 && !is_shortage(&error) => run
             .chunks(1)
             .for_each(|one| read_run(journal, one, with_content, back)),
-        Err(error) => {
-            let reason = format!("it cannot be read from the journal: {error}");
-            back.extend(run.iter().map(|(number, _)| {
-                (
-                    *number,
-                    ReadBack::Unreadable {
-                        reason: reason.clone(),
-                        meta: None,
-                    },
-                )
-            }));
+        Err(error) => back.extend(run.iter().map(|(number, _)| (*number, unread(&error)))),
+    }
+}
+
+/// What is read back of a file when reading fails.
+fn unread(error: &std::io::Error) -> ReadBack {
+    if is_shortage(error) {
+        ReadBack::NotNow(error.to_string())
+    } else {
+        ReadBack::Unreadable {
+            reason: format!("cannot read it from the journal: {error}"),
+            meta: None,
         }
     }
 }
 
-/// The file at `spot` in `bytes`, which begin at `start` in the segment.
+/// The file whose record is at `spot` in `bytes`, which begin at `start` in the segment.
 fn take_out(
     framer: Framer,
     bytes: &Bytes,
@@ -194,7 +180,7 @@ fn take_out(
     }
 }
 
-/// What a record seems to say whose checksum is wrong.
+/// What a record with a wrong checksum seems to say.
 fn rescue(bytes: &Bytes, at: usize, spot: RecordPosition) -> Option<Box<Accepted>> {
     let body_end = at + spot.end.saturating_sub(spot.offset) as usize;
     let record = bytes.get(at..body_end)?;

@@ -1,8 +1,8 @@
 //! Large content, each in a file of its own beside the segments.
 //!
-//! It is received under the name of a part, and gets its lasting name once it is whole and synced;
-//! only then does a record name it. What no record names is removed by the next recovery. A part
-//! whose client gave it a key stays for a while, so that the client can go on where it was.
+//! Content is received in a part, and gets its final name once it is whole and synced; only then
+//! does a record name it. The next recovery removes content that no record names. A part whose
+//! client gave a key stays for a while, so that the client can resume the upload.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub fn parse_name(text: &str) -> Option<u64> {
     (name(id) == text).then_some(id)
 }
 
-/// The name of the part that an upload under this mark is received in.
+/// The name of the part of an upload with this mark: the hash of its key, or a random number.
 pub fn part_name(mark: u128) -> String {
     format!("part-{mark:032x}")
 }
@@ -32,10 +32,10 @@ pub fn parse_part_name(text: &str) -> Option<u128> {
     (part_name(mark) == text).then_some(mark)
 }
 
-/// Why content could not be made lasting.
+/// Why content could not be made durable.
 #[derive(Debug, thiserror::Error)]
 pub enum FinishError {
-    /// Its own file failed: it concerns nothing else.
+    /// Its own file failed: nothing else is concerned.
     #[error(transparent)]
     Content(#[from] std::io::Error),
     /// The directory could not be synced: the journal has to stop.
@@ -52,7 +52,7 @@ impl From<FinishError> for JournalError {
     }
 }
 
-/// How much is read at once to sum a part up.
+/// How many bytes of a part are read at once to compute its checksum.
 const STEP: usize = 256 * 1024;
 
 /// Content that is being received.
@@ -65,7 +65,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// An empty part; one that was there is thrown away.
+    /// An empty part, in place of one that is there.
     pub fn create(disk: Arc<dyn Disk>, mark: u128) -> std::io::Result<Self> {
         let name = part_name(mark);
         let file = match disk.create(&name) {
@@ -84,16 +84,18 @@ impl Part {
         })
     }
 
-    /// The part that an earlier upload has left, cut to `len` bytes, summed up and written once
-    /// more.
+    /// The part that an earlier upload left, cut to `len` bytes, with its checksum. Its bytes are
+    /// written again.
     pub fn resume(disk: Arc<dyn Disk>, mark: u128, len: u64) -> std::io::Result<Self> {
         let file = disk.open(&part_name(mark))?;
         if file.len()? < len {
-            return Err(std::io::Error::other("the part is shorter than that"));
+            return Err(std::io::Error::other(
+                "the part is shorter than its upload has said",
+            ));
         }
         file.set_len(len)?;
-        // After a sync that failed the system may have what it could not write, and no other sync
-        // would try again.
+        // After a sync that failed, the bytes may be in the system's memory only, and no other sync
+        // would write them.
         let crc32c = rewrite(&*file, len)?;
         Ok(Self {
             disk,
@@ -104,27 +106,27 @@ impl Part {
         })
     }
 
-    /// The CRC32C of what it holds.
+    /// The CRC32C of its bytes.
     pub fn crc32c(&self) -> u32 {
         self.crc32c
     }
 
-    /// What it is written to.
+    /// The file that holds it.
     pub fn file(&self) -> &Arc<dyn DiskFile> {
         &self.file
     }
 
-    /// How many bytes it holds.
+    /// Its length in bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether it holds nothing.
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Appends to it.
+    /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         write_all_at(&*self.file, bytes, self.len)?;
         self.len += bytes.len() as u64;
@@ -132,9 +134,9 @@ impl Part {
         Ok(())
     }
 
-    /// Makes it lasting under the name of content with this id. When the directory cannot be
-    /// synced, that concerns other names in it, too: whoever writes the journal has to stop then,
-    /// as for a failed sync of its own.
+    /// Makes it durable as the content file with this id. If the directory cannot be synced, other
+    /// names in it are concerned, too: the journal has to stop then, as after a failed sync of its
+    /// own.
     pub fn finish(self, id: u64, durability: Durability) -> Result<(), FinishError> {
         if durability == Durability::Disk {
             self.file.sync().map_err(FinishError::Content)?;
@@ -149,32 +151,33 @@ impl Part {
         }
     }
 
-    /// Throws it away.
+    /// Removes it.
     pub fn discard(self) {
-        // What cannot be removed now is found by the next recovery.
+        // The next recovery removes what cannot be removed now.
         let _ = self.disk.remove(&part_name(self.mark));
     }
 }
 
-/// Writes the first `len` bytes of a file once more, and gives their CRC32C.
+/// Writes the first `len` bytes of a file again, and gives their CRC32C.
 fn rewrite(file: &dyn DiskFile, len: u64) -> std::io::Result<u32> {
     let sum = sum_with(file, len, |piece, offset| write_all_at(file, piece, offset))?;
     sum.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }
 
-/// The CRC32C of the first `len` bytes of a file; `None` if it does not have so many.
+/// The CRC32C of the first `len` bytes of a file; `None` if the file is shorter.
 pub(super) fn sum(file: &dyn DiskFile, len: u64) -> std::io::Result<Option<u32>> {
     sum_with(file, len, |_, _| Ok(()))
 }
 
-/// The same, each piece shown on the way.
+/// The same; each piece goes to `show` with its offset.
 fn sum_with(
     file: &dyn DiskFile,
     len: u64,
     mut show: impl FnMut(&[u8], u64) -> std::io::Result<()>,
 ) -> std::io::Result<Option<u32>> {
     let mut buffer = vec![0; STEP];
-    let (mut offset, mut crc) = (0, 0);
+    let mut offset = 0;
+    let mut crc = 0;
     while offset < len {
         let step = usize::try_from(len - offset).unwrap_or(STEP).min(STEP);
         let Some(piece) = buffer.get_mut(..step) else {

@@ -1,6 +1,6 @@
 //! What the journal needs of a disk, so that tests can give it one that crashes.
 //!
-//! A [`Disk`] is one flat directory. Nothing is lasting until it is synced: a file's bytes by
+//! A [`Disk`] is one flat directory. Nothing is durable until it is synced: a file's bytes by
 //! [`DiskFile::sync`], names (created, renamed, removed) by [`Disk::sync_dir`].
 
 use std::io;
@@ -8,67 +8,67 @@ use std::sync::Arc;
 
 pub use super::real::RealDisk;
 
-/// What has a name in a [`Disk`], as [`Disk::list`] finds it.
+/// An entry of a [`Disk`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirEntry {
-    /// Its name.
+    /// The entry's name.
     pub name: String,
     /// Its length in bytes.
     pub len: u64,
-    /// Whether it is a regular file, and not a link, a directory or a pipe.
+    /// Whether it is a regular file; false for a link, a directory or a pipe.
     pub is_file: bool,
 }
 
-/// Which file it is, whatever its name: no other has the same while it is open.
+/// Identifies a file whatever its name is. While the file is open, no other has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
-    /// The file system.
+    /// The number of the file system.
     pub device: u64,
-    /// The file in it.
+    /// The number of the file in it.
     pub inode: u64,
 }
 
 /// How much room a disk has, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// All of it, used or not.
+    /// All room, used or not.
     pub total: u64,
-    /// What can still be written.
+    /// The room that is left.
     pub available: u64,
 }
 
 /// A flat directory. Links in it are not followed.
 pub trait Disk: Send + Sync {
-    /// All that it holds, in any order.
+    /// All entries, in any order.
     fn list(&self) -> io::Result<Vec<DirEntry>>;
 
-    /// Makes a file; an error if the name is taken.
+    /// Creates a file; an error if the name is taken.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Opens a regular file to be read and written.
+    /// Opens a regular file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Gives a file another name; a file that had it is replaced.
+    /// Gives a file another name, in place of a file that has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file. It can be read on through handles that are open.
+    /// Removes a file. Open handles can go on reading it.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes lasting which names there are.
+    /// Makes durable which names exist.
     fn sync_dir(&self) -> io::Result<()>;
 
     /// How much room there is.
     fn space(&self) -> io::Result<Space>;
 
-    /// Whether the directory still lies where it was opened: who opens it next finds there what was
-    /// written.
+    /// Whether the path that the directory was opened by still leads to it, so that whoever opens
+    /// that path next finds what was written.
     fn is_in_place(&self) -> io::Result<bool>;
 
-    /// Which file has this name where the directory was opened, also if another lies there now;
-    /// `None` if none has.
+    /// The file with this name at the path that the directory was opened by, which may lead to
+    /// another directory by now; `None` if there is no such file.
     fn id_of(&self, name: &str) -> io::Result<Option<FileId>>;
 
-    /// What the directory is called in messages, and where it lies now, if that can be told.
+    /// The directory's path for messages, and the path where it is now, if that can be told.
     fn describe(&self) -> (String, Option<String>) {
         ("the directory".to_owned(), None)
     }
@@ -76,26 +76,26 @@ pub trait Disk: Send + Sync {
 
 /// An open file.
 pub trait DiskFile: Send + Sync {
-    /// Writes at `offset`, perhaps not all of `bytes`, and says how many.
+    /// Writes at `offset` some or all of `bytes`, and gives how many.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Reads at `offset`, perhaps less than fits, and says how many bytes; 0 at the end.
+    /// Reads at `offset` as many bytes as it can at once, and gives how many; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Makes its bytes and its length lasting.
+    /// Makes its bytes and its length durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Cuts it, or fills it up with zeros, to this length.
+    /// Cuts it to this length, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Which file it is.
+    /// The identity of the file.
     fn id(&self) -> io::Result<FileId>;
 
-    /// Makes it this long and takes the room for it on the disk, so that removing it surely gives
-    /// some back.
+    /// Makes it this long and takes the room for it on the disk, so that removing it gives that
+    /// room back.
     fn allocate(&self, len: u64) -> io::Result<()> {
         let zeros = vec![0; 64 * 1024];
         let mut offset = 0;
@@ -143,7 +143,7 @@ fn write_all_with(
     Ok(())
 }
 
-/// Reads at `offset` until `buffer` is full or the file ends, and says how many bytes.
+/// Reads at `offset` until `buffer` is full or the file ends, and gives how many bytes.
 pub fn read_full_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -1,9 +1,11 @@
-//! Which journal it is, and what servers know it by: the file `journal-id`.
+//! The file `journal-id`: which journal this is, and the identity that servers know it by.
 //!
-//! Its first line is the identity that the segments have in their headers, too; a second one is
-//! there once the journal was adopted, and says what servers know it by from then on. A first start
-//! writes a part, begins a segment, and only then gives the part its name. So `journal-id` without
-//! segments means that those are gone, and segments with records without `journal-id` that it is.
+//! Its first line is the identity that the segments have in their headers, too. Once the journal
+//! was adopted there is a second line, the identity that servers know the journal by from then on.
+//!
+//! A first start writes a part, begins a segment, and only then gives the part its name. So
+//! `journal-id` without segments means that the segments are gone, and segments with records but
+//! without `journal-id` mean that `journal-id` is gone.
 
 use bytes::Bytes;
 
@@ -14,7 +16,7 @@ use super::segment::JournalId;
 /// The file that says which journal this is.
 pub const IDENTITY: &str = "journal-id";
 
-/// What it is called until it is whole, and at a first start until there is a segment.
+/// Its name until it is whole, and at a first start until there is a segment.
 pub(super) const PART: &str = "journal-id.part";
 
 /// The length of a line in bytes: 32 digits, a space, a checksum of 8, and a newline.
@@ -23,18 +25,18 @@ const LINE: usize = 42;
 /// What the file, or its part, says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Its bytes, or some more than it should have of them; `None` if there is no such file.
+    /// Its bytes, or one more than it may have if it is too long; `None` if there is no file.
     pub(super) bytes: Option<Bytes>,
-    /// Which journal it is, if that can be read.
+    /// Which journal this is, if that can be read.
     pub(super) id: Option<JournalId>,
-    /// What servers know it by.
+    /// The identity that servers know it by.
     pub(super) name: Name,
 }
 
-/// What servers know a journal by.
+/// The identity that servers know a journal by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Name {
-    /// Its identity.
+    /// Its own identity.
     #[default]
     Own,
     /// Another one, since it was adopted.
@@ -44,7 +46,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// Servers know a journal with this identity by that.
+    /// The identity that servers know the journal with the identity `id` by.
     pub(super) fn of(self, id: JournalId) -> JournalId {
         if let Self::Other(name) = self {
             name
@@ -106,22 +108,21 @@ fn text(id: JournalId, name: Name) -> String {
     line(id) + &second
 }
 
-/// Writes the part of a journal that is begun, lastingly. One that is there and says the same is
-/// written once more in its place: after a sync that failed it may be in memory only, and a segment
-/// may be there already that was begun with it.
+/// Writes the part of a new journal, durably. A part that says the same is written again in place:
+/// after a sync that failed it may be in memory only, and a segment may have been begun with it.
 pub(super) fn begin(disk: &dyn Disk, id: JournalId, part: &Written) -> Result<(), JournalError> {
     write_part(disk, id, Name::Own, part.id == Some(id))?;
     disk.sync_dir().map_err(unsynced_names)
 }
 
-/// Gives the part its name, lastingly.
+/// Gives the part its name, durably.
 pub(super) fn name_part(disk: &dyn Disk) -> Result<(), JournalError> {
     disk.rename(PART, IDENTITY)
         .map_err(failed("rename", PART))?;
     disk.sync_dir().map_err(unsynced_names)
 }
 
-/// Writes the file, in place of the one that is there: after a crash it is the one or the other.
+/// Writes the file in place of the one that is there. After a crash it is the one or the other.
 pub(super) fn write(disk: &dyn Disk, id: JournalId, name: Name) -> Result<(), JournalError> {
     write_part(disk, id, name, false)?;
     name_part(disk)
@@ -136,7 +137,7 @@ fn write_part(
     let file = if is_there {
         disk.open(PART).map_err(failed("open", PART))?
     } else {
-        // One that a crash has left says nothing.
+        // A part that a crash left may not be whole.
         let _ = disk.remove(PART);
         disk.create(PART).map_err(failed("create", PART))?
     };

@@ -1,9 +1,16 @@
-//! The keys of all files that are known, each leading to its file's number.
+//! The keys of all known files, each with its file's number.
 //!
-//! A key is kept as 64 bits of its hash under a secret of this process. Nobody who does not know
-//! the secret can make two keys meet; that two of a million meet by chance is one in 37 million,
-//! and then the second is refused as the name of another file, unless size and checksum are the
-//! same, too.
+//! Of a key 64 bits of its hash are kept, under a secret of this process. Without the secret nobody
+//! can make two keys collide. That any two of a million keys collide by chance has a probability of
+//! one in 37 million; then the second key is refused as the key of another file, unless size and
+//! checksum are the same, too.
+
+/// The hash of a client's key, for the name of a part and for look-ups. Two keys never share one.
+pub fn key_hash(key: &str) -> u128 {
+    let [hash @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        *blake3::hash(key.as_bytes()).as_bytes();
+    u128::from_be_bytes(hash)
+}
 
 /// How many tables there are: when one grows, only its own share is copied.
 const TABLES: usize = 64;
@@ -87,7 +94,7 @@ impl Keys {
             .map_or(0, u64::from_le_bytes)
     }
 
-    /// How many bytes the heap gives for all this.
+    /// How many bytes of the heap it takes.
     #[cfg(test)]
     fn heap_bytes(&self) -> usize {
         self.tables
@@ -201,7 +208,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in proptest::collection::vec((0u8..5, 0u32..2000, 1u64..50), 1..2000)) {
+        fn it_is_a_map(
+            steps in proptest::collection::vec((0u8..5, 0u32..2000, 1u64..50), 1..2000),
+        ) {
             let (mut keys, mut map) = (Keys::default(), HashMap::new());
             for (step, key, number) in steps {
                 let key = format!("key-{key}");

@@ -1,15 +1,15 @@
-//! What is remembered of files that do not wait: the keys of all, the dead letters, and for a while
-//! those that ended.
+//! The memory of files that do not wait: the keys of all files, the dead letters, and for a while
+//! the files that ended.
 //!
-//! Owns how long that is. Invariant: a key leads to one number from its acceptance until its file
-//! is forgotten, and nothing is forgotten while it is in doubt at some server: without it, a second
-//! copy could not be told from the only one.
+//! Owns how long that is. Invariant: a key names one number from its acceptance until its file is
+//! forgotten, and no file is forgotten while some server may hold a copy that it has not reported
+//! (the file is *in doubt* there): the balancer could not tell a second copy from the only one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::FileBody;
+use super::body::FileBody;
 use super::keys::Keys;
 use super::record::{Death, Ended, History, Meta};
 
@@ -18,7 +18,7 @@ use super::record::{Death, Ended, History, Meta};
 pub struct Retention {
     /// This long after their end.
     pub time: Duration,
-    /// This many of them at the most. Those in doubt count for themselves.
+    /// At most so many of them. Files in doubt are not counted.
     pub files: usize,
 }
 
@@ -31,16 +31,16 @@ impl Default for Retention {
     }
 }
 
-/// A file that no server can take.
+/// A file that no server takes.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// What it is.
+    /// What its client said about it.
     pub meta: Arc<Meta>,
-    /// Its content.
+    /// Where its content is.
     pub content: FileBody,
-    /// How often it came back.
+    /// How often it came back from servers.
     pub history: History,
-    /// Why it is here.
+    /// When and why it became a dead letter.
     pub death: Death,
 }
 
@@ -49,9 +49,9 @@ pub struct DeadLetter {
 pub struct Ledger {
     keys: Keys,
     ended: HashMap<u64, Arc<Ended>>,
-    /// Those that are not in doubt, as they ended: time and number.
+    /// Time and number of those that are not pinned, in the order in which they ended.
     order: VecDeque<(u64, u64)>,
-    /// Those that were in doubt when their time came.
+    /// Those that were in doubt when they should have been forgotten.
     pinned: BTreeSet<u64>,
     dead: BTreeMap<u64, DeadLetter>,
     dead_bytes: u64,
@@ -59,7 +59,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A memory that knows these keys, and no files yet.
+    /// A memory that knows these keys and no files yet.
     pub fn new(retention: Retention, keys: Keys) -> Self {
         Self {
             keys,
@@ -68,7 +68,7 @@ impl Ledger {
         }
     }
 
-    /// Remembers files longer, or not so long, from now on.
+    /// Changes how long files are remembered from now on.
     pub fn set_retention(&mut self, retention: Retention) {
         self.retention = retention;
     }
@@ -89,13 +89,13 @@ impl Ledger {
         self.ended.insert(ended.number, ended);
     }
 
-    /// Whether any file is remembered that will be forgotten some day.
+    /// Whether any file that ended is remembered.
     pub fn remembers(&self) -> bool {
         !self.order.is_empty() || !self.pinned.is_empty()
     }
 
-    /// How many files are remembered longer than they should be because they are in doubt at some
-    /// server. They are no more than the doubts themselves, and those are bounded where they arise.
+    /// How many files are remembered longer because they are in doubt at some server. They are at
+    /// most as many as the doubts, which are bounded where they arise.
     pub fn pinned(&self) -> usize {
         self.pinned.len()
     }
@@ -105,7 +105,7 @@ impl Ledger {
         self.ended.get(&number)
     }
 
-    /// The files that ended, in no order.
+    /// The files that ended, in any order.
     pub fn all_ended(&self) -> impl Iterator<Item = &Arc<Ended>> {
         self.ended.values()
     }
@@ -115,31 +115,31 @@ impl Ledger {
         &self.dead
     }
 
-    /// Bytes of content of all dead letters.
+    /// The content bytes of all dead letters.
     pub fn dead_bytes(&self) -> u64 {
         self.dead_bytes
     }
 
-    /// Takes a dead letter in.
+    /// Adds a dead letter.
     pub fn bury(&mut self, number: u64, letter: DeadLetter) {
         self.dead_bytes += letter.meta.size;
         self.dead.insert(number, letter);
     }
 
-    /// Takes a dead letter out.
+    /// Removes a dead letter.
     pub fn remove_dead(&mut self, number: u64) -> Option<DeadLetter> {
         let letter = self.dead.remove(&number)?;
         self.dead_bytes -= letter.meta.size;
         Some(letter)
     }
 
-    /// Where the content of a dead letter stands has changed.
+    /// A dead letter, to note where its content moved.
     pub fn dead_mut(&mut self, number: u64) -> Option<&mut DeadLetter> {
         self.dead.get_mut(&number)
     }
 
-    /// Forgets what is old enough, or too much, and gives the numbers. What is in doubt is kept
-    /// longer.
+    /// Forgets the files that are too old or too many, and gives their numbers. Files in doubt are
+    /// pinned instead.
     pub fn forget(&mut self, now_ms: u64, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
         let kept_ms = u64::try_from(self.retention.time.as_millis()).unwrap_or(u64::MAX);
         let mut forgotten = Vec::new();
@@ -160,7 +160,7 @@ impl Ledger {
         forgotten
     }
 
-    /// Forgets what was kept longer because it was in doubt, and no longer is; gives the numbers.
+    /// Forgets the pinned files that are no longer in doubt, and gives their numbers.
     pub fn unpin(&mut self, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
         let settled: Vec<u64> = self
             .pinned
@@ -255,7 +255,7 @@ mod tests {
         assert!(ledger.ended(4).is_none() && ledger.ended(6).is_some());
     }
 
-    /// The oldest ones were forgotten beyond a bound, and stayed there twice.
+    /// Regression: beyond a bound the oldest were forgotten, and could be stored twice.
     #[test]
     fn what_is_in_doubt_is_kept_however_much_it_is() {
         let mut ledger = Ledger::new(

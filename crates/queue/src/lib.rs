@@ -1,27 +1,42 @@
-//! Core: the files that were accepted, kept so that nothing loses them.
+//! The queue: accepted files are kept in a journal until a server has them.
 //!
-//! [`journal`] writes what happens to files, [`recovery`] reads it back, [`Writer`] is the one
-//! thread that does it; all three know a disk only as [`disk::Disk`]. [`Ledger`] is what is
-//! remembered of files that do not wait. Leaves to the balancer which files wait, where they go, and
-//! how many may wait.
+//! [`journal`] writes what happens to files, [`recovery`] reads it back, and [`Writer`] is the one
+//! thread that writes. [`Ledger`] remembers the files that do not wait. Which files wait, how many
+//! may, and where they go is the balancer's business.
 //!
-//! The interface is narrow, so that another backend can take the journal's place: [`journal::Op`]s
-//! go in, in order; [`Progress`] comes back and says how many of them are lasting.
+//! Invariant: whatever a commit has counted outlives what its [`Durability`] says, and a request
+//! number is never given twice, not even after a restart.
 //!
-//! Invariant: what a commit has counted survives what its [`Durability`] says, and a request number
-//! is never given twice, not after a restart either.
+//! # The seam
+//!
+//! A caller uses the queue in two ways:
+//!
+//! - *Writing.* It hands [`Op`]s to the [`Writer`], in order, and [`Progress`] comes back: how
+//!   many of them are durable now, and where their files are ([`Committed`](journal::Committed)).
+//! - *Reading back.* It asks for files by number and place ([`backlog_entry::read_back`]), or for
+//!   the content of one file ([`Location::read`]). A [`Location`] is opaque. When cleaning writes a
+//!   record again, a commit says where it is now; the old location can be read for as long as it
+//!   is held.
+//!
+//! Large content is received beside the journal ([`content::Part`]) and named by the record of its
+//! file only when it is durable.
+//!
+//! # Another backend
+//!
+//! Journal, recovery and cleaning know a disk only as [`disk::Disk`] and [`disk::DiskFile`]: a flat
+//! directory of files that are written at an offset, synced, renamed and removed. A backend that
+//! keeps the bytes elsewhere, such as on a replicated log, implements these two traits. Everything
+//! above them, and its proof over a simulated disk (the feature `sim`), stays as it is.
 
 mod aside;
 pub mod backlog_entry;
+mod body;
 pub mod content;
 pub mod disk;
 pub mod error;
-pub mod file;
 mod identity;
 pub mod journal;
-#[cfg(test)]
-mod journal_tests;
-pub mod keys;
+mod keys;
 mod ledger;
 mod lock;
 pub mod paged;
@@ -35,46 +50,14 @@ pub mod segment;
 pub mod sim;
 mod writer;
 
-use bytes::Bytes;
-
 pub use bilico_core::durability::Durability;
+pub use body::{FileBody, INLINE};
 pub use error::JournalError;
 pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
+pub use keys::key_hash;
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
 pub use writer::{Progress, Writer};
 
-/// The name of the queue in the log's filters, whatever crate it is in.
+/// What log filters call the queue: they name it as a module of the library, as users do.
 pub(crate) const LOG: &str = "bilico::queue";
-
-/// Content up to this many bytes stands in the journal itself, larger content in a file of its own.
-pub const INLINE: u64 = 64 * 1024;
-
-/// Where the content of a file is.
-#[derive(Debug, Clone)]
-pub enum FileBody {
-    /// In memory, and perhaps in the journal, too.
-    Memory(Bytes, Option<Location>),
-    /// In the journal.
-    Journal(Location),
-    /// In a content file of its own, by its id.
-    Own(u64),
-}
-
-impl FileBody {
-    /// The same content, not in memory if it stands in the journal, too.
-    #[must_use]
-    pub fn without_memory(self) -> Self {
-        match self {
-            Self::Memory(_, Some(location)) => Self::Journal(location),
-            other => other,
-        }
-    }
-}
-
-/// A client's key as it is looked up: two keys with the same hash will not be found.
-pub fn key_hash(key: &str) -> u128 {
-    let [hash @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        *blake3::hash(key.as_bytes()).as_bytes();
-    u128::from_be_bytes(hash)
-}

@@ -1,8 +1,8 @@
 //! One balancer a journal.
 //!
-//! The lock is on the directory itself, which nobody can take away from under it: a file can be
-//! removed, and another one of its name locked. The file `lock` says which process has it, and is
-//! locked, too, for versions that know of nothing else.
+//! The lock is on the directory itself: a lock file could be removed, and a new one of its name
+//! locked by another balancer. The file `lock` tells which process holds the lock, and is locked,
+//! too, for versions that know only this file.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use super::disk::{Disk, RealDisk};
 use super::error::JournalError;
 use super::real::{id_of, not_regular, open_dir};
 
-/// The file that says who has the journal.
+/// The file that tells who holds the journal.
 pub(super) const LOCK: &str = "lock";
 
 /// Keeps other balancers out of a journal until it is dropped.
@@ -24,7 +24,7 @@ pub struct Lock {
     _file: File,
 }
 
-/// Locks a journal's directory, which is made if it is missing, and opens it.
+/// Creates the journal's directory if it is missing, locks and opens it.
 pub fn take_hold(dir: &Path) -> Result<(Lock, RealDisk), JournalError> {
     let cannot = |source| JournalError::Directory {
         path: dir.display().to_string(),
@@ -39,15 +39,15 @@ pub fn take_hold(dir: &Path) -> Result<(Lock, RealDisk), JournalError> {
     Err(JournalError::Moved { path, now })
 }
 
-/// Makes the journal's directory, if it is missing, and keeps other balancers out of it for as long
-/// as the lock is held.
+/// Creates the journal's directory if it is missing, and keeps other balancers out of it for as
+/// long as the lock is held.
 pub fn lock(dir: &Path) -> Result<Lock, JournalError> {
     let cannot = |source| JournalError::Directory {
         path: dir.display().to_string(),
         source,
     };
     if let Err(error) = fs::create_dir_all(dir) {
-        // What is there and no directory "exists" to the system, which helps nobody.
+        // For a file of this name the system says "exists", which does not tell what is wrong.
         let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists;
         return Err(cannot(if is_in_the_way {
             io::ErrorKind::NotADirectory.into()
@@ -61,32 +61,44 @@ pub fn lock(dir: &Path) -> Result<Lock, JournalError> {
         Err(TryLockError::WouldBlock) => return Err(locked(dir, &directory)),
         // Some network file systems lock files only.
         Err(TryLockError::Error(error)) if is_unsupported(&error) => {
-            tracing::warn!(target: crate::LOG, error = %error, "the journal's directory cannot be locked, only the file `lock` in it");
+            tracing::warn!(
+                target: crate::LOG,
+                error = %error,
+                "the journal's directory cannot be locked, only the file `lock` in it"
+            );
         }
         Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }
-    let mut file =
-        open_lock(&directory, OFlags::CREATE | OFlags::RDWR).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::InvalidInput => JournalError::NotRegular {
-                    name: LOCK.to_owned(),
-                },
-                _ => cannot(error),
-            }
-        })?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(locked(dir, &directory)),
-        Err(TryLockError::Error(error)) => return Err(cannot(error)),
-    }
-    // The pid is a help, and no reason to fail: the disk may be full.
-    let _ = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    let file = lock_file(dir, &directory)?;
     Ok(Lock {
         directory,
         _file: file,
     })
+}
+
+/// Locks the file `lock` in the directory, and writes our pid into it.
+fn lock_file(dir: &Path, directory: &File) -> Result<File, JournalError> {
+    let cannot = |source| JournalError::Directory {
+        path: dir.display().to_string(),
+        source,
+    };
+    let opened = open_lock(directory, OFlags::CREATE | OFlags::RDWR);
+    let mut file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => JournalError::NotRegular {
+            name: LOCK.to_owned(),
+        },
+        _ => cannot(error),
+    })?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(locked(dir, directory)),
+        Err(TryLockError::Error(error)) => return Err(cannot(error)),
+    }
+    // The pid is only a help: on a full disk the lock counts without it.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
@@ -96,7 +108,7 @@ fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-/// Opens the file `lock`, and nothing else that may have its name.
+/// Opens the file `lock`; an error if it is not a regular file.
 fn open_lock(directory: &File, how: OFlags) -> io::Result<File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = match rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o666)) {
@@ -113,7 +125,7 @@ fn open_lock(directory: &File, how: OFlags) -> io::Result<File> {
     }
 }
 
-/// Another balancer has the journal.
+/// The error that another balancer holds the journal, with its pid.
 fn locked(dir: &Path, directory: &File) -> JournalError {
     let mut pid = String::new();
     let read = open_lock(directory, OFlags::RDONLY)
@@ -147,7 +159,7 @@ mod tests {
         lock(dir.path()).unwrap();
     }
 
-    /// Whoever removed the lock's file had another balancer let in.
+    /// Regression: when somebody removed the lock's file, another balancer was let in.
     #[test]
     fn a_lock_outlives_its_file() {
         let dir = tempfile::tempdir().unwrap();
@@ -159,7 +171,7 @@ mod tests {
         ));
         assert!(
             !dir.path().join(LOCK).exists(),
-            "who is kept out makes nothing"
+            "a balancer that is kept out creates nothing"
         );
         drop(first);
         lock(dir.path()).unwrap();

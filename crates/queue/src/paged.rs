@@ -1,15 +1,15 @@
 //! A map from numbers that lie close together: pages of 64 places, each taken or not.
 //!
-//! Request numbers are given in order, so a million waiting files fill whole pages, and a file
-//! costs its entry and a bit. Growing moves nothing, and pages go as they empty; one that is left
-//! alone costs a page.
+//! Request numbers are given in order, so a million waiting files fill whole pages, and each costs
+//! its entry and a bit. Growing moves nothing, and an empty page is removed; a single number costs
+//! a page.
 
 use std::collections::{BTreeMap, btree_map};
 
 /// How many places a page has: one for each bit.
 const PLACES: usize = 64;
 
-/// The same number, as a number.
+/// The same as `u64`.
 const STEP: u64 = PLACES as u64;
 
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl<T: Copy + Default> Paged<T> {
         self.len == 0
     }
 
-    /// Puts an entry in, and gives the one that was there.
+    /// Sets the entry of a number, and gives the one before.
     pub fn insert(&mut self, number: u64, entry: T) -> Option<T> {
         let (page, at) = place(number);
         let new = || {
@@ -81,7 +81,7 @@ impl<T: Copy + Default> Paged<T> {
         }
     }
 
-    /// The entry of this number, to be changed.
+    /// The entry of this number, mutable.
     pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
         let (page, at) = place(number);
         let page = self.pages.get_mut(&page)?;
@@ -97,7 +97,7 @@ impl<T: Copy + Default> Paged<T> {
         self.get(number).is_some()
     }
 
-    /// Takes the entry of this number out.
+    /// Removes the entry of this number, and gives it.
     pub fn remove(&mut self, number: u64) -> Option<T> {
         let (page, at) = place(number);
         let btree_map::Entry::Occupied(mut found) = self.pages.entry(page) else {
@@ -133,12 +133,12 @@ impl<T: Copy + Default> Paged<T> {
             .filter_map(|(number, page)| Some((number, page.places.get(place(number).1)?)))
     }
 
-    /// All numbers and their entries, in order. No number is 0.
+    /// All numbers and their entries, in order; 0 is never a number.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.above(0)
     }
 
-    /// Takes the page with the lowest numbers out.
+    /// Removes the page with the lowest numbers, and gives its entries.
     pub fn pop_page(&mut self) -> Option<Vec<(u64, T)>> {
         let (page, places) = self.pages.pop_first()?;
         let numbered = (page * STEP..).zip(places.places);
@@ -150,7 +150,7 @@ impl<T: Copy + Default> Paged<T> {
         Some(entries)
     }
 
-    /// How many bytes the heap gives for all this, without what the allocator adds.
+    /// How many bytes of the heap it takes, without what the allocator adds.
     pub fn heap_bytes(&self) -> usize {
         self.pages.len() * (size_of::<Page<T>>() + 2 * size_of::<(u64, Box<Page<T>>)>())
     }
@@ -163,11 +163,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in proptest::collection::vec((0u8..4, 1u64..300, any::<u32>()), 1..200)) {
+        fn it_is_a_map(
+            steps in proptest::collection::vec((0u8..4, 1u64..300, any::<u32>()), 1..200),
+        ) {
             let (mut paged, mut map) = (Paged::default(), BTreeMap::new());
             for (step, number, entry) in steps {
                 match step {
-                    0 | 1 => prop_assert_eq!(paged.insert(number, entry), map.insert(number, entry)),
+                    0 | 1 => {
+                        let before = paged.insert(number, entry);
+                        prop_assert_eq!(before, map.insert(number, entry));
+                    }
                     2 => prop_assert_eq!(paged.remove(number), map.remove(&number)),
                     _ => {
                         if let Some(found) = paged.get_mut(number) {

@@ -1,8 +1,8 @@
-//! A directory of the system's, as the journal uses it.
+//! A directory of the operating system, as the journal uses it.
 //!
-//! The directory is opened once, and everything is done relative to that handle: two directories
-//! are never mixed, whatever is moved, replaced or mounted meanwhile. Links are not followed, and
-//! what is no regular file is not opened.
+//! The directory is opened once, and everything is done relative to that handle, so that two
+//! directories are never mixed, whatever is moved, replaced or mounted meanwhile. Links are not
+//! followed, and only regular files are opened.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -16,12 +16,12 @@ use rustix::fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, Stat
 
 use super::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 
-/// A directory of the system's.
+/// A directory of the operating system.
 #[derive(Debug)]
 pub struct RealDisk {
     dir: File,
     id: FileId,
-    /// As a start from the root, so that it leads to the same place for whoever comes next.
+    /// Absolute, so that it does not depend on the working directory.
     path: PathBuf,
     is_read_only: bool,
 }
@@ -32,7 +32,7 @@ impl RealDisk {
         Self::with(dir, false)
     }
 
-    /// The same, only to be read: that takes no leave to write.
+    /// The same for reading only, which needs no permission to write.
     pub fn read_only(dir: &Path) -> io::Result<Self> {
         Self::with(dir, true)
     }
@@ -40,7 +40,7 @@ impl RealDisk {
     fn with(dir: &Path, is_read_only: bool) -> io::Result<Self> {
         let opened = open_dir(dir)?;
         let id = id_of(&opened)?;
-        // Someone who may not look into a directory above can still use a path that starts here.
+        // Without permission for a directory above, only the relative path can be used.
         let absolute = std::path::absolute(dir)
             .ok()
             .filter(|path| fs::metadata(path).is_ok());
@@ -52,13 +52,13 @@ impl RealDisk {
         })
     }
 
-    /// Which directory it is.
+    /// The identity of the directory.
     pub fn id(&self) -> FileId {
         self.id
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // Opening a pipe must not wait for its other end.
+        // `NONBLOCK`, so that a pipe of this name cannot block us.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(
             &self.dir,
@@ -80,7 +80,7 @@ pub(super) fn open_dir(dir: &Path) -> io::Result<File> {
     )?))
 }
 
-/// Which file or directory this is.
+/// The identity of a file or directory.
 pub(super) fn id_of(file: &File) -> io::Result<FileId> {
     let metadata = file.metadata()?;
     Ok(FileId {
@@ -109,7 +109,7 @@ fn is_gone(error: rustix::io::Errno) -> bool {
     )
 }
 
-/// What is no regular file is none that we made.
+/// The error for a name that is not a regular file.
 pub(super) fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
@@ -117,7 +117,7 @@ pub(super) fn not_regular() -> io::Error {
 impl Disk for RealDisk {
     fn list(&self) -> io::Result<Vec<DirEntry>> {
         let entry = |name: &CStr| {
-            // What is not named by us is none of ours.
+            // Our own names are UTF-8.
             let Ok(name) = name.to_str() else {
                 return Ok(None);
             };
@@ -209,8 +209,7 @@ impl Disk for RealDisk {
 
     fn describe(&self) -> (String, Option<String>) {
         let now = fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd())).ok();
-        // A directory that was unmounted, or lies under a mount, has a path that leads nowhere or
-        // elsewhere.
+        // The path of a directory that was unmounted or mounted over leads nowhere or elsewhere.
         let leads_there = |path: &PathBuf| {
             fs::metadata(path)
                 .is_ok_and(|found| (found.dev(), found.ino()) == (self.id.device, self.id.inode))

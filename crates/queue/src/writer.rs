@@ -1,8 +1,8 @@
 //! The one thread that writes the journal.
 //!
-//! What queued up while it synced is its next batch, so that many files share a sync. It also
-//! cleans, in proportion to what it writes. A full disk makes it wait, not fail: nothing that it
-//! was given is dropped.
+//! Group commit: the operations that queued up during one sync are the next batch, so that many
+//! files share a sync. The thread also cleans, in proportion to what it writes. On a full disk it
+//! waits and does not fail: no operation is dropped.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::journal::{Committed, Journal, Op};
 /// How many operations are committed together at most.
 const BATCH: usize = 4096;
 
-/// How much is cleaned for each byte that is written: garbage must not come faster than it goes.
+/// How many bytes are cleaned for each byte that is written: cleaning must outrun garbage.
 const CLEANED: u64 = 3;
 
 /// The least that is cleaned at once, in bytes.
@@ -26,29 +26,27 @@ const LEAST: u64 = 256 * 1024;
 /// The time between two tries to write on a full disk.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The time between two looks at whether the directory is where it was, when nothing is written.
-/// What is committed looks each time.
+/// While nothing is written, the directory's place is verified this often; each commit verifies it,
+/// too.
 const VERIFIED: Duration = Duration::from_secs(1);
 
-/// How long the disk's room, once asked for, is believed: what is written meanwhile is far less
-/// than a segment.
+/// How long an answer about the disk's room is used: far less than a segment is written meanwhile.
 const BELIEVED: Duration = Duration::from_millis(100);
 
-/// What the writer tells.
+/// What the writer reports.
 #[derive(Debug)]
 pub enum Progress {
-    /// This is lasting now.
+    /// These operations are durable now.
     Committed(Committed),
-    /// The disk is full, or descriptors are short, as the text says: nothing can be written for
-    /// now.
+    /// Nothing can be written for now: the disk is full or descriptors are short; the text says.
     Full(String),
-    /// It can be written again.
+    /// Writing goes on.
     Room,
-    /// The journal can no longer be written.
+    /// The journal failed, and the thread has ended.
     Failed(JournalError),
 }
 
-/// The way to the writer's thread.
+/// Handle to the writer thread.
 #[derive(Debug)]
 pub struct Writer {
     ops: Option<mpsc::Sender<Op>>,
@@ -87,16 +85,16 @@ impl Writer {
         })
     }
 
-    /// Hands an operation over. It is lasting once a commit counts it; operations count in their
-    /// order.
+    /// Hands an operation over. It is durable once a commit has counted it; commits count
+    /// operations in their order.
     pub fn submit(&self, op: Op) {
-        // A thread that has ended has told why.
+        // If the thread has ended, it has reported why.
         let _ = self.ops.as_ref().map(|ops| ops.send(op));
     }
 }
 
 impl Drop for Writer {
-    /// Waits until what was handed over is written, but not for room on a full disk.
+    /// Waits until all operations are written, but not for room on a full disk.
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.ops = None;
@@ -110,7 +108,7 @@ struct Work<T> {
     tell: T,
     stopping: Arc<AtomicBool>,
     is_full: bool,
-    /// What room the disk had, and when.
+    /// When the disk was asked for its room, and its answer.
     space: Option<(Instant, Space)>,
 }
 
@@ -135,7 +133,7 @@ impl<T: Fn(Progress)> Work<T> {
         self.journal.mark()
     }
 
-    /// Waits for an operation; `None` when no more can come.
+    /// Waits for an operation; `None` when the handle was dropped.
     fn wait(&self, queue: &mpsc::Receiver<Op>) -> Result<Option<Op>, JournalError> {
         loop {
             match queue.recv_timeout(VERIFIED) {
@@ -150,7 +148,7 @@ impl<T: Fn(Progress)> Work<T> {
         }
     }
 
-    /// Writes what has queued up, and cleans in proportion. Says whether there is nothing left to
+    /// Writes the operations that queued up, and cleans in proportion. True if nothing is left to
     /// clean.
     fn batch(
         &mut self,
@@ -158,7 +156,8 @@ impl<T: Fn(Progress)> Work<T> {
         queue: &mpsc::Receiver<Op>,
     ) -> Result<bool, JournalError> {
         self.until_there_is_room(Journal::prepare)?;
-        let (mut next, mut ops) = (first, 0);
+        let mut next = first;
+        let mut ops = 0;
         while let Some(op) = next {
             self.journal.apply(op);
             ops += 1;
@@ -174,7 +173,7 @@ impl<T: Fn(Progress)> Work<T> {
         self.clean(LEAST.max(written * CLEANED))
     }
 
-    /// Cleans until `budget` bytes have been looked at; what is still needed of them goes with the
+    /// Cleans until `budget` bytes have been looked at. Records that are still needed go into the
     /// next batch.
     fn clean(&mut self, mut budget: u64) -> Result<bool, JournalError> {
         let space = self.space();
@@ -186,7 +185,7 @@ impl<T: Fn(Progress)> Work<T> {
             {
                 Ok(0) => return Ok(self.journal.pending() == 0),
                 Ok(looked_at) => budget = budget.saturating_sub(looked_at),
-                // There is no room for what is to be written again.
+                // There is no room to write records again.
                 Err(error) if error.is_full() => return Ok(self.journal.pending() == 0),
                 Err(error) => return Err(error),
             }
@@ -194,7 +193,7 @@ impl<T: Fn(Progress)> Work<T> {
         Ok(false)
     }
 
-    /// What room the disk has, or had a moment ago.
+    /// The disk's room, now or a moment ago.
     fn space(&mut self) -> Space {
         match self.space {
             Some((asked, space)) if asked.elapsed() < BELIEVED => space,
@@ -209,7 +208,7 @@ impl<T: Fn(Progress)> Work<T> {
         }
     }
 
-    /// Does something again until there is room for it. What was kept back for this comes first.
+    /// Repeats a step until there is room for it. The reserve is given up first.
     fn until_there_is_room<R>(
         &mut self,
         mut step: impl FnMut(&mut Journal) -> Result<R, JournalError>,

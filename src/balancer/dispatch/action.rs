@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::delivery::Delivery;
 use super::event::LinkId;
 use super::pending::Queued;
+use crate::file::{Attempt, Meta};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::lists;
 use crate::protocol::status::Dialect;
-use crate::queue::file::{Attempt, Meta};
 use crate::schedule::{Flip, Slot};
 
 /// What the hub has to do, or to log. The order of actions is that of the decisions.

@@ -7,9 +7,9 @@ use super::blame::Verdict;
 use super::dispatcher::Dispatcher;
 use super::send::Returned;
 use super::server::{Intent, Member};
+use crate::file::cut;
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::{Refusal, RefusalCode};
-use crate::queue::file::cut;
 use crate::schedule::{Fact, Slot};
 
 /// How long a file waits that could not be read from the journal for want of descriptors or memory.

@@ -1,8 +1,8 @@
 //! What the dispatcher keeps beside a queued file.
 
 use super::blame::Record;
+use crate::file::Meta;
 use crate::protocol::json::{self, NotOldStyle};
-use crate::queue::file::Meta;
 use crate::schedule::Slot;
 
 /// What the dispatcher keeps beside a queued file, around what its caller keeps there.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::queue::file::{History, Meta};
+use crate::file::{History, Meta};
 
 /// A file that waits.
 #[derive(Debug, Clone)]

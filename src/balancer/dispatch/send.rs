@@ -6,7 +6,7 @@ use super::action::Action;
 use super::delivery::Delivery;
 use super::dispatcher::Dispatcher;
 use super::server::Sent;
-use crate::queue::file::{Attempt, cut};
+use crate::file::{Attempt, cut};
 use crate::schedule::Slot;
 
 /// The first wait of a file that every server refused, and the longest.

@@ -257,6 +257,6 @@ fn log_flip(server: &str, flip: &Flip) {
     if flip.good {
         tracing::info!(server, fact, reason, after_s, "server recovered");
     } else {
-        tracing::warn!(server, fact, reason, after_s, "server gets no files");
+        tracing::warn!(server, fact, reason, after_s, "server ineligible");
     }
 }

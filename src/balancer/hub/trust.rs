@@ -89,7 +89,7 @@ impl Hub {
 
     fn tell_copy(&self, slot: Slot, reason: &str) {
         let server = self.address_of(slot);
-        tracing::error!(server = &*server, reason, "server gets no files");
+        tracing::error!(server = &*server, reason, "server ineligible");
         self.with.notices.tell(
             Level::Error,
             Kind::Server,

@@ -1,12 +1,12 @@
 //! What every doorway works with, and the last steps that they share.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::upload::{Uploaded, Uploads};
+use crate::balancer::config::BalancerLimits;
 use crate::balancer::gate::Gate;
 use crate::balancer::messages::{Admission, Arrived, Declined, Reply, ToHub};
 use crate::balancer::orders::Settings;
@@ -25,8 +25,7 @@ pub struct Door {
     pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
     /// For new connections.
     pub(in crate::balancer) bounds: watch::Sender<DoorBounds>,
-    /// How long a client of the HTTP doorway waits for room.
-    pub(in crate::balancer) room_patience: Duration,
+    pub(in crate::balancer) limits: BalancerLimits,
     /// Why the balancer ends, unless it was told to.
     pub(in crate::balancer) farewell: Arc<OnceLock<Refusal>>,
     /// While it drains no new files are taken; after its end no receipts come.
@@ -82,7 +81,7 @@ impl Door {
         match self.gate.try_reserve_disk(size, there) {
             Err(_) => {
                 let uploads = self.uploads.clone();
-                let _ = tokio::task::spawn_blocking(move || uploads.tidy(Duration::ZERO, 0)).await;
+                let _ = tokio::task::spawn_blocking(move || uploads.remove_idle_parts()).await;
                 self.gate.reserve_disk(size, there)
             }
             reserved => reserved,

@@ -10,7 +10,7 @@ use super::Door;
 use super::door::InMemory;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::protocol::limits::SMALL_CONTENT;
-use crate::transport::{Object, ReadError, Reader, Rest, Seat};
+use crate::transport::{Object, ObjectReader, ReadError, Reader, Rest, Seat};
 
 /// Takes files until the client closes, breaks the rules, or the balancer stops.
 pub(super) async fn serve<R: AsyncRead + Unpin>(
@@ -20,6 +20,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
     max_json: u64,
     seat: &Seat,
 ) -> Result<(), ReadError> {
+    let mut reader = ObjectReader::new(reader);
     loop {
         let has_more = tokio::select! {
             () = door.shutdown.draining.cancelled() => return Ok(()),
@@ -32,7 +33,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
         seat.work();
         let taken = tokio::select! {
             () = door.shutdown.draining.cancelled() => return Ok(()),
-            taken = take(reader, peer, door, max_json) => taken?,
+            taken = take(&mut reader, peer, door, max_json) => taken?,
         };
         if !taken {
             return Ok(());
@@ -52,14 +53,18 @@ struct Unheard {
 impl Drop for Unheard {
     fn drop(&mut self) {
         if !self.is_admitted {
-            tracing::error!(title = &*self.title, from = %self.peer, "not accepted: its client cannot be told");
+            tracing::error!(
+                title = &*self.title,
+                from = %self.peer,
+                "not accepted: its client cannot be told"
+            );
         }
     }
 }
 
 /// Takes one file; false when the client closed.
 async fn take<R: AsyncRead + Unpin>(
-    reader: &mut Reader<R>,
+    reader: &mut ObjectReader<'_, R>,
     peer: SocketAddr,
     door: &Door,
     max_json: u64,

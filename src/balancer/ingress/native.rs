@@ -13,7 +13,7 @@ use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
 use crate::balancer::messages::{Offer, ToHub, next_connection};
-use crate::protocol::limits::{GREETING_TIMEOUT, LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
+use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::object;
 use crate::protocol::{Frame, Message, ProtocolError, Role};
 use crate::queue::key_hash;
@@ -44,12 +44,11 @@ where
     let (to_client, outgoing) = mpsc::unbounded_channel();
     let backpressure = Arc::new(Backpressure::default());
     let ended = backpressure.writer_ended.clone();
-    let connection = next_connection();
     let of_seat = backpressure.clone();
     seat.ask_before(move || of_seat.owes());
     let mut session = Session {
         reader,
-        connection,
+        connection: next_connection(),
         to_client,
         backpressure: backpressure.clone(),
         from: peer.to_string().into(),
@@ -57,31 +56,31 @@ where
         seat,
     };
     let writer = write_receipts(write, outgoing, backpressure, stall);
-    let (read, ()) = tokio::join!(
-        async {
-            let result = tokio::select! {
-                () = ended.cancelled() => Ok(Parting::Stopped),
-                result = session.run() => result,
-            };
-            session.leave(result).await
-        },
-        async {
-            if let Err(error) = writer.await {
-                tracing::info!(peer = %peer, reason = %error, "cannot send receipts");
-            }
-            ended.cancel();
+    let writing = async {
+        if let Err(error) = writer.await {
+            tracing::info!(peer = %peer, reason = %error, "cannot send receipts");
         }
-    );
-    read
+        ended.cancel();
+    };
+    let reading = async {
+        let result = tokio::select! {
+            () = ended.cancelled() => Ok(Parting::Stopped),
+            result = session.run() => result,
+        };
+        session.leave(result).await
+    };
+    tokio::join!(reading, writing).0
 }
 
 impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn run(&mut self) -> Result<Parting, ReadError> {
         let seat = self.seat.clone();
-        let silent = |_| Err(ReadError::Idle(GREETING_TIMEOUT));
+        let time = self.door.limits.greeting;
         let greeted = tokio::select! {
             () = seat.asked_to_leave() => Err(ReadError::Crowded),
-            greeted = timeout(GREETING_TIMEOUT, self.greet()) => greeted.unwrap_or_else(silent),
+            greeted = timeout(time, self.greet()) => {
+                greeted.unwrap_or(Err(ReadError::Idle(time)))
+            }
         };
         if !greeted? {
             return Ok(Parting::Gone);
@@ -124,6 +123,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     identity: None,
                     memory: None,
                     instance: None,
+                    epoch: None,
                 });
                 Ok(true)
             }
@@ -156,14 +156,15 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 key,
                 resumed,
             } => {
-                self.take(Put {
+                let size = frame.content_len;
+                let put = Put {
                     id,
                     title,
                     key,
                     resumed,
-                    size: frame.content_len,
-                })
-                .await
+                    size,
+                };
+                self.take(put).await
             }
             Message::Offer {
                 id,
@@ -172,12 +173,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 crc32c,
             } => {
                 let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
+                let reply = self.reply(id);
                 self.door.tell(ToHub::Offer(Offer {
                     key,
                     size,
                     crc32c,
                     offset,
-                    reply: self.reply(id),
+                    reply,
                 }));
                 Ok(())
             }

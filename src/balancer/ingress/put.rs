@@ -143,21 +143,26 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 });
                 uploaded.admitted();
             }
-            Err(refusal) => match put.key.clone() {
-                Some(key) => self.door.decline(Declined {
-                    key,
-                    size: put.whole(),
-                    sum: put.sum(rest),
-                    refusal,
-                    reply: self.reply(put.id),
-                }),
-                None => self.say(Message::Refused {
-                    id: put.id,
-                    refusal,
-                }),
-            },
+            Err(refusal) => self.refuse(&put, put.sum(rest), refusal),
         }
         Ok(())
+    }
+
+    /// Refuses a file whose content was read, unless the same file came before under its key.
+    fn refuse(&self, put: &Put, sum: Sum, refusal: Refusal) {
+        match put.key.clone() {
+            Some(key) => self.door.decline(Declined {
+                key,
+                size: put.whole(),
+                sum,
+                refusal,
+                reply: self.reply(put.id),
+            }),
+            None => self.say(Message::Refused {
+                id: put.id,
+                refusal,
+            }),
+        }
     }
 
     /// Refuses a file whose content was not read. If a file came before under its key, the content

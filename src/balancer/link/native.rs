@@ -1,7 +1,7 @@
 //! A native link: greetings, the server's list of files, and its acknowledgements. What goes out is
 //! in [`super::send`].
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::mpsc;
@@ -24,6 +24,10 @@ pub(super) const MAX_INVENTORY: usize = 1_000_000;
 /// How many stall timeouts a server may take to list its files: no file of an earlier run goes out
 /// before that.
 const INVENTORY_STALLS: u32 = 2;
+
+/// Which process this is of all that ever have its journal's identity: 32 hex digits.
+static INSTANCE: LazyLock<Arc<str>> =
+    LazyLock::new(|| format!("{:032x}", rand::random::<u128>()).into());
 
 /// The read half of a link, as messages.
 type Answers = Reader<ReadHalf<BoxStream>>;
@@ -85,7 +89,8 @@ where
         overloaded: None,
         identity: Some(journal.clone()),
         memory: None,
-        instance: None,
+        instance: Some(INSTANCE.clone()),
+        epoch: None,
     };
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;

@@ -97,6 +97,7 @@ impl World {
             identity: None,
             memory: None,
             instance: None,
+            epoch: None,
         };
         frame::encode(&hello, 0, &mut out);
         write.write_all(&out).await.unwrap();

@@ -1,9 +1,9 @@
 //! The log of one role as one stream of lines, across its rotated files, and while it is written
 //! and rotated.
 //!
-//! A file is known by its device and inode, never by its name: what is `balancer.log` now may be
-//! `balancer.log.1` when it has been read. The one that is being read is held open, so its inode
-//! cannot be another's meanwhile.
+//! A file is identified by its device and inode, never by its name: `balancer.log` may be
+//! `balancer.log.1` by the time it has been read. The file that is being read is held open, so its
+//! inode cannot be reused.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -14,16 +14,16 @@ use std::time::SystemTime;
 
 use super::line::{self, Head};
 
-/// The longest line that is looked at whole; the rest of a longer one counts as its continuation.
+/// The longest line, in bytes. The rest of a longer one counts as a continuation line.
 const MAX_LINE: usize = 256 * 1024;
 
-/// What is read at once.
+/// Size of a read, in bytes.
 const READ: usize = 64 * 1024;
 
-/// The highest number of a rotated file that is looked for.
+/// Highest number of a rotated file.
 const MOST_ROTATED: usize = 100_000;
 
-/// How often a file that is renamed while it is looked for is looked for again.
+/// How often a file is looked for again that is renamed meanwhile.
 const TRIES: usize = 100;
 
 type Id = (u64, u64);
@@ -32,7 +32,7 @@ fn id(metadata: &Metadata) -> Id {
     (metadata.dev(), metadata.ino())
 }
 
-/// The roles that have log files in a directory, by the names of their files without the ending.
+/// The roles with log files in a directory: the files' names without `.log`.
 pub(super) fn roles(dir: &Path) -> io::Result<Vec<String>> {
     let mut roles = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -52,9 +52,9 @@ pub(super) fn roles(dir: &Path) -> io::Result<Vec<String>> {
 /// A line, or a part of one that is too long.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// As it stands in the file, with its end if it has one.
+    /// The bytes of the file, with the line end if there is one.
     pub(super) bytes: Vec<u8>,
-    /// What it begins with, unless it belongs to the line before.
+    /// `None` for a continuation of the line before.
     pub(super) head: Option<Head>,
 }
 
@@ -65,13 +65,13 @@ pub(super) struct Source {
     pub(super) role: String,
     path: PathBuf,
     open: Option<Open>,
-    /// Files that are done with, as long as they are there.
+    /// Files that were read to their end and still exist.
     done: Vec<Id>,
     /// The next line.
     pub(super) next: Option<Line>,
-    /// The time of the latest line that had one: lines are put in order by this.
+    /// The time of the latest line that had one; the key for merging.
     pub(super) time_ms: i64,
-    /// Whether its file has become shorter since this was last asked.
+    /// Whether the file was truncated since this was last read.
     pub(super) was_cut: bool,
 }
 
@@ -79,11 +79,11 @@ pub(super) struct Source {
 struct Open {
     reader: BufReader<File>,
     id: Id,
-    /// How much of it is read.
+    /// How many bytes were read.
     position: u64,
-    /// The beginning of a line whose end is not there yet.
+    /// The start of a line whose end was not written yet.
     partial: Vec<u8>,
-    /// Whether what comes next is the rest of a line.
+    /// Whether the next bytes continue a line that was too long.
     in_line: bool,
 }
 
@@ -108,8 +108,8 @@ impl Source {
         source
     }
 
-    /// Reads the next line into `next` unless one is there. The half line at the end of the newest
-    /// file is given only with `to_the_end`.
+    /// Reads the next line into `next` unless it has one. An incomplete line at the end of the
+    /// newest file counts only with `to_the_end`.
     pub(super) fn fill(&mut self, to_the_end: bool) -> io::Result<()> {
         while self.next.is_none() {
             let Some(open) = &mut self.open else {
@@ -122,8 +122,8 @@ impl Source {
                 self.take(bytes);
                 continue;
             }
-            // Before anything else is opened: what a rotation closed may have been written to since
-            // we looked.
+            // Look again after finding a newer file: lines may have been written to this one before
+            // it was rotated.
             let newer = self.newer()?;
             let Some(open) = &mut self.open else { continue };
             if newer.is_some() || to_the_end {
@@ -162,17 +162,17 @@ impl Source {
         self.next = Some(Line { bytes, head });
     }
 
-    /// Opens the first file, if there is one.
+    /// Opens the first file; `false` if none exists.
     fn advance(&mut self) -> io::Result<bool> {
         self.open = self.newer()?;
         Ok(self.open.is_some())
     }
 
-    /// The files that are there, by their number; the newest is number 0. `None` if they are
-    /// renamed all the time.
+    /// The existing files by their number; the newest is number 0. `None` if they are renamed all
+    /// the time.
     ///
-    /// A directory that is read while files are renamed in it may show some of them twice, or not
-    /// at all. So what it shows counts when it shows the same again.
+    /// Listing a directory while files are renamed in it may show some of them twice, or not at
+    /// all. So a listing counts only when a second one is equal.
     fn family(&self) -> Option<BTreeMap<usize, Metadata>> {
         let mut before = self.look();
         for _ in 0..TRIES {
@@ -198,7 +198,7 @@ impl Source {
             return BTreeMap::new();
         };
         let mut family = BTreeMap::new();
-        // A directory that is gone for the moment has no files for the moment.
+        // A directory that does not exist now counts as empty; it may come back.
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let found = entry.file_name();
             let number = found
@@ -229,7 +229,7 @@ impl Source {
         path.into()
     }
 
-    /// Opens the file that follows the one that is open, or the oldest that was not read yet.
+    /// Opens the file after the open one, or the oldest unread one.
     fn newer(&mut self) -> io::Result<Option<Open>> {
         for _ in 0..TRIES {
             let Some(family) = self.family() else {
@@ -260,7 +260,7 @@ impl Source {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            // It was rotated under our eyes.
+            // The file was rotated between the listing and the opening.
         }
         Ok(None)
     }
@@ -278,7 +278,7 @@ impl Open {
         }
     }
 
-    /// A whole line, or as much as is looked at of one. `None` when there is none yet.
+    /// The next line, or [`MAX_LINE`] bytes of it. `None` if the file has no complete line now.
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let room = MAX_LINE - self.partial.len();
@@ -305,7 +305,7 @@ impl Open {
         Ok(self.reader.get_ref().metadata()?.len() > self.position)
     }
 
-    /// Begins again when somebody has emptied the file.
+    /// Starts again from the beginning if the file was truncated.
     fn rewind_if_cut(&mut self) -> io::Result<bool> {
         let is_cut = self.reader.get_ref().metadata()?.len() < self.position;
         if is_cut {

@@ -1,7 +1,6 @@
-//! What a line of a log says, whichever of the two formats it has.
+//! Parses lines of a log, in either of the two formats.
 //!
-//! Files are read as they are found: a line that is none of ours is told by `None`, never by an
-//! error.
+//! A line that this program did not write is `None`, never an error.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,24 +9,23 @@ use chrono::NaiveDate;
 use serde_json::{Map, Value};
 use tracing::Level;
 
-/// Fields whose value is text even where it reads like a number: a title may be `17`.
+/// Fields whose value is text even if it looks like a number: a title may be `17`.
 const TEXT_FIELDS: [&str; 6] = ["title", "name", "key", "reason", "error", "identity"];
 
 /// `2026-11-21T06:27:00.123Z`
 const TIME_LEN: usize = 24;
 
-/// What every line of a log begins with.
+/// The start of every line of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
-    /// When it was written, in milliseconds since the beginning of 1970, UTC.
+    /// Milliseconds since 1970, UTC.
     pub(super) time_ms: i64,
-    /// How grave it is.
     pub(super) level: Level,
     /// Whether it is a JSON object.
     pub(super) is_json: bool,
 }
 
-/// Reads the beginning of a line.
+/// Parses the start of a line; `None` for a line of another program.
 pub(super) fn head(line: &[u8]) -> Option<Head> {
     if line.first() == Some(&b'{') {
         return json_head(line);
@@ -53,7 +51,7 @@ fn json_head(line: &[u8]) -> Option<Head> {
             .strip_prefix(br#"","level":""#)?
             .split(|byte| *byte == b'"')
             .next()?;
-        // Half a line that was never finished begins like a whole one.
+        // An incomplete line starts like a complete one.
         let is_whole = line.trim_ascii_end().ends_with(b"}");
         is_whole.then_some(Head {
             time_ms: time_ms(time)?,
@@ -83,8 +81,8 @@ fn parse_level(text: &[u8]) -> Option<Level> {
     })
 }
 
-/// The fixed form that the log writes, without the general parser, which would cost as much as all
-/// the rest.
+/// Parses the fixed form that the log writes. chrono's general parser would cost as much as all
+/// other work on a line.
 fn time_ms(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text.get(from..to)?.iter().try_fold(0_u32, |sum, byte| {
@@ -122,8 +120,7 @@ fn time_ms(text: &[u8]) -> Option<i64> {
     Some(time.and_utc().timestamp_millis())
 }
 
-/// The message and the fields of a line that has a head, in the order of the line where that is
-/// known.
+/// The message and the fields of a line with a head.
 pub(super) fn parse(line: &[u8], head: Head) -> Vec<(String, Value)> {
     if head.is_json {
         let object: Map<String, Value> = serde_json::from_slice(line).unwrap_or_default();
@@ -134,7 +131,7 @@ pub(super) fn parse(line: &[u8], head: Head) -> Vec<(String, Value)> {
     }
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\n', '\r']);
-    // The level takes five columns.
+    // The level is padded to five columns.
     let rest = text.get(TIME_LEN + 6..).unwrap_or_default();
     let rest = rest.strip_prefix(' ').unwrap_or(rest);
     let (message, fields) = split_fields(rest);
@@ -147,7 +144,7 @@ pub(super) fn parse(line: &[u8], head: Head) -> Vec<(String, Value)> {
     all
 }
 
-/// A line as a JSON object, without the line's end.
+/// The line as a JSON object, without a line end.
 pub(super) fn to_json(line: &[u8], head: Head) -> String {
     let text = String::from_utf8_lossy(line);
     if head.is_json {
@@ -156,15 +153,15 @@ pub(super) fn to_json(line: &[u8], head: Head) -> String {
     let time = text.get(..TIME_LEN).unwrap_or_default();
     let mut json = format!(r#"{{"time":"{time}","level":"{}""#, head.level);
     for (key, value) in parse(line, head) {
-        // Writing to text cannot fail.
+        // Writing to a string does not fail.
         let _ = write!(json, ",{}:{value}", Value::from(key));
     }
     json.push('}');
     json
 }
 
-/// Splits `message key=value key="a value"`. A message stands without quotes, so the fields are the
-/// longest run of them at the end.
+/// Splits `message key=value key="a value"`. The message is not quoted, so the fields are the
+/// longest run of fields at the end.
 fn split_fields(text: &str) -> (&str, Vec<(&str, Cow<'_, str>)>) {
     let (mut at, mut message_end, mut fields) = (0, 0, Vec::new());
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
@@ -177,13 +174,13 @@ fn split_fields(text: &str) -> (&str, Vec<(&str, Cow<'_, str>)>) {
             message_end = at + len;
             len
         };
-        // One space parts them.
+        // Skip the space that separates two fields.
         at += len + 1;
     }
     (text.get(..message_end).unwrap_or_default(), fields)
 }
 
-/// A field at the beginning of the text, and how long it is.
+/// The field at the start of the text: key, value, and length in bytes.
 fn field(text: &str) -> Option<(&str, Cow<'_, str>, usize)> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'.';
     let name_len = text.bytes().take_while(|byte| is_name(byte)).count();
@@ -205,7 +202,7 @@ fn field(text: &str) -> Option<(&str, Cow<'_, str>, usize)> {
     matches!(text.as_bytes().get(len), None | Some(b' ')).then_some((key, value, len))
 }
 
-/// The text of what stands behind a quote, and where behind its closing one it ends.
+/// Unescapes text after an opening quote; also returns the offset after the closing quote.
 fn unquote(text: &str) -> Option<(String, usize)> {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     loop {
@@ -233,7 +230,7 @@ fn unquote(text: &str) -> Option<(String, usize)> {
     }
 }
 
-/// Numbers and truth values stay what they were where the text leaves no doubt.
+/// Restores numbers and booleans, except in [`TEXT_FIELDS`].
 fn field_value(key: &str, text: &str) -> Value {
     if TEXT_FIELDS.contains(&key) {
         return Value::from(text);

@@ -1,94 +1,56 @@
-//! Reads a configuration file and tells everything that is wrong with it at once.
+//! Reads a configuration file and reports all of its problems at once.
 
-use std::error::Error as _;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 
-use clap::Command;
-use clap::error::{ContextKind, ContextValue};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use super::program::Program;
+use super::reading::{Problem, parse};
 
-use super::Program;
-use super::keys::{self, Key, Kind, LOG, Table, nearest};
+pub(in crate::cli) use super::reading::Entry;
 
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The most problems of one file that are told.
+/// How many problems of one file are reported at most.
 const MAX_PROBLEMS: usize = 100;
 
-/// The most keys of a table that a message lists.
-const LISTED: usize = 12;
-
-/// A key of the file with its values as the flag would have them.
-#[derive(Debug, Clone)]
-pub(in crate::cli) struct Entry {
-    /// The table that it stands in.
-    pub(in crate::cli) table: String,
-    /// What it is.
-    pub(in crate::cli) key: Key,
-    /// One, or for a list any number.
-    pub(in crate::cli) values: Vec<String>,
-    /// Where it stands, in lines from 1.
-    pub(in crate::cli) line: usize,
-}
-
-/// Something that is wrong with a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Problem {
-    /// The line, from 1; `None` if it is about the file as a whole.
-    line: Option<usize>,
-    what: String,
-}
-
-impl Problem {
-    fn at(line: usize, what: impl Into<String>) -> Self {
-        Self {
-            line: Some(line),
-            what: what.into(),
-        }
-    }
-
-    /// For people: `FILE:LINE: WHAT`.
-    fn of(&self, path: &Path) -> String {
-        match self.line {
-            Some(line) => format!("{}:{line}: {}", path.display(), self.what),
-            None => format!("{}: {}", path.display(), self.what),
-        }
-    }
-}
-
-/// Reads a file; the error tells each problem on a line of its own, with the file and the line.
+/// Reads a file. The error has one text per problem, with the file and the line.
 pub(in crate::cli) fn load(path: &Path, program: &Program) -> Result<Vec<Entry>, Vec<String>> {
     let read = read(path).map_err(|problem| vec![problem]);
     let parsed = read.and_then(|text| parse(&text, program));
-    parsed.map_err(|problems| {
-        let more = problems.len().saturating_sub(MAX_PROBLEMS);
-        let mut texts: Vec<String> = problems
-            .iter()
-            .take(MAX_PROBLEMS)
-            .map(|problem| problem.of(path))
-            .collect();
-        if more > 0 {
-            texts.push(format!("{}: and {more} problems more", path.display()));
-        }
-        texts
-    })
+    parsed.map_err(|problems| texts(&problems, path))
+}
+
+/// The problems of a file with this text; an empty list if it has none.
+pub(in crate::cli) fn problems(text: &str, path: &Path, program: &Program) -> Vec<String> {
+    let problems = parse(text, program).err().unwrap_or_default();
+    texts(&problems, path)
+}
+
+fn texts(problems: &[Problem], path: &Path) -> Vec<String> {
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    let mut texts: Vec<String> = problems
+        .iter()
+        .take(MAX_PROBLEMS)
+        .map(|problem| problem.of(path))
+        .collect();
+    if more > 0 {
+        texts.push(format!("{}: and {more} more problems", path.display()));
+    }
+    texts
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
     let cannot = |error: &dyn fmt::Display| Problem {
         line: None,
-        what: format!("cannot be read: {error}"),
+        what: format!("cannot read the file: {error}"),
     };
-    let what = std::fs::metadata(path).map_err(|error| cannot(&error))?;
-    // A pipe could be read only once, and a reload would wait at it for ever.
-    if !what.is_file() {
-        return Err(cannot(&"it is no regular file"));
+    let metadata = std::fs::metadata(path).map_err(|error| cannot(&error))?;
+    // A pipe can be read only once: a reload would block on it for ever.
+    if !metadata.is_file() {
+        return Err(cannot(&"not a regular file"));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| cannot(&error))?;
@@ -103,363 +65,6 @@ fn read(path: &Path) -> Result<String, Problem> {
             .as_bytes()
             .get(..error.utf8_error().valid_up_to())
             .unwrap_or_default();
-        Problem::at(bytecount::count(before, b'\n') + 1, "this is no UTF-8")
+        Problem::at(bytecount::count(before, b'\n') + 1, "invalid UTF-8")
     })
-}
-
-/// Reads the text of a file.
-pub(in crate::cli) fn parse(text: &str, program: &Program) -> Result<Vec<Entry>, Vec<Problem>> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reading = Reading {
-        text,
-        program,
-        tables: keys::tables(&program.command),
-        entries: vec![],
-        problems: vec![],
-    };
-    if errors.is_empty() {
-        for (name, value) in document.get_ref() {
-            reading.table(name, value);
-        }
-        reading.contradictions();
-    }
-    for error in errors {
-        let line = error.span().map(|span| reading.line(&span));
-        // The message alone: what it would show of the line may hold a secret.
-        reading.problems.push(Problem {
-            line,
-            what: error.message().to_owned(),
-        });
-    }
-    let Reading {
-        mut entries,
-        mut problems,
-        ..
-    } = reading;
-    entries.sort_by_key(|entry| entry.line);
-    problems.sort_by_key(|problem| problem.line);
-    if problems.is_empty() {
-        Ok(entries)
-    } else {
-        Err(problems)
-    }
-}
-
-struct Reading<'a> {
-    text: &'a str,
-    program: &'a Program,
-    tables: Vec<Table>,
-    entries: Vec<Entry>,
-    problems: Vec<Problem>,
-}
-
-impl Reading<'_> {
-    fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        bytecount::count(before, b'\n') + 1
-    }
-
-    fn wrong(&mut self, span: &Range<usize>, what: impl Into<String>) {
-        let line = self.line(span);
-        self.problems.push(Problem::at(line, what));
-    }
-
-    fn table(&mut self, name: &Spanned<impl AsRef<str>>, value: &Spanned<DeValue<'_>>) {
-        let (span, name) = (name.span(), name.get_ref().as_ref());
-        let known = self.tables.iter().find(|table| table.name == name);
-        match (known, value.get_ref()) {
-            (Some(_), DeValue::Table(keys)) => {
-                for (key, value) in keys {
-                    self.key(name, key, value);
-                }
-            }
-            (Some(_), other) => {
-                self.wrong(
-                    &span,
-                    format!(
-                        "`{name}` is {}, and should be a table: [{name}]",
-                        type_of(other)
-                    ),
-                );
-            }
-            (None, DeValue::Table(_)) => {
-                let unknown = format!("unknown table [{name}]");
-                let near = nearest(name, self.tables.iter().map(|table| &*table.name));
-                let remedy = near.map_or_else(
-                    || {
-                        let names: Vec<_> = self
-                            .tables
-                            .iter()
-                            .map(|table| format!("[{}]", table.name))
-                            .collect();
-                        format!("there are {}", names.join(", "))
-                    },
-                    |near| format!("did you mean [{near}]?"),
-                );
-                self.wrong(&span, format!("{unknown}; {remedy}"));
-            }
-            (None, _) => {
-                let has = |table: &&Table| table.keys.iter().any(|key| key.name == name);
-                let homes: Vec<_> = self
-                    .tables
-                    .iter()
-                    .filter(has)
-                    .map(|table| format!("[{}]", table.name))
-                    .collect();
-                let remedy = match homes.as_slice() {
-                    [] => "every key stands in a table, such as [balancer]".to_owned(),
-                    homes => format!("it belongs into {}", homes.join(" or ")),
-                };
-                self.wrong(
-                    &span,
-                    format!("`{name}` stands outside of a table; {remedy}"),
-                );
-            }
-        }
-    }
-
-    fn key(&mut self, table: &str, name: &Spanned<impl AsRef<str>>, value: &Spanned<DeValue<'_>>) {
-        let (span, name) = (name.span(), name.get_ref().as_ref());
-        let Some(known) = self.tables.iter().find(|known| known.name == table) else {
-            return;
-        };
-        let Some(key) = known.keys.iter().find(|key| key.name == name).cloned() else {
-            let remedy = self.remedy(known, name);
-            return self.wrong(
-                &span,
-                format!("unknown key `{name}` in [{table}]; {remedy}"),
-            );
-        };
-        let values = match (key.kind.is_list(), value.get_ref()) {
-            (true, DeValue::Array(items)) => items
-                .iter()
-                .filter_map(|item| self.value(table, &key, item))
-                .collect::<Vec<_>>(),
-            (true, other) => {
-                let what = format!(
-                    "[{table}] {name}: expected {}, not {}",
-                    key.kind.expected(),
-                    type_of(other)
-                );
-                return self.wrong(&span, what);
-            }
-            (false, _) => self.value(table, &key, value).into_iter().collect(),
-        };
-        if key.kind.is_list()
-            && values.is_empty()
-            && value
-                .get_ref()
-                .as_array()
-                .is_some_and(|array| array.is_empty())
-        {
-            return self.wrong(&span, format!("[{table}] {name}: the list is empty"));
-        }
-        if !values.is_empty() {
-            let line = self.line(&span);
-            self.entries.push(Entry {
-                table: table.to_owned(),
-                key,
-                values,
-                line,
-            });
-        }
-    }
-
-    /// What to write instead of a key that is unknown.
-    fn remedy(&self, table: &Table, name: &str) -> String {
-        if keys::is_of_log(name) && self.tables.iter().any(|known| known.name == LOG) {
-            return format!(
-                "write `{}` in [{LOG}], which holds for all roles",
-                keys::name_in_log(name)
-            );
-        }
-        let homes = self
-            .tables
-            .iter()
-            .filter(|other| other.keys.iter().any(|key| key.name == name));
-        let homes: Vec<_> = homes.map(|home| format!("[{}]", home.name)).collect();
-        if !homes.is_empty() {
-            return format!("there is one in {}", homes.join(" and "));
-        }
-        if let Some(near) = nearest(name, table.keys.iter().map(|key| &*key.name)) {
-            return format!("did you mean `{near}`?");
-        }
-        if table.keys.len() > LISTED {
-            return format!(
-                "`bilico config show {}` lists those that there are",
-                table.name
-            );
-        }
-        let names: Vec<_> = table
-            .keys
-            .iter()
-            .map(|key| format!("`{}`", key.name))
-            .collect();
-        format!("there are {}", names.join(", "))
-    }
-
-    /// A value as its flag would have it, if the flag takes it.
-    fn value(&mut self, table: &str, key: &Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
-        let (span, name) = (value.span(), &key.name);
-        let text = match (key.kind, value.get_ref()) {
-            (Kind::Servers, DeValue::String(text)) => text.to_string(),
-            (Kind::Servers, DeValue::Table(server)) => self.server(table, name, &span, server)?,
-            (kind, value) => {
-                let Some(text) = kind.text(value) else {
-                    let what = format!(
-                        "[{table}] {name}: expected {}, not {}",
-                        kind.expected(),
-                        type_of(value)
-                    );
-                    self.wrong(&span, what);
-                    return None;
-                };
-                text
-            }
-        };
-        match self.program.refusal(key, &text) {
-            None => Some(text),
-            Some(reason) => {
-                self.wrong(&span, format!("[{table}] {name}: {reason}"));
-                None
-            }
-        }
-    }
-
-    /// A server that is written as a table.
-    fn server(
-        &mut self,
-        table: &str,
-        name: &str,
-        span: &Range<usize>,
-        server: &DeTable<'_>,
-    ) -> Option<String> {
-        let before = self.problems.len();
-        let (mut address, mut weight) = (None, "1".to_owned());
-        for (key, value) in server {
-            let (at, key) = (key.span(), key.get_ref().as_ref());
-            let expected = match (key, value.get_ref()) {
-                ("address", DeValue::String(text)) => {
-                    address = Some(text.to_string());
-                    continue;
-                }
-                ("weight", DeValue::Integer(number)) => {
-                    weight = keys::decimal(number);
-                    continue;
-                }
-                ("address", _) => "expected a text like \"127.0.0.1:5001\"".to_owned(),
-                ("weight", _) => "expected a whole number".to_owned(),
-                _ => {
-                    let near = nearest(key, ["address", "weight"]);
-                    let remedy = near.map_or_else(
-                        || "a server has an `address` and a `weight`".to_owned(),
-                        |near| format!("did you mean `{near}`?"),
-                    );
-                    self.wrong(
-                        &at,
-                        format!("unknown key `{key}` of a server in [{table}] {name}; {remedy}"),
-                    );
-                    continue;
-                }
-            };
-            self.wrong(
-                &at,
-                format!(
-                    "[{table}] {name}: `{key}`: {expected}, not {}",
-                    type_of(value.get_ref())
-                ),
-            );
-        }
-        if address.is_none() && self.problems.len() == before {
-            self.wrong(span, format!("[{table}] {name}: a server has no `address`"));
-        }
-        address
-            .filter(|_| self.problems.len() == before)
-            .map(|address| format!("{address}={weight}"))
-    }
-
-    /// What fits for itself, but not together.
-    fn contradictions(&mut self) {
-        for table in &self.tables {
-            let own: Vec<&Entry> = self
-                .entries
-                .iter()
-                .filter(|entry| entry.table == table.name)
-                .collect();
-            let Some(command) = self
-                .program
-                .command
-                .find_subcommand(&table.name)
-                .filter(|_| !own.is_empty())
-            else {
-                continue;
-            };
-            for (place, entry) in own.iter().enumerate() {
-                let others = own.get(place + 1..).unwrap_or_default();
-                for other in others
-                    .iter()
-                    .filter(|other| conflict(command, &entry.key.id, &other.key.id))
-                {
-                    let (one, two) = (&entry.key.name, &other.key.name);
-                    let what = format!(
-                        "[{}]: `{one}` and `{two}` cannot stand together",
-                        table.name
-                    );
-                    self.problems
-                        .push(Problem::at(entry.line.max(other.line), what));
-                }
-            }
-            if let Err((key, what)) = self.program.check_together(command, &own) {
-                let line = own
-                    .iter()
-                    .find(|entry| entry.key.name == key)
-                    .or(own.first())
-                    .map(|entry| entry.line);
-                self.problems.push(Problem {
-                    line,
-                    what: format!("[{}] {key}: {what}", table.name),
-                });
-            }
-        }
-    }
-}
-
-/// Whether two flags of a command exclude each other.
-pub(super) fn conflict(command: &Command, one: &str, other: &str) -> bool {
-    let excludes = |one: &str, other: &str| {
-        let arg = command.get_arguments().find(|arg| arg.get_id() == one);
-        arg.is_some_and(|arg| {
-            command
-                .get_arg_conflicts_with(arg)
-                .iter()
-                .any(|arg| arg.get_id() == other)
-        })
-    };
-    excludes(one, other) || excludes(other, one)
-}
-
-/// Why a flag does not take a value, for people.
-pub(super) fn reason(error: &clap::Error, value: &str) -> String {
-    if let Some(source) = error.source() {
-        return source.to_string();
-    }
-    match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) if !values.is_empty() => {
-            format!("`{value}` is none of {}", values.join(", "))
-        }
-        _ if value.is_empty() => "it is empty".to_owned(),
-        _ => format!("`{value}` is not taken"),
-    }
-}
-
-fn type_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date or a time of day",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
 }

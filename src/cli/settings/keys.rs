@@ -1,4 +1,4 @@
-//! Which tables and keys a configuration file may have: they are the flags of the commands.
+//! The tables and keys of a configuration file. They are derived from the flags of the commands.
 
 use std::any::TypeId;
 
@@ -9,29 +9,27 @@ use crate::config::ServerSpec;
 use crate::load::Rate;
 use crate::units::ByteSize;
 
-/// The commands that have a table of their own, in the order in which people are told of them.
+/// The commands that have a table of their own, in the order in which messages list them.
 pub(in crate::cli) const TABLES: [&str; 6] =
     ["balancer", "server", "client", "send", "bench", "demo"];
 
-/// The table that holds for all roles.
+/// The table that applies to all roles.
 pub(in crate::cli) const LOG: &str = "log";
 
-/// What the flags begin with whose keys are in [`LOG`].
+/// Prefix of the flags whose keys are in [`LOG`].
 const LOG_PREFIX: &str = "log-";
 
-/// The nearest name must be at least as like as this, from 0 to 1.
+/// Least similarity of a suggested name, from 0 to 1.
 const LIKE: f64 = 0.7;
 
-/// A table of the file.
+/// A table of the file, with its known keys.
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
-    /// Its name.
     pub(in crate::cli) name: String,
-    /// What may be in it.
     pub(in crate::cli) keys: Vec<Key>,
 }
 
-/// A key of a table, and the flag that it stands for.
+/// A key of a table, and its flag.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Key {
     /// Its name in the table.
@@ -40,13 +38,12 @@ pub(in crate::cli) struct Key {
     pub(in crate::cli) id: String,
     /// A command that has the flag.
     pub(in crate::cli) command: String,
-    /// What is written behind it.
     pub(in crate::cli) kind: Kind,
-    /// Whether its value must not be shown.
+    /// Whether its value is masked when shown.
     pub(in crate::cli) is_secret: bool,
 }
 
-/// What is written behind a key.
+/// The type of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Kind {
     Switch,
@@ -85,7 +82,7 @@ impl Kind {
         }
     }
 
-    /// What is to be written, for people.
+    /// The expected value, as messages describe it.
     pub(in crate::cli) fn expected(self) -> &'static str {
         match self {
             Self::Switch => "true or false",
@@ -101,7 +98,7 @@ impl Kind {
         }
     }
 
-    /// One word for documents.
+    /// The type's name in docs/configuration.md.
     #[cfg(test)]
     pub(in crate::cli) fn name(self) -> &'static str {
         match self {
@@ -116,16 +113,15 @@ impl Kind {
         }
     }
 
-    /// Whether several values are written behind it.
     pub(in crate::cli) fn is_list(self) -> bool {
         matches!(self, Self::Servers | Self::List)
     }
 
-    /// The value as the flag would have it; `None` for one of the wrong type.
+    /// The value in the form that the flag takes; `None` if its type is wrong.
     pub(in crate::cli) fn text(self, value: &DeValue<'_>) -> Option<String> {
         match (self, value) {
             (Self::Switch, DeValue::Boolean(on)) => Some(on.to_string()),
-            // A time of 0 needs no unit; of others the flag says so better than their type does.
+            // A time of 0 needs no unit; for other times the flag's own error says what is missing.
             (Self::Number | Self::Rate | Self::Size | Self::Time, DeValue::Integer(number)) => {
                 Some(decimal(number))
             }
@@ -138,13 +134,13 @@ impl Kind {
     }
 }
 
-/// A number in decimal digits; one that no flag could take stays as it was written.
+/// The number in decimal digits, or as written if it is too large for any flag.
 pub(super) fn decimal(number: &DeInteger<'_>) -> String {
     let value = i128::from_str_radix(number.as_str(), number.radix());
     value.map_or_else(|_| number.as_str().to_owned(), |value| value.to_string())
 }
 
-/// All tables that a file for this program may have.
+/// All tables of a file for this program.
 pub(in crate::cli) fn tables(program: &Command) -> Vec<Table> {
     let named = TABLES
         .iter()
@@ -186,7 +182,7 @@ fn keys_of(command: &Command) -> impl Iterator<Item = Key> {
             .get_long()
             .filter(|_| !arg.is_hide_set() && !arg.is_global_set())?;
         let kind = Kind::of(arg);
-        // Who repeats a flag writes one list, so its name is that of the many.
+        // A repeated flag is one list in the file, and has the plural as its name.
         let name = if kind.is_list() {
             arg.get_id().as_str().replace('_', "-")
         } else {
@@ -202,7 +198,7 @@ fn keys_of(command: &Command) -> impl Iterator<Item = Key> {
     })
 }
 
-/// Whether a flag's key is in the table [`LOG`].
+/// Whether the flag's key is in the table [`LOG`].
 pub(in crate::cli) fn is_of_log(flag: &str) -> bool {
     flag.starts_with(LOG_PREFIX)
 }
@@ -212,7 +208,7 @@ pub(in crate::cli) fn name_in_log(flag: &str) -> &str {
     flag.strip_prefix(LOG_PREFIX).unwrap_or(flag)
 }
 
-/// The known name that is most like this one, if any is like it.
+/// The known name most similar to this one, if any is similar enough.
 pub(in crate::cli) fn nearest<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,

@@ -1,5 +1,5 @@
-//! Flags that take one of a few words. The types behind them know no command line: their words, and
-//! what `--help` says of each, stand here.
+//! Flags that take one of a few words. Their types do not depend on clap: this file has the words
+//! and their help texts.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -15,12 +15,12 @@ pub(in crate::cli) const DURABILITY: &[Word<Durability>] = &[
     (
         "disk",
         Durability::Disk,
-        "Once it is synced to disk: then it survives kills, crashes and power cuts",
+        "When it is synced to disk: it survives kills, crashes and power cuts",
     ),
     (
         "os",
         Durability::Os,
-        "Once the system has it: then it survives the process's death, not the machine's",
+        "When the operating system has it: it survives a killed process, not a crashed machine",
     ),
 ];
 
@@ -28,13 +28,13 @@ pub(in crate::cli) const IN_DOUBT: &[Word<InDoubt>] = &[
     (
         "redirect",
         InDoubt::Redirect,
-        "It goes to another server at once. When the first one returns and has it, too, it \
-         removes its copy",
+        "Send it to another server at once. If the first server has stored it, too, it removes \
+         its copy when it returns",
     ),
     (
         "wait",
         InDoubt::Wait,
-        "It waits until the server returns and says whether it has it",
+        "Wait until the server returns and reports whether it has the file",
     ),
 ];
 
@@ -44,16 +44,20 @@ pub(in crate::cli) const WAIT: &[Word<Wait>] = &[
 ];
 
 pub(in crate::cli) const CHANGED: &[Word<Changed>] = &[
-    ("fail", Changed::Fail, "Give it up at once: it is not sent"),
+    (
+        "fail",
+        Changed::Fail,
+        "Give up at once; the file is not sent",
+    ),
     (
         "retry",
         Changed::Retry,
-        "Read it again, up to 5 times within some 3 s, and then give it up",
+        "Read it again, up to 5 times within some 3 s, then give up",
     ),
     (
         "send",
         Changed::Send,
-        "Send what was read, and say so; one that becomes shorter is read again",
+        "Send the content that was read, with a warning; a file that became shorter is read again",
     ),
 ];
 

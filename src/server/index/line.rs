@@ -1,62 +1,56 @@
 //! The lines of the index file: pure encoding and decoding.
 //!
 //! Every line is text, begins with the CRC32C of its rest as 8 hex digits and a space, and ends
-//! with a line feed. A file's name stands last and may have spaces; that it has no control
-//! characters is [`stored_name`]'s invariant, and what breaks it is not read back.
+//! with a line feed. A file's name stands last and may have spaces. It has no control characters,
+//! which [`stored_name`] guarantees; a line that breaks that counts as damaged.
 //!
-//! What came later than the first programs that read this file looks to those like the fate of a
-//! number 0 of a journal that no balancer has, and they pass over it.
+//! The first versions of this format had fewer kinds of lines. To the programs of then, the later
+//! kinds look like the fate of number 0 of a journal that no balancer has, and they ignore it.
 //!
 //! [`stored_name`]: super::super::name::stored_name
 
 use std::fmt::{self, Write};
 
+use super::entry::IndexEntry;
+
 /// The version of the format that is written, and the only one that is read.
 pub(super) const VERSION: u32 = 1;
 
-/// The longest line that is read, in bytes: what the numbers of one message take, with room to
-/// spare.
+/// The longest line that is read, in bytes: more than the numbers of one message need.
 pub(super) const MAX_LINE: usize = 512 * 1024;
 
-/// How many numbers a line holds at most; far fewer than [`MAX_LINE`] has room for.
+/// The most numbers in a line, which take far less than [`MAX_LINE`].
 const MAX_NUMBERS: usize = 16 * 1024;
 
 /// What a line of the index says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// The first line: which format follows, and whose directory this is.
+    /// The first line: the version of the format, and the directory's identity.
     Identity {
-        /// The format's version.
         version: u32,
-        /// The directory's identity.
+        /// 32 hex digits.
         identity: &'a str,
     },
     /// A file is about to be published under this name, or the first one beside it that is free.
     Storing {
-        /// The journal that the number belongs to.
         journal: &'a str,
-        /// The file's request number.
         number: u64,
-        /// Its size in bytes.
+        /// The size of its content in bytes.
         size: u64,
         /// The CRC32C of its content.
         crc32c: u32,
         /// Its name on disk.
         name: &'a str,
     },
-    /// What has become of files.
+    /// What has become of files of one journal.
     Fate {
-        /// What it is.
         fate: Fate,
-        /// The journal that the numbers belong to.
         journal: &'a str,
-        /// Their request numbers.
         numbers: Vec<u64>,
     },
-    /// Whether a journal of which the lines before and after say nothing has never stored anything
-    /// here.
+    /// Whether no file was ever stored here for a journal that no other line names.
     Complete(bool),
-    /// Where the index is, as [`WrittenIn`] writes it.
+    /// Where the index is, as [`WrittenIn`] formats it.
     ///
     /// [`WrittenIn`]: super::place::WrittenIn
     WrittenIn(&'a str),
@@ -68,18 +62,18 @@ const ALL: &str = "*";
 /// What [`Line::WrittenIn`] begins with.
 const IN: &str = "in:";
 
-/// What becomes of a file after `storing`.
+/// What becomes of a file after its `storing` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It is published.
     Stored,
-    /// A file that others may have a claim to, too, lies under its name with its content.
+    /// A file with its name and content was there already, which may be another balancer's, too.
     Shared,
-    /// The balancer knows that it is here.
+    /// Its balancer has recorded it as delivered.
     Confirmed,
     /// It was removed, or never published.
     Dropped,
-    /// It is not kept track of any longer: there were too many.
+    /// The index does not keep it any more: there were too many entries.
     Forgotten,
 }
 
@@ -106,21 +100,17 @@ pub(super) fn push_identity(out: &mut Vec<u8>, identity: &str) {
 }
 
 /// Appends a `storing` line.
-pub(super) fn push_storing(
-    out: &mut Vec<u8>,
-    journal: &str,
-    number: u64,
-    size: u64,
-    crc32c: u32,
-    name: &str,
-) {
+pub(super) fn push_storing(out: &mut Vec<u8>, journal: &str, number: u64, entry: &IndexEntry) {
+    let IndexEntry {
+        size, crc32c, name, ..
+    } = entry;
     push(
         out,
         format_args!("storing {journal} {number} {size} {crc32c:08x} {name}"),
     );
 }
 
-/// Appends as many lines as the numbers take, and says how many.
+/// Appends as many lines as the numbers take, and returns how many that are.
 pub(super) fn push_fate(out: &mut Vec<u8>, fate: Fate, journal: &str, numbers: &[u64]) -> u64 {
     let mut lines = 0;
     for part in numbers.chunks(MAX_NUMBERS) {
@@ -229,8 +219,8 @@ fn decode_storing(rest: &str) -> Option<Line<'_>> {
     })
 }
 
-/// Whether a name is one that a stored file of this number can have: a file's content must not lead
-/// us elsewhere.
+/// Whether a stored file of this number can have this name: a damaged or forged line must not lead
+/// the server out of its directory.
 fn is_name_of(name: &str, number: u64) -> bool {
     let rest = name
         .strip_prefix(&number.to_string())
@@ -239,7 +229,7 @@ fn is_name_of(name: &str, number: u64) -> bool {
 }
 
 fn hex(digits: &str) -> Option<u32> {
-    // Only as they are written: a bit that turns a digit into a capital is a flipped one, too.
+    // Lower case only, as they are written: an upper-case digit is a flipped bit.
     let plain = digits.len() == 8
         && digits
             .bytes()
@@ -252,140 +242,4 @@ fn hex(digits: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::name::stored_name;
-    use proptest::prelude::*;
-
-    const JOURNAL: &str = "0123456789abcdef0123456789abcdef";
-
-    fn one(line: &[u8]) -> Option<Line<'_>> {
-        decode(line.strip_suffix(b"\n").unwrap())
-    }
-
-    #[test]
-    fn lines_are_text_and_come_back() {
-        let mut out = Vec::new();
-        push_identity(&mut out, JOURNAL);
-        assert_eq!(
-            one(&out),
-            Some(Line::Identity {
-                version: VERSION,
-                identity: JOURNAL
-            })
-        );
-        assert!(
-            String::from_utf8(out)
-                .unwrap()
-                .ends_with(&format!(" bilico-index 1 {JOURNAL}\n"))
-        );
-
-        let mut out = Vec::new();
-        push_storing(&mut out, JOURNAL, 7, 2, 0xf59d_d9c2, "7_a b.txt");
-        let line = Line::Storing {
-            journal: JOURNAL,
-            number: 7,
-            size: 2,
-            crc32c: 0xf59d_d9c2,
-            name: "7_a b.txt",
-        };
-        assert_eq!(one(&out), Some(line));
-
-        for (fate, word) in FATES {
-            let mut out = Vec::new();
-            assert_eq!(push_fate(&mut out, fate, JOURNAL, &[1, u64::MAX]), 1);
-            assert_eq!(
-                one(&out),
-                Some(Line::Fate {
-                    fate,
-                    journal: JOURNAL,
-                    numbers: vec![1, u64::MAX]
-                })
-            );
-            let text = String::from_utf8(out).unwrap();
-            assert!(
-                text.ends_with(&format!(" {word} {JOURNAL} 1 18446744073709551615\n")),
-                "{text}"
-            );
-        }
-    }
-
-    /// Byte for byte, since older programs must take them for the fate of a number that nobody has.
-    #[test]
-    fn later_lines_look_like_fates() {
-        let text = |push: &dyn Fn(&mut Vec<u8>)| {
-            let mut out = Vec::new();
-            push(&mut out);
-            assert!(one(&out).is_some());
-            String::from_utf8(out).unwrap().split_off(9)
-        };
-        assert_eq!(text(&|out| push_complete(out, true)), "confirmed * 0\n");
-        assert_eq!(text(&|out| push_complete(out, false)), "forgotten * 0\n");
-        assert_eq!(
-            text(&|out| push_written_in(out, "1.2.3.4")),
-            "confirmed in:1.2.3.4 0\n"
-        );
-        let mut out = Vec::new();
-        push_written_in(&mut out, "1.2.3.4");
-        push_complete(&mut out, false);
-        let lines: Vec<_> = out
-            .split_inclusive(|byte| *byte == b'\n')
-            .map(one)
-            .collect();
-        assert_eq!(
-            lines,
-            [
-                Some(Line::WrittenIn("1.2.3.4")),
-                Some(Line::Complete(false))
-            ]
-        );
-    }
-
-    #[test]
-    fn the_longest_lines_can_be_read_back() {
-        let mut out = Vec::new();
-        let numbers = vec![u64::MAX; MAX_NUMBERS + 1];
-        assert_eq!(push_fate(&mut out, Fate::Confirmed, JOURNAL, &numbers), 2);
-        let lines: Vec<_> = out.split_inclusive(|byte| *byte == b'\n').collect();
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.len() < MAX_LINE && one(line).is_some())
-        );
-        assert_eq!(push_fate(&mut out, Fate::Confirmed, JOURNAL, &[]), 0);
-    }
-
-    #[test]
-    fn names_that_lead_elsewhere_are_not_read() {
-        for name in [
-            "8_x",
-            "x",
-            "7",
-            "7_/../../etc/passwd",
-            "7_a\u{1b}",
-            "",
-            "../7_x",
-        ] {
-            let mut out = Vec::new();
-            push_storing(&mut out, JOURNAL, 7, 2, 1, name);
-            assert_eq!(one(&out), None, "{name}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_title_stays_one_line(number: u64, title in any::<String>()) {
-            let name = stored_name(number, &title);
-            let mut out = Vec::new();
-            push_storing(&mut out, JOURNAL, number, 0, 0, &name);
-            prop_assert_eq!(bytecount::count(&out, b'\n'), 1);
-            let line = Line::Storing { journal: JOURNAL, number, size: 0, crc32c: 0, name: &name };
-            prop_assert_eq!(one(&out), Some(line));
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_not(line in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = decode(&line);
-        }
-    }
-}
+mod tests;

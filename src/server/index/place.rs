@@ -1,4 +1,4 @@
-//! Which directory, and which file, an index was written in: a copy of either is another one.
+//! In which directory and file an index was written, which tells a copy of either from it.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
-/// What tells a file or directory from a copy of it.
+/// Inode and time of birth, which tell a file or directory from a copy of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     inode: u64,
-    /// When it was made, in nanoseconds since 1970, where the file system knows.
+    /// Time of birth in nanoseconds since 1970; `None` if the file system does not record it.
     born: Option<u64>,
 }
 
@@ -28,9 +28,9 @@ impl Mark {
         }
     }
 
-    /// Whether both are surely not the same. Some file systems number files anew each time they are
-    /// mounted, so the number counts only where the time is not known. The device is another one
-    /// after many a restart of the machine.
+    /// Whether the two are certainly different files. Some file systems number inodes anew at each
+    /// mount, so the inode counts only if a time is not known. The device does not count at all: it
+    /// often changes when the machine restarts.
     fn is_another(self, other: Self) -> bool {
         match (self.born, other.born) {
             (Some(one), Some(other)) => one != other,
@@ -46,12 +46,12 @@ pub(super) struct WrittenIn {
     file: Mark,
 }
 
-/// What has become of an index since it was last open.
+/// How the place of an index has changed since it was last open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
-    /// It is where it was.
+    /// Not at all.
     No,
-    /// It is in another directory: that is a copy, or was restored, or moved from another file
+    /// It is in another directory, which is a copy, was restored, or was moved from another file
     /// system.
     Directory,
     /// It is another file in the same directory.
@@ -109,65 +109,4 @@ impl FromStr for WrittenIn {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mark(inode: u64, born: Option<u64>) -> Mark {
-        Mark { inode, born }
-    }
-
-    #[test]
-    fn it_is_text_and_comes_back() {
-        let place = WrittenIn {
-            dir: mark(7, Some(9)),
-            file: mark(u64::MAX, None),
-        };
-        assert_eq!(place.to_string(), "7.9.18446744073709551615.0");
-        assert_eq!(place.to_string().parse(), Ok(place));
-        for damaged in ["", "1", "1.2.3", "1.2.3.4.5", "a.2.3.4", "1.2.3.-4"] {
-            assert_eq!(damaged.parse::<WrittenIn>(), Err(()), "{damaged}");
-        }
-    }
-
-    #[test]
-    fn a_copy_is_another_and_what_is_only_numbered_anew_is_not() {
-        let (dir, file) = (mark(1, Some(10)), mark(2, Some(20)));
-        let was = WrittenIn { dir, file };
-        assert_eq!(was.compare(was), Moved::No);
-        assert_eq!(
-            was.compare(WrittenIn {
-                dir: mark(5, Some(10)),
-                file: mark(6, Some(20))
-            }),
-            Moved::No
-        );
-        assert_eq!(
-            was.compare(WrittenIn {
-                dir: mark(1, Some(11)),
-                file
-            }),
-            Moved::Directory
-        );
-        assert_eq!(
-            was.compare(WrittenIn {
-                dir,
-                file: mark(2, Some(21))
-            }),
-            Moved::File
-        );
-        assert_eq!(
-            was.compare(WrittenIn {
-                dir: mark(5, None),
-                file
-            }),
-            Moved::Directory
-        );
-        assert_eq!(
-            was.compare(WrittenIn {
-                dir: mark(1, None),
-                file
-            }),
-            Moved::No
-        );
-    }
-}
+mod tests;

@@ -1,26 +1,37 @@
-//! Reads an index's lines and works out what they come to. Memory is bounded, whatever the file
-//! says.
+//! Reads the lines of an index and works out the state they describe. Memory is bounded, whatever
+//! the file says.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
+use super::entry::IndexEntry;
 use super::line::{self, Fate, Line, MAX_LINE};
 use super::place::WrittenIn;
 use super::seen::Seen;
 use super::table::Table;
-use super::{IndexEntry, LoadError};
 
-/// What the lines of an index come to.
+/// Why an index cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("there is no index")]
+    Missing,
+    #[error("{0}")]
+    Damaged(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The state that the lines of an index describe.
 pub(super) struct Replay {
     pub(super) identity: Arc<str>,
     pub(super) table: Table,
-    /// Announced, with no word of what became of it.
+    /// Files that were announced, without a line about what became of them.
     pub(super) announced: Table,
     pub(super) seen: Seen,
-    /// Where it was when it was last opened.
+    /// Where the index was when it was last opened.
     pub(super) written_in: Option<WrittenIn>,
-    /// The length of all whole lines.
+    /// The length of all whole lines in bytes.
     pub(super) len: u64,
     pub(super) lines: u64,
     pub(super) damaged: u64,
@@ -35,15 +46,13 @@ impl Replay {
             line: Vec::new(),
         };
         let identity = lines.identity()?;
-        let (table, announced, seen) = (Table::default(), Table::default(), Seen::default());
-        let len = lines.line.len() as u64;
         let mut replay = Self {
             identity,
-            table,
-            announced,
-            seen,
+            table: Table::default(),
+            announced: Table::default(),
+            seen: Seen::default(),
             written_in: None,
-            len,
+            len: lines.line.len() as u64,
             lines: 1,
             damaged: 0,
             torn: false,
@@ -83,7 +92,7 @@ impl Replay {
                 journal,
                 numbers,
             }) => {
-                // What is dropped may never have been published; if it was, other lines said so.
+                // A dropped file may never have been published; if it was, an earlier line said so.
                 if let Some(highest) = numbers.iter().max().filter(|_| fate != Fate::Dropped) {
                     self.seen.raise(journal, *highest);
                 }
@@ -94,7 +103,7 @@ impl Replay {
             }
             Some(Line::Complete(complete)) => self.seen.is_complete = complete,
             Some(Line::WrittenIn(place)) => {
-                self.written_in = place.parse().ok().or(self.written_in)
+                self.written_in = place.parse().ok().or(self.written_in);
             }
             Some(Line::Identity { .. }) | None => self.damaged += 1,
         }
@@ -114,8 +123,8 @@ impl Replay {
         }
     }
 
-    /// Keeps memory bounded, whatever the file says. What is left over the limit is forgotten, and
-    /// logged, once it is read.
+    /// Keeps memory bounded while the file is read. Entries over the exact limit are forgotten, and
+    /// that is logged, once all of it is read.
     fn limit(&mut self, limit: usize) {
         let slack = limit / 10 + 1;
         if self.table.len() > limit + slack {
@@ -132,10 +141,15 @@ fn read_identity(first: &[u8]) -> Result<Arc<str>, LoadError> {
             version: line::VERSION,
             identity,
         }) if is_identity(identity) => Ok(identity.into()),
-        Some(Line::Identity { version, .. }) if version != line::VERSION => Err(io::Error::other(
-            format!("the index has version {version}, which this program does not know"),
-        )
-        .into()),
+        Some(Line::Identity { version, .. }) if version != line::VERSION => {
+            Err(io::Error::other(format!(
+                "the index has version {version} of its format, and this program knows only \
+                 version {}: use the program that wrote it, or move .bilico-index away to begin a \
+                 new index that knows none of the files here",
+                line::VERSION
+            ))
+            .into())
+        }
         _ => Err(LoadError::Damaged("its first line is damaged".to_owned())),
     }
 }
@@ -151,7 +165,7 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// What the first line says.
+    /// The identity in the first line.
     fn identity(&mut self) -> Result<Arc<str>, LoadError> {
         match self
             .next()
@@ -162,8 +176,8 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line, and whether it is whole: false for the rest of a file that ends without a
-    /// line feed. A line beyond all bounds comes in pieces, none of which makes sense.
+    /// The next line, and whether it is whole: false for the end of a file without a line feed. A
+    /// line that is too long comes in pieces, each of which counts as damaged.
     fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
         self.line.clear();
         let mut bounded = io::Read::take(&mut self.reader, MAX_LINE as u64);

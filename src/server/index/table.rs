@@ -1,9 +1,9 @@
-//! What the index says, in memory: no file, no clock.
+//! The entries of the index in memory. Pure: no file, no clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{IndexEntry, Key};
+use super::entry::{IndexEntry, Key};
 use crate::protocol::lists::StoredFile;
 
 /// Entries by journal and number, and how old each is.
@@ -76,7 +76,7 @@ impl Table {
         })
     }
 
-    /// The journals whose entry for this number lies under this name.
+    /// The journals that have an entry with this number and this name.
     pub(super) fn claims(&self, number: u64, name: &str) -> Vec<Arc<str>> {
         let claims = |entries: &BTreeMap<u64, Aged>| {
             entries

@@ -109,6 +109,8 @@ pub enum RefusalCode {
     Storage,
     /// The server holds as much as it can at the moment.
     Busy,
+    /// The balancer speaks for an epoch of its journal that is over.
+    Stale,
 }
 
 impl RefusalCode {
@@ -121,7 +123,7 @@ impl RefusalCode {
     pub fn is_lasting(self) -> bool {
         matches!(
             self,
-            Self::Malformed | Self::Version | Self::TooLarge | Self::Conflict
+            Self::Malformed | Self::Version | Self::TooLarge | Self::Conflict | Self::Stale
         )
     }
 }
@@ -138,6 +140,7 @@ impl fmt::Display for RefusalCode {
             Self::Stopping => "stopping",
             Self::Storage => "storage",
             Self::Busy => "busy",
+            Self::Stale => "stale",
         })
     }
 }

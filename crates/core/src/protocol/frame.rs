@@ -236,6 +236,7 @@ mod tests {
                 identity: None,
                 memory: None,
                 instance: None,
+                epoch: None,
             },
             0,
             &mut wire,
@@ -275,7 +276,7 @@ mod tests {
         #[test]
         fn a_damaged_frame_is_decoded_or_refused(at in 0usize..60, value in any::<u8>()) {
             let mut wire = Vec::new();
-            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None, memory: None, instance: None }, 0, &mut wire);
+            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None, memory: None, instance: None, epoch: None }, 0, &mut wire);
             let at = at % wire.len();
             wire[at] = value;
             let _ = decode(&mut bytes(&wire));

@@ -32,6 +32,7 @@ pub(super) mod field {
     pub(in super::super) const LAST: &str = r#","last":"#;
     pub(in super::super) const INSTANCE: &str = r#","instance":"#;
     pub(in super::super) const SEEN: &str = r#","seen":"#;
+    pub(in super::super) const EPOCH: &str = r#","epoch":"#;
 }
 
 /// Appends one header to a buffer. Fields are written in the order in which they are given; `None`

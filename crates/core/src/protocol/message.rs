@@ -50,10 +50,15 @@ pub enum Message {
         identity: Option<Arc<str>>,
         /// The sender's memory, from a server.
         memory: Option<Memory>,
-        /// Which process of all that ever had this identity, from a server: two that have it at the
-        /// same time work on one directory and a copy of it. 32 hex digits, drawn anew at each
-        /// start.
+        /// Which process of all that ever had this identity: 32 hex digits, drawn anew at each
+        /// start. Two servers that have one identity at the same time work on a directory and a
+        /// copy of it.
         instance: Option<Arc<str>>,
+        /// From a balancer that shares its journal with others, to a server: which epoch of that
+        /// journal it belongs to. The journal counts its epochs, and begins a new one whenever a
+        /// balancer joins or is given up; links of older epochs then end. `None` from a balancer
+        /// that has its journal for itself: its newest link ends all others.
+        epoch: Option<u64>,
     },
     /// A file on its way from a client; its content follows.
     Put {
@@ -251,6 +256,8 @@ struct Header<'a> {
     instance: Option<Text<'a>>,
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     seen: Option<u64>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    epoch: Option<u64>,
 }
 
 /// A string borrowed from the header where it has no escapes; `Option<Cow<str>>` itself would
@@ -285,6 +292,7 @@ impl Message {
                 identity,
                 memory,
                 instance,
+                epoch,
             } => header
                 .of("hello")
                 .text(field::ROLE, role.name())
@@ -292,7 +300,8 @@ impl Message {
                 .text(field::IDENTITY, identity.as_deref())
                 .number(field::MEMORY, memory.map(|memory| memory.used))
                 .number(field::MEMORY_LIMIT, memory.map(|memory| memory.limit))
-                .text(field::INSTANCE, instance.as_deref()),
+                .text(field::INSTANCE, instance.as_deref())
+                .number(field::EPOCH, *epoch),
             Self::Put {
                 id,
                 title,
@@ -462,6 +471,7 @@ impl Header<'_> {
                     identity,
                     memory,
                     instance,
+                    epoch: self.epoch,
                 }
             }
             "put" => Message::Put {

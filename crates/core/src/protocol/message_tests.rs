@@ -13,6 +13,7 @@ fn samples() -> Vec<Message> {
             identity: None,
             memory: None,
             instance: None,
+            epoch: None,
         },
         Message::Hello {
             role: Role::Server,
@@ -23,6 +24,15 @@ fn samples() -> Vec<Message> {
                 limit: u64::MAX,
             }),
             instance: Some("a1".repeat(16).into()),
+            epoch: None,
+        },
+        Message::Hello {
+            role: Role::Balancer,
+            overloaded: None,
+            identity: Some("0f".repeat(16).into()),
+            memory: None,
+            instance: Some("a1".repeat(16).into()),
+            epoch: Some(u64::MAX),
         },
         Message::Put {
             id: 0,
@@ -182,6 +192,7 @@ fn to_header(message: &Message) -> Header<'_> {
             identity,
             memory,
             instance,
+            epoch,
         } => Header {
             role: Some(*role),
             overloaded: *overloaded,
@@ -189,6 +200,7 @@ fn to_header(message: &Message) -> Header<'_> {
             memory: memory.map(|memory| memory.used),
             memory_limit: memory.map(|memory| memory.limit),
             instance: instance.as_deref().map(Text::from),
+            epoch: *epoch,
             ..header("hello")
         },
         Message::Put {
@@ -415,17 +427,19 @@ fn message() -> impl Strategy<Value = Message> {
             any::<Option<bool>>(),
             prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
             memory,
-            prop::option::of("[0-9a-f]{32}".prop_map(Arc::from))
+            prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
+            prop::option::of(number())
         )
-            .prop_map(
-                |(role, overloaded, identity, memory, instance)| Message::Hello {
+            .prop_map(|(role, overloaded, identity, memory, instance, epoch)| {
+                Message::Hello {
                     role,
                     overloaded,
                     identity,
                     memory,
-                    instance
+                    instance,
+                    epoch,
                 }
-            ),
+            }),
         (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| {
             Message::Offer {
                 id,

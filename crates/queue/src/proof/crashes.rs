@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::driver::{Driver, Stop, Workload, config, verify};
 use super::from_environment;
 use super::model::Truth;
-use crate::Durability;
 use crate::journal::JournalConfig;
 use crate::sim::{Fault, Rng, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
-/// What a run without a wish goes through.
+/// The workload of a run without `BILICO_SEED`.
 const SEED: u64 = 1;
-/// How often the driver goes round.
+/// How many batches a workload has.
 const CYCLES: usize = 40;
 /// A few records long, so that many segments come and go.
 const SEGMENT: u64 = 2048;
-/// Of so many images one sees a second crash, during its recovery.
+/// One of so many images gets a second crash, during its recovery.
 const SECOND: usize = 12;
 
 /// What goes wrong at an operation.
@@ -35,7 +35,7 @@ const TROUBLES: [Trouble; 5] = [
     Trouble::Fault(Fault::ALL[3]),
 ];
 
-/// Goes through the workload until its end or until the disk stops it. Gives what is true then.
+/// Runs the workload until its end or until the disk stops it. Gives what the journal must hold.
 fn work(disk: &SimDisk, config: JournalConfig, seed: u64) -> Truth {
     let mut workload = Workload::new(seed);
     let mut driver = match Driver::open(disk, config, Truth::default()) {
@@ -100,7 +100,7 @@ impl Exploration {
                 if operation > self.operations {
                     break;
                 }
-                // A panic has to tell how to get there again, too.
+                // After a panic, too, the message says how to repeat it.
                 let tried = catch_unwind(AssertUnwindSafe(|| self.try_at(operation, trouble)));
                 let seed = self.seed;
                 let panicked = |_| {
@@ -143,7 +143,8 @@ impl Exploration {
                     (disk.log().join("\n"), image.log().join("\n"), self.seed);
                 let config = self.config.durability;
                 format!(
-                    "{error}\n{before}\nthen\n{after}\nBILICO_SEED={seed}: {config:?}, {trouble:?} at {operation}, {shape:?}"
+                    "{error}\n{before}\nthen\n{after}\n\
+                     BILICO_SEED={seed}: {config:?}, {trouble:?} at {operation}, {shape:?}"
                 )
             };
             verify(&image, self.config, &truth).map_err(|error| story(error, &image))?;

@@ -1,33 +1,32 @@
-//! Does with a journal what the balancer's writer does, one step after the other, and notes what is
-//! true.
+//! Drives a journal as the balancer's writer does, one step after the other, and keeps the model of
+//! what it must hold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{Change, File, Found, Model, Truth, attempt, death};
-use crate::Durability;
 use crate::content::{self, Part};
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::journal::{Journal, JournalConfig, Location};
 use crate::recovery::{self, Recovered};
 use crate::sim::{Rng, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
 /// Why the driver cannot go on.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The process has to end.
     Dead(String),
-    /// There is no room, and no reserve that could give some. What was to be done can be tried
-    /// again.
+    /// The disk is full and the reserve is used up. The step can be tried again.
     Full,
 }
 
-/// How often something is tried again on a full disk: once for the reserve, and once for an error
-/// that goes away.
+/// How often a step is tried on a full disk: again after the reserve was given up, and after an
+/// error that goes away.
 const TRIES: usize = 3;
 
-/// A journal and what is known of it.
+/// A journal, and what it must hold.
 pub(super) struct Driver {
     pub(super) disk: SimDisk,
     pub(super) config: JournalConfig,
@@ -50,7 +49,7 @@ fn open(disk: &SimDisk, config: JournalConfig) -> Result<(Journal, Recovered, Fo
 }
 
 impl Driver {
-    /// Opens the journal, which must hold what is true; `Err` when the disk fails.
+    /// Opens the journal, which must hold what the model says; `Err` if the disk fails.
     pub(super) fn open(
         disk: &SimDisk,
         config: JournalConfig,
@@ -69,9 +68,9 @@ impl Driver {
             recovered.report,
             disk.log().join("\n")
         );
-        let location = |(number, kept): (u64, recovery::Kept)| Some((number, kept.location?));
+        let location = |(number, kept): (u64, recovery::FoundFile)| Some((number, kept.location?));
         let locations = recovered
-            .kept()
+            .found_files()
             .unwrap_or_default()
             .into_iter()
             .filter_map(location)
@@ -98,7 +97,7 @@ impl Driver {
         Self::open(&disk, config, truth)
     }
 
-    /// Does something with the journal, again when the reserve or another try can help.
+    /// Does a step, again when the reserve or another try can help.
     fn insist<T>(
         &mut self,
         mut step: impl FnMut(&mut Journal) -> Result<T, JournalError>,
@@ -129,7 +128,7 @@ impl Driver {
         self.truth.open.push(change);
     }
 
-    /// Makes the batch lasting, and notes that it is.
+    /// Commits the batch, and notes that it is durable.
     pub(super) fn commit(&mut self) -> Result<(), Stop> {
         let committed = self.insist(Journal::commit)?;
         assert_eq!(
@@ -265,8 +264,8 @@ pub(super) fn accept(number: u64, size: usize) -> Change {
     Change::Accept(number, File::new(number, size, false))
 }
 
-/// Opens a disk that was found after a crash: what is true must be found, nothing else, and no
-/// damage; and once it was found, also after a power cut right then. Gives the truth from then on.
+/// Opens a disk as a crash left it. The recovery must find what the model says, nothing else and no
+/// damage, and find it again after a power cut right then. Gives the model from then on.
 pub(super) fn verify(
     image: &SimDisk,
     config: JournalConfig,

@@ -8,10 +8,13 @@ mod crashes;
 mod custody;
 mod damage;
 mod driver;
+mod flip_stories;
 mod flips;
 mod model;
 mod random_steps;
+mod sample;
 mod space;
+mod starting_over;
 mod stories;
 
 /// The number that an environment variable holds.

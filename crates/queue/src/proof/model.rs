@@ -1,4 +1,4 @@
-//! What a journal has to hold: a few maps.
+//! The model of a journal: a few maps of what it must hold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::content;
 use crate::disk::{Disk, read_full_at};
 use crate::journal::Op;
 use crate::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
-use crate::recovery::{Kept, Recovered};
+use crate::recovery::{FoundFile, Recovered};
 
 /// A file that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl File {
     }
 }
 
-/// Something that changes what is kept.
+/// An operation on the model.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Accept(u64, File),
@@ -125,7 +125,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Does what the journal does. About a file that is not kept nothing changes.
+    /// Does what the journal does. Operations on files that are not there are ignored.
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Accept(number, file) => {
@@ -215,7 +215,7 @@ impl Model {
     }
 }
 
-/// What is known of a journal: what its commits have said is lasting, and what may be.
+/// What a journal must hold because a commit said that it is durable, and what it may hold.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Truth {
     pub(super) sure: Model,
@@ -232,8 +232,8 @@ impl Truth {
         }
     }
 
-    /// Whether what was found is what has to be found: all that is sure, and of what is open the
-    /// first so many. If it is, that is the truth from then on.
+    /// Checks that a recovery found everything that is sure, and a prefix of what is open. Then
+    /// that is sure from then on.
     pub(super) fn judge(&mut self, found: &Found) -> Result<(), String> {
         let mut model = self.sure.clone();
         let wrong = model.compare(found).err();
@@ -279,7 +279,7 @@ pub(super) struct Found {
 impl Found {
     /// Reads all contents; an error if one cannot be read, or is not what its record says.
     pub(super) fn read(disk: &dyn Disk, recovered: &Recovered) -> Result<Self, String> {
-        let read = |(number, kept): (&u64, &Kept)| {
+        let read = |(number, kept): (&u64, &FoundFile)| {
             let content = read_content(disk, kept)
                 .map_err(|error| format!("content of file {number}: {error}"))?;
             let accepted = &kept.accepted;
@@ -304,7 +304,7 @@ impl Found {
             ))
         };
         let files = recovered
-            .kept()?
+            .found_files()?
             .iter()
             .map(read)
             .collect::<Result<_, _>>()?;
@@ -325,7 +325,7 @@ impl Found {
 }
 
 /// Reads a file's content as its sender does.
-pub(super) fn read_content(disk: &dyn Disk, kept: &Kept) -> Result<Bytes, String> {
+pub(super) fn read_content(disk: &dyn Disk, kept: &FoundFile) -> Result<Bytes, String> {
     let meta = &kept.accepted.meta;
     match (&kept.accepted.content, &kept.location) {
         (Content::Inline(_), Some(location)) => location

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth, attempt, death};
-use crate::Durability;
 use crate::disk::Disk;
 use crate::sim::SimDisk;
+use bilico_core::durability::Durability;
 
 const SEGMENT: u64 = 2048;
 
@@ -43,8 +43,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..900_usize, prop::bool::weighted(0.25)).prop_map(|(size, own)| Step::Accept { size, own }),
-        3 => (any::<usize>(), any::<bool>()).prop_map(|(pick, is_failure)| Step::Attempt { pick, is_failure }),
+        8 => (0..900_usize, prop::bool::weighted(0.25))
+            .prop_map(|(size, own)| Step::Accept { size, own }),
+        3 => (any::<usize>(), any::<bool>())
+            .prop_map(|(pick, is_failure)| Step::Attempt { pick, is_failure }),
         6 => any::<usize>().prop_map(Step::Deliver),
         2 => any::<usize>().prop_map(Step::Bury),
         1 => any::<usize>().prop_map(Step::Replay),

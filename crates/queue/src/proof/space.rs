@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::driver::{Driver, Stop, config, verify};
 use super::model::{Change, File, Truth};
-use crate::Durability;
 use crate::disk::Disk;
 use crate::journal::Journal;
 use crate::record::Record;
 use crate::segment::{self, Framer, Item, Scan};
 use crate::sim::{Fault, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
 fn used(disk: &SimDisk) -> u64 {
     disk.list().unwrap().iter().map(|entry| entry.len).sum()

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::driver::{Driver, Stop, accept, begun, small, verify};
 use super::model::{Change, File, attempt, death};
-use crate::Durability;
 use crate::content::{self, Part};
 use crate::disk::Disk;
 use crate::journal::RESERVE;
 use crate::recovery;
 use crate::segment::HEADER_LEN;
 use crate::sim::{Fault, Shape, SimDisk};
+use bilico_core::durability::Durability;
 
 /// Writes until the oldest segment holds nothing that is needed and the batch says so. File 2 ended
 /// in it and is forgotten, file 1 was written again.
@@ -40,7 +40,7 @@ fn about_to_remove_a_segment(disk: &SimDisk) -> Driver {
     driver
 }
 
-/// The crash came after the record that says a segment is not needed any more was lasting, and
+/// The crash came after the record that says a segment is not needed any more was durable, and
 /// before the segment was removed. Recovery read the segment, took in the ends of files that were
 /// forgotten for good, and counted them as needed of a segment that it then removed: the journal
 /// thought it held more than it did, and ever more.
@@ -229,9 +229,9 @@ fn a_header_cut_before_its_version_has_none() {
     assert!(recovery::check(&disk).unwrap().files.is_empty());
 }
 
-/// Recovery ignores a segment that a lasting record has retired, so one that came back would do no
-/// harm by itself. But if that record were damaged, too, files would come back whose ends went with
-/// the segment behind it.
+/// Recovery ignores a segment that a durable record names as not needed, so one that came back
+/// would do no harm by itself. But if that record were damaged, too, files would come back whose
+/// ends went with the segment behind it.
 #[test]
 fn a_segment_that_was_removed_stays_removed() {
     let disk = SimDisk::new();

@@ -8,11 +8,11 @@ use crate::balancer::dispatch::action::Action;
 use crate::balancer::dispatch::{
     Delivery, DispatchConfig, Dispatcher, LinkEvent, LinkId, Probed, Queued, Speaker, Who, Window,
 };
+use crate::file::{History, Meta};
 use crate::protocol::json::NotOldStyle;
 use crate::protocol::lists::StoredFile;
 use crate::protocol::status::{Dialect, ServerState};
 use crate::protocol::{Refusal, RefusalCode};
-use crate::queue::file::{History, Meta};
 use crate::schedule::Slot;
 
 /// The size of a file that does not say its own.

@@ -1,0 +1,65 @@
+//! A file without its content, and what happened to it.
+
+use std::sync::Arc;
+
+/// Of so many failed deliveries of a file the reasons are kept; the others are only counted.
+pub const MAX_HISTORY: usize = 32;
+
+/// The longest server name or reason that is kept, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// The description of a file: everything but its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Its title, as its client gave it; not checked.
+    pub title: Box<str>,
+    /// The client's key for it, the same each time that the client sends it.
+    pub key: Option<Box<str>>,
+    /// The address of the client that sent it.
+    pub from: Arc<str>,
+    /// The size of its content in bytes.
+    pub size: u64,
+    /// The CRC32C of its content.
+    pub crc32c: u32,
+    /// When it was accepted, in milliseconds since the beginning of 1970, UTC.
+    pub accepted_ms: u64,
+}
+
+/// A delivery that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it failed, in milliseconds since the beginning of 1970, UTC.
+    pub at_ms: u64,
+    /// The name of the server.
+    pub server: Box<str>,
+    /// The server's reason, or ours.
+    pub reason: Box<str>,
+}
+
+/// How often a file came back from a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// How many deliveries failed.
+    pub attempts: u32,
+    /// How many of them were the file's own fault, as far as its server could tell.
+    pub failures: u32,
+    /// The first [`MAX_HISTORY`] of them.
+    pub first: Vec<Attempt>,
+}
+
+impl History {
+    /// Adds a failed delivery.
+    pub fn add(&mut self, attempt: Attempt, is_failure: bool) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.failures = self.failures.saturating_add(u32::from(is_failure));
+        if self.first.len() < MAX_HISTORY {
+            self.first.push(attempt);
+        }
+    }
+}
+
+/// The part of a server's name or of a reason that is kept.
+pub fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT))
+        .unwrap_or_default()
+}

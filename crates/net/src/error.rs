@@ -1,0 +1,94 @@
+//! Why a connection cannot go on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bilico_core::protocol::json::JsonError;
+use bilico_core::protocol::{ProtocolError, Refusal, RefusalCode};
+
+/// Why nothing more can be read from a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer stopped in the middle of a message.
+    #[error("stalled: no progress in the middle of a message for {0:?}")]
+    Stalled(Duration),
+    /// The peer sent nothing for too long.
+    #[error("silent for {0:?}")]
+    Idle(Duration),
+    /// The peer broke the native protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The peer broke the rules of the JSON doorway.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// There is no memory for content of this size.
+    #[error("no memory for content of {0} bytes")]
+    Memory(u64),
+    /// A newer connection goes on with the file that came over this one.
+    #[error("the file comes over another connection")]
+    TakenOver,
+    /// The connection was idle, and a new one needed its place.
+    #[error("all places are taken, and this connection had nothing under way")]
+    Crowded,
+    /// The file cannot be taken, which turned out while it came.
+    #[error("{}", .0.reason)]
+    Refused(Refusal),
+}
+
+impl ReadError {
+    /// What to tell the peer, if it can still hear.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Protocol(error) => error.refusal(),
+            Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
+            // The peer can connect anew.
+            Self::TakenOver | Self::Crowded => {
+                Refusal::new(RefusalCode::Stopping, self.to_string())
+            }
+            Self::Refused(refusal) => refusal.clone(),
+            _ => Refusal::new(RefusalCode::Malformed, self.to_string()),
+        }
+    }
+}
+
+/// Why nothing more can be written to a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer reads nothing.
+    #[error("the peer read nothing for {0:?}")]
+    Stalled(Duration),
+}
+
+/// Logs how a connection ended: as it should, because the peer went away, or because the peer broke
+/// a rule.
+pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
+    match ended {
+        Ok(()) => tracing::debug!(target: crate::LOG, peer = %peer, "connection ended"),
+        // `Places` logs how many connections had to leave.
+        Err(error @ ReadError::Crowded) => {
+            tracing::debug!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
+        }
+        Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
+            tracing::info!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
+        }
+        Err(error) => {
+            tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, "connection closed")
+        }
+    }
+}
+
+/// An error in the system's words but without its number, for people to read.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
+}

@@ -1,0 +1,166 @@
+//! The routes that ask about files: the queue, dead letters, one file, and a search by title.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::error::{ApiError, ApiResult};
+use super::extract::{ApiPath, ApiQuery};
+use super::state::Api;
+use super::types::{Count, FileList, Found};
+use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Query};
+
+/// Files in a list, unless the request says how many.
+const LISTED: usize = 100;
+
+/// A page of a list of files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    /// Lists files with higher numbers than this.
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+}
+
+fn listed(limit: Option<usize>) -> Result<usize, ApiError> {
+    match limit.unwrap_or(LISTED) {
+        limit @ 1..=MAX_LISTED => Ok(limit),
+        other => Err(ApiError::bad(format!(
+            "invalid `limit` {other}: expected 1 to {MAX_LISTED}"
+        ))),
+    }
+}
+
+pub(super) async fn queue(
+    State(api): State<Api>,
+    ApiQuery(page): ApiQuery<Page>,
+) -> ApiResult<FileList> {
+    let limit = listed(page.limit)?;
+    list(
+        &api,
+        Query::Waiting {
+            after: page.after,
+            limit,
+        },
+    )
+    .await
+}
+
+pub(super) async fn dead(
+    State(api): State<Api>,
+    ApiQuery(page): ApiQuery<Page>,
+) -> ApiResult<FileList> {
+    let limit = listed(page.limit)?;
+    list(
+        &api,
+        Query::Dead {
+            after: page.after,
+            limit,
+        },
+    )
+    .await
+}
+
+async fn list(api: &Api, query: Query) -> ApiResult<FileList> {
+    match ask(api, query).await? {
+        Answer::Files {
+            files,
+            total,
+            total_bytes,
+        } => Ok(Json(FileList {
+            files,
+            total,
+            total_bytes,
+        })),
+        other => Err(unexpected(other)),
+    }
+}
+
+async fn ask(api: &Api, query: Query) -> Result<Answer, ApiError> {
+    api.watch
+        .control
+        .ask(query)
+        .await
+        .ok_or_else(ApiError::gone)
+}
+
+/// The refusal of a query that failed: it named a file that does not exist.
+fn unexpected(answer: Answer) -> ApiError {
+    match answer {
+        Answer::Failed { reason } => ApiError::not_found(reason),
+        _ => ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the balancer gave an answer to another question",
+        ),
+    }
+}
+
+pub(super) async fn replay_all(State(api): State<Api>) -> ApiResult<Count> {
+    carry_out(&api, Query::Replay { number: None }).await
+}
+
+pub(super) async fn replay(
+    State(api): State<Api>,
+    ApiPath(number): ApiPath<u64>,
+) -> ApiResult<Count> {
+    carry_out(
+        &api,
+        Query::Replay {
+            number: Some(number),
+        },
+    )
+    .await
+}
+
+pub(super) async fn drop_dead(
+    State(api): State<Api>,
+    ApiPath(number): ApiPath<u64>,
+) -> ApiResult<Count> {
+    carry_out(&api, Query::Drop { number }).await
+}
+
+async fn carry_out(api: &Api, order: Query) -> ApiResult<Count> {
+    match ask(api, order).await? {
+        Answer::Done { files } => Ok(Json(Count { files })),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(super) async fn file(
+    State(api): State<Api>,
+    ApiPath(number): ApiPath<u64>,
+) -> ApiResult<FileReport> {
+    match ask(&api, Query::Show { number }).await? {
+        Answer::File(report) => Ok(Json(*report)),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Which files to find.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Titled {
+    title: String,
+    limit: Option<usize>,
+}
+
+pub(super) async fn find(
+    State(api): State<Api>,
+    ApiQuery(titled): ApiQuery<Titled>,
+) -> ApiResult<Found> {
+    let limit = listed(titled.limit)?;
+    match ask(
+        &api,
+        Query::Find {
+            title: titled.title,
+            limit,
+        },
+    )
+    .await?
+    {
+        Answer::Found { files, complete } => Ok(Json(Found { files, complete })),
+        other => Err(unexpected(other)),
+    }
+}

@@ -1,0 +1,145 @@
+//! All routes of an admin listener: monitoring, the API, the doorway for files, and the page.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use axum::{Router, middleware};
+use tokio_util::sync::CancellationToken;
+
+use super::api;
+use super::error::{self, ApiError};
+use super::limits::AdminLimits;
+use super::state::{Api, Reload};
+use super::watch::Watch;
+use super::{files, guard, metrics, page};
+use crate::balancer::Door;
+use crate::balancer::control::Control;
+use crate::server::ServerGauge;
+
+/// What the admin listener of a balancer works with.
+#[derive(Clone)]
+pub struct Admin {
+    /// For samples and orders.
+    pub control: Control,
+    /// For files that are handed over.
+    pub door: Door,
+    /// The address that clients connect to.
+    pub listen: String,
+    /// Reads the configuration file again, if the balancer has one.
+    pub reload: Option<Reload>,
+    /// Bounds on waits.
+    pub limits: AdminLimits,
+}
+
+/// The routes of a balancer's listener. The tasks behind them run until `stop` is cancelled.
+pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
+    let Admin {
+        control,
+        door,
+        listen,
+        reload,
+        limits,
+    } = admin;
+    let watch = Arc::new(Watch::new(control, listen, &limits));
+    tokio::spawn(watch.clone().run(stop));
+    let probes = probes()
+        .into_iter()
+        .fold(Router::new(), |probes, (_, path, probe)| {
+            probes.route(path, probe)
+        });
+    let probes = probes
+        .layer(middleware::from_fn_with_state(limits.answer, api::in_time))
+        .with_state(watch.clone());
+    let api = api::routes(Api {
+        watch,
+        reload,
+        limits,
+    });
+    finish(
+        probes
+            .merge(api)
+            .merge(files::routes(door))
+            .merge(page::routes()),
+    )
+}
+
+/// The routes for monitoring a balancer.
+fn probes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Watch>>)> {
+    vec![
+        ("GET", "/live", get(live)),
+        ("GET", "/ready", get(balancer_ready)),
+        ("GET", "/metrics", get(balancer_metrics)),
+    ]
+}
+
+/// The methods and paths that a balancer answers and that [`OPENAPI`](super::OPENAPI) describes.
+pub fn described_routes() -> Vec<(&'static str, &'static str)> {
+    let probes = probes().into_iter().map(|(method, path, _)| (method, path));
+    let api = api::table()
+        .into_iter()
+        .map(|(method, path, _)| (method, path));
+    api.chain(probes)
+        .chain([("PUT", "/files/{title}"), ("GET", "/")])
+        .collect()
+}
+
+/// The routes of a server's listener.
+pub fn server_routes(gauge: ServerGauge) -> Router {
+    let probes = Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(server_ready))
+        .route("/metrics", get(server_metrics))
+        .with_state(gauge);
+    finish(probes)
+}
+
+/// Adds what all routers have: refusals as JSON, and the guard before everything.
+fn finish(routes: Router) -> Router {
+    let routes = routes
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method);
+    routes.layer(middleware::from_fn(guard::guard))
+}
+
+/// The process runs and answers.
+async fn live() -> &'static str {
+    "live\n"
+}
+
+/// Files are taken, and at least one server is eligible.
+async fn balancer_ready(State(watch): State<Arc<Watch>>) -> Result<Response, ApiError> {
+    let trouble = watch.trouble(&watch.sample().await?.status);
+    Ok(readiness(trouble))
+}
+
+/// Files can be stored, and balancers may send some.
+async fn server_ready(State(gauge): State<ServerGauge>) -> Response {
+    readiness(gauge.trouble().map(str::to_owned))
+}
+
+fn readiness(trouble: Option<String>) -> Response {
+    match trouble {
+        None => "ready\n".into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
+    }
+}
+
+async fn balancer_metrics(
+    State(watch): State<Arc<Watch>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let sample = watch.sample().await?;
+    let figures = metrics::Balancer {
+        servers: watch.servers(&sample),
+        ready: watch.trouble(&sample.status).is_none(),
+        sample,
+    };
+    Ok(metrics::answer(&headers, figures))
+}
+
+async fn server_metrics(State(gauge): State<ServerGauge>, headers: HeaderMap) -> Response {
+    metrics::answer(&headers, gauge)
+}

@@ -1,0 +1,31 @@
+//! What the routes of the API work with.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+
+use super::extract::BodyTimeout;
+use super::limits::AdminLimits;
+use super::watch::Watch;
+use crate::config::Reloaded;
+
+/// Reads the configuration again and applies it to the running balancer. An error changes nothing.
+pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
+
+/// A reload that is under way.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Send>>;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) watch: Arc<Watch>,
+    pub(super) reload: Option<Reload>,
+    pub(super) limits: AdminLimits,
+}
+
+impl FromRef<Api> for BodyTimeout {
+    fn from_ref(api: &Api) -> Self {
+        Self(api.limits.body)
+    }
+}

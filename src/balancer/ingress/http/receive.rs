@@ -1,0 +1,247 @@
+//! Takes one file from the body of a request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::arriving::{Arriving, Head, HttpUpload, Reserved, UploadBody};
+use super::receipts::Receipts;
+use crate::balancer::ingress::Door;
+use crate::balancer::ingress::door::InMemory;
+use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
+use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE};
+use crate::protocol::{ProtocolError, Refusal, RefusalCode};
+use crate::queue::{INLINE, key_hash};
+use crate::transport::{ProgressDeadline, ReadError};
+use crate::units::ByteSize;
+
+impl Door {
+    /// Takes one file. Nothing of its body is read before there is room for it.
+    pub async fn receive<B: UploadBody>(
+        &self,
+        upload: HttpUpload<B>,
+    ) -> Result<Receipts, ReadError> {
+        let HttpUpload {
+            title,
+            key,
+            size,
+            peer,
+            body,
+        } = upload;
+        if title.len() > MAX_TITLE {
+            return Err(ProtocolError::TitleTooLong(title.len()).into());
+        }
+        if let Some(key) = key
+            .as_deref()
+            .filter(|key| !(1..=MAX_KEY).contains(&key.len()))
+        {
+            return Err(ProtocolError::KeyLength(key.len()).into());
+        }
+        let head = Head {
+            title: title.into(),
+            key: key.map(Arc::from),
+            size,
+            from: peer.to_string().into(),
+        };
+        let reserved = match self.reserve(&head).await {
+            Ok(reserved) => reserved,
+            Err(refusal) => return self.refuse(&head, body, refusal).await,
+        };
+        let mut arriving = Arriving::new(self, body, &head, reserved);
+        match arriving.gather().await? {
+            Some(content) => self.take_small(&head, content, arriving.reserved).await,
+            None => self.take_large(&head, arriving).await,
+        }
+    }
+
+    /// Reserves what a file needs, or the beginning of a file of unknown size. The client cannot be
+    /// told that it waits, so it does not wait long.
+    async fn reserve(&self, head: &Head) -> Result<Reserved, Refusal> {
+        if self.shutdown.draining.is_cancelled() {
+            return Err(self.farewell());
+        }
+        let size = head.size.unwrap_or(INLINE);
+        let title = head.title.len() as u64;
+        let mut bytes = size.saturating_add(title);
+        if head.size.is_none() {
+            bytes = bytes.min(self.gate.max_file()).max(title);
+        }
+        self.gate.check(bytes)?;
+        let disk = self.reserve_disk(size, 0).await?;
+        let place = if size > INLINE {
+            Some(self.in_time(self.uploads.place(), too_many).await?)
+        } else {
+            None
+        };
+        let (room, incoming) = match self.gate.try_reserve(bytes) {
+            Some(reserved) => reserved,
+            None => {
+                self.in_time(self.gate.reserve(bytes), || self.gate.full_reason())
+                    .await?
+            }
+        };
+        Ok(Reserved {
+            place,
+            room,
+            incoming,
+            disk,
+            disk_behind: None,
+            bytes,
+        })
+    }
+
+    /// Waits for something, for as long as clients are patient and the balancer takes files;
+    /// `reason` becomes the refusal when the time is over.
+    async fn in_time<T>(
+        &self,
+        wait: impl Future<Output = Option<T>>,
+        reason: impl FnOnce() -> String,
+    ) -> Result<T, Refusal> {
+        tokio::select! {
+            had = timeout(self.limits.room_patience, wait) => match had {
+                Ok(Some(had)) => Ok(had),
+                Ok(None) => Err(self.farewell()),
+                Err(_) => Err(Refusal::new(RefusalCode::Busy, reason())),
+            },
+            () = self.shutdown.draining.cancelled() => Err(self.farewell()),
+        }
+    }
+
+    /// Refuses a file of which nothing was read. If a file came before under its key, the client
+    /// must not take that for lost: the content is read after all, and its checksum tells whether
+    /// it is the same file.
+    async fn refuse<B: UploadBody>(
+        &self,
+        head: &Head,
+        body: B,
+        refusal: Refusal,
+    ) -> Result<Receipts, ReadError> {
+        let (Some(key), Some(size)) = (head.key.clone(), head.size) else {
+            return Err(ReadError::Refused(refusal));
+        };
+        let (back, came_before) = oneshot::channel();
+        let (mut receipts, reply) = Receipts::new(size, 0);
+        self.decline(Declined {
+            key: key.clone(),
+            size,
+            sum: Sum::Unread(back),
+            refusal,
+            reply,
+        });
+        if let Ok((refusal, reply)) = came_before.await {
+            let crc32c = self.sum(body, size).await?;
+            receipts.crc32c = crc32c;
+            self.decline(Declined {
+                key,
+                size,
+                sum: Sum::Known(crc32c),
+                refusal,
+                reply,
+            });
+        }
+        Ok(receipts)
+    }
+
+    /// Reads content of this size, throws it away, and gives its CRC32C.
+    async fn sum<B: UploadBody>(&self, mut body: B, size: u64) -> Result<u32, ReadError> {
+        let mut lap = ProgressDeadline::default();
+        let mut came = 0;
+        let mut crc32c = 0;
+        let stall = self.bounds().deadlines.stall;
+        loop {
+            let piece = tokio::select! {
+                piece = lap.bound(stall, body.piece()) => piece?,
+                () = self.shutdown.ended.cancelled() => {
+                    return Err(ReadError::Refused(self.farewell()));
+                }
+            };
+            let Some(piece) = piece else { break };
+            if piece.is_empty() {
+                continue;
+            }
+            came += piece.len() as u64;
+            crc32c = crc32c::crc32c_append(crc32c, &piece);
+            if came > size {
+                return Err(ProtocolError::TooLarge {
+                    size: came,
+                    limit: size,
+                }
+                .into());
+            }
+            lap.count(piece.len(), 1)?;
+        }
+        if came < size {
+            Err(ProtocolError::Truncated {
+                missing: size - came,
+            }
+            .into())
+        } else {
+            Ok(crc32c)
+        }
+    }
+
+    async fn take_small(
+        &self,
+        head: &Head,
+        content: Bytes,
+        reserved: Reserved,
+    ) -> Result<Receipts, ReadError> {
+        let crc32c = crc32c::crc32c(&content);
+        let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
+        let Reserved { room, disk, .. } = reserved;
+        let file = InMemory {
+            title: head.title.clone(),
+            key: head.key.clone(),
+            content,
+            crc32c,
+            room,
+            disk,
+            from: head.from.clone(),
+            reply: Some(reply),
+        };
+        self.admit(file).await.map_err(ReadError::Refused)?;
+        Ok(receipts)
+    }
+
+    async fn take_large<B: UploadBody>(
+        &self,
+        head: &Head,
+        mut arriving: Arriving<'_, B>,
+    ) -> Result<Receipts, ReadError> {
+        if arriving.reserved.place.is_none() {
+            // It holds room already, so it must not wait.
+            let busy = || ReadError::Refused(Refusal::new(RefusalCode::Busy, too_many()));
+            arriving.reserved.place = Some(self.uploads.try_place().ok_or_else(busy)?);
+        }
+        let mark = head.key.as_deref().map(key_hash);
+        let uploaded = match self.uploads.receive(&mut arriving, mark, None).await? {
+            Ok(uploaded) => uploaded,
+            Err(refusal) => return Err(ReadError::Refused(refusal)),
+        };
+        arriving.fit();
+        let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c);
+        let Reserved { room, disk, .. } = arriving.reserved;
+        self.gate.admit(Admission {
+            title: head.title.clone(),
+            key: head.key.clone(),
+            content: Arrived::Own(uploaded.id),
+            size: receipts.size,
+            crc32c: uploaded.crc32c,
+            room,
+            disk,
+            from: head.from.clone(),
+            reply: Some(reply),
+        });
+        uploaded.admitted();
+        Ok(receipts)
+    }
+}
+
+fn too_many() -> String {
+    format!(
+        "{MAX_LARGE_UPLOADS} files of more than {} are coming in",
+        ByteSize(INLINE)
+    )
+}

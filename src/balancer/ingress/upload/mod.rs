@@ -1,0 +1,17 @@
+//! Large content on its way in: straight to the journal's disk, never whole in memory.
+//!
+//! The connection's task reads pieces (`source`) and hands them to a thread (`write`), which writes
+//! them to a part of the upload's own (`parts`) and at the end makes that content of the journal
+//! (`uploaded`).
+
+mod parts;
+mod source;
+#[cfg(test)]
+mod tests;
+mod uploaded;
+mod uploads;
+mod write;
+
+pub(super) use source::{Framed, Source};
+pub(super) use uploaded::Uploaded;
+pub(in crate::balancer) use uploads::Uploads;

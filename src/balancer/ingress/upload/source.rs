@@ -1,0 +1,101 @@
+//! Where the content of an upload comes from, and the loop that reads it.
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+
+use super::write::Step;
+use crate::protocol::ProtocolError;
+use crate::transport::{ReadError, Reader};
+
+/// Content that comes piece by piece.
+pub(in crate::balancer::ingress) trait Source {
+    /// Whether all of it is to be read even when nobody wants it any more.
+    const READ_PAST: bool;
+
+    /// The next piece; `None` once all of it came and its checksum is right.
+    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError>;
+
+    /// The CRC32C of all pieces, if the peer's own checksum has proved it.
+    fn proven_sum(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// Content behind a native frame.
+pub(in crate::balancer::ingress) struct Framed<'a, R> {
+    reader: &'a mut Reader<R>,
+    left: u64,
+    crc32c: &'a mut u32,
+    /// A checksum follows the content.
+    is_summed: bool,
+}
+
+impl<'a, R> Framed<'a, R> {
+    /// The next `size` bytes. `crc32c` becomes that of the bytes that came.
+    pub(in crate::balancer::ingress) fn new(
+        reader: &'a mut Reader<R>,
+        size: u64,
+        crc32c: &'a mut u32,
+    ) -> Self {
+        *crc32c = 0;
+        Self {
+            reader,
+            left: size,
+            crc32c,
+            is_summed: size > 0,
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
+    /// The next frame comes behind it.
+    const READ_PAST: bool = true;
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
+        if self.left == 0 {
+            if std::mem::take(&mut self.is_summed) {
+                self.reader.verify(*self.crc32c).await?;
+            }
+            return Ok(None);
+        }
+        let piece = self.reader.piece(self.left).await?;
+        self.left -= piece.len() as u64;
+        *self.crc32c = crc32c::crc32c_append(*self.crc32c, &piece);
+        Ok(Some(piece))
+    }
+
+    fn proven_sum(&self) -> Option<u32> {
+        Some(*self.crc32c)
+    }
+}
+
+/// Hands content to the writing thread until all of it came.
+pub(super) async fn read_pieces<S: Source>(
+    mut source: S,
+    steps: &mpsc::Sender<Step>,
+) -> Result<(), ReadError> {
+    let read = loop {
+        match source.piece().await {
+            Ok(Some(piece)) => {
+                // The thread drops its end when the disk fails.
+                if steps.send(Step::Piece(piece)).await.is_err() && !S::READ_PAST {
+                    return Ok(());
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let last = match &read {
+        Ok(()) => Some(Step::Whole(source.proven_sum())),
+        Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)) => {
+            Some(Step::Useless)
+        }
+        Err(_) => None,
+    };
+    if let Some(last) = last {
+        let _ = steps.send(last).await;
+    }
+    read
+}

@@ -1,0 +1,59 @@
+//! The progress lines of a measurement.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use crate::cli::show::Bar;
+use crate::load::drive::Greeted;
+use crate::load::{Plan, Run};
+
+/// Time between two looks at a run.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Shows a progress line if standard error is a terminal, until the future is dropped.
+pub(super) async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
+    let template = if plan.total().is_some() {
+        "{spinner} {bar:24} {pos}/{len} {msg}"
+    } else {
+        "{spinner} {pos} {msg}"
+    };
+    let Some(bar) = Bar::on_terminal(template) else {
+        return std::future::pending().await;
+    };
+    let (mut before, mut at) = (0, Instant::now());
+    loop {
+        {
+            let tally = &run.borrow().tally;
+            let done = tally.reached + tally.failed();
+            bar.0.set_length(plan.total().unwrap_or(done));
+            bar.0.set_position(done);
+            let millis = u64::try_from(at.elapsed().as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1);
+            let rate = (tally.reached - before).saturating_mul(1000) / millis;
+            let under_way = tally.sent.saturating_sub(done);
+            bar.0.set_message(format!(
+                "{rate} files/s  {under_way} under way  {} failed",
+                tally.failed()
+            ));
+            (before, at) = (tally.reached, Instant::now());
+        }
+        tokio::time::sleep(TICK * 5).await;
+    }
+}
+
+/// Shows how many connections are open, as [`progress`] does.
+pub(super) async fn opening(connections: u64, opened: &RefCell<Vec<Greeted>>) -> Infallible {
+    let template = "{spinner} {bar:24} {pos}/{len} connections";
+    let Some(bar) = Bar::on_terminal(template) else {
+        return std::future::pending().await;
+    };
+    bar.0.set_length(connections);
+    loop {
+        // Once all are open, `hold` takes them out of the list.
+        let open = opened.borrow().len() as u64;
+        bar.0.set_position(open.max(bar.0.position()));
+        tokio::time::sleep(TICK).await;
+    }
+}

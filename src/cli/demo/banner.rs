@@ -1,0 +1,73 @@
+//! The banner: which role listens where, and where its files and its log are.
+
+use std::path::Path;
+
+use super::roles::Role;
+use crate::cli::output::say;
+use crate::config::ServerSpec;
+
+pub(super) struct Banner<'a> {
+    dir: &'a Path,
+    logs: &'a Path,
+    servers: &'a [ServerSpec],
+    /// The servers in their order, then the balancer.
+    roles: &'a [Role],
+}
+
+impl<'a> Banner<'a> {
+    pub(super) fn new(
+        dir: &'a Path,
+        logs: &'a Path,
+        servers: &'a [ServerSpec],
+        roles: &'a [Role],
+    ) -> Self {
+        Self {
+            dir,
+            logs,
+            servers,
+            roles,
+        }
+    }
+
+    pub(super) fn print(&self) {
+        for (place, (role, server)) in self.roles.iter().zip(self.servers).enumerate() {
+            self.server(place + 1, role, server);
+        }
+        if let Some(balancer) = self.roles.last() {
+            self.balancer(balancer);
+        }
+        let victim = self.roles.first().map_or(0, |role| role.pid);
+        say(format_args!(
+            "Each is a process of its own: try `kill -9 {victim}` from another terminal, and go on \
+             sending."
+        ));
+        say("");
+    }
+
+    fn server(&self, place: usize, role: &Role, server: &ServerSpec) {
+        let port = role.address.rsplit_once(':').map_or("", |(_, port)| port);
+        let dir = show(&self.dir.join(format!("json_files_{place}")));
+        let logs = self.logs.display();
+        say(format_args!(
+            "server    {:<15}  weight {}  pid {:<7}  files in {dir}  log {logs}/server-{port}.log",
+            role.address, server.weight, role.pid,
+        ));
+    }
+
+    fn balancer(&self, role: &Role) {
+        let logs = self.logs.display();
+        say(format_args!(
+            "balancer  {:<15}            pid {:<7}  log {logs}/balancer.log",
+            role.address, role.pid
+        ));
+        if let Some(admin) = &role.admin {
+            say(format_args!("page      http://{admin}/"));
+        }
+    }
+}
+
+/// A path without a leading `./`.
+pub(super) fn show(path: &Path) -> String {
+    let shown = path.display().to_string();
+    shown.strip_prefix("./").unwrap_or(&shown).to_owned()
+}

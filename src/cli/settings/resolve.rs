@@ -1,0 +1,158 @@
+//! Parses a command line together with its configuration file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+use super::effective::Effective;
+use super::file::{self, Entry};
+use super::keys::LOG;
+use super::program::{Program, conflict, lenient};
+use crate::cli::output::{self, Exit, Failure, complain};
+
+/// The identity of the flag that names the file.
+const CONFIG: &str = "config";
+
+/// A valid command line, with the values of the configuration file.
+#[derive(Debug)]
+pub(in crate::cli) struct Resolved {
+    pub(in crate::cli) matches: ArgMatches,
+    /// The configuration file, if one was given.
+    pub(in crate::cli) file: Option<PathBuf>,
+    /// The entries of the file that apply to the command.
+    pub(in crate::cli) entries: Vec<Entry>,
+}
+
+/// Why a command line is invalid.
+#[derive(Debug)]
+pub(in crate::cli) enum Refused {
+    /// The flags or the environment are invalid, or `--help` was given.
+    Flags(Box<clap::Error>),
+    /// The configuration file is invalid: all of its problems.
+    File(Vec<String>),
+    /// Each value is valid; together they are not.
+    Together(String),
+}
+
+/// How a role was started, so that a reload can do the same again.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Started {
+    /// The words of its command line.
+    pub(in crate::cli) args: Vec<OsString>,
+    /// The configuration file, if one was given.
+    pub(in crate::cli) file: Option<PathBuf>,
+    /// The settings in force.
+    pub(in crate::cli) values: Vec<Effective>,
+    /// The command line's definition.
+    pub(in crate::cli) program: fn() -> Program,
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            // clap prints its own message and exits; `--help` is not an error.
+            Refused::Flags(error) => output::end_parsing(&error),
+            Refused::File(mut problems) => {
+                let last = problems.pop().unwrap_or_default();
+                for problem in problems {
+                    complain(&problem, None);
+                }
+                Self::new(Exit::Usage, last)
+            }
+            Refused::Together(problem) => Self::new(Exit::Usage, problem),
+        }
+    }
+}
+
+impl Program {
+    /// Parses a command line, whose first word is the program's name, together with the
+    /// configuration file that it names, if its command has keys in one.
+    pub(in crate::cli) fn resolve(&self, args: &[OsString]) -> Result<Resolved, Refused> {
+        // The file may hold required flags, so the first pass requires none.
+        let lenient = self
+            .command
+            .clone()
+            .mut_subcommands(|command| command.mut_args(|arg| lenient(arg, false)));
+        let first = match lenient.try_get_matches_from(args) {
+            Ok(matches) => matches,
+            Err(_) => flags(self.command.clone(), args)?,
+        };
+        let file = first.get_one::<PathBuf>(CONFIG).cloned();
+        let (path, given) = match (file, first.subcommand()) {
+            (Some(path), Some((name, given))) if self.is_configurable(name) => {
+                (path, (name, given))
+            }
+            (file, _) => return self.checked(self.command.clone(), args, file, Vec::new()),
+        };
+        let entries = file::load(&path, self).map_err(Refused::File)?;
+        let entries = self.for_command(given.0, given.1, entries);
+        let with_file = self
+            .command
+            .clone()
+            .mut_subcommand(given.0, |command| with_defaults(command, &entries));
+        self.checked(with_file, args, Some(path), entries)
+    }
+
+    fn checked(
+        &self,
+        command: Command,
+        args: &[OsString],
+        file: Option<PathBuf>,
+        entries: Vec<Entry>,
+    ) -> Result<Resolved, Refused> {
+        let matches = flags(command, args)?;
+        if let Some((name, matches)) = matches.subcommand() {
+            (self.check)(name, matches).map_err(|(_, what)| Refused::Together(what))?;
+        }
+        Ok(Resolved {
+            matches,
+            file,
+            entries,
+        })
+    }
+
+    /// The entries that apply to a command, without those that conflict with a flag or a variable
+    /// that was given.
+    fn for_command(&self, name: &str, given: &ArgMatches, entries: Vec<Entry>) -> Vec<Entry> {
+        let Some(command) = self.command.find_subcommand(name) else {
+            return Vec::new();
+        };
+        let is_said = |id: &str| {
+            matches!(
+                given.value_source(id),
+                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+            )
+        };
+        let said: Vec<&str> = command
+            .get_arguments()
+            .map(|arg| arg.get_id().as_str())
+            .filter(|id| is_said(id))
+            .collect();
+        let has = |id: &str| command.get_arguments().any(|arg| arg.get_id() == id);
+        let holds = |entry: &Entry| {
+            (entry.table == name || entry.table == LOG)
+                && has(&entry.key.id)
+                && !said
+                    .iter()
+                    .any(|said| conflict(command, said, &entry.key.id))
+        };
+        entries.into_iter().filter(holds).collect()
+    }
+}
+
+fn flags(command: Command, args: &[OsString]) -> Result<ArgMatches, Refused> {
+    command
+        .try_get_matches_from(args)
+        .map_err(|error| Refused::Flags(Box::new(error)))
+}
+
+/// Replaces the defaults of flags by the values of a file.
+fn with_defaults(command: Command, entries: &[Entry]) -> Command {
+    entries.iter().fold(command, |command, entry| {
+        command.mut_arg(&entry.key.id, |arg| {
+            arg.required(false).default_values(entry.values.clone())
+        })
+    })
+}

@@ -1,0 +1,82 @@
+//! Configuration of the log, and why it is refused.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use tracing::Level;
+
+/// Configuration of the log.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// The directory of the log; created if it is missing.
+    pub dir: PathBuf,
+    /// The name of the current file, e.g. `balancer.log`. Rotated ones are `balancer.log.1` (the
+    /// newest), `.2` …
+    pub file: String,
+    /// The file is rotated once it has grown to this many bytes; 0 means by day only.
+    pub max_bytes: u64,
+    /// How many rotated files are kept. 0: another program, such as logrotate, rotates.
+    pub keep: usize,
+    /// Format of the lines.
+    pub format: LogFormat,
+    /// A level, or directives such as `info,bilico::queue=debug`.
+    pub level: String,
+    /// Lines at this level and above also go to stderr.
+    pub also_stderr: Option<Level>,
+}
+
+impl Default for LogConfig {
+    /// `logs/bilico.log` at `info`, 64 MiB a file, 8 rotated ones kept, nothing on stderr.
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("logs"),
+            file: "bilico.log".to_owned(),
+            max_bytes: 64 << 20,
+            keep: 8,
+            format: LogFormat::Human,
+            level: "info".to_owned(),
+            also_stderr: None,
+        }
+    }
+}
+
+/// Format of a line: one event per line, the time in UTC, no spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `2026-11-21T06:27:00.123Z INFO  message key=value key="a value"`
+    #[default]
+    Human,
+    /// One JSON object a line: `time`, `level`, `message`, then the fields. Numbers stay numbers.
+    Json,
+}
+
+/// Why the log cannot be set up. All are permanent until somebody changes something.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The directory cannot be created.
+    #[error("cannot create the log directory {}: {source}", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The file cannot be opened for appending.
+    #[error("cannot open the log file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// Neither a level nor valid directives.
+    #[error(
+        "invalid log level {0:?}: expected error, warn, info, debug, trace or off, or directives, \
+         e.g. info,bilico::queue=debug"
+    )]
+    Level(String),
+    /// The process has set up its log before.
+    #[error("logging is set up already")]
+    AlreadySet,
+}

@@ -1,0 +1,65 @@
+//! How a file server is configured, and why it ends.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::durability::Durability;
+use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
+use crate::units::Margin;
+
+/// Configuration of a file server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where files are stored.
+    pub dir: PathBuf,
+    /// What a file must survive before it is acknowledged.
+    pub durability: Durability,
+    /// Whether the `.json` files in the directory are removed at the start.
+    pub clean: bool,
+    /// The growth of the process's memory since its start that makes the server overloaded.
+    pub overload_margin: Margin,
+    /// How long the work takes for each letter A.
+    pub work_delay: Duration,
+    /// The most bytes of content that are kept in memory for the work.
+    pub work_memory: u64,
+    /// How long a peer may make no progress in the middle of a message.
+    pub stall: Duration,
+    /// How long a connection may be silent between two objects.
+    pub idle: Duration,
+    /// The largest object at the JSON doorway, in bytes.
+    pub max_json: u64,
+    /// The most connections at once.
+    pub max_connections: usize,
+    /// How long a stopping server goes on acknowledging the files it has.
+    pub grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("json_files_1"),
+            durability: Durability::Disk,
+            clean: false,
+            overload_margin: Margin::Bytes(512 * 1024 * 1024),
+            work_delay: Duration::ZERO,
+            work_memory: 1024 * 1024 * 1024,
+            stall: STALL_TIMEOUT,
+            idle: IDLE_TIMEOUT,
+            max_json: DEFAULT_MAX_JSON,
+            max_connections: 1024,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a file server cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its directory was moved, removed or replaced.
+    #[error("{0}")]
+    Lost(String),
+    /// Anything else, such as a failed thread.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,208 @@
+//! A file on its way from a connection to the store.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::super::store::{
+    Done, Incoming, IncomingBody, Origin, Outcome, Staged, Store, StoreError,
+};
+use super::super::work::{Hold, count_letters};
+use super::shared::Shared;
+use crate::protocol::{Refusal, RefusalCode};
+use crate::rolling_sync::RollingSync;
+use crate::transport::{ReadError, Reader};
+
+/// Content up to this many bytes waits for the store in memory; larger content is written to disk
+/// as it comes.
+const MAX_IN_MEMORY: u64 = 256 * 1024;
+
+/// The most pieces of a large file that wait for the disk.
+const PIECES: usize = 8;
+
+/// A file whose content has come.
+pub(super) struct IncomingFile {
+    pub(super) number: u64,
+    pub(super) title: String,
+    pub(super) size: u64,
+    pub(super) letters: u64,
+    pub(super) crc32c: u32,
+    pub(super) body: IncomingBody,
+    /// The room that its content takes until it is stored.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    /// The content that the work needs.
+    pub(super) for_work: Bytes,
+    /// The memory that the work may use for it.
+    pub(super) hold: Hold,
+}
+
+/// What came of reading a file's content.
+pub(super) enum Received {
+    File(IncomingFile),
+    /// This file is refused, and the connection goes on.
+    Refused(Refusal),
+}
+
+/// Hands a file to the store. Once it is stored, or cannot be, logs that, calls `tell`, and starts
+/// the work.
+pub(super) fn submit(
+    file: IncomingFile,
+    journal: Option<Arc<str>>,
+    shared: &Shared,
+    tell: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
+) {
+    let IncomingFile {
+        number,
+        title,
+        size,
+        letters,
+        crc32c,
+        body,
+        room,
+        for_work,
+        hold,
+    } = file;
+    let work = shared.work.clone();
+    let name = title.clone();
+    let done: Done = Box::new(move |stored| {
+        drop(room);
+        log_outcome(number, &name, size, letters, &stored);
+        if let Ok(Outcome::Stored) = stored {
+            work.start(number, letters, for_work, hold);
+        }
+        tell(stored);
+    });
+    let origin = journal.map(|journal| Origin { journal, crc32c });
+    let file = Incoming {
+        number,
+        title,
+        body,
+        origin,
+    };
+    shared.store.submit(file, done);
+}
+
+fn log_outcome(
+    number: u64,
+    title: &str,
+    bytes: u64,
+    letters_a: u64,
+    stored: &Result<Outcome, StoreError>,
+) {
+    match stored {
+        Ok(Outcome::Stored) => tracing::info!(number, title, bytes, letters_a, "stored"),
+        Ok(Outcome::Known) => tracing::info!(number, title, bytes, "stored already"),
+        Err(error) => tracing::error!(number, title, bytes, error = %error, "cannot store"),
+    }
+}
+
+/// Reads one file's content: into memory if it is small or to be worked on, to disk as it comes
+/// otherwise.
+pub(super) async fn receive<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    number: u64,
+    title: &str,
+    size: u64,
+    shared: &Shared,
+) -> Result<Received, ReadError> {
+    let Some(hold) = shared.work.hold(size) else {
+        reader.skip_content(size).await?;
+        let reason = "the content of the files that are worked on takes all of work-memory";
+        return Ok(Received::Refused(Refusal::new(RefusalCode::Busy, reason)));
+    };
+    let title = title.to_owned();
+    if size <= MAX_IN_MEMORY || shared.work.holds() {
+        let room = shared.store.room(size).await;
+        let (content, crc32c) = reader.summed_content(size).await?;
+        return Ok(Received::File(IncomingFile {
+            number,
+            title,
+            size,
+            letters: count_letters(&content),
+            crc32c,
+            for_work: shared.work.copy_of(&content),
+            body: IncomingBody::Whole(content),
+            room,
+            hold,
+        }));
+    }
+    let (written, crc32c) = receive_to_disk(reader, number, size, shared).await?;
+    Ok(match written {
+        Ok(OnDisk { staged, letters }) => Received::File(IncomingFile {
+            number,
+            title,
+            size,
+            letters,
+            crc32c,
+            body: IncomingBody::Staged(staged),
+            room: None,
+            for_work: Bytes::new(),
+            hold,
+        }),
+        Err(error) => Received::Refused(refusal_of(&error.into())),
+    })
+}
+
+/// Content that was written to disk.
+struct OnDisk {
+    staged: Staged,
+    letters: u64,
+}
+
+/// Writes content to a staged file as it comes, and returns its CRC32C. If the disk fails, the rest
+/// of the content is read and discarded.
+async fn receive_to_disk<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    number: u64,
+    size: u64,
+    shared: &Shared,
+) -> Result<(io::Result<OnDisk>, u32), ReadError> {
+    let store = shared.store.clone();
+    let (pieces, to_write) = mpsc::channel::<Bytes>(PIECES);
+    let writing = tokio::task::spawn_blocking(move || write_pieces(&store, number, to_write));
+    let mut crc32c = 0;
+    let mut left = size;
+    while left > 0 {
+        let piece = reader.piece(left).await?;
+        left -= piece.len() as u64;
+        crc32c = crc32c::crc32c_append(crc32c, &piece);
+        // After a failure of the disk nobody receives the pieces any more.
+        let _ = pieces.send(piece).await;
+    }
+    drop(pieces);
+    reader.verify(crc32c).await?;
+    let written = writing
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)));
+    Ok((written, crc32c))
+}
+
+/// Writes pieces to a staged file, on a thread that may block.
+fn write_pieces(
+    store: &Store,
+    number: u64,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> io::Result<OnDisk> {
+    let mut staged = store.stage(number)?;
+    let mut letters = 0;
+    let mut syncs = RollingSync::default();
+    while let Some(piece) = pieces.blocking_recv() {
+        staged.write(&piece)?;
+        store.sync_behind(&staged, piece.len(), &mut syncs)?;
+        letters += count_letters(&piece);
+    }
+    syncs.end()?;
+    Ok(OnDisk { staged, letters })
+}
+
+/// The refusal that tells a balancer why its file is not stored.
+pub(super) fn refusal_of(error: &StoreError) -> Refusal {
+    let code = match error {
+        StoreError::Io(_) => RefusalCode::Storage,
+        StoreError::Conflict { .. } => RefusalCode::Conflict,
+    };
+    Refusal::new(code, error.to_string())
+}

@@ -1,0 +1,53 @@
+//! One connection to a file server, in whichever language the peer speaks.
+//!
+//! A balancer's native link sends many files and gets an acknowledgement for each. An old-style
+//! balancer sends one file a connection and gets none. Either may ask for the overload byte over a
+//! connection of its own.
+//!
+//! A balancer whose hello names its journal is told first which files of that journal are stored
+//! here. The list is made in the order of the store's queue, after the older links of the balancer
+//! have ended, so that it contains every file that they brought.
+
+mod acks;
+mod incoming;
+mod native;
+mod old_style;
+mod shared;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+pub(super) use self::shared::Shared;
+use self::shared::silent;
+use crate::protocol::frame::MAGIC;
+use crate::protocol::limits::GREETING_TIMEOUT;
+use crate::transport::{BoxStream, ReadError, Reader, Seat, log_end};
+
+/// Serves one connection from its first byte to its end.
+pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, seat: Arc<Seat>) {
+    let (read, write) = tokio::io::split(stream);
+    let mut reader = Reader::new(read, shared.deadlines);
+    let greeting_ends = Instant::now() + GREETING_TIMEOUT;
+    let first = tokio::select! {
+        () = shared.stop.cancelled() => return,
+        () = seat.asked_to_leave() => Err(ReadError::Crowded),
+        first = timeout_at(greeting_ends, reader.peek()) => first.unwrap_or_else(|_| silent()),
+    };
+    let ended = match first {
+        Ok(None) => Ok(()),
+        Ok(Some(byte)) if byte == MAGIC[0] => {
+            native::serve(reader, write, &shared, &seat, greeting_ends).await
+        }
+        Ok(Some(_)) => {
+            let serving = old_style::serve(reader, write, peer, &shared, &seat, greeting_ends);
+            tokio::select! {
+                () = seat.asked_to_leave() => Err(ReadError::Crowded),
+                ended = serving => ended,
+            }
+        }
+        Err(error) => Err(error),
+    };
+    log_end(peer, ended);
+}

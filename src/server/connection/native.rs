@@ -1,0 +1,290 @@
+//! A balancer's link: files come in, acknowledgements go out in the order in which the store
+//! finishes.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::super::links::{Entered, Leave, Tenure};
+use super::acks::{Outgoing, say_bye, write_acks};
+use super::incoming::{Received, receive, refusal_of, submit};
+use super::shared::{Shared, silent};
+use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES};
+use crate::protocol::lists::decode_confirmed;
+use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role};
+use crate::transport::{ReadError, Reader, Seat};
+
+/// The reading half of a balancer's link.
+struct Link<'a, R> {
+    reader: Reader<R>,
+    acks: mpsc::UnboundedSender<Outgoing>,
+    leave: Arc<Leave>,
+    shared: &'a Shared,
+}
+
+/// Which journal a balancer speaks for, from its hello.
+struct Claim {
+    journal: Arc<str>,
+    tenure: Tenure,
+}
+
+/// Serves a balancer's link.
+pub(super) async fn serve<R, W>(
+    reader: Reader<R>,
+    write: W,
+    shared: &Shared,
+    seat: &Seat,
+    greeting_ends: Instant,
+) -> Result<(), ReadError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let stall = shared.deadlines.stall;
+    let (acks, outgoing) = mpsc::unbounded_channel();
+    let written = CancellationToken::new();
+    let leave = Arc::new(Leave::default());
+    let link = Link {
+        reader,
+        acks,
+        leave: leave.clone(),
+        shared,
+    };
+    let writing = async {
+        let result = write_acks(write, outgoing, shared.greeting(), stall).await;
+        written.cancel();
+        result
+    };
+    let reading = link.run(&written, seat, greeting_ends);
+    let ((mut reader, ended), acknowledged) = tokio::join!(reading, writing);
+    // Last, because on `bye` the balancer sends elsewhere every file that is not acknowledged.
+    let left = match acknowledged {
+        Ok(write) => say_bye(write, farewell(&leave, &ended), stall).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = left {
+        tracing::info!(reason = %error, "cannot acknowledge");
+    }
+    reader.linger(LINGER).await;
+    ended
+}
+
+/// Why a link ends, for the balancer.
+fn farewell(leave: &Leave, ended: &Result<(), ReadError>) -> Refusal {
+    leave.reason().unwrap_or_else(|| match ended {
+        Ok(()) => Refusal::new(RefusalCode::Stopping, "the server is stopping"),
+        Err(error) => error.refusal(),
+    })
+}
+
+impl<R: AsyncRead + Unpin> Link<'_, R> {
+    /// Reads until the balancer closes or breaks the protocol, the link has to end, or nothing can
+    /// be written any more. Returns the reader, because its connection may not be closed yet.
+    async fn run(
+        mut self,
+        written: &CancellationToken,
+        seat: &Seat,
+        greeting_ends: Instant,
+    ) -> (Reader<R>, Result<(), ReadError>) {
+        let leave = self.leave.clone();
+        let result = tokio::select! {
+            () = written.cancelled() => Ok(()),
+            () = leave.asked() => Ok(()),
+            result = self.read(seat, greeting_ends) => result,
+        };
+        // The writer ends when all senders of acknowledgements are gone, ours and those of the
+        // files that the store still has.
+        let Self { reader, acks, .. } = self;
+        drop(acks);
+        (reader, result)
+    }
+
+    /// Reads what the balancer sends, until it closes or the server stops.
+    async fn read(&mut self, seat: &Seat, greeting_ends: Instant) -> Result<(), ReadError> {
+        let hello = tokio::select! {
+            () = seat.asked_to_leave() => return Err(ReadError::Crowded),
+            hello = timeout_at(greeting_ends, self.hello()) => hello.unwrap_or_else(|_| silent())?,
+        };
+        seat.work();
+        let Some(hello) = hello else { return Ok(()) };
+        let claim = claim_of(hello)?;
+        let journal = claim.as_ref().map(|claim| claim.journal.clone());
+        // Kept for as long as files are submitted, however this ends.
+        let mut _entered = None;
+        if let Some(claim) = claim {
+            let Some(entered) = self.enter(claim).await else {
+                return Ok(());
+            };
+            _entered = Some(entered);
+        }
+        while let Some(frame) = self.next_frame().await? {
+            self.take(frame, journal.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// The balancer's first message; `None` if it closed.
+    async fn hello(&mut self) -> Result<Option<Message>, ReadError> {
+        self.reader.preface().await?;
+        Ok(self.reader.frame().await?.map(|frame| frame.message))
+    }
+
+    /// Enters the link among those of its journal, and tells the balancer what is stored for it.
+    /// `None` if this link cannot be used and was told to end.
+    async fn enter(&self, Claim { journal, tenure }: Claim) -> Option<Entered> {
+        let links = &self.shared.links;
+        let leave = self.leave.clone();
+        let entered = match links.enter(journal.clone(), tenure, leave).await {
+            Ok(entered) => entered,
+            Err(error) => {
+                tracing::warn!(reason = %error, "a balancer's connection is refused");
+                self.leave.because(error.refusal());
+                return None;
+            }
+        };
+        match self.shared.store.inventory(journal).await {
+            Ok(inventory) => {
+                let _ = self.acks.send(Outgoing::Inventory(inventory));
+                Some(entered)
+            }
+            // An empty list would say that nothing is stored.
+            Err(error) => {
+                tracing::error!(
+                    error = %error,
+                    "cannot list what is stored: a balancer's connection is closed"
+                );
+                let reason = format!("cannot list what is stored: {error}");
+                self.leave
+                    .because(Refusal::new(RefusalCode::Storage, reason));
+                None
+            }
+        }
+    }
+
+    /// The next frame; `None` when the balancer closed or the server stops.
+    async fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Ok(None),
+                frame = self.reader.frame() => frame,
+            };
+            // A balancer with nothing to send is silent: its probes come over connections of their
+            // own, and the kernel notices a machine that is gone.
+            if !matches!(frame, Err(ReadError::Idle(_))) {
+                return frame;
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Frame, journal: Option<&Arc<str>>) -> Result<(), ReadError> {
+        match (frame.message, journal) {
+            (Message::Store { number, title }, journal) => {
+                self.store(number, &title, frame.content_len, journal).await
+            }
+            (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
+            (Message::Drop { number, expected }, Some(journal)) => {
+                self.remove(number, expected, journal).await;
+                Ok(())
+            }
+            (Message::Confirmed | Message::Drop { .. }, None) => Err(unexpected(
+                "`confirmed` and `drop` need an identity in the balancer's hello",
+            )),
+            _ => Err(unexpected(
+                "a file server takes `store`, `confirmed` and `drop` from a balancer",
+            )),
+        }
+    }
+
+    async fn store(
+        &mut self,
+        number: u64,
+        title: &str,
+        size: u64,
+        journal: Option<&Arc<str>>,
+    ) -> Result<(), ReadError> {
+        let acks = self.acks.clone();
+        match receive(&mut self.reader, number, title, size, self.shared).await? {
+            Received::File(file) => submit(file, journal.cloned(), self.shared, move |stored| {
+                let _ = acks.send(Outgoing::Message(match stored {
+                    Ok(_) => Message::Stored { number },
+                    Err(error) => Message::NotStored {
+                        number,
+                        refusal: refusal_of(&error),
+                    },
+                }));
+            }),
+            Received::Refused(refusal) => {
+                tracing::error!(number, title, reason = refusal.reason, "refused");
+                let _ = acks.send(Outgoing::Message(Message::NotStored { number, refusal }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self, size: u64, journal: &Arc<str>) -> Result<(), ReadError> {
+        if size > MAX_LIST_BYTES {
+            return Err(ProtocolError::TooLarge {
+                size,
+                limit: MAX_LIST_BYTES,
+            }
+            .into());
+        }
+        let room = self.shared.store.room(size).await;
+        let numbers = decode_confirmed(&self.reader.content(size).await?)?;
+        if numbers.len() > MAX_LIST {
+            let reason = format!("more than {MAX_LIST} numbers");
+            return Err(ProtocolError::BadContent("confirmed", reason).into());
+        }
+        self.shared.store.confirm(journal.clone(), numbers, room);
+        Ok(())
+    }
+
+    async fn remove(&self, number: u64, expected: Option<Expected>, journal: &Arc<str>) {
+        let room = self.shared.store.room(0).await;
+        let acks = self.acks.clone();
+        let leave = self.leave.clone();
+        let done = move |removed: io::Result<()>| {
+            drop(room);
+            match removed {
+                Ok(()) => drop(acks.send(Outgoing::Message(Message::Dropped { number }))),
+                // The file is listed again when the balancer reconnects, which then repeats the
+                // order.
+                Err(error) => {
+                    tracing::error!(number, error = %error, "cannot drop a file");
+                    let reason = format!("cannot drop file {number}: {error}");
+                    leave.because(Refusal::new(RefusalCode::Storage, reason));
+                }
+            }
+        };
+        self.shared
+            .store
+            .remove(journal.clone(), number, expected, Box::new(done));
+    }
+}
+
+/// Which journal a balancer's hello names; `None` if it names none.
+fn claim_of(hello: Message) -> Result<Option<Claim>, ReadError> {
+    match hello {
+        Message::Hello {
+            role: Role::Balancer,
+            identity,
+            instance,
+            epoch,
+            ..
+        } => Ok(identity.map(|journal| Claim {
+            journal: journal.to_ascii_lowercase().into(),
+            tenure: Tenure::of(epoch, instance),
+        })),
+        Message::Hello { .. } => Err(unexpected("a file server takes files from a balancer only")),
+        _ => Err(unexpected("a connection begins with a hello")),
+    }
+}
+
+fn unexpected(what: &'static str) -> ReadError {
+    ProtocolError::Unexpected(what).into()
+}

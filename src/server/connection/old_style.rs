@@ -1,0 +1,113 @@
+//! The JSON doorway of a file server, which answers as a server of the first system would.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::super::store::IncomingBody;
+use super::super::work::{Hold, count_letters};
+use super::incoming::{IncomingFile, submit};
+use super::shared::{Shared, silent};
+use crate::protocol::json::{JsonError, Request, parse};
+use crate::protocol::limits::SMALL_CONTENT;
+use crate::transport::{Object, ObjectReader, ReadError, Reader, Rest, Seat};
+
+/// Serves requests until the peer closes or one of them is answered, which ends the connection.
+pub(super) async fn serve<R, W>(
+    mut reader: Reader<R>,
+    mut write: W,
+    peer: SocketAddr,
+    shared: &Shared,
+    seat: &Seat,
+    greeting_ends: Instant,
+) -> Result<(), ReadError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut reader = ObjectReader::new(&mut reader);
+    let first = timeout_at(greeting_ends, reader.skip_space()).await;
+    let mut has_more = first.unwrap_or_else(|_| silent())?;
+    while has_more {
+        let Some(answer) = serve_one(&mut reader, peer, shared, seat).await? else {
+            return Ok(());
+        };
+        if !answer.is_empty() {
+            write.write_all(&answer).await?;
+            return Ok(write.shutdown().await?);
+        }
+        seat.rest(Rest::Deaf);
+        has_more = reader.skip_space().await?;
+        seat.work();
+    }
+    Ok(())
+}
+
+/// Serves one request and returns the answer, which is empty for a file; `None` if the peer closed.
+async fn serve_one<R: AsyncRead + Unpin>(
+    reader: &mut ObjectReader<'_, R>,
+    peer: SocketAddr,
+    shared: &Shared,
+    seat: &Seat,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let mut permit = None;
+    let object = loop {
+        match reader.object(SMALL_CONTENT, shared.max_json).await? {
+            None => return Ok(None),
+            Some(Object::Whole(object)) => break object,
+            Some(Object::Large) => {
+                seat.work();
+                permit = shared.large.acquire().await.ok();
+            }
+        }
+    };
+    seat.work();
+    let answer = match parse(&object)? {
+        Request::File {
+            title,
+            content,
+            number,
+        } => {
+            let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
+            store(number, title, content, peer, shared).await;
+            Vec::new()
+        }
+        Request::Discovery => shared.greeting(),
+        // A server of the first system answers any other request with its overload byte.
+        Request::Status | Request::Other(_) => vec![shared.overload.byte()],
+    };
+    drop(permit);
+    Ok(Some(answer))
+}
+
+/// Stores a file. Its sender gets no answer, so the log says what became of it.
+async fn store(number: u64, title: String, content: Bytes, peer: SocketAddr, shared: &Shared) {
+    let size = content.len() as u64;
+    let letters = count_letters(&content);
+    let for_work = shared.work.copy_of(&content);
+    let hold = shared.work.hold(size).unwrap_or_else(Hold::none);
+    let room = shared.store.room(size).await;
+    let file = IncomingFile {
+        number,
+        title,
+        size,
+        letters,
+        // Only files of a journal are compared by their checksum.
+        crc32c: 0,
+        body: IncomingBody::Whole(content),
+        room,
+        for_work,
+        hold,
+    };
+    submit(file, None, shared, move |stored| {
+        if stored.is_err() {
+            tracing::error!(
+                number,
+                from = %peer,
+                "file lost: an old-style balancer cannot be told that it was not stored"
+            );
+        }
+    });
+}

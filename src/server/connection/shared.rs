@@ -1,0 +1,80 @@
+//! What all connections of a server share, and what each of them begins with.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::super::config::ServerConfig;
+use super::super::links::Links;
+use super::super::overload::Overload;
+use super::super::store::Store;
+use super::super::work::Work;
+use crate::protocol::limits::GREETING_TIMEOUT;
+use crate::protocol::{Message, Role, frame};
+use crate::transport::{Deadlines, ReadError};
+
+/// How many large old-style documents are read at once: their size is not known beforehand.
+const LARGE_DOCUMENTS: usize = 4;
+
+/// What every connection needs. Cheap to clone.
+#[derive(Clone)]
+pub(in super::super) struct Shared {
+    pub(super) store: Store,
+    pub(super) work: Work,
+    pub(super) overload: Arc<Overload>,
+    pub(super) deadlines: Deadlines,
+    /// Permits to read a large old-style document.
+    pub(super) large: Arc<Semaphore>,
+    /// The largest object at the JSON doorway, in bytes.
+    pub(super) max_json: u64,
+    /// No new files are taken once this is cancelled.
+    pub(super) stop: CancellationToken,
+    /// The links of balancers that name their journal.
+    pub(super) links: Arc<Links>,
+}
+
+impl Shared {
+    pub(in super::super) fn new(
+        config: &ServerConfig,
+        store: Store,
+        work: Work,
+        overload: Arc<Overload>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            work,
+            overload,
+            deadlines: Deadlines {
+                stall: config.stall,
+                idle: config.idle,
+            },
+            large: Arc::new(Semaphore::new(LARGE_DOCUMENTS)),
+            max_json: config.max_json,
+            stop,
+            links: Arc::default(),
+        }
+    }
+
+    /// The preface and the server's hello.
+    pub(super) fn greeting(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::encode_preface(&mut out);
+        let hello = Message::Hello {
+            role: Role::Server,
+            overloaded: Some(self.overload.is_set()),
+            identity: self.store.identity(),
+            memory: self.overload.memory(),
+            instance: Some(self.store.instance()),
+            epoch: None,
+        };
+        frame::encode(&hello, 0, &mut out);
+        out
+    }
+}
+
+/// How a connection ends whose peer has not said in time what it wants.
+pub(super) fn silent<T>() -> Result<T, ReadError> {
+    Err(ReadError::Idle(GREETING_TIMEOUT))
+}

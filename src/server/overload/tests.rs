@@ -1,0 +1,31 @@
+use super::*;
+
+#[test]
+fn sets_above_the_margin_and_clears_at_four_fifths() {
+    let mut gauge = Gauge::new(1000, 100);
+    assert_eq!(gauge.limit(), 1100);
+    assert_eq!(gauge.sample(1100), None);
+    assert_eq!(gauge.sample(1101), Some(true));
+    assert_eq!(gauge.sample(2000), None);
+    assert_eq!(gauge.sample(1081), None);
+    assert_eq!(gauge.sample(1080), Some(false));
+    assert_eq!(gauge.sample(1100), None);
+}
+
+#[test]
+fn a_margin_past_all_memory_never_sets() {
+    let mut gauge = Gauge::new(1000, u64::MAX);
+    assert_eq!(gauge.sample(u64::MAX), None);
+}
+
+#[test]
+fn memory_that_is_used_is_seen() {
+    let pid = sysinfo::get_current_pid().unwrap();
+    let mut system = System::new().unwrap();
+    let before = measure(&mut system, pid);
+    assert!(before > 0);
+    let used = vec![1u8; 64 << 20];
+    let after = measure(&mut system, pid);
+    assert!(after > before + (60 << 20), "{before} {after}");
+    drop(used);
+}

@@ -1,0 +1,12 @@
+//! Bad input: it is refused with a reason, and other connections do not notice.
+
+mod crowds;
+mod directories;
+mod frame_cases;
+mod frames;
+mod full_queue;
+mod json;
+mod json_cases;
+mod peers;
+mod stalls;
+mod titles;

@@ -1,0 +1,7 @@
+//! `bilico demo`.
+
+mod deaths;
+mod helpers;
+mod mistakes;
+mod run;
+mod terminal;

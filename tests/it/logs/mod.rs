@@ -1,0 +1,6 @@
+//! `bilico logs`: several files as one.
+
+mod follow;
+mod helpers;
+mod packaging;
+mod read;

@@ -1,0 +1,7 @@
+//! The prompt of `bilico client`.
+
+mod commands;
+mod files;
+mod helpers;
+mod scripts;
+mod terminal;

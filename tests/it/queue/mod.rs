@@ -1,0 +1,5 @@
+//! `bilico queue`: where a file is and why, and what becomes of files that no server can take.
+
+mod dead_letters;
+mod helpers;
+mod reports;

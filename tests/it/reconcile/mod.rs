@@ -1,0 +1,8 @@
+//! Exactly one copy, the server's half: what a balancer that returns is told, and what becomes of a
+//! number that comes twice.
+
+mod helpers;
+mod index;
+mod lists;
+mod numbers;
+mod sharing;

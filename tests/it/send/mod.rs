@@ -1,0 +1,7 @@
+//! `bilico send`.
+
+mod balancers;
+mod files;
+mod helpers;
+mod output;
+mod waiting;
