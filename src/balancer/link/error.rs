@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use super::native::MAX_INVENTORY;
 use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::{Message, ProtocolError, Refusal};
 use crate::transport::{ReadError, WriteError, plain};
+
+/// The most files that a server may list: more than can ever be in flight to it.
+pub(super) const MAX_INVENTORY: usize = 1_000_000;
 
 /// Why a link, or the connection of one file, ended before its time. The dispatcher opens a new
 /// link later, whatever the reason.

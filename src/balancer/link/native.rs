@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::error::LinkError;
+use super::error::{LinkError, MAX_INVENTORY};
 use super::outstanding::Outstanding;
 use super::send::send_all;
 use super::target::Target;
@@ -17,9 +17,6 @@ use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::lists::{self, StoredFile};
 use crate::protocol::{Message, Role, frame};
 use crate::transport::{BoxStream, Deadlines, ReadError, Reader};
-
-/// The most files that a server may list: more than can ever be in flight to it.
-pub(super) const MAX_INVENTORY: usize = 1_000_000;
 
 /// How many stall timeouts a server may take to list its files: no file of an earlier run goes out
 /// before that.
