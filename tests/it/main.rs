@@ -20,6 +20,7 @@ mod chaos;
 mod commands;
 mod config;
 mod custody;
+mod damage;
 mod delivery;
 mod demo;
 mod descriptors;

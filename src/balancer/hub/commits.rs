@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use super::servers::LinkId;
+use crate::balancer::dispatch::LinkId;
 use crate::balancer::messages::Reply;
 use crate::balancer::query::Answer;
 use crate::protocol::Expected;

@@ -171,7 +171,7 @@ fn a_restart_does_not_change_which_files_old_style_servers_get() {
     for (number, why) in [
         (4, "larger than the 4096 bytes"),
         (5, "larger than the 4096 bytes"),
-        (6, "no UTF-8 text"),
+        (6, "not UTF-8 text"),
     ] {
         wait_for_line(|| farm.history(number), &["waited", why]);
     }

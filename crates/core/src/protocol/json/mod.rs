@@ -14,6 +14,6 @@ mod splitter;
 mod tests;
 
 pub use error::JsonError;
-pub use old_style::{NotOldStyle, old_style_file, old_style_len};
+pub use old_style::{NotOldStyle, is_too_large_for_old_style, old_style_file};
 pub use request::{DISCOVERY_REQUEST, Payload, Request, parse, parse_payload};
 pub use splitter::{Splitter, leading_space};

@@ -1,7 +1,5 @@
 //! The document that hands a file to an old-style server.
 
-use std::io;
-
 use serde::Serialize;
 
 use crate::protocol::limits::OLD_STYLE_READ;
@@ -25,65 +23,28 @@ pub enum NotOldStyle {
     /// A JSON string cannot hold its content.
     #[error("its content is not UTF-8 text, which is all that an old-style server takes")]
     NotText,
-    /// One of the two: its content is not at hand any more.
-    #[error(
-        "its document is larger than the {OLD_STYLE_READ} bytes that an old-style server reads, \
-         or no UTF-8 text"
-    )]
-    Either,
 }
 
 /// The document that hands a file to an old-style server.
 pub fn old_style_file(number: u64, title: &str, content: &[u8]) -> Result<Vec<u8>, NotOldStyle> {
-    let mut document = Vec::new();
-    write_old_style(number, title, content, &mut document)?;
-    if document.len() > OLD_STYLE_READ {
-        Err(NotOldStyle::TooLarge)
-    } else {
-        Ok(document)
-    }
-}
-
-/// The length of that document with a request number of one digit, in bytes.
-pub fn old_style_len(title: &str, content: &[u8]) -> Result<usize, NotOldStyle> {
-    let mut counted = Counted(0);
-    write_old_style(0, title, content, &mut counted)?;
-    if counted.0 > OLD_STYLE_READ {
-        Err(NotOldStyle::TooLarge)
-    } else {
-        Ok(counted.0)
-    }
-}
-
-fn write_old_style(
-    number: u64,
-    title: &str,
-    content: &[u8],
-    out: &mut impl io::Write,
-) -> Result<(), NotOldStyle> {
-    if content.len() + title.len() > OLD_STYLE_READ {
+    if is_too_large_for_old_style(title, content.len() as u64) {
         return Err(NotOldStyle::TooLarge);
     }
-    let contenuto = str::from_utf8(content).map_err(|_| NotOldStyle::NotText)?;
     let file = OldStyleFile {
         titolo: title,
-        contenuto,
+        contenuto: str::from_utf8(content).map_err(|_| NotOldStyle::NotText)?,
         request_type: "file_di_testo",
         numero_richiesta: number,
     };
-    serde_json::to_writer(out, &file).map_err(|_| NotOldStyle::NotText)
+    let document = serde_json::to_vec(&file).map_err(|_| NotOldStyle::NotText)?;
+    if document.len() > OLD_STYLE_READ {
+        return Err(NotOldStyle::TooLarge);
+    }
+    Ok(document)
 }
 
-/// Counts what is written to it.
-struct Counted(usize);
-
-impl io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Whether a file is surely too large for an old-style server: its document holds title and
+/// content, and more.
+pub fn is_too_large_for_old_style(title: &str, size: u64) -> bool {
+    size.saturating_add(title.len() as u64) > OLD_STYLE_READ as u64
 }

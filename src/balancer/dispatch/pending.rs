@@ -1,4 +1,4 @@
-//! The files that wait to be delivered, in memory: what is lasting of them is in the journal.
+//! The files that wait to be delivered, in memory. Their durable record is in the journal.
 //!
 //! Invariant: every file is in exactly one state, and files that are ready leave in the order of
 //! their numbers.
@@ -7,19 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::FileBody;
-use super::record::{History, Meta};
+use crate::file::{History, Meta};
 
-/// A file that waits, with whatever its owner wants to keep beside it.
+/// A file that waits.
 #[derive(Debug, Clone)]
 pub struct Queued<T> {
-    /// What it is.
+    /// Title, size, checksum and origin.
     pub meta: Arc<Meta>,
-    /// Its content.
-    pub content: FileBody,
-    /// How often it came back from a server.
+    /// The attempts that failed.
     pub history: History,
-    /// What its owner keeps beside it.
+    /// What the owner of the queue keeps beside it.
     pub tag: T,
 }
 
@@ -252,7 +249,6 @@ mod tests {
         };
         Queued {
             meta: Arc::new(meta),
-            content: FileBody::Own(0),
             history: History::default(),
             tag: (),
         }
