@@ -9,7 +9,7 @@ use super::error::{ApiError, ApiResult};
 use super::extract::{ApiPath, ApiQuery};
 use super::state::Api;
 use super::types::{Count, FileList, Found};
-use crate::protocol::query::{Answer, FileReport, MAX_LISTED, Query};
+use crate::balancer::query::{Answer, FileReport, MAX_LISTED, Query};
 
 /// Files in a list, unless the request says how many.
 const LISTED: usize = 100;

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::balancer::events::Event;
+use crate::balancer::query::FileReport;
 use crate::config::{MAX_WEIGHT, SpecError, parse_address};
-use crate::protocol::query::FileReport;
 use crate::protocol::status::ServerReport;
 
 /// Why a request was refused.

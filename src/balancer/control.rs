@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::ingress::DoorBounds;
 use super::messages::{Ask, ToHub};
 use super::orders::{Command, Order, OrderError, Sample, Settings};
-use crate::protocol::query::{Answer, Query};
+use super::query::{Answer, Query};
 use crate::shutdown::Shutdown;
 
 /// The operators' handle on a balancer. Cheap to clone. It can be used from

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::dispatch::{Parcel, Probed, Speaker};
+use super::dispatch::{LinkEvent, LinkId, Probed};
 use super::orders::{Command, Sample};
+use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
-use crate::protocol::json::NotOldStyle;
-use crate::protocol::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Expected, Message, Refusal, lists};
+use crate::protocol::{Expected, Message, Refusal};
 use crate::queue::backlog_entry::ReadBack;
-use crate::queue::{JournalError, Progress};
+use crate::queue::record::Meta;
+use crate::queue::{FileBody, JournalError, Progress};
 use crate::schedule::Slot;
 
 /// A message to the hub.
@@ -54,10 +54,8 @@ pub enum ToHub {
     Control(Command),
     /// A link reports.
     Link {
-        /// The server.
-        slot: Slot,
-        /// The link's epoch.
-        epoch: u64,
+        /// The link.
+        link: LinkId,
         /// What happened.
         event: LinkEvent,
     },
@@ -81,65 +79,15 @@ pub(super) fn next_connection() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What a link reports.
-#[derive(Debug)]
-pub enum LinkEvent {
-    /// The link can carry files.
-    Opened {
-        /// Who the server is.
-        speaker: Speaker,
-        /// The files that the server has stored and that no balancer has confirmed; `None` if it
-        /// cannot list them.
-        holding: Option<Vec<lists::StoredFile>>,
-        /// The highest number of this journal that the server ever stored; `None` if it keeps no
-        /// index.
-        seen: Option<u64>,
-    },
-    /// The server has stored these files.
-    Stored {
-        /// The files' request numbers.
-        numbers: Vec<u64>,
-        /// False from an old-style server, which never acknowledges.
-        confirmed: bool,
-    },
-    /// The server refuses the file.
-    NotStored {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The server has removed its copy of the file, as it was told.
-    Dropped {
-        /// The file's request number.
-        number: u64,
-    },
-    /// The connection that carried only this file failed.
-    Lost {
-        /// The file's request number.
-        number: u64,
-        /// How it failed.
-        reason: String,
-    },
-    /// The file's content is damaged or missing in the journal.
-    Unreadable {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        reason: String,
-    },
-    /// The file's content cannot be read now, because the system is short of descriptors or
-    /// memory; nothing is wrong with it.
-    NotNow {
-        /// The file's request number.
-        number: u64,
-        /// Why.
-        reason: String,
-    },
-    /// The link failed, or the server closed it.
-    Closed(String),
-    /// The link was closed because the server acknowledged nothing.
-    Silent(String),
+/// A file on its way to a server.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    /// The file's request number.
+    pub number: u64,
+    /// Title, size and checksum.
+    pub meta: Arc<Meta>,
+    /// The file's content.
+    pub content: FileBody,
 }
 
 /// A message over a link to a server.
@@ -193,9 +141,6 @@ pub struct Admission {
     pub size: u64,
     /// The CRC32C of the content.
     pub crc32c: u32,
-    /// How long its document for an old-style server is, with a request number of one digit, if it
-    /// can have one.
-    pub old_style_len: Result<usize, NotOldStyle>,
     /// Its room in the queue.
     pub room: Room,
     /// Its bytes of the disk.
@@ -254,6 +199,4 @@ pub enum ToClient {
     Message(Message),
     /// The answer to a status request.
     Status(Box<StatusReport>),
-    /// The answer to a query.
-    Answer(Box<Answer>),
 }

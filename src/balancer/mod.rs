@@ -29,6 +29,7 @@ mod link;
 pub mod messages;
 pub mod orders;
 mod probe;
+pub mod query;
 mod recovery_log;
 pub mod room;
 mod sharing;

@@ -2,8 +2,8 @@
 //!
 //! A probe is the discovery request over a fresh connection: an old-style server answers it with
 //! its overload byte, as it does every request, and a native one with its greeting, which has the
-//! byte and the server's memory. So a server that has been replaced is noticed, too. Leaves what
-//! the answers mean to [`crate::schedule::Health`].
+//! byte and the server's memory. A server that was replaced is noticed in this way, too. What the
+//! answers mean is [`crate::schedule::Health`]'s business.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,42 +23,43 @@ use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;
 use crate::transport::{BoxStream, Connect, Deadlines, Reader, plain};
 
-/// First probes start this far from each other, so that thousands of servers are not probed in one
+/// The time between the first probes of two servers, so that thousands are not probed in one
 /// instant.
 const SPREAD: Duration = Duration::from_millis(1);
 
-/// The shortest time between two probes, however often one is asked for.
+/// The shortest time between two probes of a server, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The task that probes one server.
 pub(super) struct Prober {
     pub(super) slot: Slot,
     pub(super) address: Arc<str>,
-    /// The server's place among all servers, for spreading.
+    /// The server's place among all servers, by which first probes are spread.
     pub(super) place: usize,
     /// Asks for a probe now.
     pub(super) nudge: Arc<Notify>,
     pub(super) connector: Arc<dyn Connect>,
     pub(super) hub: mpsc::UnboundedSender<ToHub>,
     pub(super) pace: watch::Receiver<ProbePace>,
-    /// Which server of all that ever had this slot it is.
+    /// Tells the server from others that had its slot before.
     pub(super) generation: u64,
     pub(super) route: Route,
 }
 
-/// Where a server's name leads. A name that cannot be resolved leads where it led: who answers
-/// there is there.
+/// Where a server's name leads. While the name cannot be resolved, the addresses that it had are
+/// used: whoever answers there is the server.
 #[derive(Debug, Default)]
 pub(super) struct Route {
-    /// The addresses that the name has, or had when it was last resolved.
+    /// The addresses of the name, as it was last resolved.
     named: Vec<SocketAddr>,
-    /// Where the last probe was answered: there first, lest a name with several addresses lead to
-    /// another each time.
+    /// The address that answered the last probe. It is tried first, so that a name with several
+    /// addresses does not lead to another one each time.
     answered: Option<SocketAddr>,
-    /// Where the last probe failed: there last.
+    /// The address at which the last probe failed. It is tried last.
     failed: Option<SocketAddr>,
-    /// A look-up that takes longer than a probe. There is never a second one beside it.
+    /// A look-up that takes longer than a probe may. No second one is started beside it.
     looking: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
+    /// The last look-up failed.
     is_lost: bool,
 }
 
@@ -76,7 +77,7 @@ impl Route {
         order
     }
 
-    /// Looks the name up, for so long at the most if it was resolved before.
+    /// Looks the name up. If it was resolved before, that takes `most` at the most.
     async fn look_up(
         &mut self,
         name: &str,
@@ -89,10 +90,11 @@ impl Route {
         let found = if self.named.is_empty() {
             looking.await
         } else {
-            match timeout(most, looking).await {
-                Ok(found) => found,
-                Err(_) => return self.found(name, Err(io::Error::other("it takes too long"))),
-            }
+            let Ok(found) = timeout(most, looking).await else {
+                let late = format!("the look-up takes longer than {most:?}");
+                return self.found(name, Err(io::Error::other(late)));
+            };
+            found
         };
         self.looking = None;
         self.found(
@@ -124,7 +126,12 @@ impl Route {
             Err(error) => {
                 if !was_lost {
                     let reason = plain(&error);
-                    tracing::warn!(server = name, reason, used = ?self.named, "the server's name cannot be resolved: what it was is used");
+                    tracing::warn!(
+                        server = name,
+                        reason,
+                        used = ?self.named,
+                        "the server's name cannot be resolved: the addresses that it had are used"
+                    );
                 }
                 Ok(())
             }
@@ -140,7 +147,7 @@ pub(super) struct ProbePace {
 }
 
 impl Prober {
-    /// Probes once in an interval, give or take a tenth, and when asked to, until the hub is gone.
+    /// Probes once an interval, give or take a tenth, and when asked to, until the hub is gone.
     pub(super) async fn run(mut self) {
         let place = u32::try_from(self.place).unwrap_or(u32::MAX);
         let first = self.pace().interval;
@@ -176,9 +183,10 @@ impl Prober {
         *self.pace.borrow()
     }
 
-    /// Probes once, and says how long that took.
+    /// Probes once, and measures how long that takes.
     async fn probe(&mut self) -> (Probed, Duration) {
-        let (started, ProbePace { timeout: most, .. }) = (Instant::now(), self.pace());
+        let started = Instant::now();
+        let most = self.pace().timeout;
         let probed = match timeout(most, self.ask(most / 2)).await {
             Ok(Ok(probed)) => probed,
             Ok(Err(error)) => Probed::Failed(plain(&error)),
@@ -196,16 +204,17 @@ impl Prober {
             .await?;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for at in self.route.order() {
-            // In case that this takes too long.
+            // The deadline may end this probe at any wait below: until then the address has failed.
             let failed = self.route.failed.replace(at);
             match self.connector.connect(&at.to_string()).await {
                 Ok(stream) => {
                     let mut probed = ask_at(stream).await?;
                     if let Probed::Answered { who, .. } = &mut probed {
-                        (who.address, who.named) = (Some(at), self.route.named.clone());
+                        who.address = Some(at);
+                        who.named.clone_from(&self.route.named);
                     }
-                    (self.route.answered, self.route.failed) =
-                        (Some(at), failed.filter(|failed| *failed != at));
+                    self.route.answered = Some(at);
+                    self.route.failed = failed.filter(|failed| *failed != at);
                     return Ok(probed);
                 }
                 Err(error) => failure = error,
@@ -220,27 +229,26 @@ async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
     stream.write_all(json::DISCOVERY_REQUEST).await?;
     let mut first = [0];
     if stream.read(&mut first).await? == 0 {
-        return Err(io::Error::other("closed without an answer"));
+        return Err(io::Error::other(
+            "the server closed the connection without an answer",
+        ));
     }
     let [byte] = first;
     match byte {
-        0 | 1 => {
-            let (overloaded, dialect) = (byte == 1, Dialect::OldStyle);
-            Ok(Probed::Answered {
-                overloaded,
-                dialect,
-                memory: None,
-                who: Who::default(),
-            })
-        }
+        0 | 1 => Ok(Probed::Answered {
+            overloaded: byte == 1,
+            dialect: Dialect::OldStyle,
+            memory: None,
+            who: Who::default(),
+        }),
         byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
         other => Err(io::Error::other(format!(
-            "answered byte 0x{other:02x}, which is no overload byte"
+            "not a file server: expected 0x00 or 0x01, or a Bilico greeting, got byte 0x{other:02x}"
         ))),
     }
 }
 
-/// Reads the rest of a native greeting, whose first byte is taken.
+/// Reads the rest of a native greeting, whose first byte was read already.
 async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
@@ -258,21 +266,21 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
             instance,
             ..
         }) => {
-            let (overloaded, speaker) =
-                (overloaded.unwrap_or(false), Speaker { identity, instance });
             let who = Who {
-                speaker,
+                speaker: Speaker { identity, instance },
                 ..Who::default()
             };
             Ok(Probed::Answered {
-                overloaded,
+                overloaded: overloaded.unwrap_or(false),
                 dialect: Dialect::Native,
                 memory,
                 who,
             })
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
-        _ => Err(io::Error::other("it is no file server")),
+        _ => Err(io::Error::other(
+            "not a Bilico server: the greeting names another role",
+        )),
     }
 }
 

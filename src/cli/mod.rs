@@ -4,7 +4,6 @@
 //! where there is a remedy, `hint:`. [`Exit`] lists the exit codes.
 
 mod admin;
-mod adopt;
 mod api;
 mod balancer;
 mod bench;
@@ -153,7 +152,7 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Server(args) => server::run(args, started).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
-        Command::Queue(args) => queue::run(args).await,
+        Command::Queue(args) => queue::run(args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args, cli.config.as_deref(), program),

@@ -1,7 +1,6 @@
-//! Lines from whoever types: with editing and history on a terminal, plain from a pipe or a file.
+//! Lines from standard input: with editing and history on a terminal, plain from a pipe or a file.
 //!
-//! Reading blocks, so it has a thread of its own, which waits for a line only when it is asked for
-//! one.
+//! Reading blocks, so a thread of its own does it, and only when a line is asked for.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc as blocking;
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::text::PrintableLines;
 
-/// What came instead of a command, or the command.
+/// The answer to a question at the prompt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A line, without its end.
@@ -25,12 +24,12 @@ pub(super) enum Line {
     End,
 }
 
-/// Where the lines come from.
+/// The source of lines.
 pub(super) struct Lines {
     asks: blocking::Sender<(String, bool)>,
     answers: mpsc::UnboundedReceiver<Line>,
     printer: Option<Box<dyn ExternalPrinter + Send>>,
-    /// Puts the terminal back as it was, even when the process ends in the middle of a line.
+    /// Restores the terminal, even when the process ends in the middle of a line.
     _terminal: Option<Terminal>,
 }
 
@@ -41,7 +40,7 @@ impl Lines {
         let (to_us, answers) = mpsc::unbounded_channel();
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let (terminal, mut editor) = if is_terminal {
-            // Lines that are pasted are commands, as they are when they are typed.
+            // Pasted lines are commands, as typed ones are.
             let config = Config::builder().bracketed_paste(false).build();
             (
                 Terminal::save(),
@@ -77,16 +76,16 @@ impl Lines {
     /// Asks for a line; on a terminal `prompt` does so visibly, and the line can be `recalled`
     /// later. [`Self::answer`] then gives it, once.
     pub(super) fn ask(&mut self, prompt: &str, recalled: bool) {
-        // A thread that has ended gives no answer but the end.
+        // If the thread has ended, the answer is the end.
         let _ = self.asks.send((prompt.to_owned(), recalled));
     }
 
-    /// Waits for the line that was asked for. May be given up and called again.
+    /// Waits for the line that was asked for. Safe to cancel and call again.
     pub(super) async fn answer(&mut self) -> Line {
         self.answers.recv().await.unwrap_or(Line::End)
     }
 
-    /// Keeps what is typed from being shown until the guard is dropped; it stays for the next line.
+    /// Hides typed characters until the guard is dropped; they stay for the next line.
     pub(super) fn hush(&self) -> Option<Hush> {
         self.is_terminal().then(Hush::new).flatten()
     }
@@ -142,7 +141,7 @@ fn read_plain(asked: &blocking::Receiver<(String, bool)>, lines: &mpsc::Unbounde
     }
 }
 
-/// A terminal that does not show what is typed.
+/// A terminal that does not echo. Restored on drop.
 pub(super) struct Hush(Termios);
 
 impl Hush {
@@ -163,7 +162,7 @@ impl Drop for Hush {
     }
 }
 
-/// The terminal's settings when we came.
+/// The terminal's settings at the start. Restored on drop.
 struct Terminal(Termios);
 
 impl Terminal {

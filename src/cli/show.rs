@@ -10,8 +10,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
+use crate::balancer::query::{FileReport, Place};
 use crate::client::{self, Fate, Tally, Wait};
-use crate::protocol::query::{FileReport, Place};
 use crate::protocol::status::{Dialect, ServerReport, StatusReport};
 use crate::text::{Printable, printable};
 use crate::transport::Tcp;

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt to reach a balancer that was lost.
+//! The waits between attempts to reach a balancer again.
 
 use std::time::Duration;
 
@@ -20,8 +20,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next wait, for a random number from 0 to 1: between half of the longest that it can be
-    /// and all of it.
+    /// The next wait, for a random number from 0 to 1: the full wait at 0, half of it at 1.
     pub(super) fn next(&mut self, random: f64) -> Duration {
         let wait = self.0.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0);
         self.0 = (self.0 * 2).min(LONGEST);

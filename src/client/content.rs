@@ -1,18 +1,19 @@
-//! What is sent: files on disk, and how each becomes a title and content.
+//! The content of files to send.
 //!
 //! Invariant: content is what its file held at one moment, as far as [`super::look`] can tell, or
-//! it is known how the file changed meanwhile.
+//! the change is told beside it.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use super::look::{Look, shrunk_or_grown};
+use super::options::Changed;
 use super::reading::{Opened, Trouble};
-use super::transfer::Changed;
+use super::source::{Form, Source};
 use crate::protocol::json;
 use crate::protocol::limits::DEFAULT_MAX_JSON;
 
@@ -20,32 +21,10 @@ use crate::protocol::limits::DEFAULT_MAX_JSON;
 /// beginning when a connection is lost.
 pub(super) const WHOLE: u64 = 1024 * 1024;
 
-/// How a file on disk becomes a title and content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Its bytes are the content.
-    Raw,
-    /// It is a JSON payload, whose title and content are sent.
-    Payload,
-    /// A payload if it is called `.json` and is one, its bytes otherwise.
-    Either,
-}
-
-/// A file that is to be sent.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its title, unless it is a payload with a title of its own.
-    pub title: String,
-    /// What it is.
-    pub form: Form,
-}
-
-/// The content of a file that is to be sent.
+/// The content of a file to send.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// In memory; and how its file changed while it was read, if it is sent all the same.
+    /// In memory. Beside it the change of the file while it was read, if it is sent all the same.
     Bytes(Bytes, Option<String>),
     /// On disk.
     File(Opened),
@@ -61,47 +40,29 @@ impl Content {
     }
 }
 
-impl Source {
-    /// A file whose title is its name.
-    pub fn named(path: &Path, form: Form) -> Self {
-        let title = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        Self {
-            path: path.to_owned(),
-            title,
-            form,
-        }
-    }
-
-    /// Opens the file, or reads it whole if it is small, and gives its title.
-    pub(super) async fn read(&self, changed: Changed) -> Result<(String, Content), Trouble> {
-        let is_json = self
-            .path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        let whole = match self.form {
-            Form::Payload => u64::MAX,
-            Form::Either if is_json => DEFAULT_MAX_JSON,
-            Form::Either | Form::Raw => WHOLE,
-        };
-        let path = self.path.clone();
-        let read = spawn_blocking(move || load(path, whole, changed == Changed::Send));
-        let (bytes, change) = match read.await.map_err(io::Error::other)?? {
-            Content::Bytes(bytes, change) => (bytes, change),
-            file @ Content::File(_) => return Ok((self.title.clone(), file)),
-        };
-        let (title, bytes) = match self.form {
-            Form::Payload => unwrap(&bytes)?,
-            Form::Either if is_json => {
-                unwrap(&bytes).unwrap_or_else(|_| (self.title.clone(), bytes))
-            }
-            Form::Either | Form::Raw => (self.title.clone(), bytes),
-        };
-        Ok((title, Content::Bytes(bytes, change)))
-    }
+/// Opens a file, or reads it whole if it is small, and gives its title.
+pub(super) async fn read(source: &Source, changed: Changed) -> Result<(String, Content), Trouble> {
+    let is_json = source
+        .path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let whole = match source.form {
+        Form::Payload => u64::MAX,
+        Form::Either if is_json => DEFAULT_MAX_JSON,
+        Form::Either | Form::Raw => WHOLE,
+    };
+    let path = source.path.clone();
+    let loaded = spawn_blocking(move || load(path, whole, changed == Changed::Send)).await;
+    let (bytes, change) = match loaded.map_err(io::Error::other)?? {
+        Content::Bytes(bytes, change) => (bytes, change),
+        file @ Content::File(_) => return Ok((source.title.clone(), file)),
+    };
+    let (title, bytes) = match source.form {
+        Form::Payload => unwrap(&bytes)?,
+        Form::Either if is_json => unwrap(&bytes).unwrap_or_else(|_| (source.title.clone(), bytes)),
+        Form::Either | Form::Raw => (source.title.clone(), bytes),
+    };
+    Ok((title, Content::Bytes(bytes, change)))
 }
 
 /// Opens a file, and reads it if it has at most `whole` bytes. Blocks.
@@ -110,7 +71,7 @@ fn load(path: PathBuf, whole: u64, is_sent_anyway: bool) -> Result<Content, Trou
     load_looked_at(path, looked, whole, is_sent_anyway)
 }
 
-/// The same for a file that was looked at, and changed then or not.
+/// The same behind the first look, which may have found a change.
 fn load_looked_at(
     path: PathBuf,
     (look, change): (Look, Option<String>),
@@ -136,7 +97,7 @@ fn load_looked_at(
         .change_since(&file.metadata()?, std::fs::metadata(&path))
         .or(change);
     match change {
-        // Less than the file was to have is nothing that it ever was.
+        // The file never held less than its size, so these bytes are no content of it.
         _ if bytes.len() as u64 != look.size => Err(Trouble::Changed(shrunk_or_grown(
             look.size,
             bytes.len() as u64,
@@ -146,7 +107,7 @@ fn load_looked_at(
     }
 }
 
-/// Reads so many bytes, or as many as there are.
+/// Reads `size` bytes, or fewer at the end of the file.
 fn fill(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
     let size = usize::try_from(size).map_err(io::Error::other)?;
     let mut bytes = Vec::new();
@@ -167,7 +128,7 @@ fn fill(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
 
 fn unwrap(bytes: &Bytes) -> io::Result<(String, Bytes)> {
     let payload = json::parse_payload(bytes)
-        .map_err(|error| io::Error::other(format!("no JSON payload: {error}")))?;
+        .map_err(|error| io::Error::other(format!("not a JSON payload: {error}")))?;
     Ok((payload.title, payload.content))
 }
 

@@ -1,26 +1,26 @@
-//! The lasting names of files: a resend bears the same key as the first attempt, so that the
-//! balancer knows it again.
+//! The durable names of files: a resend has the same key as the first attempt, so that the balancer
+//! takes the file once.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::content::Source;
+use super::source::Source;
 use crate::protocol::limits::MAX_KEY;
 
-/// The longest prefix of keys, in bytes: a hash must have room behind it.
+/// The longest prefix of keys, in bytes: it leaves room for a hash in a key.
 pub const MAX_PREFIX: usize = 128;
 
 /// How the files of a transfer get their keys.
 #[derive(Debug, Clone)]
 pub enum Keys {
-    /// Their places behind 32 hex digits that no other transfer has.
+    /// 32 hex digits of this transfer alone, and the file's place.
     Unique(String),
-    /// Their titles behind a prefix, so that another transfer of the same files has the same keys.
+    /// A prefix and the file's title, so that another transfer of the same files has the same keys.
     Titled(String),
 }
 
-/// Why files cannot have keys of their titles.
+/// Why files cannot get keys from their titles.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The prefix is empty or too long.
@@ -54,8 +54,8 @@ impl Keys {
     /// The key of the file in this place: the same for the same file, and never longer than
     /// [`MAX_KEY`].
     ///
-    /// It is made of the title by which the file goes unless it is a payload with a title of its
-    /// own: what a file says inside is not known before it is read.
+    /// The title is that of [`Source`], even for a payload with a title of its own, which is not
+    /// known before the file is read.
     pub fn of(&self, file: usize, source: &Source) -> Arc<str> {
         match self {
             Self::Unique(run) => format!("{run}-{file}").into(),
@@ -69,13 +69,13 @@ impl Keys {
     }
 
     /// Whether another transfer may have sent these files under the same keys.
-    pub fn are_lasting(&self) -> bool {
+    pub fn are_durable(&self) -> bool {
         matches!(self, Self::Titled(_))
     }
 
     /// Makes sure that no two files have one key.
     pub fn check(&self, sources: &[Source]) -> Result<(), KeyError> {
-        if !self.are_lasting() {
+        if !self.are_durable() {
             return Ok(());
         }
         let mut taken = HashMap::with_capacity(sources.len());
@@ -98,7 +98,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::client::Form;
+    use crate::client::source::Form;
 
     fn source(path: &str) -> Source {
         Source::named(Path::new(path), Form::Raw)
@@ -120,10 +120,8 @@ mod tests {
         let keys = Keys::titled(&"p".repeat(MAX_PREFIX)).unwrap();
         let fits = "t".repeat(MAX_KEY - MAX_PREFIX);
         assert_eq!(keys.of(0, &source(&fits)).len(), MAX_KEY);
-        let (one, other) = (
-            keys.of(0, &source(&format!("{fits}1"))),
-            keys.of(0, &source(&format!("{fits}2"))),
-        );
+        let one = keys.of(0, &source(&format!("{fits}1")));
+        let other = keys.of(0, &source(&format!("{fits}2")));
         assert!(one.len() <= MAX_KEY && one != other, "{one}");
         assert_eq!(one, keys.of(5, &source(&format!("{fits}1"))));
     }

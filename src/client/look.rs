@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// The longest step in one that keeps whole seconds only.
 const COARSE: Duration = Duration::from_secs(2);
 
-/// What a look at a file tells.
+/// A file's metadata at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     /// The device, and the file on it.
@@ -34,7 +34,7 @@ pub(super) struct Look {
     pub(super) size: u64,
     /// When it was written to, in seconds and nanoseconds since the beginning of 1970.
     written: (i64, i64),
-    /// When anything of it changed, in the same way.
+    /// When its content or metadata last changed, in the same way.
     touched: (i64, i64),
     /// Its permissions, owner, group and number of links.
     around: (u32, u32, u32, u64),
@@ -58,8 +58,8 @@ impl From<&Metadata> for Look {
 }
 
 impl Look {
-    /// Looks at a regular file, once its last change is a step behind. The text says how it changed
-    /// meanwhile. Blocks.
+    /// Looks at a regular file once the time step of its last change is over, so that any further
+    /// change shows. The text says how the file changed meanwhile. Blocks.
     pub(super) fn settled(path: &Path) -> io::Result<(Self, Option<String>)> {
         let look = Self::at(path)?;
         let Some(wait) = look.unsettled(SystemTime::now()) else {
@@ -70,7 +70,7 @@ impl Look {
         Ok((later, look.change(&later)))
     }
 
-    /// Looks at a regular file. Not by opening it: that would wait for the other end of a pipe.
+    /// Looks at a regular file, without opening it: opening a FIFO would wait for its other end.
     fn at(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         if metadata.is_file() {
@@ -80,8 +80,8 @@ impl Look {
         }
     }
 
-    /// How the file is different by now: the one that was opened, or what its path leads to. One
-    /// that was only removed is whole as it was.
+    /// How the file that was opened has changed since, or which other file its path leads to. A
+    /// file that was only removed has not changed.
     pub(super) fn change_since(
         &self,
         open: &Metadata,
@@ -110,19 +110,20 @@ impl Look {
         }
     }
 
-    /// How long it takes until another change must show.
+    /// How long it takes until another change must show; `None` if it must show already.
     fn unsettled(&self, now: SystemTime) -> Option<Duration> {
         let (seconds, nanos) = self.written.max(self.touched);
-        let (seconds, nanos) = (u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+        let seconds = u64::try_from(seconds).ok()?;
+        let nanos = u32::try_from(nanos).ok()?;
         let changed = UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))?;
-        // A time in the future is no clock's of this machine: waiting for it would not help.
+        // A time in the future comes from another machine's clock: waiting would not help.
         let age = now.duration_since(changed).ok()?;
         let step = if nanos == 0 { COARSE } else { TICK };
         step.checked_sub(age).filter(|wait| !wait.is_zero())
     }
 }
 
-/// Says that a file's size is another by now.
+/// Says that the size of a file has changed.
 pub(super) fn shrunk_or_grown(before: u64, after: u64) -> String {
     format!("it changed while it was read: {before} bytes before, {after} after")
 }

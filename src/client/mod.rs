@@ -1,25 +1,29 @@
 //! Role: the client. Hands files over and follows their receipts.
 //!
-//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over as many as it
-//! takes and keeps the [`Tally`] of what became of each; [`receipts`] writes that down. How it is
-//! shown to people is the command line's.
+//! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over as many
+//! connections as it takes and keeps the [`Tally`] of what became of each; [`receipts`] writes that
+//! down. The command line shows it to people.
 
 mod backoff;
 mod content;
-mod course;
+mod error;
 mod keys;
 mod look;
+mod options;
 mod reading;
 pub mod receipts;
 mod session;
+mod source;
 mod tally;
 mod transfer;
 
 #[cfg(test)]
 mod tests;
 
-pub use content::{Form, Source};
+pub use error::ClientError;
 pub use keys::{KeyError, Keys, MAX_PREFIX};
-pub use session::{Answer, Answers, ClientError, Session, query, status};
+pub use options::{Changed, Options, Wait};
+pub use session::{Answer, Answers, Session, status};
+pub use source::{Form, Source};
 pub use tally::{Fate, Sent, Tally};
-pub use transfer::{Changed, Options, Wait, transfer};
+pub use transfer::transfer;

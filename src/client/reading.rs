@@ -1,4 +1,4 @@
-//! A file on disk while it is read and sent, and what its content is told by.
+//! A file on disk while it is read and sent, and the sums of its content.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 
 use super::look::{Look, shrunk_or_grown};
 
-/// How much of a file is read and sent at once.
+/// How many bytes of a file are read and sent at once.
 pub(super) const STEP: usize = 256 * 1024;
 
 /// Why a file cannot be sent now.
@@ -16,8 +16,8 @@ pub(super) const STEP: usize = 256 * 1024;
 pub(super) enum Trouble {
     /// It cannot be read.
     Unreadable(String),
-    /// It changed while it was read, so that what came of it may be what it never was. Later it may
-    /// be still.
+    /// It changed while it was read, so that the bytes that were read may be no content that it
+    /// ever had. A later attempt may succeed.
     Changed(String),
 }
 
@@ -27,13 +27,13 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// What content is told by from other content.
+/// The size and sums of content, which tell it from other content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Summed {
     pub(super) size: u64,
     pub(super) crc32c: u32,
     pub(super) hash: blake3::Hash,
-    /// How the file changed while the content was read that is sent all the same.
+    /// How the file changed while its content was read, which is sent all the same.
     pub(super) change: Option<String>,
 }
 
@@ -53,26 +53,24 @@ impl Summed {
 pub(super) struct Opened {
     pub(super) file: File,
     pub(super) path: PathBuf,
-    /// What it was before anything was read.
+    /// The file before any of it was read.
     pub(super) look: Look,
-    /// How it has changed since, if it is to be sent all the same.
+    /// How the file has changed since, if it is sent all the same.
     pub(super) change: Option<String>,
-    /// Whether it is.
+    /// Whether it is sent even if it changes.
     pub(super) is_sent_anyway: bool,
 }
 
 impl Opened {
-    /// The size that it is sent with, in bytes.
+    /// The size that its frame promises, in bytes.
     pub(super) fn size(&self) -> u64 {
         self.look.size
     }
 
-    /// Makes sure that the file is still what it was when it was opened.
+    /// Fails if the file has changed since it was opened, unless it is sent all the same.
     async fn check(&mut self) -> Result<(), Trouble> {
-        let (open, path) = (
-            self.file.metadata().await?,
-            tokio::fs::metadata(&self.path).await,
-        );
+        let open = self.file.metadata().await?;
+        let path = tokio::fs::metadata(&self.path).await;
         match self.look.change_since(&open, path) {
             Some(change) if self.is_sent_anyway => self.change = Some(change),
             Some(change) => return Err(Trouble::Changed(change)),
@@ -83,8 +81,10 @@ impl Opened {
 
     /// Reads all of it.
     pub(super) async fn sum(self) -> Result<Summed, Trouble> {
-        let (mut reading, mut out) = (Reading::new(self), Vec::new());
-        let (mut crc32c, size) = (0, reading.size());
+        let mut reading = Reading::new(self);
+        let mut out = Vec::new();
+        let mut crc32c = 0;
+        let size = reading.size();
         while reading.came < size {
             out.resize(STEP, 0);
             reading.step(&mut out, size).await?;
@@ -94,9 +94,10 @@ impl Opened {
     }
 }
 
-/// A file that is being read, and what came of it.
+/// A file that is being read, with its hash so far.
 pub(super) struct Reading {
     opened: Opened,
+    /// How many bytes were read.
     pub(super) came: u64,
     hasher: blake3::Hasher,
 }
@@ -114,7 +115,7 @@ impl Reading {
         self.opened.size()
     }
 
-    /// Reads on into `out`, at most up to `end`, and cuts it to what came.
+    /// Reads the next bytes into `out`, at most up to offset `end`, and cuts `out` to them.
     pub(super) async fn step(&mut self, out: &mut Vec<u8>, end: u64) -> Result<(), Trouble> {
         let left = usize::try_from(end - self.came).unwrap_or(usize::MAX);
         out.truncate(left);
@@ -130,8 +131,8 @@ impl Reading {
         }
     }
 
-    /// All of it came: says what it is, unless it changed meanwhile. To be asked before the last of
-    /// it is sent.
+    /// The sums of all of the content, unless the file changed meanwhile. Call it before the last
+    /// bytes are sent, so that nobody can accept a file that changed.
     pub(super) async fn end(&mut self, crc32c: u32) -> Result<Summed, Trouble> {
         self.opened.check().await?;
         let change = self.opened.change.take();

@@ -8,99 +8,32 @@ use bytes::BytesMut;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
+use super::error::ClientError;
 use super::reading::{Opened, Reading, STEP, Summed, Trouble};
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::object;
-use crate::protocol::query::{self, Query};
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, ProtocolError, Refusal, RefusalCode, Role, frame};
-use crate::transport::{
-    BoxStream, Connect, Deadlines, ReadError, Reader, WriteError, send_content,
-};
+use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
+use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, send_content};
 
 /// The largest status report that is read, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
 
-/// How long the balancer may be silent, or read nothing: a full queue stops its reading for as long
-/// as it takes, and receipts come when they come. How long to wait is the caller's to say; the
-/// system notices a peer that has gone.
+/// How long the balancer may be silent, or read nothing: practically without end. While its queue
+/// is full it does not read, and receipts may take any time. The caller decides how long it waits;
+/// the system notices a peer that has gone.
 const PATIENCE: Duration = Duration::from_hours(365 * 24);
-
-/// Why a balancer cannot be talked to, or not any longer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No connection could be made.
-    #[error("cannot reach the balancer at {address}: {source}")]
-    Connect {
-        /// The balancer's address.
-        address: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Another program answers there, or the answer is invalid.
-    #[error("the process at {address} is not a Bilico balancer: {reason}")]
-    NotABalancer {
-        /// The address.
-        address: String,
-        /// What came instead.
-        reason: String,
-        /// Whether it only fell silent or is stopping, as a balancer that is being restarted does.
-        may_pass: bool,
-    },
-    /// The balancer ended the connection for what it heard from us, and said why.
-    #[error("the balancer closed the connection: {0}")]
-    Closed(String),
-    /// The balancer ended the connection because it was stopped.
-    #[error("the balancer closed the connection: {0}")]
-    Stopped(String),
-    /// What the balancer says breaks the protocol.
-    #[error("the balancer does not follow the protocol: {0}")]
-    Nonsense(ProtocolError),
-    /// The connection was lost.
-    #[error("the connection to the balancer was lost: {0}")]
-    Lost(String),
-}
-
-impl ClientError {
-    /// Whether another connection, a little later, may do better.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect { .. } | Self::Stopped(_) | Self::Lost(_) => true,
-            Self::NotABalancer { may_pass, .. } => *may_pass,
-            Self::Closed(_) | Self::Nonsense(_) => false,
-        }
-    }
-}
-
-impl From<ReadError> for ClientError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Protocol(error) if !is_cut(&error) => Self::Nonsense(error),
-            error => Self::Lost(error.to_string()),
-        }
-    }
-}
-
-impl From<WriteError> for ClientError {
-    fn from(error: WriteError) -> Self {
-        Self::Lost(error.to_string())
-    }
-}
-
-/// Whether the bytes are right as far as they came.
-fn is_cut(error: &ProtocolError) -> bool {
-    matches!(error, ProtocolError::Truncated { .. })
-}
 
 /// Why a file was not sent to its end.
 #[derive(Debug)]
 pub(super) enum PutError {
     /// The connection failed.
     Connection(ClientError),
-    /// The file failed before anything of it was sent: the connection is as good as before.
+    /// The file failed before any of it was sent: the connection is as good as before.
     Untouched(Trouble),
-    /// The file failed in the middle: what was promised cannot be sent, so the connection must end.
+    /// The file failed in the middle: the rest that its frame promised cannot be sent, so the
+    /// connection must end.
     Broken(Trouble),
 }
 
@@ -110,13 +43,13 @@ impl From<ClientError> for PutError {
     }
 }
 
-/// A file as it goes out.
+/// A file that is being sent.
 pub(super) struct FileUpload<'a> {
-    /// Its name on this connection.
+    /// The client's number for it on this connection.
     pub(super) id: u64,
     /// Its title.
     pub(super) title: &'a str,
-    /// Its lasting name.
+    /// Its durable name.
     pub(super) key: Arc<str>,
     /// How many bytes of its content the balancer has already; at most its size.
     pub(super) offset: u64,
@@ -138,15 +71,13 @@ impl FileUpload<'_> {
     }
 }
 
-/// Something that a balancer says after its greeting.
+/// A message of a balancer after its greeting.
 #[derive(Debug)]
 pub enum Answer {
     /// A receipt, or another message without content.
     Message(Message),
-    /// Its status.
+    /// The status report that was asked for.
     Status(StatusReport),
-    /// What it says to a query.
-    Query(query::Answer),
 }
 
 /// The sending half of a connection to a balancer.
@@ -172,43 +103,15 @@ impl Session {
             source,
         };
         let late = || {
-            unreachable(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer in {limit:?}"),
-            ))
+            let error = format!("no answer in {limit:?}");
+            unreachable(io::Error::new(io::ErrorKind::TimedOut, error))
         };
         let connected = timeout(limit, connector.connect(address)).await;
         let stream = connected.map_err(|_| late())?.map_err(unreachable)?;
-        let (read, write) = tokio::io::split(stream);
-        let mut session = Self {
-            write,
-            out: Vec::new(),
-        };
-        let deadlines = Deadlines {
-            stall: STALL_TIMEOUT,
-            idle: PATIENCE,
-        };
-        let mut answers = Answers {
-            reader: Reader::new(read, deadlines),
-        };
-        frame::encode_preface(&mut session.out);
-        frame::encode(
-            &Message::Hello {
-                role: Role::Client,
-                overloaded: None,
-                identity: None,
-                memory: None,
-                instance: None,
-                epoch: None,
-            },
-            0,
-            &mut session.out,
-        );
-        session.flush().await?;
-        match timeout(limit, answers.greeting())
-            .await
-            .map_err(|_| late())?
-        {
+        let (mut session, mut answers) = Self::over(stream);
+        session.greet().await?;
+        let greeted = timeout(limit, answers.greeting()).await;
+        match greeted.map_err(|_| late())? {
             Ok(()) => Ok((session, answers)),
             Err((reason, may_pass)) => Err(ClientError::NotABalancer {
                 address: address.to_owned(),
@@ -218,14 +121,45 @@ impl Session {
         }
     }
 
-    /// The connection itself, and what came in behind the greeting: for a caller that speaks the
-    /// protocol itself.
+    /// Both halves of a connection on which nothing was said yet.
+    fn over(stream: BoxStream) -> (Self, Answers) {
+        let (read, write) = tokio::io::split(stream);
+        let session = Self {
+            write,
+            out: Vec::new(),
+        };
+        let deadlines = Deadlines {
+            stall: STALL_TIMEOUT,
+            idle: PATIENCE,
+        };
+        let answers = Answers {
+            reader: Reader::new(read, deadlines),
+        };
+        (session, answers)
+    }
+
+    async fn greet(&mut self) -> Result<(), ClientError> {
+        let hello = Message::Hello {
+            role: Role::Client,
+            overloaded: None,
+            identity: None,
+            memory: None,
+            instance: None,
+            epoch: None,
+        };
+        frame::encode_preface(&mut self.out);
+        frame::encode(&hello, 0, &mut self.out);
+        self.flush().await
+    }
+
+    /// The connection itself, and the bytes that came behind the greeting: for a caller that speaks
+    /// the protocol itself.
     pub fn into_stream(self, answers: Answers) -> (BoxStream, BytesMut) {
         let (read, buffer) = answers.reader.into_parts();
         (read.unsplit(self.write), buffer)
     }
 
-    /// Sends content in memory from the upload's offset on. Small files are kept together until
+    /// Sends content in memory from the upload's offset on. Small files are collected until
     /// [`Self::flush`].
     pub(super) async fn put(
         &mut self,
@@ -247,16 +181,16 @@ impl Session {
         }
     }
 
-    /// Sends a file on disk from the upload's offset on. `whole` hears what it is before the last
-    /// of it is sent; a file that changed meanwhile is not sent to its end. The last bytes are kept
-    /// until [`Self::flush`].
+    /// Sends a file on disk from the upload's offset on. `whole` is told the sums of all of its
+    /// content before the last of it is sent; a file that changed meanwhile is not sent to its end.
+    /// The last bytes are kept until [`Self::flush`].
     pub(super) async fn put_file(
         &mut self,
         upload: &FileUpload<'_>,
         opened: Opened,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {
-        // Reading the beginning can take long: what is kept together must not wait for it.
+        // Reading the prefix can take long: collected small files must not wait for it.
         self.flush().await?;
         let mut reading = Reading::new(opened);
         let mut crc = 0;
@@ -280,7 +214,7 @@ impl Session {
         }
     }
 
-    /// Asks whether the balancer wants the content of a file, or knows it already.
+    /// Asks whether the balancer wants the content of a file, or has the file already.
     pub(super) async fn offer(
         &mut self,
         id: u64,
@@ -310,15 +244,7 @@ impl Session {
         self.flush().await
     }
 
-    /// Asks about files, or says what to do with them.
-    pub async fn query(&mut self, query: &Query) -> Result<(), ClientError> {
-        let content = serde_json::to_vec(query).unwrap_or_default();
-        frame::encode(&Message::Query, content.len() as u64, &mut self.out);
-        send_content(&mut self.write, &mut self.out, &content, STALL_TIMEOUT).await?;
-        self.flush().await
-    }
-
-    /// Writes what was kept together.
+    /// Writes what was collected.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         let result = self.write.write_all(&self.out).await;
         self.out.clear();
@@ -326,14 +252,16 @@ impl Session {
     }
 
     /// Sends the rest of a file, which is not empty, and its checksum. `before` is the checksum of
-    /// its beginning.
+    /// the part that was read before.
     async fn stream(
         &mut self,
         reading: &mut Reading,
         before: u32,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {
-        let (begin, size, mut crc) = (reading.came, reading.size(), 0);
+        let begin = reading.came;
+        let size = reading.size();
+        let mut crc = 0;
         while reading.came < size {
             self.out.resize(STEP, 0);
             reading
@@ -354,7 +282,7 @@ impl Session {
 }
 
 impl Answers {
-    /// Waits for the next answer; `None` when the balancer closed the connection.
+    /// Waits for the next answer; `None` once the balancer has closed the connection.
     pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
         let Some(frame) = self.reader.frame().await? else {
             return Ok(None);
@@ -366,13 +294,7 @@ impl Answers {
                     .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
             }
-            Message::Query if frame.content_len <= MAX_REPORT => {
-                let content = self.reader.content(frame.content_len).await?;
-                let answer = object::from_slice(&content)
-                    .map_err(|error| ClientError::Lost(error.to_string()))?;
-                Ok(Some(Answer::Query(answer)))
-            }
-            // A balancer that is stopping still sends the receipts of what it has.
+            // A balancer that is stopping still sends receipts for the files that it has.
             Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => {
                 Err(ClientError::Closed(reason))
             }
@@ -380,8 +302,8 @@ impl Answers {
         }
     }
 
-    /// Reads the balancer's greeting. An error says why it is none, and whether it may be one a
-    /// little later.
+    /// Reads the balancer's greeting. An error says what came instead, and whether a balancer may
+    /// answer a little later.
     async fn greeting(&mut self) -> Result<(), (String, bool)> {
         let broken = |error: ReadError| {
             let text = error.to_string();
@@ -404,13 +326,16 @@ impl Answers {
                 false,
             )),
             Some(Message::Bye(refusal)) => Err((refusal.reason, !refusal.code.is_lasting())),
-            Some(_) => Err(("it does not begin with a greeting".to_owned(), false)),
-            None => Err(("it closed instead of a greeting".to_owned(), true)),
+            Some(_) => Err(("its first message is not a greeting".to_owned(), false)),
+            None => Err((
+                "it closed the connection instead of greeting".to_owned(),
+                true,
+            )),
         }
     }
 }
 
-/// Connects, asks for the status, and gives it, all in `limit`.
+/// Connects and asks for the status. Connecting and the answer may each take up to `limit`.
 pub async fn status(
     connector: &dyn Connect,
     address: &str,
@@ -418,53 +343,18 @@ pub async fn status(
 ) -> Result<StatusReport, ClientError> {
     let (mut session, mut answers) = Session::open(connector, address, limit).await?;
     session.ask_status().await?;
-    wait_for(&mut answers, limit, |answer| {
-        if let Answer::Status(report) = answer {
-            Some(report)
-        } else {
-            None
-        }
-    })
-    .await
-}
-
-/// Connects, asks about files or says what to do with them, and gives the answer, all in `limit`.
-pub async fn query(
-    connector: &dyn Connect,
-    address: &str,
-    query: Query,
-    limit: Duration,
-) -> Result<query::Answer, ClientError> {
-    let (mut session, mut answers) = Session::open(connector, address, limit).await?;
-    session.query(&query).await?;
-    wait_for(&mut answers, limit, |answer| {
-        if let Answer::Query(answer) = answer {
-            Some(answer)
-        } else {
-            None
-        }
-    })
-    .await
-}
-
-/// Waits for the answer that `pick` takes.
-async fn wait_for<T>(
-    answers: &mut Answers,
-    limit: Duration,
-    pick: impl Fn(Answer) -> Option<T>,
-) -> Result<T, ClientError> {
-    let wait = async {
-        loop {
-            match answers.next().await? {
-                Some(answer) => {
-                    if let Some(picked) = pick(answer) {
-                        return Ok(picked);
-                    }
-                }
-                None => return Err(ClientError::Lost("closed without an answer".to_owned())),
-            }
-        }
-    };
     let late = ClientError::Lost(format!("no answer in {limit:?}"));
-    timeout(limit, wait).await.unwrap_or(Err(late))
+    timeout(limit, next_report(&mut answers))
+        .await
+        .unwrap_or(Err(late))
+}
+
+async fn next_report(answers: &mut Answers) -> Result<StatusReport, ClientError> {
+    loop {
+        match answers.next().await? {
+            Some(Answer::Status(report)) => return Ok(report),
+            Some(Answer::Message(_)) => {}
+            None => return Err(ClientError::Lost("closed without an answer".to_owned())),
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! What became of each file of a transfer, and the sums of it.
+//! What became of each file of a transfer, and the totals.
 
 use std::collections::BTreeMap;
 
 use super::reading::Summed;
 use crate::protocol::Message;
 
-/// The place among the files that an id stands for.
+/// The place among the files that a message's `id` names.
 pub(super) fn place(id: u64) -> usize {
     usize::try_from(id).unwrap_or(usize::MAX)
 }
@@ -40,10 +40,10 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
-    /// It changed each time while it was read, and was not sent: what came of it may be what it
-    /// never was.
+    /// It changed each time while it was read, and was not sent: the bytes that were read may be no
+    /// content that the file ever had.
     Changed {
-        /// How.
+        /// How it changed.
         reason: String,
     },
     /// No server can take it; the balancer keeps it among its dead letters.
@@ -53,9 +53,8 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
-    /// The balancer had it, but after the connection was lost it no longer knows it: it was
-    /// delivered and forgotten, or the balancer's journal was lost. To send it again could store it
-    /// twice.
+    /// The balancer had it, and no longer knew it after the connection was lost: it was delivered
+    /// and forgotten, or the balancer's journal was lost. A resend could store it twice.
     Forgotten {
         /// Its request number.
         number: u64,
@@ -63,13 +62,13 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Whether nothing more can become of it.
+    /// Whether the fate can no longer change.
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Pending | Self::Accepted { .. })
     }
 }
 
-/// What was sent of a file.
+/// The content that was sent of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The size of its content in bytes, once it is known.
@@ -78,18 +77,18 @@ pub struct Sent {
     pub hash: Option<blake3::Hash>,
     /// The CRC32C of the same content.
     pub crc32c: Option<u32>,
-    /// How the file changed while that content was read, which was sent all the same.
+    /// How the file changed while its content was read, which was sent all the same.
     pub change: Option<Box<str>>,
-    /// Its title, if it is not that of its [`super::Source`].
+    /// The title that it was sent under, if not that of its source.
     pub title: Option<Box<str>>,
 }
 
-/// What became of all files of a transfer.
+/// What became of the files of a transfer, and the totals.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// By file.
+    /// The fate of each file, by its place.
     pub fates: Vec<Fate>,
-    /// By file.
+    /// What was sent of each file, by its place.
     pub sent: Vec<Sent>,
     /// The files with a final fate, in the order in which they got it.
     pub settled: Vec<usize>,
@@ -115,12 +114,12 @@ pub struct Tally {
     pub waiting: Option<String>,
     /// Whether the connection is lost, and another one not yet made.
     pub reconnecting: bool,
-    /// Files with no receipt yet.
+    /// Files without a receipt.
     pending: usize,
 }
 
 impl Tally {
-    /// A tally of `files` files of which nothing is known.
+    /// A tally of `files` files without receipts.
     pub fn new(files: usize) -> Self {
         Self {
             fates: vec![Fate::Pending; files],
@@ -130,22 +129,22 @@ impl Tally {
         }
     }
 
-    /// How many files have no final fate.
+    /// How many files have no final fate yet.
     pub fn undecided(&self) -> usize {
         self.fates.len() - self.settled.len()
     }
 
-    /// How many files have neither been accepted nor given up.
+    /// How many files were neither accepted nor given up.
     pub fn unaccepted(&self) -> usize {
         self.pending
     }
 
-    /// How many files the balancer has, as far as is known here.
+    /// How many files the balancer has, by its receipts.
     pub fn with_the_balancer(&self) -> usize {
         self.undecided() - self.pending
     }
 
-    /// How many files will not reach a server by themselves, or may not have.
+    /// How many files reach a server no more, or may not have reached one.
     pub fn failed(&self) -> usize {
         self.refused + self.unreadable + self.changed + self.dead + self.forgotten
     }
@@ -155,18 +154,20 @@ impl Tally {
         self.sent.get(file).and_then(|sent| sent.size).unwrap_or(0)
     }
 
-    /// The file goes out with this size and under this title. What all of its content was told by
-    /// is kept: until all of it was read again, that is what the balancer may have.
+    /// The file is sent with this size and under this title. The sums of an earlier attempt with
+    /// the same size stay until all of the file was read again: they are of the content that the
+    /// balancer may have.
     pub fn sending(&mut self, file: usize, size: u64, title: Option<&str>) {
         if let Some(sent) = self.sent.get_mut(file) {
             if sent.size != Some(size) {
                 *sent = Sent::default();
             }
-            (sent.size, sent.title) = (Some(size), title.map(Box::from));
+            sent.size = Some(size);
+            sent.title = title.map(Box::from);
         }
     }
 
-    /// All of the file was read, and this is its content.
+    /// All of the file was read; these are the sums of its content.
     pub(super) fn summed(
         &mut self,
         file: usize,
@@ -178,15 +179,19 @@ impl Tally {
         }: Summed,
     ) {
         if let Some(sent) = self.sent.get_mut(file) {
-            (sent.size, sent.hash, sent.crc32c) = (Some(size), Some(hash), Some(crc32c));
+            sent.size = Some(size);
+            sent.hash = Some(hash);
+            sent.crc32c = Some(crc32c);
             sent.change = change.map(String::into_boxed_str);
         }
     }
 
-    /// The balancer does not have what was sent or offered of the file.
-    pub(super) fn is_nowhere(&mut self, file: usize) {
+    /// The balancer does not have the content that was sent or offered.
+    pub(super) fn not_there(&mut self, file: usize) {
         if let Some(sent) = self.sent.get_mut(file) {
-            (sent.hash, sent.crc32c, sent.change) = (None, None, None);
+            sent.hash = None;
+            sent.crc32c = None;
+            sent.change = None;
         }
     }
 
@@ -200,7 +205,7 @@ impl Tally {
         self.unreadable += usize::from(self.settle(file, Fate::Unreadable { reason }));
     }
 
-    /// The balancer does not know the file, though it had accepted it.
+    /// The balancer no longer knows the file that it had accepted.
     pub fn forgotten(&mut self, file: usize) {
         if let Some(Fate::Accepted { number }) = self.fates.get(file) {
             let number = *number;
@@ -208,7 +213,7 @@ impl Tally {
         }
     }
 
-    /// A message came. Those that make no sense here change nothing.
+    /// A message came. Messages that are not about a file of the tally change nothing.
     pub fn heard(&mut self, message: Message) {
         match message {
             Message::Accepted { id, number } => self.accept(place(id), number),
@@ -219,27 +224,21 @@ impl Tally {
                 confirmed,
             } => {
                 self.accept(place(id), number);
-                let size = self.size(place(id));
-                if self.settle(
-                    place(id),
-                    Fate::Delivered {
-                        number,
-                        server: server.to_string(),
-                        confirmed,
-                    },
-                ) {
+                let server = server.to_string();
+                let fate = Fate::Delivered {
+                    number,
+                    server: server.clone(),
+                    confirmed,
+                };
+                if self.settle(place(id), fate) {
                     self.delivered += 1;
-                    self.delivered_bytes += size;
-                    *self.by_server.entry(server.to_string()).or_default() += 1;
+                    self.delivered_bytes += self.size(place(id));
+                    *self.by_server.entry(server).or_default() += 1;
                 }
             }
             Message::Refused { id, refusal } => {
-                self.refused += usize::from(self.settle(
-                    place(id),
-                    Fate::Refused {
-                        reason: refusal.reason,
-                    },
-                ));
+                let reason = refusal.reason;
+                self.refused += usize::from(self.settle(place(id), Fate::Refused { reason }));
             }
             Message::Dead { id, number, reason } => {
                 self.accept(place(id), number);
@@ -333,7 +332,7 @@ mod tests {
         tally.forgotten(1);
         assert_eq!(
             tally.forgotten, 0,
-            "what was never accepted cannot be forgotten"
+            "a file that was never accepted cannot be forgotten"
         );
         tally.heard(Message::Accepted { id: 1, number: 8 });
         tally.forgotten(1);

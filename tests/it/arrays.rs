@@ -19,12 +19,6 @@ fn no_array_passes_for_a_message_an_order_or_a_payload() {
     let bye = wire.frame_of("bye");
     assert!(bye.contains(EXPECTED), "{bye}");
 
-    let mut wire = Wire::native(&farm.balancer.address);
-    let question = json!(["show", {"number": 1}]).to_string();
-    wire.write(&frame(r#"{"request_type":"query"}"#, question.as_bytes()));
-    let bye = wire.frame_of("bye");
-    assert!(bye.contains(EXPECTED), "{bye}");
-
     for (method, path, body) in [
         (
             "PATCH",

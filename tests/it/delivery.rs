@@ -285,7 +285,7 @@ fn acknowledgements_of_files_that_were_never_sent_deliver_nothing() {
 
 #[test]
 fn a_server_that_talks_nonsense_is_left() {
-    check_that_the_real_server_gets_all(talk_nonsense, "unexpected message from a server");
+    check_that_the_real_server_gets_all(talk_nonsense, "unexpected message from the server");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub use listen::{Accepted, Listener, serve};
 pub use object_reader::{Object, ObjectReader};
 pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::Reader;
-pub use send::{send_content, write_all};
+pub use send::{send_content, send_summed, write_all};
 
 /// The target of this crate's log lines, by which a level can name them: `bilico::transport=debug`.
 const LOG: &str = "bilico::transport";

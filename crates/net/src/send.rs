@@ -39,10 +39,24 @@ pub async fn write_all(
 
 /// Appends content and its checksum to `out`. Large content is written at once instead, behind what
 /// was in `out`. The caller writes the bytes that are left in `out`.
+///
+/// The checksum is computed here, so it proves the content from here on. Whoever forwards content
+/// that came with a checksum sends that one, with [`send_summed`].
 pub async fn send_content(
     io: &mut (impl AsyncWrite + Unpin),
     out: &mut Vec<u8>,
     content: &[u8],
+    stall: Duration,
+) -> Result<(), WriteError> {
+    send_summed(io, out, content, crc32c::crc32c(content), stall).await
+}
+
+/// The same, with a CRC32C that is known already.
+pub async fn send_summed(
+    io: &mut (impl AsyncWrite + Unpin),
+    out: &mut Vec<u8>,
+    content: &[u8],
+    crc32c: u32,
     stall: Duration,
 ) -> Result<(), WriteError> {
     if content.is_empty() {
@@ -55,6 +69,6 @@ pub async fn send_content(
         out.clear();
         write_all(io, content, stall).await?;
     }
-    out.extend_from_slice(&frame::checksum(crc32c::crc32c(content)));
+    out.extend_from_slice(&frame::checksum(crc32c));
     Ok(())
 }

@@ -31,8 +31,6 @@ pub struct BacklogEntry {
     pub accepted_s: u32,
     size_low: u32,
     size_high: u16,
-    /// Whatever its owner wants to note.
-    pub note: u8,
 }
 
 impl BacklogEntry {
@@ -46,7 +44,6 @@ impl BacklogEntry {
             size_low: u32::from_le_bytes(low),
             // No file is so large that it would be cut.
             size_high: u16::try_from(meta.size >> 32).unwrap_or(u16::MAX),
-            note: 0,
         }
     }
 

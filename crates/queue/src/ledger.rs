@@ -38,8 +38,6 @@ pub struct DeadLetter {
     pub meta: Arc<Meta>,
     /// Where its content is.
     pub content: FileBody,
-    /// What the caller saw in it.
-    pub seen: bool,
     /// How often it came back from servers.
     pub history: History,
     /// When and why it became a dead letter.

@@ -1,8 +1,8 @@
 //! The queue: accepted files are kept in a journal until a server has them.
 //!
 //! [`journal`] writes what happens to files, [`recovery`] reads it back, and [`Writer`] is the one
-//! thread that writes. [`Pending`] holds the files that wait, [`Ledger`] remembers the others.
-//! Where a file goes and how many may wait is the balancer's business.
+//! thread that writes. [`Ledger`] remembers the files that do not wait. Which files wait, how many
+//! may, and where they go is the balancer's business.
 //!
 //! Invariant: whatever a commit has counted outlives what its [`Durability`] says, and a request
 //! number is never given twice, not even after a restart.
@@ -40,7 +40,6 @@ mod keys;
 mod ledger;
 mod lock;
 pub mod paged;
-mod pending;
 #[cfg(test)]
 mod proof;
 mod real;
@@ -58,7 +57,6 @@ pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use keys::key_hash;
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
-pub use pending::{Depth, Pending, Queued};
 pub use writer::{Progress, Writer};
 
 /// What log filters call the queue: they name it as a module of the library, as users do.

@@ -47,7 +47,7 @@ impl Farm {
     pub fn queue(&self, args: &[&str]) -> Ended {
         let mut all = vec!["queue"];
         all.extend(args);
-        all.extend(["--balancer", &self.balancer.address]);
+        all.extend(["--admin", self.balancer.admin.as_deref().unwrap()]);
         run(bilico(&all).current_dir(self.dir.path()), "")
     }
 

@@ -11,23 +11,23 @@
 use crate::schedule::Slot;
 
 /// How many of the files that a server refused are told apart.
-const MOST_REFUSED: usize = 16;
+const MAX_REFUSED: usize = 16;
 
-/// So many files are stored for each one that is refused by a server that works.
+/// A server that works stores more than this many files for each one that it refuses.
 const WORKS: u64 = 8;
 
-/// What speaks for a server and against it.
+/// What a server has stored and refused.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// How many files it has stored.
+    /// How many files the server has stored.
     stored: u64,
     /// How many times it refused files that nothing else speaks against.
     refused: u64,
-    /// Which of them it refused since it last stored one, the last ones.
+    /// The last of them that it refused since it last stored a file.
     unexplained: Vec<u64>,
     /// Why it refused the last file.
     reason: Box<str>,
-    /// It gets one file at a time until it has stored one.
+    /// The server gets one file at a time until it has stored one.
     is_on_trial: bool,
 }
 
@@ -55,34 +55,34 @@ impl Standing {
             return false;
         }
         let is_to_blame = !self.unexplained.is_empty();
-        if self.unexplained.len() >= MOST_REFUSED {
+        if self.unexplained.len() >= MAX_REFUSED {
             self.unexplained.remove(0);
         }
         self.unexplained.push(number);
         is_to_blame
     }
 
-    /// Notes why it refused a file.
-    pub(super) fn says(&mut self, reason: &str) {
+    /// Notes why the server refused a file.
+    pub(super) fn refused_because(&mut self, reason: &str) {
         self.reason = reason.into();
     }
 
-    /// Why it refused the last file.
+    /// Why the server refused the last file.
     pub(super) fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// From now on it gets one file at a time, until it has stored one.
-    pub(super) fn try_it(&mut self) {
+    /// From now on the server gets one file at a time, until it has stored one.
+    pub(super) fn put_on_trial(&mut self) {
         self.is_on_trial = true;
     }
 
-    /// Whether it gets one file at a time.
+    /// Whether the server gets one file at a time.
     pub(super) fn is_on_trial(&self) -> bool {
         self.is_on_trial
     }
 
-    /// What it has done by now.
+    /// What the server has done by now.
     pub(super) fn mark(&self, slot: Slot) -> Mark {
         Mark {
             slot,
@@ -91,26 +91,27 @@ impl Standing {
         }
     }
 
-    /// Whether it has stored others since then, and hardly refused any.
+    /// Whether the server has stored others since then, and hardly refused any.
     fn works_since(&self, mark: &Mark) -> bool {
-        let (stored, refused) = (self.stored - mark.stored, self.refused - mark.refused);
+        let stored = self.stored - mark.stored;
+        let refused = self.refused - mark.refused;
         stored > refused.saturating_mul(WORKS)
     }
 
-    /// Whether it has stored nothing since then.
+    /// Whether the server has stored nothing since then.
     pub(super) fn fails_since(&self, mark: &Mark) -> bool {
         self.stored == mark.stored
     }
 }
 
-/// What speaks against a file.
+/// The refusals of a file.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     /// The last refusal of each server.
     marks: Vec<Mark>,
-    /// A server that works has refused it again.
+    /// A server that works has refused the file again.
     is_suspect: bool,
-    /// Of the servers that were tried since it last waited, one may have been to blame itself.
+    /// One of the servers that were tried since the file last waited may be to blame itself.
     is_excused: bool,
 }
 
@@ -120,7 +121,7 @@ pub(super) enum Verdict {
     /// Nothing yet: others must be tried.
     Open,
     /// The server cannot store.
-    Member,
+    Server,
     /// The file was refused by a server that works.
     File,
 }
@@ -140,17 +141,17 @@ impl Record {
         }
         match (is_files_fault, is_servers_fault) {
             (true, _) => Verdict::File,
-            (false, true) => Verdict::Member,
+            (false, true) => Verdict::Server,
             (false, false) => Verdict::Open,
         }
     }
 
-    /// Whether every server that refused it since it last waited works.
+    /// Whether every server works that refused the file since it last waited.
     pub(super) fn is_condemned(&self) -> bool {
         !self.is_excused
     }
 
-    /// It waits before it is tried again.
+    /// The file waits before it is tried again.
     pub(super) fn waits(&mut self) {
         self.is_excused = false;
     }
@@ -160,7 +161,7 @@ impl Record {
         &self.marks
     }
 
-    /// The server is another one now.
+    /// The server is gone.
     pub(super) fn forget(&mut self, slot: Slot) {
         self.marks.retain(|mark| mark.slot != slot);
     }
@@ -190,7 +191,7 @@ mod tests {
         let (mut server, mut one, mut two) =
             (Standing::default(), Record::default(), Record::default());
         assert_eq!(one.refused(slot(), 1, &mut server), Verdict::Open);
-        assert_eq!(two.refused(slot(), 2, &mut server), Verdict::Member);
+        assert_eq!(two.refused(slot(), 2, &mut server), Verdict::Server);
         assert_eq!(
             one.refused(slot(), 1, &mut server),
             Verdict::Open,
@@ -198,7 +199,7 @@ mod tests {
         );
         assert_eq!(
             Record::default().refused(slot(), 3, &mut server),
-            Verdict::Member
+            Verdict::Server
         );
         server.stored();
         assert_eq!(
@@ -243,6 +244,6 @@ mod tests {
         for number in 0..1000 {
             server.refused(number);
         }
-        assert_eq!(server.unexplained.len(), MOST_REFUSED);
+        assert_eq!(server.unexplained.len(), MAX_REFUSED);
     }
 }

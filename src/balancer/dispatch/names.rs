@@ -1,6 +1,6 @@
-//! Where a server's name leads: names and addresses may change, identities of directories and
-//! instances of processes say what they lead to. A link that works is a fact, whatever its name
-//! leads to by now.
+//! Where a server's name leads. Names and addresses may change; the identity of a directory and the
+//! instance of a process say what they lead to. A link that works stays, wherever its name leads by
+//! now, until nothing is in flight over it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use std::sync::Arc;
 /// Who a server says that it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Speaker {
-    /// What its directory is called by itself, if it has a name.
+    /// The identity of its directory; `None` if that has none, or cannot be used now.
     pub identity: Option<Arc<str>>,
-    /// Which process of all that ever had this directory it is, if it says so.
+    /// Which process it is of all that ever had this directory; `None` if it does not say.
     pub instance: Option<Arc<str>>,
 }
 
 /// Who answered a probe, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Who {
-    /// Who it says that it is.
+    /// Who the server says that it is.
     pub speaker: Speaker,
-    /// Where it answered.
+    /// The address that answered.
     pub address: Option<SocketAddr>,
-    /// All addresses that its name has; those that it had, while it cannot be resolved.
+    /// All addresses of its name; while that cannot be resolved, those that it had.
     pub named: Vec<SocketAddr>,
 }
 
 /// What a probe's answer means for the link that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+enum Place {
     /// The link is where it should be.
     Same,
     /// The server has another address now, and the link leads to the old one.
@@ -36,8 +36,22 @@ pub(super) enum Place {
     Replaced,
 }
 
+/// Why a link that was opened to `link` should lead elsewhere, if it should: the name's last probe
+/// was answered by `answer`.
+pub(super) fn why_elsewhere(link: &Who, answer: &Who) -> Option<String> {
+    let what = match place(link, answer) {
+        Place::Same => return None,
+        Place::Moved => "the server has moved",
+        Place::Replaced => "the name leads to another server now",
+    };
+    let shown = |at: Option<SocketAddr>| at.map_or_else(String::new, |at| at.to_string());
+    let from = shown(link.address);
+    let to = shown(answer.address);
+    Some(format!("{what}, from {from} to {to}"))
+}
+
 /// Where the name leads, beside the link that was opened to `link`.
-pub(super) fn place(link: &Who, answer: &Who) -> Place {
+fn place(link: &Who, answer: &Who) -> Place {
     let is_elsewhere = match (link.address, answer.address) {
         (Some(ours), Some(theirs)) => ours != theirs && !answer.named.contains(&ours),
         _ => false,

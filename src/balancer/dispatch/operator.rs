@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use super::server::{Intent, LinkState, Member};
-use super::{Cancel, DispatchConfig, Dispatcher, InDoubt};
-use crate::protocol::status::Dialect;
+use super::action::Cancel;
+use super::config::{DispatchConfig, InDoubt};
+use super::dispatcher::Dispatcher;
+use super::server::{Intent, LinkState};
 use crate::schedule::Slot;
 
 impl<T> Dispatcher<T> {
     /// Gives a server another weight. What is in flight to it is not touched.
     pub fn set_weight(&mut self, slot: Slot, weight: u32, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+        let Some(server) = self.servers.get_mut(slot) else {
             return;
         };
         server.weight = weight;
@@ -23,11 +24,11 @@ impl<T> Dispatcher<T> {
 
     /// Lets a server get nothing new, or files again. What is in flight to it goes on.
     pub fn drain(&mut self, slot: Slot, is_drained: bool, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+        let Some(server) = self.servers.get_mut(slot) else {
             return;
         };
-        if server.wish != Intent::Leave {
-            server.wish = if is_drained {
+        if server.intent != Intent::Leave {
+            server.intent = if is_drained {
                 Intent::Drain
             } else {
                 Intent::Work
@@ -38,12 +39,12 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// Lets a server get nothing new, for it is to be removed; or keeps it after all.
+    /// Lets a server get nothing new, because it is to be removed; or keeps it after all.
     pub fn leave(&mut self, slot: Slot, is_leaving: bool, now: Duration) {
-        let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut) else {
+        let Some(server) = self.servers.get_mut(slot) else {
             return;
         };
-        server.wish = if is_leaving {
+        server.intent = if is_leaving {
             Intent::Leave
         } else {
             Intent::Work
@@ -64,27 +65,21 @@ impl<T> Dispatcher<T> {
 
     /// The servers that are to be removed and have nothing in flight.
     pub fn can_go(&self) -> Vec<Slot> {
-        let is_idle = |server: &Member| server.in_flight.is_empty();
-        let idle = |slot: &&Slot| {
-            self.servers
-                .get(slot.index())
-                .and_then(Option::as_ref)
-                .is_none_or(is_idle)
+        let is_idle = |slot: &&Slot| {
+            let server = self.servers.get(**slot);
+            server.is_none_or(|server| server.in_flight.is_empty())
         };
-        self.leaving.iter().filter(idle).copied().collect()
+        self.leaving.iter().filter(is_idle).copied().collect()
     }
 
     /// Takes a file out of the queue that is not to be delivered. If it is with a server, it is in
     /// doubt there from now on.
     pub fn cancel(&mut self, number: u64) -> Cancel<T> {
-        let with = |server: &Member| server.in_flight.contains_key(&number);
-        let place = self.order.iter().copied().find(|slot| {
-            let server = self.servers.get(slot.index()).and_then(Option::as_ref);
-            server.is_some_and(with)
-        });
-        if let Some(slot) = place
-            && let Some(server) = self.servers.get_mut(slot.index()).and_then(Option::as_mut)
-        {
+        let with = self
+            .servers
+            .iter_mut()
+            .find(|(_, server)| server.in_flight.contains_key(&number));
+        if let Some((slot, server)) = with {
             if !server.keeps_account {
                 return Cancel::StaysWith(server.name.clone());
             }
@@ -97,73 +92,54 @@ impl<T> Dispatcher<T> {
             .map_or(Cancel::Unknown, |file| Cancel::Taken(Box::new(file)))
     }
 
-    /// Forgets a server. Nobody may speak of its slot any more: the next server may get it. What it
-    /// may have, though nothing says so, is no longer waited for.
+    /// Forgets a server. Its slot may be the next server's, so nothing may name it any more. What
+    /// is in doubt there is given up.
     pub fn remove_server(&mut self, slot: Slot, now: Duration) {
         self.close_link(slot, "the server was removed", now);
         self.resolve_doubts(slot);
-        self.has_reported(slot);
-        let removed = self.servers.get_mut(slot.index()).and_then(Option::take);
-        self.old_style -=
-            usize::from(removed.is_some_and(|server| server.dialect == Some(Dialect::OldStyle)));
+        self.need_not_report(slot);
+        let removed = self.servers.remove(slot);
+        self.old_style -= usize::from(removed.is_some_and(|server| server.is_old_style()));
         self.scheduler.remove(slot);
         self.order.retain(|known| *known != slot);
         self.leaving.retain(|leaving| *leaving != slot);
         self.timers.retain(|(_, of)| *of != slot);
-        self.queue.for_each_mut(|file| {
-            file.tag.refused_by.retain(|by| *by != slot);
-            file.tag.tried.retain(|by| *by != slot);
-            file.tag.record.forget(slot);
-        });
+        self.queue.for_each_mut(|file| file.tag.forget(slot));
         self.resize();
     }
 
-    /// Gives files out in another way from now on.
+    /// Takes other settings from now on.
     pub fn configure(&mut self, config: DispatchConfig) {
-        let no_longer_waits =
+        let stops_waiting =
             self.config.in_doubt == InDoubt::Wait && config.in_doubt == InDoubt::Redirect;
         self.config = config;
-        for server in self.servers.iter_mut().flatten() {
+        for (_, server) in self.servers.iter_mut() {
             server.health.configure(config.health);
         }
-        if no_longer_waits {
+        if stops_waiting {
             self.stop_waiting();
         }
         self.resize();
     }
 
-    /// Nothing waits any longer for servers that are away and may have it.
+    /// Files no longer wait for servers that are down and may have them.
     fn stop_waiting(&mut self) {
-        for (slot, is_away) in self
+        let down: Vec<Slot> = self
             .servers()
-            .map(|(slot, it)| (slot, it.link == LinkState::Closed))
-            .collect::<Vec<_>>()
-        {
-            if is_away {
-                self.has_reported(slot);
-            }
+            .filter(|(_, server)| server.link == LinkState::Closed)
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in down {
+            self.need_not_report(slot);
         }
-        let first_that_may_go = self.holds_back();
+        let held_back = self.holds_back();
         let waiting: Vec<u64> = self
             .queue
-            .after(first_that_may_go)
+            .after(held_back)
             .map(|(number, _)| number)
             .collect();
         for number in waiting {
             self.unpark(number);
-        }
-    }
-
-    /// The windows follow the heaviest weight.
-    pub(super) fn resize(&mut self) {
-        self.heaviest = self
-            .servers()
-            .map(|(_, server)| server.weight)
-            .max()
-            .unwrap_or(1)
-            .max(1);
-        for slot in self.order.clone() {
-            self.refresh(slot);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the dispatcher knows of one server, and the window of what may be under way to it.
+//! What the dispatcher knows of one server.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -6,75 +6,40 @@ use std::time::Duration;
 
 use super::blame::Standing;
 use super::names::Who;
-use crate::protocol::json::NotOldStyle;
+use super::window::Window;
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
-
-/// The bounds on what is under way to the heaviest server. The others' are smaller by their
-/// weights: when all windows are full, a server is picked as often as it acknowledges, so the
-/// windows have to keep the shares.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    /// Files in flight.
-    pub files: usize,
-    /// Bytes in flight; one file larger than this may still go alone.
-    pub bytes: u64,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self {
-            files: 1024,
-            bytes: 64 * 1024 * 1024,
-        }
-    }
-}
-
-/// The smallest window of a server, however light it is.
-pub(super) const LEAST_WINDOW: Window = Window {
-    files: 16,
-    bytes: 1024 * 1024,
-};
 
 /// The most files that wait at an old-style server's link, which sends a few of them at once.
 const OLD_STYLE_FILES: usize = 64;
 
-impl Window {
-    /// The window of a server of this weight beside one of the `heaviest`.
-    pub(super) fn scaled(self, weight: u32, heaviest: u32) -> Self {
-        let scale = |most: u64, least: u64| {
-            let scaled = match most.checked_mul(weight.into()) {
-                Some(product) => product / u64::from(heaviest.max(1)),
-                // Beyond that, 64 bits do not hold what two divisions keep apart well enough.
-                None => (most / u64::from(heaviest.max(1))).saturating_mul(weight.into()),
-            };
-            scaled.clamp(least.min(most), most)
-        };
-        let files = scale(self.files as u64, LEAST_WINDOW.files as u64);
-        let bytes = scale(self.bytes, LEAST_WINDOW.bytes);
-        Self {
-            files: usize::try_from(files).unwrap_or(self.files),
-            bytes,
-        }
-    }
-}
-
-/// The most files that may be in doubt at one server. All of them are remembered until it has said
-/// what it has: one that is at this bound gets no more files, so that there cannot be more.
-pub(super) const MOST_DOUBTS: usize = 100_000;
+/// The most files that may be in doubt at one server. All of them are remembered until the server
+/// has listed its files. A server at this bound gets no more files, so there cannot be more.
+pub(super) const MAX_DOUBTS: usize = 100_000;
 
 /// The first wait before a link that failed is opened again, and the longest.
 const LINK_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The first wait before a server is tried again that acknowledged nothing, and the longest.
+/// The first wait before the link to a server that acknowledged nothing is opened again, and the
+/// longest.
 const SILENCE_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
-/// The connection that files are sent over, by its epoch.
+/// The link that files are sent over, by its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkState {
     Closed,
     Opening(u64),
     Open(u64),
+}
+
+impl LinkState {
+    /// The epoch of the present link.
+    pub(super) fn epoch(self) -> Option<u64> {
+        match self {
+            Self::Closed => None,
+            Self::Opening(epoch) | Self::Open(epoch) => Some(epoch),
+        }
+    }
 }
 
 /// What the operator wants of a server.
@@ -84,11 +49,11 @@ pub(super) enum Intent {
     Work,
     /// It gets nothing new.
     Drain,
-    /// It gets nothing new, and is forgotten once nothing is under way to it.
+    /// It gets nothing new, and is forgotten once nothing is in flight to it.
     Leave,
 }
 
-/// A file in flight.
+/// A file in flight: when it was sent, and its size.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) at: Duration,
@@ -108,23 +73,24 @@ pub(super) struct Member {
     pub(super) dialect: Option<Dialect>,
     pub(super) link: LinkState,
     link_pause: Duration,
-    /// It acknowledged nothing the last time that it was sent files.
+    /// The server acknowledged nothing when it was last sent files.
     is_silent: bool,
-    /// What speaks for it and against it.
+    /// What it has stored and refused.
     pub(super) standing: Standing,
     /// When its link may be opened again.
     pub(super) link_retry: Option<Duration>,
     pub(super) in_flight: HashMap<u64, Sent>,
     pub(super) in_flight_bytes: u64,
-    /// Files that it may have, though nothing says so.
+    /// Files that the server may have: they were in flight over a link that was closed, or are to be
+    /// removed.
     pub(super) doubts: BTreeSet<u64>,
-    /// Whether it has said what it has since the balancer's start.
-    pub(super) has_told: bool,
-    /// Whether it says what it has, and removes what it is told to.
+    /// Whether it has listed its files since the balancer's start, or can list nothing.
+    pub(super) has_reported: bool,
+    /// Whether it lists its files, and removes those that it is told to.
     pub(super) keeps_account: bool,
     /// Who answered the last probe.
     pub(super) who: Who,
-    /// Who answered the probe before its link was opened.
+    /// Who answered the last probe before its link was opened.
     pub(super) linked: Option<Who>,
     /// What the scheduler was told last.
     pub(super) eligible: bool,
@@ -133,7 +99,7 @@ pub(super) struct Member {
     /// Files that it refused, or that came back because it failed.
     pub(super) returned: u64,
     /// What the operator wants of it.
-    pub(super) wish: Intent,
+    pub(super) intent: Intent,
     /// The memory of its process, at the last probe.
     pub(super) memory: Option<Memory>,
     /// How long the last probe took, if it was answered.
@@ -141,7 +107,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// A server that nothing is known of yet.
+    /// A server of which nothing is known yet.
     pub(super) fn new(name: &str, weight: u32, health: Health, now: Duration) -> Self {
         let mut server = Self {
             name: name.into(),
@@ -156,7 +122,7 @@ impl Member {
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
             doubts: BTreeSet::new(),
-            has_told: false,
+            has_reported: false,
             keeps_account: false,
             who: Who::default(),
             linked: None,
@@ -164,7 +130,7 @@ impl Member {
             delivered: 0,
             delivered_bytes: 0,
             returned: 0,
-            wish: Intent::Work,
+            intent: Intent::Work,
             memory: None,
             probe: None,
         };
@@ -174,19 +140,19 @@ impl Member {
 
     /// Tells its health what the operator wants of it.
     pub(super) fn apply_intent(&mut self, now: Duration) -> Option<Flip> {
-        let wish = match (self.wish, self.weight) {
+        let intent = match (self.intent, self.weight) {
             (Intent::Leave, _) => Some("being removed"),
             (Intent::Drain, _) => Some("by the operator"),
             (Intent::Work, 0) => Some("weight 0"),
             (Intent::Work, _) => None,
         };
         self.health
-            .drain(wish.is_some(), wish.unwrap_or("no longer"), now)
+            .drain(intent.is_some(), intent.unwrap_or("no longer"), now)
     }
 
-    /// Whether one more file in flight could be more in doubt than may be.
+    /// Whether one more file in flight could exceed the bound on files in doubt.
     pub(super) fn is_too_doubtful(&self) -> bool {
-        self.doubts.len() + self.in_flight.len() >= MOST_DOUBTS
+        self.doubts.len() + self.in_flight.len() >= MAX_DOUBTS
     }
 
     /// Takes a file out of flight.
@@ -196,7 +162,7 @@ impl Member {
         Some(sent)
     }
 
-    /// Counts a file that it has, and forgives it its failures.
+    /// Counts a file that it has stored, and forgives its failures.
     pub(super) fn has_stored(&mut self, sent: &Sent) {
         self.delivered += 1;
         self.delivered_bytes += sent.bytes;
@@ -206,27 +172,49 @@ impl Member {
         self.health.stored();
     }
 
-    /// It acknowledges nothing.
+    /// The server acknowledges nothing: its next link waits longer, and carries one file at first.
     pub(super) fn falls_silent(&mut self) {
         self.is_silent = true;
         self.link_pause = self.link_pause.max(SILENCE_PAUSE.0);
-        self.standing.try_it();
+        self.standing.put_on_trial();
     }
 
-    /// It was down and is there again, so what it did before says little: its link may be opened at
-    /// once.
+    /// The server was down and answers again. What it did before says little, so its link may be
+    /// opened at once.
     pub(super) fn returns(&mut self) {
         if std::mem::take(&mut self.is_silent) {
-            (self.link_pause, self.link_retry) = (LINK_PAUSE.0, None);
+            self.link_pause = LINK_PAUSE.0;
+            self.link_retry = None;
         }
     }
 
-    /// Whether it is an old-style server, and the file is nothing for one.
-    pub(super) fn cannot_read(&self, not_old_style: Option<&NotOldStyle>) -> bool {
-        self.dialect == Some(Dialect::OldStyle) && not_old_style.is_some()
+    /// Whether it is an old-style server.
+    pub(super) fn is_old_style(&self) -> bool {
+        self.dialect == Some(Dialect::OldStyle)
     }
 
-    /// Whether it can take files now, or as soon as it has less to do or more room.
+    /// The dialect of the link that can be opened to it now: it answers probes, has no link, and
+    /// need not wait any longer after one that failed.
+    pub(super) fn can_be_linked(&self, now: Duration) -> Option<Dialect> {
+        let needed = [Fact::Connection, Fact::Trust, Fact::Identity];
+        let answers = needed.into_iter().all(|fact| self.health.allows(fact));
+        let waits = self.link_retry.is_some_and(|due| due > now);
+        let is_free = self.link == LinkState::Closed && answers && !waits;
+        self.dialect.filter(|_| is_free)
+    }
+
+    /// Closes its link, and gives the numbers of what was in flight over it, in order.
+    pub(super) fn unlink(&mut self) -> Vec<u64> {
+        self.link = LinkState::Closed;
+        self.linked = None;
+        self.in_flight_bytes = 0;
+        let mut numbers: Vec<u64> = self.in_flight.drain().map(|(number, _)| number).collect();
+        numbers.sort_unstable();
+        self.returned += numbers.len() as u64;
+        numbers
+    }
+
+    /// Whether it can take files now, or once it has less to do or more room.
     pub(super) fn is_there(&self) -> bool {
         let needed = [
             Fact::Drain,
@@ -238,7 +226,7 @@ impl Member {
         needed.into_iter().all(|fact| self.health.allows(fact))
     }
 
-    /// Puts off opening its link again, longer each time, and says until when.
+    /// Postpones its next link, longer each time, and says until when.
     pub(super) fn postpone_link(&mut self, now: Duration) -> Duration {
         let retry = now + self.link_pause;
         let longest = if self.is_silent {
@@ -253,8 +241,7 @@ impl Member {
 
     /// Its own window.
     fn window(&self, window: Window, heaviest: u32) -> Window {
-        let is_old_style = self.dialect == Some(Dialect::OldStyle);
-        let most = if is_old_style {
+        let most = if self.is_old_style() {
             window.files.min(OLD_STYLE_FILES)
         } else {
             window.files
@@ -266,7 +253,7 @@ impl Member {
         .scaled(self.weight, heaviest)
     }
 
-    /// Whether one more file may be under way to it.
+    /// Whether one more file may be in flight to it.
     pub(super) fn window_is_open(&self, window: Window, heaviest: u32) -> bool {
         let Window { files, bytes } = self.window(window, heaviest);
         let files = if self.standing.is_on_trial() {
@@ -282,7 +269,7 @@ impl Member {
         match self.health.problem() {
             None if window_is_open => ServerState::Up,
             None => ServerState::Full,
-            Some((Fact::Drain, ..)) if self.wish == Intent::Leave => ServerState::Removing,
+            Some((Fact::Drain, ..)) if self.intent == Intent::Leave => ServerState::Removing,
             Some((Fact::Drain, ..)) => ServerState::Drained,
             Some((Fact::Connection, ..)) if self.health.is_fresh() => ServerState::Unknown,
             Some((Fact::Connection | Fact::Trust, ..)) => ServerState::Down,
@@ -293,24 +280,21 @@ impl Member {
         }
     }
 
+    /// Why its window is not open.
+    fn why_full(&self) -> String {
+        if self.is_too_doubtful() {
+            format!("window: {MAX_DOUBTS} files are in doubt here, and it has not listed its files")
+        } else if self.standing.is_on_trial() {
+            "window: one file until that is stored".to_owned()
+        } else {
+            "window: full".to_owned()
+        }
+    }
+
     /// Its state, for people, beside a server of the `heaviest` weight.
     pub(super) fn report(&self, window: Window, heaviest: u32, now: Duration) -> ServerReport {
         let is_open = self.window_is_open(window, heaviest);
-        let Window {
-            files: window_files,
-            bytes: window_bytes,
-        } = self.window(window, heaviest);
-        let full = (!is_open).then(|| {
-            if self.is_too_doubtful() {
-                format!(
-                    "window: {MOST_DOUBTS} files are in doubt here, and it has not said what it has"
-                )
-            } else if self.standing.is_on_trial() {
-                "window: one file until that is stored".to_owned()
-            } else {
-                "window: full".to_owned()
-            }
-        });
+        let own = self.window(window, heaviest);
         let fact = self.health.problem();
         let problem = fact.map(|(fact, reason, _)| format!("{}: {reason}", fact.name()));
         ServerReport {
@@ -320,7 +304,7 @@ impl Member {
             eligible: self.eligible,
             state: self.state(is_open),
             fact: fact.map(|(fact, ..)| fact.name().to_owned()),
-            reason: problem.or(full),
+            reason: problem.or_else(|| (!is_open).then(|| self.why_full())),
             since_s: now.saturating_sub(self.health.since()).as_secs_f64(),
             overloaded: !self.health.allows(Fact::Load),
             in_flight: self.in_flight.len(),
@@ -328,12 +312,12 @@ impl Member {
             delivered: self.delivered,
             delivered_bytes: self.delivered_bytes,
             returned: self.returned,
-            drained: self.wish == Intent::Drain,
-            removing: self.wish == Intent::Leave,
+            drained: self.intent == Intent::Drain,
+            removing: self.intent == Intent::Leave,
             memory: self.memory,
             probe_ms: self.probe.map(|probe| probe.as_secs_f64() * 1e3),
-            window_files,
-            window_bytes,
+            window_files: own.files,
+            window_bytes: own.bytes,
         }
     }
 }

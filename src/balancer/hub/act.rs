@@ -8,15 +8,15 @@ use tokio::sync::mpsc;
 
 use super::commits::After;
 use super::files::Tag;
-use super::servers::{LinkHandle, LinkId};
+use super::servers::LinkHandle;
 use super::state::{Hub, millis};
-use crate::balancer::dispatch::{Action, Delivery};
+use crate::balancer::dispatch::{Action, Delivery, LinkId, Queued};
 use crate::balancer::happening::Happening;
 use crate::balancer::link::Target;
-use crate::balancer::messages::ToServer;
+use crate::balancer::messages::{Parcel, ToServer};
 use crate::protocol::status::Dialect;
+use crate::queue::Op;
 use crate::queue::record::{End, Ended};
-use crate::queue::{Op, Queued};
 use crate::schedule::Slot;
 
 /// A file that a server has acknowledged.
@@ -44,7 +44,7 @@ impl Hub {
 
     fn carry_out_action(&mut self, action: Action<Delivery<Tag>>, now: Duration) {
         match action {
-            Action::Send { slot, parcel } => self.servers.send(slot, ToServer::Parcel(parcel)),
+            Action::Send { slot, number } => self.forward(slot, number),
             Action::Delivered {
                 number,
                 slot,
@@ -65,10 +65,20 @@ impl Hub {
             }
             Action::CameBack {
                 number,
+                meta,
                 attempt,
+                attempts,
                 is_failure,
                 is_kept,
             } => {
+                tracing::warn!(
+                    number,
+                    title = &*meta.title,
+                    server = &*attempt.server,
+                    attempts,
+                    reason = &*attempt.reason,
+                    "came back"
+                );
                 // Further attempts are only counted, and the count of failures decides.
                 if is_kept || is_failure {
                     let attempt = Op::Attempt {
@@ -84,13 +94,10 @@ impl Hub {
                 reason,
                 file,
             } => self.bury(number, &reason, file, now),
-            Action::Stray { slot, number, held } => self.unexpected_copy(slot, number, held, now),
-            Action::OpenLink {
-                slot,
-                dialect,
-                epoch,
-                at,
-            } => self.open_link(LinkId { slot, epoch }, dialect, at),
+            Action::UnexpectedCopy { slot, number, held } => {
+                self.unexpected_copy(slot, number, held, now);
+            }
+            Action::OpenLink { link, dialect, at } => self.open_link(link, dialect, at),
             Action::CloseLink { slot } => self.close_link(slot),
             Action::Flipped { server, flip } => self.report(&Happening::Flipped {
                 server: &server,
@@ -101,7 +108,31 @@ impl Hub {
                     server.nudge.notify_one();
                 }
             }
+            Action::Unfit { .. }
+            | Action::Waits { .. }
+            | Action::OtherContent { .. }
+            | Action::Recognised { .. } => log_only(&action),
         }
+    }
+
+    /// Sends a file over the server's link.
+    fn forward(&self, slot: Slot, number: u64) {
+        let Some(file) = self.files.dispatcher.queue().get(number) else {
+            return;
+        };
+        tracing::info!(
+            number,
+            title = &*file.meta.title,
+            server = &*self.servers.address(slot),
+            bytes = file.meta.size,
+            "forwarded"
+        );
+        let parcel = Parcel {
+            number,
+            meta: file.meta.clone(),
+            content: file.tag.tag.content.clone(),
+        };
+        self.servers.send(slot, ToServer::Parcel(parcel));
     }
 
     fn delivered(&mut self, delivered: Delivered, now: Duration) {
@@ -129,7 +160,7 @@ impl Hub {
             ms,
             "{what}"
         );
-        self.release(&file.content);
+        self.release(&file.tag.tag.content);
         let end = End::Delivered {
             server,
             identity: self.servers.identity(slot),
@@ -153,8 +184,7 @@ impl Hub {
         let (to_server, from_hub) = mpsc::unbounded_channel();
         let address = at.map_or_else(|| server.address.clone(), |at| at.to_string().into());
         let target = Target {
-            slot: id.slot,
-            epoch: id.epoch,
+            link: id,
             address,
             connector: self.deps.connector.clone(),
             hub: self.deps.to_self.clone(),
@@ -185,5 +215,31 @@ impl Hub {
         {
             self.directories.acknowledged(&identity, highest);
         }
+    }
+}
+
+/// Decisions that change nothing but the log.
+fn log_only<T>(action: &Action<T>) {
+    match action {
+        Action::Unfit {
+            number,
+            server,
+            why,
+        } => tracing::info!(number, server = &**server, "not sent: {why}"),
+        Action::Waits {
+            number,
+            meta,
+            attempts,
+            reason,
+        } => tracing::warn!(number, title = &*meta.title, attempts, reason, "waits"),
+        Action::OtherContent { number, server } => tracing::error!(
+            number,
+            server = &**server,
+            "the server has another file under this number: it is left alone"
+        ),
+        Action::Recognised { server, dialect } => {
+            tracing::info!(server = &**server, speaks = ?dialect, "recognised");
+        }
+        _ => {}
     }
 }

@@ -9,8 +9,6 @@ use super::end::last_receipt;
 use super::files::{Accepting, Where};
 use super::state::{Hub, millis};
 use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, Sum};
-use crate::protocol::json::NotOldStyle;
-use crate::protocol::limits::OLD_STYLE_READ;
 use crate::protocol::{Message, Refusal, RefusalCode};
 use crate::queue::record::{Accepted, Content, History, Meta};
 use crate::queue::{Op, content};
@@ -29,7 +27,6 @@ impl Hub {
             content,
             size,
             crc32c,
-            old_style_len,
             room,
             disk,
             from,
@@ -48,16 +45,9 @@ impl Hub {
             accepted_ms: millis(now),
         });
         let accepted = record_of(number, meta.clone(), &content);
-        let digits = number.checked_ilog10().unwrap_or(0) as usize;
-        let not_old_style = match old_style_len {
-            Ok(len) if len + digits <= OLD_STYLE_READ => None,
-            Ok(_) => Some(NotOldStyle::TooLarge),
-            Err(why) => Some(why),
-        };
         let accepting = Accepting {
             meta,
             content,
-            not_old_style,
             room,
             read,
             _disk: disk,

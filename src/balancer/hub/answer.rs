@@ -12,7 +12,7 @@ use super::queries::{Files, done};
 use super::state::Hub;
 use crate::balancer::messages::{Ask, ToHub};
 use crate::balancer::orders::Sample;
-use crate::protocol::query::{Answer, Query};
+use crate::balancer::query::{Answer, Query};
 use crate::protocol::status::StatusReport;
 use crate::queue::backlog_entry::{ReadBack, read_back};
 

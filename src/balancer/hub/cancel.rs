@@ -13,12 +13,12 @@ use super::end::dropped;
 use super::files::Where;
 use super::state::{Hub, millis};
 use super::thaw::Read;
-use crate::balancer::dispatch::Cancel;
+use crate::balancer::dispatch::{Cancel, Queued};
 use crate::balancer::happening::Happening;
-use crate::protocol::query::Answer;
+use crate::balancer::query::Answer;
+use crate::queue::DeadLetter;
 use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};
-use crate::queue::{DeadLetter, Queued};
 
 /// Why a file that waited was dropped.
 const CANCELLED: &str = "cancelled by an operator while it waited";
@@ -72,13 +72,8 @@ impl Hub {
                  it can be dropped if it comes back"
             )),
             Cancel::Taken(file) => {
-                let Queued {
-                    meta,
-                    content,
-                    history,
-                    ..
-                } = *file;
-                self.release(&content);
+                let Queued { meta, history, tag } = *file;
+                self.release(&tag.tag.content);
                 self.end_dropped(number, meta, history, CANCELLED, now)
             }
         }
@@ -99,7 +94,7 @@ impl Hub {
         let Some(thawed) = self.files.backlog.remove(number) else {
             return failed(format!("file {number} is not known"));
         };
-        let read = Read::of(number, back, &thawed.brief, location);
+        let read = Read::of(back, &thawed.brief, location);
         let history = thawed.history.unwrap_or(read.history);
         self.end_dropped(number, read.meta, history, CANCELLED, now)
     }

@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use super::commits::After;
 use super::files::{Accepting, Tag, Where};
-use super::servers::LinkId;
 use super::state::Hub;
-use super::thaw::noted;
 use crate::balancer::BalancerError;
-use crate::balancer::dispatch::Delivery;
+use crate::balancer::dispatch::{Delivery, LinkId, Queued};
 use crate::balancer::happening::Happening;
 use crate::balancer::messages::{Arrived, ToServer};
 use crate::protocol::Message;
 use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::journal::Committed;
 use crate::queue::record::History;
-use crate::queue::{FileBody, Location, Progress, Queued};
+use crate::queue::{FileBody, Location, Progress};
 
 impl Hub {
     pub(super) fn progress(
@@ -93,7 +91,6 @@ impl Hub {
         let Accepting {
             meta,
             content,
-            not_old_style,
             room,
             read,
             _disk: _,
@@ -109,8 +106,7 @@ impl Hub {
         self.waiters
             .tell(number, |id| Message::Accepted { id, number });
         if let Some(location) = location.as_ref().filter(|_| self.is_far_back(number)) {
-            let mut entry = BacklogEntry::new(&meta, location.spot());
-            entry.note = noted(not_old_style);
+            let entry = BacklogEntry::new(&meta, location.spot());
             self.files
                 .backlog
                 .insert(number, entry, location.handle(), Some(room));
@@ -120,10 +116,12 @@ impl Hub {
             Arrived::Own(id) => FileBody::Own(id),
             Arrived::Memory(bytes) => FileBody::Memory(bytes, location),
         });
-        let tag = Delivery::new(Tag { _room: Some(room) }, not_old_style);
+        let tag = Delivery::new(Tag {
+            content,
+            _room: Some(room),
+        });
         let file = Queued {
             meta,
-            content,
             history: History::default(),
             tag,
         };
@@ -165,7 +163,7 @@ impl Hub {
             Where::Backlog(_) => self.files.backlog.moved(number, &to),
             Where::Queued(_) => {
                 if let Some(file) = self.files.dispatcher.file_mut(number) {
-                    relocate(&mut file.content, to);
+                    relocate(&mut file.tag.tag.content, to);
                 }
             }
             Where::Dead(_) => {

@@ -14,10 +14,10 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use super::servers::LinkId;
+use crate::balancer::dispatch::LinkId;
 use crate::balancer::messages::Reply;
+use crate::balancer::query::Answer;
 use crate::protocol::Expected;
-use crate::protocol::query::Answer;
 use crate::queue::{Op, Writer};
 use crate::schedule::Slot;
 

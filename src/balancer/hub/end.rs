@@ -7,13 +7,11 @@ use std::time::Duration;
 use super::commits::After;
 use super::files::Tag;
 use super::state::{Hub, millis};
-use crate::balancer::dispatch::Delivery;
+use crate::balancer::dispatch::{Delivery, Queued};
 use crate::balancer::happening::Happening;
 use crate::protocol::Message;
-use crate::protocol::json::NotOldStyle;
-use crate::protocol::limits::OLD_STYLE_READ;
-use crate::queue::record::{Death, End, Ended, History, Meta};
-use crate::queue::{DeadLetter, Op, Queued};
+use crate::queue::record::{Death, End, Ended, History};
+use crate::queue::{DeadLetter, Op};
 use crate::schedule::Slot;
 
 impl Hub {
@@ -44,7 +42,8 @@ impl Hub {
         file: Queued<Delivery<Tag>>,
         now: Duration,
     ) {
-        self.release(&file.content);
+        let content = file.tag.tag.content;
+        self.release(&content);
         self.report(&Happening::Dead {
             number,
             title: &file.meta.title,
@@ -56,8 +55,7 @@ impl Hub {
         };
         let letter = DeadLetter {
             meta: file.meta,
-            content: file.content.without_memory(),
-            seen: file.tag.not_old_style.is_none(),
+            content: content.without_memory(),
             history: file.history,
             death: death.clone(),
         };
@@ -81,16 +79,13 @@ impl Hub {
             title: &letter.meta.title,
         });
         self.commits.submit(Op::Replay { number }, After::Nothing);
-        let DeadLetter {
-            meta,
+        let DeadLetter { meta, content, .. } = letter;
+        let tag = Delivery::new(Tag {
             content,
-            seen,
-            ..
-        } = letter;
-        let tag = Delivery::new(Tag::default(), not_old_style(&meta, seen));
+            _room: None,
+        });
         let file = Queued {
             meta,
-            content,
             history: History::default(),
             tag,
         };
@@ -141,14 +136,4 @@ pub(super) fn last_receipt(id: u64, ended: &Ended) -> Message {
 /// What clients are told of a file that was dropped.
 pub(super) fn dropped(reason: &str) -> String {
     format!("thrown away; {reason}")
-}
-
-/// Why a file of an earlier run does not go to old-style servers, if that is so.
-pub(super) fn not_old_style(meta: &Meta, fits: bool) -> Option<NotOldStyle> {
-    let is_large = meta.size + meta.title.len() as u64 > OLD_STYLE_READ as u64;
-    (!fits).then_some(if is_large {
-        NotOldStyle::TooLarge
-    } else {
-        NotOldStyle::Either
-    })
 }

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balancer::cold::Cold;
-use crate::balancer::dispatch::{Delivery, Dispatcher};
+use crate::balancer::dispatch::{Delivery, Dispatcher, Queued};
 use crate::balancer::messages::Arrived;
 use crate::balancer::room::{DiskReservation, Room};
-use crate::protocol::json::NotOldStyle;
 use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::record::{Ended, Meta};
-use crate::queue::{DeadLetter, Ledger, Queued};
+use crate::queue::{DeadLetter, FileBody, Ledger};
 
 /// What the hub keeps beside a file in the dispatcher's queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tag {
+    pub(super) content: FileBody,
     /// Taken for as long as the file waits. `None` for a file of an earlier run that no longer fits
     /// into the queue's bounds, and for a replayed dead letter.
     pub(super) _room: Option<Room>,
@@ -27,7 +27,6 @@ pub(super) struct Tag {
 pub(super) struct Accepting {
     pub(super) meta: Arc<Meta>,
     pub(super) content: Arrived,
-    pub(super) not_old_style: Option<NotOldStyle>,
     pub(super) room: Room,
     /// When all of it had been read.
     pub(super) read: Duration,

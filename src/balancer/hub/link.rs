@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::servers::LinkId;
 use super::state::Hub;
 use crate::balancer::BalancerError;
-use crate::balancer::dispatch::{Probed, Speaker};
-use crate::balancer::messages::LinkEvent;
+use crate::balancer::dispatch::{LinkEvent, LinkId, Probed, Speaker};
 use crate::protocol::lists;
 use crate::schedule::Slot;
 
@@ -38,37 +36,31 @@ impl Hub {
     /// A link reports something.
     pub(super) fn link(
         &mut self,
-        slot: Slot,
-        epoch: u64,
+        link: LinkId,
         event: LinkEvent,
         now: Duration,
     ) -> Result<(), BalancerError> {
-        let link = LinkId { slot, epoch };
-        let dispatcher = &mut self.files.dispatcher;
-        match event {
+        match &event {
             LinkEvent::Opened {
                 speaker,
                 holding,
                 seen,
-            } => self.link_opened(link, speaker, holding, seen, now)?,
-            LinkEvent::Stored { numbers, confirmed } => {
-                self.stored(link, &numbers, confirmed, now);
+            } => {
+                let listed = holding.as_deref().unwrap_or_default();
+                match self.check_opened(link, speaker, listed, *seen, now)? {
+                    Opened::Valid => self.files.dispatcher.link_event(link, event, now),
+                    Opened::Refused(reason) => {
+                        let closed = LinkEvent::Closed(reason);
+                        self.files.dispatcher.link_event(link, closed, now);
+                    }
+                    Opened::Late => {}
+                }
             }
-            LinkEvent::NotStored { number, refusal } => {
-                dispatcher.not_stored(slot, epoch, number, &refusal, now);
+            LinkEvent::Stored { numbers, .. } => {
+                self.note_acknowledged(link, numbers);
+                self.files.dispatcher.link_event(link, event, now);
             }
-            LinkEvent::Dropped { number } => dispatcher.dropped(slot, epoch, number),
-            LinkEvent::Lost { number, reason } => {
-                dispatcher.lost(slot, epoch, number, &reason, now);
-            }
-            LinkEvent::Unreadable { number, reason } => {
-                dispatcher.unreadable(slot, epoch, number, &reason);
-            }
-            LinkEvent::NotNow { number, reason } => {
-                dispatcher.not_now(slot, epoch, number, &reason, now);
-            }
-            LinkEvent::Closed(reason) => dispatcher.link_closed(slot, epoch, &reason, now),
-            LinkEvent::Silent(reason) => dispatcher.link_silent(slot, epoch, &reason, now),
+            _ => self.files.dispatcher.link_event(link, event, now),
         }
         // Now, because the next message may open another link in place of this one, or make the
         // ledger forget what these actions need.
@@ -77,45 +69,42 @@ impl Hub {
     }
 
     /// A link opened: the server has said who it is, and listed the files that it holds.
-    fn link_opened(
+    fn check_opened(
         &mut self,
         link: LinkId,
-        speaker: Speaker,
-        holding: Option<Vec<lists::StoredFile>>,
+        speaker: &Speaker,
+        listed: &[lists::StoredFile],
         seen: Option<u64>,
         now: Duration,
-    ) -> Result<(), BalancerError> {
-        let LinkId { slot, epoch } = link;
+    ) -> Result<Opened, BalancerError> {
+        let slot = link.slot;
         // A late report of an older link must not give the directory of the present one its
         // identity: copies are removed by identity.
         if self.servers.link(slot) != Some(link) {
-            return Ok(());
+            return Ok(Opened::Late);
         }
-        if let Err(reason) = self.speaks_alone(slot, &speaker, now) {
-            let dispatcher = &mut self.files.dispatcher;
-            dispatcher.link_closed(slot, epoch, &reason, now);
-            return Ok(());
+        if let Err(reason) = self.speaks_alone(slot, speaker, now) {
+            return Ok(Opened::Refused(reason));
         }
-        self.check_journal(slot, seen, holding.as_deref().unwrap_or_default())?;
+        self.check_journal(slot, seen, listed)?;
         if let (Some(identity), Some(seen)) = (&speaker.identity, seen) {
             self.check_directory(slot, identity, seen);
         }
         let server = self.servers.get_mut(slot);
         if let Some(link) = server.and_then(|server| server.link.as_mut()) {
-            link.identity = speaker.identity;
+            link.identity.clone_from(&speaker.identity);
             link.acknowledged = seen.map(|_| 0);
         }
-        self.files.dispatcher.link_opened(slot, epoch, holding, now);
-        Ok(())
+        Ok(Opened::Valid)
     }
+}
 
-    /// The server has stored these files.
-    fn stored(&mut self, link: LinkId, numbers: &[u64], confirmed: bool, now: Duration) {
-        let LinkId { slot, epoch } = link;
-        self.note_acknowledged(link, numbers);
-        for number in numbers {
-            let dispatcher = &mut self.files.dispatcher;
-            dispatcher.stored(slot, epoch, *number, confirmed, now);
-        }
-    }
+/// What becomes of a link that has opened.
+enum Opened {
+    /// It carries files.
+    Valid,
+    /// It is closed, for this reason.
+    Refused(String),
+    /// It is not the server's present link any more.
+    Late,
 }

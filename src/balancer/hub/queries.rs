@@ -5,12 +5,12 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::files::{Files as All, Tag, Where};
-use crate::balancer::dispatch::Delivery;
+use crate::balancer::dispatch::{Delivery, Queued};
+use crate::balancer::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::protocol::limits::MAX_LIST_BYTES;
-use crate::protocol::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
+use crate::queue::DeadLetter;
 use crate::queue::backlog_entry::{BacklogEntry, ReadBack};
 use crate::queue::record::{End, Ended, History, Meta};
-use crate::queue::{DeadLetter, Queued};
 
 /// Why a file waits for which there is no other reason.
 const TURN: &str = "its turn has not come";

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::commits::After;
 use super::files::Where;
-use super::servers::LinkId;
 use super::state::{Hub, millis};
 use crate::balancer::cold::ColdReport;
+use crate::balancer::dispatch::LinkId;
 use crate::protocol::Expected;
 use crate::protocol::lists::StoredFile;
 use crate::queue::DeadLetter;

@@ -73,11 +73,10 @@ impl Hub {
         let Some(death) = changes.death else {
             return;
         };
-        let read = Read::of(number, back, &entry, location);
+        let read = Read::of(back, &entry, location);
         let letter = DeadLetter {
             meta: read.meta,
             content: read.content.without_memory(),
-            seen: read.fits,
             history: changes.history,
             death,
         };

@@ -98,7 +98,7 @@ impl Hub {
                 took,
             } => self.probed(slot, generation, probed, took, now),
             ToHub::Control(command) => self.command(command, now),
-            ToHub::Link { slot, epoch, event } => self.link(slot, epoch, event, now)?,
+            ToHub::Link { link, event } => self.link(link, event, now)?,
         }
         Ok(())
     }

@@ -6,17 +6,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::DropGuard;
 
 use crate::balancer::directories::Twice;
+use crate::balancer::dispatch::LinkId;
 use crate::balancer::messages::ToServer;
-use crate::schedule::Slot;
-
-/// One link of one server. A server's report over a link may be answered over that link only: over
-/// the next one the server lists its files again, and its directory may be another by then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LinkId {
-    pub(super) slot: Slot,
-    /// No two links have the same.
-    pub(super) epoch: u64,
-}
+use crate::schedule::{Slot, Slots};
 
 /// An open link; dropping it closes the link.
 pub(super) struct LinkHandle {
@@ -47,31 +39,24 @@ pub(super) struct ServerHandle {
 /// All servers, by slot.
 #[derive(Default)]
 pub(super) struct Servers {
-    by_slot: Vec<Option<ServerHandle>>,
+    by_slot: Slots<ServerHandle>,
 }
 
 impl Servers {
     pub(super) fn insert(&mut self, slot: Slot, server: ServerHandle) {
-        if self.by_slot.len() <= slot.index() {
-            self.by_slot.resize_with(slot.index() + 1, || None);
-        }
-        if let Some(place) = self.by_slot.get_mut(slot.index()) {
-            *place = Some(server);
-        }
+        self.by_slot.insert(slot, server);
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        if let Some(place) = self.by_slot.get_mut(slot.index()) {
-            *place = None;
-        }
+        self.by_slot.remove(slot);
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&ServerHandle> {
-        self.by_slot.get(slot.index())?.as_ref()
+        self.by_slot.get(slot)
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut ServerHandle> {
-        self.by_slot.get_mut(slot.index())?.as_mut()
+        self.by_slot.get_mut(slot)
     }
 
     pub(super) fn address(&self, slot: Slot) -> Arc<str> {
@@ -79,7 +64,8 @@ impl Servers {
             .map_or_else(|| "".into(), |server| server.address.clone())
     }
 
-    /// The server's present link.
+    /// The server's present link. A server's report over a link may be answered over that link only:
+    /// over the next one the server lists its files again, and its directory may be another by then.
     pub(super) fn link(&self, slot: Slot) -> Option<LinkId> {
         let epoch = self.get(slot)?.link.as_ref()?.epoch;
         Some(LinkId { slot, epoch })

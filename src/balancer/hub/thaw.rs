@@ -7,18 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::end::not_old_style;
 use super::files::{Tag, Where};
 use super::reading::Reading;
 use super::state::{Hub, millis};
 use crate::balancer::cold::{ColdReport, Thawed};
-use crate::balancer::dispatch::Delivery;
+use crate::balancer::dispatch::{Delivery, Queued};
 use crate::balancer::messages::ToHub;
 use crate::balancer::room::Room;
-use crate::protocol::json::{self, NotOldStyle};
 use crate::queue::backlog_entry::{BacklogEntry, ReadBack, read_back};
 use crate::queue::record::{Accepted, Content, End, Ended, History, Meta};
-use crate::queue::{FileBody, Location, Queued};
+use crate::queue::{FileBody, Location};
 
 /// How long nothing is read back after the system was short of descriptors or memory.
 const SHORTAGE: Duration = Duration::from_secs(1);
@@ -124,38 +122,34 @@ impl Hub {
                 "the segment of a file is not at hand: it waits for the next start"
             );
         };
-        let mut read = Read::of(number, back, &brief, location);
+        let mut read = Read::of(back, &brief, location);
         if let Some(history) = history {
             read.history = history;
         }
         if claims.is_empty() {
-            self.enqueue(number, read, brief.note, room, now);
+            self.enqueue(number, read, room, now);
         } else {
             self.end_reported(number, read, &claims, now);
         }
     }
 
     /// Gives a file to the dispatcher, or makes it a dead letter if it is unreadable.
-    fn enqueue(&mut self, number: u64, read: Read, note: u8, room: Option<Room>, now: Duration) {
+    fn enqueue(&mut self, number: u64, read: Read, room: Option<Room>, now: Duration) {
         let Read {
             meta,
             history,
             content,
-            fits,
             problem,
         } = read;
-        let not_old_style = noted_before(note, || not_old_style(&meta, fits));
-        let tag = Delivery::new(Tag { _room: room }, not_old_style);
         let content = match problem {
             Some(_) => content,
             None => self.keep_in_memory(content),
         };
-        let file = Queued {
-            meta,
+        let tag = Delivery::new(Tag {
             content,
-            history,
-            tag,
-        };
+            _room: room,
+        });
+        let file = Queued { meta, history, tag };
         match problem {
             Some(reason) => self.bury(number, &reason, file, now),
             None => self.files.dispatcher.recover(number, file),
@@ -200,76 +194,41 @@ pub(super) struct Read {
     pub(super) meta: Arc<Meta>,
     pub(super) history: History,
     pub(super) content: FileBody,
-    /// Whether an old-style server could read it.
-    pub(super) fits: bool,
     /// Why it is unreadable.
     problem: Option<String>,
 }
 
 impl Read {
-    pub(super) fn of(
-        number: u64,
-        back: ReadBack,
-        entry: &BacklogEntry,
-        location: Location,
-    ) -> Self {
+    pub(super) fn of(back: ReadBack, entry: &BacklogEntry, location: Location) -> Self {
         let lost = |meta: Option<Arc<Meta>>, reason| Self {
             meta: meta.unwrap_or_else(|| Arc::new(entry.stand_in())),
             history: History::default(),
             content: FileBody::Journal(location.clone()),
-            fits: false,
             problem: Some(reason),
         };
         match back {
-            ReadBack::File(accepted) => Self::found(number, *accepted, location),
+            ReadBack::File(accepted) => Self::found(*accepted, location),
             ReadBack::Unreadable { reason, meta } => lost(meta, reason),
             ReadBack::NotNow(reason) => lost(None, reason),
         }
     }
 
-    fn found(number: u64, accepted: Accepted, location: Location) -> Self {
+    fn found(accepted: Accepted, location: Location) -> Self {
         let Accepted {
             meta,
             history,
             content,
             ..
         } = accepted;
-        let (content, fits) = match content {
-            Content::Inline(bytes) => {
-                let fits = json::old_style_file(number, &meta.title, &bytes).is_ok();
-                (FileBody::Memory(bytes, Some(location)), fits)
-            }
-            Content::Own(id) => (FileBody::Own(id), false),
+        let content = match content {
+            Content::Inline(bytes) => FileBody::Memory(bytes, Some(location)),
+            Content::Own(id) => FileBody::Own(id),
         };
         Self {
             meta,
             history,
             content,
-            fits,
             problem: None,
         }
     }
-}
-
-/// What is noted of whether old-style servers could read a file.
-pub(super) fn noted(not_old_style: Option<NotOldStyle>) -> u8 {
-    match not_old_style {
-        None => 1,
-        Some(NotOldStyle::TooLarge) => 2,
-        Some(NotOldStyle::NotText) => 3,
-        Some(NotOldStyle::Either) => 4,
-    }
-}
-
-/// What was noted of that, or else what is seen now.
-fn noted_before(note: u8, or_else: impl FnOnce() -> Option<NotOldStyle>) -> Option<NotOldStyle> {
-    let all = [
-        None,
-        Some(NotOldStyle::TooLarge),
-        Some(NotOldStyle::NotText),
-        Some(NotOldStyle::Either),
-    ];
-    all.into_iter()
-        .find(|why| noted(*why) == note)
-        .unwrap_or_else(or_else)
 }

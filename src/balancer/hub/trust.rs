@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::Where;
-use super::servers::LinkId;
 use super::state::Hub;
 use crate::balancer::BalancerError;
 use crate::balancer::directories::{Second, Twice};
+use crate::balancer::dispatch::LinkId;
 use crate::balancer::dispatch::Speaker;
 use crate::balancer::happening::Happening;
 use crate::protocol::lists::StoredFile;

@@ -11,7 +11,7 @@ use crate::balancer::gate::Gate;
 use crate::balancer::messages::{Admission, Arrived, Declined, Reply, ToHub};
 use crate::balancer::orders::Settings;
 use crate::balancer::room::{DiskReservation, Room};
-use crate::protocol::{Refusal, RefusalCode, json as json_doorway};
+use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::INLINE;
 use crate::shutdown::Shutdown;
 use crate::transport::Deadlines;
@@ -117,7 +117,6 @@ impl Door {
             reply,
         } = file;
         let size = content.len() as u64;
-        let old_style_len = json_doorway::old_style_len(&title, &content);
         let (content, uploaded) = if size <= INLINE {
             self.gate.wait_for_memory(&mut disk, size).await;
             (Arrived::Memory(content), None)
@@ -131,7 +130,6 @@ impl Door {
             content,
             size,
             crc32c,
-            old_style_len,
             room,
             disk,
             from,

@@ -13,8 +13,7 @@ use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
 use crate::balancer::messages::{Ask, Offer, ToClient, ToHub, next_connection};
-use crate::protocol::limits::{LINGER, MAX_LIST_BYTES, MAX_UNREAD_RECEIPTS};
-use crate::protocol::object;
+use crate::protocol::limits::{LINGER, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Frame, Message, ProtocolError, Role};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
@@ -193,32 +192,11 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 }
                 Ok(())
             }
-            Message::Query => Box::pin(self.query(frame.content_len)).await,
             _ => Err(ProtocolError::Unexpected(
-                "a balancer takes `put`, `offer`, `status` and `query` from a client",
+                "a balancer takes `put`, `offer` and `status` from a client",
             )
             .into()),
         }
-    }
-
-    async fn query(&mut self, size: u64) -> Result<(), ReadError> {
-        if size > MAX_LIST_BYTES {
-            return Err(ProtocolError::TooLarge {
-                size,
-                limit: MAX_LIST_BYTES,
-            }
-            .into());
-        }
-        let content = self.reader.content(size).await?;
-        let query = object::from_slice(&content)
-            .map_err(|error| ProtocolError::BadContent("query", error.to_string()))?;
-        self.backpressure.count_answer();
-        let (to, answer) = oneshot::channel();
-        self.door.tell(ToHub::Ask(Ask::Files(query, to)));
-        if let Ok(answer) = answer.await {
-            let _ = self.to_client.send(ToClient::Answer(Box::new(answer)));
-        }
-        Ok(())
     }
 
     /// Says why the connection ends, and keeps it open for the receipts that are still to come. A

@@ -11,7 +11,6 @@ use super::upload::Framed;
 use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
-use crate::protocol::json::NotOldStyle;
 use crate::protocol::{Message, Prefix, Refusal};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::ReadError;
@@ -137,7 +136,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     content: Arrived::Own(uploaded.id),
                     size,
                     crc32c: uploaded.crc32c,
-                    old_style_len: Err(NotOldStyle::TooLarge),
                     room,
                     disk,
                     from: self.from.clone(),

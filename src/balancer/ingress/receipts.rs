@@ -148,12 +148,6 @@ pub(super) async fn write_receipts(
                     frame::encode(&Message::Status, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, stall).await?;
                 }
-                ToClient::Answer(answer) => {
-                    written.count += 1;
-                    let content = serde_json::to_vec(&answer).unwrap_or_default();
-                    frame::encode(&Message::Query, content.len() as u64, &mut out);
-                    send_content(&mut write, &mut out, &content, stall).await?;
-                }
             }
         }
         write_all(&mut write, &out, stall).await?;

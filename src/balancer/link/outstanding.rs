@@ -1,11 +1,11 @@
-//! What is sent over a native link and not acknowledged yet, and since when the server owes an
-//! answer.
+//! The files that were sent over a native link and are not acknowledged yet, and since when the
+//! server owes an answer.
 //!
 //! The oldest file decides. Its time begins when its last byte was written, or when the last file
-//! before it was answered for, whichever was later: a server that works through what it has is
-//! slow, one that answers for nothing, or for all but one, is stuck, however much it is sent
-//! meanwhile. A file that is still being written owes nothing; whether its bytes get on is for the
-//! writer to watch.
+//! before it was answered for, whichever was later. A server that works through what it has is
+//! slow; one that answers for nothing, or for all files but one, is stuck, however much it is sent
+//! meanwhile. No answer is owed for a file that is still being written; the writer watches whether
+//! its bytes get on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ struct Files {
     order: BTreeSet<u64>,
     places: HashMap<u64, u64>,
     next: u64,
-    /// What has a place below this is written.
+    /// Files with places below this are written.
     written: u64,
     /// Since when the server owes an answer for the first of them, once that is written.
     since: Instant,
@@ -31,10 +31,9 @@ struct Files {
 
 impl Outstanding {
     pub(super) fn new() -> Self {
-        let (order, places) = (BTreeSet::new(), HashMap::new());
         Self(Mutex::new(Files {
-            order,
-            places,
+            order: BTreeSet::new(),
+            places: HashMap::new(),
             next: 0,
             written: 0,
             since: Instant::now(),
@@ -73,16 +72,16 @@ impl Outstanding {
         self.written_before(next);
     }
 
-    /// The file needs no acknowledgement any more. One that is not known is the dispatcher's to
-    /// ignore.
-    pub(super) fn take_from_flight(&self, number: u64) {
+    /// The server has answered for these files. Unknown numbers are the dispatcher's to ignore.
+    pub(super) fn answered(&self, numbers: &[u64]) {
         let mut files = self.lock();
-        let Some(place) = files.places.remove(&number) else {
-            return;
-        };
-        let was_first = files.order.first() == Some(&place);
-        files.order.remove(&place);
-        if was_first {
+        let first = files.order.first().copied();
+        for number in numbers {
+            if let Some(place) = files.places.remove(number) {
+                files.order.remove(&place);
+            }
+        }
+        if files.order.first().copied() != first {
             files.since = Instant::now();
         }
     }
@@ -100,7 +99,7 @@ impl Outstanding {
     /// Returns once an answer has been owed for this long.
     pub(super) async fn is_stuck(&self, stall: Duration) {
         loop {
-            // One that is owed from now on is late no sooner than that.
+            // An answer that is owed from now on is late no sooner than that.
             let now = Instant::now();
             let late = self.owed_since().unwrap_or(now).checked_add(stall);
             match late {
@@ -143,7 +142,7 @@ mod tests {
         for number in 2..6 {
             assert!(!is_stuck_in(&files, 2).await);
             send(&files, number);
-            files.take_from_flight(number);
+            files.answered(&[number]);
         }
         assert!(is_stuck_in(&files, 3).await);
     }
@@ -154,7 +153,7 @@ mod tests {
         (1..=20).for_each(|number| send(&files, number));
         for number in 1..=20 {
             assert!(!is_stuck_in(&files, 8).await);
-            files.take_from_flight(number);
+            files.answered(&[number]);
         }
         assert!(!is_stuck_in(&files, 100).await, "it owes nothing");
         send(&files, 21);
@@ -171,7 +170,7 @@ mod tests {
             !is_stuck_in(&files, 9).await,
             "its time begins with its last byte"
         );
-        files.take_from_flight(1);
+        files.answered(&[1]);
 
         files.begin(2);
         let large = files.begin(3);
@@ -180,7 +179,7 @@ mod tests {
             is_stuck_in(&files, 11).await,
             "the one before the large one has been written long ago"
         );
-        files.take_from_flight(2);
+        files.answered(&[2]);
         assert!(
             !is_stuck_in(&files, 100).await,
             "the large one is still being written"
@@ -192,12 +191,12 @@ mod tests {
         let files = Outstanding::new();
         send(&files, 1);
         advance(Duration::from_secs(9)).await;
-        files.take_from_flight(7);
+        files.answered(&[7]);
         send(&files, 2);
         send(&files, 1);
         assert!(!is_stuck_in(&files, 0).await);
-        files.take_from_flight(1);
-        files.take_from_flight(1);
+        files.answered(&[1]);
+        files.answered(&[1]);
         assert_eq!(files.lock().order.len(), 1);
         assert_eq!(files.lock().places.len(), 1);
     }

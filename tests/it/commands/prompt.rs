@@ -77,7 +77,7 @@ fn the_prompt_of_the_demo_drains_and_weighs() {
     ));
     demo.wait_for_error(r#"error: invalid weight "-1""#);
     demo.wait_for_error("error: there is no server \"elsewhere\"");
-    demo.wait_for_error("error: \"weight\" is no command");
+    demo.wait_for_error("error: unknown command \"weight\"");
     demo.write("exit\n");
     let ended = demo.end();
     assert_eq!(

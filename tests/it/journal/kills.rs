@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bilico_testkit::{
     Client, Farm, OldServer, Role, Running, bilico, frame, names_with, noise, number,
-    old_style_put, put, run, start_balancer, status, wait_for_line, wait_until,
+    old_style_put, put, start_balancer, status, wait_for_line, wait_until,
 };
 
 use super::helpers::{MIB, address_of};
@@ -171,7 +171,7 @@ fn a_restart_does_not_change_which_files_old_style_servers_get() {
     for (number, why) in [
         (4, "larger than the 4096 bytes"),
         (5, "larger than the 4096 bytes"),
-        (6, "no UTF-8 text"),
+        (6, "not UTF-8 text"),
     ] {
         wait_for_line(|| farm.history(number), &["waited", why]);
     }
@@ -289,25 +289,10 @@ fn files_behind_thousands_of_others_leave_in_order() {
     }
     let check = |farm: &Farm| {
         assert_eq!(farm.status().queue.files() as u64, FILES);
-        let address = &*farm.balancer.address;
-        let shown = run(
-            &mut bilico(&["queue", "show", "8900", "--balancer", address]),
-            "",
-        )
-        .stdout;
+        let shown = farm.queue(&["show", "8900"]).stdout;
         assert!(shown.contains("k8900"), "{shown}");
-        let listed = [
-            "queue",
-            "ls",
-            "--after",
-            "8190",
-            "--limit",
-            "4",
-            "--json",
-            "--balancer",
-            address,
-        ];
-        let listed = run(&mut bilico(&listed), "").stdout;
+        let listed = ["ls", "--after", "8190", "--limit", "4", "--json"];
+        let listed = farm.queue(&listed).stdout;
         let listed = listed
             .lines()
             .filter(|line| line.contains("\"title\""))

@@ -57,7 +57,7 @@ fn nonsense() -> Vec<Nonsense> {
                 tell(wire, &message);
                 tell(wire, &vec![b' '; 2 * MIB]);
             },
-            "more than it can have",
+            "list of its files is too long",
         ),
         case(
             "parts without end",
@@ -68,7 +68,7 @@ fn nonsense() -> Vec<Nonsense> {
                     std::thread::sleep(std::time::Duration::from_millis(50));
                 }
             },
-            "has not said what it has",
+            "did not list its files within",
         ),
         case(
             "many entries without end",
@@ -76,7 +76,7 @@ fn nonsense() -> Vec<Nonsense> {
                 let part = holding(&json!(vec![[5_000_000, 1, 1]; 16_000]), false);
                 while wire.0.write_all(&part).is_ok() {}
             },
-            "more than it can have",
+            "list of its files is too long",
         ),
         case(
             "no JSON",
@@ -96,12 +96,12 @@ fn nonsense() -> Vec<Nonsense> {
                     &frame(r#"{"request_type":"stored","request_number":1}"#, b""),
                 )
             },
-            "does not say",
+            "unexpected message from the server",
         ),
         case(
             "nothing, and it closes",
             |wire| drop(wire.0.shutdown(std::net::Shutdown::Both)),
-            "closed before",
+            "closed the connection before",
         ),
         case("nothing", |_| {}, "silent for"),
     ]

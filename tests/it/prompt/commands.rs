@@ -182,7 +182,7 @@ fn an_unknown_command_is_named_and_the_prompt_comes_again() {
     terminal.enter("FTP");
     terminal.expect("How many files? ");
     terminal.enter("many");
-    terminal.expect("error: \"many\"");
+    terminal.expect("error: invalid number of files \"many\"");
     terminal.expect(PROMPT);
     terminal.enter("");
     let nothing = terminal.expect(PROMPT);

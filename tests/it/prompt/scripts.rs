@@ -87,7 +87,7 @@ fn input_that_is_not_utf8_is_an_unknown_command() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        stderr.contains("is no command") && !stderr.contains('\x1b'),
+        stderr.contains("unknown command") && !stderr.contains('\x1b'),
         "escaped: {stderr:?}"
     );
     check_stored(&farm, 1);

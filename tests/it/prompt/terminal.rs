@@ -156,7 +156,7 @@ fn keys_typed_while_files_are_sent_wait_unseen() {
         !shown.contains("xyzzy"),
         "it is shown in the progress line: {shown:.300?}"
     );
-    terminal.expect("error: \"xyzzy\"");
+    terminal.expect("error: unknown command \"xyzzy\"");
     terminal.expect(PROMPT);
 }
 

@@ -2,4 +2,5 @@
 
 mod dead_letters;
 mod helpers;
+mod operators;
 mod reports;

@@ -1,7 +1,7 @@
 //! Where a file is, and lists of files.
 
-use bilico_testkit::{Client, Farm, Wire, bilico, frame, put_header, run, wait_until};
-use serde_json::{Value, json};
+use bilico_testkit::{Farm, frame, wait_until};
+use serde_json::json;
 
 use super::helpers::{failed, good, has, lines};
 
@@ -141,99 +141,4 @@ fn a_page_of_the_longest_titles_is_listed() {
     }
     let listed = lines(&good(farm.queue(&["ls", "--json", "--limit", "1000"])));
     assert!(listed.len() == 1000 && listed.iter().all(|file| file["title"] == title));
-}
-
-#[test]
-fn without_a_balancer_it_is_exit_code_3_with_a_remedy() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    for args in [
-        &["show", "1"][..],
-        &["ls"],
-        &["dead", "--json"],
-        &["replay", "--all"],
-        &["drop", "1"],
-    ] {
-        let ended = run(
-            bilico(&["queue"]).args(args).args(["--balancer", &address]),
-            "",
-        );
-        failed(&ended, 3, &[&address, "hint: start one with"]);
-    }
-}
-
-fn query(content: &[u8]) -> Vec<u8> {
-    frame(r#"{"request_type":"query"}"#, content)
-}
-
-#[test]
-fn an_invalid_query_ends_only_its_connection() {
-    let farm = Farm::without_servers(&[1]);
-    let mut other = farm.client();
-    let mut too_long = query(b"");
-    too_long[4..12].copy_from_slice(&(2 * 1024 * 1024_u64).to_be_bytes());
-    let mut damaged = query(br#"{"ask":"show","number":1}"#);
-    *damaged.last_mut().unwrap() ^= 1;
-    let cases = [
-        (query(b""), "malformed"),
-        (query(b"{"), "malformed"),
-        (query(b"\xff\xff"), "malformed"),
-        (query(b"[]"), "malformed"),
-        (query(br#"{"ask":"dance"}"#), "malformed"),
-        (query(br#"{"ask":"show"}"#), "malformed"),
-        (query(br#"{"ask":"show","number":-1}"#), "malformed"),
-        (
-            query(br#"{"ask":"show","number":1,"loudly":true}"#),
-            "malformed",
-        ),
-        (query(br#"{"ask":"waiting"}"#), "malformed"),
-        (query(br#"{"ask":"waiting","limit":1.5}"#), "malformed"),
-        (query(br#"{"ask":"drop"}"#), "malformed"),
-        (too_long, "too_large"),
-        (damaged, "checksum"),
-    ];
-    for (bytes, code) in cases {
-        let mut client = Client::connect(&farm.balancer.address);
-        client.wire.write(&bytes);
-        let bye = client.bye();
-        assert_eq!(
-            bye["code"],
-            code,
-            "{bye} for {}",
-            String::from_utf8_lossy(&bytes)
-        );
-        assert!(!bye["reason"].as_str().unwrap().is_empty());
-        assert_eq!(client.wire.rest(), b"");
-    }
-    other.put_accepted(1, None, b"x");
-    assert_eq!(
-        answer(&mut other.wire, &json!({"ask": "show", "number": 1}))["place"],
-        "waiting"
-    );
-    // No answer is longer than a page, whatever is asked for.
-    for id in 2..=1100 {
-        other
-            .wire
-            .write(&frame(&put_header(id, None).to_string(), b""));
-    }
-    for id in 2..=1100 {
-        other.expect("accepted", id);
-    }
-    let listed = answer(
-        &mut other.wire,
-        &json!({"ask": "waiting", "limit": u32::MAX, "after": 50}),
-    );
-    assert_eq!(listed["files"].as_array().unwrap().len(), 1000);
-    assert_eq!(listed["total"], 1100);
-}
-
-/// Asks on a connection that carries nothing else.
-fn answer(wire: &mut Wire, ask: &Value) -> Value {
-    wire.write(&query(ask.to_string().as_bytes()));
-    let (header, content) = wire.frame().unwrap();
-    assert!(header.contains(r#""request_type":"query""#), "{header}");
-    serde_json::from_slice(&content).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with native bytes, and how a refusal says so.
+//! Errors of the native protocol, and the refusals that tell the peer.
 
 use std::fmt;
 
@@ -21,16 +21,16 @@ pub enum ProtocolError {
     /// The header's length is zero or past the limit.
     #[error("a header of {0} bytes: it must have 1 to {MAX_HEADER}")]
     HeaderLength(u32),
-    /// The header is not the JSON that it should be.
+    /// The header is not a JSON object with fields of the right types.
     #[error("bad header: {0}")]
     Header(String),
     /// The header lacks a field.
     #[error("bad header: no `{0}`")]
     Missing(&'static str),
-    /// The header names a request that this version does not have.
+    /// This version does not have the request type.
     #[error("unknown request type {0:?}")]
     UnknownRequest(String),
-    /// The message is known, but has no business here.
+    /// The message is known, but this peer may not send it now.
     #[error("unexpected message: {0}")]
     Unexpected(&'static str),
     /// The title is longer than the limit.
@@ -39,13 +39,13 @@ pub enum ProtocolError {
     /// The key is empty or longer than the limit.
     #[error("a key of {0} bytes: it must have 1 to {MAX_KEY}")]
     KeyLength(usize),
-    /// The identity is none.
+    /// The identity is not 32 hex digits.
     #[error("bad header: `identity` must be 32 hex digits")]
     Identity,
-    /// The JSON content behind a message is not what it should be.
+    /// The content behind a message is not the JSON that the message announces.
     #[error("bad content behind `{0}`: {1}")]
     BadContent(&'static str, String),
-    /// Content behind a message that takes none.
+    /// Content behind a message that may have no content.
     #[error("{0} bytes of content behind a message that takes none")]
     Content(u64),
     /// The content is larger than the receiver takes.
@@ -58,13 +58,14 @@ pub enum ProtocolError {
     },
     /// The connection ended in the middle of a frame.
     #[error(
-        "the connection ended in the middle of a frame: {missing} bytes short of the size it declared"
+        "the connection ended in the middle of a frame: \
+         {missing} bytes short of the size it declared"
     )]
     Truncated {
         /// How many declared bytes never came, at least.
         missing: u64,
     },
-    /// The content is not what was sent.
+    /// The content differs from its checksum.
     #[error("checksum wrong: the content has {actual:08x}, the frame says {declared:08x}")]
     Checksum {
         /// CRC32C of the content that came.
@@ -75,7 +76,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The refusal that tells the peer.
+    /// The refusal to send to the peer.
     pub fn refusal(&self) -> Refusal {
         let code = match self {
             Self::Version(_) => RefusalCode::Version,
@@ -99,7 +100,7 @@ pub enum RefusalCode {
     Checksum,
     /// The file is larger than the receiver ever takes.
     TooLarge,
-    /// The key names another file already.
+    /// The key, or on a server the number, belongs to another file.
     Conflict,
     /// The balancer's disk is full.
     Full,
@@ -107,7 +108,7 @@ pub enum RefusalCode {
     Stopping,
     /// The server cannot write: its directory is missing, not writable or full.
     Storage,
-    /// The server holds as much as it can at the moment.
+    /// The server has no room in memory at the moment.
     Busy,
     /// The balancer speaks for an epoch of its journal that is over.
     Stale,

@@ -14,8 +14,8 @@ use super::error::{ProtocolError, VERSION};
 use super::limits::MAX_HEADER;
 use super::message::Message;
 
-/// The bytes that open a native connection. The first one begins no JSON text, TLS record or HTTP
-/// request, so that one port can serve them all.
+/// The bytes that open a native connection. No JSON text, TLS record or HTTP request begins with
+/// the first of them, so that one port can serve them all.
 pub const MAGIC: [u8; 6] = [0xB1, b'I', b'L', b'I', b'C', b'O'];
 
 /// The length of the preface, in bytes.
@@ -58,8 +58,8 @@ pub fn decode_preface(input: &mut BytesMut) -> Result<Option<()>, ProtocolError>
     }
 }
 
-/// Appends a frame up to its content to `out`; the caller appends the content and [`checksum`], if
-/// there is any.
+/// Appends a frame up to its content to `out`. The caller appends the content, if any, and its
+/// [`checksum`].
 pub fn encode(message: &Message, content_len: u64, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD_LEN]);
@@ -105,7 +105,7 @@ pub fn is_whole(input: &BytesMut) -> bool {
     peek_head(input).is_some_and(|(header_len, _)| input.len() - HEAD_LEN >= header_len as usize)
 }
 
-/// Compares the checksum behind content with that of the content that came.
+/// Compares the CRC32C of the content with the checksum behind it.
 pub fn verify(actual: u32, declared: [u8; CHECKSUM_LEN]) -> Result<(), ProtocolError> {
     let declared = u32::from_be_bytes(declared);
     if actual == declared {
@@ -276,7 +276,15 @@ mod tests {
         #[test]
         fn a_damaged_frame_is_decoded_or_refused(at in 0usize..60, value in any::<u8>()) {
             let mut wire = Vec::new();
-            encode(&Message::Hello { role: Role::Client, overloaded: Some(false), identity: None, memory: None, instance: None, epoch: None }, 0, &mut wire);
+            let hello = Message::Hello {
+                role: Role::Client,
+                overloaded: Some(false),
+                identity: None,
+                memory: None,
+                instance: None,
+                epoch: None,
+            };
+            encode(&hello, 0, &mut wire);
             let at = at % wire.len();
             wire[at] = value;
             let _ = decode(&mut bytes(&wire));

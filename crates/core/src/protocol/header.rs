@@ -1,12 +1,12 @@
-//! The JSON header of a native frame in its canonical spelling: no white space, no escape that need
-//! not be, the fields in one order.
+//! The JSON header of a native frame in its canonical spelling: no white space, no needless escape,
+//! the fields in one order.
 //!
 //! Owns the spelling of single fields, written and read by hand, because each file costs five
-//! headers in four processes. Which fields a message has is the business of [`super::message`], and
-//! so is any other spelling: what [`Reader`] does not take is not wrong, but left to serde.
+//! headers in four processes. [`super::encode`] and [`super::decode`] say which fields a message
+//! has. A header that [`Reader`] does not take may still be right: serde reads it then.
 //!
-//! Invariant: what is written is byte for byte what serde would write, and what is read is what
-//! serde would read.
+//! Invariant: [`Writer`] writes byte for byte what serde would, and [`Reader`] reads what serde
+//! would.
 
 /// How a header begins, up to the name of the request type.
 const OPENING: &str = r#"{"request_type":""#;
@@ -35,8 +35,7 @@ pub(super) mod field {
     pub(in super::super) const EPOCH: &str = r#","epoch":"#;
 }
 
-/// Appends one header to a buffer. Fields are written in the order in which they are given; `None`
-/// is left out.
+/// Appends one header to a buffer. The caller gives the fields in their order; `None` is left out.
 pub(super) struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
@@ -96,7 +95,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Reads one header field by field; whatever is not spelled canonically gives `None`.
+/// Reads one header field by field; any other spelling than the canonical one gives `None`.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -104,16 +103,17 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn new(header: &'a [u8]) -> Option<(&'a [u8], Self)> {
         let rest = header.strip_prefix(OPENING.as_bytes())?;
-        // Their names are too short for a search to pay.
+        // Request types are too short for a vectorized search to pay.
         let end = rest.iter().position(|&byte| byte == b'"')?;
         Some((rest.get(..end)?, Self(rest.get(end + 1..)?)))
     }
 
-    /// A number below 10^19, which surely fits.
+    /// A number of up to 19 digits: below 10^19, so that it fits.
     #[inline]
     pub(super) fn number(&mut self, field: &str) -> Option<u64> {
         let rest = self.0.strip_prefix(field.as_bytes())?;
-        let (mut number, mut len) = (0_u64, 0);
+        let mut number = 0_u64;
+        let mut len = 0;
         for digit in rest
             .iter()
             .map(|byte| byte.wrapping_sub(b'0'))
@@ -161,8 +161,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether JSON lets these bytes stand in a string as they are. Without a branch, so that many are
-/// looked at in one step.
+/// Whether these bytes need no escape in a JSON string. Without a branch, so that the compiler
+/// checks many in one step.
 #[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |plain, &byte| {

@@ -1,4 +1,4 @@
-//! The bounds of everything that a peer can make us keep or wait for.
+//! The bounds of all that a peer can make this side keep or wait for.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ pub const MAX_KEY: usize = 256;
 /// The most entries in one `holding` or `confirmed` message.
 pub const MAX_LIST: usize = 16 * 1024;
 
-/// The largest JSON content of a `holding`, `confirmed` or `query` message, in bytes: what
-/// [`MAX_LIST`] entries take, with room to spare.
+/// The largest JSON content of a `holding` or `confirmed` message, in bytes: [`MAX_LIST`] entries
+/// fit, with room to spare.
 pub const MAX_LIST_BYTES: u64 = 1024 * 1024;
 
 /// The deepest nesting of a JSON object at the JSON doorway.
@@ -24,14 +24,14 @@ pub const MAX_JSON_DEPTH: u32 = 128;
 /// The largest JSON object at the JSON doorway, in bytes, unless a flag says otherwise.
 pub const DEFAULT_MAX_JSON: u64 = 64 * 1024 * 1024;
 
-/// The most that an old-style server reads of a request, in bytes: it calls `recv` once.
+/// The most bytes that an old-style server reads of a request: it calls `recv` once.
 pub const OLD_STYLE_READ: usize = 4096;
 
-/// Content up to this many bytes is small: it is held without asking for a large reservation first.
+/// The largest size of small content, in bytes: it needs no reservation of its own.
 pub const SMALL_CONTENT: u64 = 64 * 1024;
 
-/// A peer in the middle of a frame or an object must bring at least this many bytes, or the rest of
-/// it, in each stall timeout: one byte every few seconds does not count as progress.
+/// A peer in the middle of a frame or an object must send at least this many bytes, or the rest, in
+/// each stall timeout: one byte every few seconds does not count as progress.
 pub const PROGRESS_BYTES: usize = 16 * 1024;
 
 /// How long a peer may pause in the middle of a frame or an object before its connection is closed.
@@ -48,15 +48,15 @@ pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client of the HTTP doorway waits for room in a full queue before its file is refused.
 pub const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many files of more than [`SMALL_CONTENT`] come in at the HTTP doorway at once: each has a
-/// thread that writes it, and the deliveries need threads, too.
+/// The most files of more than [`SMALL_CONTENT`] that come in at the HTTP doorway at once: a thread
+/// writes each, and the deliveries need threads, too.
 pub const MAX_LARGE_UPLOADS: usize = 128;
 
-/// How many receipts may wait for a client to read them before nothing more is read from that
-/// client.
+/// The most receipts that may wait for a client to read them. Beyond that, nothing more is read
+/// from the client.
 pub const MAX_UNREAD_RECEIPTS: usize = 4096;
 
-/// How long a closing connection is still read from, so that the peer gets to see our last words:
-/// closing a socket with unread bytes in it resets the connection and may destroy what was sent
-/// last.
+/// How long a closing connection is still read from, so that the peer gets to see the last message:
+/// closing a socket with unread bytes in it resets the connection and may destroy the last bytes
+/// that were sent.
 pub const LINGER: Duration = Duration::from_secs(1);

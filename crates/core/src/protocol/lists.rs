@@ -1,14 +1,14 @@
-//! The JSON content of `holding` and `confirmed`: which numbers a server and a balancer speak of.
+//! The JSON content of `holding` and `confirmed`: lists of request numbers.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::ProtocolError;
 
-/// A file that a server has stored, without having heard that the balancer knows: `[number, size,
-/// crc32c]` in JSON.
+/// A file that a server has stored, and that was not confirmed to it: `[number, size, crc32c]` in
+/// JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoredFile(
-    /// Its request number.
+    /// The file's request number.
     pub u64,
     /// The size of its content in bytes.
     pub u64,
@@ -21,7 +21,7 @@ pub fn encode_holding(held: &[StoredFile]) -> Vec<u8> {
     serde_json::to_vec(held).unwrap_or_default()
 }
 
-/// Reads the content of a `holding` message; none at all is an empty list.
+/// Reads the content of a `holding` message; no content is an empty list.
 pub fn decode_holding(content: &[u8]) -> Result<Vec<StoredFile>, ProtocolError> {
     decode("holding", content)
 }
@@ -31,7 +31,7 @@ pub fn encode_confirmed(numbers: &[u64]) -> Vec<u8> {
     serde_json::to_vec(numbers).unwrap_or_default()
 }
 
-/// Reads the content of a `confirmed` message; none at all is an empty list.
+/// Reads the content of a `confirmed` message; no content is an empty list.
 pub fn decode_confirmed(content: &[u8]) -> Result<Vec<u64>, ProtocolError> {
     decode("confirmed", content)
 }

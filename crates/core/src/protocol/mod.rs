@@ -1,12 +1,13 @@
-//! Core: what travels on the wire, as plain functions over bytes.
+//! Core: the bytes on the wire, as plain functions over bytes.
 //!
 //! Owns the native protocol (preface, frames, messages), the JSON doorway of the first system of
-//! this kind, and the limits that stand beside both. Knows no socket, clock or task:
-//! the crate `bilico-net` drives it.
+//! this kind, and the limits of both. Knows no socket, clock or task.
 //!
-//! Invariant: no input, however hostile, makes anything in here panic, loop without progress or
-//! keep more than the limits say. `docs/protocol.md` shows every byte.
+//! Invariant: no input, however hostile, makes this code panic, loop without progress or keep more
+//! than the limits say. `docs/protocol.md` shows every byte.
 
+mod decode;
+mod encode;
 pub mod error;
 pub mod frame;
 mod header;
@@ -15,8 +16,11 @@ pub mod limits;
 pub mod lists;
 pub mod message;
 pub mod object;
-pub mod query;
 pub mod status;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;

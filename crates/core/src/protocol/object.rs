@@ -1,9 +1,9 @@
-//! JSON in which an object is an object. What serde derives takes an array of the values for any
+//! JSON in which an object is an object. serde's derived code takes an array of the values for any
 //! struct, too, in the order of its fields: then a peer's mistake would pass for a message that
 //! nobody meant.
 //!
-//! The check costs no second parse and no copy: [`ObjectsOnly`] stands between a deserializer and
-//! what is read from it, and refuses an array at the moment in which a struct would be made of it.
+//! The check costs no second parse and no copy: [`ObjectsOnly`] wraps a deserializer, and refuses
+//! an array at the moment in which a struct would be made of it.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use serde::de::{
 };
 use serde_json::Error;
 
-/// What is wrong with such an array.
+/// The error for such an array.
 const FOUND_ARRAY: &str = "expected an object, found an array";
 
-/// Reads a value that is an object, from JSON; no array stands for an object within it either.
+/// Reads a value from JSON that is an object; nor may an array stand for an object within it.
 pub fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     check_first(json)?;
     let mut json = serde_json::Deserializer::from_slice(json);
@@ -26,7 +26,7 @@ pub fn from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     Ok(value)
 }
 
-/// The same from JSON that is known to be text.
+/// As [`from_slice`], from text.
 pub fn from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
     check_first(json.as_bytes())?;
     let mut json = serde_json::Deserializer::from_str(json);
@@ -35,7 +35,7 @@ pub fn from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
     Ok(value)
 }
 
-/// The same from a value.
+/// As [`from_slice`], from a value.
 pub fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
     if value.is_array() {
         return Err(de::Error::custom(FOUND_ARRAY));
@@ -43,20 +43,21 @@ pub fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Er
     nested(value)
 }
 
-/// Reads a struct all of whose fields are scalars: for those on the path of every file.
+/// As [`from_slice`], for a struct whose fields are all scalars: without the wrapper, for headers
+/// on the path of every file.
 pub fn flat_from_slice<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Error> {
     check_first(json)?;
     serde_json::from_slice(json)
 }
 
-/// The same from JSON that is known to be text.
+/// As [`flat_from_slice`], from text.
 pub fn flat_from_str<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Error> {
     check_first(json.as_bytes())?;
     serde_json::from_str(json)
 }
 
-/// For the fields of types that serde keeps aside before it knows what they are (those of enums
-/// with a `tag`, and what is next to a `flatten`): there the check must begin anew.
+/// For `deserialize_with` on fields that serde buffers before it knows their types: those of enums
+/// with a `tag`, and those next to a `flatten`. There the check must begin anew.
 pub fn nested<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -73,8 +74,7 @@ fn check_first(json: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Stands between something of serde's and its user, and hands itself on to whatever is read by way
-/// of it.
+/// A wrapper of a serde type that wraps every value read through it.
 pub struct ObjectsOnly<D>(pub D);
 
 /// The visitor of a value; `IS_STRUCT` if it is to become a struct.
@@ -82,7 +82,11 @@ struct Watching<V, const IS_STRUCT: bool>(V);
 
 macro_rules! forward {
     ($($method:ident($($arg:ident: $kind:ty),*)),* $(,)?) => {
-        $(fn $method<V: Visitor<'de>>(self, $($arg: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
+        $(fn $method<V: Visitor<'de>>(
+            self,
+            $($arg: $kind,)*
+            visitor: V,
+        ) -> Result<V::Value, D::Error> {
             self.0.$method($($arg,)* Watching::<V, false>(visitor))
         })*
     };
@@ -92,11 +96,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectsOnly<D> {
     type Error = D::Error;
 
     forward! {
-        deserialize_any(), deserialize_bool(), deserialize_i8(), deserialize_i16(), deserialize_i32(), deserialize_i64(),
-        deserialize_i128(), deserialize_u8(), deserialize_u16(), deserialize_u32(), deserialize_u64(), deserialize_u128(),
-        deserialize_f32(), deserialize_f64(), deserialize_char(), deserialize_str(), deserialize_string(),
-        deserialize_bytes(), deserialize_byte_buf(), deserialize_option(), deserialize_unit(), deserialize_seq(),
-        deserialize_map(), deserialize_identifier(), deserialize_ignored_any(),
+        deserialize_any(), deserialize_bool(), deserialize_i8(), deserialize_i16(),
+        deserialize_i32(), deserialize_i64(), deserialize_i128(), deserialize_u8(),
+        deserialize_u16(), deserialize_u32(), deserialize_u64(), deserialize_u128(),
+        deserialize_f32(), deserialize_f64(), deserialize_char(), deserialize_str(),
+        deserialize_string(), deserialize_bytes(), deserialize_byte_buf(), deserialize_option(),
+        deserialize_unit(), deserialize_seq(), deserialize_map(), deserialize_identifier(),
+        deserialize_ignored_any(),
         deserialize_unit_struct(name: &'static str), deserialize_newtype_struct(name: &'static str),
         deserialize_tuple(len: usize), deserialize_tuple_struct(name: &'static str, len: usize),
         deserialize_enum(name: &'static str, variants: &'static [&'static str]),
@@ -133,9 +139,10 @@ impl<'de, V: Visitor<'de>, const IS_STRUCT: bool> Visitor<'de> for Watching<V, I
     }
 
     visit! {
-        visit_bool: bool, visit_i8: i8, visit_i16: i16, visit_i32: i32, visit_i64: i64, visit_i128: i128, visit_u8: u8,
-        visit_u16: u16, visit_u32: u32, visit_u64: u64, visit_u128: u128, visit_f32: f32, visit_f64: f64, visit_char: char,
-        visit_str: &str, visit_borrowed_str: &'de str, visit_string: String, visit_bytes: &[u8],
+        visit_bool: bool, visit_i8: i8, visit_i16: i16, visit_i32: i32, visit_i64: i64,
+        visit_i128: i128, visit_u8: u8, visit_u16: u16, visit_u32: u32, visit_u64: u64,
+        visit_u128: u128, visit_f32: f32, visit_f64: f64, visit_char: char, visit_str: &str,
+        visit_borrowed_str: &'de str, visit_string: String, visit_bytes: &[u8],
         visit_borrowed_bytes: &'de [u8], visit_byte_buf: Vec<u8>,
     }
 
@@ -243,7 +250,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for ObjectsOnly<A> {
     }
 }
 
-/// What reads a value from within another one.
+/// Reads a value within another one.
 struct Seed<T>(T);
 
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<T> {
@@ -257,7 +264,6 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::query::{Answer, Query};
     use crate::protocol::status::StatusReport;
     use crate::protocol::{Message, json};
 
@@ -266,26 +272,53 @@ mod tests {
         assert!(error.contains(FOUND_ARRAY), "{error}");
     }
 
+    /// An enum with a tag, which serde takes from an array, too, and keeps aside before it knows
+    /// the variant.
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "kind", rename_all = "snake_case")]
+    enum Tagged {
+        One {
+            number: u64,
+        },
+        Many {
+            #[serde(deserialize_with = "nested")]
+            all: Vec<Inner>,
+        },
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        number: u64,
+    }
+
     #[test]
-    fn an_array_is_no_message_no_payload_and_no_question() {
+    fn an_array_is_no_message_no_payload_and_no_tagged_object() {
         refused(Message::decode(br#" ["stored",null,7]"#));
         refused(json::parse_payload(&bytes::Bytes::from_static(
             b"\n[\"file\",\"title\",\"content\",1]",
         )));
-        refused(from_slice::<Query>(br#"["show", 7]"#));
-        refused(from_slice::<Query>(br#"["show", {"number": 7}]"#));
+        refused(from_slice::<Tagged>(br#"["one", 7]"#));
+        refused(from_slice::<Tagged>(br#"["one", {"number": 7}]"#));
+        let one = br#"{"kind": "one", "number": 7}"#;
         assert_eq!(
-            from_slice::<Query>(br#"{"ask": "show", "number": 7}"#).unwrap(),
-            Query::Show { number: 7 }
+            from_slice::<Tagged>(one).unwrap(),
+            Tagged::One { number: 7 }
         );
-        assert!(from_slice::<Query>(br#"{"ask": "show", "number": 7} x"#).is_err());
+        assert!(from_slice::<Tagged>(br#"{"kind": "one", "number": 7} x"#).is_err());
     }
 
     #[test]
     fn an_array_within_stands_for_no_object_either() {
         let report = serde_json::json!({
-            "uptime_s": 1.0, "accepted": 1, "accepted_bytes": 2, "delivered": 3, "delivered_bytes": 4,
-            "queue": {"ready": 1, "delayed": 0, "in_flight": 0, "bytes": 5, "dead": 0, "max_files": 1, "max_bytes": 1},
+            "uptime_s": 1.0,
+            "accepted": 1,
+            "accepted_bytes": 2,
+            "delivered": 3,
+            "delivered_bytes": 4,
+            "queue": {
+                "ready": 1, "delayed": 0, "in_flight": 0, "bytes": 5,
+                "dead": 0, "max_files": 1, "max_bytes": 1,
+            },
             "servers": [],
         });
         from_str::<StatusReport>(&report.to_string()).unwrap();
@@ -295,9 +328,10 @@ mod tests {
         odd = report;
         odd["servers"] = serde_json::json!([["127.0.0.1:5001"]]);
         refused(from_str::<StatusReport>(&odd.to_string()));
-        // What is behind a tag is kept aside first.
-        refused(from_str::<Answer>(
-            r#"{"answer": "files", "files": [[1]], "total": 1, "total_bytes": 1}"#,
-        ));
+        // serde keeps the fields behind a tag aside first.
+        refused(from_str::<Tagged>(r#"{"kind": "many", "all": [[1]]}"#));
+        let many = r#"{"kind": "many", "all": [{"number": 1}]}"#;
+        let all = vec![Inner { number: 1 }];
+        assert_eq!(from_str::<Tagged>(many).unwrap(), Tagged::Many { all });
     }
 }

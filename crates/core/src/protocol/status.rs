@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a balancer says of itself. Unknown fields are ignored, so that later versions can add some.
+/// A balancer's report on itself. Unknown fields are ignored, so that later versions can add some.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// Seconds since the balancer started.
@@ -17,23 +17,23 @@ pub struct StatusReport {
     /// Bytes of content of the delivered files.
     #[serde(default)]
     pub delivered_bytes: u64,
-    /// Why nothing is accepted, if that is so.
+    /// Why the balancer accepts no files, if it accepts none.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// What waits.
+    /// The files that wait.
     pub queue: QueueReport,
     /// The servers, in the order in which they were named.
     pub servers: Vec<ServerReport>,
 }
 
-/// What waits in a balancer.
+/// The files that wait in a balancer, and its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueueReport {
     /// Files that can go to a server now.
     pub ready: usize,
-    /// Files that wait for a time to try again.
+    /// Files that wait until they may be tried again.
     pub delayed: usize,
-    /// Files that are with a server, not acknowledged yet.
+    /// Files that were sent to a server that has not acknowledged them yet.
     pub in_flight: usize,
     /// Bytes of content of all of them.
     pub bytes: u64,
@@ -45,7 +45,7 @@ pub struct QueueReport {
     /// The most files that may wait.
     #[serde(default)]
     pub max_files: usize,
-    /// The most bytes that may wait, what each file costs beside its content included.
+    /// The most bytes that may wait, including what each file costs beside its content.
     #[serde(default)]
     pub max_bytes: u64,
 }
@@ -60,19 +60,19 @@ impl QueueReport {
 /// The memory of a server's process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// What is resident.
+    /// The resident memory.
     pub used: u64,
-    /// Above this the server is overloaded.
+    /// The limit above which the server is overloaded.
     pub limit: u64,
 }
 
-/// What a server speaks.
+/// The protocol that a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
-    /// Our protocol.
+    /// The native protocol.
     Native,
-    /// That of the first system of this kind.
+    /// The protocol of the first system of this kind.
     OldStyle,
 }
 
@@ -80,12 +80,12 @@ pub enum Dialect {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerState {
-    /// It was not probed yet.
+    /// No probe has ended yet.
     #[default]
     Unknown,
     /// It gets files.
     Up,
-    /// It gets none for the moment: as many are under way to it as may be.
+    /// Its window is full: it gets the next file when it has acknowledged one.
     Full,
     /// It does not answer probes, or failed in the middle of something.
     Down,
@@ -93,12 +93,12 @@ pub enum ServerState {
     Connecting,
     /// Its overload byte is 1.
     Overloaded,
-    /// It refused files for a cause of its own or acknowledged none, and gets none for a while; or
-    /// another name leads to it, too, and has its files.
+    /// It gets no files for a while, because it refused some for a cause of its own or acknowledged
+    /// none; or another name leads to the same server, and gets its files.
     Paused,
-    /// An operator does not want it to get files, or its weight is 0.
+    /// An operator drained it, or its weight is 0.
     Drained,
-    /// It is forgotten once nothing is under way to it.
+    /// An operator removed it; it is forgotten once no file is in flight to it.
     Removing,
 }
 
@@ -130,18 +130,18 @@ pub struct ServerReport {
     pub name: String,
     /// Its weight.
     pub weight: u32,
-    /// What it speaks, once that is known.
+    /// The protocol that it speaks; `None` before the first answer.
     pub dialect: Option<Dialect>,
     /// Whether it may get files now.
     pub eligible: bool,
     /// Its state in a word.
     #[serde(default)]
     pub state: ServerState,
-    /// What is against it getting files, if something is: `drain`, `connection`, `trust`,
+    /// The fact that keeps it from getting files, if any: `drain`, `connection`, `trust`,
     /// `identity`, `link`, `load` or `storage`.
     #[serde(default)]
     pub fact: Option<String>,
-    /// Why it may not: the fact and the reason.
+    /// The fact and the reason in words, if it may get no files.
     pub reason: Option<String>,
     /// Seconds since its health last changed.
     pub since_s: f64,
@@ -157,10 +157,10 @@ pub struct ServerReport {
     pub delivered_bytes: u64,
     /// Files that it refused, or that came back because it failed.
     pub returned: u64,
-    /// An operator wants it to get nothing new.
+    /// Whether an operator drained it.
     #[serde(default)]
     pub drained: bool,
-    /// It is forgotten once nothing is under way to it.
+    /// Whether an operator removed it; it is forgotten once no file is in flight to it.
     #[serde(default)]
     pub removing: bool,
     /// The memory of its process at the last probe; an old-style server does not say.
@@ -178,8 +178,8 @@ pub struct ServerReport {
 }
 
 impl ServerReport {
-    /// Whether it gets files: now, or as soon as one is stored of those that fill its window. A
-    /// busy server is no trouble.
+    /// Whether it gets files: now, or as soon as its full window has room. A full window is not
+    /// trouble.
     pub fn is_in_service(&self) -> bool {
         matches!(self.state, ServerState::Up | ServerState::Full)
     }

@@ -6,7 +6,9 @@
 
 mod health;
 mod heap;
+mod slots;
 mod wrr;
 
 pub use health::{Fact, Flip, Health, HealthConfig};
-pub use wrr::{Scheduler, Slot};
+pub use slots::{Slot, Slots};
+pub use wrr::Scheduler;

@@ -48,6 +48,7 @@
 //!   in `lead`.
 
 use super::heap::IndexedHeap;
+use super::slots::{Slot, Slots};
 use crate::config::MAX_WEIGHT;
 
 /// Virtual time for one pick of a server of weight 1.
@@ -59,18 +60,6 @@ const SCALE: u64 = 1 << 40;
 /// [`SCALE`], after now, and now passes the last of them by no more than half a pick's worth. A
 /// pick moves now on twice, by less than 2^42 together, so that the end is 2^85 picks away.
 const ORIGIN: u128 = 1 << 96;
-
-/// Names a server of one [`Scheduler`]. Small, and used again after [`Scheduler::remove`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(usize);
-
-impl Slot {
-    /// The number of the slot: at most the number of servers that were ever there at once, less
-    /// one. Meant as an index into a table of the caller.
-    pub fn index(self) -> usize {
-        self.0
-    }
-}
 
 /// What the scheduler knows of one server.
 #[derive(Debug, Clone)]
@@ -199,9 +188,9 @@ impl Candidate {
 /// pick amortised, and a pick allocates nothing. A slot that does not exist is ignored.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
-    servers: Vec<Option<Candidate>>,
+    servers: Slots<Candidate>,
     /// Slots to use again.
-    free: Vec<usize>,
+    free: Vec<Slot>,
     /// Servers that have started, by deadline.
     ready: IndexedHeap,
     /// Servers whose start was ahead when they were put here, by start.
@@ -228,7 +217,7 @@ impl Scheduler {
     /// A scheduler without servers.
     pub fn new() -> Self {
         Self {
-            servers: Vec::new(),
+            servers: Slots::default(),
             free: Vec::new(),
             ready: IndexedHeap::default(),
             waiting: IndexedHeap::default(),
@@ -244,25 +233,17 @@ impl Scheduler {
     /// drained.
     #[must_use = "the slot is the only name of the server"]
     pub fn add(&mut self, weight: u32) -> Slot {
-        let server = Some(Candidate::new(weight.min(MAX_WEIGHT), self.now));
-        let slot = self.free.pop().unwrap_or(self.servers.len());
-        match self.servers.get_mut(slot) {
-            Some(cell) => *cell = server,
-            None => self.servers.push(server),
-        }
-        Slot(slot)
+        let server = Candidate::new(weight.min(MAX_WEIGHT), self.now);
+        let slot = self.free.pop().unwrap_or(self.servers.next_new());
+        self.servers.insert(slot, server);
+        slot
     }
 
     /// Forgets a server. A later [`add`](Self::add) may use the slot again.
     pub fn remove(&mut self, slot: Slot) {
         self.set_eligible(slot, false);
-        if self
-            .servers
-            .get_mut(slot.0)
-            .and_then(Option::take)
-            .is_some()
-        {
-            self.free.push(slot.0);
+        if self.servers.remove(slot).is_some() {
+            self.free.push(slot);
         }
     }
 
@@ -334,14 +315,14 @@ impl Scheduler {
     }
 
     fn server(&self, slot: usize) -> Option<&Candidate> {
-        self.servers.get(slot)?.as_ref()
+        self.servers.get(Slot(slot))
     }
 
     fn active(&self) -> impl Iterator<Item = (usize, &Candidate)> {
-        let servers = self.servers.iter().enumerate();
-        servers
-            .filter_map(|(slot, server)| Some((slot, server.as_ref()?)))
+        self.servers
+            .iter()
             .filter(|(_, server)| server.is_active())
+            .map(|(slot, server)| (slot.0, server))
     }
 
     /// Changes a server and brings the sums and the heaps in line with what it is afterwards.
@@ -350,7 +331,7 @@ impl Scheduler {
     /// trace.
     fn change(&mut self, slot: Slot, edit: impl FnOnce(&mut Candidate, u128)) {
         let now = self.now;
-        let Some(server) = self.servers.get_mut(slot.0).and_then(Option::as_mut) else {
+        let Some(server) = self.servers.get_mut(slot) else {
             return;
         };
         let before = server.clone();
@@ -386,7 +367,7 @@ impl Scheduler {
     /// Lets the server pay for a pick, moves now on, and puts the server where it belongs then.
     fn charge(&mut self, slot: usize) {
         let now = self.now;
-        let Some(server) = self.servers.get_mut(slot).and_then(Option::as_mut) else {
+        let Some(server) = self.servers.get_mut(Slot(slot)) else {
             return;
         };
         let before = server.lag(now);
@@ -428,7 +409,7 @@ impl Scheduler {
     /// a change, so that the moves are O(1) a pick in the long run.
     fn admit_started(&mut self) {
         while let Some((_, slot)) = self.waiting.pop_up_to(self.now) {
-            if let Some(server) = self.servers.get(slot).and_then(Option::as_ref) {
+            if let Some(server) = self.server(slot) {
                 self.ready.set(slot, server.deadline);
             }
         }
@@ -453,8 +434,8 @@ impl Scheduler {
         assert_eq!((count, weight), (self.count, self.weight), "sums");
         assert_eq!(count, self.ready.len() + self.waiting.len(), "stale entry");
         assert_eq!(lead, self.lead, "sum of the lags");
-        let free = self.servers.iter().filter(|cell| cell.is_none());
-        assert_eq!(free.count(), self.free.len(), "free slots");
+        let free = self.servers.next_new().0 - self.servers.iter().count();
+        assert_eq!(free, self.free.len(), "free slots");
     }
 
     #[cfg(any(test, debug_assertions))]

@@ -281,9 +281,8 @@ impl Watch {
 
     fn flip(&mut self, server: usize) {
         let slot = self.servers[server].slot;
-        let eligible = self.scheduler.servers[slot.index()]
-            .as_ref()
-            .is_some_and(|s| s.eligible);
+        let server = self.scheduler.servers.get(slot);
+        let eligible = server.is_some_and(|server| server.eligible);
         self.scheduler.set_eligible(slot, !eligible);
         self.changed();
     }

@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use super::peers::{Client, File, unnamed};
 use super::world::World;
 use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, Sum, ToHub};
-use crate::protocol::json::NotOldStyle;
 use crate::protocol::{Refusal, RefusalCode};
 
 impl World {
@@ -53,7 +52,6 @@ impl World {
             content,
             size,
             crc32c: crc32c::crc32c(file.content),
-            old_style_len: Err(NotOldStyle::NotText),
             room: self.gate.try_room(size).unwrap(),
             disk: self.gate.reserve_disk(size, 0).unwrap(),
             from: "client".into(),

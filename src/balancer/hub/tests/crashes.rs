@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::peers::named;
 use super::world::World;
-use crate::protocol::query::{Place, Query};
+use crate::balancer::query::{Place, Query};
 use crate::queue::sim::Shape;
 
 /// What clients were told before the crash.

@@ -6,8 +6,8 @@ use super::world::World;
 use crate::balancer::events::Event;
 use crate::balancer::messages::{Ask, ToHub};
 use crate::balancer::orders::{Command, Order, OrderError};
+use crate::balancer::query::{Answer, FileReport, Query};
 use crate::config::ServerSpec;
-use crate::protocol::query::{Answer, FileReport, Query};
 use crate::protocol::status::StatusReport;
 
 impl World {

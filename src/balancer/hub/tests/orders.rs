@@ -10,8 +10,8 @@ use crate::balancer::BalancerError;
 use crate::balancer::events::{Kind, Level};
 use crate::balancer::messages::{Ask, ToHub};
 use crate::balancer::orders::{Order, OrderError};
+use crate::balancer::query::{Answer, Place, Query};
 use crate::config::ServerSpec;
-use crate::protocol::query::{Answer, Place, Query};
 use crate::queue::sim::Shape;
 use crate::queue::{JournalError, Progress};
 

@@ -61,10 +61,10 @@ impl Outside for Beside {
         let mut links = self.links.lock().unwrap();
         let link = OpenLink {
             server: target.address,
-            epoch: target.epoch,
+            epoch: target.link.epoch,
             from_hub,
         };
-        links.insert(target.slot, link);
+        links.insert(target.link.slot, link);
         CancellationToken::new().drop_guard()
     }
 

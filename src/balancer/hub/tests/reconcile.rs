@@ -7,12 +7,13 @@ use super::peers::{Server, unnamed};
 use super::world::{RETENTION, World};
 use crate::balancer::BalancerError;
 use crate::balancer::dispatch::Speaker;
+use crate::balancer::dispatch::{LinkEvent, LinkId};
 use crate::balancer::events::Kind;
-use crate::balancer::messages::{LinkEvent, ToHub};
+use crate::balancer::messages::ToHub;
 use crate::balancer::orders::Order;
+use crate::balancer::query::Place;
 use crate::config::ServerSpec;
 use crate::protocol::lists::StoredFile;
-use crate::protocol::query::Place;
 use crate::queue::sim::Shape;
 
 /// A file is accepted and stored at one server, which does not acknowledge it. Gives that server,
@@ -247,8 +248,7 @@ fn a_late_report_of_an_older_link_does_not_name_the_server_of_the_present_one() 
     let slot = world.slot("a");
     let epoch = world.epoch("a") - 1;
     world.step([ToHub::Link {
-        slot,
-        epoch,
+        link: LinkId { slot, epoch },
         event: old,
     }]);
     world.settle();

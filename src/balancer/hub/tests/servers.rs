@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::world::World;
 use crate::balancer::BalancerError;
+use crate::balancer::dispatch::{LinkEvent, LinkId};
 use crate::balancer::dispatch::{Probed, Speaker, Who};
-use crate::balancer::messages::{LinkEvent, ToHub, ToServer};
+use crate::balancer::messages::{ToHub, ToServer};
 use crate::protocol::lists::StoredFile;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Refusal, RefusalCode};
@@ -97,8 +98,10 @@ impl World {
 
     fn link_message(&self, name: &str, event: LinkEvent) -> ToHub {
         ToHub::Link {
-            slot: self.slot(name),
-            epoch: self.epoch(name),
+            link: LinkId {
+                slot: self.slot(name),
+                epoch: self.epoch(name),
+            },
             event,
         }
     }

@@ -11,7 +11,6 @@ use super::receipts::Receipts;
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::InMemory;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
-use crate::protocol::json::NotOldStyle;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE};
 use crate::protocol::{ProtocolError, Refusal, RefusalCode};
 use crate::queue::{INLINE, key_hash};
@@ -230,7 +229,6 @@ impl Door {
             content: Arrived::Own(uploaded.id),
             size: receipts.size,
             crc32c: uploaded.crc32c,
-            old_style_len: Err(NotOldStyle::TooLarge),
             room,
             disk,
             from: head.from.clone(),

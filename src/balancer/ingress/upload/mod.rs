@@ -6,6 +6,8 @@
 
 mod parts;
 mod source;
+#[cfg(test)]
+mod tests;
 mod uploaded;
 mod uploads;
 mod write;

@@ -15,6 +15,11 @@ pub(in crate::balancer::ingress) trait Source {
 
     /// The next piece; `None` once all of it came and its checksum is right.
     async fn piece(&mut self) -> Result<Option<Bytes>, ReadError>;
+
+    /// The CRC32C of all pieces, if the peer's own checksum has proved it.
+    fn proven_sum(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Content behind a native frame.
@@ -59,6 +64,10 @@ impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
         *self.crc32c = crc32c::crc32c_append(*self.crc32c, &piece);
         Ok(Some(piece))
     }
+
+    fn proven_sum(&self) -> Option<u32> {
+        Some(*self.crc32c)
+    }
 }
 
 /// Hands content to the writing thread until all of it came.
@@ -79,7 +88,7 @@ pub(super) async fn read_pieces<S: Source>(
         }
     };
     let last = match &read {
-        Ok(()) => Some(Step::Whole),
+        Ok(()) => Some(Step::Whole(source.proven_sum())),
         Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)) => {
             Some(Step::Useless)
         }

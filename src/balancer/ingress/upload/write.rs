@@ -21,8 +21,9 @@ use crate::transport::plain;
 /// What the reader of an upload tells its writer.
 pub(super) enum Step {
     Piece(Bytes),
-    /// All of the content came, and its checksum is right.
-    Whole,
+    /// All of the content came, and its checksum is right: pieces with this CRC32C, if the client
+    /// told it.
+    Whole(Option<u32>),
     /// The content is wrong or will not be taken: no later upload goes on with it.
     Useless,
 }
@@ -51,15 +52,16 @@ impl Upload {
         mut steps: mpsc::Receiver<Step>,
     ) -> io::Result<Option<Uploaded>> {
         let mut part = self.begin(resumed)?;
+        let begin = (part.crc32c(), part.len());
         let mut sync = RollingSync::default();
-        loop {
+        let proven = loop {
             match steps.blocking_recv() {
                 Some(Step::Piece(piece)) => {
                     if let Err(error) = self.write(&mut part, &piece, &mut sync) {
                         return Err(self.failed(error));
                     }
                 }
-                Some(Step::Whole) => break,
+                Some(Step::Whole(proven)) => break proven,
                 Some(Step::Useless) => {
                     self.remove();
                     return Ok(None);
@@ -71,6 +73,10 @@ impl Upload {
                     return Ok(None);
                 }
             }
+        };
+        if !is_as_proven(&part, begin, proven) {
+            self.remove();
+            return Err(damaged());
         }
         match sync.end().and_then(|()| self.target.finish(part)) {
             Ok((id, crc32c)) => {
@@ -156,6 +162,20 @@ impl Target {
             }
         }
     }
+}
+
+/// Whether the bytes that were written behind the beginning, of this CRC32C and length, are those
+/// that came. If not, they were damaged in memory, and their sum must not stand for the client's.
+fn is_as_proven(part: &Part, (begin, len): (u32, u64), proven: Option<u32>) -> bool {
+    let written = usize::try_from(part.len() - len).unwrap_or(usize::MAX);
+    proven.is_none_or(|sum| crc32c::crc32c_combine(begin, sum, written) == part.crc32c())
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it was damaged in memory on its way to the disk: send it again",
+    )
 }
 
 /// The part does not begin as the client says.

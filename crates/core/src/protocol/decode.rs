@@ -1,0 +1,295 @@
+//! Reads a message from its JSON header: by hand where the header is spelled canonically and each
+//! file costs one like it, by serde otherwise.
+//!
+//! Invariant: both ways come to the same message.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::error::{ProtocolError, Refusal, RefusalCode};
+use super::header::{Reader, field};
+use super::limits::{MAX_KEY, MAX_TITLE};
+use super::message::{Expected, Message, Prefix, Role};
+use super::object;
+use super::status::Memory;
+use super::text::Text;
+
+impl Message {
+    /// Reads a message from its JSON header.
+    pub fn decode(header: &[u8]) -> Result<Self, ProtocolError> {
+        match decode_canonical(header) {
+            Some(message) => Ok(message),
+            None => decode_any(header),
+        }
+    }
+}
+
+/// The message, if its header is spelled as [`Message::encode`] spells it and the message is one of
+/// those that each file costs.
+pub(super) fn decode_canonical(header: &[u8]) -> Option<Message> {
+    let (request_type, mut fields) = Reader::new(header)?;
+    let message = match request_type {
+        b"put" => canonical_put(&mut fields)?,
+        b"accepted" => Message::Accepted {
+            id: fields.number(field::ID)?,
+            number: fields.number(field::REQUEST_NUMBER)?,
+        },
+        b"delivered" => Message::Delivered {
+            id: fields.number(field::ID)?,
+            number: fields.number(field::REQUEST_NUMBER)?,
+            server: fields.text(field::SERVER)?.into(),
+            confirmed: fields.flag(field::CONFIRMED)?,
+        },
+        b"store" => Message::Store {
+            number: fields.number(field::REQUEST_NUMBER)?,
+            title: title(Some(fields.text(field::TITLE)?.into())).ok()?.into(),
+        },
+        b"stored" => Message::Stored {
+            number: fields.number(field::REQUEST_NUMBER)?,
+        },
+        _ => return None,
+    };
+    fields.is_at_end().then_some(message)
+}
+
+#[inline]
+fn canonical_put(fields: &mut Reader<'_>) -> Option<Message> {
+    let id = fields.number(field::ID)?;
+    let title = title(Some(fields.text(field::TITLE)?.into())).ok()?;
+    let key = if fields.is_next(field::KEY) {
+        Some(key(fields.text(field::KEY)?.into()).ok()?)
+    } else {
+        None
+    };
+    Some(Message::Put {
+        id,
+        title: title.into_owned(),
+        key,
+        resumed: None,
+    })
+}
+
+/// The message, in any spelling that JSON has.
+pub(super) fn decode_any(header: &[u8]) -> Result<Message, ProtocolError> {
+    let header: Header<'_> = object::flat_from_slice(header)
+        .map_err(|error| ProtocolError::Header(error.to_string()))?;
+    header.into_message()
+}
+
+/// The JSON header as it stands on the wire. Unknown fields are ignored, so that later versions can
+/// add some.
+#[derive(Deserialize)]
+struct Header<'a> {
+    #[serde(borrow)]
+    request_type: Text<'a>,
+    id: Option<u64>,
+    request_number: Option<u64>,
+    #[serde(borrow)]
+    title: Option<Text<'a>>,
+    #[serde(borrow)]
+    key: Option<Text<'a>>,
+    size: Option<u64>,
+    offset: Option<u64>,
+    crc32c: Option<u32>,
+    role: Option<Role>,
+    overloaded: Option<bool>,
+    #[serde(borrow)]
+    identity: Option<Text<'a>>,
+    memory: Option<u64>,
+    memory_limit: Option<u64>,
+    #[serde(borrow)]
+    server: Option<Text<'a>>,
+    confirmed: Option<bool>,
+    code: Option<RefusalCode>,
+    #[serde(borrow)]
+    reason: Option<Text<'a>>,
+    last: Option<bool>,
+    #[serde(borrow)]
+    instance: Option<Text<'a>>,
+    seen: Option<u64>,
+    epoch: Option<u64>,
+}
+
+impl Header<'_> {
+    fn into_message(self) -> Result<Message, ProtocolError> {
+        Ok(match &*self.request_type.0 {
+            "hello" => self.hello()?,
+            "put" => self.put()?,
+            "offer" => self.offer()?,
+            "wanted" => self.wanted()?,
+            "store" => self.store()?,
+            "accepted" => self.accepted()?,
+            "delivered" => self.delivered()?,
+            "refused" => self.refused()?,
+            "dead" => self.dead()?,
+            "holding" => Message::Holding {
+                last: self.last.unwrap_or(true),
+                seen: self.seen,
+            },
+            "confirmed" => Message::Confirmed,
+            "drop" => self.drop_copy()?,
+            "dropped" => Message::Dropped {
+                number: self.number()?,
+            },
+            "stored" => Message::Stored {
+                number: self.number()?,
+            },
+            "not_stored" => self.not_stored()?,
+            "waiting" => Message::Waiting {
+                reason: self.reason(),
+            },
+            "resumed" => Message::Resumed,
+            "status" => Message::Status,
+            "bye" => Message::Bye(self.refusal()?),
+            other => return Err(ProtocolError::UnknownRequest(other.to_owned())),
+        })
+    }
+
+    fn id(&self) -> Result<u64, ProtocolError> {
+        self.id.ok_or(ProtocolError::Missing("id"))
+    }
+
+    fn number(&self) -> Result<u64, ProtocolError> {
+        self.request_number
+            .ok_or(ProtocolError::Missing("request_number"))
+    }
+
+    /// People can do without a reason; it may be empty.
+    fn reason(self) -> String {
+        self.reason.unwrap_or_default().0.into_owned()
+    }
+
+    fn refusal(self) -> Result<Refusal, ProtocolError> {
+        let code = self.code.ok_or(ProtocolError::Missing("code"))?;
+        Ok(Refusal::new(code, self.reason()))
+    }
+
+    fn hello(self) -> Result<Message, ProtocolError> {
+        let role = self.role.ok_or(ProtocolError::Missing("role"))?;
+        let memory = self.memory.zip(self.memory_limit);
+        Ok(Message::Hello {
+            role,
+            overloaded: self.overloaded,
+            identity: identity(self.identity)?,
+            memory: memory.map(|(used, limit)| Memory { used, limit }),
+            instance: identity(self.instance)?,
+            epoch: self.epoch,
+        })
+    }
+
+    fn put(self) -> Result<Message, ProtocolError> {
+        let resumed = match (self.offset, self.crc32c) {
+            (None | Some(0), _) => None,
+            (Some(offset), Some(crc32c)) => Some(Prefix { offset, crc32c }),
+            (Some(_), None) => return Err(ProtocolError::Missing("crc32c")),
+        };
+        Ok(Message::Put {
+            id: self.id()?,
+            title: title(self.title)?.into_owned(),
+            key: self.key.map(key).transpose()?,
+            resumed,
+        })
+    }
+
+    fn offer(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Offer {
+            id: self.id()?,
+            key: key(self.key.ok_or(ProtocolError::Missing("key"))?)?,
+            size: self.size.ok_or(ProtocolError::Missing("size"))?,
+            crc32c: self.crc32c,
+        })
+    }
+
+    fn wanted(&self) -> Result<Message, ProtocolError> {
+        Ok(Message::Wanted {
+            id: self.id()?,
+            offset: self.offset.ok_or(ProtocolError::Missing("offset"))?,
+        })
+    }
+
+    fn store(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Store {
+            number: self.number()?,
+            title: title(self.title)?.into(),
+        })
+    }
+
+    fn accepted(&self) -> Result<Message, ProtocolError> {
+        Ok(Message::Accepted {
+            id: self.id()?,
+            number: self.number()?,
+        })
+    }
+
+    fn refused(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Refused {
+            id: self.id()?,
+            refusal: self.refusal()?,
+        })
+    }
+
+    fn not_stored(self) -> Result<Message, ProtocolError> {
+        Ok(Message::NotStored {
+            number: self.number()?,
+            refusal: self.refusal()?,
+        })
+    }
+
+    fn delivered(self) -> Result<Message, ProtocolError> {
+        let id = self.id()?;
+        let number = self.number()?;
+        let server = self.server.ok_or(ProtocolError::Missing("server"))?;
+        Ok(Message::Delivered {
+            id,
+            number,
+            server: server.0.into(),
+            confirmed: self.confirmed.unwrap_or(true),
+        })
+    }
+
+    fn dead(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Dead {
+            id: self.id()?,
+            number: self.number()?,
+            reason: self.reason(),
+        })
+    }
+
+    fn drop_copy(&self) -> Result<Message, ProtocolError> {
+        let expected = self.size.zip(self.crc32c);
+        Ok(Message::Drop {
+            number: self.number()?,
+            expected: expected.map(|(size, crc32c)| Expected { size, crc32c }),
+        })
+    }
+}
+
+fn title(title: Option<Text<'_>>) -> Result<Cow<'_, str>, ProtocolError> {
+    let title = title.ok_or(ProtocolError::Missing("title"))?.0;
+    if title.len() > MAX_TITLE {
+        Err(ProtocolError::TitleTooLong(title.len()))
+    } else {
+        Ok(title)
+    }
+}
+
+fn key(key: Text<'_>) -> Result<Arc<str>, ProtocolError> {
+    if (1..=MAX_KEY).contains(&key.0.len()) {
+        Ok(key.0.into())
+    } else {
+        Err(ProtocolError::KeyLength(key.0.len()))
+    }
+}
+
+fn identity(identity: Option<Text<'_>>) -> Result<Option<Arc<str>>, ProtocolError> {
+    let Some(Text(text)) = identity else {
+        return Ok(None);
+    };
+    if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(Some(text.into()))
+    } else {
+        Err(ProtocolError::Identity)
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes the JSON header of a message, in the canonical spelling of [`super::header`].
+
+use super::error::Refusal;
+use super::header::{Writer, field};
+use super::message::{Expected, Message, Prefix, Role};
+use super::status::Memory;
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Balancer => "balancer",
+            Self::Server => "server",
+        }
+    }
+}
+
+impl Message {
+    /// Appends the message's JSON header to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let header = Writer::new(out);
+        let header = match self {
+            Self::Hello {
+                role,
+                overloaded,
+                identity,
+                memory,
+                instance,
+                epoch,
+            } => hello(header, *role, *overloaded, identity.as_deref())
+                .with_memory(*memory)
+                .text(field::INSTANCE, instance.as_deref())
+                .number(field::EPOCH, *epoch),
+            Self::Put {
+                id,
+                title,
+                key,
+                resumed,
+            } => put(header, *id, title, key.as_deref()).with_prefix(*resumed),
+            Self::Offer {
+                id,
+                key,
+                size,
+                crc32c,
+            } => offer(header, *id, key, *size).number(field::CRC32C, crc32c.map(u64::from)),
+            Self::Wanted { id, offset } => {
+                file(header, "wanted", *id).number(field::OFFSET, *offset)
+            }
+            Self::Store { number, title } => {
+                stored(header, "store", *number).text(field::TITLE, &**title)
+            }
+            Self::Accepted { id, number } => receipt(header, "accepted", *id, *number),
+            Self::Delivered {
+                id,
+                number,
+                server,
+                confirmed,
+            } => receipt(header, "delivered", *id, *number)
+                .text(field::SERVER, &**server)
+                .flag(field::CONFIRMED, *confirmed),
+            Self::Refused { id, refusal } => file(header, "refused", *id).with_refusal(refusal),
+            Self::Dead { id, number, reason } => {
+                receipt(header, "dead", *id, *number).text(field::REASON, reason.as_str())
+            }
+            Self::Holding { last, seen } => header
+                .of("holding")
+                .flag(field::LAST, *last)
+                .number(field::SEEN, *seen),
+            Self::Confirmed => header.of("confirmed"),
+            Self::Drop { number, expected } => {
+                stored(header, "drop", *number).with_expected(*expected)
+            }
+            Self::Dropped { number } => stored(header, "dropped", *number),
+            Self::Stored { number } => stored(header, "stored", *number),
+            Self::NotStored { number, refusal } => {
+                stored(header, "not_stored", *number).with_refusal(refusal)
+            }
+            Self::Waiting { reason } => header.of("waiting").text(field::REASON, reason.as_str()),
+            Self::Resumed => header.of("resumed"),
+            Self::Status => header.of("status"),
+            Self::Bye(refusal) => header.of("bye").with_refusal(refusal),
+        };
+        header.end();
+    }
+}
+
+fn hello<'a>(
+    header: Writer<'a>,
+    role: Role,
+    overloaded: Option<bool>,
+    identity: Option<&str>,
+) -> Writer<'a> {
+    header
+        .of("hello")
+        .text(field::ROLE, role.name())
+        .flag(field::OVERLOADED, overloaded)
+        .text(field::IDENTITY, identity)
+}
+
+#[inline]
+fn put<'a>(header: Writer<'a>, id: u64, title: &str, key: Option<&str>) -> Writer<'a> {
+    file(header, "put", id)
+        .text(field::TITLE, title)
+        .text(field::KEY, key)
+}
+
+fn offer<'a>(header: Writer<'a>, id: u64, key: &str, size: u64) -> Writer<'a> {
+    file(header, "offer", id)
+        .text(field::KEY, key)
+        .number(field::SIZE, size)
+}
+
+/// A message about a file that a client hands over, by the client's number for it.
+#[inline]
+fn file<'a>(header: Writer<'a>, request_type: &'static str, id: u64) -> Writer<'a> {
+    header.of(request_type).number(field::ID, id)
+}
+
+/// A receipt for a file that was accepted under `number`.
+#[inline]
+fn receipt<'a>(header: Writer<'a>, request_type: &'static str, id: u64, number: u64) -> Writer<'a> {
+    file(header, request_type, id).number(field::REQUEST_NUMBER, number)
+}
+
+/// A message between a balancer and a server about a file, by its request number.
+#[inline]
+fn stored<'a>(header: Writer<'a>, request_type: &'static str, number: u64) -> Writer<'a> {
+    header
+        .of(request_type)
+        .number(field::REQUEST_NUMBER, number)
+}
+
+/// Groups of fields that belong together.
+impl Writer<'_> {
+    fn with_memory(self, memory: Option<Memory>) -> Self {
+        self.number(field::MEMORY, memory.map(|memory| memory.used))
+            .number(field::MEMORY_LIMIT, memory.map(|memory| memory.limit))
+    }
+
+    #[inline]
+    fn with_prefix(self, resumed: Option<Prefix>) -> Self {
+        self.number(field::OFFSET, resumed.map(|prefix| prefix.offset))
+            .number(field::CRC32C, resumed.map(|prefix| prefix.crc32c.into()))
+    }
+
+    fn with_expected(self, expected: Option<Expected>) -> Self {
+        self.number(field::SIZE, expected.map(|expected| expected.size))
+            .number(
+                field::CRC32C,
+                expected.map(|expected| expected.crc32c.into()),
+            )
+    }
+
+    fn with_refusal(self, refusal: &Refusal) -> Self {
+        self.text(field::CODE, &*refusal.code.to_string())
+            .text(field::REASON, refusal.reason.as_str())
+    }
+}

@@ -1,0 +1,114 @@
+//! Messages of every kind.
+
+use crate::protocol::status::Memory;
+use crate::protocol::{Expected, Message, Prefix, Refusal, RefusalCode, Role};
+
+pub(super) fn samples() -> Vec<Message> {
+    let refusal = || Refusal::new(RefusalCode::Storage, "disk \"full\"\n");
+    vec![
+        Message::Hello {
+            role: Role::Client,
+            overloaded: None,
+            identity: None,
+            memory: None,
+            instance: None,
+            epoch: None,
+        },
+        Message::Hello {
+            role: Role::Server,
+            overloaded: Some(true),
+            identity: Some("0f".repeat(16).into()),
+            memory: Some(Memory {
+                used: 5,
+                limit: u64::MAX,
+            }),
+            instance: Some("a1".repeat(16).into()),
+            epoch: None,
+        },
+        Message::Hello {
+            role: Role::Balancer,
+            overloaded: None,
+            identity: Some("0f".repeat(16).into()),
+            memory: None,
+            instance: Some("a1".repeat(16).into()),
+            epoch: Some(u64::MAX),
+        },
+        Message::Put {
+            id: 0,
+            title: "a \u{202e}\u{0} \"b\".json".into(),
+            key: None,
+            resumed: None,
+        },
+        Message::Put {
+            id: 0,
+            title: "t".into(),
+            key: Some("k \"1\"".into()),
+            resumed: Some(Prefix {
+                offset: 1 << 40,
+                crc32c: u32::MAX,
+            }),
+        },
+        Message::Offer {
+            id: 3,
+            key: "è".into(),
+            size: u64::MAX,
+            crc32c: None,
+        },
+        Message::Offer {
+            id: 3,
+            key: "k".into(),
+            size: 0,
+            crc32c: Some(u32::MAX),
+        },
+        Message::Wanted { id: 3, offset: 0 },
+        Message::Dead {
+            id: 3,
+            number: 9,
+            reason: "too large".into(),
+        },
+        Message::Holding {
+            last: false,
+            seen: None,
+        },
+        Message::Holding {
+            last: true,
+            seen: Some(7),
+        },
+        Message::Confirmed,
+        Message::Drop {
+            number: 1,
+            expected: None,
+        },
+        Message::Drop {
+            number: 1,
+            expected: Some(Expected { size: 2, crc32c: 3 }),
+        },
+        Message::Dropped { number: 1 },
+        Message::Store {
+            number: u64::MAX,
+            title: "è".into(),
+        },
+        Message::Accepted { id: 1, number: 2 },
+        Message::Delivered {
+            id: 1,
+            number: 2,
+            server: "127.0.0.1:5001".into(),
+            confirmed: false,
+        },
+        Message::Refused {
+            id: 9,
+            refusal: refusal(),
+        },
+        Message::Stored { number: 3 },
+        Message::NotStored {
+            number: 3,
+            refusal: refusal(),
+        },
+        Message::Waiting {
+            reason: "the queue is full".into(),
+        },
+        Message::Resumed,
+        Message::Status,
+        Message::Bye(refusal()),
+    ]
+}

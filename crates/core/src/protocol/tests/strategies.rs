@@ -1,0 +1,114 @@
+//! Any message.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
+use crate::protocol::status::Memory;
+use crate::protocol::{Expected, Message, Prefix, Refusal, RefusalCode, Role};
+
+/// Text with and without what must be escaped, and as long as the limits and longer.
+pub(super) fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[a-z0-9.-]{0,20}",
+        2 => "(?s).{0,20}",
+        2 => "[a\"\\\\\u{0}-\u{1f}\u{7f}è]{0,6}",
+        1 => prop::sample::select(vec![MAX_KEY, MAX_KEY + 1, MAX_TITLE, MAX_TITLE + 1]).prop_map(|len| "x".repeat(len)),
+    ]
+}
+
+pub(super) fn number() -> impl Strategy<Value = u64> {
+    let edges = vec![0, 9, 10, 10_u64.pow(19) - 1, 10_u64.pow(19), u64::MAX];
+    prop_oneof![0..100_000_u64, any::<u64>(), prop::sample::select(edges)]
+}
+
+/// Every message with any text, and with texts that break the limits.
+pub(super) fn message() -> impl Strategy<Value = Message> {
+    let refusal = || {
+        use RefusalCode::{
+            Busy, Checksum, Conflict, Full, Malformed, Stopping, Storage, TooLarge, Version,
+        };
+        let codes = [
+            Malformed, Version, Checksum, TooLarge, Conflict, Full, Stopping, Storage, Busy,
+        ];
+        (prop::sample::select(codes.to_vec()), text())
+            .prop_map(|(code, reason)| Refusal { code, reason })
+    };
+    let key = || text().prop_map(Arc::<str>::from);
+    let prefix = (number(), any::<u32>()).prop_map(|(offset, crc32c)| Prefix { offset, crc32c });
+    let roles = prop::sample::select(vec![Role::Client, Role::Balancer, Role::Server]);
+    let memory =
+        prop::option::of((number(), number()).prop_map(|(used, limit)| Memory { used, limit }));
+    let hot = prop_oneof![
+        (
+            number(),
+            text(),
+            prop::option::of(key()),
+            prop::option::weighted(0.2, prefix)
+        )
+            .prop_map(|(id, title, key, resumed)| Message::Put {
+                id,
+                title,
+                key,
+                resumed
+            }),
+        (number(), number()).prop_map(|(id, number)| Message::Accepted { id, number }),
+        (number(), number(), key(), any::<bool>()).prop_map(|(id, number, server, confirmed)| {
+            Message::Delivered {
+                id,
+                number,
+                server,
+                confirmed,
+            }
+        }),
+        (number(), key()).prop_map(|(number, title)| Message::Store { number, title }),
+        number().prop_map(|number| Message::Stored { number }),
+    ];
+    let others = prop_oneof![
+        (
+            roles,
+            any::<Option<bool>>(),
+            prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
+            memory,
+            prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
+            prop::option::of(number())
+        )
+            .prop_map(|(role, overloaded, identity, memory, instance, epoch)| {
+                Message::Hello {
+                    role,
+                    overloaded,
+                    identity,
+                    memory,
+                    instance,
+                    epoch,
+                }
+            }),
+        (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| {
+            Message::Offer {
+                id,
+                key,
+                size,
+                crc32c,
+            }
+        }),
+        (number(), number()).prop_map(|(id, offset)| Message::Wanted { id, offset }),
+        (number(), refusal()).prop_map(|(id, refusal)| Message::Refused { id, refusal }),
+        (number(), number(), text()).prop_map(|(id, number, reason)| Message::Dead {
+            id,
+            number,
+            reason
+        }),
+        (any::<bool>(), any::<Option<u64>>())
+            .prop_map(|(last, seen)| Message::Holding { last, seen }),
+        (number(), any::<Option<(u64, u32)>>()).prop_map(|(number, expected)| {
+            let expected = expected.map(|(size, crc32c)| Expected { size, crc32c });
+            Message::Drop { number, expected }
+        }),
+        number().prop_map(|number| Message::Dropped { number }),
+        (number(), refusal()).prop_map(|(number, refusal)| Message::NotStored { number, refusal }),
+        text().prop_map(|reason| Message::Waiting { reason }),
+        refusal().prop_map(Message::Bye),
+    ];
+    prop_oneof![3 => hot, 1 => others]
+}

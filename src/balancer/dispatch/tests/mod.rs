@@ -1,0 +1,11 @@
+//! The dispatcher driven without a socket or a clock: a world of pretended servers answers what it
+//! decides.
+
+mod anything;
+mod links;
+mod old_style;
+mod operator;
+mod reconcile;
+mod refusals;
+mod shares;
+mod world;

@@ -1,0 +1,71 @@
+//! Why a link ends.
+
+use std::io;
+use std::time::Duration;
+
+use crate::protocol::limits::MAX_LIST_BYTES;
+use crate::protocol::{Message, ProtocolError, Refusal};
+use crate::transport::{ReadError, WriteError, plain};
+
+/// The most files that a server may list: more than can ever be in flight to it.
+pub(super) const MAX_INVENTORY: usize = 1_000_000;
+
+/// Why a link, or the connection of one file, ended before its time. The dispatcher opens a new
+/// link later, whatever the reason.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("no greeting within {0:?}")]
+    GreetingTimeout(Duration),
+    #[error("the server closed the connection before it sent a greeting")]
+    ClosedBeforeGreeting,
+    #[error("not a Bilico server: the greeting names another role")]
+    NotAServer,
+    #[error("the server did not list its files within {0:?}")]
+    InventoryTimeout(Duration),
+    #[error("the server closed the connection before it had listed its files")]
+    ClosedBeforeInventory,
+    #[error(
+        "the server's list of its files is too long: expected at most {MAX_INVENTORY} files, in \
+         parts of at most {MAX_LIST_BYTES} bytes"
+    )]
+    InventoryTooLong,
+    #[error("bad list of the server's files: {0}")]
+    BadInventory(ProtocolError),
+    #[error("{}", .0.reason)]
+    Bye(Refusal),
+    /// Printed with its fields: a header is bounded.
+    #[error("unexpected message from the server: {0:?}")]
+    Unexpected(Message),
+    /// Half of a large file was sent when the rest turned out to be unreadable or damaged: only the
+    /// end of the connection can tell the server so.
+    #[error("file {number}: {reason}")]
+    Content { number: u64, reason: String },
+    /// The server has not answered for the oldest file that it was sent.
+    #[error("acknowledged nothing for {0:?}")]
+    Silent(Duration),
+}
+
+impl LinkError {
+    /// Whether the server takes nothing: it neither reads nor acknowledges.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Write(WriteError::Stalled(_)))
+    }
+
+    /// The error for people, without the system's number for it.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Io(error)
+            | Self::Read(ReadError::Io(error))
+            | Self::Write(WriteError::Io(error)) => plain(error),
+            other => other.to_string(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What goes out over a native link: files, and what the server may forget or must remove.
+
+use tokio::io::WriteHalf;
+use tokio::sync::mpsc;
+
+use super::content::{Loaded, load, unreadable};
+use super::error::LinkError;
+use super::large::LargeContent;
+use super::outstanding::Outstanding;
+use super::target::Target;
+use crate::balancer::dispatch::LinkEvent;
+use crate::balancer::messages::{Parcel, ToServer};
+use crate::protocol::limits::MAX_LIST;
+use crate::protocol::{Message, frame, lists};
+use crate::transport::{BoxStream, send_content, send_summed, write_all};
+
+/// How many messages of the hub are written together at most.
+const BATCH: usize = 64;
+
+/// The write half of a link, with what is to be written next.
+struct Out<'a> {
+    target: &'a Target,
+    write: WriteHalf<BoxStream>,
+    buffer: Vec<u8>,
+    outstanding: &'a Outstanding,
+}
+
+/// Sends what the hub says, many messages in one write.
+pub(super) async fn send_all(
+    target: &Target,
+    write: WriteHalf<BoxStream>,
+    mut from_hub: mpsc::UnboundedReceiver<ToServer>,
+    outstanding: &Outstanding,
+) -> Result<(), LinkError> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut out = Out {
+        target,
+        write,
+        buffer: Vec::new(),
+        outstanding,
+    };
+    while from_hub.recv_many(&mut batch, BATCH).await > 0 {
+        for item in load(batch.drain(..)).await {
+            out.send(item).await?;
+        }
+        out.flush().await?;
+        outstanding.written();
+    }
+    Ok(())
+}
+
+impl Out<'_> {
+    async fn send(&mut self, item: Loaded) -> Result<(), LinkError> {
+        match item {
+            Loaded::Small(parcel, content) => {
+                self.outstanding.begin(parcel.number);
+                self.header(&parcel);
+                let crc32c = parcel.meta.crc32c;
+                let stall = self.target.stall;
+                send_summed(&mut self.write, &mut self.buffer, &content, crc32c, stall).await?;
+            }
+            Loaded::Large(parcel, id) => self.stream(&parcel, id).await?,
+            Loaded::Failed(event) => self.target.tell(event),
+            Loaded::Confirm(numbers) => self.confirm(&numbers).await?,
+            Loaded::Drop(number, expected) => {
+                let message = Message::Drop {
+                    number,
+                    expected: Some(expected),
+                };
+                frame::encode(&message, 0, &mut self.buffer);
+            }
+            // `load` has read them.
+            Loaded::InJournal(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Appends the head of a file's frame.
+    fn header(&mut self, parcel: &Parcel) {
+        let header = Message::Store {
+            number: parcel.number,
+            title: (&*parcel.meta.title).into(),
+        };
+        frame::encode(&header, parcel.meta.size, &mut self.buffer);
+    }
+
+    async fn confirm(&mut self, numbers: &[u64]) -> Result<(), LinkError> {
+        for part in numbers.chunks(MAX_LIST) {
+            let content = lists::encode_confirmed(part);
+            frame::encode(&Message::Confirmed, content.len() as u64, &mut self.buffer);
+            let stall = self.target.stall;
+            send_content(&mut self.write, &mut self.buffer, &content, stall).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), LinkError> {
+        write_all(&mut self.write, &self.buffer, self.target.stall).await?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Sends content from its own file. If nothing of it can be read, nothing is sent. If it turns
+    /// out to be unreadable or damaged later, the link ends, because half of the file was sent.
+    async fn stream(&mut self, parcel: &Parcel, id: u64) -> Result<(), LinkError> {
+        let meta = &parcel.meta;
+        let disk = self.target.disk.clone();
+        let mut content = LargeContent::open(disk, id, meta.size, meta.crc32c);
+        let mut is_begun = false;
+        while let Some(piece) = content.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => return self.cannot_read(parcel.number, &error, is_begun),
+            };
+            if !is_begun {
+                is_begun = true;
+                self.begin_large(parcel).await?;
+            }
+            write_all(&mut self.write, &piece, self.target.stall).await?;
+            content.reuse(piece);
+        }
+        self.buffer.extend_from_slice(&frame::checksum(meta.crc32c));
+        Ok(())
+    }
+
+    /// Writes the head of a large file. Answers are owed for the files before it from now on,
+    /// however long it takes.
+    async fn begin_large(&mut self, parcel: &Parcel) -> Result<(), LinkError> {
+        let place = self.outstanding.begin(parcel.number);
+        self.header(parcel);
+        self.flush().await?;
+        self.outstanding.written_before(place);
+        Ok(())
+    }
+
+    /// Tells the hub of large content that cannot be read, and ends the link if a part of it was
+    /// sent.
+    fn cannot_read(
+        &self,
+        number: u64,
+        error: &std::io::Error,
+        is_begun: bool,
+    ) -> Result<(), LinkError> {
+        let describe = |error: &str| format!("it cannot be read from the journal: {error}");
+        if !is_begun {
+            self.target.tell(unreadable(number, error, describe));
+            return Ok(());
+        }
+        let reason = describe(&crate::transport::plain(error));
+        self.target.tell(LinkEvent::Unreadable {
+            number,
+            reason: reason.clone(),
+        });
+        Err(LinkError::Content { number, reason })
+    }
+}

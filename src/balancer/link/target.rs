@@ -1,0 +1,46 @@
+//! Where a link leads, and what it needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::error::LinkError;
+use crate::balancer::dispatch::{LinkEvent, LinkId};
+use crate::balancer::messages::ToHub;
+use crate::queue::disk::Disk;
+use crate::transport::{BoxStream, Connect};
+
+/// A server, and the means to reach it.
+pub(in crate::balancer) struct Target {
+    pub(in crate::balancer) link: LinkId,
+    pub(in crate::balancer) address: Arc<str>,
+    pub(in crate::balancer) connector: Arc<dyn Connect>,
+    pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
+    /// Holds content that has a file of its own.
+    pub(in crate::balancer) disk: Arc<dyn Disk>,
+    /// The identity of the balancer's journal, for the server's index.
+    pub(in crate::balancer) journal: Arc<str>,
+    pub(in crate::balancer) connect_timeout: Duration,
+    /// How long the server may read nothing, or leave its oldest file unacknowledged.
+    pub(in crate::balancer) stall: Duration,
+}
+
+impl Target {
+    pub(super) fn tell(&self, event: LinkEvent) {
+        // A hub that has ended needs no events.
+        let _ = self.hub.send(ToHub::Link {
+            link: self.link,
+            event,
+        });
+    }
+
+    pub(super) async fn connect(&self) -> Result<BoxStream, LinkError> {
+        let connecting = timeout(self.connect_timeout, self.connector.connect(&self.address));
+        connecting
+            .await
+            .map_err(|_| LinkError::ConnectTimeout(self.connect_timeout))?
+            .map_err(LinkError::Io)
+    }
+}

@@ -1,0 +1,363 @@
+//! Requests to a balancer's admin API, and its answers.
+
+use std::fmt::{Display, Write};
+use std::io::Read;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Request, Response, StatusCode};
+use ureq::{Agent, Body};
+
+use super::resolve::resolve;
+use crate::admin::types::{ErrorBody, Overview, Server, ServerList};
+use crate::cli::output::{Exit, Failure, say, say_json};
+use crate::cli::settings::values::{ADMIN, address};
+use crate::protocol::object;
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take. The balancer itself gives up earlier.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// How long a stream of events may be silent: a balancer sends at least a comment every 15 seconds.
+const SILENCE: Duration = Duration::from_secs(40);
+
+/// The largest answer, or event, that is read, in bytes: ten thousand servers take a quarter of it.
+pub(super) const MAX_ANSWER: u64 = 64 << 20;
+
+/// The punctuation that stays as it is in a path; everything else but letters and digits is
+/// percent-encoded.
+const PLAIN: &[u8] = b"-._~";
+
+/// The balancer that a command asks.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct AdminArg {
+    /// Where the balancer answers operators
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = ADMIN,
+        value_parser = admin_address,
+        env = "BILICO_ADMIN"
+    )]
+    pub(in crate::cli) admin: String,
+}
+
+/// A balancer takes `none` for an address, and may share its environment with this command.
+fn admin_address(text: &str) -> Result<String, String> {
+    if text == "none" {
+        let error = "a balancer without an admin listener cannot be asked or told anything; \
+                     start it with --admin ADDR, and name the same address here";
+        return Err(error.to_owned());
+    }
+    address(text)
+}
+
+/// The flags of every command that gives an order.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct OrderArgs {
+    #[command(flatten)]
+    pub(in crate::cli) admin: AdminArg,
+    /// Print the answer as a JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+    /// Print nothing but errors
+    #[arg(short, long, conflicts_with = "json")]
+    pub(in crate::cli) quiet: bool,
+}
+
+impl OrderArgs {
+    /// Says the outcome of an order: in words, or as the balancer's answer.
+    pub(in crate::cli) fn tell(
+        &self,
+        answer: &impl Serialize,
+        words: impl Display,
+    ) -> Result<(), Failure> {
+        if self.json {
+            say_json(
+                serde_json::to_string(answer).map_err(|error| Failure::new(Exit::Failed, error))?,
+            );
+        } else if !self.quiet {
+            say(words);
+        }
+        Ok(())
+    }
+}
+
+/// A balancer's admin API.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Api {
+    agent: Agent,
+    at: String,
+    /// Why it is asked, for messages: "drop file 7".
+    purpose: Option<String>,
+}
+
+impl Api {
+    /// The API at this address. Connects to nothing yet.
+    pub(in crate::cli) fn new(at: &AdminArg) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // The listener is on this machine, where a proxy would not find it.
+            .proxy(None)
+            .max_redirects(0)
+            .user_agent(concat!("bilico/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_per_read(Some(SILENCE))
+            .build();
+        Self {
+            agent: config.new_agent(),
+            at: at.admin.clone(),
+            purpose: None,
+        }
+    }
+
+    /// Names what is asked for, in words that follow "to", for messages when nobody answers.
+    pub(in crate::cli) fn to(mut self, purpose: impl Display) -> Self {
+        self.purpose = Some(purpose.to_string());
+        self
+    }
+
+    pub(in crate::cli) fn overview(&self) -> Result<Overview, Failure> {
+        self.get("overview")
+    }
+
+    pub(in crate::cli) fn servers(&self) -> Result<Vec<Server>, Failure> {
+        Ok(self.get::<ServerList>("servers")?.servers)
+    }
+
+    /// One server; `None` if no server has this name.
+    pub(in crate::cli) fn server(&self, name: &str) -> Result<Option<Server>, Failure> {
+        let response = self.request("GET", &server_path(name), None, &[])?;
+        if response.status() == StatusCode::NOT_FOUND {
+            Ok(None)
+        } else {
+            self.answer(response).map(Some)
+        }
+    }
+
+    /// Asks for what is at this path under `/api/v1/`.
+    pub(in crate::cli) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.answer(self.request("GET", path, None, &[])?)
+    }
+
+    /// Gives an order: a method on a path under `/api/v1/`, and its body.
+    pub(in crate::cli) fn order<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|error| Failure::new(Exit::Failed, error))?;
+        self.answer(self.request(method, path, body, &[])?)
+    }
+
+    pub(super) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&str, String)],
+    ) -> Result<Response<Body>, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}/api/v1/{path}", self.at));
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        // HTTP wants a body behind every POST, if only an empty one.
+        let body = body.or_else(|| (method == "POST").then(Vec::new));
+        let response = match body {
+            Some(body) => request
+                .body(body)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+        };
+        response.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let why = match error {
+            ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
+            other => other.to_string(),
+        };
+        let error = format!(
+            "cannot reach the balancer's admin listener at {}{}: {why}",
+            self.at,
+            self.to_what_end()
+        );
+        Failure::new(Exit::Unreachable, error).hint(
+            "is a balancer running there? its second line says \"admin on …\", unless it was \
+             started with --admin none: name that address with --admin or BILICO_ADMIN",
+        )
+    }
+
+    fn to_what_end(&self) -> String {
+        match &self.purpose {
+            Some(purpose) => format!(" to {purpose}"),
+            None => String::new(),
+        }
+    }
+
+    /// Reads an answer. A refusal is a failure in the balancer's words.
+    pub(super) fn answer<T: DeserializeOwned>(
+        &self,
+        response: Response<Body>,
+    ) -> Result<T, Failure> {
+        let status = response.status();
+        let mut bytes = Vec::new();
+        let read = response
+            .into_body()
+            .into_reader()
+            .take(MAX_ANSWER)
+            .read_to_end(&mut bytes);
+        read.map_err(|error| self.unreachable(&ureq::Error::Io(error)))?;
+        if status.is_success() {
+            return object::from_slice(&bytes).map_err(|error| self.strange(&error));
+        }
+        match object::from_slice::<ErrorBody>(&bytes) {
+            Ok(ErrorBody { error, hint }) => {
+                let failure = Failure::new(Exit::Failed, error);
+                Err(match hint {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                })
+            }
+            Err(_) => Err(self.strange(&status)),
+        }
+    }
+
+    pub(super) fn strange(&self, what: &dyn Display) -> Failure {
+        let error = format!(
+            "the process at {} is not a balancer's admin listener: {what}",
+            self.at
+        );
+        Failure::new(Exit::Failed, error)
+            .hint("a balancer's second line says \"admin on …\"; pass that as --admin")
+    }
+
+    /// The full name of a server, from that name, its port, or any part that no other name has.
+    pub(in crate::cli) fn resolve(&self, meant: &str) -> Result<String, Failure> {
+        let servers = self.servers()?;
+        let names: Vec<&str> = servers
+            .iter()
+            .map(|server| server.report.name.as_str())
+            .collect();
+        resolve(meant, &names).map(str::to_owned)
+    }
+}
+
+/// The path of a server under `/api/v1/`, with its name percent-encoded.
+pub(in crate::cli) fn server_path(name: &str) -> String {
+    let mut path = "servers/".to_owned();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            // Writing to text cannot fail.
+            let _ = write!(path, "%{byte:02X}");
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Answers one request with these bytes, and gives the API there.
+    fn answering(answer: &'static str) -> Api {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        Api::new(&AdminArg { admin })
+    }
+
+    #[test]
+    fn refusals_come_in_the_balancers_words() {
+        let api = answering(
+            "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n\
+             {\"error\":\"a\",\"hint\":\"b\"}",
+        );
+        let failure = api.order::<Value>("POST", "servers", Some(&1)).unwrap_err();
+        assert_eq!(
+            (
+                failure.error.as_str(),
+                failure.hint.as_deref(),
+                failure.exit
+            ),
+            ("a", Some("b"), Exit::Failed)
+        );
+    }
+
+    #[test]
+    fn what_is_no_balancer_is_told_apart_from_nothing() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>",
+            "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            let failure = answering(answer).overview().unwrap_err();
+            assert!(
+                failure.error.contains("is not a balancer's admin listener"),
+                "{failure:?}"
+            );
+        }
+        for answer in ["SSH-2.0-OpenSSH\r\n", ""] {
+            assert_eq!(
+                answering(answer).overview().unwrap_err().exit,
+                Exit::Unreachable
+            );
+        }
+    }
+
+    #[test]
+    fn the_purpose_and_the_address_are_named_when_nobody_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let api = Api::new(&AdminArg {
+            admin: admin.clone(),
+        });
+        let failure = api.to("drop file 7").overview().unwrap_err();
+        let expected = format!("admin listener at {admin} to drop file 7: ");
+        assert!(failure.error.contains(&expected), "{failure:?}");
+        assert!(failure.hint.unwrap().contains("BILICO_ADMIN"));
+        assert_eq!(failure.exit, Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_balancer_without_an_admin_listener_is_no_address() {
+        let error = admin_address("none").unwrap_err();
+        assert!(error.contains("start it with --admin ADDR"), "{error}");
+        assert!(admin_address("127.0.0.1:1").is_ok());
+    }
+
+    #[test]
+    fn names_are_encoded_in_paths() {
+        assert_eq!(server_path("[::1]:5003"), "servers/%5B%3A%3A1%5D%3A5003");
+    }
+}

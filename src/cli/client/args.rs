@@ -1,0 +1,46 @@
+//! The flags of `bilico client`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::send::{BalancerArg, ChangedArg, RetryArg};
+use crate::cli::settings::values::address;
+use crate::cli::settings::values::positive;
+
+/// The prompt: pick files from a folder and send them
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct ClientArgs {
+    #[command(flatten)]
+    pub(in crate::cli) balancer: BalancerArg,
+    /// The folder that files are picked from. Those called .json that hold a title and a content
+    /// are unwrapped, all others sent byte for byte
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "sample_files",
+        env = "BILICO_FILES"
+    )]
+    pub(in crate::cli) files: PathBuf,
+    /// The longest time to wait for a delivery; without it, as long as it takes
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
+    pub(in crate::cli) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(in crate::cli) retry: RetryArg,
+    #[command(flatten)]
+    pub(in crate::cli) changed: ChangedArg,
+    /// Where the balancer answers operators, for `drain`, `undrain` and `weight`; they do not work
+    /// without it
+    #[arg(long, value_name = "ADDR", value_parser = address_or_none, env = "BILICO_ADMIN")]
+    pub(in crate::cli) admin: Option<String>,
+}
+
+/// An address, or `none` as for a balancer without an admin listener.
+fn address_or_none(text: &str) -> Result<String, String> {
+    if text == "none" {
+        Ok(text.to_owned())
+    } else {
+        address(text)
+    }
+}

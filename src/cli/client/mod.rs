@@ -1,0 +1,10 @@
+//! `bilico client`: the prompt.
+
+mod args;
+mod command;
+mod converse;
+mod folder;
+mod orders;
+
+pub(super) use args::ClientArgs;
+pub(super) use converse::{converse, run};

@@ -1,0 +1,10 @@
+//! `bilico queue`: where a file is, what waits, what to do with dead letters, and the state of a
+//! journal.
+
+mod adopt;
+mod check;
+mod command;
+mod journal;
+mod trace;
+
+pub(super) use command::{QueueArgs, run};
