@@ -145,7 +145,7 @@ fn append(criterion: &mut Criterion) {
             Ok(taken)
         };
         group.bench_function(name, |bencher| {
-            bencher.iter_custom(|batches| measure(batches).expect("a journal"))
+            bencher.iter_custom(|batches| measure(batches).expect("a journal"));
         });
     }
 }
@@ -182,7 +182,7 @@ fn recover(criterion: &mut Criterion) {
         "all that was written"
     );
     group.bench_function(format!("{FILES} files of 1 KiB"), |bencher| {
-        bencher.iter(|| recovery::check(&disk))
+        bencher.iter(|| recovery::check(&disk));
     });
 }
 

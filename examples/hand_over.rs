@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
         // Each file gets a key of its own, so that the balancer recognises a file that is sent
         // again over a new connection.
         keys: Keys::default(),
-        retry: Duration::from_secs(60),
+        retry: Duration::from_mins(1),
         changed: Changed::Retry,
     };
     let tally = watch::Sender::new(Tally::default());

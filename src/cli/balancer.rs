@@ -229,7 +229,13 @@ pub(super) struct BalancerArgs {
     #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN")]
     admin: AdminAt,
     /// The flag that hints name for another directory: the parent of this process has another one
-    #[arg(long, hide = true, value_name = "FLAG", default_value = "--journal")]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "FLAG",
+        default_value = "--journal",
+        allow_hyphen_values = true
+    )]
     journal_flag: String,
     #[command(flatten)]
     role: RoleArgs,

@@ -120,7 +120,13 @@ pub(super) struct RoleArgs {
     #[arg(long, hide = true)]
     with_parent: bool,
     /// The flag that hints name for another address: the parent of this process has another one
-    #[arg(long, hide = true, value_name = "FLAG", default_value = "--listen")]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "FLAG",
+        default_value = "--listen",
+        allow_hyphen_values = true
+    )]
     pub(super) listen_flag: String,
     #[command(flatten)]
     pub(super) log: LogArgs,

@@ -147,7 +147,7 @@ mod tests {
         let open = || File::options().write(true).open(&path).unwrap();
         let meddlers: [(&str, &dyn Fn()); 4] = [
             ("3 bytes before, 4 after", &|| {
-                open().write_all_at(b"4", 3).unwrap()
+                open().write_all_at(b"4", 3).unwrap();
             }),
             ("written to", &|| open().write_all_at(b"x", 0).unwrap()),
             ("3 bytes before, 1 after", &|| open().set_len(1).unwrap()),

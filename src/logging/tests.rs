@@ -109,7 +109,7 @@ fn a_human_line_has_time_level_message_and_fields() {
             server = "s1",
             ok = true,
             "file \"stored\""
-        )
+        );
     });
     assert_eq!(
         line,

@@ -637,7 +637,7 @@ fn what_is_no_request_of_ours_is_refused_as_json() {
             Some(&json!({"weight": -1})),
         ),
         400,
-        &["`-1`", "from 0 to 1000000"],
+        &["\"-1\"", "from 0 to 1,000,000"],
     );
     let nested = "[".repeat(60_000);
     refused(&send(&json_of(nested.len()), &nested), 400, &["the body"]);

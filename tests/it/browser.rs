@@ -1,4 +1,4 @@
-//! Headless Chromium, driven over a pipe by its DevTools protocol as a person would use the page.
+//! Headless Chromium, driven over a pipe by its `DevTools` protocol as a person would use the page.
 //!
 //! It ends with the pipe, so that it does not outlive the test.
 

@@ -423,6 +423,10 @@ fn inline_paths(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for start in ["crate::", "super::"] {
         for (at, _) in text.match_indices(start) {
+            // `pub(in crate::cli)` says who may look, and takes nothing from there.
+            if text[..at].ends_with("(in ") {
+                continue;
+            }
             let before = text[..at].chars().next_back();
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
                 continue;

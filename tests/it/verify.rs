@@ -59,7 +59,7 @@ fn beside(path: &Path, name: &str) -> PathBuf {
 fn what_was_sent_is_there_and_every_damage_is_told() {
     let farm = Farm::start(&[2, 1]);
     for file in 0..200 {
-        farm.write(&format!("many/{file}"), format!("content of {file}"));
+        farm.write(format!("many/{file}"), format!("content of {file}"));
     }
     farm.write("large.bin", vec![7; 3 << 20]);
     farm.write(
@@ -178,16 +178,16 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     for (path, code, reason) in [
         ("none/receipts", 1, "No such file"),
         (".", 2, "it is a directory"),
-        ("pipe", 2, "it is no regular file"),
+        ("pipe", 2, "it is not a regular file"),
         (
             "letter",
             2,
-            "letter is no file of receipts: it ends with \"Dear Anna\"",
+            "letter is not a file of receipts: it ends with \"Dear Anna\"",
         ),
         (
             "diary",
             2,
-            "diary is no file of receipts: its first line is \"Monday\"",
+            "diary is not a file of receipts: its first line is \"Monday\"",
         ),
     ] {
         let mut command = bilico(&[
@@ -222,7 +222,7 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
 fn a_killed_client_leaves_whole_lines_of_what_was_final() {
     let farm = Farm::start(&[1]);
     for file in 0..3000 {
-        farm.write(&format!("many/{file}"), vec![b'x'; 2000]);
+        farm.write(format!("many/{file}"), vec![b'x'; 2000]);
     }
     for _ in 0..3 {
         let mut command = bilico(&[

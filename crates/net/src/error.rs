@@ -79,7 +79,7 @@ pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
             tracing::info!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
         }
         Err(error) => {
-            tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, "connection closed")
+            tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
         }
     }
 }

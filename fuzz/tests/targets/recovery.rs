@@ -68,7 +68,9 @@ fn a_journal_with_changed_bytes() {
                 }
             }
             let disk = SimDisk::new();
-            files.iter().for_each(|(name, bytes)| disk.put(name, bytes));
+            for (name, bytes) in &files {
+                disk.put(name, bytes);
+            }
             holds(&disk);
         });
 }

@@ -102,7 +102,7 @@ fn the_manual_has_every_key_with_its_facts_and_no_other() {
             match manual.remove(&(name.clone(), key.clone())) {
                 Some(known) if known == facts => {}
                 Some(known) => {
-                    writeln!(wrong, "[{name}] {key}\n  says  {known}\n  wants {facts}").unwrap()
+                    writeln!(wrong, "[{name}] {key}\n  says  {known}\n  wants {facts}").unwrap();
                 }
                 None => writeln!(wrong, "[{name}] {key} is missing: {facts}").unwrap(),
             }

@@ -112,7 +112,7 @@ fn a_broken_file_prevents_the_start_and_check_names_every_mistake() {
     );
     let ended = run(&mut bilico(&["balancer", "--config", "/no/such.toml"]), "");
     assert!(
-        ended.code == Some(2) && ended.stderr.contains("/no/such.toml: cannot be read"),
+        ended.code == Some(2) && ended.stderr.contains("/no/such.toml: cannot read the file"),
         "{ended:?}"
     );
 }

@@ -45,7 +45,7 @@ fn nonsense() -> Vec<Nonsense> {
                 tell(
                     wire,
                     &holding(&json!([[0, 1, 2], [0, u64::MAX, u32::MAX]]), true),
-                )
+                );
             },
             "",
         ),
@@ -84,7 +84,7 @@ fn nonsense() -> Vec<Nonsense> {
                 tell(
                     wire,
                     &frame(r#"{"request_type":"holding","last":true}"#, b"[[1,2"),
-                )
+                );
             },
             "holding",
         ),
@@ -94,7 +94,7 @@ fn nonsense() -> Vec<Nonsense> {
                 tell(
                     wire,
                     &frame(r#"{"request_type":"stored","request_number":1}"#, b""),
-                )
+                );
             },
             "unexpected message from the server",
         ),

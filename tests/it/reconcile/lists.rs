@@ -60,7 +60,7 @@ fn a_long_list_comes_in_parts() {
     let count = 16 * 1024 + 5;
     let mut writing = Wire(balancer.0.0.try_clone().unwrap());
     let writer = std::thread::spawn(move || {
-        (1..=count).for_each(|number| writing.write(&store(number, b"x")))
+        (1..=count).for_each(|number| writing.write(&store(number, b"x")));
     });
     for _ in 1..=count {
         assert_eq!(balancer.next().0["request_type"], "stored");

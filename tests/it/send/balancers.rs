@@ -96,7 +96,7 @@ fn pretender(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     std::thread::spawn(move || {
         listener
             .incoming()
-            .for_each(|stream| answer(stream.unwrap()))
+            .for_each(|stream| answer(stream.unwrap()));
     });
     address
 }
@@ -135,7 +135,7 @@ fn a_peer_that_is_not_a_balancer_is_reported_within_seconds() {
             "{what}: {ended:?}"
         );
         assert!(
-            ended.stderr.contains("no balancer") || ended.stderr.contains("no answer"),
+            ended.stderr.contains("is not a Bilico balancer") || ended.stderr.contains("no answer"),
             "{what}: {ended:?}"
         );
         assert!(

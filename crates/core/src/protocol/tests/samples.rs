@@ -3,6 +3,7 @@
 use crate::protocol::status::Memory;
 use crate::protocol::{Expected, Message, Prefix, Refusal, RefusalCode, Role};
 
+#[expect(clippy::too_many_lines, reason = "one of each kind of message")]
 pub(super) fn samples() -> Vec<Message> {
     let refusal = || Refusal::new(RefusalCode::Storage, "disk \"full\"\n");
     vec![
