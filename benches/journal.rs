@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bilico::queue::disk::{Disk, RealDisk};
+use bilico::queue::RealDisk;
+use bilico::queue::disk::Disk;
 use bilico::queue::journal::{Journal, JournalConfig, Op};
 use bilico::queue::record::{Accepted, Content, End, Ended, History, Meta};
 use bilico::queue::{Durability, recovery};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bilico::queue::Durability;
-use bilico::queue::disk::RealDisk;
+use bilico::queue::RealDisk;
 use bilico::queue::journal::{JournalConfig, Op};
 use bilico::queue::record::{Accepted, Content, History, Meta};
 use bilico::queue::recovery;

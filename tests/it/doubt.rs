@@ -5,8 +5,11 @@ use std::io::Write;
 
 use bilico_testkit::{Client, Farm, frame, noise, put, wait_for_line, wait_until};
 
-/// More files than the balancer remembers by default after their end.
-const PASSING: u64 = 100_000 + 2_000;
+/// How many files the balancer remembers after their end: as many as by default in a full proof.
+fn remembered() -> u64 {
+    let is_full = std::env::var("BILICO_PROOF").is_ok_and(|proof| proof == "full");
+    if is_full { 100_000 } else { 4_000 }
+}
 
 /// Hands over tiny files, many in one write, and waits until so many are delivered in all.
 #[track_caller]
@@ -47,11 +50,14 @@ fn with_files_in_doubt(flags: &[&str]) -> Farm {
 /// files stayed there twice.
 #[test]
 fn files_in_doubt_are_there_once_however_much_passed_elsewhere_meanwhile() {
-    let farm = with_files_in_doubt(&["--log-level", "warn"]);
-    pass(&farm, PASSING, 40 + PASSING);
+    let remembered = remembered();
+    let passing = remembered + 2_000;
+    let remember = remembered.to_string();
+    let farm = with_files_in_doubt(&["--log-level", "warn", "--remember-files", &remember]);
+    pass(&farm, passing, 40 + passing);
     farm.servers[0].signal("CONT");
     farm.wait_until_up();
-    farm.wait_until_each_is_there_once(40 + PASSING);
+    farm.wait_until_each_is_there_once(40 + passing);
     wait_for_line(|| farm.server_log(0), &["dropped", "another server has it"]);
 }
 

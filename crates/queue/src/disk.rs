@@ -6,8 +6,6 @@
 use std::io;
 use std::sync::Arc;
 
-pub use super::real::RealDisk;
-
 /// An entry of a [`Disk`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirEntry {

@@ -3,6 +3,9 @@
 use bilico_core::os_error::{is_full, is_shortage};
 use std::io;
 
+/// The file that says which journal this is.
+pub const IDENTITY: &str = "journal-id";
+
 /// Why the journal cannot be opened, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -78,7 +81,7 @@ pub enum JournalError {
     /// The identity that servers know the journal by cannot be read.
     #[error(
         "the second line of `{}`, which says what servers know this journal by, is damaged",
-        super::identity::IDENTITY
+        IDENTITY
     )]
     NameLost,
     /// Something that is not a regular file has the name of one of ours.

@@ -10,11 +10,8 @@
 use bytes::Bytes;
 
 use super::disk::{Disk, read_full_at, write_all_at};
-use super::error::{JournalError, failed, unsynced, unsynced_names};
+use super::error::{IDENTITY, JournalError, failed, unsynced, unsynced_names};
 use super::segment::JournalId;
-
-/// The file that says which journal this is.
-pub const IDENTITY: &str = "journal-id";
 
 /// Its name until it is whole, and at a first start until there is a segment.
 pub(super) const PART: &str = "journal-id.part";

@@ -57,6 +57,7 @@ pub use journal::{Handle, JournalConfig, Location, Op, RecordPosition};
 pub use keys::key_hash;
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
+pub use real::RealDisk;
 pub use writer::{Progress, Writer};
 
 /// What log filters call the queue: they name it as a module of the library, as users do.

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::disk::{Disk, RealDisk};
+use super::disk::Disk;
 use super::error::JournalError;
+use super::real::RealDisk;
 use super::real::{id_of, not_regular, open_dir};
 
 /// The file that tells who holds the journal.

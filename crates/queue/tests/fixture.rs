@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use bilico_core::durability::Durability;
 use bilico_core::file::{Attempt, History, Meta};
+use bilico_queue::RealDisk;
 use bilico_queue::backlog_entry::{ReadBack, read_back};
 use bilico_queue::content::{self, Part};
-use bilico_queue::disk::{Disk, RealDisk, Space};
+use bilico_queue::disk::{Disk, Space};
 use bilico_queue::journal::{Journal, JournalConfig, Op};
 use bilico_queue::record::{Accepted, Content, Death, End, Ended};
 use bilico_queue::recovery::{self, Recovered};

@@ -83,7 +83,7 @@ fn fill(file: &dyn DiskFile, piece: &mut [u8], offset: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::disk::RealDisk;
+    use crate::queue::RealDisk;
 
     async fn collect(mut content: LargeContent) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::journal::{complain_of, no_journal};
 use crate::cli::journal_errors::journal_failure;
 use crate::cli::output::{Exit, Failure, say};
-use crate::queue::disk::RealDisk;
+use crate::queue::RealDisk;
 use crate::queue::recovery::{self, IDENTITY, Recovered, Report, SKIPPED};
 use crate::queue::{self, Durability, JournalConfig, JournalError};
 

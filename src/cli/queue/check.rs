@@ -7,7 +7,7 @@ use serde_json::json;
 use super::journal::{complain_of, no_journal};
 use crate::cli::journal_errors::journal_failure;
 use crate::cli::output::{Exit, Failure, say, say_json};
-use crate::queue::disk::RealDisk;
+use crate::queue::RealDisk;
 use crate::queue::recovery::{self, Recovered, Report, Torn};
 use crate::units::ByteSize;
 

@@ -92,7 +92,7 @@ fn invalid_flags_are_named_and_nothing_is_left_running() {
     for (flags, named) in [
         (&["--work-delay", "soon"][..], "soon"),
         (&["--overload-margin", "nonsense"], "nonsense"),
-        (&["--server", "127.0.0.1:5001=x"], "`x`"),
+        (&["--server", "127.0.0.1:5001=x"], "\"x\""),
         (
             &[
                 "--server",

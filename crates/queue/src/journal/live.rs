@@ -3,31 +3,9 @@
 #[cfg(test)]
 use std::collections::BTreeMap;
 
+use super::live_record::LiveRecord;
 use super::location::{RecordPosition, low};
 use super::log::{Journal, Segment};
-
-/// A record that is needed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LiveRecord {
-    /// The lower half of its segment's number.
-    pub(super) segment: u32,
-    /// Its length, with head and padding.
-    len: u32,
-}
-
-impl LiveRecord {
-    fn at(position: RecordPosition) -> Self {
-        Self {
-            segment: position.segment,
-            len: position.record_len(),
-        }
-    }
-
-    /// Whether it is in this segment.
-    pub(super) fn is_in(self, segment: u64) -> bool {
-        self.segment == low(segment)
-    }
-}
 
 impl Journal {
     /// Notes where a file's record is, in place of the one that it had.

@@ -13,7 +13,7 @@ use crate::segment::{self, Framer, HEADER_LEN, JournalId, MAX_BATCH};
 use crate::{LOG, content};
 
 use super::config::JournalConfig;
-use super::live::LiveRecord;
+use super::live_record::LiveRecord;
 use super::location::{Handle, Location, RecordPosition};
 use super::op::{Changes, Committed, Op};
 

@@ -13,6 +13,7 @@
 mod clean;
 mod config;
 mod live;
+mod live_record;
 mod location;
 mod log;
 mod op;

@@ -3,8 +3,9 @@
 use crate::aside;
 use crate::content;
 use crate::disk::Disk;
+use crate::error::IDENTITY;
 use crate::error::JournalError;
-use crate::identity::{IDENTITY, Name, Written};
+use crate::identity::{Name, Written};
 use crate::segment::{self, HEADER_LEN, Header};
 
 use super::reading::Reading;

@@ -18,7 +18,7 @@ mod repair;
 mod report;
 mod segment_file;
 
-pub use super::identity::IDENTITY;
+pub use super::error::IDENTITY;
 pub use open::{adopt, check, is_journal, open};
 #[cfg(test)]
 pub(crate) use recovered::FoundFile;

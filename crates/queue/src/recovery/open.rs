@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::disk::{DirEntry, Disk};
+use crate::error::IDENTITY;
 use crate::error::JournalError;
-use crate::identity::{self, IDENTITY, Name};
+use crate::identity::{self, Name};
 use crate::journal::{Journal, JournalConfig};
 use crate::segment;
 

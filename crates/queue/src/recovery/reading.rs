@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use crate::aside;
 use crate::disk::{DirEntry, Disk};
+use crate::error::IDENTITY;
 use crate::error::{JournalError, failed};
-use crate::identity::{self, IDENTITY, Written};
+use crate::identity::{self, Written};
 use crate::journal::RESERVE;
 use crate::lock::LOCK;
 use crate::segment::{self, Framer, HEADER_LEN, Header, Item, JournalId, Scan};

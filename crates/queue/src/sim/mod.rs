@@ -29,6 +29,7 @@
 
 mod content;
 mod crash;
+mod directory;
 mod disk;
 #[cfg(test)]
 mod explore;

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::{Source, Uploaded, Uploads};
 use crate::protocol::{Prefix, Refusal, RefusalCode};
-use crate::queue::disk::{Disk, RealDisk};
+use crate::queue::RealDisk;
+use crate::queue::disk::Disk;
 use crate::queue::{Durability, content};
 use crate::transport::ReadError;
 
