@@ -1,6 +1,7 @@
 //! The targets. Each says what must hold for every input, beside that nothing panics.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a panic is how a target fails"
 )]
