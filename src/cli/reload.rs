@@ -23,7 +23,7 @@ use crate::config::{Reloaded, ServerSpec};
 use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};
 
-/// Keys of the table [balancer] that a reload applies.
+/// Keys of the table `[balancer]` that a reload applies.
 pub(super) const BALANCER: [&str; 16] = [
     "servers",
     "in-doubt",
@@ -43,7 +43,7 @@ pub(super) const BALANCER: [&str; 16] = [
     "idle-timeout",
 ];
 
-/// The key of the table [log] that a reload applies.
+/// The key of the table `[log]` that a reload applies.
 const LEVEL: &str = "level";
 
 pub(super) fn is_applied(table: &str, key: &str) -> bool {

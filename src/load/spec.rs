@@ -36,7 +36,7 @@ pub enum SpecError {
     /// Two sizes have no share.
     #[error("{0} and {1} have no share; only one size can have the rest")]
     TwoRests(String, String),
-    /// More than [`MAX_SIZES`] sizes.
+    /// More than `MAX_SIZES` sizes.
     #[error("too many sizes, {0}: expected at most {MAX_SIZES}")]
     TooMany(usize),
     /// The rate is invalid.

@@ -1,5 +1,5 @@
-//! The messages of the native protocol. [`super::encode`] writes their JSON headers, and
-//! [`super::decode`] reads them.
+//! The messages of the native protocol. `encode.rs` writes their JSON headers, and
+//! `decode.rs` reads them.
 
 use std::sync::Arc;
 
