@@ -15,6 +15,7 @@ mod events;
 mod journal_errors;
 mod logs;
 mod output;
+mod progress;
 mod prompt;
 mod queue;
 mod reload;

@@ -1,131 +1,19 @@
-//! A transfer and a balancer as text: the progress line, the summary and the table of servers.
+//! A transfer and a balancer as text: the summary and the tables.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::sync::watch;
 
 use crate::balancer::query::{FileReport, Place};
-use crate::client::{self, Fate, Tally, Wait};
+use crate::client::{Fate, Tally};
 use crate::protocol::status::{Dialect, ServerReport, StatusReport};
 use crate::text::{Printable, printable};
-use crate::transport::Tcp;
 use crate::units::{ByteSize, format_duration};
-
-/// Time between two looks at a transfer.
-const TICK: Duration = Duration::from_millis(100);
-
-/// After this long without progress the balancer is asked why.
-const STUCK: Duration = Duration::from_secs(1);
 
 /// Most rows of a table of servers.
 const ROWS: usize = 40;
-
-/// Shows a progress line if standard error is a terminal, until the future is dropped. Without
-/// progress it asks the balancer for the reason.
-pub(super) async fn progress(
-    mut tally: watch::Receiver<Tally>,
-    wait: Wait,
-    balancer: &str,
-) -> Infallible {
-    let Some(Bar(bar)) = &Bar::on_terminal("{spinner} {bar:24} {pos}/{len} {msg}") else {
-        return std::future::pending().await;
-    };
-    let started = Instant::now();
-    let (mut moved, mut last, mut trouble) = (Instant::now(), 0, String::new());
-    loop {
-        {
-            let tally = tally.borrow_and_update();
-            let total = tally.fates.len();
-            let done = total
-                - if wait == Wait::Delivered {
-                    tally.undecided()
-                } else {
-                    tally.unaccepted()
-                };
-            if done != last {
-                (moved, last) = (Instant::now(), done);
-                trouble.clear();
-            }
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-            bar.set_message(progress_text(&tally, done, total, started.elapsed()) + &trouble);
-        }
-        tokio::time::sleep(TICK).await;
-        if moved.elapsed() > STUCK {
-            moved = Instant::now();
-            trouble = why_nothing_moves(balancer).await;
-        }
-    }
-}
-
-/// Why no file is delivered; empty if the balancer does not know.
-async fn why_nothing_moves(balancer: &str) -> String {
-    match client::status(&Tcp, balancer, STUCK).await {
-        Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
-            let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
-            format!(
-                "  no server can take files ({})",
-                Printable(Vec::from_iter(reasons).join(", "))
-            )
-        }
-        _ => String::new(),
-    }
-}
-
-/// A progress line. Dropping it clears the line.
-pub(super) struct Bar(pub(super) ProgressBar);
-
-impl Bar {
-    /// `None` if standard error is not a terminal.
-    pub(super) fn on_terminal(template: &str) -> Option<Self> {
-        if !std::io::stderr().is_terminal() {
-            return None;
-        }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Some(Self(bar))
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) -> String {
-    let mut text = format!("accepted {}  delivered {}", tally.accepted, tally.delivered);
-    if done > 0 && elapsed > Duration::ZERO {
-        let left = elapsed.mul_f64(ratio((total - done) as u64, done as u64));
-        let _ = write!(
-            text,
-            "  {:.0} files/s  ETA {}",
-            per_second(done, elapsed),
-            format_duration(whole_seconds(left))
-        );
-    }
-    let servers = tally
-        .by_server
-        .iter()
-        .take(4)
-        .map(|(server, files)| format!("{} {files}", Printable(server)));
-    let servers: Vec<_> = servers.collect();
-    if !servers.is_empty() {
-        let _ = write!(text, "  [{}]", servers.join(", "));
-    }
-    match &tally.waiting {
-        _ if tally.reconnecting => text + "  reconnecting …",
-        Some(reason) => text + "  waiting: " + &printable(reason),
-        None => text,
-    }
-}
 
 /// The result of a transfer: one line of sums, and a table of the servers' shares and weights.
 pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusReport>) -> String {
@@ -276,7 +164,7 @@ pub(super) fn files(files: &[FileReport], now_ms: u64) -> String {
 }
 
 /// A server's state in a word, and the reason.
-fn state(server: &ServerReport) -> String {
+pub(super) fn state(server: &ServerReport) -> String {
     let Some(reason) = &server.reason else {
         return "up".to_owned();
     };
@@ -375,12 +263,12 @@ fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-fn per_second(files: usize, elapsed: Duration) -> f64 {
+pub(super) fn per_second(files: usize, elapsed: Duration) -> f64 {
     ratio(files as u64, 1) / elapsed.as_secs_f64()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
@@ -388,7 +276,7 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-fn whole_seconds(duration: Duration) -> Duration {
+pub(super) fn whole_seconds(duration: Duration) -> Duration {
     if duration >= Duration::from_secs(10) {
         Duration::from_secs(duration.as_secs())
     } else {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use bilico_testkit::{
-    Mount, Wire, bilico, chaos, frame, put, start_balancer, start_server, status, stored,
-    wait_for_line, wait_until,
+    Mount, Wire, bilico, chaos, frame, is_full_proof, put, start_balancer, start_server, status,
+    stored, wait_for_line, wait_until,
 };
 
 /// Every kind of fault comes, and no file is lost, doubled or damaged.
@@ -29,12 +29,15 @@ fn nothing_is_lost_or_doubled_whatever_fails() {
     assert!(outcome.findings.is_empty(), "{:#?}", outcome.findings);
 }
 
-/// The chaos tool shows the same with more files (`--show kills`). `BILICO_PROOF=full` makes 25
-/// kills of five.
+/// The chaos tool shows the same with more files (`--show kills`). With
+/// `BILICO_PROOF=full` there are 25 kills, not five.
 #[test]
 fn every_file_is_stored_once_though_all_are_killed_again_and_again() {
-    let is_full = std::env::var("BILICO_PROOF").is_ok_and(|proof| proof == "full");
-    let (files, kills) = if is_full { (4000, 5) } else { (1000, 1) };
+    let (files, kills) = if is_full_proof() {
+        (4000, 5)
+    } else {
+        (1000, 1)
+    };
     let said = chaos::shows::kills(chaos::seed(), files, kills);
     let expected = format!("{files} receipts, {files} stored files: {files} match; no findings");
     assert!(said.contains(&expected), "{said}");

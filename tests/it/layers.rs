@@ -70,6 +70,28 @@ fn cores_know_no_tasks_and_no_command_line() {
     );
 }
 
+/// It decides as a core does, and is to move to one.
+#[test]
+fn dispatch_knows_no_tasks_and_no_log() {
+    let mut files = Vec::new();
+    walk(&Path::new(ROOT).join("src/balancer/dispatch"), &mut files);
+    assert!(!files.is_empty());
+    for path in files {
+        let text = without_tests(&without_comments_and_strings(
+            &fs::read_to_string(&path).unwrap(),
+        ));
+        for name in NOT_IN_CORE {
+            let used = format!("{}::", name.replace('-', "_"));
+            assert!(!text.contains(&used), "{} uses {used}", path.display());
+        }
+        assert!(
+            !text.contains("crate::queue"),
+            "{} uses the queue",
+            path.display()
+        );
+    }
+}
+
 #[test]
 fn rooms_use_only_those_below_them() {
     let house = House::read(&Path::new(ROOT).join("src"));
@@ -79,7 +101,6 @@ fn rooms_use_only_those_below_them() {
         let (Some(here), Some(there)) = (row(room(&from)), row(room(&to))) else {
             continue;
         };
-        // These two stand beside each other: what one of them keeps, the other one reads.
         if there < here {
             wrong.push(format!("{from} uses {to}"));
         }

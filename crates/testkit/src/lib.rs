@@ -19,6 +19,7 @@
 pub mod chaos;
 mod client;
 mod content;
+mod demo;
 mod farm;
 mod fickle;
 mod http;
@@ -29,12 +30,14 @@ mod pretend;
 mod process;
 mod role;
 mod served;
+mod size;
 mod terminal;
 mod wait;
 mod wire;
 
 pub use client::{Client, number, put_header};
 pub use content::{noise, old_style_put, old_style_store, sample_files, samples};
+pub use demo::DEMO_ON_FREE_PORTS;
 pub use farm::{Farm, by_title, names_with, start_balancer, start_server, status, stored};
 pub use fickle::Fickle;
 pub use http::{Response, dechunk, http, http_at, http_raw, response};
@@ -48,6 +51,7 @@ pub use process::{
 pub use rexpect::process::Signal;
 pub use role::Role;
 pub use served::{Balancer, JOURNAL, Served, store};
+pub use size::is_full_proof;
 pub use terminal::{PROMPT, Terminal};
 pub use wait::{DEADLINE, wait_for, wait_for_line, wait_until};
 pub use wire::{PREFACE, Wire, frame, message, put};

@@ -13,7 +13,7 @@ use crate::protocol::lists;
 use crate::protocol::status::Dialect;
 use crate::schedule::{Flip, Slot};
 
-/// What the hub has to do, or to log. The order of actions is that of the decisions.
+/// What the hub has to do. The order of actions is that of the decisions.
 #[derive(Debug)]
 pub enum Action<T> {
     /// Send the file over the server's link. It is in the dispatcher's queue.
@@ -53,26 +53,6 @@ pub enum Action<T> {
         /// Whether the attempt is among the first ones, which are kept with their reasons.
         is_kept: bool,
     },
-    /// The file is nothing for an old-style server, and goes to others: log it.
-    Unfit {
-        /// The file's request number.
-        number: u64,
-        /// The server that it was meant for.
-        server: Arc<str>,
-        /// Why such a server cannot read it.
-        why: NotOldStyle,
-    },
-    /// The file waits, because no eligible server can take it now: log it. Comes once a file.
-    Waits {
-        /// The file's request number.
-        number: u64,
-        /// The file, for the log.
-        meta: Arc<Meta>,
-        /// How many attempts there were so far.
-        attempts: u32,
-        /// Why.
-        reason: String,
-    },
     /// No server can take the file: it is a dead letter.
     Dead {
         /// The file's request number.
@@ -90,21 +70,6 @@ pub enum Action<T> {
         number: u64,
         /// What the server says of the file, if it listed it.
         held: Option<lists::StoredFile>,
-    },
-    /// A server has another file than ours under this number, which is left alone: log it.
-    OtherContent {
-        /// The file's request number.
-        number: u64,
-        /// The server's name.
-        server: Arc<str>,
-    },
-    /// A probe's answer said for the first time what the server speaks, or something else than
-    /// before: log it.
-    Recognised {
-        /// The server's name.
-        server: Arc<str>,
-        /// What it speaks.
-        dialect: Dialect,
     },
     /// Open this link.
     OpenLink {
@@ -131,6 +96,48 @@ pub enum Action<T> {
     Probe {
         /// The server.
         slot: Slot,
+    },
+    /// Log this; nothing else is to be done.
+    Log(Note),
+}
+
+/// A decision that changes nothing for the hub, and that operators look for in the log.
+#[derive(Debug)]
+pub enum Note {
+    /// The file is nothing for an old-style server, and goes to others.
+    Unfit {
+        /// The file's request number.
+        number: u64,
+        /// The server that it was meant for.
+        server: Arc<str>,
+        /// Why such a server cannot read it.
+        why: NotOldStyle,
+    },
+    /// The file waits, because no eligible server can take it now. Comes once a file.
+    Waits {
+        /// The file's request number.
+        number: u64,
+        /// The file, for the log.
+        meta: Arc<Meta>,
+        /// How many attempts there were so far.
+        attempts: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A server has another file than ours under this number, which is left alone.
+    OtherContent {
+        /// The file's request number.
+        number: u64,
+        /// The server's name.
+        server: Arc<str>,
+    },
+    /// A probe's answer said for the first time what the server speaks, or something else than
+    /// before.
+    Recognised {
+        /// The server's name.
+        server: Arc<str>,
+        /// What it speaks.
+        dialect: Dialect,
     },
 }
 

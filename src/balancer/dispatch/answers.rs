@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::Action;
+use super::action::{Action, Note};
 use super::blame::Verdict;
 use super::dispatcher::Dispatcher;
 use super::send::Returned;
@@ -161,11 +161,11 @@ impl<T> Dispatcher<T> {
         }
         if let Some(file) = self.queue.get_mut(number) {
             file.tag.unfit = Some(why);
-            self.actions.push(Action::Unfit {
+            self.actions.push(Action::Log(Note::Unfit {
                 number,
                 server: server.name.clone(),
                 why,
-            });
+            }));
             self.queue.put_back(number);
         }
         self.bury_if_hopeless(number, &why.to_string());

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::action::Action;
+use super::action::{Action, Note};
 use super::config::InDoubt;
 use super::dispatcher::Dispatcher;
 use super::event::{LinkEvent, LinkId, Probed};
@@ -80,10 +80,10 @@ impl<T> Dispatcher<T> {
             return;
         };
         let before = server.dialect.replace(dialect);
-        self.actions.push(Action::Recognised {
+        self.actions.push(Action::Log(Note::Recognised {
             server: server.name.clone(),
             dialect,
-        });
+        }));
         self.old_style -= usize::from(before == Some(Dialect::OldStyle));
         self.old_style += usize::from(dialect == Dialect::OldStyle);
         self.close_link(slot, "the server speaks another protocol now", now);

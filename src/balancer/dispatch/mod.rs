@@ -40,7 +40,7 @@ mod server;
 mod tests;
 mod window;
 
-pub use action::{Action, Cancel};
+pub use action::{Action, Cancel, Note};
 pub use config::{DispatchConfig, InDoubt};
 pub use delivery::Delivery;
 pub use dispatcher::Dispatcher;

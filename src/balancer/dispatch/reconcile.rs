@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::action::Action;
+use super::action::{Action, Note};
 use super::config::InDoubt;
 use super::dispatcher::Dispatcher;
 use super::server::MAX_DOUBTS;
@@ -120,7 +120,8 @@ impl<T> Dispatcher<T> {
         };
         if (file.meta.size, file.meta.crc32c) != (size, crc32c) {
             let server = self.name_of(slot);
-            self.actions.push(Action::OtherContent { number, server });
+            let note = Note::OtherContent { number, server };
+            self.actions.push(Action::Log(note));
             return;
         }
         if self.queue.is_taken(number) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::Action;
+use super::action::{Action, Note};
 use super::delivery::Delivery;
 use super::dispatcher::Dispatcher;
 use super::server::Sent;
@@ -79,12 +79,12 @@ impl<T> Dispatcher<T> {
         delivery.record.waits();
         delivery.delays = delivery.delays.saturating_add(1);
         if delivery.delays == 1 {
-            self.actions.push(Action::Waits {
+            self.actions.push(Action::Log(Note::Waits {
                 number,
                 meta: file.meta.clone(),
                 attempts: file.history.attempts,
                 reason: reason.clone(),
-            });
+            }));
         }
         delivery.waits = Some(reason);
         self.queue.delay(number, now + wait);

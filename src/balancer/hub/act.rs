@@ -10,7 +10,7 @@ use super::commits::After;
 use super::files::Tag;
 use super::servers::LinkHandle;
 use super::state::{Hub, millis};
-use crate::balancer::dispatch::{Action, Delivery, LinkId, Queued};
+use crate::balancer::dispatch::{Action, Delivery, LinkId, Note, Queued};
 use crate::balancer::happening::Happening;
 use crate::balancer::link::Target;
 use crate::balancer::messages::{Parcel, ToServer};
@@ -108,10 +108,7 @@ impl Hub {
                     server.nudge.notify_one();
                 }
             }
-            Action::Unfit { .. }
-            | Action::Waits { .. }
-            | Action::OtherContent { .. }
-            | Action::Recognised { .. } => log_only(&action),
+            Action::Log(note) => log(&note),
         }
     }
 
@@ -120,10 +117,11 @@ impl Hub {
         let Some(file) = self.files.dispatcher.queue().get(number) else {
             return;
         };
+        let server = self.servers.get(slot);
         tracing::info!(
             number,
             title = &*file.meta.title,
-            server = &*self.servers.address(slot),
+            server = server.map_or("", |server| &*server.address),
             bytes = file.meta.size,
             "forwarded"
         );
@@ -218,28 +216,26 @@ impl Hub {
     }
 }
 
-/// Decisions that change nothing but the log.
-fn log_only<T>(action: &Action<T>) {
-    match action {
-        Action::Unfit {
+pub(super) fn log(note: &Note) {
+    match note {
+        Note::Unfit {
             number,
             server,
             why,
         } => tracing::info!(number, server = &**server, "not sent: {why}"),
-        Action::Waits {
+        Note::Waits {
             number,
             meta,
             attempts,
             reason,
         } => tracing::warn!(number, title = &*meta.title, attempts, reason, "waits"),
-        Action::OtherContent { number, server } => tracing::error!(
+        Note::OtherContent { number, server } => tracing::error!(
             number,
             server = &**server,
             "the server has another file under this number: it is left alone"
         ),
-        Action::Recognised { server, dialect } => {
+        Note::Recognised { server, dialect } => {
             tracing::info!(server = &**server, speaks = ?dialect, "recognised");
         }
-        _ => {}
     }
 }

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::act::log;
 use super::commits::After;
 use super::files::Where;
 use super::state::{Hub, millis};
 use crate::balancer::cold::ColdReport;
-use crate::balancer::dispatch::LinkId;
+use crate::balancer::dispatch::{LinkId, Note};
 use crate::protocol::Expected;
 use crate::protocol::lists::StoredFile;
 use crate::queue::DeadLetter;
@@ -84,11 +85,7 @@ impl Hub {
             }),
             (Where::Backlog(_), Some(_)) => {
                 let server = self.servers.address(slot);
-                tracing::error!(
-                    number,
-                    server = &*server,
-                    "the server has another file under this number: it is left alone"
-                );
+                log(&Note::OtherContent { number, server });
                 Verdict::LeaveAlone
             }
             (Where::Dead(_), Some(_)) if is_same => Verdict::Delivered,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use crate::cli::show::Bar;
+use crate::cli::progress::Bar;
 use crate::load::drive::Greeted;
 use crate::load::{Plan, Run};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::cli::output::{Exit, Failure};
-use crate::cli::show;
+use crate::cli::progress;
 use crate::client::receipts::{Receipt, ReceiptFile};
 use crate::client::{self, ClientError, Options, Source, Tally, Wait, transfer};
 use crate::protocol::status::ServerReport;
@@ -44,7 +44,7 @@ impl Sending<'_> {
     ) -> SendEnded {
         let started = Instant::now();
         let (tally, watched) = watch::channel(Tally::new(sources.len()));
-        let shown = show::progress(watched.clone(), self.options.wait, self.balancer);
+        let shown = progress::line(watched.clone(), self.options.wait, self.balancer);
         let result = tokio::select! {
             result = transfer(&Tcp, self.balancer, sources, &self.options, &tally) => {
                 judge(result, &tally.borrow())

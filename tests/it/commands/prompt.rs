@@ -3,28 +3,16 @@
 use std::fs;
 use std::net::TcpListener;
 
-use bilico_testkit::{Farm, PROMPT, Running, Signal, Terminal, bilico, run, sample_files};
+use bilico_testkit::{
+    DEMO_ON_FREE_PORTS, Farm, PROMPT, Running, Signal, Terminal, bilico, run, sample_files,
+};
 
 use super::helpers::{admin, port};
-
-const DEMO: [&str; 11] = [
-    "demo",
-    "--listen",
-    "127.0.0.1:0",
-    "--admin",
-    "127.0.0.1:0",
-    "--server",
-    "127.0.0.1:0=3",
-    "--server",
-    "127.0.0.1:0=2",
-    "--server",
-    "127.0.0.1:0=1",
-];
 
 #[test]
 fn the_prompt_of_the_demo_drains_and_weighs() {
     let dir = tempfile::tempdir().unwrap();
-    let mut demo = bilico(&DEMO);
+    let mut demo = bilico(&DEMO_ON_FREE_PORTS);
     let mut demo = Running::start(
         demo.args(["--files", sample_files()])
             .current_dir(dir.path()),
@@ -128,7 +116,7 @@ fn a_demo_whose_page_has_no_port_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
-    let mut args = DEMO.to_vec();
+    let mut args = DEMO_ON_FREE_PORTS.to_vec();
     args[4] = &address;
     let ended = run(
         bilico(&args)

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use bilico_testkit::{
-    Ended, Running, Terminal, bilico, processes_in, run, sample_files, samples, stored,
+    DEMO_ON_FREE_PORTS, Ended, Running, Terminal, bilico, processes_in, run, sample_files, samples,
+    stored,
 };
 use tempfile::TempDir;
 
@@ -62,23 +63,9 @@ impl Drop for Scratch {
     }
 }
 
-pub(super) const FREE_PORTS: [&str; 11] = [
-    "demo",
-    "--listen",
-    "127.0.0.1:0",
-    "--admin",
-    "127.0.0.1:0",
-    "--server",
-    "127.0.0.1:0=3",
-    "--server",
-    "127.0.0.1:0=2",
-    "--server",
-    "127.0.0.1:0=1",
-];
-
 /// A demo on free ports with the sample files.
 pub(super) fn demo(scratch: &Scratch) -> Command {
-    let mut command = bilico(&FREE_PORTS);
+    let mut command = bilico(&DEMO_ON_FREE_PORTS);
     command
         .args(["--files", sample_files()])
         .current_dir(scratch.path());
@@ -100,7 +87,7 @@ pub(super) fn started(scratch: &Scratch) -> Running {
 
 /// A demo at a terminal.
 pub(super) fn at_a_terminal(scratch: &Scratch) -> Terminal {
-    let mut args = FREE_PORTS.to_vec();
+    let mut args = DEMO_ON_FREE_PORTS.to_vec();
     args.extend(["--files", sample_files()]);
     Terminal::start(scratch.path(), &args)
 }

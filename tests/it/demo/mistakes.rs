@@ -4,9 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{Running, bilico, processes_in, run, sample_files};
+use bilico_testkit::{DEMO_ON_FREE_PORTS, Running, bilico, processes_in, run, sample_files};
 
-use super::helpers::{FREE_PORTS, Scratch, demo, script, started};
+use super::helpers::{Scratch, demo, script, started};
 
 #[test]
 fn a_port_in_use_is_named_and_nothing_is_left_running() {
@@ -67,7 +67,7 @@ fn a_folder_without_files_is_refused_and_nothing_is_left_running() {
     for folder in ["empty", "missing"] {
         let scratch = Scratch::new();
         fs::create_dir(scratch.path().join("empty")).unwrap();
-        let mut command = bilico(&FREE_PORTS);
+        let mut command = bilico(&DEMO_ON_FREE_PORTS);
         let ended = run(
             command
                 .args(["--files", folder])

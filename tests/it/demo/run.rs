@@ -3,9 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use bilico_testkit::{PROMPT, Running, processes_in, run, sample_files, signal, wait_until};
+use bilico_testkit::{
+    DEMO_ON_FREE_PORTS, PROMPT, Running, processes_in, run, sample_files, signal, wait_until,
+};
 
-use super::helpers::{FREE_PORTS, Scratch, at_a_terminal, demo, pids, script, started};
+use super::helpers::{Scratch, at_a_terminal, demo, pids, script, started};
 
 #[test]
 fn a_pipe_starts_uses_and_stops_everything() {
@@ -173,7 +175,7 @@ fn a_closed_output_leaves_nothing_behind() {
     ]);
     let ended = run(
         shell
-            .args(FREE_PORTS)
+            .args(DEMO_ON_FREE_PORTS)
             .args(["--files", sample_files()])
             .current_dir(scratch.path()),
         "",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::balancer::dispatch::action::Action;
+use crate::balancer::dispatch::action::{Action, Note};
 use crate::balancer::dispatch::{
     Delivery, DispatchConfig, Dispatcher, LinkEvent, LinkId, Probed, Queued, Speaker, Who, Window,
 };
@@ -200,13 +200,10 @@ impl World {
             }
             Action::Probe { .. } => self.probes += 1,
             Action::CameBack { number, .. } => self.came_back.push(number),
-            Action::Waits { number, reason, .. } => self.waiting.push((number, reason)),
+            Action::Log(Note::Waits { number, reason, .. }) => self.waiting.push((number, reason)),
             Action::Dead { number, reason, .. } => self.dead.push((number, reason)),
             Action::UnexpectedCopy { slot, number, .. } => self.unexpected.push((slot, number)),
-            Action::Unfit { .. }
-            | Action::OtherContent { .. }
-            | Action::Recognised { .. }
-            | Action::Flipped { .. } => {}
+            Action::Log(_) | Action::Flipped { .. } => {}
         }
     }
 

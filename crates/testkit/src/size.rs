@@ -1,0 +1,6 @@
+//! How large a proof is.
+
+/// Whether the long proofs run at full size, as `BILICO_PROOF=full` orders.
+pub fn is_full_proof() -> bool {
+    std::env::var("BILICO_PROOF").is_ok_and(|proof| proof == "full")
+}
