@@ -56,8 +56,9 @@ impl Stall {
 
     /// Stalls until the other end closes. Returns its own address.
     fn play(&self, address: &str) -> String {
-        let mut wire = Wire::connect(address);
+        // Before the connection: the other end's clock may run before `connect` returns here.
         let started = Instant::now();
+        let mut wire = Wire::connect(address);
         wire.write(&self.begins);
         wire.0
             .set_read_timeout(Some(Duration::from_millis(100)))
