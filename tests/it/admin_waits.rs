@@ -38,6 +38,7 @@ fn a_state_comes_at_each_tick() {
         ..AdminLimits::default()
     };
     let balancer = InProcess::start(dir.path(), BalancerConfig::default(), limits);
+    let began = Instant::now();
     let mut wire = Wire::connect(&balancer.admin);
     wire.write(
         format!(
@@ -46,7 +47,6 @@ fn a_state_comes_at_each_tick() {
         )
         .as_bytes(),
     );
-    let began = Instant::now();
     let states = BufReader::new(&wire.0)
         .lines()
         .map(Result::unwrap)
