@@ -91,9 +91,11 @@ impl Browser {
             .args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#, "sh"])
             .arg(program)
             .args(FLAGS);
+        // What it leaves in the directory for temporary files goes with the profile.
         shell
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg("about:blank");
+            .arg("about:blank")
+            .env("TMPDIR", profile.path());
         shell
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use bilico_testkit::{
-    Mount, Wire, bilico, chaos, frame, is_full_proof, put, start_balancer, start_server, status,
-    stored, wait_for_line, wait_until,
+    Mount, Wire, bilico, chaos, frame, put, sized, start_balancer, start_server, status, stored,
+    wait_for_line, wait_until,
 };
 
 /// Every kind of fault comes, and no file is lost, doubled or damaged.
@@ -20,7 +20,7 @@ fn nothing_is_lost_or_doubled_whatever_fails() {
     let seed = chaos::seed();
     println!("seed {seed}");
     let full = std::env::var("BILICO_CHAOS_SECONDS").ok();
-    let seconds = full.as_ref().map_or(20, |text| text.parse().unwrap());
+    let seconds = full.as_ref().map_or(12, |text| text.parse().unwrap());
     let mut outcome = chaos::run(seed, Duration::from_secs(seconds), || false);
     if full.is_some() {
         outcome.fail_if_missed();
@@ -33,11 +33,7 @@ fn nothing_is_lost_or_doubled_whatever_fails() {
 /// `BILICO_PROOF=full` there are 25 kills, not five.
 #[test]
 fn every_file_is_stored_once_though_all_are_killed_again_and_again() {
-    let (files, kills) = if is_full_proof() {
-        (4000, 5)
-    } else {
-        (1000, 1)
-    };
+    let (files, kills) = sized((1000, 1), (4000, 5));
     let said = chaos::shows::kills(chaos::seed(), files, kills);
     let expected = format!("{files} receipts, {files} stored files: {files} match; no findings");
     assert!(said.contains(&expected), "{said}");
@@ -50,7 +46,7 @@ fn what_a_full_disk_accepted_arrives_and_nothing_else() {
 
 #[test]
 fn a_file_that_is_stuck_does_not_make_the_journal_grow() {
-    chaos::shows::stuck(6000);
+    chaos::shows::stuck(sized(3000, 6000));
 }
 
 /// Puts a file with a key, and returns its receipts up to the final one.

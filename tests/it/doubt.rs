@@ -3,11 +3,11 @@
 
 use std::io::Write;
 
-use bilico_testkit::{Client, Farm, frame, is_full_proof, noise, put, wait_for_line, wait_until};
+use bilico_testkit::{Client, Farm, frame, noise, put, sized, wait_for_line, wait_until};
 
 /// How many files the balancer remembers after their end: as many as by default in a full proof.
 fn remembered() -> u64 {
-    if is_full_proof() { 100_000 } else { 4_000 }
+    sized(3_000, 100_000)
 }
 
 /// Hands over tiny files, many in one write, and waits until so many are delivered in all.

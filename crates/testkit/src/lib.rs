@@ -51,7 +51,7 @@ pub use process::{
 pub use rexpect::process::Signal;
 pub use role::Role;
 pub use served::{Balancer, JOURNAL, Served, store};
-pub use size::is_full_proof;
+pub use size::{is_full_proof, sized};
 pub use terminal::{PROMPT, Terminal};
 pub use wait::{DEADLINE, wait_for, wait_for_line, wait_until};
 pub use wire::{PREFACE, Wire, frame, message, put};

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{Farm, PREFACE, Wire, frame, put, wait_until};
+use bilico_testkit::{Farm, PREFACE, Wire, frame, put, sized, wait_until};
 use serde_json::json;
 
 use super::peers::{CLIENT_HELLO, offer, write_until_stuck};
@@ -79,7 +79,7 @@ fn a_client_that_never_reads_its_receipts_costs_bounded_memory() {
     let before = farm.balancer.resident();
 
     let mut deaf = Wire::native(&farm.balancer.address);
-    let files = 20_000;
+    let files = sized(8_000, 20_000);
     let mut writing = Wire(deaf.0.try_clone().unwrap());
     std::thread::scope(|scope| {
         scope.spawn(move || {
