@@ -83,7 +83,6 @@ fn load_looked_at(
     }
     let mut file = File::open(&path)?;
     if look.size > whole {
-        let file = tokio::fs::File::from_std(file);
         return Ok(Content::File(Opened {
             file,
             path,

@@ -1,12 +1,11 @@
 //! A file on disk while it is read and sent, and the sums of its content.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
-
 use super::look::{Look, shrunk_or_grown};
+use crate::bulk::{Fill, ReadAhead};
 
 /// How many bytes of a file are read and sent at once.
 pub(super) const STEP: usize = 256 * 1024;
@@ -68,10 +67,9 @@ impl Opened {
     }
 
     /// Fails if the file has changed since it was opened, unless it is sent all the same.
-    async fn check(&mut self) -> Result<(), Trouble> {
-        let open = self.file.metadata().await?;
-        let path = tokio::fs::metadata(&self.path).await;
-        match self.look.change_since(&open, path) {
+    fn check(&mut self) -> Result<(), Trouble> {
+        let open = self.file.metadata()?;
+        match self.look.change_since(&open, std::fs::metadata(&self.path)) {
             Some(change) if self.is_sent_anyway => self.change = Some(change),
             Some(change) => return Err(Trouble::Changed(change)),
             None => {}
@@ -79,68 +77,107 @@ impl Opened {
         Ok(())
     }
 
+    /// Reads it from its beginning. A piece ends at this offset.
+    pub(super) fn read(self, offset: u64) -> ReadAhead<Reading> {
+        ReadAhead::new(Reading {
+            opened: self,
+            came: 0,
+            offset,
+            crc32c: 0,
+            before: 0,
+            hasher: blake3::Hasher::new(),
+        })
+    }
+
     /// Reads all of it.
     pub(super) async fn sum(self) -> Result<Summed, Trouble> {
-        let mut reading = Reading::new(self);
-        let mut out = Vec::new();
-        let mut crc32c = 0;
-        let size = reading.size();
-        while reading.came < size {
-            out.resize(STEP, 0);
-            reading.step(&mut out, size).await?;
-            crc32c = crc32c::crc32c_append(crc32c, &out);
+        let mut reading = self.read(0);
+        while let Some(piece) = reading.next().await {
+            let piece = piece?;
+            if let Some(whole) = piece.whole {
+                return Ok(whole);
+            }
+            reading.reuse(piece);
         }
-        reading.end(crc32c).await
+        Ok(Summed::of(&[], None))
     }
 }
 
-/// A file that is being read, with its hash so far.
+/// A file that is being read, with its sums so far.
 pub(super) struct Reading {
     opened: Opened,
     /// How many bytes were read.
-    pub(super) came: u64,
+    came: u64,
+    /// Where the prefix ends.
+    offset: u64,
+    /// The CRC32C of the prefix until it ends, and of what came after it from then on.
+    crc32c: u32,
+    /// The CRC32C of the prefix.
+    before: u32,
     hasher: blake3::Hasher,
 }
 
+/// The next bytes of a file.
+#[derive(Default)]
+pub(super) struct Piece {
+    pub(super) bytes: Vec<u8>,
+    /// The CRC32C up to their end: of the prefix if they belong to it, else of what follows it.
+    pub(super) crc32c: u32,
+    /// The sums of all of the content, with the last bytes. Nobody can accept a file that changed,
+    /// for its last bytes are not there then.
+    pub(super) whole: Option<Summed>,
+}
+
 impl Reading {
-    pub(super) fn new(opened: Opened) -> Self {
-        Self {
-            opened,
-            came: 0,
-            hasher: blake3::Hasher::new(),
-        }
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        self.opened.size()
-    }
-
-    /// Reads the next bytes into `out`, at most up to offset `end`, and cuts `out` to them.
-    pub(super) async fn step(&mut self, out: &mut Vec<u8>, end: u64) -> Result<(), Trouble> {
-        let left = usize::try_from(end - self.came).unwrap_or(usize::MAX);
-        out.truncate(left);
-        let read = self.opened.file.read(out).await;
-        out.truncate(read.as_ref().copied().unwrap_or(0));
-        match read? {
-            0 => Err(Trouble::Changed(shrunk_or_grown(self.size(), self.came))),
-            read => {
-                self.hasher.update(out);
-                self.came += read as u64;
-                Ok(())
-            }
-        }
-    }
-
-    /// The sums of all of the content, unless the file changed meanwhile. Call it before the last
-    /// bytes are sent, so that nobody can accept a file that changed.
-    pub(super) async fn end(&mut self, crc32c: u32) -> Result<Summed, Trouble> {
-        self.opened.check().await?;
-        let change = self.opened.change.take();
+    /// The sums of all of the content, unless the file changed meanwhile.
+    fn end(&mut self) -> Result<Summed, Trouble> {
+        self.opened.check()?;
+        let crc32c = match usize::try_from(self.came - self.offset) {
+            Ok(0) => self.crc32c,
+            rest => crc32c::crc32c_combine(self.before, self.crc32c, rest.unwrap_or(usize::MAX)),
+        };
         Ok(Summed {
             size: self.came,
             crc32c,
             hash: self.hasher.finalize(),
-            change,
+            change: self.opened.change.take(),
         })
+    }
+}
+
+impl Fill for Reading {
+    type Piece = Piece;
+    type Error = Trouble;
+
+    fn fill(&mut self, piece: &mut Piece) -> Result<bool, Trouble> {
+        let size = self.opened.size();
+        if self.came == size {
+            return Ok(false);
+        }
+        let end = if self.came < self.offset {
+            self.offset
+        } else {
+            size
+        };
+        let left = usize::try_from(end - self.came).unwrap_or(STEP);
+        piece.bytes.resize(left.min(STEP), 0);
+        let read = self.opened.file.read(&mut piece.bytes)?;
+        if read == 0 {
+            return Err(Trouble::Changed(shrunk_or_grown(size, self.came)));
+        }
+        piece.bytes.truncate(read);
+        self.hasher.update(&piece.bytes);
+        if self.came == self.offset {
+            self.before = std::mem::take(&mut self.crc32c);
+        }
+        self.crc32c = crc32c::crc32c_append(self.crc32c, &piece.bytes);
+        self.came += read as u64;
+        piece.crc32c = self.crc32c;
+        piece.whole = if self.came == size {
+            Some(self.end()?)
+        } else {
+            None
+        };
+        Ok(true)
     }
 }

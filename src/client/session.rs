@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::error::ClientError;
 use super::reading::{Opened, Reading, STEP, Summed, Trouble};
+use crate::bulk::ReadAhead;
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::object;
@@ -192,23 +193,24 @@ impl Session {
     ) -> Result<(), PutError> {
         // Reading the prefix can take long: collected small files must not wait for it.
         self.flush().await?;
-        let mut reading = Reading::new(opened);
-        let mut crc = 0;
-        while reading.came < upload.offset {
-            self.out.resize(STEP, 0);
-            let step = reading.step(&mut self.out, upload.offset).await;
-            crc = crc32c::crc32c_append(crc, &self.out);
-            self.out.clear();
-            step.map_err(PutError::Untouched)?;
+        let size = opened.size();
+        let mut reading = opened.read(upload.offset);
+        let (mut came, mut crc32c) = (0, 0);
+        while came < upload.offset
+            && let Some(piece) = reading.next().await
+        {
+            let mut piece = piece.map_err(PutError::Untouched)?;
+            came += piece.bytes.len() as u64;
+            crc32c = piece.crc32c;
+            if let Some(sums) = piece.whole.take() {
+                whole(sums);
+            }
+            reading.reuse(piece);
         }
-        let rest = reading.size() - reading.came;
-        if rest == 0 {
-            whole(reading.end(crc).await.map_err(PutError::Untouched)?);
-        }
-        frame::encode(&upload.message(crc), rest, &mut self.out);
+        frame::encode(&upload.message(crc32c), size - came, &mut self.out);
         self.flush().await?;
-        if rest > 0 {
-            self.stream(&mut reading, crc, whole).await
+        if came < size {
+            self.stream(&mut reading, whole).await
         } else {
             Ok(())
         }
@@ -251,33 +253,27 @@ impl Session {
         result.map_err(|error| ClientError::Lost(error.to_string()))
     }
 
-    /// Sends the rest of a file, which is not empty, and its checksum. `before` is the checksum of
-    /// the part that was read before.
+    /// Sends the rest of a file, which is not empty, and its checksum.
     async fn stream(
         &mut self,
-        reading: &mut Reading,
-        before: u32,
+        reading: &mut ReadAhead<Reading>,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {
-        let begin = reading.came;
-        let size = reading.size();
-        let mut crc = 0;
-        while reading.came < size {
-            self.out.resize(STEP, 0);
-            reading
-                .step(&mut self.out, size)
-                .await
-                .map_err(PutError::Broken)?;
-            crc = crc32c::crc32c_append(crc, &self.out);
-            if reading.came == size {
-                let len = usize::try_from(size - begin).unwrap_or(usize::MAX);
-                let all = crc32c::crc32c_combine(before, crc, len);
-                whole(reading.end(all).await.map_err(PutError::Broken)?);
+        while let Some(piece) = reading.next().await {
+            let mut piece = piece.map_err(PutError::Broken)?;
+            if let Some(sums) = piece.whole.take() {
+                whole(sums);
+                self.out.extend_from_slice(&frame::checksum(piece.crc32c));
             }
-            self.flush().await?;
+            self.write(&piece.bytes).await?;
+            reading.reuse(piece);
         }
-        self.out.extend_from_slice(&frame::checksum(crc));
         Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let written = self.write.write_all(bytes).await;
+        written.map_err(|error| ClientError::Lost(error.to_string()))
     }
 }
 

@@ -29,9 +29,9 @@ use super::name::is_part;
 use super::opened::{is_regular, open_directory};
 use super::place::Place;
 pub use super::staged::Staged;
+use crate::bulk::SyncJob;
 use crate::durability::Durability;
 use crate::protocol::Expected;
-use crate::rolling_sync::RollingSync;
 
 /// The most content that may wait for the disk, in units of [`UNIT`].
 const WAITING: u32 = 256 * 1024;
@@ -134,19 +134,14 @@ impl Store {
         Staged::begin(&self.place.dir.now()?, number)
     }
 
-    /// Syncs a large file while it is being written, so that the other files of its batch do not
-    /// wait for all of it at the end.
-    pub fn sync_behind(
-        &self,
-        staged: &Staged,
-        written: usize,
-        syncs: &mut RollingSync,
-    ) -> io::Result<()> {
-        if self.place.durability == Durability::Disk && syncs.wrote(written) {
-            let file = staged.file().try_clone()?;
-            syncs.start(move || file.sync_data())?;
+    /// A sync of a large file, to run while it is being written, so that the other files of its
+    /// batch do not wait for all of it at the end. `None` if files need not be durable.
+    pub fn sync_of(&self, staged: &Staged) -> io::Result<Option<SyncJob>> {
+        if self.place.durability != Durability::Disk {
+            return Ok(None);
         }
-        Ok(())
+        let file = staged.file().try_clone()?;
+        Ok(Some(Box::new(move || file.sync_data())))
     }
 
     /// Stores a file. `done` is called once it has its final name and is in the index, both as

@@ -29,11 +29,11 @@ pub struct InProcess {
 impl InProcess {
     /// Starts a balancer with its journal in `dir`, and waits until all its servers are up.
     pub fn start(dir: &Path, config: BalancerConfig, limits: AdminLimits) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        Self::on(runtime(512), dir, config, limits)
+    }
+
+    /// The same on this runtime.
+    pub fn on(runtime: Runtime, dir: &Path, config: BalancerConfig, limits: AdminLimits) -> Self {
         let stop = CancellationToken::new();
         let config = BalancerConfig {
             journal: dir.join("journal"),
@@ -70,6 +70,16 @@ impl InProcess {
         });
         this
     }
+}
+
+/// A runtime that has so many threads which may block.
+pub fn runtime(blocking: usize) -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(blocking)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 impl Drop for InProcess {

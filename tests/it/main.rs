@@ -50,5 +50,6 @@ mod room;
 mod send;
 mod set_back;
 mod silent;
+mod threads;
 mod twice;
 mod verify;

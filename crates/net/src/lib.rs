@@ -5,6 +5,7 @@
 //! role does not know whether it runs over TCP, TLS or a simulated network. Leaves what the
 //! messages mean to the roles.
 
+pub mod bulk;
 mod connect;
 mod deadline;
 pub mod descriptors;
@@ -13,7 +14,6 @@ mod listen;
 mod object_reader;
 mod places;
 mod reader;
-pub mod rolling_sync;
 mod send;
 pub mod shutdown;
 

@@ -1,76 +1,67 @@
-//! Large content on its way out: read ahead of what is sent, by a thread that may wait for the
-//! disk.
+//! Large content on its way out, compared with the client's checksum while it is read.
 
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
-
+use crate::bulk::{Fill, ReadAhead};
 use crate::queue::content;
 use crate::queue::disk::{Disk, DiskFile, read_full_at};
 
 /// How much is read and sent at once, in bytes.
 const STEP: usize = 256 * 1024;
 
-/// How many pieces are read ahead at the most.
-const AHEAD: usize = 4;
-
-/// Content of a file of its own, piece by piece.
+/// Content of a file of its own.
 pub(super) struct LargeContent {
-    pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
-    used: mpsc::UnboundedSender<Vec<u8>>,
+    disk: Arc<dyn Disk>,
+    id: u64,
+    size: u64,
+    /// What its content must have.
+    crc32c: u32,
+    /// `None` before it was opened.
+    file: Option<Arc<dyn DiskFile>>,
+    offset: u64,
+    /// The CRC32C of what was read.
+    read: u32,
 }
 
 impl LargeContent {
     /// Begins to read `size` bytes. Content that does not have this CRC32C ends in an error before
     /// its last piece.
-    pub(super) fn open(disk: Arc<dyn Disk>, id: u64, size: u64, crc32c: u32) -> Self {
-        let (filled, pieces) = mpsc::channel(AHEAD);
-        let (used, free) = mpsc::unbounded_channel();
-        spawn_blocking(move || {
-            if let Err(error) = read(&*disk, id, size, crc32c, &filled, free) {
-                let _ = filled.blocking_send(Err(error));
-            }
-        });
-        Self { pieces, used }
-    }
-
-    /// The next piece; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
-        self.pieces.recv().await
-    }
-
-    /// Gives the memory of a piece back, to be used again.
-    pub(super) fn reuse(&self, piece: Vec<u8>) {
-        let _ = self.used.send(piece);
+    pub(super) fn open(disk: Arc<dyn Disk>, id: u64, size: u64, crc32c: u32) -> ReadAhead<Self> {
+        ReadAhead::new(Self {
+            disk,
+            id,
+            size,
+            crc32c,
+            file: None,
+            offset: 0,
+            read: 0,
+        })
     }
 }
 
-fn read(
-    disk: &dyn Disk,
-    id: u64,
-    size: u64,
-    crc32c: u32,
-    filled: &mpsc::Sender<io::Result<Vec<u8>>>,
-    mut free: mpsc::UnboundedReceiver<Vec<u8>>,
-) -> io::Result<()> {
-    let file = disk.open(&content::name(id))?;
-    let (mut offset, mut crc) = (0, 0);
-    while offset < size {
-        let mut piece = free.try_recv().unwrap_or_default();
-        piece.resize(usize::try_from(size - offset).unwrap_or(STEP).min(STEP), 0);
-        fill(&*file, &mut piece, offset)?;
-        crc = crc32c::crc32c_append(crc, &piece);
-        offset += piece.len() as u64;
-        if offset == size && crc != crc32c {
+impl Fill for LargeContent {
+    type Piece = Vec<u8>;
+    type Error = io::Error;
+
+    fn fill(&mut self, piece: &mut Vec<u8>) -> io::Result<bool> {
+        if self.offset == self.size {
+            return Ok(false);
+        }
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(self.disk.open(&content::name(self.id))?),
+        };
+        let left = usize::try_from(self.size - self.offset).unwrap_or(STEP);
+        piece.resize(left.min(STEP), 0);
+        fill(&**file, piece, self.offset)?;
+        self.read = crc32c::crc32c_append(self.read, piece);
+        self.offset += piece.len() as u64;
+        if self.offset == self.size && self.read != self.crc32c {
             return Err(io::Error::other("its content is damaged in the journal"));
         }
-        if filled.blocking_send(Ok(piece)).is_err() {
-            return Ok(());
-        }
+        Ok(true)
     }
-    Ok(())
 }
 
 fn fill(file: &dyn DiskFile, piece: &mut [u8], offset: u64) -> io::Result<()> {
@@ -85,7 +76,7 @@ mod tests {
     use super::*;
     use crate::queue::RealDisk;
 
-    async fn collect(mut content: LargeContent) -> io::Result<Vec<u8>> {
+    async fn collect(mut content: ReadAhead<LargeContent>) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(piece) = content.next().await {
             let piece = piece?;
@@ -124,7 +115,5 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-        // Nobody who listens: the thread ends, or the runtime would wait for it here.
-        drop(LargeContent::open(disk(), 1, (STEP * 11 + 5) as u64, 0));
     }
 }

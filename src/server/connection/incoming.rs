@@ -5,23 +5,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::store::{
     Done, Incoming, IncomingBody, Origin, Outcome, Staged, Store, StoreError,
 };
 use super::super::work::{Hold, count_letters};
 use super::shared::Shared;
+use crate::bulk::{Sink, SyncJob, WriteBehind};
 use crate::protocol::{Refusal, RefusalCode};
-use crate::rolling_sync::RollingSync;
 use crate::transport::{ReadError, Reader};
 
 /// Content up to this many bytes waits for the store in memory; larger content is written to disk
 /// as it comes.
 const MAX_IN_MEMORY: u64 = 256 * 1024;
-
-/// The most pieces of a large file that wait for the disk.
-const PIECES: usize = 8;
 
 /// A file whose content has come.
 pub(super) struct IncomingFile {
@@ -160,42 +157,59 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     size: u64,
     shared: &Shared,
 ) -> Result<(io::Result<OnDisk>, u32), ReadError> {
-    let store = shared.store.clone();
-    let (pieces, to_write) = mpsc::channel::<Bytes>(PIECES);
-    let writing = tokio::task::spawn_blocking(move || write_pieces(&store, number, to_write));
+    let mut writer = WriteBehind::new(ToStage {
+        store: shared.store.clone(),
+        number,
+        staged: None,
+        letters: 0,
+    });
     let mut crc32c = 0;
     let mut left = size;
     while left > 0 {
         let piece = reader.piece(left).await?;
         left -= piece.len() as u64;
         crc32c = crc32c::crc32c_append(crc32c, &piece);
-        // After a failure of the disk nobody receives the pieces any more.
-        let _ = pieces.send(piece).await;
+        writer.write(piece).await;
     }
-    drop(pieces);
     reader.verify(crc32c).await?;
-    let written = writing
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)));
-    Ok((written, crc32c))
+    Ok((writer.end(ToStage::end).await, crc32c))
 }
 
-/// Writes pieces to a staged file, on a thread that may block.
-fn write_pieces(
-    store: &Store,
+/// A staged file that is being written.
+struct ToStage {
+    store: Store,
     number: u64,
-    mut pieces: mpsc::Receiver<Bytes>,
-) -> io::Result<OnDisk> {
-    let mut staged = store.stage(number)?;
-    let mut letters = 0;
-    let mut syncs = RollingSync::default();
-    while let Some(piece) = pieces.blocking_recv() {
-        staged.write(&piece)?;
-        store.sync_behind(&staged, piece.len(), &mut syncs)?;
-        letters += count_letters(&piece);
+    staged: Option<Staged>,
+    letters: u64,
+}
+
+impl ToStage {
+    fn end(self) -> io::Result<OnDisk> {
+        let staged = match self.staged {
+            Some(staged) => staged,
+            None => self.store.stage(self.number)?,
+        };
+        Ok(OnDisk {
+            staged,
+            letters: self.letters,
+        })
     }
-    syncs.end()?;
-    Ok(OnDisk { staged, letters })
+}
+
+impl Sink for ToStage {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let staged = match &mut self.staged {
+            Some(staged) => staged,
+            None => self.staged.insert(self.store.stage(self.number)?),
+        };
+        self.letters += count_letters(bytes);
+        staged.write(bytes)
+    }
+
+    fn sync(&self) -> io::Result<Option<SyncJob>> {
+        let staged = self.staged.as_ref();
+        staged.map_or(Ok(None), |staged| self.store.sync_of(staged))
+    }
 }
 
 /// The refusal that tells a balancer why its file is not stored.

@@ -1,8 +1,8 @@
 //! Large content on its way in: straight to the journal's disk, never whole in memory.
 //!
-//! The connection's task reads pieces (`source`) and hands them to a thread (`write`), which writes
-//! them to a part of the upload's own (`parts`) and at the end makes that content of the journal
-//! (`uploaded`).
+//! The connection's task reads pieces (`source`), which are written behind it
+//! ([`WriteBehind`](crate::bulk::WriteBehind)) to a part of the upload's own (`write`, `parts`); at
+//! the end the part becomes content of the journal (`uploaded`).
 
 mod parts;
 mod source;

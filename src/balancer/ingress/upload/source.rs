@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
 
-use super::write::Step;
-use crate::protocol::ProtocolError;
+use super::write::Upload;
+use crate::bulk::WriteBehind;
 use crate::transport::{ReadError, Reader};
 
 /// Content that comes piece by piece.
@@ -70,32 +69,16 @@ impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
     }
 }
 
-/// Hands content to the writing thread until all of it came.
+/// Hands content to its writer until all of it came. Gives the CRC32C of all pieces, if the peer's
+/// own checksum has proved it.
 pub(super) async fn read_pieces<S: Source>(
     mut source: S,
-    steps: &mpsc::Sender<Step>,
-) -> Result<(), ReadError> {
-    let read = loop {
-        match source.piece().await {
-            Ok(Some(piece)) => {
-                // The thread drops its end when the disk fails.
-                if steps.send(Step::Piece(piece)).await.is_err() && !S::READ_PAST {
-                    return Ok(());
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
+    writer: &mut WriteBehind<Upload>,
+) -> Result<Option<u32>, ReadError> {
+    while let Some(piece) = source.piece().await? {
+        if !writer.write(piece).await && !S::READ_PAST {
+            break;
         }
-    };
-    let last = match &read {
-        Ok(()) => Some(Step::Whole(source.proven_sum())),
-        Err(ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)) => {
-            Some(Step::Useless)
-        }
-        Err(_) => None,
-    };
-    if let Some(last) = last {
-        let _ = steps.send(last).await;
     }
-    read
+    Ok(source.proven_sum())
 }

@@ -13,8 +13,9 @@ use super::source::{Source, read_pieces};
 use super::uploaded::Uploaded;
 use super::write::{Target, Upload, refusal};
 use crate::balancer::messages::ToHub;
+use crate::bulk::WriteBehind;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
-use crate::protocol::{Prefix, Refusal};
+use crate::protocol::{Prefix, ProtocolError, Refusal};
 use crate::queue::Durability;
 use crate::queue::disk::Disk;
 use crate::transport::ReadError;
@@ -24,9 +25,6 @@ const KEPT: Duration = Duration::from_mins(10);
 
 /// The most parts that are kept.
 const MOST: usize = 256;
-
-/// The most pieces that wait for the disk.
-const PIECES: usize = 8;
 
 /// All uploads of large content.
 pub(in crate::balancer) struct Uploads {
@@ -91,27 +89,27 @@ impl Uploads {
             // While this upload waited a newer one came, and may have been faster.
             return Err(ReadError::TakenOver);
         }
-        let (steps, to_do) = mpsc::channel(PIECES);
-        let upload = Upload {
-            target: self.target.clone(),
-            is_kept,
-            lease,
-        };
-        let writing = spawn_blocking(move || upload.run(resumed, to_do));
+        let upload = Upload::new(self.target.clone(), is_kept, lease, resumed);
+        let mut writer = WriteBehind::new(upload);
         let read = tokio::select! {
-            read = read_pieces(source, &steps) => read,
+            read = read_pieces(source, &mut writer) => read,
             () = taken_over.cancelled() => Err(ReadError::TakenOver),
         };
-        drop(steps);
-        let written = writing
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
-        match (read, written) {
-            // Whole content is taken, even if another upload asked for the part just then.
-            (_, Ok(Some(uploaded))) => Ok(Ok(uploaded)),
-            (Err(error), _) => Err(error),
-            (Ok(()), Ok(None)) => Ok(Err(refusal(&io::Error::other("the upload broke off")))),
-            (Ok(()), Err(error)) => Ok(Err(refusal(&error))),
+        // Whole content is taken, even if another upload asks for the part from now on.
+        match read {
+            Ok(proven) => {
+                let finished = writer.end(move |upload| upload.finish(proven)).await;
+                Ok(finished.map_err(|error| refusal(&error)))
+            }
+            Err(error) => {
+                let is_useless = is_useless(&error);
+                let last = move |upload: Upload| {
+                    upload.give_up(is_useless);
+                    Ok(())
+                };
+                let _ = writer.end(last).await;
+                Err(error)
+            }
         }
     }
 
@@ -141,4 +139,12 @@ impl Uploads {
             tokio::time::sleep(KEPT / 20).await;
         }
     }
+}
+
+/// Whether no later upload can go on with what came before this error.
+fn is_useless(error: &ReadError) -> bool {
+    matches!(
+        error,
+        ReadError::Protocol(ProtocolError::Checksum { .. }) | ReadError::Refused(_)
+    )
 }

@@ -1,32 +1,23 @@
-//! Writes one upload to its part, on a thread of its own, until the part becomes content of the
-//! journal. The thread decides what becomes of the part, for the connection may be gone by then.
+//! One upload on its way to its part, and from there to content of the journal.
+//!
+//! What becomes of the part is decided on the threads that write it, for the connection may be gone
+//! by then: an [`Upload`] that is dropped has broken off.
 
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::parts::PartLease;
 use super::uploaded::Uploaded;
 use crate::balancer::messages::ToHub;
+use crate::bulk::{Sink, SyncJob};
 use crate::os_error::is_full;
 use crate::protocol::{Prefix, Refusal, RefusalCode};
 use crate::queue::Durability;
 use crate::queue::content::{self, FinishError, Part};
 use crate::queue::disk::Disk;
-use crate::rolling_sync::RollingSync;
 use crate::transport::plain;
-
-/// What the reader of an upload tells its writer.
-pub(super) enum Step {
-    Piece(Bytes),
-    /// All of the content came, and its checksum is right: pieces with this CRC32C, if the client
-    /// told it.
-    Whole(Option<u32>),
-    /// The content is wrong or will not be taken: no later upload goes on with it.
-    Useless,
-}
 
 /// Where uploads are written to.
 #[derive(Clone)]
@@ -36,75 +27,106 @@ pub(super) struct Target {
     pub(super) hub: mpsc::UnboundedSender<ToHub>,
 }
 
-/// An upload, as its writing thread has it.
+/// An upload, as the threads that write it have it.
 pub(super) struct Upload {
-    pub(super) target: Target,
+    target: Target,
     /// The part stays on the disk when the upload breaks off.
-    pub(super) is_kept: bool,
-    pub(super) lease: PartLease,
+    is_kept: bool,
+    /// `None` once the part is content of the journal.
+    lease: Option<PartLease>,
+    resumed: Option<Prefix>,
+    /// `None` before the first byte, or the end, is there.
+    part: Option<Part>,
 }
 
 impl Upload {
-    /// Writes the pieces that come; `None` if the upload broke off.
-    pub(super) fn run(
-        mut self,
+    /// An upload to the part with this lease, all of it or the rest behind `resumed`. Nothing is
+    /// done to the disk yet.
+    pub(super) fn new(
+        target: Target,
+        is_kept: bool,
+        lease: PartLease,
         resumed: Option<Prefix>,
-        mut steps: mpsc::Receiver<Step>,
-    ) -> io::Result<Option<Uploaded>> {
-        let mut part = self.begin(resumed)?;
-        let begin = (part.crc32c(), part.len());
-        let mut sync = RollingSync::default();
-        let proven = loop {
-            match steps.blocking_recv() {
-                Some(Step::Piece(piece)) => {
-                    if let Err(error) = self.write(&mut part, &piece, &mut sync) {
-                        return Err(self.failed(error));
-                    }
-                }
-                Some(Step::Whole(proven)) => break proven,
-                Some(Step::Useless) => {
-                    self.remove();
-                    return Ok(None);
-                }
-                None => {
-                    if !self.is_kept {
-                        self.remove();
-                    }
-                    return Ok(None);
-                }
-            }
-        };
-        if !is_as_proven(&part, begin, proven) {
-            self.remove();
-            return Err(damaged());
+    ) -> Self {
+        Self {
+            target,
+            is_kept,
+            lease: Some(lease),
+            resumed,
+            part: None,
         }
-        match sync.end().and_then(|()| self.target.finish(part)) {
+    }
+
+    /// All of the content came, and its checksum is right: bytes with this CRC32C, if the client
+    /// told it.
+    pub(super) fn finish(mut self, proven: Option<u32>) -> io::Result<Uploaded> {
+        let finished = self
+            .take_part(proven)
+            .and_then(|part| self.target.finish(part));
+        match finished {
             Ok((id, crc32c)) => {
-                self.lease.is_gone = true;
-                let disk = self.target.disk;
-                Ok(Some(Uploaded::new(id, crc32c, disk, Some(self.lease))))
+                let mut lease = self.lease.take();
+                if let Some(lease) = &mut lease {
+                    lease.is_gone = true;
+                }
+                Ok(Uploaded::new(id, crc32c, self.target.disk.clone(), lease))
             }
-            Err(error) => Err(self.failed(error)),
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
         }
     }
 
-    fn write(&self, part: &mut Part, piece: &[u8], sync: &mut RollingSync) -> io::Result<()> {
-        part.write(piece)?;
-        if self.target.durability == Durability::Disk && sync.wrote(piece.len()) {
-            let file = part.file().clone();
-            sync.start(move || file.sync())?;
+    /// Not all of it came. If it is useless, no later upload goes on with it.
+    pub(super) fn give_up(mut self, is_useless: bool) {
+        if is_useless {
+            self.remove();
         }
-        Ok(())
     }
 
-    fn begin(&mut self, resumed: Option<Prefix>) -> io::Result<Part> {
-        let disk = self.target.disk.clone();
-        let mark = self.lease.mark;
-        let Some(prefix) = resumed else {
-            return Part::create(disk, mark);
+    fn remove(&mut self) {
+        // If it cannot be removed now, `Parts::tidy` tries again later.
+        if let Some(lease) = &mut self.lease
+            && !lease.is_gone
+        {
+            let name = content::part_name(lease.mark);
+            lease.is_gone = self.target.disk.remove(&name).is_ok();
+        }
+    }
+
+    /// The part, if its bytes are those that came.
+    fn take_part(&mut self, proven: Option<u32>) -> io::Result<Part> {
+        let resumed = self.resumed;
+        self.part()?;
+        match self.part.take() {
+            Some(part) if is_as_proven(&part, resumed, proven) => Ok(part),
+            _ => {
+                self.remove();
+                Err(damaged())
+            }
+        }
+    }
+
+    /// The part, which is begun if it was not.
+    fn part(&mut self) -> io::Result<&mut Part> {
+        let part = match self.part.take() {
+            Some(part) => part,
+            None => self.begin()?,
         };
-        let part = Part::resume(disk, mark, prefix.offset).map_err(|error| {
-            self.lease.is_gone = error.kind() == io::ErrorKind::NotFound;
+        Ok(self.part.insert(part))
+    }
+
+    fn begin(&mut self) -> io::Result<Part> {
+        let disk = self.target.disk.clone();
+        let Some(lease) = &mut self.lease else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let Some(prefix) = self.resumed else {
+            return Part::create(disk, lease.mark);
+        };
+        let part = Part::resume(disk, lease.mark, prefix.offset).map_err(|error| {
+            lease.is_gone = error.kind() == io::ErrorKind::NotFound;
             mismatch(&plain(&error))
         })?;
         if part.crc32c() != prefix.crc32c {
@@ -113,19 +135,35 @@ impl Upload {
         }
         Ok(part)
     }
+}
 
-    fn failed(&mut self, error: io::Error) -> io::Error {
-        // On a full disk, what failed to come in must not take up room.
-        if !self.is_kept || is_full(&error) {
-            self.remove();
-        }
-        error
+impl Sink for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.part()?.write(bytes)
     }
 
-    fn remove(&mut self) {
-        // If it cannot be removed now, `Parts::tidy` tries again later.
-        let name = content::part_name(self.lease.mark);
-        self.lease.is_gone = self.target.disk.remove(&name).is_ok();
+    fn sync(&self) -> io::Result<Option<SyncJob>> {
+        let file = self.part.as_ref().map(|part| part.file().clone());
+        let is_synced = self.target.durability == Durability::Disk;
+        Ok(file
+            .filter(|_| is_synced)
+            .map(|file| -> SyncJob { Box::new(move || file.sync()) }))
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        // On a full disk, what failed to come in must not take up room.
+        if is_full(error) {
+            self.remove();
+        }
+    }
+}
+
+/// It has broken off, unless all of it came: a later upload may go on with what is kept.
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.remove();
+        }
     }
 }
 
@@ -164,9 +202,10 @@ impl Target {
     }
 }
 
-/// Whether the bytes that were written behind the beginning, of this CRC32C and length, are those
-/// that came. If not, they were damaged in memory, and their sum must not stand for the client's.
-fn is_as_proven(part: &Part, (begin, len): (u32, u64), proven: Option<u32>) -> bool {
+/// Whether the bytes that were written behind the beginning are those that came. If not, they were
+/// damaged in memory, and their sum must not stand for the client's.
+fn is_as_proven(part: &Part, resumed: Option<Prefix>, proven: Option<u32>) -> bool {
+    let (begin, len) = resumed.map_or((0, 0), |prefix| (prefix.crc32c, prefix.offset));
     let written = usize::try_from(part.len() - len).unwrap_or(usize::MAX);
     proven.is_none_or(|sum| crc32c::crc32c_combine(begin, sum, written) == part.crc32c())
 }

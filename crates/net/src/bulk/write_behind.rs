@@ -1,0 +1,167 @@
+//! Writes content behind the peer that sends it.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::syncs::Syncs;
+
+/// The most bytes that wait for a job; as many may be in the job that runs.
+const MOST_WAITING: usize = 1024 * 1024;
+
+/// Makes the bytes durable that were written until now. Blocks.
+pub type SyncJob = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// What a [`WriteBehind`] writes to. It is called, and dropped, on threads that may block.
+pub trait Sink: Send + 'static {
+    /// Appends these bytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// A sync of what was written, to run beside later writes; `None` if there is no need for one.
+    fn sync(&self) -> io::Result<Option<SyncJob>>;
+
+    /// A write or a sync has failed; nothing more will be written.
+    fn failed(&mut self, _error: &io::Error) {}
+}
+
+/// Content on its way to a sink.
+///
+/// Pieces wait here while a job writes the pieces before them; the next job writes all that wait
+/// then. Dropping it ends the sink where it is.
+pub struct WriteBehind<S: Sink> {
+    /// `None` while a job has it, and after a failure.
+    sink: Option<S>,
+    job: Option<JoinHandle<Written<S>>>,
+    waiting: Vec<Bytes>,
+    /// Bytes in `waiting`.
+    waiting_bytes: usize,
+    syncs: Syncs,
+    error: Option<io::Error>,
+}
+
+/// What a job leaves: the sink, and the memory of the pieces that it wrote.
+type Written<S> = (Result<S, io::Error>, usize, Vec<Bytes>);
+
+impl<S: Sink> WriteBehind<S> {
+    /// Nothing is done to the sink before a piece is there, or the end.
+    pub fn new(sink: S) -> Self {
+        Self {
+            sink: Some(sink),
+            job: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            syncs: Syncs::default(),
+            error: None,
+        }
+    }
+
+    /// Takes a piece, and waits while too much is unwritten. False once the disk has failed: the
+    /// piece is not wanted, and [`Self::end`] gives the error.
+    pub async fn write(&mut self, piece: Bytes) -> bool {
+        self.waiting_bytes += piece.len();
+        self.waiting.push(piece);
+        let is_busy = self.job.as_ref().is_some_and(|job| !job.is_finished());
+        if !is_busy || self.waiting_bytes >= MOST_WAITING {
+            let next = self.next().await;
+            self.keep_error(next);
+        }
+        if self.error.is_some() {
+            self.waiting.clear();
+        }
+        self.error.is_none()
+    }
+
+    /// Writes what waits, and does `last` with the sink in the same job. An error of an earlier
+    /// write or sync comes before it, and the sink is dropped.
+    pub async fn end<T: Send + 'static>(
+        mut self,
+        last: impl FnOnce(S) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let joined = self.join().await;
+        self.keep_error(joined);
+        let synced = self.syncs.end().await;
+        self.keep_error(synced);
+        let (error, pieces) = (self.error.take(), std::mem::take(&mut self.waiting));
+        let Some(sink) = self.sink.take() else {
+            return Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()));
+        };
+        let job = move || match error {
+            Some(error) => Err(fail(sink, error)),
+            None => write_all(sink, &pieces).and_then(last),
+        };
+        spawn_blocking(job)
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// Waits for the job that runs, syncs if it is time, and starts a job with all that waits.
+    async fn next(&mut self) -> io::Result<()> {
+        self.join().await?;
+        let Some(sink) = self.sink.take() else {
+            return Ok(());
+        };
+        let mut pieces = std::mem::take(&mut self.waiting);
+        let bytes = std::mem::take(&mut self.waiting_bytes);
+        self.job = Some(spawn_blocking(move || {
+            let sink = write_all(sink, &pieces);
+            pieces.clear();
+            (sink, bytes, pieces)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the job that runs, and starts a sync if it is time for one.
+    async fn join(&mut self) -> io::Result<()> {
+        let Some(job) = &mut self.job else {
+            return Ok(());
+        };
+        let ended = job.await;
+        self.job = None;
+        let (sink, bytes, memory) = ended.map_err(io::Error::other)?;
+        if self.waiting.is_empty() {
+            self.waiting = memory;
+        }
+        let sink = self.sink.insert(sink?);
+        if self.syncs.wrote(bytes)
+            && let Some(sync) = sink.sync()?
+        {
+            self.syncs.start(sync).await?;
+        }
+        Ok(())
+    }
+
+    fn keep_error(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.error.get_or_insert(error);
+        }
+    }
+}
+
+/// Writes the pieces; after a failure the sink is told, and dropped.
+fn write_all<S: Sink>(mut sink: S, pieces: &[Bytes]) -> io::Result<S> {
+    for piece in pieces {
+        if let Err(error) = sink.write(piece) {
+            return Err(fail(sink, error));
+        }
+    }
+    Ok(sink)
+}
+
+fn fail<S: Sink>(mut sink: S, error: io::Error) -> io::Error {
+    sink.failed(&error);
+    error
+}
+
+/// A sink that nobody has a use for is dropped where that may block. If a job has it, the job drops
+/// it.
+impl<S: Sink> Drop for WriteBehind<S> {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            drop(runtime.spawn_blocking(move || drop(sink)));
+        }
+    }
+}
