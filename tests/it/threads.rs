@@ -2,7 +2,7 @@
 //! threads that may block, and more transfers than that.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilico::admin::AdminLimits;
 use bilico::balancer::BalancerConfig;
@@ -29,6 +29,9 @@ fn balancer(dir: &TempDir) -> (InProcess, Role) {
     let [server] = servers;
     (balancer, server)
 }
+
+/// Half of the time after which a peer that stalls is closed, and gives its thread back.
+const SOON: Duration = Duration::from_secs(15);
 
 /// Writes the head of a frame with content of `size` bytes, and only the first `come` bytes of it.
 fn begin(wire: &mut Wire, header: &str, size: usize, come: usize) {
@@ -72,9 +75,11 @@ fn uploads_that_trickle_hold_up_no_other_file() {
         let parts = names.filter(|name| name.file_name().as_encoded_bytes().starts_with(b"part-"));
         parts.count() >= THREADS
     });
+    let began = Instant::now();
     let mut client = Client::connect(&balancer.address);
     client.put_accepted(1, None, &noise(1, 300_000));
     client.expect("delivered", 1);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     drop(trickling);
 }
 
@@ -85,7 +90,7 @@ fn stores_that_stall_hold_up_no_other_file() {
     let (runtime, stop) = (runtime(THREADS), CancellationToken::new());
     let config = ServerConfig {
         dir: dir.path().to_owned(),
-        stall: Duration::from_mins(1),
+        stall: SOON * 2,
         grace: Duration::ZERO,
         ..ServerConfig::default()
     };
@@ -110,7 +115,9 @@ fn stores_that_stall_hold_up_no_other_file() {
         begin(&mut balancer.0, &store(number), 1_000_000, 300_000);
     }
     std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
     link().put(1, &noise(1, 400_000));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(stored(dir.path()).len(), 1);
     drop(stalling);
     stop.cancel();

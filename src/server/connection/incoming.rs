@@ -166,7 +166,7 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     let mut crc32c = 0;
     let mut left = size;
     while left > 0 {
-        let piece = reader.piece(left).await?;
+        let piece = writer.beside(reader.piece(left)).await?;
         left -= piece.len() as u64;
         crc32c = crc32c::crc32c_append(crc32c, &piece);
         writer.write(piece).await;

@@ -20,26 +20,30 @@ pub(super) struct Syncs {
 }
 
 impl Syncs {
-    /// Counts bytes that were just written, and returns whether it is time for a sync.
-    pub(super) fn wrote(&mut self, bytes: usize) -> bool {
+    /// Counts bytes that were just written.
+    pub(super) fn wrote(&mut self, bytes: usize) {
         self.written += bytes as u64;
+    }
+
+    /// Whether it is time for a sync.
+    pub(super) fn is_due(&self) -> bool {
         let is_free = || self.under_way.as_ref().is_none_or(JoinHandle::is_finished);
         self.written >= MOST || (self.written >= STEP && is_free())
     }
 
-    /// Calls `sync` on another thread, once the sync before it has ended. Returns the error of that
-    /// earlier sync: the file is lost then, because no later sync would report it.
-    pub(super) async fn start(
-        &mut self,
-        sync: impl FnOnce() -> io::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
-        self.end().await?;
+    /// Calls `sync` on another thread. The sync before it has ended, by [`Self::end`].
+    pub(super) fn start(&mut self, sync: impl FnOnce() -> io::Result<()> + Send + 'static) {
         self.under_way = Some(spawn_blocking(sync));
         self.written = 0;
-        Ok(())
     }
 
-    /// Waits for the sync that is under way. Bytes that were written since it began are not synced.
+    /// There is no need for a sync.
+    pub(super) fn skip(&mut self) {
+        self.written = 0;
+    }
+
+    /// Waits for the sync that is under way. If it failed the file is lost, because no later sync
+    /// would report it. Bytes that were written since it began are not synced.
     pub(super) async fn end(&mut self) -> io::Result<()> {
         let Some(under_way) = &mut self.under_way else {
             return Ok(());
@@ -63,33 +67,31 @@ mod tests {
         for _ in 0..1000 {
             unsynced += STEP / 10;
             most = most.max(unsynced);
-            if behind.wrote(usize::try_from(STEP / 10).unwrap()) {
+            behind.wrote(usize::try_from(STEP / 10).unwrap());
+            if behind.is_due() {
                 let counted = syncs.clone();
                 let sync = move || {
                     counted.fetch_add(1, Ordering::Relaxed);
                     Ok(())
                 };
-                behind.start(sync).await.unwrap();
+                behind.end().await.unwrap();
+                behind.start(sync);
                 unsynced = 0;
             }
         }
         behind.end().await.unwrap();
         assert!(most <= MOST + STEP, "{most}");
-        assert!(!behind.wrote(1000) || unsynced + 1000 >= STEP);
+        assert!(!behind.is_due() || unsynced >= STEP);
         let syncs = syncs.load(Ordering::Relaxed);
         assert!((100 * STEP / MOST - 1..=100).contains(&syncs), "{syncs}");
     }
 
     #[tokio::test]
-    async fn a_sync_that_failed_is_told_later_but_surely() {
-        let fail = || Err(io::Error::other("the disk is gone"));
+    async fn a_sync_that_failed_is_told() {
         let mut behind = Syncs::default();
-        behind.start(fail).await.unwrap();
-        let at_the_end = behind.end().await.unwrap_err();
-        behind.start(fail).await.unwrap();
-        let on_the_way = behind.start(|| Ok(())).await.unwrap_err();
-        for error in [at_the_end, on_the_way] {
-            assert_eq!(error.to_string(), "the disk is gone");
-        }
+        behind.start(|| Err(io::Error::other("the disk is gone")));
+        let error = behind.end().await.unwrap_err();
+        assert_eq!(error.to_string(), "the disk is gone");
+        assert!(behind.end().await.is_ok(), "it is told once");
     }
 }

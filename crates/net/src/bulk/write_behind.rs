@@ -1,6 +1,7 @@
 //! Writes content behind the peer that sends it.
 
 use std::io;
+use std::pin::pin;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -60,17 +61,28 @@ impl<S: Sink> WriteBehind<S> {
     /// Takes a piece, and waits while too much is unwritten. False once the disk has failed: the
     /// piece is not wanted, and [`Self::end`] gives the error.
     pub async fn write(&mut self, piece: Bytes) -> bool {
+        if self.error.is_some() {
+            return false;
+        }
         self.waiting_bytes += piece.len();
         self.waiting.push(piece);
         let is_busy = self.job.as_ref().is_some_and(|job| !job.is_finished());
         if !is_busy || self.waiting_bytes >= MOST_WAITING {
-            let next = self.next().await;
-            self.keep_error(next);
-        }
-        if self.error.is_some() {
-            self.waiting.clear();
+            self.next().await;
         }
         self.error.is_none()
+    }
+
+    /// Waits for the next piece from the peer, and goes on with what waits here meanwhile.
+    pub async fn beside<T>(&mut self, peer: impl Future<Output = T>) -> T {
+        let mut peer = pin!(peer);
+        loop {
+            tokio::select! {
+                biased;
+                came = &mut peer => return came,
+                () = self.next(), if !self.waiting.is_empty() => {}
+            }
+        }
     }
 
     /// Writes what waits, and does `last` with the sink in the same job. An error of an earlier
@@ -79,8 +91,8 @@ impl<S: Sink> WriteBehind<S> {
         mut self,
         last: impl FnOnce(S) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let joined = self.join().await;
-        self.keep_error(joined);
+        let written = self.join().await;
+        self.keep_error(written);
         let synced = self.syncs.end().await;
         self.keep_error(synced);
         let (error, pieces) = (self.error.take(), std::mem::take(&mut self.waiting));
@@ -96,11 +108,19 @@ impl<S: Sink> WriteBehind<S> {
             .unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    /// Waits for the job that runs, syncs if it is time, and starts a job with all that waits.
-    async fn next(&mut self) -> io::Result<()> {
-        self.join().await?;
+    /// Starts a job with all that waits, once the job that runs has ended and not too much is
+    /// unsynced. Nothing is lost if this is given up.
+    async fn next(&mut self) {
+        let is_ready = match self.join().await {
+            Ok(()) => self.sync_if_due().await,
+            failed => failed,
+        };
+        self.keep_error(is_ready);
+        if self.waiting.is_empty() {
+            return;
+        }
         let Some(sink) = self.sink.take() else {
-            return Ok(());
+            return;
         };
         let mut pieces = std::mem::take(&mut self.waiting);
         let bytes = std::mem::take(&mut self.waiting_bytes);
@@ -109,10 +129,9 @@ impl<S: Sink> WriteBehind<S> {
             pieces.clear();
             (sink, bytes, pieces)
         }));
-        Ok(())
     }
 
-    /// Waits for the job that runs, and starts a sync if it is time for one.
+    /// Waits for the job that runs.
     async fn join(&mut self) -> io::Result<()> {
         let Some(job) = &mut self.job else {
             return Ok(());
@@ -123,11 +142,21 @@ impl<S: Sink> WriteBehind<S> {
         if self.waiting.is_empty() {
             self.waiting = memory;
         }
-        let sink = self.sink.insert(sink?);
-        if self.syncs.wrote(bytes)
-            && let Some(sync) = sink.sync()?
+        self.syncs.wrote(bytes);
+        self.sink = Some(sink?);
+        Ok(())
+    }
+
+    /// Starts a sync if it is time for one.
+    async fn sync_if_due(&mut self) -> io::Result<()> {
+        if self.syncs.is_due()
+            && let Some(sink) = &self.sink
         {
-            self.syncs.start(sync).await?;
+            self.syncs.end().await?;
+            match sink.sync()? {
+                Some(sync) => self.syncs.start(sync),
+                None => self.syncs.skip(),
+            }
         }
         Ok(())
     }
@@ -135,6 +164,7 @@ impl<S: Sink> WriteBehind<S> {
     fn keep_error(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             self.error.get_or_insert(error);
+            self.waiting.clear();
         }
     }
 }
@@ -154,14 +184,19 @@ fn fail<S: Sink>(mut sink: S, error: io::Error) -> io::Error {
     error
 }
 
-/// A sink that nobody has a use for is dropped where that may block. If a job has it, the job drops
-/// it.
+/// A sink that nobody has a use for is dropped where that may block. A job that still runs drops
+/// the sink that it has.
 impl<S: Sink> Drop for WriteBehind<S> {
     fn drop(&mut self) {
-        if let Some(sink) = self.sink.take()
+        let ended = self.job.take().filter(JoinHandle::is_finished);
+        let sink = self.sink.take();
+        if (sink.is_some() || ended.is_some())
             && let Ok(runtime) = Handle::try_current()
         {
-            drop(runtime.spawn_blocking(move || drop(sink)));
+            drop(runtime.spawn_blocking(move || drop((sink, ended))));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

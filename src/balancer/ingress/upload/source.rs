@@ -75,7 +75,7 @@ pub(super) async fn read_pieces<S: Source>(
     mut source: S,
     writer: &mut WriteBehind<Upload>,
 ) -> Result<Option<u32>, ReadError> {
-    while let Some(piece) = source.piece().await? {
+    while let Some(piece) = writer.beside(source.piece()).await? {
         if !writer.write(piece).await && !S::READ_PAST {
             break;
         }
