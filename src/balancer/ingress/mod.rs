@@ -31,6 +31,8 @@
 //! account.
 
 mod door;
+mod growing;
+mod holding;
 pub mod http;
 mod json;
 mod native;

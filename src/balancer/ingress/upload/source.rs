@@ -20,6 +20,9 @@ pub(in crate::balancer::ingress) trait Source {
     fn proven_sum(&self) -> Option<u32> {
         None
     }
+
+    /// Nobody wants the rest: it is only read past.
+    fn not_wanted(&mut self) {}
 }
 
 /// Content behind a native frame.
@@ -45,6 +48,11 @@ impl<'a, R> Framed<'a, R> {
             crc32c,
             is_summed: size > 0,
         }
+    }
+
+    /// What it reads from.
+    pub(in crate::balancer::ingress) fn reader(&mut self) -> &mut Reader<R> {
+        self.reader
     }
 }
 
@@ -79,8 +87,11 @@ pub(super) async fn read_pieces<S: Source>(
         match source.piece().await {
             Ok(Some(piece)) => {
                 // The thread drops its end when the disk fails.
-                if steps.send(Step::Piece(piece)).await.is_err() && !S::READ_PAST {
-                    return Ok(());
+                if steps.send(Step::Piece(piece)).await.is_err() {
+                    if !S::READ_PAST {
+                        return Ok(());
+                    }
+                    source.not_wanted();
                 }
             }
             Ok(None) => break Ok(()),
