@@ -249,9 +249,10 @@ impl Gate {
         self.incoming.first_step(there, whole)
     }
 
-    /// Leave to read the first `size` bytes of a file, and room for them, without waiting.
-    pub(super) fn try_reserve(&self, size: u64) -> Option<Reserved> {
-        let share = if size <= SMALL_CONTENT {
+    /// Leave to read the first `size` bytes of a file of `whole`, and room for them, without
+    /// waiting.
+    pub(super) fn try_reserve(&self, size: u64, whole: u64) -> Option<Reserved> {
+        let share = if whole <= SMALL_CONTENT {
             Share::default()
         } else {
             self.incoming.try_share(size)?
@@ -268,12 +269,14 @@ impl Gate {
     pub(super) async fn reserve(&self, size: u64, whole: u64) -> Option<Reserved> {
         let mut share = Share::default();
         let mut bytes = size;
-        if !self.incoming.can_have(size) {
-            // So much of it came before. Only the turn is enough for it.
-            self.incoming.grow(&mut share, size, size).await?;
-            bytes = whole;
-        } else if size > SMALL_CONTENT {
-            share = self.incoming.share(size).await?;
+        if whole > SMALL_CONTENT {
+            if self.incoming.can_have(size) {
+                share = self.incoming.share(size).await?;
+            } else {
+                // So much of it came before. Only the turn is enough for it.
+                self.incoming.grow(&mut share, size, size).await?;
+                bytes = whole;
+            }
         }
         Some(Reserved {
             room: self.room(bytes).await?,
@@ -304,7 +307,10 @@ impl Gate {
         if self.incoming.grow(share, bytes, came).await? == Grown::Turn {
             bytes = whole;
         }
-        reserved.room.grow(cost(bytes)).await?;
+        if !reserved.room.resize(cost(bytes)) {
+            self.note_full_queue(bytes.saturating_sub(reserved.bytes));
+            reserved.room.grow(cost(bytes)).await?;
+        }
         if share.has_turn() {
             share.lean_on_turn();
         }

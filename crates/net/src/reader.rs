@@ -155,11 +155,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.deadlines
     }
 
-    /// Waits, while nothing is to be taken, until the peer has gone before `missing` bytes came and
-    /// their checksum; never returns otherwise. What comes meanwhile is kept, up to a bound: behind
-    /// more than that the end cannot be seen. Cancel safe.
+    /// Waits, while nothing is to be taken, until the peer has gone before `missing` bytes of
+    /// content came and their checksum; never returns otherwise. What comes meanwhile is kept, up
+    /// to a bound: behind more than that the end cannot be seen. Cancel safe.
     pub async fn cut_off(&mut self, missing: u64) {
-        let missing = missing.saturating_add(CHECKSUM_LEN as u64);
+        let missing = match missing {
+            0 => 0,
+            content => content.saturating_add(CHECKSUM_LEN as u64),
+        };
         while (self.buffer.len() as u64) < missing && self.buffer.len() < AHEAD {
             self.buffer.reserve(self.ahead);
             let mut bounded = (&mut self.io).take((AHEAD - self.buffer.len()) as u64);

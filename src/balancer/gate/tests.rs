@@ -145,10 +145,15 @@ async fn stalled_large_files_leave_room_for_others_whatever_they_announce() {
     let most = gate.max_file();
     let first = gate.first_step(0, most);
     assert_eq!(first, (16 << 20) / 64);
-    let mut stalled: Vec<Reserved> = (0..32).map(|_| gate.try_reserve(first).unwrap()).collect();
+    let mut stalled: Vec<Reserved> = (0..32)
+        .map(|_| gate.try_reserve(first, most).unwrap())
+        .collect();
     assert!(gate.try_grow(&mut stalled[0], 4 << 20, most));
     assert_eq!(stalled[0].bytes, 8 << 20);
-    assert!(gate.try_reserve(first).is_none(), "they have their quarter");
+    assert!(
+        gate.try_reserve(first, most).is_none(),
+        "they have their quarter"
+    );
     assert!(gate.try_room(most).is_some(), "and no more");
 }
 
@@ -158,7 +163,7 @@ async fn files_that_each_hold_a_part_get_the_rest_in_turn() {
     let gate = Arc::new(gate(1000, 16 << 20));
     let whole = gate.max_file();
     let mut files = Vec::new();
-    while let Some(reserved) = gate.try_reserve(700_000) {
+    while let Some(reserved) = gate.try_reserve(700_000, whole) {
         files.push(reserved);
     }
     let count = files.len();

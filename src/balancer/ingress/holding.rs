@@ -55,7 +55,6 @@ impl Holding {
 
     /// Waits for room for more than the `came` bytes. `None` once the balancer is gone.
     pub(super) async fn grow(&mut self, gate: &Gate, came: u64) -> Option<()> {
-        gate.note_full_queue(came - self.reserved.bytes.min(came));
         gate.grow(&mut self.reserved, came, self.whole).await
     }
 

@@ -107,7 +107,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         size: u64,
     ) -> Result<Option<Reserved>, ReadError> {
         let gate = &self.door.gate;
-        if let Some(reserved) = gate.try_reserve(first) {
+        if let Some(reserved) = gate.try_reserve(first, takes) {
             return Ok(Some(reserved));
         }
         self.say(Message::Waiting {

@@ -77,7 +77,7 @@ impl Door {
             None
         };
         let first = self.gate.first_step(title, whole);
-        let reserved = if let Some(reserved) = self.gate.try_reserve(first) {
+        let reserved = if let Some(reserved) = self.gate.try_reserve(first, whole) {
             reserved
         } else {
             let reserved = self.gate.reserve(first, whole);

@@ -108,7 +108,7 @@ async fn assert_untouched(door: &Door, disk: &SimDisk, queue: u64) {
         (10, queue / 256)
     );
     let most = door.gate.max_file();
-    assert!(door.gate.try_reserve(most).is_some());
+    assert!(door.gate.try_room(most).is_some());
     // What the disk has is asked for now and then only.
     tokio::time::timeout(Duration::from_secs(10), door.gate.wait_for_disk(most))
         .await
