@@ -163,12 +163,15 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
             return Ok(());
         }
         gate.check(needed).map_err(ReadError::Refused)?;
+        let began = Instant::now();
         if !holding.try_grow(gate, needed) {
             let grown = holding.grow(gate, needed);
             let grown = self.door.in_time(grown, || gate.full_reason()).await;
             grown.map_err(ReadError::Refused)?;
         }
         let on_disk = holding.grow_disk(self.door, needed).await;
+        // The wait was ours, not the peer's.
+        self.lap.put_off(began.elapsed());
         on_disk.map_err(ReadError::Refused)
     }
 
