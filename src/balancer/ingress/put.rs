@@ -9,7 +9,7 @@ use super::door::InMemory;
 use super::growing::Growing;
 use super::holding::Holding;
 use super::session::Session;
-use super::upload::Framed;
+use super::upload::{Framed, Uploaded};
 use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
@@ -172,25 +172,28 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             received => received?,
         };
         match (received, holding.map(Holding::read)) {
-            (Ok(uploaded), Some((room, disk))) => {
-                self.door.gate.admit(Admission {
-                    size: put.whole(),
-                    title: put.title.into(),
-                    key: put.key,
-                    content: Arrived::Own(uploaded.id),
-                    crc32c: uploaded.crc32c,
-                    room,
-                    disk,
-                    from: self.from.clone(),
-                    reply: Some(self.reply(put.id)),
-                });
-                uploaded.admitted();
-            }
+            (Ok(uploaded), Some((room, disk))) => self.admit(put, uploaded, room, disk),
             (Err(refusal), _) => self.refuse(&put, put.sum(rest), refusal),
             // Content that is not wanted does not come whole.
             (Ok(_), None) => return Err(ReadError::GaveWay),
         }
         Ok(())
+    }
+
+    /// Hands a file to the hub whose content is on the disk.
+    fn admit(&self, put: Put, uploaded: Uploaded, room: Room, disk: DiskReservation) {
+        self.door.gate.admit(Admission {
+            size: put.whole(),
+            title: put.title.into(),
+            key: put.key,
+            content: Arrived::Own(uploaded.id),
+            crc32c: uploaded.crc32c,
+            room,
+            disk,
+            from: self.from.clone(),
+            reply: Some(self.reply(put.id)),
+        });
+        uploaded.admitted();
     }
 
     /// Reads the last `left` bytes of content and their checksum, and gives the CRC32C of all;
