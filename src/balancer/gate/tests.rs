@@ -145,7 +145,7 @@ async fn stalled_large_files_leave_room_for_others_whatever_they_announce() {
     let most = gate.max_file();
     let first = gate.first_step(0, most);
     assert_eq!(first, (16 << 20) / 64);
-    let mut stalled: Vec<Reserved> = (0..32)
+    let mut stalled: Vec<Reserved> = (0..33)
         .map(|_| gate.try_reserve(first, most).unwrap())
         .collect();
     assert!(gate.try_grow(&mut stalled[0], 4 << 20, most));
