@@ -287,6 +287,7 @@ fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
         | ReadError::Json(_)
         | ReadError::Idle(_)
         | ReadError::Memory(_)
+        | ReadError::GaveWay
         | ReadError::Crowded => refused(&error.refusal()),
     }
 }

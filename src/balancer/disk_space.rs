@@ -77,14 +77,26 @@ impl DiskSpace {
             return Ok(reservation);
         }
         drop(reservation);
-        let free = ByteSize(usable.saturating_sub(promised - bytes));
-        let size = ByteSize(size);
-        let kept = ByteSize(kept);
-        let reason = format!(
-            "the journal's disk is full: a file of {size} does not fit into {free} ({kept} more \
-             are kept for deliveries)"
-        );
-        Err(Refusal::new(RefusalCode::Full, reason))
+        Err(refusal(size, usable.saturating_sub(promised - bytes), kept))
+    }
+
+    /// Makes a reservation so many bytes, of a file of which the first `size` bytes are to be
+    /// taken. Nothing changes if the disk has too little.
+    pub(super) fn try_grow(
+        &self,
+        reservation: &mut DiskReservation,
+        bytes: u64,
+        size: u64,
+        waiting: usize,
+    ) -> Result<(), Refusal> {
+        let had = reservation.bytes();
+        let promised = reservation.set(bytes);
+        let Parts { usable, kept } = self.parts(waiting);
+        if bytes <= had || promised <= usable {
+            return Ok(());
+        }
+        let others = reservation.set(had).saturating_sub(had);
+        Err(refusal(size, usable.saturating_sub(others), kept))
     }
 
     /// Whether so many bytes could be reserved now.
@@ -115,7 +127,8 @@ impl DiskSpace {
         )
     }
 
-    fn promised(&self) -> u64 {
+    /// Bytes that are promised to files.
+    pub(super) fn promised(&self) -> u64 {
         self.promised.load(Ordering::Relaxed)
     }
 
@@ -141,6 +154,16 @@ impl DiskSpace {
         }
         self.available.load(Ordering::Relaxed)
     }
+}
+
+/// The refusal of a file of `size` bytes, for which `free` are left beside the `kept`.
+fn refusal(size: u64, free: u64, kept: u64) -> Refusal {
+    let (size, free, kept) = (ByteSize(size), ByteSize(free), ByteSize(kept));
+    let reason = format!(
+        "the journal's disk is full: a file of {size} does not fit into {free} ({kept} more are \
+         kept for deliveries)"
+    );
+    Refusal::new(RefusalCode::Full, reason)
 }
 
 /// Bytes that a file of `size` bytes takes on the disk beside the `there` that are written.

@@ -1,8 +1,9 @@
 //! Admission control: reserves room before a file is read, and hands every file to the hub.
 //!
 //! Invariant: files that are accepted or coming in never take more than the queue's limits, nor
-//! more of the disk than the journal can spare; and peers that stall in the middle of large files
-//! hold at most half of the queue's bytes.
+//! more of the disk than the journal can spare; and large files that come in hold little more than
+//! what came of them, and at most a quarter of the queue's bytes together, but for one that has the
+//! turn and must keep up.
 //!
 //! The order in which a doorway asks for the reservations stands in [`super::ingress`].
 
@@ -16,9 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use super::disk_space::{DiskSpace, needed};
 use super::events::Events;
 use super::messages::{Admission, ToHub};
-use super::room::{DiskReservation, QueueLimits, Room, Rooms, UNIT, cost, max_file, units};
+use super::pool::{Grown, Pool, Share};
+use super::room::{DiskReservation, QueueLimits, Room, Rooms, UNIT, cost, max_file, resize, units};
 use super::shortage::Shortage;
-use crate::protocol::limits::SMALL_CONTENT;
+use crate::protocol::limits::{LEAST_PACE, SMALL_CONTENT};
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::units::ByteSize;
@@ -43,11 +45,14 @@ pub struct Gate {
     max_files: AtomicUsize,
     max_bytes: AtomicU64,
     rooms: Arc<Rooms>,
-    /// Units that large files may take while they are read: half of the queue's.
-    incoming: Arc<Semaphore>,
-    /// Units that large objects at the JSON doorway may hold in memory, and their number in bytes.
-    json_memory: Arc<Semaphore>,
-    json_memory_bytes: Mutex<u64>,
+    /// What large files may take of the queue while they are read: a quarter. The one that has the
+    /// turn may take half, as much as the largest file.
+    incoming: Pool,
+    /// What large objects at the JSON doorway may hold in memory. The largest is set aside for the
+    /// one that has the turn.
+    json_memory: Pool,
+    /// For one of the files that find the disk full while they come in.
+    disk_turn: Arc<Semaphore>,
     /// Units of small files in memory that are not in the journal yet.
     unwritten: Arc<Semaphore>,
     disk: DiskSpace,
@@ -57,9 +62,14 @@ pub struct Gate {
     hub: mpsc::UnboundedSender<ToHub>,
 }
 
-/// What a doorway must have before it reads a file: its room in the queue, and, for a large file,
-/// its part of what stalled peers may hold.
-pub(super) type Reserved = (Room, Option<OwnedSemaphorePermit>);
+/// What a doorway must have before it reads a file, or the next part of a large one.
+pub(super) struct Reserved {
+    pub(super) room: Room,
+    /// A large file's part of what those that come in may hold together.
+    pub(super) share: Share,
+    /// Bytes that the room is for, with the title.
+    pub(super) bytes: u64,
+}
 
 impl Gate {
     /// A gate to an empty queue. The journal needs `reserve` bytes of the disk for itself.
@@ -71,7 +81,6 @@ impl Gate {
         hub: mpsc::UnboundedSender<ToHub>,
     ) -> Self {
         let semaphore = |bytes: u64| Semaphore::new(units(bytes) as usize);
-        let json_memory_bytes = json_memory(max_json);
         Self {
             limits: Mutex::new(limits),
             max_files: AtomicUsize::new(limits.files),
@@ -80,9 +89,9 @@ impl Gate {
                 files: Semaphore::new(file_permits(limits.files)),
                 bytes: semaphore(limits.bytes),
             }),
-            incoming: Arc::new(semaphore(limits.bytes / 2)),
-            json_memory: Arc::new(semaphore(json_memory_bytes)),
-            json_memory_bytes: Mutex::new(json_memory_bytes),
+            incoming: Pool::new(limits.bytes / 4),
+            json_memory: Pool::new(json_memory(max_json)),
+            disk_turn: Arc::new(Semaphore::new(1)),
             unwritten: Arc::new(semaphore(UNWRITTEN)),
             disk: DiskSpace::new(disk, reserve),
             events: Events::default(),
@@ -138,16 +147,11 @@ impl Gate {
         resize(self.rooms.clone(), |rooms| &rooms.files, files);
         let bytes = (permits(now.bytes), permits(limits.bytes));
         resize(self.rooms.clone(), |rooms| &rooms.bytes, bytes);
-        let halves = (permits(now.bytes / 2), permits(limits.bytes / 2));
-        resize(self.incoming.clone(), |incoming| incoming, halves);
+        self.incoming.resize(limits.bytes / 4);
+        self.json_memory.resize(json_memory(max_json));
         self.max_files.store(limits.files, Ordering::Relaxed);
         self.max_bytes.store(limits.bytes, Ordering::Relaxed);
         *now = limits;
-        let mut memory = lock(&self.json_memory_bytes);
-        let wanted = json_memory(max_json);
-        let bytes = (permits(*memory), permits(wanted));
-        resize(self.json_memory.clone(), |memory| memory, bytes);
-        *memory = wanted;
     }
 
     /// Refuses a file that the queue can never take.
@@ -167,19 +171,43 @@ impl Gate {
     /// Reserves bytes of the disk for a file of `size` bytes of which `there` are written already.
     /// A refusal names the sizes, and begins or prolongs a shortage.
     pub fn reserve_disk(&self, size: u64, there: u64) -> Result<DiskReservation, Refusal> {
-        self.try_reserve_disk(size, there).inspect_err(|refusal| {
-            let bytes = needed(size, there);
-            let now = Instant::now();
-            self.disk_shortage.refused(bytes, now, &self.events, || {
-                let waiting = self.waiting();
-                let figures = self.disk.figures(waiting);
-                format!(
-                    "{}; {figures}. Remedy: free room on that disk, or see that servers take the \
-                     {waiting} files that wait",
-                    refusal.reason
-                )
-            });
-        })
+        self.try_reserve_disk(size, there)
+            .inspect_err(|refusal| self.note_full_disk(needed(size, there), refusal))
+    }
+
+    /// Begins or prolongs a shortage: the disk has no room for so many bytes.
+    pub(super) fn note_full_disk(&self, bytes: u64, refusal: &Refusal) {
+        let now = Instant::now();
+        self.disk_shortage.refused(bytes, now, &self.events, || {
+            let waiting = self.waiting();
+            let figures = self.disk.figures(waiting);
+            format!(
+                "{}; {figures}. Remedy: free room on that disk, or see that servers take the \
+                 {waiting} files that wait",
+                refusal.reason
+            )
+        });
+    }
+
+    /// Makes a reservation of the disk so many bytes, for the next part of a file of which the
+    /// first `size` bytes are to be taken.
+    pub(super) fn try_grow_disk(
+        &self,
+        reservation: &mut DiskReservation,
+        bytes: u64,
+        size: u64,
+    ) -> Result<(), Refusal> {
+        self.disk.try_grow(reservation, bytes, size, self.waiting())
+    }
+
+    /// The right to wait for the disk in the middle of a file, which one file has at a time.
+    pub(super) fn disk_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.disk_turn.clone().try_acquire_owned().ok()
+    }
+
+    /// Whether bytes of the disk are promised to other files than the one with this reservation.
+    pub(super) fn is_disk_shared(&self, reservation: &DiskReservation) -> bool {
+        self.disk.promised() > reservation.bytes()
     }
 
     /// The same for a caller that can make room and try again: a refusal is no shortage yet.
@@ -212,48 +240,97 @@ impl Gate {
         self.disk.trouble(self.waiting())
     }
 
-    /// Leave to read a file of `size` bytes, and room for it, without waiting.
-    pub(super) fn try_reserve(&self, size: u64) -> Option<Reserved> {
-        let incoming = if size <= SMALL_CONTENT {
-            None
-        } else {
-            let incoming = self.incoming.clone();
-            Some(incoming.try_acquire_many_owned(units(size)).ok()?)
-        };
-        Some((self.try_room(size)?, incoming))
-    }
-
-    /// Waits for leave to read a file of `size` bytes, then for room. `None` once the balancer is
-    /// gone.
-    pub(super) async fn reserve(&self, size: u64) -> Option<Reserved> {
-        let incoming = self.incoming(size).await;
-        Some((self.room(size).await?, incoming))
-    }
-
-    /// Makes a reservation large enough for a file of `size` bytes, without waiting; false if the
-    /// queue has too little room.
-    pub(super) fn try_grow(
-        &self,
-        room: &mut Room,
-        incoming: &mut Option<OwnedSemaphorePermit>,
-        size: u64,
-    ) -> bool {
-        let had = incoming
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = if size <= SMALL_CONTENT {
-            0
-        } else {
-            units(size).saturating_sub(u32::try_from(had).unwrap_or(0))
-        };
-        let Ok(more) = self.incoming.clone().try_acquire_many_owned(more) else {
-            return false;
-        };
-        match incoming {
-            Some(incoming) => incoming.merge(more),
-            None => *incoming = Some(more),
+    /// The bytes that a file reserves before it is read, of `whole` bytes of which `there` came
+    /// with an earlier upload. A small one needs all, a large one more as it comes.
+    pub(super) fn first_step(&self, there: u64, whole: u64) -> u64 {
+        if whole <= SMALL_CONTENT {
+            return whole;
         }
-        room.resize(cost(size))
+        self.incoming.first_step(there, whole)
+    }
+
+    /// Leave to read the first `size` bytes of a file of `whole`, and room for them, without
+    /// waiting.
+    pub(super) fn try_reserve(&self, size: u64, whole: u64) -> Option<Reserved> {
+        let share = if whole <= SMALL_CONTENT {
+            Share::default()
+        } else {
+            self.incoming.try_share(size)?
+        };
+        Some(Reserved {
+            room: self.try_room(size)?,
+            share,
+            bytes: size,
+        })
+    }
+
+    /// Waits for leave to read the first `size` bytes of a file of `whole`, then for room. `None`
+    /// once the balancer is gone.
+    pub(super) async fn reserve(&self, size: u64, whole: u64) -> Option<Reserved> {
+        let mut share = Share::default();
+        let mut bytes = size;
+        if whole > SMALL_CONTENT {
+            if self.incoming.can_have(size) {
+                share = self.incoming.share(size).await?;
+            } else {
+                // So much of it came before. Only the turn is enough for it.
+                self.incoming.grow(&mut share, size, size).await?;
+                bytes = whole;
+            }
+        }
+        Some(Reserved {
+            room: self.room(bytes).await?,
+            share,
+            bytes,
+        })
+    }
+
+    /// Reserves more of a file of which `came` bytes have come, without waiting; false if there is
+    /// too little.
+    pub(super) fn try_grow(&self, reserved: &mut Reserved, came: u64, whole: u64) -> bool {
+        let bytes = self.incoming.next_step(came, whole);
+        let is_small = bytes <= SMALL_CONTENT;
+        let has_grown = (is_small || self.incoming.try_grow(&mut reserved.share, bytes))
+            && reserved.room.resize(cost(bytes));
+        if has_grown {
+            reserved.bytes = bytes;
+        }
+        has_grown
+    }
+
+    /// Waits until more of a file is reserved, of which `came` bytes have come. With the turn it
+    /// gets room for all of the file, so that it need not wait again. `None` once the balancer is
+    /// gone.
+    pub(super) async fn grow(&self, reserved: &mut Reserved, came: u64, whole: u64) -> Option<()> {
+        let mut bytes = self.incoming.first_step(came, whole);
+        let share = &mut reserved.share;
+        if self.incoming.grow(share, bytes, came).await? == Grown::Turn {
+            bytes = whole;
+        }
+        if !reserved.room.resize(cost(bytes)) {
+            self.note_full_queue(bytes.saturating_sub(reserved.bytes));
+            reserved.room.grow(cost(bytes)).await?;
+        }
+        if share.has_turn() {
+            share.lean_on_turn();
+        }
+        reserved.bytes = bytes;
+        Some(())
+    }
+
+    /// Whether a file must be given up that has the turn, for too little comes while others wait.
+    pub(super) fn is_too_slow(&self, reserved: &Reserved, came: u64, grace: Duration) -> bool {
+        self.incoming.is_too_slow(&reserved.share, came, grace)
+    }
+
+    /// The refusal of such a file whose client cannot go on with it.
+    pub(super) fn too_slow(&self) -> Refusal {
+        let pace = ByteSize(LEAST_PACE);
+        let reason = format!(
+            "{}, others wait, and this file comes with less than {pace} a second: send it again",
+            self.queue_figures()
+        );
+        Refusal::new(RefusalCode::Busy, reason)
     }
 
     /// Gives back the room that a file of `size` bytes does not need.
@@ -261,19 +338,9 @@ impl Gate {
         room.resize(cost(size));
     }
 
-    /// Waits for leave to hold a JSON object of up to `size` bytes in memory.
-    pub async fn json_memory(&self, size: u64) -> Option<OwnedSemaphorePermit> {
-        let memory = self.json_memory.clone();
-        memory.acquire_many_owned(units(size)).await.ok()
-    }
-
-    /// Waits for leave to read a file of `size` bytes; a small one needs none.
-    pub async fn incoming(&self, size: u64) -> Option<OwnedSemaphorePermit> {
-        if size <= SMALL_CONTENT {
-            return None;
-        }
-        let incoming = self.incoming.clone();
-        incoming.acquire_many_owned(units(size)).await.ok()
+    /// What large objects at the JSON doorway may hold in memory.
+    pub(super) fn json_memory(&self) -> &Pool {
+        &self.json_memory
     }
 
     /// Room for a file of `size` bytes, without waiting.
@@ -361,38 +428,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives a semaphore more permits, or takes some away. Permits that are in use are taken away as
-/// they come back, before anybody else gets them.
-fn resize<T: Send + Sync + 'static>(
-    owner: Arc<T>,
-    of: fn(&T) -> &Semaphore,
-    (from, to): (usize, usize),
-) {
-    if to >= from {
-        return of(&owner).add_permits(to - from);
-    }
-    let rest = (from - to) - of(&owner).forget_permits(from - to);
-    if rest > 0 {
-        tokio::spawn(async move {
-            let mut rest = rest;
-            while rest > 0 {
-                let some = u32::try_from(rest).unwrap_or(u32::MAX);
-                match of(&owner).acquire_many(some).await {
-                    Ok(permits) => permits.forget(),
-                    Err(_) => return,
-                }
-                rest -= some as usize;
-            }
-        });
-    }
-}
-
 fn file_permits(files: usize) -> usize {
     files.min(Semaphore::MAX_PERMITS)
 }
 
+/// What is shared of the memory for large objects: all but the largest of them.
 fn json_memory(max_json: u64) -> u64 {
-    JSON_MEMORY.max(2 * max_json)
+    JSON_MEMORY.saturating_sub(max_json).max(max_json)
 }
 
 #[cfg(test)]

@@ -68,6 +68,32 @@ pub(super) fn cost(size: u64) -> u32 {
     units(size.saturating_add(OVERHEAD))
 }
 
+/// Gives a semaphore more permits, or takes some away. Permits that are in use are taken away as
+/// they come back, before anybody else gets them.
+pub(super) fn resize<T: Send + Sync + 'static>(
+    owner: Arc<T>,
+    of: fn(&T) -> &Semaphore,
+    (from, to): (usize, usize),
+) {
+    if to >= from {
+        return of(&owner).add_permits(to - from);
+    }
+    let rest = (from - to) - of(&owner).forget_permits(from - to);
+    if rest > 0 {
+        tokio::spawn(async move {
+            let mut rest = rest;
+            while rest > 0 {
+                let some = u32::try_from(rest).unwrap_or(u32::MAX);
+                match of(&owner).acquire_many(some).await {
+                    Ok(permits) => permits.forget(),
+                    Err(_) => return,
+                }
+                rest -= some as usize;
+            }
+        });
+    }
+}
+
 /// The queue's room that is not taken.
 #[derive(Debug)]
 pub struct Rooms {
@@ -110,6 +136,14 @@ impl Room {
         true
     }
 
+    /// Waits until it is of so many units. `None` once the balancer is gone.
+    pub(super) async fn grow(&mut self, units: u32) -> Option<()> {
+        let more = units.saturating_sub(self.units);
+        self.of.bytes.acquire_many(more).await.ok()?.forget();
+        self.units += more;
+        Some(())
+    }
+
     /// Its size. The room stays taken; [`Rooms::room`] makes a guard for it again.
     pub(super) fn into_units(mut self) -> u32 {
         std::mem::take(&mut self.units)
@@ -146,6 +180,28 @@ impl DiskReservation {
             memory_permit: None,
         };
         (reservation, sum)
+    }
+
+    /// Makes it so many bytes, and gives the sum of all that is promised, too.
+    pub(super) fn set(&mut self, bytes: u64) -> u64 {
+        let sum = if bytes >= self.bytes {
+            let more = bytes - self.bytes;
+            self.promised
+                .fetch_add(more, Ordering::Relaxed)
+                .saturating_add(more)
+        } else {
+            let less = self.bytes - bytes;
+            self.promised
+                .fetch_sub(less, Ordering::Relaxed)
+                .saturating_sub(less)
+        };
+        self.bytes = bytes;
+        sum
+    }
+
+    /// Its size in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 

@@ -31,6 +31,10 @@ pub enum ReadError {
     /// A newer connection goes on with the file that came over this one.
     #[error("the file comes over another connection")]
     TakenOver,
+    /// A large file came too slowly for those that waited for what it held, or it would have to
+    /// wait while this side stops.
+    #[error("others wait, and the file comes too slowly: connect again to go on with it")]
+    GaveWay,
     /// The connection was idle, and a new one needed its place.
     #[error("all places are taken, and this connection had nothing under way")]
     Crowded,
@@ -46,7 +50,7 @@ impl ReadError {
             Self::Protocol(error) => error.refusal(),
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
             // The peer can connect anew.
-            Self::TakenOver | Self::Crowded => {
+            Self::TakenOver | Self::GaveWay | Self::Crowded => {
                 Refusal::new(RefusalCode::Stopping, self.to_string())
             }
             Self::Refused(refusal) => refusal.clone(),

@@ -1,5 +1,7 @@
 //! Reads JSON objects at the JSON doorway.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
@@ -12,14 +14,16 @@ use bilico_core::protocol::json::{self, JsonError, Splitter};
 pub enum Object {
     /// One whole object.
     Whole(Bytes),
-    /// The beginning of an object that is larger than a small one.
-    Large,
+    /// The beginning of an object, of which more bytes came than may be held; the number.
+    Large(u64),
 }
 
 /// Splits what a [`Reader`] reads into JSON objects.
 pub struct ObjectReader<'a, R> {
     reader: &'a mut Reader<R>,
     splitter: Splitter,
+    /// That of the object that has begun.
+    deadline: ProgressDeadline,
 }
 
 impl<'a, R: AsyncRead + Unpin> ObjectReader<'a, R> {
@@ -28,6 +32,7 @@ impl<'a, R: AsyncRead + Unpin> ObjectReader<'a, R> {
         Self {
             reader,
             splitter: Splitter::default(),
+            deadline: ProgressDeadline::default(),
         }
     }
 
@@ -48,33 +53,43 @@ impl<'a, R: AsyncRead + Unpin> ObjectReader<'a, R> {
     }
 
     /// Reads until an object is whole and returns it; `None` when the peer closed between two
-    /// objects. Returns [`Object::Large`] once, before more than `small` bytes of an object are
-    /// held, so that the caller can make room for it; then the caller calls again.
-    pub async fn object(&mut self, small: u64, limit: u64) -> Result<Option<Object>, ReadError> {
+    /// objects. Returns [`Object::Large`] as soon as more than `held` bytes of an object are there,
+    /// so that the caller can make room for more, and call again with more. The time until then is
+    /// not the peer's. Cancel safe.
+    pub async fn object(&mut self, held: u64, limit: u64) -> Result<Option<Object>, ReadError> {
         if !self.splitter.is_inside() && !self.skip_space().await? {
             return Ok(None);
         }
-        let mut deadline = ProgressDeadline::default();
-        let mut was_small = self.reader.buffer.len() as u64 <= small;
         loop {
             if let Some(end) = self.splitter.find_end(&self.reader.buffer)? {
+                self.deadline = ProgressDeadline::default();
                 let object = self.reader.buffer.split_to(end).freeze();
                 if end as u64 > limit {
                     return Err(JsonError::TooLarge(limit).into());
                 }
                 return Ok(Some(Object::Whole(object)));
             }
-            let held = self.reader.buffer.len();
-            if held as u64 > limit {
+            let came = self.reader.buffer.len();
+            if came as u64 > limit {
                 return Err(JsonError::TooLarge(limit).into());
             }
-            if was_small && held as u64 > small {
-                return Ok(Some(Object::Large));
+            if came as u64 > held {
+                self.deadline = ProgressDeadline::default();
+                return Ok(Some(Object::Large(came as u64)));
             }
-            was_small = held as u64 <= small;
-            let filled = self.reader.fill(&mut deadline, 1).await;
-            filled.map_err(|error| truncated(error, held))?;
+            let filled = self.reader.fill(&mut self.deadline, 1).await;
+            filled.map_err(|error| truncated(error, came))?;
         }
+    }
+
+    /// Bytes of the object that have come.
+    pub fn came(&self) -> u64 {
+        self.reader.buffer.len() as u64
+    }
+
+    /// How long the peer may pause in the middle of an object.
+    pub fn stall(&self) -> Duration {
+        self.reader.deadlines().stall
     }
 }
 

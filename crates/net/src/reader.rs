@@ -145,6 +145,34 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(self.buffer.split_to(take).freeze())
     }
 
+    /// Gives the peer the full time again for the next piece of content: it was not read from.
+    pub fn begin_anew(&mut self) {
+        self.pieces = None;
+    }
+
+    /// The deadlines of its waits.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// Waits, while nothing is to be taken, until the peer has gone before `missing` bytes of
+    /// content came and their checksum; never returns otherwise. What comes meanwhile is kept, up
+    /// to a bound: behind more than that the end cannot be seen. Cancel safe.
+    pub async fn cut_off(&mut self, missing: u64) {
+        let missing = match missing {
+            0 => 0,
+            content => content.saturating_add(CHECKSUM_LEN as u64),
+        };
+        while (self.buffer.len() as u64) < missing && self.buffer.len() < AHEAD {
+            self.buffer.reserve(self.ahead);
+            let mut bounded = (&mut self.io).take((AHEAD - self.buffer.len()) as u64);
+            if !matches!(bounded.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
     /// Reads the checksum behind content and compares it with `crc`, that of the content that came.
     pub async fn verify(&mut self, crc: u32) -> Result<(), ReadError> {
         let mut deadline = ProgressDeadline::default();

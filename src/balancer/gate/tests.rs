@@ -75,7 +75,6 @@ async fn a_file_that_can_never_pass_is_refused() {
     assert_eq!(gate.check(gate.max_file()), Ok(()));
     let refusal = gate.check(gate.max_file() + 1).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::TooLarge);
-    assert!(gate.incoming(gate.max_file()).await.is_some());
     assert!(gate.try_room(gate.max_file()).is_some());
 }
 
@@ -141,10 +140,54 @@ async fn what_is_read_waits_for_the_journal_and_goes_on_when_it_has_written() {
 }
 
 #[tokio::test]
-async fn stalled_large_files_leave_room_for_small_ones() {
-    let gate = gate(1000, 1 << 20);
-    let _stalled = gate.incoming(gate.max_file()).await.unwrap();
-    let _reserved = gate.try_room(gate.max_file()).unwrap();
-    assert!(gate.incoming(1000).await.is_none());
-    assert!(gate.try_room(1000).is_some());
+async fn stalled_large_files_leave_room_for_others_whatever_they_announce() {
+    let gate = gate(1000, 64 << 20);
+    let most = gate.max_file();
+    let first = gate.first_step(0, most);
+    assert_eq!(first, (16 << 20) / 64);
+    let mut stalled: Vec<Reserved> = (0..33)
+        .map(|_| gate.try_reserve(first, most).unwrap())
+        .collect();
+    assert!(gate.try_grow(&mut stalled[0], 4 << 20, most));
+    assert_eq!(stalled[0].bytes, 8 << 20);
+    assert!(
+        gate.try_reserve(first, most).is_none(),
+        "they have their quarter"
+    );
+    assert!(gate.try_room(most).is_some(), "and no more");
+}
+
+/// Each holds a part, and none can have all: the turn goes round.
+#[tokio::test]
+async fn files_that_each_hold_a_part_get_the_rest_in_turn() {
+    let gate = Arc::new(gate(1000, 16 << 20));
+    let whole = gate.max_file();
+    let mut files = Vec::new();
+    while let Some(reserved) = gate.try_reserve(700_000, whole) {
+        files.push(reserved);
+    }
+    let count = files.len();
+    let tasks: Vec<_> = files
+        .into_iter()
+        .map(|mut reserved| {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                let mut came = 700_000;
+                while came < whole {
+                    if !gate.try_grow(&mut reserved, came, whole) {
+                        gate.grow(&mut reserved, came, whole).await.unwrap();
+                    }
+                    tokio::task::yield_now().await;
+                    came = reserved.bytes;
+                }
+            })
+        })
+        .collect();
+    assert_eq!(count, 5);
+    for task in tasks {
+        let ended = tokio::time::timeout(Duration::from_secs(10), task).await;
+        ended.expect("nobody waits for ever").unwrap();
+    }
+    let rooms = gate.rooms().bytes.available_permits() as u64;
+    assert_eq!(rooms, (16 << 20) / UNIT, "all came back");
 }

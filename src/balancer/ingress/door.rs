@@ -80,12 +80,17 @@ impl Door {
     ) -> Result<DiskReservation, Refusal> {
         match self.gate.try_reserve_disk(size, there) {
             Err(_) => {
-                let uploads = self.uploads.clone();
-                let _ = tokio::task::spawn_blocking(move || uploads.remove_idle_parts()).await;
+                self.remove_idle_parts().await;
                 self.gate.reserve_disk(size, there)
             }
             reserved => reserved,
         }
+    }
+
+    /// Removes parts of uploads that broke off.
+    pub(super) async fn remove_idle_parts(&self) {
+        let uploads = self.uploads.clone();
+        let _ = tokio::task::spawn_blocking(move || uploads.remove_idle_parts()).await;
     }
 
     /// What a client that connects now is allowed.

@@ -6,12 +6,14 @@ use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
 use super::door::InMemory;
+use super::growing::Growing;
+use super::holding::Holding;
 use super::session::Session;
-use super::upload::Framed;
+use super::upload::{Framed, Uploaded};
 use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
-use crate::protocol::{Message, Prefix, Refusal};
+use crate::protocol::{Message, Prefix, ProtocolError, Refusal};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::ReadError;
 
@@ -59,20 +61,22 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             Ok(disk) => disk,
             Err(refusal) => return Box::pin(self.decline(put, refusal)).await,
         };
-        let Some((room, incoming)) = self.reserve(takes).await else {
+        let there = self.there(&put).await;
+        let first = self.door.gate.first_step(there, takes);
+        let Some(reserved) = self.reserve(first, takes, put.size).await? else {
             return Ok(());
         };
         let id = put.id;
         let received = if whole <= INLINE && put.there() == 0 {
-            self.take_small(put, room, disk).await
+            self.take_small(put, reserved.room, disk).await
         } else {
+            let holding = Holding::new(reserved, disk, there, takes);
             // Boxed, so that connections that never do this do not hold its state.
-            Box::pin(self.take_large(put, room, disk)).await
+            Box::pin(self.take_large(put, holding, there)).await
         };
-        drop(incoming);
-        // A file that another connection has taken over is not refused.
+        // A file that comes over another connection, now or later, is not refused.
         if let Err(error) = &received
-            && !matches!(error, ReadError::TakenOver)
+            && !matches!(error, ReadError::TakenOver | ReadError::GaveWay)
         {
             let refusal = error.refusal();
             self.say(Message::Refused { id, refusal });
@@ -80,20 +84,44 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         received
     }
 
-    /// Leave to read a file, and room for it. A client that has to wait is told why.
-    async fn reserve(&self, size: u64) -> Option<Reserved> {
-        if let Some(reserved) = self.door.gate.try_reserve(size) {
-            return Some(reserved);
+    /// Bytes of the file that are on the disk; never more than the client says, who may be wrong.
+    async fn there(&self, put: &Put) -> u64 {
+        match (&put.key, put.there()) {
+            (Some(key), 1..) => self
+                .door
+                .uploads
+                .there(key_hash(key))
+                .await
+                .min(put.there()),
+            _ => 0,
+        }
+    }
+
+    /// Leave to read the first `first` bytes of a file of `takes`, and room for them, unless the
+    /// balancer stops. A client that has to wait is told why, and if it has gone before the `size`
+    /// bytes of its content came, it waits no more.
+    async fn reserve(
+        &mut self,
+        first: u64,
+        takes: u64,
+        size: u64,
+    ) -> Result<Option<Reserved>, ReadError> {
+        let gate = &self.door.gate;
+        if let Some(reserved) = gate.try_reserve(first, takes) {
+            return Ok(Some(reserved));
         }
         self.say(Message::Waiting {
-            reason: self.door.gate.full_reason(),
+            reason: gate.full_reason(),
         });
         let reserved = tokio::select! {
-            reserved = self.door.gate.reserve(size) => reserved,
+            reserved = gate.reserve(first, takes) => reserved,
             () = self.door.shutdown.draining.cancelled() => None,
+            () = self.reader.cut_off(size) => {
+                return Err(ProtocolError::Truncated { missing: size }.into());
+            }
         };
         self.say(Message::Resumed);
-        reserved
+        Ok(reserved)
     }
 
     async fn take_small(
@@ -121,31 +149,63 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn take_large(
         &mut self,
         put: Put,
-        room: Room,
-        disk: DiskReservation,
+        holding: Holding,
+        there: u64,
     ) -> Result<(), ReadError> {
         let mark = put.key.as_deref().map(key_hash);
-        let mut rest = 0;
-        let source = Framed::new(&mut self.reader, put.size, &mut rest);
-        match self.door.uploads.receive(source, mark, put.resumed).await? {
-            Ok(uploaded) => {
-                let size = put.whole();
-                self.door.gate.admit(Admission {
-                    title: put.title.into(),
-                    key: put.key,
-                    content: Arrived::Own(uploaded.id),
-                    size,
-                    crc32c: uploaded.crc32c,
-                    room,
-                    disk,
-                    from: self.from.clone(),
-                    reply: Some(self.reply(put.id)),
-                });
-                uploaded.admitted();
+        let (mut rest, mut left, mut holding) = (0, put.size, Some(holding));
+        let source = Growing {
+            voice: self.voice(),
+            framed: Framed::new(&mut self.reader, put.size, &mut rest),
+            door: self.door,
+            holding: &mut holding,
+            came: there.saturating_add(put.title.len() as u64),
+            left: &mut left,
+        };
+        let received = match self.door.uploads.receive(source, mark, put.resumed).await {
+            // It turned out while it came, and the next frame comes behind it.
+            Err(ReadError::Refused(refusal)) => {
+                drop(holding.take());
+                rest = self.read_past(left, rest).await?;
+                Err(refusal)
             }
-            Err(refusal) => self.refuse(&put, put.sum(rest), refusal),
+            received => received?,
+        };
+        match (received, holding.map(Holding::read)) {
+            (Ok(uploaded), Some((room, disk))) => self.admit(put, uploaded, room, disk),
+            (Err(refusal), _) => self.refuse(&put, put.sum(rest), refusal),
+            // Content that is not wanted does not come whole.
+            (Ok(_), None) => return Err(ReadError::GaveWay),
         }
         Ok(())
+    }
+
+    /// Hands a file to the hub whose content is on the disk.
+    fn admit(&self, put: Put, uploaded: Uploaded, room: Room, disk: DiskReservation) {
+        self.door.gate.admit(Admission {
+            size: put.whole(),
+            title: put.title.into(),
+            key: put.key,
+            content: Arrived::Own(uploaded.id),
+            crc32c: uploaded.crc32c,
+            room,
+            disk,
+            from: self.from.clone(),
+            reply: Some(self.reply(put.id)),
+        });
+        uploaded.admitted();
+    }
+
+    /// Reads the last `left` bytes of content and their checksum, and gives the CRC32C of all;
+    /// `crc32c` is that of the bytes before.
+    async fn read_past(&mut self, mut left: u64, mut crc32c: u32) -> Result<u32, ReadError> {
+        while left > 0 {
+            let piece = self.reader.piece(left).await?;
+            left -= piece.len() as u64;
+            crc32c = crc32c::crc32c_append(crc32c, &piece);
+        }
+        self.reader.verify(crc32c).await?;
+        Ok(crc32c)
     }
 
     /// Refuses a file whose content was read, unless the same file came before under its key.

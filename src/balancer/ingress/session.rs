@@ -26,8 +26,15 @@ pub(super) struct Session<'a, R> {
 impl<R> Session<'_, R> {
     /// Sends a message to the client.
     pub(super) fn say(&self, message: Message) {
-        self.backpressure.count(&message);
-        let _ = self.to_client.send(ToClient::Message(message));
+        say(&self.backpressure, &self.to_client, message);
+    }
+
+    /// Another way to say something, while the connection is read from.
+    pub(super) fn voice(&self) -> Voice {
+        Voice {
+            backpressure: self.backpressure.clone(),
+            to_client: self.to_client.clone(),
+        }
     }
 
     /// Where the receipts of a file go.
@@ -39,4 +46,22 @@ impl<R> Session<'_, R> {
             id,
         }
     }
+}
+
+/// Says messages to the client of a connection.
+pub(super) struct Voice {
+    backpressure: Arc<Backpressure>,
+    to_client: mpsc::UnboundedSender<ToClient>,
+}
+
+impl Voice {
+    /// Sends a message to the client.
+    pub(super) fn say(&self, message: Message) {
+        say(&self.backpressure, &self.to_client, message);
+    }
+}
+
+fn say(backpressure: &Backpressure, to_client: &mpsc::UnboundedSender<ToClient>, message: Message) {
+    backpressure.count(&message);
+    let _ = to_client.send(ToClient::Message(message));
 }

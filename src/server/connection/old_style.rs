@@ -52,14 +52,15 @@ async fn serve_one<R: AsyncRead + Unpin>(
     shared: &Shared,
     seat: &Seat,
 ) -> Result<Option<Vec<u8>>, ReadError> {
-    let mut permit = None;
+    let (mut permit, mut held) = (None, SMALL_CONTENT);
     let object = loop {
-        match reader.object(SMALL_CONTENT, shared.max_json).await? {
+        match reader.object(held, shared.max_json).await? {
             None => return Ok(None),
             Some(Object::Whole(object)) => break object,
-            Some(Object::Large) => {
+            Some(Object::Large(_)) => {
                 seat.work();
                 permit = shared.large.acquire().await.ok();
+                held = shared.max_json;
             }
         }
     };

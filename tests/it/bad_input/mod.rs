@@ -10,3 +10,4 @@ mod json_cases;
 mod peers;
 mod stalls;
 mod titles;
+mod tricklers;

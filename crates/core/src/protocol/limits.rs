@@ -34,6 +34,10 @@ pub const SMALL_CONTENT: u64 = 64 * 1024;
 /// each stall timeout: one byte every few seconds does not count as progress.
 pub const PROGRESS_BYTES: usize = 16 * 1024;
 
+/// Bytes a second that a large file must bring while it has the turn to be taken before others that
+/// wait for it: a slower one gives way, and its client can go on with it later.
+pub const LEAST_PACE: u64 = 1024 * 1024;
+
 /// How long a peer may pause in the middle of a frame or an object before its connection is closed.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 

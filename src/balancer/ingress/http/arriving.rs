@@ -10,17 +10,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::balancer::ingress::Door;
+use crate::balancer::ingress::holding::Holding;
 use crate::balancer::ingress::upload::Source;
-use crate::balancer::room::{DiskReservation, Room};
-use crate::protocol::{ProtocolError, Refusal, RefusalCode};
+use crate::protocol::ProtocolError;
 use crate::queue::INLINE;
 use crate::transport::{ProgressDeadline, ReadError};
-
-/// The least number of bytes by which the reservation of a file of unknown size grows.
-const LEAST_STEP: u64 = INLINE;
-
-/// The largest number of bytes by which it grows; in between it doubles.
-const LARGEST_STEP: u64 = 4 * 1024 * 1024;
 
 /// The body of a request, piece by piece.
 pub trait UploadBody: Send {
@@ -48,13 +42,7 @@ pub struct HttpUpload<B> {
 pub(super) struct Reserved {
     /// A place among the large files that come in.
     pub(super) place: Option<OwnedSemaphorePermit>,
-    pub(super) room: Room,
-    pub(super) incoming: Option<OwnedSemaphorePermit>,
-    pub(super) disk: DiskReservation,
-    /// The reservation before this one: the disk may be that much behind.
-    pub(super) disk_behind: Option<DiskReservation>,
-    /// Bytes that the room is for, with the title.
-    pub(super) bytes: u64,
+    pub(super) holding: Holding,
 }
 
 /// What is known of a file before its content.
@@ -147,7 +135,7 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
                         }
                         .into());
                     }
-                    self.grow().await.map_err(ReadError::Refused)?;
+                    self.grow().await?;
                     self.lap.count(piece.len(), 1)?;
                     self.handed_on = Some(Instant::now());
                     return Ok(Some(piece));
@@ -163,39 +151,34 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
         }
     }
 
-    /// Reserves more if the bytes that came need it. It does not wait: others may wait for what
-    /// this file holds.
-    async fn grow(&mut self) -> Result<(), Refusal> {
-        let gate = &self.door.gate;
+    /// Reserves more if the bytes that came need it. Its client cannot be told that it waits, so
+    /// it does not wait long.
+    async fn grow(&mut self) -> Result<(), ReadError> {
+        let (gate, holding) = (&self.door.gate, &mut self.reserved.holding);
         let needed = self.came.saturating_add(self.title);
-        let had = self.reserved.bytes;
-        if needed <= had {
+        if holding.is_too_slow(gate, needed, self.stall) {
+            return Err(ReadError::Refused(gate.too_slow()));
+        }
+        if holding.is_enough(needed) {
             return Ok(());
         }
-        gate.check(needed)?;
-        let bytes = had
-            .saturating_add(had.clamp(LEAST_STEP, LARGEST_STEP))
-            .min(gate.max_file())
-            .max(needed);
-        let disk = self.door.reserve_disk(bytes - had, 0).await?;
-        let Reserved { room, incoming, .. } = &mut self.reserved;
-        if !gate.try_grow(room, incoming, bytes) {
-            gate.note_full_queue(bytes - had);
-            return Err(Refusal::new(RefusalCode::Busy, gate.full_reason()));
+        gate.check(needed).map_err(ReadError::Refused)?;
+        let began = Instant::now();
+        if !holding.try_grow(gate, needed) {
+            let grown = holding.grow(gate, needed);
+            let grown = self.door.in_time(grown, || gate.full_reason()).await;
+            grown.map_err(ReadError::Refused)?;
         }
-        self.reserved.bytes = bytes;
-        let earlier = std::mem::replace(&mut self.reserved.disk, disk);
-        self.reserved.disk_behind = Some(earlier);
-        Ok(())
+        let on_disk = holding.grow_disk(self.door, needed).await;
+        // The wait was ours, not the peer's.
+        self.lap.put_off(began.elapsed());
+        on_disk.map_err(ReadError::Refused)
     }
 
     /// Gives back the room that is not needed, now that the size is known.
     pub(super) fn fit(&mut self) {
         let bytes = self.came.saturating_add(self.title);
-        if bytes < self.reserved.bytes {
-            self.door.gate.fit(&mut self.reserved.room, bytes);
-            self.reserved.bytes = bytes;
-        }
+        self.reserved.holding.fit(&self.door.gate, bytes);
     }
 }
 

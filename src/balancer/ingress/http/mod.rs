@@ -1,8 +1,7 @@
 //! The HTTP doorway: takes one file from a streamed body. HTTP itself is in `admin/files.rs`.
 //!
-//! The size of a file may be unknown until its end. Invariant: a file waits for room before it is
-//! read, for a bounded time; while it is read it never waits for more, so that no two files wait
-//! for each other.
+//! The size of a file may be unknown until its end. Invariant: a file waits for a bounded time
+//! only, before it is read and while it comes, for its client cannot be told that it waits.
 
 mod arriving;
 mod receipts;

@@ -10,6 +10,7 @@ use super::arriving::{Arriving, Head, HttpUpload, Reserved, UploadBody};
 use super::receipts::Receipts;
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::InMemory;
+use crate::balancer::ingress::holding::Holding;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE};
 use crate::protocol::{ProtocolError, Refusal, RefusalCode};
@@ -64,37 +65,34 @@ impl Door {
         }
         let size = head.size.unwrap_or(INLINE);
         let title = head.title.len() as u64;
-        let mut bytes = size.saturating_add(title);
+        let mut whole = size.saturating_add(title);
         if head.size.is_none() {
-            bytes = bytes.min(self.gate.max_file()).max(title);
+            whole = whole.min(self.gate.max_file()).max(title);
         }
-        self.gate.check(bytes)?;
+        self.gate.check(whole)?;
         let disk = self.reserve_disk(size, 0).await?;
         let place = if size > INLINE {
             Some(self.in_time(self.uploads.place(), too_many).await?)
         } else {
             None
         };
-        let (room, incoming) = match self.gate.try_reserve(bytes) {
-            Some(reserved) => reserved,
-            None => {
-                self.in_time(self.gate.reserve(bytes), || self.gate.full_reason())
-                    .await?
-            }
+        let first = self.gate.first_step(title, whole);
+        let reserved = if let Some(reserved) = self.gate.try_reserve(first, whole) {
+            reserved
+        } else {
+            let reserved = self.gate.reserve(first, whole);
+            self.in_time(reserved, || self.gate.full_reason()).await?
         };
-        Ok(Reserved {
-            place,
-            room,
-            incoming,
-            disk,
-            disk_behind: None,
-            bytes,
-        })
+        if head.size.is_none() {
+            whole = self.gate.max_file();
+        }
+        let holding = Holding::new(reserved, disk, title, whole);
+        Ok(Reserved { place, holding })
     }
 
     /// Waits for something, for as long as clients are patient and the balancer takes files;
     /// `reason` becomes the refusal when the time is over.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         wait: impl Future<Output = Option<T>>,
         reason: impl FnOnce() -> String,
@@ -190,7 +188,7 @@ impl Door {
     ) -> Result<Receipts, ReadError> {
         let crc32c = crc32c::crc32c(&content);
         let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
-        let Reserved { room, disk, .. } = reserved;
+        let (room, disk) = reserved.holding.read();
         let file = InMemory {
             title: head.title.clone(),
             key: head.key.clone(),
@@ -222,7 +220,7 @@ impl Door {
         };
         arriving.fit();
         let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c);
-        let Reserved { room, disk, .. } = arriving.reserved;
+        let (room, disk) = arriving.reserved.holding.read();
         self.gate.admit(Admission {
             title: head.title.clone(),
             key: head.key.clone(),

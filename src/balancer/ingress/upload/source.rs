@@ -19,6 +19,9 @@ pub(in crate::balancer::ingress) trait Source {
     fn proven_sum(&self) -> Option<u32> {
         None
     }
+
+    /// Nobody wants the rest: it is only read past.
+    fn not_wanted(&mut self) {}
 }
 
 /// Content behind a native frame.
@@ -44,6 +47,11 @@ impl<'a, R> Framed<'a, R> {
             crc32c,
             is_summed: size > 0,
         }
+    }
+
+    /// What it reads from.
+    pub(in crate::balancer::ingress) fn reader(&mut self) -> &mut Reader<R> {
+        self.reader
     }
 }
 
@@ -76,8 +84,11 @@ pub(super) async fn read_pieces<S: Source>(
     writer: &mut WriteBehind<Upload>,
 ) -> Result<Option<u32>, ReadError> {
     while let Some(piece) = writer.beside(source.piece()).await? {
-        if !writer.write(piece).await && !S::READ_PAST {
-            break;
+        if !writer.write(piece).await {
+            if !S::READ_PAST {
+                break;
+            }
+            source.not_wanted();
         }
     }
     Ok(source.proven_sum())
