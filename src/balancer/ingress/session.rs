@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::Door;
 use super::receipts::Backpressure;
-use crate::balancer::messages::{Reply, ToClient};
+use crate::balancer::messages::{Outlet, Reply};
 use crate::protocol::Message;
 use crate::transport::{Reader, Seat};
 
@@ -15,7 +13,7 @@ pub(super) struct Session<'a, R> {
     pub(super) reader: Reader<R>,
     /// Unique among all connections.
     pub(super) connection: u64,
-    pub(super) to_client: mpsc::UnboundedSender<ToClient>,
+    pub(super) to_client: Outlet,
     pub(super) backpressure: Arc<Backpressure>,
     /// The client's address, as the journal records it.
     pub(super) from: Arc<str>,
@@ -27,7 +25,7 @@ impl<R> Session<'_, R> {
     /// Sends a message to the client.
     pub(super) fn say(&self, message: Message) {
         self.backpressure.count(&message);
-        let _ = self.to_client.send(ToClient::Message(message));
+        self.to_client.send(message);
     }
 
     /// Where the receipts of a file go.
