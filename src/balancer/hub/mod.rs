@@ -19,7 +19,7 @@
 //! | `link`, `reconcile`, `trust` | what servers report, and how far it is believed |
 //! | `end`, `cancel` | deliveries, dead letters, replays, drops, and what is forgotten |
 //! | `answer`, `queries` | questions |
-//! | `errands` | searches, and replays of all dead letters: a slice of files at a time |
+//! | `errands`, `slices` | searches, and replays of all dead letters: a slice of files at a time |
 //! | `operator` | orders about servers, and new settings |
 //!
 //! Types with one subject each: `files` knows where every file is, `waiters` who waits for its
@@ -48,6 +48,7 @@ mod reconcile;
 mod recover;
 mod run;
 mod servers;
+mod slices;
 mod state;
 #[cfg(test)]
 mod tests;
