@@ -16,7 +16,7 @@ use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
 use super::files_api::{dead, drop_dead, file, find, queue, replay, replay_all};
 use super::listen::Hangup;
 use super::state::Api;
-use super::types::{NewServer, NoticeList, Overview, PatchServer, Server, ServerList};
+use super::types::{NewServer, NoticeList, PatchServer, Server, ServerList};
 use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
 
@@ -79,16 +79,21 @@ pub(super) async fn in_time(
     response
 }
 
-async fn overview(State(api): State<Api>) -> ApiResult<Overview> {
-    let sample = api.watch.sample().await?;
-    Ok(Json(api.watch.overview(&sample)))
+async fn overview(State(api): State<Api>) -> Result<Response, ApiError> {
+    let overview = async {
+        let sample = api.watch.sample().await?;
+        Ok(api.watch.overview(&sample))
+    };
+    api.reports.answer(overview).await
 }
 
-async fn servers(State(api): State<Api>) -> ApiResult<ServerList> {
-    let sample = api.watch.sample().await?;
-    Ok(Json(ServerList {
-        servers: api.watch.servers(&sample),
-    }))
+async fn servers(State(api): State<Api>) -> Result<Response, ApiError> {
+    let servers = async {
+        let sample = api.watch.sample().await?;
+        let servers = api.watch.servers(&sample);
+        Ok(ServerList { servers })
+    };
+    api.reports.answer(servers).await
 }
 
 async fn server(State(api): State<Api>, ApiPath(name): ApiPath<String>) -> ApiResult<Server> {

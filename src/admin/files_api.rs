@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::error::{ApiError, ApiResult};
@@ -36,44 +37,38 @@ fn listed(limit: Option<usize>) -> Result<usize, ApiError> {
 pub(super) async fn queue(
     State(api): State<Api>,
     ApiQuery(page): ApiQuery<Page>,
-) -> ApiResult<FileList> {
+) -> Result<Response, ApiError> {
     let limit = listed(page.limit)?;
-    list(
-        &api,
-        Query::Waiting {
-            after: page.after,
-            limit,
-        },
-    )
-    .await
+    let query = Query::Waiting {
+        after: page.after,
+        limit,
+    };
+    api.listings.answer(list(&api, query)).await
 }
 
 pub(super) async fn dead(
     State(api): State<Api>,
     ApiQuery(page): ApiQuery<Page>,
-) -> ApiResult<FileList> {
+) -> Result<Response, ApiError> {
     let limit = listed(page.limit)?;
-    list(
-        &api,
-        Query::Dead {
-            after: page.after,
-            limit,
-        },
-    )
-    .await
+    let query = Query::Dead {
+        after: page.after,
+        limit,
+    };
+    api.listings.answer(list(&api, query)).await
 }
 
-async fn list(api: &Api, query: Query) -> ApiResult<FileList> {
+async fn list(api: &Api, query: Query) -> Result<FileList, ApiError> {
     match ask(api, query).await? {
         Answer::Files {
             files,
             total,
             total_bytes,
-        } => Ok(Json(FileList {
+        } => Ok(FileList {
             files,
             total,
             total_bytes,
-        })),
+        }),
         other => Err(unexpected(other)),
     }
 }
@@ -90,6 +85,12 @@ async fn ask(api: &Api, query: Query) -> Result<Answer, ApiError> {
 fn unexpected(answer: Answer) -> ApiError {
     match answer {
         Answer::Failed { reason } => ApiError::not_found(reason),
+        Answer::Busy => ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "as many searches and replays of all dead letters are under way as may be",
+        )
+        .hint("ask again in a moment")
+        .retry_after(1),
         _ => ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the balancer gave an answer to another question",
@@ -149,18 +150,17 @@ pub(super) struct Titled {
 pub(super) async fn find(
     State(api): State<Api>,
     ApiQuery(titled): ApiQuery<Titled>,
-) -> ApiResult<Found> {
+) -> Result<Response, ApiError> {
     let limit = listed(titled.limit)?;
-    match ask(
-        &api,
-        Query::Find {
-            title: titled.title,
-            limit,
-        },
-    )
-    .await?
-    {
-        Answer::Found { files, complete } => Ok(Json(Found { files, complete })),
-        other => Err(unexpected(other)),
-    }
+    let query = Query::Find {
+        title: titled.title,
+        limit,
+    };
+    let found = async {
+        match ask(&api, query).await? {
+            Answer::Found { files, complete } => Ok(Found { files, complete }),
+            other => Err(unexpected(other)),
+        }
+    };
+    api.listings.answer(found).await
 }

@@ -3,9 +3,10 @@
 //! `listen` owns the connections and their bounds, `guard` keeps the web pages of others out, and
 //! `routes` joins all routes; those under `/api/v1` stand in one table in `api`, which a test holds
 //! against `openapi.json`. `watch` samples the balancer, `history` makes rates and shares of the
-//! samples, `events` streams them to listeners, and `metrics` shows them to Prometheus. All of it
-//! goes through the balancer's [`Control`](crate::balancer::control::Control). `files` is a doorway
-//! for files and has a [`Door`](crate::balancer::Door) instead.
+//! samples, `events` streams them to listeners, `long_answers` bounds those, and `metrics` shows
+//! them to Prometheus. All of it goes through the balancer's
+//! [`Control`](crate::balancer::control::Control). `files` is a doorway for files and has a
+//! [`Door`](crate::balancer::Door) instead.
 
 mod api;
 mod error;
@@ -18,6 +19,7 @@ mod history;
 mod impatient;
 mod limits;
 mod listen;
+mod long_answers;
 mod metrics;
 mod page;
 mod routes;

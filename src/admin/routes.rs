@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::api;
 use super::error::{self, ApiError};
 use super::limits::AdminLimits;
+use super::long_answers::{LongAnswers, MAX_LISTINGS, MAX_REPORTS};
 use super::state::{Api, Reload};
 use super::watch::Watch;
 use super::{files, guard, metrics, page};
@@ -57,6 +58,8 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
         watch,
         reload,
         limits,
+        listings: LongAnswers::at_most(MAX_LISTINGS),
+        reports: LongAnswers::at_most(MAX_REPORTS),
     });
     finish(
         probes

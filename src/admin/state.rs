@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 
 use super::extract::BodyTimeout;
 use super::limits::AdminLimits;
+use super::long_answers::LongAnswers;
 use super::watch::Watch;
 use crate::config::Reloaded;
 
@@ -22,6 +23,10 @@ pub(super) struct Api {
     pub(super) watch: Arc<Watch>,
     pub(super) reload: Option<Reload>,
     pub(super) limits: AdminLimits,
+    /// Lists of files.
+    pub(super) listings: LongAnswers,
+    /// Reports of all servers.
+    pub(super) reports: LongAnswers,
 }
 
 impl FromRef<Api> for BodyTimeout {

@@ -1,7 +1,7 @@
 //! The messages between the parts of the balancer: to the hub, over links, and to clients.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub enum ToHub {
     ReadBack(Vec<(u64, ReadBack)>),
     /// The records that the answer to a query needs were read from the journal.
     Looked(Query, oneshot::Sender<Answer>, Vec<(u64, ReadBack)>),
+    /// The hub tells itself that an errand goes on.
+    GoOn,
     /// The directory of the content files cannot be synced: the journal must not name content that
     /// a power cut may take away.
     ContentStoreFailed(JournalError),
@@ -107,7 +109,7 @@ pub struct Reply {
     /// The connection, by a number that no other connection ever has.
     pub connection: u64,
     /// The task that writes to the connection.
-    pub to: mpsc::UnboundedSender<ToClient>,
+    pub to: Outlet,
     /// The client's name for the file.
     pub id: u64,
 }
@@ -115,7 +117,7 @@ pub struct Reply {
 impl Reply {
     /// Sends a receipt. The client may have gone; its file stays.
     pub fn send(&self, receipt: impl FnOnce(u64) -> Message) {
-        let _ = self.to.send(ToClient::Message(receipt(self.id)));
+        self.to.send(receipt(self.id));
     }
 }
 
@@ -197,6 +199,50 @@ pub enum Sum {
 pub enum ToClient {
     /// A message without content.
     Message(Message),
-    /// The answer to a status request.
-    Status(Box<StatusReport>),
+    /// The answer to a status request. The sender is told once it is written.
+    Status(Box<StatusReport>, oneshot::Sender<()>),
+}
+
+/// Where messages to a client go. It counts the bytes that wait there; whoever takes messages off
+/// takes their [`size_of_message`] off the count.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    to: mpsc::UnboundedSender<ToClient>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Outlet {
+    /// Messages go to `to`, and their bytes are counted in `waiting`.
+    pub fn new(to: mpsc::UnboundedSender<ToClient>, waiting: Arc<AtomicUsize>) -> Self {
+        Self { to, waiting }
+    }
+
+    /// Sends a message. A client that has gone needs none.
+    pub fn send(&self, message: Message) {
+        // Before it can be taken off.
+        let size = size_of_message(&message);
+        self.waiting.fetch_add(size, Ordering::Relaxed);
+        let _ = self.to.send(ToClient::Message(message));
+    }
+
+    /// Sends the answer to a status request, which is not counted: a connection has one at a time.
+    pub fn send_status(&self, status: StatusReport, written: oneshot::Sender<()>) {
+        let _ = self.to.send(ToClient::Status(Box::new(status), written));
+    }
+
+    /// Whether the client has gone.
+    pub fn is_closed(&self) -> bool {
+        self.to.is_closed()
+    }
+}
+
+/// About how many bytes a message to a client takes while it waits.
+pub fn size_of_message(message: &Message) -> usize {
+    let text = match message {
+        Message::Refused { refusal, .. } | Message::Bye(refusal) => refusal.reason.len(),
+        Message::Dead { reason, .. } | Message::Waiting { reason } => reason.len(),
+        // All others have no text of their own.
+        _ => 0,
+    };
+    size_of::<ToClient>() + text
 }

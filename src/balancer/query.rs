@@ -76,6 +76,8 @@ pub enum Answer {
         /// How many files were replayed or dropped.
         files: usize,
     },
+    /// Too many searches and replays of all dead letters are under way: try again in a moment.
+    Busy,
     /// The query cannot be answered, or the order cannot be carried out.
     Failed {
         /// The reason, in words for an operator.

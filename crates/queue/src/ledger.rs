@@ -5,7 +5,7 @@
 //! forgotten, and no file is forgotten while some server may hold a copy that it has not reported
 //! (the file is *in doubt* there): the balancer could not tell a second copy from the only one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub struct DeadLetter {
 #[derive(Debug, Default)]
 pub struct Ledger {
     keys: Keys,
-    ended: HashMap<u64, Arc<Ended>>,
+    ended: BTreeMap<u64, Arc<Ended>>,
     /// Time and number of those that are not pinned, in the order in which they ended.
     order: VecDeque<(u64, u64)>,
     /// Those that were in doubt when they should have been forgotten.
@@ -105,9 +105,14 @@ impl Ledger {
         self.ended.get(&number)
     }
 
-    /// The files that ended, in any order.
+    /// The files that ended, by number.
     pub fn all_ended(&self) -> impl Iterator<Item = &Arc<Ended>> {
         self.ended.values()
+    }
+
+    /// The files that ended with lower numbers than `before`, from the highest to the lowest.
+    pub fn ended_before(&self, before: u64) -> impl Iterator<Item = &Arc<Ended>> {
+        self.ended.range(..before).rev().map(|(_, ended)| ended)
     }
 
     /// The dead letters, by number.

@@ -151,6 +151,12 @@ impl<T> Pending<T> {
             .map(|(number, (file, _))| (*number, file))
     }
 
+    /// The files with lower numbers than `before`, from the highest number to the lowest.
+    pub fn before(&self, before: u64) -> impl Iterator<Item = (u64, &Queued<T>)> {
+        let below = self.files.range(..before).rev();
+        below.map(|(number, (file, _))| (*number, file))
+    }
+
     /// Makes a file ready, in its old place.
     pub fn put_back(&mut self, number: u64) {
         self.shift(number, State::Ready);

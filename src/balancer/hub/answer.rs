@@ -1,6 +1,7 @@
 //! Answers questions, and carries out what is to be done with dead letters and waiting files.
 //!
-//! The records of files in the backlog are read from the journal first, beside the hub.
+//! What concerns all files is an errand (`errands`). The records of files in the backlog are read
+//! from the journal first, beside the hub.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::commits::After;
+use super::errands::Errand;
 use super::queries::{Files, done};
 use super::state::Hub;
 use crate::balancer::messages::{Ask, ToHub};
@@ -22,6 +24,10 @@ impl Hub {
         match ask {
             Ask::Status(to) => drop(to.send(self.status(now))),
             Ask::Sample(to) => drop(to.send(self.sample(now))),
+            Ask::Files(Query::Find { title, limit }, to) => {
+                self.begin(Errand::search(&title, limit, to));
+            }
+            Ask::Files(Query::Replay { number: None }, to) => self.replay_all(to),
             Ask::Files(query, to) => self.look(query, to, now),
         }
     }
@@ -101,25 +107,16 @@ impl Hub {
             Query::Replay {
                 number: Some(number),
             } => done(self.replay(number), number),
-            Query::Replay { number: None } => self.replay_all(),
             Query::Drop { number } => self.drop_file(number, looked.remove(&number), now),
             Query::Waiting { .. }
             | Query::Dead { .. }
             | Query::Find { .. }
+            | Query::Replay { number: None }
             | Query::Show { .. } => Files {
                 files: &self.files,
                 looked: &looked,
             }
             .answer(query),
         }
-    }
-
-    fn replay_all(&mut self) -> Answer {
-        let numbers: Vec<u64> = self.files.ledger.dead().keys().copied().collect();
-        let mut files = 0;
-        for number in numbers {
-            files += usize::from(self.replay(number));
-        }
-        Answer::Done { files }
     }
 }

@@ -19,6 +19,7 @@
 //! | `link`, `reconcile`, `trust` | what servers report, and how far it is believed |
 //! | `end`, `cancel` | deliveries, dead letters, replays, drops, and what is forgotten |
 //! | `answer`, `queries` | questions |
+//! | `errands`, `slices` | searches, and replays of all dead letters: a slice of files at a time |
 //! | `operator` | orders about servers, and new settings |
 //!
 //! Types with one subject each: `files` knows where every file is, `waiters` who waits for its
@@ -35,6 +36,7 @@ mod clock;
 mod commit;
 mod commits;
 mod end;
+mod errands;
 mod files;
 mod limits;
 mod link;
@@ -46,6 +48,7 @@ mod reconcile;
 mod recover;
 mod run;
 mod servers;
+mod slices;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,6 @@ impl Files<'_> {
     pub(super) fn answer(&self, query: &Query) -> Answer {
         match *query {
             Query::Waiting { after, limit } => self.waiting(after, limit),
-            Query::Find { ref title, limit } => self.find(title, limit),
             Query::Dead { after, limit } => self.dead(after, limit),
             Query::Show { number } => match self.show(number) {
                 Some(report) => Answer::File(Box::new(report)),
@@ -46,8 +45,8 @@ impl Files<'_> {
                     ),
                 },
             },
-            Query::Replay { .. } | Query::Drop { .. } => Answer::Failed {
-                reason: "cannot replay or drop through a question".to_owned(),
+            Query::Find { .. } | Query::Replay { .. } | Query::Drop { .. } => Answer::Failed {
+                reason: "cannot search, replay or drop through a question".to_owned(),
             },
         }
     }
@@ -104,38 +103,12 @@ impl Files<'_> {
         }
     }
 
-    /// The files whose titles contain this text, newest first, as far as titles are in memory.
-    fn find(&self, title: &str, limit: usize) -> Answer {
-        let wanted = title.to_lowercase();
-        let has_it = |title: &str| title.to_lowercase().contains(&wanted);
-        let of_meta = |meta: &Meta| has_it(&meta.title);
-        let waiting = self
-            .files
-            .dispatcher
-            .queue()
-            .after(0)
-            .filter(|(_, file)| of_meta(&file.meta))
-            .map(|(number, _)| number);
-        let dead = self
-            .files
-            .ledger
-            .dead()
-            .iter()
-            .filter(|(_, letter)| of_meta(&letter.meta))
-            .map(|(number, _)| *number);
-        let ended = self
-            .files
-            .ledger
-            .all_ended()
-            .filter(|ended| of_meta(&ended.meta))
-            .map(|ended| ended.number);
-        let mut newest: Vec<u64> = waiting.chain(dead).chain(ended).collect();
-        newest.sort_unstable_by(|one, other| other.cmp(one));
-        newest.truncate(limit.min(MAX_LISTED));
-        let files = page(newest.into_iter().filter_map(|number| self.show(number)));
+    /// The result of a search: the files of these numbers, as far as they are still known.
+    pub(super) fn found(&self, numbers: &[u64], complete: bool) -> Answer {
+        let reports = numbers.iter().filter_map(|number| self.show(*number));
         Answer::Found {
-            files,
-            complete: self.files.backlog.len() == 0,
+            files: page(reports),
+            complete,
         }
     }
 

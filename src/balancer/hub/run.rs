@@ -84,6 +84,7 @@ impl Hub {
             ToHub::Offer(offer) => self.offer(&offer),
             ToHub::Refuse(declined) => self.refuse(declined),
             ToHub::Ask(ask) => self.ask(ask, now),
+            ToHub::GoOn => self.go_on(),
             ToHub::Looked(query, to, looked) => self.carry_out(&query, looked, to, now),
             ToHub::ReadBack(files) => self.read_back(files, now),
             ToHub::Journal(progress) => self.progress(progress, now)?,

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::clock::Clock;
 use super::commits::{Commits, Submit};
+use super::errands::Errands;
 use super::files::{Files, Tag};
 use super::limits::HubLimits;
 use super::outside::Outside;
@@ -63,6 +64,7 @@ pub(in crate::balancer) struct Hub {
     /// The journal's identity as servers know it, in hex.
     pub(super) journal_name: Arc<str>,
     pub(super) reading: Reading,
+    pub(super) errands: Errands,
     /// Bytes of content of waiting files in memory.
     pub(super) in_memory: u64,
     pub(super) told: Told,
@@ -102,6 +104,7 @@ impl Hub {
             next_number: recovered.next_number,
             journal_name: format!("{:032x}", u128::from_be_bytes(recovered.known_as)).into(),
             reading: Reading::Idle,
+            errands: Errands::default(),
             in_memory: 0,
             told: Told::default(),
             pace: watch::Sender::new(pace(&deps.config.settings)),

@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tokio::sync::mpsc;
-
-use crate::balancer::messages::{Reply, ToClient};
+use crate::balancer::messages::{Outlet, Reply};
 use crate::protocol::Message;
 use crate::queue::paged::Paged;
 
@@ -39,7 +37,7 @@ struct Waiter {
 #[derive(Debug)]
 struct Client {
     connection: u64,
-    to: mpsc::UnboundedSender<ToClient>,
+    to: Outlet,
     /// For how many files.
     files: u32,
 }
@@ -151,7 +149,7 @@ impl Clients {
     fn tell(&self, waiter: Waiter, receipt: impl Fn(u64) -> Message) {
         if let Some(client) = self.get(waiter.client) {
             // A client that has gone needs no receipt; its file stays.
-            let _ = client.to.send(ToClient::Message(receipt(waiter.id.into())));
+            client.to.send(receipt(waiter.id.into()));
         }
     }
 
@@ -202,6 +200,9 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::messages::ToClient;
+    use std::sync::Arc;
+    use tokio::sync::mpsc;
 
     type Sender = mpsc::UnboundedSender<ToClient>;
     type Receiver = mpsc::UnboundedReceiver<ToClient>;
@@ -209,7 +210,7 @@ mod tests {
     fn reply(connection: u64, to: &Sender, id: u64) -> Reply {
         Reply {
             connection,
-            to: to.clone(),
+            to: Outlet::new(to.clone(), Arc::default()),
             id,
         }
     }

@@ -45,9 +45,9 @@
 //! turn of its own, asks for 3 after it was read, and waits for 1 last.
 //!
 //! Towards a native client there is backpressure, too: nothing more is read from a connection while
-//! more than [`MAX_UNREAD_RECEIPTS`](crate::protocol::limits::MAX_UNREAD_RECEIPTS) messages wait to
-//! be written to it. `receipts` keeps that
-//! account.
+//! more than [`MAX_UNREAD_RECEIPTS`](crate::protocol::limits::MAX_UNREAD_RECEIPTS) messages, or
+//! [`MAX_UNREAD_BYTES`](crate::protocol::limits::MAX_UNREAD_BYTES) of them, wait to be written to
+//! it, or the answer to a status request. `receipts` keeps that account.
 
 mod door;
 mod growing;

@@ -12,8 +12,8 @@ use super::Door;
 use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
-use crate::balancer::messages::{Ask, Offer, ToClient, ToHub, next_connection};
-use crate::protocol::limits::{LINGER, MAX_UNREAD_RECEIPTS};
+use crate::balancer::messages::{Ask, Offer, Outlet, ToHub, next_connection};
+use crate::protocol::limits::LINGER;
 use crate::protocol::{Frame, Message, ProtocolError, Role};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
@@ -42,6 +42,7 @@ where
 {
     let (to_client, outgoing) = mpsc::unbounded_channel();
     let backpressure = Arc::new(Backpressure::default());
+    let to_client = Outlet::new(to_client, backpressure.bytes.clone());
     let ended = backpressure.writer_ended.clone();
     let of_seat = backpressure.clone();
     seat.ask_before(move || of_seat.owes());
@@ -104,7 +105,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 Some(None) => return Ok(Parting::Gone),
                 Some(Some(frame)) => self.handle(frame).await?,
             }
-            self.backpressure.wait_below(MAX_UNREAD_RECEIPTS).await;
+            self.backpressure.wait_for_room().await;
         }
     }
 
@@ -183,19 +184,30 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 Ok(())
             }
             Message::Status if frame.content_len == 0 => {
-                self.backpressure.count_answer();
-                let (to, status) = oneshot::channel();
-                self.door.tell(ToHub::Ask(Ask::Status(to)));
-                // A hub that has ended answers nothing.
-                if let Ok(status) = status.await {
-                    let _ = self.to_client.send(ToClient::Status(Box::new(status)));
-                }
+                self.answer_status().await;
                 Ok(())
             }
             _ => Err(ProtocolError::Unexpected(
                 "a balancer takes `put`, `offer` and `status` from a client",
             )
             .into()),
+        }
+    }
+
+    /// Answers a status request. It returns when the answer is written, so that a connection has
+    /// one at a time: a report of many servers is long.
+    async fn answer_status(&self) {
+        self.backpressure.count_answer();
+        let (to, status) = oneshot::channel();
+        self.door.tell(ToHub::Ask(Ask::Status(to)));
+        // A hub that has ended answers nothing.
+        let Ok(status) = status.await else { return };
+        let (to, written) = oneshot::channel();
+        self.to_client.send_status(status, to);
+        tokio::select! {
+            // A client that reads nothing more ends with its writing half.
+            _ = written => {}
+            () = self.door.shutdown.draining.cancelled() => {}
         }
     }
 
@@ -227,7 +239,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     /// Waits until every file is accepted or refused, and every question is answered.
     async fn wait_for_what_is_due(&self) {
         tokio::select! {
-            () = self.backpressure.wait_below(0) => self.backpressure.gone.cancel(),
+            () = self.backpressure.wait_until_written() => self.backpressure.gone.cancel(),
             () = self.backpressure.writer_ended.cancelled() => {}
             () = self.door.shutdown.ended.cancelled() => {}
         }

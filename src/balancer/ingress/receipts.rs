@@ -5,17 +5,19 @@
 //! and one for anything else. The writing half, [`write_receipts`], takes the messages off once
 //! they are written. `unread` counts all of them and `open` the files that still have a last
 //! receipt to come, so `unread - open` is what could be written now and is not: above a bound the
-//! reading half stops, until the writing half has caught up.
+//! reading half stops, until the writing half has caught up. It also stops while `bytes` of
+//! messages are too many, and while the answer to a status request is not written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::messages::ToClient;
+use crate::balancer::messages::{ToClient, size_of_message};
+use crate::protocol::limits::{MAX_UNREAD_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Message, RefusalCode, frame};
 use crate::transport::{WriteError, send_content, write_all};
 
@@ -29,6 +31,10 @@ pub(super) struct Backpressure {
     unread: AtomicUsize,
     /// Files whose last receipt is not written yet.
     open: AtomicUsize,
+    /// Bytes of messages that are not written to the client yet; its [`Outlet`] counts them.
+    ///
+    /// [`Outlet`]: crate::balancer::messages::Outlet
+    pub(super) bytes: Arc<AtomicUsize>,
     /// Signalled when the writing half has written something.
     caught_up: Notify,
     pub(super) writer_ended: CancellationToken,
@@ -58,6 +64,7 @@ impl Backpressure {
     fn written(&self, batch: &Written) {
         self.open.fetch_sub(batch.last, Ordering::Relaxed);
         self.unread.fetch_sub(batch.count, Ordering::Relaxed);
+        self.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
         self.caught_up.notify_one();
     }
 
@@ -71,12 +78,30 @@ impl Backpressure {
         self.unread.load(Ordering::Relaxed) > 0 || self.has_open_files()
     }
 
-    /// Waits until at most `most` messages could be written and are not.
-    pub(super) async fn wait_below(&self, most: usize) {
+    /// Waits until few enough messages, and bytes of them, could be written and are not.
+    pub(super) async fn wait_for_room(&self) {
+        let has_room = || {
+            self.late() <= MAX_UNREAD_RECEIPTS
+                && self.bytes.load(Ordering::Relaxed) <= MAX_UNREAD_BYTES
+        };
+        self.wait_for(has_room).await;
+    }
+
+    /// Waits until everything is written that could be.
+    pub(super) async fn wait_until_written(&self) {
+        self.wait_for(|| self.late() == 0).await;
+    }
+
+    /// How many messages could be written and are not.
+    fn late(&self) -> usize {
+        let unread = self.unread.load(Ordering::Relaxed);
+        unread.saturating_sub(self.open.load(Ordering::Relaxed))
+    }
+
+    async fn wait_for(&self, is_so: impl Fn() -> bool) {
         loop {
             let caught_up = self.caught_up.notified();
-            let unread = self.unread.load(Ordering::Relaxed);
-            if unread.saturating_sub(self.open.load(Ordering::Relaxed)) <= most {
+            if is_so() {
                 return;
             }
             caught_up.await;
@@ -106,6 +131,10 @@ fn is_last(message: &Message) -> bool {
 struct Written {
     /// Receipts and answers.
     count: usize,
+    /// Their bytes, as they were counted.
+    bytes: usize,
+    /// Who waits for the answer to a status request to be written.
+    asked: Option<oneshot::Sender<()>>,
     /// Files that had their last receipt.
     last: usize,
     /// A message said that the connection is broken off.
@@ -115,6 +144,7 @@ struct Written {
 impl Written {
     fn add(&mut self, message: &Message) {
         self.count += weight(message);
+        self.bytes += size_of_message(message);
         self.last += usize::from(is_last(message));
         self.is_broken_off |= matches!(
             message,
@@ -142,8 +172,9 @@ pub(super) async fn write_receipts(
                     written.add(&message);
                     frame::encode(&message, 0, &mut out);
                 }
-                ToClient::Status(report) => {
+                ToClient::Status(report, asked) => {
                     written.count += 1;
+                    written.asked = Some(asked);
                     let content = serde_json::to_vec(&report).unwrap_or_default();
                     frame::encode(&Message::Status, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, stall).await?;
@@ -153,6 +184,10 @@ pub(super) async fn write_receipts(
         write_all(&mut write, &out, stall).await?;
         out.clear();
         backpressure.written(&written);
+        if let Some(asked) = written.asked {
+            // The reading half may have ended meanwhile.
+            let _ = asked.send(());
+        }
         if written.is_broken_off {
             break;
         }
@@ -170,5 +205,44 @@ async fn next_batch(
         biased;
         count = outgoing.recv_many(batch, BATCH) => count,
         () = backpressure.gone.cancelled() => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::messages::Outlet;
+    use tokio::io::AsyncReadExt;
+
+    /// Few messages with long reasons fill as much memory as many with short ones.
+    #[tokio::test]
+    async fn long_messages_that_are_not_read_keep_the_next_from_being_read() {
+        let backpressure = Arc::new(Backpressure::default());
+        let (to, outgoing) = mpsc::unbounded_channel();
+        let outlet = Outlet::new(to, backpressure.bytes.clone());
+        for id in 0..1000 {
+            backpressure.count_file();
+            let reason = "x".repeat(4096);
+            outlet.send(Message::Accepted { id, number: id });
+            outlet.send(Message::Dead {
+                id,
+                number: id,
+                reason,
+            });
+        }
+        let room = backpressure.wait_for_room();
+        let waited = tokio::time::timeout(Duration::from_millis(20), room).await;
+        assert!(waited.is_err(), "more is read while 4 MB wait");
+        drop(outlet);
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let stall = Duration::from_mins(1);
+        let writing = write_receipts(ours, outgoing, backpressure.clone(), stall);
+        let mut read = Vec::new();
+        let (written, count) = tokio::join!(writing, theirs.read_to_end(&mut read));
+        written.unwrap();
+        assert!(count.unwrap() > 4_000_000);
+        backpressure.wait_for_room().await;
+        assert_eq!(backpressure.bytes.load(Ordering::Relaxed), 0);
+        assert!(!backpressure.owes());
     }
 }

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::Door;
 use super::receipts::Backpressure;
-use crate::balancer::messages::{Reply, ToClient};
+use crate::balancer::messages::{Outlet, Reply};
 use crate::protocol::Message;
 use crate::transport::{Reader, Seat};
 
@@ -15,7 +13,7 @@ pub(super) struct Session<'a, R> {
     pub(super) reader: Reader<R>,
     /// Unique among all connections.
     pub(super) connection: u64,
-    pub(super) to_client: mpsc::UnboundedSender<ToClient>,
+    pub(super) to_client: Outlet,
     pub(super) backpressure: Arc<Backpressure>,
     /// The client's address, as the journal records it.
     pub(super) from: Arc<str>,
@@ -51,7 +49,7 @@ impl<R> Session<'_, R> {
 /// Says messages to the client of a connection.
 pub(super) struct Voice {
     backpressure: Arc<Backpressure>,
-    to_client: mpsc::UnboundedSender<ToClient>,
+    to_client: Outlet,
 }
 
 impl Voice {
@@ -61,7 +59,7 @@ impl Voice {
     }
 }
 
-fn say(backpressure: &Backpressure, to_client: &mpsc::UnboundedSender<ToClient>, message: Message) {
+fn say(backpressure: &Backpressure, to_client: &Outlet, message: Message) {
     backpressure.count(&message);
-    let _ = to_client.send(ToClient::Message(message));
+    to_client.send(message);
 }

@@ -144,3 +144,70 @@ fn a_client_that_never_reads_its_answers_is_not_read_until_it_does() {
         );
     }
 }
+
+/// Regression: thousands of answers waited for a client that read none, and with many servers each
+/// of them is long.
+#[test]
+fn a_client_has_one_question_at_a_time() {
+    let servers: Vec<String> = (1..=200).map(|n| format!("127.1.0.{n}:9")).collect();
+    let flags = ["--stall-timeout", "5m", "--probe-interval", "1m"];
+    let farm = Farm::over(&servers, &flags);
+    let mut deaf = Wire::native(&farm.balancer.address);
+    let request = frame(
+        &json!({"request_type": "status", "more": "x".repeat(1000)}).to_string(),
+        b"",
+    );
+    deaf.write(&request);
+    let (_, report) = deaf.frame().unwrap();
+    assert!(report.len() > 40_000, "{} bytes are not long", report.len());
+    let before = farm.balancer.resident();
+    let flood = request.repeat(16 * 1024);
+    let written = write_until_stuck(&mut deaf, &flood);
+    assert!(written < flood.len(), "it is read from for ever");
+    check_grown(&farm, before);
+    for _ in 0..written / request.len() {
+        let (header, report) = deaf.frame().expect("the connection is still there");
+        assert!(
+            header.contains("status") && report.starts_with(b"{"),
+            "{header}"
+        );
+    }
+}
+
+/// Regression: each search held everything up for as long as it took, and a peer could have a
+/// thousand of them wait.
+#[test]
+fn searches_do_not_hold_up_files() {
+    let farm = Farm::start(&[1]);
+    let mut many = Wire::native(&farm.balancer.address);
+    let files = 4_000;
+    for id in 0..files {
+        many.write(&frame(
+            &put(id, &format!("{id}-{}", "long title ".repeat(150))),
+            b"x",
+        ));
+        if id % 1000 == 999 {
+            for _ in 0..1000 {
+                many.frame_of("delivered");
+            }
+        }
+    }
+    let admin = farm.balancer.admin.as_deref().unwrap();
+    let request = format!("GET /api/v1/files?title=nothing HTTP/1.1\r\nHost: {admin}\r\n\r\n");
+    let searching: Vec<Wire> = (0..200)
+        .map(|_| {
+            let mut wire = Wire::connect(admin);
+            wire.write(request.repeat(50).as_bytes());
+            wire
+        })
+        .collect();
+    let mut honest = Wire::native(&farm.balancer.address);
+    let started = Instant::now();
+    for id in 0..5 {
+        honest.write(&frame(&put(id, "honest"), b"x"));
+        honest.frame_of("delivered");
+    }
+    let took = started.elapsed();
+    println!("five files took {took:?} beside {} peers", searching.len());
+    assert!(took < Duration::from_secs(5), "five files took {took:?}");
+}

@@ -60,6 +60,11 @@ pub const MAX_LARGE_UPLOADS: usize = 128;
 /// from the client.
 pub const MAX_UNREAD_RECEIPTS: usize = 4096;
 
+/// The most bytes of messages that may wait for a client to read them, estimated by what they take
+/// in memory. Beyond that, nothing more is read from the client. Receipts reach
+/// [`MAX_UNREAD_RECEIPTS`] first, unless their texts are long.
+pub const MAX_UNREAD_BYTES: usize = 2 * 1024 * 1024;
+
 /// How long a closing connection is still read from, so that the peer gets to see the last message:
 /// closing a socket with unread bytes in it resets the connection and may destroy the last bytes
 /// that were sent.

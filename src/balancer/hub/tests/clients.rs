@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::peers::{Client, File, unnamed};
 use super::world::World;
-use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, Sum, ToHub};
+use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Outlet, Reply, Sum, ToHub};
 use crate::protocol::{Refusal, RefusalCode};
 
 impl World {
@@ -30,7 +30,7 @@ impl World {
     pub(super) fn reply(&self, client: usize, id: u64) -> Reply {
         Reply {
             connection: self.clients[client].connection,
-            to: self.clients[client].to.clone(),
+            to: Outlet::new(self.clients[client].to.clone(), Arc::default()),
             id,
         }
     }

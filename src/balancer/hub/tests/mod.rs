@@ -7,6 +7,7 @@ mod backlog;
 mod clients;
 mod crashes;
 mod duplicates;
+mod errands;
 mod keys;
 mod operators;
 mod orders;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::balancer::messages::{Reply, ToClient, next_connection};
+use crate::balancer::messages::{Outlet, Reply, ToClient, next_connection};
 use crate::protocol::{Message, Refusal, RefusalCode};
 
 /// The receipts of a file that was handed over. The file goes its way even when this is dropped.
@@ -47,7 +47,7 @@ impl Receipts {
         };
         let reply = Reply {
             connection: next_connection(),
-            to,
+            to: Outlet::new(to, Arc::default()),
             id: 0,
         };
         (receipts, reply)
