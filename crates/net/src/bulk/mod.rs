@@ -2,8 +2,8 @@
 //! out.
 //!
 //! All waiting for peers is done by tasks. The disk's part is cut into jobs for the runtime's
-//! threads that may block; a job waits for the disk and for nothing else, neither for a peer nor for
-//! another job. So a slow peer holds no thread, and any number of transfers gets along with any
+//! threads that may block; a job waits for the disk and for nothing else, neither for a peer nor
+//! for another job. So a slow peer holds no thread, and any number of transfers gets along with any
 //! number of threads.
 
 mod read_ahead;
