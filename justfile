@@ -14,7 +14,7 @@ check:
     cargo doc --locked --workspace --no-deps --document-private-items
     cargo deny --workspace check bans licenses sources
 
-# The ordinary tests: under three minutes on two cores, after the build.
+# The ordinary tests: about three minutes on two cores, after the build.
 test *ARGS:
     cargo test --locked {{ARGS}}
 
