@@ -111,6 +111,18 @@ fn a_client_that_never_reads_its_receipts_costs_bounded_memory() {
     farm.wait_for_delivered(files + 100);
 }
 
+/// Reads so many status reports, which nobody has read yet.
+#[track_caller]
+fn read_reports(deaf: &mut Wire, reports: usize) {
+    for _ in 0..reports {
+        let (header, report) = deaf.frame().expect("the connection is still there");
+        assert!(
+            header.contains("status") && report.starts_with(b"{"),
+            "{header}"
+        );
+    }
+}
+
 /// Checks that the balancer does not hold much more than it did before.
 #[track_caller]
 fn check_grown(farm: &Farm, before: u64) {
@@ -136,13 +148,7 @@ fn a_client_that_never_reads_its_answers_is_not_read_until_it_does() {
     other.write(&frame(&put(1, "x"), b"x"));
     other.frame_of("delivered");
 
-    for _ in 0..written / request.len() {
-        let (header, report) = deaf.frame().expect("the connection is still there");
-        assert!(
-            header.contains("status") && report.starts_with(b"{"),
-            "{header}"
-        );
-    }
+    read_reports(&mut deaf, written / request.len());
 }
 
 /// Regression: thousands of answers waited for a client that read none, and with many servers each
@@ -165,13 +171,7 @@ fn a_client_has_one_question_at_a_time() {
     let written = write_until_stuck(&mut deaf, &flood);
     assert!(written < flood.len(), "it is read from for ever");
     check_grown(&farm, before);
-    for _ in 0..written / request.len() {
-        let (header, report) = deaf.frame().expect("the connection is still there");
-        assert!(
-            header.contains("status") && report.starts_with(b"{"),
-            "{header}"
-        );
-    }
+    read_reports(&mut deaf, written / request.len());
 }
 
 /// Regression: each search held everything up for as long as it took, and a peer could have a
