@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -20,9 +21,6 @@ use crate::signal;
 /// The longest time until a balancer notices that its journal was renamed, with other faults at
 /// work.
 const MUST_END: Duration = Duration::from_secs(15);
-
-/// The file that fills the journal's disk.
-const FILLER: &str = "filler";
 
 impl Faults {
     /// Begins a fault. `None` if its target is not there.
@@ -60,7 +58,7 @@ impl Faults {
             (KillClient, Target::Client(pid)) => load.kill(pid, lasts),
             (PauseClient, Target::Client(pid)) => load.signal(pid, "STOP"),
             (_, Target::Proxy(place)) => self.trouble(kind, place, stage),
-            (FullJournal, _) if stage.has_own_disk => fill(stage),
+            (FullJournal, _) if stage.has_own_disk => fill(&stage.journal),
             (FullJournal | StuckJournal, _) => {
                 fault.limit(&stage.balancer, Resource::Fsize, 4096)?;
             }
@@ -173,7 +171,10 @@ impl Faults {
             }
             (_, Target::Proxy(place)) => stage.post(place).proxy.set(|_| {}),
             (FullJournal, _) if stage.has_own_disk => {
-                let _ = fs::remove_file(stage.journal.join("..").join(FILLER));
+                if let Err(error) = fs::remove_file(filler(&stage.journal)) {
+                    self.findings
+                        .push(format!("the disk cannot be given room again: {error}"));
+                }
             }
             (_, _) => {
                 let place = if let Target::Limits(place) = fault.target {
@@ -207,15 +208,34 @@ impl Active {
     }
 }
 
+/// The file that fills the journal's disk. The path does not lead through the journal's directory,
+/// which another fault may have renamed.
+fn filler(journal: &Path) -> PathBuf {
+    journal.with_file_name("filler")
+}
+
 /// Leaves no room on the journal's disk.
-fn fill(stage: &Stage) {
-    let Ok(mut filler) = File::create(stage.journal.join("..").join(FILLER)) else {
-        return;
-    };
+fn fill(journal: &Path) {
+    let mut filler = File::create(filler(journal)).unwrap();
     for piece in [vec![0; 1 << 20], vec![0; 4096]] {
         while filler
             .write(&piece)
             .is_ok_and(|written| written == piece.len())
         {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It once stayed for good when the journal's directory was renamed meanwhile.
+    #[test]
+    fn the_file_that_fills_the_disk_is_found_while_the_journal_is_away() {
+        let disk = tempfile::tempdir().unwrap();
+        let journal = disk.path().join("journal");
+        assert!(!journal.exists());
+        File::create(filler(&journal)).unwrap();
+        fs::remove_file(filler(&journal)).unwrap();
     }
 }
