@@ -93,7 +93,7 @@ impl Opened {
     pub(super) async fn sum(self) -> Result<Summed, Trouble> {
         let mut reading = self.read(0);
         while let Some(piece) = reading.next().await {
-            let piece = piece?;
+            let piece = piece?.piece;
             if let Some(whole) = piece.whole {
                 return Ok(whole);
             }
@@ -179,5 +179,9 @@ impl Fill for Reading {
             None
         };
         Ok(true)
+    }
+    /// The last piece goes out only once its sums were told.
+    fn ready(piece: &Piece) -> Option<&[u8]> {
+        piece.whole.is_none().then_some(&piece.bytes)
     }
 }

@@ -10,13 +10,13 @@ use tokio::time::timeout;
 
 use super::error::ClientError;
 use super::reading::{Opened, Reading, STEP, Summed, Trouble};
-use crate::bulk::ReadAhead;
+use crate::bulk::{Next, ReadAhead};
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::object;
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
-use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, send_content};
+use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, Socket, send_content};
 
 /// The largest status report that is read, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
@@ -84,6 +84,8 @@ pub enum Answer {
 /// The sending half of a connection to a balancer.
 pub struct Session {
     write: WriteHalf<BoxStream>,
+    /// The socket that `write` writes to, if large content may be written to it directly.
+    socket: Option<Socket>,
     out: Vec<u8>,
 }
 
@@ -124,9 +126,11 @@ impl Session {
 
     /// Both halves of a connection on which nothing was said yet.
     fn over(stream: BoxStream) -> (Self, Answers) {
+        let socket = stream.socket();
         let (read, write) = tokio::io::split(stream);
         let session = Self {
             write,
+            socket,
             out: Vec::new(),
         };
         let deadlines = Deadlines {
@@ -199,7 +203,7 @@ impl Session {
         while came < upload.offset
             && let Some(piece) = reading.next().await
         {
-            let mut piece = piece.map_err(PutError::Untouched)?;
+            let mut piece = piece.map_err(PutError::Untouched)?.piece;
             came += piece.bytes.len() as u64;
             crc32c = piece.crc32c;
             if let Some(sums) = piece.whole.take() {
@@ -259,13 +263,15 @@ impl Session {
         reading: &mut ReadAhead<Reading>,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {
-        while let Some(piece) = reading.next().await {
-            let mut piece = piece.map_err(PutError::Broken)?;
+        reading.send_over(self.socket.clone());
+        while let Some(next) = reading.next().await {
+            let Next { mut piece, sent } = next.map_err(PutError::Broken)?;
             if let Some(sums) = piece.whole.take() {
                 whole(sums);
                 self.out.extend_from_slice(&frame::checksum(piece.crc32c));
             }
-            self.write(&piece.bytes).await?;
+            self.write(piece.bytes.get(sent..).unwrap_or_default())
+                .await?;
             reading.reuse(piece);
         }
         Ok(())

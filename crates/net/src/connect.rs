@@ -7,16 +7,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
-/// What a connection can run over.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
-
-/// A connection, whatever it runs over.
-pub type BoxStream = Box<dyn Stream>;
+use super::stream::{BoxStream, Socket};
 
 /// A connection that is being made.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<BoxStream>> + Send + 'a>>;
@@ -47,7 +40,7 @@ impl Connect for Tcp {
                 io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address");
             for address in lookup_host(address).await? {
                 match connect(address).await {
-                    Ok(stream) => return Ok(Box::new(stream) as BoxStream),
+                    Ok(stream) => return Ok(Box::new(Socket::from(stream)) as BoxStream),
                     Err(error) => failed = error,
                 }
             }

@@ -16,8 +16,9 @@ mod places;
 mod reader;
 mod send;
 pub mod shutdown;
+mod stream;
 
-pub use connect::{BoxStream, Connect, Connecting, Resolving, Stream, Tcp};
+pub use connect::{Connect, Connecting, Resolving, Tcp};
 pub use deadline::{Deadlines, ProgressDeadline};
 pub use error::{ReadError, WriteError, log_end, plain};
 pub use listen::{Accepted, Listener, serve};
@@ -25,6 +26,7 @@ pub use object_reader::{Object, ObjectReader};
 pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::Reader;
 pub use send::{send_content, send_summed, write_all};
+pub use stream::{BoxStream, Socket, Stream};
 
 /// The target of this crate's log lines, by which a level can name them: `bilico::transport=debug`.
 const LOG: &str = "bilico::transport";

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{BoxStream, tune};
+use super::connect::tune;
 use super::places::{Place, Places, Seat};
+use super::stream::{BoxStream, Socket};
 use bilico_core::os_error::is_shortage;
 
 /// An accepted connection and the address of its peer.
@@ -29,7 +30,7 @@ impl Listener for TcpListener {
         Box::pin(async move {
             let (stream, peer) = TcpListener::accept(self).await?;
             tune(&stream)?;
-            Ok((Box::new(stream) as BoxStream, peer))
+            Ok((Box::new(Socket::from(stream)) as BoxStream, peer))
         })
     }
 }

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Deadlines, ProgressDeadline, ReadError};
+use super::bulk::{Received, Sink, WriteBehind};
+use super::{Deadlines, ProgressDeadline, ReadError, Socket};
 use bilico_core::protocol::Frame;
 use bilico_core::protocol::frame::{self, CHECKSUM_LEN};
 
@@ -28,6 +29,8 @@ const READ_AHEAD: usize = 256 * 1024;
 /// The reading half of a connection.
 pub struct Reader<R> {
     io: R,
+    /// The socket that `io` reads from, if large content may be read from it directly.
+    socket: Option<Socket>,
     pub(super) buffer: BytesMut,
     /// How much the next call reads ahead, in bytes.
     ahead: usize,
@@ -41,10 +44,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     pub fn new(io: R, deadlines: Deadlines) -> Self {
         Self {
             io,
+            socket: None,
             buffer: BytesMut::new(),
             ahead: RESTING,
             deadlines,
             pieces: None,
+        }
+    }
+
+    /// The same, where large content may be read directly from the socket that `io` reads from.
+    pub fn over(io: R, socket: Option<Socket>, deadlines: Deadlines) -> Self {
+        Self {
+            socket,
+            ..Self::new(io, deadlines)
         }
     }
 
@@ -143,6 +155,52 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.pieces = None;
         }
         Ok(self.buffer.split_to(take).freeze())
+    }
+
+    /// Hands the next piece of content of which `left` bytes are still to come to `writer`, and what
+    /// follows it fast, about `most` bytes in all. Gives what came. Once the disk of `writer` has
+    /// failed, what comes is read past.
+    pub async fn pass<S: Sink>(
+        &mut self,
+        left: u64,
+        most: u64,
+        writer: &mut WriteBehind<S>,
+    ) -> Result<Received, ReadError> {
+        let piece = writer.beside(self.piece(left)).await?;
+        let (first, crc32c) = (piece.len() as u64, crc32c::crc32c(&piece));
+        let most = most.min(left).saturating_sub(first);
+        let mut came = Received {
+            bytes: first,
+            crc32c,
+            error: None,
+        };
+        match self.socket.clone().filter(|_| self.buffer.is_empty()) {
+            Some(socket) if most > 0 => {
+                let more = writer.write_and_receive(piece, socket, most).await;
+                self.count(more.bytes, left - first)?;
+                came.crc32c = more.append_to(crc32c);
+                came.bytes += more.bytes;
+                if let Some(error) = more.error {
+                    return Err(error.into());
+                }
+            }
+            _ => {
+                writer.write(piece).await;
+            }
+        }
+        Ok(came)
+    }
+
+    /// Counts bytes of content that were read from the socket.
+    fn count(&mut self, bytes: u64, left: u64) -> Result<(), ReadError> {
+        if bytes == left {
+            self.pieces = None;
+        } else if bytes > 0
+            && let Some(deadline) = &mut self.pieces
+        {
+            deadline.count(usize::try_from(bytes).unwrap_or(usize::MAX), left)?;
+        }
+        Ok(())
     }
 
     /// Gives the peer the full time again for the next piece of content: it was not read from.

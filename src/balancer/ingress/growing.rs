@@ -1,12 +1,12 @@
 //! The content of a large file behind a native frame, which reserves more as it comes.
 
-use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use super::Door;
 use super::holding::Holding;
 use super::session::Voice;
-use super::upload::{Framed, Source};
+use super::upload::{Framed, Source, Upload};
+use crate::bulk::WriteBehind;
 use crate::protocol::{Message, ProtocolError};
 use crate::transport::ReadError;
 
@@ -59,19 +59,22 @@ impl<R: AsyncRead + Unpin> Source for Growing<'_, R> {
     /// The next frame comes behind it.
     const READ_PAST: bool = true;
 
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
-        let piece = self.framed.piece().await?;
-        if let Some(piece) = &piece {
-            let len = piece.len() as u64;
-            *self.left = self.left.saturating_sub(len);
-            self.came = self.came.saturating_add(len);
+    async fn pass(&mut self, writer: &mut WriteBehind<Upload>) -> Result<bool, ReadError> {
+        let most = match self.holding {
+            Some(holding) => holding.left(self.came),
+            None => u64::MAX,
+        };
+        let came = self.framed.pass(most, writer).await?;
+        if came > 0 {
+            *self.left = self.left.saturating_sub(came);
+            self.came = self.came.saturating_add(came);
             self.grow().await?;
         }
-        Ok(piece)
+        Ok(came > 0)
     }
 
     fn proven_sum(&self) -> Option<u32> {
-        self.framed.proven_sum()
+        Some(self.framed.sum())
     }
 
     fn not_wanted(&mut self) {

@@ -48,6 +48,11 @@ impl Holding {
         came <= self.reserved.bytes
     }
 
+    /// How many bytes it is enough for when so many have come.
+    pub(super) fn left(&self, came: u64) -> u64 {
+        self.reserved.bytes.saturating_sub(came)
+    }
+
     /// Reserves room for more than the `came` bytes, without waiting; false if it must wait.
     pub(super) fn try_grow(&mut self, gate: &Gate, came: u64) -> bool {
         gate.try_grow(&mut self.reserved, came, self.whole)

@@ -14,9 +14,10 @@ pub(in crate::balancer) async fn serve(
     door: Door,
     seat: Arc<Seat>,
 ) {
+    let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
     let bounds = door.bounds();
-    let mut reader = Reader::new(read, bounds.deadlines);
+    let mut reader = Reader::over(read, socket, bounds.deadlines);
     let first = tokio::select! {
         () = door.shutdown.draining.cancelled() => return,
         () = seat.asked_to_leave() => Err(ReadError::Crowded),

@@ -62,6 +62,10 @@ impl Fill for LargeContent {
         }
         Ok(true)
     }
+
+    fn ready(piece: &Vec<u8>) -> Option<&[u8]> {
+        Some(piece)
+    }
 }
 
 fn fill(file: &dyn DiskFile, piece: &mut [u8], offset: u64) -> io::Result<()> {
@@ -74,12 +78,14 @@ fn fill(file: &dyn DiskFile, piece: &mut [u8], offset: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::Next;
     use crate::queue::RealDisk;
 
     async fn collect(mut content: ReadAhead<LargeContent>) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(piece) = content.next().await {
-            let piece = piece?;
+            let Next { piece, sent } = piece?;
+            assert_eq!(sent, 0);
             all.extend_from_slice(&piece);
             content.reuse(piece);
         }

@@ -44,6 +44,7 @@ async fn serve(
     from_hub: mpsc::UnboundedReceiver<ToServer>,
 ) -> Result<(), LinkError> {
     let stream = target.connect().await?;
+    let socket = stream.socket();
     let (read, mut write) = tokio::io::split(stream);
     let deadlines = Deadlines {
         stall: target.stall,
@@ -63,7 +64,7 @@ async fn serve(
 
     let outstanding = Outstanding::new();
     tokio::select! {
-        result = send_all(target, write, from_hub, &outstanding) => result,
+        result = send_all(target, (write, socket), from_hub, &outstanding) => result,
         result = read_acks(target, reader, &outstanding) => result,
         () = outstanding.is_stuck(target.stall) => Err(LinkError::Silent(target.stall)),
     }

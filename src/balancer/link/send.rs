@@ -10,9 +10,10 @@ use super::outstanding::Outstanding;
 use super::target::Target;
 use crate::balancer::dispatch::LinkEvent;
 use crate::balancer::messages::{Parcel, ToServer};
+use crate::bulk::Next;
 use crate::protocol::limits::MAX_LIST;
 use crate::protocol::{Message, frame, lists};
-use crate::transport::{BoxStream, send_content, send_summed, write_all};
+use crate::transport::{BoxStream, Socket, send_content, send_summed, write_all};
 
 /// How many messages of the hub are written together at most.
 const BATCH: usize = 64;
@@ -21,6 +22,8 @@ const BATCH: usize = 64;
 struct Out<'a> {
     target: &'a Target,
     write: WriteHalf<BoxStream>,
+    /// The socket that `write` writes to, if large content may be written to it directly.
+    socket: Option<Socket>,
     buffer: Vec<u8>,
     outstanding: &'a Outstanding,
 }
@@ -28,7 +31,7 @@ struct Out<'a> {
 /// Sends what the hub says, many messages in one write.
 pub(super) async fn send_all(
     target: &Target,
-    write: WriteHalf<BoxStream>,
+    (write, socket): (WriteHalf<BoxStream>, Option<Socket>),
     mut from_hub: mpsc::UnboundedReceiver<ToServer>,
     outstanding: &Outstanding,
 ) -> Result<(), LinkError> {
@@ -36,6 +39,7 @@ pub(super) async fn send_all(
     let mut out = Out {
         target,
         write,
+        socket,
         buffer: Vec::new(),
         outstanding,
     };
@@ -108,15 +112,17 @@ impl Out<'_> {
         let mut content = LargeContent::open(disk, id, meta.size, meta.crc32c);
         let mut is_begun = false;
         while let Some(piece) = content.next().await {
-            let piece = match piece {
-                Ok(piece) => piece,
+            let Next { piece, sent } = match piece {
+                Ok(next) => next,
                 Err(error) => return self.cannot_read(parcel.number, &error, is_begun),
             };
             if !is_begun {
                 is_begun = true;
                 self.begin_large(parcel).await?;
+                content.send_over(self.socket.clone());
             }
-            write_all(&mut self.write, &piece, self.target.stall).await?;
+            let rest = piece.get(sent..).unwrap_or_default();
+            write_all(&mut self.write, rest, self.target.stall).await?;
             content.reuse(piece);
         }
         self.buffer.extend_from_slice(&frame::checksum(meta.crc32c));

@@ -166,10 +166,9 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     let mut crc32c = 0;
     let mut left = size;
     while left > 0 {
-        let piece = writer.beside(reader.piece(left)).await?;
-        left -= piece.len() as u64;
-        crc32c = crc32c::crc32c_append(crc32c, &piece);
-        writer.write(piece).await;
+        let came = reader.pass(left, left, &mut writer).await?;
+        left -= came.bytes;
+        crc32c = came.append_to(crc32c);
     }
     reader.verify(crc32c).await?;
     Ok((writer.end(ToStage::end).await, crc32c))

@@ -27,8 +27,9 @@ use crate::transport::{BoxStream, ReadError, Reader, Seat, log_end};
 
 /// Serves one connection from its first byte to its end.
 pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, seat: Arc<Seat>) {
+    let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
-    let mut reader = Reader::new(read, shared.deadlines);
+    let mut reader = Reader::over(read, socket, shared.deadlines);
     let greeting_ends = Instant::now() + GREETING_TIMEOUT;
     let first = tokio::select! {
         () = shared.stop.cancelled() => return,

@@ -4,6 +4,9 @@ use std::io;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::straight::{TURN, send};
+use crate::Socket;
+
 /// What a [`ReadAhead`] reads. It is called, and dropped, on threads that may block.
 pub trait Fill: Send + 'static {
     /// A part of the content.
@@ -13,34 +16,72 @@ pub trait Fill: Send + 'static {
 
     /// Replaces what is in `piece` by what comes next; false at the end.
     fn fill(&mut self, piece: &mut Self::Piece) -> Result<bool, Self::Error>;
+
+    /// The bytes of a piece that may be sent at once; `None` if whoever sends the content has to
+    /// look at the piece first.
+    fn ready(piece: &Self::Piece) -> Option<&[u8]>;
 }
 
-/// Content piece by piece, of which the next one is read while the one before it is sent.
+/// A piece that is to be sent.
+pub struct Next<P> {
+    /// The piece.
+    pub piece: P,
+    /// How many of its bytes were sent already, behind all pieces before it.
+    pub sent: usize,
+}
+
+/// Content piece by piece.
+///
+/// The next piece is read while the one before it is sent. Where the socket is known
+/// ([`Self::send_over`]), a job reads and sends piece by piece for as long as the peer takes them,
+/// and gives the first that the peer does not take whole.
 pub struct ReadAhead<S: Fill> {
     job: Option<JoinHandle<Filled<S>>>,
+    /// `None` while a job has it, and at the end.
+    source: Option<S>,
     /// Memory to read into.
     free: S::Piece,
+    socket: Option<Socket>,
 }
 
-/// What a job leaves: the source, and the piece that it has filled.
-type Filled<S> = (S, <S as Fill>::Piece, Result<bool, <S as Fill>::Error>);
+/// What a job leaves: the source, the piece that it has filled, and how much of that it has sent.
+type Filled<S> = (
+    S,
+    Next<<S as Fill>::Piece>,
+    Result<bool, <S as Fill>::Error>,
+);
 
 impl<S: Fill> ReadAhead<S> {
     /// Begins to read.
     pub fn new(source: S) -> Self {
         Self {
-            job: Some(start(source, S::Piece::default())),
+            job: Some(start(source, S::Piece::default(), None)),
+            source: None,
             free: S::Piece::default(),
+            socket: None,
         }
     }
 
+    /// From now on a piece is asked for only once all before it are written to this socket, so what
+    /// comes behind them may be sent over it.
+    pub fn send_over(&mut self, socket: Option<Socket>) {
+        self.socket = socket;
+    }
+
     /// The next piece; `None` at the end, and after an error.
-    pub async fn next(&mut self) -> Option<Result<S::Piece, S::Error>> {
+    pub async fn next(&mut self) -> Option<Result<Next<S::Piece>, S::Error>> {
+        if let Some(source) = self.source.take() {
+            self.start(source);
+        }
         let ended = self.job.as_mut()?.await;
         self.job = None;
         match ended {
             Ok((source, piece, Ok(true))) => {
-                self.job = Some(start(source, std::mem::take(&mut self.free)));
+                if self.socket.is_some() {
+                    self.source = Some(source);
+                } else {
+                    self.start(source);
+                }
                 Some(Ok(piece))
             }
             Ok((_, _, Ok(false))) => None,
@@ -53,11 +94,51 @@ impl<S: Fill> ReadAhead<S> {
     pub fn reuse(&mut self, piece: S::Piece) {
         self.free = piece;
     }
+
+    fn start(&mut self, source: S) {
+        let free = std::mem::take(&mut self.free);
+        self.job = Some(start(source, free, self.socket.clone()));
+    }
 }
 
-fn start<S: Fill>(mut source: S, mut piece: S::Piece) -> JoinHandle<Filled<S>> {
+fn start<S: Fill>(mut source: S, piece: S::Piece, socket: Option<Socket>) -> JoinHandle<Filled<S>> {
     spawn_blocking(move || {
-        let filled = source.fill(&mut piece);
-        (source, piece, filled)
+        let mut next = Next { piece, sent: 0 };
+        let filled = fill(&mut source, &mut next, socket.as_ref());
+        (source, next, filled)
     })
+}
+
+/// Fills pieces, and sends them for as long as the peer takes them.
+fn fill<S: Fill>(
+    source: &mut S,
+    next: &mut Next<S::Piece>,
+    socket: Option<&Socket>,
+) -> Result<bool, S::Error> {
+    let mut sent = 0;
+    loop {
+        next.sent = 0;
+        if !source.fill(&mut next.piece)? {
+            return Ok(false);
+        }
+        let (Some(socket), Some(bytes)) = (socket, S::ready(&next.piece)) else {
+            return Ok(true);
+        };
+        next.sent = send(socket, bytes, sent);
+        sent += next.sent as u64;
+        if next.sent < bytes.len() || sent >= TURN {
+            return Ok(true);
+        }
+    }
+}
+
+/// A source that nobody has a use for is dropped where that may block.
+impl<S: Fill> Drop for ReadAhead<S> {
+    fn drop(&mut self) {
+        if let Some(source) = self.source.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            drop(runtime.spawn_blocking(move || drop(source)));
+        }
+    }
 }

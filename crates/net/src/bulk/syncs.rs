@@ -21,8 +21,8 @@ pub(super) struct Syncs {
 
 impl Syncs {
     /// Counts bytes that were just written.
-    pub(super) fn wrote(&mut self, bytes: usize) {
-        self.written += bytes as u64;
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.written += bytes;
     }
 
     /// Whether it is time for a sync.
@@ -67,7 +67,7 @@ mod tests {
         for _ in 0..1000 {
             unsynced += STEP / 10;
             most = most.max(unsynced);
-            behind.wrote(usize::try_from(STEP / 10).unwrap());
+            behind.wrote(STEP / 10);
             if behind.is_due() {
                 let counted = syncs.clone();
                 let sync = move || {

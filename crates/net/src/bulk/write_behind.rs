@@ -7,7 +7,9 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::straight::{self, Received};
 use super::syncs::Syncs;
+use crate::Socket;
 
 /// The most bytes that wait for a job; as many may be in the job that runs.
 const MOST_WAITING: usize = 1024 * 1024;
@@ -40,10 +42,21 @@ pub struct WriteBehind<S: Sink> {
     waiting_bytes: usize,
     syncs: Syncs,
     error: Option<io::Error>,
+    /// What the latest job has received itself.
+    received: Received,
+    /// Memory for the next job that receives.
+    buffer: Vec<u8>,
 }
 
-/// What a job leaves: the sink, and the memory of the pieces that it wrote.
-type Written<S> = (Result<S, io::Error>, usize, Vec<Bytes>);
+/// What a job leaves.
+struct Written<S> {
+    sink: io::Result<S>,
+    bytes: u64,
+    received: Received,
+    /// The memory of the pieces that it wrote.
+    pieces: Vec<Bytes>,
+    buffer: Vec<u8>,
+}
 
 impl<S: Sink> WriteBehind<S> {
     /// Nothing is done to the sink before a piece is there, or the end.
@@ -55,7 +68,14 @@ impl<S: Sink> WriteBehind<S> {
             waiting_bytes: 0,
             syncs: Syncs::default(),
             error: None,
+            received: Received::default(),
+            buffer: Vec::new(),
         }
+    }
+
+    /// Whether the disk has failed, so that no piece is wanted.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some()
     }
 
     /// Takes a piece, and waits while too much is unwritten. False once the disk has failed: the
@@ -71,6 +91,20 @@ impl<S: Sink> WriteBehind<S> {
             self.next().await;
         }
         self.error.is_none()
+    }
+
+    /// Writes a piece, and in the same job what comes behind it from `socket`, up to `most` bytes
+    /// and only as long as it comes fast. Gives what the job has received. Nothing is received once
+    /// the disk has failed.
+    pub async fn write_and_receive(&mut self, piece: Bytes, socket: Socket, most: u64) -> Received {
+        if self.error.is_none() {
+            self.waiting_bytes += piece.len();
+            self.waiting.push(piece);
+            self.next_with(Some((socket, most))).await;
+            let written = self.join().await;
+            self.keep_error(written);
+        }
+        std::mem::take(&mut self.received)
     }
 
     /// Waits for the next piece from the peer, and goes on with what waits here meanwhile.
@@ -111,6 +145,11 @@ impl<S: Sink> WriteBehind<S> {
     /// Starts a job with all that waits, once the job that runs has ended and not too much is
     /// unsynced. Nothing is lost if this is given up.
     async fn next(&mut self) {
+        self.next_with(None).await;
+    }
+
+    /// The same with a job that receives, too.
+    async fn next_with(&mut self, more: Option<(Socket, u64)>) {
         let is_ready = match self.join().await {
             Ok(()) => self.sync_if_due().await,
             failed => failed,
@@ -123,11 +162,23 @@ impl<S: Sink> WriteBehind<S> {
             return;
         };
         let mut pieces = std::mem::take(&mut self.waiting);
-        let bytes = std::mem::take(&mut self.waiting_bytes);
+        let mut bytes = std::mem::take(&mut self.waiting_bytes) as u64;
+        let mut buffer = std::mem::take(&mut self.buffer);
         self.job = Some(spawn_blocking(move || {
-            let sink = write_all(sink, &pieces);
+            let mut sink = write_all(sink, &pieces);
             pieces.clear();
-            (sink, bytes, pieces)
+            let mut received = Received::default();
+            if let Some((socket, most)) = more {
+                (sink, received) = receive(sink, &socket, most, &mut buffer);
+                bytes += received.bytes;
+            }
+            Written {
+                sink,
+                bytes,
+                received,
+                pieces,
+                buffer,
+            }
         }));
     }
 
@@ -138,12 +189,14 @@ impl<S: Sink> WriteBehind<S> {
         };
         let ended = job.await;
         self.job = None;
-        let (sink, bytes, memory) = ended.map_err(io::Error::other)?;
+        let written = ended.map_err(io::Error::other)?;
         if self.waiting.is_empty() {
-            self.waiting = memory;
+            self.waiting = written.pieces;
         }
-        self.syncs.wrote(bytes);
-        self.sink = Some(sink?);
+        self.syncs.wrote(written.bytes);
+        self.buffer = written.buffer;
+        self.received = written.received;
+        self.sink = Some(written.sink?);
         Ok(())
     }
 
@@ -177,6 +230,29 @@ fn write_all<S: Sink>(mut sink: S, pieces: &[Bytes]) -> io::Result<S> {
         }
     }
     Ok(sink)
+}
+
+/// Receives into the sink; after a failure the sink is told, and dropped.
+fn receive<S: Sink>(
+    sink: io::Result<S>,
+    socket: &Socket,
+    most: u64,
+    buffer: &mut Vec<u8>,
+) -> (io::Result<S>, Received) {
+    let mut sink = match sink {
+        Ok(sink) => sink,
+        failed => return (failed, Received::default()),
+    };
+    let (received, taken) = straight::receive(socket, most, buffer, |bytes| sink.write(bytes));
+    // Memory of a slow transfer is given back: there may be many of them.
+    if received.bytes < 2 * buffer.len() as u64 {
+        *buffer = Vec::new();
+    }
+    let sink = match taken {
+        Ok(()) => Ok(sink),
+        Err(error) => Err(fail(sink, error)),
+    };
+    (sink, received)
 }
 
 fn fail<S: Sink>(mut sink: S, error: io::Error) -> io::Error {

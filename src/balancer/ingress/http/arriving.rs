@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::holding::Holding;
-use crate::balancer::ingress::upload::Source;
+use crate::balancer::ingress::upload::{Source, Upload};
+use crate::bulk::WriteBehind;
 use crate::protocol::ProtocolError;
 use crate::queue::INLINE;
 use crate::transport::{ProgressDeadline, ReadError};
@@ -186,11 +187,18 @@ impl<B: UploadBody> Source for &mut Arriving<'_, B> {
     /// The connection can end with the answer.
     const READ_PAST: bool = false;
 
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
-        match self.ahead.pop() {
-            Some(piece) if piece.is_empty() => Ok(self.ahead.pop()),
-            Some(piece) => Ok(Some(piece)),
-            None => self.next().await,
-        }
+    async fn pass(&mut self, writer: &mut WriteBehind<Upload>) -> Result<bool, ReadError> {
+        let piece = match self.ahead.pop() {
+            Some(piece) if piece.is_empty() => self.ahead.pop(),
+            Some(piece) => Some(piece),
+            None => writer.beside(self.next()).await?,
+        };
+        Ok(match piece {
+            Some(piece) => {
+                writer.write(piece).await;
+                true
+            }
+            None => false,
+        })
     }
 }

@@ -1,6 +1,5 @@
 //! Where the content of an upload comes from, and the loop that reads it.
 
-use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use super::write::Upload;
@@ -12,8 +11,8 @@ pub(in crate::balancer::ingress) trait Source {
     /// Whether all of it is to be read even when nobody wants it any more.
     const READ_PAST: bool;
 
-    /// The next piece; `None` once all of it came and its checksum is right.
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError>;
+    /// Hands what comes next to the writer; false once all of it came and its checksum is right.
+    async fn pass(&mut self, writer: &mut WriteBehind<Upload>) -> Result<bool, ReadError>;
 
     /// The CRC32C of all pieces, if the peer's own checksum has proved it.
     fn proven_sum(&self) -> Option<u32> {
@@ -55,25 +54,29 @@ impl<'a, R> Framed<'a, R> {
     }
 }
 
-impl<R: AsyncRead + Unpin> Source for Framed<'_, R> {
-    /// The next frame comes behind it.
-    const READ_PAST: bool = true;
-
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
+impl<R: AsyncRead + Unpin> Framed<'_, R> {
+    /// Hands what comes next to the writer, about `most` bytes, and gives how many; 0 once all of
+    /// it came and its checksum is right.
+    pub(in crate::balancer::ingress) async fn pass(
+        &mut self,
+        most: u64,
+        writer: &mut WriteBehind<Upload>,
+    ) -> Result<u64, ReadError> {
         if self.left == 0 {
             if std::mem::take(&mut self.is_summed) {
                 self.reader.verify(*self.crc32c).await?;
             }
-            return Ok(None);
+            return Ok(0);
         }
-        let piece = self.reader.piece(self.left).await?;
-        self.left -= piece.len() as u64;
-        *self.crc32c = crc32c::crc32c_append(*self.crc32c, &piece);
-        Ok(Some(piece))
+        let came = self.reader.pass(self.left, most, writer).await?;
+        self.left -= came.bytes;
+        *self.crc32c = came.append_to(*self.crc32c);
+        Ok(came.bytes)
     }
 
-    fn proven_sum(&self) -> Option<u32> {
-        Some(*self.crc32c)
+    /// The CRC32C of what came.
+    pub(in crate::balancer::ingress) fn sum(&self) -> u32 {
+        *self.crc32c
     }
 }
 
@@ -83,8 +86,8 @@ pub(super) async fn read_pieces<S: Source>(
     mut source: S,
     writer: &mut WriteBehind<Upload>,
 ) -> Result<Option<u32>, ReadError> {
-    while let Some(piece) = writer.beside(source.piece()).await? {
-        if !writer.write(piece).await {
+    while source.pass(writer).await? {
+        if writer.has_failed() {
             if !S::READ_PAST {
                 break;
             }

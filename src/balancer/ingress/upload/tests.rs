@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Source, Uploaded, Uploads};
+use super::{Source, Upload, Uploaded, Uploads};
+use crate::bulk::WriteBehind;
 use crate::protocol::{Prefix, Refusal, RefusalCode};
 use crate::queue::RealDisk;
 use crate::queue::disk::Disk;
@@ -21,8 +22,11 @@ struct Pieces {
 impl Source for Pieces {
     const READ_PAST: bool = false;
 
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.left.pop())
+    async fn pass(&mut self, writer: &mut WriteBehind<Upload>) -> Result<bool, ReadError> {
+        let Some(piece) = self.left.pop() else {
+            return Ok(false);
+        };
+        Ok(writer.write(piece).await)
     }
 
     fn proven_sum(&self) -> Option<u32> {

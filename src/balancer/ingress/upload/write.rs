@@ -28,7 +28,7 @@ pub(super) struct Target {
 }
 
 /// An upload, as the threads that write it have it.
-pub(super) struct Upload {
+pub(in crate::balancer::ingress) struct Upload {
     target: Target,
     /// The part stays on the disk when the upload breaks off.
     is_kept: bool,

@@ -1,0 +1,243 @@
+//! Content over real sockets, fast and slow, to and from disks that may fail.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::{STEP, TURN};
+use crate::bulk::{Fill, Next, ReadAhead, Sink, SyncJob, WriteBehind};
+use crate::{Deadlines, ReadError, Reader, Socket, Stream};
+
+async fn connection() -> (TcpStream, Socket) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = tokio::join!(near, listener.accept());
+    (near.unwrap(), far.unwrap().0.into())
+}
+
+fn content(size: usize) -> Vec<u8> {
+    let byte = |place: usize| u8::try_from(place % 251).unwrap();
+    (0..size).map(byte).collect()
+}
+
+/// Content behind a frame: with its checksum, and the beginning of what follows.
+fn framed(content: &[u8]) -> Vec<u8> {
+    let sum = bilico_core::protocol::frame::checksum(crc32c::crc32c(content));
+    [content, &sum, b"next"].concat()
+}
+
+/// Keeps what is written, and fails once there is more than `most`.
+struct Kept {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    most: usize,
+}
+
+impl Sink for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut kept = self.bytes.lock().unwrap();
+        if kept.len() + bytes.len() > self.most {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        kept.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<Option<SyncJob>> {
+        Ok(None)
+    }
+}
+
+/// What came of reading content of this size: how often it was asked for, what the disk said, and
+/// what it has.
+struct Came {
+    passes: usize,
+    ended: io::Result<()>,
+    kept: Vec<u8>,
+    /// What came behind it.
+    behind: Vec<u8>,
+}
+
+async fn receive(socket: Socket, size: u64, most: usize) -> Result<Came, ReadError> {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let mut writer = WriteBehind::new(Kept {
+        bytes: bytes.clone(),
+        most,
+    });
+    let direct = socket.socket();
+    let (read, _write) = split(socket);
+    let mut reader = Reader::over(read, direct, Deadlines::default());
+    let (mut left, mut sum, mut passes) = (size, 0, 0);
+    while left > 0 {
+        let came = reader.pass(left, left, &mut writer).await?;
+        left -= came.bytes;
+        sum = came.append_to(sum);
+        passes += 1;
+    }
+    reader.verify(sum).await?;
+    let ended = writer.end(|_| Ok(())).await;
+    let (mut read, buffered) = reader.into_parts();
+    let mut behind = buffered.to_vec();
+    read.read_to_end(&mut behind).await.unwrap();
+    let kept = std::mem::take(&mut *bytes.lock().unwrap());
+    Ok(Came {
+        passes,
+        ended,
+        kept,
+        behind,
+    })
+}
+
+#[tokio::test]
+async fn all_of_the_content_comes_and_nothing_behind_it_is_taken() {
+    for size in [1, STEP - 1, STEP, 3 * STEP + 5, TURN as usize + STEP + 1] {
+        let (mut peer, socket) = connection().await;
+        let sent = content(size);
+        let frame = framed(&sent);
+        let writing = tokio::spawn(async move { peer.write_all(&frame).await });
+        let came = receive(socket, size as u64, usize::MAX).await.unwrap();
+        writing.await.unwrap().unwrap();
+        assert!(came.kept == sent, "{size} bytes");
+        assert_eq!(came.behind, b"next");
+        assert!(came.ended.is_ok());
+    }
+}
+
+/// The first read of the task is small; what follows it is left to few jobs.
+#[tokio::test]
+async fn content_that_comes_fast_is_moved_by_few_jobs() {
+    let size = TURN as usize / 2;
+    let (mut peer, socket) = connection().await;
+    let frame = framed(&content(size));
+    let writing = tokio::spawn(async move { peer.write_all(&frame).await });
+    let came = receive(socket, size as u64, usize::MAX).await.unwrap();
+    writing.await.unwrap().unwrap();
+    let steps = size / STEP;
+    assert!(came.passes < steps, "{} for {steps} steps", came.passes);
+}
+
+#[tokio::test]
+async fn content_that_trickles_comes_whole() {
+    let size = 2 * STEP;
+    let (mut peer, socket) = connection().await;
+    let sent = content(size);
+    let frame = framed(&sent);
+    let writing = tokio::spawn(async move {
+        for piece in frame.chunks(20_000) {
+            peer.write_all(piece).await.unwrap();
+            sleep(Duration::from_millis(3)).await;
+        }
+    });
+    let came = receive(socket, size as u64, usize::MAX).await.unwrap();
+    writing.await.unwrap();
+    assert!(came.kept == sent);
+    assert_eq!(came.behind, b"next");
+}
+
+/// The next frame must be found behind content that the disk did not take.
+#[tokio::test]
+async fn what_the_disk_does_not_take_is_read_past() {
+    for most in [0, STEP, 5 * STEP] {
+        let size = 8 * STEP;
+        let (mut peer, socket) = connection().await;
+        let frame = framed(&content(size));
+        let writing = tokio::spawn(async move { peer.write_all(&frame).await });
+        let came = receive(socket, size as u64, most).await.unwrap();
+        writing.await.unwrap().unwrap();
+        assert_eq!(came.ended.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(came.kept.len() <= most);
+        assert_eq!(came.behind, b"next");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_in_the_middle_is_told() {
+    let (mut peer, socket) = connection().await;
+    let size = 4 * STEP;
+    let writing = tokio::spawn(async move {
+        peer.write_all(&content(size - 1)).await.unwrap();
+    });
+    let came = receive(socket, size as u64, usize::MAX).await;
+    writing.await.unwrap();
+    let missing = came.err().unwrap().to_string();
+    assert!(missing.contains('1'), "{missing}");
+}
+
+/// Content whose last piece has to be looked at.
+struct Made {
+    content: Vec<u8>,
+    offset: usize,
+}
+
+impl Fill for Made {
+    type Piece = (Vec<u8>, bool);
+    type Error = io::Error;
+
+    fn fill(&mut self, piece: &mut Self::Piece) -> io::Result<bool> {
+        let rest = &self.content[self.offset..];
+        let step = &rest[..rest.len().min(STEP)];
+        *piece = (step.to_vec(), step.len() == rest.len());
+        self.offset += step.len();
+        Ok(!step.is_empty())
+    }
+
+    fn ready((bytes, is_last): &Self::Piece) -> Option<&[u8]> {
+        (!is_last).then_some(bytes)
+    }
+}
+
+/// Sends content, and gives how many pieces this task had to send a part of.
+async fn send(mut socket: Socket, content: Vec<u8>) -> usize {
+    let mut reading = ReadAhead::new(Made { content, offset: 0 });
+    let (mut own, mut is_first) = (0, true);
+    while let Some(next) = reading.next().await {
+        let Next { piece, sent } = next.unwrap();
+        assert!(!piece.1 || sent == 0, "the last piece is not sent unseen");
+        if is_first {
+            assert_eq!(sent, 0, "the socket is not known yet");
+            reading.send_over(socket.socket());
+            is_first = false;
+        }
+        let rest = &piece.0[sent..];
+        own += usize::from(!rest.is_empty());
+        socket.write_all(rest).await.unwrap();
+        reading.reuse(piece);
+    }
+    own
+}
+
+#[tokio::test]
+async fn content_goes_out_whole_and_in_order_to_fast_and_slow_peers() {
+    for (steps, pause) in [(0, 0), (1, 0), (9, 0), (100, 0), (9, 5)] {
+        let (mut peer, socket) = connection().await;
+        let sent = content(steps * STEP + 7);
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            let mut piece = vec![0; 100_000];
+            loop {
+                let read = peer.read(&mut piece).await.unwrap();
+                if read == 0 {
+                    return all;
+                }
+                all.extend_from_slice(&piece[..read]);
+                sleep(Duration::from_millis(pause)).await;
+            }
+        });
+        send(socket, sent.clone()).await;
+        assert!(reading.await.unwrap() == sent, "{steps} steps");
+    }
+}
+
+/// A peer that reads nothing holds no thread: the task waits for it.
+#[tokio::test]
+async fn no_job_waits_for_a_peer_that_reads_nothing() {
+    let (peer, socket) = connection().await;
+    let sending = send(socket, content(200 * STEP));
+    let ended = timeout(Duration::from_millis(300), sending).await;
+    assert!(ended.is_err(), "more than the sockets hold cannot be sent");
+    // The runtime ends once its jobs have: a job that waits would hold this test for ever.
+    drop(peer);
+}

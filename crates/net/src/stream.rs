@@ -1,0 +1,136 @@
+//! What a connection runs over.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What a connection can run over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    /// Its socket, if what is read and written passes the socket as it is.
+    fn socket(&self) -> Option<Socket> {
+        None
+    }
+}
+
+/// A connection, whatever it runs over.
+pub type BoxStream = Box<dyn Stream>;
+
+impl Stream for DuplexStream {}
+
+/// A TCP connection.
+///
+/// A clone is the same connection. So a job can move large content while the task that owns the
+/// connection waits for the job: two that read, or two that write, would take each other's bytes.
+/// The connection is closed with its last clone.
+#[derive(Debug, Clone)]
+pub struct Socket(Arc<TcpStream>);
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self(Arc::new(stream))
+    }
+}
+
+impl Stream for Socket {
+    fn socket(&self) -> Option<Socket> {
+        Some(self.clone())
+    }
+}
+
+impl Socket {
+    /// Reads what has come, without waiting; 0 at the end of the connection.
+    pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| {
+            rustix::io::read(&*self.0, &mut *buffer)
+        })?)
+    }
+
+    /// Writes what there is room for, without waiting.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| {
+            send(&*self.0, bytes, SendFlags::NOSIGNAL)
+        })?)
+    }
+
+    /// Waits on this thread until there is something to read, or the time is over.
+    pub(super) fn wait_to_read(&self, limit: Duration) -> bool {
+        self.wait(PollFlags::IN, limit)
+    }
+
+    /// Waits on this thread until there is room to write, or the time is over.
+    pub(super) fn wait_to_write(&self, limit: Duration) -> bool {
+        self.wait(PollFlags::OUT, limit)
+    }
+
+    fn wait(&self, what: PollFlags, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).ok();
+        let mut these = [PollFd::new(&*self.0, what)];
+        matches!(poll(&mut these, limit.as_ref()), Ok(1..))
+    }
+}
+
+/// Repeats a call that needs readiness until it succeeds or there is none.
+macro_rules! when {
+    ($ready:expr, $now:expr) => {
+        loop {
+            ready!($ready)?;
+            match $now {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        when!(
+            self.0.poll_read_ready(cx),
+            self.0.try_read_buf(buffer).map(|_| ())
+        )
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        when!(self.0.poll_write_ready(cx), self.0.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        when!(
+            self.0.poll_write_ready(cx),
+            self.0.try_write_vectored(slices)
+        )
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(shutdown(&*self.0, Shutdown::Write)?))
+    }
+}
