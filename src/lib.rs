@@ -19,7 +19,7 @@
 //! | [`server`] | role: the store, the overload monitor, the work |
 //! | [`client`] | role: sends files and follows their receipts |
 //! | [`logging`] | foundation of the roles: the rotating log |
-//! | `crates/net`: [`transport`], [`descriptors`], [`bulk`], [`shutdown`] | connections, deadlines and the accept loop, over any stream |
+//! | `crates/net`: [`transport`], [`descriptors`], [`bulk`], [`pool`], [`shutdown`] | connections, deadlines and the accept loop, over any stream |
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | `crates/core`: [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
@@ -41,5 +41,5 @@ pub mod verify;
 
 pub use bilico_core::{config, durability, file, os_error, protocol, schedule, text, units};
 pub use bilico_net as transport;
-pub use bilico_net::{bulk, descriptors, shutdown};
+pub use bilico_net::{bulk, descriptors, pool, shutdown};
 pub use bilico_queue as queue;

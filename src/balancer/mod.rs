@@ -28,7 +28,6 @@ pub mod ingress;
 mod link;
 pub mod messages;
 pub mod orders;
-mod pool;
 mod probe;
 pub mod query;
 mod recovery_log;

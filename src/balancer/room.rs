@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes are counted in units, so that 32 bits are enough for a terabyte.
-pub(super) const UNIT: u64 = 256;
+use crate::pool::{UNIT, units};
 
 /// Bytes that a waiting file costs beside its content and title, rounded up.
 pub(super) const OVERHEAD: u64 = 512;
@@ -58,40 +57,9 @@ pub(super) fn max_file(queue_bytes: u64) -> u64 {
     (queue_bytes / 2).saturating_sub(OVERHEAD + UNIT)
 }
 
-/// The units that so many bytes take.
-pub(super) fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
-}
-
 /// The units that a file of so many bytes takes in the queue.
 pub(super) fn cost(size: u64) -> u32 {
     units(size.saturating_add(OVERHEAD))
-}
-
-/// Gives a semaphore more permits, or takes some away. Permits that are in use are taken away as
-/// they come back, before anybody else gets them.
-pub(super) fn resize<T: Send + Sync + 'static>(
-    owner: Arc<T>,
-    of: fn(&T) -> &Semaphore,
-    (from, to): (usize, usize),
-) {
-    if to >= from {
-        return of(&owner).add_permits(to - from);
-    }
-    let rest = (from - to) - of(&owner).forget_permits(from - to);
-    if rest > 0 {
-        tokio::spawn(async move {
-            let mut rest = rest;
-            while rest > 0 {
-                let some = u32::try_from(rest).unwrap_or(u32::MAX);
-                match of(&owner).acquire_many(some).await {
-                    Ok(permits) => permits.forget(),
-                    Err(_) => return,
-                }
-                rest -= some as usize;
-            }
-        });
-    }
 }
 
 /// The queue's room that is not taken.

@@ -3,7 +3,7 @@
 //! Owns how bytes get in and out. [`Reader`] and [`ObjectReader`] drive the codecs over anything
 //! that can be read, and bound every wait. [`Connect`] and [`Listener`] are passed in, so that a
 //! role does not know whether it runs over TCP, TLS or a simulated network. Leaves what the
-//! messages mean to the roles.
+//! messages mean to the roles. [`pool`] is the memory that large messages of unknown size share.
 
 pub mod bulk;
 mod connect;
@@ -13,6 +13,7 @@ mod error;
 mod listen;
 mod object_reader;
 mod places;
+pub mod pool;
 mod reader;
 mod send;
 pub mod shutdown;

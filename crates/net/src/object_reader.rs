@@ -5,9 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
+use super::pool::{Pool, Share};
 use super::{ProgressDeadline, ReadError, Reader};
 use bilico_core::protocol::ProtocolError;
 use bilico_core::protocol::json::{self, JsonError, Splitter};
+use bilico_core::protocol::limits::SMALL_CONTENT;
+
+/// The time between two looks whether an object that others wait for comes fast enough.
+const LOOK_AT_PACE: Duration = Duration::from_secs(1);
 
 /// What [`ObjectReader::object`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,13 +87,50 @@ impl<'a, R: AsyncRead + Unpin> ObjectReader<'a, R> {
         }
     }
 
+    /// Reads an object of up to `limit` bytes, which takes memory of `pool` as it comes, beyond what
+    /// small objects take; `None` when the peer closed between two objects. One that has the pool's
+    /// turn and comes too slowly for those that wait for it is given up.
+    pub async fn object_in(
+        &mut self,
+        pool: &Pool,
+        share: &mut Share,
+        limit: u64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let mut held = SMALL_CONTENT;
+        loop {
+            let came = tokio::select! {
+                object = self.object(held, limit) => match object? {
+                    None => return Ok(None),
+                    Some(Object::Whole(object)) => return Ok(Some(object)),
+                    Some(Object::Large(came)) => came,
+                },
+                () = tokio::time::sleep(LOOK_AT_PACE), if share.has_turn() => {
+                    if pool.is_too_slow(share, self.came(), self.stall()) {
+                        return Err(ReadError::GaveWay);
+                    }
+                    continue;
+                }
+            };
+            held = pool.next_step(came, limit);
+            if !pool.try_grow(share, held) {
+                held = pool.first_step(came, limit);
+                // `None` only when the role is gone, which ends this from outside.
+                let _ = pool.grow(share, held, came).await;
+            }
+            if share.has_turn() {
+                share.lean_on_turn();
+                held = limit;
+            }
+        }
+    }
+
     /// Bytes of the object that have come.
-    pub fn came(&self) -> u64 {
+    fn came(&self) -> u64 {
         self.reader.buffer.len() as u64
     }
 
     /// How long the peer may pause in the middle of an object.
-    pub fn stall(&self) -> Duration {
+    fn stall(&self) -> Duration {
         self.reader.deadlines().stall
     }
 }

@@ -2,20 +2,15 @@
 //! says why such a connection was closed.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use super::Door;
 use super::door::InMemory;
-use crate::balancer::pool::{Pool, Share};
+use crate::pool::Share;
 use crate::protocol::json::{JsonError, Request, parse};
-use crate::protocol::limits::SMALL_CONTENT;
-use crate::transport::{Object, ObjectReader, ReadError, Reader, Rest, Seat};
-
-/// The time between two looks whether an object that others wait for comes fast enough.
-const LOOK_AT_PACE: Duration = Duration::from_secs(1);
+use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
 
 /// Takes files until the client closes, breaks the rules, or the balancer stops.
 pub(super) async fn serve<R: AsyncRead + Unpin>(
@@ -75,7 +70,8 @@ async fn take<R: AsyncRead + Unpin>(
     max_json: u64,
 ) -> Result<bool, ReadError> {
     let mut share = Share::default();
-    let Some(object) = read(reader, door.gate.json_memory(), &mut share, max_json).await? else {
+    let object = reader.object_in(door.gate.json_memory(), &mut share, max_json);
+    let Some(object) = object.await? else {
         return Ok(false);
     };
     let (title, content) = match parse(&object)? {
@@ -99,41 +95,6 @@ async fn take<R: AsyncRead + Unpin>(
     let taken = admit(unheard, content, door).await;
     drop(share);
     taken
-}
-
-/// Reads one object, which takes memory as it comes; `None` when the client closed.
-async fn read<R: AsyncRead + Unpin>(
-    reader: &mut ObjectReader<'_, R>,
-    memory: &Pool,
-    share: &mut Share,
-    max_json: u64,
-) -> Result<Option<Bytes>, ReadError> {
-    let mut held = SMALL_CONTENT;
-    loop {
-        let came = tokio::select! {
-            object = reader.object(held, max_json) => match object? {
-                None => return Ok(None),
-                Some(Object::Whole(object)) => return Ok(Some(object)),
-                Some(Object::Large(came)) => came,
-            },
-            () = tokio::time::sleep(LOOK_AT_PACE), if share.has_turn() => {
-                if memory.is_too_slow(share, reader.came(), reader.stall()) {
-                    return Err(ReadError::GaveWay);
-                }
-                continue;
-            }
-        };
-        held = memory.next_step(came, max_json);
-        if !memory.try_grow(share, held) {
-            held = memory.first_step(came, max_json);
-            // `None` only when the balancer is gone, which ends this from outside.
-            let _ = memory.grow(share, held, came).await;
-        }
-        if share.has_turn() {
-            share.lean_on_turn();
-            held = max_json;
-        }
-    }
 }
 
 /// Waits for room and admits the file; false if the balancer is gone.

@@ -8,7 +8,7 @@
 //! # What a file holds, and when
 //!
 //! What a client announces holds little before it comes: of a large file, 1 to 3 are reserved for
-//! what came and one step more, and for more as more comes (`pool::Pool`). A file
+//! what came and one step more, and for more as more comes ([`Pool`](crate::pool::Pool)). A file
 //! that can never be taken is refused before it is read.
 //!
 //! 1. [`DiskReservation`](super::room::DiskReservation): bytes of the disk, held until the journal

@@ -10,9 +10,9 @@ use super::super::store::IncomingBody;
 use super::super::work::{Hold, count_letters};
 use super::incoming::{IncomingFile, submit};
 use super::shared::{Shared, silent};
+use crate::pool::Share;
 use crate::protocol::json::{JsonError, Request, parse};
-use crate::protocol::limits::SMALL_CONTENT;
-use crate::transport::{Object, ObjectReader, ReadError, Reader, Rest, Seat};
+use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
 
 /// Serves requests until the peer closes or one of them is answered, which ends the connection.
 pub(super) async fn serve<R, W>(
@@ -40,7 +40,6 @@ where
         }
         seat.rest(Rest::Deaf);
         has_more = reader.skip_space().await?;
-        seat.work();
     }
     Ok(())
 }
@@ -52,19 +51,12 @@ async fn serve_one<R: AsyncRead + Unpin>(
     shared: &Shared,
     seat: &Seat,
 ) -> Result<Option<Vec<u8>>, ReadError> {
-    let (mut permit, mut held) = (None, SMALL_CONTENT);
-    let object = loop {
-        match reader.object(held, shared.max_json).await? {
-            None => return Ok(None),
-            Some(Object::Whole(object)) => break object,
-            Some(Object::Large(_)) => {
-                seat.work();
-                permit = shared.large.acquire().await.ok();
-                held = shared.max_json;
-            }
-        }
-    };
     seat.work();
+    let mut share = Share::default();
+    let object = reader.object_in(&shared.large, &mut share, shared.max_json);
+    let Some(object) = object.await? else {
+        return Ok(None);
+    };
     let answer = match parse(&object)? {
         Request::File {
             title,
@@ -79,7 +71,7 @@ async fn serve_one<R: AsyncRead + Unpin>(
         // A server of the first system answers any other request with its overload byte.
         Request::Status | Request::Other(_) => vec![shared.overload.byte()],
     };
-    drop(permit);
+    drop(share);
     Ok(Some(answer))
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::super::config::ServerConfig;
@@ -10,12 +9,13 @@ use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
+use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
 use crate::protocol::{Message, Role, frame};
 use crate::transport::{Deadlines, ReadError};
 
-/// How many large old-style documents are read at once: their size is not known beforehand.
-const LARGE_DOCUMENTS: usize = 4;
+/// How many of the largest old-style documents may be in memory at once, one of them with the turn.
+const LARGE_DOCUMENTS: u64 = 4;
 
 /// What every connection needs. Cheap to clone.
 #[derive(Clone)]
@@ -24,8 +24,8 @@ pub(in super::super) struct Shared {
     pub(super) work: Work,
     pub(super) overload: Arc<Overload>,
     pub(super) deadlines: Deadlines,
-    /// Permits to read a large old-style document.
-    pub(super) large: Arc<Semaphore>,
+    /// Memory for large old-style documents.
+    pub(super) large: Arc<Pool>,
     /// The largest object at the JSON doorway, in bytes.
     pub(super) max_json: u64,
     /// No new files are taken once this is cancelled.
@@ -50,7 +50,9 @@ impl Shared {
                 stall: config.stall,
                 idle: config.idle,
             },
-            large: Arc::new(Semaphore::new(LARGE_DOCUMENTS)),
+            large: Arc::new(Pool::new(
+                config.max_json.saturating_mul(LARGE_DOCUMENTS - 1),
+            )),
             max_json: config.max_json,
             stop,
             links: Arc::default(),

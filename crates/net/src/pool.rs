@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::room::{resize, units};
-use crate::protocol::limits::{LEAST_PACE, SMALL_CONTENT};
+use bilico_core::protocol::limits::{LEAST_PACE, SMALL_CONTENT};
 
 /// The largest step that bytes which have not come may hold, however large the pool is.
 const LARGEST_STEP: u64 = 4 * 1024 * 1024;
@@ -22,8 +21,11 @@ const LARGEST_STEP: u64 = 4 * 1024 * 1024;
 /// Steps that a pool has: so many that announce much and send little hold all of it.
 const STEPS: u64 = 64;
 
+/// Bytes are counted in units, so that 32 bits are enough for a terabyte.
+pub const UNIT: u64 = 256;
+
 /// A bound that is taken in steps, in units.
-pub(super) struct Pool {
+pub struct Pool {
     bytes: AtomicU64,
     units: Arc<Semaphore>,
     turn: Arc<Semaphore>,
@@ -33,7 +35,7 @@ pub(super) struct Pool {
 
 /// What one holds of a [`Pool`].
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub struct Share {
     units: Option<OwnedSemaphorePermit>,
     turn: Option<Turn>,
 }
@@ -47,7 +49,7 @@ struct Turn {
 
 /// How fast something must come.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub struct Pace {
     began: Instant,
     /// Bytes that had come when it began.
     had: u64,
@@ -55,7 +57,7 @@ pub(super) struct Pace {
 
 /// How a share has grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Grown {
+pub enum Grown {
     /// It has the units.
     Units,
     /// It has the turn, and needs none.
@@ -64,7 +66,7 @@ pub(super) enum Grown {
 
 impl Pool {
     /// A pool of so many bytes.
-    pub(super) fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         Self {
             bytes: AtomicU64::new(bytes),
             units: Arc::new(Semaphore::new(units(bytes) as usize)),
@@ -74,7 +76,7 @@ impl Pool {
     }
 
     /// Lets it be of so many bytes.
-    pub(super) fn resize(&self, bytes: u64) {
+    pub fn resize(&self, bytes: u64) {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         let permits = |bytes| units(bytes) as usize;
         let change = (permits(before), permits(bytes));
@@ -82,18 +84,18 @@ impl Pool {
     }
 
     /// Whether there is as much, when nobody has any.
-    pub(super) fn can_have(&self, bytes: u64) -> bool {
+    pub fn can_have(&self, bytes: u64) -> bool {
         units(bytes) <= units(self.bytes.load(Ordering::Relaxed))
     }
 
     /// The bytes that one may hold at first, when `came` have come of at most `whole`: not many
     /// more than came, and never more than there will be.
-    pub(super) fn first_step(&self, came: u64, whole: u64) -> u64 {
+    pub fn first_step(&self, came: u64, whole: u64) -> u64 {
         whole.min(came.saturating_add(self.step()))
     }
 
     /// The bytes that one may hold when it goes on: up to double what came.
-    pub(super) fn next_step(&self, came: u64, whole: u64) -> u64 {
+    pub fn next_step(&self, came: u64, whole: u64) -> u64 {
         whole.min(came.saturating_add(came.max(self.step())))
     }
 
@@ -103,19 +105,19 @@ impl Pool {
     }
 
     /// Units for a newcomer, without waiting.
-    pub(super) fn try_share(&self, bytes: u64) -> Option<Share> {
+    pub fn try_share(&self, bytes: u64) -> Option<Share> {
         let units = self.units.clone().try_acquire_many_owned(units(bytes));
         units.ok().map(Share::of)
     }
 
     /// Waits for units for a newcomer, who holds nothing and has no claim to the turn.
-    pub(super) async fn share(&self, bytes: u64) -> Option<Share> {
+    pub async fn share(&self, bytes: u64) -> Option<Share> {
         let units = self.units.clone().acquire_many_owned(units(bytes)).await;
         units.ok().map(Share::of)
     }
 
     /// Makes a share large enough for so many bytes, without waiting.
-    pub(super) fn try_grow(&self, share: &mut Share, bytes: u64) -> bool {
+    pub fn try_grow(&self, share: &mut Share, bytes: u64) -> bool {
         if share.turn.is_some() {
             return true;
         }
@@ -128,8 +130,8 @@ impl Pool {
     }
 
     /// Waits until a share is large enough for so many bytes or has the turn, of which `came` have
-    /// come. `None` once the balancer is gone.
-    pub(super) async fn grow(&self, share: &mut Share, bytes: u64, came: u64) -> Option<Grown> {
+    /// come. `None` once the role is gone.
+    pub async fn grow(&self, share: &mut Share, bytes: u64, came: u64) -> Option<Grown> {
         if share.turn.is_some() {
             return Some(Grown::Turn);
         }
@@ -151,7 +153,7 @@ impl Pool {
 
     /// Whether a share must be given up: it has the turn, others wait for it, and since it has it
     /// too little came. `came` is what has come in all, `grace` the time until the first look.
-    pub(super) fn is_too_slow(&self, share: &Share, came: u64, grace: Duration) -> bool {
+    pub fn is_too_slow(&self, share: &Share, came: u64, grace: Duration) -> bool {
         share.turn.as_ref().is_some_and(|turn| {
             self.waiting.load(Ordering::Relaxed) > 0
                 && turn.pace.is_behind(came, grace, Instant::now())
@@ -168,12 +170,12 @@ impl Share {
     }
 
     /// Whether it has the turn.
-    pub(super) fn has_turn(&self) -> bool {
+    pub fn has_turn(&self) -> bool {
         self.turn.is_some()
     }
 
     /// Gives back the units: the turn stands for them.
-    pub(super) fn lean_on_turn(&mut self) {
+    pub fn lean_on_turn(&mut self) {
         self.units = None;
     }
 
@@ -198,6 +200,37 @@ impl Pace {
         let counts = time.saturating_sub(grace);
         let due = u128::from(LEAST_PACE) * counts.as_millis() / 1000;
         u128::from(came.saturating_sub(self.had)) < due
+    }
+}
+
+/// The units that so many bytes take.
+pub fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+/// Gives a semaphore more permits, or takes some away. Permits that are in use are taken away as
+/// they come back, before anybody else gets them.
+pub fn resize<T: Send + Sync + 'static>(
+    owner: Arc<T>,
+    of: fn(&T) -> &Semaphore,
+    (from, to): (usize, usize),
+) {
+    if to >= from {
+        return of(&owner).add_permits(to - from);
+    }
+    let rest = (from - to) - of(&owner).forget_permits(from - to);
+    if rest > 0 {
+        tokio::spawn(async move {
+            let mut rest = rest;
+            while rest > 0 {
+                let some = u32::try_from(rest).unwrap_or(u32::MAX);
+                match of(&owner).acquire_many(some).await {
+                    Ok(permits) => permits.forget(),
+                    Err(_) => return,
+                }
+                rest -= some as usize;
+            }
+        });
     }
 }
 
