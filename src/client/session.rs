@@ -151,6 +151,7 @@ impl Session {
             memory: None,
             instance: None,
             epoch: None,
+            bulk: None,
         };
         frame::encode_preface(&mut self.out);
         frame::encode(&hello, 0, &mut self.out);

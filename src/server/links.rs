@@ -14,8 +14,12 @@
 //! | shared, same epoch, same instance | shared | ends |
 //! | shared, same epoch, other instance | shared | stays |
 //! | shared, higher epoch | shared | stays, and the new link is refused as stale |
+//! | any | lane | stays |
 //!
-//! The last row keeps a balancer that was given up from coming back and ending its successor's
+//! A lane is the second connection of a balancer's link, for large files. It ends nothing, and
+//! otherwise counts as the link does: with the tenure of its balancer, newer links end it.
+//!
+//! The row of the higher epoch keeps a balancer that was given up from coming back and ending its successor's
 //! link. It holds as long as the successor has a link open: epochs are not kept on disk.
 
 use std::collections::HashMap;
@@ -148,12 +152,13 @@ pub(super) struct Entered {
 }
 
 impl Links {
-    /// Enters a link of this journal, ends the older ones that its tenure ends, and waits until
+    /// Enters a link or lane of this journal, ends the older ones that its tenure ends, and waits until
     /// they submit nothing more.
     pub(super) async fn enter(
         self: &Arc<Self>,
         journal: Arc<str>,
         tenure: Tenure,
+        is_lane: bool,
         leave: Arc<Leave>,
     ) -> Result<Entered, EnterError> {
         let link = LinkEntry {
@@ -166,7 +171,7 @@ impl Links {
             journal,
             quiet: link.quiet.clone(),
         };
-        let ended = self.add(&entered.journal, link)?;
+        let ended = self.add(&entered.journal, link, is_lane)?;
         for link in &ended {
             link.leave.because(Refusal::new(
                 RefusalCode::Stopping,
@@ -185,7 +190,12 @@ impl Links {
     }
 
     /// Adds a link, unless it is stale, and returns the older ones that it ends.
-    fn add(&self, journal: &Arc<str>, link: LinkEntry) -> Result<Vec<LinkEntry>, EnterError> {
+    fn add(
+        &self,
+        journal: &Arc<str>,
+        link: LinkEntry,
+        is_lane: bool,
+    ) -> Result<Vec<LinkEntry>, EnterError> {
         let mut links = self.lock();
         let of_journal = links.entry(journal.clone()).or_default();
         let current = of_journal
@@ -199,7 +209,7 @@ impl Links {
         }
         let ended = of_journal
             .iter()
-            .filter(|older| link.tenure.ends(&older.tenure))
+            .filter(|older| !is_lane && link.tenure.ends(&older.tenure))
             .cloned()
             .collect();
         of_journal.push(link);

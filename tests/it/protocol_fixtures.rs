@@ -45,6 +45,7 @@ fn hello(role: Role) -> Message {
         memory: None,
         instance: None,
         epoch: None,
+        bulk: None,
     }
 }
 
@@ -56,6 +57,16 @@ fn greetings() -> Vec<Case> {
         memory: None,
         instance: None,
         epoch: None,
+        bulk: None,
+    };
+    let lane = Message::Hello {
+        role: Role::Balancer,
+        overloaded: None,
+        identity: Some(IDENTITY.into()),
+        memory: None,
+        instance: Some(INSTANCE.into()),
+        epoch: None,
+        bulk: Some(true),
     };
     let server = Message::Hello {
         role: Role::Server,
@@ -67,12 +78,14 @@ fn greetings() -> Vec<Case> {
         }),
         instance: Some(INSTANCE.into()),
         epoch: None,
+        bulk: None,
     };
     let bye = Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
     vec![
         case("hello-client", hello(Role::Client), b""),
         case("hello-balancer", hello(Role::Balancer), b""),
         case("hello-balancer-to-server", to_server, b""),
+        case("hello-balancer-lane", lane, b""),
         case("hello-server", server, b""),
         case("bye", Message::Bye(bye), b""),
     ]

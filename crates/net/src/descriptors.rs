@@ -12,8 +12,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 pub const FIXED: u64 = 48;
 
 /// Reserved for each server of a balancer. An old-style server needs four connections, and a file
-/// that is read for it; a native one needs a link, the link before it, and large content that is
-/// read. Both need a probe.
+/// that is read for it; a native one needs a link and its lane, both of those before them, and large
+/// content that is read. Both need a probe.
 pub const PER_SERVER: u64 = 6;
 
 /// A process does not start with fewer connections for its peers.

@@ -89,6 +89,21 @@ impl Served {
         balancer
     }
 
+    /// Connects as the lane of this process of a balancer with [`JOURNAL`], which the server enters.
+    pub fn lane(&self, instance: &str) -> Balancer {
+        let hello = json!({
+            "request_type": "hello",
+            "role": "balancer",
+            "identity": JOURNAL,
+            "instance": instance.repeat(32),
+            "bulk": true,
+        });
+        let mut lane = Balancer::say_hello(&self.role.address, &hello);
+        lane.0.greeting();
+        assert_eq!(lane.holding(), [[0; 3]; 0], "the link has the list");
+        lane
+    }
+
     /// Connects as a balancer with this journal, and reads the list of the files that it holds.
     pub fn reconnect(&self, identity: &str) -> (Balancer, Vec<[u64; 3]>) {
         let mut balancer = self.link(identity);

@@ -124,6 +124,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     memory: None,
                     instance: None,
                     epoch: None,
+                    bulk: None,
                 });
                 Ok(true)
             }

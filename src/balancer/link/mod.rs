@@ -1,16 +1,20 @@
 //! The link to one server: the hub's files go out over it, and what becomes of them comes back as
 //! [`LinkEvent`](super::dispatch::LinkEvent)s.
 //!
-//! A native server has one connection with many files in flight; an old-style server gets a new
+//! A native server has one connection with many files in flight, and a second one for large files
+//! ([`lane`]); an old-style server gets a new
 //! connection for each file and acknowledges nothing. This room owns the deadlines of both, the
 //! proof that content is what the client sent ([`content`]), and the answer to whether an old-style
 //! server can read a file ([`old_style`]). Windows and retries are the dispatcher's.
 
+mod acks;
 mod content;
 mod error;
+mod lane;
 mod large;
 mod native;
 mod old_style;
+mod opening;
 mod outstanding;
 mod send;
 mod target;

@@ -18,8 +18,19 @@ use crate::transport::{BoxStream, Socket, send_content, send_summed, write_all};
 /// How many messages of the hub are written together at most.
 const BATCH: usize = 64;
 
-/// The write half of a link, with what is to be written next.
-struct Out<'a> {
+/// A large file, and the id of the file that has its content.
+pub(super) type Large = (Parcel, u64);
+
+/// The way to a link's lane, and back.
+pub(super) struct LinkEnd {
+    /// Files for the lane.
+    pub(super) to_lane: mpsc::UnboundedSender<Large>,
+    /// Files that the lane does not take.
+    pub(super) returned: mpsc::UnboundedReceiver<Large>,
+}
+
+/// The write half of a connection, with what is to be written next.
+pub(super) struct Out<'a> {
     target: &'a Target,
     write: WriteHalf<BoxStream>,
     /// The socket that `write` writes to, if large content may be written to it directly.
@@ -28,32 +39,65 @@ struct Out<'a> {
     outstanding: &'a Outstanding,
 }
 
-/// Sends what the hub says, many messages in one write.
+/// Sends what the hub says, many messages in one write. Large files go to the lane, if there is one.
 pub(super) async fn send_all(
-    target: &Target,
-    (write, socket): (WriteHalf<BoxStream>, Option<Socket>),
+    mut out: Out<'_>,
+    mut lane: Option<LinkEnd>,
     mut from_hub: mpsc::UnboundedReceiver<ToServer>,
-    outstanding: &Outstanding,
 ) -> Result<(), LinkError> {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut out = Out {
-        target,
-        write,
-        socket,
-        buffer: Vec::new(),
-        outstanding,
-    };
-    while from_hub.recv_many(&mut batch, BATCH).await > 0 {
-        for item in load(batch.drain(..)).await {
-            out.send(item).await?;
+    loop {
+        let returned = async {
+            match &mut lane {
+                Some(lane) => lane.returned.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some((parcel, id)) = returned => out.stream(&parcel, id).await?,
+            came = from_hub.recv_many(&mut batch, BATCH) => {
+                if came == 0 {
+                    return Ok(());
+                }
+                for item in load(batch.drain(..)).await {
+                    match (item, &lane) {
+                        (Loaded::Large(parcel, id), Some(lane)) => {
+                            // The lane ends no sooner than the link.
+                            let _ = lane.to_lane.send((parcel, id));
+                        }
+                        (item, _) => out.send(item).await?,
+                    }
+                }
+            }
         }
-        out.flush().await?;
-        outstanding.written();
+        out.end().await?;
     }
-    Ok(())
 }
 
-impl Out<'_> {
+impl<'a> Out<'a> {
+    pub(super) fn new(
+        target: &'a Target,
+        write: WriteHalf<BoxStream>,
+        socket: Option<Socket>,
+        outstanding: &'a Outstanding,
+    ) -> Self {
+        Self {
+            target,
+            write,
+            socket,
+            buffer: Vec::new(),
+            outstanding,
+        }
+    }
+
+    /// Writes what is left of the files that were begun: answers are owed for them from now on.
+    pub(super) async fn end(&mut self) -> Result<(), LinkError> {
+        self.flush().await?;
+        self.outstanding.written();
+        Ok(())
+    }
+
     async fn send(&mut self, item: Loaded) -> Result<(), LinkError> {
         match item {
             Loaded::Small(parcel, content) => {
@@ -106,7 +150,7 @@ impl Out<'_> {
 
     /// Sends content from its own file. If nothing of it can be read, nothing is sent. If it turns
     /// out to be unreadable or damaged later, the link ends, because half of the file was sent.
-    async fn stream(&mut self, parcel: &Parcel, id: u64) -> Result<(), LinkError> {
+    pub(super) async fn stream(&mut self, parcel: &Parcel, id: u64) -> Result<(), LinkError> {
         let meta = &parcel.meta;
         let disk = self.target.disk.clone();
         let mut content = LargeContent::open(disk, id, meta.size, meta.crc32c);

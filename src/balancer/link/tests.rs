@@ -1,5 +1,7 @@
 //! Links over pipes instead of sockets, with pretended servers at their other ends.
 
+mod lane;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ struct World {
 /// The server's end of a native link.
 struct NativeServer {
     reader: Reader<ReadHalf<DuplexStream>>,
-    _write: WriteHalf<DuplexStream>,
+    write: WriteHalf<DuplexStream>,
 }
 
 impl World {
@@ -99,17 +101,12 @@ impl World {
             memory: None,
             instance: None,
             epoch: None,
+            bulk: None,
         };
         frame::encode(&hello, 0, &mut out);
         write.write_all(&out).await.unwrap();
         assert!(matches!(world.event().await, LinkEvent::Opened { .. }));
-        (
-            world,
-            NativeServer {
-                reader,
-                _write: write,
-            },
-        )
+        (world, NativeServer { reader, write })
     }
 
     /// A link to an old-style server.

@@ -107,6 +107,7 @@ impl Pretended {
                 memory: None,
                 instance: None,
                 epoch: None,
+                bulk: None,
             },
             0,
             &mut hello,

@@ -30,6 +30,8 @@ struct Link<'a, R> {
 struct Claim {
     journal: Arc<str>,
     tenure: Tenure,
+    /// It is the balancer's second connection, for large files.
+    is_lane: bool,
 }
 
 /// Serves a balancer's link.
@@ -135,10 +137,16 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
 
     /// Enters the link among those of its journal, and tells the balancer what is stored for it.
     /// `None` if this link cannot be used and was told to end.
-    async fn enter(&self, Claim { journal, tenure }: Claim) -> Option<Entered> {
+    async fn enter(&self, claim: Claim) -> Option<Entered> {
+        let Claim {
+            journal,
+            tenure,
+            is_lane,
+        } = claim;
         let links = &self.shared.links;
         let leave = self.leave.clone();
-        let entered = match links.enter(journal.clone(), tenure, leave).await {
+        let entering = links.enter(journal.clone(), tenure, is_lane, leave);
+        let entered = match entering.await {
             Ok(entered) => entered,
             Err(error) => {
                 tracing::warn!(reason = %error, "a balancer's connection is refused");
@@ -146,6 +154,15 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 return None;
             }
         };
+        if is_lane {
+            // The link that it belongs to has the list. This says that a newer link ends the lane.
+            let nothing = Message::Holding {
+                last: true,
+                seen: None,
+            };
+            let _ = self.acks.send(Outgoing::Message(nothing));
+            return Some(entered);
+        }
         match self.shared.store.inventory(journal).await {
             Ok(inventory) => {
                 let _ = self.acks.send(Outgoing::Inventory(inventory));
@@ -275,10 +292,12 @@ fn claim_of(hello: Message) -> Result<Option<Claim>, ReadError> {
             identity,
             instance,
             epoch,
+            bulk,
             ..
         } => Ok(identity.map(|journal| Claim {
             journal: journal.to_ascii_lowercase().into(),
             tenure: Tenure::of(epoch, instance),
+            is_lane: bulk == Some(true),
         })),
         Message::Hello { .. } => Err(unexpected("a file server takes files from a balancer only")),
         _ => Err(unexpected("a connection begins with a hello")),

@@ -70,6 +70,7 @@ impl Shared {
             memory: self.overload.memory(),
             instance: Some(self.store.instance()),
             epoch: None,
+            bulk: Some(true),
         };
         frame::encode(&hello, 0, &mut out);
         out

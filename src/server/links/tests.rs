@@ -7,7 +7,7 @@ fn shared(epoch: u64, instance: &str) -> Tenure {
 /// Enters a link of the journal `j` at once.
 async fn enter(links: &Arc<Links>, tenure: Tenure) -> (Arc<Leave>, Result<Entered, EnterError>) {
     let leave = Arc::new(Leave::default());
-    let entered = links.enter("j".into(), tenure, leave.clone()).await;
+    let entered = links.enter("j".into(), tenure, false, leave.clone()).await;
     (leave, entered)
 }
 
@@ -17,7 +17,7 @@ async fn the_newest_link_ends_all_older_ones_and_waits_for_them() {
     let enter = |leave: &Arc<Leave>| {
         let links = links.clone();
         let leave = leave.clone();
-        async move { links.enter("j".into(), Tenure::Sole, leave).await }
+        async move { links.enter("j".into(), Tenure::Sole, false, leave).await }
     };
     let leaves: Vec<_> = (0..3).map(|_| Arc::new(Leave::default())).collect();
     let first = enter(&leaves[0]).await.unwrap();
@@ -43,7 +43,7 @@ async fn the_newest_link_ends_all_older_ones_and_waits_for_them() {
 async fn a_link_that_does_not_end_is_not_waited_for_for_ever() {
     let links = Arc::new(Links::default());
     let (_, stuck) = enter(&links, Tenure::Sole).await;
-    let other = links.enter("other".into(), Tenure::Sole, Arc::default());
+    let other = links.enter("other".into(), Tenure::Sole, false, Arc::default());
     assert!(
         other.await.is_ok(),
         "a link of another journal is not waited for"
@@ -54,6 +54,39 @@ async fn a_link_that_does_not_end_is_not_waited_for_for_ever() {
     );
     drop(stuck.unwrap());
     assert!(enter(&links, Tenure::Sole).await.1.is_ok());
+}
+
+/// A lane that stayed could still bring files that the list of the new link does not have.
+#[tokio::test(start_paused = true)]
+async fn a_lane_ends_nothing_and_ends_with_the_links_of_its_tenure() {
+    for tenure in [Tenure::Sole, shared(2, "a")] {
+        let links = Arc::new(Links::default());
+        let (leave, link) = enter(&links, tenure.clone()).await;
+        let lane_leave = Arc::new(Leave::default());
+        let lane = links.enter("j".into(), tenure.clone(), true, lane_leave.clone());
+        let lane = lane.await.unwrap();
+        assert!(leave.reason().is_none(), "the link goes on beside its lane");
+        let newer = {
+            let (links, tenure) = (links.clone(), tenure.clone());
+            tokio::spawn(async move { enter(&links, tenure).await.1 })
+        };
+        leave.asked().await;
+        lane_leave.asked().await;
+        drop(link);
+        tokio::task::yield_now().await;
+        assert!(!newer.is_finished(), "the lane may still submit files");
+        drop(lane);
+        assert!(newer.await.unwrap().is_ok());
+    }
+    let links = Arc::new(Links::default());
+    let (_, current) = enter(&links, shared(2, "a")).await;
+    let stale = links.enter("j".into(), shared(1, "a"), true, Arc::default());
+    let error = EnterError::Stale {
+        ours: 1,
+        current: 2,
+    };
+    assert_eq!(stale.await.unwrap_err(), error);
+    drop(current);
 }
 
 /// The table in the module's documentation.

@@ -3,6 +3,7 @@
 
 mod helpers;
 mod index;
+mod lanes;
 mod lists;
 mod numbers;
 mod sharing;

@@ -110,6 +110,7 @@ struct Header<'a> {
     instance: Option<Text<'a>>,
     seen: Option<u64>,
     epoch: Option<u64>,
+    bulk: Option<bool>,
 }
 
 impl Header<'_> {
@@ -176,6 +177,7 @@ impl Header<'_> {
             memory: memory.map(|(used, limit)| Memory { used, limit }),
             instance: identity(self.instance)?,
             epoch: self.epoch,
+            bulk: self.bulk,
         })
     }
 

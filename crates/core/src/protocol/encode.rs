@@ -27,10 +27,12 @@ impl Message {
                 memory,
                 instance,
                 epoch,
+                bulk,
             } => hello(header, *role, *overloaded, identity.as_deref())
                 .with_memory(*memory)
                 .text(field::INSTANCE, instance.as_deref())
-                .number(field::EPOCH, *epoch),
+                .number(field::EPOCH, *epoch)
+                .flag(field::BULK, *bulk),
             Self::Put {
                 id,
                 title,

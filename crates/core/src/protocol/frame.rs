@@ -237,6 +237,7 @@ mod tests {
                 memory: None,
                 instance: None,
                 epoch: None,
+                bulk: None,
             },
             0,
             &mut wire,
@@ -283,6 +284,7 @@ mod tests {
                 memory: None,
                 instance: None,
                 epoch: None,
+                bulk: None,
             };
             encode(&hello, 0, &mut wire);
             let at = at % wire.len();

@@ -33,6 +33,7 @@ pub(super) mod field {
     pub(in super::super) const INSTANCE: &str = r#","instance":"#;
     pub(in super::super) const SEEN: &str = r#","seen":"#;
     pub(in super::super) const EPOCH: &str = r#","epoch":"#;
+    pub(in super::super) const BULK: &str = r#","bulk":"#;
 }
 
 /// Appends one header to a buffer. The caller gives the fields in their order; `None` is left out.

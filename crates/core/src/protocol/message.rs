@@ -46,6 +46,9 @@ pub enum Message {
         /// one whenever a balancer joins or is given up; links of older epochs then end. `None`
         /// from a balancer that has its journal for itself: its newest link ends all others.
         epoch: Option<u64>,
+        /// From a server: it takes a second connection of a balancer, for large files. From a
+        /// balancer to a server: this is that connection.
+        bulk: Option<bool>,
     },
     /// A file on its way from a client; its content follows.
     Put {

@@ -48,6 +48,8 @@ pub(super) struct Oracle<'a> {
     seen: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk: Option<bool>,
 }
 
 /// The fields of a message's header.
@@ -68,6 +70,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             memory,
             instance,
             epoch,
+            bulk,
         } => Oracle {
             role: Some(*role),
             overloaded: *overloaded,
@@ -76,6 +79,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             memory_limit: memory.map(|memory| memory.limit),
             instance: instance.as_deref(),
             epoch: *epoch,
+            bulk: *bulk,
             ..header("hello")
         },
         Message::Put {

@@ -14,6 +14,7 @@ pub(super) fn samples() -> Vec<Message> {
             memory: None,
             instance: None,
             epoch: None,
+            bulk: None,
         },
         Message::Hello {
             role: Role::Server,
@@ -25,6 +26,7 @@ pub(super) fn samples() -> Vec<Message> {
             }),
             instance: Some("a1".repeat(16).into()),
             epoch: None,
+            bulk: None,
         },
         Message::Hello {
             role: Role::Balancer,
@@ -33,6 +35,7 @@ pub(super) fn samples() -> Vec<Message> {
             memory: None,
             instance: Some("a1".repeat(16).into()),
             epoch: Some(u64::MAX),
+            bulk: Some(true),
         },
         Message::Put {
             id: 0,

@@ -72,18 +72,22 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
             memory,
             prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
-            prop::option::of(number())
+            prop::option::of(number()),
+            any::<Option<bool>>(),
         )
-            .prop_map(|(role, overloaded, identity, memory, instance, epoch)| {
-                Message::Hello {
-                    role,
-                    overloaded,
-                    identity,
-                    memory,
-                    instance,
-                    epoch,
+            .prop_map(
+                |(role, overloaded, identity, memory, instance, epoch, bulk)| {
+                    Message::Hello {
+                        role,
+                        overloaded,
+                        identity,
+                        memory,
+                        instance,
+                        epoch,
+                        bulk,
+                    }
                 }
-            }),
+            ),
         (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| {
             Message::Offer {
                 id,
