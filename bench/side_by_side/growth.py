@@ -68,7 +68,7 @@ class Look:
 
 
 def cost_us(before: Look, after: Look, idle: float) -> float:
-    """Microseconds of a core for one file accepted and one delivered. `idle` is the part of a core used without files."""
+    """Microseconds of a core to accept one file and to deliver one. `idle` is the part of a core used without files."""
     accepted, delivered = after.accepted - before.accepted, after.delivered - before.delivered
     if abs(accepted - delivered) > _MOST_APART * max(accepted, delivered, 1):
         raise Failed(f"{accepted} files were accepted while {delivered} were delivered")
