@@ -91,10 +91,16 @@ def _little(_: Scale) -> int:
 
 
 def _mixed(durability: str) -> tuple[Run, Run, Run]:
-    small = lambda scale: 4 * scale.mixed_seconds * RATE * _journaled(_KIB)  # noqa: E731
-    # The balancer deletes its own copies.
-    large = lambda scale: mixed.LARGE * scale.mixed_mib * MIB  # noqa: E731
-    both = lambda scale: small(scale) + large(scale)  # noqa: E731
+    def small(scale: Scale) -> int:
+        return 4 * scale.mixed_seconds * RATE * _journaled(_KIB)
+
+    def large(scale: Scale) -> int:
+        # The balancer deletes its own copies.
+        return mixed.LARGE * scale.mixed_mib * MIB
+
+    def both(scale: Scale) -> int:
+        return small(scale) + large(scale)
+
     of, name = f"{mixed.LARGE} large files", f"ours-mixed-{durability}"
     beside = f"Bilico, {RATE} files/s beside {of}, {durability}"
     alone = partial(mixed.small_alone, durability=durability, rate=RATE)
@@ -111,8 +117,10 @@ def _growth(name: str, title: str, place: Callable[[Scale], Place]) -> Run:
     def measure(bench: Bench) -> Sample:
         return growth.measure(bench, place(bench.scale))
 
-    # The journal deletes what has passed.
-    space = lambda scale: 128 * MIB + place(scale).waiting * 2 * _KIB  # noqa: E731
+    def space(scale: Scale) -> int:
+        # The journal deletes what has passed.
+        return 128 * MIB + place(scale).waiting * 2 * _KIB
+
     return Run(f"ours-growth{name}", f"Bilico, a file's cost, {title}", "low_us", "µs", measure, space, ("fleet",))
 
 
