@@ -431,7 +431,7 @@ ROWS: tuple[Row, ...] = (
     *_grows("1,000 servers beside 3", "-servers"),
     *_grows("10,000 clients in turn beside 1", "-clients"),
     *_grows("10,000 idle clients and 1 beside 1", "-idle-clients"),
-    *_grows("1,000,000 waiting beside 10", "-waiting"),
+    *_grows("1,000,000 waiting beside a few", "-waiting"),
     _row(
         "growth",
         "idle balancer with 1,000 servers, probing",

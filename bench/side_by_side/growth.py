@@ -19,13 +19,10 @@ from typing import Any
 from . import native
 from .bench import Bench
 from .bilico import (
-    CONNECTIONS,
-    IN_FLIGHT,
     KIB,
     LISTENING,
     WEIGHTS,
     end_generating,
-    generate,
     kill_at_end,
     start_balancer,
     start_generating,
@@ -39,6 +36,9 @@ LOW, HIGH = 1_000, 10_000
 # Files pass for so long before it counts.
 _SETTLE_S = 2
 _STEADY_S = 60
+# More than all servers together are sent at once and have not acknowledged.
+_WINDOWS = 4_096
+_FILL_S = 120
 # So many wait for a moment where none is to.
 _FEW = 100
 # Accepted and delivered are the same files at either end of the queue, so they are as many.
@@ -81,7 +81,8 @@ def cost_us(before: Look, after: Look, idle: float) -> float:
 def measure(bench: Bench, place: Place) -> Sample:
     with ExitStack() as stack:
         system = _System(bench, place, stack)
-        system.fill(place.waiting)
+        if place.waiting:
+            system.fill(place.waiting)
         for _ in range(place.idle_clients):
             stack.enter_context(native.connect(system.address))
         idle = system.idle()
@@ -99,7 +100,7 @@ class _System:
         self.bench, self.place = bench, place
         command: list[Any] = [bench.tool("fleet"), "--servers", place.servers]
         if place.waiting:
-            # They take as many as come in, so that as many go on waiting.
+            # They set the pace.
             command += ["--rates", f"{LOW},{HIGH}"]
         self.fleet = kill_at_end(stack, start("fleet", command, bench.directory))
         servers = self.fleet.output_line("servers ").split(",")
@@ -110,10 +111,17 @@ class _System:
         wait_until_eligible(self.address)
 
     def fill(self, waiting: int) -> None:
-        """Has so many files wait beside those that the servers have and do not acknowledge yet."""
-        options = ["--connections", CONNECTIONS, "--in-flight", IN_FLIGHT, "--wait", "accepted"]
-        while (missing := waiting - self._waiting()) > 0:
-            generate(self.bench, self.address, missing, KIB, *options)
+        """Has so many files wait beside those that the servers have and do not acknowledge yet.
+
+        The client stays: for each file that is acknowledged it sends another, so that as many go on waiting.
+        """
+        client = start_generating(self.bench, self.address, KIB, "--in-flight", waiting + _WINDOWS)
+
+        def filled() -> bool:
+            client.check()
+            return self._waiting() >= waiting
+
+        wait_for(filled, _FILL_S, f"{waiting} files do not wait", pause=0.1)
 
     def look(self) -> Look:
         status = native.status(self.address)
@@ -127,21 +135,22 @@ class _System:
 
     def steady(self, rate: int, idle: float) -> float:
         """What a file costs at this rate."""
-        begun, waiting = self.look().accepted, self.place.waiting
-        options = ["--connections", self.place.clients, "--rate", rate]
-        options += ["--wait", "accepted" if waiting else "delivered"]
-        load = start_generating(self.bench, self.address, KIB, *options)
-        if waiting:
+        begun = self.look().delivered
+        load = None
+        if self.place.waiting:
             self.fleet.tell(signal.SIGUSR1)
+        else:
+            options = ["--connections", self.place.clients, "--rate", rate]
+            load = start_generating(self.bench, self.address, KIB, *options)
 
         def settled() -> bool:
-            load.check()
-            return self.look().accepted - begun >= _SETTLE_S * rate
+            return self.look().delivered - begun >= _SETTLE_S * rate
 
         wait_for(settled, _STEADY_S, "files do not pass", pause=0.1)
         cost = cost_us(*self._window(), idle)
         self._expect_waiting()
-        end_generating(load)
+        if load:
+            end_generating(load)
         return cost
 
     def _window(self) -> tuple[Look, Look]:
@@ -156,5 +165,5 @@ class _System:
     def _expect_waiting(self) -> None:
         """That as many wait as were to, or next to none."""
         found, wanted = self._waiting(), self.place.waiting
-        if abs(found - wanted) > max(_FEW, wanted // 20):
+        if abs(found - wanted) > max(_FEW, wanted // 10):
             raise Failed(f"{found} files wait instead of {wanted}")
