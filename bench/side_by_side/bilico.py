@@ -92,10 +92,12 @@ def start_generating(bench: Bench, address: str, size: int, *options: Any) -> Se
 
 def end_generating(load: Service) -> tuple[str, Use]:
     """Interrupts it, and returns the JSON of what was measured until then, and what it used."""
+    # Read before it ends: its last moments are too short to look at it.
+    peak_mib = load.uses().peak_mib
     load.tell(signal.SIGINT)
     use = load.finish(_UP_S, codes=(0, _INTERRUPTED))
     lines = load.output.read_text(errors="replace").splitlines()
-    return next((line for line in lines if line.startswith("{")), "{}"), use
+    return next((line for line in lines if line.startswith("{")), "{}"), Use(use.cpu_s, max(use.peak_mib, peak_mib))
 
 
 def _generator(bench: Bench, address: str, size: int, *options: Any) -> list[Any]:
