@@ -107,7 +107,7 @@ def _mixed(durability: str) -> tuple[Run, Run, Run]:
     uploads = partial(mixed.large_alone, durability=durability)
     together = partial(mixed.together, durability=durability, rate=RATE)
     return (
-        Run(f"{name}-small", f"Bilico, {RATE} files/s, {durability}", "delivered_p99_ms", "ms", alone, small),
+        Run(f"{name}-small", f"Bilico, {RATE} files/s beside none, {durability}", "delivered_p99_ms", "ms", alone, small),
         Run(f"{name}-large", f"Bilico, {of} at once, {durability}", "mb_per_s", "MB/s", uploads, large),
         Run(name, beside, "delivered_p99_ms", "ms", together, both),
     )
