@@ -18,7 +18,7 @@ from .results import Use
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: all of it, or what fits into two minutes."""
+    """How much is done: all of it, or what fits into some minutes."""
 
     rounds: int
     files_1k: int

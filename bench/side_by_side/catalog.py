@@ -102,12 +102,12 @@ def _mixed(durability: str) -> tuple[Run, Run, Run]:
         return small(scale) + large(scale)
 
     of, name = f"{mixed.LARGE} large files", f"ours-mixed-{durability}"
-    beside = f"Bilico, {RATE} files/s beside {of}, {durability}"
+    beside, beside_none = (f"Bilico, {RATE} files/s beside {what}, {durability}" for what in (of, "none"))
     alone = partial(mixed.small_alone, durability=durability, rate=RATE)
     uploads = partial(mixed.large_alone, durability=durability)
     together = partial(mixed.together, durability=durability, rate=RATE)
     return (
-        Run(f"{name}-small", f"Bilico, {RATE} files/s beside none, {durability}", "delivered_p99_ms", "ms", alone, small),
+        Run(f"{name}-small", beside_none, "delivered_p99_ms", "ms", alone, small),
         Run(f"{name}-large", f"Bilico, {of} at once, {durability}", "mb_per_s", "MB/s", uploads, large),
         Run(name, beside, "delivered_p99_ms", "ms", together, both),
     )
