@@ -5,6 +5,8 @@
 | command   | the command line, and the order of things                                         |
 | catalog   | what is measured (runs), and what is judged (rows)                                |
 | bilico    | starts a balancer and its servers, and measures them                              |
+| mixed     | small files beside large uploads                                                  |
+| growth    | what a file costs the balancer as servers, clients and waiting files grow         |
 | webdav    | the same for HAProxy and three nginx                                              |
 | jetstream | the same for nats-server and three workers                                        |
 | disk      | what the disk itself can do                                                       |

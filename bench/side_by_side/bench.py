@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .results import Use
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: all of it, or what fits into two minutes."""
+    """How much is done: all of it, or what fits into some minutes."""
 
     rounds: int
     files_1k: int
@@ -32,10 +33,17 @@ class Scale:
     idle_seconds: int
     warm_mib: int
     rewarm_mib: int
+    # Of each of the large files that small ones go beside.
+    mixed_mib: int
+    mixed_seconds: int
+    many_servers: int
+    growth_seconds: int
 
 
-FULL = Scale(5, 150_000, 60_000, 10_000, 6, 1024, 10_000, 1_000_000, 10_240, 10_000, 15, 65_536, 3_072)
-QUICK = Scale(1, 15_000, 6_000, 1_000, 1, 256, 2_000, 50_000, 1_024, 1_000, 5, 2_048, 256)
+FULL = Scale(
+    5, 150_000, 60_000, 10_000, 6, 1024, 10_000, 1_000_000, 10_240, 10_000, 15, 65_536, 3_072, 1024, 15, 1_000, 6
+)
+QUICK = Scale(1, 15_000, 6_000, 1_000, 1, 256, 2_000, 50_000, 1_024, 1_000, 5, 2_048, 256, 128, 3, 200, 3)
 
 
 @dataclass
@@ -68,13 +76,14 @@ class Bench:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def big_file(self) -> Path:
+    def big_file(self, mib: int | None = None) -> Path:
         """A file of the size that passes in one piece, as clients read it."""
-        path = self.shared / f"big-{self.scale.big_mib}MiB"
+        mib = self.scale.big_mib if mib is None else mib
+        path = self.shared / f"big-{mib}MiB"
         if not path.exists():
             block = os.urandom(1 << 20)
             with path.open("wb") as file:
-                for _ in range(self.scale.big_mib):
+                for _ in range(mib):
                     file.write(block)
             os.sync()
         return path
@@ -93,13 +102,20 @@ def throughput(files: int, size: int, seconds: float) -> dict[str, float]:
     return {"files_per_s": files / seconds, "mb_per_s": files * size / seconds / 1e6, "seconds": seconds}
 
 
+def sizes(directories: Iterable[Path]) -> Counter[int]:
+    """How many stored files there are of each size. Hidden ones are not counted."""
+    return Counter(entry.stat().st_size for directory in directories for entry in _files(directory))
+
+
+def _files(directory: Path) -> Iterator[os.DirEntry[str]]:
+    return (entry for entry in os.scandir(directory) if not entry.name.startswith(".") and entry.is_file())
+
+
 def stored(directories: Iterable[Path], size: int) -> int:
     """How many files of this size there are; any other is a failure. Hidden ones are not counted."""
     count = 0
     for directory in directories:
-        for entry in os.scandir(directory):
-            if entry.name.startswith(".") or not entry.is_file():
-                continue
+        for entry in _files(directory):
             if entry.stat().st_size != size:
                 raise Failed(f"{entry.name} has {entry.stat().st_size} bytes instead of {size}")
             count += 1

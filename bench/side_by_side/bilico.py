@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,11 @@ WEIGHTS = (1, 2, 3)
 CONNECTIONS, IN_FLIGHT = 4, 1_000
 _UP_S = 30
 _DRAIN_S = 300
-_LISTENING = "listening on "
+LISTENING = "listening on "
+# Longer than anything that a load goes beside.
+_LONG_S = 3_600
+# The exit code of a program of ours that was interrupted.
+_INTERRUPTED = 130
 
 
 class System:
@@ -32,18 +38,15 @@ class System:
         self.directories = [bench.folder(f"files-{weight}") for weight in WEIGHTS]
         options = ["--durability", durability, "--log-level", log_level, "--log-dir"]
         self.servers = [self._server(place, [*options, bench.folder(f"log-{place}")]) for place in range(len(WEIGHTS))]
-        addresses = [server.output_line(_LISTENING) for server in self.servers]
+        addresses = [server.output_line(LISTENING) for server in self.servers]
         self.balancer = bench.keep(start_balancer(bench, addresses, durability, log_level))
-        self.address = self.balancer.output_line(_LISTENING)
-        wait_for(self._all_eligible, _UP_S, "not every server is eligible")
+        self.address = self.balancer.output_line(LISTENING)
+        wait_until_eligible(self.address)
 
     def _server(self, place: int, options: list[Any]) -> Service:
         name = f"server {WEIGHTS[place]}"
         command = [self.bench.tool("bilico"), "server", "--listen", "127.0.0.1:0", "--dir", self.directories[place]]
         return self.bench.keep(start(name, [*command, *options], self.bench.directory))
-
-    def _all_eligible(self) -> bool:
-        return all(server["eligible"] for server in native.status(self.address)["servers"])
 
     @property
     def services(self) -> list[Service]:
@@ -56,9 +59,18 @@ class System:
         wait_for(delivered, _DRAIN_S, f"{files} files are not delivered", pause=0.1)
 
 
-def start_balancer(bench: Bench, servers: list[str], durability: str, log_level: str = "info") -> Service:
-    command: list[Any] = [bench.tool("bilico"), "balancer", "--listen", "127.0.0.1:0", "--admin", "none"]
-    for address, weight in zip(servers, WEIGHTS, strict=True):
+def wait_until_eligible(address: str) -> None:
+    def eligible() -> bool:
+        return all(server["eligible"] for server in native.status(address)["servers"])
+
+    wait_for(eligible, _UP_S, "not every server is eligible")
+
+
+def start_balancer(
+    bench: Bench, servers: list[str], durability: str, log_level: str = "info", options: Sequence[Any] = ()
+) -> Service:
+    command: list[Any] = [bench.tool("bilico"), "balancer", "--listen", "127.0.0.1:0", "--admin", "none", *options]
+    for address, weight in zip(servers, cycle(WEIGHTS)):
         command += ["--server", f"{address}={weight}"]
     command += ["--journal", bench.folder("journal"), "--durability", durability]
     # Above the default of 1,000,000, so that this many can wait and another can still be sent.
@@ -68,8 +80,29 @@ def start_balancer(bench: Bench, servers: list[str], durability: str, log_level:
 
 def generate(bench: Bench, address: str, files: int, size: int, *options: Any, timeout: float = 600) -> Done:
     """`bilico bench`, with its JSON as the output."""
-    command = [bench.tool("bilico"), "bench", "--balancer", address, "--files", files, "--size", size, "--json"]
-    return run("bilico bench", [*command, *options], bench.directory, timeout)
+    command = _generator(bench, address, size, "--files", files, *options)
+    return run("bilico bench", command, bench.directory, timeout)
+
+
+def start_generating(bench: Bench, address: str, size: int, *options: Any) -> Service:
+    """`bilico bench` beside something else, until it is told to end."""
+    command = _generator(bench, address, size, "--duration", f"{_LONG_S}s", *options)
+    return bench.keep(start("bilico bench", command, bench.directory))
+
+
+def end_generating(load: Service) -> tuple[str, Use]:
+    """Interrupts it, and returns the JSON of what was measured until then, and what it used."""
+    # Read before it ends: its last moments are too short to look at it.
+    peak_mib = load.uses().peak_mib
+    load.tell(signal.SIGINT)
+    use = load.finish(_UP_S, codes=(0, _INTERRUPTED))
+    lines = load.output.read_text(errors="replace").splitlines()
+    return next((line for line in lines if line.startswith("{")), "{}"), Use(use.cpu_s, max(use.peak_mib, peak_mib))
+
+
+def _generator(bench: Bench, address: str, size: int, *options: Any) -> list[Any]:
+    command = [bench.tool("bilico"), "bench", "--balancer", address, "--size", size, "--json"]
+    return [*command, *options]
 
 
 def figures(output: str) -> dict[str, float]:
@@ -152,8 +185,8 @@ def waiting(bench: Bench) -> Sample:
     files = bench.scale.waiting_files
     nobody = [f"127.0.0.1:{port}" for port in free_ports(len(WEIGHTS))]
     with ExitStack() as stack:
-        balancer = _kept(stack, start_balancer(bench, nobody, "disk"))
-        address = balancer.output_line(_LISTENING)
+        balancer = kill_at_end(stack, start_balancer(bench, nobody, "disk"))
+        address = balancer.output_line(LISTENING)
         options = ["--connections", CONNECTIONS, "--in-flight", IN_FLIGHT, "--wait", "accepted"]
         done, used, load = measured([balancer], lambda: generate(bench, address, files, KIB, *options))
         _expect_waiting(address, files)
@@ -163,7 +196,8 @@ def waiting(bench: Bench) -> Sample:
     return Sample({**figures(done.output), **told}, files, used, load)
 
 
-def _kept(stack: ExitStack, service: Service) -> Service:
+def kill_at_end(stack: ExitStack, service: Service) -> Service:
+    """For a balancer with files that wait: asked to end, it would go on delivering them for a while."""
     stack.callback(service.stop, signal.SIGKILL)
     return service
 
@@ -171,8 +205,8 @@ def _kept(stack: ExitStack, service: Service) -> Service:
 def _recover(stack: ExitStack, bench: Bench, servers: list[str], files: int) -> dict[str, float]:
     """Seconds from the start of a balancer until it answers, and its memory then."""
     began = time.monotonic()
-    balancer = _kept(stack, start_balancer(bench, servers, "disk"))
-    address = balancer.output_line(_LISTENING, 120)
+    balancer = kill_at_end(stack, start_balancer(bench, servers, "disk"))
+    address = balancer.output_line(LISTENING, 120)
     native.status(address)
     seconds = time.monotonic() - began
     _expect_waiting(address, files)

@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--list", action="store_true", help="list the cases with their goals, and measure nothing")
     add("--only", metavar="CASE[,CASE]", type=_cases, default=catalog.cases(), help="measure these cases only")
-    add("--quick", action="store_true", help="smaller counts, one round: two minutes, for a look")
+    add("--quick", action="store_true", help="smaller counts, one round: some minutes, for a look")
     add("--rounds", metavar="N", type=_positive, help="rounds after the warm-up (default 5, with --quick 1)")
     add(
         "--dir",

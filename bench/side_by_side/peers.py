@@ -62,7 +62,9 @@ def find(bilico: Path | None, nats_server: Path | None, needed: set[str]) -> Too
     tools.paths["bilico"] = bilico or build(REPOSITORY, "bilico")
     for name in ("jetstream", "paced_put"):
         if name in needed:
-            _build_small(tools, name)
+            _build_small(tools, "jetstream", name)
+    if "fleet" in needed:
+        _build_small(tools, "fleet", "fleet")
     return tools
 
 
@@ -85,18 +87,19 @@ def _look(tools: Tools, name: str, path: Path | None, otherwise: str) -> None:
         tools.missing[name] = otherwise
 
 
-def _build_small(tools: Tools, name: str) -> None:
+def _build_small(tools: Tools, crate: str, name: str) -> None:
     try:
-        tools.paths[name] = build(REPOSITORY / "bench" / "jetstream", name)
+        tools.paths[name] = build(REPOSITORY / "bench" / crate, name)
     except CannotBuild as why:
-        tools.missing[name] = f"bench/jetstream cannot be built: {why}"
+        tools.missing[name] = f"bench/{crate} cannot be built: {why}"
 
 
 def build(crate: Path, program: str) -> Path:
     """Builds a crate for release and returns where its program is."""
     command = ["cargo", "build", "--release", "--locked", "--message-format=json-render-diagnostics"]
     environment = dict(os.environ)
-    if crate != REPOSITORY:
+    if crate.name == "jetstream":
+        # A workspace of its own has its own target directory.
         environment["CARGO_TARGET_DIR"] = str(target_directory() / "jetstream")
     try:
         done = subprocess.run(command, cwd=crate, env=environment, capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,18 @@ class Service:
 
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> None:
         end(self.child, how, seconds)
+
+    def tell(self, what: signal.Signals) -> None:
+        """Sends it a signal that means something to it."""
+        self.check()
+        self.child.send_signal(what)
+
+    def finish(self, timeout: float, codes: Collection[int] = (0,)) -> Use:
+        """Waits until it ends by itself, as a load that was started beside others does."""
+        code, use = _wait(self.child, timeout)
+        if code not in codes:
+            raise Failed(f"{self.name} ended with code {code}: {tail(self.output)}")
+        return use
 
 
 @dataclass

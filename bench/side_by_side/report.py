@@ -44,6 +44,10 @@ NOTES = (
     "JetStream's p50 and p99 end with the worker's rename: nobody tells the publisher",
     "one file: from the start of the client's process to its end, the file read from the page cache by `bilico send` "
     "(which hashes it, too) and by curl",
+    "mixed: each large file by a `bilico send` of its own; the small ones are sent until the last large one is delivered, "
+    "and counted if they were delivered once those that waited by then were",
+    "growth: the servers are pretended by one process, which is not counted; what the balancer's probes cost without files "
+    "is taken off; clients in turn send one file each, and begin again",
     "recovery: with the journal in the page cache, as after a crash of the process alone",
     "one pick of the scheduler is not measured here: `cargo bench` does that",
 )

@@ -131,7 +131,7 @@ def against(goal: Goal, value: float) -> tuple[bool | None, str]:
 
 
 def _percent(part: float) -> str:
-    return f"{part * 100:.0f} %" if part >= 0.095 else f"{part * 100:.2g} %"
+    return f"{part * 100:,.0f} %" if part >= 0.095 else f"{part * 100:.2g} %"
 
 
 def remarks(row: Row, outcomes: Outcomes) -> tuple[str, ...]:

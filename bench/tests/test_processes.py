@@ -1,3 +1,4 @@
+import signal
 import tempfile
 import unittest
 from pathlib import Path
@@ -34,6 +35,20 @@ class Lives(unittest.TestCase):
         )
         self.assertEqual(done.output, "200000\n")
         self.assertGreater(done.use.cpu_s, 0)
+
+    def test_a_load_beside_others_is_told_to_end_and_has_its_cost(self) -> None:
+        script = "trap 'exit 130' INT; echo ready; while :; do :; done"
+        load = processes.start("shell", ["sh", "-c", script], self.directory)
+        self.addCleanup(load.stop)
+        load.output_line("ready", 10)
+        load.tell(signal.SIGINT)
+        self.assertGreaterEqual(load.finish(10, codes=(130,)).cpu_s, 0)
+
+    def test_a_load_beside_others_that_fails_is_a_failure_with_its_last_words(self) -> None:
+        load = processes.start("shell", ["sh", "-c", "echo no such file; exit 3"], self.directory)
+        self.addCleanup(load.stop)
+        with self.assertRaisesRegex(processes.Failed, "ended with code 3: no such file"):
+            load.finish(10)
 
     def test_a_load_that_takes_too_long_is_ended(self) -> None:
         with self.assertRaises(processes.Failed):

@@ -95,8 +95,8 @@ class Catalog(unittest.TestCase):
     def test_space_counts_every_round_and_the_warm_up(self) -> None:
         runs = catalog.runs_of(catalog.rows_of(["big-disk"], False))
         more = catalog.space_needed(runs, FULL, 5) - catalog.space_needed(runs, FULL, 4)
-        self.assertAlmostEqual(more, 1.1 * 3 * (1 << 30), delta=2)
-        self.assertLess(catalog.space_needed(catalog.RUNS.values(), QUICK, 1), 12 << 30)
+        self.assertAlmostEqual(more, 1.1 * 5 * (1 << 30), delta=2)
+        self.assertLess(catalog.space_needed(catalog.RUNS.values(), QUICK, 1), 20 << 30)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(against(Goal(Kind.AT_MOST, 150), 165), (False, "short by 10 %"))
         self.assertEqual(against(Goal(Kind.AT_MOST, 150), 150), (True, "meets"))
         self.assertEqual(against(Goal(Kind.AT_MOST, 1000), 1001), (False, "short by 0.1 %"))
+        self.assertEqual(against(Goal(Kind.AT_MOST, 2), 42), (False, "short by 2,000 %"))
 
     def test_no_worse_than_the_other(self) -> None:
         self.assertTrue(against(Goal(Kind.RATIO_AT_MOST, 1), 1.0)[0])

@@ -1,0 +1,211 @@
+//! Plays many file servers in one process, so that what a balancer spends on them is measured by
+//! itself, with a thousand of them on one machine.
+//!
+//! ```text
+//! fleet --servers N [--rates N,N…]
+//! ```
+//!
+//! It speaks the native protocol with the balancer's own codec, answers probes, and checks what it
+//! gets, but keeps nothing. Its first line of output names the addresses. Without `--rates` each
+//! file is acknowledged at once; with them nothing is before SIGUSR1, and so many a second over all
+//! servers from then on, the oldest first. Each further SIGUSR1 begins the next rate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bilico_core::protocol::{Message, Role, frame};
+use bilico_net::{Deadlines, ReadError, Reader};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How many acknowledgements are written together at most.
+const BATCH: usize = 1024;
+
+/// The time between two looks at what is due.
+const TICK: Duration = Duration::from_millis(1);
+
+type Failure = Box<dyn std::error::Error>;
+
+/// The writer of a link's acknowledgements, by request number.
+type Acks = UnboundedSender<u64>;
+
+/// Where the files go that are acknowledged later; `None` if all are at once.
+type Later = Option<UnboundedSender<(u64, Acks)>>;
+
+fn main() -> Result<(), Failure> {
+    let servers = flag("--servers").ok_or("--servers is missing")?;
+    let servers = number(&servers)?;
+    let rates = flag("--rates")
+        .map(|rates| rates.split(',').map(number).collect())
+        .transpose()?;
+    // One thread: what is measured beside it has the other processors.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(servers, rates))
+}
+
+/// The value behind a flag of the command line.
+fn flag(name: &str) -> Option<String> {
+    std::env::args().skip_while(|word| word != name).nth(1)
+}
+
+fn number(text: &str) -> Result<u32, Failure> {
+    let invalid = |_| format!("invalid number {text:?}").into();
+    text.parse().map_err(invalid)
+}
+
+async fn run(servers: u32, rates: Option<Vec<u32>>) -> Result<(), Failure> {
+    let mut addresses = Vec::new();
+    let later = match rates {
+        Some(rates) => {
+            let (later, stored) = mpsc::unbounded_channel();
+            // Caught before the addresses are out: whoever knows them may send it.
+            let begin = signal(SignalKind::user_defined1())?;
+            tokio::spawn(pace(rates, begin, stored));
+            Some(later)
+        }
+        None => None,
+    };
+    for server in 1..=servers {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        addresses.push(listener.local_addr()?.to_string());
+        tokio::spawn(serve(listener, greeting(server).into(), later.clone()));
+    }
+    println!("servers {}", addresses.join(","));
+    std::future::pending().await
+}
+
+/// What a server says first, on links and to probes.
+fn greeting(server: u32) -> Vec<u8> {
+    let identity: Arc<str> = format!("{server:032x}").into();
+    let hello = Message::Hello {
+        role: Role::Server,
+        overloaded: Some(false),
+        identity: Some(identity.clone()),
+        memory: None,
+        instance: Some(identity),
+        epoch: None,
+    };
+    let mut greeting = Vec::new();
+    frame::encode_preface(&mut greeting);
+    frame::encode(&hello, 0, &mut greeting);
+    greeting
+}
+
+/// One server: takes connections for ever.
+async fn serve(listener: TcpListener, greeting: Arc<[u8]>, later: Later) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(answer(stream, greeting.clone(), later.clone()));
+            }
+            Err(error) => eprintln!("a connection is lost: {error}"),
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, greeting: Arc<[u8]>, later: Later) {
+    if let Err(error) = converse(stream, &greeting, later).await {
+        eprintln!("a connection ends: {error}");
+    }
+}
+
+/// Answers a probe, or serves a link until the balancer closes it.
+async fn converse(stream: TcpStream, greeting: &[u8], later: Later) -> Result<(), ReadError> {
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    let mut reader = Reader::new(read, Deadlines::default());
+    match reader.peek().await? {
+        None => return Ok(()),
+        Some(first) if first != frame::MAGIC[0] => return Ok(write.write_all(greeting).await?),
+        Some(_) => {}
+    }
+    reader.preface().await?;
+    // The balancer's hello, whatever it says: this server has no file of any journal.
+    reader.frame().await?;
+    let mut first = greeting.to_vec();
+    let holding = Message::Holding {
+        last: true,
+        seen: None,
+    };
+    frame::encode(&holding, 0, &mut first);
+    write.write_all(&first).await?;
+    let (acks, stored) = mpsc::unbounded_channel();
+    tokio::spawn(acknowledge(write, stored));
+    while let Some(frame) = reader.frame().await? {
+        reader.content(frame.content_len).await?;
+        if let Message::Store { number, .. } = frame.message {
+            // A send fails when nobody writes to the link any more: then its reader ends next.
+            let _ = match &later {
+                Some(later) => later.send((number, acks.clone())).is_ok(),
+                None => acks.send(number).is_ok(),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Writes the acknowledgements of a link, those that are there together at once.
+async fn acknowledge(mut write: OwnedWriteHalf, mut stored: UnboundedReceiver<u64>) {
+    let (mut numbers, mut out) = (Vec::new(), Vec::new());
+    while stored.recv_many(&mut numbers, BATCH).await > 0 {
+        out.clear();
+        for number in numbers.drain(..) {
+            frame::encode(&Message::Stored { number }, 0, &mut out);
+        }
+        if write.write_all(&out).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Acknowledges at each of these rates in turn, from one signal to the next.
+async fn pace(rates: Vec<u32>, mut begin: Signal, mut stored: UnboundedReceiver<(u64, Acks)>) {
+    begin.recv().await;
+    for rate in rates {
+        tokio::select! {
+            () = acknowledge_at(rate, &mut stored) => {}
+            _ = begin.recv() => {}
+        }
+    }
+}
+
+/// Acknowledges so many files a second, for ever.
+async fn acknowledge_at(rate: u32, stored: &mut UnboundedReceiver<(u64, Acks)>) {
+    let (began, mut given) = (Instant::now(), 0);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        let due = due(rate, began.elapsed());
+        for _ in given..due {
+            let Ok((number, acks)) = stored.try_recv() else {
+                break;
+            };
+            let _ = acks.send(number);
+        }
+        given = due;
+    }
+}
+
+/// How many files are acknowledged by this time, if there always were some.
+fn due(rate: u32, elapsed: Duration) -> u128 {
+    u128::from(rate) * elapsed.as_micros() / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_kept_over_any_time() {
+        assert_eq!(due(1_000, Duration::from_micros(999)), 0);
+        assert_eq!(due(1_000, Duration::from_millis(1)), 1);
+        assert_eq!(due(3, Duration::from_hours(1)), 10_800);
+    }
+}
