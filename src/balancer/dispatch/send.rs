@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::action::{Action, Note};
 use super::delivery::Delivery;
 use super::dispatcher::Dispatcher;
-use super::server::Sent;
 use crate::file::{Attempt, cut};
 use crate::schedule::Slot;
 
@@ -60,9 +59,8 @@ impl<T> Dispatcher<T> {
             return;
         };
         file.tag.waits = None;
-        let bytes = file.meta.size;
-        server.in_flight.insert(number, Sent { at: now, bytes });
-        server.in_flight_bytes += bytes;
+        let own = server.window(self.config.window, self.heaviest);
+        server.put_in_flight(number, file.meta.size, now, own);
         self.actions.push(Action::Send { slot, number });
         self.refresh(slot);
     }

@@ -57,7 +57,10 @@ pub(super) enum Intent {
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) at: Duration,
+    /// Its size.
     pub(super) bytes: u64,
+    /// The part of its server's window of bytes that it takes.
+    pub(super) part: u64,
 }
 
 /// One server.
@@ -80,7 +83,9 @@ pub(super) struct Member {
     /// When its link may be opened again.
     pub(super) link_retry: Option<Duration>,
     pub(super) in_flight: HashMap<u64, Sent>,
-    pub(super) in_flight_bytes: u64,
+    in_flight_bytes: u64,
+    /// What the files in flight take of the window of bytes.
+    taken: u64,
     /// Files that the server may have: they were in flight over a link that was closed, or are to be
     /// removed.
     pub(super) doubts: BTreeSet<u64>,
@@ -121,6 +126,7 @@ impl Member {
             link_retry: None,
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
+            taken: 0,
             doubts: BTreeSet::new(),
             has_reported: false,
             keeps_account: false,
@@ -155,10 +161,19 @@ impl Member {
         self.doubts.len() + self.in_flight.len() >= MAX_DOUBTS
     }
 
+    /// Notes that a file of this size is in flight to it.
+    pub(super) fn put_in_flight(&mut self, number: u64, bytes: u64, at: Duration, own: Window) {
+        let part = own.part(bytes);
+        self.in_flight.insert(number, Sent { at, bytes, part });
+        self.in_flight_bytes += bytes;
+        self.taken += part;
+    }
+
     /// Takes a file out of flight.
     pub(super) fn take_from_flight(&mut self, number: u64) -> Option<Sent> {
         let sent = self.in_flight.remove(&number)?;
         self.in_flight_bytes -= sent.bytes;
+        self.taken -= sent.part;
         Some(sent)
     }
 
@@ -208,6 +223,7 @@ impl Member {
         self.link = LinkState::Closed;
         self.linked = None;
         self.in_flight_bytes = 0;
+        self.taken = 0;
         let mut numbers: Vec<u64> = self.in_flight.drain().map(|(number, _)| number).collect();
         numbers.sort_unstable();
         self.returned += numbers.len() as u64;
@@ -240,7 +256,7 @@ impl Member {
     }
 
     /// Its own window.
-    fn window(&self, window: Window, heaviest: u32) -> Window {
+    pub(super) fn window(&self, window: Window, heaviest: u32) -> Window {
         let most = if self.is_old_style() {
             window.files.min(OLD_STYLE_FILES)
         } else {
@@ -261,7 +277,7 @@ impl Member {
         } else {
             files
         };
-        self.in_flight.len() < files && self.in_flight_bytes < bytes && !self.is_too_doubtful()
+        self.in_flight.len() < files && self.taken < bytes && !self.is_too_doubtful()
     }
 
     /// Its state in a word.

@@ -7,7 +7,8 @@
 pub struct Window {
     /// Files in flight.
     pub files: usize,
-    /// Bytes in flight; one file that is larger goes alone.
+    /// Bytes in flight. A file counts as [`LARGEST_PART`] of them at most: small files can go beside a
+    /// few large ones, which have a connection of their own.
     pub bytes: u64,
 }
 
@@ -20,6 +21,9 @@ impl Default for Window {
     }
 }
 
+/// The part of the bytes that a file takes at most: one in so many.
+const LARGEST_PART: u64 = 4;
+
 /// The smallest window of a server, however light it is.
 pub(super) const LEAST_WINDOW: Window = Window {
     files: 16,
@@ -27,6 +31,11 @@ pub(super) const LEAST_WINDOW: Window = Window {
 };
 
 impl Window {
+    /// The bytes of the window that a file of this size takes.
+    pub(super) fn part(self, size: u64) -> u64 {
+        size.min(self.bytes.div_ceil(LARGEST_PART))
+    }
+
     /// The window of a server of this weight beside one of the `heaviest`.
     pub(super) fn scaled(self, weight: u32, heaviest: u32) -> Self {
         let scale = |most: u64, least: u64| {

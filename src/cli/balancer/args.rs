@@ -133,7 +133,7 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_WINDOW_FILES"
     )]
     window_files: u32,
-    /// Most bytes in flight to the heaviest server; a larger file goes alone
+    /// Most bytes in flight to the heaviest server; a file counts as a quarter of them at most
     #[arg(
         long,
         value_name = "SIZE",

@@ -172,7 +172,7 @@ pub struct ServerReport {
     /// The most files in flight to it.
     #[serde(default)]
     pub window_files: usize,
-    /// The most bytes in flight to it; a larger file goes alone.
+    /// The most bytes in flight to it; a file counts as a quarter of them at most.
     #[serde(default)]
     pub window_bytes: u64,
 }

@@ -142,8 +142,9 @@ fn windows_keep_the_shares_when_all_are_full() {
     );
 }
 
+/// One such file closed the window to all others, and with one a server no small file went.
 #[test]
-fn a_file_larger_than_the_window_goes_alone() {
+fn a_file_larger_than_the_window_takes_a_quarter_of_it() {
     let (mut world, slots) = World::up(
         &[1],
         Window {
@@ -151,10 +152,12 @@ fn a_file_larger_than_the_window_goes_alone() {
             bytes: 3,
         },
     );
-    world.accept(2);
-    assert_eq!(world.sent(slots[0]), [1]);
+    world.accept(5);
+    assert_eq!(world.sent(slots[0]), [1, 2, 3], "a quarter is 1 byte");
+    let status = world.subject.status(at(0), world.now);
+    assert_eq!(status.servers[0].in_flight_bytes, 3 * CONTENT);
     world.store(slots[0], 1);
-    assert_eq!(world.sent(slots[0]), [2]);
+    assert_eq!(world.sent(slots[0]), [2, 3, 4]);
 }
 
 /// Files that are still to be read back go before all that have higher numbers.
