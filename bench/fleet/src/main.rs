@@ -90,6 +90,7 @@ fn greeting(server: u32) -> Vec<u8> {
         memory: None,
         instance: Some(identity),
         epoch: None,
+        bulk: None,
     };
     let mut greeting = Vec::new();
     frame::encode_preface(&mut greeting);

@@ -176,8 +176,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         };
         match self.socket.clone().filter(|_| self.buffer.is_empty()) {
             Some(socket) if most > 0 => {
+                let began = Instant::now();
                 let more = writer.write_and_receive(piece, socket, most).await;
-                self.count(more.bytes, left - first)?;
+                self.count(more.bytes, left - first, began.elapsed())?;
                 came.crc32c = more.append_to(crc32c);
                 came.bytes += more.bytes;
                 if let Some(error) = more.error {
@@ -191,14 +192,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(came)
     }
 
-    /// Counts bytes of content that were read from the socket.
-    fn count(&mut self, bytes: u64, left: u64) -> Result<(), ReadError> {
+    /// Counts bytes of content that a job has read in so much time, which is not the peer's: the job
+    /// may have waited for the disk.
+    fn count(&mut self, bytes: u64, left: u64, time: Duration) -> Result<(), ReadError> {
         if bytes == left {
             self.pieces = None;
-        } else if bytes > 0
-            && let Some(deadline) = &mut self.pieces
-        {
-            deadline.count(usize::try_from(bytes).unwrap_or(usize::MAX), left)?;
+        } else if let Some(deadline) = &mut self.pieces {
+            deadline.put_off(time);
+            if bytes > 0 {
+                deadline.count(usize::try_from(bytes).unwrap_or(usize::MAX), left)?;
+            }
         }
         Ok(())
     }

@@ -24,6 +24,10 @@ fn content(size: usize) -> Vec<u8> {
     (0..size).map(byte).collect()
 }
 
+fn turn() -> usize {
+    usize::try_from(TURN).unwrap()
+}
+
 /// Content behind a frame: with its checksum, and the beginning of what follows.
 fn framed(content: &[u8]) -> Vec<u8> {
     let sum = bilico_core::protocol::frame::checksum(crc32c::crc32c(content));
@@ -34,10 +38,13 @@ fn framed(content: &[u8]) -> Vec<u8> {
 struct Kept {
     bytes: Arc<Mutex<Vec<u8>>>,
     most: usize,
+    /// How long each write takes.
+    pause: Duration,
 }
 
 impl Sink for Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        std::thread::sleep(self.pause);
         let mut kept = self.bytes.lock().unwrap();
         if kept.len() + bytes.len() > self.most {
             return Err(io::ErrorKind::StorageFull.into());
@@ -62,14 +69,26 @@ struct Came {
 }
 
 async fn receive(socket: Socket, size: u64, most: usize) -> Result<Came, ReadError> {
+    receive_at(Duration::ZERO, Deadlines::default(), socket, size, most).await
+}
+
+/// The same with a disk that takes so long for each write.
+async fn receive_at(
+    pause: Duration,
+    deadlines: Deadlines,
+    socket: Socket,
+    size: u64,
+    most: usize,
+) -> Result<Came, ReadError> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let mut writer = WriteBehind::new(Kept {
         bytes: bytes.clone(),
         most,
+        pause,
     });
     let direct = socket.socket();
     let (read, _write) = split(socket);
-    let mut reader = Reader::over(read, direct, Deadlines::default());
+    let mut reader = Reader::over(read, direct, deadlines);
     let (mut left, mut sum, mut passes) = (size, 0, 0);
     while left > 0 {
         let came = reader.pass(left, left, &mut writer).await?;
@@ -93,7 +112,7 @@ async fn receive(socket: Socket, size: u64, most: usize) -> Result<Came, ReadErr
 
 #[tokio::test]
 async fn all_of_the_content_comes_and_nothing_behind_it_is_taken() {
-    for size in [1, STEP - 1, STEP, 3 * STEP + 5, TURN as usize + STEP + 1] {
+    for size in [1, STEP - 1, STEP, 3 * STEP + 5, turn() + STEP + 1] {
         let (mut peer, socket) = connection().await;
         let sent = content(size);
         let frame = framed(&sent);
@@ -109,7 +128,7 @@ async fn all_of_the_content_comes_and_nothing_behind_it_is_taken() {
 /// The first read of the task is small; what follows it is left to few jobs.
 #[tokio::test]
 async fn content_that_comes_fast_is_moved_by_few_jobs() {
-    let size = TURN as usize / 2;
+    let size = turn() / 2;
     let (mut peer, socket) = connection().await;
     let frame = framed(&content(size));
     let writing = tokio::spawn(async move { peer.write_all(&frame).await });
@@ -135,6 +154,25 @@ async fn content_that_trickles_comes_whole() {
     writing.await.unwrap();
     assert!(came.kept == sent);
     assert_eq!(came.behind, b"next");
+}
+
+/// The time in which the disk keeps a job waiting is not the peer's.
+#[tokio::test]
+async fn a_slow_disk_takes_no_time_from_the_peer() {
+    let (mut peer, socket) = connection().await;
+    let sent = content(2000);
+    let frame = framed(&sent);
+    let (first, rest) = (frame[..1000].to_vec(), frame[1000..].to_vec());
+    let writing = tokio::spawn(async move {
+        peer.write_all(&first).await.unwrap();
+        sleep(Duration::from_millis(1700)).await;
+        peer.write_all(&rest).await.unwrap();
+    });
+    let (disk, stall) = (Duration::from_millis(1500), Duration::from_secs(1));
+    let deadlines = Deadlines { stall, idle: stall };
+    let came = receive_at(disk, deadlines, socket, 2000, usize::MAX).await;
+    writing.await.unwrap();
+    assert!(came.unwrap().kept == sent);
 }
 
 /// The next frame must be found behind content that the disk did not take.
