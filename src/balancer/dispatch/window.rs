@@ -7,8 +7,8 @@
 pub struct Window {
     /// Files in flight.
     pub files: usize,
-    /// Bytes in flight. A file counts as [`LARGEST_PART`] of them at most: small files can go beside a
-    /// few large ones, which have a connection of their own.
+    /// Bytes in flight. A file counts as a quarter of them at most: small files can go beside a few
+    /// large ones, which have a connection of their own.
     pub bytes: u64,
 }
 
