@@ -48,10 +48,34 @@ pub(super) struct Count {
     pub(super) waiting: usize,
 }
 
+/// Kinds of faults in random order. All of them come before one of them comes again.
+#[derive(Debug, Default)]
+struct Deck(Vec<Kind>);
+
+impl Deck {
+    /// Begins a fault of the first kind that can begin now, `preferred` first. A kind that cannot
+    /// begin stays in the deck.
+    fn deal(
+        &mut self,
+        preferred: Option<Kind>,
+        mut begin: impl FnMut(Kind) -> Option<Active>,
+    ) -> Option<Active> {
+        let (first, rest): (Vec<usize>, Vec<usize>) = (0..self.0.len())
+            .rev()
+            .partition(|place| Some(self.0[*place]) == preferred);
+        let (place, fault) = first
+            .into_iter()
+            .chain(rest)
+            .find_map(|place| Some((place, begin(self.0[place])?)))?;
+        self.0.remove(place);
+        Some(fault)
+    }
+}
+
 /// The faults and their schedule.
 pub(super) struct Faults {
     pub(super) random: StdRng,
-    deck: Vec<Kind>,
+    deck: Deck,
     next: Instant,
     pace: Duration,
     pub(super) active: Vec<Active>,
@@ -78,7 +102,7 @@ impl Faults {
         let now = Instant::now();
         Self {
             random: StdRng::seed_from_u64(seed ^ 0xfa17),
-            deck: Vec::new(),
+            deck: Deck::default(),
             next: now,
             pace,
             active: Vec::new(),
@@ -138,47 +162,50 @@ impl Faults {
         self.log.push(line);
     }
 
-    /// Begins the next fault of the deck that can be begun now.
+    /// Begins the next fault of the deck that can begin now.
     fn fire_next(&mut self, stage: &mut Stage, load: &mut Load) {
-        if self.deck.is_empty() {
-            self.deck = Kind::all(self.servers);
-            self.deck.shuffle(&mut self.random);
-        }
-        let sequel = self.sequel();
-        let (first, rest): (Vec<usize>, Vec<usize>) = (0..self.deck.len())
-            .rev()
-            .partition(|place| Some(self.deck[*place]) == sequel);
-        for place in first.into_iter().chain(rest) {
-            let kind = self.deck[place];
-            let Some(target) = self.target(kind, load) else {
-                continue;
-            };
-            if self.active.iter().any(|other| other.target == target) {
-                continue;
-            }
-            let unreceipted = load.in_flight();
-            let status = stage.status(Duration::from_millis(300));
-            if unreceipted == 0 {
-                // A fault that finds nothing in flight shows nothing.
-                return;
-            }
-            self.deck.remove(place);
-            let lasts = Duration::from_millis(self.random.random_range(300..4000));
-            let waiting = status.map(|status| status.queue.files());
-            let text = waiting.map_or_else(|| "unknown".to_owned(), |waiting| waiting.to_string());
-            self.note(&format!(
-                "{kind:?} on {target:?} for {lasts:?}; {unreceipted} files without receipt, waiting: {text}"
-            ));
-            if let Some(fault) = self.strike(kind, target, lasts, stage, load) {
-                let count = self.counts.entry(kind).or_default();
-                count.fired += 1;
-                count.hit += usize::from(unreceipted > 0);
-                count.unreceipted += unreceipted;
-                count.waiting += waiting.unwrap_or(0);
-                self.active.push(fault);
-            }
+        if load.in_flight() == 0 {
+            // A fault that finds nothing in flight shows nothing.
             return;
         }
+        let mut deck = std::mem::take(&mut self.deck);
+        if deck.0.is_empty() {
+            deck.0 = Kind::all(self.servers);
+            deck.0.shuffle(&mut self.random);
+        }
+        let sequel = self.sequel();
+        let fault = deck.deal(sequel, |kind| self.fire(kind, stage, load));
+        self.active.extend(fault);
+        self.deck = deck;
+    }
+
+    /// Begins a fault of this kind. `None` if its target has a fault already, or is not there.
+    fn fire(&mut self, kind: Kind, stage: &mut Stage, load: &mut Load) -> Option<Active> {
+        let target = self.target(kind, load)?;
+        if self.active.iter().any(|other| other.target == target) {
+            return None;
+        }
+        let unreceipted = load.in_flight();
+        let waiting = stage
+            .status(Duration::from_millis(300))
+            .map(|status| status.queue.files());
+        let lasts = Duration::from_millis(self.random.random_range(300..4000));
+        let text = waiting.map_or_else(|| "unknown".to_owned(), |waiting| waiting.to_string());
+        self.note(&format!(
+            "{kind:?} on {target:?} for {lasts:?}; {unreceipted} files without receipt, waiting: {text}"
+        ));
+        let Some(fault) = self.strike(kind, target, lasts, stage, load) else {
+            self.note(&format!(
+                "{kind:?} finds nothing on {target:?}: it comes later"
+            ));
+            return None;
+        };
+        let count = self.counts.entry(kind).or_default();
+        count.fired += 1;
+        count.hit += usize::from(unreceipted > 0);
+        count.unreceipted += unreceipted;
+        count.waiting += waiting.unwrap_or(0);
+        Some(fault)
     }
 
     /// A kind that makes an active fault worse: the process whose messages are lost, or which
@@ -212,5 +239,35 @@ impl Faults {
             NoFilesBalancer | StuckJournal | CrowdBalancer => Target::Limits(0),
             FullServer | NoFilesServer => Target::Limits(server),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(kind: Kind) -> Active {
+        Active {
+            kind,
+            target: Target::Disk,
+            pid: None,
+            until: Instant::now(),
+            limit: None,
+        }
+    }
+
+    /// A crowd was once lost for good when the balancer that it was for was down.
+    #[test]
+    fn a_fault_whose_target_is_gone_comes_later() {
+        let mut deck = Deck(vec![Kind::Delay, Kind::FlipBits, Kind::CrowdBalancer]);
+        let mut deal = |preferred, gone: &[Kind]| {
+            let begin = |kind| (!gone.contains(&kind)).then(|| fault(kind));
+            deck.deal(preferred, begin).map(|fault| fault.kind)
+        };
+        assert_eq!(deal(None, &[Kind::CrowdBalancer]), Some(Kind::FlipBits));
+        assert_eq!(deal(None, &[Kind::CrowdBalancer, Kind::Delay]), None);
+        assert_eq!(deal(Some(Kind::Delay), &[]), Some(Kind::Delay));
+        assert_eq!(deal(None, &[]), Some(Kind::CrowdBalancer));
+        assert_eq!(deal(None, &[]), None);
     }
 }
