@@ -26,6 +26,7 @@ mod http;
 mod inspect;
 mod mount;
 mod old_server;
+mod port;
 mod pretend;
 mod process;
 mod role;

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
+use crate::port::Port;
 use crate::wait::{DEADLINE, wait_for, wait_until};
 
 /// An old-style server. It accepts a connection, calls `recv` once for at most 4096 bytes, and reads
@@ -18,6 +19,8 @@ pub struct OldServer {
     pub address: String,
     seen: Arc<Seen>,
     listening: Option<Listening>,
+    /// Its own, so that it can listen there again.
+    port: Option<Port>,
 }
 
 /// The requests that it has seen, and its answer.
@@ -37,7 +40,10 @@ struct Listening {
 impl OldServer {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        Self::at("127.0.0.1:0")
+        let port = Port::take();
+        let mut server = Self::at(&port.address());
+        server.port = Some(port);
+        server
     }
 
     /// Starts one at an address that another server may still be closing.
@@ -46,6 +52,7 @@ impl OldServer {
             address: address.to_owned(),
             seen: Arc::default(),
             listening: None,
+            port: None,
         };
         server.listen();
         server

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::port::Port;
 use crate::process::{bilico, limit, signal};
 use crate::wait::DEADLINE;
 
@@ -20,6 +21,8 @@ pub struct Role {
     pub admin: Option<String>,
     args: Vec<String>,
     dir: PathBuf,
+    /// Its own, so that it can be started again there.
+    ports: Vec<Port>,
 }
 
 impl Role {
@@ -37,6 +40,8 @@ impl Role {
         let has_admin = args
             .windows(2)
             .any(|pair| pair[0] == "--admin" && pair[1] != "none");
+        let mut ports = Vec::new();
+        let args = with_ports(&args, &mut ports);
         command
             .args(&args)
             .arg("--with-parent")
@@ -48,7 +53,6 @@ impl Role {
             .spawn()
             .map_err(|error| error.to_string())?;
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         // From here on, dropping the role ends the process.
         let mut role = Self {
             child,
@@ -56,6 +60,7 @@ impl Role {
             admin: None,
             args,
             dir: dir.to_owned(),
+            ports,
         };
         let (said, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -141,7 +146,9 @@ impl Role {
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let dir = self.dir.clone();
+        let ports = std::mem::take(&mut self.ports);
         *self = Self::start(&dir, &args);
+        self.ports = ports;
     }
 
     /// Asks the process to stop, waits for it, and returns its exit code.
@@ -175,6 +182,23 @@ impl Role {
             .unwrap()
             * 4096
     }
+}
+
+/// The arguments with a port of its own for each listener that may have any.
+fn with_ports(args: &[&str], ports: &mut Vec<Port>) -> Vec<String> {
+    let mut all = Vec::with_capacity(args.len());
+    let mut flag = "";
+    for arg in args {
+        if matches!(flag, "--listen" | "--admin") && *arg == "127.0.0.1:0" {
+            let port = Port::take();
+            all.push(port.address());
+            ports.push(port);
+        } else {
+            all.push((*arg).to_owned());
+        }
+        flag = arg;
+    }
+    all
 }
 
 impl Drop for Role {
