@@ -188,6 +188,15 @@ impl LogFile {
         }
     }
 
+    /// Writes the buffer if there is something in it, and gives whether there was.
+    pub(super) fn write_buffer(&mut self) -> bool {
+        let has_lines = !self.buffer.is_empty();
+        if has_lines {
+            self.write_out();
+        }
+        has_lines
+    }
+
     /// Writes the buffer, and before it a line about lost lines. Lines that cannot be written are
     /// lost.
     fn write_out(&mut self) {
@@ -284,9 +293,7 @@ impl Write for LogFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.write_out();
-        }
+        self.write_buffer();
         Ok(())
     }
 }

@@ -22,6 +22,8 @@ pub use line::LineFormat;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
@@ -37,6 +39,10 @@ use health::Health;
 
 /// Lines that may wait for the disk: some 8 MiB. Further lines are lost and counted.
 const QUEUED_LINES: usize = 32_768;
+
+/// How long the thread that writes lines rests before it looks for more: so it writes many at once,
+/// and whoever logs does not have to wake it for each. Far less than it takes to fill the queue.
+const REST: Duration = Duration::from_millis(20);
 
 /// The health of this process's log, for the metrics.
 static OF_PROCESS: OnceLock<Arc<Health>> = OnceLock::new();
@@ -85,11 +91,17 @@ impl Write for SharedFile {
             .write(line)
     }
 
+    /// Called when the queue is empty.
     fn flush(&mut self) -> io::Result<()> {
-        self.0
+        let has_written = self
+            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .flush()
+            .write_buffer();
+        if has_written {
+            thread::sleep(REST);
+        }
+        Ok(())
     }
 }
 
