@@ -28,6 +28,14 @@ impl Default for Deadlines {
     }
 }
 
+/// Sleeps until then, or for ever.
+pub async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The time that a peer has left to make progress with the message it has begun. It begins anew
 /// whenever [`PROGRESS_BYTES`] have come, so that a slow line is served and a trickle is not.
 #[derive(Debug, Default)]

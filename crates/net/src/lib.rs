@@ -20,7 +20,7 @@ pub mod shutdown;
 mod stream;
 
 pub use connect::{Connect, Connecting, Resolving, Tcp};
-pub use deadline::{Deadlines, ProgressDeadline};
+pub use deadline::{Deadlines, ProgressDeadline, until};
 pub use error::{ReadError, WriteError, log_end, plain};
 pub use listen::{Accepted, Listener, serve};
 pub use object_reader::{Object, ObjectReader};

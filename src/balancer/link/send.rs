@@ -1,7 +1,10 @@
 //! What goes out over a native link: files, and what the server may forget or must remove.
 
+use std::time::Duration;
+
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::content::{Loaded, load, unreadable};
 use super::error::LinkError;
@@ -13,10 +16,18 @@ use crate::balancer::messages::{Parcel, ToServer};
 use crate::bulk::Next;
 use crate::protocol::limits::MAX_LIST;
 use crate::protocol::{Message, frame, lists};
-use crate::transport::{BoxStream, Socket, send_content, send_summed, write_all};
+use crate::transport::{BoxStream, Socket, send_content, send_summed, until, write_all};
 
 /// How many messages of the hub are written together at most.
 const BATCH: usize = 64;
+
+/// How long numbers that the server may forget wait for other messages, to be written with them.
+/// Until they come the server only keeps a line more than it needs, and a message of their own
+/// would wake it up once more for each file.
+pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(20);
+
+/// From how many numbers on they wait no longer.
+pub(super) const MOST_HELD: usize = 1024;
 
 /// A large file, and the id of the file that has its content.
 pub(super) type Large = (Parcel, u64);
@@ -37,6 +48,10 @@ pub(super) struct Out<'a> {
     socket: Option<Socket>,
     buffer: Vec<u8>,
     outstanding: &'a Outstanding,
+    /// Numbers that the server may forget and that are not written yet.
+    confirmed: Vec<u64>,
+    /// When they are written at the latest.
+    confirm_at: Option<Instant>,
 }
 
 /// Sends what the hub says, many messages in one write. Large files go to the lane, if there is one.
@@ -58,7 +73,8 @@ pub(super) async fn send_all(
             Some((parcel, id)) = returned => out.stream(&parcel, id).await?,
             came = from_hub.recv_many(&mut batch, BATCH) => {
                 if came == 0 {
-                    return Ok(());
+                    out.confirm().await?;
+                    return out.end().await;
                 }
                 for item in load(batch.drain(..)).await {
                     match (item, &lane) {
@@ -70,6 +86,7 @@ pub(super) async fn send_all(
                     }
                 }
             }
+            () = until(out.confirm_at) => out.confirm().await?,
         }
         out.end().await?;
     }
@@ -88,6 +105,8 @@ impl<'a> Out<'a> {
             socket,
             buffer: Vec::new(),
             outstanding,
+            confirmed: Vec::new(),
+            confirm_at: None,
         }
     }
 
@@ -99,6 +118,10 @@ impl<'a> Out<'a> {
     }
 
     async fn send(&mut self, item: Loaded) -> Result<(), LinkError> {
+        if let Loaded::Confirm(numbers) = item {
+            return self.hold(numbers).await;
+        }
+        self.confirm().await?;
         match item {
             Loaded::Small(parcel, content) => {
                 self.outstanding.begin(parcel.number);
@@ -109,7 +132,6 @@ impl<'a> Out<'a> {
             }
             Loaded::Large(parcel, id) => self.stream(&parcel, id).await?,
             Loaded::Failed(event) => self.target.tell(event),
-            Loaded::Confirm(numbers) => self.confirm(&numbers).await?,
             Loaded::Drop(number, expected) => {
                 let message = Message::Drop {
                     number,
@@ -117,8 +139,8 @@ impl<'a> Out<'a> {
                 };
                 frame::encode(&message, 0, &mut self.buffer);
             }
-            // `load` has read them.
-            Loaded::InJournal(..) => {}
+            // `load` has read the one; the other is held.
+            Loaded::InJournal(..) | Loaded::Confirm(_) => {}
         }
         Ok(())
     }
@@ -132,7 +154,21 @@ impl<'a> Out<'a> {
         frame::encode(&header, parcel.meta.size, &mut self.buffer);
     }
 
-    async fn confirm(&mut self, numbers: &[u64]) -> Result<(), LinkError> {
+    /// Has the server told, before anything else and soon, that it may forget these numbers.
+    async fn hold(&mut self, numbers: Vec<u64>) -> Result<(), LinkError> {
+        self.confirmed.extend(numbers);
+        self.confirm_at
+            .get_or_insert_with(|| Instant::now() + CONFIRM_WITHIN);
+        if self.confirmed.len() < MOST_HELD {
+            return Ok(());
+        }
+        self.confirm().await
+    }
+
+    /// Appends what is held.
+    async fn confirm(&mut self) -> Result<(), LinkError> {
+        self.confirm_at = None;
+        let numbers = std::mem::take(&mut self.confirmed);
         for part in numbers.chunks(MAX_LIST) {
             let content = lists::encode_confirmed(part);
             frame::encode(&Message::Confirmed, content.len() as u64, &mut self.buffer);

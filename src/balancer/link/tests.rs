@@ -8,11 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::send::{CONFIRM_WITHIN, MOST_HELD};
 use super::{Target, run};
 use crate::balancer::dispatch::{LinkEvent, LinkId};
 use crate::balancer::messages::{Parcel, ToHub, ToServer};
 use crate::protocol::json::{NotOldStyle, Request, parse};
+use crate::protocol::lists::decode_confirmed;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame};
 use crate::queue::RealDisk;
@@ -287,4 +290,53 @@ async fn what_is_no_document_for_an_old_style_server_is_unfit_and_nothing_is_sen
     }
     world.send(2, FileBody::Memory(Bytes::from_static(SENT), None));
     assert_eq!(old_style_file(&mut world).await, (2, SENT.into()));
+}
+
+/// The numbers of the next message, which must be a list of confirmed files.
+async fn confirmed(server: &mut NativeServer) -> Vec<u64> {
+    let frame = server.reader.frame().await.unwrap().unwrap();
+    assert!(matches!(frame.message, Message::Confirmed), "{frame:?}");
+    let list = server.reader.content(frame.content_len).await.unwrap();
+    decode_confirmed(&list).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn confirmed_numbers_wait_for_a_file_to_go_with_and_not_for_long() {
+    let (world, mut server) = World::native().await;
+    let confirm = |numbers: &[u64]| {
+        let message = ToServer::Confirm(numbers.to_vec());
+        world.to_link.send(message).unwrap();
+    };
+    let began = Instant::now();
+    confirm(&[1, 2]);
+    tokio::time::sleep(CONFIRM_WITHIN / 2).await;
+    confirm(&[3]);
+    assert_eq!(confirmed(&mut server).await, [1, 2, 3]);
+    assert_eq!(began.elapsed().as_millis(), CONFIRM_WITHIN.as_millis());
+
+    let began = Instant::now();
+    confirm(&[4]);
+    tokio::time::sleep(CONFIRM_WITHIN / 2).await;
+    world.send(5, FileBody::Memory(Bytes::from_static(SENT), None));
+    confirm(&[6]);
+    assert_eq!(confirmed(&mut server).await, [4]);
+    assert_eq!(server.file().await, (5, SENT.into()));
+    assert!(began.elapsed() < CONFIRM_WITHIN);
+    // The balancer has nothing more to say.
+    drop(world.to_link);
+    assert_eq!(confirmed(&mut server).await, [6]);
+    assert!(began.elapsed() < CONFIRM_WITHIN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_confirmed_numbers_do_not_wait() {
+    let (world, mut server) = World::native().await;
+    let began = Instant::now();
+    let numbers: Vec<u64> = (1..=MOST_HELD as u64).collect();
+    world
+        .to_link
+        .send(ToServer::Confirm(numbers.clone()))
+        .unwrap();
+    assert_eq!(confirmed(&mut server).await, numbers);
+    assert!(began.elapsed() < CONFIRM_WITHIN);
 }
