@@ -239,3 +239,6 @@ impl<T: Fn(Progress)> Work<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
