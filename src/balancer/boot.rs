@@ -1,10 +1,11 @@
 //! The story of a balancer: it opens its journal, opens its doors, and stops in two phases.
 
+use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::config::{BalancerConfig, BalancerError, Outcome};
 use super::control::Control;
@@ -121,7 +122,13 @@ impl Balancer {
         events.report(&Happening::Started);
         let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
         tasks.spawn(until_ended(&shutdown, draining));
-        let result = hub.run(shutdown.draining.clone()).await;
+        // As a task it can run on the worker that has a message for it. The caller's future may belong
+        // to a thread that each message would have to wake up.
+        let hub = AbortOnDropHandle::new(tokio::spawn(hub.run(shutdown.draining.clone())));
+        let result = match hub.await {
+            Ok(result) => result,
+            Err(error) => resume_unwind(error.into_panic()),
+        };
 
         // After a failure the doorways tell their clients why.
         if let Err(error) = &result {

@@ -10,6 +10,7 @@ use super::state::Hub;
 use crate::balancer::BalancerError;
 use crate::balancer::happening::Happening;
 use crate::balancer::messages::ToHub;
+use crate::transport::until;
 
 /// How many messages are decided together at most.
 const BATCH: usize = 1024;
@@ -102,13 +103,5 @@ impl Hub {
             ToHub::Link { link, event } => self.link(link, event, now)?,
         }
         Ok(())
-    }
-}
-
-/// Sleeps until then, or for ever.
-async fn until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
     }
 }
