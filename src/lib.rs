@@ -23,7 +23,7 @@
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | `crates/core`: [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | `crates/core`: [`config`], [`durability`], [`mod@file`], [`os_error`], [`text`], [`units`] | foundation |
+//! | `crates/core`: [`checksum`], [`config`], [`durability`], [`mod@file`], [`os_error`], [`text`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it
 //! knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests drive
@@ -39,7 +39,9 @@ pub mod logging;
 pub mod server;
 pub mod verify;
 
-pub use bilico_core::{config, durability, file, os_error, protocol, schedule, text, units};
+pub use bilico_core::{
+    checksum, config, durability, file, os_error, protocol, schedule, text, units,
+};
 pub use bilico_net as transport;
 pub use bilico_net::{bulk, descriptors, pool, shutdown};
 pub use bilico_queue as queue;

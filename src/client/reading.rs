@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::look::{Look, shrunk_or_grown};
 use crate::bulk::{Fill, ReadAhead};
+use crate::checksum;
 
 /// How many bytes of a file are read and sent at once.
 pub(super) const STEP: usize = 256 * 1024;
@@ -40,7 +41,7 @@ impl Summed {
     pub(super) fn of(bytes: &[u8], change: Option<String>) -> Self {
         Self {
             size: bytes.len() as u64,
-            crc32c: crc32c::crc32c(bytes),
+            crc32c: checksum::crc32c(bytes),
             hash: blake3::hash(bytes),
             change,
         }
@@ -132,9 +133,9 @@ impl Reading {
     /// The sums of all of the content, unless the file changed meanwhile.
     fn end(&mut self) -> Result<Summed, Trouble> {
         self.opened.check()?;
-        let crc32c = match usize::try_from(self.came - self.offset) {
-            Ok(0) => self.crc32c,
-            rest => crc32c::crc32c_combine(self.before, self.crc32c, rest.unwrap_or(usize::MAX)),
+        let crc32c = match self.came - self.offset {
+            0 => self.crc32c,
+            rest => checksum::combine(self.before, self.crc32c, rest),
         };
         Ok(Summed {
             size: self.came,
@@ -170,7 +171,7 @@ impl Fill for Reading {
         if self.came == self.offset {
             self.before = std::mem::take(&mut self.crc32c);
         }
-        self.crc32c = crc32c::crc32c_append(self.crc32c, &piece.bytes);
+        self.crc32c = checksum::append(self.crc32c, &piece.bytes);
         self.came += read as u64;
         piece.crc32c = self.crc32c;
         piece.whole = if self.came == size {

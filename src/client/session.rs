@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::error::ClientError;
 use super::reading::{Opened, Reading, STEP, Summed, Trouble};
 use crate::bulk::{Next, ReadAhead};
+use crate::checksum;
 use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::object;
@@ -175,7 +176,7 @@ impl Session {
         let offset = usize::try_from(upload.offset).unwrap_or(usize::MAX);
         let (before, rest) = content.split_at_checked(offset).unwrap_or((content, &[]));
         frame::encode(
-            &upload.message(crc32c::crc32c(before)),
+            &upload.message(checksum::crc32c(before)),
             rest.len() as u64,
             &mut self.out,
         );

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::numbers::{decimal, mixed, thousandths};
 use super::spec::{MAX_SIZES, SpecError};
+use crate::checksum;
 use crate::units::ByteSize;
 
 /// The largest size, in bytes.
@@ -117,9 +118,12 @@ impl Contents {
             .flat_map(|at| mixed(!seed, at).to_le_bytes())
             .collect();
         bytes.truncate(largest);
-        let summed = sizes
-            .into_iter()
-            .map(|size| (size, crc32c::crc32c(bytes.get(..size).unwrap_or_default())));
+        let summed = sizes.into_iter().map(|size| {
+            (
+                size,
+                checksum::crc32c(bytes.get(..size).unwrap_or_default()),
+            )
+        });
         Self {
             sizes: summed.collect(),
             bytes,

@@ -11,6 +11,7 @@ use rustix::fs::Stat;
 
 use super::name::beside;
 use super::opened::{Opened, is_regular};
+use crate::checksum;
 
 /// How many names are tried for a file before it counts as one that cannot be stored.
 const NAMES: u32 = 1000;
@@ -175,7 +176,7 @@ pub(super) fn sum(mut file: impl Read) -> io::Result<u32> {
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(sum),
-            Ok(read) => sum = crc32c::crc32c_append(sum, buffer.get(..read).unwrap_or_default()),
+            Ok(read) => sum = checksum::append(sum, buffer.get(..read).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

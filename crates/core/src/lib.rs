@@ -3,6 +3,7 @@
 //! Nothing in this crate knows a socket, a task, a clock, a disk or the command line. It is told what
 //! happened and when, and answers with what is to be done, so that tests drive it by the million.
 
+pub mod checksum;
 pub mod config;
 pub mod durability;
 pub mod file;

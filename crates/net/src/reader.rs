@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::bulk::{Received, Sink, WriteBehind};
 use super::{Deadlines, ProgressDeadline, ReadError, Socket};
+use bilico_core::checksum;
 use bilico_core::protocol::Frame;
 use bilico_core::protocol::frame::{self, CHECKSUM_LEN};
 
@@ -123,7 +124,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let buffered = self.buffer.split_to(size.min(self.buffer.len()));
         content.extend_from_slice(&buffered);
         drop(buffered);
-        let mut crc = crc32c::crc32c(&content);
+        let mut crc = checksum::crc32c(&content);
         let mut deadline = ProgressDeadline::default();
         while content.len() < size {
             let missing = size - content.len();
@@ -133,7 +134,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 .bound(self.deadlines.stall, rest.read_buf(&mut content))
                 .await?;
             deadline.count(read, missing as u64 + CHECKSUM_LEN as u64)?;
-            crc = crc32c::crc32c_append(crc, content.get(before..).unwrap_or_default());
+            crc = checksum::append(crc, content.get(before..).unwrap_or_default());
         }
         self.verify(crc).await?;
         Ok((content.into(), crc))
@@ -167,7 +168,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         writer: &mut WriteBehind<S>,
     ) -> Result<Received, ReadError> {
         let piece = writer.beside(self.piece(left)).await?;
-        let (first, crc32c) = (piece.len() as u64, crc32c::crc32c(&piece));
+        let (first, crc32c) = (piece.len() as u64, checksum::crc32c(&piece));
         let most = most.min(left).saturating_sub(first);
         let mut came = Received {
             bytes: first,
@@ -264,7 +265,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         while left > 0 {
             let piece = self.piece(left).await?;
             left -= piece.len() as u64;
-            crc32c = crc32c::crc32c_append(crc32c, &piece);
+            crc32c = checksum::append(crc32c, &piece);
         }
         if len > 0 {
             self.verify(crc32c).await?;

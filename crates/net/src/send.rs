@@ -7,6 +7,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::WriteError;
+use bilico_core::checksum;
 use bilico_core::protocol::frame;
 
 /// Content up to this many bytes is copied behind its header and written with it; larger content is
@@ -48,7 +49,7 @@ pub async fn send_content(
     content: &[u8],
     stall: Duration,
 ) -> Result<(), WriteError> {
-    send_summed(io, out, content, crc32c::crc32c(content), stall).await
+    send_summed(io, out, content, checksum::crc32c(content), stall).await
 }
 
 /// The same, with a CRC32C that is known already.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, read_full_at, write_all_at};
 use super::error::{JournalError, unsynced, unsynced_names};
+use bilico_core::checksum;
 use bilico_core::durability::Durability;
 
 /// The name of the content file with this id.
@@ -130,7 +131,7 @@ impl Part {
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         write_all_at(&*self.file, bytes, self.len)?;
         self.len += bytes.len() as u64;
-        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        self.crc32c = checksum::append(self.crc32c, bytes);
         Ok(())
     }
 
@@ -187,7 +188,7 @@ fn sum_with(
             return Ok(None);
         }
         show(piece, offset)?;
-        crc = crc32c::crc32c_append(crc, piece);
+        crc = checksum::append(crc, piece);
         offset += step as u64;
     }
     Ok(Some(crc))

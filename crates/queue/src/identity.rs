@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::disk::{Disk, read_full_at, write_all_at};
 use super::error::{IDENTITY, JournalError, failed, unsynced, unsynced_names};
 use super::segment::JournalId;
+use bilico_core::checksum;
 
 /// Its name until it is whole, and at a first start until there is a segment.
 pub(super) const PART: &str = "journal-id.part";
@@ -84,7 +85,7 @@ fn parse_line(line: &[u8]) -> Option<JournalId> {
         .strip_suffix('\n')?
         .split_once(' ')?;
     let is_sound =
-        digits.len() == 32 && crc == format!("{:08x}", crc32c::crc32c(digits.as_bytes()));
+        digits.len() == 32 && crc == format!("{:08x}", checksum::crc32c(digits.as_bytes()));
     u128::from_str_radix(digits, 16)
         .ok()
         .filter(|_| is_sound)
@@ -93,7 +94,7 @@ fn parse_line(line: &[u8]) -> Option<JournalId> {
 
 fn line(id: JournalId) -> String {
     let digits = format!("{:032x}", u128::from_be_bytes(id));
-    format!("{digits} {:08x}\n", crc32c::crc32c(digits.as_bytes()))
+    format!("{digits} {:08x}\n", checksum::crc32c(digits.as_bytes()))
 }
 
 fn text(id: JournalId, name: Name) -> String {

@@ -8,6 +8,7 @@ use tokio::io::AsyncRead;
 
 use super::Door;
 use super::door::InMemory;
+use crate::checksum;
 use crate::pool::Share;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
@@ -109,7 +110,7 @@ async fn admit(mut unheard: Unheard, content: Bytes, door: &Door) -> Result<bool
     let file = InMemory {
         title: unheard.title.clone(),
         key: None,
-        crc32c: crc32c::crc32c(&content),
+        crc32c: checksum::crc32c(&content),
         content,
         room,
         disk,

@@ -13,6 +13,7 @@ use super::upload::{Framed, Uploaded};
 use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
+use crate::checksum;
 use crate::protocol::{Message, Prefix, ProtocolError, Refusal};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::ReadError;
@@ -41,8 +42,7 @@ impl Put {
     /// The CRC32C of the whole file; `rest` is that of the bytes that followed.
     fn sum(&self, rest: u32) -> Sum {
         Sum::Known(self.resumed.map_or(rest, |prefix| {
-            let len = usize::try_from(self.size).unwrap_or(usize::MAX);
-            crc32c::crc32c_combine(prefix.crc32c, rest, len)
+            checksum::combine(prefix.crc32c, rest, self.size)
         }))
     }
 }
@@ -202,7 +202,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         while left > 0 {
             let piece = self.reader.piece(left).await?;
             left -= piece.len() as u64;
-            crc32c = crc32c::crc32c_append(crc32c, &piece);
+            crc32c = checksum::append(crc32c, &piece);
         }
         self.reader.verify(crc32c).await?;
         Ok(crc32c)

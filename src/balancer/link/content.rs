@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::balancer::dispatch::LinkEvent;
 use crate::balancer::messages::{Parcel, ToServer};
+use crate::checksum;
 use crate::os_error::is_shortage;
 use crate::protocol::Expected;
 use crate::queue::record::Meta;
@@ -85,7 +86,7 @@ fn find(item: ToServer) -> Loaded {
 
 /// Whether the content is what the client sent.
 fn is_sound(content: &[u8], meta: &Meta) -> bool {
-    content.len() as u64 == meta.size && crc32c::crc32c(content) == meta.crc32c
+    content.len() as u64 == meta.size && checksum::crc32c(content) == meta.crc32c
 }
 
 /// Reads content from the journal, and compares it with the client's checksum.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::bulk::{Fill, ReadAhead};
+use crate::checksum;
 use crate::queue::content;
 use crate::queue::disk::{Disk, DiskFile, read_full_at};
 
@@ -55,7 +56,7 @@ impl Fill for LargeContent {
         let left = usize::try_from(self.size - self.offset).unwrap_or(STEP);
         piece.resize(left.min(STEP), 0);
         fill(&**file, piece, self.offset)?;
-        self.read = crc32c::crc32c_append(self.read, piece);
+        self.read = checksum::append(self.read, piece);
         self.offset += piece.len() as u64;
         if self.offset == self.size && self.read != self.crc32c {
             return Err(io::Error::other("its content is damaged in the journal"));

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::job::Job;
 use super::state::Grant;
+use crate::checksum;
 use crate::client::content::{self, Content, WHOLE};
 use crate::client::error::ClientError;
 use crate::client::options::Wait;
@@ -225,7 +226,7 @@ impl Uploader<'_> {
 /// Whether content is of this size and checksum.
 fn is_same(content: &Content, (size, crc32c): (u64, u32)) -> bool {
     match content {
-        Content::Bytes(bytes, _) => bytes.len() as u64 == size && crc32c::crc32c(bytes) == crc32c,
+        Content::Bytes(bytes, _) => bytes.len() as u64 == size && checksum::crc32c(bytes) == crc32c,
         Content::File(_) => false,
     }
 }

@@ -12,6 +12,7 @@
 use std::fmt::{self, Write};
 
 use super::entry::IndexEntry;
+use crate::checksum;
 
 /// The version of the format that is written, and the only one that is read.
 pub(super) const VERSION: u32 = 1;
@@ -156,7 +157,7 @@ fn push(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     let _ = line.write_fmt(text);
     let _ = io_write(
         out,
-        format_args!("{:08x} {line}\n", crc32c::crc32c(line.as_bytes())),
+        format_args!("{:08x} {line}\n", checksum::crc32c(line.as_bytes())),
     );
 }
 
@@ -168,7 +169,7 @@ fn io_write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> std::io::Result<()> 
 pub(super) fn decode(line: &[u8]) -> Option<Line<'_>> {
     let (crc, text) = std::str::from_utf8(line).ok()?.split_at_checked(9)?;
     let crc = hex(crc.strip_suffix(' ')?)?;
-    if crc != crc32c::crc32c(text.as_bytes()) {
+    if crc != checksum::crc32c(text.as_bytes()) {
         return None;
     }
     let (word, rest) = text.split_once(' ')?;

@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::Socket;
+use bilico_core::checksum;
 
 /// How much a job moves at once, in bytes.
 pub(super) const STEP: usize = 256 * 1024;
@@ -36,9 +37,9 @@ impl Received {
     /// The CRC32C of these bytes behind bytes with this one.
     #[must_use]
     pub fn append_to(&self, crc32c: u32) -> u32 {
-        match usize::try_from(self.bytes) {
-            Ok(0) => crc32c,
-            bytes => crc32c::crc32c_combine(crc32c, self.crc32c, bytes.unwrap_or(usize::MAX)),
+        match self.bytes {
+            0 => crc32c,
+            bytes => checksum::combine(crc32c, self.crc32c, bytes),
         }
     }
 }
@@ -62,7 +63,7 @@ pub(super) fn receive(
             Ok(read) => {
                 let came = buffer.get(..read).unwrap_or_default();
                 received.bytes += read as u64;
-                received.crc32c = crc32c::crc32c_append(received.crc32c, came);
+                received.crc32c = checksum::append(received.crc32c, came);
                 if let Err(error) = take(came) {
                     return (received, Err(error));
                 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::disk::{DiskFile, read_full_at};
 use crate::segment;
+use bilico_core::checksum;
 
 /// Where a file's record is, and its inline content.
 #[derive(Clone)]
@@ -99,7 +100,7 @@ impl Location {
         let mut content = vec![0; self.len as usize];
         let start = self.position.end.saturating_sub(self.len);
         let read = read_full_at(&*self.handle.file, &mut content, start.into())?;
-        if read < content.len() || crc32c::crc32c(&content) != crc32c {
+        if read < content.len() || checksum::crc32c(&content) != crc32c {
             return Err(std::io::Error::other(
                 "the content is damaged in the journal",
             ));

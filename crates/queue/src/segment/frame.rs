@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::record::Record;
+use bilico_core::checksum;
 
 use super::header::JournalId;
 
@@ -36,7 +37,7 @@ impl Framer {
     /// For the segment of this journal.
     pub(crate) fn new(journal: &JournalId, segment: u64) -> Self {
         Self {
-            seed: crc32c::crc32c_append(crc32c::crc32c(journal), &segment.to_le_bytes()),
+            seed: checksum::append(checksum::crc32c(journal), &segment.to_le_bytes()),
         }
     }
 
@@ -79,10 +80,7 @@ impl Framer {
     }
 
     fn crc(self, covered: &[u8], offset: u64) -> u32 {
-        crc32c::crc32c_append(
-            crc32c::crc32c_append(self.seed, &offset.to_le_bytes()),
-            covered,
-        )
+        checksum::append(checksum::append(self.seed, &offset.to_le_bytes()), covered)
     }
 
     /// The sound record at `at` in `window`, a part of the segment that begins at `start`; `None`

@@ -1,5 +1,7 @@
 //! The header of a segment, and the name of its file.
 
+use bilico_core::checksum;
+
 /// The beginning of each segment: the format, and in its last byte the format's version.
 pub(crate) const MAGIC: [u8; 8] = *b"BILICOJ\x01";
 
@@ -38,7 +40,7 @@ impl Header {
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+        out.extend_from_slice(&checksum::crc32c(&out).to_le_bytes());
         let mut header = [0; HEADER_LEN];
         header.iter_mut().zip(out).for_each(|(to, from)| *to = from);
         header
@@ -49,7 +51,7 @@ impl Header {
         let (covered, rest) = (bytes.get(..56)?, bytes.get(56..HEADER_LEN)?);
         let crc = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
         let sound = covered.starts_with(&MAGIC)
-            && crc == crc32c::crc32c(covered)
+            && crc == checksum::crc32c(covered)
             && rest.ends_with(&[0; 4]);
         let number = |at: usize| {
             Some(u64::from_le_bytes(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Fault, Shape, SimDisk, at_every_operation};
 use crate::disk::{Disk, DiskFile, read_full_at, write_all_at};
+use bilico_core::checksum;
 
 const SEED: u64 = 7;
 /// More than a sector, so that a record can be torn.
@@ -37,7 +38,7 @@ struct Toy {
 
 fn record(number: u32) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().repeat(RECORD / 4 - 1);
-    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+    bytes.extend(checksum::crc32c(&bytes).to_le_bytes());
     bytes
 }
 

@@ -12,6 +12,7 @@ use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::InMemory;
 use crate::balancer::ingress::holding::Holding;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
+use crate::checksum;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE};
 use crate::protocol::{ProtocolError, Refusal, RefusalCode};
 use crate::queue::{INLINE, key_hash};
@@ -160,7 +161,7 @@ impl Door {
                 continue;
             }
             came += piece.len() as u64;
-            crc32c = crc32c::crc32c_append(crc32c, &piece);
+            crc32c = checksum::append(crc32c, &piece);
             if came > size {
                 return Err(ProtocolError::TooLarge {
                     size: came,
@@ -186,7 +187,7 @@ impl Door {
         content: Bytes,
         reserved: Reserved,
     ) -> Result<Receipts, ReadError> {
-        let crc32c = crc32c::crc32c(&content);
+        let crc32c = checksum::crc32c(&content);
         let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
         let (room, disk) = reserved.holding.read();
         let file = InMemory {

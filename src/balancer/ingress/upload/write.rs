@@ -12,6 +12,7 @@ use super::parts::PartLease;
 use super::uploaded::Uploaded;
 use crate::balancer::messages::ToHub;
 use crate::bulk::{Sink, SyncJob};
+use crate::checksum;
 use crate::os_error::is_full;
 use crate::protocol::{Prefix, Refusal, RefusalCode};
 use crate::queue::Durability;
@@ -206,8 +207,8 @@ impl Target {
 /// damaged in memory, and their sum must not stand for the client's.
 fn is_as_proven(part: &Part, resumed: Option<Prefix>, proven: Option<u32>) -> bool {
     let (begin, len) = resumed.map_or((0, 0), |prefix| (prefix.crc32c, prefix.offset));
-    let written = usize::try_from(part.len() - len).unwrap_or(usize::MAX);
-    proven.is_none_or(|sum| crc32c::crc32c_combine(begin, sum, written) == part.crc32c())
+    let written = part.len() - len;
+    proven.is_none_or(|sum| checksum::combine(begin, sum, written) == part.crc32c())
 }
 
 fn damaged() -> io::Error {
