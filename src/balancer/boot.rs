@@ -123,10 +123,15 @@ impl Balancer {
         let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
         tasks.spawn(until_ended(&shutdown, draining));
         // As a task it can run on the worker that has a message for it. The caller's future may belong
-        // to a thread that each message would have to wake up.
-        let hub = AbortOnDropHandle::new(tokio::spawn(hub.run(shutdown.draining.clone())));
-        let result = match hub.await {
-            Ok(result) => result,
+        // to a thread that each message would have to wake up. The lock goes with it: if this future
+        // is dropped, the journal stays locked until the hub and its writer have ended.
+        let draining = shutdown.draining.clone();
+        let hub = AbortOnDropHandle::new(tokio::spawn(async move {
+            let lock = lock;
+            (hub.run(draining).await, lock)
+        }));
+        let (result, lock) = match hub.await {
+            Ok(ended) => ended,
             Err(error) => resume_unwind(error.into_panic()),
         };
 

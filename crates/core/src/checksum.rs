@@ -11,7 +11,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 
 /// The checksum of what has the checksum `before`, and then these bytes.
 pub fn append(before: u32, bytes: &[u8]) -> u32 {
-    // The checksum is the register with all bits turned round.
+    // The checksum is the register with all its bits inverted.
     let mut digest = Digest::new_with_init_state(KIND, u64::from(!before));
     digest.update(bytes);
     narrow(digest.finalize())

@@ -118,10 +118,9 @@ impl<'a> Out<'a> {
     }
 
     async fn send(&mut self, item: Loaded) -> Result<(), LinkError> {
-        if let Loaded::Confirm(numbers) = item {
-            return self.hold(numbers).await;
+        if !matches!(item, Loaded::Confirm(_)) {
+            self.confirm().await?;
         }
-        self.confirm().await?;
         match item {
             Loaded::Small(parcel, content) => {
                 self.outstanding.begin(parcel.number);
@@ -132,6 +131,7 @@ impl<'a> Out<'a> {
             }
             Loaded::Large(parcel, id) => self.stream(&parcel, id).await?,
             Loaded::Failed(event) => self.target.tell(event),
+            Loaded::Confirm(numbers) => self.hold(numbers).await?,
             Loaded::Drop(number, expected) => {
                 let message = Message::Drop {
                     number,
@@ -139,8 +139,8 @@ impl<'a> Out<'a> {
                 };
                 frame::encode(&message, 0, &mut self.buffer);
             }
-            // `load` has read the one; the other is held.
-            Loaded::InJournal(..) | Loaded::Confirm(_) => {}
+            // `load` has read them.
+            Loaded::InJournal(..) => {}
         }
         Ok(())
     }

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bilico_testkit::{Farm, Mount, Role, bilico, noise, run};
+use bilico::balancer::{Balancer, BalancerConfig};
+use bilico::transport::Tcp;
+use bilico_testkit::{DEADLINE, Farm, Mount, Role, bilico, noise, run};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::helpers::{change, check, farm_on, journal_of_40};
 
@@ -203,4 +208,37 @@ fn a_read_only_journal_can_be_checked() {
         ended.stderr.contains("read-only") || ended.stderr.contains("Read-only"),
         "{ended:?}"
     );
+}
+
+/// The hub is a task: it ends after the future that waited for it is gone.
+#[test]
+fn a_journal_stays_locked_until_the_hub_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        Balancer::open(BalancerConfig {
+            journal: dir.path().join("journal"),
+            ..BalancerConfig::default()
+        })
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let balancer = open().unwrap();
+        let running = balancer.run(listener, Arc::new(Tcp), CancellationToken::new());
+        // It runs for a moment, and is dropped.
+        let ended = tokio::time::timeout(Duration::from_millis(50), running).await;
+        assert!(ended.is_err());
+        assert!(
+            open().is_err(),
+            "nothing has run since that could end the hub"
+        );
+        let began = Instant::now();
+        while open().is_err() {
+            assert!(began.elapsed() < DEADLINE, "it is locked for good");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
 }
