@@ -116,10 +116,9 @@ fn a_file_can_be_followed_through_logs_that_rotate() {
     let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
     let sent = farm.send(&names.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(sent.status.success(), "{sent:?}");
-    assert!(
-        farm.dir.path().join("logs/balancer.log.2").exists(),
-        "the log was rotated"
-    );
+    wait_until("the log to be rotated", || {
+        farm.dir.path().join("logs/balancer.log.2").exists()
+    });
     let show = |args: &[&str]| {
         let mut command = bilico(&["logs", "--since", "1h"]);
         command.args(args).current_dir(farm.dir.path());
