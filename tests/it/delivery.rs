@@ -305,7 +305,7 @@ fn a_balancer_is_not_taken_for_a_server() {
         format!("{}=1", farm.balancer.address),
         format!("{}=1", pretend_role("balancer", Wire::swallow)),
     ];
-    let balancer = start_balancer(dir.path(), &servers, &[]);
+    let mut balancer = start_balancer(dir.path(), &servers, &[]);
     wait_until("both to be found out", || {
         let reasons: Vec<String> = status(&balancer.address)
             .servers
@@ -314,6 +314,8 @@ fn a_balancer_is_not_taken_for_a_server() {
             .collect();
         reasons.len() == 2 && reasons.iter().all(|reason| !reason.contains("not probed"))
     });
+    // At its end it has written all lines.
+    balancer.stop();
     let log = fs::read_to_string(dir.path().join("logs/balancer.log")).unwrap();
     assert!(!log.contains("recognised"), "{log}");
 }
