@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::in_process::InProcess;
 use bilico_testkit::{
     Client, DEADLINE, Farm, Fickle, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw,
-    run, start_balancer, start_server, wait_for, wait_until,
+    run, start_balancer, start_server, uninterrupted, wait_for, wait_until,
 };
 
 fn at(role: &Role) -> &str {
@@ -1051,7 +1051,7 @@ impl Events {
                 continue;
             }
             let mut some = [0; 8192];
-            match self.wire.0.read(&mut some) {
+            match uninterrupted(|| self.wire.0.read(&mut some)) {
                 Ok(0) => return None,
                 Ok(read) => self.came.extend_from_slice(&some[..read]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
@@ -1208,7 +1208,7 @@ fn a_thousand_listeners_that_do_not_read_are_dropped_and_files_pass() {
             .collect();
         for stream in &some {
             let mut start = [0; 12];
-            stream.peek(&mut start).unwrap();
+            uninterrupted(|| stream.peek(&mut start)).unwrap();
             listening += usize::from(&start == b"HTTP/1.1 200");
         }
         silent.extend(some);

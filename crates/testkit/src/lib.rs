@@ -54,5 +54,5 @@ pub use role::Role;
 pub use served::{Balancer, JOURNAL, Served, store};
 pub use size::{is_full_proof, sized};
 pub use terminal::{PROMPT, Terminal};
-pub use wait::{DEADLINE, wait_for, wait_for_line, wait_until};
+pub use wait::{DEADLINE, uninterrupted, wait_for, wait_for_line, wait_until};
 pub use wire::{PREFACE, Wire, frame, message, put};

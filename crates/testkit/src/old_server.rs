@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 
 use crate::port::Port;
-use crate::wait::{DEADLINE, wait_for, wait_until};
+use crate::wait::{DEADLINE, uninterrupted, wait_for, wait_until};
 
 /// An old-style server. It accepts a connection, calls `recv` once for at most 4096 bytes, and reads
 /// them as JSON. It saves a file without an answer, and answers anything else with its overload
@@ -138,7 +138,7 @@ impl Seen {
     fn serve(&self, mut stream: TcpStream) {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut buffer = [0; 4096];
-        let Ok(length @ 1..) = stream.read(&mut buffer) else {
+        let Ok(length @ 1..) = uninterrupted(|| stream.read(&mut buffer)) else {
             return;
         };
         match serde_json::from_slice::<Value>(&buffer[..length]) {

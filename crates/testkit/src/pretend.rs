@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::wait::uninterrupted;
 use crate::wire::{PREFACE, Wire, message};
 
 /// Starts a peer that answers probes with this `hello`. It hands each native connection to
@@ -67,7 +68,7 @@ fn answer(mut wire: Wire, greeting: &[u8], on_connection: &impl Fn(Wire)) {
     }
     // A probe. An old-style one, which does not name Bilico, gets the byte of an old-style server.
     let mut request = [0; 256];
-    let read = wire.0.read(&mut request).unwrap_or(0);
+    let read = uninterrupted(|| wire.0.read(&mut request)).unwrap_or(0);
     let asks = String::from_utf8_lossy(&request[..read]).contains("bilico");
     let _ = wire.0.write_all(if asks { greeting } else { &[0] });
 }

@@ -1,5 +1,6 @@
 //! Waiting for conditions, with a deadline.
 
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 /// The longest wait for any condition: far longer than it takes, even on a busy machine.
@@ -36,4 +37,15 @@ pub fn wait_for_line(log: impl Fn() -> String, parts: &[&str]) -> String {
             .find(|line| parts.iter().all(|part| line.contains(part)))
             .map(str::to_owned)
     })
+}
+
+/// Repeats a call that is interrupted. The kernel doesn't restart a call on a socket that has a
+/// timeout (signal(7)), and stopping and continuing the process is enough to interrupt it.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, uninterrupted};
 
 /// A connection on which the test reads and writes each byte.
 pub struct Wire(pub TcpStream);
@@ -59,7 +59,7 @@ impl Wire {
     /// Reads a frame. `None` if the connection ends, or is reset, before its first byte.
     pub fn read_frame(&mut self) -> io::Result<Option<(String, Vec<u8>)>> {
         let mut head = [0; 12];
-        match self.0.read(&mut head[..1]) {
+        match uninterrupted(|| self.0.read(&mut head[..1])) {
             Ok(0) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
             first => first?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put};
+use bilico_testkit::{Farm, PREFACE, Wire, frame, old_style_put, put, uninterrupted};
 use serde_json::{Value, json};
 
 /// Writes bytes that the other end may not read to the end.
@@ -102,12 +102,11 @@ pub(super) fn write_until_stuck(wire: &mut Wire, bytes: &[u8]) -> usize {
         .unwrap();
     let mut written = 0;
     while written < bytes.len() {
-        match wire.0.write(&bytes[written..]) {
+        match uninterrupted(|| wire.0.write(&bytes[written..])) {
             Ok(more) => written += more,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 break;
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("{error} after {written} bytes"),
         }
     }

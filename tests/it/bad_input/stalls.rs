@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use bilico_testkit::{
-    Farm, PREFACE, Served, Wire, frame, old_style_put, put, stored, wait_for_line, wait_until,
+    Farm, PREFACE, Served, Wire, frame, old_style_put, put, stored, uninterrupted, wait_for_line,
+    wait_until,
 };
 use serde_json::json;
 
@@ -66,10 +67,9 @@ impl Stall {
         let mut trickle = self.trickles.iter().cycle();
         let mut buffer = [0; 4096];
         loop {
-            match wire.0.read(&mut buffer) {
+            match uninterrupted(|| wire.0.read(&mut buffer)) {
                 // A greeting, or last words.
                 Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
