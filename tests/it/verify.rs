@@ -33,11 +33,22 @@ fn verify(farm: &Farm, args: &[&str]) -> Ended {
 
 /// The receipts in the farm's directory, all of which must be whole lines.
 fn receipts(farm: &Farm) -> Vec<Value> {
+    let (receipts, torn) = receipts_of_a_killed_client(farm);
+    assert_eq!(torn, "");
+    receipts
+}
+
+/// The receipts in the farm's directory, and what is behind the last whole line: the kernel may end
+/// the write of a process that is killed between two pages.
+fn receipts_of_a_killed_client(farm: &Farm) -> (Vec<Value>, String) {
     let text = fs::read_to_string(farm.dir.path().join(RECEIPTS)).unwrap();
-    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
-    text.lines()
+    let end = text.rfind('\n').map_or(0, |last| last + 1);
+    let (whole, torn) = text.split_at(end);
+    let receipts = whole
+        .lines()
         .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+        .collect();
+    (receipts, torn.to_owned())
 }
 
 /// A stored file of the farm's, by the end of its name.
@@ -216,14 +227,15 @@ fn receipts_that_cannot_be_written_end_it_before_anything_is_sent() {
     );
 }
 
-/// A final receipt is on disk a moment later: a client that is killed leaves whole lines, and loses
-/// no receipt.
+/// A final receipt is in the file a moment later: a client that is killed leaves whole lines and at
+/// most one torn one, which the next client cuts off.
 #[test]
-fn a_killed_client_leaves_whole_lines_of_what_was_final() {
+fn a_killed_client_leaves_lines_of_what_was_final() {
     let farm = Farm::start(&[1]);
     for file in 0..sized(1500, 3000) {
         farm.write(format!("many/{file}"), vec![b'x'; 2000]);
     }
+    let mut known = 0;
     for _ in 0..3 {
         let mut command = bilico(&[
             "send",
@@ -244,18 +256,17 @@ fn a_killed_client_leaves_whole_lines_of_what_was_final() {
         wait_until("the first receipts", grown);
         running.signal("KILL");
         running.wait();
-        assert!(
-            receipts(&farm)
-                .iter()
-                .all(|receipt| receipt["state"] == "delivered")
-        );
+        let (after, _torn) = receipts_of_a_killed_client(&farm);
+        assert!(after.len() >= known, "{known}, then {after:?}");
+        assert!(after.iter().all(|receipt| receipt["state"] == "delivered"));
+        known = after.len();
     }
     wait_until("all to be delivered", || farm.status().queue.files() == 0);
     let report: Value =
         serde_json::from_str(&verify(&farm, &["--json", "--others"]).stdout).unwrap();
     assert_eq!(
         (&report["clean"], &report["stored"]),
-        (&true.into(), &receipts(&farm).len().into()),
+        (&true.into(), &known.into()),
         "{report}"
     );
 }
