@@ -622,8 +622,9 @@ fn two_runs_of_the_same_command_at_once_store_each_file_once() {
     let farm = Farm::start(&[1, 1]);
     let folder = farm.dir.path().join("to_send");
     fs::create_dir(&folder).unwrap();
-    for file in 0..12 {
-        fs::write(folder.join(format!("{file}.bin")), noise(file, 500_000)).unwrap();
+    let contents: Vec<Vec<u8>> = (0..12).map(|file| noise(file, 500_000)).collect();
+    for (file, content) in contents.iter().enumerate() {
+        fs::write(folder.join(format!("{file}.bin")), content).unwrap();
     }
     for round in 1..=3 {
         let send = || {
@@ -652,11 +653,8 @@ fn two_runs_of_the_same_command_at_once_store_each_file_once() {
     let stored: Vec<Vec<u8>> = (0..2)
         .flat_map(|place| stored(&farm.server_dir(place)).into_values())
         .collect();
-    assert!((0..12).all(|file| {
-        stored
-            .iter()
-            .filter(|content| **content == noise(file, 500_000))
-            .count()
-            == 3
+    assert!(contents.iter().all(|content| {
+        let copies = stored.iter().filter(|stored| *stored == content);
+        copies.count() == 3
     }));
 }

@@ -127,7 +127,7 @@ fn read_reports(deaf: &mut Wire, reports: usize) {
 #[track_caller]
 fn check_grown(farm: &Farm, before: u64) {
     let grown = farm.balancer.resident().saturating_sub(before);
-    assert!(grown < 64 << 20, "{grown} bytes more for what is not read");
+    assert!(grown < 24 << 20, "{grown} bytes more for what is not read");
 }
 
 #[test]
@@ -159,15 +159,16 @@ fn a_client_has_one_question_at_a_time() {
     let flags = ["--stall-timeout", "5m", "--probe-interval", "1m"];
     let farm = Farm::over(&servers, &flags);
     let mut deaf = Wire::native(&farm.balancer.address);
+    // Long requests, so that few of them wait in the kernel, and still answers of 30 MB in all.
     let request = frame(
-        &json!({"request_type": "status", "more": "x".repeat(1000)}).to_string(),
+        &json!({"request_type": "status", "more": "x".repeat(8000)}).to_string(),
         b"",
     );
     deaf.write(&request);
     let (_, report) = deaf.frame().unwrap();
     assert!(report.len() > 40_000, "{} bytes are not long", report.len());
     let before = farm.balancer.resident();
-    let flood = request.repeat(16 * 1024);
+    let flood = request.repeat(2 * 1024);
     let written = write_until_stuck(&mut deaf, &flood);
     assert!(written < flood.len(), "it is read from for ever");
     check_grown(&farm, before);
