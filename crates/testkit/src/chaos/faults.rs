@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Resource, Rlimit};
 
+use super::deaths;
 use super::kind::Kind;
 use super::load::Load;
 use super::stage::Stage;
@@ -143,8 +144,9 @@ impl Faults {
             for fault in std::mem::take(&mut self.active) {
                 self.heal(&fault, stage, load);
             }
-            // Some faults end only after a while: look again.
+            // Some faults end only after a while, or once a process has ended: look again.
             std::thread::sleep(Duration::from_millis(20));
+            self.findings.extend(deaths::find(stage));
         }
     }
 

@@ -5,6 +5,7 @@
 //! `inflict` how, `judge` what must hold, `shows` single claims at length.
 
 mod crowd;
+mod deaths;
 mod faults;
 mod inflict;
 mod judge;

@@ -7,8 +7,7 @@ use super::faults::Faults;
 use super::kind::Kind;
 use super::load::Load;
 use super::stage::{Setup, Stage};
-use super::{judge, tamper};
-use crate::Role;
+use super::{deaths, judge};
 
 /// The longest time of faults between two judgements. Files that were judged are removed, so that
 /// disks stay small.
@@ -99,29 +98,13 @@ fn rain(
     while Instant::now() < end && findings.is_empty() && !is_enough() {
         load.tend(true);
         faults.tend(stage, load);
-        findings.extend(deaths(stage));
+        findings.extend(deaths::find(stage));
         findings.append(&mut faults.findings);
         if Instant::now() >= next_look {
             findings.extend(judge::sample(seed, stage));
             next_look = Instant::now() + Duration::from_millis(700);
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-    findings
-}
-
-/// Finds processes that ended although nobody killed them.
-fn deaths(stage: &mut Stage) -> Vec<String> {
-    let mut findings = Vec::new();
-    for place in 0..=stage.servers.len() {
-        let must_end = place == 0 && stage.is_journal_away;
-        let post = stage.post(place);
-        if let Some(status) = post.role.as_mut().and_then(Role::ended) {
-            if !must_end || status.code() != Some(tamper::JOURNAL_FAILED) {
-                findings.push(format!("the {} ended by itself: {status}", post.name));
-            }
-            post.role = None;
-        }
     }
     findings
 }
