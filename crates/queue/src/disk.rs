@@ -52,6 +52,12 @@ pub trait Disk: Send + Sync {
     /// Removes a file. Open handles can go on reading it.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Closes a file that was removed. Its room comes back with the last close of it, which takes long
+    /// if it is large: a disk may do it later, beside other work.
+    fn close(&self, removed: Arc<dyn DiskFile>) {
+        drop(removed);
+    }
+
     /// Makes durable which names exist.
     fn sync_dir(&self) -> io::Result<()>;
 

@@ -31,6 +31,7 @@
 mod aside;
 pub mod backlog_entry;
 mod body;
+mod closer;
 pub mod content;
 pub mod disk;
 pub mod error;

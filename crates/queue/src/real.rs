@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, Stat};
 
+use super::closer::Closer;
 use super::disk::{DirEntry, Disk, DiskFile, FileId, Space};
 
 /// A directory of the operating system.
@@ -24,6 +25,7 @@ pub struct RealDisk {
     /// Absolute, so that it does not depend on the working directory.
     path: PathBuf,
     is_read_only: bool,
+    closer: Closer,
 }
 
 impl RealDisk {
@@ -49,6 +51,7 @@ impl RealDisk {
             id,
             path: absolute.unwrap_or_else(|| dir.to_owned()),
             is_read_only,
+            closer: Closer::default(),
         })
     }
 
@@ -177,6 +180,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    fn close(&self, removed: Arc<dyn DiskFile>) {
+        self.closer.close(removed);
     }
 
     fn sync_dir(&self) -> io::Result<()> {

@@ -144,7 +144,9 @@ impl Journal {
         self.disk.remove(&name).map_err(failed("remove", &name))?;
         self.disk.sync_dir().map_err(unsynced_names)?;
         // Only now: a commit that is tried again must not take the next segment.
-        self.segments.pop_front();
+        if let Some(oldest) = self.segments.pop_front() {
+            self.disk.close(oldest.file);
+        }
         self.cleaned_to = HEADER_LEN as u64;
         self.oldest_is_unneeded = false;
         Ok(())

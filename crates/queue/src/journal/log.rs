@@ -236,6 +236,8 @@ impl Journal {
         }
         for id in std::mem::take(&mut self.unneeded_content) {
             let name = content::name(id);
+            // Open, so that removing it takes no longer for a large file than for a small one.
+            let content = self.disk.open(&name);
             // The next recovery removes what cannot be removed now.
             if let Err(error) = self.disk.remove(&name) {
                 tracing::warn!(
@@ -244,6 +246,9 @@ impl Journal {
                     error = %error,
                     "cannot remove delivered content"
                 );
+            }
+            if let Ok(content) = content {
+                self.disk.close(content);
             }
         }
         Ok(std::mem::take(&mut self.committed))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::backlog_entry::{self, ReadBack};
+use crate::content::{self, Part};
 use crate::disk::Disk;
 use crate::journal::{Committed, Journal, JournalConfig, Op};
 use crate::record::{Accepted, Attempt, Content, Death, End, Ended, History, Meta};
@@ -202,6 +203,36 @@ fn room_is_given_back_while_an_old_file_waits() {
     assert_eq!(numbers(&recovered), [1]);
     assert!(recovered.report.is_sound(), "{:?}", recovered.report);
     assert_eq!(recovered.next_number, 3000);
+}
+
+/// Closing them gives their room back, which takes long for large ones: the disk does that.
+#[test]
+fn removed_files_are_closed_by_the_disk() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(16 << 20));
+    let (mut journal, _) = open(&disk);
+    let mut part = Part::create(Arc::new(disk.clone()), 7).unwrap();
+    part.write(&content(1, 100)).unwrap();
+    part.finish(7, Durability::Disk).unwrap();
+    let Op::Accept(mut accepted) = accept(1, 100) else {
+        unreachable!()
+    };
+    accepted.content = Content::Own(7);
+    write(&mut journal, vec![Op::Accept(accepted)]);
+    assert_eq!(disk.closed(), 0);
+    write(&mut journal, vec![delivered(1, 100)]);
+    assert_eq!(disk.closed(), 1, "the content");
+    assert!(disk.open(&content::name(7)).is_err());
+    let first = segment::name(1);
+    assert!(disk.open(&first).is_ok());
+    for number in 2..200 {
+        write(&mut journal, vec![accept(number, 10_000)]);
+        write(&mut journal, vec![delivered(number, 10_000)]);
+        write(&mut journal, vec![Op::Forget(vec![number])]);
+        clean(&mut journal, &disk);
+    }
+    assert!(disk.open(&first).is_err());
+    assert!(disk.closed() > 1, "the segment");
 }
 
 #[test]

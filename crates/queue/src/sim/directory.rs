@@ -93,6 +93,10 @@ impl Disk for SimDisk {
         })
     }
 
+    fn close(&self, _removed: Arc<dyn DiskFile>) {
+        self.lock().closed += 1;
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
         self.operate(format_args!("sync directory"), |state, trouble| {
             state.sync(SyncUnit::Directory, trouble)

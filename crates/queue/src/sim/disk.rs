@@ -36,6 +36,11 @@ impl SimDisk {
         self.lock().log.len()
     }
 
+    /// How many files were given back to be closed, because they were removed.
+    pub fn closed(&self) -> usize {
+        self.lock().closed
+    }
+
     /// The operations and their results, to be shown when a test fails.
     pub fn log(&self) -> Vec<String> {
         self.lock().log.clone()

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) crashed: bool,
     pub(super) capacity: Option<u64>,
     pub(super) moved_at: Option<usize>,
+    /// How many removed files were closed.
+    pub(super) closed: usize,
 }
 
 impl State {
