@@ -6,6 +6,7 @@
 //! writes to its socket (`straight`), and waits for it a moment at most. So a slow peer holds no
 //! thread, and any number of transfers gets along with any number of threads.
 
+mod job;
 mod read_ahead;
 mod straight;
 mod syncs;

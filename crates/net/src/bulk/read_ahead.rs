@@ -2,8 +2,9 @@
 
 use std::io;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
+use super::job;
 use super::straight::{TURN, send};
 use crate::Socket;
 
@@ -102,7 +103,7 @@ impl<S: Fill> ReadAhead<S> {
 }
 
 fn start<S: Fill>(mut source: S, piece: S::Piece, socket: Option<Socket>) -> JoinHandle<Filled<S>> {
-    spawn_blocking(move || {
+    job::spawn(move || {
         let mut next = Next { piece, sent: 0 };
         let filled = fill(&mut source, &mut next, socket.as_ref());
         (source, next, filled)

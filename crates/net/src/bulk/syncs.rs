@@ -3,7 +3,9 @@
 
 use std::io;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
+
+use super::job;
 
 /// The number of unsynced bytes from which on a sync is worth its cost.
 pub(super) const STEP: u64 = 16 * 1024 * 1024;
@@ -33,7 +35,7 @@ impl Syncs {
 
     /// Calls `sync` on another thread. The sync before it has ended, by [`Self::end`].
     pub(super) fn start(&mut self, sync: impl FnOnce() -> io::Result<()> + Send + 'static) {
-        self.under_way = Some(spawn_blocking(sync));
+        self.under_way = Some(job::spawn(sync));
         self.written = 0;
     }
 

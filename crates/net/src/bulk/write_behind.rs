@@ -5,8 +5,9 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
+use super::job;
 use super::straight::{self, Received};
 use super::syncs::Syncs;
 use crate::Socket;
@@ -137,7 +138,7 @@ impl<S: Sink> WriteBehind<S> {
             Some(error) => Err(fail(sink, error)),
             None => write_all(sink, &pieces).and_then(last),
         };
-        spawn_blocking(job)
+        job::spawn(job)
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
     }
@@ -164,7 +165,7 @@ impl<S: Sink> WriteBehind<S> {
         let mut pieces = std::mem::take(&mut self.waiting);
         let mut bytes = std::mem::take(&mut self.waiting_bytes) as u64;
         let mut buffer = std::mem::take(&mut self.buffer);
-        self.job = Some(spawn_blocking(move || {
+        self.job = Some(job::spawn(move || {
             let mut sink = write_all(sink, &pieces);
             pieces.clear();
             let mut received = Received::default();
