@@ -20,8 +20,8 @@ pub(super) fn spawn<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static)
     })
 }
 
-/// From now on this thread gives way, whatever it does: taking that back needs a privilege. No small
-/// file waits for what else threads that may block do.
+/// From now on this thread gives way, whatever it does: taking that back needs a privilege. So what
+/// else needs a thread that may block, such as reading small files back, may give way, too.
 fn give_way() {
     if !GIVES_WAY.replace(true) {
         // Elsewhere the whole process would become nicer.
