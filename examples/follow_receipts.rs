@@ -23,6 +23,7 @@ async fn main() -> Result<(), ClientError> {
         keys: Keys::default(),
         retry: Duration::ZERO,
         changed: Changed::Fail,
+        hashed: false,
     };
 
     // The transfer writes each receipt into the tally. A reader that is slow misses the states in

@@ -27,6 +27,7 @@ async fn main() -> ExitCode {
         keys: Keys::default(),
         retry: Duration::from_mins(1),
         changed: Changed::Retry,
+        hashed: false,
     };
     let tally = watch::Sender::new(Tally::default());
     let result = transfer(&Tcp, &address, &sources, &options, &tally).await;

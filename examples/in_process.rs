@@ -52,6 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         keys: Keys::default(),
         retry: Duration::ZERO,
         changed: Changed::Fail,
+        hashed: false,
     };
     let tally = watch::Sender::new(Tally::default());
     transfer(&Tcp, &address, &sources, &options, &tally).await?;

@@ -139,6 +139,7 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
             keys,
             retry: args.retry.retry,
             changed: args.changed.changed,
+            hashed: args.receipts.is_some() || args.json,
         },
         timeout: args.timeout,
     };

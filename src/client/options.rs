@@ -36,4 +36,6 @@ pub struct Options {
     pub retry: Duration,
     /// How to treat a file that changes while it is read.
     pub changed: Changed,
+    /// Whether content is hashed, for receipts ([`Sent::hash`](super::tally::Sent::hash)).
+    pub hashed: bool,
 }

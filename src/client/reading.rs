@@ -32,17 +32,18 @@ impl From<io::Error> for Trouble {
 pub(super) struct Summed {
     pub(super) size: u64,
     pub(super) crc32c: u32,
-    pub(super) hash: blake3::Hash,
+    /// If it was asked for.
+    pub(super) hash: Option<blake3::Hash>,
     /// How the file changed while its content was read, which is sent all the same.
     pub(super) change: Option<String>,
 }
 
 impl Summed {
-    pub(super) fn of(bytes: &[u8], change: Option<String>) -> Self {
+    pub(super) fn of(bytes: &[u8], change: Option<String>, is_hashed: bool) -> Self {
         Self {
             size: bytes.len() as u64,
             crc32c: checksum::crc32c(bytes),
-            hash: blake3::hash(bytes),
+            hash: is_hashed.then(|| blake3::hash(bytes)),
             change,
         }
     }
@@ -78,21 +79,21 @@ impl Opened {
         Ok(())
     }
 
-    /// Reads it from its beginning. A piece ends at this offset.
-    pub(super) fn read(self, offset: u64) -> ReadAhead<Reading> {
+    /// Reads it from its beginning, and hashes it if it is to be hashed. A piece ends at this offset.
+    pub(super) fn read(self, offset: u64, is_hashed: bool) -> ReadAhead<Reading> {
         ReadAhead::new(Reading {
             opened: self,
             came: 0,
             offset,
             crc32c: 0,
             before: 0,
-            hasher: blake3::Hasher::new(),
+            hasher: is_hashed.then(blake3::Hasher::new),
         })
     }
 
     /// Reads all of it.
-    pub(super) async fn sum(self) -> Result<Summed, Trouble> {
-        let mut reading = self.read(0);
+    pub(super) async fn sum(self, is_hashed: bool) -> Result<Summed, Trouble> {
+        let mut reading = self.read(0, is_hashed);
         while let Some(piece) = reading.next().await {
             let piece = piece?.piece;
             if let Some(whole) = piece.whole {
@@ -100,7 +101,7 @@ impl Opened {
             }
             reading.reuse(piece);
         }
-        Ok(Summed::of(&[], None))
+        Ok(Summed::of(&[], None, is_hashed))
     }
 }
 
@@ -115,7 +116,7 @@ pub(super) struct Reading {
     crc32c: u32,
     /// The CRC32C of the prefix.
     before: u32,
-    hasher: blake3::Hasher,
+    hasher: Option<blake3::Hasher>,
 }
 
 /// The next bytes of a file.
@@ -140,7 +141,7 @@ impl Reading {
         Ok(Summed {
             size: self.came,
             crc32c,
-            hash: self.hasher.finalize(),
+            hash: self.hasher.as_ref().map(blake3::Hasher::finalize),
             change: self.opened.change.take(),
         })
     }
@@ -167,7 +168,9 @@ impl Fill for Reading {
             return Err(Trouble::Changed(shrunk_or_grown(size, self.came)));
         }
         piece.bytes.truncate(read);
-        self.hasher.update(&piece.bytes);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece.bytes);
+        }
         if self.came == self.offset {
             self.before = std::mem::take(&mut self.crc32c);
         }

@@ -55,6 +55,8 @@ pub(super) struct FileUpload<'a> {
     pub(super) key: Arc<str>,
     /// How many bytes of its content the balancer has already; at most its size.
     pub(super) offset: u64,
+    /// Whether its content is hashed.
+    pub(super) is_hashed: bool,
 }
 
 impl FileUpload<'_> {
@@ -200,7 +202,7 @@ impl Session {
         // Reading the prefix can take long: collected small files must not wait for it.
         self.flush().await?;
         let size = opened.size();
-        let mut reading = opened.read(upload.offset);
+        let mut reading = opened.read(upload.offset, upload.is_hashed);
         let (mut came, mut crc32c) = (0, 0);
         while came < upload.offset
             && let Some(piece) = reading.next().await

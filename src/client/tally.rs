@@ -73,7 +73,7 @@ impl Fate {
 pub struct Sent {
     /// The size of its content in bytes, once it is known.
     pub size: Option<u64>,
-    /// The hash of its content, once all of it was read.
+    /// The hash of its content, once all of it was read, if it is hashed.
     pub hash: Option<blake3::Hash>,
     /// The CRC32C of the same content.
     pub crc32c: Option<u32>,
@@ -180,7 +180,7 @@ impl Tally {
     ) {
         if let Some(sent) = self.sent.get_mut(file) {
             sent.size = Some(size);
-            sent.hash = Some(hash);
+            sent.hash = hash;
             sent.crc32c = Some(crc32c);
             sent.change = change.map(String::into_boxed_str);
         }

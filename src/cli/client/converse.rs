@@ -174,6 +174,7 @@ impl Prompt<'_> {
                 keys: Keys::default(),
                 retry: self.args.retry.retry,
                 changed: self.args.changed.changed,
+                hashed: false,
             },
             timeout: self.args.timeout,
         };

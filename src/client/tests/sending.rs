@@ -36,6 +36,7 @@ impl Sending {
             keys: Keys::default(),
             retry: Duration::from_mins(1),
             changed: Changed::Retry,
+            hashed: true,
         };
         let sending = Self {
             sources: sources.collect(),

@@ -135,12 +135,13 @@ impl Uploader<'_> {
         (title, content): (&str, Content),
     ) -> Result<(), PutError> {
         let size = content.size();
+        let is_hashed = self.job.options.hashed;
         let summed = match content {
             _ if !self.job.options.keys.are_durable() => None,
-            Content::Bytes(bytes, change) => Some(Summed::of(&bytes, change)),
+            Content::Bytes(bytes, change) => Some(Summed::of(&bytes, change, is_hashed)),
             Content::File(opened) => {
                 self.session.flush().await?;
-                match opened.sum().await {
+                match opened.sum(is_hashed).await {
                     Ok(summed) => Some(summed),
                     Err(trouble) => {
                         self.job.cannot_send(file, trouble);
@@ -188,10 +189,11 @@ impl Uploader<'_> {
             title,
             key: job.options.keys.of(file, source),
             offset,
+            is_hashed: job.options.hashed,
         };
         let sent = match content {
             Content::Bytes(bytes, change) => {
-                let summed = Summed::of(&bytes, change);
+                let summed = Summed::of(&bytes, change, job.options.hashed);
                 job.sending((file, source), (title, size), Some(summed));
                 self.session
                     .put(&upload, &bytes)
