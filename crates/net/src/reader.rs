@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::bulk::{Received, Sink, WriteBehind};
+use super::bulk::{More, Received, Sink, WriteBehind};
 use super::{Deadlines, ProgressDeadline, ReadError, Socket};
 use bilico_core::checksum;
 use bilico_core::protocol::Frame;
@@ -159,16 +159,17 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Hands the next piece of content of which `left` bytes are still to come to `writer`, and what
-    /// follows it fast, about `most` bytes in all. Gives what came. Once the disk of `writer` has
-    /// failed, what comes is read past.
+    /// follows it fast, about `most` bytes in all. Gives what came; `crc32c` is that of the content
+    /// before it. Once the disk of `writer` has failed, what comes is read past.
     pub async fn pass<S: Sink>(
         &mut self,
         left: u64,
         most: u64,
+        crc32c: u32,
         writer: &mut WriteBehind<S>,
     ) -> Result<Received, ReadError> {
         let piece = writer.beside(self.piece(left)).await?;
-        let (first, crc32c) = (piece.len() as u64, checksum::crc32c(&piece));
+        let (first, crc32c) = (piece.len() as u64, checksum::append(crc32c, &piece));
         let most = most.min(left).saturating_sub(first);
         let mut came = Received {
             bytes: first,
@@ -178,9 +179,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         match self.socket.clone().filter(|_| self.buffer.is_empty()) {
             Some(socket) if most > 0 => {
                 let began = Instant::now();
-                let more = writer.write_and_receive(piece, socket, most).await;
+                let more = More {
+                    socket,
+                    most,
+                    crc32c,
+                };
+                let more = writer.write_and_receive(piece, more).await;
                 self.count(more.bytes, left - first, began.elapsed())?;
-                came.crc32c = more.append_to(crc32c);
+                came.crc32c = more.crc32c;
                 came.bytes += more.bytes;
                 if let Some(error) = more.error {
                     return Err(error.into());

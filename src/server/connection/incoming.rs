@@ -166,9 +166,9 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     let mut crc32c = 0;
     let mut left = size;
     while left > 0 {
-        let came = reader.pass(left, left, &mut writer).await?;
+        let came = reader.pass(left, left, crc32c, &mut writer).await?;
         left -= came.bytes;
-        crc32c = came.append_to(crc32c);
+        crc32c = came.crc32c;
     }
     reader.verify(crc32c).await?;
     Ok((writer.end(ToStage::end).await, crc32c))

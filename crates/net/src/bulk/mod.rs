@@ -14,4 +14,4 @@ mod write_behind;
 
 pub use read_ahead::{Fill, Next, ReadAhead};
 pub use straight::Received;
-pub use write_behind::{Sink, SyncJob, WriteBehind};
+pub use write_behind::{More, Sink, SyncJob, WriteBehind};

@@ -27,32 +27,24 @@ const MOMENT: Duration = Duration::from_millis(2);
 pub struct Received {
     /// How many bytes.
     pub bytes: u64,
-    /// Their CRC32C.
+    /// The CRC32C of all content until now.
     pub crc32c: u32,
     /// The connection has failed behind them.
     pub error: Option<io::Error>,
 }
 
-impl Received {
-    /// The CRC32C of these bytes behind bytes with this one.
-    #[must_use]
-    pub fn append_to(&self, crc32c: u32) -> u32 {
-        match self.bytes {
-            0 => crc32c,
-            bytes => checksum::combine(crc32c, self.crc32c, bytes),
-        }
-    }
-}
-
-/// Receives up to `most` bytes as long as they come fast, and hands them to `take` until that fails.
-/// The end of the connection is left to be found by the next read.
+/// Receives up to `most` bytes as long as they come fast, behind content with this CRC32C, and hands
+/// them to `take` until that fails. The end of the connection is left to be found by the next read.
 pub(super) fn receive(
     socket: &Socket,
-    most: u64,
+    (most, crc32c): (u64, u32),
     buffer: &mut Vec<u8>,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> (Received, io::Result<()>) {
-    let mut received = Received::default();
+    let mut received = Received {
+        crc32c,
+        ..Received::default()
+    };
     buffer.resize(STEP, 0);
     let most = most.min(TURN);
     while received.bytes < most {

@@ -44,16 +44,26 @@ pub struct WriteBehind<S: Sink> {
     syncs: Syncs,
     error: Option<io::Error>,
     /// What the latest job has received itself.
-    received: Received,
+    received: Option<Received>,
     /// Memory for the next job that receives.
     buffer: Vec<u8>,
+}
+
+/// What a job receives behind a piece.
+pub struct More {
+    /// Where it comes from.
+    pub socket: Socket,
+    /// The most bytes. It is less if they do not come fast.
+    pub most: u64,
+    /// The CRC32C of the content up to the piece's end.
+    pub crc32c: u32,
 }
 
 /// What a job leaves.
 struct Written<S> {
     sink: io::Result<S>,
     bytes: u64,
-    received: Received,
+    received: Option<Received>,
     /// The memory of the pieces that it wrote.
     pieces: Vec<Bytes>,
     buffer: Vec<u8>,
@@ -69,7 +79,7 @@ impl<S: Sink> WriteBehind<S> {
             waiting_bytes: 0,
             syncs: Syncs::default(),
             error: None,
-            received: Received::default(),
+            received: None,
             buffer: Vec::new(),
         }
     }
@@ -94,18 +104,21 @@ impl<S: Sink> WriteBehind<S> {
         self.error.is_none()
     }
 
-    /// Writes a piece, and in the same job what comes behind it from `socket`, up to `most` bytes
-    /// and only as long as it comes fast. Gives what the job has received. Nothing is received once
-    /// the disk has failed.
-    pub async fn write_and_receive(&mut self, piece: Bytes, socket: Socket, most: u64) -> Received {
+    /// Writes a piece, and in the same job what comes behind it as `more` says. Gives what the job
+    /// has received. Nothing is received once the disk has failed.
+    pub async fn write_and_receive(&mut self, piece: Bytes, more: More) -> Received {
+        let crc32c = more.crc32c;
         if self.error.is_none() {
             self.waiting_bytes += piece.len();
             self.waiting.push(piece);
-            self.next_with(Some((socket, most))).await;
+            self.next_with(Some(more)).await;
             let written = self.join().await;
             self.keep_error(written);
         }
-        std::mem::take(&mut self.received)
+        self.received.take().unwrap_or(Received {
+            crc32c,
+            ..Received::default()
+        })
     }
 
     /// Waits for the next piece from the peer, and goes on with what waits here meanwhile.
@@ -150,7 +163,7 @@ impl<S: Sink> WriteBehind<S> {
     }
 
     /// The same with a job that receives, too.
-    async fn next_with(&mut self, more: Option<(Socket, u64)>) {
+    async fn next_with(&mut self, more: Option<More>) {
         let is_ready = match self.join().await {
             Ok(()) => self.sync_if_due().await,
             failed => failed,
@@ -168,10 +181,11 @@ impl<S: Sink> WriteBehind<S> {
         self.job = Some(job::spawn(move || {
             let mut sink = write_all(sink, &pieces);
             pieces.clear();
-            let mut received = Received::default();
-            if let Some((socket, most)) = more {
-                (sink, received) = receive(sink, &socket, most, &mut buffer);
-                bytes += received.bytes;
+            let mut received = None;
+            if let Some(more) = more {
+                let (still, came) = receive(sink, &more, &mut buffer);
+                bytes += came.bytes;
+                (sink, received) = (still, Some(came));
             }
             Written {
                 sink,
@@ -236,15 +250,25 @@ fn write_all<S: Sink>(mut sink: S, pieces: &[Bytes]) -> io::Result<S> {
 /// Receives into the sink; after a failure the sink is told, and dropped.
 fn receive<S: Sink>(
     sink: io::Result<S>,
-    socket: &Socket,
-    most: u64,
+    &More {
+        ref socket,
+        most,
+        crc32c,
+    }: &More,
     buffer: &mut Vec<u8>,
 ) -> (io::Result<S>, Received) {
     let mut sink = match sink {
         Ok(sink) => sink,
-        failed => return (failed, Received::default()),
+        failed => {
+            let received = Received {
+                crc32c,
+                ..Received::default()
+            };
+            return (failed, received);
+        }
     };
-    let (received, taken) = straight::receive(socket, most, buffer, |bytes| sink.write(bytes));
+    let (received, taken) =
+        straight::receive(socket, (most, crc32c), buffer, |bytes| sink.write(bytes));
     // Memory of a slow transfer is given back: there may be many of them.
     if received.bytes < 2 * buffer.len() as u64 {
         *buffer = Vec::new();

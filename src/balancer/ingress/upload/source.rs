@@ -68,9 +68,10 @@ impl<R: AsyncRead + Unpin> Framed<'_, R> {
             }
             return Ok(0);
         }
-        let came = self.reader.pass(self.left, most, writer).await?;
+        let before = *self.crc32c;
+        let came = self.reader.pass(self.left, most, before, writer).await?;
         self.left -= came.bytes;
-        *self.crc32c = came.append_to(*self.crc32c);
+        *self.crc32c = came.crc32c;
         Ok(came.bytes)
     }
 

@@ -91,9 +91,9 @@ async fn receive_at(
     let mut reader = Reader::over(read, direct, deadlines);
     let (mut left, mut sum, mut passes) = (size, 0, 0);
     while left > 0 {
-        let came = reader.pass(left, left, &mut writer).await?;
+        let came = reader.pass(left, left, sum, &mut writer).await?;
         left -= came.bytes;
-        sum = came.append_to(sum);
+        sum = came.crc32c;
         passes += 1;
     }
     reader.verify(sum).await?;
