@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::dispatch::{LinkEvent, LinkId, Probed};
+use super::dispatch::{LinkEvent, LinkId, Probed, Ticket};
+use super::head_start::{Ahead, HeadStart};
 use super::orders::{Command, Sample};
 use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
@@ -23,6 +24,8 @@ use crate::schedule::Slot;
 pub enum ToHub {
     /// A file is at the door. All of it had been read at this time.
     Admit(Box<Admission>, Instant),
+    /// A large file comes in fast: it could go ahead to a server.
+    HeadStart(Ahead),
     /// A client asks whether a file is wanted.
     Offer(Offer),
     /// A file cannot be taken now. If it was accepted before under its key, its client gets those
@@ -90,6 +93,8 @@ pub struct Parcel {
     pub meta: Arc<Meta>,
     /// The file's content.
     pub content: FileBody,
+    /// Its head start, if it had one, perhaps to another server.
+    pub ahead: Option<Ticket>,
 }
 
 /// A message over a link to a server.
@@ -97,6 +102,8 @@ pub struct Parcel {
 pub enum ToServer {
     /// A file.
     Parcel(Parcel),
+    /// The content of a file that still comes in.
+    Ahead(Ahead),
     /// The balancer knows that these are delivered: the server may forget them.
     Confirm(Vec<u64>),
     /// The server must remove its copy of the file, if size and checksum are these.
@@ -139,6 +146,8 @@ pub struct Admission {
     pub key: Option<Arc<str>>,
     /// The file's content.
     pub content: Arrived,
+    /// Its head start, if it has one.
+    pub head_start: Option<HeadStart>,
     /// The size of the content in bytes.
     pub size: u64,
     /// The CRC32C of the content.

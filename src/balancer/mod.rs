@@ -23,6 +23,7 @@ pub mod dispatch;
 pub mod events;
 pub mod gate;
 mod happening;
+mod head_start;
 pub mod hub;
 pub mod ingress;
 mod link;

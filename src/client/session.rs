@@ -155,6 +155,7 @@ impl Session {
             instance: None,
             epoch: None,
             bulk: None,
+            ahead: None,
         };
         frame::encode_preface(&mut self.out);
         frame::encode(&hello, 0, &mut self.out);

@@ -28,6 +28,7 @@ mod doorway;
 mod doubt;
 mod durations;
 mod escaping;
+mod head_start;
 mod in_process;
 mod journal;
 mod keys;

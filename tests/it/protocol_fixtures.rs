@@ -46,6 +46,7 @@ fn hello(role: Role) -> Message {
         instance: None,
         epoch: None,
         bulk: None,
+        ahead: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn greetings() -> Vec<Case> {
         instance: None,
         epoch: None,
         bulk: None,
+        ahead: None,
     };
     let lane = Message::Hello {
         role: Role::Balancer,
@@ -67,6 +69,7 @@ fn greetings() -> Vec<Case> {
         instance: Some(INSTANCE.into()),
         epoch: None,
         bulk: Some(true),
+        ahead: None,
     };
     let server = Message::Hello {
         role: Role::Server,
@@ -79,6 +82,17 @@ fn greetings() -> Vec<Case> {
         instance: Some(INSTANCE.into()),
         epoch: None,
         bulk: None,
+        ahead: None,
+    };
+    let server_with_ahead = Message::Hello {
+        role: Role::Server,
+        overloaded: Some(false),
+        identity: Some(IDENTITY.into()),
+        memory: None,
+        instance: Some(INSTANCE.into()),
+        epoch: None,
+        bulk: Some(true),
+        ahead: Some(true),
     };
     let bye = Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
     vec![
@@ -87,6 +101,7 @@ fn greetings() -> Vec<Case> {
         case("hello-balancer-to-server", to_server, b""),
         case("hello-balancer-lane", lane, b""),
         case("hello-server", server, b""),
+        case("hello-server-ahead", server_with_ahead, b""),
         case("bye", Message::Bye(bye), b""),
     ]
 }
@@ -168,6 +183,10 @@ fn between_balancer_and_server() -> Vec<Case> {
         number: 17,
         title: "../x 🚚".into(),
     };
+    let keep = Message::Keep {
+        number: 17,
+        title: "../x 🚚".into(),
+    };
     let holding = Message::Holding {
         last: true,
         seen: Some(u64::MAX),
@@ -186,6 +205,8 @@ fn between_balancer_and_server() -> Vec<Case> {
     };
     vec![
         case("store", store, b"\x00\xff\xb1"),
+        case("ahead", Message::Ahead, b"\x00\xff\xb1"),
+        case("keep", keep, b""),
         case("holding", holding, &lists::encode_holding(&stored_files())),
         case("holding-empty-part", part, b""),
         case(

@@ -91,6 +91,7 @@ fn greeting(server: u32) -> Vec<u8> {
         instance: Some(identity),
         epoch: None,
         bulk: None,
+        ahead: None,
     };
     let mut greeting = Vec::new();
     frame::encode_preface(&mut greeting);

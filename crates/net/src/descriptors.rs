@@ -16,6 +16,10 @@ pub const FIXED: u64 = 48;
 /// content that is read. Both need a probe.
 pub const PER_SERVER: u64 = 6;
 
+/// Reserved for a balancer's head start, of which there is one at a time. It needs a connection, and
+/// may have its file open longer than its upload has.
+pub const HEAD_STARTS: u64 = 2;
+
 /// A process does not start with fewer connections for its peers.
 pub const FEWEST: u64 = 16;
 
@@ -76,7 +80,7 @@ impl Openings {
     ) -> Result<Self, TooFew> {
         let servers = servers as u64;
         let wanted = wanted as u64;
-        let reserved = FIXED
+        let reserved = (FIXED + HEAD_STARTS)
             .saturating_add(PER_SERVER.saturating_mul(servers))
             .saturating_add(admin as u64);
         let needed = reserved.saturating_add(FEWEST + MIN_LARGE);

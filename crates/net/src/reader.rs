@@ -87,6 +87,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Reads the next frame up to its content; `None` when the peer closed between two frames.
+    /// Cancel safe.
     pub async fn frame(&mut self) -> Result<Option<Frame>, ReadError> {
         if self.peek().await?.is_none() {
             return Ok(None);

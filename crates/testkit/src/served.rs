@@ -104,6 +104,12 @@ impl Served {
         lane
     }
 
+    /// The server's hello.
+    pub fn hello(&self) -> Value {
+        let (hello, _) = Balancer::greet(&self.role.address, None).0.greeting();
+        serde_json::from_str(&hello).unwrap()
+    }
+
     /// Connects as a balancer with this journal, and reads the list of the files that it holds.
     pub fn reconnect(&self, identity: &str) -> (Balancer, Vec<[u64; 3]>) {
         let mut balancer = self.link(identity);
@@ -113,9 +119,7 @@ impl Served {
 
     /// The identity of its directory.
     pub fn identity(&self) -> String {
-        let (hello, _) = Balancer::greet(&self.role.address, None).0.greeting();
-        let hello: Value = serde_json::from_str(&hello).unwrap();
-        hello["identity"].as_str().unwrap().to_owned()
+        self.hello()["identity"].as_str().unwrap().to_owned()
     }
 }
 
@@ -169,6 +173,17 @@ impl Balancer {
     /// Sends a file.
     pub fn store(&mut self, number: u64, content: &[u8]) {
         self.0.write(&store(number, content));
+    }
+
+    /// Sends content ahead of its file's acceptance.
+    pub fn ahead(&mut self, content: &[u8]) {
+        self.0.write(&frame(r#"{"request_type":"ahead"}"#, content));
+    }
+
+    /// Says that the content which came ahead is that of this file.
+    pub fn keep(&mut self, number: u64) {
+        let keep = json!({"request_type": "keep", "request_number": number, "title": "x.json"});
+        self.0.write(&frame(&keep.to_string(), b""));
     }
 
     /// Confirms files, and waits until the server has read that: it answers a `drop` that comes

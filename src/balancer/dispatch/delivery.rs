@@ -1,6 +1,7 @@
 //! What the dispatcher keeps beside a queued file.
 
 use super::blame::Record;
+use super::event::LinkId;
 use crate::file::Meta;
 use crate::protocol::json::{self, NotOldStyle};
 use crate::schedule::Slot;
@@ -10,6 +11,8 @@ use crate::schedule::Slot;
 pub struct Delivery<T> {
     /// The caller's.
     pub tag: T,
+    /// The link over which its content went ahead, if it did and the file was not sent yet.
+    pub(super) ahead: Option<LinkId>,
     /// Why the file waits, if it does for a reason of its own.
     pub(super) waits: Option<String>,
     /// Why no old-style server can read the file, once the link to one has said so.
@@ -29,6 +32,7 @@ impl<T> Delivery<T> {
     pub fn new(tag: T) -> Self {
         Self {
             tag,
+            ahead: None,
             waits: None,
             unfit: None,
             refused_by: Vec::new(),

@@ -1,14 +1,16 @@
 //! The state, the files that come in, and what is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::Action;
 use super::config::DispatchConfig;
 use super::delivery::Delivery;
+use super::event::Ticket;
 use super::pending::{Pending, Queued};
 use super::server::{Intent, Member};
+use super::window::Reservation;
 use crate::schedule::{Flip, Health, Scheduler, Slot, Slots};
 
 /// The state machine between queue, scheduler and servers.
@@ -42,6 +44,8 @@ pub struct Dispatcher<T> {
     pub(super) next_to_come: u64,
     /// How many links were opened.
     pub(super) epochs: u64,
+    /// The head starts that are not over.
+    pub(super) reserved: BTreeMap<Ticket, Reservation>,
     pub(super) accepted: u64,
     pub(super) accepted_bytes: u64,
     pub(super) delivered: u64,
@@ -68,6 +72,7 @@ impl<T> Dispatcher<T> {
             unreported: BTreeSet::new(),
             next_to_come: u64::MAX,
             epochs: 0,
+            reserved: BTreeMap::new(),
             accepted: 0,
             accepted_bytes: 0,
             delivered: 0,

@@ -19,6 +19,10 @@ pub struct LinkId {
     pub epoch: u64,
 }
 
+/// Names one of all head starts that there ever were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probed {
@@ -51,6 +55,10 @@ pub enum LinkEvent {
         /// that.
         seen: Option<u64>,
     },
+    /// The link, which has opened, takes files ahead.
+    TakesAhead,
+    /// A head start over the link is over, with its file or without.
+    HeadStartOver(Ticket),
     /// The server has stored these files.
     Stored {
         /// The files' request numbers.

@@ -144,6 +144,12 @@ impl<T> Dispatcher<T> {
         }
         match event {
             LinkEvent::Opened { holding, .. } => self.link_opened(link, holding, now),
+            LinkEvent::TakesAhead => {
+                if let Some(server) = self.servers.get_mut(slot) {
+                    server.takes_ahead = true;
+                }
+            }
+            LinkEvent::HeadStartOver(ticket) => self.end_head_start(ticket),
             LinkEvent::Closed(reason) => self.link_closed(slot, &reason, now),
             LinkEvent::Silent(reason) => self.link_silent(slot, &reason, now),
             LinkEvent::Stored { numbers, confirmed } => {
@@ -266,6 +272,11 @@ impl<T> Dispatcher<T> {
         if is_native {
             server.doubts.extend(&numbers);
         }
+        self.reserved
+            .retain(|_, reservation| reservation.link.slot != slot);
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
         let flip = server.health.link(false, reason.to_owned(), now);
         self.flipped(slot, flip);
         for number in numbers {

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `dispatcher` | the state, what comes in, and what is due |
 //! | `send` | which server gets the next file, and how long one waits that nobody can take |
+//! | `head_start` | which server gets a file while it still comes in |
 //! | `links` | what probes and links say of servers |
 //! | `answers` | what servers answer for files |
 //! | `blame` | whether a refusal is the server's fault or the file's |
@@ -29,6 +30,7 @@ mod delivery;
 mod dispatcher;
 mod event;
 mod explain;
+mod head_start;
 mod links;
 mod names;
 mod operator;
@@ -44,7 +46,8 @@ pub use action::{Action, Cancel, Note};
 pub use config::{DispatchConfig, InDoubt};
 pub use delivery::Delivery;
 pub use dispatcher::Dispatcher;
-pub use event::{LinkEvent, LinkId, Probed};
+pub use event::{LinkEvent, LinkId, Probed, Ticket};
+pub use head_start::MOST_HEAD_STARTS;
 pub use names::{Speaker, Who};
 pub use pending::{Depth, Pending, Queued};
 pub use window::Window;

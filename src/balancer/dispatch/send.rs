@@ -36,6 +36,9 @@ impl<T> Dispatcher<T> {
 
     /// The server whose turn it is, among those that can take this file.
     fn choose(&mut self, number: u64) -> Option<Slot> {
+        if let Some(slot) = self.reserved_for(number) {
+            return Some(slot);
+        }
         let file = self.queue.get(number)?;
         let delivery = &file.tag;
         let is_native_only = self.old_style > 0 && delivery.why_native_only(&file.meta).is_some();

@@ -67,7 +67,7 @@ pub(super) struct Sent {
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four facts that have nothing to do with each other"
+    reason = "five facts that have nothing to do with each other"
 )]
 pub(super) struct Member {
     pub(super) name: Arc<str>,
@@ -84,8 +84,10 @@ pub(super) struct Member {
     pub(super) link_retry: Option<Duration>,
     pub(super) in_flight: HashMap<u64, Sent>,
     in_flight_bytes: u64,
-    /// What the files in flight take of the window of bytes.
-    taken: u64,
+    /// What the files in flight, and those that come ahead, take of the window of bytes.
+    pub(super) taken: u64,
+    /// Its link takes files ahead.
+    pub(super) takes_ahead: bool,
     /// Files that the server may have: they were in flight over a link that was closed, or are to be
     /// removed.
     pub(super) doubts: BTreeSet<u64>,
@@ -127,6 +129,7 @@ impl Member {
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
             taken: 0,
+            takes_ahead: false,
             doubts: BTreeSet::new(),
             has_reported: false,
             keeps_account: false,
@@ -177,6 +180,16 @@ impl Member {
         Some(sent)
     }
 
+    /// Reserves this part of its window of bytes.
+    pub(super) fn reserve(&mut self, part: u64) {
+        self.taken += part;
+    }
+
+    /// Gives a reserved part back.
+    pub(super) fn release(&mut self, part: u64) {
+        self.taken -= part;
+    }
+
     /// Counts a file that it has stored, and forgives its failures.
     pub(super) fn has_stored(&mut self, sent: &Sent) {
         self.delivered += 1;
@@ -222,6 +235,7 @@ impl Member {
     pub(super) fn unlink(&mut self) -> Vec<u64> {
         self.link = LinkState::Closed;
         self.linked = None;
+        self.takes_ahead = false;
         self.in_flight_bytes = 0;
         self.taken = 0;
         let mut numbers: Vec<u64> = self.in_flight.drain().map(|(number, _)| number).collect();

@@ -1,5 +1,7 @@
 //! How much may be in flight to a server, by its weight.
 
+use super::event::LinkId;
+
 /// The bounds on what is in flight to the heaviest server. The windows of the others are smaller by
 /// their weights: when all windows are full, a server is picked as often as it acknowledges, so the
 /// windows have to keep the shares.
@@ -19,6 +21,15 @@ impl Default for Window {
             bytes: 64 * 1024 * 1024,
         }
     }
+}
+
+/// A head start, which reserves its server for a file.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    /// The server's link.
+    pub(super) link: LinkId,
+    /// What it takes of the server's window of bytes, as long as its file is not accepted.
+    pub(super) part: u64,
 }
 
 /// The part of the bytes that a file takes at most: one in so many.

@@ -12,6 +12,7 @@ use super::servers::LinkHandle;
 use super::state::{Hub, millis};
 use crate::balancer::dispatch::{Action, Delivery, LinkId, Note, Queued};
 use crate::balancer::happening::Happening;
+use crate::balancer::head_start::HeadStart;
 use crate::balancer::link::Target;
 use crate::balancer::messages::{Parcel, ToServer};
 use crate::protocol::status::Dialect;
@@ -129,6 +130,7 @@ impl Hub {
             number,
             meta: file.meta.clone(),
             content: file.tag.tag.content.clone(),
+            ahead: file.tag.tag.head_start.as_ref().map(HeadStart::ticket),
         };
         self.servers.send(slot, ToServer::Parcel(parcel));
     }

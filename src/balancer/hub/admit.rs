@@ -8,7 +8,8 @@ use super::commits::After;
 use super::end::last_receipt;
 use super::files::{Accepting, Where};
 use super::state::{Hub, millis};
-use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, Sum};
+use crate::balancer::head_start::Ahead;
+use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, Sum, ToServer};
 use crate::protocol::{Message, Refusal, RefusalCode};
 use crate::queue::record::{Accepted, Content, History, Meta};
 use crate::queue::{Op, content};
@@ -25,6 +26,7 @@ impl Hub {
             title,
             key,
             content,
+            head_start,
             size,
             crc32c,
             room,
@@ -48,6 +50,7 @@ impl Hub {
         let accepting = Accepting {
             meta,
             content,
+            head_start,
             room,
             read,
             _disk: disk,
@@ -77,6 +80,14 @@ impl Hub {
         }
         if let Some(reply) = admission.reply {
             self.answer_known(number, (admission.size, admission.crc32c), reply);
+        }
+    }
+
+    /// A large file comes in fast. It goes ahead to a server, if one can be reserved for it.
+    pub(super) fn head_start(&mut self, ahead: Ahead) {
+        let reserved = self.files.dispatcher.reserve(ahead.ticket, ahead.size);
+        if let Some(slot) = reserved {
+            self.servers.send(slot, ToServer::Ahead(ahead));
         }
     }
 

@@ -9,6 +9,7 @@ use super::state::Hub;
 use crate::balancer::BalancerError;
 use crate::balancer::dispatch::{Delivery, LinkId, Queued};
 use crate::balancer::happening::Happening;
+use crate::balancer::head_start::HeadStart;
 use crate::balancer::messages::{Arrived, ToServer};
 use crate::protocol::Message;
 use crate::queue::backlog_entry::BacklogEntry;
@@ -91,6 +92,7 @@ impl Hub {
         let Accepting {
             meta,
             content,
+            head_start,
             room,
             read,
             _disk: _,
@@ -116,8 +118,10 @@ impl Hub {
             Arrived::Own(id) => FileBody::Own(id),
             Arrived::Memory(bytes) => FileBody::Memory(bytes, location),
         });
+        let ticket = head_start.as_ref().map(HeadStart::ticket);
         let tag = Delivery::new(Tag {
             content,
+            head_start,
             _room: Some(room),
         });
         let file = Queued {
@@ -125,7 +129,10 @@ impl Hub {
             history: History::default(),
             tag,
         };
-        self.files.dispatcher.accept(number, file);
+        match ticket {
+            Some(ticket) => self.files.dispatcher.accept_ahead(number, file, ticket),
+            None => self.files.dispatcher.accept(number, file),
+        }
     }
 
     /// Whether a new file goes to the backlog: others are there before it, or enough are ready.

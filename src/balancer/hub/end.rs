@@ -82,6 +82,7 @@ impl Hub {
         let DeadLetter { meta, content, .. } = letter;
         let tag = Delivery::new(Tag {
             content,
+            head_start: None,
             _room: None,
         });
         let file = Queued {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::balancer::cold::Cold;
 use crate::balancer::dispatch::{Delivery, Dispatcher, Queued};
+use crate::balancer::head_start::HeadStart;
 use crate::balancer::messages::Arrived;
 use crate::balancer::room::{DiskReservation, Room};
 use crate::queue::backlog_entry::BacklogEntry;
@@ -18,6 +19,8 @@ use crate::queue::{DeadLetter, FileBody, Ledger};
 #[derive(Debug)]
 pub(super) struct Tag {
     pub(super) content: FileBody,
+    /// Kept until the file leaves the queue.
+    pub(super) head_start: Option<HeadStart>,
     /// Taken for as long as the file waits. `None` for a file of an earlier run that no longer fits
     /// into the queue's bounds, and for a replayed dead letter.
     pub(super) _room: Option<Room>,
@@ -27,6 +30,7 @@ pub(super) struct Tag {
 pub(super) struct Accepting {
     pub(super) meta: Arc<Meta>,
     pub(super) content: Arrived,
+    pub(super) head_start: Option<HeadStart>,
     pub(super) room: Room,
     /// When all of it had been read.
     pub(super) read: Duration,

@@ -82,6 +82,7 @@ impl Hub {
             ToHub::Admit(admission, read) => {
                 self.admit(*admission, self.deps.clock.time_of(read), now);
             }
+            ToHub::HeadStart(ahead) => self.head_start(ahead),
             ToHub::Offer(offer) => self.offer(&offer),
             ToHub::Refuse(declined) => self.refuse(declined),
             ToHub::Ask(ask) => self.ask(ask, now),

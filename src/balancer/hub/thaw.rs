@@ -147,6 +147,7 @@ impl Hub {
         };
         let tag = Delivery::new(Tag {
             content,
+            head_start: None,
             _room: room,
         });
         let file = Queued { meta, history, tag };

@@ -133,6 +133,7 @@ impl Door {
             title,
             key,
             content,
+            head_start: None,
             size,
             crc32c,
             room,

@@ -125,6 +125,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     instance: None,
                     epoch: None,
                     bulk: None,
+                    ahead: None,
                 });
                 Ok(true)
             }

@@ -9,7 +9,7 @@ use super::door::InMemory;
 use super::growing::Growing;
 use super::holding::Holding;
 use super::session::Session;
-use super::upload::{Framed, Uploaded};
+use super::upload::{Coming, Framed, Uploaded};
 use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
@@ -162,7 +162,12 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             came: there.saturating_add(put.title.len() as u64),
             left: &mut left,
         };
-        let received = match self.door.uploads.receive(source, mark, put.resumed).await {
+        let coming = Coming {
+            mark,
+            resumed: put.resumed,
+            size: Some(put.whole()),
+        };
+        let received = match self.door.uploads.receive(source, coming).await {
             // It turned out while it came, and the next frame comes behind it.
             Err(ReadError::Refused(refusal)) => {
                 drop(holding.take());
@@ -181,12 +186,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     /// Hands a file to the hub whose content is on the disk.
-    fn admit(&self, put: Put, uploaded: Uploaded, room: Room, disk: DiskReservation) {
+    fn admit(&self, put: Put, mut uploaded: Uploaded, room: Room, disk: DiskReservation) {
         self.door.gate.admit(Admission {
             size: put.whole(),
             title: put.title.into(),
             key: put.key,
             content: Arrived::Own(uploaded.id),
+            head_start: uploaded.head_start.take(),
             crc32c: uploaded.crc32c,
             room,
             disk,

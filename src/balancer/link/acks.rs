@@ -49,7 +49,7 @@ pub(super) async fn read_acks(
 
 /// The server's next message; `None` when it closed the link. A server that owes nothing may be
 /// idle; [`Outstanding`] watches one that owes something.
-async fn next_answer(reader: &mut Answers) -> Result<Option<Message>, LinkError> {
+pub(super) async fn next_answer(reader: &mut Answers) -> Result<Option<Message>, LinkError> {
     loop {
         match reader.frame().await {
             Ok(frame) => return Ok(frame.map(|frame| frame.message)),

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use crate::balancer::dispatch::LinkEvent;
+use crate::balancer::head_start::Ahead;
 use crate::balancer::messages::{Parcel, ToServer};
 use crate::checksum;
 use crate::os_error::is_shortage;
@@ -33,6 +34,8 @@ pub(super) enum Loaded {
     Failed(LinkEvent),
     /// The content has to be read from the journal first.
     InJournal(Parcel, Location),
+    /// Content that still comes in.
+    Ahead(Ahead),
     Confirm(Vec<u64>),
     Drop(u64, Expected),
 }
@@ -61,6 +64,7 @@ pub(super) async fn load(batch: impl Iterator<Item = ToServer>) -> Vec<Loaded> {
 fn find(item: ToServer) -> Loaded {
     let parcel = match item {
         ToServer::Parcel(parcel) => parcel,
+        ToServer::Ahead(ahead) => return Loaded::Ahead(ahead),
         ToServer::Confirm(numbers) => return Loaded::Confirm(numbers),
         ToServer::Drop(number, expected) => return Loaded::Drop(number, expected),
     };
@@ -95,6 +99,7 @@ fn read(parcel: &Parcel, location: &Location) -> Loaded {
         number,
         meta,
         content,
+        ahead: _,
     } = parcel;
     let number = *number;
     let was_in_memory = matches!(content, FileBody::Memory(..));

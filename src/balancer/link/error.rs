@@ -41,10 +41,12 @@ pub(super) enum LinkError {
     BadInventory(ProtocolError),
     #[error("{}", .0.reason)]
     Bye(Refusal),
-    /// Printed with its fields: a header is bounded.
     /// Connections of one link must lead to one process: its list tells of the files of both.
     #[error("another server answers at its address now")]
     OtherServer,
+    #[error("the server closed the connection of a file before it had acknowledged the file")]
+    ClosedBeforeAnswer,
+    /// Printed with its fields: a header is bounded.
     #[error("unexpected message from the server: {0:?}")]
     Unexpected(Message),
     /// Half of a large file was sent when the rest turned out to be unreadable or damaged: only the

@@ -11,6 +11,7 @@
 use tokio::sync::mpsc;
 
 use super::acks::read_acks;
+use super::ahead::AheadEnd;
 use super::error::LinkError;
 use super::opening::Opening;
 use super::outstanding::Outstanding;
@@ -26,11 +27,21 @@ pub(super) struct LaneEnd {
     pub(super) back: mpsc::UnboundedSender<Large>,
 }
 
-/// The two ends.
-pub(super) fn ends() -> (LinkEnd, LaneEnd) {
+/// The ends of the link, the lane and the head starts.
+pub(super) fn ends() -> (LinkEnd, LaneEnd, AheadEnd) {
     let (to_lane, inbox) = mpsc::unbounded_channel();
     let (back, returned) = mpsc::unbounded_channel();
-    (LinkEnd { to_lane, returned }, LaneEnd { inbox, back })
+    let (to_ahead, ahead) = mpsc::unbounded_channel();
+    let head_starts = AheadEnd {
+        inbox: ahead,
+        to_lane: to_lane.clone(),
+    };
+    let link = LinkEnd {
+        to_lane,
+        to_ahead,
+        returned,
+    };
+    (link, LaneEnd { inbox, back }, head_starts)
 }
 
 /// Sends what comes for the lane of the link to `speaker`. Returns when the connection ends or the

@@ -7,20 +7,31 @@ use crate::bulk::{Fill, ReadAhead};
 use crate::checksum;
 use crate::queue::content;
 use crate::queue::disk::{Disk, DiskFile, read_full_at};
+use crate::transport::Socket;
 
 /// How much is read and sent at once, in bytes.
 const STEP: usize = 256 * 1024;
 
 /// Content of a file of its own.
 pub(super) struct LargeContent {
-    disk: Arc<dyn Disk>,
-    id: u64,
-    size: u64,
-    /// What its content must have.
-    crc32c: u32,
-    /// `None` before it was opened.
-    file: Option<Arc<dyn DiskFile>>,
+    place: Place,
     offset: u64,
+    /// Where it ends, in bytes from its beginning.
+    end: u64,
+    /// `None`: whoever receives it finds out whether it is sound.
+    proof: Option<Proof>,
+}
+
+/// Where content stands.
+enum Place {
+    Content(Arc<dyn Disk>, u64),
+    Opened(Arc<dyn DiskFile>),
+}
+
+/// Two sums that are the same at the end of sound content.
+struct Proof {
+    /// What it must have.
+    crc32c: u32,
     /// The CRC32C of what was read.
     read: u32,
 }
@@ -30,14 +41,36 @@ impl LargeContent {
     /// its last piece.
     pub(super) fn open(disk: Arc<dyn Disk>, id: u64, size: u64, crc32c: u32) -> ReadAhead<Self> {
         ReadAhead::new(Self {
-            disk,
-            id,
-            size,
-            crc32c,
-            file: None,
+            place: Place::Content(disk, id),
             offset: 0,
-            read: 0,
+            end: size,
+            proof: Some(Proof { crc32c, read: 0 }),
         })
+    }
+
+    /// Content that is still being written to `file`, of which nothing is known to be there yet.
+    pub(super) fn coming(file: Arc<dyn DiskFile>, socket: Option<Socket>) -> ReadAhead<Self> {
+        let nothing = Self {
+            place: Place::Opened(file),
+            offset: 0,
+            end: 0,
+            proof: None,
+        };
+        ReadAhead::empty(nothing, socket)
+    }
+
+    /// So many bytes of it are there now.
+    pub(super) fn grows_to(&mut self, bytes: u64) {
+        self.end = bytes;
+    }
+
+    fn file(&mut self) -> io::Result<Arc<dyn DiskFile>> {
+        let file = match &self.place {
+            Place::Opened(file) => return Ok(file.clone()),
+            Place::Content(disk, id) => disk.open(&content::name(*id))?,
+        };
+        self.place = Place::Opened(file.clone());
+        Ok(file)
     }
 }
 
@@ -46,20 +79,19 @@ impl Fill for LargeContent {
     type Error = io::Error;
 
     fn fill(&mut self, piece: &mut Vec<u8>) -> io::Result<bool> {
-        if self.offset == self.size {
+        if self.offset == self.end {
             return Ok(false);
         }
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(self.disk.open(&content::name(self.id))?),
-        };
-        let left = usize::try_from(self.size - self.offset).unwrap_or(STEP);
+        let file = self.file()?;
+        let left = usize::try_from(self.end - self.offset).unwrap_or(STEP);
         piece.resize(left.min(STEP), 0);
-        fill(&**file, piece, self.offset)?;
-        self.read = checksum::append(self.read, piece);
+        fill(&*file, piece, self.offset)?;
         self.offset += piece.len() as u64;
-        if self.offset == self.size && self.read != self.crc32c {
-            return Err(io::Error::other("its content is damaged in the journal"));
+        if let Some(proof) = &mut self.proof {
+            proof.read = checksum::append(proof.read, piece);
+            if self.offset == self.end && proof.read != proof.crc32c {
+                return Err(io::Error::other("its content is damaged in the journal"));
+            }
         }
         Ok(true)
     }

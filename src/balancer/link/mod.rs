@@ -1,13 +1,14 @@
 //! The link to one server: the hub's files go out over it, and what becomes of them comes back as
 //! [`LinkEvent`](super::dispatch::LinkEvent)s.
 //!
-//! A native server has one connection with many files in flight, and a second one for large files
-//! ([`lane`]); an old-style server gets a new
+//! A native server has one connection with many files in flight, a second one for large files
+//! ([`lane`]), and one for each file that still comes in ([`ahead`]); an old-style server gets a new
 //! connection for each file and acknowledges nothing. This room owns the deadlines of both, the
 //! proof that content is what the client sent ([`content`]), and the answer to whether an old-style
 //! server can read a file ([`old_style`]). Windows and retries are the dispatcher's.
 
 mod acks;
+mod ahead;
 mod content;
 mod error;
 mod lane;
@@ -37,7 +38,7 @@ pub(super) async fn run(
     from_hub: mpsc::UnboundedReceiver<ToServer>,
 ) {
     match dialect {
-        Dialect::Native => native::run(&target, from_hub).await,
+        Dialect::Native => native::run(Arc::new(target), from_hub).await,
         Dialect::OldStyle => old_style::run(Arc::new(target), from_hub).await,
     }
 }

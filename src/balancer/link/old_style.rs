@@ -37,7 +37,7 @@ pub(super) async fn run(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiv
                     deliveries.spawn(async move { target.tell(deliver(&target, parcel).await) });
                 }
                 // Such a server confirms nothing, and removes nothing.
-                Some(ToServer::Confirm(_) | ToServer::Drop(..)) => {}
+                Some(ToServer::Ahead(_) | ToServer::Confirm(_) | ToServer::Drop(..)) => {}
                 None => return,
             },
             Some(_) = deliveries.join_next() => {}

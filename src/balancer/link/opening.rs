@@ -25,8 +25,7 @@ static INSTANCE: LazyLock<Arc<str>> =
 /// A connection to a server, greeted both ways.
 pub(super) struct Opening {
     pub(super) speaker: Speaker,
-    /// The server takes a lane.
-    pub(super) takes_lane: bool,
+    pub(super) takes: Takes,
     pub(super) inventory: Inventory,
     pub(super) reader: Answers,
     pub(super) write: WriteHalf<BoxStream>,
@@ -54,13 +53,13 @@ impl Opening {
         };
         let mut reader = Reader::new(read, deadlines);
         let greeting = greet(&mut reader, &mut write, &target.journal, bulk);
-        let (speaker, takes_lane) = timeout(target.connect_timeout, greeting)
+        let (speaker, takes) = timeout(target.connect_timeout, greeting)
             .await
             .map_err(|_| LinkError::GreetingTimeout(target.connect_timeout))??;
         let inventory = inventory_of(target, &speaker, &mut reader).await?;
         Ok(Self {
             speaker,
-            takes_lane,
+            takes,
             inventory,
             reader,
             write,
@@ -69,13 +68,22 @@ impl Opening {
     }
 }
 
-/// Exchanges greetings, and says who the server is and whether it takes a lane.
+/// What a server takes beside a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Takes {
+    /// A lane.
+    pub(super) lane: bool,
+    /// Files ahead.
+    pub(super) ahead: bool,
+}
+
+/// Exchanges greetings, and says who the server is and what it takes beside a link.
 async fn greet<R, W>(
     reader: &mut Reader<R>,
     write: &mut W,
     journal: &Arc<str>,
     bulk: Option<bool>,
-) -> Result<(Speaker, bool), LinkError>
+) -> Result<(Speaker, Takes), LinkError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -90,6 +98,7 @@ where
         instance: Some(INSTANCE.clone()),
         epoch: None,
         bulk,
+        ahead: None,
     };
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
@@ -101,11 +110,13 @@ where
             identity,
             instance,
             bulk,
+            ahead,
             ..
         }) => {
             // Without an identity it enters no links, so it could not end the lane in time.
-            let takes_lane = bulk == Some(true) && identity.is_some();
-            Ok((Speaker { identity, instance }, takes_lane))
+            let lane = bulk == Some(true) && identity.is_some();
+            let ahead = ahead == Some(true) && lane;
+            Ok((Speaker { identity, instance }, Takes { lane, ahead }))
         }
         Some(Message::Hello { .. }) => Err(LinkError::NotAServer),
         Some(Message::Bye(refusal)) => Err(LinkError::Bye(refusal)),

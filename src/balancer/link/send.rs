@@ -11,7 +11,8 @@ use super::error::LinkError;
 use super::large::LargeContent;
 use super::outstanding::Outstanding;
 use super::target::Target;
-use crate::balancer::dispatch::LinkEvent;
+use crate::balancer::dispatch::{LinkEvent, Ticket};
+use crate::balancer::head_start::Ahead;
 use crate::balancer::messages::{Parcel, ToServer};
 use crate::bulk::Next;
 use crate::protocol::limits::MAX_LIST;
@@ -32,10 +33,20 @@ pub(super) const MOST_HELD: usize = 1024;
 /// A large file, and the id of the file that has its content.
 pub(super) type Large = (Parcel, u64);
 
-/// The way to a link's lane, and back.
+/// What the link passes on to its head starts.
+pub(super) enum ToAhead {
+    /// A file comes in.
+    Begin(Ahead),
+    /// The hub sends a file that had this head start, perhaps over another link.
+    Keep(Ticket, Large),
+}
+
+/// The ways to a link's lane and to its head starts, and back.
 pub(super) struct LinkEnd {
     /// Files for the lane.
     pub(super) to_lane: mpsc::UnboundedSender<Large>,
+    /// Files that come ahead, and those that came so.
+    pub(super) to_ahead: mpsc::UnboundedSender<ToAhead>,
     /// Files that the lane does not take.
     pub(super) returned: mpsc::UnboundedReceiver<Large>,
 }
@@ -78,10 +89,17 @@ pub(super) async fn send_all(
                 }
                 for item in load(batch.drain(..)).await {
                     match (item, &lane) {
-                        (Loaded::Large(parcel, id), Some(lane)) => {
-                            // The lane ends no sooner than the link.
-                            let _ = lane.to_lane.send((parcel, id));
+                        // What takes them ends no sooner than the link.
+                        (Loaded::Ahead(ahead), Some(lane)) => {
+                            let _ = lane.to_ahead.send(ToAhead::Begin(ahead));
                         }
+                        (Loaded::Large(parcel, id), Some(lane)) => match parcel.ahead {
+                            Some(ticket) => {
+                                let keep = ToAhead::Keep(ticket, (parcel, id));
+                                let _ = lane.to_ahead.send(keep);
+                            }
+                            None => drop(lane.to_lane.send((parcel, id))),
+                        },
                         (item, _) => out.send(item).await?,
                     }
                 }
@@ -139,8 +157,8 @@ impl<'a> Out<'a> {
                 };
                 frame::encode(&message, 0, &mut self.buffer);
             }
-            // `load` has read them.
-            Loaded::InJournal(..) => {}
+            // `load` has read the ones, and nobody asks for the others without a lane.
+            Loaded::InJournal(..) | Loaded::Ahead(_) => {}
         }
         Ok(())
     }

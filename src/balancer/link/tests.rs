@@ -1,5 +1,6 @@
 //! Links over pipes instead of sockets, with pretended servers at their other ends.
 
+mod ahead;
 mod lane;
 
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::send::{CONFIRM_WITHIN, MOST_HELD};
 use super::{Target, run};
-use crate::balancer::dispatch::{LinkEvent, LinkId};
+use crate::balancer::dispatch::{LinkEvent, LinkId, Ticket};
 use crate::balancer::messages::{Parcel, ToHub, ToServer};
 use crate::protocol::json::{NotOldStyle, Request, parse};
 use crate::protocol::lists::decode_confirmed;
@@ -105,6 +106,7 @@ impl World {
             instance: None,
             epoch: None,
             bulk: None,
+            ahead: None,
         };
         frame::encode(&hello, 0, &mut out);
         write.write_all(&out).await.unwrap();
@@ -148,6 +150,11 @@ impl World {
 
     /// Has a file sent whose client sent these bytes.
     fn send_content(&self, number: u64, content: FileBody, sent: &[u8]) {
+        self.send_parcel(number, content, sent, None);
+    }
+
+    /// The same with a head start.
+    fn send_parcel(&self, number: u64, content: FileBody, sent: &[u8], ahead: Option<Ticket>) {
         let meta = Arc::new(Meta {
             title: "t".into(),
             key: None,
@@ -160,6 +167,7 @@ impl World {
             number,
             meta,
             content,
+            ahead,
         };
         self.to_link.send(ToServer::Parcel(parcel)).unwrap();
     }

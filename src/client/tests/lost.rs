@@ -268,6 +268,7 @@ async fn what_makes_no_sense_is_an_error_and_not_tried_again() {
                     instance: None,
                     epoch: None,
                     bulk: None,
+                    ahead: None,
                 };
                 frame::encode(&hello, 0, &mut out);
                 out.extend_from_slice(&[0; 64]);

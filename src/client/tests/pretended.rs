@@ -108,6 +108,7 @@ impl Pretended {
                 instance: None,
                 epoch: None,
                 bulk: None,
+                ahead: None,
             },
             0,
             &mut hello,

@@ -126,37 +126,65 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(
             hold,
         }));
     }
-    let (written, crc32c) = receive_to_disk(reader, number, size, shared).await?;
+    let written = receive_to_disk(reader, number, size, shared, IfDiskFails::ReadPast).await?;
     Ok(match written {
-        Ok(OnDisk { staged, letters }) => Received::File(IncomingFile {
-            number,
-            title,
-            size,
-            letters,
-            crc32c,
-            body: IncomingBody::Staged(staged),
-            room: None,
-            for_work: Bytes::new(),
-            hold,
-        }),
+        Ok(content) => Received::File(content.of_file(number, title, hold)),
         Err(error) => Received::Refused(refusal_of(&error.into())),
     })
 }
 
-/// Content that was written to disk.
-struct OnDisk {
-    staged: Staged,
-    letters: u64,
+/// Receives content whose file is not known yet. If it cannot be held, its connection has to end.
+pub(super) async fn receive_ahead<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    size: u64,
+    shared: &Shared,
+) -> Result<OnDisk, ReadError> {
+    let written = receive_to_disk(reader, 0, size, shared, IfDiskFails::Stop).await?;
+    written.map_err(|error| ReadError::Refused(refusal_of(&error.into())))
 }
 
-/// Writes content to a staged file as it comes, and returns its CRC32C. If the disk fails, the rest
-/// of the content is read and discarded.
+/// Content that was written to disk.
+pub(super) struct OnDisk {
+    staged: Staged,
+    letters: u64,
+    size: u64,
+    crc32c: u32,
+}
+
+impl OnDisk {
+    /// The file that this is the content of.
+    pub(super) fn of_file(self, number: u64, title: String, hold: Hold) -> IncomingFile {
+        IncomingFile {
+            number,
+            title,
+            size: self.size,
+            letters: self.letters,
+            crc32c: self.crc32c,
+            body: IncomingBody::Staged(self.staged),
+            room: None,
+            for_work: Bytes::new(),
+            hold,
+        }
+    }
+}
+
+/// What happens to the rest of the content when the disk fails.
+#[derive(PartialEq, Eq)]
+enum IfDiskFails {
+    /// It is read and discarded: other files follow.
+    ReadPast,
+    /// It is not read.
+    Stop,
+}
+
+/// Writes content to a staged file as it comes.
 async fn receive_to_disk<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     number: u64,
     size: u64,
     shared: &Shared,
-) -> Result<(io::Result<OnDisk>, u32), ReadError> {
+    if_disk_fails: IfDiskFails,
+) -> Result<io::Result<OnDisk>, ReadError> {
     let mut writer = WriteBehind::new(ToStage {
         store: shared.store.clone(),
         number,
@@ -165,13 +193,21 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     });
     let mut crc32c = 0;
     let mut left = size;
-    while left > 0 {
+    while left > 0 && !(writer.has_failed() && if_disk_fails == IfDiskFails::Stop) {
         let came = reader.pass(left, left, crc32c, &mut writer).await?;
         left -= came.bytes;
         crc32c = came.crc32c;
     }
-    reader.verify(crc32c).await?;
-    Ok((writer.end(ToStage::end).await, crc32c))
+    if left == 0 {
+        reader.verify(crc32c).await?;
+    }
+    let written = writer.end(ToStage::end).await;
+    Ok(written.map(|(staged, letters)| OnDisk {
+        staged,
+        letters,
+        size,
+        crc32c,
+    }))
 }
 
 /// A staged file that is being written.
@@ -183,15 +219,12 @@ struct ToStage {
 }
 
 impl ToStage {
-    fn end(self) -> io::Result<OnDisk> {
+    fn end(self) -> io::Result<(Staged, u64)> {
         let staged = match self.staged {
             Some(staged) => staged,
             None => self.store.stage(self.number)?,
         };
-        Ok(OnDisk {
-            staged,
-            letters: self.letters,
-        })
+        Ok((staged, self.letters))
     }
 }
 

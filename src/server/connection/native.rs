@@ -10,8 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::links::{Entered, Leave, Tenure};
+use super::super::work::Hold;
 use super::acks::{Outgoing, say_bye, write_acks};
-use super::incoming::{Received, receive, refusal_of, submit};
+use super::incoming::{IncomingFile, OnDisk, Received, receive, receive_ahead, refusal_of, submit};
 use super::shared::{Shared, silent};
 use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::lists::decode_confirmed;
@@ -24,6 +25,8 @@ struct Link<'a, R> {
     acks: mpsc::UnboundedSender<Outgoing>,
     leave: Arc<Leave>,
     shared: &'a Shared,
+    /// Content that came ahead of its file's acceptance.
+    ahead: Option<OnDisk>,
 }
 
 /// Which journal a balancer speaks for, from its hello.
@@ -55,6 +58,7 @@ where
         acks,
         leave: leave.clone(),
         shared,
+        ahead: None,
     };
     let writing = async {
         let result = write_acks(write, outgoing, shared.greeting(), stall).await;
@@ -203,16 +207,22 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             (Message::Store { number, title }, journal) => {
                 self.store(number, &title, frame.content_len, journal).await
             }
+            (Message::Ahead, Some(_)) => self.take_ahead(frame.content_len).await,
+            (Message::Keep { number, title }, Some(journal)) => self.keep(number, &title, journal),
             (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
             (Message::Drop { number, expected }, Some(journal)) => {
                 self.remove(number, expected, journal).await;
                 Ok(())
             }
-            (Message::Confirmed | Message::Drop { .. }, None) => Err(unexpected(
-                "`confirmed` and `drop` need an identity in the balancer's hello",
+            (
+                Message::Confirmed | Message::Drop { .. } | Message::Ahead | Message::Keep { .. },
+                None,
+            ) => Err(unexpected(
+                "`ahead`, `keep`, `confirmed` and `drop` need an identity in the balancer's hello",
             )),
             _ => Err(unexpected(
-                "a file server takes `store`, `confirmed` and `drop` from a balancer",
+                "a file server takes `store`, `ahead`, `keep`, `confirmed` and `drop` from a \
+                 balancer",
             )),
         }
     }
@@ -224,22 +234,56 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         size: u64,
         journal: Option<&Arc<str>>,
     ) -> Result<(), ReadError> {
-        let acks = self.acks.clone();
         match receive(&mut self.reader, number, title, size, self.shared).await? {
-            Received::File(file) => submit(file, journal.cloned(), self.shared, move |stored| {
-                let _ = acks.send(Outgoing::Message(match stored {
-                    Ok(_) => Message::Stored { number },
-                    Err(error) => Message::NotStored {
-                        number,
-                        refusal: refusal_of(&error),
-                    },
-                }));
-            }),
+            Received::File(file) => self.submit(file, journal.cloned()),
             Received::Refused(refusal) => {
                 tracing::error!(number, title, reason = refusal.reason, "refused");
-                let _ = acks.send(Outgoing::Message(Message::NotStored { number, refusal }));
+                let refused = Message::NotStored { number, refusal };
+                let _ = self.acks.send(Outgoing::Message(refused));
             }
         }
+        Ok(())
+    }
+
+    /// Hands a file to the store, and acknowledges it when it is stored.
+    fn submit(&self, file: IncomingFile, journal: Option<Arc<str>>) {
+        let number = file.number;
+        let acks = self.acks.clone();
+        submit(file, journal, self.shared, move |stored| {
+            let _ = acks.send(Outgoing::Message(match stored {
+                Ok(_) => Message::Stored { number },
+                Err(error) => Message::NotStored {
+                    number,
+                    refusal: refusal_of(&error),
+                },
+            }));
+        });
+    }
+
+    /// Receives content whose file is not accepted yet: until it is, the content has no name, and
+    /// goes with the connection.
+    async fn take_ahead(&mut self, size: u64) -> Result<(), ReadError> {
+        if self.ahead.is_some() {
+            return Err(unexpected("content is held that came ahead already"));
+        }
+        if size == 0 || self.shared.work.holds() {
+            return Err(unexpected("this file server takes no such content ahead"));
+        }
+        match receive_ahead(&mut self.reader, size, self.shared).await {
+            Ok(content) => self.ahead = Some(content),
+            // The balancer has given it up, and closed.
+            Err(ReadError::Protocol(ProtocolError::Truncated { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The content that came ahead is that of an accepted file.
+    fn keep(&mut self, number: u64, title: &str, journal: &Arc<str>) -> Result<(), ReadError> {
+        let content = self.ahead.take();
+        let content = content.ok_or_else(|| unexpected("nothing came ahead that could be kept"))?;
+        let file = content.of_file(number, title.to_owned(), Hold::none());
+        self.submit(file, Some(journal.clone()));
         Ok(())
     }
 

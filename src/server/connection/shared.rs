@@ -71,6 +71,8 @@ impl Shared {
             instance: Some(self.store.instance()),
             epoch: None,
             bulk: Some(true),
+            // The work needs content in memory.
+            ahead: (!self.work.holds()).then_some(true),
         };
         frame::encode(&hello, 0, &mut out);
         out

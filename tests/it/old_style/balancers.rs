@@ -138,7 +138,7 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
     );
     assert_eq!(
         hello,
-        json!({"request_type": "hello", "role": "server", "overloaded": false, "bulk": true})
+        json!({"request_type": "hello", "role": "server", "overloaded": false, "bulk": true, "ahead": true})
     );
     assert_eq!((content, wire.rest()), (Vec::new(), Vec::new()));
     assert_eq!(ask(&server, r#"{"request_type": "bilico"}"#)[..8], PREFACE);

@@ -1,6 +1,7 @@
 //! Exactly one copy, the server's half: what a balancer that returns is told, and what becomes of a
 //! number that comes twice.
 
+mod ahead;
 mod helpers;
 mod index;
 mod lanes;

@@ -111,6 +111,7 @@ struct Header<'a> {
     seen: Option<u64>,
     epoch: Option<u64>,
     bulk: Option<bool>,
+    ahead: Option<bool>,
 }
 
 impl Header<'_> {
@@ -121,6 +122,8 @@ impl Header<'_> {
             "offer" => self.offer()?,
             "wanted" => self.wanted()?,
             "store" => self.store()?,
+            "ahead" => Message::Ahead,
+            "keep" => self.keep()?,
             "accepted" => self.accepted()?,
             "delivered" => self.delivered()?,
             "refused" => self.refused()?,
@@ -178,6 +181,7 @@ impl Header<'_> {
             instance: identity(self.instance)?,
             epoch: self.epoch,
             bulk: self.bulk,
+            ahead: self.ahead,
         })
     }
 
@@ -213,6 +217,13 @@ impl Header<'_> {
 
     fn store(self) -> Result<Message, ProtocolError> {
         Ok(Message::Store {
+            number: self.number()?,
+            title: title(self.title)?.into(),
+        })
+    }
+
+    fn keep(self) -> Result<Message, ProtocolError> {
+        Ok(Message::Keep {
             number: self.number()?,
             title: title(self.title)?.into(),
         })

@@ -28,11 +28,13 @@ impl Message {
                 instance,
                 epoch,
                 bulk,
+                ahead,
             } => hello(header, *role, *overloaded, identity.as_deref())
                 .with_memory(*memory)
                 .text(field::INSTANCE, instance.as_deref())
                 .number(field::EPOCH, *epoch)
-                .flag(field::BULK, *bulk),
+                .flag(field::BULK, *bulk)
+                .flag(field::AHEAD, *ahead),
             Self::Put {
                 id,
                 title,
@@ -50,6 +52,10 @@ impl Message {
             }
             Self::Store { number, title } => {
                 stored(header, "store", *number).text(field::TITLE, &**title)
+            }
+            Self::Ahead => header.of("ahead"),
+            Self::Keep { number, title } => {
+                stored(header, "keep", *number).text(field::TITLE, &**title)
             }
             Self::Accepted { id, number } => receipt(header, "accepted", *id, *number),
             Self::Delivered {

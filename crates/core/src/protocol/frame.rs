@@ -238,6 +238,7 @@ mod tests {
                 instance: None,
                 epoch: None,
                 bulk: None,
+                ahead: None,
             },
             0,
             &mut wire,
@@ -285,6 +286,7 @@ mod tests {
                 instance: None,
                 epoch: None,
                 bulk: None,
+                ahead: None,
             };
             encode(&hello, 0, &mut wire);
             let at = at % wire.len();

@@ -34,6 +34,7 @@ pub(super) mod field {
     pub(in super::super) const SEEN: &str = r#","seen":"#;
     pub(in super::super) const EPOCH: &str = r#","epoch":"#;
     pub(in super::super) const BULK: &str = r#","bulk":"#;
+    pub(in super::super) const AHEAD: &str = r#","ahead":"#;
 }
 
 /// Appends one header to a buffer. The caller gives the fields in their order; `None` is left out.

@@ -49,6 +49,8 @@ pub enum Message {
         /// From a server: it takes a second connection of a balancer, for large files. From a
         /// balancer to a server: this is that connection.
         bulk: Option<bool>,
+        /// From a server: it takes files ahead, see [`Message::Ahead`].
+        ahead: Option<bool>,
     },
     /// A file on its way from a client; its content follows.
     Put {
@@ -84,6 +86,17 @@ pub enum Message {
     },
     /// A file on its way to a server; its content follows.
     Store {
+        /// The file's request number.
+        number: u64,
+        /// The file's title.
+        title: Arc<str>,
+    },
+    /// The content of a file that its client is still sending, or that is not accepted yet, on its
+    /// way to a server; it follows. The server holds it for this connection alone.
+    Ahead,
+    /// The content that came ahead over this connection is that of this file, which is accepted: the
+    /// server stores it.
+    Keep {
         /// The file's request number.
         number: u64,
         /// The file's title.
@@ -199,6 +212,7 @@ impl Message {
             self,
             Self::Put { .. }
                 | Self::Store { .. }
+                | Self::Ahead
                 | Self::Status
                 | Self::Holding { .. }
                 | Self::Confirmed

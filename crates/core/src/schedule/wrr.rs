@@ -296,6 +296,14 @@ impl Scheduler {
         Some(Slot(slot))
     }
 
+    /// The server whose turn it is; nothing is picked. O(n).
+    pub fn whose_turn(&mut self) -> Option<Slot> {
+        self.advance(0);
+        let now = self.now;
+        let turns = self.active().map(|(slot, server)| (server.turn(now), slot));
+        turns.min().map(|(_, slot)| Slot(slot))
+    }
+
     /// Picks the server whose turn it is among those that `admit` allows, for a file that some
     /// servers must not get. O(n).
     ///

@@ -40,6 +40,8 @@ pub struct ReadAhead<S: Fill> {
     job: Option<JoinHandle<Filled<S>>>,
     /// `None` while a job has it, and at the end.
     source: Option<S>,
+    /// The source, once it has come to its end.
+    ended: Option<S>,
     /// Memory to read into.
     free: S::Piece,
     socket: Option<Socket>,
@@ -58,8 +60,29 @@ impl<S: Fill> ReadAhead<S> {
         Self {
             job: Some(start(source, S::Piece::default(), None)),
             source: None,
+            ended: None,
             free: S::Piece::default(),
             socket: None,
+        }
+    }
+
+    /// Content of which nothing is there yet: [`Self::go_on`] begins to read. It goes over this
+    /// socket, and all that was to be sent before it is sent.
+    pub fn empty(source: S, socket: Option<Socket>) -> Self {
+        Self {
+            job: None,
+            source: None,
+            ended: Some(source),
+            free: S::Piece::default(),
+            socket,
+        }
+    }
+
+    /// After the end: goes on with a source that has more now, as `extend` says.
+    pub fn go_on(&mut self, extend: impl FnOnce(&mut S)) {
+        if let Some(mut source) = self.ended.take() {
+            extend(&mut source);
+            self.start(source);
         }
     }
 
@@ -85,7 +108,11 @@ impl<S: Fill> ReadAhead<S> {
                 }
                 Some(Ok(piece))
             }
-            Ok((_, _, Ok(false))) => None,
+            Ok((source, Next { piece, .. }, Ok(false))) => {
+                self.ended = Some(source);
+                self.free = piece;
+                None
+            }
             Ok((_, _, Err(error))) => Some(Err(error)),
             Err(error) => Some(Err(io::Error::other(error).into())),
         }
@@ -136,7 +163,7 @@ fn fill<S: Fill>(
 /// A source that nobody has a use for is dropped where that may block.
 impl<S: Fill> Drop for ReadAhead<S> {
     fn drop(&mut self) {
-        if let Some(source) = self.source.take()
+        if let Some(source) = self.source.take().or(self.ended.take())
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             drop(runtime.spawn_blocking(move || drop(source)));

@@ -9,7 +9,7 @@ fn what_is_reserved_and_what_clients_get_is_never_more_than_there_is() {
             (10, 128, 16_384),
             (100, 2048, 1),
         ] {
-            let reserved = FIXED + PER_SERVER * servers as u64 + admin as u64;
+            let reserved = FIXED + HEAD_STARTS + PER_SERVER * servers as u64 + admin as u64;
             match Openings::of_balancer(limit, servers, admin, wanted) {
                 Ok(openings) => {
                     let Openings {

@@ -44,7 +44,7 @@ const KINDS: [Kind; 4] = [
     },
     Kind {
         files: 3,
-        sizes: 2 << 20..=8 << 20,
+        sizes: 2 << 20..=12 << 20,
         pace: Duration::from_secs(4),
     },
 ];

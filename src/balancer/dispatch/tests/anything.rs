@@ -20,6 +20,9 @@ enum Step {
     Weight(usize, u32),
     Drain(usize, bool),
     Leave(usize, bool),
+    Reserve,
+    EndHeadStart(u64),
+    AcceptAhead(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,6 +40,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..4, 0u32..9).prop_map(|(server, weight)| Step::Weight(server, weight)),
         2 => (0usize..4, any::<bool>()).prop_map(|(server, drained)| Step::Drain(server, drained)),
         1 => (0usize..4, any::<bool>()).prop_map(|(server, leaves)| Step::Leave(server, leaves)),
+        3 => Just(Step::Reserve),
+        1 => (0u64..8).prop_map(Step::EndHeadStart),
+        3 => (0u64..8).prop_map(Step::AcceptAhead),
     ]
 }
 
@@ -49,11 +55,22 @@ proptest! {
         let (mut world, mut slots) = World::up(&[5, 2, 1, 1], window);
         world.subject.config.max_attempts = u32::MAX;
         let mut accepted = 0;
+        let mut tickets = 0;
         for step in steps {
             match step {
                 Step::Accept(files) => {
                     accepted += files;
                     world.accept(files);
+                }
+                Step::Reserve => {
+                    tickets += 1;
+                    world.reserve(tickets);
+                }
+                Step::EndHeadStart(back) => world.end_head_start(tickets.saturating_sub(back)),
+                // The head start may be over, or have been refused.
+                Step::AcceptAhead(back) => {
+                    accepted += 1;
+                    world.accept_ahead(tickets.saturating_sub(back));
                 }
                 Step::Pass(millis) => world.step(millis),
                 Step::StoreAll(server) => world.store_all(slots[server]),

@@ -2,6 +2,7 @@
 //! decides.
 
 mod anything;
+mod head_start;
 mod links;
 mod old_style;
 mod operator;

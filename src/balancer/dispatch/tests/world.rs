@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::balancer::dispatch::action::{Action, Note};
 use crate::balancer::dispatch::{
-    Delivery, DispatchConfig, Dispatcher, LinkEvent, LinkId, Probed, Queued, Speaker, Who, Window,
+    Delivery, DispatchConfig, Dispatcher, LinkEvent, LinkId, Probed, Queued, Speaker, Ticket, Who,
+    Window,
 };
 use crate::file::{History, Meta};
 use crate::protocol::json::NotOldStyle;
@@ -86,6 +87,8 @@ pub(super) struct World {
     pub(super) unexpected: Vec<(Slot, u64)>,
     pub(super) next: u64,
     pub(super) probes: usize,
+    /// Whether servers take files ahead.
+    pub(super) take_ahead: bool,
 }
 
 impl World {
@@ -110,6 +113,7 @@ impl World {
             unexpected: Vec::new(),
             next: 1,
             probes: 0,
+            take_ahead: true,
         }
     }
 
@@ -164,7 +168,34 @@ impl World {
         for (slot, epoch) in std::mem::take(&mut self.opening) {
             self.links.insert(slot, (epoch, Vec::new()));
             self.tell(slot, epoch, opened(Vec::new()));
+            if self.take_ahead {
+                self.tell(slot, epoch, LinkEvent::TakesAhead);
+            }
         }
+        self.step(0);
+    }
+
+    /// A large file begins to come in; gives the server that it goes ahead to.
+    pub(super) fn reserve(&mut self, ticket: u64) -> Option<Slot> {
+        let slot = self.subject.reserve(Ticket(ticket), CONTENT);
+        self.step(0);
+        slot
+    }
+
+    /// Its head start ends: the link says so.
+    pub(super) fn end_head_start(&mut self, ticket: u64) {
+        let reserved = self.subject.reserved.get(&Ticket(ticket));
+        if let Some(LinkId { slot, epoch }) = reserved.map(|reservation| reservation.link) {
+            self.tell(slot, epoch, LinkEvent::HeadStartOver(Ticket(ticket)));
+        }
+        self.step(0);
+    }
+
+    /// It is accepted.
+    pub(super) fn accept_ahead(&mut self, ticket: u64) {
+        self.subject
+            .accept_ahead(self.next, file(CONTENT), Ticket(ticket));
+        self.next += 1;
         self.step(0);
     }
 
@@ -296,6 +327,11 @@ impl World {
             known.sort_unstable();
             assert_eq!(sent, known, "{}", server.name);
             in_flight += known.len();
+            let reserved = self.subject.reserved.values();
+            let reserved = reserved.filter(|reservation| reservation.link.slot == *slot);
+            let taken: u64 = server.in_flight.values().map(|sent| sent.part).sum();
+            let taken = taken + reserved.map(|reservation| reservation.part).sum::<u64>();
+            assert_eq!(server.taken, taken, "{}", server.name);
             let is_open = server.window_is_open(self.subject.config.window, self.subject.heaviest);
             let eligible = server.health.is_good() && is_open;
             assert_eq!(server.eligible, eligible, "{}", server.name);

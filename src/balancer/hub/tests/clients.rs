@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::peers::{Client, File, unnamed};
 use super::world::World;
+use crate::balancer::head_start::HeadStart;
 use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Outlet, Reply, Sum, ToHub};
 use crate::protocol::{Refusal, RefusalCode};
 
@@ -42,6 +43,17 @@ impl World {
     }
 
     pub(super) fn send_as(&mut self, client: usize, id: u64, file: File<'_>, content: Arrived) {
+        self.send_with(client, id, file, (content, None));
+    }
+
+    /// The same with a head start.
+    pub(super) fn send_with(
+        &mut self,
+        client: usize,
+        id: u64,
+        file: File<'_>,
+        (content, head_start): (Arrived, Option<HeadStart>),
+    ) {
         self.next_title += 1;
         let title = format!("file {}", self.next_title);
         self.contents.insert(title.clone(), file.content.to_vec());
@@ -50,6 +62,7 @@ impl World {
             title: title.into(),
             key: file.key.map(Arc::from),
             content,
+            head_start,
             size,
             crc32c: crc32c::crc32c(file.content),
             room: self.gate.try_room(size).unwrap(),

@@ -8,6 +8,7 @@ mod clients;
 mod crashes;
 mod duplicates;
 mod errands;
+mod head_start;
 mod keys;
 mod operators;
 mod orders;

@@ -120,7 +120,7 @@ impl World {
     pub(super) fn unanswered(&self, name: &str) -> Vec<u64> {
         let number = |message: &ToServer| match message {
             ToServer::Parcel(parcel) => Some(parcel.number),
-            ToServer::Confirm(_) | ToServer::Drop(..) => None,
+            ToServer::Ahead(_) | ToServer::Confirm(_) | ToServer::Drop(..) => None,
         };
         self.servers[name].inbox.iter().filter_map(number).collect()
     }
@@ -154,6 +154,7 @@ impl World {
                         self.report(name, stored);
                     }
                 }
+                ToServer::Ahead(_) => did.push("take ahead".to_owned()),
                 ToServer::Confirm(numbers) => {
                     server
                         .unconfirmed

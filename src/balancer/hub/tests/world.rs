@@ -259,6 +259,7 @@ impl World {
             ToServer::Confirm(numbers) => {
                 assert!(numbers.iter().all(|number| !self.is_open(*number)));
             }
+            ToServer::Ahead(_) => {}
             ToServer::Drop(number, _) => assert!(!self.is_open(*number)),
         }
     }

@@ -11,6 +11,7 @@ use super::receipts::Receipts;
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::InMemory;
 use crate::balancer::ingress::holding::Holding;
+use crate::balancer::ingress::upload::Coming;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::checksum;
 use crate::protocol::limits::{MAX_KEY, MAX_LARGE_UPLOADS, MAX_TITLE};
@@ -215,7 +216,12 @@ impl Door {
             arriving.reserved.place = Some(self.uploads.try_place().ok_or_else(busy)?);
         }
         let mark = head.key.as_deref().map(key_hash);
-        let uploaded = match self.uploads.receive(&mut arriving, mark, None).await? {
+        let coming = Coming {
+            mark,
+            resumed: None,
+            size: head.size,
+        };
+        let mut uploaded = match self.uploads.receive(&mut arriving, coming).await? {
             Ok(uploaded) => uploaded,
             Err(refusal) => return Err(ReadError::Refused(refusal)),
         };
@@ -226,6 +232,7 @@ impl Door {
             title: head.title.clone(),
             key: head.key.clone(),
             content: Arrived::Own(uploaded.id),
+            head_start: uploaded.head_start.take(),
             size: receipts.size,
             crc32c: uploaded.crc32c,
             room,

@@ -4,6 +4,7 @@
 //! ([`WriteBehind`](crate::bulk::WriteBehind)) that writes it to a part of the upload's own
 //! (`write`, `parts`); at the end the part becomes content of the journal (`uploaded`).
 
+mod lead;
 mod parts;
 mod source;
 #[cfg(test)]
@@ -15,4 +16,5 @@ mod write;
 pub(super) use source::{Framed, Source};
 pub(super) use uploaded::Uploaded;
 pub(in crate::balancer) use uploads::Uploads;
+pub(super) use write::Coming;
 pub(super) use write::Upload;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Source, Upload, Uploaded, Uploads};
+use super::{Coming, Source, Upload, Uploaded, Uploads};
 use crate::bulk::WriteBehind;
 use crate::protocol::{Prefix, Refusal, RefusalCode};
 use crate::queue::RealDisk;
@@ -44,8 +44,12 @@ async fn receive(
         left: vec![Bytes::copy_from_slice(piece)],
         sum: crc32c::crc32c(sent),
     };
-    let mark = Some(1);
-    uploads.receive(source, mark, resumed).await.unwrap()
+    let coming = Coming {
+        mark: Some(1),
+        resumed,
+        size: None,
+    };
+    uploads.receive(source, coming).await.unwrap()
 }
 
 /// The sum of the bytes that were written became the client's.

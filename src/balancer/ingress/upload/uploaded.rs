@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::parts::PartLease;
+use crate::balancer::head_start::HeadStart;
 use crate::queue::content;
 use crate::queue::disk::Disk;
 
@@ -11,6 +12,8 @@ use crate::queue::disk::Disk;
 pub(in crate::balancer::ingress) struct Uploaded {
     pub(in crate::balancer::ingress) id: u64,
     pub(in crate::balancer::ingress) crc32c: u32,
+    /// Its head start, if it has one.
+    pub(in crate::balancer::ingress) head_start: Option<HeadStart>,
     disk: Arc<dyn Disk>,
     is_admitted: bool,
     /// Kept until the file is admitted, so that an upload that waits for the lease finds the key
@@ -23,10 +26,17 @@ impl Uploaded {
         Self {
             id,
             crc32c,
+            head_start: None,
             disk,
             is_admitted: false,
             _lease: lease,
         }
+    }
+
+    /// The same with its head start.
+    pub(super) fn with(mut self, head_start: Option<HeadStart>) -> Self {
+        self.head_start = head_start;
+        self
     }
 
     /// The hub has the file: its content is the journal's now.

@@ -11,11 +11,11 @@ use tokio::task::spawn_blocking;
 use super::parts::Parts;
 use super::source::{Source, read_pieces};
 use super::uploaded::Uploaded;
-use super::write::{Target, Upload, refusal};
+use super::write::{Coming, Target, Upload, refusal};
 use crate::balancer::messages::ToHub;
 use crate::bulk::WriteBehind;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
-use crate::protocol::{Prefix, ProtocolError, Refusal};
+use crate::protocol::{ProtocolError, Refusal};
 use crate::queue::Durability;
 use crate::queue::disk::Disk;
 use crate::transport::ReadError;
@@ -71,25 +71,24 @@ impl Uploads {
         self.parts.len(mark).await
     }
 
-    /// Receives the content that comes from `source`: all of it, or the rest after `resumed`. The
-    /// inner error refuses this file alone. An upload that breaks off leaves its part for the next
-    /// try if it has a mark.
+    /// Receives the content that comes from `source`: all of it, or the rest of an earlier upload.
+    /// The inner error refuses this file alone. An upload that breaks off leaves its part for the
+    /// next try if it has a mark.
     pub(in crate::balancer::ingress) async fn receive(
         &self,
         source: impl Source,
-        mark: Option<u128>,
-        resumed: Option<Prefix>,
+        coming: Coming,
     ) -> Result<Result<Uploaded, Refusal>, ReadError> {
         // Uploads with a permit wait only for their peer and the disk, and for both with deadlines.
         let _open = self.open.acquire().await;
-        let is_kept = mark.is_some();
-        let lease = self.parts.lease(mark.unwrap_or_else(rand::random)).await;
+        let mark = coming.mark.unwrap_or_else(rand::random);
+        let lease = self.parts.lease(mark).await;
         let taken_over = lease.taken_over.clone();
         if taken_over.is_cancelled() {
             // While this upload waited a newer one came, and may have been faster.
             return Err(ReadError::TakenOver);
         }
-        let upload = Upload::new(self.target.clone(), is_kept, lease, resumed);
+        let upload = Upload::new(self.target.clone(), lease, coming);
         let mut writer = WriteBehind::new(upload);
         let read = tokio::select! {
             read = read_pieces(source, &mut writer) => read,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::lead::Lead;
 use super::parts::PartLease;
 use super::uploaded::Uploaded;
 use crate::balancer::messages::ToHub;
@@ -38,23 +39,30 @@ pub(in crate::balancer::ingress) struct Upload {
     resumed: Option<Prefix>,
     /// `None` before the first byte, or the end, is there.
     part: Option<Part>,
+    lead: Lead,
+}
+
+/// What is known of an upload before its content.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::balancer::ingress) struct Coming {
+    /// Names the part; an upload without one leaves none behind when it breaks off.
+    pub(in crate::balancer::ingress) mark: Option<u128>,
+    /// What an earlier upload has brought.
+    pub(in crate::balancer::ingress) resumed: Option<Prefix>,
+    /// The size of the whole file in bytes, if it is known.
+    pub(in crate::balancer::ingress) size: Option<u64>,
 }
 
 impl Upload {
-    /// An upload to the part with this lease, all of it or the rest behind `resumed`. Nothing is
-    /// done to the disk yet.
-    pub(super) fn new(
-        target: Target,
-        is_kept: bool,
-        lease: PartLease,
-        resumed: Option<Prefix>,
-    ) -> Self {
+    /// An upload to the part with this lease. Nothing is done to the disk yet.
+    pub(super) fn new(target: Target, lease: PartLease, coming: Coming) -> Self {
         Self {
             target,
-            is_kept,
+            is_kept: coming.mark.is_some(),
             lease: Some(lease),
-            resumed,
+            resumed: coming.resumed,
             part: None,
+            lead: Lead::new(coming.size),
         }
     }
 
@@ -70,7 +78,8 @@ impl Upload {
                 if let Some(lease) = &mut lease {
                     lease.is_gone = true;
                 }
-                Ok(Uploaded::new(id, crc32c, self.target.disk.clone(), lease))
+                let uploaded = Uploaded::new(id, crc32c, self.target.disk.clone(), lease);
+                Ok(uploaded.with(self.lead.take()))
             }
             Err(error) => {
                 self.failed(&error);
@@ -101,7 +110,10 @@ impl Upload {
         let resumed = self.resumed;
         self.part()?;
         match self.part.take() {
-            Some(part) if is_as_proven(&part, resumed, proven) => Ok(part),
+            Some(part) if is_as_proven(&part, resumed, proven) => {
+                self.lead.all_came(part.len());
+                Ok(part)
+            }
             _ => {
                 self.remove();
                 Err(damaged())
@@ -140,7 +152,13 @@ impl Upload {
 
 impl Sink for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.part()?.write(bytes)
+        let part = self.part()?;
+        part.write(bytes)?;
+        let (len, file) = (part.len(), part.file().clone());
+        if let Some(ahead) = self.lead.wrote(bytes.len() as u64, len, &file) {
+            let _ = self.target.hub.send(ToHub::HeadStart(ahead));
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<Option<SyncJob>> {

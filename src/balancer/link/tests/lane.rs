@@ -8,8 +8,42 @@ const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
 /// More than a pipe holds.
 const LARGE: usize = 4 * 1024 * 1024;
 
+/// Who a server says that it is, and what it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Greeting {
+    /// A hex digit of its process.
+    instance: &'static str,
+    takes_ahead: bool,
+}
+
+impl From<&'static str> for Greeting {
+    fn from(instance: &'static str) -> Self {
+        Self {
+            instance,
+            takes_ahead: false,
+        }
+    }
+}
+
+impl Greeting {
+    /// Of a server that takes files ahead.
+    pub(super) fn with_ahead(instance: &'static str) -> Self {
+        Self {
+            takes_ahead: true,
+            ..instance.into()
+        }
+    }
+}
+
 /// The next connection, on which the balancer has said its hello, and whether that is a lane's.
-async fn greeted(world: &mut World, instance: &str) -> (NativeServer, bool) {
+pub(super) async fn greeted(
+    world: &mut World,
+    greeting: impl Into<Greeting>,
+) -> (NativeServer, bool) {
+    let Greeting {
+        instance,
+        takes_ahead,
+    } = greeting.into();
     let stream = world.connections.recv().await.unwrap();
     let (read, write) = split(stream);
     let mut reader = Reader::new(read, Deadlines::default());
@@ -31,20 +65,21 @@ async fn greeted(world: &mut World, instance: &str) -> (NativeServer, bool) {
             instance: Some(instance.repeat(32).into()),
             epoch: None,
             bulk: Some(true),
+            ahead: takes_ahead.then_some(true),
         })
         .await;
     (server, bulk == Some(true))
 }
 
 impl NativeServer {
-    async fn say(&mut self, message: &Message) {
+    pub(super) async fn say(&mut self, message: &Message) {
         let mut out = Vec::new();
         frame::encode(message, 0, &mut out);
         self.write.write_all(&out).await.unwrap();
     }
 
     /// Lists no files.
-    async fn enter(&mut self) {
+    pub(super) async fn enter(&mut self) {
         let nothing = Message::Holding {
             last: true,
             seen: None,

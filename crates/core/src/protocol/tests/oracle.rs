@@ -50,6 +50,8 @@ pub(super) struct Oracle<'a> {
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bulk: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead: Option<bool>,
 }
 
 /// The fields of a message's header.
@@ -71,6 +73,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             instance,
             epoch,
             bulk,
+            ahead,
         } => Oracle {
             role: Some(*role),
             overloaded: *overloaded,
@@ -80,6 +83,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             instance: instance.as_deref(),
             epoch: *epoch,
             bulk: *bulk,
+            ahead: *ahead,
             ..header("hello")
         },
         Message::Put {
@@ -116,6 +120,12 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             request_number: Some(*number),
             title: Some(&**title),
             ..header("store")
+        },
+        Message::Ahead => header("ahead"),
+        Message::Keep { number, title } => Oracle {
+            request_number: Some(*number),
+            title: Some(&**title),
+            ..header("keep")
         },
         Message::Accepted { id, number } => Oracle {
             id: Some(*id),

@@ -15,6 +15,7 @@ pub(super) fn samples() -> Vec<Message> {
             instance: None,
             epoch: None,
             bulk: None,
+            ahead: None,
         },
         Message::Hello {
             role: Role::Server,
@@ -27,6 +28,7 @@ pub(super) fn samples() -> Vec<Message> {
             instance: Some("a1".repeat(16).into()),
             epoch: None,
             bulk: None,
+            ahead: Some(true),
         },
         Message::Hello {
             role: Role::Balancer,
@@ -36,6 +38,7 @@ pub(super) fn samples() -> Vec<Message> {
             instance: Some("a1".repeat(16).into()),
             epoch: Some(u64::MAX),
             bulk: Some(true),
+            ahead: None,
         },
         Message::Put {
             id: 0,
@@ -65,6 +68,11 @@ pub(super) fn samples() -> Vec<Message> {
             crc32c: Some(u32::MAX),
         },
         Message::Wanted { id: 3, offset: 0 },
+        Message::Ahead,
+        Message::Keep {
+            number: u64::MAX,
+            title: "a \"b\".json".into(),
+        },
         Message::Dead {
             id: 3,
             number: 9,

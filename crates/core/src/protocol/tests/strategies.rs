@@ -74,9 +74,10 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
             prop::option::of(number()),
             any::<Option<bool>>(),
+            any::<Option<bool>>(),
         )
             .prop_map(
-                |(role, overloaded, identity, memory, instance, epoch, bulk)| {
+                |(role, overloaded, identity, memory, instance, epoch, bulk, ahead)| {
                     Message::Hello {
                         role,
                         overloaded,
@@ -85,6 +86,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
                         instance,
                         epoch,
                         bulk,
+                        ahead,
                     }
                 }
             ),
@@ -96,6 +98,8 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
                 crc32c,
             }
         }),
+        Just(Message::Ahead),
+        (number(), key()).prop_map(|(number, title)| Message::Keep { number, title }),
         (number(), number()).prop_map(|(id, offset)| Message::Wanted { id, offset }),
         (number(), refusal()).prop_map(|(id, refusal)| Message::Refused { id, refusal }),
         (number(), number(), text()).prop_map(|(id, number, reason)| Message::Dead {
