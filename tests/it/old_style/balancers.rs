@@ -122,10 +122,18 @@ fn a_file_that_cannot_be_stored_is_named_in_the_log() {
 #[test]
 fn the_discovery_request_is_answered_with_the_native_greeting() {
     let (_dir, server) = server(&[]);
-    let mut wire = Wire::connect(&server.address);
-    wire.write(br#"{"request_type": "bilico"}"#);
-    let (hello, content) = wire.greeting();
-    let mut hello: Value = serde_json::from_str(&hello).unwrap();
+    let ask_for_greeting = || {
+        let mut wire = Wire::connect(&server.address);
+        wire.write(br#"{"request_type": "bilico"}"#);
+        let (hello, content) = wire.greeting();
+        let hello: Value = serde_json::from_str(&hello).unwrap();
+        (hello, content, wire.rest())
+    };
+    // It listens before it has measured its memory for the first time.
+    wait_until("its memory to be measured", || {
+        ask_for_greeting().0.get("memory").is_some()
+    });
+    let (mut hello, content, rest) = ask_for_greeting();
     let identity = hello.as_object_mut().unwrap().remove("identity").unwrap();
     assert_eq!(identity.as_str().unwrap().len(), 32);
     let instance = hello.as_object_mut().unwrap().remove("instance").unwrap();
@@ -140,7 +148,7 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
         hello,
         json!({"request_type": "hello", "role": "server", "overloaded": false, "bulk": true, "ahead": true})
     );
-    assert_eq!((content, wire.rest()), (Vec::new(), Vec::new()));
+    assert_eq!((content, rest), (Vec::new(), Vec::new()));
     assert_eq!(ask(&server, r#"{"request_type": "bilico"}"#)[..8], PREFACE);
 }
 
