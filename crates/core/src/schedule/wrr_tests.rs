@@ -572,6 +572,20 @@ mod restricted {
             }
         }
 
+        /// To ask whose turn it is changes nothing, and the answer is whom a pick takes.
+        #[test]
+        fn whose_turn_it_is_can_be_asked(weights in weights(1..12), asked in prop::collection::vec(any::<bool>(), 1..200)) {
+            let (mut scheduler, mut unasked) = (fleet(&weights), fleet(&weights));
+            for is_asked in asked {
+                let turn = if is_asked { scheduler.whose_turn() } else { None };
+                let picked = scheduler.pick();
+                prop_assert_eq!(picked, unasked.pick());
+                prop_assert!(turn.is_none_or(|turn| Some(turn) == picked));
+                scheduler.check_invariants();
+            }
+            prop_assert_eq!(Scheduler::new().whose_turn(), None);
+        }
+
         /// Files that only one server may have, and then none such: it owes at most a pick for
         /// them.
         #[test]
