@@ -17,7 +17,8 @@
 //! | any | lane | stays |
 //!
 //! A lane is the second connection of a balancer's link, for large files. It ends nothing, and
-//! otherwise counts as the link does: with the tenure of its balancer, newer links end it.
+//! otherwise counts as the link does: with the tenure of its balancer, newer links end it. So does a
+//! connection over which a file comes ahead.
 //!
 //! The row of the higher epoch keeps a balancer that was given up from coming back and ending its successor's
 //! link. It holds as long as the successor has a link open: epochs are not kept on disk.

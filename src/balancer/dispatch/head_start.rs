@@ -15,7 +15,7 @@ use crate::schedule::Slot;
 /// The most head starts at once. They make up for what a machine leaves idle while a lone file comes
 /// in; while others come in as well, sending on goes beside their uploads anyway. Each needs two
 /// descriptors.
-pub const MOST_HEAD_STARTS: usize = 1;
+pub(super) const MOST_HEAD_STARTS: usize = 1;
 
 const _: () = assert!(2 * MOST_HEAD_STARTS as u64 == HEAD_STARTS);
 
@@ -32,7 +32,7 @@ impl<T> Dispatcher<T> {
         let epoch = server.link.epoch().filter(|_| server.takes_ahead)?;
         let own = server.window(self.config.window, self.heaviest);
         let part = own.part(bytes);
-        server.reserve(part);
+        server.taken += part;
         self.scheduler.pick_where(|other| other == slot);
         let link = LinkId { slot, epoch };
         self.reserved.insert(ticket, Reservation { link, part });
@@ -58,7 +58,7 @@ impl<T> Dispatcher<T> {
         let reservation = self.reserved.get_mut(&ticket)?;
         let (link, part) = (reservation.link, std::mem::take(&mut reservation.part));
         if let Some(server) = self.servers.get_mut(link.slot) {
-            server.release(part);
+            server.taken -= part;
             self.refresh(link.slot);
         }
         Some(link)

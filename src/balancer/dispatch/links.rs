@@ -267,16 +267,13 @@ impl<T> Dispatcher<T> {
         if server.link == LinkState::Closed {
             return;
         }
+        self.reserved
+            .retain(|_, reservation| reservation.link.slot != slot);
         let is_native = server.dialect == Some(Dialect::Native);
         let numbers = server.unlink();
         if is_native {
             server.doubts.extend(&numbers);
         }
-        self.reserved
-            .retain(|_, reservation| reservation.link.slot != slot);
-        let Some(server) = self.servers.get_mut(slot) else {
-            return;
-        };
         let flip = server.health.link(false, reason.to_owned(), now);
         self.flipped(slot, flip);
         for number in numbers {

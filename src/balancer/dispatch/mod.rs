@@ -47,7 +47,6 @@ pub use config::{DispatchConfig, InDoubt};
 pub use delivery::Delivery;
 pub use dispatcher::Dispatcher;
 pub use event::{LinkEvent, LinkId, Probed, Ticket};
-pub use head_start::MOST_HEAD_STARTS;
 pub use names::{Speaker, Who};
 pub use pending::{Depth, Pending, Queued};
 pub use window::Window;

@@ -180,16 +180,6 @@ impl Member {
         Some(sent)
     }
 
-    /// Reserves this part of its window of bytes.
-    pub(super) fn reserve(&mut self, part: u64) {
-        self.taken += part;
-    }
-
-    /// Gives a reserved part back.
-    pub(super) fn release(&mut self, part: u64) {
-        self.taken -= part;
-    }
-
     /// Counts a file that it has stored, and forgives its failures.
     pub(super) fn has_stored(&mut self, sent: &Sent) {
         self.delivered += 1;

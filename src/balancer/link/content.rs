@@ -4,7 +4,7 @@
 //! never computed anew in between. Content that fails the comparison is sent to no server: small
 //! content that was damaged in memory is read again from the journal; if the journal's copy is
 //! damaged as well, or there is none, the file is [`LinkEvent::Unreadable`]. Large content is
-//! compared by [`super::large`] while it is read.
+//! compared by [`super::large`] while it is read, or by the server if it went ahead.
 //!
 //! Each file's content is summed once here, and the sum that follows it on the wire is the
 //! client's, so the server finds what is damaged after this comparison.

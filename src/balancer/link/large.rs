@@ -1,4 +1,5 @@
-//! Large content on its way out, compared with the client's checksum while it is read.
+//! Large content on its way out, compared with the client's checksum while it is read. What goes
+//! ahead has no checksum yet: there the server compares.
 
 use std::io;
 use std::sync::Arc;

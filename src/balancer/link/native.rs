@@ -1,4 +1,5 @@
-//! A native link: a connection for all that is small, and a lane for large files.
+//! A native link: a connection for all that is small, a lane for large files, and one for a file
+//! that still comes in.
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ const FAST: u64 = 128 * 1024;
 const MOMENT: Duration = Duration::from_millis(2);
 
 /// What a job has received.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Received {
     /// How many bytes.
     pub bytes: u64,
@@ -31,6 +31,17 @@ pub struct Received {
     pub crc32c: u32,
     /// The connection has failed behind them.
     pub error: Option<io::Error>,
+}
+
+impl Received {
+    /// Nothing yet, behind content with this CRC32C.
+    pub(super) fn nothing(crc32c: u32) -> Self {
+        Self {
+            bytes: 0,
+            crc32c,
+            error: None,
+        }
+    }
 }
 
 /// Receives up to `most` bytes as long as they come fast, behind content with this CRC32C, and hands
@@ -41,10 +52,7 @@ pub(super) fn receive(
     buffer: &mut Vec<u8>,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> (Received, io::Result<()>) {
-    let mut received = Received {
-        crc32c,
-        ..Received::default()
-    };
+    let mut received = Received::nothing(crc32c);
     buffer.resize(STEP, 0);
     let most = most.min(TURN);
     while received.bytes < most {

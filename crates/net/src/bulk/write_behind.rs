@@ -115,10 +115,8 @@ impl<S: Sink> WriteBehind<S> {
             let written = self.join().await;
             self.keep_error(written);
         }
-        self.received.take().unwrap_or(Received {
-            crc32c,
-            ..Received::default()
-        })
+        let received = self.received.take();
+        received.unwrap_or_else(|| Received::nothing(crc32c))
     }
 
     /// Waits for the next piece from the peer, and goes on with what waits here meanwhile.
@@ -259,13 +257,7 @@ fn receive<S: Sink>(
 ) -> (io::Result<S>, Received) {
     let mut sink = match sink {
         Ok(sink) => sink,
-        failed => {
-            let received = Received {
-                crc32c,
-                ..Received::default()
-            };
-            return (failed, received);
-        }
+        failed => return (failed, Received::nothing(crc32c)),
     };
     let (received, taken) =
         straight::receive(socket, (most, crc32c), buffer, |bytes| sink.write(bytes));

@@ -1,7 +1,8 @@
 //! Files that go to a server while they still come in.
 
 use super::world::World;
-use crate::balancer::dispatch::{MOST_HEAD_STARTS, Window};
+use crate::balancer::dispatch::Window;
+use crate::balancer::dispatch::head_start::MOST_HEAD_STARTS;
 
 const WIDE: Window = Window {
     files: 100,

@@ -1,10 +1,9 @@
 //! Whether an upload gets a head start.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::balancer::head_start::{Ahead, HeadStart};
-use crate::queue::disk::DiskFile;
+use crate::queue::content::Part;
 
 /// How many bytes show whether an upload is fast.
 const SHOWN: u64 = 1024 * 1024;
@@ -46,17 +45,11 @@ impl Lead {
         })
     }
 
-    /// `bytes` were written, and the part is `len` bytes long now. Gives the head start that begins
-    /// with them.
-    pub(super) fn wrote(
-        &mut self,
-        bytes: u64,
-        len: u64,
-        file: &Arc<dyn DiskFile>,
-    ) -> Option<Ahead> {
+    /// `bytes` were written to the part. Gives the head start that begins with them.
+    pub(super) fn wrote(&mut self, bytes: u64, part: &Part, now: Instant) -> Option<Ahead> {
+        let len = part.len();
         match self {
             Self::Open { size, since, came } => {
-                let now = Instant::now();
                 let since = since.get_or_insert(now);
                 *came += bytes;
                 if size.saturating_sub(len) < LEFT {
@@ -70,7 +63,7 @@ impl Lead {
                     (*since, *came) = (now, 0);
                     return None;
                 }
-                let (head_start, ahead) = HeadStart::new(file.clone(), *size, len);
+                let (head_start, ahead) = HeadStart::new(part.file().clone(), *size, len);
                 *self = Self::Given(head_start);
                 Some(ahead)
             }
@@ -103,64 +96,74 @@ impl Lead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::RealDisk;
-    use crate::queue::disk::Disk;
+    use crate::queue::sim::SimDisk;
+    use std::sync::Arc;
 
     const MIB: u64 = 1024 * 1024;
 
-    fn file() -> (tempfile::TempDir, Arc<dyn DiskFile>) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = RealDisk::open(dir.path()).unwrap().create("part").unwrap();
-        (dir, file)
+    /// A file of this size whose upload has begun, with the time for each write.
+    struct Upload {
+        part: Part,
+        lead: Lead,
+        now: Instant,
+    }
+
+    impl Upload {
+        fn of(size: Option<u64>) -> Self {
+            Self {
+                part: Part::create(Arc::new(SimDisk::new()), 1).unwrap(),
+                lead: Lead::new(size),
+                now: Instant::now(),
+            }
+        }
+
+        /// So many bytes come, and take so long.
+        fn comes(&mut self, bytes: u64, millis: u64) -> Option<Ahead> {
+            self.now += Duration::from_millis(millis);
+            let bytes = vec![0; usize::try_from(bytes).unwrap()];
+            self.part.write(&bytes).unwrap();
+            self.lead.wrote(bytes.len() as u64, &self.part, self.now)
+        }
     }
 
     /// How much of a file of so many MiB has come when its head start begins.
-    fn begins(mib: u64) -> Option<u64> {
-        let (_dir, file) = file();
-        let mut lead = Lead::new(Some(mib * MIB));
-        let steps = (1..=mib * 4).map(|step| step * MIB / 4);
-        let mut begun = steps.filter_map(|len| {
-            let ahead = lead.wrote(MIB / 4, len, &file)?;
-            assert_eq!(*ahead.written.borrow(), len);
-            Some(len)
-        });
-        begun.next()
+    fn begins(mib: u64, millis: u64) -> Option<u64> {
+        let mut upload = Upload::of(Some(mib * MIB));
+        for _ in 0..mib * 4 {
+            if let Some(ahead) = upload.comes(MIB / 4, millis) {
+                assert_eq!(*ahead.written.borrow(), upload.part.len());
+                return Some(upload.part.len());
+            }
+        }
+        None
     }
 
     #[test]
-    fn a_fast_upload_begins_early_and_a_small_or_unknown_one_never() {
-        assert_eq!(begins(64), Some(MIB));
-        assert_eq!(begins(5), Some(MIB));
-        assert_eq!(begins(4), None);
-        let (_dir, file) = file();
-        let mut unknown = Lead::new(None);
-        assert!((1..100).all(|len| unknown.wrote(MIB, len * MIB, &file).is_none()));
+    fn a_fast_upload_begins_early_and_a_small_slow_or_unknown_one_never() {
+        assert_eq!(begins(16, 1), Some(MIB));
+        assert_eq!(begins(5, 33), Some(MIB));
+        assert_eq!(begins(4, 1), None);
+        assert_eq!(begins(16, 34), None);
+        let mut unknown = Upload::of(None);
+        assert!((0..16).all(|_| unknown.comes(MIB, 1).is_none()));
     }
 
     #[test]
     fn a_slow_upload_begins_once_it_is_fast_and_its_link_hears_how_far_it_is() {
-        let (_dir, file) = file();
-        let mut lead = Lead::new(Some(64 * MIB));
-        assert!(lead.wrote(1, 1, &file).is_none());
-        std::thread::sleep(FAST * 2);
-        assert!(lead.wrote(MIB, 1 + MIB, &file).is_none(), "it is slow");
-        let mut len = 1 + MIB;
-        let ahead = loop {
-            len += MIB;
-            if let Some(ahead) = lead.wrote(MIB, len, &file) {
-                break ahead;
-            }
-            assert!(len < 60 * MIB, "it is fast now");
-        };
-        assert!(lead.wrote(MIB - 1, len + MIB - 1, &file).is_none());
+        let mut upload = Upload::of(Some(16 * MIB));
+        assert!(upload.comes(1, 0).is_none());
+        assert!(upload.comes(MIB, 200).is_none(), "it is slow");
+        let ahead = upload.comes(MIB, 50).unwrap();
+        let len = upload.part.len();
+        assert!(upload.comes(MIB - 1, 1).is_none());
         assert_eq!(*ahead.written.borrow(), len, "less than a step is not told");
-        lead.wrote(1, len + MIB, &file);
+        upload.comes(1, 1);
         assert_eq!(*ahead.written.borrow(), len + MIB);
-        lead.all_came(64 * MIB);
-        assert_eq!(*ahead.written.borrow(), 64 * MIB);
-        let head_start = lead.take().unwrap();
+        upload.lead.all_came(16 * MIB);
+        assert_eq!(*ahead.written.borrow(), 16 * MIB);
+        let head_start = upload.lead.take().unwrap();
         assert!(ahead.written.has_changed().is_ok());
-        drop((head_start, lead));
+        drop((head_start, upload));
         assert!(ahead.written.has_changed().is_err(), "it is over");
     }
 }

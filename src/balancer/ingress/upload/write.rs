@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -152,10 +153,10 @@ impl Upload {
 
 impl Sink for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let part = self.part()?;
-        part.write(bytes)?;
-        let (len, file) = (part.len(), part.file().clone());
-        if let Some(ahead) = self.lead.wrote(bytes.len() as u64, len, &file) {
+        self.part()?.write(bytes)?;
+        if let Some(part) = &self.part
+            && let Some(ahead) = self.lead.wrote(bytes.len() as u64, part, Instant::now())
+        {
             let _ = self.target.hub.send(ToHub::HeadStart(ahead));
         }
         Ok(())

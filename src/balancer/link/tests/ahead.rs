@@ -104,6 +104,17 @@ impl World {
         server
     }
 
+    /// An upload that has come whole, and gone ahead whole.
+    async fn all_ahead(&mut self) -> (Upload, NativeServer) {
+        let mut upload = Upload::begin(self, 7);
+        let mut ahead = self.entered().await;
+        let mut content = ahead.ahead(STEP).await;
+        upload.comes_to(SIZE);
+        content.extend(ahead.more(SIZE - STEP, SIZE - STEP).await);
+        assert!(content == upload.bytes);
+        (upload, ahead)
+    }
+
     /// The head start is over.
     async fn over(&mut self) -> Ticket {
         match self.event().await {
@@ -159,12 +170,8 @@ async fn a_file_that_is_sent_before_all_of_it_went_ahead_is_kept_when_it_has() {
 #[tokio::test]
 async fn a_head_start_without_a_file_is_over_and_the_server_hears_no_number() {
     let (mut world, mut server) = World::taking_ahead().await;
-    let mut upload = Upload::begin(&world, 7);
-    let mut ahead = world.entered().await;
-    let mut content = ahead.ahead(STEP).await;
+    let (upload, mut ahead) = world.all_ahead().await;
     let ticket = upload.head_start.ticket();
-    upload.comes_to(SIZE);
-    content.extend(ahead.more(SIZE - STEP, SIZE - STEP).await);
     drop(upload);
     assert_eq!(world.over().await, ticket);
     assert!(matches!(ahead.reader.peek().await, Ok(None)));
@@ -239,11 +246,7 @@ async fn a_file_that_another_server_was_to_have_goes_over_the_lane() {
 #[tokio::test]
 async fn a_file_that_is_not_what_went_ahead_goes_over_the_lane() {
     let (mut world, _server) = World::taking_ahead().await;
-    let mut upload = Upload::begin(&world, 7);
-    let mut ahead = world.entered().await;
-    ahead.ahead(STEP).await;
-    upload.comes_to(SIZE);
-    ahead.more(SIZE - STEP, SIZE - STEP).await;
+    let (upload, _ahead) = world.all_ahead().await;
     let other = vec![7; STEP];
     let file = world.disk.create(&content::name(9)).unwrap();
     file.write_at(&other, 0).unwrap();
@@ -258,11 +261,7 @@ async fn a_file_that_is_not_what_went_ahead_goes_over_the_lane() {
 #[tokio::test(start_paused = true)]
 async fn a_head_start_whose_file_does_not_come_is_over_after_a_while() {
     let (mut world, _server) = World::taking_ahead().await;
-    let mut upload = Upload::begin(&world, 7);
-    let mut ahead = world.entered().await;
-    ahead.ahead(STEP).await;
-    upload.comes_to(SIZE);
-    ahead.more(SIZE - STEP, SIZE - STEP).await;
+    let (upload, _ahead) = world.all_ahead().await;
     let began = Instant::now();
     assert_eq!(world.over().await, upload.head_start.ticket());
     assert!(began.elapsed() >= Duration::from_secs(30));
