@@ -90,26 +90,29 @@ def _little(_: Scale) -> int:
     return 16 * MIB
 
 
+def _mixed_small(scale: Scale) -> int:
+    return 4 * scale.mixed_seconds * RATE * _journaled(_KIB)
+
+
+def _mixed_large(scale: Scale) -> int:
+    # The balancer deletes its own copies.
+    return mixed.LARGE * scale.mixed_mib * MIB
+
+
+def _mixed_space(scale: Scale) -> int:
+    return _mixed_small(scale) + _mixed_large(scale)
+
+
 def _mixed(durability: str) -> tuple[Run, Run, Run]:
-    def small(scale: Scale) -> int:
-        return 4 * scale.mixed_seconds * RATE * _journaled(_KIB)
-
-    def large(scale: Scale) -> int:
-        # The balancer deletes its own copies.
-        return mixed.LARGE * scale.mixed_mib * MIB
-
-    def both(scale: Scale) -> int:
-        return small(scale) + large(scale)
-
     of, name = f"{mixed.LARGE} large files", f"ours-mixed-{durability}"
     beside, beside_none = (f"Bilico, {RATE} files/s beside {what}, {durability}" for what in (of, "none"))
     alone = partial(mixed.small_alone, durability=durability, rate=RATE)
     uploads = partial(mixed.large_alone, durability=durability)
     together = partial(mixed.together, durability=durability, rate=RATE)
     return (
-        Run(f"{name}-small", beside_none, "delivered_p99_ms", "ms", alone, small),
-        Run(f"{name}-large", f"Bilico, {of} at once, {durability}", "mb_per_s", "MB/s", uploads, large),
-        Run(name, beside, "delivered_p99_ms", "ms", together, both),
+        Run(f"{name}-small", beside_none, "delivered_p99_ms", "ms", alone, _mixed_small),
+        Run(f"{name}-large", f"Bilico, {of} at once, {durability}", "mb_per_s", "MB/s", uploads, _mixed_large),
+        Run(name, beside, "delivered_p99_ms", "ms", together, _mixed_space),
     )
 
 
@@ -210,6 +213,16 @@ RUNS: dict[str, Run] = {
         ),
         *_mixed("os"),
         *_mixed("disk"),
+        Run(
+            "haproxy-mixed",
+            f"HAProxy and nginx, {RATE} files/s beside {mixed.LARGE} large files",
+            "delivered_p99_ms",
+            "ms",
+            partial(webdav.mixed, large=mixed.LARGE, rate=RATE),
+            _mixed_space,
+            (*_WEBDAV, "curl", "paced_put"),
+            "ours-mixed-os",
+        ),
         _growth("", "3 servers, 1 client, none waiting", lambda _: Place()),
         _growth("-some-servers", "a tenth of the servers", lambda scale: Place(servers=scale.many_servers // 10)),
         _growth("-servers", "many servers", lambda scale: Place(servers=scale.many_servers)),
@@ -426,6 +439,26 @@ ROWS: tuple[Row, ...] = (
         "haproxy-paced.delivered_p99_ms",
     ),
     *_mixed_rows("os"),
+    _row(
+        "mixed",
+        f"delivered {_IN_THE_LOOP} beside {mixed.LARGE} large uploads, os, p99, beside HAProxy",
+        "ms",
+        "ours-mixed-os.delivered_p99_ms",
+        Kind.TOLD,
+        0,
+        "haproxy-mixed.delivered_p99_ms",
+        True,
+    ),
+    _row(
+        "mixed",
+        f"{mixed.LARGE} uploads of 1 GiB beside {RATE} files/s, os, beside HAProxy",
+        "MB/s",
+        "ours-mixed-os.mb_per_s",
+        Kind.TOLD,
+        0,
+        "haproxy-mixed.mb_per_s",
+        True,
+    ),
     *_mixed_rows("disk"),
     *_grows("100 servers beside 3", "-some-servers"),
     *_grows("1,000 servers beside 3", "-servers"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 from . import stats
-from .bench import Bench, expect_stored, measured, read_micros, throughput
+from .bench import Bench, expect_stored, measured, read_micros, sizes, throughput
 from .bilico import WEIGHTS
 from .processes import Done, Failed, Service, free_ports, run, start, wait_until_open
 from .results import Sample, Use
 
 CONNECTIONS = 32
+# Longer than the large files of `mixed` take.
+_MANY_S = 300
 _SIGTERM = 15
 
 _NGINX = """\
@@ -121,15 +124,54 @@ def open_loop(bench: Bench, rate: int) -> Sample:
     """PUTs at a steady rate, timed from when they were due."""
     system = System(bench)
     files = bench.scale.paced_files
-    latencies, lags = bench.directory / "latencies", bench.directory / "lags"
-    command = [bench.tool("paced_put"), "--address", f"127.0.0.1:{system.port}", "--files", files, "--size", 1024]
-    command += ["--rate", rate, "--connections", CONNECTIONS, "--latencies", latencies, "--lags", lags]
+    command = _paced(system, files, rate)
     done, used, load = measured(system.services, lambda: run("paced_put", command, bench.directory, 120))
     expect_stored(system.directories, 1024, files)
-    figures = {"seconds": json.loads(done.output)["seconds"]}
-    figures |= stats.latencies_ms(read_micros(latencies), "delivered_")
-    figures |= stats.latencies_ms(read_micros(lags), "late_")
-    return Sample(figures, files, used, load)
+    return Sample(_paced_figures(bench, done.output), files, used, load)
+
+
+def _paced(system: System, files: int, rate: int) -> list[object]:
+    bench = system.bench
+    command = [bench.tool("paced_put"), "--address", f"127.0.0.1:{system.port}", "--files", files, "--size", 1024]
+    command += ["--rate", rate, "--connections", CONNECTIONS]
+    return [*command, "--latencies", bench.directory / "latencies", "--lags", bench.directory / "lags"]
+
+
+def _paced_figures(bench: Bench, output: str) -> dict[str, float]:
+    figures: dict[str, float] = {"seconds": json.loads(output)["seconds"]}
+    figures |= stats.latencies_ms(read_micros(bench.directory / "latencies"), "delivered_")
+    return figures | stats.latencies_ms(read_micros(bench.directory / "lags"), "late_")
+
+
+def mixed(bench: Bench, large: int, rate: int) -> Sample:
+    """Small PUTs at a steady rate, for as long as one of the large ones by curl is under way."""
+    file = bench.big_file(bench.scale.mixed_mib)
+    system, ended = System(bench), bench.directory / "large ones have ended"
+    command = [*_paced(system, _MANY_S * rate, rate), "--until", ended]
+
+    def load() -> Done:
+        began = time.monotonic()
+        sends = [bench.keep(start(f"curl {place}", _curl(system, file, place), bench.directory)) for place in range(large)]
+        small = bench.keep(start("paced_put", command, bench.directory))
+        uses = [send.finish(_MANY_S) for send in sends]
+        seconds = time.monotonic() - began
+        ended.touch()
+        uses.append(small.finish(60))
+        told = Use(sum(use.cpu_s for use in uses), max(use.peak_mib for use in uses))
+        return Done(small.output.read_text(), seconds, told)
+
+    done, used, generator = measured(system.services, load)
+    found = sizes(system.directories)
+    files, size = found.pop(1024, 0), large * file.stat().st_size
+    if files != json.loads(done.output)["files"] or found != {file.stat().st_size: large}:
+        raise Failed(f"stored are {files} small files and {dict(found)}, by size")
+    figures = {**_paced_figures(bench, done.output), "mb_per_s": size / done.seconds / 1e6, "seconds": done.seconds}
+    return Sample(figures, files + large, used, generator)
+
+
+def _curl(system: System, file: Path, place: int) -> list[object]:
+    command = [system.bench.tool("curl"), "-sS", "--fail", "-o", "/dev/null", "-H", "Expect:"]
+    return [*command, "-T", file, f"{system.url}/big-{place}"]
 
 
 def big(bench: Bench) -> Sample:

@@ -3,7 +3,10 @@
 //!
 //! ```text
 //! paced_put --address IP:PORT --files N --size BYTES --rate N --connections N --latencies FILE --lags FILE
+//!           [--until FILE]
 //! ```
+//!
+//! With `--until` it ends early, once that file is there.
 //!
 //! File i is due i / rate seconds after the start, and its latency counts from then, also when no
 //! connection was free. How late a request was written, the generator's own error included, is its
@@ -11,6 +14,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,20 +29,23 @@ struct Plan {
     rate: usize,
     start: Instant,
     next: AtomicUsize,
+    until: Option<PathBuf>,
 }
 
 impl Plan {
     fn read() -> Result<Self, Failure> {
         let (files, size, rate) = (number("files")?, number("size")?, number("rate")?.max(1));
         let start = Instant::now() + Duration::from_millis(200);
-        Ok(Self { address: argument("address")?, files, size, rate, start, next: AtomicUsize::new(0) })
+        let (address, until) = (argument("address")?, argument("until").ok().map(PathBuf::from));
+        Ok(Self { address, files, size, rate, start, next: AtomicUsize::new(0), until })
     }
 
     /// The next file, and when it is due.
     fn take(&self) -> Option<(usize, Instant)> {
         let file = self.next.fetch_add(1, Ordering::Relaxed);
         let due = self.start + Duration::from_secs_f64(file as f64 / self.rate as f64);
-        (file < self.files).then_some((file, due))
+        let over = file >= self.files || self.until.as_ref().is_some_and(|path| path.exists());
+        (!over).then_some((file, due))
     }
 
     fn request(&self, file: usize) -> Vec<u8> {
