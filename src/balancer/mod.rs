@@ -40,5 +40,5 @@ pub use boot::Balancer;
 pub use config::{BalancerConfig, BalancerError, BalancerLimits, Outcome};
 pub use dispatch::{DispatchConfig, InDoubt, Window};
 pub use ingress::Door;
-pub use orders::Settings;
+pub use orders::{ServersSpeak, Settings};
 pub use room::{LimitsError, QueueLimits};

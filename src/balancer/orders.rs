@@ -34,12 +34,23 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How long a probe, or connecting to a server, may take.
     pub probe_timeout: Duration,
+    /// What servers may speak.
+    pub servers_speak: ServersSpeak,
     /// How long a peer may pause in the middle of a message; for new connections.
     pub stall: Duration,
     /// How long a client may be silent with nothing under way; for new connections.
     pub idle: Duration,
     /// The largest object at the JSON doorway, in bytes; for new connections.
     pub max_json: u64,
+}
+
+/// What servers may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServersSpeak {
+    /// Any protocol that this balancer knows, the old-style one included.
+    Any,
+    /// The native protocol only: whatever else listens at a server's address gets no files.
+    Native,
 }
 
 impl Default for Settings {
@@ -54,6 +65,7 @@ impl Default for Settings {
             retention: Retention::default(),
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
+            servers_speak: ServersSpeak::Any,
             stall: STALL_TIMEOUT,
             idle: IDLE_TIMEOUT,
             max_json: DEFAULT_MAX_JSON,

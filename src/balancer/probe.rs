@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::dispatch::{Probed, Speaker, Who};
 use super::messages::ToHub;
+use super::orders::ServersSpeak;
 use crate::protocol::status::Dialect;
 use crate::protocol::{Message, Role, frame, json};
 use crate::schedule::Slot;
@@ -139,11 +140,29 @@ impl Route {
     }
 }
 
-/// How often servers are probed, and how long that may take.
+/// How often servers are probed, how long that may take, and what they may speak.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProbePace {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
+    pub(super) servers_speak: ServersSpeak,
+}
+
+impl ProbePace {
+    /// Takes the answer of a server that may not speak so for none.
+    fn judge(&self, probed: Probed) -> Probed {
+        match probed {
+            Probed::Answered {
+                dialect: Dialect::OldStyle,
+                ..
+            } if self.servers_speak == ServersSpeak::Native => Probed::Failed(
+                "it answers as an old-style server, and only native ones get files \
+                 (servers-speak)"
+                    .to_owned(),
+            ),
+            probed => probed,
+        }
+    }
 }
 
 impl Prober {
@@ -188,7 +207,7 @@ impl Prober {
         let started = Instant::now();
         let most = self.pace().timeout;
         let probed = match timeout(most, self.ask(most / 2)).await {
-            Ok(Ok(probed)) => probed,
+            Ok(Ok(probed)) => self.pace().judge(probed),
             Ok(Err(error)) => Probed::Failed(plain(&error)),
             Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")),
         };

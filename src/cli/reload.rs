@@ -24,7 +24,7 @@ use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};
 
 /// Keys of the table `[balancer]` that a reload applies.
-pub(super) const BALANCER: [&str; 16] = [
+pub(super) const BALANCER: [&str; 17] = [
     "servers",
     "in-doubt",
     "max-attempts",
@@ -37,6 +37,7 @@ pub(super) const BALANCER: [&str; 16] = [
     "window-bytes",
     "probe-interval",
     "probe-timeout",
+    "servers-speak",
     "fall",
     "rise",
     "stall-timeout",

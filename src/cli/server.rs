@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::fs::Mode;
 
 use super::admin::{AdminAt, AdminListener};
 use super::output::{Exit, Failure};
@@ -15,7 +16,7 @@ use super::settings::words::{self, one_of};
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
-use crate::server::{Server, ServerConfig, ServerError, most_files};
+use crate::server::{ReadableBy, Server, ServerConfig, ServerError, most_files};
 use crate::units::{ByteSize, Margin, parse_duration};
 
 /// Run a file server: it stores files from native and old-style balancers and acknowledges them
@@ -46,6 +47,14 @@ pub(super) struct ServerArgs {
         env = "BILICO_DURABILITY"
     )]
     durability: Durability,
+    /// Who may read stored files; a directory that the server creates lets them in
+    #[arg(
+        long,
+        value_parser = one_of(words::READABLE_BY),
+        default_value = "owner",
+        env = "BILICO_READABLE_BY"
+    )]
+    readable_by: ReadableBy,
     /// The server is overloaded once its memory has grown by this much since its start: a size, or
     /// a percentage of the machine's memory. The overload ends at 80 % of that
     #[arg(
@@ -133,6 +142,7 @@ pub(super) struct ServerArgs {
 /// Runs the server until SIGTERM, Ctrl-C or a fatal error.
 pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
+    let_read(args.readable_by);
     let (limit, wanted) = (descriptors::raise(), args.max_connections as usize);
     let openings = Openings::of_server(limit, most_files(), args.admin.max_connections(), wanted)
         .map_err(too_few)?;
@@ -170,10 +180,19 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     }
 }
 
+/// Whoever asks for files that others may read means it, whatever mask this process was started
+/// with.
+fn let_read(who: ReadableBy) {
+    if who != ReadableBy::Owner {
+        rustix::process::umask(Mode::from_raw_mode(0o777 & !who.directory_mode()));
+    }
+}
+
 fn config(args: &ServerArgs, openings: &Openings) -> ServerConfig {
     ServerConfig {
         dir: args.dir.clone(),
         durability: args.durability,
+        readable_by: args.readable_by,
         clean: args.clean,
         overload_margin: args.overload_margin,
         work_delay: args.work_delay,

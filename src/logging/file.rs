@@ -3,9 +3,9 @@
 //! Two invariants: only a file that is open here under its own name is rotated, and only regular
 //! files are renamed or removed for it; and every line that is not written is counted and reported.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -51,7 +51,7 @@ impl LogFile {
     /// Opens the file at the start of the process.
     pub(super) fn open(config: &LogConfig, health: Arc<Health>) -> Result<Self, LogError> {
         let dir = &config.dir;
-        fs::create_dir_all(dir).map_err(|source| LogError::Directory {
+        make_directory(dir).map_err(|source| LogError::Directory {
             dir: dir.clone(),
             source,
         })?;
@@ -132,7 +132,7 @@ impl LogFile {
             ));
         }
         if let Some(dir) = self.path.parent() {
-            fs::create_dir_all(dir)?;
+            make_directory(dir)?;
         }
         let file = append(&self.path)?;
         let found = file.metadata()?;
@@ -312,8 +312,15 @@ fn write_whole(file: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Er
     Ok(())
 }
 
+/// Creates a directory. Titles and addresses are not for everybody; a program that ships logs is in
+/// the group.
+fn make_directory(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
 fn append(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).open(path)
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o640).open(path)
 }
 
 /// Device and inode.

@@ -15,6 +15,8 @@ pub struct ServerConfig {
     pub dir: PathBuf,
     /// What a file must survive before it is acknowledged.
     pub durability: Durability,
+    /// Who may read the files that it stores.
+    pub readable_by: ReadableBy,
     /// Whether the `.json` files in the directory are removed at the start.
     pub clean: bool,
     /// The growth of the process's memory since its start that makes the server overloaded.
@@ -40,6 +42,7 @@ impl Default for ServerConfig {
         Self {
             dir: PathBuf::from("json_files_1"),
             durability: Durability::Disk,
+            readable_by: ReadableBy::Owner,
             clean: false,
             overload_margin: Margin::Bytes(512 * 1024 * 1024),
             work_delay: Duration::ZERO,
@@ -49,6 +52,38 @@ impl Default for ServerConfig {
             max_json: DEFAULT_MAX_JSON,
             max_connections: 1024,
             grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Who may read the files that a server stores, beside the user that it runs as. The server's own
+/// files are for that user only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadableBy {
+    /// Nobody else.
+    Owner,
+    /// The group of the server's process.
+    Group,
+    /// Everybody on the machine.
+    All,
+}
+
+impl ReadableBy {
+    /// The mode of a stored file.
+    pub fn file_mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o640,
+            Self::All => 0o644,
+        }
+    }
+
+    /// The mode of a directory that the server creates.
+    pub fn directory_mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o700,
+            Self::Group => 0o750,
+            Self::All => 0o755,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::config::ReadableBy;
 use super::opened::Opened;
 
 /// The directory that was found first under a path, and no other.
@@ -13,6 +14,7 @@ pub(super) struct Directory {
     path: PathBuf,
     /// Whether files without names may be used where the file system has them.
     may_be_unnamed: bool,
+    readable_by: ReadableBy,
     opened: OnceLock<Arc<Opened>>,
     /// Why nothing is stored in it any more, once it was moved, removed or replaced.
     lost: OnceLock<String>,
@@ -24,8 +26,18 @@ impl Directory {
         Self {
             path: path.to_owned(),
             may_be_unnamed: true,
+            readable_by: ReadableBy::Owner,
             opened: OnceLock::new(),
             lost: OnceLock::new(),
+        }
+    }
+
+    /// The same, with files that these may read.
+    #[must_use]
+    pub(super) fn readable_by(self, readable_by: ReadableBy) -> Self {
+        Self {
+            readable_by,
+            ..self
         }
     }
 
@@ -61,7 +73,11 @@ impl Directory {
     }
 
     fn open(&self) -> io::Result<Arc<Opened>> {
-        let new = Arc::new(Opened::open(&self.path, self.may_be_unnamed)?);
+        let new = Arc::new(Opened::open(
+            &self.path,
+            self.may_be_unnamed,
+            self.readable_by,
+        )?);
         Ok(self.opened.get_or_init(|| new).clone())
     }
 

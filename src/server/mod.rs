@@ -25,7 +25,7 @@ pub mod store;
 mod unlink;
 pub mod work;
 
-pub use config::{ServerConfig, ServerError};
+pub use config::{ReadableBy, ServerConfig, ServerError};
 pub use gauge::ServerGauge;
 pub use keeper::most_files;
 pub use run::Server;

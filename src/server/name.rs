@@ -31,6 +31,16 @@ pub fn stored_name(number: u64, title: &str) -> String {
     }
 }
 
+/// The title under which a server that stores `<number>_<title>` as it comes, which is what an
+/// old-style server does, gives the file its [`stored_name`].
+pub fn stored_title(number: u64, title: &str) -> String {
+    let name = stored_name(number, title);
+    match name.split_once('_') {
+        Some((_, title)) => title.to_owned(),
+        None => name,
+    }
+}
+
 /// The name for a *different* file that would have taken `name`: `~<n>` stands before the
 /// extension, or at the end.
 pub fn beside(name: &str, n: u32) -> String {

@@ -21,6 +21,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::config::ReadableBy;
 use super::name::part_name;
 
 /// How a file without a name gets one.
@@ -44,12 +45,18 @@ pub(super) struct Opened {
     id: FileId,
     /// How files without names get theirs; `None` where there are no such files.
     naming: Option<Naming>,
+    /// The mode of files that are stored in it.
+    mode: Mode,
     /// Tells apart the temporary names of one number.
     attempts: AtomicU64,
 }
 
 impl Opened {
-    pub(super) fn open(path: &Path, may_be_unnamed: bool) -> io::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        may_be_unnamed: bool,
+        readable_by: ReadableBy,
+    ) -> io::Result<Self> {
         let handle = open_directory(path)?;
         let found = handle.metadata()?;
         let id = (found.dev(), found.ino());
@@ -58,6 +65,7 @@ impl Opened {
             path: path.to_owned(),
             id,
             naming: None,
+            mode: Mode::from_raw_mode(readable_by.file_mode()),
             attempts: AtomicU64::new(0),
         };
         if may_be_unnamed {
@@ -105,13 +113,13 @@ impl Opened {
         }
         let part = self.part_name(number);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(&self.handle, &*part, flags, Mode::from_raw_mode(0o666))?;
+        let file = openat(&self.handle, &*part, flags, self.mode)?;
         Ok((file.into(), Some(part)))
     }
 
     fn unnamed(&self) -> Result<File, Errno> {
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        Ok(openat(&self.handle, ".", flags, Mode::from_raw_mode(0o666))?.into())
+        Ok(openat(&self.handle, ".", flags, self.mode)?.into())
     }
 
     fn part_name(&self, number: u64) -> String {
@@ -209,10 +217,10 @@ impl Opened {
         io::Error::new(io::ErrorKind::InvalidInput, text)
     }
 
-    /// Creates a file; fails if the name is taken.
+    /// Creates a file of the server's own; fails if the name is taken.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        Ok(openat(&self.handle, name, flags, Mode::from_raw_mode(0o666))?.into())
+        Ok(openat(&self.handle, name, flags, Mode::from_raw_mode(0o600))?.into())
     }
 
     /// Renames a file, over any file that has the new name.

@@ -33,6 +33,7 @@ impl Server {
             &config.dir,
             config.clean,
             config.durability,
+            config.readable_by,
             store_ended.clone(),
         )?;
         let gauge = ServerGauge::new(store.place());

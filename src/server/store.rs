@@ -9,8 +9,9 @@
 //! that a crash left under temporary names are removed when the store opens. Stored files are
 //! removed only when their balancer says that another server has them, or with `clean`.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
@@ -20,6 +21,7 @@ use rustix::fs::{AtFlags, Dir, statat, unlinkat};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::config::ReadableBy;
 use super::directory::Directory;
 use super::index::Key;
 pub use super::job::{Done, Incoming, IncomingBody, Inventory, Origin, Outcome, StoreError};
@@ -58,9 +60,10 @@ impl Store {
         dir: &Path,
         clean: bool,
         durability: Durability,
+        readable_by: ReadableBy,
         ended: CancellationToken,
     ) -> io::Result<(Self, thread::JoinHandle<()>)> {
-        let lock = match prepare(dir, clean) {
+        let lock = match prepare(dir, clean, readable_by) {
             Ok(lock) => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
             Err(error) => {
@@ -74,7 +77,7 @@ impl Store {
         };
         let (jobs, queue) = mpsc::channel();
         let place = Arc::new(Place {
-            dir: Directory::new(dir),
+            dir: Directory::new(dir).readable_by(readable_by),
             durability,
             identity: Mutex::new(None),
             stored_files: AtomicU64::new(0),
@@ -192,8 +195,10 @@ fn ended() -> io::Error {
 
 /// Creates and locks the directory, and removes unfinished files. With `clean` also all `.json`
 /// files, as the first system did at its start.
-fn prepare(dir: &Path, clean: bool) -> io::Result<File> {
-    fs::create_dir_all(dir)?;
+fn prepare(dir: &Path, clean: bool, readable_by: ReadableBy) -> io::Result<File> {
+    let mut builder = DirBuilder::new();
+    builder.mode(readable_by.directory_mode());
+    builder.recursive(true).create(dir)?;
     let lock = open_directory(dir)?;
     if let Err(TryLockError::WouldBlock) = lock.try_lock() {
         return Err(io::Error::new(

@@ -36,6 +36,7 @@ mod layers;
 mod log_file;
 mod logs;
 mod metrics;
+mod modes;
 mod names;
 mod old_style;
 mod output;

@@ -4,8 +4,9 @@
 //! locked by another balancer. The file `lock` tells which process holds the lock, and is locked,
 //! too, for versions that know only this file.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -47,7 +48,8 @@ pub fn lock(dir: &Path) -> Result<Lock, JournalError> {
         path: dir.display().to_string(),
         source,
     };
-    if let Err(error) = fs::create_dir_all(dir) {
+    // For its owner only: what clients hand over is nobody else's business.
+    if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(dir) {
         // For a file of this name the system says "exists", which does not tell what is wrong.
         let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists;
         return Err(cannot(if is_in_the_way {
@@ -112,7 +114,7 @@ fn is_unsupported(error: &io::Error) -> bool {
 /// Opens the file `lock`; an error if it is not a regular file.
 fn open_lock(directory: &File, how: OFlags) -> io::Result<File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = match rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o666)) {
+    let opened = match rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600)) {
         Ok(opened) => File::from(opened),
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => {
             return Err(not_regular());
@@ -144,6 +146,7 @@ fn locked(dir: &Path, directory: &File) -> JournalError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn one_balancer_a_journal() {

@@ -67,7 +67,8 @@ impl RealDisk {
             &self.dir,
             name,
             flags,
-            Mode::from_raw_mode(0o666),
+            // Files of others wait in it.
+            Mode::from_raw_mode(0o600),
         )?))
     }
 }

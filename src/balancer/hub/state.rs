@@ -166,5 +166,6 @@ pub(super) fn pace(settings: &Settings) -> ProbePace {
     ProbePace {
         interval: settings.probe_interval,
         timeout: settings.probe_timeout,
+        servers_speak: settings.servers_speak,
     }
 }

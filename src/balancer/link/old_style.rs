@@ -15,6 +15,7 @@ use super::target::Target;
 use crate::balancer::dispatch::{LinkEvent, Speaker};
 use crate::balancer::messages::{Parcel, ToServer};
 use crate::protocol::json::{self, NotOldStyle};
+use crate::server::name::stored_title;
 use crate::transport::write_all;
 
 /// How many connections an old-style server gets at once: it starts a thread for each, and its
@@ -57,7 +58,9 @@ async fn deliver(target: &Target, parcel: Parcel) -> LinkEvent {
         Some(Loaded::Failed(event)) => return event,
         _ => return lost("the content could not be loaded".to_owned()),
     };
-    let document = match json::old_style_file(number, &parcel.meta.title, &content) {
+    // Such a server makes a file of this name, without a look at it.
+    let title = stored_title(number, &parcel.meta.title);
+    let document = match json::old_style_file(number, &title, &content) {
         Ok(document) => document,
         Err(why) => return unfit(why),
     };

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use crate::balancer::{BalancerConfig, DispatchConfig, InDoubt, QueueLimits, Settings, Window};
+use crate::balancer::{
+    BalancerConfig, DispatchConfig, InDoubt, QueueLimits, ServersSpeak, Settings, Window,
+};
 use crate::cli::admin::AdminAt;
 use crate::cli::output::Failure;
 use crate::cli::role::{RoleArgs, too_few};
@@ -159,6 +161,15 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_PROBE_TIMEOUT"
     )]
     probe_timeout: Duration,
+    /// What servers may speak. An old-style server acknowledges nothing, so whoever takes the port
+    /// of a server that is down would get its files by answering as one
+    #[arg(
+        long,
+        value_parser = one_of(words::SERVERS_SPEAK),
+        default_value = "any",
+        env = "BILICO_SERVERS_SPEAK"
+    )]
+    servers_speak: ServersSpeak,
     /// Consecutive failed probes after which a server is down
     #[arg(
         long,
@@ -308,6 +319,7 @@ fn settings_of(args: &BalancerArgs) -> Settings {
         },
         probe_interval: args.probe_interval,
         probe_timeout: args.probe_timeout,
+        servers_speak: args.servers_speak,
         stall: args.stall_timeout,
         idle: args.idle_timeout,
         max_json: args.max_json.0,

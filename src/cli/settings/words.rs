@@ -3,10 +3,11 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use crate::balancer::InDoubt;
+use crate::balancer::{InDoubt, ServersSpeak};
 use crate::client::{Changed, Wait};
 use crate::durability::Durability;
 use crate::logging::LogFormat;
+use crate::server::ReadableBy;
 
 /// A word, the value that it stands for, and its help text.
 type Word<T> = (&'static str, T, &'static str);
@@ -35,6 +36,37 @@ pub(in crate::cli) const IN_DOUBT: &[Word<InDoubt>] = &[
         "wait",
         InDoubt::Wait,
         "Wait until the server returns and reports whether it has the file",
+    ),
+];
+
+pub(in crate::cli) const SERVERS_SPEAK: &[Word<ServersSpeak>] = &[
+    (
+        "any",
+        ServersSpeak::Any,
+        "The native protocol or the old-style one, as each server answers",
+    ),
+    (
+        "native",
+        ServersSpeak::Native,
+        "The native protocol; what answers otherwise at a server's address is down",
+    ),
+];
+
+pub(in crate::cli) const READABLE_BY: &[Word<ReadableBy>] = &[
+    (
+        "owner",
+        ReadableBy::Owner,
+        "Only the user that the server runs as: mode 0600",
+    ),
+    (
+        "group",
+        ReadableBy::Group,
+        "The group of the server's process, too: mode 0640",
+    ),
+    (
+        "all",
+        ReadableBy::All,
+        "Everybody on this machine: mode 0644",
     ),
 ];
 

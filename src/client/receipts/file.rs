@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::ends::{Ends, Tail};
@@ -67,6 +68,7 @@ impl ReceiptFile {
             .read(true)
             .append(true)
             .create(true)
+            .mode(0o600)
             .open(path)
             .map_err(failed)?;
         is_regular(&file.metadata().map_err(failed)?).map_err(foreign)?;

@@ -205,6 +205,7 @@ fn a_reload_says_which_limits_it_applies() {
         ("window-bytes", "\"7MiB\""),
         ("probe-interval", "\"7s\""),
         ("probe-timeout", "\"7s\""),
+        ("servers-speak", "\"native\""),
         ("fall", "7"),
         ("rise", "7"),
         ("stall-timeout", "\"7s\""),

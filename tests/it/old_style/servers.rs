@@ -4,7 +4,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use bilico::protocol::status::Dialect;
-use bilico_testkit::{Farm, OldServer, Wire, frame, put, stored, wait_for_line, wait_until};
+use bilico::server::name::stored_name;
+use bilico_testkit::{
+    Farm, OldServer, Wire, frame, put, start_balancer, start_server, stored, wait_for_line,
+    wait_until,
+};
 use serde_json::{Value, json};
 
 use super::farms::{farm_over, farm_with, native_at, small, wait_for_server, write_files};
@@ -142,6 +146,69 @@ fn files_that_an_old_style_server_cannot_read_go_to_a_native_one() {
     assert_eq!(old.titles(), Vec::<String>::new());
     old.check();
     assert_eq!(farm.server_status(0).returned, 0, "it was not even tried");
+}
+
+/// Such a server opens a file of the name `N_title`, whatever the title is.
+#[test]
+fn titles_that_would_lead_elsewhere_are_encoded_for_old_style_servers() {
+    let old = OldServer::start();
+    let farm = farm_over(&[(&old, 1)], &[]);
+    let titles = [
+        "../../escaped",
+        "a/b\\c",
+        "\0nul",
+        "line\nend",
+        &"long".repeat(200),
+        "plain à.txt",
+    ];
+    let mut wire = Wire::native(&farm.balancer.address);
+    for (id, title) in (1..).zip(titles) {
+        wire.write(&frame(&put(id, title), b"content"));
+        wire.frame_of("delivered");
+    }
+    wait_until("all files to be there", || {
+        old.files().len() == titles.len()
+    });
+    for file in &*old.files() {
+        let number = file["numero_richiesta"].as_u64().unwrap();
+        let title = titles[usize::try_from(number).unwrap() - 1];
+        let name = format!("{number}_{}", file["titolo"].as_str().unwrap());
+        // What a server of ours would call it.
+        assert_eq!(name, stored_name(number, title));
+        assert!(
+            !name.contains(['/', '\\', '\0', '\n']) && name.len() <= 255,
+            "{name:?}"
+        );
+    }
+    old.check();
+}
+
+/// Whoever takes the port of a server that is down must not get its files for one byte.
+#[test]
+fn where_servers_speak_native_an_old_style_one_is_down_and_gets_nothing() {
+    let old = OldServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let server = start_server(dir.path(), 1, &[]);
+    let specs = [
+        format!("{}=5", old.address),
+        format!("{}=1", server.address),
+    ];
+    let flags = ["--servers-speak", "native", "--probe-interval", "100ms"];
+    let balancer = start_balancer(dir.path(), &specs, &flags);
+    let farm = Farm {
+        servers: vec![server],
+        balancer,
+        dir,
+    };
+    wait_for_server(&farm, 1, "up", |server| server.eligible);
+    wait_for_server(&farm, 0, "down", |server| {
+        let reason = server.reason.as_deref().unwrap_or_default();
+        !server.eligible && reason.contains("servers-speak")
+    });
+    let folder = write_files(&farm, 12, small);
+    assert!(farm.send(&["-r", &folder]).status.success());
+    assert_eq!(farm.stored(0).len(), 12);
+    assert_eq!(old.titles(), Vec::<String>::new());
 }
 
 #[test]

@@ -40,13 +40,20 @@ fn what_a_crash_left_is_removed_and_stored_files_stay() {
     }
     store_all(dir.path(), &[]);
     assert_eq!(listing(dir.path()), ["1_a.json", "2_b.txt", "notes.part"]);
-    let (store, thread) =
-        Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
+    let (store, thread) = Store::open(
+        dir.path(),
+        true,
+        Durability::Disk,
+        ReadableBy::Owner,
+        CancellationToken::new(),
+    )
+    .unwrap();
     assert!(
         Store::open(
             dir.path(),
             false,
             Durability::Disk,
+            ReadableBy::Owner,
             CancellationToken::new()
         )
         .is_err(),
@@ -66,7 +73,14 @@ fn a_directory_that_is_lost_refuses_and_another_one_is_not_used() {
         "it is made at the start"
     );
     let lost = CancellationToken::new();
-    let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
+    let (store, thread) = Store::open(
+        &dir,
+        false,
+        Durability::Disk,
+        ReadableBy::Owner,
+        lost.clone(),
+    )
+    .unwrap();
     let put = |number| {
         let (result, wait) = channel();
         let done = Box::new(move |stored| drop(result.send(stored)));
@@ -109,7 +123,14 @@ fn an_idle_server_notices_that_its_directory_or_its_index_is_lost() {
     for lose in losses {
         let parent = tempfile::tempdir().unwrap();
         let (dir, lost) = (parent.path().join("files"), CancellationToken::new());
-        let (store, thread) = Store::open(&dir, false, Durability::Disk, lost.clone()).unwrap();
+        let (store, thread) = Store::open(
+            &dir,
+            false,
+            Durability::Disk,
+            ReadableBy::Owner,
+            lost.clone(),
+        )
+        .unwrap();
         lose(&dir);
         let ends = std::time::Instant::now() + std::time::Duration::from_mins(1);
         while !lost.is_cancelled() {
@@ -129,6 +150,7 @@ fn a_staged_file_that_is_given_up_leaves_nothing() {
         dir.path(),
         false,
         Durability::Disk,
+        ReadableBy::Owner,
         CancellationToken::new(),
     )
     .unwrap();

@@ -4,6 +4,7 @@ mod directory;
 mod drops;
 mod restarts;
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 
@@ -25,8 +26,14 @@ fn file(number: u64, title: &str, content: &str) -> Incoming {
 
 /// Stores files and waits for what became of each.
 fn store_all(dir: &Path, files: &[(u64, &str, &str)]) -> Vec<Result<Outcome, StoreError>> {
-    let (store, thread) =
-        Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
+    let (store, thread) = Store::open(
+        dir,
+        false,
+        Durability::Disk,
+        ReadableBy::Owner,
+        CancellationToken::new(),
+    )
+    .unwrap();
     let (results, wait) = channel();
     for (place, (number, title, content)) in files.iter().enumerate() {
         let results = results.clone();
@@ -87,8 +94,14 @@ struct Asked {
 
 impl Asked {
     fn open(dir: &Path) -> Self {
-        let (store, thread) =
-            Store::open(dir, false, Durability::Disk, CancellationToken::new()).unwrap();
+        let (store, thread) = Store::open(
+            dir,
+            false,
+            Durability::Disk,
+            ReadableBy::Owner,
+            CancellationToken::new(),
+        )
+        .unwrap();
         Self {
             store: Some(store),
             thread: Some(thread),
@@ -329,8 +342,14 @@ fn cleaning_keeps_the_index() {
     let identity = store.store().identity();
     store.put(claimed(JOURNAL, 1, "one")).unwrap();
     store.end();
-    let (cleaned, thread) =
-        Store::open(dir.path(), true, Durability::Disk, CancellationToken::new()).unwrap();
+    let (cleaned, thread) = Store::open(
+        dir.path(),
+        true,
+        Durability::Disk,
+        ReadableBy::Owner,
+        CancellationToken::new(),
+    )
+    .unwrap();
     assert_eq!(cleaned.identity(), identity);
     drop(cleaned);
     thread.join().unwrap();

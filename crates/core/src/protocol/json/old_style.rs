@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::protocol::limits::OLD_STYLE_READ;
 
+/// Bytes of a title that a file name surely keeps, if the title has as many.
+const KEPT_OF_TITLE: usize = 200;
+
 #[derive(Serialize)]
 struct OldStyleFile<'a> {
     titolo: &'a str,
@@ -43,8 +46,9 @@ pub fn old_style_file(number: u64, title: &str, content: &[u8]) -> Result<Vec<u8
     Ok(document)
 }
 
-/// Whether a file is surely too large for an old-style server: its document holds title and
-/// content, and more.
+/// Whether a file is surely too large for an old-style server: its document holds content and
+/// title, of which a long one is cut to what a file name may have, and more.
 pub fn is_too_large_for_old_style(title: &str, size: u64) -> bool {
-    size.saturating_add(title.len() as u64) > OLD_STYLE_READ as u64
+    let title = title.len().min(KEPT_OF_TITLE);
+    size.saturating_add(title as u64) > OLD_STYLE_READ as u64
 }
