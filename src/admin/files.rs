@@ -28,6 +28,7 @@ use super::listen::{Peer, max_connections};
 use crate::balancer::Door;
 use crate::balancer::ingress::http::{self, Fate, HttpUpload, Receipts};
 use crate::protocol::{Refusal, RefusalCode};
+use crate::text::excerpt;
 use crate::transport::ReadError;
 use crate::units::{format_duration, parse_duration};
 
@@ -209,6 +210,22 @@ fn check_framing(headers: &HeaderMap) -> Result<(), ApiError> {
         return Err(ApiError::bad("a part of a file cannot be handed over")
             .hint("send it whole, without Content-Range"));
     }
+    // Otherwise the encoded bytes would be stored as the file.
+    for (name, plain) in [
+        (header::CONTENT_ENCODING, "identity"),
+        (header::TRANSFER_ENCODING, "chunked"),
+    ] {
+        let is_plain =
+            |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes());
+        if let Some(other) = headers.get_all(&name).iter().find(|value| !is_plain(value)) {
+            let error = format!(
+                "`{name}: {}` is not taken",
+                excerpt(&String::from_utf8_lossy(other.as_bytes()))
+            );
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)
+                .hint("send the file as it is; a compressed file is stored as it comes if the request does not name its encoding"));
+        }
+    }
     // Otherwise an empty file would be stored.
     if !headers.contains_key(header::CONTENT_LENGTH)
         && !headers.contains_key(header::TRANSFER_ENCODING)
@@ -288,6 +305,7 @@ fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
         | ReadError::Idle(_)
         | ReadError::Memory(_)
         | ReadError::GaveWay
+        | ReadError::NotRead(_)
         | ReadError::Crowded => refused(&error.refusal()),
     }
 }

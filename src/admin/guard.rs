@@ -2,14 +2,25 @@
 //! behalf of any page.
 //!
 //! A page that lets its own name resolve to the loopback address (DNS rebinding) is recognised by
-//! the `Host` header, any other page by its `Origin`.
+//! the `Host` header, any other page by its `Origin`. A browser sends no `Origin` when a page asks
+//! for an image or the like: then `Sec-Fetch-Site` tells. Whoever follows a link to the operators'
+//! page may do so.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+
+/// Whether the page that asks is ours, of another host of ours, or of somebody else.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Whether the browser follows a link, or asks on behalf of a page.
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// What the browser does with the answer.
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Passes a request on if it names this machine itself and comes from no page but ours.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
@@ -31,11 +42,18 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
             ));
         }
     }
-    match only(headers, &header::ORIGIN)? {
-        Some(origin) if !is_same(origin, host) => {
-            Err(format!("pages of `{origin}` may not use this listener"))
-        }
-        _ => Ok(()),
+    if let Some(origin) = only(headers, &header::ORIGIN)?
+        && !is_same(origin, host)
+    {
+        return Err(format!("pages of `{origin}` may not use this listener"));
+    }
+    let site = only(headers, &SEC_FETCH_SITE)?;
+    let is_link = only(headers, &SEC_FETCH_MODE)? == Some("navigate")
+        && only(headers, &SEC_FETCH_DEST)? == Some("document");
+    match site {
+        None | Some("same-origin" | "none") => Ok(()),
+        Some(_) if is_link => Ok(()),
+        Some(_) => Err("pages of other sites may not use this listener".to_owned()),
     }
 }
 
@@ -133,6 +151,26 @@ mod tests {
         check(&Uri::from_static("/live"), &twice).unwrap_err();
         let absolute = Uri::from_static("http://evil.example/live");
         check(&absolute, &with(&[(header::HOST, "localhost")])).unwrap_err();
+    }
+
+    #[test]
+    fn what_pages_of_others_fetch_without_an_origin_is_refused_and_links_are_followed() {
+        let asks = |site, mode, dest| {
+            let headers = [
+                (header::HOST, "127.0.0.1:60080"),
+                (SEC_FETCH_SITE, site),
+                (SEC_FETCH_MODE, mode),
+                (SEC_FETCH_DEST, dest),
+            ];
+            check(&Uri::from_static("/api/v1/files"), &with(&headers)).is_ok()
+        };
+        assert!(asks("same-origin", "cors", "empty"));
+        assert!(asks("none", "navigate", "document"), "typed by the operator");
+        assert!(asks("cross-site", "navigate", "document"), "a link");
+        for site in ["cross-site", "same-site", "CROSS-SITE", ""] {
+            assert!(!asks(site, "no-cors", "image"), "{site}");
+            assert!(!asks(site, "navigate", "iframe"), "{site}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
 use super::disk_space::{DiskSpace, needed};
 use super::events::Events;
-use super::messages::{Admission, ToHub};
+use super::messages::{Admission, Queued, ToHub};
 use super::room::{DiskReservation, QueueLimits, Room, Rooms, cost, max_file};
 use super::shortage::Shortage;
 use crate::pool::{Grown, Pool, Share, UNIT, resize, units};
@@ -31,6 +31,9 @@ const JSON_MEMORY: u64 = 256 * 1024 * 1024;
 /// Bytes of small files that may be in memory, read whole and not yet in the journal: enough for a
 /// few group commits. When the disk is slower than the clients, this slows the clients down.
 const UNWRITTEN: u64 = 16 * 1024 * 1024;
+
+/// The most offers and refusals that the hub has not looked at yet: more than it takes in one go.
+const UNTOLD: usize = 4096;
 
 /// The time between two looks at a full disk by a doorway that cannot refuse.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -55,6 +58,8 @@ pub struct Gate {
     disk_turn: Arc<Semaphore>,
     /// Units of small files in memory that are not in the journal yet.
     unwritten: Arc<Semaphore>,
+    /// For what clients tell the hub that takes no room in the queue.
+    untold: Arc<Semaphore>,
     disk: DiskSpace,
     events: Events,
     queue_shortage: Shortage,
@@ -93,6 +98,7 @@ impl Gate {
             json_memory: Pool::new(json_memory(max_json)),
             disk_turn: Arc::new(Semaphore::new(1)),
             unwritten: Arc::new(semaphore(UNWRITTEN)),
+            untold: Arc::new(Semaphore::new(UNTOLD)),
             disk: DiskSpace::new(disk, reserve),
             events: Events::default(),
             queue_shortage: Shortage::of_queue(),
@@ -230,6 +236,12 @@ impl Gate {
     pub async fn wait_for_memory(&self, reservation: &mut DiskReservation, size: u64) {
         let permit = self.unwritten.clone().acquire_many_owned(cost(size)).await;
         reservation.memory_permit = permit.ok();
+    }
+
+    /// Waits until the hub has looked at enough of what clients told it that takes no room in the
+    /// queue.
+    pub(super) async fn queued(&self) -> Queued {
+        self.untold.clone().acquire_owned().await.ok()
     }
 
     /// Why not even the smallest file would be let in now, if so.

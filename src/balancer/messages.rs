@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::dispatch::{LinkEvent, LinkId, Probed, Ticket};
 use super::head_start::{Ahead, HeadStart};
@@ -27,10 +27,10 @@ pub enum ToHub {
     /// A large file comes in fast: it could go ahead to a server.
     HeadStart(Ahead),
     /// A client asks whether a file is wanted.
-    Offer(Offer),
+    Offer(Offer, Queued),
     /// A file cannot be taken now. If it was accepted before under its key, its client gets those
     /// receipts instead of the refusal.
-    Refuse(Declined),
+    Refuse(Declined, Queued),
     /// A question.
     Ask(Ask),
     /// The journal's writer reports.
@@ -65,6 +65,10 @@ pub enum ToHub {
         event: LinkEvent,
     },
 }
+
+/// The place of a message among those of its kind that the hub has not looked at yet, so that
+/// clients cannot make their number grow without end. `None` from tests.
+pub type Queued = Option<OwnedSemaphorePermit>;
 
 /// A question to the hub, with where the answer goes. Who asked may have gone by then.
 #[derive(Debug)]

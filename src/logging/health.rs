@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tracing::Level;
-use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::text::Printable;
 
@@ -19,7 +18,7 @@ pub(super) struct Health {
     /// Lines that could not be written.
     failed: AtomicUsize,
     /// Counts the lines that found the queue full.
-    overflowed: OnceLock<ErrorCounter>,
+    overflowed: OnceLock<Arc<AtomicUsize>>,
     listener: OnceLock<Listener>,
 }
 
@@ -38,7 +37,7 @@ impl Health {
     }
 
     /// Adds the counter of lines that found the queue full.
-    pub(super) fn count(&self, overflowed: ErrorCounter) {
+    pub(super) fn count(&self, overflowed: Arc<AtomicUsize>) {
         let _ = self.overflowed.set(overflowed);
     }
 
@@ -53,7 +52,8 @@ impl Health {
     }
 
     pub(super) fn overflowed(&self) -> usize {
-        self.overflowed.get().map_or(0, ErrorCounter::dropped_lines)
+        let overflowed = self.overflowed.get();
+        overflowed.map_or(0, |lines| lines.load(Ordering::Relaxed))
     }
 
     /// Reports to standard error and the listener, not to the log, which may be the part that

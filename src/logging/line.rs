@@ -2,6 +2,7 @@
 //!
 //! Invariant: no value can forge, split or hide a line, whatever bytes it holds.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -17,6 +18,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::config::LogFormat;
 use crate::text::{is_printable, split_printable, write_printable};
+
+/// Bytes of a value that a line shows, before they are escaped; the rest is cut off.
+const MAX_VALUE: usize = 8 * 1024;
 
 /// Writes an event as one line; give it to a `fmt` layer's `event_format`.
 ///
@@ -198,6 +202,7 @@ impl Fields<'_, '_> {
     }
 
     fn text(&mut self, field: &Field, value: &str) {
+        let value = &*bounded(value);
         self.result = self.result.and_then(|()| {
             self.key(field)?;
             match self.format {
@@ -261,6 +266,15 @@ impl Visit for Fields<'_, '_> {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.scalar(field, value);
+    }
+}
+
+/// A value, cut if it is too long: longer than any title.
+fn bounded(value: &str) -> Cow<'_, str> {
+    let kept = value.floor_char_boundary(MAX_VALUE);
+    match value.get(..kept) {
+        Some(kept) if kept.len() < value.len() => Cow::Owned(format!("{kept}…")),
+        _ => Cow::Borrowed(value),
     }
 }
 

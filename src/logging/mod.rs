@@ -12,6 +12,7 @@ mod file_tests;
 mod health;
 mod line;
 mod losses;
+mod queue;
 mod rotation;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,9 +37,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use file::LogFile;
 use health::Health;
-
-/// Lines that may wait for the disk: some 8 MiB. Further lines are lost and counted.
-const QUEUED_LINES: usize = 32_768;
+use queue::queued;
 
 /// How long the thread that writes lines rests before it looks for more: so it writes many at once,
 /// and whoever logs does not have to wake it for each. Far less than it takes to fill the queue.
@@ -181,7 +180,7 @@ pub fn subscriber(
     let file = Arc::new(Mutex::new(LogFile::open(config, health.clone())?));
     let names = LogNames(file.clone());
     let (file_writer, file) = queued("log-file", SharedFile(file));
-    health.count(file_writer.error_counter());
+    health.count(file_writer.lost());
     let stderr = config
         .also_stderr
         .map(|level| (level, queued("log-stderr", Deaf(io::stderr()))));
@@ -232,14 +231,6 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     } else {
         Err(refused())
     }
-}
-
-/// A queue, and the thread that empties it.
-fn queued(thread: &str, sink: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    let builder = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(QUEUED_LINES);
-    builder.thread_name(thread).finish(sink)
 }
 
 /// Swallows errors: stderr may be closed, and the thread behind the queue would not end cleanly on

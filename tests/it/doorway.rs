@@ -287,6 +287,25 @@ fn requests_that_make_no_sense_are_refused_with_what_is_wrong() {
         400,
         "more than one",
     );
+    for encoding in [
+        "Content-Encoding: gzip",
+        "Content-Encoding: deflate",
+        "Content-Encoding: identity, gzip",
+    ] {
+        let answer = put("/files/a", &format!("{encoding}\r\n"));
+        refused(&answer, 415, encoding.rsplit_once(": ").unwrap().1);
+    }
+    let twice = "Transfer-Encoding: gzip, chunked\r\n";
+    let encoded = [
+        head(balancer, "/files/a", twice).as_bytes(),
+        b"1\r\nx\r\n0\r\n\r\n",
+    ]
+    .concat();
+    refused(
+        &http_raw(balancer.admin.as_ref().unwrap(), &encoded),
+        415,
+        "gzip, chunked",
+    );
     let bare = head(balancer, "/files/a", "");
     refused(
         &http_raw(balancer.admin.as_ref().unwrap(), bare.as_bytes()),

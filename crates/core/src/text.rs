@@ -85,6 +85,24 @@ pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> 
     out.write_str(text)
 }
 
+/// Bytes of the start of foreign text that an [`excerpt`] keeps.
+const EXCERPT_START: usize = 192;
+
+/// Bytes of its end.
+const EXCERPT_END: usize = 64;
+
+/// Foreign text for an error or a log: its start and its end, if it is longer than 256 bytes. A
+/// peer chooses how long it is, and the interesting part of a parser's message stands at its end.
+pub fn excerpt(text: &str) -> Cow<'_, str> {
+    if text.len() <= EXCERPT_START + EXCERPT_END {
+        return Cow::Borrowed(text);
+    }
+    let start = text.floor_char_boundary(EXCERPT_START);
+    let end = text.ceil_char_boundary(text.len() - EXCERPT_END);
+    let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default();
+    Cow::Owned(format!("{}…{}", part(0..start), part(end..text.len())))
+}
+
 /// The text as [`Printable`] shows it; borrowed if nothing has to be escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {

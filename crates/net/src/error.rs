@@ -1,7 +1,6 @@
 //! Why a connection cannot go on.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bilico_core::protocol::json::JsonError;
@@ -35,6 +34,9 @@ pub enum ReadError {
     /// wait while this side stops.
     #[error("others wait, and the file comes too slowly: connect again to go on with it")]
     GaveWay,
+    /// More content of a refused file is still to come than is read past.
+    #[error("{0} bytes of a refused file still come, and are not read: connect again for others")]
+    NotRead(u64),
     /// The connection was idle, and a new one needed its place.
     #[error("all places are taken, and this connection had nothing under way")]
     Crowded,
@@ -50,7 +52,7 @@ impl ReadError {
             Self::Protocol(error) => error.refusal(),
             Self::Memory(_) => Refusal::new(RefusalCode::Busy, self.to_string()),
             // The peer can connect anew.
-            Self::TakenOver | Self::GaveWay | Self::Crowded => {
+            Self::TakenOver | Self::GaveWay | Self::Crowded | Self::NotRead(_) => {
                 Refusal::new(RefusalCode::Stopping, self.to_string())
             }
             Self::Refused(refusal) => refusal.clone(),
@@ -68,24 +70,6 @@ pub enum WriteError {
     /// The peer reads nothing.
     #[error("the peer read nothing for {0:?}")]
     Stalled(Duration),
-}
-
-/// Logs how a connection ended: as it should, because the peer went away, or because the peer broke
-/// a rule.
-pub fn log_end(peer: SocketAddr, ended: Result<(), ReadError>) {
-    match ended {
-        Ok(()) => tracing::debug!(target: crate::LOG, peer = %peer, "connection ended"),
-        // `Places` logs how many connections had to leave.
-        Err(error @ ReadError::Crowded) => {
-            tracing::debug!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
-        }
-        Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
-            tracing::info!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
-        }
-        Err(error) => {
-            tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
-        }
-    }
 }
 
 /// An error in the system's words but without its number, for people to read.

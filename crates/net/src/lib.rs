@@ -6,6 +6,7 @@
 //! messages mean to the roles. [`pool`] is the memory that large messages of unknown size share.
 
 pub mod bulk;
+mod complaints;
 mod connect;
 mod deadline;
 pub mod descriptors;
@@ -17,11 +18,12 @@ pub mod pool;
 mod reader;
 mod send;
 pub mod shutdown;
+mod source;
 mod stream;
 
 pub use connect::{Connect, Connecting, Resolving, Tcp};
 pub use deadline::{Deadlines, ProgressDeadline, until};
-pub use error::{ReadError, WriteError, log_end, plain};
+pub use error::{ReadError, WriteError, plain};
 pub use listen::{Accepted, Listener, serve};
 pub use object_reader::{Object, ObjectReader};
 pub use places::{Place, Places, Rest, SETTLE, Seat};

@@ -44,7 +44,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Accepts connections and hands each to `handle` in a task of its own, until `stop` is cancelled.
 ///
 /// At most as many connections are served at once as there are places. When all are taken, idle
-/// connections make way, and new ones wait until a place is free. A failed accept, most often for
+/// connections make way, and new ones wait until a place is free; those of a source that has too many
+/// are closed at once. A failed accept, most often for
 /// want of file descriptors, never ends the loop and never spins it: the loop pauses, and logs the
 /// first failure in a row.
 pub async fn serve<L, H, F>(
@@ -68,6 +69,7 @@ pub async fn serve<L, H, F>(
         match accepted {
             Ok((stream, peer, place)) => {
                 pause = MIN_PAUSE;
+                let Some(place) = place else { continue };
                 let connection = handle(stream, peer, place.seat().clone());
                 tasks.spawn(async move {
                     connection.await;
@@ -93,7 +95,7 @@ pub async fn serve<L, H, F>(
 async fn next(
     listener: &mut impl Listener,
     places: &Arc<Places>,
-) -> io::Result<(BoxStream, SocketAddr, Place)> {
+) -> io::Result<(BoxStream, SocketAddr, Option<Place>)> {
     let (stream, peer) = listener.accept().await?;
     let place = places.take(peer).await;
     Ok((stream, peer, place))

@@ -1,11 +1,14 @@
 //! Places for connections: at most as many as there are file descriptors for. When all are taken,
-//! idle connections make way for new ones.
+//! idle connections make way for new ones, those of the source that has most first.
 //!
 //! Owns which connections have a place and which are asked to leave. Each connection reports by its
-//! [`Seat`] whether it has work under way. Invariant: no connection is asked to leave while it has,
-//! or within [`SETTLE`] of its last report.
+//! [`Seat`] whether it has work under way. Two invariants: no connection is asked to leave while it
+//! has, or within [`SETTLE`] of its last report; and no source but this machine has more than three
+//! quarters of the places, whatever its connections do.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,6 +16,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+
+use super::ReadError;
+use super::complaints::Complaints;
+use super::source::Source;
 
 /// How long a connection must be at rest before it is asked to leave: bytes that its peer has just
 /// sent may be on their way.
@@ -53,10 +60,12 @@ pub struct Seat {
     /// When it was asked last, in milliseconds from `began`; 0 if never.
     asked_at: AtomicU64,
     peer: SocketAddr,
+    source: Source,
+    complaints: Arc<Complaints>,
 }
 
 impl Seat {
-    fn new(began: Instant, peer: SocketAddr) -> Self {
+    fn new(began: Instant, peer: SocketAddr, complaints: Arc<Complaints>) -> Self {
         let seat = Self {
             rank: AtomicU8::new(AT_WORK),
             since: AtomicU64::new(0),
@@ -65,6 +74,8 @@ impl Seat {
             asked: Notify::new(),
             asked_at: AtomicU64::new(0),
             peer,
+            source: Source::of(peer),
+            complaints,
         };
         seat.rest(Rest::Silent);
         seat
@@ -91,6 +102,35 @@ impl Seat {
         let _ = self.busy.set(Box::new(is_busy));
     }
 
+    /// Writes a line about the connection that its peer can cause at will, unless there are too many
+    /// about its source or in all. `line` is told how many were left out before.
+    pub fn complain(&self, line: impl FnOnce(Option<u64>)) {
+        if let Some(left_out) = self.complaints.admit(self.source) {
+            line((left_out > 0).then_some(left_out));
+        }
+    }
+
+    /// Logs how the connection ended: as it should, because the peer went away, or because the peer
+    /// broke a rule.
+    pub fn log_end(&self, ended: Result<(), ReadError>) {
+        let peer = self.peer;
+        match ended {
+            Ok(()) => tracing::debug!(target: crate::LOG, peer = %peer, "connection ended"),
+            // `Places` logs how many connections had to leave.
+            Err(error @ ReadError::Crowded) => {
+                tracing::debug!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
+            }
+            Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
+                self.complain(|left_out| {
+                    tracing::info!(target: crate::LOG, peer = %peer, reason = %error, left_out, "connection closed");
+                });
+            }
+            Err(error) => self.complain(|left_out| {
+                tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, left_out, "connection closed");
+            }),
+        }
+    }
+
     fn is_at_rest(&self) -> bool {
         self.rank.load(Ordering::Relaxed) != AT_WORK
             && !self.busy.get().is_some_and(|is_busy| is_busy())
@@ -105,6 +145,12 @@ impl Seat {
                 return;
             }
         }
+    }
+
+    /// Asks the connection to leave.
+    fn ask(&self, now: u64) {
+        self.asked_at.store(now.max(1), Ordering::Relaxed);
+        self.asked.notify_waiters();
     }
 
     /// The connection with the lowest value leaves first; `None` if this one must not be asked.
@@ -123,10 +169,13 @@ pub struct Places {
     state: Mutex<State>,
     freed: Notify,
     began: Instant,
+    complaints: Arc<Complaints>,
 }
 
 struct State {
     seats: HashMap<u64, Arc<Seat>>,
+    /// How many of them each source has.
+    sources: HashMap<Source, usize>,
     next: u64,
     limit: usize,
     /// When the log last said that a connection had to leave.
@@ -151,7 +200,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().seats.remove(&self.number);
+        self.places.lock().free(self.number);
         self.places.freed.notify_one();
     }
 }
@@ -161,6 +210,7 @@ impl Places {
     pub fn new(limit: usize) -> Self {
         let state = State {
             seats: HashMap::new(),
+            sources: HashMap::new(),
             next: 0,
             limit,
             logged: None,
@@ -170,6 +220,7 @@ impl Places {
             state: Mutex::new(state),
             freed: Notify::new(),
             began: Instant::now(),
+            complaints: Arc::new(Complaints::new()),
         }
     }
 
@@ -185,14 +236,32 @@ impl Places {
     }
 
     /// Waits for a free place; meanwhile connections at rest are asked to leave, one after the
-    /// other. Only one task may wait at a time.
-    pub async fn take(self: &Arc<Self>, peer: SocketAddr) -> Place {
+    /// other. `None` at once if the peer's source has too many: of its connections, one at rest is
+    /// asked to leave for the next. Only one task may wait at a time.
+    pub async fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+        let source = Source::of(peer);
+        if self.lock().has_too_many(source) {
+            self.make_way_among(Some(source));
+            self.refuse(source);
+            return None;
+        }
         loop {
             if let Some(place) = self.try_take(peer) {
-                return place;
+                return Some(place);
             }
             self.make_way();
             let _ = timeout(PATIENCE, self.freed.notified()).await;
+        }
+    }
+
+    /// Logs that a connection was closed at once.
+    fn refuse(&self, source: Source) {
+        if let Some(left_out) = self.complaints.admit(source) {
+            let left_out = (left_out > 0).then_some(left_out);
+            tracing::warn!(target: crate::LOG, source = %source, left_out,
+                "connection closed: its source has three quarters of all places; see \
+                 max-connections"
+            );
         }
     }
 
@@ -202,8 +271,9 @@ impl Places {
             return None;
         }
         let number = state.next;
-        let seat = Arc::new(Seat::new(self.began, peer));
+        let seat = Arc::new(Seat::new(self.began, peer, self.complaints.clone()));
         state.next += 1;
+        *state.sources.entry(seat.source).or_default() += 1;
         state.seats.insert(number, seat.clone());
         Some(Place {
             number,
@@ -212,18 +282,31 @@ impl Places {
         })
     }
 
-    /// Asks a connection at rest to leave: of those with the lowest rank the one that has been at
-    /// rest for longest.
+    /// Asks a connection at rest to leave: of those with the lowest rank, and of these those of the
+    /// source that has most places, the one that has been at rest for longest.
     pub fn make_way(&self) {
+        self.make_way_among(None);
+    }
+
+    /// The same among the connections of one source, or among all.
+    fn make_way_among(&self, source: Option<Source>) {
         let mut state = self.lock();
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let candidates = state
-            .seats
-            .values()
-            .filter_map(|seat| Some((seat.order(now)?, seat)));
+        let candidates = state.seats.values().filter_map(|seat| {
+            let (rank, since) = seat.order(now)?;
+            let places = state.sources.get(&seat.source);
+            let is_meant = source.is_none_or(|source| source == seat.source);
+            is_meant.then_some(((rank, Reverse(places), since), seat))
+        });
         let first = candidates
             .min_by_key(|(order, _)| *order)
             .map(|(_, seat)| seat.clone());
+        if source.is_some() {
+            if let Some(seat) = first {
+                seat.ask(now);
+            }
+            return;
+        }
         let Some(seat) = first else {
             let connections = state.seats.len();
             return state.log_sometimes(|_| {
@@ -233,8 +316,7 @@ impl Places {
                 );
             });
         };
-        seat.asked_at.store(now.max(1), Ordering::Relaxed);
-        seat.asked.notify_waiters();
+        seat.ask(now);
         state.unlogged += 1;
         let connections = state.seats.len();
         state.log_sometimes(|closed| {
@@ -253,6 +335,24 @@ impl Places {
 }
 
 impl State {
+    fn free(&mut self, number: u64) {
+        let Some(seat) = self.seats.remove(&number) else {
+            return;
+        };
+        if let Entry::Occupied(mut places) = self.sources.entry(seat.source) {
+            *places.get_mut() -= 1;
+            if *places.get() == 0 {
+                places.remove();
+            }
+        }
+    }
+
+    /// Whether a source may not have one place more.
+    fn has_too_many(&self, source: Source) -> bool {
+        let places = self.sources.get(&source).copied().unwrap_or(0);
+        !source.is_local() && places >= (self.limit - self.limit / 4).max(1)
+    }
+
     /// Calls `log` unless it was called within [`LOG_INTERVAL`], with the number of connections
     /// that had to leave since the last call.
     fn log_sometimes(&mut self, log: impl FnOnce(u64)) {

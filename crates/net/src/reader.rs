@@ -12,6 +12,7 @@ use super::{Deadlines, ProgressDeadline, ReadError, Socket};
 use bilico_core::checksum;
 use bilico_core::protocol::Frame;
 use bilico_core::protocol::frame::{self, CHECKSUM_LEN};
+use bilico_core::protocol::limits::{MAX_HEADER, MAX_HELLO};
 
 /// Initial capacity of a read buffer, and what it shrinks to while the connection is idle: most
 /// connections are.
@@ -89,12 +90,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads the next frame up to its content; `None` when the peer closed between two frames.
     /// Cancel safe.
     pub async fn frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        self.frame_within(MAX_HEADER).await
+    }
+
+    /// Reads a peer's first frame up to its content; `None` when the peer closed before it. Its
+    /// header is bounded more tightly than others: nobody knows the peer yet.
+    pub async fn hello(&mut self) -> Result<Option<Frame>, ReadError> {
+        self.frame_within(MAX_HELLO).await
+    }
+
+    async fn frame_within(&mut self, most: u32) -> Result<Option<Frame>, ReadError> {
         if self.peek().await?.is_none() {
             return Ok(None);
         }
         let mut deadline = ProgressDeadline::default();
         loop {
-            if let Some(frame) = frame::decode(&mut self.buffer)? {
+            if let Some(frame) = frame::decode_within(&mut self.buffer, most)? {
                 return Ok(Some(frame));
             }
             self.fill(&mut deadline, 1).await?;

@@ -83,8 +83,8 @@ impl Hub {
                 self.admit(*admission, self.deps.clock.time_of(read), now);
             }
             ToHub::HeadStart(ahead) => self.head_start(ahead),
-            ToHub::Offer(offer) => self.offer(&offer),
-            ToHub::Refuse(declined) => self.refuse(declined),
+            ToHub::Offer(offer, _) => self.offer(&offer),
+            ToHub::Refuse(declined, _) => self.refuse(declined),
             ToHub::Ask(ask) => self.ask(ask, now),
             ToHub::GoOn => self.go_on(),
             ToHub::Looked(query, to, looked) => self.carry_out(&query, looked, to, now),

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::upload::{Uploaded, Uploads};
 use crate::balancer::config::BalancerLimits;
 use crate::balancer::gate::Gate;
-use crate::balancer::messages::{Admission, Arrived, Declined, Reply, ToHub};
+use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, ToHub};
 use crate::balancer::orders::Settings;
 use crate::balancer::room::{DiskReservation, Room};
 use crate::protocol::{Refusal, RefusalCode};
@@ -105,8 +105,15 @@ impl Door {
     }
 
     /// Has a file refused, unless it came before under its key. The answer goes to the client.
-    pub(super) fn decline(&self, declined: Declined) {
-        self.tell(ToHub::Refuse(declined));
+    pub(super) async fn decline(&self, declined: Declined) {
+        let queued = self.gate.queued().await;
+        self.tell(ToHub::Refuse(declined, queued));
+    }
+
+    /// Asks whether a file is wanted. The answer goes to the client.
+    pub(super) async fn offer(&self, offer: Offer) {
+        let queued = self.gate.queued().await;
+        self.tell(ToHub::Offer(offer, queued));
     }
 
     /// Admits a file whose content is in memory. Large content gets a file of its own first.

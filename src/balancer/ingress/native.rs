@@ -46,6 +46,7 @@ where
     let ended = backpressure.writer_ended.clone();
     let of_seat = backpressure.clone();
     seat.ask_before(move || of_seat.owes());
+    let told = seat.clone();
     let mut session = Session {
         reader,
         connection: next_connection(),
@@ -58,7 +59,9 @@ where
     let writer = write_receipts(write, outgoing, backpressure, stall);
     let writing = async {
         if let Err(error) = writer.await {
-            tracing::info!(peer = %peer, reason = %error, "cannot send receipts");
+            told.complain(|left_out| {
+                tracing::info!(peer = %peer, reason = %error, left_out, "cannot send receipts");
+            });
         }
         ended.cancel();
     };
@@ -112,7 +115,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     /// Exchanges greetings; false if the client has gone instead.
     async fn greet(&mut self) -> Result<bool, ReadError> {
         self.reader.preface().await?;
-        match self.reader.frame().await?.map(|frame| frame.message) {
+        match self.reader.hello().await?.map(|frame| frame.message) {
             Some(Message::Hello {
                 role: Role::Client, ..
             }) => {
@@ -176,13 +179,14 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             } => {
                 let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
                 let reply = self.reply(id);
-                self.door.tell(ToHub::Offer(Offer {
+                let offer = Offer {
                     key,
                     size,
                     crc32c,
                     offset,
                     reply,
-                }));
+                };
+                self.door.offer(offer).await;
                 Ok(())
             }
             Message::Status if frame.content_len == 0 => {

@@ -14,6 +14,7 @@ use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
 use crate::checksum;
+use crate::protocol::limits::MAX_READ_PAST;
 use crate::protocol::{Message, Prefix, ProtocolError, Refusal};
 use crate::queue::{INLINE, key_hash};
 use crate::transport::ReadError;
@@ -74,9 +75,13 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             // Boxed, so that connections that never do this do not hold its state.
             Box::pin(self.take_large(put, holding, there)).await
         };
-        // A file that comes over another connection, now or later, is not refused.
+        // A file that comes over another connection, now or later, is not refused; one whose
+        // content is not read was refused before.
         if let Err(error) = &received
-            && !matches!(error, ReadError::TakenOver | ReadError::GaveWay)
+            && !matches!(
+                error,
+                ReadError::TakenOver | ReadError::GaveWay | ReadError::NotRead(_)
+            )
         {
             let refusal = error.refusal();
             self.say(Message::Refused { id, refusal });
@@ -171,6 +176,11 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             // It turned out while it came, and the next frame comes behind it.
             Err(ReadError::Refused(refusal)) => {
                 drop(holding.take());
+                if put.key.is_none() && left > MAX_READ_PAST {
+                    let id = put.id;
+                    self.say(Message::Refused { id, refusal });
+                    return Err(ReadError::NotRead(left));
+                }
                 rest = self.read_past(left, rest).await?;
                 Err(refusal)
             }
@@ -178,7 +188,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         };
         match (received, holding.map(Holding::read)) {
             (Ok(uploaded), Some((room, disk))) => self.admit(put, uploaded, room, disk),
-            (Err(refusal), _) => self.refuse(&put, put.sum(rest), refusal),
+            (Err(refusal), _) => self.refuse(&put, put.sum(rest), refusal).await,
             // Content that is not wanted does not come whole.
             (Ok(_), None) => return Err(ReadError::GaveWay),
         }
@@ -202,6 +212,15 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         uploaded.admitted();
     }
 
+    /// Reads past the last `left` bytes of a refused file and their checksum, unless they are too
+    /// many.
+    async fn skip(&mut self, left: u64) -> Result<(), ReadError> {
+        if left > MAX_READ_PAST {
+            return Err(ReadError::NotRead(left));
+        }
+        self.reader.skip_content(left).await
+    }
+
     /// Reads the last `left` bytes of content and their checksum, and gives the CRC32C of all;
     /// `crc32c` is that of the bytes before.
     async fn read_past(&mut self, mut left: u64, mut crc32c: u32) -> Result<u32, ReadError> {
@@ -215,15 +234,18 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     /// Refuses a file whose content was read, unless the same file came before under its key.
-    fn refuse(&self, put: &Put, sum: Sum, refusal: Refusal) {
+    async fn refuse(&self, put: &Put, sum: Sum, refusal: Refusal) {
         match put.key.clone() {
-            Some(key) => self.door.decline(Declined {
-                key,
-                size: put.whole(),
-                sum,
-                refusal,
-                reply: self.reply(put.id),
-            }),
+            Some(key) => {
+                let declined = Declined {
+                    key,
+                    size: put.whole(),
+                    sum,
+                    refusal,
+                    reply: self.reply(put.id),
+                };
+                self.door.decline(declined).await;
+            }
             None => self.say(Message::Refused {
                 id: put.id,
                 refusal,
@@ -237,28 +259,30 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let Some(key) = put.key.clone() else {
             let id = put.id;
             self.say(Message::Refused { id, refusal });
-            return self.reader.skip_content(put.size).await;
+            return self.skip(put.size).await;
         };
         let (back, came_before) = oneshot::channel();
-        self.door.decline(Declined {
+        let declined = Declined {
             key: key.clone(),
             size: put.whole(),
             sum: Sum::Unread(back),
             refusal,
             reply: self.reply(put.id),
-        });
+        };
+        self.door.decline(declined).await;
         let Ok((refusal, reply)) = came_before.await else {
-            return self.reader.skip_content(put.size).await;
+            return self.skip(put.size).await;
         };
         match self.reader.sum_content(put.size).await {
             Ok(rest) => {
-                self.door.decline(Declined {
+                let declined = Declined {
                     key,
                     size: put.whole(),
                     sum: put.sum(rest),
                     refusal,
                     reply,
-                });
+                };
+                self.door.decline(declined).await;
                 Ok(())
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Door, json, native};
 use crate::protocol::frame::MAGIC;
-use crate::transport::{BoxStream, ReadError, Reader, Seat, log_end};
+use crate::transport::{BoxStream, ReadError, Reader, Seat};
 
 /// Serves one connection from its first byte to its end.
 pub(in crate::balancer) async fn serve(
@@ -29,7 +29,15 @@ pub(in crate::balancer) async fn serve(
         Ok(None) => Ok(()),
         Ok(Some(byte)) if byte == MAGIC[0] => {
             let stall = bounds.deadlines.stall;
-            Box::pin(native::serve(reader, write, peer, &door, stall, seat)).await
+            Box::pin(native::serve(
+                reader,
+                write,
+                peer,
+                &door,
+                stall,
+                seat.clone(),
+            ))
+            .await
         }
         Ok(Some(_)) => {
             Box::pin(json::serve(
@@ -43,5 +51,5 @@ pub(in crate::balancer) async fn serve(
         }
         Err(error) => Err(error),
     };
-    log_end(peer, ended);
+    seat.log_end(ended);
 }

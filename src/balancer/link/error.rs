@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::{Message, ProtocolError, Refusal};
+use crate::text::excerpt;
 use crate::transport::{ReadError, WriteError, plain};
 
 /// The most files that a server may list: more than can ever be in flight to it.
@@ -46,8 +47,7 @@ pub(super) enum LinkError {
     OtherServer,
     #[error("the server closed the connection of a file before it had acknowledged the file")]
     ClosedBeforeAnswer,
-    /// Printed with its fields: a header is bounded.
-    #[error("unexpected message from the server: {0:?}")]
+    #[error("unexpected message from the server: {}", excerpt(&format!("{:?}", .0)))]
     Unexpected(Message),
     /// Half of a large file was sent when the rest turned out to be unreadable or damaged: only the
     /// end of the connection can tell the server so.

@@ -23,7 +23,7 @@ pub(super) use self::shared::Shared;
 use self::shared::silent;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::limits::GREETING_TIMEOUT;
-use crate::transport::{BoxStream, ReadError, Reader, Seat, log_end};
+use crate::transport::{BoxStream, ReadError, Reader, Seat};
 
 /// Serves one connection from its first byte to its end.
 pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, seat: Arc<Seat>) {
@@ -50,5 +50,5 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
         }
         Err(error) => Err(error),
     };
-    log_end(peer, ended);
+    seat.log_end(ended);
 }

@@ -73,7 +73,7 @@ where
         Err(error) => Err(error),
     };
     if let Err(error) = left {
-        tracing::info!(reason = %error, "cannot acknowledge");
+        seat.complain(|left_out| tracing::info!(reason = %error, left_out, "cannot acknowledge"));
     }
     reader.linger(LINGER).await;
     ended
@@ -122,7 +122,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         // Kept for as long as files are submitted, however this ends.
         let mut _entered = None;
         if let Some(claim) = claim {
-            let Some(entered) = self.enter(claim).await else {
+            let Some(entered) = self.enter(claim, seat).await else {
                 return Ok(());
             };
             _entered = Some(entered);
@@ -136,12 +136,12 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
     /// The balancer's first message; `None` if it closed.
     async fn hello(&mut self) -> Result<Option<Message>, ReadError> {
         self.reader.preface().await?;
-        Ok(self.reader.frame().await?.map(|frame| frame.message))
+        Ok(self.reader.hello().await?.map(|frame| frame.message))
     }
 
     /// Enters the link among those of its journal, and tells the balancer what is stored for it.
     /// `None` if this link cannot be used and was told to end.
-    async fn enter(&self, claim: Claim) -> Option<Entered> {
+    async fn enter(&self, claim: Claim, seat: &Seat) -> Option<Entered> {
         let Claim {
             journal,
             tenure,
@@ -153,7 +153,9 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         let entered = match entering.await {
             Ok(entered) => entered,
             Err(error) => {
-                tracing::warn!(reason = %error, "a balancer's connection is refused");
+                seat.complain(|left_out| {
+                    tracing::warn!(reason = %error, left_out, "a balancer's connection is refused");
+                });
                 self.leave.because(error.refusal());
                 return None;
             }

@@ -195,11 +195,15 @@ fn a_file_that_is_too_large_is_refused_and_the_connection_goes_on() {
         wire.write(&frame(&put(id + 1, "small"), b"small"));
         wire.frame_of("delivered");
     }
-    // The content need not come: the declared size is enough.
+    // The content need not come: the declared size is enough. So much is not read past.
     wire.write(&frame_declaring(&put(7, "endless"), u64::MAX, b"some"));
     assert!(wire.frame_of("refused").contains("too_large"));
-    wire.0.shutdown(Shutdown::Write).unwrap();
-    wire.rest();
+    let bye = wire.frame_of("bye");
+    assert!(
+        bye.contains("stopping") && bye.contains("connect again"),
+        "{bye}"
+    );
+    assert_eq!(wire.rest(), b"");
     assert_eq!(
         farm.stored(0).into_values().collect::<Vec<_>>(),
         [b"small", b"small", b"small"]
@@ -214,14 +218,22 @@ fn send_names_a_file_that_is_too_large_and_sends_the_others() {
         &[],
         &["--queue-bytes", "1MiB", "--max-json", "100KiB"],
     );
-    fs::write(farm.dir.path().join("large"), vec![b'x'; 600 << 10]).unwrap();
-    fs::write(farm.dir.path().join("small"), "small").unwrap();
-    let output = farm.send(&["large", "small"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        errors.contains("large") && errors.contains("--queue-bytes"),
-        "{errors}"
+    // Of the second one more is still to come than is read past.
+    for (large, small) in [(600 << 10, "small"), (100 << 20, "another")] {
+        let file = fs::File::create(farm.dir.path().join("large")).unwrap();
+        file.set_len(large).unwrap();
+        fs::write(farm.dir.path().join(small), small).unwrap();
+        let output = farm.send(&["large", small]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            errors.contains("large") && errors.contains("--queue-bytes"),
+            "{errors}"
+        );
+    }
+    let stored: BTreeSet<_> = farm.stored(0).into_values().collect();
+    assert_eq!(
+        stored,
+        BTreeSet::from([b"another".to_vec(), b"small".to_vec()])
     );
-    assert_eq!(farm.stored(0).into_values().collect::<Vec<_>>(), [b"small"]);
 }

@@ -2,6 +2,7 @@
 
 mod crowds;
 mod directories;
+mod foreign;
 mod frame_cases;
 mod frames;
 mod full_queue;

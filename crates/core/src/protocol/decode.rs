@@ -10,11 +10,12 @@ use serde::Deserialize;
 
 use super::error::{ProtocolError, Refusal, RefusalCode};
 use super::header::{Reader, field};
-use super::limits::{MAX_KEY, MAX_TITLE};
+use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE};
 use super::message::{Expected, Message, Prefix, Role};
 use super::object;
 use super::status::Memory;
 use super::text::Text;
+use crate::text::excerpt;
 
 impl Message {
     /// Reads a message from its JSON header.
@@ -74,7 +75,7 @@ fn canonical_put(fields: &mut Reader<'_>) -> Option<Message> {
 /// The message, in any spelling that JSON has.
 pub(super) fn decode_any(header: &[u8]) -> Result<Message, ProtocolError> {
     let header: Header<'_> = object::flat_from_slice(header)
-        .map_err(|error| ProtocolError::Header(error.to_string()))?;
+        .map_err(|error| ProtocolError::Header(excerpt(&error.to_string()).into_owned()))?;
     header.into_message()
 }
 
@@ -147,7 +148,7 @@ impl Header<'_> {
             "resumed" => Message::Resumed,
             "status" => Message::Status,
             "bye" => Message::Bye(self.refusal()?),
-            other => return Err(ProtocolError::UnknownRequest(other.to_owned())),
+            other => return Err(ProtocolError::UnknownRequest(excerpt(other).into_owned())),
         })
     }
 
@@ -160,9 +161,12 @@ impl Header<'_> {
             .ok_or(ProtocolError::Missing("request_number"))
     }
 
-    /// People can do without a reason; it may be empty.
+    /// People can do without a reason; it may be empty. A long one is cut: it is kept, logged and
+    /// shown.
     fn reason(self) -> String {
-        self.reason.unwrap_or_default().0.into_owned()
+        let reason = self.reason.unwrap_or_default().0;
+        let most = reason.floor_char_boundary(MAX_REASON);
+        reason.get(..most).unwrap_or_default().to_owned()
     }
 
     fn refusal(self) -> Result<Refusal, ProtocolError> {

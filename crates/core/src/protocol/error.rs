@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{MAX_HEADER, MAX_KEY, MAX_TITLE};
+use super::limits::{MAX_KEY, MAX_TITLE};
 
 /// The version of the native protocol that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -19,8 +19,13 @@ pub enum ProtocolError {
     #[error("this side speaks version {VERSION} of the protocol, not {0}")]
     Version(u16),
     /// The header's length is zero or past the limit.
-    #[error("a header of {0} bytes: it must have 1 to {MAX_HEADER}")]
-    HeaderLength(u32),
+    #[error("a header of {length} bytes: it must have 1 to {most} here")]
+    HeaderLength {
+        /// The declared length in bytes.
+        length: u32,
+        /// The limit in bytes.
+        most: u32,
+    },
     /// The header is not a JSON object with fields of the right types.
     #[error("bad header: {0}")]
     Header(String),

@@ -79,13 +79,18 @@ pub fn checksum(crc: u32) -> [u8; CHECKSUM_LEN] {
 
 /// Takes a frame up to its content from the front of `input`; `None` when more bytes are needed.
 pub fn decode(input: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
-    let Some((header_len, content_len)) = peek_head(input) else {
+    decode_within(input, MAX_HEADER)
+}
+
+/// As [`decode`], if the header has at most `most` bytes.
+pub fn decode_within(input: &mut BytesMut, most: u32) -> Result<Option<Frame>, ProtocolError> {
+    let Some((length, content_len)) = peek_head(input) else {
         return Ok(None);
     };
-    if header_len == 0 || header_len > MAX_HEADER {
-        return Err(ProtocolError::HeaderLength(header_len));
+    if length == 0 || length > most {
+        return Err(ProtocolError::HeaderLength { length, most });
     }
-    let end = HEAD_LEN + header_len as usize;
+    let end = HEAD_LEN + length as usize;
     let Some(header) = input.get(HEAD_LEN..end) else {
         return Ok(None);
     };
@@ -186,7 +191,10 @@ mod tests {
             wire.extend_from_slice(&[0; 8]);
             assert_eq!(
                 decode(&mut bytes(&wire)),
-                Err(ProtocolError::HeaderLength(length))
+                Err(ProtocolError::HeaderLength {
+                    length,
+                    most: MAX_HEADER
+                })
             );
         }
         let mut wire = Vec::new();

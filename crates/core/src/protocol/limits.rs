@@ -5,8 +5,14 @@ use std::time::Duration;
 /// The largest JSON header of a native frame, in bytes.
 pub const MAX_HEADER: u32 = 64 * 1024;
 
+/// The largest JSON header of a peer's first message, in bytes: nothing is known of it before.
+pub const MAX_HELLO: u32 = 4 * 1024;
+
 /// The longest title, in bytes of UTF-8.
 pub const MAX_TITLE: usize = 4096;
+
+/// Bytes of a peer's reason, as UTF-8, that are kept; the rest is cut off.
+pub const MAX_REASON: usize = 1024;
 
 /// The longest key of a client, in bytes of UTF-8.
 pub const MAX_KEY: usize = 256;
@@ -26,6 +32,10 @@ pub const DEFAULT_MAX_JSON: u64 = 64 * 1024 * 1024;
 
 /// The most bytes that an old-style server reads of a request: it calls `recv` once.
 pub const OLD_STYLE_READ: usize = 4096;
+
+/// The most content of a refused file that is read past, in bytes, so that its client can go on
+/// over the same connection. Beyond that the client has to connect again.
+pub const MAX_READ_PAST: u64 = 64 * 1024 * 1024;
 
 /// The largest size of small content, in bytes: it needs no reservation of its own.
 pub const SMALL_CONTENT: u64 = 64 * 1024;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::ProtocolError;
+use crate::text::excerpt;
 
 /// A file that a server has stored, and that was not confirmed to it: `[number, size, crc32c]` in
 /// JSON.
@@ -43,8 +44,9 @@ fn decode<'a, T: Deserialize<'a>>(
     if content.is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_slice(content)
-        .map_err(|error| ProtocolError::BadContent(message, error.to_string()))
+    serde_json::from_slice(content).map_err(|error| {
+        ProtocolError::BadContent(message, excerpt(&error.to_string()).into_owned())
+    })
 }
 
 #[cfg(test)]

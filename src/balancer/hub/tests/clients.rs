@@ -93,7 +93,7 @@ impl World {
             offset: 7,
             reply: self.reply(client, id),
         };
-        self.step([ToHub::Offer(offer)]);
+        self.step([ToHub::Offer(offer, None)]);
     }
 
     pub(super) fn refuse(&mut self, client: usize, id: u64, file: File<'_>, sum: Sum) {
@@ -104,6 +104,6 @@ impl World {
             refusal: Refusal::new(RefusalCode::Full, "full"),
             reply: self.reply(client, id),
         };
-        self.step([ToHub::Refuse(declined)]);
+        self.step([ToHub::Refuse(declined, None)]);
     }
 }

@@ -123,23 +123,25 @@ impl Door {
         };
         let (back, came_before) = oneshot::channel();
         let (mut receipts, reply) = Receipts::new(size, 0);
-        self.decline(Declined {
+        let declined = Declined {
             key: key.clone(),
             size,
             sum: Sum::Unread(back),
             refusal,
             reply,
-        });
+        };
+        self.decline(declined).await;
         if let Ok((refusal, reply)) = came_before.await {
             let crc32c = self.sum(body, size).await?;
             receipts.crc32c = crc32c;
-            self.decline(Declined {
+            let declined = Declined {
                 key,
                 size,
                 sum: Sum::Known(crc32c),
                 refusal,
                 reply,
-            });
+            };
+            self.decline(declined).await;
         }
         Ok(receipts)
     }

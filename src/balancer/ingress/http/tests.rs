@@ -229,7 +229,7 @@ async fn a_body_that_is_not_as_long_as_it_says_is_refused() {
 
 async fn declined(events: &mut UnboundedReceiver<ToHub>) -> Declined {
     match events.recv().await {
-        Some(ToHub::Refuse(declined)) => declined,
+        Some(ToHub::Refuse(declined, _)) => declined,
         other => panic!("{other:?}"),
     }
 }

@@ -1,14 +1,17 @@
 //! One whole object.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::error::JsonError;
 use crate::protocol::limits::{MAX_TITLE, SMALL_CONTENT};
 use crate::protocol::object;
 use crate::protocol::text::Text;
+use crate::text::excerpt;
 
 /// Asks which protocol a server speaks: an old-style server answers any unknown type with its
 /// overload byte, ours with the native greeting.
@@ -30,7 +33,7 @@ pub enum Request {
     Status,
     /// The native greeting.
     Discovery,
-    /// Any other request type.
+    /// Any other request type; of a long one, an excerpt.
     Other(String),
 }
 
@@ -51,8 +54,41 @@ struct Object<'a> {
     title: Option<Text<'a>>,
     #[serde(borrow, alias = "contenuto")]
     content: Option<Text<'a>>,
-    #[serde(alias = "numero_richiesta")]
+    #[serde(default, alias = "numero_richiesta", deserialize_with = "number")]
     request_number: Option<u64>,
+}
+
+/// A number or nothing. serde's own error would repeat a string that stands here instead, which can
+/// be as long as the object, with an escape for each of its characters.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    deserializer.deserialize_any(WholeNumber)
+}
+
+struct WholeNumber;
+
+impl Visitor<'_> for WholeNumber {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<u64>, E> {
+        Ok(Some(number))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<u64>, E> {
+        let wrong = || E::invalid_value(de::Unexpected::Signed(number), &self);
+        u64::try_from(number).map(Some).map_err(|_| wrong())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Option<u64>, E> {
+        Err(E::custom("expected a whole number, found a string"))
+    }
 }
 
 /// Reads one whole object.
@@ -73,7 +109,7 @@ pub fn parse(object: &Bytes) -> Result<Request, JsonError> {
         }
         "richiesta_status" => Ok(Request::Status),
         "bilico" => Ok(Request::Discovery),
-        other => Ok(Request::Other(other.to_owned())),
+        other => Ok(Request::Other(excerpt(other).into_owned())),
     }
 }
 
@@ -85,8 +121,10 @@ pub fn parse_payload(text: &Bytes) -> Result<Payload, JsonError> {
 
 fn read(object: &Bytes) -> Result<Object<'_>, JsonError> {
     // serde_json would check only the strings that are asked for.
-    let text = str::from_utf8(object).map_err(|error| JsonError::Syntax(error.to_string()))?;
-    object::flat_from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
+    let syntax =
+        |error: &dyn fmt::Display| JsonError::Syntax(excerpt(&error.to_string()).into_owned());
+    let text = str::from_utf8(object).map_err(|error| syntax(&error))?;
+    object::flat_from_str(text).map_err(|error| syntax(&error))
 }
 
 fn payload(
