@@ -42,8 +42,8 @@ NOTES = (
     "in flight: Bilico 4 × 1,000 files, JetStream 4,000 publishes, wrk 32 connections with one PUT each",
     "accepted: the servers and the workers store at the same time, in both systems",
     "JetStream's p50 and p99 end with the worker's rename: nobody tells the publisher",
-    "one file: from the start of the client's process to its end, the file read from the page cache by `bilico send` "
-    "(which hashes it, too) and by curl",
+    "one file: from the start of the client's process to its end, the file read from the page cache by `bilico send` and "
+    "by curl",
     "mixed: each large file by a `bilico send` of its own; the small ones are sent until the last large one is delivered, "
     "and counted if they were delivered once those that waited by then were",
     "growth: the servers are pretended by one process, which is not counted; what the balancer's probes cost without files "

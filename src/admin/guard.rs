@@ -165,7 +165,10 @@ mod tests {
             check(&Uri::from_static("/api/v1/files"), &with(&headers)).is_ok()
         };
         assert!(asks("same-origin", "cors", "empty"));
-        assert!(asks("none", "navigate", "document"), "typed by the operator");
+        assert!(
+            asks("none", "navigate", "document"),
+            "typed by the operator"
+        );
         assert!(asks("cross-site", "navigate", "document"), "a link");
         for site in ["cross-site", "same-site", "CROSS-SITE", ""] {
             assert!(!asks(site, "no-cors", "image"), "{site}");

@@ -2,6 +2,7 @@
 //! another file.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -73,18 +74,23 @@ impl Staged {
 
     /// Gives the file its final name, or the first free one beside it (see [`beside`]). A file that
     /// has one of these names and the same content takes its place, if `may_share` allows it.
+    /// `taken` knows which names need not be tried.
     pub(super) fn publish(
         &mut self,
         dir: &Opened,
         name: &str,
         may_share: impl Fn(&str) -> bool,
+        taken: &mut Taken,
     ) -> io::Result<Published> {
-        for name in candidates(name) {
+        let wanted = name;
+        for n in taken.tries(wanted) {
+            let name = candidate(wanted, n);
             let part = self.part.as_deref();
             match dir.publish(&self.file, part, &self.begun_in, &name) {
                 Ok(()) => {
                     // The temporary name is gone: nothing is left to remove.
                     self.part = None;
+                    taken.note(wanted, n);
                     return Ok(Published::As(name.into_owned()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -95,8 +101,9 @@ impl Staged {
                 Err(error) => return Err(error),
             }
         }
+        taken.note(wanted, NAMES);
         Err(io::Error::other(format!(
-            "cannot name a file {name}: {NAMES} others have that name and those beside it"
+            "cannot name a file {wanted}: {NAMES} others have that name and those beside it"
         )))
     }
 
@@ -143,10 +150,52 @@ impl Drop for Staged {
     }
 }
 
+/// The name that is tried in the place `n` for a file, from 1 to [`NAMES`].
+fn candidate(name: &str, n: u32) -> Cow<'_, str> {
+    if n == 1 {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(beside(name, n))
+    }
+}
+
 /// The names that are tried for a file, in this order.
 fn candidates(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let others = (2..=NAMES).map(move |n| Cow::Owned(beside(name, n)));
-    std::iter::once(Cow::Borrowed(name)).chain(others)
+    (1..=NAMES).map(move |n| candidate(name, n))
+}
+
+/// Up to which place the names for a file are taken, of files that found many of them so: otherwise
+/// each of a thousand files of one name would try the names of all before it.
+#[derive(Debug, Default)]
+pub(super) struct Taken(HashMap<Box<str>, u32>);
+
+impl Taken {
+    /// Names that are tried in any case: a file with one of them may be gone by now, or be the same.
+    const ALWAYS: u32 = 8;
+
+    /// The most names that are remembered.
+    const MOST: usize = 4096;
+
+    /// The places of the names to be tried.
+    fn tries(&self, name: &str) -> impl Iterator<Item = u32> + use<> {
+        let taken = self.0.get(name).copied().unwrap_or(0);
+        (1..=Self::ALWAYS).chain(taken.max(Self::ALWAYS) + 1..=NAMES)
+    }
+
+    /// The names up to this place were taken, and so is this one now.
+    fn note(&mut self, name: &str, n: u32) {
+        if n <= Self::ALWAYS {
+            // Most files: nothing was remembered, unless names have become free.
+            if !self.0.is_empty() {
+                self.0.remove(name);
+            }
+            return;
+        }
+        if self.0.len() >= Self::MOST && !self.0.contains_key(name) {
+            self.0.clear();
+        }
+        self.0.insert(name.into(), n);
+    }
 }
 
 /// Under which name a file of this size and CRC32C was published that should be called `name`;
@@ -179,6 +228,39 @@ pub(super) fn sum(mut file: impl Read) -> io::Result<u32> {
             Ok(read) => sum = checksum::append(sum, buffer.get(..read).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_files_of_one_name_try_few_names_each() {
+        let mut taken = Taken::default();
+        let mut used = 0;
+        for _ in 0..NAMES {
+            // Names are taken in the order in which they are tried.
+            let mut tries = taken.tries("7_x");
+            let found = tries.position(|n| n > used).unwrap();
+            assert!(found <= Taken::ALWAYS as usize, "{found} tries");
+            used += 1;
+            taken.note("7_x", used);
+        }
+        assert_eq!(taken.tries("7_x").count(), Taken::ALWAYS as usize);
+        assert_eq!(taken.tries("8_x").count(), NAMES as usize);
+        // One of the first is free again, and so may be others.
+        taken.note("7_x", 3);
+        assert_eq!(taken.tries("7_x").count(), NAMES as usize);
+    }
+
+    #[test]
+    fn few_names_are_remembered() {
+        let mut taken = Taken::default();
+        for name in 0..3 * Taken::MOST {
+            taken.note(&name.to_string(), 9);
+            assert!(taken.0.len() <= Taken::MOST);
         }
     }
 }

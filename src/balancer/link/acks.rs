@@ -27,7 +27,7 @@ pub(super) async fn read_acks(
         }
         let more_follow = is_stored && reader.has_frame();
         if !numbers.is_empty() && !more_follow {
-            outstanding.answered(&numbers);
+            outstanding.answered(&numbers).map_err(LinkError::NotSent)?;
             target.tell(LinkEvent::Stored {
                 numbers: std::mem::take(&mut numbers),
                 confirmed: true,
@@ -37,10 +37,15 @@ pub(super) async fn read_acks(
             None => return Ok(()),
             Some(Message::Stored { .. }) => {}
             Some(Message::NotStored { number, refusal }) => {
-                outstanding.answered(&[number]);
+                outstanding
+                    .answered(&[number])
+                    .map_err(LinkError::NotSent)?;
                 target.tell(LinkEvent::NotStored { number, refusal });
             }
-            Some(Message::Dropped { number }) => target.tell(LinkEvent::Dropped { number }),
+            Some(Message::Dropped { number }) if outstanding.removed(number) => {
+                target.tell(LinkEvent::Dropped { number });
+            }
+            Some(Message::Dropped { number }) => return Err(LinkError::NotSent(number)),
             Some(Message::Bye(refusal)) => return Err(LinkError::Bye(refusal)),
             Some(other) => return Err(LinkError::Unexpected(other)),
         }

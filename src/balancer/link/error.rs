@@ -47,6 +47,9 @@ pub(super) enum LinkError {
     OtherServer,
     #[error("the server closed the connection of a file before it had acknowledged the file")]
     ClosedBeforeAnswer,
+    /// The server answers for what it was not asked to do.
+    #[error("the server answers for file {0}, which it was not sent, or a second time")]
+    NotSent(u64),
     #[error("unexpected message from the server: {}", excerpt(&format!("{:?}", .0)))]
     Unexpected(Message),
     /// Half of a large file was sent when the rest turned out to be unreadable or damaged: only the

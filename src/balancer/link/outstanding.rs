@@ -6,7 +6,11 @@
 //! slow; one that answers for nothing, or for all files but one, is stuck, however much it is sent
 //! meanwhile. No answer is owed for a file that is still being written; the writer watches whether
 //! its bytes get on.
+//!
+//! A server answers once for each file and each order to remove a copy. One that answers for
+//! anything else breaks the protocol: its answers could come without end.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +26,11 @@ struct Files {
     /// The places of the files in the order in which they were sent.
     order: BTreeSet<u64>,
     places: HashMap<u64, u64>,
+    /// Answers that are owed beside those for `places`: for files that were sent once more before
+    /// the first answer.
+    repeated: HashMap<u64, u32>,
+    /// Numbers of the copies that the server is to remove, and how often it was told so.
+    removals: HashMap<u64, u32>,
     next: u64,
     /// Files with places below this are written.
     written: u64,
@@ -34,6 +43,8 @@ impl Outstanding {
         Self(Mutex::new(Files {
             order: BTreeSet::new(),
             places: HashMap::new(),
+            repeated: HashMap::new(),
+            removals: HashMap::new(),
             next: 0,
             written: 0,
             since: Instant::now(),
@@ -47,9 +58,20 @@ impl Outstanding {
         files.next += 1;
         if let Some(before) = files.places.insert(number, place) {
             files.order.remove(&before);
+            *files.repeated.entry(number).or_default() += 1;
         }
         files.order.insert(place);
         place
+    }
+
+    /// The server is told to remove the copy of a file.
+    pub(super) fn ordered(&self, number: u64) {
+        *self.lock().removals.entry(number).or_default() += 1;
+    }
+
+    /// The server has removed a copy; false if it was not told to.
+    pub(super) fn removed(&self, number: u64) -> bool {
+        take_one(&mut self.lock().removals, number)
     }
 
     /// All files before this place are written.
@@ -72,18 +94,23 @@ impl Outstanding {
         self.written_before(next);
     }
 
-    /// The server has answered for these files. Unknown numbers are the dispatcher's to ignore.
-    pub(super) fn answered(&self, numbers: &[u64]) {
+    /// The server has answered for these files. The first one that was not sent to it, or for which
+    /// it has answered before, is the error.
+    pub(super) fn answered(&self, numbers: &[u64]) -> Result<(), u64> {
         let mut files = self.lock();
         let first = files.order.first().copied();
+        let mut unknown = None;
         for number in numbers {
             if let Some(place) = files.places.remove(number) {
                 files.order.remove(&place);
+            } else if !take_one(&mut files.repeated, *number) {
+                unknown = unknown.or(Some(*number));
             }
         }
         if files.order.first().copied() != first {
             files.since = Instant::now();
         }
+        unknown.map_or(Ok(()), Err)
     }
 
     /// Since when an answer is owed, if one is.
@@ -115,6 +142,18 @@ impl Outstanding {
     }
 }
 
+/// Takes one off the count of a number; false if it is not counted.
+fn take_one(counts: &mut HashMap<u64, u32>, number: u64) -> bool {
+    let Entry::Occupied(mut count) = counts.entry(number) else {
+        return false;
+    };
+    *count.get_mut() -= 1;
+    if *count.get() == 0 {
+        count.remove();
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +181,7 @@ mod tests {
         for number in 2..6 {
             assert!(!is_stuck_in(&files, 2).await);
             send(&files, number);
-            files.answered(&[number]);
+            files.answered(&[number]).unwrap();
         }
         assert!(is_stuck_in(&files, 3).await);
     }
@@ -153,7 +192,7 @@ mod tests {
         (1..=20).for_each(|number| send(&files, number));
         for number in 1..=20 {
             assert!(!is_stuck_in(&files, 8).await);
-            files.answered(&[number]);
+            files.answered(&[number]).unwrap();
         }
         assert!(!is_stuck_in(&files, 100).await, "it owes nothing");
         send(&files, 21);
@@ -170,7 +209,7 @@ mod tests {
             !is_stuck_in(&files, 9).await,
             "its time begins with its last byte"
         );
-        files.answered(&[1]);
+        files.answered(&[1]).unwrap();
 
         files.begin(2);
         let large = files.begin(3);
@@ -179,7 +218,7 @@ mod tests {
             is_stuck_in(&files, 11).await,
             "the one before the large one has been written long ago"
         );
-        files.answered(&[2]);
+        files.answered(&[2]).unwrap();
         assert!(
             !is_stuck_in(&files, 100).await,
             "the large one is still being written"
@@ -187,18 +226,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_comes_again_has_a_new_place_and_unknown_answers_count_for_nothing() {
+    async fn a_file_that_comes_again_has_a_new_place_and_is_answered_for_twice() {
         let files = Outstanding::new();
         send(&files, 1);
         advance(Duration::from_secs(9)).await;
-        files.answered(&[7]);
         send(&files, 2);
         send(&files, 1);
         assert!(!is_stuck_in(&files, 0).await);
-        files.answered(&[1]);
-        files.answered(&[1]);
+        files.answered(&[1]).unwrap();
+        files.answered(&[1]).unwrap();
         assert_eq!(files.lock().order.len(), 1);
         assert_eq!(files.lock().places.len(), 1);
+        assert!(files.lock().repeated.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_nothing_asked_for_are_errors_and_count_for_nothing() {
+        let files = Outstanding::new();
+        send(&files, 1);
+        advance(Duration::from_secs(9)).await;
+        assert_eq!(files.answered(&[7, 1, 8]), Err(7));
+        assert_eq!(files.answered(&[1]), Err(1), "it was answered for");
+        files.ordered(3);
+        files.ordered(3);
+        assert!(files.removed(3) && files.removed(3));
+        assert!(!files.removed(3) && !files.removed(4));
+        assert!(files.lock().removals.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

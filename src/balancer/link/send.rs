@@ -151,6 +151,7 @@ impl<'a> Out<'a> {
             Loaded::Failed(event) => self.target.tell(event),
             Loaded::Confirm(numbers) => self.hold(numbers).await?,
             Loaded::Drop(number, expected) => {
+                self.outstanding.ordered(number);
                 let message = Message::Drop {
                     number,
                     expected: Some(expected),

@@ -116,7 +116,8 @@ impl Keeper {
             let may_share = |name: &str| {
                 !is_owned || !index.is_some_and(|index| index.is_claimed(number, name))
             };
-            match file.staged.publish(dir, &file.name, may_share) {
+            let taken = &mut self.taken;
+            match file.staged.publish(dir, &file.name, may_share, taken) {
                 Ok(published) => all.push((file, published)),
                 Err(error) => {
                     self.give_up(std::slice::from_ref(&file));

@@ -11,6 +11,7 @@ use super::super::index::{Index, Key};
 use super::super::job::{Inventory, Job, copy};
 use super::super::opened::Opened;
 use super::super::place::Place;
+use super::super::staged::Taken;
 use super::super::unlink::unlink;
 use super::batch::{Batch, Confirmed, Removal, collect, most_files};
 
@@ -21,12 +22,18 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(in super::super) struct Keeper {
     pub(super) place: Arc<Place>,
     pub(super) index: Option<Index>,
+    /// Names that need not be tried.
+    pub(super) taken: Taken,
 }
 
 impl Keeper {
     /// Opens the index, if that is possible.
     pub(in super::super) fn new(place: Arc<Place>) -> Self {
-        let mut keeper = Self { place, index: None };
+        let mut keeper = Self {
+            place,
+            index: None,
+            taken: Taken::default(),
+        };
         if let Err(error) = keeper.index() {
             tracing::error!(
                 error = %error,

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::super::directory::Directory;
-use super::super::staged::Staged;
+use super::super::staged::{Staged, Taken};
 use super::*;
 
 fn names(dir: &Path) -> Vec<String> {
@@ -26,7 +26,9 @@ fn a_file_has_its_final_name_or_none_that_counts() {
                 .iter()
                 .all(|name| super::super::name::is_part(name))
         );
-        staged.publish(&opened, "7_x", |_| false).unwrap();
+        staged
+            .publish(&opened, "7_x", |_| false, &mut Taken::default())
+            .unwrap();
         assert_eq!(
             (names(dir.path()), fs::read(dir.path().join("7_x")).unwrap()),
             (vec!["7_x".into()], b"whole".into())

@@ -6,6 +6,7 @@ mod foreign;
 mod frame_cases;
 mod frames;
 mod full_queue;
+mod hostile_servers;
 mod json;
 mod json_cases;
 mod peers;

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
-use bilico_testkit::{PREFACE, Role, Wire, old_style_store, stored, wait_for_line, wait_until};
+use bilico_testkit::{
+    Balancer, PREFACE, Role, Wire, old_style_store, stored, wait_for_line, wait_until,
+};
 use serde_json::{Value, json};
 
 use super::farms::{AWKWARD, as_ascii, server};
@@ -92,6 +95,22 @@ fn a_balancer_that_counts_from_one_again_overwrites_nothing() {
 }
 
 /// An old-style balancer gets no answer, so the log must say that the file is lost.
+/// Each would try the names of all before it.
+#[test]
+fn documents_of_one_number_and_many_contents_hold_up_nobody() {
+    let (_dir, server) = server(&[]);
+    let mut wire = Wire::connect(&server.address);
+    let began = Instant::now();
+    for content in 0..3000 {
+        wire.write(old_style_store(7, "x", &format!("content {content}")).as_bytes());
+    }
+    let mut honest = Balancer::greet(&server.address, None);
+    honest.0.greeting();
+    honest.put(1, b"honest");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
 #[test]
 fn a_file_that_cannot_be_stored_is_named_in_the_log() {
     let (dir, mut server) = server(&[]);
