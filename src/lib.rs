@@ -18,6 +18,7 @@
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
 //! | [`client`] | role: sends files and follows their receipts |
+//! | [`access`] | foundation of the roles: the one lock: who somebody is, and what they may do |
 //! | [`logging`] | foundation of the roles: the rotating log |
 //! | `crates/net`: [`transport`], [`descriptors`], [`bulk`], [`pool`], [`shutdown`] | connections, deadlines and the accept loop, over any stream |
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
@@ -30,6 +31,7 @@
 //! them by the million. `src/balancer/dispatch/`, which decides what happens to each file and each
 //! server, is written in the same way.
 
+pub mod access;
 pub mod admin;
 pub mod balancer;
 pub mod cli;

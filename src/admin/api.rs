@@ -6,7 +6,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
@@ -15,34 +15,59 @@ use super::events::Wanted;
 use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
 use super::files_api::{dead, drop_dead, file, find, queue, replay, replay_all};
 use super::listen::Hangup;
+use super::need::{Need, Route};
 use super::state::Api;
 use super::types::{NewServer, NoticeList, PatchServer, Server, ServerList};
+use crate::access::{Pass, Right};
 use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
 
 /// The description of all routes (`OpenAPI` 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// All routes: method, path and handler.
-pub(super) fn table() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
+/// All routes.
+pub(super) fn table() -> Vec<Route<Api>> {
+    let read = Need::Right(Right::Read);
+    let operate = Need::Right(Right::Operate);
+    let admin = Need::Right(Right::Admin);
     vec![
-        ("GET", "/api/v1/overview", get(overview)),
-        ("GET", "/api/v1/servers", get(servers)),
-        ("POST", "/api/v1/servers", post(add_server)),
-        ("GET", "/api/v1/servers/{name}", get(server)),
-        ("PATCH", "/api/v1/servers/{name}", patch(change_server)),
-        ("DELETE", "/api/v1/servers/{name}", delete(remove_server)),
-        ("GET", "/api/v1/queue", get(queue)),
-        ("GET", "/api/v1/dead", get(dead)),
-        ("POST", "/api/v1/dead/replay", post(replay_all)),
-        ("POST", "/api/v1/dead/{number}/replay", post(replay)),
-        ("DELETE", "/api/v1/dead/{number}", delete(drop_dead)),
-        ("GET", "/api/v1/files", get(find)),
-        ("GET", "/api/v1/files/{number}", get(file)),
-        ("GET", "/api/v1/notices", get(notices)),
-        ("GET", "/api/v1/events", get(events)),
-        ("POST", "/api/v1/reload", post(reload)),
-        ("GET", "/api/v1/openapi.json", get(openapi)),
+        Route::new("GET", "/api/v1/overview", read, get(overview)),
+        Route::new("GET", "/api/v1/servers", read, get(servers)),
+        Route::new("POST", "/api/v1/servers", admin, post(add_server)),
+        Route::new("GET", "/api/v1/servers/{name}", read, get(server)),
+        Route::new(
+            "PATCH",
+            "/api/v1/servers/{name}",
+            operate,
+            patch(change_server),
+        ),
+        Route::new(
+            "DELETE",
+            "/api/v1/servers/{name}",
+            admin,
+            delete(remove_server),
+        ),
+        Route::new("GET", "/api/v1/queue", read, get(queue)),
+        Route::new("GET", "/api/v1/dead", read, get(dead)),
+        Route::new("POST", "/api/v1/dead/replay", operate, post(replay_all)),
+        Route::new(
+            "POST",
+            "/api/v1/dead/{number}/replay",
+            operate,
+            post(replay),
+        ),
+        Route::new(
+            "DELETE",
+            "/api/v1/dead/{number}",
+            operate,
+            delete(drop_dead),
+        ),
+        Route::new("GET", "/api/v1/files", read, get(find)),
+        Route::new("GET", "/api/v1/files/{number}", read, get(file)),
+        Route::new("GET", "/api/v1/notices", read, get(notices)),
+        Route::new("GET", "/api/v1/events", read, get(events)),
+        Route::new("POST", "/api/v1/reload", admin, post(reload)),
+        Route::new("GET", "/api/v1/openapi.json", Need::Nothing, get(openapi)),
     ]
 }
 
@@ -50,9 +75,7 @@ pub(super) fn table() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
 pub(super) fn routes(api: Api) -> Router {
     let routes = table()
         .into_iter()
-        .fold(Router::new(), |routes, (_, path, route)| {
-            routes.route(path, route)
-        });
+        .fold(Router::new(), |routes, route| route.add_to(routes));
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(api.limits.answer, in_time))
@@ -110,15 +133,19 @@ fn unknown(server: String) -> ApiError {
 
 async fn add_server(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiJson(new): ApiJson<NewServer>,
 ) -> Result<Response, ApiError> {
     let NewServer { address, weight } = new;
     api.watch
         .control
-        .order(Order::Add(ServerSpec {
-            address: address.clone(),
-            weight,
-        }))
+        .order(
+            &pass,
+            Order::Add(ServerSpec {
+                address: address.clone(),
+                weight,
+            }),
+        )
         .await?;
     let sample = api.watch.sample().await?;
     let added = api
@@ -130,6 +157,7 @@ async fn add_server(
 
 async fn change_server(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiPath(server): ApiPath<String>,
     ApiJson(change): ApiJson<PatchServer>,
 ) -> ApiResult<Server> {
@@ -140,10 +168,13 @@ async fn change_server(
     if let Some(weight) = change.weight {
         api.watch
             .control
-            .order(Order::SetWeight {
-                server: server.clone(),
-                weight,
-            })
+            .order(
+                &pass,
+                Order::SetWeight {
+                    server: server.clone(),
+                    weight,
+                },
+            )
             .await?;
     }
     if let Some(is_drained) = change.drained {
@@ -153,7 +184,7 @@ async fn change_server(
         } else {
             Order::Undrain { server: named }
         };
-        api.watch.control.order(order).await?;
+        api.watch.control.order(&pass, order).await?;
     }
     let sample = api.watch.sample().await?;
     api.watch
@@ -164,9 +195,13 @@ async fn change_server(
 
 async fn remove_server(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiPath(server): ApiPath<String>,
 ) -> Result<Response, ApiError> {
-    api.watch.control.order(Order::Remove { server }).await?;
+    api.watch
+        .control
+        .order(&pass, Order::Remove { server })
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({}))).into_response())
 }
 

@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::types::ErrorBody;
+use crate::access::Denied;
 use crate::balancer::orders::OrderError;
 use crate::config::SpecError;
 
@@ -56,6 +57,17 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, error)
     }
 
+    /// Whoever asks may not.
+    pub fn denied(denied: &Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, denied.to_string())
+    }
+
+    /// A request came past the lock.
+    pub(super) fn no_pass() -> Self {
+        let error = "the request was not looked at by the lock";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+    }
+
     /// The request is invalid.
     pub fn bad(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
@@ -89,6 +101,7 @@ impl From<OrderError> for ApiError {
                 Self::new(StatusCode::CONFLICT, text).hint("remove a server first")
             }
             OrderError::Spec(_) | OrderError::Limits(_) => Self::bad(text),
+            OrderError::Denied(denied) => Self::denied(&denied),
             OrderError::Stopping => Self::gone(),
         }
     }

@@ -6,17 +6,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, put};
+use axum::{Extension, Router};
 use http_body::Body as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -24,7 +23,9 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::extract::{ApiPath, ApiQuery};
-use super::listen::{Peer, max_connections};
+use super::listen::max_connections;
+use super::need::{Need, Route};
+use crate::access::{Pass, Right};
 use crate::balancer::Door;
 use crate::balancer::ingress::http::{self, Fate, HttpUpload, Receipts};
 use crate::protocol::{Refusal, RefusalCode};
@@ -50,14 +51,22 @@ const RETRY_SOON: u32 = 5;
 /// Seconds after which to try again when an operator has to act first.
 const RETRY_LATER: u32 = 30;
 
+/// What handing a file over needs.
+pub(super) const NEED: Need = Need::Right(Right::Send);
+
 /// The routes of the doorway. The API's limits on bodies and answers must not be put on them: they
 /// have bounds of their own.
 pub(super) fn routes(door: Door) -> Router {
     let nameless = || MethodRouter::new().put(no_title).fallback(only_put);
-    Router::new()
-        .route("/files/{*title}", put(take).fallback(only_put))
-        .route("/files/", nameless())
-        .route("/files", nameless())
+    let take = put(take).fallback(only_put);
+    let routes = [
+        Route::new("PUT", "/files/{*title}", NEED, take),
+        Route::new("PUT", "/files/", NEED, nameless()),
+        Route::new("PUT", "/files", NEED, nameless()),
+    ];
+    let routes = routes.into_iter();
+    routes
+        .fold(Router::new(), |routes, route| route.add_to(routes))
         .with_state(Doorway {
             door,
             places: Arc::new(Semaphore::new(MAX_REQUESTS.min(max_connections() / 2))),
@@ -121,6 +130,7 @@ async fn take(
     State(doorway): State<Doorway>,
     ApiPath(title): ApiPath<String>,
     ApiQuery(options): ApiQuery<Options>,
+    Extension(pass): Extension<Pass>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let _place = doorway.places.try_acquire().map_err(|_| {
@@ -133,20 +143,18 @@ async fn take(
     let wait = options.wait()?;
     let key = key(request.headers())?;
     check_framing(request.headers())?;
-    let peer = peer(&request);
     let body = request.into_body();
     let upload = HttpUpload {
         title: title.clone(),
         key,
         size: body.size_hint().exact(),
-        peer,
         body: RequestBody(body),
     };
     let mut receipts = doorway
         .door
-        .receive(upload)
+        .receive(&pass, upload)
         .await
-        .map_err(|error| not_taken(&title, peer, &error))?;
+        .map_err(|error| not_taken(&title, &pass, &error))?;
     let number = receipts
         .accepted()
         .await
@@ -159,13 +167,6 @@ async fn take(
     };
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
-}
-
-fn peer(request: &Request) -> SocketAddr {
-    request
-        .extensions()
-        .get()
-        .map_or((Ipv4Addr::LOCALHOST, 0).into(), |Peer(peer)| *peer)
 }
 
 impl Options {
@@ -292,8 +293,8 @@ impl Receipt {
 }
 
 /// The answer for a file that did not come whole or is refused; the log says so, too.
-fn not_taken(title: &str, peer: SocketAddr, error: &ReadError) -> ApiError {
-    tracing::info!(title, from = %peer, reason = %error, "not taken");
+fn not_taken(title: &str, pass: &Pass, error: &ReadError) -> ApiError {
+    tracing::info!(title, from = &**pass.from(), reason = %error, "not taken");
     match error {
         ReadError::Refused(refusal) => refused(refusal),
         ReadError::Stalled(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
@@ -317,6 +318,7 @@ fn refused(Refusal { code, reason }: &Refusal) -> ApiError {
             (StatusCode::BAD_REQUEST, None)
         }
         RefusalCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        RefusalCode::Forbidden => (StatusCode::FORBIDDEN, None),
         RefusalCode::Conflict | RefusalCode::Stale => (StatusCode::CONFLICT, None),
         // Not 507: clients that try again by themselves do so for 503 only.
         RefusalCode::Busy | RefusalCode::Stopping => {

@@ -1,15 +1,16 @@
 //! The routes that ask about files: the queue, dead letters, one file, and a search by title.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::error::{ApiError, ApiResult};
 use super::extract::{ApiPath, ApiQuery};
 use super::state::Api;
 use super::types::{Count, FileList, Found};
+use crate::access::Pass;
 use crate::balancer::query::{Answer, FileReport, MAX_LISTED, Query};
 
 /// Files in a list, unless the request says how many.
@@ -36,6 +37,7 @@ fn listed(limit: Option<usize>) -> Result<usize, ApiError> {
 
 pub(super) async fn queue(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<Response, ApiError> {
     let limit = listed(page.limit)?;
@@ -43,11 +45,12 @@ pub(super) async fn queue(
         after: page.after,
         limit,
     };
-    api.listings.answer(list(&api, query)).await
+    api.listings.answer(list(&api, &pass, query)).await
 }
 
 pub(super) async fn dead(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiQuery(page): ApiQuery<Page>,
 ) -> Result<Response, ApiError> {
     let limit = listed(page.limit)?;
@@ -55,11 +58,11 @@ pub(super) async fn dead(
         after: page.after,
         limit,
     };
-    api.listings.answer(list(&api, query)).await
+    api.listings.answer(list(&api, &pass, query)).await
 }
 
-async fn list(api: &Api, query: Query) -> Result<FileList, ApiError> {
-    match ask(api, query).await? {
+async fn list(api: &Api, pass: &Pass, query: Query) -> Result<FileList, ApiError> {
+    match ask(api, pass, query).await? {
         Answer::Files {
             files,
             total,
@@ -73,12 +76,8 @@ async fn list(api: &Api, query: Query) -> Result<FileList, ApiError> {
     }
 }
 
-async fn ask(api: &Api, query: Query) -> Result<Answer, ApiError> {
-    api.watch
-        .control
-        .ask(query)
-        .await
-        .ok_or_else(ApiError::gone)
+async fn ask(api: &Api, pass: &Pass, query: Query) -> Result<Answer, ApiError> {
+    Ok(api.watch.control.ask(pass, query).await?)
 }
 
 /// The refusal of a query that failed: it named a file that does not exist.
@@ -98,16 +97,21 @@ fn unexpected(answer: Answer) -> ApiError {
     }
 }
 
-pub(super) async fn replay_all(State(api): State<Api>) -> ApiResult<Count> {
-    carry_out(&api, Query::Replay { number: None }).await
+pub(super) async fn replay_all(
+    State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
+) -> ApiResult<Count> {
+    carry_out(&api, &pass, Query::Replay { number: None }).await
 }
 
 pub(super) async fn replay(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiPath(number): ApiPath<u64>,
 ) -> ApiResult<Count> {
     carry_out(
         &api,
+        &pass,
         Query::Replay {
             number: Some(number),
         },
@@ -117,13 +121,14 @@ pub(super) async fn replay(
 
 pub(super) async fn drop_dead(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiPath(number): ApiPath<u64>,
 ) -> ApiResult<Count> {
-    carry_out(&api, Query::Drop { number }).await
+    carry_out(&api, &pass, Query::Drop { number }).await
 }
 
-async fn carry_out(api: &Api, order: Query) -> ApiResult<Count> {
-    match ask(api, order).await? {
+async fn carry_out(api: &Api, pass: &Pass, order: Query) -> ApiResult<Count> {
+    match ask(api, pass, order).await? {
         Answer::Done { files } => Ok(Json(Count { files })),
         other => Err(unexpected(other)),
     }
@@ -131,9 +136,10 @@ async fn carry_out(api: &Api, order: Query) -> ApiResult<Count> {
 
 pub(super) async fn file(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiPath(number): ApiPath<u64>,
 ) -> ApiResult<FileReport> {
-    match ask(&api, Query::Show { number }).await? {
+    match ask(&api, &pass, Query::Show { number }).await? {
         Answer::File(report) => Ok(Json(*report)),
         other => Err(unexpected(other)),
     }
@@ -149,6 +155,7 @@ pub(super) struct Titled {
 
 pub(super) async fn find(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiQuery(titled): ApiQuery<Titled>,
 ) -> Result<Response, ApiError> {
     let limit = listed(titled.limit)?;
@@ -157,7 +164,7 @@ pub(super) async fn find(
         limit,
     };
     let found = async {
-        match ask(&api, query).await? {
+        match ask(&api, &pass, query).await? {
             Answer::Found { files, complete } => Ok(Found { files, complete }),
             other => Err(unexpected(other)),
         }

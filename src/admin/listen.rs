@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::impatient::Impatient;
 use super::limits::AdminLimits;
+use crate::access::{Lock, Pass};
 use crate::transport::{self, BoxStream, Places, Rest, Seat};
 
 /// The most connections at once, or an eighth of what the process may open if that is less. When
@@ -116,14 +117,12 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError>
 #[derive(Debug, Clone)]
 pub(super) struct Hangup(pub(super) CancellationToken);
 
-/// Who sent a request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-/// Answers requests until `stop` is cancelled; those that are under way then have a grace.
+/// Answers requests until `stop` is cancelled; those that are under way then have a grace. The lock
+/// says who each connection is.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
+    lock: Lock,
     limits: AdminLimits,
     stop: CancellationToken,
 ) {
@@ -133,11 +132,12 @@ pub async fn serve(
         let stop = stop.clone();
         let end = end.clone();
         move |stream, peer, seat| {
+            let pass = lock.by_place(peer);
             let phases = Phases {
                 stop: stop.clone(),
                 end: end.child_token(),
             };
-            connection(stream, peer, routes.clone(), limits, phases, seat)
+            connection(stream, pass, routes.clone(), limits, phases, seat)
         }
     };
     let places = Arc::new(Places::new(max_connections()));
@@ -158,14 +158,14 @@ struct Phases {
 
 async fn connection(
     stream: BoxStream,
-    peer: SocketAddr,
+    pass: Pass,
     routes: Router,
     limits: AdminLimits,
     Phases { stop, end }: Phases,
     seat: Arc<Seat>,
 ) {
     let asked = seat.clone();
-    let service = answering(routes, Hangup(end.clone()), peer, seat);
+    let service = answering(routes, Hangup(end.clone()), pass, seat);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head);
@@ -201,7 +201,7 @@ type Answer = Response<Working>;
 fn answering(
     routes: Router,
     hangup: Hangup,
-    peer: SocketAddr,
+    pass: Pass,
     seat: Arc<Seat>,
 ) -> impl Service<HttpRequest, Response = Answer, Error = Infallible, Future: Send> {
     let routes = TowerToHyperService::new(routes);
@@ -209,7 +209,7 @@ fn answering(
         let work = AtWork::new(seat.clone());
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(hangup.clone());
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(pass.clone());
         let answering = routes.call(request);
         async move {
             answering

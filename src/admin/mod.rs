@@ -1,7 +1,7 @@
 //! The admin listener: HTTP for operators, on this machine only.
 //!
-//! `listen` owns the connections and their bounds, `guard` keeps the web pages of others out, and
-//! `routes` joins all routes; those under `/api/v1` stand in one table in `api`, which a test holds
+//! `listen` owns the connections and their bounds, and asks the lock who is there; `guard` keeps the
+//! web pages of others out; `need` looks whether somebody may ask; and `routes` joins all routes; those under `/api/v1` stand in one table in `api`, which a test holds
 //! against `openapi.json`. `watch` samples the balancer, `history` makes rates and shares of the
 //! samples, `events` streams them to listeners, `long_answers` bounds those, and `metrics` shows
 //! them to Prometheus. All of it goes through the balancer's
@@ -21,6 +21,7 @@ mod limits;
 mod listen;
 mod long_answers;
 mod metrics;
+mod need;
 mod page;
 mod routes;
 mod state;
@@ -34,5 +35,6 @@ pub use extract::MAX_BODY;
 pub use limits::AdminLimits;
 pub use listen::{BindError, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, bind, max_connections, serve};
 pub use metrics::MAX_SERVER_SERIES;
-pub use routes::{Admin, balancer_routes, described_routes, server_routes};
+pub use need::Need;
+pub use routes::{Admin, balancer_routes, described_routes, needs, server_routes};
 pub use state::{Reload, Reloading};

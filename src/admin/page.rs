@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::need::{Need, Route};
+
 /// What a browser may do with the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
@@ -53,14 +55,15 @@ static ASSETS: [Asset; 13] = [
     asset!("/assets/servers.js", SCRIPT, "servers.js"),
 ];
 
+/// What the page's files need: they tell nothing, and what the page shows it asks for.
+pub(super) const NEED: Need = Need::Nothing;
+
 /// The routes of the page's files.
 pub(crate) fn routes() -> Router {
     ASSETS.iter().fold(Router::new(), |router, asset| {
         let tag = format!("\"{:.32}\"", blake3::hash(asset.content).to_hex());
-        router.route(
-            asset.path,
-            get(move |headers: HeaderMap| async move { answer(asset, &tag, &headers) }),
-        )
+        let page = get(move |headers: HeaderMap| async move { answer(asset, &tag, &headers) });
+        Route::new("GET", asset.path, NEED, page).add_to(router)
     })
 }
 

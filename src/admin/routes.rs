@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::get;
 use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 
@@ -13,9 +13,11 @@ use super::api;
 use super::error::{self, ApiError};
 use super::limits::AdminLimits;
 use super::long_answers::{LongAnswers, MAX_LISTINGS, MAX_REPORTS};
+use super::need::{Need, Route};
 use super::state::{Api, Reload};
 use super::watch::Watch;
 use super::{files, guard, metrics, page};
+use crate::access::Right;
 use crate::balancer::Door;
 use crate::balancer::control::Control;
 use crate::server::ServerGauge;
@@ -48,9 +50,7 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
     tokio::spawn(watch.clone().run(stop));
     let probes = probes()
         .into_iter()
-        .fold(Router::new(), |probes, (_, path, probe)| {
-            probes.route(path, probe)
-        });
+        .fold(Router::new(), |probes, probe| probe.add_to(probes));
     let probes = probes
         .layer(middleware::from_fn_with_state(limits.answer, api::in_time))
         .with_state(watch.clone());
@@ -70,33 +70,51 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
 }
 
 /// The routes for monitoring a balancer.
-fn probes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Watch>>)> {
+fn probes() -> Vec<Route<Arc<Watch>>> {
     vec![
-        ("GET", "/live", get(live)),
-        ("GET", "/ready", get(balancer_ready)),
-        ("GET", "/metrics", get(balancer_metrics)),
+        Route::new("GET", "/live", Need::Nothing, get(live)),
+        Route::new("GET", "/ready", Need::Nothing, get(balancer_ready)),
+        Route::new("GET", "/metrics", METRICS, get(balancer_metrics)),
     ]
+}
+
+/// What the metrics need.
+const METRICS: Need = Need::Right(Right::Metrics);
+
+/// All methods and paths that a balancer answers, and what they need. Those of the page's other
+/// files need nothing, as the page does.
+pub fn needs() -> Vec<(&'static str, &'static str, Need)> {
+    let probes = probes()
+        .into_iter()
+        .map(|route| (route.method, route.path, route.need));
+    let api = api::table()
+        .into_iter()
+        .map(|route| (route.method, route.path, route.need));
+    api.chain(probes)
+        .chain([
+            ("PUT", "/files/{title}", files::NEED),
+            ("GET", "/", page::NEED),
+        ])
+        .collect()
 }
 
 /// The methods and paths that a balancer answers and that [`OPENAPI`](super::OPENAPI) describes.
 pub fn described_routes() -> Vec<(&'static str, &'static str)> {
-    let probes = probes().into_iter().map(|(method, path, _)| (method, path));
-    let api = api::table()
-        .into_iter()
-        .map(|(method, path, _)| (method, path));
-    api.chain(probes)
-        .chain([("PUT", "/files/{title}"), ("GET", "/")])
-        .collect()
+    let described = |(method, path, _)| (method, path);
+    needs().into_iter().map(described).collect()
 }
 
 /// The routes of a server's listener.
 pub fn server_routes(gauge: ServerGauge) -> Router {
-    let probes = Router::new()
-        .route("/live", get(live))
-        .route("/ready", get(server_ready))
-        .route("/metrics", get(server_metrics))
-        .with_state(gauge);
-    finish(probes)
+    let probes = [
+        Route::new("GET", "/live", Need::Nothing, get(live)),
+        Route::new("GET", "/ready", Need::Nothing, get(server_ready)),
+        Route::new("GET", "/metrics", METRICS, get(server_metrics)),
+    ];
+    let routes = probes
+        .into_iter()
+        .fold(Router::new(), |routes, probe| probe.add_to(routes));
+    finish(routes.with_state(gauge))
 }
 
 /// Adds what all routers have: refusals as JSON, and the guard before everything.

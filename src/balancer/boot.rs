@@ -1,9 +1,9 @@
 //! The story of a balancer: it opens its journal, opens its doors, and stops in two phases.
 
 use std::panic::resume_unwind;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -13,7 +13,7 @@ use super::events::Events;
 use super::gate::Gate;
 use super::happening::Happening;
 use super::hub::{Clock, Deps, Hub, HubLimits, Tasks};
-use super::ingress::{self, Door, DoorBounds, Uploads};
+use super::ingress::{self, Door, Inner, Uploads};
 use super::messages::ToHub;
 use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
@@ -21,7 +21,7 @@ use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
 use crate::queue::recovery::{self, Recovered};
-use crate::queue::{self, Lock, Writer};
+use crate::queue::{self, Writer};
 use crate::shutdown::Shutdown;
 use crate::transport::{self, Connect, Listener, Places};
 
@@ -33,10 +33,11 @@ pub struct Balancer {
     recovered: Recovered,
     control: Control,
     door: Door,
+    uploads: Arc<Uploads>,
     to_hub: mpsc::UnboundedReceiver<ToHub>,
     sharing: Sharing,
     /// Keeps other balancers out of the journal.
-    lock: Lock,
+    lock: queue::Lock,
 }
 
 impl Balancer {
@@ -52,10 +53,12 @@ impl Balancer {
         let reserve = 2 * journal.segment_size();
         let (hub, to_hub) = mpsc::unbounded_channel();
         let events = Events::default();
-        let door = open_door(&config, &disk, reserve, &hub, &events);
+        let inner = behind_door(&config, &disk, reserve, &hub, &events);
+        let access = config.access.clone();
+        let door = Door::new(access, inner.clone(), settings, config.limits);
         let control = Control {
             hub,
-            gate: door.gate.clone(),
+            gate: inner.gate.clone(),
             door_bounds: door.bounds.clone(),
             events,
             shutdown: door.shutdown.clone(),
@@ -68,6 +71,7 @@ impl Balancer {
             recovered,
             control,
             door,
+            uploads: inner.uploads,
             to_hub,
             sharing,
             lock,
@@ -99,6 +103,9 @@ impl Balancer {
         let tasks = TaskTracker::new();
         let journal = self.journal.id();
         let writer = start_writer(self.journal, &self.disk, self.control.hub.clone())?;
+        tasks.spawn(until_ended(&shutdown, self.uploads.keep_tidy()));
+        let gate = self.control.gate.clone();
+        tasks.spawn(until_ended(&shutdown, async move { gate.watch().await }));
         serve_clients(self.door, self.sharing.places(), listener, &tasks);
         let lock = self.lock;
         let outside = Tasks {
@@ -150,14 +157,14 @@ impl Balancer {
     }
 }
 
-/// Makes the way in for files to an empty queue.
-fn open_door(
+/// Makes what is behind the door: the way to an empty queue.
+fn behind_door(
     config: &BalancerConfig,
     disk: &Arc<dyn Disk>,
     reserve: u64,
     hub: &mpsc::UnboundedSender<ToHub>,
     events: &Events,
-) -> Door {
+) -> Inner {
     let settings = &config.settings;
     let gate = Gate::new(
         settings.queue,
@@ -172,27 +179,20 @@ fn open_door(
         config.openings.large,
         hub.clone(),
     );
-    Door {
+    Inner {
         gate: Arc::new(gate.reporting(events.clone(), config.journal.clone())),
         uploads: Arc::new(uploads),
         hub: hub.clone(),
-        bounds: watch::Sender::new(DoorBounds::from(settings)),
-        limits: config.limits,
-        farewell: Arc::new(OnceLock::new()),
-        shutdown: Shutdown::default(),
     }
 }
 
-/// Starts what stands before the hub: the accept loop, and the upkeep of parts and of the gate.
+/// Starts the accept loop.
 fn serve_clients(door: Door, places: Arc<Places>, listener: impl Listener, tasks: &TaskTracker) {
-    let shutdown = door.shutdown.clone();
-    tasks.spawn(until_ended(&shutdown, door.uploads.clone().keep_tidy()));
-    let gate = door.gate.clone();
-    tasks.spawn(until_ended(&shutdown, async move { gate.watch().await }));
+    let draining = door.shutdown.draining.clone();
     tasks.spawn(transport::serve(
         listener,
         places,
-        shutdown.draining,
+        draining,
         tasks.clone(),
         move |stream, peer, seat| ingress::serve(stream, peer, door.clone(), seat),
     ));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::orders::Settings;
 use super::room::LimitsError;
+use crate::access::Lock;
 use crate::descriptors::Openings;
 use crate::protocol::limits::{GREETING_TIMEOUT, ROOM_PATIENCE};
 use crate::queue::{Durability, JournalConfig, JournalError};
@@ -26,6 +27,8 @@ pub struct BalancerConfig {
     pub journal: PathBuf,
     /// How the journal is written.
     pub journal_config: JournalConfig,
+    /// Who may do what.
+    pub access: Lock,
     /// Waits that no flag sets.
     pub limits: BalancerLimits,
 }
@@ -42,6 +45,7 @@ impl Default for BalancerConfig {
                 durability: Durability::Disk,
                 segment_size: None,
             },
+            access: Lock::off_at_balancer(),
             limits: BalancerLimits::default(),
         }
     }

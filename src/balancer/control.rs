@@ -1,7 +1,7 @@
 //! The operators' handle on a balancer: it takes samples and gives orders.
 //!
 //! All of it goes to the hub over the channel that files come through, so that orders and files are
-//! handled in one sequence. It takes no files: that is the [`Door`](super::Door)'s.
+//! handled in one sequence. Whoever orders or asks shows a [`Pass`]. It takes no files: that is the [`Door`](super::Door)'s.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::ingress::DoorBounds;
 use super::messages::{Ask, ToHub};
 use super::orders::{Command, Order, OrderError, Sample, Settings};
 use super::query::{Answer, Query};
+use crate::access::{Pass, Right};
 use crate::shutdown::Shutdown;
 
 /// The operators' handle on a balancer. Cheap to clone. It can be used from
@@ -34,14 +35,16 @@ impl Control {
         sample.await.ok()
     }
 
-    /// Carries out an order, which is in force when this returns.
-    pub async fn order(&self, order: Order) -> Result<(), OrderError> {
+    /// Carries out an order of somebody who may give it, which is in force when this returns.
+    pub async fn order(&self, pass: &Pass, order: Order) -> Result<(), OrderError> {
+        pass.check(order.right())?;
         order.check()?;
         self.command(|done| Command::Order(order, done)).await
     }
 
     /// Changes the balancer's settings. If they are invalid, nothing changes.
-    pub async fn apply(&self, settings: Settings) -> Result<(), OrderError> {
+    pub async fn apply(&self, pass: &Pass, settings: Settings) -> Result<(), OrderError> {
+        pass.check(Right::Admin)?;
         settings.check()?;
         self.gate.set_limits(settings.queue, settings.max_json);
         self.door_bounds.send_replace(DoorBounds::from(&settings));
@@ -60,12 +63,14 @@ impl Control {
         done.await.unwrap_or(Err(OrderError::Stopping))
     }
 
-    /// Answers a question about files, or replays or drops dead letters. `None` once the balancer
-    /// is gone.
-    pub async fn ask(&self, query: Query) -> Option<Answer> {
+    /// Answers a question about files, or replays or drops dead letters, for somebody who may ask
+    /// for that.
+    pub async fn ask(&self, pass: &Pass, query: Query) -> Result<Answer, OrderError> {
+        pass.check(query.right())?;
         let (to, answer) = oneshot::channel();
-        self.hub.send(ToHub::Ask(Ask::Files(query, to))).ok()?;
-        answer.await.ok()
+        let asked = self.hub.send(ToHub::Ask(Ask::Files(query, to)));
+        asked.map_err(|_| OrderError::Stopping)?;
+        answer.await.map_err(|_| OrderError::Stopping)
     }
 
     /// The last events, and those to come.

@@ -426,10 +426,10 @@ impl Gate {
     pub fn admit(&self, admission: Admission) {
         let admission = ToHub::Admit(Box::new(admission), Instant::now());
         if let Err(mpsc::error::SendError(ToHub::Admit(admission, _))) = self.hub.send(admission) {
-            let Admission { title, from, .. } = *admission;
+            let Admission { title, allowed, .. } = *admission;
             tracing::error!(
                 title = &*title,
-                from = &*from,
+                from = &**allowed.pass().from(),
                 "not accepted: the balancer has stopped"
             );
         }

@@ -12,6 +12,7 @@ use super::head_start::{Ahead, HeadStart};
 use super::orders::{Command, Sample};
 use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
+use crate::access::{Allowed, ToSend};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal};
 use crate::queue::backlog_entry::ReadBack;
@@ -160,8 +161,8 @@ pub struct Admission {
     pub room: Room,
     /// Its bytes of the disk.
     pub disk: DiskReservation,
-    /// Who sent it.
-    pub from: Arc<str>,
+    /// The proof that its sender may send it.
+    pub allowed: Allowed<ToSend>,
     /// Where its receipts go; `None` for an old-style client, which reads no receipts.
     pub reply: Option<Reply>,
 }

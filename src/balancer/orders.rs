@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::dispatch::DispatchConfig;
 use super::room::{LimitsError, QueueLimits};
+use crate::access::{Denied, Right};
 use crate::config::MAX_WEIGHT;
 use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
 use crate::descriptors::PER_SERVER;
@@ -116,6 +117,14 @@ pub enum Order {
 }
 
 impl Order {
+    /// The right that it takes.
+    pub fn right(&self) -> Right {
+        match self {
+            Self::SetWeight { .. } | Self::Drain { .. } | Self::Undrain { .. } => Right::Operate,
+            Self::Add(_) | Self::Remove { .. } => Right::Admin,
+        }
+    }
+
     /// Checks what can be judged without the hub.
     pub(super) fn check(&self) -> Result<(), SpecError> {
         match self {
@@ -163,6 +172,9 @@ pub enum OrderError {
     /// The balancer has stopped or is stopping.
     #[error("the balancer is stopping")]
     Stopping,
+    /// Whoever gave it may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// The state of the whole balancer at one time.

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Right;
+
 /// The most files that one answer lists.
 pub const MAX_LISTED: usize = 1000;
 
@@ -47,6 +49,18 @@ pub enum Query {
         /// The file's request number.
         number: u64,
     },
+}
+
+impl Query {
+    /// The right that it takes.
+    pub fn right(&self) -> Right {
+        match self {
+            Self::Waiting { .. } | Self::Dead { .. } | Self::Show { .. } | Self::Find { .. } => {
+                Right::Read
+            }
+            Self::Replay { .. } | Self::Drop { .. } => Right::Operate,
+        }
+    }
 }
 
 /// The answer to a [`Query`].

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Failure};
 use super::settings::values::address;
+use crate::access::Lock;
 use crate::admin::{self, AdminLimits, BindError};
 
 /// The address of the admin listener; `None` for no such listener.
@@ -54,12 +55,16 @@ impl AdminListener {
     }
 
     /// Starts to serve the routes. The token is cancelled when it stops.
-    pub(super) fn serve(self, routes: impl FnOnce(CancellationToken) -> Router) -> Serving {
+    pub(super) fn serve(
+        self,
+        lock: Lock,
+        routes: impl FnOnce(CancellationToken) -> Router,
+    ) -> Serving {
         let stop = CancellationToken::new();
         let task = self.0.map(|(listener, _)| {
             let routes = routes(stop.clone());
             let limits = AdminLimits::default();
-            tokio::spawn(admin::serve(listener, routes, limits, stop.clone()))
+            tokio::spawn(admin::serve(listener, routes, lock, limits, stop.clone()))
         });
         Serving { stop, task }
     }

@@ -11,7 +11,7 @@ use super::admin::AdminListener;
 use super::journal_errors::journal_failure;
 use super::output::{Exit, Failure, note};
 use super::reload::{self, Reloader};
-use super::role::{bind, tell_openings};
+use super::role::{bind, tell_lock, tell_openings};
 use super::settings::Started;
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
@@ -26,7 +26,10 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let operators = AdminListener::bind(&args.admin).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
-    let outcome = match Balancer::open(config(&args, openings)) {
+    let config = config(&args, openings);
+    let lock = config.access.clone();
+    tell_lock(&lock, address);
+    let outcome = match Balancer::open(config) {
         Ok(balancer) => {
             let target = reload::Balancer {
                 control: balancer.control(),
@@ -45,7 +48,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 reload,
                 limits: AdminLimits::default(),
             };
-            let serving = operators.serve(|stop| balancer_routes(admin, stop));
+            let serving = operators.serve(lock, |stop| balancer_routes(admin, stop));
             let stop = args.role.ready(address, told)?;
             let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
             serving.stop().await;

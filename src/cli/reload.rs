@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::output::{Exit, Failure};
 use super::settings::keys::LOG;
 use super::settings::{Effective, Program, Refused, Started};
+use crate::access::Lock;
 use crate::admin::Reload;
 use crate::balancer::Settings;
 use crate::balancer::control::Control;
@@ -168,7 +169,7 @@ impl Reloader {
             let before = control.sample().await.ok_or_else(stopping)?.status.servers;
             reloaded.applied = changed_servers(&before, &settings.servers);
             control
-                .apply(settings)
+                .apply(&Lock::own(), settings)
                 .await
                 .map_err(|error| error.to_string())?;
         }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Exit, Failure, say};
 use super::settings::values::level;
 use super::settings::words::{self, one_of};
+use crate::access::Lock;
 use crate::descriptors::{Openings, TooFew};
 use crate::logging::{self, LogConfig, LogFormat, LogGuard};
 use crate::shutdown;
@@ -183,6 +184,15 @@ pub(super) fn too_few(error: TooFew) -> Failure {
 
 const RAISE: &str =
     "raise the limit of open files: `ulimit -n` in a shell, LimitNOFILE= with systemd";
+
+/// Says in the log who may do what: as a warning where other machines may come.
+pub(super) fn tell_lock(lock: &Lock, listen: SocketAddr) {
+    if listen.ip().is_loopback() {
+        tracing::info!(%listen, "{lock}");
+    } else {
+        tracing::warn!(%listen, "{lock}");
+    }
+}
 
 /// Logs a warning if the limit of open files allows fewer connections than `wanted`.
 pub(super) fn tell_openings(wanted: u32, openings: &Openings) {

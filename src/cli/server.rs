@@ -9,10 +9,11 @@ use rustix::fs::Mode;
 use super::admin::{AdminAt, AdminListener};
 use super::output::{Exit, Failure};
 use super::reload::{self, Reloader};
-use super::role::{RoleArgs, bind, tell_openings, too_few};
+use super::role::{RoleArgs, bind, tell_lock, tell_openings, too_few};
 use super::settings::Started;
 use super::settings::values::{address, positive};
 use super::settings::words::{self, one_of};
+use crate::access::Lock;
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
@@ -154,11 +155,14 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         .start(format!("server-{}.log", address.port()))?;
     tell_openings(args.max_connections, &openings);
     Reloader::new(started, log.level(), None).follow(hangup, log.names());
-    let ended = match Server::open(config(&args, &openings)) {
+    let config = config(&args, &openings);
+    let lock = config.access.clone();
+    tell_lock(&lock, address);
+    let ended = match Server::open(config) {
         Ok(server) => {
             let told = operators.address();
             let gauge = server.gauge();
-            let serving = operators.serve(|_| server_routes(gauge));
+            let serving = operators.serve(lock, |_| server_routes(gauge));
             let stop = args.role.ready(address, told)?;
             let ended = server.run(listener, stop).await;
             serving.stop().await;
@@ -202,5 +206,6 @@ fn config(args: &ServerArgs, openings: &Openings) -> ServerConfig {
         max_json: args.max_json.0,
         max_connections: openings.connections,
         grace: args.shutdown_timeout,
+        access: Lock::off_at_server(),
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::Lock;
 use crate::durability::Durability;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::units::Margin;
@@ -35,6 +36,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// How long a stopping server goes on acknowledging the files it has.
     pub grace: Duration,
+    /// Who may do what.
+    pub access: Lock,
 }
 
 impl Default for ServerConfig {
@@ -52,6 +55,7 @@ impl Default for ServerConfig {
             max_json: DEFAULT_MAX_JSON,
             max_connections: 1024,
             grace: Duration::from_secs(5),
+            access: Lock::off_at_server(),
         }
     }
 }

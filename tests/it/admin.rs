@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bilico::access::Lock;
 use bilico::admin::{self, AdminLimits};
 use bilico::balancer::{Balancer, BalancerConfig};
 use bilico::config::Reloaded;
@@ -551,6 +552,7 @@ fn a_reload_tells_what_it_applied_or_why_it_did_not() {
         tokio::spawn(admin::serve(
             listener,
             admin::balancer_routes(admin, stop.clone()),
+            Lock::off_at_balancer(),
             admin::AdminLimits::default(),
             stop.clone(),
         ));

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bilico::access::Lock;
 use bilico::admin::{self, Admin, AdminLimits};
 use bilico::balancer::{Balancer, BalancerConfig, BalancerError, Outcome, Settings};
 use bilico::transport::Tcp;
@@ -55,7 +56,13 @@ impl InProcess {
             limits,
         };
         let routes = admin::balancer_routes(routes, stop.clone());
-        runtime.spawn(admin::serve(operators, routes, limits, stop.clone()));
+        runtime.spawn(admin::serve(
+            operators,
+            routes,
+            Lock::off_at_balancer(),
+            limits,
+            stop.clone(),
+        ));
         let running = runtime.spawn(balancer.run(clients, Arc::new(Tcp), stop.clone()));
         drop(entered);
         let this = Self {

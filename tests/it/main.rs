@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and helpers outside of test functions are tests, too"
 )]
 
+mod access;
 mod admin;
 mod admin_waits;
 mod arrays;

@@ -31,7 +31,7 @@ impl Hub {
             crc32c,
             room,
             disk,
-            from,
+            allowed,
             reply,
         } = admission;
         let number = self.take_number(key.as_deref());
@@ -41,7 +41,7 @@ impl Hub {
         let meta = Arc::new(Meta {
             title,
             key: key.as_deref().map(Box::from),
-            from,
+            from: allowed.pass().from().clone(),
             size,
             crc32c,
             accepted_ms: millis(now),

@@ -1,28 +1,31 @@
 //! What every doorway works with, and the last steps that they share.
 
+use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::upload::{Uploaded, Uploads};
+use crate::access::{Allowed, Lock, Pass, ToReadOwn, ToSend};
 use crate::balancer::config::BalancerLimits;
 use crate::balancer::gate::Gate;
-use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Reply, ToHub};
+use crate::balancer::messages::{Admission, Arrived, Ask, Declined, Offer, Reply, ToHub};
 use crate::balancer::orders::Settings;
 use crate::balancer::room::{DiskReservation, Room};
+use crate::protocol::status::StatusReport;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::INLINE;
 use crate::shutdown::Shutdown;
 use crate::transport::Deadlines;
 
-/// The way in for files. Cheap to clone. It gives no orders: that is
+/// Where doorways stand: before anybody is known. Cheap to clone. It gives no orders: that is
 /// [`Control`](crate::balancer::control::Control)'s.
 #[derive(Clone)]
 pub struct Door {
-    pub(in crate::balancer) gate: Arc<Gate>,
-    pub(in crate::balancer) uploads: Arc<Uploads>,
-    pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
+    lock: Lock,
+    inner: Inner,
     /// For new connections.
     pub(in crate::balancer) bounds: watch::Sender<DoorBounds>,
     pub(in crate::balancer) limits: BalancerLimits,
@@ -30,6 +33,28 @@ pub struct Door {
     pub(in crate::balancer) farewell: Arc<OnceLock<Refusal>>,
     /// While it drains no new files are taken; after its end no receipts come.
     pub(in crate::balancer) shutdown: Shutdown,
+}
+
+/// What is behind the door.
+#[derive(Clone)]
+pub(in crate::balancer) struct Inner {
+    pub(in crate::balancer) gate: Arc<Gate>,
+    pub(in crate::balancer) uploads: Arc<Uploads>,
+    pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
+}
+
+/// The way in for the files of somebody who may send some.
+pub(super) struct Inside {
+    door: Door,
+    allowed: Allowed<ToSend>,
+}
+
+impl Deref for Inside {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.door
+    }
 }
 
 /// What a doorway allows its clients.
@@ -60,15 +85,71 @@ pub(super) struct InMemory {
     pub(super) crc32c: u32,
     pub(super) room: Room,
     pub(super) disk: DiskReservation,
-    pub(super) from: Arc<str>,
     pub(super) reply: Option<Reply>,
 }
 
 impl Door {
+    /// A door to what is behind it.
+    pub(in crate::balancer) fn new(
+        lock: Lock,
+        inner: Inner,
+        settings: &Settings,
+        limits: BalancerLimits,
+    ) -> Self {
+        Self {
+            lock,
+            inner,
+            bounds: watch::Sender::new(DoorBounds::from(settings)),
+            limits,
+            farewell: Arc::new(OnceLock::new()),
+            shutdown: Shutdown::default(),
+        }
+    }
+
+    /// Who connects from this address.
+    pub(super) fn pass_of(&self, peer: SocketAddr) -> Pass {
+        self.lock.by_place(peer)
+    }
+
+    /// Lets somebody in who may send files.
+    pub(super) fn enter(&self, allowed: Allowed<ToSend>) -> Inside {
+        Inside {
+            door: self.clone(),
+            allowed,
+        }
+    }
+
+    /// Asks how everything is. A hub that has ended answers nothing.
+    pub(super) fn ask_status(&self, _: &Allowed<ToReadOwn>) -> oneshot::Receiver<StatusReport> {
+        let (to, status) = oneshot::channel();
+        let _ = self.inner.hub.send(ToHub::Ask(Ask::Status(to)));
+        status
+    }
+
     /// Why no files are taken any more.
     pub(super) fn farewell(&self) -> Refusal {
         let stopping = || Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
         self.farewell.get().cloned().unwrap_or_else(stopping)
+    }
+
+    /// What a client that connects now is allowed.
+    pub(super) fn bounds(&self) -> DoorBounds {
+        *self.bounds.borrow()
+    }
+}
+
+impl Inside {
+    pub(super) fn gate(&self) -> &Gate {
+        &self.door.inner.gate
+    }
+
+    pub(super) fn uploads(&self) -> &Arc<Uploads> {
+        &self.door.inner.uploads
+    }
+
+    /// Who sends, as the journal has it.
+    pub(super) fn allowed(&self) -> Allowed<ToSend> {
+        self.allowed.clone()
     }
 
     /// Reserves bytes of the disk for a file of `size` bytes of which `there` are written already.
@@ -78,10 +159,10 @@ impl Door {
         size: u64,
         there: u64,
     ) -> Result<DiskReservation, Refusal> {
-        match self.gate.try_reserve_disk(size, there) {
+        match self.gate().try_reserve_disk(size, there) {
             Err(_) => {
                 self.remove_idle_parts().await;
-                self.gate.reserve_disk(size, there)
+                self.gate().reserve_disk(size, there)
             }
             reserved => reserved,
         }
@@ -89,30 +170,25 @@ impl Door {
 
     /// Removes parts of uploads that broke off.
     pub(super) async fn remove_idle_parts(&self) {
-        let uploads = self.uploads.clone();
+        let uploads = self.uploads().clone();
         let _ = tokio::task::spawn_blocking(move || uploads.remove_idle_parts()).await;
-    }
-
-    /// What a client that connects now is allowed.
-    pub(super) fn bounds(&self) -> DoorBounds {
-        *self.bounds.borrow()
     }
 
     /// Tells the hub; a hub that has ended hears nothing, and the connection learns of that by
     /// [`Shutdown::ended`].
-    pub(super) fn tell(&self, event: ToHub) {
-        let _ = self.hub.send(event);
+    fn tell(&self, event: ToHub) {
+        let _ = self.door.inner.hub.send(event);
     }
 
     /// Has a file refused, unless it came before under its key. The answer goes to the client.
     pub(super) async fn decline(&self, declined: Declined) {
-        let queued = self.gate.queued().await;
+        let queued = self.gate().queued().await;
         self.tell(ToHub::Refuse(declined, queued));
     }
 
     /// Asks whether a file is wanted. The answer goes to the client.
     pub(super) async fn offer(&self, offer: Offer) {
-        let queued = self.gate.queued().await;
+        let queued = self.gate().queued().await;
         self.tell(ToHub::Offer(offer, queued));
     }
 
@@ -125,18 +201,17 @@ impl Door {
             crc32c,
             room,
             mut disk,
-            from,
             reply,
         } = file;
         let size = content.len() as u64;
         let (content, uploaded) = if size <= INLINE {
-            self.gate.wait_for_memory(&mut disk, size).await;
+            self.gate().wait_for_memory(&mut disk, size).await;
             (Arrived::Memory(content), None)
         } else {
-            let uploaded = self.uploads.keep(content).await?;
+            let uploaded = self.uploads().keep(content).await?;
             (Arrived::Own(uploaded.id), Some(uploaded))
         };
-        self.gate.admit(Admission {
+        self.gate().admit(Admission {
             title,
             key,
             content,
@@ -145,7 +220,7 @@ impl Door {
             crc32c,
             room,
             disk,
-            from,
+            allowed: self.allowed(),
             reply,
         });
         let _ = uploaded.map(Uploaded::admitted);

@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncRead;
 
-use super::Door;
+use super::door::Inside;
 use super::holding::Holding;
 use super::session::Voice;
 use super::upload::{Framed, Source, Upload};
@@ -13,7 +13,7 @@ use crate::transport::ReadError;
 /// Content behind a native frame, and what its file holds.
 pub(super) struct Growing<'a, R> {
     pub(super) framed: Framed<'a, R>,
-    pub(super) door: &'a Door,
+    pub(super) door: &'a Inside,
     pub(super) voice: Voice,
     /// The file's reservations, for as long as its content is wanted.
     pub(super) holding: &'a mut Option<Holding>,
@@ -29,7 +29,7 @@ impl<R: AsyncRead + Unpin> Growing<'_, R> {
         let Some(holding) = self.holding.as_mut() else {
             return Ok(());
         };
-        let (gate, came, missing) = (&self.door.gate, self.came, *self.left);
+        let (gate, came, missing) = (self.door.gate(), self.came, *self.left);
         let reader = self.framed.reader();
         if holding.is_too_slow(gate, came, reader.deadlines().stall) {
             return Err(ReadError::GaveWay);

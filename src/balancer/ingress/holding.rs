@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::Door;
+use super::door::Inside;
 use crate::balancer::gate::{Gate, Reserved};
 use crate::balancer::room::{DiskReservation, OVERHEAD, Room};
 use crate::protocol::Refusal;
@@ -66,10 +66,10 @@ impl Holding {
     /// Reserves of the disk what the room is for, of which `came` bytes have come. Files that do
     /// not fit together find the disk full at the same time. So the first of them waits a while for
     /// the others to be refused.
-    pub(super) async fn grow_disk(&mut self, door: &Door, came: u64) -> Result<(), Refusal> {
+    pub(super) async fn grow_disk(&mut self, door: &Inside, came: u64) -> Result<(), Refusal> {
         let size = self.reserved.bytes;
         let bytes = self.promise(came, size);
-        let gate = &door.gate;
+        let gate = door.gate();
         if gate.try_grow_disk(&mut self.disk, bytes, size).is_ok() {
             return Ok(());
         }

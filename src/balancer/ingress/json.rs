@@ -1,13 +1,12 @@
 //! The JSON doorway, for old-style clients. They never read, so nothing is sent back: only the log
 //! says why such a connection was closed.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
-use super::Door;
-use super::door::InMemory;
+use super::door::{InMemory, Inside};
 use crate::checksum;
 use crate::pool::Share;
 use crate::protocol::json::{JsonError, Request, parse};
@@ -16,8 +15,7 @@ use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
 /// Takes files until the client closes, breaks the rules, or the balancer stops.
 pub(super) async fn serve<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
-    peer: SocketAddr,
-    door: &Door,
+    door: &Inside,
     max_json: u64,
     seat: &Seat,
 ) -> Result<(), ReadError> {
@@ -34,7 +32,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
         seat.work();
         let taken = tokio::select! {
             () = door.shutdown.draining.cancelled() => return Ok(()),
-            taken = take(&mut reader, peer, door, max_json) => taken?,
+            taken = take(&mut reader, door, max_json) => taken?,
         };
         if !taken {
             return Ok(());
@@ -47,7 +45,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
 /// A file whose client cannot be told what becomes of it: if it is not taken, the log says so.
 struct Unheard {
     title: Box<str>,
-    peer: SocketAddr,
+    from: Arc<str>,
     is_admitted: bool,
 }
 
@@ -56,7 +54,7 @@ impl Drop for Unheard {
         if !self.is_admitted {
             tracing::error!(
                 title = &*self.title,
-                from = %self.peer,
+                from = &*self.from,
                 "not accepted: its client cannot be told"
             );
         }
@@ -66,12 +64,11 @@ impl Drop for Unheard {
 /// Takes one file; false when the client closed.
 async fn take<R: AsyncRead + Unpin>(
     reader: &mut ObjectReader<'_, R>,
-    peer: SocketAddr,
-    door: &Door,
+    door: &Inside,
     max_json: u64,
 ) -> Result<bool, ReadError> {
     let mut share = Share::default();
-    let object = reader.object_in(door.gate.json_memory(), &mut share, max_json);
+    let object = reader.object_in(door.gate().json_memory(), &mut share, max_json);
     let Some(object) = object.await? else {
         return Ok(false);
     };
@@ -90,7 +87,7 @@ async fn take<R: AsyncRead + Unpin>(
     drop(object);
     let unheard = Unheard {
         title: title.into(),
-        peer,
+        from: door.allowed().pass().from().clone(),
         is_admitted: false,
     };
     let taken = admit(unheard, content, door).await;
@@ -99,14 +96,14 @@ async fn take<R: AsyncRead + Unpin>(
 }
 
 /// Waits for room and admits the file; false if the balancer is gone.
-async fn admit(mut unheard: Unheard, content: Bytes, door: &Door) -> Result<bool, ReadError> {
+async fn admit(mut unheard: Unheard, content: Bytes, door: &Inside) -> Result<bool, ReadError> {
     let size = (content.len() + unheard.title.len()) as u64;
-    let room = match door.gate.try_room(size) {
+    let room = match door.gate().try_room(size) {
         Some(room) => Some(room),
-        None => door.gate.room(size).await,
+        None => door.gate().room(size).await,
     };
     let Some(room) = room else { return Ok(false) };
-    let disk = door.gate.wait_for_disk(size).await;
+    let disk = door.gate().wait_for_disk(size).await;
     let file = InMemory {
         title: unheard.title.clone(),
         key: None,
@@ -114,7 +111,6 @@ async fn admit(mut unheard: Unheard, content: Bytes, door: &Door) -> Result<bool
         content,
         room,
         disk,
-        from: unheard.peer.to_string().into(),
         reply: None,
     };
     if let Err(refusal) = door.admit(file).await {

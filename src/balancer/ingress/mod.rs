@@ -61,6 +61,7 @@ mod serve;
 mod session;
 mod upload;
 
+pub(super) use door::Inner;
 pub use door::{Door, DoorBounds};
 pub(super) use serve::serve;
 pub(super) use upload::Uploads;

@@ -1,6 +1,5 @@
 //! The native doorway: files in, receipts out, any number of either under way.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,10 @@ use super::Door;
 use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
-use crate::balancer::messages::{Ask, Offer, Outlet, ToHub, next_connection};
+use crate::access::{Allowed, Denied, Pass, ToReadOwn};
+use crate::balancer::messages::{Offer, Outlet, next_connection};
 use crate::protocol::limits::LINGER;
-use crate::protocol::{Frame, Message, ProtocolError, Role};
+use crate::protocol::{Frame, Message, ProtocolError, Refusal, RefusalCode, Role};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
 
@@ -31,7 +31,7 @@ enum Parting {
 pub(super) async fn serve<R, W>(
     reader: Reader<R>,
     write: W,
-    peer: SocketAddr,
+    pass: Pass,
     door: &Door,
     stall: Duration,
     seat: Arc<Seat>,
@@ -47,12 +47,14 @@ where
     let of_seat = backpressure.clone();
     seat.ask_before(move || of_seat.owes());
     let told = seat.clone();
+    let peer = pass.from().clone();
     let mut session = Session {
         reader,
         connection: next_connection(),
         to_client,
         backpressure: backpressure.clone(),
-        from: peer.to_string().into(),
+        inside: pass.allow().map(|allowed| Arc::new(door.enter(allowed))),
+        pass,
         door,
         seat,
     };
@@ -60,7 +62,7 @@ where
     let writing = async {
         if let Err(error) = writer.await {
             told.complain(|left_out| {
-                tracing::info!(peer = %peer, reason = %error, left_out, "cannot send receipts");
+                tracing::info!(peer = &*peer, reason = %error, left_out, "cannot send receipts");
             });
         }
         ended.cancel();
@@ -169,7 +171,14 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     resumed,
                     size,
                 };
-                self.take(put).await
+                match self.inside.clone() {
+                    Ok(inside) => self.take(put, &inside).await,
+                    Err(denied) => {
+                        let refusal = forbidden(&denied);
+                        self.say(Message::Refused { id, refusal });
+                        self.skip(size).await
+                    }
+                }
             }
             Message::Offer {
                 id,
@@ -177,7 +186,15 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 size,
                 crc32c,
             } => {
-                let offset = self.door.uploads.there(key_hash(&key)).await.min(size);
+                let inside = match &self.inside {
+                    Ok(inside) => inside.clone(),
+                    Err(denied) => {
+                        let refusal = forbidden(denied);
+                        self.say(Message::Refused { id, refusal });
+                        return Ok(());
+                    }
+                };
+                let offset = inside.uploads().there(key_hash(&key)).await.min(size);
                 let reply = self.reply(id);
                 let offer = Offer {
                     key,
@@ -186,13 +203,16 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     offset,
                     reply,
                 };
-                self.door.offer(offer).await;
+                inside.offer(offer).await;
                 Ok(())
             }
-            Message::Status if frame.content_len == 0 => {
-                self.answer_status().await;
-                Ok(())
-            }
+            Message::Status if frame.content_len == 0 => match self.pass.allow() {
+                Ok(allowed) => {
+                    self.answer_status(&allowed).await;
+                    Ok(())
+                }
+                Err(denied) => Err(ReadError::Refused(forbidden(&denied))),
+            },
             _ => Err(ProtocolError::Unexpected(
                 "a balancer takes `put`, `offer` and `status` from a client",
             )
@@ -202,12 +222,11 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     /// Answers a status request. It returns when the answer is written, so that a connection has
     /// one at a time: a report of many servers is long.
-    async fn answer_status(&self) {
+    async fn answer_status(&self, allowed: &Allowed<ToReadOwn>) {
         self.backpressure.count_answer();
-        let (to, status) = oneshot::channel();
-        self.door.tell(ToHub::Ask(Ask::Status(to)));
-        // A hub that has ended answers nothing.
-        let Ok(status) = status.await else { return };
+        let Ok(status) = self.door.ask_status(allowed).await else {
+            return;
+        };
         let (to, written) = oneshot::channel();
         self.to_client.send_status(status, to);
         tokio::select! {
@@ -250,4 +269,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             () = self.door.shutdown.ended.cancelled() => {}
         }
     }
+}
+
+/// What somebody is told who lacks a right.
+pub(super) fn forbidden(denied: &Denied) -> Refusal {
+    Refusal::new(RefusalCode::Forbidden, denied.to_string())
 }

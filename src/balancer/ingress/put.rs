@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
-use super::door::InMemory;
+use super::door::{InMemory, Inside};
 use super::growing::Growing;
 use super::holding::Holding;
 use super::session::Session;
@@ -50,30 +50,30 @@ impl Put {
 
 impl<R: AsyncRead + Unpin> Session<'_, R> {
     /// Takes one file.
-    pub(super) async fn take(&mut self, put: Put) -> Result<(), ReadError> {
+    pub(super) async fn take(&mut self, put: Put, inside: &Inside) -> Result<(), ReadError> {
         let whole = put.whole();
         // The title waits in memory, too.
         let takes = whole.saturating_add(put.title.len() as u64);
-        let disk = match self.door.gate.check(takes) {
-            Ok(()) => self.door.reserve_disk(whole, put.there()).await,
+        let disk = match inside.gate().check(takes) {
+            Ok(()) => inside.reserve_disk(whole, put.there()).await,
             Err(refusal) => Err(refusal),
         };
         let disk = match disk {
             Ok(disk) => disk,
-            Err(refusal) => return Box::pin(self.decline(put, refusal)).await,
+            Err(refusal) => return Box::pin(self.decline(put, refusal, inside)).await,
         };
-        let there = self.there(&put).await;
-        let first = self.door.gate.first_step(there, takes);
-        let Some(reserved) = self.reserve(first, takes, put.size).await? else {
+        let there = self.there(&put, inside).await;
+        let first = inside.gate().first_step(there, takes);
+        let Some(reserved) = self.reserve(first, takes, put.size, inside).await? else {
             return Ok(());
         };
         let id = put.id;
         let received = if whole <= INLINE && put.there() == 0 {
-            self.take_small(put, reserved.room, disk).await
+            self.take_small(put, reserved.room, disk, inside).await
         } else {
             let holding = Holding::new(reserved, disk, there, takes);
             // Boxed, so that connections that never do this do not hold its state.
-            Box::pin(self.take_large(put, holding, there)).await
+            Box::pin(self.take_large(put, holding, there, inside)).await
         };
         // A file that comes over another connection, now or later, is not refused; one whose
         // content is not read was refused before.
@@ -90,14 +90,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     /// Bytes of the file that are on the disk; never more than the client says, who may be wrong.
-    async fn there(&self, put: &Put) -> u64 {
+    async fn there(&self, put: &Put, inside: &Inside) -> u64 {
         match (&put.key, put.there()) {
-            (Some(key), 1..) => self
-                .door
-                .uploads
-                .there(key_hash(key))
-                .await
-                .min(put.there()),
+            (Some(key), 1..) => inside.uploads().there(key_hash(key)).await.min(put.there()),
             _ => 0,
         }
     }
@@ -110,8 +105,9 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         first: u64,
         takes: u64,
         size: u64,
+        inside: &Inside,
     ) -> Result<Option<Reserved>, ReadError> {
-        let gate = &self.door.gate;
+        let gate = inside.gate();
         if let Some(reserved) = gate.try_reserve(first, takes) {
             return Ok(Some(reserved));
         }
@@ -134,6 +130,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         put: Put,
         room: Room,
         disk: DiskReservation,
+        inside: &Inside,
     ) -> Result<(), ReadError> {
         let (content, crc32c) = self.reader.summed_content(put.size).await?;
         let file = InMemory {
@@ -143,11 +140,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             crc32c,
             room,
             disk,
-            from: self.from.clone(),
             reply: Some(self.reply(put.id)),
         };
         // It cannot fail: only content that gets a file of its own can be refused.
-        let _ = self.door.admit(file).await;
+        let _ = inside.admit(file).await;
         Ok(())
     }
 
@@ -156,13 +152,14 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         put: Put,
         holding: Holding,
         there: u64,
+        inside: &Inside,
     ) -> Result<(), ReadError> {
         let mark = put.key.as_deref().map(key_hash);
         let (mut rest, mut left, mut holding) = (0, put.size, Some(holding));
         let source = Growing {
             voice: self.voice(),
             framed: Framed::new(&mut self.reader, put.size, &mut rest),
-            door: self.door,
+            door: inside,
             holding: &mut holding,
             came: there.saturating_add(put.title.len() as u64),
             left: &mut left,
@@ -172,7 +169,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             resumed: put.resumed,
             size: Some(put.whole()),
         };
-        let received = match self.door.uploads.receive(source, coming).await {
+        let received = match inside.uploads().receive(source, coming).await {
             // It turned out while it came, and the next frame comes behind it.
             Err(ReadError::Refused(refusal)) => {
                 drop(holding.take());
@@ -187,8 +184,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             received => received?,
         };
         match (received, holding.map(Holding::read)) {
-            (Ok(uploaded), Some((room, disk))) => self.admit(put, uploaded, room, disk),
-            (Err(refusal), _) => self.refuse(&put, put.sum(rest), refusal).await,
+            (Ok(uploaded), Some((room, disk))) => self.admit(put, uploaded, (room, disk), inside),
+            (Err(refusal), _) => {
+                self.refuse(&put, put.sum(rest), refusal, inside).await;
+            }
             // Content that is not wanted does not come whole.
             (Ok(_), None) => return Err(ReadError::GaveWay),
         }
@@ -196,8 +195,14 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     /// Hands a file to the hub whose content is on the disk.
-    fn admit(&self, put: Put, mut uploaded: Uploaded, room: Room, disk: DiskReservation) {
-        self.door.gate.admit(Admission {
+    fn admit(
+        &self,
+        put: Put,
+        mut uploaded: Uploaded,
+        (room, disk): (Room, DiskReservation),
+        inside: &Inside,
+    ) {
+        inside.gate().admit(Admission {
             size: put.whole(),
             title: put.title.into(),
             key: put.key,
@@ -206,7 +211,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             crc32c: uploaded.crc32c,
             room,
             disk,
-            from: self.from.clone(),
+            allowed: inside.allowed(),
             reply: Some(self.reply(put.id)),
         });
         uploaded.admitted();
@@ -214,7 +219,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     /// Reads past the last `left` bytes of a refused file and their checksum, unless they are too
     /// many.
-    async fn skip(&mut self, left: u64) -> Result<(), ReadError> {
+    pub(super) async fn skip(&mut self, left: u64) -> Result<(), ReadError> {
         if left > MAX_READ_PAST {
             return Err(ReadError::NotRead(left));
         }
@@ -234,7 +239,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 
     /// Refuses a file whose content was read, unless the same file came before under its key.
-    async fn refuse(&self, put: &Put, sum: Sum, refusal: Refusal) {
+    async fn refuse(&self, put: &Put, sum: Sum, refusal: Refusal, inside: &Inside) {
         match put.key.clone() {
             Some(key) => {
                 let declined = Declined {
@@ -244,7 +249,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     refusal,
                     reply: self.reply(put.id),
                 };
-                self.door.decline(declined).await;
+                inside.decline(declined).await;
             }
             None => self.say(Message::Refused {
                 id: put.id,
@@ -255,7 +260,12 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
 
     /// Refuses a file whose content was not read. If a file came before under its key, the content
     /// is read after all: its checksum tells whether it is the same file.
-    async fn decline(&mut self, put: Put, refusal: Refusal) -> Result<(), ReadError> {
+    async fn decline(
+        &mut self,
+        put: Put,
+        refusal: Refusal,
+        inside: &Inside,
+    ) -> Result<(), ReadError> {
         let Some(key) = put.key.clone() else {
             let id = put.id;
             self.say(Message::Refused { id, refusal });
@@ -269,7 +279,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             refusal,
             reply: self.reply(put.id),
         };
-        self.door.decline(declined).await;
+        inside.decline(declined).await;
         let Ok((refusal, reply)) = came_before.await else {
             return self.skip(put.size).await;
         };
@@ -282,7 +292,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     refusal,
                     reply,
                 };
-                self.door.decline(declined).await;
+                inside.decline(declined).await;
                 Ok(())
             }
             Err(error) => {

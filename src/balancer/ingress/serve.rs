@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::native::forbidden;
 use super::{Door, json, native};
 use crate::protocol::frame::MAGIC;
 use crate::transport::{BoxStream, ReadError, Reader, Seat};
@@ -16,6 +17,7 @@ pub(in crate::balancer) async fn serve(
 ) {
     let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
+    let pass = door.pass_of(peer);
     let bounds = door.bounds();
     let mut reader = Reader::over(read, socket, bounds.deadlines);
     let first = tokio::select! {
@@ -32,23 +34,21 @@ pub(in crate::balancer) async fn serve(
             Box::pin(native::serve(
                 reader,
                 write,
-                peer,
+                pass,
                 &door,
                 stall,
                 seat.clone(),
             ))
             .await
         }
-        Ok(Some(_)) => {
-            Box::pin(json::serve(
-                &mut reader,
-                peer,
-                &door,
-                bounds.max_json,
-                &seat,
-            ))
-            .await
-        }
+        Ok(Some(_)) => match pass.allow() {
+            Ok(allowed) => {
+                let inside = door.enter(allowed);
+                let serving = json::serve(&mut reader, &inside, bounds.max_json, &seat);
+                Box::pin(serving).await
+            }
+            Err(denied) => Err(ReadError::Refused(forbidden(&denied))),
+        },
         Err(error) => Err(error),
     };
     seat.log_end(ended);

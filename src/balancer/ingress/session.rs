@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::Door;
+use super::door::Inside;
 use super::receipts::Backpressure;
+use crate::access::{Denied, Pass};
 use crate::balancer::messages::{Outlet, Reply};
 use crate::protocol::Message;
 use crate::transport::{Reader, Seat};
@@ -15,8 +17,10 @@ pub(super) struct Session<'a, R> {
     pub(super) connection: u64,
     pub(super) to_client: Outlet,
     pub(super) backpressure: Arc<Backpressure>,
-    /// The client's address, as the journal records it.
-    pub(super) from: Arc<str>,
+    /// Who the client is.
+    pub(super) pass: Pass,
+    /// The way in for its files, if it may send some.
+    pub(super) inside: Result<Arc<Inside>, Denied>,
     pub(super) door: &'a Door,
     pub(super) seat: Arc<Seat>,
 }

@@ -48,7 +48,7 @@ pub(super) enum Received {
 pub(super) fn submit(
     file: IncomingFile,
     journal: Option<Arc<str>>,
-    shared: &Shared,
+    (shared, store): (&Shared, &Store),
     tell: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
 ) {
     let IncomingFile {
@@ -79,7 +79,7 @@ pub(super) fn submit(
         body,
         origin,
     };
-    shared.store.submit(file, done);
+    store.submit(file, done);
 }
 
 fn log_outcome(
@@ -103,7 +103,7 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(
     number: u64,
     title: &str,
     size: u64,
-    shared: &Shared,
+    (shared, store): (&Shared, &Store),
 ) -> Result<Received, ReadError> {
     let Some(hold) = shared.work.hold(size) else {
         reader.skip_content(size).await?;
@@ -112,7 +112,7 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(
     };
     let title = title.to_owned();
     if size <= MAX_IN_MEMORY || shared.work.holds() {
-        let room = shared.store.room(size).await;
+        let room = store.room(size).await;
         let (content, crc32c) = reader.summed_content(size).await?;
         return Ok(Received::File(IncomingFile {
             number,
@@ -126,7 +126,7 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(
             hold,
         }));
     }
-    let written = receive_to_disk(reader, number, size, shared, IfDiskFails::ReadPast).await?;
+    let written = receive_to_disk(reader, number, size, store, IfDiskFails::ReadPast).await?;
     Ok(match written {
         Ok(content) => Received::File(content.of_file(number, title, hold)),
         Err(error) => Received::Refused(refusal_of(&error.into())),
@@ -137,9 +137,9 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(
 pub(super) async fn receive_ahead<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     size: u64,
-    shared: &Shared,
+    store: &Store,
 ) -> Result<OnDisk, ReadError> {
-    let written = receive_to_disk(reader, 0, size, shared, IfDiskFails::Stop).await?;
+    let written = receive_to_disk(reader, 0, size, store, IfDiskFails::Stop).await?;
     written.map_err(|error| ReadError::Refused(refusal_of(&error.into())))
 }
 
@@ -182,11 +182,11 @@ async fn receive_to_disk<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
     number: u64,
     size: u64,
-    shared: &Shared,
+    store: &Store,
     if_disk_fails: IfDiskFails,
 ) -> Result<io::Result<OnDisk>, ReadError> {
     let mut writer = WriteBehind::new(ToStage {
-        store: shared.store.clone(),
+        store: store.clone(),
         number,
         staged: None,
         letters: 0,

@@ -36,13 +36,15 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
         () = seat.asked_to_leave() => Err(ReadError::Crowded),
         first = timeout_at(greeting_ends, reader.peek()) => first.unwrap_or_else(|_| silent()),
     };
+    let store = shared.store_for(&shared.pass_of(peer));
     let ended = match first {
         Ok(None) => Ok(()),
         Ok(Some(byte)) if byte == MAGIC[0] => {
-            native::serve(reader, write, &shared, &seat, greeting_ends).await
+            native::serve(reader, write, store, &shared, &seat, greeting_ends).await
         }
         Ok(Some(_)) => {
-            let serving = old_style::serve(reader, write, peer, &shared, &seat, greeting_ends);
+            let serving =
+                old_style::serve(reader, write, peer, store, &shared, &seat, greeting_ends);
             tokio::select! {
                 () = seat.asked_to_leave() => Err(ReadError::Crowded),
                 ended = serving => ended,

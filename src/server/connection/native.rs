@@ -10,10 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::links::{Entered, Leave, Tenure};
+use super::super::store::Store;
 use super::super::work::Hold;
 use super::acks::{Outgoing, say_bye, write_acks};
 use super::incoming::{IncomingFile, OnDisk, Received, receive, receive_ahead, refusal_of, submit};
-use super::shared::{Shared, silent};
+use super::shared::{Shared, forbidden, silent};
+use crate::access::Denied;
 use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::lists::decode_confirmed;
 use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role};
@@ -24,6 +26,8 @@ struct Link<'a, R> {
     reader: Reader<R>,
     acks: mpsc::UnboundedSender<Outgoing>,
     leave: Arc<Leave>,
+    /// The store, once the peer has said that it is a balancer, if it may be one.
+    store: Result<Store, Denied>,
     shared: &'a Shared,
     /// Content that came ahead of its file's acceptance.
     ahead: Option<OnDisk>,
@@ -41,6 +45,7 @@ struct Claim {
 pub(super) async fn serve<R, W>(
     reader: Reader<R>,
     write: W,
+    store: Result<Store, Denied>,
     shared: &Shared,
     seat: &Seat,
     greeting_ends: Instant,
@@ -57,6 +62,7 @@ where
         reader,
         acks,
         leave: leave.clone(),
+        store,
         shared,
         ahead: None,
     };
@@ -118,11 +124,12 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         seat.work();
         let Some(hello) = hello else { return Ok(()) };
         let claim = claim_of(hello)?;
+        self.its_store()?;
         let journal = claim.as_ref().map(|claim| claim.journal.clone());
         // Kept for as long as files are submitted, however this ends.
         let mut _entered = None;
         if let Some(claim) = claim {
-            let Some(entered) = self.enter(claim, seat).await else {
+            let Some(entered) = self.enter(claim, seat).await? else {
                 return Ok(());
             };
             _entered = Some(entered);
@@ -133,6 +140,10 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         Ok(())
     }
 
+    fn its_store(&self) -> Result<&Store, ReadError> {
+        self.store.as_ref().map_err(forbidden)
+    }
+
     /// The balancer's first message; `None` if it closed.
     async fn hello(&mut self) -> Result<Option<Message>, ReadError> {
         self.reader.preface().await?;
@@ -141,7 +152,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
 
     /// Enters the link among those of its journal, and tells the balancer what is stored for it.
     /// `None` if this link cannot be used and was told to end.
-    async fn enter(&self, claim: Claim, seat: &Seat) -> Option<Entered> {
+    async fn enter(&self, claim: Claim, seat: &Seat) -> Result<Option<Entered>, ReadError> {
         let Claim {
             journal,
             tenure,
@@ -157,7 +168,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                     tracing::warn!(reason = %error, left_out, "a balancer's connection is refused");
                 });
                 self.leave.because(error.refusal());
-                return None;
+                return Ok(None);
             }
         };
         if is_lane {
@@ -167,12 +178,12 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 seen: None,
             };
             let _ = self.acks.send(Outgoing::Message(nothing));
-            return Some(entered);
+            return Ok(Some(entered));
         }
-        match self.shared.store.inventory(journal).await {
+        match self.its_store()?.inventory(journal).await {
             Ok(inventory) => {
                 let _ = self.acks.send(Outgoing::Inventory(inventory));
-                Some(entered)
+                Ok(Some(entered))
             }
             // An empty list would say that nothing is stored.
             Err(error) => {
@@ -183,7 +194,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 let reason = format!("cannot list what is stored: {error}");
                 self.leave
                     .because(Refusal::new(RefusalCode::Storage, reason));
-                None
+                Ok(None)
             }
         }
     }
@@ -213,8 +224,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             (Message::Keep { number, title }, Some(journal)) => self.keep(number, &title, journal),
             (Message::Confirmed, Some(journal)) => self.confirm(frame.content_len, journal).await,
             (Message::Drop { number, expected }, Some(journal)) => {
-                self.remove(number, expected, journal).await;
-                Ok(())
+                self.remove(number, expected, journal).await
             }
             (
                 Message::Confirmed | Message::Drop { .. } | Message::Ahead | Message::Keep { .. },
@@ -236,8 +246,9 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         size: u64,
         journal: Option<&Arc<str>>,
     ) -> Result<(), ReadError> {
-        match receive(&mut self.reader, number, title, size, self.shared).await? {
-            Received::File(file) => self.submit(file, journal.cloned()),
+        let with = (self.shared, &self.its_store()?.clone());
+        match receive(&mut self.reader, number, title, size, with).await? {
+            Received::File(file) => self.submit(file, journal.cloned())?,
             Received::Refused(refusal) => {
                 tracing::error!(number, title, reason = refusal.reason, "refused");
                 let refused = Message::NotStored { number, refusal };
@@ -248,10 +259,11 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
     }
 
     /// Hands a file to the store, and acknowledges it when it is stored.
-    fn submit(&self, file: IncomingFile, journal: Option<Arc<str>>) {
+    fn submit(&self, file: IncomingFile, journal: Option<Arc<str>>) -> Result<(), ReadError> {
         let number = file.number;
         let acks = self.acks.clone();
-        submit(file, journal, self.shared, move |stored| {
+        let with = (self.shared, self.its_store()?);
+        submit(file, journal, with, move |stored| {
             let _ = acks.send(Outgoing::Message(match stored {
                 Ok(_) => Message::Stored { number },
                 Err(error) => Message::NotStored {
@@ -260,6 +272,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 },
             }));
         });
+        Ok(())
     }
 
     /// Receives content whose file is not accepted yet: until it is, the content has no name, and
@@ -271,7 +284,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         if size == 0 || self.shared.work.holds() {
             return Err(unexpected("this file server takes no such content ahead"));
         }
-        match receive_ahead(&mut self.reader, size, self.shared).await {
+        let store = self.its_store()?.clone();
+        match receive_ahead(&mut self.reader, size, &store).await {
             Ok(content) => self.ahead = Some(content),
             // The balancer has given it up, and closed.
             Err(ReadError::Protocol(ProtocolError::Truncated { .. })) => {}
@@ -285,8 +299,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         let content = self.ahead.take();
         let content = content.ok_or_else(|| unexpected("nothing came ahead that could be kept"))?;
         let file = content.of_file(number, title.to_owned(), Hold::none());
-        self.submit(file, Some(journal.clone()));
-        Ok(())
+        self.submit(file, Some(journal.clone()))
     }
 
     async fn confirm(&mut self, size: u64, journal: &Arc<str>) -> Result<(), ReadError> {
@@ -297,18 +310,24 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             }
             .into());
         }
-        let room = self.shared.store.room(size).await;
+        let room = self.its_store()?.room(size).await;
         let numbers = decode_confirmed(&self.reader.content(size).await?)?;
         if numbers.len() > MAX_LIST {
             let reason = format!("more than {MAX_LIST} numbers");
             return Err(ProtocolError::BadContent("confirmed", reason).into());
         }
-        self.shared.store.confirm(journal.clone(), numbers, room);
+        self.its_store()?.confirm(journal.clone(), numbers, room);
         Ok(())
     }
 
-    async fn remove(&self, number: u64, expected: Option<Expected>, journal: &Arc<str>) {
-        let room = self.shared.store.room(0).await;
+    async fn remove(
+        &self,
+        number: u64,
+        expected: Option<Expected>,
+        journal: &Arc<str>,
+    ) -> Result<(), ReadError> {
+        let store = self.its_store()?;
+        let room = store.room(0).await;
         let acks = self.acks.clone();
         let leave = self.leave.clone();
         let done = move |removed: io::Result<()>| {
@@ -324,9 +343,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 }
             }
         };
-        self.shared
-            .store
-            .remove(journal.clone(), number, expected, Box::new(done));
+        store.remove(journal.clone(), number, expected, Box::new(done));
+        Ok(())
     }
 }
 

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::super::store::IncomingBody;
+use super::super::store::{IncomingBody, Store};
 use super::super::work::{Hold, count_letters};
 use super::incoming::{IncomingFile, submit};
-use super::shared::{Shared, silent};
+use super::shared::{Shared, forbidden, silent};
+use crate::access::Denied;
 use crate::pool::Share;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
@@ -19,6 +20,7 @@ pub(super) async fn serve<R, W>(
     mut reader: Reader<R>,
     mut write: W,
     peer: SocketAddr,
+    store: Result<Store, Denied>,
     shared: &Shared,
     seat: &Seat,
     greeting_ends: Instant,
@@ -31,7 +33,7 @@ where
     let first = timeout_at(greeting_ends, reader.skip_space()).await;
     let mut has_more = first.unwrap_or_else(|_| silent())?;
     while has_more {
-        let Some(answer) = serve_one(&mut reader, peer, shared, seat).await? else {
+        let Some(answer) = serve_one(&mut reader, peer, &store, shared, seat).await? else {
             return Ok(());
         };
         if !answer.is_empty() {
@@ -48,6 +50,7 @@ where
 async fn serve_one<R: AsyncRead + Unpin>(
     reader: &mut ObjectReader<'_, R>,
     peer: SocketAddr,
+    may_store: &Result<Store, Denied>,
     shared: &Shared,
     seat: &Seat,
 ) -> Result<Option<Vec<u8>>, ReadError> {
@@ -64,7 +67,8 @@ async fn serve_one<R: AsyncRead + Unpin>(
             number,
         } => {
             let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
-            store(number, title, content, peer, shared).await;
+            let with = (shared, may_store.as_ref().map_err(forbidden)?);
+            store(number, title, content, peer, with).await;
             Vec::new()
         }
         Request::Discovery => shared.greeting(),
@@ -76,12 +80,18 @@ async fn serve_one<R: AsyncRead + Unpin>(
 }
 
 /// Stores a file. Its sender gets no answer, so the log says what became of it.
-async fn store(number: u64, title: String, content: Bytes, peer: SocketAddr, shared: &Shared) {
+async fn store(
+    number: u64,
+    title: String,
+    content: Bytes,
+    peer: SocketAddr,
+    (shared, store): (&Shared, &Store),
+) {
     let size = content.len() as u64;
     let letters = count_letters(&content);
     let for_work = shared.work.copy_of(&content);
     let hold = shared.work.hold(size).unwrap_or_else(Hold::none);
-    let room = shared.store.room(size).await;
+    let room = store.room(size).await;
     let file = IncomingFile {
         number,
         title,
@@ -94,7 +104,7 @@ async fn store(number: u64, title: String, content: Bytes, peer: SocketAddr, sha
         for_work,
         hold,
     };
-    submit(file, None, shared, move |stored| {
+    submit(file, None, (shared, store), move |stored| {
         if stored.is_err() {
             tracing::error!(
                 number,

@@ -1,5 +1,6 @@
 //! What all connections of a server share, and what each of them begins with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -9,9 +10,10 @@ use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
+use crate::access::{Allowed, Denied, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
-use crate::protocol::{Message, Role, frame};
+use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
 use crate::transport::{Deadlines, ReadError};
 
 /// How many of the largest old-style documents may be in memory at once, one of them with the turn.
@@ -20,7 +22,8 @@ const LARGE_DOCUMENTS: u64 = 4;
 /// What every connection needs. Cheap to clone.
 #[derive(Clone)]
 pub(in super::super) struct Shared {
-    pub(super) store: Store,
+    lock: Lock,
+    store: Store,
     pub(super) work: Work,
     pub(super) overload: Arc<Overload>,
     pub(super) deadlines: Deadlines,
@@ -43,6 +46,7 @@ impl Shared {
         stop: CancellationToken,
     ) -> Self {
         Self {
+            lock: config.access.clone(),
             store,
             work,
             overload,
@@ -57,6 +61,20 @@ impl Shared {
             stop,
             links: Arc::default(),
         }
+    }
+
+    /// Who connects from this address.
+    pub(super) fn pass_of(&self, peer: SocketAddr) -> Pass {
+        self.lock.by_place(peer)
+    }
+
+    /// The store, for somebody who may act as a balancer.
+    pub(super) fn store_for(&self, pass: &Pass) -> Result<Store, Denied> {
+        pass.allow().map(|allowed| self.store(&allowed))
+    }
+
+    fn store(&self, _: &Allowed<ToStore>) -> Store {
+        self.store.clone()
     }
 
     /// The preface and the server's hello.
@@ -82,4 +100,9 @@ impl Shared {
 /// How a connection ends whose peer has not said in time what it wants.
 pub(super) fn silent<T>() -> Result<T, ReadError> {
     Err(ReadError::Idle(GREETING_TIMEOUT))
+}
+
+/// What somebody is told who may not act as a balancer.
+pub(super) fn forbidden(denied: &Denied) -> ReadError {
+    ReadError::Refused(Refusal::new(RefusalCode::Forbidden, denied.to_string()))
 }

@@ -115,6 +115,8 @@ pub enum RefusalCode {
     Storage,
     /// The server has no room in memory at the moment.
     Busy,
+    /// The peer may not do this.
+    Forbidden,
     /// The balancer speaks for an epoch of its journal that is over.
     Stale,
 }
@@ -129,7 +131,12 @@ impl RefusalCode {
     pub fn is_lasting(self) -> bool {
         matches!(
             self,
-            Self::Malformed | Self::Version | Self::TooLarge | Self::Conflict | Self::Stale
+            Self::Malformed
+                | Self::Version
+                | Self::TooLarge
+                | Self::Conflict
+                | Self::Forbidden
+                | Self::Stale
         )
     }
 }
@@ -146,6 +153,7 @@ impl fmt::Display for RefusalCode {
             Self::Stopping => "stopping",
             Self::Storage => "storage",
             Self::Busy => "busy",
+            Self::Forbidden => "forbidden",
             Self::Stale => "stale",
         })
     }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::peers::{Client, File, unnamed};
 use super::world::World;
+use crate::access::Lock;
 use crate::balancer::head_start::HeadStart;
 use crate::balancer::messages::{Admission, Arrived, Declined, Offer, Outlet, Reply, Sum, ToHub};
 use crate::protocol::{Refusal, RefusalCode};
@@ -67,7 +68,7 @@ impl World {
             crc32c: crc32c::crc32c(file.content),
             room: self.gate.try_room(size).unwrap(),
             disk: self.gate.reserve_disk(size, 0).unwrap(),
-            from: "client".into(),
+            allowed: Lock::own().allow().unwrap(),
             reply: Some(self.reply(client, id)),
         };
         let read = self.hub.deps.clock.instant(self.now).into_std();

@@ -1,7 +1,6 @@
 //! Reads the content of one file from the body of a request, and keeps enough reserved for it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::balancer::ingress::Door;
+use crate::balancer::ingress::door::Inside;
 use crate::balancer::ingress::holding::Holding;
 use crate::balancer::ingress::upload::{Source, Upload};
 use crate::bulk::WriteBehind;
@@ -33,8 +32,6 @@ pub struct HttpUpload<B> {
     pub key: Option<String>,
     /// The file's size in bytes, if the client has said it.
     pub size: Option<u64>,
-    /// Who sends it.
-    pub peer: SocketAddr,
     /// The file's content.
     pub body: B,
 }
@@ -51,12 +48,11 @@ pub(super) struct Head {
     pub(super) title: Box<str>,
     pub(super) key: Option<Arc<str>>,
     pub(super) size: Option<u64>,
-    pub(super) from: Arc<str>,
 }
 
 /// Content on its way in, with its reservations.
 pub(super) struct Arriving<'a, B> {
-    door: &'a Door,
+    door: &'a Inside,
     body: B,
     lap: ProgressDeadline,
     stall: Duration,
@@ -75,7 +71,7 @@ pub(super) struct Arriving<'a, B> {
 }
 
 impl<'a, B: UploadBody> Arriving<'a, B> {
-    pub(super) fn new(door: &'a Door, body: B, head: &Head, reserved: Reserved) -> Self {
+    pub(super) fn new(door: &'a Inside, body: B, head: &Head, reserved: Reserved) -> Self {
         Self {
             door,
             body,
@@ -155,7 +151,7 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
     /// Reserves more if the bytes that came need it. Its client cannot be told that it waits, so
     /// it does not wait long.
     async fn grow(&mut self) -> Result<(), ReadError> {
-        let (gate, holding) = (&self.door.gate, &mut self.reserved.holding);
+        let (gate, holding) = (self.door.gate(), &mut self.reserved.holding);
         let needed = self.came.saturating_add(self.title);
         if holding.is_too_slow(gate, needed, self.stall) {
             return Err(ReadError::Refused(gate.too_slow()));
@@ -179,7 +175,7 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
     /// Gives back the room that is not needed, now that the size is known.
     pub(super) fn fit(&mut self) {
         let bytes = self.came.saturating_add(self.title);
-        self.reserved.holding.fit(&self.door.gate, bytes);
+        self.reserved.holding.fit(self.door.gate(), bytes);
     }
 }
 

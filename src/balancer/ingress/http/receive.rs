@@ -8,9 +8,11 @@ use tokio::time::timeout;
 
 use super::arriving::{Arriving, Head, HttpUpload, Reserved, UploadBody};
 use super::receipts::Receipts;
+use crate::access::Pass;
 use crate::balancer::ingress::Door;
-use crate::balancer::ingress::door::InMemory;
+use crate::balancer::ingress::door::{InMemory, Inside};
 use crate::balancer::ingress::holding::Holding;
+use crate::balancer::ingress::native::forbidden;
 use crate::balancer::ingress::upload::Coming;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::checksum;
@@ -21,8 +23,22 @@ use crate::transport::{ProgressDeadline, ReadError};
 use crate::units::ByteSize;
 
 impl Door {
-    /// Takes one file. Nothing of its body is read before there is room for it.
+    /// Takes one file of somebody who may send some. Nothing of its body is read before there is
+    /// room for it.
     pub async fn receive<B: UploadBody>(
+        &self,
+        pass: &Pass,
+        upload: HttpUpload<B>,
+    ) -> Result<Receipts, ReadError> {
+        match pass.allow() {
+            Ok(allowed) => self.enter(allowed).receive(upload).await,
+            Err(denied) => Err(ReadError::Refused(forbidden(&denied))),
+        }
+    }
+}
+
+impl Inside {
+    pub(super) async fn receive<B: UploadBody>(
         &self,
         upload: HttpUpload<B>,
     ) -> Result<Receipts, ReadError> {
@@ -30,7 +46,6 @@ impl Door {
             title,
             key,
             size,
-            peer,
             body,
         } = upload;
         if title.len() > MAX_TITLE {
@@ -46,7 +61,6 @@ impl Door {
             title: title.into(),
             key: key.map(Arc::from),
             size,
-            from: peer.to_string().into(),
         };
         let reserved = match self.reserve(&head).await {
             Ok(reserved) => reserved,
@@ -69,24 +83,24 @@ impl Door {
         let title = head.title.len() as u64;
         let mut whole = size.saturating_add(title);
         if head.size.is_none() {
-            whole = whole.min(self.gate.max_file()).max(title);
+            whole = whole.min(self.gate().max_file()).max(title);
         }
-        self.gate.check(whole)?;
+        self.gate().check(whole)?;
         let disk = self.reserve_disk(size, 0).await?;
         let place = if size > INLINE {
-            Some(self.in_time(self.uploads.place(), too_many).await?)
+            Some(self.in_time(self.uploads().place(), too_many).await?)
         } else {
             None
         };
-        let first = self.gate.first_step(title, whole);
-        let reserved = if let Some(reserved) = self.gate.try_reserve(first, whole) {
+        let first = self.gate().first_step(title, whole);
+        let reserved = if let Some(reserved) = self.gate().try_reserve(first, whole) {
             reserved
         } else {
-            let reserved = self.gate.reserve(first, whole);
-            self.in_time(reserved, || self.gate.full_reason()).await?
+            let reserved = self.gate().reserve(first, whole);
+            self.in_time(reserved, || self.gate().full_reason()).await?
         };
         if head.size.is_none() {
-            whole = self.gate.max_file();
+            whole = self.gate().max_file();
         }
         let holding = Holding::new(reserved, disk, title, whole);
         Ok(Reserved { place, holding })
@@ -200,7 +214,6 @@ impl Door {
             crc32c,
             room,
             disk,
-            from: head.from.clone(),
             reply: Some(reply),
         };
         self.admit(file).await.map_err(ReadError::Refused)?;
@@ -215,7 +228,7 @@ impl Door {
         if arriving.reserved.place.is_none() {
             // It holds room already, so it must not wait.
             let busy = || ReadError::Refused(Refusal::new(RefusalCode::Busy, too_many()));
-            arriving.reserved.place = Some(self.uploads.try_place().ok_or_else(busy)?);
+            arriving.reserved.place = Some(self.uploads().try_place().ok_or_else(busy)?);
         }
         let mark = head.key.as_deref().map(key_hash);
         let coming = Coming {
@@ -223,14 +236,14 @@ impl Door {
             resumed: None,
             size: head.size,
         };
-        let mut uploaded = match self.uploads.receive(&mut arriving, coming).await? {
+        let mut uploaded = match self.uploads().receive(&mut arriving, coming).await? {
             Ok(uploaded) => uploaded,
             Err(refusal) => return Err(ReadError::Refused(refusal)),
         };
         arriving.fit();
         let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c);
         let (room, disk) = arriving.reserved.holding.read();
-        self.gate.admit(Admission {
+        self.gate().admit(Admission {
             title: head.title.clone(),
             key: head.key.clone(),
             content: Arrived::Own(uploaded.id),
@@ -239,7 +252,7 @@ impl Door {
             crc32c: uploaded.crc32c,
             room,
             disk,
-            from: head.from.clone(),
+            allowed: self.allowed(),
             reply: Some(reply),
         });
         uploaded.admitted();

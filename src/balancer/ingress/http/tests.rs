@@ -1,61 +1,66 @@
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::arriving::{HttpUpload, UploadBody};
-use crate::balancer::BalancerLimits;
+use crate::access::Lock;
 use crate::balancer::gate::Gate;
-use crate::balancer::ingress::{Door, DoorBounds, Uploads};
+use crate::balancer::ingress::Uploads;
+use crate::balancer::ingress::door::{Door, Inner, Inside};
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum, ToHub};
 use crate::balancer::room::QueueLimits;
+use crate::balancer::{BalancerLimits, Settings};
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Message, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::sim::SimDisk;
 use crate::queue::{Durability, INLINE};
-use crate::shutdown::Shutdown;
-use crate::transport::{Deadlines, ReadError};
+use crate::transport::ReadError;
 
 const STALL: Duration = Duration::from_millis(300);
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A doorway to a queue of so many bytes, its disk, and what comes to its hub.
-fn door(queue: u64) -> (Door, SimDisk, UnboundedReceiver<ToHub>) {
+fn door(queue: u64) -> (Inside, SimDisk, UnboundedReceiver<ToHub>) {
     let disk = SimDisk::new();
     let (hub, events) = mpsc::unbounded_channel();
-    let limits = QueueLimits {
-        files: 10,
-        bytes: queue,
+    let settings = Settings {
+        queue: QueueLimits {
+            files: 10,
+            bytes: queue,
+        },
+        stall: STALL,
+        idle: STALL,
+        max_json: 1024,
+        ..Settings::default()
+    };
+    let limits = BalancerLimits {
+        room_patience: PATIENCE,
+        ..BalancerLimits::default()
     };
     let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let gate = Gate::new(limits, 1024, on.clone(), 0, hub.clone());
+    let gate = Gate::new(
+        settings.queue,
+        settings.max_json,
+        on.clone(),
+        0,
+        hub.clone(),
+    );
     let uploads = Uploads::new(on, Durability::Disk, 100, hub.clone());
-    let door = Door {
+    let inner = Inner {
         gate: Arc::new(gate),
         uploads: Arc::new(uploads),
         hub,
-        bounds: watch::Sender::new(DoorBounds {
-            deadlines: Deadlines {
-                stall: STALL,
-                idle: STALL,
-            },
-            max_json: 1024,
-        }),
-        limits: BalancerLimits {
-            room_patience: PATIENCE,
-            ..BalancerLimits::default()
-        },
-        farewell: Arc::new(OnceLock::new()),
-        shutdown: Shutdown::default(),
     };
-    (door, disk, events)
+    let door = Door::new(Lock::off_at_balancer(), inner, &settings, limits);
+    let inside = door.enter(Lock::own().allow().unwrap());
+    (inside, disk, events)
 }
 
 /// A body that brings these pieces, then ends, or stops.
@@ -85,7 +90,6 @@ fn upload(size: Option<u64>, pieces: impl IntoIterator<Item = usize>) -> HttpUpl
         title: "t".to_owned(),
         key: None,
         size,
-        peer: ([127, 0, 0, 1], 1).into(),
         body,
     }
 }
@@ -97,9 +101,9 @@ fn admitted(events: &mut UnboundedReceiver<ToHub>) -> Box<Admission> {
     }
 }
 
-async fn assert_untouched(door: &Door, disk: &SimDisk, queue: u64) {
+async fn assert_untouched(door: &Inside, disk: &SimDisk, queue: u64) {
     assert_eq!(disk.list().unwrap().len(), 0, "nothing is left on the disk");
-    let rooms = door.gate.rooms();
+    let rooms = door.gate().rooms();
     assert_eq!(
         (
             rooms.files.available_permits(),
@@ -107,10 +111,10 @@ async fn assert_untouched(door: &Door, disk: &SimDisk, queue: u64) {
         ),
         (10, queue / 256)
     );
-    let most = door.gate.max_file();
-    assert!(door.gate.try_room(most).is_some());
+    let most = door.gate().max_file();
+    assert!(door.gate().try_room(most).is_some());
     // What the disk has is asked for now and then only.
-    tokio::time::timeout(Duration::from_secs(10), door.gate.wait_for_disk(most))
+    tokio::time::timeout(Duration::from_secs(10), door.gate().wait_for_disk(most))
         .await
         .unwrap();
 }
@@ -143,7 +147,7 @@ async fn a_file_of_unknown_size_takes_as_much_room_as_one_of_known_size() {
                 Arrived::Memory(bytes) => assert!(*bytes == content && size <= INLINE),
                 Arrived::Own(_) => assert!(size > INLINE && disk.list().unwrap()[0].len == size),
             }
-            units.push(door.gate.rooms().bytes.available_permits());
+            units.push(door.gate().rooms().bytes.available_permits());
             let own = disk.list().unwrap();
             drop(admission);
             for entry in own {
@@ -238,8 +242,8 @@ async fn declined(events: &mut UnboundedReceiver<ToHub>) -> Declined {
 async fn a_client_waits_for_room_for_a_while_and_is_refused() {
     let (door, _disk, mut events) = door(1 << 20);
     let full = [
-        door.gate.try_room(500_000).unwrap(),
-        door.gate.try_room(500_000).unwrap(),
+        door.gate().try_room(500_000).unwrap(),
+        door.gate().try_room(500_000).unwrap(),
     ];
     let started = Instant::now();
     let error = door
@@ -292,7 +296,7 @@ async fn a_client_waits_for_room_for_a_while_and_is_refused() {
 async fn there_are_so_many_places_for_large_files_and_small_ones_need_none() {
     let (door, disk, mut events) = door(8 << 20);
     let places: Vec<_> = (0..MAX_LARGE_UPLOADS)
-        .map(|_| door.uploads.try_place().unwrap())
+        .map(|_| door.uploads().try_place().unwrap())
         .collect();
     for (size, waits) in [(Some(100_000), PATIENCE), (None, Duration::ZERO)] {
         let started = Instant::now();

@@ -1,0 +1,126 @@
+//! Who somebody is, and the proof that a right of theirs was looked at.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::right::{Purpose, Right, Rights};
+
+/// Who somebody is, and what they may do. Only the [`Lock`](super::Lock) makes one. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pass(Arc<Holder>);
+
+#[derive(Debug)]
+struct Holder {
+    who: Who,
+    rights: Rights,
+    /// As the journal and the log name them.
+    from: Arc<str>,
+}
+
+/// Who holds a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Whoever connects from this address.
+    At(SocketAddr),
+    /// This process itself.
+    Process,
+}
+
+impl Pass {
+    pub(super) fn new(who: Who, rights: Rights) -> Self {
+        let from = match who {
+            Who::At(peer) => peer.to_string(),
+            Who::Process => "this process".to_owned(),
+        };
+        Self(Arc::new(Holder {
+            who,
+            rights,
+            from: from.into(),
+        }))
+    }
+
+    /// What they may do.
+    pub fn rights(&self) -> Rights {
+        self.0.rights
+    }
+
+    /// Whether they have this right.
+    pub fn check(&self, right: Right) -> Result<(), Denied> {
+        if self.0.rights.contains(right) {
+            return Ok(());
+        }
+        Err(Denied {
+            from: self.0.from.clone(),
+            right,
+            rights: self.0.rights,
+        })
+    }
+
+    /// The proof that they may do what takes a right, if they may.
+    pub fn allow<P: Purpose>(&self) -> Result<Allowed<P>, Denied> {
+        self.check(P::RIGHT)?;
+        Ok(Allowed {
+            pass: self.clone(),
+            purpose: PhantomData,
+        })
+    }
+
+    /// Where they are, as the journal and the log have it.
+    pub fn from(&self) -> &Arc<str> {
+        &self.0.from
+    }
+
+    /// Their address; `None` for the process itself.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self.0.who {
+            Who::At(peer) => Some(peer),
+            Who::Process => None,
+        }
+    }
+}
+
+/// The proof that somebody's right was looked at. Only [`Pass::allow`] makes one.
+pub struct Allowed<P> {
+    pass: Pass,
+    purpose: PhantomData<P>,
+}
+
+impl<P> Allowed<P> {
+    /// Who has it.
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+}
+
+impl<P> Clone for Allowed<P> {
+    fn clone(&self) -> Self {
+        Self {
+            pass: self.pass.clone(),
+            purpose: PhantomData,
+        }
+    }
+}
+
+impl<P: Purpose> fmt::Debug for Allowed<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Allowed({}, {})", P::RIGHT, self.pass.from())
+    }
+}
+
+/// Somebody lacks a right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{from} may not do this: it takes the right `{right}`, and this address has {rights}")]
+pub struct Denied {
+    from: Arc<str>,
+    right: Right,
+    rights: Rights,
+}
+
+impl Denied {
+    /// The right that is missing.
+    pub fn right(&self) -> Right {
+        self.right
+    }
+}

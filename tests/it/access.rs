@@ -1,0 +1,163 @@
+//! The one lock: what a request needs, against who asks. The rows are the program's own table of
+//! routes, and so are those of the manual.
+
+use std::fmt::Write;
+use std::fs;
+use std::time::Duration;
+
+use bilico::access::{Lock, Pass, Right};
+use bilico::admin::{self, Admin, AdminLimits, Need};
+use bilico::balancer::{Balancer, BalancerConfig};
+use bilico_testkit::{start_balancer, start_server, wait_for_line};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long an answer may take. The balancer of this test does not run: whoever is let in waits.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Who asks, as the head of a column.
+fn askers() -> [(&'static str, Option<Pass>); 4] {
+    let elsewhere = "192.0.2.1:40000".parse().unwrap();
+    [
+        (
+            "this machine",
+            Some(Lock::off_at_balancer().by_place("127.0.0.1:40000".parse().unwrap())),
+        ),
+        (
+            "a client elsewhere",
+            Some(Lock::off_at_balancer().by_place(elsewhere)),
+        ),
+        (
+            "a balancer elsewhere",
+            Some(Lock::off_at_server().by_place(elsewhere)),
+        ),
+        ("nobody", None),
+    ]
+}
+
+fn request(method: &str, path: &str, pass: Option<&Pass>) -> axum::extract::Request {
+    let path = path
+        .replace("{name}", "127.0.0.1:1")
+        .replace("{number}", "7")
+        .replace("{title}", "x");
+    let mut request = axum::extract::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "127.0.0.1:60080")
+        .header("content-type", "application/json")
+        .header("content-length", "2")
+        .body("{}".into())
+        .unwrap();
+    if let Some(pass) = pass {
+        request.extensions_mut().insert(pass.clone());
+    }
+    request
+}
+
+/// Why the lock keeps somebody out: status and text. `None` if it lets them in, whatever becomes of
+/// the request then.
+async fn refusal(answer: axum::response::Response) -> Option<(u16, String)> {
+    let status = answer.status().as_u16();
+    if !matches!(status, 403 | 500) {
+        return None;
+    }
+    let body = axum::body::to_bytes(answer.into_body(), 64 << 10)
+        .await
+        .unwrap();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let is_ours = text.contains("takes the right") || text.contains("by the lock");
+    is_ours.then_some((status, text))
+}
+
+#[test]
+fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
+    let runtime = crate::in_process::runtime(4);
+    let dir = tempfile::tempdir().unwrap();
+    let config = BalancerConfig {
+        journal: dir.path().to_owned(),
+        ..BalancerConfig::default()
+    };
+    let stop = CancellationToken::new();
+    let entered = runtime.enter();
+    let balancer = Balancer::open(config).unwrap();
+    let admin = Admin {
+        control: balancer.control(),
+        door: balancer.door(),
+        listen: String::new(),
+        reload: None,
+        limits: AdminLimits::default(),
+    };
+    let routes = TowerToHyperService::new(admin::balancer_routes(admin, stop.clone()));
+    drop(entered);
+    for (method, path, need) in admin::needs() {
+        for (who, pass) in askers() {
+            let asked = async {
+                let answering = routes.call(request(method, path, pass.as_ref()));
+                refusal(timeout(PATIENCE, answering).await.ok()?.unwrap()).await
+            };
+            let refusal = runtime.block_on(asked);
+            let place = format!("{method} {path}, {who}: {refusal:?}");
+            match (need, &pass) {
+                (Need::Right(_), None) => {
+                    let (status, error) = refusal.expect(&place);
+                    assert!(
+                        status == 500 && error.contains("not looked at by the lock"),
+                        "{place}"
+                    );
+                }
+                (Need::Right(right), Some(pass)) if !pass.rights().contains(right) => {
+                    assert!(!need.is_met_by(pass));
+                    let (status, error) = refusal.expect(&place);
+                    let wanted = format!("takes the right `{right}`");
+                    assert!(status == 403 && error.contains(&wanted), "{place}");
+                }
+                _ => assert_eq!(refusal, None, "{place}"),
+            }
+        }
+    }
+    stop.cancel();
+}
+
+/// The table of the manual is made of the program's own.
+#[test]
+fn the_manual_has_each_route_with_what_it_needs() {
+    let mut table = "| request | needs |\n|---|---|\n".to_owned();
+    for (method, path, need) in admin::needs() {
+        let needs = match need {
+            Need::Nothing => "nothing".to_owned(),
+            Need::Right(right) => format!("`{right}`"),
+        };
+        writeln!(table, "| `{method} {path}` | {needs} |").unwrap();
+    }
+    let manual = fs::read_to_string("docs/admin.md").unwrap();
+    assert!(
+        manual.contains(&table),
+        "docs/admin.md lacks this table:\n{table}"
+    );
+    for right in Right::ALL {
+        assert!(
+            manual.contains(&format!("| `{right}` |")),
+            "docs/admin.md does not explain `{right}`"
+        );
+    }
+}
+
+#[test]
+fn a_role_says_at_its_start_who_may_do_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start_server(dir.path(), 1, &[]);
+    let _balancer = start_balancer(dir.path(), &[format!("{}=1", server.address)], &[]);
+    let log = |name: &str| {
+        let path = dir.path().join("logs").join(name);
+        move || fs::read_to_string(&path).unwrap_or_default()
+    };
+    let words = "there is no authentication: this machine has all rights, others have";
+    wait_for_line(log("balancer.log"), &["INFO", words, "send, read-own"]);
+    let port = server.address.rsplit_once(':').unwrap().1;
+    wait_for_line(
+        log(&format!("server-{port}.log")),
+        &["INFO", words, "have store"],
+    );
+}
