@@ -39,7 +39,7 @@
 //! }
 //! ```
 //!
-//! [`right`] has the rights, [`pass`](Pass) what is made of them, and `lock` all ways to a pass.
+//! `right` has the rights, `pass` what is made of them, and `lock` all ways to a pass.
 
 mod lock;
 mod pass;

@@ -23,7 +23,10 @@ use crate::transport::Deadlines;
 /// Where doorways stand: before anybody is known. Cheap to clone. It gives no orders: that is
 /// [`Control`](crate::balancer::control::Control)'s.
 #[derive(Clone)]
-pub struct Door {
+pub struct Door(Arc<Shared>);
+
+/// What all doorways share.
+pub struct Shared {
     lock: Lock,
     inner: Inner,
     /// For new connections.
@@ -35,6 +38,14 @@ pub struct Door {
     pub(in crate::balancer) shutdown: Shutdown,
 }
 
+impl Deref for Door {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 /// What is behind the door.
 #[derive(Clone)]
 pub(in crate::balancer) struct Inner {
@@ -43,7 +54,8 @@ pub(in crate::balancer) struct Inner {
     pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
 }
 
-/// The way in for the files of somebody who may send some.
+/// The way in for the files of somebody who may send some. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Inside {
     door: Door,
     allowed: Allowed<ToSend>,
@@ -96,14 +108,14 @@ impl Door {
         settings: &Settings,
         limits: BalancerLimits,
     ) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             lock,
             inner,
             bounds: watch::Sender::new(DoorBounds::from(settings)),
             limits,
             farewell: Arc::new(OnceLock::new()),
             shutdown: Shutdown::default(),
-        }
+        }))
     }
 
     /// Who connects from this address.

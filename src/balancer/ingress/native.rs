@@ -53,7 +53,7 @@ where
         connection: next_connection(),
         to_client,
         backpressure: backpressure.clone(),
-        inside: pass.allow().map(|allowed| Arc::new(door.enter(allowed))),
+        inside: pass.allow().map(|allowed| door.enter(allowed)),
         pass,
         door,
         seat,

@@ -20,7 +20,7 @@ pub(super) struct Session<'a, R> {
     /// Who the client is.
     pub(super) pass: Pass,
     /// The way in for its files, if it may send some.
-    pub(super) inside: Result<Arc<Inside>, Denied>,
+    pub(super) inside: Result<Inside, Denied>,
     pub(super) door: &'a Door,
     pub(super) seat: Arc<Seat>,
 }
