@@ -32,6 +32,13 @@ impl Lock {
         }
     }
 
+    /// That of a listener which has only the metrics: everybody may read them.
+    pub const fn open_metrics() -> Self {
+        Self {
+            elsewhere: Rights::of(&[Right::Metrics]),
+        }
+    }
+
     /// The pass of whoever connects from this address.
     pub fn by_place(&self, peer: SocketAddr) -> Pass {
         let rights = if is_here(peer.ip()) {
@@ -101,6 +108,12 @@ mod tests {
             );
             assert_eq!(denied, wanted);
         }
+    }
+
+    #[test]
+    fn everybody_may_read_open_metrics_and_nothing_else() {
+        let pass = at(&Lock::open_metrics(), "192.0.2.1:1");
+        assert_eq!(pass.rights(), Rights::of(&[Right::Metrics]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nobody reaches the gate, the hub, an operator's order or the store without a value that
 //! only the [`Lock`] makes. Each doorway asks the lock for a [`Pass`], which says who somebody is and
-//! which [`Rights`] they have, and shows it, or a [`Allowed`] that was made of it. So a doorway that
+//! which [`Rights`] they have, and shows it, or an [`Allowed`] that was made of it. So a doorway that
 //! forgets the lock does not compile, and no flag has to be set or looked at:
 //!
 //! ```

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::right::{Purpose, Right, Rights};
+use crate::protocol::{Refusal, RefusalCode};
 
 /// Who somebody is, and what they may do. Only the [`Lock`](super::Lock) makes one. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -119,8 +120,8 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// The right that is missing.
-    pub fn right(&self) -> Right {
-        self.right
+    /// What a native peer is told.
+    pub fn refusal(&self) -> Refusal {
+        Refusal::new(RefusalCode::Forbidden, self.to_string())
     }
 }

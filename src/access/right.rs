@@ -98,7 +98,7 @@ impl fmt::Display for Rights {
     }
 }
 
-/// What a [`Allowed`](super::Allowed) is for. Only this room says what there is.
+/// What an [`Allowed`](super::Allowed) is for. Only this room says what there is.
 pub trait Purpose: sealed::Sealed {
     /// The right that it takes.
     const RIGHT: Right;

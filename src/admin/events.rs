@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::max_connections;
+use super::limits::max_connections;
 use super::types::State;
 use crate::balancer::control::Control;
 use crate::balancer::events::Event;

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::extract::{ApiPath, ApiQuery};
-use super::listen::max_connections;
+use super::limits::max_connections;
 use super::need::{Need, Route};
 use crate::access::{Pass, Right};
 use crate::balancer::Door;

@@ -19,7 +19,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
-use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,18 +28,6 @@ use super::impatient::Impatient;
 use super::limits::AdminLimits;
 use crate::access::{Lock, Pass};
 use crate::transport::{self, BoxStream, Places, Rest, Seat};
-
-/// The most connections at once, or an eighth of what the process may open if that is less. When
-/// all are taken, silent and idle ones make way.
-pub const MAX_CONNECTIONS: usize = 2048;
-
-/// The most connections at once where the process may open few files.
-pub fn max_connections() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files / 8)
-        .unwrap_or(MAX_CONNECTIONS)
-        .clamp(16, MAX_CONNECTIONS)
-}
 
 /// The largest head of a request, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -81,7 +68,44 @@ pub enum BindError {
 
 /// Binds a loopback address; any other is refused.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError> {
-    let failed = |error: io::Error| match error.kind() {
+    let addresses = resolved(address).await?;
+    // Refuses a name that also resolves to another address: which one is bound would be chance.
+    if let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+        let named = if other.to_string() == address {
+            address.to_owned()
+        } else {
+            format!("{address} ({other})")
+        };
+        return Err(BindError::NotLoopback(named));
+    }
+    bind_resolved(address, &addresses).await
+}
+
+/// Binds any address: for a listener that has only what everybody may read.
+pub async fn bind_anywhere(address: &str) -> Result<(TcpListener, SocketAddr), BindError> {
+    bind_resolved(address, &resolved(address).await?).await
+}
+
+async fn resolved(address: &str) -> Result<Vec<SocketAddr>, BindError> {
+    let found = lookup_host(address).await;
+    Ok(found.map_err(|error| failed(address, error))?.collect())
+}
+
+async fn bind_resolved(
+    address: &str,
+    addresses: &[SocketAddr],
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |error| failed(address, error);
+    let listener = TcpListener::bind(addresses).await.map_err(failed)?;
+    // Accepted connections inherit this from the listener.
+    sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER)
+        .map_err(|error| failed(error.into()))?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn failed(address: &str, error: io::Error) -> BindError {
+    match error.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse {
             port: address
                 .rsplit_once(':')
@@ -92,25 +116,7 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError>
             address: address.to_owned(),
             error,
         },
-    };
-    let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(failed)?.collect();
-    // Refuses a name that also resolves to another address: which one is bound would be chance.
-    if let Some(other) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-        let named = if other.to_string() == address {
-            address.to_owned()
-        } else {
-            format!("{address} ({other})")
-        };
-        return Err(BindError::NotLoopback(named));
     }
-    let listener = TcpListener::bind(addresses.as_slice())
-        .await
-        .map_err(failed)?;
-    // Accepted connections inherit this from the listener.
-    sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER)
-        .map_err(|error| failed(error.into()))?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
 }
 
 /// Cancelled to cut off the connection that a request came on: unsent bytes are thrown away.
@@ -140,7 +146,7 @@ pub async fn serve(
             connection(stream, pass, routes.clone(), limits, phases, seat)
         }
     };
-    let places = Arc::new(Places::new(max_connections()));
+    let places = Arc::new(Places::new(limits.connections));
     transport::serve(listener, places, stop, tasks.clone(), handle).await;
     tasks.close();
     if timeout(limits.grace, tasks.wait()).await.is_err() {

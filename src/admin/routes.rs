@@ -37,8 +37,16 @@ pub struct Admin {
     pub limits: AdminLimits,
 }
 
-/// The routes of a balancer's listener. The tasks behind them run until `stop` is cancelled.
-pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
+/// The routes of a role's listeners.
+pub struct Routes {
+    /// Those for operators.
+    pub operators: Router,
+    /// The metrics alone.
+    pub metrics: Router,
+}
+
+/// The routes of a balancer's listeners. The tasks behind them run until `stop` is cancelled.
+pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
     let Admin {
         control,
         door,
@@ -48,12 +56,14 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
     } = admin;
     let watch = Arc::new(Watch::new(control, listen, &limits));
     tokio::spawn(watch.clone().run(stop));
+    let in_time = middleware::from_fn_with_state(limits.answer, api::in_time);
     let probes = probes()
         .into_iter()
         .fold(Router::new(), |probes, probe| probe.add_to(probes));
-    let probes = probes
-        .layer(middleware::from_fn_with_state(limits.answer, api::in_time))
-        .with_state(watch.clone());
+    let probes = probes.layer(in_time.clone()).with_state(watch.clone());
+    let metrics = Route::new("GET", "/metrics", METRICS, get(balancer_metrics));
+    let metrics = metrics.add_to(Router::new()).layer(in_time);
+    let metrics = with_refusals(metrics.with_state(watch.clone()));
     let api = api::routes(Api {
         watch,
         reload,
@@ -61,12 +71,13 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Router {
         listings: LongAnswers::at_most(MAX_LISTINGS),
         reports: LongAnswers::at_most(MAX_REPORTS),
     });
-    finish(
+    let operators = finish(
         probes
             .merge(api)
             .merge(files::routes(door))
             .merge(page::routes()),
-    )
+    );
+    Routes { operators, metrics }
 }
 
 /// The routes for monitoring a balancer.
@@ -104,8 +115,8 @@ pub fn described_routes() -> Vec<(&'static str, &'static str)> {
     needs().into_iter().map(described).collect()
 }
 
-/// The routes of a server's listener.
-pub fn server_routes(gauge: ServerGauge) -> Router {
+/// The routes of a server's listeners.
+pub fn server_routes(gauge: ServerGauge) -> Routes {
     let probes = [
         Route::new("GET", "/live", Need::Nothing, get(live)),
         Route::new("GET", "/ready", Need::Nothing, get(server_ready)),
@@ -114,15 +125,23 @@ pub fn server_routes(gauge: ServerGauge) -> Router {
     let routes = probes
         .into_iter()
         .fold(Router::new(), |routes, probe| probe.add_to(routes));
-    finish(routes.with_state(gauge))
+    let metrics = Route::new("GET", "/metrics", METRICS, get(server_metrics));
+    let metrics = metrics.add_to(Router::new()).with_state(gauge.clone());
+    Routes {
+        operators: finish(routes.with_state(gauge)),
+        metrics: with_refusals(metrics),
+    }
 }
 
-/// Adds what all routers have: refusals as JSON, and the guard before everything.
+/// Adds what operators' routers have: refusals as JSON, and the guard before everything.
 fn finish(routes: Router) -> Router {
-    let routes = routes
+    with_refusals(routes).layer(middleware::from_fn(guard::guard))
+}
+
+fn with_refusals(routes: Router) -> Router {
+    routes
         .fallback(error::no_route)
-        .method_not_allowed_fallback(error::no_method);
-    routes.layer(middleware::from_fn(guard::guard))
+        .method_not_allowed_fallback(error::no_method)
 }
 
 /// The process runs and answers.

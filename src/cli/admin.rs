@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -11,16 +10,24 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Exit, Failure};
 use super::settings::values::address;
 use crate::access::Lock;
-use crate::admin::{self, AdminLimits, BindError};
+use crate::admin::{self, AdminLimits, BindError, METRICS_CONNECTIONS, Routes};
 
-/// The address of the admin listener; `None` for no such listener.
+/// The address of a listener for operators; `None` for no such listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdminAt(Option<String>);
 
 impl AdminAt {
+    /// No such listener.
+    pub(super) const NONE: Self = Self(None);
+
     /// Most connections at once.
     pub(super) fn max_connections(&self) -> usize {
         self.0.as_ref().map_or(0, |_| admin::max_connections())
+    }
+
+    /// The same of a listener that has only the metrics.
+    pub(super) fn max_of_metrics(&self) -> usize {
+        self.0.as_ref().map_or(0, |_| METRICS_CONNECTIONS)
     }
 }
 
@@ -37,57 +44,100 @@ impl FromStr for AdminAt {
     }
 }
 
-/// The admin listener of a role, bound but not serving yet; `None` if the role has none.
-pub(super) struct AdminListener(Option<(TcpListener, SocketAddr)>);
+/// The listeners of a role for operators, bound but not serving yet; it may have neither.
+pub(super) struct AdminListeners {
+    operators: Option<(TcpListener, SocketAddr)>,
+    metrics: Option<(TcpListener, SocketAddr)>,
+}
 
-impl AdminListener {
-    pub(super) async fn bind(at: &AdminAt) -> Result<Self, Failure> {
-        let Some(address) = &at.0 else {
-            return Ok(Self(None));
+impl AdminListeners {
+    /// Binds the one for operators and the one that has only the metrics.
+    pub(super) async fn bind(operators: &AdminAt, metrics: &AdminAt) -> Result<Self, Failure> {
+        let operators = match &operators.0 {
+            Some(address) => {
+                let bound = admin::bind(address).await;
+                Some(bound.map_err(|error| cannot_bind(error, "--admin"))?)
+            }
+            None => None,
         };
-        let bound = admin::bind(address).await.map_err(cannot_bind)?;
-        Ok(Self(Some(bound)))
+        let metrics = match &metrics.0 {
+            Some(address) => {
+                let bound = admin::bind_anywhere(address).await;
+                Some(bound.map_err(|error| cannot_bind(error, "--metrics"))?)
+            }
+            None => None,
+        };
+        Ok(Self { operators, metrics })
     }
 
-    /// The bound address.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.0.as_ref().map(|(_, address)| *address)
+    /// The bound addresses.
+    pub(super) fn addresses(&self) -> AdminAddresses {
+        let address = |bound: &Option<(_, SocketAddr)>| bound.as_ref().map(|(_, address)| *address);
+        AdminAddresses {
+            operators: address(&self.operators),
+            metrics: address(&self.metrics),
+        }
     }
 
-    /// Starts to serve the routes. The token is cancelled when it stops.
+    /// Starts to serve the routes, which are made if there is a listener. The token is cancelled when
+    /// it stops.
     pub(super) fn serve(
         self,
         lock: Lock,
-        routes: impl FnOnce(CancellationToken) -> Router,
+        routes: impl FnOnce(CancellationToken) -> Routes,
     ) -> Serving {
         let stop = CancellationToken::new();
-        let task = self.0.map(|(listener, _)| {
-            let routes = routes(stop.clone());
-            let limits = AdminLimits::default();
-            tokio::spawn(admin::serve(listener, routes, lock, limits, stop.clone()))
-        });
-        Serving { stop, task }
+        if self.operators.is_none() && self.metrics.is_none() {
+            let tasks = Vec::new();
+            return Serving { stop, tasks };
+        }
+        let routes = routes(stop.clone());
+        let of_metrics = (Lock::open_metrics(), AdminLimits::of_metrics());
+        let listeners = [
+            (
+                self.operators,
+                routes.operators,
+                (lock, AdminLimits::default()),
+            ),
+            (self.metrics, routes.metrics, of_metrics),
+        ];
+        let start = |(bound, routes, (lock, limits))| {
+            let (listener, _): (TcpListener, _) = bound?;
+            let stop = stop.clone();
+            Some(tokio::spawn(admin::serve(
+                listener, routes, lock, limits, stop,
+            )))
+        };
+        let tasks = listeners.into_iter().filter_map(start).collect();
+        Serving { stop, tasks }
     }
 }
 
-/// An admin listener that is serving.
+/// Where the listeners of a role for operators are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AdminAddresses {
+    pub(super) operators: Option<SocketAddr>,
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+/// Listeners that are serving.
 pub(super) struct Serving {
     stop: CancellationToken,
-    task: Option<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Serving {
-    /// Ends it after the requests under way.
+    /// Ends them after the requests under way.
     pub(super) async fn stop(self) {
         self.stop.cancel();
-        if let Some(task) = self.task {
+        for task in self.tasks {
             let _ = task.await;
         }
     }
 }
 
-fn cannot_bind(error: BindError) -> Failure {
-    let another = "pass --admin for another address, or --admin none";
+fn cannot_bind(error: BindError, flag: &str) -> Failure {
+    let another = format!("pass {flag} for another address, or {flag} none");
     let (exit, hint) = match &error {
         BindError::NotLoopback(_) => (
             Exit::Usage,
@@ -99,7 +149,7 @@ fn cannot_bind(error: BindError) -> Failure {
             Exit::Failed,
             format!("`ss -tanp 'sport = :{port}'` shows which one; {another}"),
         ),
-        BindError::Io { .. } => (Exit::Failed, another.to_owned()),
+        BindError::Io { .. } => (Exit::Failed, another),
     };
     Failure::new(exit, error).hint(hint)
 }

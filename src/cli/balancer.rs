@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub(super) use args::{BalancerArgs, check};
 use args::{config, openings, settings};
 
-use super::admin::AdminListener;
+use super::admin::AdminListeners;
 use super::journal_errors::journal_failure;
 use super::output::{Exit, Failure, note};
 use super::reload::{self, Reloader};
@@ -23,7 +23,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let hangup = reload::hangups()?;
     let openings = openings(&args)?;
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
-    let operators = AdminListener::bind(&args.admin).await?;
+    let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
     let config = config(&args, openings);
@@ -40,7 +40,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             reloader.follow(hangup, log.names());
             let events = balancer.control().events().clone();
             log.listen(move |level, text| events.tell(level.into(), Kind::Log, None, None, text));
-            let told = operators.address();
+            let told = operators.addresses();
             let admin = Admin {
                 control: balancer.control(),
                 door: balancer.door(),

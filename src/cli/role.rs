@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::admin::AdminAddresses;
 use super::output::{Exit, Failure, say};
 use super::settings::values::level;
 use super::settings::words::{self, one_of};
@@ -138,7 +139,7 @@ impl RoleArgs {
     pub(super) fn ready(
         &self,
         address: SocketAddr,
-        admin: Option<SocketAddr>,
+        admin: AdminAddresses,
     ) -> Result<CancellationToken, Failure> {
         let signals = shutdown::survive_size_limits().and_then(|()| shutdown::on_signals());
         let stop = signals.map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -146,8 +147,11 @@ impl RoleArgs {
             shutdown::with_parent(stop.clone());
         }
         say(format_args!("listening on {address}"));
-        if let Some(admin) = admin {
-            say(format_args!("admin on {admin}"));
+        if let Some(operators) = admin.operators {
+            say(format_args!("admin on {operators}"));
+        }
+        if let Some(metrics) = admin.metrics {
+            say(format_args!("metrics on {metrics}"));
         }
         Ok(stop)
     }

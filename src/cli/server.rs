@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use rustix::fs::Mode;
 
-use super::admin::{AdminAt, AdminListener};
+use super::admin::{AdminAt, AdminListeners};
 use super::output::{Exit, Failure};
 use super::reload::{self, Reloader};
 use super::role::{RoleArgs, bind, tell_lock, tell_openings, too_few};
@@ -136,6 +136,10 @@ pub(super) struct ServerArgs {
     /// listener
     #[arg(long, value_name = "ADDR", default_value = "none")]
     admin: AdminAt,
+    /// Address of a listener that has only /metrics, for everybody who reaches it; `none` for no such
+    /// listener
+    #[arg(long, value_name = "ADDR", default_value = "none")]
+    metrics: AdminAt,
     #[command(flatten)]
     role: RoleArgs,
 }
@@ -145,10 +149,10 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     let hangup = reload::hangups()?;
     let_read(args.readable_by);
     let (limit, wanted) = (descriptors::raise(), args.max_connections as usize);
-    let openings = Openings::of_server(limit, most_files(), args.admin.max_connections(), wanted)
-        .map_err(too_few)?;
+    let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
+    let openings = Openings::of_server(limit, most_files(), operators, wanted).map_err(too_few)?;
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
-    let operators = AdminListener::bind(&args.admin).await?;
+    let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
     let log = args
         .role
         .log
@@ -160,7 +164,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     tell_lock(&lock, address);
     let ended = match Server::open(config) {
         Ok(server) => {
-            let told = operators.address();
+            let told = operators.addresses();
             let gauge = server.gauge();
             let serving = operators.serve(lock, |_| server_routes(gauge));
             let stop = args.role.ready(address, told)?;

@@ -89,7 +89,7 @@ fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
         reload: None,
         limits: AdminLimits::default(),
     };
-    let routes = TowerToHyperService::new(admin::balancer_routes(admin, stop.clone()));
+    let routes = TowerToHyperService::new(admin::balancer_routes(admin, stop.clone()).operators);
     drop(entered);
     for (method, path, need) in admin::needs() {
         for (who, pass) in askers() {

@@ -551,7 +551,7 @@ fn a_reload_tells_what_it_applied_or_why_it_did_not() {
         };
         tokio::spawn(admin::serve(
             listener,
-            admin::balancer_routes(admin, stop.clone()),
+            admin::balancer_routes(admin, stop.clone()).operators,
             Lock::off_at_balancer(),
             admin::AdminLimits::default(),
             stop.clone(),

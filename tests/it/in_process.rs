@@ -55,7 +55,7 @@ impl InProcess {
             reload: None,
             limits,
         };
-        let routes = admin::balancer_routes(routes, stop.clone());
+        let routes = admin::balancer_routes(routes, stop.clone()).operators;
         runtime.spawn(admin::serve(
             operators,
             routes,

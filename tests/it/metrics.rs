@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bilico_testkit::{
-    Client, Farm, Role, http, http_raw, run, start_balancer, start_server, wait_until,
+    Client, Farm, Role, Running, bilico, http, http_raw, run, start_balancer, start_server,
+    wait_until,
 };
 
 /// A sample: its labels in order, and its value.
@@ -402,4 +404,62 @@ fn the_series_of_many_servers_are_bounded() {
         .map(Vec::len)
         .sum();
     assert!(series < 20 * (most + 1), "{series} series");
+}
+
+/// Starts a role that has no listener but this for its operators, and gives the address of that.
+fn with_metrics_only(dir: &Path, args: &[&str]) -> (Running, String) {
+    let mut command = bilico(args);
+    command
+        .args(["--listen", "127.0.0.1:0", "--admin", "none"])
+        .args(["--metrics", "127.0.0.1:0"])
+        .current_dir(dir);
+    let running = Running::start(&mut command);
+    let said = running.wait_for_output("metrics on ");
+    let address = said
+        .lines()
+        .find_map(|line| line.strip_prefix("metrics on "));
+    let address = address.unwrap().to_owned();
+    (running, address)
+}
+
+#[test]
+fn a_listener_of_their_own_has_the_metrics_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, at_server) = with_metrics_only(dir.path(), &["server"]);
+    let balancer = ["balancer", "--server", "127.0.0.1:1=3"];
+    let (balancer, at_balancer) = with_metrics_only(dir.path(), &balancer);
+    for (address, family) in [
+        (at_server, "bilico_files_stored_total"),
+        (at_balancer, "bilico_files_accepted_total"),
+    ] {
+        // As Prometheus on another machine asks: by whatever name leads there.
+        let ask = |method: &str, path: &str| {
+            let head = format!("{method} {path} HTTP/1.1\r\nHost: farm.example:9100\r\n");
+            http_raw(
+                &address,
+                format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+            )
+        };
+        let answer = ask("GET", "/metrics");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(
+            parse(answer.text()).contains_key(family),
+            "{}",
+            answer.text()
+        );
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/live"),
+            ("GET", "/api/v1/overview"),
+            ("POST", "/api/v1/reload"),
+            ("PUT", "/files/x"),
+        ] {
+            assert_eq!(ask(method, path).status, 404, "{method} {path}");
+        }
+        assert_eq!(ask("POST", "/metrics").status, 405);
+    }
+    for running in [balancer, server] {
+        running.signal("TERM");
+        assert_eq!(running.end().code, Some(0));
+    }
 }

@@ -178,6 +178,8 @@ struct State {
     sources: HashMap<Source, usize>,
     next: u64,
     limit: usize,
+    /// When a source's connections were last looked at for one at rest.
+    looked: Option<Instant>,
     /// When the log last said that a connection had to leave.
     logged: Option<Instant>,
     /// How many had to leave since then.
@@ -213,6 +215,7 @@ impl Places {
             sources: HashMap::new(),
             next: 0,
             limit,
+            looked: None,
             logged: None,
             unlogged: 0,
         };
@@ -241,8 +244,7 @@ impl Places {
     pub async fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let source = Source::of(peer);
         if self.lock().has_too_many(source) {
-            self.make_way_among(Some(source));
-            self.refuse(source);
+            self.turn_away(source);
             return None;
         }
         loop {
@@ -254,8 +256,12 @@ impl Places {
         }
     }
 
-    /// Logs that a connection was closed at once.
-    fn refuse(&self, source: Source) {
+    /// Makes way for the next connection of a source, and logs that this one was closed at once. To
+    /// find one that is at rest takes a look at all, so it is not done for each of a crowd.
+    fn turn_away(&self, source: Source) {
+        if self.lock().may_look(Instant::now()) {
+            self.make_way_among(Some(source));
+        }
         if let Some(left_out) = self.complaints.admit(source) {
             let left_out = (left_out > 0).then_some(left_out);
             tracing::warn!(target: crate::LOG, source = %source, left_out,
@@ -345,6 +351,17 @@ impl State {
                 places.remove();
             }
         }
+    }
+
+    /// Whether a source's connections may be looked at now.
+    fn may_look(&mut self, now: Instant) -> bool {
+        let may_look = self
+            .looked
+            .is_none_or(|at| now.duration_since(at) >= PATIENCE);
+        if may_look {
+            self.looked = Some(now);
+        }
+        may_look
     }
 
     /// Whether a source may not have one place more.

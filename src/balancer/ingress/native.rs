@@ -11,10 +11,10 @@ use super::Door;
 use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
-use crate::access::{Allowed, Denied, Pass, ToReadOwn};
+use crate::access::{Allowed, Pass, ToReadOwn};
 use crate::balancer::messages::{Offer, Outlet, next_connection};
 use crate::protocol::limits::LINGER;
-use crate::protocol::{Frame, Message, ProtocolError, Refusal, RefusalCode, Role};
+use crate::protocol::{Frame, Message, ProtocolError, Role};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
 
@@ -174,7 +174,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 match self.inside.clone() {
                     Ok(inside) => self.take(put, &inside).await,
                     Err(denied) => {
-                        let refusal = forbidden(&denied);
+                        let refusal = denied.refusal();
                         self.say(Message::Refused { id, refusal });
                         self.skip(size).await
                     }
@@ -189,7 +189,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 let inside = match &self.inside {
                     Ok(inside) => inside.clone(),
                     Err(denied) => {
-                        let refusal = forbidden(denied);
+                        let refusal = denied.refusal();
                         self.say(Message::Refused { id, refusal });
                         return Ok(());
                     }
@@ -211,7 +211,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                     self.answer_status(&allowed).await;
                     Ok(())
                 }
-                Err(denied) => Err(ReadError::Refused(forbidden(&denied))),
+                Err(denied) => Err(ReadError::Refused(denied.refusal())),
             },
             _ => Err(ProtocolError::Unexpected(
                 "a balancer takes `put`, `offer` and `status` from a client",
@@ -269,9 +269,4 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             () = self.door.shutdown.ended.cancelled() => {}
         }
     }
-}
-
-/// What somebody is told who lacks a right.
-pub(super) fn forbidden(denied: &Denied) -> Refusal {
-    Refusal::new(RefusalCode::Forbidden, denied.to_string())
 }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::native::forbidden;
 use super::{Door, json, native};
 use crate::protocol::frame::MAGIC;
 use crate::transport::{BoxStream, ReadError, Reader, Seat};
@@ -47,7 +46,7 @@ pub(in crate::balancer) async fn serve(
                 let serving = json::serve(&mut reader, &inside, bounds.max_json, &seat);
                 Box::pin(serving).await
             }
-            Err(denied) => Err(ReadError::Refused(forbidden(&denied))),
+            Err(denied) => Err(ReadError::Refused(denied.refusal())),
         },
         Err(error) => Err(error),
     };

@@ -229,6 +229,15 @@ pub(in crate::cli) struct BalancerArgs {
     /// no such listener
     #[arg(long, value_name = "ADDR", default_value = ADMIN, env = "BILICO_ADMIN")]
     pub(super) admin: AdminAt,
+    /// Address of a listener that has only /metrics, for everybody who reaches it; `none` for no such
+    /// listener
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "none",
+        env = "BILICO_METRICS"
+    )]
+    pub(super) metrics: AdminAt,
     /// The flag that hints name for another directory: the parent of this process has another one
     #[arg(
         long,
@@ -280,7 +289,8 @@ pub(in crate::cli) fn check(matches: &ArgMatches) -> Result<(), (&'static str, S
 pub(super) fn openings(args: &BalancerArgs) -> Result<Openings, Failure> {
     let limit = descriptors::raise();
     let (servers, wanted) = (args.servers.len(), args.max_connections as usize);
-    Openings::of_balancer(limit, servers, args.admin.max_connections(), wanted).map_err(too_few)
+    let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
+    Openings::of_balancer(limit, servers, operators, wanted).map_err(too_few)
 }
 
 /// Reads the settings that a running balancer can change.

@@ -12,7 +12,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::admin::{AdminAt, AdminListener};
+use super::admin::{AdminAt, AdminListeners};
 use super::client::{ClientArgs, converse};
 use super::output::{Exit, Failure, note};
 use super::role::{LogArgs, bind};
@@ -159,7 +159,7 @@ async fn check_ports(args: &DemoArgs) -> Result<(), Failure> {
         .admin
         .parse()
         .map_err(|error| Failure::new(Exit::Usage, error))?;
-    AdminListener::bind(&admin).await.map(drop)
+    AdminListeners::bind(&admin, &AdminAt::NONE).await.map(drop)
 }
 
 /// Starts the servers, then the balancer, and waits until it can deliver. Returns the balancer's

@@ -14,8 +14,7 @@ use super::super::store::Store;
 use super::super::work::Hold;
 use super::acks::{Outgoing, say_bye, write_acks};
 use super::incoming::{IncomingFile, OnDisk, Received, receive, receive_ahead, refusal_of, submit};
-use super::shared::{Shared, forbidden, silent};
-use crate::access::Denied;
+use super::shared::{Shared, silent};
 use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::lists::decode_confirmed;
 use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role};
@@ -27,7 +26,7 @@ struct Link<'a, R> {
     acks: mpsc::UnboundedSender<Outgoing>,
     leave: Arc<Leave>,
     /// The store, once the peer has said that it is a balancer, if it may be one.
-    store: Result<Store, Denied>,
+    store: Result<Store, Refusal>,
     shared: &'a Shared,
     /// Content that came ahead of its file's acceptance.
     ahead: Option<OnDisk>,
@@ -45,7 +44,7 @@ struct Claim {
 pub(super) async fn serve<R, W>(
     reader: Reader<R>,
     write: W,
-    store: Result<Store, Denied>,
+    store: Result<Store, Refusal>,
     shared: &Shared,
     seat: &Seat,
     greeting_ends: Instant,
@@ -141,7 +140,8 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
     }
 
     fn its_store(&self) -> Result<&Store, ReadError> {
-        self.store.as_ref().map_err(forbidden)
+        let refused = |refusal: &Refusal| ReadError::Refused(refusal.clone());
+        self.store.as_ref().map_err(refused)
     }
 
     /// The balancer's first message; `None` if it closed.

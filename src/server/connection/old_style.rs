@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use super::super::store::{IncomingBody, Store};
 use super::super::work::{Hold, count_letters};
 use super::incoming::{IncomingFile, submit};
-use super::shared::{Shared, forbidden, silent};
-use crate::access::Denied;
+use super::shared::{Shared, silent};
 use crate::pool::Share;
+use crate::protocol::Refusal;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
 
@@ -20,7 +20,7 @@ pub(super) async fn serve<R, W>(
     mut reader: Reader<R>,
     mut write: W,
     peer: SocketAddr,
-    store: Result<Store, Denied>,
+    store: Result<Store, Refusal>,
     shared: &Shared,
     seat: &Seat,
     greeting_ends: Instant,
@@ -50,7 +50,7 @@ where
 async fn serve_one<R: AsyncRead + Unpin>(
     reader: &mut ObjectReader<'_, R>,
     peer: SocketAddr,
-    may_store: &Result<Store, Denied>,
+    may_store: &Result<Store, Refusal>,
     shared: &Shared,
     seat: &Seat,
 ) -> Result<Option<Vec<u8>>, ReadError> {
@@ -67,8 +67,9 @@ async fn serve_one<R: AsyncRead + Unpin>(
             number,
         } => {
             let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
-            let with = (shared, may_store.as_ref().map_err(forbidden)?);
-            store(number, title, content, peer, with).await;
+            let refused = |refusal: &Refusal| ReadError::Refused(refusal.clone());
+            let its_store = may_store.as_ref().map_err(refused)?;
+            store(number, title, content, peer, (shared, its_store)).await;
             Vec::new()
         }
         Request::Discovery => shared.greeting(),

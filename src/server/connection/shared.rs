@@ -10,10 +10,10 @@ use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
-use crate::access::{Allowed, Denied, Lock, Pass, ToStore};
+use crate::access::{Allowed, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
-use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
+use crate::protocol::{Message, Refusal, Role, frame};
 use crate::transport::{Deadlines, ReadError};
 
 /// How many of the largest old-style documents may be in memory at once, one of them with the turn.
@@ -68,9 +68,10 @@ impl Shared {
         self.lock.by_place(peer)
     }
 
-    /// The store, for somebody who may act as a balancer.
-    pub(super) fn store_for(&self, pass: &Pass) -> Result<Store, Denied> {
-        pass.allow().map(|allowed| self.store(&allowed))
+    /// The store, for somebody who may act as a balancer; what they are told otherwise.
+    pub(super) fn store_for(&self, pass: &Pass) -> Result<Store, Refusal> {
+        let allowed = pass.allow().map_err(|denied| denied.refusal())?;
+        Ok(self.store(&allowed))
     }
 
     fn store(&self, _: &Allowed<ToStore>) -> Store {
@@ -100,9 +101,4 @@ impl Shared {
 /// How a connection ends whose peer has not said in time what it wants.
 pub(super) fn silent<T>() -> Result<T, ReadError> {
     Err(ReadError::Idle(GREETING_TIMEOUT))
-}
-
-/// What somebody is told who may not act as a balancer.
-pub(super) fn forbidden(denied: &Denied) -> ReadError {
-    ReadError::Refused(Refusal::new(RefusalCode::Forbidden, denied.to_string()))
 }

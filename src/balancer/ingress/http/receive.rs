@@ -12,7 +12,6 @@ use crate::access::Pass;
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::{InMemory, Inside};
 use crate::balancer::ingress::holding::Holding;
-use crate::balancer::ingress::native::forbidden;
 use crate::balancer::ingress::upload::Coming;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::checksum;
@@ -32,7 +31,7 @@ impl Door {
     ) -> Result<Receipts, ReadError> {
         match pass.allow() {
             Ok(allowed) => self.enter(allowed).receive(upload).await,
-            Err(denied) => Err(ReadError::Refused(forbidden(&denied))),
+            Err(denied) => Err(ReadError::Refused(denied.refusal())),
         }
     }
 }
