@@ -116,8 +116,9 @@ impl Staged {
         let Some(mut other) = is_copy.then(|| dir.read(name).ok()).flatten() else {
             return Ok(false);
         };
-        let mut our_buffer = vec![0; STEP];
-        let mut other_buffer = vec![0; STEP];
+        let step = usize::try_from(self.size).unwrap_or(STEP).clamp(1, STEP);
+        let mut our_buffer = vec![0; step];
+        let mut other_buffer = vec![0; step];
         let mut offset = 0;
         loop {
             let read = self.file.read_at(&mut our_buffer, offset)?;
