@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::pass::{Pass, Who};
+use super::pass::Pass;
 use super::right::{Right, Rights};
 
 /// Says who somebody is. Each role has one, and all its doorways ask it.
@@ -46,13 +46,13 @@ impl Lock {
         } else {
             self.elsewhere
         };
-        Pass::new(Who::At(peer), rights)
+        Pass::new(peer.to_string(), rights)
     }
 
     /// The pass of the process itself: for what it does of its own accord, and for whoever may send
     /// it signals.
     pub fn own() -> Pass {
-        Pass::new(Who::Process, Rights::all())
+        Pass::new("this process", Rights::all())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::right::{Purpose, Right, Rights};
@@ -14,32 +13,15 @@ pub struct Pass(Arc<Holder>);
 
 #[derive(Debug)]
 struct Holder {
-    who: Who,
     rights: Rights,
     /// As the journal and the log name them.
     from: Arc<str>,
 }
 
-/// Who holds a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
-    /// Whoever connects from this address.
-    At(SocketAddr),
-    /// This process itself.
-    Process,
-}
-
 impl Pass {
-    pub(super) fn new(who: Who, rights: Rights) -> Self {
-        let from = match who {
-            Who::At(peer) => peer.to_string(),
-            Who::Process => "this process".to_owned(),
-        };
-        Self(Arc::new(Holder {
-            who,
-            rights,
-            from: from.into(),
-        }))
+    pub(super) fn new(from: impl Into<Arc<str>>, rights: Rights) -> Self {
+        let from = from.into();
+        Self(Arc::new(Holder { rights, from }))
     }
 
     /// What they may do.
@@ -71,14 +53,6 @@ impl Pass {
     /// Where they are, as the journal and the log have it.
     pub fn from(&self) -> &Arc<str> {
         &self.0.from
-    }
-
-    /// Their address; `None` for the process itself.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match self.0.who {
-            Who::At(peer) => Some(peer),
-            Who::Process => None,
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::config::LogFormat;
-use crate::text::{is_printable, split_printable, write_printable};
+use crate::text::{is_printable, split_printable, start, write_printable};
 
 /// Bytes of a value that a line shows, before they are escaped; the rest is cut off.
 const MAX_VALUE: usize = 8 * 1024;
@@ -271,10 +271,11 @@ impl Visit for Fields<'_, '_> {
 
 /// A value, cut if it is too long: longer than any title.
 fn bounded(value: &str) -> Cow<'_, str> {
-    let kept = value.floor_char_boundary(MAX_VALUE);
-    match value.get(..kept) {
-        Some(kept) if kept.len() < value.len() => Cow::Owned(format!("{kept}…")),
-        _ => Cow::Borrowed(value),
+    let kept = start(value, MAX_VALUE);
+    if kept.len() < value.len() {
+        Cow::Owned(format!("{kept}…"))
+    } else {
+        Cow::Borrowed(value)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::text::start;
+
 /// Of so many failed deliveries of a file the reasons are kept; the others are only counted.
 pub const MAX_HISTORY: usize = 32;
 
@@ -60,6 +62,5 @@ impl History {
 
 /// The part of a server's name or of a reason that is kept.
 pub fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT))
-        .unwrap_or_default()
+    start(text, MAX_TEXT)
 }

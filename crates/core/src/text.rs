@@ -85,6 +85,12 @@ pub fn write_printable_json(out: &mut (impl Write + ?Sized), mut text: &str) -> 
     out.write_str(text)
 }
 
+/// The longest start of the text that has at most so many bytes and ends with a whole character.
+pub fn start(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most))
+        .unwrap_or_default()
+}
+
 /// Bytes of the start of foreign text that an [`excerpt`] keeps.
 const EXCERPT_START: usize = 192;
 

@@ -160,8 +160,8 @@ impl Inside {
     }
 
     /// Who sends, as the journal has it.
-    pub(super) fn allowed(&self) -> Allowed<ToSend> {
-        self.allowed.clone()
+    pub(super) fn allowed(&self) -> &Allowed<ToSend> {
+        &self.allowed
     }
 
     /// Reserves bytes of the disk for a file of `size` bytes of which `there` are written already.
@@ -232,7 +232,7 @@ impl Inside {
             crc32c,
             room,
             disk,
-            allowed: self.allowed(),
+            allowed: self.allowed().clone(),
             reply,
         });
         let _ = uploaded.map(Uploaded::admitted);

@@ -211,7 +211,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             crc32c: uploaded.crc32c,
             room,
             disk,
-            allowed: inside.allowed(),
+            allowed: inside.allowed().clone(),
             reply: Some(self.reply(put.id)),
         });
         uploaded.admitted();

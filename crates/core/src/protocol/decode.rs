@@ -15,7 +15,7 @@ use super::message::{Expected, Message, Prefix, Role};
 use super::object;
 use super::status::Memory;
 use super::text::Text;
-use crate::text::excerpt;
+use crate::text::{excerpt, start};
 
 impl Message {
     /// Reads a message from its JSON header.
@@ -164,9 +164,7 @@ impl Header<'_> {
     /// People can do without a reason; it may be empty. A long one is cut: it is kept, logged and
     /// shown.
     fn reason(self) -> String {
-        let reason = self.reason.unwrap_or_default().0;
-        let most = reason.floor_char_boundary(MAX_REASON);
-        reason.get(..most).unwrap_or_default().to_owned()
+        start(&self.reason.unwrap_or_default().0, MAX_REASON).to_owned()
     }
 
     fn refusal(self) -> Result<Refusal, ProtocolError> {

@@ -251,7 +251,7 @@ impl Inside {
             crc32c: uploaded.crc32c,
             room,
             disk,
-            allowed: self.allowed(),
+            allowed: self.allowed().clone(),
             reply: Some(reply),
         });
         uploaded.admitted();
