@@ -277,22 +277,18 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
         .map_err(io::Error::other)?
         .map(|frame| frame.message)
     {
-        Some(Message::Hello {
-            role: Role::Server,
-            overloaded,
-            memory,
-            identity,
-            instance,
-            ..
-        }) => {
+        Some(Message::Hello(hello)) if hello.role == Role::Server => {
             let who = Who {
-                speaker: Speaker { identity, instance },
+                speaker: Speaker {
+                    identity: hello.identity,
+                    instance: hello.instance,
+                },
                 ..Who::default()
             };
             Ok(Probed::Answered {
-                overloaded: overloaded.unwrap_or(false),
+                overloaded: hello.overloaded.unwrap_or(false),
                 dialect: Dialect::Native,
-                memory,
+                memory: hello.memory,
                 who,
             })
         }

@@ -16,7 +16,7 @@ use crate::protocol::limits::STALL_TIMEOUT;
 use crate::protocol::message::Prefix;
 use crate::protocol::object;
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Message, Refusal, RefusalCode, Role, frame};
+use crate::protocol::{Hello, Message, Refusal, RefusalCode, Role, frame};
 use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, Socket, send_content};
 
 /// The largest status report that is read, in bytes.
@@ -147,16 +147,7 @@ impl Session {
     }
 
     async fn greet(&mut self) -> Result<(), ClientError> {
-        let hello = Message::Hello {
-            role: Role::Client,
-            overloaded: None,
-            identity: None,
-            memory: None,
-            instance: None,
-            epoch: None,
-            bulk: None,
-            ahead: None,
-        };
+        let hello = Message::from(Hello::of(Role::Client));
         frame::encode_preface(&mut self.out);
         frame::encode(&hello, 0, &mut self.out);
         self.flush().await
@@ -324,11 +315,8 @@ impl Answers {
             .map_err(broken)?
             .map(|frame| frame.message)
         {
-            Some(Message::Hello {
-                role: Role::Balancer,
-                ..
-            }) => Ok(()),
-            Some(Message::Hello { .. }) => Err((
+            Some(Message::Hello(hello)) if hello.role == Role::Balancer => Ok(()),
+            Some(Message::Hello(_)) => Err((
                 "it is a file server; files go through its balancer".to_owned(),
                 false,
             )),

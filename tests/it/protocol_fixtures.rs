@@ -11,7 +11,7 @@ use bilico::protocol::status::{
     Dialect, Memory, QueueReport, ServerReport, ServerState, StatusReport,
 };
 use bilico::protocol::{
-    Expected, Frame, Message, Prefix, Refusal, RefusalCode, Role, frame, object,
+    Expected, Frame, Hello, Message, Prefix, Refusal, RefusalCode, Role, frame, object,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -38,41 +38,21 @@ fn case(name: &str, message: Message, content: &[u8]) -> Case {
 }
 
 fn hello(role: Role) -> Message {
-    Message::Hello {
-        role,
-        overloaded: None,
-        identity: None,
-        memory: None,
-        instance: None,
-        epoch: None,
-        bulk: None,
-        ahead: None,
-    }
+    Message::from(Hello::of(role))
 }
 
 fn greetings() -> Vec<Case> {
-    let to_server = Message::Hello {
-        role: Role::Balancer,
-        overloaded: None,
+    let to_server = Message::from(Hello {
         identity: Some(IDENTITY.into()),
-        memory: None,
-        instance: None,
-        epoch: None,
-        bulk: None,
-        ahead: None,
-    };
-    let lane = Message::Hello {
-        role: Role::Balancer,
-        overloaded: None,
+        ..Hello::of(Role::Balancer)
+    });
+    let lane = Message::from(Hello {
         identity: Some(IDENTITY.into()),
-        memory: None,
         instance: Some(INSTANCE.into()),
-        epoch: None,
         bulk: Some(true),
-        ahead: None,
-    };
-    let server = Message::Hello {
-        role: Role::Server,
+        ..Hello::of(Role::Balancer)
+    });
+    let server = Message::from(Hello {
         overloaded: Some(true),
         identity: Some(IDENTITY.into()),
         memory: Some(Memory {
@@ -80,20 +60,16 @@ fn greetings() -> Vec<Case> {
             limit: u64::MAX,
         }),
         instance: Some(INSTANCE.into()),
-        epoch: None,
-        bulk: None,
-        ahead: None,
-    };
-    let server_with_ahead = Message::Hello {
-        role: Role::Server,
+        ..Hello::of(Role::Server)
+    });
+    let server_with_ahead = Message::from(Hello {
         overloaded: Some(false),
         identity: Some(IDENTITY.into()),
-        memory: None,
         instance: Some(INSTANCE.into()),
-        epoch: None,
         bulk: Some(true),
         ahead: Some(true),
-    };
+        ..Hello::of(Role::Server)
+    });
     let bye = Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
     vec![
         case("hello-client", hello(Role::Client), b""),

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bilico_core::protocol::{Message, Role, frame};
+use bilico_core::protocol::{Hello, Message, Role, frame};
 use bilico_net::{Deadlines, ReadError, Reader};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -83,16 +83,12 @@ async fn run(servers: u32, rates: Option<Vec<u32>>) -> Result<(), Failure> {
 /// What a server says first, on links and to probes.
 fn greeting(server: u32) -> Vec<u8> {
     let identity: Arc<str> = format!("{server:032x}").into();
-    let hello = Message::Hello {
-        role: Role::Server,
+    let hello = Message::from(Hello {
         overloaded: Some(false),
         identity: Some(identity.clone()),
-        memory: None,
         instance: Some(identity),
-        epoch: None,
-        bulk: None,
-        ahead: None,
-    };
+        ..Hello::of(Role::Server)
+    });
     let mut greeting = Vec::new();
     frame::encode_preface(&mut greeting);
     frame::encode(&hello, 0, &mut greeting);

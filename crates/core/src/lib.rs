@@ -10,5 +10,6 @@ pub mod file;
 pub mod os_error;
 pub mod protocol;
 pub mod schedule;
+pub mod secret;
 pub mod text;
 pub mod units;

@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::balancer::dispatch::Speaker;
 use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::lists::{self, StoredFile};
-use crate::protocol::{Message, Role, frame};
+use crate::protocol::{Hello, Message, Role, frame};
 use crate::transport::{BoxStream, Deadlines, Reader, Socket};
 
 /// How many stall timeouts a server may take to list its files: no file of an earlier run goes out
@@ -90,35 +90,28 @@ where
 {
     let mut out = Vec::new();
     frame::encode_preface(&mut out);
-    let hello = Message::Hello {
-        role: Role::Balancer,
-        overloaded: None,
+    let hello = Message::from(Hello {
         identity: Some(journal.clone()),
-        memory: None,
         instance: Some(INSTANCE.clone()),
-        epoch: None,
         bulk,
-        ahead: None,
-    };
+        ..Hello::of(Role::Balancer)
+    });
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
     reader.preface().await?;
     let answer = reader.frame().await?.map(|frame| frame.message);
     match answer {
-        Some(Message::Hello {
-            role: Role::Server,
-            identity,
-            instance,
-            bulk,
-            ahead,
-            ..
-        }) => {
+        Some(Message::Hello(hello)) if hello.role == Role::Server => {
             // Without an identity it enters no links, so it could not end the lane in time.
-            let lane = bulk == Some(true) && identity.is_some();
-            let ahead = ahead == Some(true) && lane;
-            Ok((Speaker { identity, instance }, Takes { lane, ahead }))
+            let lane = hello.bulk == Some(true) && hello.identity.is_some();
+            let ahead = hello.ahead == Some(true) && lane;
+            let speaker = Speaker {
+                identity: hello.identity,
+                instance: hello.instance,
+            };
+            Ok((speaker, Takes { lane, ahead }))
         }
-        Some(Message::Hello { .. }) => Err(LinkError::NotAServer),
+        Some(Message::Hello(_)) => Err(LinkError::NotAServer),
         Some(Message::Bye(refusal)) => Err(LinkError::Bye(refusal)),
         Some(other) => Err(LinkError::Unexpected(other)),
         None => Err(LinkError::ClosedBeforeGreeting),

@@ -18,7 +18,7 @@ use crate::balancer::messages::{Parcel, ToHub, ToServer};
 use crate::protocol::json::{NotOldStyle, Request, parse};
 use crate::protocol::lists::decode_confirmed;
 use crate::protocol::status::Dialect;
-use crate::protocol::{Message, Role, frame};
+use crate::protocol::{Hello, Message, Role, frame};
 use crate::queue::RealDisk;
 use crate::queue::disk::Disk;
 use crate::queue::record::Meta;
@@ -98,16 +98,10 @@ impl World {
         reader.frame().await.unwrap().unwrap();
         let mut out = Vec::new();
         frame::encode_preface(&mut out);
-        let hello = Message::Hello {
-            role: Role::Server,
+        let hello = Message::from(Hello {
             overloaded: Some(false),
-            identity: None,
-            memory: None,
-            instance: None,
-            epoch: None,
-            bulk: None,
-            ahead: None,
-        };
+            ..Hello::of(Role::Server)
+        });
         frame::encode(&hello, 0, &mut out);
         write.write_all(&out).await.unwrap();
         assert!(matches!(world.event().await, LinkEvent::Opened { .. }));

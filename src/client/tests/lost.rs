@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::pretended::{PIPE, Pretended, Script, cut_behind};
 use super::sending::{LARGE, Sending, noise};
 use crate::client::*;
-use crate::protocol::{Message, RefusalCode, Role, frame};
+use crate::protocol::{Hello, Message, RefusalCode, Role, frame};
 use crate::transport::{Connect, Connecting};
 
 #[tokio::test(start_paused = true)]
@@ -260,16 +260,7 @@ async fn what_makes_no_sense_is_an_error_and_not_tried_again() {
             tokio::spawn(async move {
                 let mut out = Vec::new();
                 frame::encode_preface(&mut out);
-                let hello = Message::Hello {
-                    role: Role::Balancer,
-                    overloaded: None,
-                    identity: None,
-                    memory: None,
-                    instance: None,
-                    epoch: None,
-                    bulk: None,
-                    ahead: None,
-                };
+                let hello = Message::from(Hello::of(Role::Balancer));
                 frame::encode(&hello, 0, &mut out);
                 out.extend_from_slice(&[0; 64]);
                 theirs.write_all(&out).await.unwrap();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::protocol::{Message, Prefix, Refusal, RefusalCode, Role, frame};
+use crate::protocol::{Hello, Message, Prefix, Refusal, RefusalCode, Role, frame};
 use crate::transport::{Connect, Connecting, Deadlines, Reader};
 
 /// How many bytes a pipe buffers: few, so that a cut in the middle of a large file is one.
@@ -99,20 +99,7 @@ impl Pretended {
         let mut reader = Reader::new(read, Deadlines::default());
         let mut hello = Vec::new();
         frame::encode_preface(&mut hello);
-        frame::encode(
-            &Message::Hello {
-                role: Role::Balancer,
-                overloaded: None,
-                identity: None,
-                memory: None,
-                instance: None,
-                epoch: None,
-                bulk: None,
-                ahead: None,
-            },
-            0,
-            &mut hello,
-        );
+        frame::encode(&Message::from(Hello::of(Role::Balancer)), 0, &mut hello);
         write.write_all(&hello).await?;
         reader.preface().await?;
         reader.frame().await?;

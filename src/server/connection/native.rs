@@ -349,21 +349,16 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
 }
 
 /// Which journal a balancer's hello names; `None` if it names none.
-fn claim_of(hello: Message) -> Result<Option<Claim>, ReadError> {
-    match hello {
-        Message::Hello {
-            role: Role::Balancer,
-            identity,
-            instance,
-            epoch,
-            bulk,
-            ..
-        } => Ok(identity.map(|journal| Claim {
-            journal: journal.to_ascii_lowercase().into(),
-            tenure: Tenure::of(epoch, instance),
-            is_lane: bulk == Some(true),
-        })),
-        Message::Hello { .. } => Err(unexpected("a file server takes files from a balancer only")),
+fn claim_of(first: Message) -> Result<Option<Claim>, ReadError> {
+    match first {
+        Message::Hello(hello) if hello.role == Role::Balancer => {
+            Ok(hello.identity.map(|journal| Claim {
+                journal: journal.to_ascii_lowercase().into(),
+                tenure: Tenure::of(hello.epoch, hello.instance),
+                is_lane: hello.bulk == Some(true),
+            }))
+        }
+        Message::Hello(_) => Err(unexpected("a file server takes files from a balancer only")),
         _ => Err(unexpected("a connection begins with a hello")),
     }
 }

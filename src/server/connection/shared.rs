@@ -13,7 +13,7 @@ use super::super::work::Work;
 use crate::access::{Allowed, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
-use crate::protocol::{Message, Refusal, Role, frame};
+use crate::protocol::{Hello, Message, Refusal, Role, frame};
 use crate::transport::{Deadlines, ReadError};
 
 /// How many of the largest old-style documents may be in memory at once, one of them with the turn.
@@ -82,17 +82,16 @@ impl Shared {
     pub(super) fn greeting(&self) -> Vec<u8> {
         let mut out = Vec::new();
         frame::encode_preface(&mut out);
-        let hello = Message::Hello {
-            role: Role::Server,
+        let hello = Message::from(Hello {
             overloaded: Some(self.overload.is_set()),
             identity: self.store.identity(),
             memory: self.overload.memory(),
             instance: Some(self.store.instance()),
-            epoch: None,
             bulk: Some(true),
             // The work needs content in memory.
             ahead: (!self.work.holds()).then_some(true),
-        };
+            ..Hello::of(Role::Server)
+        });
         frame::encode(&hello, 0, &mut out);
         out
     }

@@ -10,11 +10,13 @@ use serde::Deserialize;
 
 use super::error::{ProtocolError, Refusal, RefusalCode};
 use super::header::{Reader, field};
-use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE};
+use super::hello::Hello;
+use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE, MAX_TOKEN, MAX_USER};
 use super::message::{Expected, Message, Prefix, Role};
 use super::object;
 use super::status::Memory;
 use super::text::Text;
+use crate::secret::Secret;
 use crate::text::{excerpt, start};
 
 impl Message {
@@ -113,6 +115,11 @@ struct Header<'a> {
     epoch: Option<u64>,
     bulk: Option<bool>,
     ahead: Option<bool>,
+    #[serde(borrow)]
+    token: Option<Text<'a>>,
+    locked: Option<bool>,
+    #[serde(borrow)]
+    user: Option<Text<'a>>,
 }
 
 impl Header<'_> {
@@ -147,6 +154,7 @@ impl Header<'_> {
             },
             "resumed" => Message::Resumed,
             "status" => Message::Status,
+            "account" => Message::Account,
             "bye" => Message::Bye(self.refusal()?),
             other => return Err(ProtocolError::UnknownRequest(excerpt(other).into_owned())),
         })
@@ -175,7 +183,7 @@ impl Header<'_> {
     fn hello(self) -> Result<Message, ProtocolError> {
         let role = self.role.ok_or(ProtocolError::Missing("role"))?;
         let memory = self.memory.zip(self.memory_limit);
-        Ok(Message::Hello {
+        Ok(Message::from(Hello {
             role,
             overloaded: self.overloaded,
             identity: identity(self.identity)?,
@@ -184,7 +192,10 @@ impl Header<'_> {
             epoch: self.epoch,
             bulk: self.bulk,
             ahead: self.ahead,
-        })
+            token: self.token.map(token).transpose()?,
+            locked: self.locked,
+            user: self.user.map(user).transpose()?,
+        }))
     }
 
     fn put(self) -> Result<Message, ProtocolError> {
@@ -295,6 +306,22 @@ fn key(key: Text<'_>) -> Result<Arc<str>, ProtocolError> {
         Ok(key.0.into())
     } else {
         Err(ProtocolError::KeyLength(key.0.len()))
+    }
+}
+
+fn token(token: Text<'_>) -> Result<Secret, ProtocolError> {
+    if token.0.len() <= MAX_TOKEN {
+        Ok(Secret::from(&*token.0))
+    } else {
+        Err(ProtocolError::TokenLength(token.0.len()))
+    }
+}
+
+fn user(user: Text<'_>) -> Result<Arc<str>, ProtocolError> {
+    if user.0.len() <= MAX_USER {
+        Ok(user.0.into())
+    } else {
+        Err(ProtocolError::UserLength(user.0.len()))
     }
 }
 

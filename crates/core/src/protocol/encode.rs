@@ -2,8 +2,10 @@
 
 use super::error::Refusal;
 use super::header::{Writer, field};
+use super::hello::Hello;
 use super::message::{Expected, Message, Prefix, Role};
 use super::status::Memory;
+use crate::secret::Secret;
 
 impl Role {
     fn name(self) -> &'static str {
@@ -20,21 +22,7 @@ impl Message {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let header = Writer::new(out);
         let header = match self {
-            Self::Hello {
-                role,
-                overloaded,
-                identity,
-                memory,
-                instance,
-                epoch,
-                bulk,
-                ahead,
-            } => hello(header, *role, *overloaded, identity.as_deref())
-                .with_memory(*memory)
-                .text(field::INSTANCE, instance.as_deref())
-                .number(field::EPOCH, *epoch)
-                .flag(field::BULK, *bulk)
-                .flag(field::AHEAD, *ahead),
+            Self::Hello(said) => hello(header, said),
             Self::Put {
                 id,
                 title,
@@ -86,23 +74,27 @@ impl Message {
             Self::Waiting { reason } => header.of("waiting").text(field::REASON, reason.as_str()),
             Self::Resumed => header.of("resumed"),
             Self::Status => header.of("status"),
+            Self::Account => header.of("account"),
             Self::Bye(refusal) => header.of("bye").with_refusal(refusal),
         };
         header.end();
     }
 }
 
-fn hello<'a>(
-    header: Writer<'a>,
-    role: Role,
-    overloaded: Option<bool>,
-    identity: Option<&str>,
-) -> Writer<'a> {
+fn hello<'a>(header: Writer<'a>, said: &Hello) -> Writer<'a> {
     header
         .of("hello")
-        .text(field::ROLE, role.name())
-        .flag(field::OVERLOADED, overloaded)
-        .text(field::IDENTITY, identity)
+        .text(field::ROLE, said.role.name())
+        .flag(field::OVERLOADED, said.overloaded)
+        .text(field::IDENTITY, said.identity.as_deref())
+        .with_memory(said.memory)
+        .text(field::INSTANCE, said.instance.as_deref())
+        .number(field::EPOCH, said.epoch)
+        .flag(field::BULK, said.bulk)
+        .flag(field::AHEAD, said.ahead)
+        .text(field::TOKEN, said.token.as_ref().map(Secret::reveal))
+        .flag(field::LOCKED, said.locked)
+        .text(field::USER, said.user.as_deref())
 }
 
 #[inline]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{MAX_KEY, MAX_TITLE};
+use super::limits::{MAX_KEY, MAX_TITLE, MAX_TOKEN, MAX_USER};
 
 /// The version of the native protocol that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -44,6 +44,12 @@ pub enum ProtocolError {
     /// The key is empty or longer than the limit.
     #[error("a key of {0} bytes: it must have 1 to {MAX_KEY}")]
     KeyLength(usize),
+    /// The token is longer than the limit.
+    #[error("a token of {0} bytes: at most {MAX_TOKEN} are taken")]
+    TokenLength(usize),
+    /// The user's name is longer than the limit.
+    #[error("the name of a user of {0} bytes: at most {MAX_USER} are taken")]
+    UserLength(usize),
     /// The identity is not 32 hex digits.
     #[error("bad header: `identity` must be 32 hex digits")]
     Identity,
@@ -115,6 +121,8 @@ pub enum RefusalCode {
     Storage,
     /// The server has no room in memory at the moment.
     Busy,
+    /// The peer has not said who it is, or its token or password is wrong.
+    Unauthorized,
     /// The peer may not do this.
     Forbidden,
     /// The balancer speaks for an epoch of its journal that is over.
@@ -135,6 +143,7 @@ impl RefusalCode {
                 | Self::Version
                 | Self::TooLarge
                 | Self::Conflict
+                | Self::Unauthorized
                 | Self::Forbidden
                 | Self::Stale
         )
@@ -153,6 +162,7 @@ impl fmt::Display for RefusalCode {
             Self::Stopping => "stopping",
             Self::Storage => "storage",
             Self::Busy => "busy",
+            Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::Stale => "stale",
         })

@@ -35,6 +35,9 @@ pub(super) mod field {
     pub(in super::super) const EPOCH: &str = r#","epoch":"#;
     pub(in super::super) const BULK: &str = r#","bulk":"#;
     pub(in super::super) const AHEAD: &str = r#","ahead":"#;
+    pub(in super::super) const TOKEN: &str = r#","token":"#;
+    pub(in super::super) const LOCKED: &str = r#","locked":"#;
+    pub(in super::super) const USER: &str = r#","user":"#;
 }
 
 /// Appends one header to a buffer. The caller gives the fields in their order; `None` is left out.

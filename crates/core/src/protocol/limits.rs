@@ -17,6 +17,15 @@ pub const MAX_REASON: usize = 1024;
 /// The longest key of a client, in bytes of UTF-8.
 pub const MAX_KEY: usize = 256;
 
+/// The longest token or other secret of a client, in bytes.
+pub const MAX_TOKEN: usize = 128;
+
+/// The longest name of a user, in bytes.
+pub const MAX_USER: usize = 32;
+
+/// The largest JSON content of an `account` message of a client, in bytes.
+pub const MAX_ACCOUNT: u64 = 4 * 1024;
+
 /// The most entries in one `holding` or `confirmed` message.
 pub const MAX_LIST: usize = 16 * 1024;
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::error::Refusal;
-use super::status::Memory;
+use super::hello::Hello;
 
 /// The part that a peer plays, as it says in its `hello`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -27,31 +27,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// The first message of each side.
-    Hello {
-        /// The part that the sender plays.
-        role: Role,
-        /// The sender's overload byte, from a server.
-        overloaded: Option<bool>,
-        /// The identity that survives restarts and changes of address: of a balancer's journal, as
-        /// it tells servers, or of a server's directory. 32 hex digits; `None` from a peer that
-        /// keeps no identity.
-        identity: Option<Arc<str>>,
-        /// The sender's memory, from a server.
-        memory: Option<Memory>,
-        /// The process, as 32 hex digits drawn at each start. Two servers with one identity at the
-        /// same time work on a directory and on a copy of it.
-        instance: Option<Arc<str>>,
-        /// From a balancer that shares its journal with others, to a server: the epoch of that
-        /// journal to which the balancer belongs. The journal counts its epochs, and begins a new
-        /// one whenever a balancer joins or is given up; links of older epochs then end. `None`
-        /// from a balancer that has its journal for itself: its newest link ends all others.
-        epoch: Option<u64>,
-        /// From a server: it takes a second connection of a balancer, for large files. From a
-        /// balancer to a server: this is that connection.
-        bulk: Option<bool>,
-        /// From a server: it takes files ahead, see [`Message::Ahead`].
-        ahead: Option<bool>,
-    },
+    Hello(Box<Hello>),
     /// A file on its way from a client; its content follows.
     Put {
         /// The client's name for the file on this connection, repeated in its receipts.
@@ -183,6 +159,9 @@ pub enum Message {
     Resumed,
     /// Asks a balancer for its status; the answer bears the report as JSON content.
     Status,
+    /// From a client: something about its account, as JSON content. From a balancer: the answer, as
+    /// JSON content. `docs/protocol.md` has both.
+    Account,
     /// The sender ends this connection, for this reason.
     Bye(Refusal),
 }
@@ -214,6 +193,7 @@ impl Message {
                 | Self::Store { .. }
                 | Self::Ahead
                 | Self::Status
+                | Self::Account
                 | Self::Holding { .. }
                 | Self::Confirmed
         )

@@ -11,6 +11,7 @@ mod encode;
 pub mod error;
 pub mod frame;
 mod header;
+mod hello;
 pub mod json;
 pub mod limits;
 pub mod lists;
@@ -24,4 +25,5 @@ mod tests;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;
+pub use hello::Hello;
 pub use message::{Expected, Message, Prefix, Role};

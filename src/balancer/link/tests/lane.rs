@@ -49,7 +49,7 @@ pub(super) async fn greeted(
     let mut reader = Reader::new(read, Deadlines::default());
     reader.preface().await.unwrap();
     let hello = reader.frame().await.unwrap().unwrap().message;
-    let Message::Hello { bulk, .. } = hello else {
+    let Message::Hello(hello) = hello else {
         panic!("{hello:?}");
     };
     let mut server = NativeServer { reader, write };
@@ -57,18 +57,16 @@ pub(super) async fn greeted(
     frame::encode_preface(&mut out);
     server.write.write_all(&out).await.unwrap();
     server
-        .say(&Message::Hello {
-            role: Role::Server,
+        .say(&Message::from(Hello {
             overloaded: Some(false),
             identity: Some(IDENTITY.into()),
-            memory: None,
             instance: Some(instance.repeat(32).into()),
-            epoch: None,
             bulk: Some(true),
             ahead: takes_ahead.then_some(true),
-        })
+            ..Hello::of(Role::Server)
+        }))
         .await;
-    (server, bulk == Some(true))
+    (server, hello.bulk == Some(true))
 }
 
 impl NativeServer {

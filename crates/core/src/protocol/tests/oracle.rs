@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::protocol::{Message, Refusal, RefusalCode, Role};
+use crate::secret::Secret;
 
 /// A header with the fields in the order in which they stand on the wire, for serde to write.
 #[derive(Clone, Copy, Default, Serialize)]
@@ -52,6 +53,12 @@ pub(super) struct Oracle<'a> {
     bulk: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ahead: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
 }
 
 /// The fields of a message's header.
@@ -65,25 +72,19 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
         ..Oracle::default()
     };
     match message {
-        Message::Hello {
-            role,
-            overloaded,
-            identity,
-            memory,
-            instance,
-            epoch,
-            bulk,
-            ahead,
-        } => Oracle {
-            role: Some(*role),
-            overloaded: *overloaded,
-            identity: identity.as_deref(),
-            memory: memory.map(|memory| memory.used),
-            memory_limit: memory.map(|memory| memory.limit),
-            instance: instance.as_deref(),
-            epoch: *epoch,
-            bulk: *bulk,
-            ahead: *ahead,
+        Message::Hello(hello) => Oracle {
+            role: Some(hello.role),
+            overloaded: hello.overloaded,
+            identity: hello.identity.as_deref(),
+            memory: hello.memory.map(|memory| memory.used),
+            memory_limit: hello.memory.map(|memory| memory.limit),
+            instance: hello.instance.as_deref(),
+            epoch: hello.epoch,
+            bulk: hello.bulk,
+            ahead: hello.ahead,
+            token: hello.token.as_ref().map(Secret::reveal),
+            locked: hello.locked,
+            user: hello.user.as_deref(),
             ..header("hello")
         },
         Message::Put {
@@ -190,6 +191,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
         },
         Message::Resumed => header("resumed"),
         Message::Status => header("status"),
+        Message::Account => header("account"),
         Message::Bye(refusal) => with(header("bye"), refusal),
     }
 }

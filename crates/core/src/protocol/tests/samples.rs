@@ -1,24 +1,14 @@
 //! Messages of every kind.
 
 use crate::protocol::status::Memory;
-use crate::protocol::{Expected, Message, Prefix, Refusal, RefusalCode, Role};
+use crate::protocol::{Expected, Hello, Message, Prefix, Refusal, RefusalCode, Role};
 
 #[expect(clippy::too_many_lines, reason = "one of each kind of message")]
 pub(super) fn samples() -> Vec<Message> {
     let refusal = || Refusal::new(RefusalCode::Storage, "disk \"full\"\n");
     vec![
-        Message::Hello {
-            role: Role::Client,
-            overloaded: None,
-            identity: None,
-            memory: None,
-            instance: None,
-            epoch: None,
-            bulk: None,
-            ahead: None,
-        },
-        Message::Hello {
-            role: Role::Server,
+        Message::from(Hello::of(Role::Client)),
+        Message::from(Hello {
             overloaded: Some(true),
             identity: Some("0f".repeat(16).into()),
             memory: Some(Memory {
@@ -26,20 +16,16 @@ pub(super) fn samples() -> Vec<Message> {
                 limit: u64::MAX,
             }),
             instance: Some("a1".repeat(16).into()),
-            epoch: None,
-            bulk: None,
             ahead: Some(true),
-        },
-        Message::Hello {
-            role: Role::Balancer,
-            overloaded: None,
+            ..Hello::of(Role::Server)
+        }),
+        Message::from(Hello {
             identity: Some("0f".repeat(16).into()),
-            memory: None,
             instance: Some("a1".repeat(16).into()),
             epoch: Some(u64::MAX),
             bulk: Some(true),
-            ahead: None,
-        },
+            ..Hello::of(Role::Balancer)
+        }),
         Message::Put {
             id: 0,
             title: "a \u{202e}\u{0} \"b\".json".into(),

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::protocol::status::Memory;
-use crate::protocol::{Expected, Message, Prefix, Refusal, RefusalCode, Role};
+use crate::protocol::{Expected, Hello, Message, Prefix, Refusal, RefusalCode, Role};
+use crate::secret::Secret;
 
 /// Text with and without what must be escaped, and as long as the limits and longer.
 pub(super) fn text() -> impl Strategy<Value = String> {
@@ -75,10 +76,16 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             prop::option::of(number()),
             any::<Option<bool>>(),
             any::<Option<bool>>(),
+            (
+                prop::option::of("[a-z_\"\n]{0,40}"),
+                any::<Option<bool>>(),
+                prop::option::of("[a-z0-9.\u{e8}]{0,16}"),
+            ),
         )
             .prop_map(
-                |(role, overloaded, identity, memory, instance, epoch, bulk, ahead)| {
-                    Message::Hello {
+                |(role, overloaded, identity, memory, instance, epoch, bulk, ahead, account)| {
+                    let (token, locked, user): (Option<String>, _, Option<String>) = account;
+                    Message::from(Hello {
                         role,
                         overloaded,
                         identity,
@@ -87,7 +94,10 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
                         epoch,
                         bulk,
                         ahead,
-                    }
+                        token: token.map(Secret::from),
+                        locked,
+                        user: user.map(Arc::from),
+                    })
                 }
             ),
         (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| {
@@ -99,6 +109,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             }
         }),
         Just(Message::Ahead),
+        Just(Message::Account),
         (number(), key()).prop_map(|(number, title)| Message::Keep { number, title }),
         (number(), number()).prop_map(|(id, offset)| Message::Wanted { id, offset }),
         (number(), refusal()).prop_map(|(id, refusal)| Message::Refused { id, refusal }),
