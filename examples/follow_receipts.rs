@@ -5,8 +5,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bilico::client::{Changed, ClientError, Form, Keys, Options, Source, Tally, Wait, transfer};
-use bilico::transport::Tcp;
+use bilico::client::{
+    Changed, ClientError, Form, Keys, Options, Source, Tally, Wait, Way, transfer,
+};
 use tokio::sync::watch;
 
 #[tokio::main]
@@ -41,7 +42,7 @@ async fn main() -> Result<(), ClientError> {
             );
         }
     });
-    let result = transfer(&Tcp, &address, &sources, &options, &tally).await;
+    let result = transfer(&Way::plain(address), &sources, &options, &tally).await;
     drop(tally);
     let _ = printer.await;
     result

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bilico::client::{Changed, Fate, Form, Keys, Options, Source, Tally, Wait, transfer};
-use bilico::transport::Tcp;
+use bilico::client::{Changed, Fate, Form, Keys, Options, Source, Tally, Wait, Way, transfer};
 use tokio::sync::watch;
 
 #[tokio::main]
@@ -30,7 +29,7 @@ async fn main() -> ExitCode {
         hashed: false,
     };
     let tally = watch::Sender::new(Tally::default());
-    let result = transfer(&Tcp, &address, &sources, &options, &tally).await;
+    let result = transfer(&Way::plain(address), &sources, &options, &tally).await;
 
     let tally = tally.borrow();
     for (source, fate) in sources.iter().zip(&tally.fates) {

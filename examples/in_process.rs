@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bilico::balancer::{Balancer, BalancerConfig, Settings};
-use bilico::client::{Changed, Form, Keys, Options, Source, Tally, Wait, transfer};
+use bilico::client::{Changed, Form, Keys, Options, Source, Tally, Wait, Way, transfer};
 use bilico::server::{Server, ServerConfig};
 use bilico::transport::Tcp;
 use tokio::net::TcpListener;
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         hashed: false,
     };
     let tally = watch::Sender::new(Tally::default());
-    transfer(&Tcp, &address, &sources, &options, &tally).await?;
+    transfer(&Way::plain(address), &sources, &options, &tally).await?;
     println!("{:?}", tally.borrow().fates);
 
     stop.cancel();

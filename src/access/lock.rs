@@ -1,74 +1,132 @@
 //! All ways to a pass.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::pass::Pass;
+use super::account::{AccountAnswer, AccountRequest};
+use super::accounts::{AccountError, Accounts, you};
+use super::at::At;
+use super::denied::{Denied, Why};
+use super::pass::{Pass, Who};
 use super::right::{Right, Rights};
+use crate::secret::Secret;
 
-/// Says who somebody is. Each role has one, and all its doorways ask it.
-///
-/// There is no authentication yet: where somebody is decides what they may do. This machine has all
-/// rights.
+/// What decides who may do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Where somebody is.
+    Off,
+    /// The token that somebody shows.
+    Required,
+}
+
+/// Says who somebody is. Each role has one, and all its doorways ask it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Lock {
-    /// The rights of other machines.
-    elsewhere: Rights,
+pub struct Lock(Mode);
+
+#[derive(Debug, Clone)]
+enum Mode {
+    /// Where somebody is decides what they may do. This machine has all rights, and others have
+    /// these.
+    Off(Rights),
+    /// Whoever shows no token may do nothing.
+    Users(Arc<Accounts>),
 }
 
 impl Lock {
-    /// A balancer's, without authentication: other machines hand files over, and ask about their
-    /// own.
+    /// A balancer's, without users: other machines hand files over, and ask about their own.
     pub const fn off_at_balancer() -> Self {
-        Self {
-            elsewhere: Rights::of(&[Right::Send, Right::ReadOwn]),
-        }
+        Self(Mode::Off(Rights::of(&[Right::Send, Right::ReadOwn])))
     }
 
     /// A file server's, without authentication: other machines are taken for balancers.
     pub const fn off_at_server() -> Self {
-        Self {
-            elsewhere: Rights::of(&[Right::Store]),
-        }
+        Self(Mode::Off(Rights::of(&[Right::Store])))
     }
 
     /// That of a listener which has only the metrics: everybody may read them.
     pub const fn open_metrics() -> Self {
-        Self {
-            elsewhere: Rights::of(&[Right::Metrics]),
+        Self(Mode::Off(Rights::of(&[Right::Metrics])))
+    }
+
+    /// A balancer's, with users.
+    pub fn with_users(accounts: Arc<Accounts>) -> Self {
+        Self(Mode::Users(accounts))
+    }
+
+    /// Whether somebody has to say who they are.
+    pub fn is_locked(&self) -> bool {
+        self.accounts().is_some()
+    }
+
+    /// The users, if there are some.
+    pub fn accounts(&self) -> Option<&Arc<Accounts>> {
+        match &self.0 {
+            Mode::Off(_) => None,
+            Mode::Users(accounts) => Some(accounts),
         }
     }
 
-    /// The pass of whoever connects from this address.
-    pub fn by_place(&self, peer: SocketAddr) -> Pass {
-        let rights = if is_here(peer.ip()) {
-            Rights::all()
-        } else {
-            self.elsewhere
-        };
-        Pass::new(peer.to_string(), rights)
+    /// The pass of whoever connects and has shown nothing yet.
+    pub fn by_place(&self, at: At) -> Pass {
+        let from = at.address().to_string();
+        match &self.0 {
+            Mode::Off(_) if at.is_here() => Pass::new(from, Rights::all(), Who::Place),
+            Mode::Off(elsewhere) => Pass::new(from, *elsewhere, Who::Place),
+            Mode::Users(_) => Pass::new(from, Rights::default(), Who::Nobody),
+        }
+    }
+
+    /// The pass of whoever shows this token. Without users nobody looks at it.
+    pub fn by_token(&self, at: At, token: &Secret) -> Result<Pass, Denied> {
+        match &self.0 {
+            Mode::Off(_) => Ok(self.by_place(at)),
+            Mode::Users(accounts) => accounts.by_token(at, token),
+        }
+    }
+
+    /// The pass of whoever was refused: it is good for nothing but to say why.
+    pub fn refused(denied: &Denied) -> Pass {
+        let who = Who::Refused(denied.why().clone());
+        Pass::new(denied.from().clone(), Rights::default(), who)
     }
 
     /// The pass of the process itself: for what it does of its own accord, and for whoever may send
     /// it signals.
     pub fn own() -> Pass {
-        Pass::new("this process", Rights::all())
+        Pass::new("this process", Rights::all(), Who::Place)
+    }
+
+    /// Answers what somebody asks about their account.
+    pub async fn account(
+        &self,
+        at: At,
+        pass: &Pass,
+        request: AccountRequest,
+    ) -> Result<AccountAnswer, AccountError> {
+        match &self.0 {
+            Mode::Users(accounts) => accounts.answer(at, pass, request).await,
+            Mode::Off(_) if request == AccountRequest::Whoami => Ok(you(pass)),
+            Mode::Off(_) => Err(Denied::new(pass.from().clone(), Why::NoUsers).into()),
+        }
     }
 }
 
 /// What the lock lets in, for the log.
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let elsewhere = self.elsewhere;
-        write!(
-            f,
-            "there is no authentication: this machine has all rights, others have {elsewhere}"
-        )
+        match &self.0 {
+            Mode::Off(elsewhere) => write!(
+                f,
+                "there is no authentication: this machine has all rights, others have {elsewhere}"
+            ),
+            Mode::Users(accounts) => write!(
+                f,
+                "whoever shows no token may do nothing; the users are those of {}",
+                accounts.path()
+            ),
+        }
     }
-}
-
-fn is_here(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -77,7 +135,7 @@ mod tests {
     use crate::access::{ToSend, ToStore};
 
     fn at(lock: &Lock, address: &str) -> Pass {
-        lock.by_place(address.parse().unwrap())
+        lock.by_place(At::plain(address.parse().unwrap()))
     }
 
     #[test]
@@ -103,9 +161,7 @@ mod tests {
             assert_eq!(other.rights().to_string(), "store", "{there}");
             assert!(client.allow::<ToSend>().is_ok() && other.allow::<ToStore>().is_ok());
             let denied = other.allow::<ToSend>().unwrap_err().to_string();
-            let wanted = format!(
-                "{there} may not do this: it takes the right `send`, and this address has store"
-            );
+            let wanted = format!("{there}: this takes the right `send`, and its rights are: store");
             assert_eq!(denied, wanted);
         }
     }

@@ -6,10 +6,10 @@
 //! forgets the lock does not compile, and no flag has to be set or looked at:
 //!
 //! ```
-//! use bilico::access::{Lock, ToSend};
+//! use bilico::access::{At, Lock, ToSend};
 //!
 //! let lock = Lock::off_at_balancer();
-//! let pass = lock.by_place("192.0.2.1:40000".parse().unwrap());
+//! let pass = lock.by_place(At::plain("192.0.2.1:40000".parse().unwrap()));
 //! assert!(pass.allow::<ToSend>().is_ok());
 //! ```
 //!
@@ -39,12 +39,35 @@
 //! }
 //! ```
 //!
-//! `right` has the rights, `pass` what is made of them, and `lock` all ways to a pass.
+//! `right` has the rights, `role` the sets of them that people have names for, `pass` what is made
+//! of them, `denied` why not, and `lock` all ways to a pass; `at` says where somebody is. With users,
+//! `users` has them and their tokens, `account` what somebody can ask about their own, and
+//! `accounts` does it: behind `guess`, which bounds guessing, and with `clerks`, the threads that
+//! check each `password`. `audit` writes down who was let in, and
+//! `bounds` has what quotas bound.
 
+mod account;
+mod accounts;
+mod at;
+mod audit;
+mod bounds;
+mod clerks;
+mod denied;
+mod guess;
 mod lock;
 mod pass;
+mod password;
 mod right;
+mod role;
+pub mod users;
 
-pub use lock::Lock;
-pub use pass::{Allowed, Denied, Pass};
-pub use right::{Purpose, Right, Rights, ToReadOwn, ToSend, ToStore};
+pub use account::{AccountAnswer, AccountRequest, TokenView, UserView, Wanted, user_views};
+pub use accounts::{AccountError, Accounts, AccountsError, MAX_TOKEN_LIFE};
+pub use at::At;
+pub use bounds::OverQuota;
+pub use denied::{Denied, DeniedKind};
+pub use lock::{Auth, Lock};
+pub use pass::{Allowed, Pass, shown_key};
+pub use password::{HashError, WeakPassword, check_password, hash_password};
+pub use right::{Purpose, Right, Rights, ToAdminister, ToReadOwn, ToSend, ToStore, UnknownRight};
+pub use role::{UnknownRole, UserRole};

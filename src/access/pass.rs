@@ -4,8 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::denied::{Denied, Why};
 use super::right::{Purpose, Right, Rights};
-use crate::protocol::{Refusal, RefusalCode};
+use super::users::{Known, TokenId, UserName};
 
 /// Who somebody is, and what they may do. Only the [`Lock`](super::Lock) makes one. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -16,12 +17,37 @@ struct Holder {
     rights: Rights,
     /// As the journal and the log name them.
     from: Arc<str>,
+    who: Who,
+}
+
+/// What makes somebody who they are.
+#[derive(Debug)]
+pub(super) enum Who {
+    /// The place they are at.
+    Place,
+    /// Nothing yet: they have shown no token.
+    Nobody,
+    /// What they have shown was refused.
+    Refused(Why),
+    /// A token.
+    User(Arc<Known>),
+}
+
+/// Stands between a user and a key of theirs; no name of a user has it.
+const OF_USER: char = '\u{1f}';
+
+/// A key as its client knows it.
+pub fn shown_key(key: &str) -> &str {
+    key.split_once(OF_USER).map_or(key, |(_, key)| key)
 }
 
 impl Pass {
-    pub(super) fn new(from: impl Into<Arc<str>>, rights: Rights) -> Self {
-        let from = from.into();
-        Self(Arc::new(Holder { rights, from }))
+    pub(super) fn new(from: impl Into<Arc<str>>, rights: Rights, who: Who) -> Self {
+        Self(Arc::new(Holder {
+            rights,
+            from: from.into(),
+            who,
+        }))
     }
 
     /// What they may do.
@@ -31,14 +57,18 @@ impl Pass {
 
     /// Whether they have this right.
     pub fn check(&self, right: Right) -> Result<(), Denied> {
-        if self.0.rights.contains(right) {
-            return Ok(());
-        }
-        Err(Denied {
-            from: self.0.from.clone(),
-            right,
-            rights: self.0.rights,
-        })
+        let holder = &*self.0;
+        let why = match &holder.who {
+            Who::User(known) if known.live.is_cancelled() => Why::Ended,
+            _ if holder.rights.contains(right) => return Ok(()),
+            Who::Nobody => Why::Nobody(right),
+            Who::Refused(why) => why.clone(),
+            Who::Place | Who::User(_) => Why::Lacks {
+                right,
+                rights: holder.rights,
+            },
+        };
+        Err(Denied::new(holder.from.clone(), why))
     }
 
     /// The proof that they may do what takes a right, if they may.
@@ -50,9 +80,50 @@ impl Pass {
         })
     }
 
-    /// Where they are, as the journal and the log have it.
+    /// Where they are, and who, as the journal and the log have it.
     pub fn from(&self) -> &Arc<str> {
         &self.0.from
+    }
+
+    /// The user, if there are users and a token was shown.
+    pub fn user(&self) -> Option<&UserName> {
+        self.known().map(|known| &known.member.name)
+    }
+
+    /// Whether they must say who they are before they may do anything.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self.0.who, Who::Nobody)
+    }
+
+    /// A client's key as the balancer knows it: two users never have the same one, whatever they
+    /// call theirs.
+    pub fn own_key(&self, key: Arc<str>) -> Arc<str> {
+        match self.user() {
+            Some(user) => format!("{user}{OF_USER}{key}").into(),
+            None => key,
+        }
+    }
+
+    /// The token that was shown.
+    pub fn token(&self) -> Option<&TokenId> {
+        self.known().map(|known| &known.id)
+    }
+
+    /// Waits until they may do nothing any more: their token has ended. For somebody without one
+    /// that is never.
+    pub async fn ended(&self) -> Denied {
+        match self.known() {
+            Some(known) => known.live.cancelled().await,
+            None => std::future::pending().await,
+        }
+        Denied::new(self.0.from.clone(), Why::Ended)
+    }
+
+    pub(super) fn known(&self) -> Option<&Arc<Known>> {
+        match &self.0.who {
+            Who::User(known) => Some(known),
+            _ => None,
+        }
     }
 }
 
@@ -81,21 +152,5 @@ impl<P> Clone for Allowed<P> {
 impl<P: Purpose> fmt::Debug for Allowed<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Allowed({}, {})", P::RIGHT, self.pass.from())
-    }
-}
-
-/// Somebody lacks a right.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{from} may not do this: it takes the right `{right}`, and this address has {rights}")]
-pub struct Denied {
-    from: Arc<str>,
-    right: Right,
-    rights: Rights,
-}
-
-impl Denied {
-    /// What a native peer is told.
-    pub fn refusal(&self) -> Refusal {
-        Refusal::new(RefusalCode::Forbidden, self.to_string())
     }
 }

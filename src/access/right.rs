@@ -1,9 +1,15 @@
 //! What somebody may do.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::excerpt;
 
 /// One thing that somebody may do. No right contains another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Right {
     /// Hand files over, and follow their receipts.
     Send,
@@ -57,8 +63,23 @@ impl fmt::Display for Right {
     }
 }
 
+impl FromStr for Right {
+    type Err = UnknownRight;
+
+    fn from_str(name: &str) -> Result<Self, UnknownRight> {
+        let found = Self::ALL.into_iter().find(|right| right.name() == name);
+        found.ok_or_else(|| UnknownRight(excerpt(name).into_owned()))
+    }
+}
+
+/// There is no right of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown right `{0}`: expected send, read-own, read, operate, admin, store or metrics")]
+pub struct UnknownRight(String);
+
 /// A set of rights.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Right>", into = "Vec<Right>")]
 pub struct Rights(u8);
 
 impl Rights {
@@ -78,9 +99,38 @@ impl Rights {
         Self::of(&Right::ALL)
     }
 
+    /// Those that are in both sets.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Whether all of these are among the others.
+    pub const fn are_among(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether the right is one of them.
     pub const fn contains(self, right: Right) -> bool {
         self.0 & right.bit() != 0
+    }
+}
+
+impl From<Vec<Right>> for Rights {
+    fn from(rights: Vec<Right>) -> Self {
+        Self::of(&rights)
+    }
+}
+
+impl From<Rights> for Vec<Right> {
+    fn from(rights: Rights) -> Self {
+        let all = Right::ALL.into_iter();
+        all.filter(|right| rights.contains(*right)).collect()
     }
 }
 
@@ -129,6 +179,8 @@ purposes! {
     ToSend: Send,
     /// To ask for the status.
     ToReadOwn: ReadOwn,
+    /// To look after users.
+    ToAdminister: Admin,
     /// To reach a file server's store.
     ToStore: Store,
 }

@@ -18,6 +18,10 @@ use super::listen::Hangup;
 use super::need::{Need, Route};
 use super::state::Api;
 use super::types::{NewServer, NoticeList, PatchServer, Server, ServerList};
+use super::users_api::{
+    account, change_user, invite, log_in, log_out, remove_user, revoke, revoke_all, tokens,
+    unlock_user, users,
+};
 use crate::access::{Pass, Right};
 use crate::balancer::orders::{Order, OrderError};
 use crate::config::{Reloaded, ServerSpec};
@@ -68,6 +72,33 @@ pub(super) fn table() -> Vec<Route<Api>> {
         Route::new("GET", "/api/v1/events", read, get(events)),
         Route::new("POST", "/api/v1/reload", admin, post(reload)),
         Route::new("GET", "/api/v1/openapi.json", Need::Nothing, get(openapi)),
+        // Those who ask here are not known yet, or ask about themselves: the lock looks at each.
+        Route::new("POST", "/api/v1/account", Need::Nothing, post(account)),
+        Route::new("POST", "/api/v1/session", Need::Nothing, post(log_in)),
+        Route::new("DELETE", "/api/v1/session", Need::Nothing, delete(log_out)),
+        Route::new("GET", "/api/v1/users", admin, get(users)),
+        Route::new("PATCH", "/api/v1/users/{name}", admin, patch(change_user)),
+        Route::new("DELETE", "/api/v1/users/{name}", admin, delete(remove_user)),
+        Route::new(
+            "POST",
+            "/api/v1/users/{name}/invitation",
+            admin,
+            post(invite),
+        ),
+        Route::new(
+            "POST",
+            "/api/v1/users/{name}/unlock",
+            admin,
+            post(unlock_user),
+        ),
+        Route::new(
+            "DELETE",
+            "/api/v1/users/{name}/tokens",
+            admin,
+            delete(revoke_all),
+        ),
+        Route::new("GET", "/api/v1/tokens", admin, get(tokens)),
+        Route::new("DELETE", "/api/v1/tokens/{id}", admin, delete(revoke)),
     ]
 }
 

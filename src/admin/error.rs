@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::types::ErrorBody;
-use crate::access::Denied;
+use crate::access::{Denied, DeniedKind};
 use crate::balancer::orders::OrderError;
 use crate::config::SpecError;
 
@@ -59,7 +59,17 @@ impl ApiError {
 
     /// Whoever asks may not.
     pub fn denied(denied: &Denied) -> Self {
-        Self::new(StatusCode::FORBIDDEN, denied.to_string())
+        let text = denied.to_string();
+        match denied.kind() {
+            DeniedKind::Forbidden => Self::new(StatusCode::FORBIDDEN, text),
+            DeniedKind::Unauthorized => Self::new(StatusCode::UNAUTHORIZED, text)
+                .hint("send the header `Authorization: Bearer TOKEN`; `bilico login` gets a token"),
+            DeniedKind::Later(wait) => {
+                let seconds = wait.as_millis().div_ceil(1000);
+                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+                Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry_after(seconds.max(1))
+            }
+        }
     }
 
     /// A request came past the lock.
@@ -81,6 +91,11 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

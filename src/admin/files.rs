@@ -318,6 +318,7 @@ fn refused(Refusal { code, reason }: &Refusal) -> ApiError {
             (StatusCode::BAD_REQUEST, None)
         }
         RefusalCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        RefusalCode::Unauthorized => (StatusCode::UNAUTHORIZED, None),
         RefusalCode::Forbidden => (StatusCode::FORBIDDEN, None),
         RefusalCode::Conflict | RefusalCode::Stale => (StatusCode::CONFLICT, None),
         // Not 507: clients that try again by themselves do so for 503 only.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request;
+use axum::response::IntoResponse;
 use http_body::Body;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -24,9 +25,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::credentials::pass_of;
+use super::error::ApiError;
 use super::impatient::Impatient;
 use super::limits::AdminLimits;
-use crate::access::{Lock, Pass};
+use crate::access::{At, Denied, Lock, Pass};
 use crate::transport::{self, BoxStream, Places, Rest, Seat};
 
 /// The largest head of a request, in bytes.
@@ -138,12 +141,16 @@ pub async fn serve(
         let stop = stop.clone();
         let end = end.clone();
         move |stream, peer, seat| {
-            let pass = lock.by_place(peer);
+            let who = Asker {
+                at: At::plain(peer),
+                pass: lock.by_place(At::plain(peer)),
+                lock: lock.clone(),
+            };
             let phases = Phases {
                 stop: stop.clone(),
                 end: end.child_token(),
             };
-            connection(stream, pass, routes.clone(), limits, phases, seat)
+            connection(stream, who, routes.clone(), limits, phases, seat)
         }
     };
     let places = Arc::new(Places::new(limits.connections));
@@ -162,16 +169,24 @@ struct Phases {
     end: CancellationToken,
 }
 
+/// Who is at the other end, as far as it is known before a request.
+struct Asker {
+    at: At,
+    /// That of the place.
+    pass: Pass,
+    lock: Lock,
+}
+
 async fn connection(
     stream: BoxStream,
-    pass: Pass,
+    who: Asker,
     routes: Router,
     limits: AdminLimits,
     Phases { stop, end }: Phases,
     seat: Arc<Seat>,
 ) {
     let asked = seat.clone();
-    let service = answering(routes, Hangup(end.clone()), pass, seat);
+    let service = answering(routes, Hangup(end.clone()), who, seat);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head);
@@ -203,11 +218,14 @@ async fn connection(
 type HttpRequest = hyper::Request<Incoming>;
 type Answer = Response<Working>;
 
+/// Waits for the end of a token.
+type Ended = Pin<Box<dyn Future<Output = Denied> + Send>>;
+
 /// Answers the requests of one connection by these routes.
 fn answering(
     routes: Router,
     hangup: Hangup,
-    pass: Pass,
+    who: Asker,
     seat: Arc<Seat>,
 ) -> impl Service<HttpRequest, Response = Answer, Error = Infallible, Future: Send> {
     let routes = TowerToHyperService::new(routes);
@@ -215,12 +233,26 @@ fn answering(
         let work = AtWork::new(seat.clone());
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(hangup.clone());
+        let pass = pass_of(&who.lock, who.at, &who.pass, request.headers());
+        request.extensions_mut().insert(who.at);
         request.extensions_mut().insert(pass.clone());
         let answering = routes.call(request);
         async move {
-            answering
-                .await
-                .map(|answer| answer.map(|body| Working { body, _work: work }))
+            let (answer, ended) = if pass.user().is_some() {
+                let mut ended: Ended = Box::pin(async move { pass.ended().await });
+                let answer = tokio::select! {
+                    answer = answering => answer?,
+                    denied = &mut ended => ApiError::denied(&denied).into_response(),
+                };
+                (answer, Some(ended))
+            } else {
+                (answering.await?, None)
+            };
+            Ok(answer.map(|body| Working {
+                body,
+                ended,
+                _work: work,
+            }))
         }
     })
 }
@@ -244,6 +276,8 @@ impl Drop for AtWork {
 /// The body of an answer. The request is under way until the body has ended.
 struct Working {
     body: axum::body::Body,
+    /// The token of whoever asked has ended: the answer breaks off.
+    ended: Option<Ended>,
     _work: AtWork,
 }
 
@@ -255,7 +289,14 @@ impl Body for Working {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let working = self.get_mut();
+        if let Some(ended) = &mut working.ended
+            && let Poll::Ready(denied) = ended.as_mut().poll(cx)
+        {
+            working.ended = None;
+            return Poll::Ready(Some(Err(axum::Error::new(denied))));
+        }
+        Pin::new(&mut working.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -9,6 +9,7 @@
 //! [`Door`](crate::balancer::Door) instead.
 
 mod api;
+mod credentials;
 mod error;
 mod events;
 mod extract;
@@ -26,6 +27,7 @@ mod page;
 mod routes;
 mod state;
 pub mod types;
+mod users_api;
 mod watch;
 
 pub use api::OPENAPI;

@@ -66,6 +66,7 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
     let metrics = with_refusals(metrics.with_state(watch.clone()));
     let api = api::routes(Api {
         watch,
+        door: door.clone(),
         reload,
         limits,
         listings: LongAnswers::at_most(MAX_LISTINGS),

@@ -9,6 +9,8 @@ use super::extract::BodyTimeout;
 use super::limits::AdminLimits;
 use super::long_answers::LongAnswers;
 use super::watch::Watch;
+use crate::access::Lock;
+use crate::balancer::Door;
 use crate::config::Reloaded;
 
 /// Reads the configuration again and applies it to the running balancer. An error changes nothing.
@@ -21,12 +23,20 @@ pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Sen
 #[derive(Clone)]
 pub(super) struct Api {
     pub(super) watch: Arc<Watch>,
+    pub(super) door: Door,
     pub(super) reload: Option<Reload>,
     pub(super) limits: AdminLimits,
     /// Lists of files.
     pub(super) listings: LongAnswers,
     /// Reports of all servers.
     pub(super) reports: LongAnswers,
+}
+
+impl Api {
+    /// Who is who.
+    pub(super) fn lock(&self) -> &Lock {
+        self.door.lock()
+    }
 }
 
 impl FromRef<Api> for BodyTimeout {

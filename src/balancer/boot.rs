@@ -17,6 +17,7 @@ use super::ingress::{self, Door, Inner, Uploads};
 use super::messages::ToHub;
 use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
+use crate::access::At;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
@@ -194,7 +195,7 @@ fn serve_clients(door: Door, places: Arc<Places>, listener: impl Listener, tasks
         places,
         draining,
         tasks.clone(),
-        move |stream, peer, seat| ingress::serve(stream, peer, door.clone(), seat),
+        move |stream, peer, seat| ingress::serve(stream, At::plain(peer), door.clone(), seat),
     ));
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::room::{Room, Rooms};
+use crate::access::users::Charge;
 use crate::protocol::lists::StoredFile;
 use crate::queue::backlog_entry::BacklogEntry;
 use crate::queue::paged::Paged;
@@ -55,6 +56,8 @@ pub(super) struct Cold {
     // Few files have these.
     histories: BTreeMap<u64, History>,
     claims: BTreeMap<u64, Vec<ColdReport>>,
+    /// What files count for their users, where there are users.
+    charges: BTreeMap<u64, Charge>,
 }
 
 impl Cold {
@@ -67,6 +70,7 @@ impl Cold {
             rooms,
             histories: BTreeMap::new(),
             claims: BTreeMap::new(),
+            charges: BTreeMap::new(),
         }
     }
 
@@ -131,7 +135,10 @@ impl Cold {
     ) {
         self.bytes += brief.size();
         self.enter(brief, handle);
-        let room = room.map_or(0, Room::into_units);
+        let (room, charge) = room.map_or((0, None), Room::into_parts);
+        if let Some(charge) = charge {
+            self.charges.insert(number, charge);
+        }
         self.files.insert(number, ColdFile { brief, room });
     }
 
@@ -165,13 +172,14 @@ impl Cold {
     /// Takes a file out.
     pub(super) fn remove(&mut self, number: u64) -> Option<Thawed> {
         let ColdFile { brief, room } = self.files.remove(number)?;
+        let (room, charge) = (self.rooms.room(room), self.charges.remove(&number));
         let location = self.place(&brief);
         self.bytes -= brief.size();
         self.leave(brief.spot.segment);
         Some(Thawed {
             brief,
             location,
-            room: self.rooms.room(room),
+            room: room.map(|room| room.charged(charge)),
             history: self.histories.remove(&number),
             claims: self.claims.remove(&number).unwrap_or_default(),
         })

@@ -12,7 +12,7 @@ use super::head_start::{Ahead, HeadStart};
 use super::orders::{Command, Sample};
 use super::query::{Answer, Query};
 use super::room::{DiskReservation, Room};
-use crate::access::{Allowed, ToSend};
+use crate::access::{AccountAnswer, Allowed, ToSend};
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Expected, Message, Refusal};
 use crate::queue::backlog_entry::ReadBack;
@@ -213,8 +213,17 @@ pub enum Sum {
 pub enum ToClient {
     /// A message without content.
     Message(Message),
-    /// The answer to a status request. The sender is told once it is written.
-    Status(Box<StatusReport>, oneshot::Sender<()>),
+    /// An answer with content. The sender is told once it is written.
+    Answer(ClientAnswer, oneshot::Sender<()>),
+}
+
+/// An answer with content.
+#[derive(Debug)]
+pub enum ClientAnswer {
+    /// To a status request.
+    Status(Box<StatusReport>),
+    /// To what a client asked about its account.
+    Account(Box<AccountAnswer>),
 }
 
 /// Where messages to a client go. It counts the bytes that wait there; whoever takes messages off
@@ -239,9 +248,9 @@ impl Outlet {
         let _ = self.to.send(ToClient::Message(message));
     }
 
-    /// Sends the answer to a status request, which is not counted: a connection has one at a time.
-    pub fn send_status(&self, status: StatusReport, written: oneshot::Sender<()>) {
-        let _ = self.to.send(ToClient::Status(Box::new(status), written));
+    /// Sends an answer with content, which is not counted: a connection has one at a time.
+    pub fn answer(&self, answer: ClientAnswer, written: oneshot::Sender<()>) {
+        let _ = self.to.send(ToClient::Answer(answer, written));
     }
 
     /// Whether the client has gone.

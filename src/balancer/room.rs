@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::users::Charge;
 use crate::pool::{UNIT, units};
 
 /// Bytes that a waiting file costs beside its content and title, rounded up.
@@ -78,6 +79,7 @@ impl Rooms {
         (units > 0).then(|| Room {
             of: self.clone(),
             units,
+            charge: None,
         })
     }
 }
@@ -87,9 +89,26 @@ impl Rooms {
 pub struct Room {
     of: Arc<Rooms>,
     units: u32,
+    /// What it counts for its user.
+    charge: Option<Charge>,
 }
 
 impl Room {
+    /// Counts for a user, too, for as long as it is taken.
+    #[must_use]
+    pub(super) fn charged(self, charge: Option<Charge>) -> Self {
+        let mut room = self;
+        room.charge = charge;
+        room
+    }
+
+    /// The file turned out to have so many bytes.
+    pub(super) fn counts_for(&mut self, bytes: u64) {
+        if let Some(charge) = &mut self.charge {
+            charge.set(bytes);
+        }
+    }
+
     /// Changes its size without waiting; false, and nothing changes, if the queue has too little.
     pub(super) fn resize(&mut self, units: u32) -> bool {
         if let Some(more) = units.checked_sub(self.units) {
@@ -112,9 +131,10 @@ impl Room {
         Some(())
     }
 
-    /// Its size. The room stays taken; [`Rooms::room`] makes a guard for it again.
-    pub(super) fn into_units(mut self) -> u32 {
-        std::mem::take(&mut self.units)
+    /// Its size, and what it counts for its user. The room stays taken; [`Rooms::room`] makes a
+    /// guard for it again.
+    pub(super) fn into_parts(mut self) -> (u32, Option<Charge>) {
+        (std::mem::take(&mut self.units), self.charge.take())
     }
 }
 

@@ -4,8 +4,10 @@ mod args;
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 pub(super) use args::{BalancerArgs, check};
-use args::{config, openings, settings};
+use args::{config, lock, openings, settings};
 
 use super::admin::AdminListeners;
 use super::journal_errors::journal_failure;
@@ -26,9 +28,14 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
-    let config = config(&args, openings);
-    let lock = config.access.clone();
+    let lock = lock(&args)?;
+    let config = config(&args, openings, lock.clone());
     tell_lock(&lock, address);
+    let following = CancellationToken::new();
+    if let Some(accounts) = lock.accounts() {
+        tokio::spawn(accounts.clone().follow(following.clone()));
+    }
+    let _following = following.drop_guard();
     let outcome = match Balancer::open(config) {
         Ok(balancer) => {
             let target = reload::Balancer {

@@ -18,13 +18,12 @@ use super::output::{Exit, Failure, complain, note, say, say_json};
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
 use super::settings::values::positive;
 use super::settings::words::{self, one_of};
-use crate::client::{ClientError, Wait};
+use crate::client::{ClientError, Wait, Way};
 use crate::load::drive;
 use crate::load::hold::{HoldReport, hold};
 use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
-use crate::transport::Tcp;
 use crate::units::format_duration;
 use progress::{opening, progress};
 
@@ -222,13 +221,13 @@ impl BenchArgs {
                 .is_none_or(|prefix| prefix.len() + DIGITS <= MAX_KEY)
         );
         let run = Rc::new(RefCell::new(Run::new(&plan)));
-        let address = &self.balancer.balancer;
+        let way = self.balancer.way()?;
         let result = tokio::select! {
-            result = drive::run(Rc::new(Tcp), address, plan.clone(), run.clone()) => {
+            result = drive::run(&way, plan.clone(), run.clone()) => {
                 self.judge(result, &run)
             }
             never = progress(&plan, &run) => match never {},
-            failure = self.cut_off(stop, || missing(&plan, &run)) => Err(failure),
+            failure = self.cut_off(&way, stop, || missing(&plan, &run)) => Err(failure),
         };
         if result.is_ok() || run.borrow().tally.files > 0 {
             self.tell(&plan, &run.borrow());
@@ -237,7 +236,12 @@ impl BenchArgs {
     }
 
     /// Ends a run at its time limit or when it is interrupted.
-    async fn cut_off(&self, stop: &CancellationToken, missing: impl Fn() -> u64) -> Failure {
+    async fn cut_off(
+        &self,
+        way: &Way,
+        stop: &CancellationToken,
+        missing: impl Fn() -> u64,
+    ) -> Failure {
         tokio::select! {
             () = stop.cancelled() => interrupted(),
             () = sleep(self.timeout) => {
@@ -245,7 +249,7 @@ impl BenchArgs {
                 match self.wait {
                     Wait::Accepted => out_of_time(missing(), limit),
                     Wait::Delivered => {
-                        no_time_left(&self.balancer.balancer, limit, missing()).await
+                        no_time_left(way, limit, missing()).await
                     }
                 }
             }
@@ -320,14 +324,8 @@ impl BenchArgs {
 
     async fn hold(&self, length: Duration, stop: &CancellationToken) -> Result<Exit, Failure> {
         let opened = Rc::new(RefCell::new(Vec::new()));
-        let address = &self.balancer.balancer;
-        let held = hold(
-            Rc::new(Tcp),
-            address,
-            self.connections,
-            length,
-            opened.clone(),
-        );
+        let way = self.balancer.way()?;
+        let held = hold(&way, self.connections, length, opened.clone());
         let result = tokio::select! {
             result = held => result,
             never = opening(self.connections, &opened) => match never {},

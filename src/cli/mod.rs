@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error; failures end with `error:` and,
 //! where there is a remedy, `hint:`. [`Exit`] lists the exit codes.
 
+mod account;
 mod admin;
 mod api;
 mod balancer;
@@ -21,12 +22,14 @@ mod queue;
 mod reload;
 mod render;
 mod role;
+mod secrets;
 mod send;
 mod server;
 mod servers;
 mod settings;
 mod show;
 mod status;
+mod users;
 mod verify;
 mod watch;
 
@@ -65,6 +68,13 @@ enum Command {
     Client(client::ClientArgs),
     Send(send::SendArgs),
     Queue(queue::QueueArgs),
+    Login(account::LoginArgs),
+    Logout(account::LogoutArgs),
+    Whoami(account::WhoamiArgs),
+    Register(account::RegisterArgs),
+    Password(account::PasswordArgs),
+    Token(account::TokenArgs),
+    User(users::UserArgs),
     Status(status::StatusArgs),
     Weight(servers::WeightArgs),
     Drain(servers::DrainArgs),
@@ -154,6 +164,13 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
         Command::Queue(args) => queue::run(args),
+        Command::Login(args) => account::login(args).await,
+        Command::Logout(args) => account::logout(args).await,
+        Command::Whoami(args) => account::whoami(args).await,
+        Command::Register(args) => account::register(args).await,
+        Command::Password(args) => account::password(args).await,
+        Command::Token(args) => account::token(args).await,
+        Command::User(args) => users::run(args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args, cli.config.as_deref(), program),

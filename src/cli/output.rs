@@ -65,6 +65,12 @@ impl From<ClientError> for Failure {
                 "start one with `bilico demo` or `bilico balancer`, or name another with \
                      --balancer",
             ),
+            ClientError::WantsToken(_) | ClientError::Denied(_) => Self {
+                exit: Exit::Failed,
+                ..failure
+            }
+            .hint("`bilico login --user NAME` gets one, or pass --token-file FILE"),
+            ClientError::PlainText(_) => failure.hint("use TLS: pass --ca FILE"),
             _ => failure,
         }
     }

@@ -10,9 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
 use super::show::{per_second, ratio, state, whole_seconds};
-use crate::client::{self, Tally, Wait};
+use crate::client::{self, Tally, Wait, Way};
 use crate::text::{Printable, printable};
-use crate::transport::Tcp;
 use crate::units::format_duration;
 
 /// Time between two looks at a transfer.
@@ -23,11 +22,7 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// Shows a progress line if standard error is a terminal, until the future is dropped. Without
 /// progress it asks the balancer for the reason.
-pub(super) async fn line(
-    mut tally: watch::Receiver<Tally>,
-    wait: Wait,
-    balancer: &str,
-) -> Infallible {
+pub(super) async fn line(mut tally: watch::Receiver<Tally>, wait: Wait, way: &Way) -> Infallible {
     let Some(Bar(bar)) = &Bar::on_terminal("{spinner} {bar:24} {pos}/{len} {msg}") else {
         return std::future::pending().await;
     };
@@ -54,14 +49,14 @@ pub(super) async fn line(
         tokio::time::sleep(TICK).await;
         if moved.elapsed() > STUCK {
             moved = Instant::now();
-            trouble = why_nothing_moves(balancer).await;
+            trouble = why_nothing_moves(way).await;
         }
     }
 }
 
 /// Why no file is delivered; empty if the balancer does not know.
-async fn why_nothing_moves(balancer: &str) -> String {
-    match client::status(&Tcp, balancer, STUCK).await {
+async fn why_nothing_moves(way: &Way) -> String {
+    match client::status(way, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
             let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
             format!(

@@ -145,7 +145,7 @@ fn read_plain(asked: &blocking::Receiver<(String, bool)>, lines: &mpsc::Unbounde
 pub(super) struct Hush(Termios);
 
 impl Hush {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut silent = before.clone();
         silent

@@ -39,6 +39,23 @@ pub(super) fn text(state: &State, colour: bool) -> String {
     lines.join("\n")
 }
 
+/// Texts in columns, under their names.
+pub(super) fn columns<const N: usize>(
+    names: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(names);
+    for row in rows {
+        table.add_row(row.map(|cell| Printable(cell).to_string()));
+    }
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    lines.join("\n")
+}
+
 /// The balancer in five lines.
 pub(super) fn overview(of: &Overview) -> Vec<String> {
     let up = format_duration(Duration::from_secs(seconds(of.uptime_s).as_secs()));

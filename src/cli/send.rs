@@ -10,14 +10,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{Exit, Failure, complain, say, say_json, warn};
+use super::secrets::TokenArg;
 use super::settings::values::{BALANCER, address, positive};
 use super::settings::words::{self, one_of};
 use super::show;
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
-use crate::client::{self, Changed, Form, Keys, Options, Source, Wait};
+use crate::client::{self, Changed, Form, Keys, Options, Source, Wait, Way};
 use crate::shutdown;
 use crate::text::printable_path;
-use crate::transport::Tcp;
 use crate::units::parse_duration;
 pub(super) use sending::{SendEnded, Sending, no_time_left, out_of_time, sleep};
 
@@ -35,6 +35,18 @@ pub(super) struct BalancerArg {
         env = "BILICO_BALANCER"
     )]
     pub(super) balancer: String,
+    #[command(flatten)]
+    pub(super) token: TokenArg,
+}
+
+impl BalancerArg {
+    /// The way there, with the token that there is for it.
+    pub(super) fn way(&self) -> Result<Way, Failure> {
+        Ok(Way {
+            token: self.token.find(&self.balancer)?,
+            ..Way::plain(&*self.balancer)
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -133,7 +145,7 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         .transpose()
         .map_err(cannot_record)?;
     let sending = Sending {
-        balancer: &args.balancer.balancer,
+        way: args.balancer.way()?,
         options: Options {
             wait: args.wait,
             keys,
@@ -190,7 +202,7 @@ impl SendArgs {
     }
 
     /// Prints a line for each file or a summary, then warnings and failures.
-    async fn print(&self, sending: &Sending<'_>, sources: &[Source], ended: &SendEnded) {
+    async fn print(&self, sending: &Sending, sources: &[Source], ended: &SendEnded) {
         let tally = &ended.tally;
         let name = |file: usize| {
             sources
@@ -202,7 +214,7 @@ impl SendArgs {
                 .filter_map(|file| sending.receipt(sources, tally, file))
                 .for_each(|receipt| say_json(line(receipt)));
         } else if !self.quiet && (tally.accepted > 0 || ended.result.is_ok()) {
-            let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
+            let status = client::status(&sending.way, STATUS).await.ok();
             say(show::summary(tally, ended.elapsed, status.as_ref()));
         }
         for warning in show::warnings(tally, name) {

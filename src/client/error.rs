@@ -16,6 +16,15 @@ pub enum ClientError {
         /// What the system says.
         source: io::Error,
     },
+    /// The balancer wants to know who sends.
+    #[error("the balancer at {0} wants a token")]
+    WantsToken(String),
+    /// The balancer does not take the token.
+    #[error("the balancer refuses: {0}")]
+    Denied(String),
+    /// Others could hear a secret.
+    #[error("the connection to {0} is plain text, so nothing secret was sent over it")]
+    PlainText(String),
     /// The peer does not greet as a balancer does.
     #[error("the process at {address} is not a Bilico balancer: {reason}")]
     NotABalancer {
@@ -46,7 +55,11 @@ impl ClientError {
         match self {
             Self::Connect { .. } | Self::Stopped(_) | Self::Lost(_) => true,
             Self::NotABalancer { may_pass, .. } => *may_pass,
-            Self::Closed(_) | Self::Nonsense(_) => false,
+            Self::WantsToken(_)
+            | Self::Denied(_)
+            | Self::PlainText(_)
+            | Self::Closed(_)
+            | Self::Nonsense(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! connections as it takes and keeps the [`Tally`] of what became of each; [`receipts`] writes that
 //! down. The command line shows it to people.
 
+mod account;
 mod backoff;
 mod content;
 mod error;
@@ -16,10 +17,12 @@ mod session;
 mod source;
 mod tally;
 mod transfer;
+mod way;
 
 #[cfg(test)]
 mod tests;
 
+pub use account::account;
 pub use error::ClientError;
 pub use keys::{KeyError, Keys, MAX_PREFIX};
 pub use options::{Changed, Options, Wait};
@@ -27,3 +30,4 @@ pub use session::{Answer, Answers, Session, status};
 pub use source::{Form, Source};
 pub use tally::{Fate, Sent, Tally};
 pub use transfer::transfer;
+pub use way::Way;

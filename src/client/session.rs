@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 use super::error::ClientError;
 use super::reading::{Opened, Reading, STEP, Summed, Trouble};
+use super::way::Way;
+use crate::access::AccountAnswer;
 use crate::bulk::{Next, ReadAhead};
 use crate::checksum;
 use crate::protocol::limits::STALL_TIMEOUT;
@@ -17,9 +19,10 @@ use crate::protocol::message::Prefix;
 use crate::protocol::object;
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Hello, Message, Refusal, RefusalCode, Role, frame};
-use crate::transport::{BoxStream, Connect, Deadlines, ReadError, Reader, Socket, send_content};
+use crate::secret::Secret;
+use crate::transport::{BoxStream, Deadlines, ReadError, Reader, Socket, send_content};
 
-/// The largest status report that is read, in bytes.
+/// The largest status report, or answer about an account, that is read, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
 
 /// How long the balancer may be silent, or read nothing: practically without end. While its queue
@@ -82,6 +85,8 @@ pub enum Answer {
     Message(Message),
     /// The status report that was asked for.
     Status(StatusReport),
+    /// The answer to a question about the client's account.
+    Account(AccountAnswer),
 }
 
 /// The sending half of a connection to a balancer.
@@ -98,29 +103,44 @@ pub struct Answers {
 }
 
 impl Session {
-    /// Connects to the balancer and greets it, in `limit` at most.
-    pub async fn open(
-        connector: &dyn Connect,
-        address: &str,
+    /// Connects to the balancer and says who the client is, in `limit` at most. A balancer that
+    /// wants a token and gets none is an error.
+    pub async fn open(way: &Way, limit: Duration) -> Result<(Self, Answers), ClientError> {
+        let (session, answers, hello) = Self::greeted(way, false, limit).await?;
+        if hello.locked == Some(true) && hello.user.is_none() {
+            return Err(ClientError::WantsToken(way.address.to_string()));
+        }
+        Ok((session, answers))
+    }
+
+    /// Connects to the balancer and greets it, in `limit` at most. With a secret to tell, or a token,
+    /// a connection that others could hear is an error before anything is sent.
+    pub(super) async fn greeted(
+        way: &Way,
+        has_secret: bool,
         limit: Duration,
-    ) -> Result<(Self, Answers), ClientError> {
+    ) -> Result<(Self, Answers, Hello), ClientError> {
         let unreachable = |source| ClientError::Connect {
-            address: address.to_owned(),
+            address: way.address.to_string(),
             source,
         };
         let late = || {
             let error = format!("no answer in {limit:?}");
             unreachable(io::Error::new(io::ErrorKind::TimedOut, error))
         };
-        let connected = timeout(limit, connector.connect(address)).await;
+        let connected = timeout(limit, way.connector.connect(&way.address)).await;
         let stream = connected.map_err(|_| late())?.map_err(unreachable)?;
+        if (has_secret || way.token.is_some()) && !stream.is_private() {
+            return Err(ClientError::PlainText(way.address.to_string()));
+        }
         let (mut session, mut answers) = Self::over(stream);
-        session.greet().await?;
+        session.greet(way.token.clone()).await?;
         let greeted = timeout(limit, answers.greeting()).await;
         match greeted.map_err(|_| late())? {
-            Ok(()) => Ok((session, answers)),
-            Err((reason, may_pass)) => Err(ClientError::NotABalancer {
-                address: address.to_owned(),
+            Ok(hello) => Ok((session, answers, hello)),
+            Err(Strange::Denied(reason)) => Err(ClientError::Denied(reason)),
+            Err(Strange::Other { reason, may_pass }) => Err(ClientError::NotABalancer {
+                address: way.address.to_string(),
                 reason,
                 may_pass,
             }),
@@ -146,8 +166,11 @@ impl Session {
         (session, answers)
     }
 
-    async fn greet(&mut self) -> Result<(), ClientError> {
-        let hello = Message::from(Hello::of(Role::Client));
+    async fn greet(&mut self, token: Option<Secret>) -> Result<(), ClientError> {
+        let hello = Message::from(Hello {
+            token,
+            ..Hello::of(Role::Client)
+        });
         frame::encode_preface(&mut self.out);
         frame::encode(&hello, 0, &mut self.out);
         self.flush().await
@@ -246,6 +269,13 @@ impl Session {
         self.flush().await
     }
 
+    /// Asks about an account.
+    pub(super) async fn ask_account(&mut self, content: &[u8]) -> Result<(), ClientError> {
+        frame::encode(&Message::Account, content.len() as u64, &mut self.out);
+        send_content(&mut self.write, &mut self.out, content, PATIENCE).await?;
+        self.flush().await
+    }
+
     /// Writes what was collected.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         let result = self.write.write_all(&self.out).await;
@@ -292,6 +322,15 @@ impl Answers {
                     .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Status(report)))
             }
+            Message::Account if frame.content_len <= MAX_REPORT => {
+                let content = self.reader.content(frame.content_len).await?;
+                let answer = object::from_slice(&content)
+                    .map_err(|error| ClientError::Lost(error.to_string()))?;
+                Ok(Some(Answer::Account(answer)))
+            }
+            Message::Bye(Refusal { code, reason }) if code == RefusalCode::Unauthorized => {
+                Err(ClientError::Denied(reason))
+            }
             // A balancer that is stopping still sends receipts for the files that it has.
             Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => {
                 Err(ClientError::Closed(reason))
@@ -300,43 +339,46 @@ impl Answers {
         }
     }
 
-    /// Reads the balancer's greeting. An error says what came instead, and whether a balancer may
-    /// answer a little later.
-    async fn greeting(&mut self) -> Result<(), (String, bool)> {
+    /// Reads the balancer's greeting.
+    async fn greeting(&mut self) -> Result<Hello, Strange> {
         let broken = |error: ReadError| {
-            let text = error.to_string();
-            (text, ClientError::from(error).may_pass())
+            let reason = error.to_string();
+            let may_pass = ClientError::from(error).may_pass();
+            Strange::Other { reason, may_pass }
+        };
+        let other = |reason: &str, may_pass| Strange::Other {
+            reason: reason.to_owned(),
+            may_pass,
         };
         self.reader.preface().await.map_err(broken)?;
-        match self
-            .reader
-            .frame()
-            .await
-            .map_err(broken)?
-            .map(|frame| frame.message)
-        {
-            Some(Message::Hello(hello)) if hello.role == Role::Balancer => Ok(()),
-            Some(Message::Hello(_)) => Err((
-                "it is a file server; files go through its balancer".to_owned(),
+        let first = self.reader.frame().await.map_err(broken)?;
+        match first.map(|frame| frame.message) {
+            Some(Message::Hello(hello)) if hello.role == Role::Balancer => Ok(*hello),
+            Some(Message::Hello(_)) => Err(other(
+                "it is a file server; files go through its balancer",
                 false,
             )),
-            Some(Message::Bye(refusal)) => Err((refusal.reason, !refusal.code.is_lasting())),
-            Some(_) => Err(("its first message is not a greeting".to_owned(), false)),
-            None => Err((
-                "it closed the connection instead of greeting".to_owned(),
-                true,
-            )),
+            Some(Message::Bye(refusal)) if refusal.code == RefusalCode::Unauthorized => {
+                Err(Strange::Denied(refusal.reason))
+            }
+            Some(Message::Bye(refusal)) => Err(other(&refusal.reason, !refusal.code.is_lasting())),
+            Some(_) => Err(other("its first message is not a greeting", false)),
+            None => Err(other("it closed the connection instead of greeting", true)),
         }
     }
 }
 
+/// What came instead of a balancer's greeting.
+enum Strange {
+    /// A balancer's refusal of what this client has shown.
+    Denied(String),
+    /// Something else; perhaps a balancer answers a little later.
+    Other { reason: String, may_pass: bool },
+}
+
 /// Connects and asks for the status. Connecting and the answer may each take up to `limit`.
-pub async fn status(
-    connector: &dyn Connect,
-    address: &str,
-    limit: Duration,
-) -> Result<StatusReport, ClientError> {
-    let (mut session, mut answers) = Session::open(connector, address, limit).await?;
+pub async fn status(way: &Way, limit: Duration) -> Result<StatusReport, ClientError> {
+    let (mut session, mut answers) = Session::open(way, limit).await?;
     session.ask_status().await?;
     let late = ClientError::Lost(format!("no answer in {limit:?}"));
     timeout(limit, next_report(&mut answers))
@@ -348,7 +390,7 @@ async fn next_report(answers: &mut Answers) -> Result<StatusReport, ClientError>
     loop {
         match answers.next().await? {
             Some(Answer::Status(report)) => return Ok(report),
-            Some(Answer::Message(_)) => {}
+            Some(Answer::Message(_) | Answer::Account(_)) => {}
             None => return Err(ClientError::Lost("closed without an answer".to_owned())),
         }
     }

@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 use super::lane::{Lane, Run};
 use super::plan::{Load, Plan};
 use super::rate::Rate;
-use crate::client::{ClientError, Session};
+use crate::client::{ClientError, Session, Way};
 use crate::protocol::{ProtocolError, Refusal};
-use crate::transport::{BoxStream, Connect};
+use crate::transport::BoxStream;
 
 /// Time limit for a connection to be made and greeted.
 const GREETING: Duration = Duration::from_secs(10);
@@ -39,23 +39,17 @@ pub type Greeted = (BoxStream, BytesMut);
 
 /// Opens `count` connections. Returns the first error. Run it in a [`tokio::task::LocalSet`].
 pub(super) async fn open(
-    connector: Rc<dyn Connect>,
-    address: &str,
+    way: &Way,
     count: u64,
     opened: Rc<RefCell<Vec<Greeted>>>,
 ) -> Result<(), ClientError> {
     let (left, mut openers) = (Rc::new(Cell::new(count)), JoinSet::new());
     for _ in 0..OPENING.min(count) {
-        let (left, connector, opened, address) = (
-            left.clone(),
-            connector.clone(),
-            opened.clone(),
-            address.to_owned(),
-        );
+        let (left, way, opened) = (left.clone(), way.clone(), opened.clone());
         openers.spawn_local(async move {
             while let Some(less) = left.get().checked_sub(1) {
                 left.set(less);
-                let (session, answers) = Session::open(&*connector, &address, GREETING).await?;
+                let (session, answers) = Session::open(&way, GREETING).await?;
                 opened.borrow_mut().push(session.into_stream(answers));
             }
             Ok(())
@@ -73,14 +67,9 @@ async fn all(mut tasks: JoinSet<Result<(), ClientError>>) -> Result<(), ClientEr
 }
 
 /// Runs a plan to its end. Run it in a [`tokio::task::LocalSet`].
-pub async fn run(
-    connector: Rc<dyn Connect>,
-    address: &str,
-    plan: Rc<Plan>,
-    run: Rc<RefCell<Run>>,
-) -> Result<(), ClientError> {
+pub async fn run(way: &Way, plan: Rc<Plan>, run: Rc<RefCell<Run>>) -> Result<(), ClientError> {
     let opened = Rc::default();
-    open(connector, address, plan.connections, Rc::clone(&opened)).await?;
+    open(way, plan.connections, Rc::clone(&opened)).await?;
     let wakers: Rc<[_]> = (0..plan.connections).map(|_| RefCell::new(None)).collect();
     let (epoch, mut tasks) = (Instant::now(), JoinSet::new());
     for (place, (stream, input)) in (0..).zip(opened.take()) {

@@ -9,8 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
 use super::drive::{Greeted, open};
-use crate::client::ClientError;
-use crate::transport::Connect;
+use crate::client::{ClientError, Way};
 
 /// Result of holding idle connections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,14 +29,13 @@ pub struct HoldReport {
 /// Opens connections, holds them idle for `length`, and counts those that stay open. `opened` has
 /// the open connections until all are open. Run it in a [`tokio::task::LocalSet`].
 pub async fn hold(
-    connector: Rc<dyn Connect>,
-    address: &str,
+    way: &Way,
     connections: u64,
     length: Duration,
     opened: Rc<RefCell<Vec<Greeted>>>,
 ) -> Result<HoldReport, ClientError> {
     let started = Instant::now();
-    open(connector, address, connections, opened.clone()).await?;
+    open(way, connections, opened.clone()).await?;
     let open_seconds = started.elapsed().as_secs_f64();
     let streams = opened.take();
     let count = streams.len() as u64;

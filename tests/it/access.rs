@@ -3,11 +3,14 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bilico::access::{Lock, Pass, Right};
+use bilico::access::users::{self, Change, NewToken, Token, UserName, UserOrder};
+use bilico::access::{Accounts, At, Lock, Pass, Right, UserRole};
 use bilico::admin::{self, Admin, AdminLimits, Need};
 use bilico::balancer::{Balancer, BalancerConfig};
+use bilico::secret::Secret;
 use bilico_testkit::{start_balancer, start_server, wait_for_line};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -18,13 +21,11 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Who asks, as the head of a column.
-fn askers() -> [(&'static str, Option<Pass>); 4] {
-    let elsewhere = "192.0.2.1:40000".parse().unwrap();
-    [
-        (
-            "this machine",
-            Some(Lock::off_at_balancer().by_place("127.0.0.1:40000".parse().unwrap())),
-        ),
+fn askers(users: &Users) -> Vec<(String, Option<Pass>)> {
+    let elsewhere = At::plain("192.0.2.1:40000".parse().unwrap());
+    let here = At::plain("127.0.0.1:40000".parse().unwrap());
+    let places = [
+        ("this machine", Some(Lock::off_at_balancer().by_place(here))),
         (
             "a client elsewhere",
             Some(Lock::off_at_balancer().by_place(elsewhere)),
@@ -33,14 +34,115 @@ fn askers() -> [(&'static str, Option<Pass>); 4] {
             "a balancer elsewhere",
             Some(Lock::off_at_server().by_place(elsewhere)),
         ),
-        ("nobody", None),
-    ]
+        ("somebody past the lock", None),
+    ];
+    let places = places.into_iter().map(|(who, pass)| (who.to_owned(), pass));
+    places.chain(users.passes(here)).collect()
+}
+
+/// A lock with a user of each role, and tokens that are good for nothing.
+struct Users {
+    _dir: tempfile::TempDir,
+    lock: Lock,
+    tokens: Vec<(String, Secret)>,
+}
+
+impl Users {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.json");
+        let file = users::Users::open_or_begin(&path).unwrap();
+        let mut tokens = Vec::new();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let mut token = |user: &str, role: UserRole, kind: &str, expires| {
+            let NewToken { id, text, hash } = NewToken::make();
+            let token = Token {
+                user: UserName::parse(user).unwrap(),
+                name: String::new(),
+                hash,
+                rights: role.rights(),
+                created: now,
+                expires,
+                from: Vec::new(),
+            };
+            file.change(|book| book.issue(id.clone(), token, now))
+                .unwrap();
+            tokens.push((kind.to_owned(), text));
+            id
+        };
+        for role in UserRole::ALL {
+            let name = UserName::parse(role.name()).unwrap();
+            let password = String::new();
+            file.order(UserOrder::Add {
+                name,
+                role,
+                password,
+            })
+            .unwrap();
+            token(role.name(), role, role.name(), Some(now + 3600));
+        }
+        let name = UserName::parse("off").unwrap();
+        let role = UserRole::Sender;
+        let password = String::new();
+        file.order(UserOrder::Add {
+            name: name.clone(),
+            role,
+            password,
+        })
+        .unwrap();
+        token("off", role, "a disabled user", Some(now + 3600));
+        let change = Change {
+            disabled: Some(true),
+            ..Change::default()
+        };
+        file.order(UserOrder::Change { name, change }).unwrap();
+        // What is expired now may be dropped when the next token is made.
+        let revoked = token(
+            "admin",
+            UserRole::Admin,
+            "a revoked token",
+            Some(now + 3600),
+        );
+        file.order(UserOrder::Revoke { id: revoked }).unwrap();
+        token("admin", UserRole::Admin, "an expired token", Some(now));
+        tokens.push(("an unknown token".to_owned(), NewToken::make().text));
+        let accounts = Accounts::open(&path).unwrap();
+        Self {
+            _dir: dir,
+            lock: Lock::with_users(Arc::new(accounts)),
+            tokens,
+        }
+    }
+
+    /// Everybody, and somebody who shows a good token where others could hear it.
+    fn passes(&self, here: At) -> impl Iterator<Item = (String, Option<Pass>)> {
+        let pass = |at, token: &Secret| {
+            let known = self.lock.by_token(at, token);
+            known.unwrap_or_else(|denied| Lock::refused(&denied))
+        };
+        let known = self
+            .tokens
+            .iter()
+            .map(move |(who, token)| (who.clone(), Some(pass(here, token))));
+        let there = At::plain("192.0.2.1:40000".parse().unwrap());
+        let heard = self.tokens.iter().find(|(who, _)| who == "admin");
+        let heard =
+            heard.map(|(_, token)| ("admin over plain text".to_owned(), Some(pass(there, token))));
+        let nobody = Some(self.lock.by_place(here));
+        known
+            .chain(heard)
+            .chain([("nobody, with users".to_owned(), nobody)])
+    }
 }
 
 fn request(method: &str, path: &str, pass: Option<&Pass>) -> axum::extract::Request {
     let path = path
         .replace("{name}", "127.0.0.1:1")
         .replace("{number}", "7")
+        .replace("{id}", "abcdefgh")
         .replace("{title}", "x");
     let mut request = axum::extract::Request::builder()
         .method(method)
@@ -60,14 +162,21 @@ fn request(method: &str, path: &str, pass: Option<&Pass>) -> axum::extract::Requ
 /// the request then.
 async fn refusal(answer: axum::response::Response) -> Option<(u16, String)> {
     let status = answer.status().as_u16();
-    if !matches!(status, 403 | 500) {
+    if !matches!(status, 401 | 403 | 429 | 500) {
         return None;
     }
     let body = axum::body::to_bytes(answer.into_body(), 64 << 10)
         .await
         .unwrap();
     let text = String::from_utf8_lossy(&body).into_owned();
-    let is_ours = text.contains("takes the right") || text.contains("by the lock");
+    let ours = [
+        "takes the right",
+        "by the lock",
+        "takes a token",
+        "token is not good",
+        "plain text",
+    ];
+    let is_ours = ours.iter().any(|ours| text.contains(ours));
     is_ours.then_some((status, text))
 }
 
@@ -91,8 +200,10 @@ fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
     };
     let routes = TowerToHyperService::new(admin::balancer_routes(admin, stop.clone()).operators);
     drop(entered);
+    let users = Users::new();
     for (method, path, need) in admin::needs() {
-        for (who, pass) in askers() {
+        let takes = |right| matches!(need, Need::Right(needed) if needed == right);
+        for (who, pass) in askers(&users) {
             let asked = async {
                 let answering = routes.call(request(method, path, pass.as_ref()));
                 refusal(timeout(PATIENCE, answering).await.ok()?.unwrap()).await
@@ -110,8 +221,14 @@ fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
                 (Need::Right(right), Some(pass)) if !pass.rights().contains(right) => {
                     assert!(!need.is_met_by(pass));
                     let (status, error) = refusal.expect(&place);
+                    let is_known = UserRole::ALL.iter().any(|role| role.name() == who)
+                        || who.ends_with("elsewhere");
                     let wanted = format!("takes the right `{right}`");
-                    assert!(status == 403 && error.contains(&wanted), "{place}");
+                    let is_refused = match is_known {
+                        true => status == 403 && error.contains(&wanted),
+                        false => status == 401 && !error.contains(&wanted),
+                    };
+                    assert!(is_refused && takes(right), "{place}");
                 }
                 _ => assert_eq!(refusal, None, "{place}"),
             }

@@ -29,6 +29,7 @@ pub use object_reader::{Object, ObjectReader};
 pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::Reader;
 pub use send::{send_content, send_summed, write_all};
+pub use source::Source;
 pub use stream::{BoxStream, Socket, Stream};
 
 /// The target of this crate's log lines, by which a level can name them: `bilico::transport=debug`.

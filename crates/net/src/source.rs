@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// One address, or one IPv6 network of 64 bits: whoever has such a network has all its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
+pub struct Source(IpAddr);
 
 /// The bits of an IPv6 address that tell its network.
 const NETWORK: u128 = !0 << 64;
 
 impl Source {
-    pub(super) fn of(peer: SocketAddr) -> Self {
+    /// Where this peer comes from.
+    pub fn of(peer: SocketAddr) -> Self {
         Self(match peer.ip().to_canonical() {
             IpAddr::V6(address) if !address.is_loopback() => {
                 Ipv6Addr::from_bits(address.to_bits() & NETWORK).into()
@@ -21,7 +22,7 @@ impl Source {
     }
 
     /// Whether it is this machine, with all the clients that come through a proxy on it.
-    pub(super) fn is_local(self) -> bool {
+    pub fn is_local(self) -> bool {
         self.0.is_loopback()
     }
 }

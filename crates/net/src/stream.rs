@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 
 /// What a connection can run over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    /// Whether nobody else can hear what goes over it: it stays on this machine, or is encrypted.
+    fn is_private(&self) -> bool;
+
     /// Its socket, if what is read and written passes the socket as it is.
     fn socket(&self) -> Option<Socket> {
         None
@@ -22,7 +25,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
 /// A connection, whatever it runs over.
 pub type BoxStream = Box<dyn Stream>;
 
-impl Stream for DuplexStream {}
+impl Stream for DuplexStream {
+    fn is_private(&self) -> bool {
+        true
+    }
+}
 
 /// A TCP connection.
 ///
@@ -39,6 +46,11 @@ impl From<TcpStream> for Socket {
 }
 
 impl Stream for Socket {
+    fn is_private(&self) -> bool {
+        let peer = self.0.peer_addr();
+        peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
     fn socket(&self) -> Option<Socket> {
         Some(self.clone())
     }

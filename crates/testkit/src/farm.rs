@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use bilico::client::Way;
 use bilico::protocol::status::{ServerReport, StatusReport};
-use bilico::transport::Tcp;
 use tempfile::TempDir;
 
 use crate::process::bilico;
@@ -174,7 +174,7 @@ pub fn status(address: &str) -> StatusReport {
         .build()
         .unwrap();
     runtime
-        .block_on(bilico::client::status(&Tcp, address, DEADLINE))
+        .block_on(bilico::client::status(&Way::plain(address), DEADLINE))
         .unwrap()
 }
 

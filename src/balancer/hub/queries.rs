@@ -5,6 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::files::{Files as All, Tag, Where};
+use crate::access::shown_key;
 use crate::balancer::dispatch::{Delivery, Queued};
 use crate::balancer::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
 use crate::protocol::limits::MAX_LIST_BYTES;
@@ -265,7 +266,7 @@ fn report(number: u64, meta: &Meta, history: &History, place: Place) -> FileRepo
         crc32c: format!("{:08x}", meta.crc32c),
         place,
         from: meta.from.to_string(),
-        key: meta.key.as_deref().map(str::to_owned),
+        key: meta.key.as_deref().map(|key| shown_key(key).to_owned()),
         accepted_ms: meta.accepted_ms,
         server: None,
         ended_ms: None,

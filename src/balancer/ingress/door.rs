@@ -1,6 +1,5 @@
 //! What every doorway works with, and the last steps that they share.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -118,9 +117,9 @@ impl Door {
         }))
     }
 
-    /// Who connects from this address.
-    pub(super) fn pass_of(&self, peer: SocketAddr) -> Pass {
-        self.lock.by_place(peer)
+    /// Who is who.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
     }
 
     /// Lets somebody in who may send files.
@@ -157,6 +156,27 @@ impl Inside {
 
     pub(super) fn uploads(&self) -> &Arc<Uploads> {
         &self.door.inner.uploads
+    }
+
+    /// Refuses a file that neither the queue nor the client's user can ever take.
+    pub(super) fn check(&self, size: u64) -> Result<(), Refusal> {
+        self.gate().check(size)?;
+        self.pass().check_size(size)
+    }
+
+    /// The size of the largest file that the queue and the client's user can take, in bytes.
+    pub(super) fn largest(&self) -> u64 {
+        self.gate().max_file().min(self.pass().largest_file())
+    }
+
+    /// Who sends.
+    pub(super) fn pass(&self) -> &Pass {
+        self.allowed.pass()
+    }
+
+    /// A client's key as the hub and the journal know it.
+    pub(super) fn own_key(&self, key: Arc<str>) -> Arc<str> {
+        self.pass().own_key(key)
     }
 
     /// Who sends, as the journal has it.

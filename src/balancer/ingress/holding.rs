@@ -100,6 +100,7 @@ impl Holding {
     pub(super) fn fit(&mut self, gate: &Gate, bytes: u64) {
         if bytes < self.reserved.bytes {
             gate.fit(&mut self.reserved.room, bytes);
+            self.reserved.room.counts_for(bytes);
             self.reserved.bytes = bytes;
         }
     }

@@ -87,7 +87,7 @@ async fn take<R: AsyncRead + Unpin>(
     drop(object);
     let unheard = Unheard {
         title: title.into(),
-        from: door.allowed().pass().from().clone(),
+        from: door.pass().from().clone(),
         is_admitted: false,
     };
     let taken = admit(unheard, content, door).await;
@@ -98,6 +98,8 @@ async fn take<R: AsyncRead + Unpin>(
 /// Waits for room and admits the file; false if the balancer is gone.
 async fn admit(mut unheard: Unheard, content: Bytes, door: &Inside) -> Result<bool, ReadError> {
     let size = (content.len() + unheard.title.len()) as u64;
+    let pass = door.pass();
+    let charge = pass.turn(pass.pace(), size).await;
     let room = match door.gate().try_room(size) {
         Some(room) => Some(room),
         None => door.gate().room(size).await,
@@ -109,7 +111,7 @@ async fn admit(mut unheard: Unheard, content: Bytes, door: &Inside) -> Result<bo
         key: None,
         crc32c: checksum::crc32c(&content),
         content,
-        room,
+        room: room.charged(charge),
         disk,
         reply: None,
     };

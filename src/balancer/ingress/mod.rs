@@ -53,6 +53,7 @@ mod door;
 mod growing;
 mod holding;
 pub mod http;
+mod introduction;
 mod json;
 mod native;
 mod put;

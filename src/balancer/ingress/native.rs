@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
 
 use super::Door;
 use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
-use crate::access::{Allowed, Pass, ToReadOwn};
-use crate::balancer::messages::{Offer, Outlet, next_connection};
+use crate::access::{Allowed, At, Pass, ToReadOwn};
+use crate::balancer::messages::{ClientAnswer, Offer, Outlet, next_connection};
 use crate::protocol::limits::LINGER;
-use crate::protocol::{Frame, Message, ProtocolError, Role};
+use crate::protocol::{Frame, Message, ProtocolError};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
 
@@ -31,7 +30,7 @@ enum Parting {
 pub(super) async fn serve<R, W>(
     reader: Reader<R>,
     write: W,
-    pass: Pass,
+    (at, pass): (At, Pass),
     door: &Door,
     stall: Duration,
     seat: Arc<Seat>,
@@ -54,7 +53,9 @@ where
         to_client,
         backpressure: backpressure.clone(),
         inside: pass.allow().map(|allowed| door.enter(allowed)),
+        at,
         pass,
+        user_session: None,
         door,
         seat,
     };
@@ -80,16 +81,25 @@ where
 impl<R: AsyncRead + Unpin> Session<'_, R> {
     async fn run(&mut self) -> Result<Parting, ReadError> {
         let seat = self.seat.clone();
-        let time = self.door.limits.greeting;
-        let greeted = tokio::select! {
+        let is_there = tokio::select! {
             () = seat.asked_to_leave() => Err(ReadError::Crowded),
-            greeted = timeout(time, self.greet()) => {
-                greeted.unwrap_or(Err(ReadError::Idle(time)))
-            }
+            is_there = self.introduce() => is_there,
         };
-        if !greeted? {
+        if !is_there? {
             return Ok(Parting::Gone);
         }
+        let pass = self.pass.clone();
+        if pass.user().is_none() {
+            return self.frames().await;
+        }
+        tokio::select! {
+            result = self.frames() => result,
+            denied = pass.ended() => Err(ReadError::Refused(denied.refusal())),
+        }
+    }
+
+    /// Takes what the client sends.
+    async fn frames(&mut self) -> Result<Parting, ReadError> {
         loop {
             // A frame that has come already needs neither the seat nor the clock.
             if !self.reader.has_frame() {
@@ -111,34 +121,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 Some(Some(frame)) => self.handle(frame).await?,
             }
             self.backpressure.wait_for_room().await;
-        }
-    }
-
-    /// Exchanges greetings; false if the client has gone instead.
-    async fn greet(&mut self) -> Result<bool, ReadError> {
-        self.reader.preface().await?;
-        match self.reader.hello().await?.map(|frame| frame.message) {
-            Some(Message::Hello {
-                role: Role::Client, ..
-            }) => {
-                let role = Role::Balancer;
-                self.say(Message::Hello {
-                    role,
-                    overloaded: None,
-                    identity: None,
-                    memory: None,
-                    instance: None,
-                    epoch: None,
-                    bulk: None,
-                    ahead: None,
-                });
-                Ok(true)
-            }
-            Some(Message::Hello { .. }) => {
-                Err(ProtocolError::Unexpected("a balancer takes files from a client only").into())
-            }
-            Some(_) => Err(ProtocolError::Unexpected("a connection begins with a hello").into()),
-            None => Ok(false),
         }
     }
 
@@ -164,15 +146,17 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 resumed,
             } => {
                 let size = frame.content_len;
-                let put = Put {
-                    id,
-                    title,
-                    key,
-                    resumed,
-                    size,
-                };
                 match self.inside.clone() {
-                    Ok(inside) => self.take(put, &inside).await,
+                    Ok(inside) => {
+                        let put = Put {
+                            id,
+                            title,
+                            key: key.map(|key| inside.own_key(key)),
+                            resumed,
+                            size,
+                        };
+                        self.take(put, &inside).await
+                    }
                     Err(denied) => {
                         let refusal = denied.refusal();
                         self.say(Message::Refused { id, refusal });
@@ -194,6 +178,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                         return Ok(());
                     }
                 };
+                let key = inside.own_key(key);
                 let offset = inside.uploads().there(key_hash(&key)).await.min(size);
                 let reply = self.reply(id);
                 let offer = Offer {
@@ -213,26 +198,18 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
                 }
                 Err(denied) => Err(ReadError::Refused(denied.refusal())),
             },
+            Message::Account => self.take_account(frame.content_len).await,
             _ => Err(ProtocolError::Unexpected(
-                "a balancer takes `put`, `offer` and `status` from a client",
+                "a balancer takes `put`, `offer`, `status` and `account` from a client",
             )
             .into()),
         }
     }
 
-    /// Answers a status request. It returns when the answer is written, so that a connection has
-    /// one at a time: a report of many servers is long.
+    /// Answers a status request.
     async fn answer_status(&self, allowed: &Allowed<ToReadOwn>) {
-        self.backpressure.count_answer();
-        let Ok(status) = self.door.ask_status(allowed).await else {
-            return;
-        };
-        let (to, written) = oneshot::channel();
-        self.to_client.send_status(status, to);
-        tokio::select! {
-            // A client that reads nothing more ends with its writing half.
-            _ = written => {}
-            () = self.door.shutdown.draining.cancelled() => {}
+        if let Ok(status) = self.door.ask_status(allowed).await {
+            self.answer(ClientAnswer::Status(Box::new(status))).await;
         }
     }
 

@@ -10,6 +10,8 @@ use super::growing::Growing;
 use super::holding::Holding;
 use super::session::Session;
 use super::upload::{Coming, Framed, Uploaded};
+use crate::access::OverQuota;
+use crate::access::users::Charge;
 use crate::balancer::gate::Reserved;
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum};
 use crate::balancer::room::{DiskReservation, Room};
@@ -54,7 +56,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let whole = put.whole();
         // The title waits in memory, too.
         let takes = whole.saturating_add(put.title.len() as u64);
-        let disk = match inside.gate().check(takes) {
+        let disk = match inside.check(takes) {
             Ok(()) => inside.reserve_disk(whole, put.there()).await,
             Err(refusal) => Err(refusal),
         };
@@ -62,11 +64,15 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             Ok(disk) => disk,
             Err(refusal) => return Box::pin(self.decline(put, refusal, inside)).await,
         };
-        let there = self.there(&put, inside).await;
-        let first = inside.gate().first_step(there, takes);
-        let Some(reserved) = self.reserve(first, takes, put.size, inside).await? else {
+        let Some(charge) = self.charge(takes, put.size, inside).await? else {
             return Ok(());
         };
+        let there = self.there(&put, inside).await;
+        let first = inside.gate().first_step(there, takes);
+        let Some(mut reserved) = self.reserve(first, takes, put.size, inside).await? else {
+            return Ok(());
+        };
+        reserved.room = reserved.room.charged(charge);
         let id = put.id;
         let received = if whole <= INLINE && put.there() == 0 {
             self.take_small(put, reserved.room, disk, inside).await
@@ -95,6 +101,33 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             (Some(key), 1..) => inside.uploads().there(key_hash(key)).await.min(put.there()),
             _ => 0,
         }
+    }
+
+    /// Counts a file of `takes` bytes for its user, unless the balancer stops. Who hands over more
+    /// than the quota allows has to wait, as for a full queue.
+    async fn charge(
+        &mut self,
+        takes: u64,
+        size: u64,
+        inside: &Inside,
+    ) -> Result<Option<Option<Charge>>, ReadError> {
+        let (pass, wait) = (inside.pass(), inside.pass().pace());
+        if wait.is_zero()
+            && let Ok(charge) = pass.try_charge(takes)
+        {
+            return Ok(Some(charge));
+        }
+        let reason = OverQuota.to_string();
+        self.say(Message::Waiting { reason });
+        let charge = tokio::select! {
+            charge = pass.turn(wait, takes) => Some(charge),
+            () = self.door.shutdown.draining.cancelled() => None,
+            () = self.reader.cut_off(size) => {
+                return Err(ProtocolError::Truncated { missing: size }.into());
+            }
+        };
+        self.say(Message::Resumed);
+        Ok(charge)
     }
 
     /// Leave to read the first `first` bytes of a file of `takes`, and room for them, unless the

@@ -6,7 +6,7 @@
 //! they are written. `unread` counts all of them and `open` the files that still have a last
 //! receipt to come, so `unread - open` is what could be written now and is not: above a bound the
 //! reading half stops, until the writing half has caught up. It also stops while `bytes` of
-//! messages are too many, and while the answer to a status request is not written.
+//! messages are too many, and while an answer with content is not written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::balancer::messages::{ToClient, size_of_message};
+use crate::balancer::messages::{ClientAnswer, ToClient, size_of_message};
 use crate::protocol::limits::{MAX_UNREAD_BYTES, MAX_UNREAD_RECEIPTS};
 use crate::protocol::{Message, RefusalCode, frame};
 use crate::transport::{WriteError, send_content, write_all};
@@ -133,7 +133,7 @@ struct Written {
     count: usize,
     /// Their bytes, as they were counted.
     bytes: usize,
-    /// Who waits for the answer to a status request to be written.
+    /// Who waits for an answer with content to be written.
     asked: Option<oneshot::Sender<()>>,
     /// Files that had their last receipt.
     last: usize,
@@ -172,11 +172,19 @@ pub(super) async fn write_receipts(
                     written.add(&message);
                     frame::encode(&message, 0, &mut out);
                 }
-                ToClient::Status(report, asked) => {
+                ToClient::Answer(answer, asked) => {
                     written.count += 1;
                     written.asked = Some(asked);
-                    let content = serde_json::to_vec(&report).unwrap_or_default();
-                    frame::encode(&Message::Status, content.len() as u64, &mut out);
+                    let (message, content) = match answer {
+                        ClientAnswer::Status(report) => {
+                            (Message::Status, serde_json::to_vec(&report))
+                        }
+                        ClientAnswer::Account(answer) => {
+                            (Message::Account, serde_json::to_vec(&answer))
+                        }
+                    };
+                    let content = content.unwrap_or_default();
+                    frame::encode(&message, content.len() as u64, &mut out);
                     send_content(&mut write, &mut out, &content, stall).await?;
                 }
             }

@@ -1,22 +1,17 @@
 //! Serves a connection of the balancer's port: its first byte says which doorway it wants.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Door, json, native};
+use crate::access::At;
 use crate::protocol::frame::MAGIC;
 use crate::transport::{BoxStream, ReadError, Reader, Seat};
 
 /// Serves one connection from its first byte to its end.
-pub(in crate::balancer) async fn serve(
-    stream: BoxStream,
-    peer: SocketAddr,
-    door: Door,
-    seat: Arc<Seat>,
-) {
+pub(in crate::balancer) async fn serve(stream: BoxStream, at: At, door: Door, seat: Arc<Seat>) {
     let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
-    let pass = door.pass_of(peer);
+    let pass = door.lock().by_place(at);
     let bounds = door.bounds();
     let mut reader = Reader::over(read, socket, bounds.deadlines);
     let first = tokio::select! {
@@ -33,7 +28,7 @@ pub(in crate::balancer) async fn serve(
             Box::pin(native::serve(
                 reader,
                 write,
-                pass,
+                (at, pass),
                 &door,
                 stall,
                 seat.clone(),

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::Door;
 use super::door::Inside;
 use super::receipts::Backpressure;
-use crate::access::{Denied, Pass};
-use crate::balancer::messages::{Outlet, Reply};
+use crate::access::users::UserSession;
+use crate::access::{At, Denied, Pass};
+use crate::balancer::messages::{ClientAnswer, Outlet, Reply};
 use crate::protocol::Message;
 use crate::transport::{Reader, Seat};
 
@@ -17,8 +20,12 @@ pub(super) struct Session<'a, R> {
     pub(super) connection: u64,
     pub(super) to_client: Outlet,
     pub(super) backpressure: Arc<Backpressure>,
-    /// Who the client is.
+    /// Where the client is.
+    pub(super) at: At,
+    /// Who it is.
     pub(super) pass: Pass,
+    /// Counts the connection for its user.
+    pub(super) user_session: Option<UserSession>,
     /// The way in for its files, if it may send some.
     pub(super) inside: Result<Inside, Denied>,
     pub(super) door: &'a Door,
@@ -29,6 +36,19 @@ impl<R> Session<'_, R> {
     /// Sends a message to the client.
     pub(super) fn say(&self, message: Message) {
         say(&self.backpressure, &self.to_client, message);
+    }
+
+    /// Sends an answer with content. It returns when that is written, so that a connection has one
+    /// at a time: a report of many servers is long.
+    pub(super) async fn answer(&self, answer: ClientAnswer) {
+        self.backpressure.count_answer();
+        let (to, written) = oneshot::channel();
+        self.to_client.answer(answer, to);
+        tokio::select! {
+            // A client that reads nothing more ends with its writing half.
+            _ = written => {}
+            () = self.door.shutdown.draining.cancelled() => {}
+        }
     }
 
     /// Another way to say something, while the connection is read from.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::http::{Request, Response, StatusCode};
+use ureq::http::{HeaderValue, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::resolve::resolve;
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList};
 use crate::cli::output::{Exit, Failure, say, say_json};
+use crate::cli::secrets::TokenArg;
 use crate::cli::settings::values::{ADMIN, address};
 use crate::protocol::object;
 
@@ -44,6 +45,8 @@ pub(in crate::cli) struct AdminArg {
         env = "BILICO_ADMIN"
     )]
     pub(in crate::cli) admin: String,
+    #[command(flatten)]
+    pub(in crate::cli) token: TokenArg,
 }
 
 /// A balancer takes `none` for an address, and may share its environment with this command.
@@ -92,6 +95,7 @@ impl OrderArgs {
 pub(in crate::cli) struct Api {
     agent: Agent,
     at: String,
+    token: TokenArg,
     /// Why it is asked, for messages: "drop file 7".
     purpose: Option<String>,
 }
@@ -112,6 +116,7 @@ impl Api {
         Self {
             agent: config.new_agent(),
             at: at.admin.clone(),
+            token: at.token.clone(),
             purpose: None,
         }
     }
@@ -171,6 +176,13 @@ impl Api {
             .uri(format!("http://{}/api/v1/{path}", self.at));
         if body.is_some() {
             request = request.header("content-type", "application/json");
+        }
+        if let Some(token) = self.token.find(&self.at)? {
+            let bearer = format!("Bearer {}", token.reveal());
+            let mut value = HeaderValue::try_from(bearer)
+                .map_err(|_| Failure::new(Exit::Failed, "the token is no text of one line"))?;
+            value.set_sensitive(true);
+            request = request.header("authorization", value);
         }
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -294,7 +306,10 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer.as_bytes());
         });
-        Api::new(&AdminArg { admin })
+        Api::new(&AdminArg {
+            admin,
+            token: TokenArg::default(),
+        })
     }
 
     #[test]
@@ -341,6 +356,7 @@ mod tests {
         drop(listener);
         let api = Api::new(&AdminArg {
             admin: admin.clone(),
+            token: TokenArg::default(),
         });
         let failure = api.to("drop file 7").overview().unwrap_err();
         let expected = format!("admin listener at {admin} to drop file 7: ");

@@ -1,15 +1,17 @@
 //! The flags of `bilico balancer`, and the configuration that they make.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
+use crate::access::{Accounts, Auth, Lock};
 use crate::balancer::{
     BalancerConfig, DispatchConfig, InDoubt, QueueLimits, ServersSpeak, Settings, Window,
 };
 use crate::cli::admin::AdminAt;
-use crate::cli::output::Failure;
+use crate::cli::output::{Exit, Failure};
 use crate::cli::role::{RoleArgs, too_few};
 use crate::cli::settings::values::{ADMIN, BALANCER, address, positive};
 use crate::cli::settings::words::{self, one_of};
@@ -238,6 +240,23 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_METRICS"
     )]
     pub(super) metrics: AdminAt,
+    /// Who may do what: without users this machine may do everything and others hand files over;
+    /// with them, whoever shows no token may do nothing
+    #[arg(
+        long,
+        value_parser = one_of(words::AUTH),
+        default_value = "off",
+        env = "BILICO_AUTH"
+    )]
+    pub(super) auth: Auth,
+    /// File of the users, for `--auth required`; `bilico user add` makes it
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "users.json",
+        env = "BILICO_USERS"
+    )]
+    pub(super) users: PathBuf,
     /// The flag that hints name for another directory: the parent of this process has another one
     #[arg(
         long,
@@ -249,6 +268,20 @@ pub(in crate::cli) struct BalancerArgs {
     pub(super) journal_flag: String,
     #[command(flatten)]
     pub(super) role: RoleArgs,
+}
+
+/// Who is who at this balancer. Blocks on the disk.
+pub(super) fn lock(args: &BalancerArgs) -> Result<Lock, Failure> {
+    if args.auth == Auth::Off {
+        return Ok(Lock::off_at_balancer());
+    }
+    let accounts = Accounts::open(&args.users);
+    accounts
+        .map(|accounts| Lock::with_users(Arc::new(accounts)))
+        .map_err(|error| {
+            let failure = Failure::new(Exit::Failed, error);
+            failure.hint("pass --users FILE for another file, or --auth off")
+        })
 }
 
 fn segment_size(text: &str) -> Result<ByteSize, String> {
@@ -336,8 +369,9 @@ fn settings_of(args: &BalancerArgs) -> Settings {
     }
 }
 
-pub(super) fn config(args: &BalancerArgs, openings: Openings) -> BalancerConfig {
+pub(super) fn config(args: &BalancerArgs, openings: Openings, access: Lock) -> BalancerConfig {
     BalancerConfig {
+        access,
         settings: settings_of(args),
         max_connections: args.max_connections as usize,
         openings,

@@ -14,7 +14,6 @@ use crate::cli::prompt::{Line, Lines};
 use crate::cli::send::{SendEnded, Sending};
 use crate::cli::show;
 use crate::client::{self, Keys, Options, Source, Tally, Wait};
-use crate::transport::Tcp;
 
 const PROMPT: &str = "bilico> ";
 const HOW_MANY: &str = "How many files? ";
@@ -166,9 +165,16 @@ impl Prompt<'_> {
         sources: &[Source],
         names: impl Fn(usize) -> String + Copy,
     ) -> Flow {
+        let way = match self.args.balancer.way() {
+            Ok(way) => way,
+            Err(failure) => {
+                self.fail(&failure);
+                return Flow::Go;
+            }
+        };
         let hush = self.lines.hush();
         let sending = Sending {
-            balancer: &self.args.balancer.balancer,
+            way,
             options: Options {
                 wait: Wait::Delivered,
                 keys: Keys::default(),
@@ -186,7 +192,7 @@ impl Prompt<'_> {
             }
         };
         let ended = sending.run(sources, false, None, signals).await;
-        let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
+        let status = client::status(&sending.way, STATUS).await.ok();
         let SendEnded {
             tally,
             elapsed,
@@ -226,7 +232,7 @@ impl Prompt<'_> {
 
     /// Carries out an operator's order, and says how the server is now.
     async fn order(&mut self, change: Change, server: String) -> Flow {
-        let api = match operators(self.args.admin.as_ref()) {
+        let api = match operators(self.args) {
             Ok(api) => api,
             Err(failure) => {
                 self.fail(&failure);
@@ -248,9 +254,13 @@ impl Prompt<'_> {
     }
 
     async fn status(&mut self) {
-        match client::status(&Tcp, &self.args.balancer.balancer, STATUS).await {
+        let status = match self.args.balancer.way() {
+            Ok(way) => client::status(&way, STATUS).await.map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        match status {
             Ok(report) => say(show::status(&report)),
-            Err(error) => self.fail(&error.into()),
+            Err(failure) => self.fail(&failure),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Operators' orders at the prompt.
 
+use super::ClientArgs;
 use crate::cli::api::{AdminArg, Api};
 use crate::cli::output::{Exit, Failure};
 use crate::cli::servers;
@@ -19,10 +20,11 @@ pub(super) fn parse_weight(text: &str) -> Result<u32, Failure> {
 }
 
 /// The admin API that orders go to; an error if the prompt was started without its address.
-pub(super) fn operators(admin: Option<&String>) -> Result<Api, Failure> {
-    match admin {
+pub(super) fn operators(args: &ClientArgs) -> Result<Api, Failure> {
+    match &args.admin {
         Some(admin) if admin != "none" => Ok(Api::new(&AdminArg {
             admin: admin.clone(),
+            token: args.balancer.token.clone(),
         })),
         _ => {
             let error = "this prompt gives no orders: it was started without the address of \

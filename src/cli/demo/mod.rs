@@ -16,11 +16,11 @@ use super::admin::{AdminAt, AdminListeners};
 use super::client::{ClientArgs, converse};
 use super::output::{Exit, Failure, note};
 use super::role::{LogArgs, bind};
+use super::secrets::TokenArg;
 use super::send::{BalancerArg, ChangedArg, RetryArg};
 use super::settings::values::{ADMIN, BALANCER, address, positive};
-use crate::client::{self, Changed};
+use crate::client::{self, Changed, Way};
 use crate::config::{ServerSpec, check_servers};
-use crate::transport::Tcp;
 use crate::units::{Margin, parse_duration};
 use banner::{Banner, show};
 use roles::{Launch, Role, START};
@@ -133,7 +133,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
 
 fn client_args(args: &DemoArgs, balancer: String, roles: &[Role]) -> ClientArgs {
     ClientArgs {
-        balancer: BalancerArg { balancer },
+        balancer: BalancerArg {
+            balancer,
+            token: TokenArg::default(),
+        },
         files: args.files.clone(),
         timeout: args.timeout,
         retry: args.retry,
@@ -217,7 +220,7 @@ fn balancer_launch(args: &DemoArgs, servers: &[String]) -> Launch {
 async fn wait_until_ready(address: &str) -> Result<(), Failure> {
     let ends = Instant::now() + START;
     loop {
-        let status = client::status(&Tcp, address, START).await?;
+        let status = client::status(&Way::plain(address), START).await?;
         let waiting = status
             .servers
             .iter()

@@ -14,9 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::cli::output::{Exit, Failure, complain, note};
-use crate::client;
+use crate::client::{self, Way};
 use crate::text::Printable;
-use crate::transport::Tcp;
 
 /// How long a role may take to start.
 pub(super) const START: Duration = Duration::from_secs(10);
@@ -291,7 +290,7 @@ pub(super) async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
 }
 
 async fn tell_what_waits(balancer: &str) {
-    let status = timeout(STATUS, client::status(&Tcp, balancer, STATUS)).await;
+    let status = timeout(STATUS, client::status(&Way::plain(balancer), STATUS)).await;
     let Ok(Ok(status)) = status else {
         return;
     };

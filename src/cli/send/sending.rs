@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use crate::cli::output::{Exit, Failure};
 use crate::cli::progress;
 use crate::client::receipts::{Receipt, ReceiptFile};
-use crate::client::{self, ClientError, Options, Source, Tally, Wait, transfer};
+use crate::client::{self, ClientError, Options, Source, Tally, Wait, Way, transfer};
 use crate::protocol::status::ServerReport;
-use crate::transport::Tcp;
 
 /// Time limit of a status request.
 const STATUS: Duration = Duration::from_secs(2);
@@ -19,8 +18,8 @@ const STATUS: Duration = Duration::from_secs(2);
 const RECORD: Duration = Duration::from_millis(100);
 
 /// A transfer with a progress line, a time limit, and an end by a signal.
-pub(in crate::cli) struct Sending<'a> {
-    pub(in crate::cli) balancer: &'a str,
+pub(in crate::cli) struct Sending {
+    pub(in crate::cli) way: Way,
     pub(in crate::cli) options: Options,
     pub(in crate::cli) timeout: Option<Duration>,
 }
@@ -32,7 +31,7 @@ pub(in crate::cli) struct SendEnded {
     pub(in crate::cli) result: Result<Exit, Failure>,
 }
 
-impl Sending<'_> {
+impl Sending {
     /// Sends the files until all are done, the time limit passes, or `interrupted` completes. The
     /// last receipts may not be on disk yet: the caller calls [`ReceiptFile::finish`].
     pub(in crate::cli) async fn run(
@@ -44,9 +43,9 @@ impl Sending<'_> {
     ) -> SendEnded {
         let started = Instant::now();
         let (tally, watched) = watch::channel(Tally::new(sources.len()));
-        let shown = progress::line(watched.clone(), self.options.wait, self.balancer);
+        let shown = progress::line(watched.clone(), self.options.wait, &self.way);
         let result = tokio::select! {
-            result = transfer(&Tcp, self.balancer, sources, &self.options, &tally) => {
+            result = transfer(&self.way, sources, &self.options, &tally) => {
                 judge(result, &tally.borrow())
             }
             never = shown, if !quiet => match never {},
@@ -104,13 +103,13 @@ impl Sending<'_> {
         } else {
             tally.undecided()
         };
-        no_time_left(self.balancer, after, missing as u64).await
+        no_time_left(&self.way, after, missing as u64).await
     }
 }
 
 /// Why files are missing when the time limit passed: no server, or not enough time.
-pub(in crate::cli) async fn no_time_left(balancer: &str, after: Duration, missing: u64) -> Failure {
-    let servers = client::status(&Tcp, balancer, STATUS)
+pub(in crate::cli) async fn no_time_left(way: &Way, after: Duration, missing: u64) -> Failure {
+    let servers = client::status(way, STATUS)
         .await
         .map(|status| status.servers);
     why_missing(servers.ok().as_deref(), after, missing)

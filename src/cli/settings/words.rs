@@ -3,6 +3,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use crate::access::Auth;
 use crate::balancer::{InDoubt, ServersSpeak};
 use crate::client::{Changed, Wait};
 use crate::durability::Durability;
@@ -36,6 +37,19 @@ pub(in crate::cli) const IN_DOUBT: &[Word<InDoubt>] = &[
         "wait",
         InDoubt::Wait,
         "Wait until the server returns and reports whether it has the file",
+    ),
+];
+
+pub(in crate::cli) const AUTH: &[Word<Auth>] = &[
+    (
+        "off",
+        Auth::Off,
+        "There are no users: where somebody is decides what they may do",
+    ),
+    (
+        "required",
+        Auth::Required,
+        "There are users: whoever shows no token may do nothing",
     ),
 ];
 

@@ -271,14 +271,11 @@ async fn what_makes_no_sense_is_an_error_and_not_tried_again() {
         }
     }
     let sending = Sending::new(&[5]);
-    let result = transfer(
-        &Babbling,
-        "x",
-        &sending.sources,
-        &sending.options,
-        &sending.tally,
-    )
-    .await;
+    let way = Way {
+        connector: std::sync::Arc::new(Babbling),
+        ..Way::plain("x")
+    };
+    let result = transfer(&way, &sending.sources, &sending.options, &sending.tally).await;
     assert!(
         matches!(result, Err(ClientError::Nonsense(_))),
         "{result:?}"

@@ -1,6 +1,7 @@
 //! Files to send.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 
 use super::pretended::Pretended;
 use crate::client::{
-    Changed, ClientError, Fate, Form, Keys, Options, Source, Tally, Wait, transfer,
+    Changed, ClientError, Fate, Form, Keys, Options, Source, Tally, Wait, Way, transfer,
 };
 
 /// The size of a large file.
@@ -60,13 +61,11 @@ impl Sending {
     }
 
     pub(super) async fn run(&self, balancer: &Pretended) -> Result<(), ClientError> {
-        let sent = transfer(
-            balancer,
-            "pretended",
-            &self.sources,
-            &self.options,
-            &self.tally,
-        );
+        let way = Way {
+            connector: Arc::new(balancer.clone()),
+            ..Way::plain("pretended")
+        };
+        let sent = transfer(&way, &self.sources, &self.options, &self.tally);
         tokio::time::timeout(Duration::from_hours(1), sent)
             .await
             .expect("it ends")

@@ -14,8 +14,8 @@ use crate::client::options::Options;
 use crate::client::session::{Answer, Answers, PutError, Session};
 use crate::client::source::Source;
 use crate::client::tally::Tally;
+use crate::client::way::Way;
 use crate::protocol::Message;
-use crate::transport::Connect;
 
 /// How long the balancer may take to answer a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -28,15 +28,13 @@ const ATTEMPT: Duration = Duration::from_millis(100);
 /// A first connection that cannot be made is an error at once; a lost one is made again. Dropping
 /// the future ends the transfer; the balancer keeps what it has accepted.
 pub async fn transfer(
-    connector: &dyn Connect,
-    address: &str,
+    way: &Way,
     sources: &[Source],
     options: &Options,
     tally: &watch::Sender<Tally>,
 ) -> Result<(), ClientError> {
     let transfer = Transfer {
-        connector,
-        address,
+        way,
         job: Job::new(sources, options, tally),
     };
     transfer.run().await
@@ -44,8 +42,7 @@ pub async fn transfer(
 
 /// A transfer and the balancer that it goes to.
 struct Transfer<'a> {
-    connector: &'a dyn Connect,
-    address: &'a str,
+    way: &'a Way,
     job: Job<'a>,
 }
 
@@ -104,7 +101,7 @@ impl Transfer<'_> {
     }
 
     async fn connect(&self, limit: Duration) -> Result<(Session, Answers), ClientError> {
-        Session::open(self.connector, self.address, limit).await
+        Session::open(self.way, limit).await
     }
 
     /// Tries to make another connection until the time for it is up. Then it gives `error`, which
@@ -203,7 +200,7 @@ impl Transfer<'_> {
                         let _ = grants.send(grant);
                     }
                 }
-                Ok(Some(Answer::Status(_))) => {}
+                Ok(Some(Answer::Status(_) | Answer::Account(_))) => {}
                 Ok(None) => {
                     let lost = ClientError::Lost("the balancer closed it".to_owned());
                     return TransferEnded::Lost(lost);

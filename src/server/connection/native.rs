@@ -17,7 +17,7 @@ use super::incoming::{IncomingFile, OnDisk, Received, receive, receive_ahead, re
 use super::shared::{Shared, silent};
 use crate::protocol::limits::{LINGER, MAX_LIST, MAX_LIST_BYTES};
 use crate::protocol::lists::decode_confirmed;
-use crate::protocol::{Expected, Frame, Message, ProtocolError, Refusal, RefusalCode, Role};
+use crate::protocol::{Expected, Frame, Hello, Message, ProtocolError, Refusal, RefusalCode, Role};
 use crate::transport::{ReadError, Reader, Seat};
 
 /// The reading half of a balancer's link.
@@ -352,10 +352,17 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
 fn claim_of(first: Message) -> Result<Option<Claim>, ReadError> {
     match first {
         Message::Hello(hello) if hello.role == Role::Balancer => {
-            Ok(hello.identity.map(|journal| Claim {
+            let Hello {
+                identity,
+                instance,
+                epoch,
+                bulk,
+                ..
+            } = *hello;
+            Ok(identity.map(|journal| Claim {
                 journal: journal.to_ascii_lowercase().into(),
-                tenure: Tenure::of(hello.epoch, hello.instance),
-                is_lane: hello.bulk == Some(true),
+                tenure: Tenure::of(epoch, instance),
+                is_lane: bulk == Some(true),
             }))
         }
         Message::Hello(_) => Err(unexpected("a file server takes files from a balancer only")),

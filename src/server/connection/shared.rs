@@ -10,7 +10,7 @@ use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
-use crate::access::{Allowed, Lock, Pass, ToStore};
+use crate::access::{Allowed, At, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
 use crate::protocol::{Hello, Message, Refusal, Role, frame};
@@ -65,7 +65,7 @@ impl Shared {
 
     /// Who connects from this address.
     pub(super) fn pass_of(&self, peer: SocketAddr) -> Pass {
-        self.lock.by_place(peer)
+        self.lock.by_place(At::plain(peer))
     }
 
     /// The store, for somebody who may act as a balancer; what they are told otherwise.

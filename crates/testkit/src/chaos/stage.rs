@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bilico::client::Way;
 use bilico::protocol::status::StatusReport;
 use bilico::queue::segment::parse_name;
-use bilico::transport::Tcp;
 use rustix::process::{Resource, Rlimit, getrlimit};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -258,8 +258,9 @@ impl Stage {
 
     /// The status of the balancer at this address. `None` if it does not answer in time.
     pub(super) fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
-        let ask =
-            async { tokio::time::timeout(soon, bilico::client::status(&Tcp, address, soon)).await };
+        let ask = async {
+            tokio::time::timeout(soon, bilico::client::status(&Way::plain(address), soon)).await
+        };
         self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
     }
 

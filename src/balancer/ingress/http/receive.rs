@@ -1,14 +1,12 @@
 //! Takes one file from the body of a request.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::arriving::{Arriving, Head, HttpUpload, Reserved, UploadBody};
 use super::receipts::Receipts;
-use crate::access::Pass;
+use crate::access::{OverQuota, Pass};
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::{InMemory, Inside};
 use crate::balancer::ingress::holding::Holding;
@@ -58,7 +56,7 @@ impl Inside {
         }
         let head = Head {
             title: title.into(),
-            key: key.map(Arc::from),
+            key: key.map(|key| self.own_key(key.into())),
             size,
         };
         let reserved = match self.reserve(&head).await {
@@ -82,9 +80,12 @@ impl Inside {
         let title = head.title.len() as u64;
         let mut whole = size.saturating_add(title);
         if head.size.is_none() {
-            whole = whole.min(self.gate().max_file()).max(title);
+            whole = whole.min(self.largest()).max(title);
         }
-        self.gate().check(whole)?;
+        self.check(whole)?;
+        let pass = self.pass();
+        let turn = async { Some(pass.turn(pass.pace(), whole).await) };
+        let charge = self.in_time(turn, || OverQuota.to_string()).await?;
         let disk = self.reserve_disk(size, 0).await?;
         let place = if size > INLINE {
             Some(self.in_time(self.uploads().place(), too_many).await?)
@@ -92,14 +93,15 @@ impl Inside {
             None
         };
         let first = self.gate().first_step(title, whole);
-        let reserved = if let Some(reserved) = self.gate().try_reserve(first, whole) {
+        let mut reserved = if let Some(reserved) = self.gate().try_reserve(first, whole) {
             reserved
         } else {
             let reserved = self.gate().reserve(first, whole);
             self.in_time(reserved, || self.gate().full_reason()).await?
         };
+        reserved.room = reserved.room.charged(charge);
         if head.size.is_none() {
-            whole = self.gate().max_file();
+            whole = self.largest();
         }
         let holding = Holding::new(reserved, disk, title, whole);
         Ok(Reserved { place, holding })

@@ -1,0 +1,92 @@
+//! Two threads that check passwords and write changes, apart from all others.
+//!
+//! A password takes a processor for tens of milliseconds and 19 MiB of memory. Whoever sends many
+//! keeps these two busy, and the files of others go their way.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{io, thread};
+
+use tokio::sync::oneshot;
+
+/// The threads.
+const CLERKS: usize = 2;
+
+/// The most pieces of work that wait for one.
+const WAITING: usize = 32;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The way to the threads. They end with it.
+#[derive(Debug)]
+pub(super) struct Clerks(SyncSender<Work>);
+
+/// Too much waits already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Busy;
+
+impl Clerks {
+    /// Starts the threads.
+    pub(super) fn start() -> io::Result<Self> {
+        let (to, work) = sync_channel::<Work>(WAITING);
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..CLERKS {
+            let work = work.clone();
+            thread::Builder::new()
+                .name("accounts".to_owned())
+                .spawn(move || {
+                    while let Some(next) = next(&work) {
+                        next();
+                    }
+                })?;
+        }
+        Ok(Self(to))
+    }
+
+    /// Has a piece of work done.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let (to, done) = oneshot::channel();
+        let work = move || {
+            let _ = to.send(work());
+        };
+        self.0.try_send(Box::new(work)).map_err(|_| Busy)?;
+        done.await.map_err(|_| Busy)
+    }
+}
+
+fn next(work: &Mutex<Receiver<Work>>) -> Option<Work> {
+    work.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .recv()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_work_a_few_wait_and_more_are_turned_away() {
+        let clerks = Arc::new(Clerks::start().unwrap());
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock().unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (clerks, gate) = (clerks.clone(), gate.clone());
+            waiting.spawn(async move { clerks.run(move || drop(gate.lock())).await });
+        }
+        let mut turned_away = 0;
+        while turned_away < 100 - WAITING - CLERKS {
+            assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(Busy));
+            turned_away += 1;
+        }
+        drop(held);
+        while let Some(done) = waiting.join_next().await {
+            turned_away += usize::from(done.unwrap().is_err());
+        }
+        assert!(turned_away <= 100 - WAITING, "{turned_away} of 100");
+    }
+}

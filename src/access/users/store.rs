@@ -1,0 +1,302 @@
+//! The users as the process knows them: who has which token, and until when.
+//!
+//! Invariant: what a token opened ends as soon as the process knows that the token has ended, its
+//! user is disabled or may do less, whoever changed the file.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+
+use super::book::{Book, BookError};
+use super::file::{Edition, UsersFile, UsersFileError};
+use super::name::UserName;
+use super::order::UserOrder;
+use super::quota::Quota;
+use super::token::{Hash, TokenId};
+use super::usage::Usage;
+use crate::access::account::TokenView;
+use crate::access::right::Rights;
+
+/// The users that a file holds. Changes block on the disk; look-ups do not.
+#[derive(Debug)]
+pub struct Users {
+    file: UsersFile,
+    now: RwLock<Arc<Snapshot>>,
+    /// Held while the file is read or changed by this process.
+    turn: Mutex<Edition>,
+}
+
+/// What is known, at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    book: Book,
+    members: HashMap<UserName, Arc<Member>>,
+    known: HashMap<TokenId, Arc<Known>>,
+}
+
+/// A user, shared by all that it has under way.
+#[derive(Debug)]
+pub(in crate::access) struct Member {
+    /// Its name.
+    pub(in crate::access) name: UserName,
+    /// What it may take up.
+    quota: RwLock<Quota>,
+    /// What it takes up.
+    pub(super) usage: Usage,
+}
+
+impl Member {
+    pub(super) fn new(name: UserName, quota: Quota) -> Self {
+        Self {
+            name,
+            quota: RwLock::new(quota),
+            usage: Usage::default(),
+        }
+    }
+
+    /// How long its next file must wait for its turn; it counts as handed over.
+    pub(in crate::access) fn pace(&self, at: Instant) -> Duration {
+        self.usage.pace(self.quota(), at)
+    }
+
+    /// What it may take up now.
+    pub(in crate::access) fn quota(&self) -> Quota {
+        *self.quota.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A token that is good.
+#[derive(Debug)]
+pub(in crate::access) struct Known {
+    pub(in crate::access) id: TokenId,
+    pub(in crate::access) member: Arc<Member>,
+    pub(in crate::access) rights: Rights,
+    pub(in crate::access) hash: Hash,
+    pub(in crate::access) expires: Option<u64>,
+    pub(in crate::access) from: Vec<ipnet::IpNet>,
+    /// Cancelled when the token ends.
+    pub(in crate::access) live: CancellationToken,
+    /// When it was last shown, in seconds since 1970; 0 if it was not, since this process started.
+    pub(in crate::access) last_used: AtomicU64,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The change is refused.
+    #[error(transparent)]
+    Book(#[from] BookError),
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] UsersFileError),
+}
+
+impl Users {
+    /// Reads the users of this file, which must be there. Blocks on the disk.
+    pub fn open(path: &Path) -> Result<Self, UsersFileError> {
+        let file = UsersFile::at(path)?;
+        let (book, edition) = file.read()?;
+        let snapshot = Snapshot::of(book, None, seconds());
+        Ok(Self {
+            file,
+            now: RwLock::new(Arc::new(snapshot)),
+            turn: Mutex::new(edition),
+        })
+    }
+
+    /// Reads them, or begins without any if there is no such file: the first change makes it.
+    pub fn open_or_begin(path: &Path) -> Result<Self, UsersFileError> {
+        match Self::open(path) {
+            Err(UsersFileError::Missing(_)) => {
+                let file = UsersFile::at(path)?;
+                let held = file.hold()?;
+                // Another process may have been first.
+                if file.edition().is_none() {
+                    file.write(&held, &Book::default())?;
+                }
+                drop(held);
+                Self::open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Where they are kept.
+    pub fn path(&self) -> String {
+        self.file.shown()
+    }
+
+    /// What is known now.
+    pub fn book<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
+        look(&self.snapshot().book)
+    }
+
+    /// Changes the users, in the file first. Blocks on the disk, and while another process changes
+    /// them.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Book) -> Result<T, BookError>,
+    ) -> Result<T, ChangeError> {
+        let mut edition = self.turn();
+        let held = self.file.hold()?;
+        let (mut book, _) = self.file.read()?;
+        let answer = change(&mut book)?;
+        *edition = self.file.write(&held, &book)?;
+        self.install(book);
+        Ok(answer)
+    }
+
+    /// Carries out an administrator's order. Blocks as [`Self::change`] does.
+    pub fn order(&self, order: UserOrder) -> Result<(), ChangeError> {
+        self.change(|book| order.apply(book, seconds()))
+    }
+
+    /// All tokens, the oldest first.
+    pub fn tokens(&self) -> Vec<TokenView> {
+        let snapshot = self.snapshot();
+        let used = |id| {
+            let used = snapshot.known.get(id)?.last_used.load(Ordering::Relaxed);
+            (used > 0).then_some(used)
+        };
+        let tokens = snapshot.book.tokens();
+        let views = tokens.map(|(id, token)| TokenView::of(id, token, used(id)));
+        let mut views: Vec<_> = views.collect();
+        views.sort_by_key(|token| token.created);
+        views
+    }
+
+    /// Reads the file again if it was replaced; says whether it was. After an error everything is
+    /// as it was. Blocks on the disk.
+    pub fn look_again(&self) -> Result<bool, UsersFileError> {
+        let mut edition = self.turn();
+        if self.file.edition() == Some(*edition) {
+            return Ok(false);
+        }
+        let (book, read) = self.file.read()?;
+        *edition = read;
+        self.install(book);
+        Ok(true)
+    }
+
+    /// Whether the file was replaced since it was read last. False while it is being read or
+    /// changed.
+    pub fn is_replaced(&self) -> bool {
+        let edition = self.turn.try_lock().map(|edition| *edition);
+        edition.is_ok_and(|read| self.file.edition() != Some(read))
+    }
+
+    /// Ends what tokens opened whose time is over.
+    pub fn end_expired(&self) {
+        let snapshot = self.snapshot();
+        let now = seconds();
+        let over = snapshot.known.values().filter(|known| known.is_over(now));
+        over.for_each(|known| known.live.cancel());
+    }
+
+    /// The token of this identity and hash, if it is good now.
+    pub(in crate::access) fn known(&self, id: &TokenId, hash: &Hash) -> Option<Arc<Known>> {
+        let now = seconds();
+        let known = self.snapshot().known.get(id).cloned()?;
+        if known.hash != *hash || known.is_over(now) {
+            return None;
+        }
+        known.last_used.store(now, Ordering::Relaxed);
+        Some(known)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.now
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn turn(&self) -> std::sync::MutexGuard<'_, Edition> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn install(&self, book: Book) {
+        let before = self.snapshot();
+        let after = Arc::new(Snapshot::of(book, Some(&before), seconds()));
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = after.clone();
+        for (id, known) in &before.known {
+            let stays = after
+                .known
+                .get(id)
+                .is_some_and(|new| Arc::ptr_eq(new, known));
+            if !stays {
+                known.live.cancel();
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    /// What stays as it was keeps what it has under way.
+    fn of(book: Book, before: Option<&Self>, now: u64) -> Self {
+        let member = |(name, user): (&UserName, &super::User)| {
+            let member = match before.and_then(|before| before.members.get(name)) {
+                Some(old) => {
+                    *old.quota.write().unwrap_or_else(PoisonError::into_inner) = user.quota;
+                    old.clone()
+                }
+                None => Arc::new(Member::new(name.clone(), user.quota)),
+            };
+            (name.clone(), member)
+        };
+        let members: HashMap<_, _> = book.users().map(member).collect();
+        let mut known = HashMap::new();
+        for (id, token) in book.tokens() {
+            let (Ok(user), Some(member)) = (book.user(&token.user), members.get(&token.user))
+            else {
+                continue;
+            };
+            let new = Known {
+                id: id.clone(),
+                member: member.clone(),
+                rights: token.rights.and(user.role.rights()),
+                hash: token.hash,
+                expires: token.expires,
+                from: token.from.clone(),
+                live: CancellationToken::new(),
+                last_used: AtomicU64::new(0),
+            };
+            if user.disabled || new.is_over(now) {
+                continue;
+            }
+            let old = before.and_then(|before| before.known.get(id));
+            let kept = old.filter(|old| old.is_same_as(&new)).cloned();
+            known.insert(id.clone(), kept.unwrap_or_else(|| Arc::new(new)));
+        }
+        Self {
+            book,
+            members,
+            known,
+        }
+    }
+}
+
+impl Known {
+    fn is_over(&self, now: u64) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether whatever the other one opened may go on.
+    fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.member, &other.member)
+            && self.rights == other.rights
+            && self.hash == other.hash
+            && self.expires == other.expires
+            && self.from == other.from
+    }
+}
+
+/// Seconds since 1970.
+pub(in crate::access) fn seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
