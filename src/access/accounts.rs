@@ -196,7 +196,7 @@ impl Accounts {
         guesses.tried(source, None, self.now());
         drop(guesses);
         let refused = denied(Why::BadToken);
-        audit::attempt("token", at, &id.to_string(), Err(&refused));
+        audit::bad_token(at, &id, &refused);
         Err(refused)
     }
 
@@ -234,10 +234,13 @@ impl Accounts {
                 audit::attempt("password.changed", at, name.text(), Ok(()));
                 Ok(AccountAnswer::Done)
             }
+            AccountRequest::Whoami if pass.is_nobody() => Err(no_user(pass)),
             AccountRequest::Whoami => Ok(you(pass)),
             AccountRequest::Logout => {
-                let (id, name) = (self.of_pass(pass)?.id.clone(), user_of(pass)?);
-                self.revoke(pass, id, Some(name)).await
+                let known = self.of_pass(pass)?;
+                known.parts();
+                self.revoke(pass, known.id.clone(), Some(user_of(pass)?))
+                    .await
             }
             AccountRequest::Tokens => {
                 let name = user_of(pass)?;

@@ -1,31 +1,36 @@
 //! What is written down about who was let in and who was not.
 //!
-//! Each entry is an event of the log with a target of its own; [`crate::logging`] sends those to a
-//! file of their own, too. No entry has a secret: the types that hold one cannot be shown.
+//! Each entry is a line of the log whose target is [`AUDIT`], so that it goes to the audit file,
+//! too. No entry has a secret: the types that hold one cannot be shown.
 
 use super::at::At;
 use super::denied::Denied;
 use super::pass::Pass;
+use super::users::TokenId;
+use crate::logging::AUDIT;
 use crate::text::excerpt;
-
-/// The target of entries.
-pub(crate) const TARGET: &str = "audit";
 
 /// Writes an entry about somebody who is not known yet, for whom they say they are.
 pub(super) fn attempt(event: &'static str, at: At, said: &str, result: Result<(), &Denied>) {
     let (from, user) = (at.address(), excerpt(said));
     match result {
-        Ok(()) => tracing::info!(target: TARGET, event, user = &*user, %from, "let in"),
+        Ok(()) => tracing::info!(target: AUDIT, event, user = &*user, %from, "let in"),
         Err(denied) => {
             let reason = denied.why();
-            tracing::warn!(target: TARGET, event, user = &*user, %from, %reason, "not let in");
+            tracing::warn!(target: AUDIT, event, user = &*user, %from, %reason, "not let in");
         }
     }
+}
+
+/// Writes an entry about a token that is not good.
+pub(super) fn bad_token(at: At, token: &TokenId, denied: &Denied) {
+    let (from, reason) = (at.address(), denied.why());
+    tracing::warn!(target: AUDIT, event = "token.refused", %token, %from, %reason, "not let in");
 }
 
 /// Writes an entry about somebody who is known and does something.
 pub(crate) fn done(event: &'static str, who: &Pass, about: &str) {
     let from = who.from();
     let token = who.token().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(target: TARGET, event, %from, token, about, "done");
+    tracing::info!(target: AUDIT, event, %from, token, about, "done");
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::right::{Right, Rights};
 use crate::protocol::{Refusal, RefusalCode};
 
-/// Somebody may not do something.
+/// Somebody may not do something. Its text is for them; logs name the peer beside it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{from}: {why}")]
+#[error("{why}")]
 pub struct Denied {
     from: Arc<str>,
     why: Why,
@@ -18,7 +18,7 @@ pub struct Denied {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Why {
     /// They are known, and may not.
-    #[error("this takes the right `{right}`, and its rights are: {rights}")]
+    #[error("this takes the right `{right}`, and there is: {rights}")]
     Lacks {
         /// What it takes.
         right: Right,

@@ -113,7 +113,7 @@ impl Pass {
     /// that is never.
     pub async fn ended(&self) -> Denied {
         match self.known() {
-            Some(known) => known.live.cancelled().await,
+            Some(known) => known.ended().await,
             None => std::future::pending().await,
         }
         Denied::new(self.0.from.clone(), Why::Ended)

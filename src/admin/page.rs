@@ -39,7 +39,7 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 13] = [
+static ASSETS: [Asset; 14] = [
     asset!("/", HTML, "index.html"),
     asset!("/assets/style.css", STYLE, "style.css"),
     asset!("/assets/favicon.svg", IMAGE, "favicon.svg"),
@@ -53,6 +53,7 @@ static ASSETS: [Asset; 13] = [
     asset!("/assets/format.js", SCRIPT, "format.js"),
     asset!("/assets/overview.js", SCRIPT, "overview.js"),
     asset!("/assets/servers.js", SCRIPT, "servers.js"),
+    asset!("/assets/session.js", SCRIPT, "session.js"),
 ];
 
 /// What the page's files need: they tell nothing, and what the page shows it asks for.

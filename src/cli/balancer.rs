@@ -15,6 +15,7 @@ use super::output::{Exit, Failure, note};
 use super::reload::{self, Reloader};
 use super::role::{bind, tell_lock, tell_openings};
 use super::settings::Started;
+use crate::access::Auth;
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{Balancer, BalancerError, Outcome};
@@ -26,7 +27,8 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let openings = openings(&args)?;
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
-    let log = args.role.log.start("balancer.log".to_owned())?;
+    let audit = (args.auth == Auth::Required).then(|| "audit.log".to_owned());
+    let log = args.role.log.start("balancer.log".to_owned(), audit)?;
     tell_openings(args.max_connections, &openings);
     let lock = lock(&args)?;
     let config = config(&args, openings, lock.clone());

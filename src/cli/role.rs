@@ -94,7 +94,7 @@ impl LogArgs {
             .collect()
     }
 
-    pub(super) fn start(&self, file: String) -> Result<LogGuard, Failure> {
+    pub(super) fn start(&self, file: String, audit: Option<String>) -> Result<LogGuard, Failure> {
         let config = LogConfig {
             dir: self.log_dir.clone(),
             file,
@@ -103,6 +103,7 @@ impl LogArgs {
             format: self.log_format,
             level: self.log_level.clone(),
             also_stderr: Some(tracing::Level::ERROR),
+            audit,
         };
         logging::init(&config).map_err(|error| {
             let exit = if matches!(error, logging::LogError::Level(_)) {

@@ -156,7 +156,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     let log = args
         .role
         .log
-        .start(format!("server-{}.log", address.port()))?;
+        .start(format!("server-{}.log", address.port()), None)?;
     tell_openings(args.max_connections, &openings);
     Reloader::new(started, log.level(), None).follow(hangup, log.names());
     let config = config(&args, &openings);

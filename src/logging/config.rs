@@ -24,6 +24,11 @@ pub struct LogConfig {
     pub level: String,
     /// Lines at this level and above also go to stderr.
     pub also_stderr: Option<Level>,
+    /// The name of another file, for what is told about who was let in ([`AUDIT`]): JSON lines, at
+    /// every level of the log.
+    ///
+    /// [`AUDIT`]: super::AUDIT
+    pub audit: Option<String>,
 }
 
 impl Default for LogConfig {
@@ -37,6 +42,7 @@ impl Default for LogConfig {
             format: LogFormat::Human,
             level: "info".to_owned(),
             also_stderr: None,
+            audit: None,
         }
     }
 }

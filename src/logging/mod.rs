@@ -29,7 +29,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -46,6 +46,10 @@ const REST: Duration = Duration::from_millis(20);
 /// The health of this process's log, for the metrics.
 static OF_PROCESS: OnceLock<Arc<Health>> = OnceLock::new();
 
+/// The target of lines about who was let in and who was not. They are written whatever the level is,
+/// and go to the audit file, too, if there is one.
+pub const AUDIT: &str = "audit";
+
 /// Keeps the log's threads alive. Dropping it writes the waiting lines, for at most a second per
 /// destination, and reports lost lines on stderr. Hold it to the end of `main`;
 /// `std::process::exit` skips it.
@@ -53,6 +57,7 @@ static OF_PROCESS: OnceLock<Arc<Health>> = OnceLock::new();
 #[derive(Debug)]
 pub struct LogGuard {
     file: Option<WorkerGuard>,
+    audit: Option<WorkerGuard>,
     stderr: Option<WorkerGuard>,
     names: LogNames,
     health: Arc<Health>,
@@ -61,15 +66,16 @@ pub struct LogGuard {
 
 /// Opens the log file by its name again, after another program moved it. Cheap to clone.
 #[derive(Clone)]
-pub struct LogNames(Arc<Mutex<LogFile>>);
+pub struct LogNames(Vec<Arc<Mutex<LogFile>>>);
 
 impl LogNames {
-    /// Continues in the file that has the log's name now. Blocks on the disk.
+    /// Continues in the files that have the log's names now. Blocks on the disk.
     pub fn reopen(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .look_now();
+        for file in &self.0 {
+            file.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .look_now();
+        }
     }
 }
 
@@ -149,6 +155,7 @@ impl LogGuard {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         drop(self.stderr.take());
+        drop(self.audit.take());
         drop(self.file.take());
         let lost = self.lost_lines();
         if lost > 0 {
@@ -178,7 +185,11 @@ pub fn subscriber(
     let format = LineFormat(config.format);
     let health = Arc::new(Health::default());
     let file = Arc::new(Mutex::new(LogFile::open(config, health.clone())?));
-    let names = LogNames(file.clone());
+    let mut names = vec![file.clone()];
+    let audit = config.audit.as_ref().map(|audit| audit_file(config, audit));
+    let audit = audit.transpose()?;
+    names.extend(audit.clone());
+    let audit = audit.map(|audit| queued("log-audit", SharedFile(audit)));
     let (file_writer, file) = queued("log-file", SharedFile(file));
     health.count(file_writer.lost());
     let stderr = config
@@ -197,21 +208,44 @@ pub fn subscriber(
         .event_format(format)
         .with_ansi(false)
         .with_writer(file_writer);
+    let (audit_layer, audit) = audit
+        .map(|(writer, worker)| {
+            let lines = layer()
+                .event_format(LineFormat(LogFormat::Json))
+                .with_ansi(false)
+                .with_writer(writer);
+            let is_audit = filter_fn(|event| event.target() == AUDIT);
+            (lines.with_filter(is_audit), worker)
+        })
+        .unzip();
     let (filter, level) = reload::Layer::new(filter);
     let subscriber = tracing_subscriber::registry()
         .with(filter)
         .with(file_layer)
+        .with(audit_layer)
         .with(stderr_layer);
     Ok((
         subscriber,
         LogGuard {
             file: Some(file),
+            audit,
             stderr,
-            names,
+            names: LogNames(names),
             health,
             level: LogLevel(level),
         },
     ))
+}
+
+/// Opens the audit file: a log of its own beside the log.
+fn audit_file(config: &LogConfig, name: &str) -> Result<Arc<Mutex<LogFile>>, LogError> {
+    let config = LogConfig {
+        file: name.to_owned(),
+        format: LogFormat::Json,
+        ..config.clone()
+    };
+    let file = LogFile::open(&config, Arc::new(Health::default()))?;
+    Ok(Arc::new(Mutex::new(file)))
 }
 
 /// Checks a level or directives as [`init`] does.
@@ -227,7 +261,9 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
         !part.is_empty() && (part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok())
     };
     if level.split(',').all(known) {
-        EnvFilter::try_new(level).map_err(|_| refused())
+        let filter = EnvFilter::try_new(level).map_err(|_| refused())?;
+        let always = format!("{AUDIT}=info").parse().map_err(|_| refused())?;
+        Ok(filter.add_directive(always))
     } else {
         Err(refused())
     }

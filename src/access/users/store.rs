@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,9 @@ use super::token::{Hash, TokenId};
 use super::usage::Usage;
 use crate::access::account::TokenView;
 use crate::access::right::Rights;
+
+/// How long whoever ends their own token gets for the answer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The users that a file holds. Changes block on the disk; look-ups do not.
 #[derive(Debug)]
@@ -80,6 +83,8 @@ pub(in crate::access) struct Known {
     pub(in crate::access) from: Vec<ipnet::IpNet>,
     /// Cancelled when the token ends.
     pub(in crate::access) live: CancellationToken,
+    /// Whoever has it ends it: the answer to that is still on its way when it has ended.
+    parting: AtomicBool,
     /// When it was last shown, in seconds since 1970; 0 if it was not, since this process started.
     pub(in crate::access) last_used: AtomicU64,
 }
@@ -263,6 +268,7 @@ impl Snapshot {
                 expires: token.expires,
                 from: token.from.clone(),
                 live: CancellationToken::new(),
+                parting: AtomicBool::new(false),
                 last_used: AtomicU64::new(0),
             };
             if user.disabled || new.is_over(now) {
@@ -281,6 +287,19 @@ impl Snapshot {
 }
 
 impl Known {
+    /// Whoever has it is about to end it.
+    pub(in crate::access) fn parts(&self) {
+        self.parting.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until what it opened must be closed.
+    pub(in crate::access) async fn ended(&self) {
+        self.live.cancelled().await;
+        if self.parting.load(Ordering::Relaxed) {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+    }
+
     fn is_over(&self, now: u64) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }

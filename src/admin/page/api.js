@@ -38,7 +38,7 @@ export async function call(method, path, body) {
  * Follows the balancer's events for as long as the page is open. Each opening asks for all notices that the balancer still
  * has, because a restarted one counts anew; whoever keeps them tells what it knows already.
  *
- * `on.state(data)`, `on.notice(notice)`, and `on.silence(seconds)` twice a second: null while it is live, or how
+ * `on.state(data)`, `on.notice(notice)`, `on.lost()` when the stream broke off, and `on.silence(seconds)` twice a second: null while it is live, or how
  * long nothing was heard.
  */
 export function follow(on) {
@@ -60,6 +60,7 @@ export function follow(on) {
     source.addEventListener("notice", (event) => on.notice(JSON.parse(event.data)));
     source.addEventListener("error", () => {
       source.close();
+      on.lost();
       clearTimeout(reopening);
       reopening = setTimeout(open, PAUSE_MS);
     });

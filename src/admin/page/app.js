@@ -6,7 +6,9 @@ import { heardOfDead, showNotice } from "./events.js";
 import { showDead } from "./files.js";
 import { showOverview, showSilence } from "./overview.js";
 import { showServers } from "./servers.js";
+import { known, stillKnown } from "./session.js";
 
+await known();
 follow({
   state(data) {
     showOverview(data);
@@ -14,6 +16,7 @@ follow({
     showDead(data.overview.queue.dead, heardOfDead());
   },
   notice: showNotice,
+  lost: stillKnown,
   silence(seconds) {
     const before = $("live").dataset.state;
     if (!showSilence(seconds) || (before === "connecting" && seconds === null)) return;
