@@ -19,6 +19,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,8 @@ use tokio_util::task::TaskTracker;
 use super::impatient::Impatient;
 use super::limits::AdminLimits;
 use crate::access::{Lock, Pass};
-use crate::transport::{self, BoxStream, Places, Rest, Seat};
+use crate::protocol::{Refusal, RefusalCode};
+use crate::transport::{self, BoxStream, Places, ReadError, Rest, Seat, tls};
 
 /// The largest head of a request, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -132,18 +134,41 @@ pub async fn serve(
     limits: AdminLimits,
     stop: CancellationToken,
 ) {
+    serve_secure(listener, None, routes, lock, limits, stop).await;
+}
+
+/// The same over TLS, where there is a door for it.
+pub async fn serve_secure(
+    listener: TcpListener,
+    tls: Option<Arc<tls::Door>>,
+    routes: Router,
+    lock: Lock,
+    limits: AdminLimits,
+    stop: CancellationToken,
+) {
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     let handle = {
         let stop = stop.clone();
         let end = end.clone();
-        move |stream, peer, seat| {
+        move |stream, peer, seat: Arc<Seat>| {
             let pass = lock.by_place(peer);
             let phases = Phases {
                 stop: stop.clone(),
                 end: end.child_token(),
             };
-            connection(stream, pass, routes.clone(), limits, phases, seat)
+            let (routes, tls) = (routes.clone(), tls.clone());
+            async move {
+                let stream = match tls {
+                    None => stream,
+                    Some(tls) => match secure(stream, &tls, limits, &phases, &seat).await {
+                        Ok(Some(stream)) => stream,
+                        Ok(None) => return,
+                        Err(error) => return seat.log_end(Err(error)),
+                    },
+                };
+                connection(stream, pass, routes, limits, phases, seat).await;
+            }
         }
     };
     let places = Arc::new(Places::new(limits.connections));
@@ -160,6 +185,44 @@ pub async fn serve(
 struct Phases {
     stop: CancellationToken,
     end: CancellationToken,
+}
+
+/// What HTTP in plain text is answered where TLS is required.
+const ONLY_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Content-Length: 55\r\nConnection: close\r\n\r\n\
+    plain HTTP is refused: this listener requires https://\n";
+
+/// Lets a connection come in by TLS, or in plain text where that is allowed; `None` if it has gone or
+/// was sent away.
+async fn secure(
+    stream: BoxStream,
+    tls: &tls::Door,
+    limits: AdminLimits,
+    phases: &Phases,
+    seat: &Seat,
+) -> Result<Option<BoxStream>, ReadError> {
+    let arrived = tokio::select! {
+        () = phases.stop.cancelled() => return Ok(None),
+        () = phases.end.cancelled() => return Ok(None),
+        () = seat.asked_to_leave() => return Err(ReadError::Crowded),
+        arrived = tls.admit(stream, limits.head) => arrived?,
+    };
+    match arrived {
+        tls::Arrived::Gone => Ok(None),
+        tls::Arrived::Secure(stream, _) => Ok(Some(stream)),
+        tls::Arrived::Plain(stream) if !tls.is_required() => Ok(Some(stream)),
+        tls::Arrived::Plain(mut stream) => {
+            // It may not read this; it is refused all the same.
+            let _ = timeout(limits.write_stall, async {
+                stream.write_all(ONLY_HTTPS).await?;
+                stream.shutdown().await
+            })
+            .await;
+            let reason = "plain HTTP came, and TLS is required here";
+            let refusal = Refusal::new(RefusalCode::Forbidden, reason);
+            Err(ReadError::Refused(refusal))
+        }
+    }
 }
 
 async fn connection(

@@ -55,7 +55,8 @@ impl Balancer {
         let events = Events::default();
         let inner = behind_door(&config, &disk, reserve, &hub, &events);
         let access = config.access.clone();
-        let door = Door::new(access, inner.clone(), settings, config.limits);
+        let tls = config.tls.clone();
+        let door = Door::new(access, tls, inner.clone(), settings, config.limits);
         let control = Control {
             hub,
             gate: inner.gate.clone(),

@@ -13,6 +13,7 @@ use super::output::{Exit, Failure, note};
 use super::reload::{self, Reloader};
 use super::role::{bind, tell_lock, tell_openings};
 use super::settings::Started;
+use super::tls::{Certificates, Doors};
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{Balancer, BalancerError, Outcome};
@@ -22,11 +23,17 @@ use crate::transport::Tcp;
 pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
     let openings = openings(&args)?;
+    let (doors, held) = Doors::open(&args.tls)?.unzip();
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
     let log = args.role.log.start("balancer.log".to_owned())?;
     tell_openings(args.max_connections, &openings);
-    let config = config(&args, openings);
+    let mut config = config(&args, openings);
+    config.tls = doors.as_ref().map(|doors| doors.native.clone());
+    if let Some(doors) = &doors {
+        tracing::info!(listen = %address, "{}", doors.accepted);
+    }
+    let certificates = Certificates::watched(held);
     let lock = config.access.clone();
     tell_lock(&lock, address);
     let outcome = match Balancer::open(config) {
@@ -35,7 +42,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 control: balancer.control(),
                 settings,
             };
-            let reloader = Reloader::new(started, log.level(), Some(target));
+            let reloader = Reloader::new(started, log.level(), Some(target), certificates);
             let reload = reloader.hook();
             reloader.follow(hangup, log.names());
             let events = balancer.control().events().clone();
@@ -48,7 +55,9 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 reload,
                 limits: AdminLimits::default(),
             };
-            let serving = operators.serve(lock, |stop| balancer_routes(admin, stop));
+            let serving = operators.serve(lock, doors.as_ref().map(|doors| &doors.http), |stop| {
+                balancer_routes(admin, stop)
+            });
             let stop = args.role.ready(address, told)?;
             let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
             serving.stop().await;

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,7 +25,7 @@ use crate::load::hold::{HoldReport, hold};
 use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
-use crate::transport::Tcp;
+use crate::transport::Connect;
 use crate::units::format_duration;
 use progress::{opening, progress};
 
@@ -223,12 +224,13 @@ impl BenchArgs {
         );
         let run = Rc::new(RefCell::new(Run::new(&plan)));
         let address = &self.balancer.balancer;
+        let connector = self.balancer.ca.connector()?;
         let result = tokio::select! {
-            result = drive::run(Rc::new(Tcp), address, plan.clone(), run.clone()) => {
+            result = drive::run(Rc::new(connector.clone()), address, plan.clone(), run.clone()) => {
                 self.judge(result, &run)
             }
             never = progress(&plan, &run) => match never {},
-            failure = self.cut_off(stop, || missing(&plan, &run)) => Err(failure),
+            failure = self.cut_off(stop, &connector, || missing(&plan, &run)) => Err(failure),
         };
         if result.is_ok() || run.borrow().tally.files > 0 {
             self.tell(&plan, &run.borrow());
@@ -237,7 +239,12 @@ impl BenchArgs {
     }
 
     /// Ends a run at its time limit or when it is interrupted.
-    async fn cut_off(&self, stop: &CancellationToken, missing: impl Fn() -> u64) -> Failure {
+    async fn cut_off(
+        &self,
+        stop: &CancellationToken,
+        connector: &Arc<dyn Connect>,
+        missing: impl Fn() -> u64,
+    ) -> Failure {
         tokio::select! {
             () = stop.cancelled() => interrupted(),
             () = sleep(self.timeout) => {
@@ -245,7 +252,7 @@ impl BenchArgs {
                 match self.wait {
                     Wait::Accepted => out_of_time(missing(), limit),
                     Wait::Delivered => {
-                        no_time_left(&self.balancer.balancer, limit, missing()).await
+                        no_time_left(connector, &self.balancer.balancer, limit, missing()).await
                     }
                 }
             }
@@ -322,7 +329,7 @@ impl BenchArgs {
         let opened = Rc::new(RefCell::new(Vec::new()));
         let address = &self.balancer.balancer;
         let held = hold(
-            Rc::new(Tcp),
+            Rc::new(self.balancer.ca.connector()?),
             address,
             self.connections,
             length,

@@ -28,6 +28,7 @@ mod servers;
 mod settings;
 mod show;
 mod status;
+mod tls;
 mod verify;
 mod watch;
 

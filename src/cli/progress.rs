@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::show::{per_second, ratio, state, whole_seconds};
 use crate::client::{self, Tally, Wait};
 use crate::text::{Printable, printable};
-use crate::transport::Tcp;
+use crate::transport::Connect;
 use crate::units::format_duration;
 
 /// Time between two looks at a transfer.
@@ -26,7 +27,7 @@ const STUCK: Duration = Duration::from_secs(1);
 pub(super) async fn line(
     mut tally: watch::Receiver<Tally>,
     wait: Wait,
-    balancer: &str,
+    (connector, balancer): (&Arc<dyn Connect>, &str),
 ) -> Infallible {
     let Some(Bar(bar)) = &Bar::on_terminal("{spinner} {bar:24} {pos}/{len} {msg}") else {
         return std::future::pending().await;
@@ -54,14 +55,14 @@ pub(super) async fn line(
         tokio::time::sleep(TICK).await;
         if moved.elapsed() > STUCK {
             moved = Instant::now();
-            trouble = why_nothing_moves(balancer).await;
+            trouble = why_nothing_moves(connector, balancer).await;
         }
     }
 }
 
 /// Why no file is delivered; empty if the balancer does not know.
-async fn why_nothing_moves(balancer: &str) -> String {
-    match client::status(&Tcp, balancer, STUCK).await {
+async fn why_nothing_moves(connector: &Arc<dyn Connect>, balancer: &str) -> String {
+    match client::status(connector, balancer, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
             let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
             format!(

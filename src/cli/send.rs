@@ -13,11 +13,11 @@ use super::output::{Exit, Failure, complain, say, say_json, warn};
 use super::settings::values::{BALANCER, address, positive};
 use super::settings::words::{self, one_of};
 use super::show;
+use super::tls::CaArg;
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
 use crate::client::{self, Changed, Form, Keys, Options, Source, Wait};
 use crate::shutdown;
 use crate::text::printable_path;
-use crate::transport::Tcp;
 use crate::units::parse_duration;
 pub(super) use sending::{SendEnded, Sending, no_time_left, out_of_time, sleep};
 
@@ -35,6 +35,8 @@ pub(super) struct BalancerArg {
         env = "BILICO_BALANCER"
     )]
     pub(super) balancer: String,
+    #[command(flatten)]
+    pub(super) ca: CaArg,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -134,6 +136,7 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
         .map_err(cannot_record)?;
     let sending = Sending {
         balancer: &args.balancer.balancer,
+        connector: args.balancer.ca.connector()?,
         options: Options {
             wait: args.wait,
             keys,
@@ -202,7 +205,9 @@ impl SendArgs {
                 .filter_map(|file| sending.receipt(sources, tally, file))
                 .for_each(|receipt| say_json(line(receipt)));
         } else if !self.quiet && (tally.accepted > 0 || ended.result.is_ok()) {
-            let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
+            let status = client::status(&sending.connector, sending.balancer, STATUS)
+                .await
+                .ok();
             say(show::summary(tally, ended.elapsed, status.as_ref()));
         }
         for warning in show::warnings(tally, name) {

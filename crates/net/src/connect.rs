@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -32,6 +33,20 @@ pub trait Connect: Send + Sync {
     fn resolve(&self, address: &str) -> Resolving {
         let address = address_of(address).to_owned();
         Box::pin(async move { Ok(lookup_host(address).await?.collect()) })
+    }
+}
+
+impl<C: Connect + ?Sized> Connect for Arc<C> {
+    fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
+        (**self).connect(address)
+    }
+
+    fn connect_at<'a>(&'a self, server: &'a str, at: &'a str) -> Connecting<'a> {
+        (**self).connect_at(server, at)
+    }
+
+    fn resolve(&self, address: &str) -> Resolving {
+        (**self).resolve(address)
     }
 }
 

@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::access::{Allowed, Pass, ToReadOwn};
 use crate::balancer::messages::{Offer, Outlet, next_connection};
 use crate::protocol::limits::LINGER;
-use crate::protocol::{Frame, Message, ProtocolError, Role};
+use crate::protocol::{Frame, Message, ProtocolError, Refusal, Role};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
 
@@ -35,6 +35,7 @@ pub(super) async fn serve<R, W>(
     door: &Door,
     stall: Duration,
     seat: Arc<Seat>,
+    barred: Option<Refusal>,
 ) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
@@ -70,7 +71,7 @@ where
     let reading = async {
         let result = tokio::select! {
             () = ended.cancelled() => Ok(Parting::Stopped),
-            result = session.run() => result,
+            result = session.run(barred) => result,
         };
         session.leave(result).await
     };
@@ -78,7 +79,11 @@ where
 }
 
 impl<R: AsyncRead + Unpin> Session<'_, R> {
-    async fn run(&mut self) -> Result<Parting, ReadError> {
+    /// Serves the client, unless it is barred for a reason that it is told.
+    async fn run(&mut self, barred: Option<Refusal>) -> Result<Parting, ReadError> {
+        if let Some(refusal) = barred {
+            return Err(ReadError::Refused(refusal));
+        }
         let seat = self.seat.clone();
         let time = self.door.limits.greeting;
         let greeted = tokio::select! {

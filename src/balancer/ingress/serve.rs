@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::secure::{Arrived, secure};
 use super::{Door, json, native};
 use crate::protocol::frame::MAGIC;
-use crate::transport::{BoxStream, ReadError, Reader, Seat};
+use crate::transport::{BoxStream, ReadError, Reader, Seat, tls};
 
 /// Serves one connection from its first byte to its end.
 pub(in crate::balancer) async fn serve(
@@ -14,6 +15,16 @@ pub(in crate::balancer) async fn serve(
     door: Door,
     seat: Arc<Seat>,
 ) {
+    let arrived = match &door.tls {
+        None => Arrived::plain(stream),
+        // Boxed, as the doorways are.
+        Some(tls) => match Box::pin(secure(stream, peer, tls, &door, &seat)).await {
+            Ok(Some(arrived)) => arrived,
+            Ok(None) => return,
+            Err(error) => return seat.log_end(Err(error)),
+        },
+    };
+    let Arrived { stream, barred } = arrived;
     let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
     let pass = door.pass_of(peer);
@@ -37,9 +48,12 @@ pub(in crate::balancer) async fn serve(
                 &door,
                 stall,
                 seat.clone(),
+                barred,
             ))
             .await
         }
+        Ok(Some(tls::FIRST_BYTE)) if door.tls.is_none() => Err(ReadError::TlsIsOff),
+        Ok(Some(_)) if let Some(refusal) = barred => Err(ReadError::Refused(refusal)),
         Ok(Some(_)) => match pass.allow() {
             Ok(allowed) => {
                 let inside = door.enter(allowed);

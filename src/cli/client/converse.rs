@@ -1,5 +1,6 @@
 //! The prompt: reads commands and carries them out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,7 +15,7 @@ use crate::cli::prompt::{Line, Lines};
 use crate::cli::send::{SendEnded, Sending};
 use crate::cli::show;
 use crate::client::{self, Keys, Options, Source, Tally, Wait};
-use crate::transport::Tcp;
+use crate::transport::Connect;
 
 const PROMPT: &str = "bilico> ";
 const HOW_MANY: &str = "How many files? ";
@@ -36,6 +37,7 @@ pub(in crate::cli) async fn converse(
     let cannot = |error| Failure::new(Exit::Failed, format!("cannot read commands: {error}"));
     let mut prompt = Prompt {
         args,
+        connector: args.balancer.ca.connector()?,
         folder: Folder::open(&args.files)?,
         lines: Lines::open().map_err(cannot)?,
         interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
@@ -52,6 +54,7 @@ pub(in crate::cli) async fn converse(
 
 struct Prompt<'a> {
     args: &'a ClientArgs,
+    connector: Arc<dyn Connect>,
     folder: Folder,
     lines: Lines,
     interrupt: Signal,
@@ -169,6 +172,7 @@ impl Prompt<'_> {
         let hush = self.lines.hush();
         let sending = Sending {
             balancer: &self.args.balancer.balancer,
+            connector: self.connector.clone(),
             options: Options {
                 wait: Wait::Delivered,
                 keys: Keys::default(),
@@ -186,7 +190,9 @@ impl Prompt<'_> {
             }
         };
         let ended = sending.run(sources, false, None, signals).await;
-        let status = client::status(&Tcp, sending.balancer, STATUS).await.ok();
+        let status = client::status(&sending.connector, sending.balancer, STATUS)
+            .await
+            .ok();
         let SendEnded {
             tally,
             elapsed,
@@ -226,7 +232,7 @@ impl Prompt<'_> {
 
     /// Carries out an operator's order, and says how the server is now.
     async fn order(&mut self, change: Change, server: String) -> Flow {
-        let api = match operators(self.args.admin.as_ref()) {
+        let api = match operators(self.args.admin.as_ref(), &self.args.balancer.ca) {
             Ok(api) => api,
             Err(failure) => {
                 self.fail(&failure);
@@ -248,7 +254,7 @@ impl Prompt<'_> {
     }
 
     async fn status(&mut self) {
-        match client::status(&Tcp, &self.args.balancer.balancer, STATUS).await {
+        match client::status(&self.connector, &self.args.balancer.balancer, STATUS).await {
             Ok(report) => say(show::status(&report)),
             Err(error) => self.fail(&error.into()),
         }

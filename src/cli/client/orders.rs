@@ -3,6 +3,7 @@
 use crate::cli::api::{AdminArg, Api};
 use crate::cli::output::{Exit, Failure};
 use crate::cli::servers;
+use crate::cli::tls::CaArg;
 use crate::config::{MAX_WEIGHT, SpecError};
 
 /// A change of a server.
@@ -19,11 +20,12 @@ pub(super) fn parse_weight(text: &str) -> Result<u32, Failure> {
 }
 
 /// The admin API that orders go to; an error if the prompt was started without its address.
-pub(super) fn operators(admin: Option<&String>) -> Result<Api, Failure> {
+pub(super) fn operators(admin: Option<&String>, ca: &CaArg) -> Result<Api, Failure> {
     match admin {
-        Some(admin) if admin != "none" => Ok(Api::new(&AdminArg {
+        Some(admin) if admin != "none" => Api::new(&AdminArg {
             admin: admin.clone(),
-        })),
+            ca: ca.clone(),
+        }),
         _ => {
             let error = "this prompt gives no orders: it was started without the address of \
                          the balancer's admin listener";

@@ -18,6 +18,7 @@ use super::output::{Exit, Failure, note};
 use super::role::{LogArgs, bind};
 use super::send::{BalancerArg, ChangedArg, RetryArg};
 use super::settings::values::{ADMIN, BALANCER, address, positive};
+use super::tls::CaArg;
 use crate::client::{self, Changed};
 use crate::config::{ServerSpec, check_servers};
 use crate::transport::Tcp;
@@ -133,7 +134,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
 
 fn client_args(args: &DemoArgs, balancer: String, roles: &[Role]) -> ClientArgs {
     ClientArgs {
-        balancer: BalancerArg { balancer },
+        balancer: BalancerArg {
+            balancer,
+            ca: CaArg::default(),
+        },
         files: args.files.clone(),
         timeout: args.timeout,
         retry: args.retry,

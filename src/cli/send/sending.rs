@@ -1,6 +1,7 @@
 //! A transfer as commands run it, and why it ended early.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use crate::cli::progress;
 use crate::client::receipts::{Receipt, ReceiptFile};
 use crate::client::{self, ClientError, Options, Source, Tally, Wait, transfer};
 use crate::protocol::status::ServerReport;
-use crate::transport::Tcp;
+use crate::transport::Connect;
 
 /// Time limit of a status request.
 const STATUS: Duration = Duration::from_secs(2);
@@ -21,6 +22,8 @@ const RECORD: Duration = Duration::from_millis(100);
 /// A transfer with a progress line, a time limit, and an end by a signal.
 pub(in crate::cli) struct Sending<'a> {
     pub(in crate::cli) balancer: &'a str,
+    /// How connections to it are made.
+    pub(in crate::cli) connector: Arc<dyn Connect>,
     pub(in crate::cli) options: Options,
     pub(in crate::cli) timeout: Option<Duration>,
 }
@@ -44,9 +47,13 @@ impl Sending<'_> {
     ) -> SendEnded {
         let started = Instant::now();
         let (tally, watched) = watch::channel(Tally::new(sources.len()));
-        let shown = progress::line(watched.clone(), self.options.wait, self.balancer);
+        let shown = progress::line(
+            watched.clone(),
+            self.options.wait,
+            (&self.connector, self.balancer),
+        );
         let result = tokio::select! {
-            result = transfer(&Tcp, self.balancer, sources, &self.options, &tally) => {
+            result = transfer(&self.connector, self.balancer, sources, &self.options, &tally) => {
                 judge(result, &tally.borrow())
             }
             never = shown, if !quiet => match never {},
@@ -104,13 +111,18 @@ impl Sending<'_> {
         } else {
             tally.undecided()
         };
-        no_time_left(self.balancer, after, missing as u64).await
+        no_time_left(&self.connector, self.balancer, after, missing as u64).await
     }
 }
 
 /// Why files are missing when the time limit passed: no server, or not enough time.
-pub(in crate::cli) async fn no_time_left(balancer: &str, after: Duration, missing: u64) -> Failure {
-    let servers = client::status(&Tcp, balancer, STATUS)
+pub(in crate::cli) async fn no_time_left(
+    connector: &Arc<dyn Connect>,
+    balancer: &str,
+    after: Duration,
+    missing: u64,
+) -> Failure {
+    let servers = client::status(connector, balancer, STATUS)
         .await
         .map(|status| status.servers);
     why_missing(servers.ok().as_deref(), after, missing)

@@ -1,7 +1,7 @@
 //! Lets connections in: secure ones, and plain ones where they are allowed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::FIRST_BYTE;
 use super::error::HandshakeError;
+use super::gauge::Gauge;
 use super::prefixed::Prefixed;
 use super::secured::Secured;
 use super::settings::Current;
@@ -33,28 +34,13 @@ pub enum Mode {
     Required,
 }
 
-/// How many handshakes there were.
-#[derive(Debug, Default)]
-pub struct Handshakes {
-    done: AtomicU64,
-    failed: AtomicU64,
-    plain: AtomicU64,
-}
-
-impl Handshakes {
-    /// Those that succeeded, those that failed, and connections that began as plain text.
-    pub fn counts(&self) -> [u64; 3] {
-        [&self.done, &self.failed, &self.plain].map(|count| count.load(Ordering::Relaxed))
-    }
-}
-
 /// Where connections of a listener with TLS come in.
 #[derive(Debug)]
 pub struct Door {
     mode: Mode,
     config: Current<ServerConfig>,
     handshakes: Arc<Semaphore>,
-    counts: Arc<Handshakes>,
+    gauge: Arc<Gauge>,
 }
 
 /// A connection that has come in.
@@ -69,12 +55,12 @@ pub enum Arrived {
 
 impl Door {
     /// A door that begins with this configuration.
-    pub fn new(mode: Mode, config: ServerConfig, counts: Arc<Handshakes>) -> Self {
+    pub fn new(mode: Mode, config: ServerConfig, gauge: Arc<Gauge>) -> Self {
         Self {
             mode,
             config: Current::new(config),
             handshakes: Arc::new(Semaphore::new(AT_ONCE)),
-            counts,
+            gauge,
         }
     }
 
@@ -105,15 +91,15 @@ impl Door {
         let [first] = first;
         let stream: BoxStream = Box::new(Prefixed::new(first, stream));
         if first != FIRST_BYTE {
-            self.counts.plain.fetch_add(1, Ordering::Relaxed);
+            self.gauge.plain.fetch_add(1, Ordering::Relaxed);
             return Ok(Arrived::Plain(stream));
         }
         let shaken = timeout(HANDSHAKE_TIMEOUT, self.shake(stream)).await;
         let shaken = shaken.unwrap_or(Err(HandshakeError::Timeout(HANDSHAKE_TIMEOUT)));
         let count = if shaken.is_ok() {
-            &self.counts.done
+            &self.gauge.done
         } else {
-            &self.counts.failed
+            &self.gauge.failed
         };
         count.fetch_add(1, Ordering::Relaxed);
         shaken

@@ -3,7 +3,6 @@
 mod made;
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -16,7 +15,7 @@ const SOON: Duration = Duration::from_secs(2);
 
 fn door(mode: Mode, shows: &Made) -> Door {
     let config = for_native(&shows.credentials().unwrap()).unwrap();
-    Door::new(mode, config, Arc::default())
+    Door::new(mode, config, Gauge::new("clients"))
 }
 
 /// What becomes of both ends of a connection.
@@ -98,7 +97,7 @@ async fn plain_text_is_given_on_whole_and_garbage_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_has_a_deadline() {
     let made = Authority::new().issue("bilico://main/balancer/a", &["localhost"]);
-    let counts = Arc::<Handshakes>::default();
+    let counts = Gauge::new("clients");
     let config = for_native(&made.credentials().unwrap()).unwrap();
     let door = Door::new(Mode::Optional, config, counts.clone());
     let (mut here, there) = duplex(1024);
@@ -182,7 +181,7 @@ async fn a_server_admits_only_holders_of_a_certificate_of_its_cluster() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = authority.issue("bilico://main/server/s1", &["127.0.0.1"]);
     let config = cluster_server(&server.credentials().unwrap(), authority.roots()).unwrap();
-    let door = Door::new(Mode::Required, config, Arc::default());
+    let door = Door::new(Mode::Required, config, Gauge::new("clients"));
     let connector = |made: &Made| {
         let config = cluster_client(&made.credentials().unwrap(), authority.roots()).unwrap();
         Secure::to_servers(config, "main")
@@ -222,7 +221,7 @@ async fn a_balancer_sends_nothing_to_a_server_that_is_another_one() {
     ] {
         let made = authority.issue(uri, &["127.0.0.1"]);
         let config = cluster_server(&made.credentials().unwrap(), authority.roots()).unwrap();
-        let door = Door::new(Mode::Required, config, Arc::default());
+        let door = Door::new(Mode::Required, config, Gauge::new("clients"));
         let (ours, _) = meet(&connect(cluster), peer, &door).await;
         let refused = ours.err().unwrap();
         assert!(
