@@ -18,9 +18,10 @@
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`server`] | role: the store, the overload monitor, the work |
 //! | [`client`] | role: sends files and follows their receipts |
+//! | [`certs`] | makes and reads the certificates of a cluster |
 //! | [`access`] | foundation of the roles: the one lock: who somebody is, and what they may do |
 //! | [`logging`] | foundation of the roles: the rotating log |
-//! | `crates/net`: [`transport`], [`descriptors`], [`bulk`], [`pool`], [`shutdown`] | connections, deadlines and the accept loop, over any stream |
+//! | `crates/net`: [`transport`], [`descriptors`], [`bulk`], [`pool`], [`shutdown`], [`transport::tls`] | connections, deadlines, TLS and the accept loop, over any stream |
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | `crates/core`: [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
@@ -34,6 +35,7 @@
 pub mod access;
 pub mod admin;
 pub mod balancer;
+pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod load;

@@ -305,7 +305,7 @@ async fn reload(State(api): State<Api>) -> ApiResult<Reloaded> {
     let Some(reload) = &api.reload else {
         return Err(ApiError::new(
             StatusCode::NOT_IMPLEMENTED,
-            "the balancer has no configuration file to read again",
+            "the balancer has no configuration file and no certificate to read again",
         )
         .hint("start the balancer with --config FILE"));
     };

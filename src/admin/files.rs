@@ -300,7 +300,9 @@ fn not_taken(title: &str, pass: &Pass, error: &ReadError) -> ApiError {
         ReadError::Stalled(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
         ReadError::TakenOver => ApiError::new(StatusCode::CONFLICT, error.to_string())
             .hint("another request has the same `Idempotency-Key`"),
-        ReadError::Io(_) => ApiError::bad(format!("the file did not come whole: {error}")),
+        ReadError::Tls(_) | ReadError::TlsIsOff | ReadError::Io(_) => {
+            ApiError::bad(format!("the file did not come whole: {error}"))
+        }
         ReadError::Protocol(_)
         | ReadError::Json(_)
         | ReadError::Idle(_)

@@ -96,8 +96,9 @@ fn is_same(origin: &str, host: &str) -> bool {
             host.to_owned()
         }
     };
-    origin
-        .strip_prefix("http://")
+    let named = origin.strip_prefix("http://");
+    named
+        .or_else(|| origin.strip_prefix("https://"))
         .is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
 }
 

@@ -20,6 +20,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,8 @@ use super::error::ApiError;
 use super::impatient::Impatient;
 use super::limits::AdminLimits;
 use crate::access::{At, Denied, Lock, Pass};
-use crate::transport::{self, BoxStream, Places, Rest, Seat};
+use crate::protocol::{Refusal, RefusalCode};
+use crate::transport::{self, BoxStream, Places, ReadError, Rest, Seat, tls};
 
 /// The largest head of a request, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -135,22 +137,42 @@ pub async fn serve(
     limits: AdminLimits,
     stop: CancellationToken,
 ) {
+    serve_secure(listener, None, routes, lock, limits, stop).await;
+}
+
+/// The same over TLS, where there is a door for it.
+pub async fn serve_secure(
+    listener: TcpListener,
+    tls: Option<Arc<tls::Door>>,
+    routes: Router,
+    lock: Lock,
+    limits: AdminLimits,
+    stop: CancellationToken,
+) {
     let tasks = TaskTracker::new();
     let end = CancellationToken::new();
     let handle = {
         let stop = stop.clone();
         let end = end.clone();
-        move |stream, peer, seat| {
-            let who = Asker {
-                at: At::plain(peer),
-                pass: lock.by_place(At::plain(peer)),
-                lock: lock.clone(),
-            };
+        move |stream, peer, seat: Arc<Seat>| {
             let phases = Phases {
                 stop: stop.clone(),
                 end: end.child_token(),
             };
-            connection(stream, who, routes.clone(), limits, phases, seat)
+            let (routes, tls, lock) = (routes.clone(), tls.clone(), lock.clone());
+            async move {
+                let (stream, at) = match tls {
+                    None => (stream, At::plain(peer)),
+                    Some(tls) => match secure(stream, peer, &tls, limits, &phases, &seat).await {
+                        Ok(Some(arrived)) => arrived,
+                        Ok(None) => return,
+                        Err(error) => return seat.log_end(Err(error)),
+                    },
+                };
+                let pass = lock.by_place(at);
+                let who = Asker { at, pass, lock };
+                connection(stream, who, routes, limits, phases, seat).await;
+            }
         }
     };
     let places = Arc::new(Places::new(limits.connections));
@@ -175,6 +197,45 @@ struct Asker {
     /// That of the place.
     pass: Pass,
     lock: Lock,
+}
+
+/// What HTTP in plain text is answered where TLS is required.
+const ONLY_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Content-Length: 55\r\nConnection: close\r\n\r\n\
+    plain HTTP is refused: this listener requires https://\n";
+
+/// Lets a connection come in by TLS, or in plain text where that is allowed; `None` if it has gone or
+/// was sent away.
+async fn secure(
+    stream: BoxStream,
+    peer: SocketAddr,
+    tls: &tls::Door,
+    limits: AdminLimits,
+    phases: &Phases,
+    seat: &Seat,
+) -> Result<Option<(BoxStream, At)>, ReadError> {
+    let arrived = tokio::select! {
+        () = phases.stop.cancelled() => return Ok(None),
+        () = phases.end.cancelled() => return Ok(None),
+        () = seat.asked_to_leave() => return Err(ReadError::Crowded),
+        arrived = tls.admit(stream, limits.head) => arrived?,
+    };
+    match arrived {
+        tls::Arrived::Gone => Ok(None),
+        tls::Arrived::Secure(stream, _) => Ok(Some((stream, At::encrypted(peer)))),
+        tls::Arrived::Plain(stream) if !tls.is_required() => Ok(Some((stream, At::plain(peer)))),
+        tls::Arrived::Plain(mut stream) => {
+            // It may not read this; it is refused all the same.
+            let _ = timeout(limits.write_stall, async {
+                stream.write_all(ONLY_HTTPS).await?;
+                stream.shutdown().await
+            })
+            .await;
+            let reason = "plain HTTP came, and TLS is required here";
+            let refusal = Refusal::new(RefusalCode::Forbidden, reason);
+            Err(ReadError::Refused(refusal))
+        }
+    }
 }
 
 async fn connection(

@@ -7,6 +7,7 @@ mod balancer;
 mod families;
 mod process;
 mod server;
+mod tls;
 
 use std::fmt::Write;
 

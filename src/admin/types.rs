@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::balancer::events::Event;
 use crate::balancer::query::FileReport;
-use crate::config::{MAX_WEIGHT, SpecError, parse_address};
+use crate::config::{MAX_WEIGHT, SpecError, parse_server};
 use crate::protocol::status::ServerReport;
 
 /// Why a request was refused.
@@ -188,7 +188,7 @@ fn one() -> u32 {
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    parse_address(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    parse_server(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -17,7 +17,6 @@ use super::ingress::{self, Door, Inner, Uploads};
 use super::messages::ToHub;
 use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
-use crate::access::At;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
@@ -56,7 +55,8 @@ impl Balancer {
         let events = Events::default();
         let inner = behind_door(&config, &disk, reserve, &hub, &events);
         let access = config.access.clone();
-        let door = Door::new(access, inner.clone(), settings, config.limits);
+        let tls = config.tls.clone();
+        let door = Door::new(access, tls, inner.clone(), settings, config.limits);
         let control = Control {
             hub,
             gate: inner.gate.clone(),
@@ -195,7 +195,7 @@ fn serve_clients(door: Door, places: Arc<Places>, listener: impl Listener, tasks
         places,
         draining,
         tasks.clone(),
-        move |stream, peer, seat| ingress::serve(stream, At::plain(peer), door.clone(), seat),
+        move |stream, peer, seat| ingress::serve(stream, peer, door.clone(), seat),
     ));
 }
 

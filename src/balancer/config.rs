@@ -10,6 +10,7 @@ use crate::access::Lock;
 use crate::descriptors::Openings;
 use crate::protocol::limits::{GREETING_TIMEOUT, ROOM_PATIENCE};
 use crate::queue::{Durability, JournalConfig, JournalError};
+use crate::transport::tls;
 
 /// The configuration of a balancer.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct BalancerConfig {
     pub journal_config: JournalConfig,
     /// Who may do what.
     pub access: Lock,
+    /// TLS of the clients' port; `None`: it is off.
+    pub tls: Option<Arc<tls::Door>>,
     /// Waits that no flag sets.
     pub limits: BalancerLimits,
 }
@@ -46,6 +49,7 @@ impl Default for BalancerConfig {
                 segment_size: None,
             },
             access: Lock::off_at_balancer(),
+            tls: None,
             limits: BalancerLimits::default(),
         }
     }

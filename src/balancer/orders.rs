@@ -11,7 +11,7 @@ use super::dispatch::DispatchConfig;
 use super::room::{LimitsError, QueueLimits};
 use crate::access::{Denied, Right};
 use crate::config::MAX_WEIGHT;
-use crate::config::{ServerSpec, SpecError, check_servers, parse_address};
+use crate::config::{ServerSpec, SpecError, check_servers, parse_server};
 use crate::descriptors::PER_SERVER;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
 use crate::protocol::status::StatusReport;
@@ -144,7 +144,7 @@ fn check_weight(weight: u32) -> Result<(), SpecError> {
 }
 
 fn check_spec(spec: &ServerSpec) -> Result<(), SpecError> {
-    parse_address(&spec.address)?;
+    parse_server(&spec.address)?;
     check_weight(spec.weight)
 }
 

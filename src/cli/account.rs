@@ -151,7 +151,7 @@ pub(super) async fn register(args: RegisterArgs) -> Result<Exit, Failure> {
         password,
         code,
     };
-    ask(&without_token(&args.balancer), request).await?;
+    ask(&args.balancer.way_without_token()?, request).await?;
     let user = args.user;
     say(format_args!(
         "{user} is registered; `bilico login --user {user}` gets a token"
@@ -167,7 +167,7 @@ pub(super) async fn login(args: LoginArgs) -> Result<Exit, Failure> {
         password,
         token: args.wanted.wanted(),
     };
-    let answer = ask(&without_token(&args.balancer), request).await?;
+    let answer = ask(&args.balancer.way_without_token()?, request).await?;
     let AccountAnswer::Token { token, about } = answer else {
         return Err(strange());
     };
@@ -244,7 +244,7 @@ pub(super) async fn password(args: PasswordArgs) -> Result<Exit, Failure> {
         password,
         new_password,
     };
-    ask(&without_token(&args.balancer), request).await?;
+    ask(&args.balancer.way_without_token()?, request).await?;
     say("the password is changed, and all tokens have ended: log in again");
     Ok(Exit::Done)
 }
@@ -274,11 +274,6 @@ pub(super) async fn token(args: TokenArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// The way for somebody who shows a password or a code instead of a token.
-fn without_token(balancer: &BalancerArg) -> Way {
-    Way::plain(&*balancer.balancer)
 }
 
 async fn ask(way: &Way, request: AccountRequest) -> Result<AccountAnswer, Failure> {

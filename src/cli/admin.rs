@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -11,6 +12,7 @@ use super::output::{Exit, Failure};
 use super::settings::values::address;
 use crate::access::Lock;
 use crate::admin::{self, AdminLimits, BindError, METRICS_CONNECTIONS, Routes};
+use crate::transport::tls::Door;
 
 /// The address of a listener for operators; `None` for no such listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,10 +82,11 @@ impl AdminListeners {
     }
 
     /// Starts to serve the routes, which are made if there is a listener. The token is cancelled when
-    /// it stops.
+    /// it stops. They speak TLS where there is a door for it.
     pub(super) fn serve(
         self,
         lock: Lock,
+        tls: Option<&Arc<Door>>,
         routes: impl FnOnce(CancellationToken) -> Routes,
     ) -> Serving {
         let stop = CancellationToken::new();
@@ -103,9 +106,9 @@ impl AdminListeners {
         ];
         let start = |(bound, routes, (lock, limits))| {
             let (listener, _): (TcpListener, _) = bound?;
-            let stop = stop.clone();
-            Some(tokio::spawn(admin::serve(
-                listener, routes, lock, limits, stop,
+            let (stop, tls) = (stop.clone(), tls.cloned());
+            Some(tokio::spawn(admin::serve_secure(
+                listener, tls, routes, lock, limits, stop,
             )))
         };
         let tasks = listeners.into_iter().filter_map(start).collect();

@@ -15,6 +15,7 @@ use super::output::{Exit, Failure, note};
 use super::reload::{self, Reloader};
 use super::role::{bind, tell_lock, tell_openings};
 use super::settings::Started;
+use super::tls::{Certificates, Doors};
 use crate::access::Auth;
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
@@ -25,13 +26,19 @@ use crate::transport::Tcp;
 pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
     let openings = openings(&args)?;
+    let (doors, held) = Doors::open(&args.tls)?.unzip();
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
     let audit = (args.auth == Auth::Required).then(|| "audit.log".to_owned());
     let log = args.role.log.start("balancer.log".to_owned(), audit)?;
     tell_openings(args.max_connections, &openings);
     let lock = lock(&args)?;
-    let config = config(&args, openings, lock.clone());
+    let mut config = config(&args, openings, lock.clone());
+    config.tls = doors.as_ref().map(|doors| doors.native.clone());
+    if let Some(doors) = &doors {
+        tracing::info!(listen = %address, "{}", doors.accepted);
+    }
+    let certificates = Certificates::watched(held);
     tell_lock(&lock, address);
     let following = CancellationToken::new();
     if let Some(accounts) = lock.accounts() {
@@ -44,7 +51,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 control: balancer.control(),
                 settings,
             };
-            let reloader = Reloader::new(started, log.level(), Some(target));
+            let reloader = Reloader::new(started, log.level(), Some(target), certificates);
             let reload = reloader.hook();
             reloader.follow(hangup, log.names());
             let events = balancer.control().events().clone();
@@ -57,7 +64,9 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 reload,
                 limits: AdminLimits::default(),
             };
-            let serving = operators.serve(lock, |stop| balancer_routes(admin, stop));
+            let serving = operators.serve(lock, doors.as_ref().map(|doors| &doors.http), |stop| {
+                balancer_routes(admin, stop)
+            });
             let stop = args.role.ready(address, told)?;
             let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
             serving.stop().await;

@@ -35,7 +35,7 @@ pub(super) struct EventsArgs {
 }
 
 pub(super) fn run(args: &EventsArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&args.admin);
+    let api = Api::new(&args.admin)?;
     let last = print_past(args, &api)?;
     if args.follow {
         follow(args, &api, last)?;

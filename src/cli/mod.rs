@@ -8,6 +8,7 @@ mod admin;
 mod api;
 mod balancer;
 mod bench;
+mod certs;
 mod client;
 mod completions;
 mod config;
@@ -29,6 +30,7 @@ mod servers;
 mod settings;
 mod show;
 mod status;
+mod tls;
 mod users;
 mod verify;
 mod watch;
@@ -85,6 +87,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
+    Certs(certs::CertsArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -173,6 +176,7 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::User(args) => users::run(args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
+        Command::Certs(args) => certs::run(args).await,
         Command::Config(args) => config::run(&args, cli.config.as_deref(), program),
         Command::Status(args) => status::run(args).await,
         Command::Weight(args) => servers::weight(&args),

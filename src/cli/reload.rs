@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::output::{Exit, Failure};
 use super::settings::keys::LOG;
 use super::settings::{Effective, Program, Refused, Started};
+use super::tls::Certificates;
 use crate::access::Lock;
 use crate::admin::Reload;
 use crate::balancer::Settings;
@@ -65,6 +66,7 @@ pub(super) struct Reloader {
     level: LogLevel,
     /// `None` for a server.
     balancer: Option<Balancer>,
+    certificates: Certificates,
 }
 
 /// Reads a balancer's settings from its parsed command line.
@@ -85,7 +87,12 @@ struct Fresh {
 }
 
 impl Reloader {
-    pub(super) fn new(started: Started, level: LogLevel, balancer: Option<Balancer>) -> Arc<Self> {
+    pub(super) fn new(
+        started: Started,
+        level: LogLevel,
+        balancer: Option<Balancer>,
+        certificates: Certificates,
+    ) -> Arc<Self> {
         let Started {
             args,
             file,
@@ -99,13 +106,19 @@ impl Reloader {
             program,
             level,
             balancer,
+            certificates,
         })
     }
 
-    /// The reload for the admin API; `None` without a configuration file.
+    /// Whether there is something to read again.
+    fn has_sources(&self) -> bool {
+        self.file.is_some() || !self.certificates.is_empty()
+    }
+
+    /// The reload for the admin API; `None` without a configuration file and certificates.
     pub(super) fn hook(self: &Arc<Self>) -> Option<Reload> {
         let reloader = self.clone();
-        self.file.is_some().then(|| -> Reload {
+        self.has_sources().then(|| -> Reload {
             Arc::new(move || {
                 let reloader = reloader.clone();
                 Box::pin(async move { reloader.reload().await })
@@ -120,7 +133,7 @@ impl Reloader {
                 let log = log.clone();
                 // The log's disk may be slow.
                 let _ = tokio::task::spawn_blocking(move || log.reopen()).await;
-                if self.file.is_some() {
+                if self.has_sources() {
                     // The outcome is logged.
                     let _ = self.reload().await;
                 } else {
@@ -163,6 +176,10 @@ impl Reloader {
         // The file's disk may be slow.
         let read = tokio::task::spawn_blocking(move || read(&args, program, settings)).await;
         let Fresh { values, balancer } = read.map_err(|error| error.to_string())??;
+        let certificates = self
+            .certificates
+            .read()
+            .map_err(|error| error.to_string())?;
         let mut reloaded = Reloaded::default();
         if let (Some(Balancer { control, .. }), Some(settings)) = (&self.balancer, balancer) {
             let stopping = || "the balancer is stopping".to_owned();
@@ -173,6 +190,7 @@ impl Reloader {
                 .await
                 .map_err(|error| error.to_string())?;
         }
+        reloaded.applied.extend(certificates.put());
         for (old, new) in in_force.iter_mut().zip(values) {
             let change = change(old, &new);
             if !is_applied(&new.table, &new.key) {

@@ -14,6 +14,7 @@ use super::secrets::TokenArg;
 use super::settings::values::{BALANCER, address, positive};
 use super::settings::words::{self, one_of};
 use super::show;
+use super::tls::CaArg;
 use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
 use crate::client::{self, Changed, Form, Keys, Options, Source, Wait, Way};
 use crate::shutdown;
@@ -37,6 +38,8 @@ pub(super) struct BalancerArg {
     pub(super) balancer: String,
     #[command(flatten)]
     pub(super) token: TokenArg,
+    #[command(flatten)]
+    pub(super) ca: CaArg,
 }
 
 impl BalancerArg {
@@ -44,6 +47,14 @@ impl BalancerArg {
     pub(super) fn way(&self) -> Result<Way, Failure> {
         Ok(Way {
             token: self.token.find(&self.balancer)?,
+            ..self.way_without_token()?
+        })
+    }
+
+    /// The way there for somebody who shows no token, or something else.
+    pub(super) fn way_without_token(&self) -> Result<Way, Failure> {
+        Ok(Way {
+            connector: self.ca.connector()?,
             ..Way::plain(&*self.balancer)
         })
     }

@@ -13,6 +13,7 @@ use super::role::{RoleArgs, bind, tell_lock, tell_openings, too_few};
 use super::settings::Started;
 use super::settings::values::{address, positive};
 use super::settings::words::{self, one_of};
+use super::tls::Certificates;
 use crate::access::Lock;
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
@@ -158,7 +159,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         .log
         .start(format!("server-{}.log", address.port()), None)?;
     tell_openings(args.max_connections, &openings);
-    Reloader::new(started, log.level(), None).follow(hangup, log.names());
+    Reloader::new(started, log.level(), None, Certificates::default()).follow(hangup, log.names());
     let config = config(&args, &openings);
     let lock = config.access.clone();
     tell_lock(&lock, address);
@@ -166,7 +167,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         Ok(server) => {
             let told = operators.addresses();
             let gauge = server.gauge();
-            let serving = operators.serve(lock, |_| server_routes(gauge));
+            let serving = operators.serve(lock, None, |_| server_routes(gauge));
             let stop = args.role.ready(address, told)?;
             let ended = server.run(listener, stop).await;
             serving.stop().await;

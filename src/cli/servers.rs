@@ -128,7 +128,7 @@ pub(super) struct ReloadArgs {
 
 pub(super) fn weight(args: &WeightArgs) -> Result<Exit, Failure> {
     let server = set_weight(
-        &Api::new(&args.order.admin),
+        &Api::new(&args.order.admin)?,
         &args.server.server,
         args.weight,
     )?;
@@ -137,7 +137,7 @@ pub(super) fn weight(args: &WeightArgs) -> Result<Exit, Failure> {
 }
 
 pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&args.order.admin);
+    let api = Api::new(&args.order.admin)?;
     let mut server = set_drained(&api, &args.server.server, true)?;
     if args.wait.wait {
         let name = server.report.name.clone();
@@ -154,7 +154,7 @@ pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
 }
 
 pub(super) fn undrain(args: &UndrainArgs) -> Result<Exit, Failure> {
-    let server = set_drained(&Api::new(&args.order.admin), &args.server.server, false)?;
+    let server = set_drained(&Api::new(&args.order.admin)?, &args.server.server, false)?;
     args.order.tell(&server, undrain_text(&server))?;
     Ok(Exit::Done)
 }
@@ -173,7 +173,7 @@ pub(super) fn servers(args: &ServersArgs) -> Result<Exit, Failure> {
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&args.order.admin);
+    let api = Api::new(&args.order.admin)?;
     if args.order.json {
         say_json(api.get::<Value>("servers")?);
         return Ok(Exit::Done);
@@ -192,7 +192,7 @@ fn add(spec: &ServerSpec, order: &OrderArgs) -> Result<Exit, Failure> {
         address: spec.address.clone(),
         weight: spec.weight,
     };
-    let server: Server = Api::new(&order.admin).order("POST", "servers", Some(&new))?;
+    let server: Server = Api::new(&order.admin)?.order("POST", "servers", Some(&new))?;
     let (name, weight) = (&server.report.name, server.report.weight);
     let gets = if server.report.is_in_service() {
         render::gets(&server)
@@ -207,7 +207,7 @@ fn add(spec: &ServerSpec, order: &OrderArgs) -> Result<Exit, Failure> {
 }
 
 fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&order.admin);
+    let api = Api::new(&order.admin)?;
     let name = api.resolve(meant)?;
     let _: Value = api.order("DELETE", &server_path(&name), None::<&()>)?;
     let left = if wait.wait {
@@ -228,7 +228,7 @@ fn remove(meant: &str, wait: &WaitArgs, order: &OrderArgs) -> Result<Exit, Failu
 }
 
 pub(super) fn reload(args: &ReloadArgs) -> Result<Exit, Failure> {
-    let answer: Reloaded = Api::new(&args.order.admin).order("POST", "reload", None::<&()>)?;
+    let answer: Reloaded = Api::new(&args.order.admin)?.order("POST", "reload", None::<&()>)?;
     let mut lines: Vec<String> = answer
         .applied
         .iter()

@@ -33,7 +33,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&args.admin);
+    let api = Api::new(&args.admin)?;
     let colour = args.colour.is_on();
     if !args.watch {
         return once(&api, args.json, colour);

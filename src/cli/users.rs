@@ -262,7 +262,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
         }
         UserCommand::Unlock { name, admin } => {
             let path = format!("users/{name}/unlock");
-            Api::new(&admin).order::<Value>("POST", &path, NOTHING)?;
+            Api::new(&admin)?.order::<Value>("POST", &path, NOTHING)?;
             say(format_args!(
                 "those who guessed wrong for {name} may try again"
             ));
@@ -301,7 +301,7 @@ impl WhereArgs {
     fn order(&self, method: &str, path: &str, order: UserOrder) -> Result<(), Failure> {
         match self.file()? {
             Some(file) => file.order(order).map_err(failed),
-            None => Api::new(&self.admin)
+            None => Api::new(&self.admin)?
                 .order::<Value>(method, path, NOTHING)
                 .map(drop),
         }
@@ -314,7 +314,7 @@ impl WhereArgs {
                 let order = UserOrder::Change { name, change };
                 file.order(order).map_err(failed)
             }
-            None => Api::new(&self.admin)
+            None => Api::new(&self.admin)?
                 .order::<Value>("PATCH", &format!("users/{name}"), Some(&body))
                 .map(drop),
         }
@@ -344,7 +344,7 @@ impl WhereArgs {
             None => {
                 let body = json!({ "role": role, "quota": quota, "seconds": seconds });
                 let path = format!("users/{name}/invitation");
-                let invited: Value = Api::new(&self.admin).order("POST", &path, Some(&body))?;
+                let invited: Value = Api::new(&self.admin)?.order("POST", &path, Some(&body))?;
                 let code = invited.get("code").and_then(Value::as_str);
                 say_as_is(code.unwrap_or_default());
             }
@@ -360,7 +360,7 @@ impl WhereArgs {
         match self.file()? {
             Some(file) => Ok(file.book(user_views)),
             None => {
-                let answer: Value = Api::new(&self.admin).get("users")?;
+                let answer: Value = Api::new(&self.admin)?.get("users")?;
                 part(answer, "users")
             }
         }
@@ -370,7 +370,7 @@ impl WhereArgs {
         match self.file()? {
             Some(file) => Ok(file.tokens()),
             None => {
-                let answer: Value = Api::new(&self.admin).get("tokens")?;
+                let answer: Value = Api::new(&self.admin)?.get("tokens")?;
                 part(answer, "tokens")
             }
         }

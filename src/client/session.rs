@@ -278,8 +278,11 @@ impl Session {
 
     /// Writes what was collected.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
-        let result = self.write.write_all(&self.out).await;
+        let mut result = self.write.write_all(&self.out).await;
         self.out.clear();
+        if result.is_ok() {
+            result = self.write.flush().await;
+        }
         result.map_err(|error| ClientError::Lost(error.to_string()))
     }
 

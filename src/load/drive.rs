@@ -203,7 +203,11 @@ impl Connection {
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let [first, second] = self.lane.pending();
         if first.is_empty() && second.is_empty() {
-            return Poll::Pending;
+            // Over TLS, what was written may still have to be sent.
+            return match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            };
         }
         let slices = [IoSlice::new(first), IoSlice::new(second)];
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices);

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 /// significant digits.
 pub const MAX_WEIGHT: u32 = 1_000_000;
 
-/// A server, as `ADDRESS=WEIGHT`.
+/// A server, as `ADDRESS=WEIGHT`, or as `NAME@ADDRESS=WEIGHT` where its certificate must have that
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
-    /// Host and port. Also the server's name.
+    /// Host and port, behind the name in its certificate if one is given. It is what the server is
+    /// called.
     pub address: String,
     /// Its weight, up to [`MAX_WEIGHT`]. A server of weight 0 stays configured and gets no files.
     pub weight: u32,
@@ -24,6 +26,12 @@ pub enum SpecError {
     /// The host or the port is missing or invalid.
     #[error("invalid address {0:?}: expected HOST:PORT, e.g. 127.0.0.1:5001")]
     Address(String),
+    /// The name in front of the address is invalid.
+    #[error(
+        "invalid server {0:?}: expected NAME@HOST:PORT with a name of a-z, 0-9, `.`, `_` and `-`, or \
+         HOST:PORT"
+    )]
+    Name(String),
     /// The weight is not a number, or out of range.
     #[error("invalid weight {0:?}: expected a whole number from 0 to 1,000,000")]
     Weight(String),
@@ -32,12 +40,38 @@ pub enum SpecError {
     Twice(String),
 }
 
+/// The host and port of what a server is called.
+pub fn address_of(server: &str) -> &str {
+    server
+        .split_once('@')
+        .map_or(server, |(_, address)| address)
+}
+
+/// The name that the certificate of a server must have, if what it is called says one.
+pub fn certified_name(server: &str) -> Option<&str> {
+    server.split_once('@').map(|(name, _)| name)
+}
+
+/// Checks that `text` is what a server can be called: an address, or one behind a name and `@`.
+pub fn parse_server(text: &str) -> Result<String, SpecError> {
+    let (name, address) = text
+        .split_once('@')
+        .map_or((None, text), |(name, address)| (Some(name), address));
+    parse_address(address)?;
+    let is_well = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    if name.is_some_and(|name| name.is_empty() || !name.bytes().all(is_well)) {
+        return Err(SpecError::Name(text.to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks that `text` is a host and a port.
 pub fn parse_address(text: &str) -> Result<String, SpecError> {
     let (host, port) = text
         .rsplit_once(':')
         .ok_or_else(|| SpecError::Address(text.to_owned()))?;
-    if host.is_empty() || host.contains(char::is_whitespace) || port.parse::<u16>().is_err() {
+    let is_foreign = |c: char| c.is_whitespace() || c == '@';
+    if host.is_empty() || host.contains(is_foreign) || port.parse::<u16>().is_err() {
         return Err(SpecError::Address(text.to_owned()));
     }
     Ok(text.to_owned())
@@ -53,7 +87,7 @@ impl FromStr for ServerSpec {
             SpecError::Weight(text.split_once('=').map_or("", |(_, w)| w).to_owned())
         })?;
         Ok(Self {
-            address: parse_address(address)?,
+            address: parse_server(address)?,
             weight,
         })
     }
@@ -68,7 +102,10 @@ impl fmt::Display for ServerSpec {
 /// Checks that no address occurs twice.
 pub fn check_servers(servers: &[ServerSpec]) -> Result<(), SpecError> {
     let mut seen = std::collections::HashSet::new();
-    match servers.iter().find(|server| !seen.insert(&server.address)) {
+    match servers
+        .iter()
+        .find(|server| !seen.insert(address_of(&server.address)))
+    {
         Some(server) => Err(SpecError::Twice(server.address.clone())),
         None => Ok(()),
     }
@@ -87,6 +124,24 @@ pub struct Reloaded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_may_be_called_by_the_name_in_its_certificate() {
+        let spec: ServerSpec = "store-1@[::1]:5001=3".parse().unwrap();
+        assert_eq!(spec.to_string(), "store-1@[::1]:5001=3");
+        assert_eq!(address_of(&spec.address), "[::1]:5001");
+        assert_eq!(certified_name(&spec.address), Some("store-1"));
+        assert_eq!(
+            (address_of("h:1"), certified_name("h:1")),
+            ("h:1", None),
+            "an address is its own name"
+        );
+        for wrong in ["@h:1", "A@h:1", "a b@h:1", "a@b@h:1", "a@"] {
+            assert!(wrong.parse::<ServerSpec>().is_err(), "{wrong}");
+        }
+        let both = ["a@h:1", "b@h:1"].map(|text| text.parse().unwrap());
+        assert!(check_servers(&both).is_err(), "one address, twice");
+    }
 
     #[test]
     fn servers_with_and_without_weight() {

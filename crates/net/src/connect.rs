@@ -4,12 +4,14 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::stream::{BoxStream, Socket};
+use bilico_core::config::address_of;
 
 /// A connection that is being made.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<BoxStream>> + Send + 'a>>;
@@ -22,10 +24,29 @@ pub trait Connect: Send + Sync {
     /// Connects to `address`; the caller bounds the wait.
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a>;
 
+    /// Connects to `at`, one of the addresses of the server that is called `server`.
+    fn connect_at<'a>(&'a self, _server: &'a str, at: &'a str) -> Connecting<'a> {
+        self.connect(at)
+    }
+
     /// Resolves the host and port in `address`; the caller bounds the wait.
     fn resolve(&self, address: &str) -> Resolving {
-        let address = address.to_owned();
+        let address = address_of(address).to_owned();
         Box::pin(async move { Ok(lookup_host(address).await?.collect()) })
+    }
+}
+
+impl<C: Connect + ?Sized> Connect for Arc<C> {
+    fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
+        (**self).connect(address)
+    }
+
+    fn connect_at<'a>(&'a self, server: &'a str, at: &'a str) -> Connecting<'a> {
+        (**self).connect_at(server, at)
+    }
+
+    fn resolve(&self, address: &str) -> Resolving {
+        (**self).resolve(address)
     }
 }
 
@@ -38,7 +59,7 @@ impl Connect for Tcp {
         Box::pin(async move {
             let mut failed =
                 io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address");
-            for address in lookup_host(address).await? {
+            for address in lookup_host(address_of(address)).await? {
                 match connect(address).await {
                     Ok(stream) => return Ok(Box::new(Socket::from(stream)) as BoxStream),
                     Err(error) => failed = error,

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::tls::HandshakeError;
 use bilico_core::protocol::json::JsonError;
 use bilico_core::protocol::{ProtocolError, Refusal, RefusalCode};
 
@@ -24,6 +25,14 @@ pub enum ReadError {
     /// The peer broke the rules of the JSON doorway.
     #[error(transparent)]
     Json(#[from] JsonError),
+    /// The connection did not become secure.
+    #[error(transparent)]
+    Tls(#[from] HandshakeError),
+    /// The peer speaks TLS to a port that does not.
+    #[error(
+        "TLS came, and tls is off here: switch it on (the flag --tls), or tell the client to use none"
+    )]
+    TlsIsOff,
     /// There is no memory for content of this size.
     #[error("no memory for content of {0} bytes")]
     Memory(u64),
@@ -75,6 +84,9 @@ pub enum WriteError {
 /// An error in the system's words but without its number, for people to read.
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
+    if error.raw_os_error().is_none() {
+        return text;
+    }
     text.split(" (os error")
         .next()
         .unwrap_or_default()

@@ -2,7 +2,7 @@
 //!
 //! Owns how bytes get in and out. [`Reader`] and [`ObjectReader`] drive the codecs over anything
 //! that can be read, and bound every wait. [`Connect`] and [`Listener`] are passed in, so that a
-//! role does not know whether it runs over TCP, TLS or a simulated network. Leaves what the
+//! role does not know whether it runs over TCP, TLS or a simulated network; [`tls`] is the second. Leaves what the
 //! messages mean to the roles. [`pool`] is the memory that large messages of unknown size share.
 
 pub mod bulk;
@@ -20,6 +20,7 @@ mod send;
 pub mod shutdown;
 mod source;
 mod stream;
+pub mod tls;
 
 pub use connect::{Connect, Connecting, Resolving, Tcp};
 pub use deadline::{Deadlines, ProgressDeadline, until};

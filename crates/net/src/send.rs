@@ -35,6 +35,10 @@ pub async fn write_all(
             left = left.get(written..).unwrap_or_default();
         }
     }
+    // Over TLS, what was written may still have to be sent; over TCP there is nothing to do.
+    timeout(stall, io.flush())
+        .await
+        .map_err(|_| WriteError::Stalled(stall))??;
     Ok(())
 }
 

@@ -48,6 +48,8 @@ pub fn bilico(args: &[&str]) -> Command {
         .env(ACT_AS_BILICO, "1");
     // Tests must not reach the balancer of another test, or one of the developer's.
     command.env("BILICO_ADMIN", "127.0.0.1:0");
+    // Nor must they find, or save, the developer's tokens.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

@@ -27,6 +27,7 @@ impl Collector for Process {
             let help = "Lines that the log lost because its disk was too slow, full or failing.";
             to.counter("bilico_log_lines_lost", help, lost as u64)?;
         }
+        super::tls::encode(&mut to)?;
         let (Ok(pid), Ok(mut system)) = (sysinfo::get_current_pid(), System::new()) else {
             return Ok(());
         };

@@ -17,7 +17,7 @@ use crate::protocol::status::StatusReport;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::INLINE;
 use crate::shutdown::Shutdown;
-use crate::transport::Deadlines;
+use crate::transport::{Deadlines, tls};
 
 /// Where doorways stand: before anybody is known. Cheap to clone. It gives no orders: that is
 /// [`Control`](crate::balancer::control::Control)'s.
@@ -27,6 +27,8 @@ pub struct Door(Arc<Shared>);
 /// What all doorways share.
 pub struct Shared {
     lock: Lock,
+    /// TLS of the clients' port; `None`: it is off.
+    pub(super) tls: Option<Arc<tls::Door>>,
     inner: Inner,
     /// For new connections.
     pub(in crate::balancer) bounds: watch::Sender<DoorBounds>,
@@ -103,12 +105,14 @@ impl Door {
     /// A door to what is behind it.
     pub(in crate::balancer) fn new(
         lock: Lock,
+        tls: Option<Arc<tls::Door>>,
         inner: Inner,
         settings: &Settings,
         limits: BalancerLimits,
     ) -> Self {
         Self(Arc::new(Shared {
             lock,
+            tls,
             inner,
             bounds: watch::Sender::new(DoorBounds::from(settings)),
             limits,

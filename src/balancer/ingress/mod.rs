@@ -1,6 +1,6 @@
 //! The doorways: how files come in from clients.
 //!
-//! On the balancer's port the first byte of a connection says which doorway it wants: the native
+//! On the balancer's port TLS comes first, if it is on (`secure`). Then the first byte of a connection says which doorway it wants: the native
 //! one or the JSON one. HTTP comes in at the admin listener. The doorways differ only in their
 //! languages: each reads with deadlines, asks for the same reservations in the same order, and ends
 //! in [`Gate::admit`](super::gate::Gate::admit).
@@ -58,6 +58,7 @@ mod json;
 mod native;
 mod put;
 mod receipts;
+mod secure;
 mod serve;
 mod session;
 mod upload;

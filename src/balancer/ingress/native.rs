@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::access::{Allowed, At, Pass, ToReadOwn};
 use crate::balancer::messages::{ClientAnswer, Offer, Outlet, next_connection};
 use crate::protocol::limits::LINGER;
-use crate::protocol::{Frame, Message, ProtocolError};
+use crate::protocol::{Frame, Message, ProtocolError, Refusal};
 use crate::queue::key_hash;
 use crate::transport::{ReadError, Reader, Rest, Seat};
 
@@ -34,6 +34,7 @@ pub(super) async fn serve<R, W>(
     door: &Door,
     stall: Duration,
     seat: Arc<Seat>,
+    barred: Option<Refusal>,
 ) -> Result<(), ReadError>
 where
     R: AsyncRead + Unpin,
@@ -71,7 +72,7 @@ where
     let reading = async {
         let result = tokio::select! {
             () = ended.cancelled() => Ok(Parting::Stopped),
-            result = session.run() => result,
+            result = session.run(barred) => result,
         };
         session.leave(result).await
     };
@@ -79,7 +80,11 @@ where
 }
 
 impl<R: AsyncRead + Unpin> Session<'_, R> {
-    async fn run(&mut self) -> Result<Parting, ReadError> {
+    /// Serves the client, unless it is barred for a reason that it is told.
+    async fn run(&mut self, barred: Option<Refusal>) -> Result<Parting, ReadError> {
+        if let Some(refusal) = barred {
+            return Err(ReadError::Refused(refusal));
+        }
         let seat = self.seat.clone();
         let is_there = tokio::select! {
             () = seat.asked_to_leave() => Err(ReadError::Crowded),

@@ -1,14 +1,30 @@
 //! Serves a connection of the balancer's port: its first byte says which doorway it wants.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::secure::{Arrived, secure};
 use super::{Door, json, native};
-use crate::access::At;
 use crate::protocol::frame::MAGIC;
-use crate::transport::{BoxStream, ReadError, Reader, Seat};
+use crate::transport::{BoxStream, ReadError, Reader, Seat, tls};
 
 /// Serves one connection from its first byte to its end.
-pub(in crate::balancer) async fn serve(stream: BoxStream, at: At, door: Door, seat: Arc<Seat>) {
+pub(in crate::balancer) async fn serve(
+    stream: BoxStream,
+    peer: SocketAddr,
+    door: Door,
+    seat: Arc<Seat>,
+) {
+    let arrived = match &door.tls {
+        None => Arrived::plain(stream, peer),
+        // Boxed, as the doorways are.
+        Some(tls) => match Box::pin(secure(stream, peer, tls, &door, &seat)).await {
+            Ok(Some(arrived)) => arrived,
+            Ok(None) => return,
+            Err(error) => return seat.log_end(Err(error)),
+        },
+    };
+    let Arrived { stream, at, barred } = arrived;
     let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
     let pass = door.lock().by_place(at);
@@ -32,9 +48,12 @@ pub(in crate::balancer) async fn serve(stream: BoxStream, at: At, door: Door, se
                 &door,
                 stall,
                 seat.clone(),
+                barred,
             ))
             .await
         }
+        Ok(Some(tls::FIRST_BYTE)) if door.tls.is_none() => Err(ReadError::TlsIsOff),
+        Ok(Some(_)) if let Some(refusal) = barred => Err(ReadError::Refused(refusal)),
         Ok(Some(_)) => match pass.allow() {
             Ok(allowed) => {
                 let inside = door.enter(allowed);

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderValue, Request, Response, StatusCode};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
 
 use super::resolve::resolve;
@@ -15,7 +16,9 @@ use crate::admin::types::{ErrorBody, Overview, Server, ServerList};
 use crate::cli::output::{Exit, Failure, say, say_json};
 use crate::cli::secrets::TokenArg;
 use crate::cli::settings::values::{ADMIN, address};
+use crate::cli::tls::CaArg;
 use crate::protocol::object;
+use crate::transport::tls::for_clients;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -47,6 +50,8 @@ pub(in crate::cli) struct AdminArg {
     pub(in crate::cli) admin: String,
     #[command(flatten)]
     pub(in crate::cli) token: TokenArg,
+    #[command(flatten)]
+    pub(in crate::cli) ca: CaArg,
 }
 
 /// A balancer takes `none` for an address, and may share its environment with this command.
@@ -94,6 +99,7 @@ impl OrderArgs {
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Api {
     agent: Agent,
+    scheme: &'static str,
     at: String,
     token: TokenArg,
     /// Why it is asked, for messages: "drop file 7".
@@ -102,8 +108,25 @@ pub(in crate::cli) struct Api {
 
 impl Api {
     /// The API at this address. Connects to nothing yet.
-    pub(in crate::cli) fn new(at: &AdminArg) -> Self {
+    pub(in crate::cli) fn new(at: &AdminArg) -> Result<Self, Failure> {
+        let authorities = at.ca.authorities()?;
+        let scheme = if authorities.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let mut tls = TlsConfig::builder();
+        if let Some(authorities) = authorities {
+            let trusted = authorities
+                .iter()
+                .map(|one| Certificate::from_der(one).to_owned());
+            tls = tls
+                .provider(TlsProvider::Rustls)
+                .root_certs(RootCerts::from(trusted))
+                .unversioned_rustls_crypto_provider(for_clients());
+        }
         let config = Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             // The listener is on this machine, where a proxy would not find it.
             .proxy(None)
@@ -113,12 +136,13 @@ impl Api {
             .timeout_recv_response(Some(ANSWER))
             .timeout_per_read(Some(SILENCE))
             .build();
-        Self {
+        Ok(Self {
             agent: config.new_agent(),
+            scheme,
             at: at.admin.clone(),
             token: at.token.clone(),
             purpose: None,
-        }
+        })
     }
 
     /// Names what is asked for, in words that follow "to", for messages when nobody answers.
@@ -173,7 +197,7 @@ impl Api {
     ) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("http://{}/api/v1/{path}", self.at));
+            .uri(format!("{}://{}/api/v1/{path}", self.scheme, self.at));
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
@@ -309,7 +333,9 @@ mod tests {
         Api::new(&AdminArg {
             admin,
             token: TokenArg::default(),
+            ca: CaArg::default(),
         })
+        .unwrap()
     }
 
     #[test]
@@ -357,7 +383,9 @@ mod tests {
         let api = Api::new(&AdminArg {
             admin: admin.clone(),
             token: TokenArg::default(),
-        });
+            ca: CaArg::default(),
+        })
+        .unwrap();
         let failure = api.to("drop file 7").overview().unwrap_err();
         let expected = format!("admin listener at {admin} to drop file 7: ");
         assert!(failure.error.contains(&expected), "{failure:?}");

@@ -15,6 +15,7 @@ use crate::cli::output::{Exit, Failure};
 use crate::cli::role::{RoleArgs, too_few};
 use crate::cli::settings::values::{ADMIN, BALANCER, address, positive};
 use crate::cli::settings::words::{self, one_of};
+use crate::cli::tls::{self, TlsArgs};
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
@@ -267,6 +268,8 @@ pub(in crate::cli) struct BalancerArgs {
     )]
     pub(super) journal_flag: String,
     #[command(flatten)]
+    pub(super) tls: TlsArgs,
+    #[command(flatten)]
     pub(super) role: RoleArgs,
 }
 
@@ -315,7 +318,8 @@ pub(in crate::cli) fn check(matches: &ArgMatches) -> Result<(), (&'static str, S
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
     queue_limits(&args)
         .check(args.max_json.0)
-        .map_err(|error| ("max-json", error.to_string()))
+        .map_err(|error| ("max-json", error.to_string()))?;
+    tls::check(&args.tls)
 }
 
 /// How many files and connections the process may open, and how many of those are for clients.

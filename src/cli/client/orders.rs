@@ -22,10 +22,11 @@ pub(super) fn parse_weight(text: &str) -> Result<u32, Failure> {
 /// The admin API that orders go to; an error if the prompt was started without its address.
 pub(super) fn operators(args: &ClientArgs) -> Result<Api, Failure> {
     match &args.admin {
-        Some(admin) if admin != "none" => Ok(Api::new(&AdminArg {
+        Some(admin) if admin != "none" => Api::new(&AdminArg {
             admin: admin.clone(),
             token: args.balancer.token.clone(),
-        })),
+            ca: args.balancer.ca.clone(),
+        }),
         _ => {
             let error = "this prompt gives no orders: it was started without the address of \
                          the balancer's admin listener";

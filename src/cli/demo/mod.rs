@@ -19,6 +19,7 @@ use super::role::{LogArgs, bind};
 use super::secrets::TokenArg;
 use super::send::{BalancerArg, ChangedArg, RetryArg};
 use super::settings::values::{ADMIN, BALANCER, address, positive};
+use super::tls::CaArg;
 use crate::client::{self, Changed, Way};
 use crate::config::{ServerSpec, check_servers};
 use crate::units::{Margin, parse_duration};
@@ -136,6 +137,7 @@ fn client_args(args: &DemoArgs, balancer: String, roles: &[Role]) -> ClientArgs 
         balancer: BalancerArg {
             balancer,
             token: TokenArg::default(),
+            ca: CaArg::default(),
         },
         files: args.files.clone(),
         timeout: args.timeout,

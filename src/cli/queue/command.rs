@@ -143,7 +143,7 @@ pub(in crate::cli) fn run(args: QueueArgs) -> Result<Exit, Failure> {
 }
 
 fn show_file(number: u64, ask: &AskArgs) -> Result<Exit, Failure> {
-    let file: FileReport = Api::new(&ask.admin)
+    let file: FileReport = Api::new(&ask.admin)?
         .to(format!("show file {number}"))
         .get(&format!("files/{number}"))?;
     if ask.json {
@@ -165,12 +165,12 @@ fn replay(number: Option<u64>, ask: &AskArgs) -> Result<Exit, Failure> {
             "replay all dead letters".to_owned(),
         ),
     };
-    let api = Api::new(&ask.admin).to(purpose);
+    let api = Api::new(&ask.admin)?.to(purpose);
     told(ask, api.order("POST", &path, None::<&()>)?, "replayed")
 }
 
 fn drop_file(number: u64, ask: &AskArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&ask.admin).to(format!("drop file {number}"));
+    let api = Api::new(&ask.admin)?.to(format!("drop file {number}"));
     // The route takes every file that is not delivered, not only dead letters.
     let path = format!("dead/{number}");
     let count = api.order("DELETE", &path, None::<&()>)?;
@@ -191,7 +191,7 @@ fn told(ask: &AskArgs, count: Count, done: &str) -> Result<Exit, Failure> {
 
 /// Lists files, page by page, up to the limit.
 fn list_files(list: &ListArgs, route: &str, purpose: impl Display) -> Result<Exit, Failure> {
-    let api = Api::new(&list.ask.admin).to(purpose);
+    let api = Api::new(&list.ask.admin)?.to(purpose);
     let mut listed: Vec<FileReport> = Vec::new();
     let mut after = list.after;
     let last_page = loop {

@@ -66,6 +66,31 @@ pub(in crate::cli) const SERVERS_SPEAK: &[Word<ServersSpeak>] = &[
     ),
 ];
 
+/// Who speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Tls {
+    /// Nobody.
+    Off,
+    /// Whoever begins with it.
+    Optional,
+    /// Everybody.
+    Required,
+}
+
+pub(in crate::cli) const TLS: &[Word<Tls>] = &[
+    ("off", Tls::Off, "Nobody: all goes in plain text"),
+    (
+        "optional",
+        Tls::Optional,
+        "Whoever begins with it: for as long as some clients do not yet",
+    ),
+    (
+        "required",
+        Tls::Required,
+        "Everybody: plain text is refused",
+    ),
+];
+
 pub(in crate::cli) const READABLE_BY: &[Word<ReadableBy>] = &[
     (
         "owner",

@@ -90,7 +90,7 @@ impl FromStr for WrittenIn {
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.split('.').map(|part| part.parse().map_err(drop));
         let mut next = || parts.next().ok_or(())?;
-        let mut mark = || {
+        let mut mark = || -> Result<Mark, ()> {
             Ok(Mark {
                 inode: next()?,
                 born: Some(next()?).filter(|born| *born > 0),

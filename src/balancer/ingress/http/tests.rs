@@ -58,7 +58,7 @@ fn door(queue: u64) -> (Inside, SimDisk, UnboundedReceiver<ToHub>) {
         uploads: Arc::new(uploads),
         hub,
     };
-    let door = Door::new(Lock::off_at_balancer(), inner, &settings, limits);
+    let door = Door::new(Lock::off_at_balancer(), None, inner, &settings, limits);
     let inside = door.enter(Lock::own().allow().unwrap());
     (inside, disk, events)
 }

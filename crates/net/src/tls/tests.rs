@@ -1,0 +1,258 @@
+//! Handshakes that succeed, and all the ways in which they must not.
+
+mod made;
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use self::made::{Authority, Made};
+use super::*;
+use crate::BoxStream;
+
+const SOON: Duration = Duration::from_secs(2);
+
+fn door(mode: Mode, shows: &Made) -> Door {
+    let config = for_native(&shows.credentials().unwrap()).unwrap();
+    Door::new(mode, config, Gauge::new("clients"))
+}
+
+/// What becomes of both ends of a connection.
+type Ends = (
+    Result<(BoxStream, Secured), HandshakeError>,
+    Result<Arrived, HandshakeError>,
+);
+
+async fn meet(connector: &Secure, peer: &str, door: &Door) -> Ends {
+    let (here, there) = duplex(64 * 1024);
+    let there: BoxStream = Box::new(there);
+    tokio::join!(
+        connector.secure(peer, Box::new(here)),
+        door.admit(there, SOON)
+    )
+}
+
+fn inside(arrived: Result<Arrived, HandshakeError>) -> (BoxStream, Secured) {
+    match arrived {
+        Ok(Arrived::Secure(stream, secured)) => (stream, *secured),
+        Ok(_) => panic!("not secure"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn clients_get_in_by_tls_and_see_who_the_balancer_is() {
+    let authority = Authority::new();
+    let made = authority.issue("bilico://main/balancer/a", &["127.0.0.1"]);
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    let (client, balancer) =
+        meet(&connector, "127.0.0.1:60002", &door(Mode::Required, &made)).await;
+    let (mut here, seen) = client.unwrap();
+    let (mut there, found) = inside(balancer);
+    assert_eq!(seen.version, "TLS 1.3");
+    assert_eq!(seen.group, "X25519MLKEM768");
+    assert_eq!(found.protocol.as_deref(), Some("bilico/1"));
+    assert_eq!(
+        seen.identity().unwrap().to_string(),
+        "bilico://main/balancer/a"
+    );
+    assert!(found.peer.is_none() && there.socket().is_none());
+    here.write_all(b"hello").await.unwrap();
+    here.flush().await.unwrap();
+    let mut read = [0; 5];
+    there.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"hello");
+    // Cut off without a word of TLS.
+    drop(here);
+    assert_eq!(there.read(&mut read).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn plain_text_is_given_on_whole_and_garbage_is_refused() {
+    let made = Authority::new().issue("bilico://main/balancer/a", &["localhost"]);
+    let door = door(Mode::Optional, &made);
+    let (mut here, there) = duplex(1024);
+    here.write_all(b"{plain}").await.unwrap();
+    let Ok(Arrived::Plain(mut there)) = door.admit(Box::new(there), SOON).await else {
+        panic!("plain text is plain");
+    };
+    let mut read = [0; 7];
+    there.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"{plain}");
+
+    let (here, there) = duplex(1024);
+    drop(here);
+    assert!(matches!(
+        door.admit(Box::new(there), SOON).await,
+        Ok(Arrived::Gone)
+    ));
+
+    let (mut here, there) = duplex(1024);
+    here.write_all(&[FIRST_BYTE; 64]).await.unwrap();
+    let refused = door.admit(Box::new(there), SOON).await.err().unwrap();
+    assert!(matches!(refused, HandshakeError::Refused(_)), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_a_deadline() {
+    let made = Authority::new().issue("bilico://main/balancer/a", &["localhost"]);
+    let counts = Gauge::new("clients");
+    let config = for_native(&made.credentials().unwrap()).unwrap();
+    let door = Door::new(Mode::Optional, config, counts.clone());
+    let (mut here, there) = duplex(1024);
+    here.write_all(&[FIRST_BYTE]).await.unwrap();
+    let refused = door.admit(Box::new(there), SOON).await.err().unwrap();
+    assert!(matches!(refused, HandshakeError::Timeout(_)), "{refused}");
+    let (_here, there) = duplex(1024);
+    let refused = door.admit(Box::new(there), SOON).await.err().unwrap();
+    assert!(matches!(refused, HandshakeError::Silent(_)), "{refused}");
+    assert_eq!(counts.counts(), [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_client_refuses_a_balancer_that_is_not_the_right_one() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    let uri = "bilico://main/balancer/a";
+    let (right, foreign) = (&["127.0.0.1"][..], &["192.0.2.1"][..]);
+    for (made, why) in [
+        (other.issue(uri, right), "not signed by the authority"),
+        (authority.issue(uri, foreign), "is not for 127.0.0.1"),
+        (Made::self_signed(uri, right), "not signed by the authority"),
+        (authority.issue_to_connect(uri, right), "for another role"),
+    ] {
+        let (client, balancer) =
+            meet(&connector, "127.0.0.1:60002", &door(Mode::Required, &made)).await;
+        let refused = client.err().unwrap().to_string();
+        assert!(refused.contains(why), "{refused}");
+        assert!(balancer.is_err(), "{why}: the refusal is told");
+    }
+}
+
+#[tokio::test]
+async fn certificates_and_keys_that_cannot_be_used_are_told_apart() {
+    let authority = Authority::new();
+    let made = authority.issue("bilico://main/server/a", &["localhost"]);
+    let other = authority.issue("bilico://main/server/b", &["localhost"]);
+    let refused = |files: &Files| Credentials::read(files).err().unwrap().to_string();
+    let with_key = |key: &std::path::Path| {
+        refused(&Files {
+            cert: made.files().cert,
+            key: key.to_owned(),
+        })
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let permit = |path: &std::path::Path, bits| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
+    };
+
+    assert!(with_key(&at("missing")).contains("cannot read"));
+    assert!(with_key(&other.files().key).contains("does not belong to the certificate"));
+    assert!(with_key(dir.path()).contains("not a regular file"));
+    std::os::unix::fs::symlink(made.files().key, at("link")).unwrap();
+    assert!(with_key(&at("link")).contains("not a regular file"));
+    std::fs::write(at("empty"), "").unwrap();
+    let shared = with_key(&at("empty"));
+    assert!(
+        shared.contains("chmod 600") && shared.contains("empty"),
+        "{shared}"
+    );
+    permit(&at("empty"), 0o600);
+    assert!(with_key(&at("empty")).contains("no private key"));
+    let no_cert = Files {
+        cert: at("empty"),
+        key: made.files().key,
+    };
+    assert!(refused(&no_cert).contains("no certificate"));
+    assert!(read_chain(&at("none")).is_err() && read_authorities(&at("empty")).is_err());
+
+    let uri = "bilico://main/server/a";
+    let past = authority.issue_for_days(uri, -20, -10);
+    assert!(refused(&past.files()).contains("has expired on"));
+    let future = authority.issue_for_days(uri, 10, 20);
+    assert!(refused(&future.files()).contains("not valid before"));
+}
+
+/// All that a server's port must refuse, whatever the certificate says beside its signature.
+#[tokio::test]
+async fn a_server_admits_only_holders_of_a_certificate_of_its_cluster() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = authority.issue("bilico://main/server/s1", &["127.0.0.1"]);
+    let config = cluster_server(&server.credentials().unwrap(), authority.roots()).unwrap();
+    let door = Door::new(Mode::Required, config, Gauge::new("clients"));
+    let connector = |made: &Made| {
+        let config = cluster_client(&made.credentials().unwrap(), authority.roots()).unwrap();
+        Secure::to_servers(config, "main")
+    };
+    let balancer = authority.issue("bilico://main/balancer/b", &["localhost"]);
+    let (ours, theirs) = meet(&connector(&balancer), "s1@127.0.0.1:5001", &door).await;
+    let (_, found) = inside(theirs);
+    assert_eq!(ours.unwrap().1.suite, "TLS13_AES_256_GCM_SHA384");
+    assert_eq!(
+        found.identity().unwrap().to_string(),
+        "bilico://main/balancer/b"
+    );
+
+    let foreign = other.issue("bilico://main/balancer/b", &["localhost"]);
+    let (_, theirs) = meet(&connector(&foreign), "127.0.0.1:5001", &door).await;
+    let refused = theirs.err().unwrap().to_string();
+    assert!(refused.contains("not signed by the authority"), "{refused}");
+    let nobody = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    let (_, theirs) = meet(&nobody, "127.0.0.1:5001", &door).await;
+    let refused = theirs.err().unwrap().to_string();
+    assert!(refused.contains("shows no certificate"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_balancer_sends_nothing_to_a_server_that_is_another_one() {
+    let authority = Authority::new();
+    let balancer = authority.issue("bilico://main/balancer/b", &["127.0.0.1"]);
+    let connect = |cluster| {
+        let made = balancer.credentials().unwrap();
+        Secure::to_servers(cluster_client(&made, authority.roots()).unwrap(), cluster)
+    };
+    for (peer, cluster, uri) in [
+        ("s1@127.0.0.1:5001", "main", "bilico://main/server/s2"),
+        ("127.0.0.1:5001", "main", "bilico://main/balancer/b"),
+        ("127.0.0.1:5001", "main", "bilico://other/server/s1"),
+        ("127.0.0.1:5001", "main", "https://example.com"),
+    ] {
+        let made = authority.issue(uri, &["127.0.0.1"]);
+        let config = cluster_server(&made.credentials().unwrap(), authority.roots()).unwrap();
+        let door = Door::new(Mode::Required, config, Gauge::new("clients"));
+        let (ours, _) = meet(&connect(cluster), peer, &door).await;
+        let refused = ours.err().unwrap();
+        assert!(
+            matches!(refused, HandshakeError::Identity(_)),
+            "{uri}: {refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_door_shows_the_new_certificate() {
+    let authority = Authority::new();
+    let old = authority.issue("bilico://main/balancer/old", &["127.0.0.1"]);
+    let new = authority.issue("bilico://main/balancer/new", &["127.0.0.1"]);
+    let door = door(Mode::Required, &old);
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    for (made, name) in [(&old, "old"), (&new, "new")] {
+        door.renew(for_native(&made.credentials().unwrap()).unwrap());
+        let (client, _) = meet(&connector, "127.0.0.1:60002", &door).await;
+        assert_eq!(client.unwrap().1.identity().unwrap().name, name);
+    }
+}
+
+#[test]
+fn hosts_are_read_from_addresses() {
+    for (address, host) in [
+        ("localhost:1", "localhost"),
+        ("127.0.0.1:1", "127.0.0.1"),
+        ("[::1]:1", "::1"),
+    ] {
+        assert_eq!(host_of(address).unwrap().to_str(), host);
+    }
+    assert!(host_of("a b:1").is_err());
+}

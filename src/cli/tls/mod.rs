@@ -1,0 +1,10 @@
+//! TLS on the command line: the flags, what is made of them, and the certificates that reloads read
+//! again.
+
+mod client;
+mod doors;
+mod held;
+
+pub(super) use client::CaArg;
+pub(super) use doors::{Doors, TlsArgs, check};
+pub(super) use held::Certificates;
