@@ -187,14 +187,9 @@ impl Accounts {
         {
             return Ok(pass_of(at, known));
         }
-        // After the look-up, so that whoever has a right token is never made to wait. It cannot be
-        // guessed; what is bounded is the noise.
-        let source = Source::of(at.address());
-        let mut guesses = self.guesses();
-        let may_try = guesses.may_try(source, None, self.now());
-        may_try.map_err(|early| denied(Why::TooEarly(early.0)))?;
-        guesses.tried(source, None, self.now());
-        drop(guesses);
+        let (source, now) = (Source::of(at.address()), self.now());
+        let worth_a_word = self.guesses().bad_token(source, now);
+        worth_a_word.map_err(|early| denied(Why::TooEarly(early.0)))?;
         let refused = denied(Why::BadToken);
         audit::bad_token(at, &id, &refused);
         Err(refused)
@@ -257,12 +252,14 @@ impl Accounts {
     }
 
     /// All users and invitations, by name.
-    pub fn users(&self, _: &Allowed<ToAdminister>) -> Vec<UserView> {
+    pub async fn users(self: &Arc<Self>, _: &Allowed<ToAdminister>) -> Vec<UserView> {
+        self.be_up_to_date().await;
         self.users.book(user_views)
     }
 
     /// All tokens, the oldest first.
-    pub fn all_tokens(&self, _: &Allowed<ToAdminister>) -> Vec<TokenView> {
+    pub async fn all_tokens(self: &Arc<Self>, _: &Allowed<ToAdminister>) -> Vec<TokenView> {
+        self.be_up_to_date().await;
         self.users.tokens()
     }
 
@@ -365,9 +362,18 @@ impl Accounts {
         }
     }
 
+    /// Reads the file again if it was replaced: a command may have invited whoever comes now.
+    async fn be_up_to_date(self: &Arc<Self>) {
+        if self.users.is_replaced() {
+            let accounts = self.clone();
+            // What is wrong with the file is told by whoever follows it.
+            let _ = self.clerks.run(move || accounts.users.look_again()).await;
+        }
+    }
+
     /// Whether somebody may try a secret of this user now; the try counts. `None` if nobody can
     /// have that name.
-    async fn may_try(&self, at: At, user: &str) -> Result<Option<UserName>, Denied> {
+    async fn may_try(self: &Arc<Self>, at: At, user: &str) -> Result<Option<UserName>, Denied> {
         let denied = |why| Denied::new(at.address().to_string().into(), why);
         if !at.is_private() {
             return Err(denied(Why::PlainText));
@@ -385,6 +391,7 @@ impl Accounts {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        self.be_up_to_date().await;
         Ok(name)
     }
 

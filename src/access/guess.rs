@@ -45,6 +45,9 @@ pub(super) struct Guesses {
     sources: Wrong<Source>,
     pairs: Wrong<(Source, UserName)>,
     users: Wrong<UserName>,
+    /// Tokens that are not good. They cannot be guessed: a program that goes on showing an old one
+    /// must not keep people at the same address from logging in.
+    tokens: Wrong<Source>,
 }
 
 /// An attempt comes too early.
@@ -84,6 +87,18 @@ impl Guesses {
             self.pairs.add((source, user.clone()), now);
             self.users.add(user.clone(), now);
         }
+    }
+
+    /// Whether a token that is not good is worth a word now. A good one is never made to wait.
+    pub(super) fn bad_token(&mut self, source: Source, now: Duration) -> Result<(), TooEarly> {
+        let most = if source.is_local() {
+            MOST_HERE
+        } else {
+            MOST_OF_SOURCE
+        };
+        over(self.tokens.rest(&source, FREE_OF_SOURCE, most, now))?;
+        self.tokens.add(source, now);
+        Ok(())
     }
 
     /// It was right: what this source guessed for this user is forgotten.

@@ -49,7 +49,7 @@
 mod account;
 mod accounts;
 mod at;
-mod audit;
+pub(crate) mod audit;
 mod bounds;
 mod clerks;
 mod denied;

@@ -124,7 +124,7 @@ pub(super) async fn users(
     Extension(pass): Extension<Pass>,
 ) -> ApiResult<UserList> {
     let (accounts, allowed) = administer(&api, &pass)?;
-    let users = accounts.users(&allowed);
+    let users = accounts.users(&allowed).await;
     Ok(Json(UserList { users }))
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn tokens(
     Extension(pass): Extension<Pass>,
 ) -> ApiResult<TokenList> {
     let (accounts, allowed) = administer(&api, &pass)?;
-    let tokens = accounts.all_tokens(&allowed);
+    let tokens = accounts.all_tokens(&allowed).await;
     Ok(Json(TokenList { tokens }))
 }
 

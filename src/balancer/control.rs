@@ -13,7 +13,7 @@ use super::ingress::DoorBounds;
 use super::messages::{Ask, ToHub};
 use super::orders::{Command, Order, OrderError, Sample, Settings};
 use super::query::{Answer, Query};
-use crate::access::{Pass, Right};
+use crate::access::{Pass, Right, audit};
 use crate::shutdown::Shutdown;
 
 /// The operators' handle on a balancer. Cheap to clone. It can be used from
@@ -39,7 +39,10 @@ impl Control {
     pub async fn order(&self, pass: &Pass, order: Order) -> Result<(), OrderError> {
         pass.check(order.right())?;
         order.check()?;
-        self.command(|done| Command::Order(order, done)).await
+        let (event, about) = order.told();
+        self.command(|done| Command::Order(order, done)).await?;
+        audit::done(event, pass, &about);
+        Ok(())
     }
 
     /// Changes the balancer's settings. If they are invalid, nothing changes.
@@ -49,7 +52,9 @@ impl Control {
         self.gate.set_limits(settings.queue, settings.max_json);
         self.door_bounds.send_replace(DoorBounds::from(&settings));
         self.command(|done| Command::Apply(Box::new(settings), done))
-            .await
+            .await?;
+        audit::done("order.apply", pass, "the configuration");
+        Ok(())
     }
 
     async fn command(
@@ -67,10 +72,17 @@ impl Control {
     /// for that.
     pub async fn ask(&self, pass: &Pass, query: Query) -> Result<Answer, OrderError> {
         pass.check(query.right())?;
+        let told = query.told();
         let (to, answer) = oneshot::channel();
         let asked = self.hub.send(ToHub::Ask(Ask::Files(query, to)));
         asked.map_err(|_| OrderError::Stopping)?;
-        answer.await.map_err(|_| OrderError::Stopping)
+        let answer = answer.await.map_err(|_| OrderError::Stopping)?;
+        if let Some((event, about)) = told
+            && matches!(answer, Answer::Done { .. })
+        {
+            audit::done(event, pass, &about);
+        }
+        Ok(answer)
     }
 
     /// The last events, and those to come.

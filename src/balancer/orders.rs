@@ -125,6 +125,17 @@ impl Order {
         }
     }
 
+    /// Its name in the audit log, and what it is about.
+    pub(super) fn told(&self) -> (&'static str, String) {
+        match self {
+            Self::SetWeight { server, weight } => ("order.weight", format!("{server}={weight}")),
+            Self::Drain { server } => ("order.drain", server.clone()),
+            Self::Undrain { server } => ("order.undrain", server.clone()),
+            Self::Add(spec) => ("order.add", format!("{}={}", spec.address, spec.weight)),
+            Self::Remove { server } => ("order.remove", server.clone()),
+        }
+    }
+
     /// Checks what can be judged without the hub.
     pub(super) fn check(&self) -> Result<(), SpecError> {
         match self {

@@ -52,6 +52,20 @@ pub enum Query {
 }
 
 impl Query {
+    /// Its name in the audit log, and what it is about; `None` if it changes nothing.
+    pub(super) fn told(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Waiting { .. } | Self::Dead { .. } | Self::Show { .. } | Self::Find { .. } => {
+                None
+            }
+            Self::Replay { number: None } => Some(("order.replay", "all dead letters".to_owned())),
+            Self::Replay {
+                number: Some(number),
+            } => Some(("order.replay", format!("file {number}"))),
+            Self::Drop { number } => Some(("order.drop", format!("file {number}"))),
+        }
+    }
+
     /// The right that it takes.
     pub fn right(&self) -> Right {
         match self {

@@ -201,9 +201,10 @@ fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
     let routes = TowerToHyperService::new(admin::balancer_routes(admin, stop.clone()).operators);
     drop(entered);
     let users = Users::new();
+    let askers = askers(&users);
     for (method, path, need) in admin::needs() {
         let takes = |right| matches!(need, Need::Right(needed) if needed == right);
-        for (who, pass) in askers(&users) {
+        for (who, pass) in &askers {
             let asked = async {
                 let answering = routes.call(request(method, path, pass.as_ref()));
                 refusal(timeout(PATIENCE, answering).await.ok()?.unwrap()).await

@@ -55,4 +55,5 @@ mod set_back;
 mod silent;
 mod threads;
 mod twice;
+mod users;
 mod verify;

@@ -15,10 +15,13 @@ pub struct Client {
 impl Client {
     /// Connects and greets.
     pub fn connect(address: &str) -> Self {
-        Self {
-            wire: Wire::native(address),
-            seen: Vec::new(),
-        }
+        Self::over(Wire::native(address))
+    }
+
+    /// A client that has greeted over this connection.
+    pub fn over(wire: Wire) -> Self {
+        let seen = Vec::new();
+        Self { wire, seen }
     }
 
     /// Puts a file with its key as its title, or with the title `x` if it has no key.

@@ -1,0 +1,120 @@
+//! Guessing: what it costs whoever guesses, and nobody else.
+
+use std::time::{Duration, Instant};
+
+use bilico_testkit::{Response, wait_for_line};
+use serde_json::json;
+
+use super::{Locked, PASSWORD};
+
+/// Asks for a token, and gives the answer.
+fn try_login(locked: &Locked, user: &str, password: &str) -> Response {
+    let body = json!({"ask": "login", "user": user, "password": password});
+    locked.http_with(None, "POST", "/api/v1/account", &body.to_string())
+}
+
+#[test]
+fn who_guesses_wrong_waits_and_an_administrator_ends_the_wait() {
+    let locked = Locked::start();
+    let root = locked.login("root");
+    locked.user("anna", "sender");
+    for attempt in 0..6 {
+        let answer = try_login(&locked, "anna", "wrong wrong wrong");
+        assert_eq!(answer.status, 401, "{attempt}: {answer:?}");
+        let error = answer.json()["error"].as_str().unwrap().to_owned();
+        assert_eq!(
+            error,
+            "the name or the password is wrong, or the user is disabled"
+        );
+    }
+    // The right password is not looked at, either: else the wait would be worth nothing.
+    let answer = try_login(&locked, "ANNA", PASSWORD);
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert!(
+        answer
+            .text()
+            .contains("too many wrong attempts: try again in "),
+        "{answer:?}"
+    );
+    wait_for_line(
+        || locked.log(),
+        &["not let in", "event=login", "user=ANNA", "too many wrong"],
+    );
+    let unlocked = locked.printed(Some(&root), &["user", "unlock", "anna"]);
+    assert_eq!(unlocked, "those who guessed wrong for anna may try again\n");
+    assert_eq!(try_login(&locked, "anna", PASSWORD).status, 200);
+    // Names that nobody can have are answered in the same way.
+    for name in ["", "an na", "anna\0", "../anna", "é"] {
+        let answer = try_login(&locked, name, "wrong wrong wrong");
+        assert!(matches!(answer.status, 401 | 429), "{name:?}: {answer:?}");
+    }
+}
+
+/// Whoever measures learns nothing about who is there.
+#[test]
+fn unknown_disabled_and_wrong_take_as_long() {
+    let locked = Locked::start();
+    let root = locked.login("root");
+    let users = ["known", "disabled", "unknown"];
+    locked.user("known", "sender");
+    locked.user("disabled", "sender");
+    locked.printed(Some(&root), &["user", "disable", "disabled"]);
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..12 {
+        for (user, times) in users.iter().zip(&mut times) {
+            locked.printed(Some(&root), &["user", "unlock", user]);
+            let begun = Instant::now();
+            let answer = try_login(&locked, user, "wrong wrong wrong");
+            times.push(begun.elapsed());
+            assert_eq!(answer.status, 401, "{user}: {answer:?}");
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    // Without the hash, an unknown user would be answered in a tenth of the time.
+    assert!(*most < *least * 2, "{users:?}: {medians:?}");
+}
+
+/// Many who guess at once cost little memory, and files go their way.
+#[test]
+fn a_storm_of_guesses_holds_nobody_up() {
+    let locked = Locked::start();
+    let token = locked.user("anna", "sender");
+    let mut client = locked.client(&token);
+    client.put_accepted(0, None, b"x");
+    let before = locked.balancer.resident();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut worst, mut most) = (Duration::ZERO, 0);
+    std::thread::scope(|scope| {
+        for guesser in 0..16 {
+            let (locked, stop) = (&locked, &stop);
+            scope.spawn(move || {
+                let mut n = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    n += 1;
+                    let answer = try_login(locked, &format!("g{guesser}-{n}"), "wrong wrong wrong");
+                    assert!(matches!(answer.status, 401 | 429), "{answer:?}");
+                }
+            });
+        }
+        let begun = Instant::now();
+        for id in 1.. {
+            if begun.elapsed() > Duration::from_secs(3) {
+                break;
+            }
+            let put = Instant::now();
+            client.put_accepted(id, None, b"x");
+            worst = worst.max(put.elapsed());
+            most = most.max(locked.balancer.resident());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    // Two hashes of 19 MiB, and what the connections take.
+    let grown = most.saturating_sub(before) >> 20;
+    assert!(grown < 80, "{grown} MiB more");
+    assert!(worst < Duration::from_secs(2), "a file took {worst:?}");
+}
