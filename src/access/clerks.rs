@@ -71,19 +71,24 @@ mod tests {
     #[tokio::test]
     async fn two_work_a_few_wait_and_more_are_turned_away() {
         let clerks = Arc::new(Clerks::start().unwrap());
-        let gate = Arc::new(Mutex::new(()));
-        let held = gate.lock().unwrap();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let (clerks, gate) = (clerks.clone(), gate.clone());
-            waiting.spawn(async move { clerks.run(move || drop(gate.lock())).await });
+            waiting.spawn(async move {
+                // It waits for the sender to be dropped.
+                let work = move || gate.lock().unwrap().recv().is_ok();
+                clerks.run(work).await
+            });
         }
         let mut turned_away = 0;
         while turned_away < 100 - WAITING - CLERKS {
-            assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(Busy));
+            let turned = waiting.join_next().await.unwrap().unwrap();
+            assert_eq!(turned, Err(Busy));
             turned_away += 1;
         }
-        drop(held);
+        drop(open);
         while let Some(done) = waiting.join_next().await {
             turned_away += usize::from(done.unwrap().is_err());
         }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::account::{AccountAnswer, AccountRequest};
-use super::accounts::{AccountError, Accounts, you};
+use super::account_error::AccountError;
+use super::accounts::Accounts;
 use super::at::At;
 use super::denied::{Denied, Why};
 use super::pass::{Pass, Who};
+use super::requests::you;
 use super::right::{Right, Rights};
 use crate::secret::Secret;
 

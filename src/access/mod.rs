@@ -42,11 +42,12 @@
 //! `right` has the rights, `role` the sets of them that people have names for, `pass` what is made
 //! of them, `denied` why not, and `lock` all ways to a pass; `at` says where somebody is. With users,
 //! `users` has them and their tokens, `account` what somebody can ask about their own, and
-//! `accounts` does it: behind `guess`, which bounds guessing, and with `clerks`, the threads that
+//! `requests` does it with the `accounts`: behind `guess`, which bounds guessing, and with `clerks`, the threads that
 //! check each `password`. `audit` writes down who was let in, and
 //! `bounds` has what quotas bound.
 
 mod account;
+mod account_error;
 mod accounts;
 mod at;
 pub(crate) mod audit;
@@ -57,17 +58,20 @@ mod guess;
 mod lock;
 mod pass;
 mod password;
+mod requests;
 mod right;
 mod role;
 pub mod users;
 
 pub use account::{AccountAnswer, AccountRequest, TokenView, UserView, Wanted, user_views};
-pub use accounts::{AccountError, Accounts, AccountsError, MAX_TOKEN_LIFE};
+pub use account_error::{AccountError, AccountsError};
+pub use accounts::Accounts;
 pub use at::At;
 pub use bounds::OverQuota;
 pub use denied::{Denied, DeniedKind};
 pub use lock::{Auth, Lock};
 pub use pass::{Allowed, Pass, shown_key};
 pub use password::{HashError, WeakPassword, check_password, hash_password};
+pub use requests::MAX_TOKEN_LIFE;
 pub use right::{Purpose, Right, Rights, ToAdminister, ToReadOwn, ToSend, ToStore, UnknownRight};
 pub use role::{UnknownRole, UserRole};

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use crate::access::At;
 
 /// Whether the page that asks is ours, of another host of ours, or of somebody else.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -24,7 +25,9 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Passes a request on if it names this machine itself and comes from no page but ours.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    match check(request.uri(), request.headers()) {
+    let at = request.extensions().get::<At>();
+    let is_encrypted = at.is_some_and(|at| at.is_encrypted());
+    match check(request.uri(), request.headers(), is_encrypted) {
         Ok(()) => next.run(request).await,
         Err(error) => ApiError::new(StatusCode::FORBIDDEN, error)
             .hint("use the address that the listener was given, e.g. http://127.0.0.1:60080")
@@ -32,18 +35,19 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     }
 }
 
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+fn check(uri: &Uri, headers: &HeaderMap, is_encrypted: bool) -> Result<(), String> {
     let host = only(headers, &header::HOST)?.unwrap_or_default();
     let named = uri.authority().map(axum::http::uri::Authority::as_str);
     for host in [Some(host), named].into_iter().flatten() {
-        if !is_loopback(host) {
+        // Over TLS the certificate has shown that the name is ours.
+        if !is_encrypted && !is_loopback(host) {
             return Err(format!(
                 "invalid host `{host}`: expected localhost or a loopback address"
             ));
         }
     }
     if let Some(origin) = only(headers, &header::ORIGIN)?
-        && !is_same(origin, host)
+        && !is_same(origin, host, is_encrypted)
     {
         return Err(format!("pages of `{origin}` may not use this listener"));
     }
@@ -87,25 +91,26 @@ fn is_loopback(host: &str) -> bool {
     name == "[::1]" || name.eq_ignore_ascii_case("localhost") || is_v4(name)
 }
 
-/// Whether an origin is that of a page served by this host.
-fn is_same(origin: &str, host: &str) -> bool {
-    let whole = |host: &str| {
-        if host.ends_with(":80") {
-            host.trim_end_matches(":80").to_owned()
-        } else {
-            host.to_owned()
-        }
+/// Whether an origin is that of a page served by this host in this way.
+fn is_same(origin: &str, host: &str, is_encrypted: bool) -> bool {
+    let (scheme, port) = if is_encrypted {
+        ("https://", ":443")
+    } else {
+        ("http://", ":80")
     };
-    let named = origin.strip_prefix("http://");
-    named
-        .or_else(|| origin.strip_prefix("https://"))
-        .is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
+    let whole = |host: &str| host.strip_suffix(port).unwrap_or(host).to_owned();
+    let named = origin.strip_prefix(scheme);
+    named.is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+        super::check(uri, headers, false)
+    }
 
     fn with(headers: &[(header::HeaderName, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -207,5 +212,23 @@ mod tests {
             (header::ORIGIN, "http://localhost"),
         ];
         check(&Uri::from_static("/"), &with(&default)).unwrap();
+    }
+
+    /// There the browser has seen that the certificate is for that name.
+    #[test]
+    fn over_tls_any_name_is_ours_and_pages_of_plain_text_are_not() {
+        let from = |host, origin| {
+            let headers = with(&[(header::HOST, host), (header::ORIGIN, origin)]);
+            super::check(&Uri::from_static("/"), &headers, true)
+        };
+        from("b1.example:60080", "https://b1.example:60080").unwrap();
+        from("b1.example", "https://b1.example:443").unwrap();
+        for origin in [
+            "http://b1.example:60080",
+            "https://evil.example:60080",
+            "null",
+        ] {
+            from("b1.example:60080", origin).unwrap_err();
+        }
     }
 }

@@ -51,8 +51,8 @@ const SEND_BUFFER: usize = 128 * 1024;
 pub enum BindError {
     /// Other machines could reach it.
     #[error(
-        "the admin listener has no authentication, so other machines must not reach it: {0} is not \
-         a loopback address"
+        "other machines may reach the admin listener only with users and over TLS: {0} is not a \
+         loopback address"
     )]
     NotLoopback(String),
     /// The address is taken.

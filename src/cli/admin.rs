@@ -53,11 +53,20 @@ pub(super) struct AdminListeners {
 }
 
 impl AdminListeners {
-    /// Binds the one for operators and the one that has only the metrics.
-    pub(super) async fn bind(operators: &AdminAt, metrics: &AdminAt) -> Result<Self, Failure> {
+    /// Binds the one for operators and the one that has only the metrics. Where operators show who
+    /// they are, and nobody hears it, other machines may reach them.
+    pub(super) async fn bind(
+        operators: &AdminAt,
+        metrics: &AdminAt,
+        is_for_all: bool,
+    ) -> Result<Self, Failure> {
         let operators = match &operators.0 {
             Some(address) => {
-                let bound = admin::bind(address).await;
+                let bound = if is_for_all {
+                    admin::bind_anywhere(address).await
+                } else {
+                    admin::bind(address).await
+                };
                 Some(bound.map_err(|error| cannot_bind(error, "--admin"))?)
             }
             None => None,
@@ -144,8 +153,8 @@ fn cannot_bind(error: BindError, flag: &str) -> Failure {
     let (exit, hint) = match &error {
         BindError::NotLoopback(_) => (
             Exit::Usage,
-            "pass --admin 127.0.0.1:60080, and reach it from elsewhere through a tunnel, e.g. \
-             `ssh -L`"
+            "start the balancer with --auth required and --tls required, or pass --admin \
+             127.0.0.1:60080 and reach it from elsewhere through a tunnel, e.g. `ssh -L`"
                 .to_owned(),
         ),
         BindError::InUse { port } => (

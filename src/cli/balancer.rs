@@ -28,7 +28,8 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let openings = openings(&args)?;
     let (doors, held) = Doors::open(&args.tls)?.unzip();
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
-    let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
+    let is_for_all = args.auth == Auth::Required && args.tls.is_required();
+    let operators = AdminListeners::bind(&args.admin, &args.metrics, is_for_all).await?;
     let audit = (args.auth == Auth::Required).then(|| "audit.log".to_owned());
     let log = args.role.log.start("balancer.log".to_owned(), audit)?;
     tell_openings(args.max_connections, &openings);

@@ -23,8 +23,8 @@ const CREDENTIAL: &str = "bilico-token";
 /// The token that a command shows.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct TokenArg {
-    /// File with the token that says who you are. Without it: the credential bilico-token of the
-    /// service, BILICO_TOKEN, or what `bilico login` saved
+    /// File with the token that says who you are, for a balancer with users. Without it: what
+    /// `bilico login` has saved
     #[arg(long, value_name = "FILE", env = "BILICO_TOKEN_FILE")]
     pub(super) token_file: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ impl TokenArg {
                 // The service manager decides who may read it.
                 let file = File::open(&path);
                 return file
-                    .and_then(|file| first_line(file))
+                    .and_then(first_line)
                     .map(Some)
                     .map_err(|error| cannot_read("token", &path, &error));
             }

@@ -153,7 +153,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
     let openings = Openings::of_server(limit, most_files(), operators, wanted).map_err(too_few)?;
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
-    let operators = AdminListeners::bind(&args.admin, &args.metrics).await?;
+    let operators = AdminListeners::bind(&args.admin, &args.metrics, false).await?;
     let log = args
         .role
         .log

@@ -1,20 +1,22 @@
 //! `bilico user`: the users of a balancer, over its admin listener or in their file.
 
-use std::path::PathBuf;
+mod place;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::account::{date, tokens_table, until};
+use self::place::{NOTHING, WhereArgs};
+use super::account::{date, until};
 use super::api::{AdminArg, Api};
-use super::output::{Exit, Failure, say, say_as_is, say_json};
+use super::output::{Exit, Failure, say, say_json};
 use super::render::columns;
 use super::secrets::PasswordArg;
 use super::settings::values::positive;
-use crate::access::users::{Change, NewCode, Quota, TokenId, UserName, UserOrder, Users};
-use crate::access::{TokenView, UserRole, UserView, check_password, hash_password, user_views};
+use crate::access::users::{Change, Quota, TokenId, UserName, UserOrder, Users};
+use crate::access::{UserRole, UserView, check_password, hash_password};
 use crate::units::ByteSize;
 
 /// Invite, list and change the users of a balancer
@@ -22,17 +24,6 @@ use crate::units::ByteSize;
 pub(super) struct UserArgs {
     #[command(subcommand)]
     command: UserCommand,
-}
-
-/// Where the users are.
-#[derive(Debug, Args)]
-struct WhereArgs {
-    #[command(flatten)]
-    admin: AdminArg,
-    /// Change this users file itself, on the balancer's machine, instead of asking the balancer; a
-    /// balancer that runs follows within a second
-    #[arg(long, value_name = "FILE")]
-    users: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,19 +172,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
             role,
             users,
             password,
-        } => {
-            let password = password.choose(name.text())?;
-            check_password(&name, &password).map_err(failed)?;
-            let password = hash_password(&password).map_err(failed)?;
-            let order = UserOrder::Add {
-                name: name.clone(),
-                role,
-                password,
-            };
-            let file = Users::open_or_begin(&users).map_err(failed)?;
-            file.order(order).map_err(failed)?;
-            say(format_args!("{name} is a user with the role {role}"));
-        }
+        } => add(name, role, &users, &password)?,
         UserCommand::Invite {
             name,
             role,
@@ -204,7 +183,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
         UserCommand::List { place, json } => {
             let users = place.list()?;
             if json {
-                say_json(text_of(&json!({ "users": users }))?);
+                say_json(json!({ "users": users }));
             } else {
                 say(users_table(&users));
             }
@@ -213,7 +192,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
         UserCommand::Disable { name, place } => {
             place.change(
                 &name,
-                json!({ "disabled": true }),
+                &json!({ "disabled": true }),
                 Change {
                     disabled: Some(true),
                     ..Change::default()
@@ -226,7 +205,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
         UserCommand::Enable { name, place } => {
             place.change(
                 &name,
-                json!({ "disabled": false }),
+                &json!({ "disabled": false }),
                 Change {
                     disabled: Some(false),
                     ..Change::default()
@@ -237,7 +216,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
         UserCommand::Role { name, role, place } => {
             place.change(
                 &name,
-                json!({ "role": role }),
+                &json!({ "role": role }),
                 Change {
                     role: Some(role),
                     ..Change::default()
@@ -249,7 +228,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
             let quota = quota.quota();
             place.change(
                 &name,
-                json!({ "quota": quota }),
+                &json!({ "quota": quota }),
                 Change {
                     quota: Some(quota),
                     ..Change::default()
@@ -267,19 +246,7 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
                 "those who guessed wrong for {name} may try again"
             ));
         }
-        UserCommand::Revoke { name, token, place } => {
-            if token {
-                let id: TokenId = name.parse().map_err(failed)?;
-                let path = format!("tokens/{id}");
-                place.order("DELETE", &path, UserOrder::Revoke { id })?;
-                say(format_args!("the token {name} has ended"));
-            } else {
-                let name: UserName = name.parse().map_err(failed)?;
-                let path = format!("users/{name}/tokens");
-                place.order("DELETE", &path, UserOrder::RevokeAll { name: name.clone() })?;
-                say(format_args!("all tokens of {name} have ended"));
-            }
-        }
+        UserCommand::Revoke { name, token, place } => revoke(&name, token, &place)?,
         UserCommand::Remove { name, place } => {
             let path = format!("users/{name}");
             place.order("DELETE", &path, UserOrder::Remove { name: name.clone() })?;
@@ -289,123 +256,43 @@ pub(super) fn run(args: UserArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-const NOTHING: Option<&Value> = None;
-
-impl WhereArgs {
-    /// The file, if the command is to change that itself.
-    fn file(&self) -> Result<Option<Users>, Failure> {
-        let opened = self.users.as_deref().map(Users::open);
-        opened.transpose().map_err(failed)
-    }
-
-    fn order(&self, method: &str, path: &str, order: UserOrder) -> Result<(), Failure> {
-        match self.file()? {
-            Some(file) => file.order(order).map_err(failed),
-            None => Api::new(&self.admin)?
-                .order::<Value>(method, path, NOTHING)
-                .map(drop),
-        }
-    }
-
-    fn change(&self, name: &UserName, body: Value, change: Change) -> Result<(), Failure> {
-        match self.file()? {
-            Some(file) => {
-                let name = name.clone();
-                let order = UserOrder::Change { name, change };
-                file.order(order).map_err(failed)
-            }
-            None => Api::new(&self.admin)?
-                .order::<Value>("PATCH", &format!("users/{name}"), Some(&body))
-                .map(drop),
-        }
-    }
-
-    fn invite(
-        &self,
-        name: &UserName,
-        role: UserRole,
-        expires: Duration,
-        quota: Quota,
-    ) -> Result<Exit, Failure> {
-        let seconds = expires.as_secs().max(1);
-        match self.file()? {
-            Some(file) => {
-                let code = NewCode::make();
-                let order = UserOrder::Invite {
-                    name: name.clone(),
-                    role,
-                    quota,
-                    code: code.hash,
-                    seconds,
-                };
-                file.order(order).map_err(failed)?;
-                say_as_is(code.text.reveal());
-            }
-            None => {
-                let body = json!({ "role": role, "quota": quota, "seconds": seconds });
-                let path = format!("users/{name}/invitation");
-                let invited: Value = Api::new(&self.admin)?.order("POST", &path, Some(&body))?;
-                let code = invited.get("code").and_then(Value::as_str);
-                say_as_is(code.unwrap_or_default());
-            }
-        }
-        super::output::note(format_args!(
-            "{name} registers with this code, within {}: bilico register --user {name}",
-            crate::units::format_duration(expires)
-        ));
-        Ok(Exit::Done)
-    }
-
-    fn list(&self) -> Result<Vec<UserView>, Failure> {
-        match self.file()? {
-            Some(file) => Ok(file.book(user_views)),
-            None => {
-                let answer: Value = Api::new(&self.admin)?.get("users")?;
-                part(answer, "users")
-            }
-        }
-    }
-
-    fn tokens(&self) -> Result<Vec<TokenView>, Failure> {
-        match self.file()? {
-            Some(file) => Ok(file.tokens()),
-            None => {
-                let answer: Value = Api::new(&self.admin)?.get("tokens")?;
-                part(answer, "tokens")
-            }
-        }
-    }
-
-    fn show(&self, name: &UserName, as_json: bool) -> Result<Exit, Failure> {
-        let users = self.list()?;
-        let Some(user) = users.into_iter().find(|user| user.name == *name) else {
-            return Err(
-                Failure::new(Exit::Failed, format!("there is no user `{name}`"))
-                    .hint("`bilico user list` lists them"),
-            );
-        };
-        let mut tokens = self.tokens()?;
-        tokens.retain(|token| token.user == *name);
-        if as_json {
-            say_json(text_of(&json!({ "user": user, "tokens": tokens }))?);
-            return Ok(Exit::Done);
-        }
-        say(users_table(std::slice::from_ref(&user)));
-        say(format_args!("bounds: {}", bounds(&user.quota)));
-        if !tokens.is_empty() {
-            say(tokens_table(&tokens));
-        }
-        Ok(Exit::Done)
-    }
+/// Makes a user in the file.
+fn add(
+    name: UserName,
+    role: UserRole,
+    users: &Path,
+    password: &PasswordArg,
+) -> Result<(), Failure> {
+    let password = password.choose(name.text())?;
+    check_password(&name, &password).map_err(failed)?;
+    let password = hash_password(&password).map_err(failed)?;
+    let said = format!("{name} is a user with the role {role}");
+    let order = UserOrder::Add {
+        name,
+        role,
+        password,
+    };
+    let file = Users::open_or_begin(users).map_err(failed)?;
+    file.order(order).map_err(failed)?;
+    say(said);
+    Ok(())
 }
 
-fn part<T: serde::de::DeserializeOwned>(mut answer: Value, name: &str) -> Result<T, Failure> {
-    let part = answer.get_mut(name).map(Value::take).unwrap_or_default();
-    serde_json::from_value(part).map_err(failed)
-}
-
-fn text_of(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(failed)
+/// Ends one token, or all of a user.
+fn revoke(name: &str, is_token: bool, place: &WhereArgs) -> Result<(), Failure> {
+    if is_token {
+        let id: TokenId = name.parse().map_err(failed)?;
+        let path = format!("tokens/{id}");
+        place.order("DELETE", &path, UserOrder::Revoke { id })?;
+        say(format_args!("the token {name} has ended"));
+    } else {
+        let name: UserName = name.parse().map_err(failed)?;
+        let path = format!("users/{name}/tokens");
+        let said = format!("all tokens of {name} have ended");
+        place.order("DELETE", &path, UserOrder::RevokeAll { name })?;
+        say(said);
+    }
+    Ok(())
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

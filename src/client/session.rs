@@ -331,9 +331,10 @@ impl Answers {
                     .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Account(answer)))
             }
-            Message::Bye(Refusal { code, reason }) if code == RefusalCode::Unauthorized => {
-                Err(ClientError::Denied(reason))
-            }
+            Message::Bye(Refusal {
+                code: RefusalCode::Unauthorized,
+                reason,
+            }) => Err(ClientError::Denied(reason)),
             // A balancer that is stopping still sends receipts for the files that it has.
             Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => {
                 Err(ClientError::Closed(reason))

@@ -225,9 +225,10 @@ fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
                     let is_known = UserRole::ALL.iter().any(|role| role.name() == who)
                         || who.ends_with("elsewhere");
                     let wanted = format!("takes the right `{right}`");
-                    let is_refused = match is_known {
-                        true => status == 403 && error.contains(&wanted),
-                        false => status == 401 && !error.contains(&wanted),
+                    let is_refused = if is_known {
+                        status == 403 && error.contains(&wanted)
+                    } else {
+                        status == 401 && !error.contains(&wanted)
                     };
                     assert!(is_refused && takes(right), "{place}");
                 }

@@ -7,17 +7,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, BookError};
 use super::file::{Edition, UsersFile, UsersFileError};
+use super::member::Member;
 use super::name::UserName;
 use super::order::UserOrder;
-use super::quota::Quota;
 use super::token::{Hash, TokenId};
-use super::usage::Usage;
 use crate::access::account::TokenView;
 use crate::access::right::Rights;
 
@@ -39,37 +38,6 @@ struct Snapshot {
     book: Book,
     members: HashMap<UserName, Arc<Member>>,
     known: HashMap<TokenId, Arc<Known>>,
-}
-
-/// A user, shared by all that it has under way.
-#[derive(Debug)]
-pub(in crate::access) struct Member {
-    /// Its name.
-    pub(in crate::access) name: UserName,
-    /// What it may take up.
-    quota: RwLock<Quota>,
-    /// What it takes up.
-    pub(super) usage: Usage,
-}
-
-impl Member {
-    pub(super) fn new(name: UserName, quota: Quota) -> Self {
-        Self {
-            name,
-            quota: RwLock::new(quota),
-            usage: Usage::default(),
-        }
-    }
-
-    /// How long its next file must wait for its turn; it counts as handed over.
-    pub(in crate::access) fn pace(&self, at: Instant) -> Duration {
-        self.usage.pace(self.quota(), at)
-    }
-
-    /// What it may take up now.
-    pub(in crate::access) fn quota(&self) -> Quota {
-        *self.quota.read().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A token that is good.
@@ -246,7 +214,7 @@ impl Snapshot {
         let member = |(name, user): (&UserName, &super::User)| {
             let member = match before.and_then(|before| before.members.get(name)) {
                 Some(old) => {
-                    *old.quota.write().unwrap_or_else(PoisonError::into_inner) = user.quota;
+                    old.set_quota(user.quota);
                     old.clone()
                 }
                 None => Arc::new(Member::new(name.clone(), user.quota)),

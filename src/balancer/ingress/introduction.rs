@@ -53,8 +53,10 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         };
         let lock = self.door.lock();
         if let Some(token) = token {
-            let pass = lock.by_token(self.at, &token).map_err(refused)?;
-            self.user_session = pass.session().map_err(ReadError::Refused)?;
+            let pass = lock
+                .by_token(self.at, &token)
+                .map_err(|denied| refused(&denied))?;
+            self.of_user = pass.session().map_err(ReadError::Refused)?;
             self.inside = pass.allow().map(|allowed| self.door.enter(allowed));
             self.pass = pass;
         }
@@ -81,7 +83,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     /// Why a client that has shown nothing can go no further.
     fn unknown(&self) -> ReadError {
         match self.pass.check(Right::Send) {
-            Err(denied) => refused(denied),
+            Err(denied) => refused(&denied),
             Ok(()) => ProtocolError::Unexpected("a client says who it is once").into(),
         }
     }
@@ -105,6 +107,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 }
 
-fn refused(denied: Denied) -> ReadError {
+fn refused(denied: &Denied) -> ReadError {
     ReadError::Refused(denied.refusal())
 }

@@ -56,7 +56,7 @@ where
         inside: pass.allow().map(|allowed| door.enter(allowed)),
         at,
         pass,
-        user_session: None,
+        of_user: None,
         door,
         seat,
     };

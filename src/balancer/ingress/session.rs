@@ -25,7 +25,7 @@ pub(super) struct Session<'a, R> {
     /// Who it is.
     pub(super) pass: Pass,
     /// Counts the connection for its user.
-    pub(super) user_session: Option<UserSession>,
+    pub(super) of_user: Option<UserSession>,
     /// The way in for its files, if it may send some.
     pub(super) inside: Result<Inside, Denied>,
     pub(super) door: &'a Door,

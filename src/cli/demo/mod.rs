@@ -164,7 +164,9 @@ async fn check_ports(args: &DemoArgs) -> Result<(), Failure> {
         .admin
         .parse()
         .map_err(|error| Failure::new(Exit::Usage, error))?;
-    AdminListeners::bind(&admin, &AdminAt::NONE).await.map(drop)
+    AdminListeners::bind(&admin, &AdminAt::NONE, false)
+        .await
+        .map(drop)
 }
 
 /// Starts the servers, then the balancer, and waits until it can deliver. Returns the balancer's

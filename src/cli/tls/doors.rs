@@ -41,6 +41,11 @@ impl TlsArgs {
         }
     }
 
+    /// Whether nothing comes in by plain text.
+    pub(in crate::cli) fn is_required(&self) -> bool {
+        self.tls == Tls::Required
+    }
+
     fn files(&self) -> Option<Files> {
         Some(Files {
             cert: self.tls_cert.clone()?,

@@ -10,6 +10,9 @@ use super::Locked;
 /// The longest time between the end of a token and that of what it opened.
 const SOON: Duration = Duration::from_millis(2500);
 
+/// Ends a token of a user.
+type Way<'a> = Box<dyn Fn(&str, &str) + 'a>;
+
 /// Ends a token in each way, and looks at a native connection and at a stream of events.
 #[test]
 fn revoked_disabled_demoted_removed_and_expired_tokens_end_what_they_opened() {
@@ -17,7 +20,7 @@ fn revoked_disabled_demoted_removed_and_expired_tokens_end_what_they_opened() {
     let root = locked.login("root");
     let viewer = |name: &str| locked.user(name, "operator");
     let id = |token: &str| token.split('_').nth(1).unwrap().to_owned();
-    let ways: [(&str, Box<dyn Fn(&str, &str)>); 6] = [
+    let ways: [(&str, Way<'_>); 6] = [
         (
             "revoked",
             Box::new(|_, token| {
@@ -70,7 +73,7 @@ fn revoked_disabled_demoted_removed_and_expired_tokens_end_what_they_opened() {
     ];
     let short = locked.printed(None, &[&args[..], &["--expires", "3s"]].concat());
     check(&locked, "expired", short.trim(), || {
-        std::thread::sleep(Duration::from_secs(3))
+        std::thread::sleep(Duration::from_secs(3));
     });
     // Those of others go on.
     assert_eq!(locked.http(Some(&root), "GET", "/api/v1/users").status, 200);
@@ -114,7 +117,7 @@ fn an_upload_ends_with_its_token() {
     let locked = Locked::start();
     let token = locked.user("anna", "sender");
     let mut client = locked.client(&token);
-    let frame = bilico_testkit::frame(&bilico_testkit::put(1, "x"), &[7; 1_000_000]);
+    let frame = bilico_testkit::frame(&bilico_testkit::put(1, "x"), &vec![7; 1_000_000]);
     client.wire.write(&frame[..frame.len() / 2]);
     locked.printed(None, &["user", "disable", "anna", "--users", "users.json"]);
     assert_eq!(client.bye()["code"], "unauthorized");

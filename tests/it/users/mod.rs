@@ -1,5 +1,6 @@
 //! Users: who registers, logs in and is let in, at a balancer whose lock is on.
 
+pub mod api;
 mod doorways;
 mod ends;
 mod file;

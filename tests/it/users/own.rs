@@ -24,7 +24,7 @@ fn two_users_have_the_same_key_and_do_not_meet() {
         first
     );
     // What anna has sent is not there for bob, whatever he offers.
-    anna.put_accepted(3, Some("secret"), &[7; 100_000]);
+    anna.put_accepted(3, Some("secret"), &vec![7; 100_000]);
     anna.expect("delivered", 3);
     assert_eq!(bob.offer_wanted(3, "secret", 100_000), 0);
     let mut stored = locked.stored();

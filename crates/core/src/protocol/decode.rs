@@ -309,11 +309,11 @@ fn key(key: Text<'_>) -> Result<Arc<str>, ProtocolError> {
     }
 }
 
-fn token(token: Text<'_>) -> Result<Secret, ProtocolError> {
-    if token.0.len() <= MAX_TOKEN {
-        Ok(Secret::from(&*token.0))
+fn token(Text(token): Text<'_>) -> Result<Secret, ProtocolError> {
+    if token.len() <= MAX_TOKEN {
+        Ok(Secret::from(token.into_owned()))
     } else {
-        Err(ProtocolError::TokenLength(token.0.len()))
+        Err(ProtocolError::TokenLength(token.len()))
     }
 }
 

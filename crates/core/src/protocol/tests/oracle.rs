@@ -146,7 +146,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             ..header("delivered")
         },
         Message::Refused { id, refusal } => with(
-            Oracle {
+            &Oracle {
                 id: Some(*id),
                 ..header("refused")
             },
@@ -179,7 +179,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             ..header("stored")
         },
         Message::NotStored { number, refusal } => with(
-            Oracle {
+            &Oracle {
                 request_number: Some(*number),
                 ..header("not_stored")
             },
@@ -192,15 +192,15 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
         Message::Resumed => header("resumed"),
         Message::Status => header("status"),
         Message::Account => header("account"),
-        Message::Bye(refusal) => with(header("bye"), refusal),
+        Message::Bye(refusal) => with(&header("bye"), refusal),
     }
 }
 
-fn with<'a>(header: Oracle<'a>, refusal: &'a Refusal) -> Oracle<'a> {
+fn with<'a>(header: &Oracle<'a>, refusal: &'a Refusal) -> Oracle<'a> {
     Oracle {
         code: Some(refusal.code),
         reason: Some(refusal.reason.as_str()),
-        ..header
+        ..*header
     }
 }
 

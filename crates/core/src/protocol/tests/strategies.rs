@@ -24,23 +24,71 @@ pub(super) fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..100_000_u64, any::<u64>(), prop::sample::select(edges)]
 }
 
+/// Any greeting.
+fn hello() -> impl Strategy<Value = Message> {
+    let key = || text().prop_map(Arc::<str>::from);
+    let roles = prop::sample::select(vec![Role::Client, Role::Balancer, Role::Server]);
+    let memory =
+        prop::option::of((number(), number()).prop_map(|(used, limit)| Memory { used, limit }));
+    (
+        roles,
+        any::<Option<bool>>(),
+        prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
+        memory,
+        prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
+        prop::option::of(number()),
+        any::<Option<bool>>(),
+        any::<Option<bool>>(),
+        (
+            prop::option::of("[a-z_\"\n]{0,40}"),
+            any::<Option<bool>>(),
+            prop::option::of("[a-z0-9.\u{e8}]{0,16}"),
+        ),
+    )
+        .prop_map(
+            |(role, overloaded, identity, memory, instance, epoch, bulk, ahead, account)| {
+                let (token, locked, user): (Option<String>, _, Option<String>) = account;
+                Message::from(Hello {
+                    role,
+                    overloaded,
+                    identity,
+                    memory,
+                    instance,
+                    epoch,
+                    bulk,
+                    ahead,
+                    token: token.map(Secret::from),
+                    locked,
+                    user: user.map(Arc::from),
+                })
+            },
+        )
+}
+
 /// Every message with any text, and with texts that break the limits.
 pub(super) fn message() -> impl Strategy<Value = Message> {
     let refusal = || {
         use RefusalCode::{
-            Busy, Checksum, Conflict, Full, Malformed, Stopping, Storage, TooLarge, Version,
+            Busy, Checksum, Conflict, Full, Malformed, Stopping, Storage, TooLarge, Unauthorized,
+            Version,
         };
         let codes = [
-            Malformed, Version, Checksum, TooLarge, Conflict, Full, Stopping, Storage, Busy,
+            Malformed,
+            Version,
+            Checksum,
+            TooLarge,
+            Conflict,
+            Full,
+            Stopping,
+            Storage,
+            Busy,
+            Unauthorized,
         ];
         (prop::sample::select(codes.to_vec()), text())
             .prop_map(|(code, reason)| Refusal { code, reason })
     };
     let key = || text().prop_map(Arc::<str>::from);
     let prefix = (number(), any::<u32>()).prop_map(|(offset, crc32c)| Prefix { offset, crc32c });
-    let roles = prop::sample::select(vec![Role::Client, Role::Balancer, Role::Server]);
-    let memory =
-        prop::option::of((number(), number()).prop_map(|(used, limit)| Memory { used, limit }));
     let hot = prop_oneof![
         (
             number(),
@@ -67,39 +115,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|number| Message::Stored { number }),
     ];
     let others = prop_oneof![
-        (
-            roles,
-            any::<Option<bool>>(),
-            prop::option::of(prop_oneof![key(), "[0-9a-f]{32}".prop_map(Arc::from)]),
-            memory,
-            prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
-            prop::option::of(number()),
-            any::<Option<bool>>(),
-            any::<Option<bool>>(),
-            (
-                prop::option::of("[a-z_\"\n]{0,40}"),
-                any::<Option<bool>>(),
-                prop::option::of("[a-z0-9.\u{e8}]{0,16}"),
-            ),
-        )
-            .prop_map(
-                |(role, overloaded, identity, memory, instance, epoch, bulk, ahead, account)| {
-                    let (token, locked, user): (Option<String>, _, Option<String>) = account;
-                    Message::from(Hello {
-                        role,
-                        overloaded,
-                        identity,
-                        memory,
-                        instance,
-                        epoch,
-                        bulk,
-                        ahead,
-                        token: token.map(Secret::from),
-                        locked,
-                        user: user.map(Arc::from),
-                    })
-                }
-            ),
+        hello(),
         (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| {
             Message::Offer {
                 id,

@@ -1,19 +1,55 @@
-//! What a user takes up, beside its quota.
+//! A user as all that it has under way shares it: its quota, and what it takes up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::name::UserName;
 use super::quota::Quota;
-use super::store::Member;
 
 /// How long a user may have handed nothing over and make up for it at once.
 const MAKES_UP: Duration = Duration::from_secs(10);
 
+/// A user, shared by all that it has under way.
+#[derive(Debug)]
+pub(in crate::access) struct Member {
+    /// Its name.
+    pub(in crate::access) name: UserName,
+    /// What it may take up.
+    quota: RwLock<Quota>,
+    /// What it takes up.
+    usage: Usage,
+}
+
+impl Member {
+    pub(super) fn new(name: UserName, quota: Quota) -> Self {
+        Self {
+            name,
+            quota: RwLock::new(quota),
+            usage: Usage::default(),
+        }
+    }
+
+    /// Bounds it otherwise from now on. What it has under way goes on.
+    pub(super) fn set_quota(&self, quota: Quota) {
+        *self.quota.write().unwrap_or_else(PoisonError::into_inner) = quota;
+    }
+
+    /// How long its next file must wait for its turn; it counts as handed over.
+    pub(in crate::access) fn pace(&self, at: Instant) -> Duration {
+        self.usage.pace(self.quota(), at)
+    }
+
+    /// What it may take up now.
+    pub(in crate::access) fn quota(&self) -> Quota {
+        *self.quota.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a user takes up at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Usage {
+struct Usage {
     now: Mutex<Now>,
     /// Signalled when something waits no longer.
     freed: Notify,
@@ -45,12 +81,12 @@ pub struct Charge {
 pub struct TooManySessions(u64);
 
 impl Usage {
-    fn now(&self) -> std::sync::MutexGuard<'_, Now> {
+    fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long the user's next file must wait for its turn at this pace; it counts as handed over.
-    pub(super) fn pace(&self, quota: Quota, at: Instant) -> Duration {
+    fn pace(&self, quota: Quota, at: Instant) -> Duration {
         let Some(rate) = quota.files_per_second.filter(|rate| *rate > 0) else {
             return Duration::ZERO;
         };
