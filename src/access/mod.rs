@@ -44,13 +44,14 @@
 //! `users` has them and their tokens, `account` what somebody can ask about their own, and
 //! `accounts` does it: behind `guess`, which bounds guessing, and with `clerks`, the threads that
 //! check each `password`. `audit` writes down who was let in, and
-//! `bounds` has what quotas bound.
+//! `bounds` has what quotas bound. A balancer at a file server shows a `certificate` instead.
 
 mod account;
 mod accounts;
 mod at;
 pub(crate) mod audit;
 mod bounds;
+mod certificate;
 mod clerks;
 mod denied;
 mod guess;
@@ -65,6 +66,7 @@ pub use account::{AccountAnswer, AccountRequest, TokenView, UserView, Wanted, us
 pub use accounts::{AccountError, Accounts, AccountsError, MAX_TOKEN_LIFE};
 pub use at::At;
 pub use bounds::OverQuota;
+pub use certificate::{Balancers, Proven};
 pub use denied::{Denied, DeniedKind};
 pub use lock::{Auth, Lock};
 pub use pass::{Allowed, Pass, shown_key};
