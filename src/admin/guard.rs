@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use crate::access::At;
 
 /// Whether the page that asks is ours, of another host of ours, or of somebody else.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -24,7 +25,13 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Passes a request on if it names this machine itself and comes from no page but ours.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
-    match check(request.uri(), request.headers()) {
+    let at = request.extensions().get::<At>();
+    let scheme = if at.is_some_and(|at| at.is_encrypted()) {
+        HTTPS
+    } else {
+        HTTP
+    };
+    match check_over(scheme, request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => ApiError::new(StatusCode::FORBIDDEN, error)
             .hint("use the address that the listener was given, e.g. http://127.0.0.1:60080")
@@ -32,7 +39,13 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     }
 }
 
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+/// How addresses of a listener begin, and the port that they need not name.
+type Scheme = (&'static str, &'static str);
+
+const HTTP: Scheme = ("http://", ":80");
+const HTTPS: Scheme = ("https://", ":443");
+
+fn check_over(scheme: Scheme, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
     let host = only(headers, &header::HOST)?.unwrap_or_default();
     let named = uri.authority().map(axum::http::uri::Authority::as_str);
     for host in [Some(host), named].into_iter().flatten() {
@@ -43,7 +56,7 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
         }
     }
     if let Some(origin) = only(headers, &header::ORIGIN)?
-        && !is_same(origin, host)
+        && !is_same(scheme, origin, host)
     {
         return Err(format!("pages of `{origin}` may not use this listener"));
     }
@@ -88,17 +101,16 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Whether an origin is that of a page served by this host.
-fn is_same(origin: &str, host: &str) -> bool {
+fn is_same((scheme, port): Scheme, origin: &str, host: &str) -> bool {
     let whole = |host: &str| {
-        if host.ends_with(":80") {
-            host.trim_end_matches(":80").to_owned()
+        if host.ends_with(port) {
+            host.trim_end_matches(port).to_owned()
         } else {
             host.to_owned()
         }
     };
-    let named = origin.strip_prefix("http://");
-    named
-        .or_else(|| origin.strip_prefix("https://"))
+    origin
+        .strip_prefix(scheme)
         .is_some_and(|origin| whole(origin).eq_ignore_ascii_case(&whole(host)))
 }
 
@@ -106,6 +118,22 @@ fn is_same(origin: &str, host: &str) -> bool {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+        check_over(HTTP, uri, headers)
+    }
+
+    #[test]
+    fn over_tls_only_pages_that_came_over_tls_are_ours() {
+        let from = |origin| {
+            let headers = [(header::HOST, "127.0.0.1:443"), (header::ORIGIN, origin)];
+            check_over(HTTPS, &Uri::from_static("/"), &with(&headers))
+        };
+        from("https://127.0.0.1").unwrap();
+        from("https://127.0.0.1:443").unwrap();
+        from("http://127.0.0.1:443").unwrap_err();
+        from("https://127.0.0.1:444").unwrap_err();
+    }
 
     fn with(headers: &[(header::HeaderName, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
