@@ -58,10 +58,8 @@ impl Accounts {
             }
             AccountRequest::Whoami => known_of(pass).map(|_| you(pass)),
             AccountRequest::Logout => {
-                let known = known_of(pass)?;
-                known.parts();
-                self.revoke(pass, known.id.clone(), Some(user_of(pass)?))
-                    .await
+                let id = known_of(pass)?.id.clone();
+                self.revoke(pass, id).await
             }
             AccountRequest::Tokens => {
                 let name = user_of(pass)?;
@@ -70,10 +68,7 @@ impl Accounts {
                 Ok(AccountAnswer::Tokens { tokens })
             }
             AccountRequest::CreateToken { token } => self.create(pass, token).await,
-            AccountRequest::RevokeToken { id } => {
-                let name = user_of(pass)?;
-                self.revoke(pass, id, Some(name)).await
-            }
+            AccountRequest::RevokeToken { id } => self.revoke(pass, id).await,
         }
     }
 
@@ -218,14 +213,18 @@ impl Accounts {
         Ok(AccountAnswer::Token { token: text, about })
     }
 
+    /// Ends a token of whoever asks.
     async fn revoke(
         self: &Arc<Self>,
         pass: &Pass,
         id: TokenId,
-        of: Option<UserName>,
     ) -> Result<AccountAnswer, AccountError> {
-        let named = id.to_string();
-        self.change(move |users| Ok(users.change(|book| book.revoke(&id, of.as_ref()))?))
+        let known = known_of(pass)?;
+        if known.id == id {
+            known.parts();
+        }
+        let (named, of) = (id.to_string(), known.member.name.clone());
+        self.change(move |users| Ok(users.change(|book| book.revoke(&id, Some(&of)))?))
             .await?;
         audit::done("token.revoked", pass, &named);
         Ok(AccountAnswer::Done)

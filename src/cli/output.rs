@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use crate::client::ClientError;
+use crate::protocol::RefusalCode;
 use crate::text::{PrintableJson, PrintableLines};
 
 /// Exit code of the process.
@@ -65,11 +66,15 @@ impl From<ClientError> for Failure {
                 "start one with `bilico demo` or `bilico balancer`, or name another with \
                      --balancer",
             ),
+            ClientError::Denied(refusal) if refusal.code != RefusalCode::Unauthorized => Self {
+                exit: Exit::Failed,
+                ..failure
+            },
             ClientError::WantsToken(_) | ClientError::Denied(_) => Self {
                 exit: Exit::Failed,
                 ..failure
             }
-            .hint("`bilico login --user NAME` gets one, or pass --token-file FILE"),
+            .hint("`bilico login --user NAME` gets a token, or pass --token-file FILE"),
             ClientError::PlainText(_) => failure.hint("use TLS: pass --ca FILE"),
             _ => failure,
         }

@@ -135,6 +135,28 @@ pub(super) fn ask(prompt: &str) -> Result<Secret, Failure> {
     line.map_err(|error| Failure::new(Exit::Failed, error))
 }
 
+/// Writes a secret to a file that only its owner may read, in the place of another one.
+pub(super) fn write(path: &Path, secret: &str) -> Result<(), Failure> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let part = dir.join(format!(".{}.part", std::process::id()));
+    let written = || {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?;
+        writeln!(file, "{secret}")?;
+        fs::rename(&part, path)
+    };
+    written().map_err(|error| {
+        let _ = fs::remove_file(&part);
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write {}: {error}", path.display()),
+        )
+    })
+}
+
 /// Saves the token for the balancer at this address; says where.
 pub(super) fn save(address: &str, token: &Secret) -> Result<PathBuf, Failure> {
     let path = place(address)
@@ -149,17 +171,7 @@ pub(super) fn save(address: &str, token: &Secret) -> Result<PathBuf, Failure> {
     let mut made = fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(made.recursive(true), 0o700);
     made.create(dir).map_err(failed)?;
-    let part = dir.join(format!(".{}.part", std::process::id()));
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&part)
-        .map_err(failed)?;
-    let written = writeln!(file, "{}", token.reveal());
-    written
-        .and_then(|()| fs::rename(&part, &path))
-        .map_err(failed)?;
+    write(&path, token.reveal())?;
     Ok(path)
 }
 

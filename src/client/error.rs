@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::protocol::ProtocolError;
+use crate::protocol::{ProtocolError, Refusal};
 use crate::transport::{ReadError, WriteError};
 
 /// Why the client cannot talk to a balancer, or no longer can.
@@ -19,9 +19,9 @@ pub enum ClientError {
     /// The balancer wants to know who sends.
     #[error("the balancer at {0} wants a token")]
     WantsToken(String),
-    /// The balancer does not take the token.
-    #[error("the balancer refuses: {0}")]
-    Denied(String),
+    /// The balancer does not let this client in.
+    #[error("the balancer refuses: {}", .0.reason)]
+    Denied(Refusal),
     /// Others could hear a secret.
     #[error("the connection to {0} is plain text, so nothing secret was sent over it")]
     PlainText(String),

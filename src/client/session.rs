@@ -138,7 +138,7 @@ impl Session {
         let greeted = timeout(limit, answers.greeting()).await;
         match greeted.map_err(|_| late())? {
             Ok(hello) => Ok((session, answers, hello)),
-            Err(Strange::Denied(reason)) => Err(ClientError::Denied(reason)),
+            Err(Strange::Denied(refusal)) => Err(ClientError::Denied(refusal)),
             Err(Strange::Other { reason, may_pass }) => Err(ClientError::NotABalancer {
                 address: way.address.to_string(),
                 reason,
@@ -331,10 +331,7 @@ impl Answers {
                     .map_err(|error| ClientError::Lost(error.to_string()))?;
                 Ok(Some(Answer::Account(answer)))
             }
-            Message::Bye(Refusal {
-                code: RefusalCode::Unauthorized,
-                reason,
-            }) => Err(ClientError::Denied(reason)),
+            Message::Bye(refusal) if is_denied(refusal.code) => Err(ClientError::Denied(refusal)),
             // A balancer that is stopping still sends receipts for the files that it has.
             Message::Bye(Refusal { code, reason }) if code != RefusalCode::Stopping => {
                 Err(ClientError::Closed(reason))
@@ -362,9 +359,7 @@ impl Answers {
                 "it is a file server; files go through its balancer",
                 false,
             )),
-            Some(Message::Bye(refusal)) if refusal.code == RefusalCode::Unauthorized => {
-                Err(Strange::Denied(refusal.reason))
-            }
+            Some(Message::Bye(refusal)) if is_denied(refusal.code) => Err(Strange::Denied(refusal)),
             Some(Message::Bye(refusal)) => Err(other(&refusal.reason, !refusal.code.is_lasting())),
             Some(_) => Err(other("its first message is not a greeting", false)),
             None => Err(other("it closed the connection instead of greeting", true)),
@@ -372,10 +367,14 @@ impl Answers {
     }
 }
 
+fn is_denied(code: RefusalCode) -> bool {
+    matches!(code, RefusalCode::Unauthorized | RefusalCode::Forbidden)
+}
+
 /// What came instead of a balancer's greeting.
 enum Strange {
     /// A balancer's refusal of what this client has shown.
-    Denied(String),
+    Denied(Refusal),
     /// Something else; perhaps a balancer answers a little later.
     Other { reason: String, may_pass: bool },
 }

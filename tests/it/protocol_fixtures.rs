@@ -70,9 +70,20 @@ fn greetings() -> Vec<Case> {
         ahead: Some(true),
         ..Hello::of(Role::Server)
     });
+    let with_token = Message::from(Hello {
+        token: Some("bil_ab12cd34_AAAA".into()),
+        ..Hello::of(Role::Client)
+    });
+    let locked = Message::from(Hello {
+        locked: Some(true),
+        user: Some("anna".into()),
+        ..Hello::of(Role::Balancer)
+    });
     let bye = Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
     vec![
         case("hello-client", hello(Role::Client), b""),
+        case("hello-client-token", with_token, b""),
+        case("hello-balancer-locked", locked, b""),
         case("hello-balancer", hello(Role::Balancer), b""),
         case("hello-balancer-to-server", to_server, b""),
         case("hello-balancer-lane", lane, b""),
@@ -118,6 +129,7 @@ fn from_clients() -> Vec<Case> {
         case("offer", offer(u64::MAX, None), b""),
         case("offer-with-sum", offer(2, Some(HI)), b""),
         case("status-request", Message::Status, b""),
+        case("account-request", Message::Account, br#"{"ask":"whoami"}"#),
     ]
 }
 
@@ -151,6 +163,7 @@ fn to_clients() -> Vec<Case> {
         case("waiting", waiting, b""),
         case("resumed", Message::Resumed, b""),
         case("status-report", Message::Status, &report),
+        case("account-answer", Message::Account, br#"{"answer":"done"}"#),
     ]
 }
 

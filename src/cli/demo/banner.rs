@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::roles::Role;
+use super::secure::Secured;
 use crate::cli::output::say;
 use crate::config::ServerSpec;
 
@@ -29,12 +30,15 @@ impl<'a> Banner<'a> {
         }
     }
 
-    pub(super) fn print(&self) {
+    pub(super) fn print(&self, secured: Option<&Secured>) {
         for (place, (role, server)) in self.roles.iter().zip(self.servers).enumerate() {
             self.server(place + 1, role, server);
         }
         if let Some(balancer) = self.roles.last() {
-            self.balancer(balancer);
+            self.balancer(balancer, secured.is_some());
+            if let Some(secured) = secured {
+                secured.print(&balancer.address, balancer.admin.as_deref());
+            }
         }
         let victim = self.roles.first().map_or(0, |role| role.pid);
         say(format_args!(
@@ -54,14 +58,15 @@ impl<'a> Banner<'a> {
         ));
     }
 
-    fn balancer(&self, role: &Role) {
+    fn balancer(&self, role: &Role, is_secure: bool) {
         let logs = self.logs.display();
         say(format_args!(
             "balancer  {:<15}            pid {:<7}  log {logs}/balancer.log",
             role.address, role.pid
         ));
         if let Some(admin) = &role.admin {
-            say(format_args!("page      http://{admin}/"));
+            let scheme = if is_secure { "https" } else { "http" };
+            say(format_args!("page      {scheme}://{admin}/"));
         }
     }
 }

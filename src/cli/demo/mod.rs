@@ -4,6 +4,7 @@
 
 mod banner;
 mod roles;
+mod secure;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::config::{ServerSpec, check_servers};
 use crate::units::{Margin, parse_duration};
 use banner::{Banner, show};
 use roles::{Launch, Role, START};
+use secure::{Secured, server_name};
 
 /// The flags of a demo that stand for the `--listen` of its roles, as hints name them.
 const LISTEN: &str = "--listen ADDR";
@@ -64,6 +66,9 @@ pub(super) struct DemoArgs {
     /// Longest time to wait for deliveries; without it, there is no limit
     #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
     timeout: Option<Duration>,
+    /// With TLS everywhere, a user and a token; what that takes is made in DIR/secure
+    #[arg(long)]
+    secure: bool,
     #[command(flatten)]
     retry: RetryArg,
     #[command(flatten)]
@@ -97,11 +102,17 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 /// Starts everything, hands over to the prompt, and stops everything.
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     check_ports(&args).await?;
+    let secured = if args.secure {
+        Some(Secured::make(&args.dir, args.servers.len())?)
+    } else {
+        None
+    };
     let (to_prompt, mut notices) = mpsc::unbounded_channel();
     let mut roles = Vec::new();
-    let result = match start(&args, &mut roles, &to_prompt).await {
+    let result = match start(&args, secured.as_ref(), &mut roles, &to_prompt).await {
         Ok(balancer) => {
-            Banner::new(&args.dir, &args.log.log_dir, &args.servers, &roles).print();
+            Banner::new(&args.dir, &args.log.log_dir, &args.servers, &roles)
+                .print(secured.as_ref());
             let client = client_args(&args, balancer, &roles);
             let watch = roles::watch(roles, to_prompt);
             let result = converse(&client, &mut notices).await;
@@ -115,7 +126,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
         }
     };
     let stopped = tokio::select! {
-        stopped = roles::stop(roles) => stopped,
+        stopped = roles::stop(roles, secured.as_ref()) => stopped,
         // Dropping a role kills it.
         _ = tokio::signal::ctrl_c() => Err(Failure::new(
             Exit::Interrupted,
@@ -132,13 +143,21 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn client_args(args: &DemoArgs, balancer: String, roles: &[Role]) -> ClientArgs {
-    ClientArgs {
-        balancer: BalancerArg {
+/// How the demo gets to its balancer.
+fn balancer_arg(secured: Option<&Secured>, balancer: String) -> BalancerArg {
+    match secured {
+        Some(secured) => secured.way(balancer),
+        None => BalancerArg {
             balancer,
             token: TokenArg::default(),
             ca: CaArg::default(),
         },
+    }
+}
+
+fn client_args(args: &DemoArgs, balancer: BalancerArg, roles: &[Role]) -> ClientArgs {
+    ClientArgs {
+        balancer,
         files: args.files.clone(),
         timeout: args.timeout,
         retry: args.retry,
@@ -169,24 +188,34 @@ async fn check_ports(args: &DemoArgs) -> Result<(), Failure> {
         .map(drop)
 }
 
-/// Starts the servers, then the balancer, and waits until it can deliver. Returns the balancer's
-/// address.
+/// Starts the servers, then the balancer, and waits until it can deliver. Returns the way to it.
 async fn start(
     args: &DemoArgs,
+    secured: Option<&Secured>,
     roles: &mut Vec<Role>,
     notices: &mpsc::UnboundedSender<String>,
-) -> Result<String, Failure> {
+) -> Result<BalancerArg, Failure> {
     let mut servers = Vec::new();
     for (place, server) in args.servers.iter().enumerate() {
-        let role = server_launch(args, place, server).start(notices).await?;
-        servers.push(format!("{}={}", role.address, server.weight));
+        let mut launch = server_launch(args, place, server);
+        let mut name = String::new();
+        if let Some(secured) = secured {
+            secured.server(&mut launch, place);
+            name = format!("{}@", server_name(place + 1));
+        }
+        let role = launch.start(notices).await?;
+        servers.push(format!("{name}{}={}", role.address, server.weight));
         roles.push(role);
     }
-    let role = balancer_launch(args, &servers).start(notices).await?;
-    let address = role.address.clone();
+    let mut launch = balancer_launch(args, &servers);
+    if let Some(secured) = secured {
+        secured.balancer(&mut launch);
+    }
+    let role = launch.start(notices).await?;
+    let balancer = balancer_arg(secured, role.address.clone());
     roles.push(role);
-    wait_until_ready(&address).await?;
-    Ok(address)
+    wait_until_ready(&balancer.way()?).await?;
+    Ok(balancer)
 }
 
 fn server_launch(args: &DemoArgs, place: usize, server: &ServerSpec) -> Launch {
@@ -221,10 +250,10 @@ fn balancer_launch(args: &DemoArgs, servers: &[String]) -> Launch {
 
 /// Waits until the balancer has found all its servers, so that the first files, too, are shared out
 /// by weight.
-async fn wait_until_ready(address: &str) -> Result<(), Failure> {
+async fn wait_until_ready(balancer: &Way) -> Result<(), Failure> {
     let ends = Instant::now() + START;
     loop {
-        let status = client::status(&Way::plain(address), START).await?;
+        let status = client::status(balancer, START).await?;
         let waiting = status
             .servers
             .iter()

@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::balancer_arg;
+use super::secure::Secured;
 use crate::cli::output::{Exit, Failure, complain, note};
 use crate::client::{self, Way};
 use crate::text::Printable;
@@ -275,10 +277,10 @@ fn how_it_ended(status: ExitStatus) -> String {
 }
 
 /// Stops the balancer first, so that it can still deliver, then the servers.
-pub(super) async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
+pub(super) async fn stop(mut roles: Vec<Role>, secured: Option<&Secured>) -> Result<Exit, Failure> {
     roles.sort_by_key(|role| role.name != "balancer");
     if let Some(balancer) = roles.first().filter(|role| role.name == "balancer") {
-        tell_what_waits(&balancer.address).await;
+        tell_what_waits(&balancer_arg(secured, balancer.address.clone()).way()?).await;
     }
     let mut exit = Exit::Done;
     for role in roles {
@@ -289,8 +291,8 @@ pub(super) async fn stop(mut roles: Vec<Role>) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-async fn tell_what_waits(balancer: &str) {
-    let status = timeout(STATUS, client::status(&Way::plain(balancer), STATUS)).await;
+async fn tell_what_waits(balancer: &Way) {
+    let status = timeout(STATUS, client::status(balancer, STATUS)).await;
     let Ok(Ok(status)) = status else {
         return;
     };

@@ -4,4 +4,5 @@ mod deaths;
 mod helpers;
 mod mistakes;
 mod run;
+mod secure;
 mod terminal;
