@@ -44,7 +44,7 @@
 //! `users` has them and their tokens, `account` what somebody can ask about their own, and
 //! `requests` does it with the `accounts`: behind `guess`, which bounds guessing, and with `clerks`, the threads that
 //! check each `password`. `audit` writes down who was let in, and
-//! `bounds` has what quotas bound.
+//! `bounds` has what quotas bound. A balancer at a file server shows a `certificate` instead.
 
 mod account;
 mod account_error;
@@ -52,6 +52,7 @@ mod accounts;
 mod at;
 pub(crate) mod audit;
 mod bounds;
+mod certificate;
 mod clerks;
 mod denied;
 mod guess;
@@ -68,6 +69,7 @@ pub use account_error::{AccountError, AccountsError};
 pub use accounts::Accounts;
 pub use at::At;
 pub use bounds::OverQuota;
+pub use certificate::{Balancers, Proven};
 pub use denied::{Denied, DeniedKind};
 pub use lock::{Auth, Lock};
 pub use pass::{Allowed, Pass, shown_key};

@@ -1,6 +1,7 @@
 //! Probes one server: is it there, does it answer, is it overloaded, and what does it speak?
 //!
-//! A probe is the discovery request over a fresh connection: an old-style server answers it with
+//! A probe is the discovery request over a fresh connection, or, where connections are costly, over the
+//! one that was kept since the last probe, if the server has left it open. An old-style server answers it with
 //! its overload byte, as it does every request, and a native one with its greeting, which has the
 //! byte and the server's memory. A server that was replaced is noticed in this way, too. What the
 //! answers mean is [`crate::schedule::Health`]'s business.
@@ -47,9 +48,11 @@ pub(super) struct Prober {
     pub(super) route: Route,
 }
 
-/// Where a server's name leads. While the name cannot be resolved, the addresses that it had are
+/// How a server is reached.
+///
+/// Where its name leads: While the name cannot be resolved, the addresses that it had are
 /// used: whoever answers there is the server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Route {
     /// The addresses of the name, as it was last resolved.
     named: Vec<SocketAddr>,
@@ -62,6 +65,8 @@ pub(super) struct Route {
     looking: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
     /// The last look-up failed.
     is_lost: bool,
+    /// The connection of the last probe, and where it leads.
+    kept: Option<(SocketAddr, BoxStream)>,
 }
 
 impl Route {
@@ -221,31 +226,56 @@ impl Prober {
         self.route
             .look_up(&self.address, &*self.connector, look_up)
             .await?;
+        let order = self.route.order();
+        if let Some((at, stream)) = self.route.kept.take()
+            && order.first() == Some(&at)
+        {
+            let failed = self.route.failed.replace(at);
+            // A connection that has ended says nothing about the server.
+            if let Ok(answer) = ask_at(stream).await {
+                return Ok(self.answered(at, failed, answer));
+            }
+            self.route.failed = failed;
+        }
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for at in self.route.order() {
+        for at in order {
             // The deadline may end this probe at any wait below: until then the address has failed.
             let failed = self.route.failed.replace(at);
-            match self.connector.connect(&at.to_string()).await {
+            let place = at.to_string();
+            match self.connector.connect_at(&self.address, &place).await {
                 Ok(stream) => {
-                    let mut probed = ask_at(stream).await?;
-                    if let Probed::Answered { who, .. } = &mut probed {
-                        who.address = Some(at);
-                        who.named.clone_from(&self.route.named);
-                    }
-                    self.route.answered = Some(at);
-                    self.route.failed = failed.filter(|failed| *failed != at);
-                    return Ok(probed);
+                    let answer = ask_at(stream).await?;
+                    return Ok(self.answered(at, failed, answer));
                 }
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
+
+    /// Notes where an answer came from, and keeps its connection if a new one is costly.
+    fn answered(
+        &mut self,
+        at: SocketAddr,
+        failed: Option<SocketAddr>,
+        (mut probed, stream): (Probed, Option<BoxStream>),
+    ) -> Probed {
+        if let Probed::Answered { who, .. } = &mut probed {
+            who.address = Some(at);
+            who.named.clone_from(&self.route.named);
+        }
+        self.route.answered = Some(at);
+        self.route.failed = failed.filter(|failed| *failed != at);
+        let stream = stream.filter(|_| self.connector.is_costly());
+        self.route.kept = stream.map(|stream| (at, stream));
+        probed
+    }
 }
 
-/// Asks a server over a fresh connection.
-async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
+/// Asks a server over a connection, and gives that back if the server may leave it open.
+async fn ask_at(mut stream: BoxStream) -> io::Result<(Probed, Option<BoxStream>)> {
     stream.write_all(json::DISCOVERY_REQUEST).await?;
+    stream.flush().await?;
     let mut first = [0];
     if stream.read(&mut first).await? == 0 {
         return Err(io::Error::other(
@@ -254,12 +284,15 @@ async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
     }
     let [byte] = first;
     match byte {
-        0 | 1 => Ok(Probed::Answered {
-            overloaded: byte == 1,
-            dialect: Dialect::OldStyle,
-            memory: None,
-            who: Who::default(),
-        }),
+        0 | 1 => {
+            let probed = Probed::Answered {
+                overloaded: byte == 1,
+                dialect: Dialect::OldStyle,
+                memory: None,
+                who: Who::default(),
+            };
+            Ok((probed, None))
+        }
         byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
         other => Err(io::Error::other(format!(
             "not a file server: expected 0x00 or 0x01, or a Bilico greeting, got byte 0x{other:02x}"
@@ -268,7 +301,7 @@ async fn ask_at(mut stream: BoxStream) -> io::Result<Probed> {
 }
 
 /// Reads the rest of a native greeting, whose first byte was read already.
-async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
+async fn greeting(stream: BoxStream, first: u8) -> io::Result<(Probed, Option<BoxStream>)> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader
@@ -285,12 +318,16 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<Probed> {
                 },
                 ..Who::default()
             };
-            Ok(Probed::Answered {
+            let probed = Probed::Answered {
                 overloaded: hello.overloaded.unwrap_or(false),
                 dialect: Dialect::Native,
                 memory: hello.memory,
                 who,
-            })
+            };
+            // All was read that came, or the connection is of no more use.
+            let (read, left) = reader.into_parts();
+            let (_, stream) = read.into_inner();
+            Ok((probed, left.is_empty().then_some(stream)))
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         _ => Err(io::Error::other(

@@ -18,9 +18,7 @@ pub type Seen = Looked;
 pub async fn look_at(address: &str, trusted: Option<rustls::RootCertStore>) -> io::Result<Seen> {
     let looking = async {
         let stream = Tcp.connect(address).await?;
-        look(address, stream, trusted)
-            .await
-            .map_err(|error| io::Error::other(error.to_string()))
+        look(address, stream, trusted).await
     };
     let late = || io::Error::other(format!("no TLS handshake in {LIMIT:?}"));
     timeout(LIMIT, looking).await.map_err(|_| late())?

@@ -20,13 +20,14 @@ use crate::access::Auth;
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{Balancer, BalancerError, Outcome};
-use crate::transport::Tcp;
+use crate::transport::{Connect, Tcp};
 
 /// Runs the balancer until SIGTERM, Ctrl-C or a fatal error.
 pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
     let openings = openings(&args)?;
     let (doors, held) = Doors::open(&args.tls)?.unzip();
+    let (to_servers, of_cluster) = args.cluster.connector()?.unzip();
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let is_for_all = args.auth == Auth::Required && args.tls.is_required();
     let operators = AdminListeners::bind(&args.admin, &args.metrics, is_for_all).await?;
@@ -39,7 +40,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     if let Some(doors) = &doors {
         tracing::info!(listen = %address, "{}", doors.accepted);
     }
-    let certificates = Certificates::watched(held);
+    let certificates = Certificates::watched(held.into_iter().chain(of_cluster));
     tell_lock(&lock, address);
     let following = CancellationToken::new();
     if let Some(accounts) = lock.accounts() {
@@ -65,11 +66,15 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 reload,
                 limits: AdminLimits::default(),
             };
+            let connector: Arc<dyn Connect> = match to_servers {
+                Some(secure) => secure,
+                None => Arc::new(Tcp),
+            };
             let serving = operators.serve(lock, doors.as_ref().map(|doors| &doors.http), |stop| {
                 balancer_routes(admin, stop)
             });
             let stop = args.role.ready(address, told)?;
-            let outcome = balancer.run(listener, Arc::new(Tcp), stop).await;
+            let outcome = balancer.run(listener, connector, stop).await;
             serving.stop().await;
             outcome
         }

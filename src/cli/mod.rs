@@ -133,6 +133,7 @@ fn program() -> Program {
         command: Cli::command(),
         check: |name, matches| match name {
             "balancer" => balancer::check(matches),
+            "server" => server::check(matches),
             "demo" => demo::check(matches),
             _ => Ok(()),
         },

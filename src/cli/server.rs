@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args, FromArgMatches};
 use rustix::fs::Mode;
 
 use super::admin::{AdminAt, AdminListeners};
@@ -13,12 +13,13 @@ use super::role::{RoleArgs, bind, tell_lock, tell_openings, too_few};
 use super::settings::Started;
 use super::settings::values::{address, positive};
 use super::settings::words::{self, one_of};
-use super::tls::Certificates;
+use super::tls::{Certificates, ClusterArgs};
 use crate::access::Lock;
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
 use crate::server::{ReadableBy, Server, ServerConfig, ServerError, most_files};
+use crate::transport::tls::check_name;
 use crate::units::{ByteSize, Margin, parse_duration};
 
 /// Run a file server: it stores files from native and old-style balancers and acknowledges them
@@ -142,6 +143,18 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "ADDR", default_value = "none")]
     metrics: AdminAt,
     #[command(flatten)]
+    cluster: ClusterArgs,
+    /// A balancer of the cluster that may come, by the name in its certificate; repeat the flag for
+    /// each. Without it, any of the cluster may
+    #[arg(
+        long = "balancer",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = check_name,
+        env = "BILICO_BALANCERS"
+    )]
+    balancers: Vec<String>,
+    #[command(flatten)]
     role: RoleArgs,
 }
 
@@ -152,6 +165,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     let (limit, wanted) = (descriptors::raise(), args.max_connections as usize);
     let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
     let openings = Openings::of_server(limit, most_files(), operators, wanted).map_err(too_few)?;
+    let (door, held) = args.cluster.door(args.balancers.clone())?.unzip();
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let operators = AdminListeners::bind(&args.admin, &args.metrics, false).await?;
     let log = args
@@ -159,8 +173,13 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         .log
         .start(format!("server-{}.log", address.port()), None)?;
     tell_openings(args.max_connections, &openings);
-    Reloader::new(started, log.level(), None, Certificates::default()).follow(hangup, log.names());
-    let config = config(&args, &openings);
+    let certificates = Certificates::watched(held);
+    Reloader::new(started, log.level(), None, certificates).follow(hangup, log.names());
+    let mut config = config(&args, &openings);
+    if door.is_some() {
+        tracing::info!(listen = %address, "only balancers of the cluster are let in, over TLS");
+    }
+    config.cluster = door;
     let lock = config.access.clone();
     tell_lock(&lock, address);
     let ended = match Server::open(config) {
@@ -189,6 +208,11 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     }
 }
 
+/// Checks the values against each other; the error names a key.
+pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> {
+    ServerArgs::from_arg_matches(matches).map_or(Ok(()), |args| args.cluster.check())
+}
+
 /// Whoever asks for files that others may read means it, whatever mask this process was started
 /// with.
 fn let_read(who: ReadableBy) {
@@ -212,5 +236,6 @@ fn config(args: &ServerArgs, openings: &Openings) -> ServerConfig {
         max_connections: openings.connections,
         grace: args.shutdown_timeout,
         access: Lock::off_at_server(),
+        cluster: None,
     }
 }

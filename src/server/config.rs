@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connection::ClusterDoor;
 use crate::access::Lock;
 use crate::durability::Durability;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     pub grace: Duration,
     /// Who may do what.
     pub access: Lock,
+    /// TLS of the port, where the server belongs to a cluster: then it decides who may store.
+    pub cluster: Option<ClusterDoor>,
 }
 
 impl Default for ServerConfig {
@@ -56,6 +59,7 @@ impl Default for ServerConfig {
             max_connections: 1024,
             grace: Duration::from_secs(5),
             access: Lock::off_at_server(),
+            cluster: None,
         }
     }
 }

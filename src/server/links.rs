@@ -91,6 +91,14 @@ pub(super) enum EnterError {
          has begun"
     )]
     Stale { ours: u64, current: u64 },
+    /// The journal belongs to another balancer.
+    #[error(
+        "this journal belongs to the balancer {owner}, and the certificate is that of {balancer}"
+    )]
+    Foreign { owner: Arc<str>, balancer: Arc<str> },
+    /// More journals have come than are remembered.
+    #[error("more than {MOST_JOURNALS} journals have come since the start of this server")]
+    TooMany,
     /// Older links have not ended in [`TAKE_OVER`].
     #[error("an older connection of the same balancer has not ended yet")]
     Busy,
@@ -101,7 +109,8 @@ impl EnterError {
     pub(super) fn refusal(&self) -> Refusal {
         let code = match self {
             Self::Stale { .. } => RefusalCode::Stale,
-            Self::Busy => RefusalCode::Busy,
+            Self::Foreign { .. } => RefusalCode::Forbidden,
+            Self::Busy | Self::TooMany => RefusalCode::Busy,
         };
         Refusal::new(code, self.to_string())
     }
@@ -132,9 +141,16 @@ impl Leave {
     }
 }
 
+/// The most journals whose balancers are remembered.
+const MOST_JOURNALS: usize = 16_384;
+
 /// All links of balancers that name their journal.
 #[derive(Debug, Default)]
-pub(super) struct Links(Mutex<HashMap<Arc<str>, Vec<LinkEntry>>>);
+pub(super) struct Links {
+    open: Mutex<HashMap<Arc<str>, Vec<LinkEntry>>>,
+    /// In a cluster: which balancer each journal has belonged to since the start of the server.
+    owners: Mutex<HashMap<Arc<str>, Arc<str>>>,
+}
 
 #[derive(Debug, Clone)]
 struct LinkEntry {
@@ -153,6 +169,23 @@ pub(super) struct Entered {
 }
 
 impl Links {
+    /// Binds a journal to the balancer that has proved its name: no other one may come with it.
+    pub(super) fn bind(&self, journal: &Arc<str>, balancer: &Arc<str>) -> Result<(), EnterError> {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        match owners.get(journal) {
+            Some(owner) if owner == balancer => Ok(()),
+            Some(owner) => Err(EnterError::Foreign {
+                owner: owner.clone(),
+                balancer: balancer.clone(),
+            }),
+            None if owners.len() >= MOST_JOURNALS => Err(EnterError::TooMany),
+            None => {
+                owners.insert(journal.clone(), balancer.clone());
+                Ok(())
+            }
+        }
+    }
+
     /// Enters a link or lane of this journal, ends the older ones that its tenure ends, and waits until
     /// they submit nothing more.
     pub(super) async fn enter(
@@ -218,7 +251,7 @@ impl Links {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<LinkEntry>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

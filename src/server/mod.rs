@@ -26,6 +26,7 @@ mod unlink;
 pub mod work;
 
 pub use config::{ReadableBy, ServerConfig, ServerError};
+pub use connection::ClusterDoor;
 pub use gauge::ServerGauge;
 pub use keeper::most_files;
 pub use run::Server;

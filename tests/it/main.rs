@@ -54,6 +54,7 @@ mod send;
 mod set_back;
 mod silent;
 mod threads;
+mod tls;
 mod twice;
 mod users;
 mod verify;

@@ -29,6 +29,11 @@ pub trait Connect: Send + Sync {
         self.connect(at)
     }
 
+    /// Whether a connection costs so much that one is kept to be used again.
+    fn is_costly(&self) -> bool {
+        false
+    }
+
     /// Resolves the host and port in `address`; the caller bounds the wait.
     fn resolve(&self, address: &str) -> Resolving {
         let address = address_of(address).to_owned();
@@ -43,6 +48,10 @@ impl<C: Connect + ?Sized> Connect for Arc<C> {
 
     fn connect_at<'a>(&'a self, server: &'a str, at: &'a str) -> Connecting<'a> {
         (**self).connect_at(server, at)
+    }
+
+    fn is_costly(&self) -> bool {
+        (**self).is_costly()
     }
 
     fn resolve(&self, address: &str) -> Resolving {

@@ -30,7 +30,7 @@ pub enum ReadError {
     Tls(#[from] HandshakeError),
     /// The peer speaks TLS to a port that does not.
     #[error(
-        "TLS came, and tls is off here: switch it on (the flag --tls), or tell the client to use none"
+        "TLS came, and tls is off here: switch it on (docs/tls.md says how), or have the peer use none"
     )]
     TlsIsOff,
     /// There is no memory for content of this size.

@@ -185,6 +185,7 @@ impl Hub {
         let address = at.map_or_else(|| server.address.clone(), |at| at.to_string().into());
         let target = Target {
             link: id,
+            server: server.address.clone(),
             address,
             connector: self.deps.connector.clone(),
             hub: self.deps.to_self.clone(),

@@ -98,6 +98,7 @@ where
     });
     frame::encode(&hello, 0, &mut out);
     write.write_all(&out).await?;
+    write.flush().await?;
     reader.preface().await?;
     let answer = reader.frame().await?.map(|frame| frame.message);
     match answer {

@@ -15,6 +15,9 @@ use crate::transport::{BoxStream, Connect};
 /// A server, and the means to reach it.
 pub(in crate::balancer) struct Target {
     pub(in crate::balancer) link: LinkId,
+    /// What it is called.
+    pub(in crate::balancer) server: Arc<str>,
+    /// Where it was found.
     pub(in crate::balancer) address: Arc<str>,
     pub(in crate::balancer) connector: Arc<dyn Connect>,
     pub(in crate::balancer) hub: mpsc::UnboundedSender<ToHub>,
@@ -37,7 +40,8 @@ impl Target {
     }
 
     pub(super) async fn connect(&self) -> Result<BoxStream, LinkError> {
-        let connecting = timeout(self.connect_timeout, self.connector.connect(&self.address));
+        let connecting = self.connector.connect_at(&self.server, &self.address);
+        let connecting = timeout(self.connect_timeout, connecting);
         connecting
             .await
             .map_err(|_| LinkError::ConnectTimeout(self.connect_timeout))?

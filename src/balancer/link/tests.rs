@@ -69,6 +69,7 @@ impl World {
                 slot: Scheduler::new().add(1),
                 epoch: 1,
             },
+            server: "server".into(),
             address: "server".into(),
             connector: Arc::new(Pipes(Mutex::new(to_pipes))),
             hub: to_hub,

@@ -15,7 +15,7 @@ use crate::cli::output::{Exit, Failure};
 use crate::cli::role::{RoleArgs, too_few};
 use crate::cli::settings::values::{ADMIN, BALANCER, address, positive};
 use crate::cli::settings::words::{self, one_of};
-use crate::cli::tls::{self, TlsArgs};
+use crate::cli::tls::{self, ClusterArgs, TlsArgs};
 use crate::config::{ServerSpec, check_servers};
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
@@ -36,10 +36,11 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_LISTEN"
     )]
     pub(super) listen: String,
-    /// A file server and its weight; repeat the flag for each server
+    /// A file server and its weight, and in a cluster the name in its certificate; repeat the flag for
+    /// each server
     #[arg(
         long = "server",
-        value_name = "ADDR=WEIGHT",
+        value_name = "[NAME@]ADDR=WEIGHT",
         required = true,
         env = "BILICO_SERVERS",
         value_delimiter = ','
@@ -270,6 +271,8 @@ pub(in crate::cli) struct BalancerArgs {
     #[command(flatten)]
     pub(super) tls: TlsArgs,
     #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    #[command(flatten)]
     pub(super) role: RoleArgs,
 }
 
@@ -319,7 +322,8 @@ pub(in crate::cli) fn check(matches: &ArgMatches) -> Result<(), (&'static str, S
     queue_limits(&args)
         .check(args.max_json.0)
         .map_err(|error| ("max-json", error.to_string()))?;
-    tls::check(&args.tls)
+    tls::check(&args.tls)?;
+    args.cluster.check()
 }
 
 /// How many files and connections the process may open, and how many of those are for clients.

@@ -12,6 +12,7 @@ mod acks;
 mod incoming;
 mod native;
 mod old_style;
+mod secure;
 mod shared;
 
 use std::net::SocketAddr;
@@ -19,32 +20,54 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use self::old_style::Caller;
+pub use self::secure::ClusterDoor;
+use self::secure::secure;
 pub(super) use self::shared::Shared;
 use self::shared::silent;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::limits::GREETING_TIMEOUT;
+use crate::transport::tls::FIRST_BYTE;
 use crate::transport::{BoxStream, ReadError, Reader, Seat};
 
 /// Serves one connection from its first byte to its end.
 pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, seat: Arc<Seat>) {
+    let greeting_ends = Instant::now() + GREETING_TIMEOUT;
+    let (stream, pass, balancer) = match &shared.cluster {
+        None => (stream, shared.pass_of(peer), None),
+        // Boxed, since it is over before the connection does anything else.
+        Some(cluster) => {
+            let secured = secure(stream, peer, cluster, (&shared, &seat), greeting_ends);
+            match Box::pin(secured).await {
+                Ok(Some((stream, proven))) => (stream, proven.pass, Some(proven.name)),
+                Ok(None) => return,
+                Err(error) => return seat.log_end(Err(error)),
+            }
+        }
+    };
     let socket = stream.socket();
     let (read, write) = tokio::io::split(stream);
     let mut reader = Reader::over(read, socket, shared.deadlines);
-    let greeting_ends = Instant::now() + GREETING_TIMEOUT;
     let first = tokio::select! {
         () = shared.stop.cancelled() => return,
         () = seat.asked_to_leave() => Err(ReadError::Crowded),
         first = timeout_at(greeting_ends, reader.peek()) => first.unwrap_or_else(|_| silent()),
     };
-    let store = shared.store_for(&shared.pass_of(peer));
+    let store = shared.store_for(&pass);
     let ended = match first {
         Ok(None) => Ok(()),
         Ok(Some(byte)) if byte == MAGIC[0] => {
-            native::serve(reader, write, store, &shared, &seat, greeting_ends).await
+            let who = (store, balancer);
+            native::serve(reader, write, who, &shared, &seat, greeting_ends).await
         }
+        Ok(Some(FIRST_BYTE)) if shared.cluster.is_none() => Err(ReadError::TlsIsOff),
         Ok(Some(_)) => {
-            let serving =
-                old_style::serve(reader, write, peer, store, &shared, &seat, greeting_ends);
+            let caller = Caller {
+                peer,
+                store,
+                stays: balancer.is_some(),
+            };
+            let serving = old_style::serve(reader, write, caller, &shared, &seat, greeting_ends);
             tokio::select! {
                 () = seat.asked_to_leave() => Err(ReadError::Crowded),
                 ended = serving => ended,

@@ -27,6 +27,8 @@ struct Link<'a, R> {
     leave: Arc<Leave>,
     /// The store, once the peer has said that it is a balancer, if it may be one.
     store: Result<Store, Refusal>,
+    /// The name that the peer has proved, in a cluster.
+    balancer: Option<Arc<str>>,
     shared: &'a Shared,
     /// Content that came ahead of its file's acceptance.
     ahead: Option<OnDisk>,
@@ -44,7 +46,7 @@ struct Claim {
 pub(super) async fn serve<R, W>(
     reader: Reader<R>,
     write: W,
-    store: Result<Store, Refusal>,
+    (store, balancer): (Result<Store, Refusal>, Option<Arc<str>>),
     shared: &Shared,
     seat: &Seat,
     greeting_ends: Instant,
@@ -62,6 +64,7 @@ where
         acks,
         leave: leave.clone(),
         store,
+        balancer,
         shared,
         ahead: None,
     };
@@ -160,7 +163,12 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         } = claim;
         let links = &self.shared.links;
         let leave = self.leave.clone();
-        let entering = links.enter(journal.clone(), tenure, is_lane, leave);
+        let entering = async {
+            if let Some(balancer) = &self.balancer {
+                links.bind(&journal, balancer)?;
+            }
+            links.enter(journal.clone(), tenure, is_lane, leave).await
+        };
         let entered = match entering.await {
             Ok(entered) => entered,
             Err(error) => {

@@ -15,12 +15,22 @@ use crate::protocol::Refusal;
 use crate::protocol::json::{JsonError, Request, parse};
 use crate::transport::{ObjectReader, ReadError, Reader, Rest, Seat};
 
-/// Serves requests until the peer closes or one of them is answered, which ends the connection.
+/// Who asks.
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    /// The store, if they may store.
+    pub(super) store: Result<Store, Refusal>,
+    /// Whether the connection stays open behind an answer: a balancer of the cluster asks again
+    /// and again how the server is, and a new connection takes a handshake.
+    pub(super) stays: bool,
+}
+
+/// Serves requests until the peer closes or one of them is answered, which ends the connection unless
+/// the caller stays.
 pub(super) async fn serve<R, W>(
     mut reader: Reader<R>,
     mut write: W,
-    peer: SocketAddr,
-    store: Result<Store, Refusal>,
+    caller: Caller,
     shared: &Shared,
     seat: &Seat,
     greeting_ends: Instant,
@@ -33,12 +43,21 @@ where
     let first = timeout_at(greeting_ends, reader.skip_space()).await;
     let mut has_more = first.unwrap_or_else(|_| silent())?;
     while has_more {
-        let Some(answer) = serve_one(&mut reader, peer, &store, shared, seat).await? else {
+        let Some(answer) = serve_one(&mut reader, &caller, shared, seat).await? else {
             return Ok(());
         };
         if !answer.is_empty() {
             write.write_all(&answer).await?;
-            return Ok(write.shutdown().await?);
+            if !caller.stays {
+                return Ok(write.shutdown().await?);
+            }
+            write.flush().await?;
+            seat.rest(Rest::Idle);
+            has_more = tokio::select! {
+                () = shared.stop.cancelled() => return Ok(write.shutdown().await?),
+                more = reader.skip_space() => more?,
+            };
+            continue;
         }
         seat.rest(Rest::Deaf);
         has_more = reader.skip_space().await?;
@@ -49,8 +68,7 @@ where
 /// Serves one request and returns the answer, which is empty for a file; `None` if the peer closed.
 async fn serve_one<R: AsyncRead + Unpin>(
     reader: &mut ObjectReader<'_, R>,
-    peer: SocketAddr,
-    may_store: &Result<Store, Refusal>,
+    caller: &Caller,
     shared: &Shared,
     seat: &Seat,
 ) -> Result<Option<Vec<u8>>, ReadError> {
@@ -68,8 +86,8 @@ async fn serve_one<R: AsyncRead + Unpin>(
         } => {
             let number = number.ok_or(JsonError::Missing("numero_richiesta"))?;
             let refused = |refusal: &Refusal| ReadError::Refused(refusal.clone());
-            let its_store = may_store.as_ref().map_err(refused)?;
-            store(number, title, content, peer, (shared, its_store)).await;
+            let its_store = caller.store.as_ref().map_err(refused)?;
+            store(number, title, content, caller.peer, (shared, its_store)).await;
             Vec::new()
         }
         Request::Discovery => shared.greeting(),

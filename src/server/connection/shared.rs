@@ -10,6 +10,7 @@ use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
+use super::secure::ClusterDoor;
 use crate::access::{Allowed, At, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
@@ -35,6 +36,8 @@ pub(in super::super) struct Shared {
     pub(super) stop: CancellationToken,
     /// The links of balancers that name their journal.
     pub(super) links: Arc<Links>,
+    /// TLS of the port, where the server belongs to a cluster.
+    pub(super) cluster: Option<ClusterDoor>,
 }
 
 impl Shared {
@@ -60,6 +63,7 @@ impl Shared {
             max_json: config.max_json,
             stop,
             links: Arc::default(),
+            cluster: config.cluster.clone(),
         }
     }
 

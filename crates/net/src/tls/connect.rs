@@ -81,7 +81,8 @@ pub fn host_of(address: &str) -> Result<ServerName<'static>, String> {
         .map_err(|_| format!("{host:?} is neither a host name nor an IP address"))
 }
 
-fn told(peer: &str, error: HandshakeError) -> io::Error {
+/// Why no secure connection could be made, for whoever wanted it.
+pub(super) fn told(peer: &str, error: HandshakeError) -> io::Error {
     match error {
         HandshakeError::Io(error) if error.kind() != io::ErrorKind::ConnectionReset => error,
         HandshakeError::Io(_) | HandshakeError::Closed => io::Error::other(format!(
@@ -98,6 +99,10 @@ impl Connect for Secure {
 
     fn connect_at<'a>(&'a self, peer: &'a str, at: &'a str) -> Connecting<'a> {
         Box::pin(self.shake(peer, at))
+    }
+
+    fn is_costly(&self) -> bool {
+        true
     }
 
     fn resolve(&self, address: &str) -> Resolving {

@@ -2,6 +2,7 @@
 //!
 //! This is for people who want to see: nothing is ever sent over such a connection.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::connect::host_of;
+use super::connect::{host_of, told};
 use super::error::HandshakeError;
 use super::provider::for_clients;
 use super::secured::Secured;
@@ -38,6 +39,15 @@ pub struct Looked {
 
 /// Makes a handshake with whoever is at `address`, and looks at it. Trusted are these authorities.
 pub async fn look(
+    address: &str,
+    stream: BoxStream,
+    trusted: Option<RootCertStore>,
+) -> io::Result<Looked> {
+    let looked = handshake(address, stream, trusted).await;
+    looked.map_err(|error| told(address, error))
+}
+
+async fn handshake(
     address: &str,
     stream: BoxStream,
     trusted: Option<RootCertStore>,

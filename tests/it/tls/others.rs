@@ -1,0 +1,79 @@
+//! TLS as other programs speak it, and certificates that they make.
+
+use std::process::Command;
+
+use bilico_testkit::{Ended, run};
+
+use super::place::Place;
+
+fn openssl(place: &Place, args: &[&str]) -> Ended {
+    let mut command = Command::new("openssl");
+    run(command.args(args).current_dir(place.path()), "")
+}
+
+#[test]
+fn openssl_and_curl_get_in_by_tls_1_3_only() {
+    let place = Place::new();
+    let (balancer, _server) = place.required();
+    let admin = balancer.admin.as_deref().unwrap();
+    let connect = |version| {
+        let address = &balancer.address;
+        let args = [
+            "s_client",
+            "-connect",
+            address,
+            "-CAfile",
+            "tls/ca.pem",
+            version,
+        ];
+        openssl(&place, &args)
+    };
+    let connected = connect("-tls1_3");
+    assert!(
+        connected.stdout.contains("Verification: OK"),
+        "{connected:?}"
+    );
+    assert!(connected.stdout.contains("TLSv1.3"), "{connected:?}");
+    let old = connect("-tls1_2");
+    assert!(old.stderr.contains("alert protocol version"), "{old:?}");
+    place.wait_for_log(&["it offers no TLS 1.3", "peer="]);
+
+    let curl = |args: &[&str]| {
+        let mut command = Command::new("curl");
+        let common = ["--silent", "--show-error", "--noproxy", "*"];
+        run(
+            command.args(common).args(args).current_dir(place.path()),
+            "",
+        )
+    };
+    let live = format!("https://{admin}/live");
+    let asked = curl(&["--cacert", "tls/ca.pem", &live]);
+    assert_eq!(asked.stdout, "live\n", "{asked:?}");
+    let metrics = curl(&[
+        "--cacert",
+        "tls/ca.pem",
+        &format!("https://{admin}/metrics"),
+    ]);
+    for series in [
+        "bilico_tls_handshakes_total{result=\"done\"}",
+        "bilico_tls_handshakes_total{result=\"failed\"} 1",
+        "bilico_certificate_expiry_seconds{leg=\"clients\"} 77",
+    ] {
+        assert!(metrics.stdout.contains(series), "{}", metrics.stdout);
+    }
+    assert_ne!(
+        curl(&[&live]).code,
+        Some(0),
+        "nobody vouches for the authority"
+    );
+    let plain = curl(&[&format!("http://{admin}/live")]);
+    assert!(plain.stdout.contains("requires https://"), "{plain:?}");
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_told() {
+    let place = Place::new();
+    place.certs(&["renew", "b1", "--days", "10"]);
+    let _roles = place.required();
+    place.wait_for_log(&["the certificate expires soon", "days=9"]);
+}
