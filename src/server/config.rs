@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::connection::ClusterDoor;
+use super::cluster::ClusterDoor;
 use crate::access::Lock;
 use crate::durability::Durability;
 use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};

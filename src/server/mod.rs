@@ -7,6 +7,7 @@
 //! that balancers have not confirmed, and `unlink`s those that another server has, too.
 //! [`overload`] watches the process's memory, and [`work`] is what is done with each stored file.
 
+mod cluster;
 mod config;
 mod connection;
 mod directory;
@@ -25,8 +26,8 @@ pub mod store;
 mod unlink;
 pub mod work;
 
+pub use cluster::ClusterDoor;
 pub use config::{ReadableBy, ServerConfig, ServerError};
-pub use connection::ClusterDoor;
 pub use gauge::ServerGauge;
 pub use keeper::most_files;
 pub use run::Server;

@@ -36,11 +36,11 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_LISTEN"
     )]
     pub(super) listen: String,
-    /// A file server and its weight, and in a cluster the name in its certificate; repeat the flag for
+    /// A file server and its weight, also as NAME@ADDR=WEIGHT in a cluster; repeat the flag for
     /// each server
     #[arg(
         long = "server",
-        value_name = "[NAME@]ADDR=WEIGHT",
+        value_name = "ADDR=WEIGHT",
         required = true,
         env = "BILICO_SERVERS",
         value_delimiter = ','

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use self::old_style::Caller;
-pub use self::secure::ClusterDoor;
 use self::secure::secure;
 pub(super) use self::shared::Shared;
 use self::shared::silent;

@@ -4,26 +4,17 @@
 //! are told why not, if they speak the native protocol, and learn nothing about the server.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::super::cluster::ClusterDoor;
 use super::shared::Shared;
-use crate::access::{Balancers, Proven};
+use crate::access::Proven;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::limits::{GREETING_TIMEOUT, LINGER};
 use crate::protocol::{Message, Refusal, RefusalCode, frame};
 use crate::transport::{BoxStream, ReadError, Reader, Seat, tls, write_all};
-
-/// TLS of a file server's port.
-#[derive(Debug, Clone)]
-pub struct ClusterDoor {
-    /// Where connections come in.
-    pub door: Arc<tls::Door>,
-    /// Who may come.
-    pub balancers: Balancers,
-}
 
 /// Lets a balancer come in; `None` if the peer has gone, or the server stops.
 pub(super) async fn secure(

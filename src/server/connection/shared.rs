@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::cluster::ClusterDoor;
 use super::super::config::ServerConfig;
 use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
-use super::secure::ClusterDoor;
 use crate::access::{Allowed, At, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;

@@ -1,8 +1,9 @@
 //! Balancers and servers of a cluster: what works, and who is kept out.
 
 use std::io::Read;
+use std::time::Duration;
 
-use bilico_testkit::{PREFACE, Wire, frame, start_balancer, status, wait_until};
+use bilico_testkit::{PREFACE, Wire, frame, http, start_balancer, status, wait_until};
 
 use super::place::Place;
 
@@ -158,6 +159,32 @@ fn renewed_certificates_of_a_server_are_taken_without_a_break() {
     place.wait_for_log(&["configuration applied", "balancer-b1.pem"]);
     assert_eq!(send(), Some(0));
     let shown = place.certs(&["show", &server.address, "--ca", "tls/ca.pem"]);
-    assert!(shown.contains("days left     50"), "{shown}");
+    assert!(shown.contains("days left     49"), "{shown}");
     assert_eq!(place.stored(1).len(), 2);
+}
+
+/// A probe a second of each of 10,000 servers would be 10,000 handshakes a second.
+#[test]
+fn probes_make_no_handshake_each() {
+    let place = Place::new();
+    let server = place.server(1, "s1", &["--admin", "127.0.0.1:0"]);
+    let flags = ["--probe-interval", "50ms"];
+    let balancer = place.balancer(std::slice::from_ref(&server.address), &flags);
+    wait_until("the server to be up", || {
+        status(&balancer.address).servers[0].eligible
+    });
+    let handshakes = || {
+        let metrics = http(&server, "GET", "/metrics", None);
+        let count = metrics
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix("bilico_tls_handshakes_total{result=\"done\"} "));
+        count.unwrap().parse::<u32>().unwrap()
+    };
+    let before = handshakes();
+    // Twenty probes.
+    std::thread::sleep(Duration::from_secs(1));
+    let made = handshakes() - before;
+    assert!(made <= 2, "{made} handshakes");
+    assert!(status(&balancer.address).servers[0].eligible);
 }
