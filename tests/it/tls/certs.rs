@@ -13,7 +13,7 @@ fn certificates_are_made_shown_and_renewed() {
         "identity      bilico://main/balancer/b1",
         "role          balancer",
         "hosts         localhost, 127.0.0.1, ::1",
-        "days left     89",
+        "days left     90",
         "SHA-256       ",
     ] {
         assert!(shown.contains(part), "{shown}");
@@ -24,7 +24,7 @@ fn certificates_are_made_shown_and_renewed() {
     assert!(shown.contains("store.example, 192.0.2.7"), "{shown}");
     place.certs(&["renew", "--all", "--days", "30"]);
     let shown = place.certs(&["show", "tls/server-s1.pem"]);
-    assert!(shown.contains("days left     29") && shown.contains("store.example"));
+    assert!(shown.contains("days left     30") && shown.contains("store.example"));
     let authority = place.certs(&["show", "tls/ca.pem"]);
     assert!(authority.contains("role          authority"), "{authority}");
 }

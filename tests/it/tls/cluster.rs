@@ -159,7 +159,7 @@ fn renewed_certificates_of_a_server_are_taken_without_a_break() {
     place.wait_for_log(&["configuration applied", "balancer-b1.pem"]);
     assert_eq!(send(), Some(0));
     let shown = place.certs(&["show", &server.address, "--ca", "tls/ca.pem"]);
-    assert!(shown.contains("days left     49"), "{shown}");
+    assert!(shown.contains("days left     50"), "{shown}");
     assert_eq!(place.stored(1).len(), 2);
 }
 

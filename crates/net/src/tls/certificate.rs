@@ -101,9 +101,10 @@ impl Certificate {
         Ok(())
     }
 
-    /// The whole days until its time is over; less than 0 afterwards.
+    /// The days until its time is over, a part of one counted whole; 0 or less afterwards.
     pub fn days_left(&self) -> i64 {
-        (self.not_after - now()).div_euclid(24 * 60 * 60)
+        let day = 24 * 60 * 60;
+        (self.not_after - now() + day - 1).div_euclid(day)
     }
 
     /// For how many whole days it is valid in all.
