@@ -65,6 +65,8 @@ pub(super) struct Route {
     looking: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
     /// The last look-up failed.
     is_lost: bool,
+    /// Why whoever answers is not the server, as the last probe found.
+    unproven: Option<String>,
     /// The connection of the last probe, and where it leads.
     kept: Option<(SocketAddr, BoxStream)>,
 }
@@ -81,6 +83,18 @@ impl Route {
             }
         });
         order
+    }
+
+    /// Says in the log that somebody else is at the server's address, once for each reason.
+    fn tell_unproven(&mut self, server: &str, reason: &str) {
+        if self.unproven.as_deref() != Some(reason) {
+            tracing::warn!(
+                server,
+                reason,
+                "who answers has not proved to be this server: no files go there"
+            );
+            self.unproven = Some(reason.to_owned());
+        }
     }
 
     /// Looks the name up. If it was resolved before, that takes `most` at the most.
@@ -212,8 +226,19 @@ impl Prober {
         let started = Instant::now();
         let most = self.pace().timeout;
         let probed = match timeout(most, self.ask(most / 2)).await {
-            Ok(Ok(probed)) => self.pace().judge(probed),
-            Ok(Err(error)) => Probed::Failed(plain(&error)),
+            Ok(Ok(probed)) => {
+                self.route.unproven = None;
+                self.pace().judge(probed)
+            }
+            Ok(Err(error)) => {
+                let reason = plain(&error);
+                // The system's own refusals, such as a firewall's, have a number.
+                let is_ours = error.raw_os_error().is_none();
+                if is_ours && error.kind() == io::ErrorKind::PermissionDenied {
+                    self.route.tell_unproven(&self.address, &reason);
+                }
+                Probed::Failed(reason)
+            }
             Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")),
         };
         if matches!(probed, Probed::Failed(_)) {

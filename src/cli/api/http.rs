@@ -36,6 +36,9 @@ pub(super) const MAX_ANSWER: u64 = 64 << 20;
 /// percent-encoded.
 const PLAIN: &[u8] = b"-._~";
 
+/// May stand in front of an address, where TLS is spoken.
+const HTTPS: &str = "https://";
+
 /// The balancer that a command asks.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct AdminArg {
@@ -61,7 +64,7 @@ fn admin_address(text: &str) -> Result<String, String> {
                      start it with --admin ADDR, and name the same address here";
         return Err(error.to_owned());
     }
-    address(text)
+    address(text.strip_prefix(HTTPS).unwrap_or(text)).map(|_| text.to_owned())
 }
 
 /// The flags of every command that gives an order.
@@ -110,6 +113,14 @@ impl Api {
     /// The API at this address. Connects to nothing yet.
     pub(in crate::cli) fn new(at: &AdminArg) -> Result<Self, Failure> {
         let authorities = at.ca.authorities()?;
+        let place = at.admin.strip_prefix(HTTPS);
+        if place.is_some() && authorities.is_none() {
+            let error = format!(
+                "{} needs the authority of the balancer's certificate",
+                at.admin
+            );
+            return Err(Failure::new(Exit::Usage, error).hint("pass --ca FILE, or set BILICO_CA"));
+        }
         let scheme = if authorities.is_some() {
             "https"
         } else {
@@ -139,7 +150,7 @@ impl Api {
         Ok(Self {
             agent: config.new_agent(),
             scheme,
-            at: at.admin.clone(),
+            at: place.unwrap_or(&at.admin).to_owned(),
             token: at.token.clone(),
             purpose: None,
         })
@@ -398,6 +409,13 @@ mod tests {
         let error = admin_address("none").unwrap_err();
         assert!(error.contains("start it with --admin ADDR"), "{error}");
         assert!(admin_address("127.0.0.1:1").is_ok());
+        let secure = admin_address("https://127.0.0.1:1").unwrap();
+        let api = Api::new(&AdminArg {
+            admin: secure,
+            token: TokenArg::default(),
+            ca: CaArg::default(),
+        });
+        assert_eq!(api.err().unwrap().exit, Exit::Usage, "nobody to trust");
     }
 
     #[test]

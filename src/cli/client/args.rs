@@ -39,8 +39,7 @@ pub(in crate::cli) struct ClientArgs {
 /// An address, or `none` as for a balancer without an admin listener.
 fn address_or_none(text: &str) -> Result<String, String> {
     if text == "none" {
-        Ok(text.to_owned())
-    } else {
-        address(text)
+        return Ok(text.to_owned());
     }
+    address(text.strip_prefix("https://").unwrap_or(text)).map(|_| text.to_owned())
 }

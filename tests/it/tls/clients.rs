@@ -32,8 +32,11 @@ fn files_and_orders_go_over_tls_and_plain_text_is_told_why_not() {
     place.wait_for_log(&["plain text is refused", "peer="]);
 
     let status = ["status", "--admin", admin];
-    let asked = place.run(&[&status[..], &ca].concat());
-    assert_eq!(asked.code, Some(0), "{asked:?}");
+    let named = format!("https://{admin}");
+    for status in [status, ["status", "--admin", &named]] {
+        let asked = place.run(&[&status[..], &ca].concat());
+        assert_eq!(asked.code, Some(0), "{asked:?}");
+    }
     let refused = place.run(&status);
     assert!(refused.stderr.contains("--ca"), "{refused:?}");
 

@@ -105,6 +105,7 @@ fn servers_with_other_certificates_or_none_get_nothing() {
         ];
         let _impostor = Role::start(place.path(), &args);
         wait_until("the reason", || reason(&balancer).contains(why));
+        place.wait_for_log(&["WARN", "has not proved to be this server", why]);
         assert!(place.stored(n).is_empty());
     }
     {

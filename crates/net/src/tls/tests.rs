@@ -5,6 +5,8 @@ mod made;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use self::made::{Authority, Made};
@@ -243,6 +245,34 @@ async fn a_renewed_door_shows_the_new_certificate() {
         let (client, _) = meet(&connector, "127.0.0.1:60002", &door).await;
         assert_eq!(client.unwrap().1.identity().unwrap().name, name);
     }
+}
+
+/// A certificate can expire while its owner runs, and while a session of it is remembered.
+#[tokio::test]
+async fn an_expired_certificate_is_refused_in_the_handshake_and_in_a_resumed_one() {
+    let authority = Authority::new();
+    let past = authority.issue_for_days("bilico://main/balancer/a", -20, -10);
+    let chain = read_chain(&past.files().cert).unwrap();
+    let known = Certificate::read(&chain[0]).unwrap();
+    assert!(matches!(
+        known.identity_now(),
+        Err(IdentityError::NotNow { .. })
+    ));
+    assert!(known.days_left() < 0);
+    let key = PrivateKeyDer::from_pem_slice(&read_secret(&past.files().key).unwrap());
+    let config = rustls::ServerConfig::builder_with_provider(for_clients())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key.unwrap())
+        .unwrap();
+    let door = Door::new(Mode::Required, config, Gauge::new("clients"));
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    let (client, balancer) = meet(&connector, "127.0.0.1:60002", &door).await;
+    let refused = client.err().unwrap().to_string();
+    assert!(refused.contains("has expired"), "{refused}");
+    let told = balancer.err().unwrap().to_string();
+    assert!(told.contains("for expired"), "{told}");
 }
 
 #[test]
