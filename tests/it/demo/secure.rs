@@ -34,10 +34,20 @@ fn what_the_banner_says_works_and_nothing_goes_without_a_token_or_tls() {
     let (demo, variables) = secure(&scratch);
     let dir = scratch.path();
     fs::write(dir.join("file.txt"), "hello").unwrap();
-    let sent = bilico_with(&variables, dir, &["send", "--wait", "delivered", "file.txt"]);
-    assert!(sent.stdout.starts_with("1 accepted, 1 delivered"), "{sent:?}");
+    let sent = bilico_with(
+        &variables,
+        dir,
+        &["send", "--wait", "delivered", "file.txt"],
+    );
+    assert!(
+        sent.stdout.starts_with("1 accepted, 1 delivered"),
+        "{sent:?}"
+    );
     let status = bilico_with(&variables, dir, &["status", "--json"]);
-    assert!(status.stdout.contains(r#""name":"s1@127.0.0.1:"#), "{status:?}");
+    assert!(
+        status.stdout.contains(r#""name":"s1@127.0.0.1:"#),
+        "{status:?}"
+    );
     let balancer = variables.iter().find(|(name, _)| name == "BILICO_BALANCER");
     let shown = bilico_with(&variables, dir, &["certs", "show", &balancer.unwrap().1]);
     assert!(
