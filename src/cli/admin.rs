@@ -153,8 +153,8 @@ fn cannot_bind(error: BindError, flag: &str) -> Failure {
     let (exit, hint) = match &error {
         BindError::NotLoopback(_) => (
             Exit::Usage,
-            "start the balancer with --auth required and --tls required, or pass --admin \
-             127.0.0.1:60080 and reach it from elsewhere through a tunnel, e.g. `ssh -L`"
+            "pass --admin 127.0.0.1:60080, and reach it from elsewhere through a tunnel, e.g. `ssh \
+             -L`; or start a balancer with --auth required and --tls required"
                 .to_owned(),
         ),
         BindError::InUse { port } => (

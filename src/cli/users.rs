@@ -1,6 +1,7 @@
 //! `bilico user`: the users of a balancer, over its admin listener or in their file.
 
 mod place;
+mod show;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,14 +10,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::place::{NOTHING, WhereArgs};
-use super::account::{date, until};
+use self::show::{bounds, failed, users_table};
 use super::api::{AdminArg, Api};
 use super::output::{Exit, Failure, say, say_json};
-use super::render::columns;
 use super::secrets::PasswordArg;
 use super::settings::values::positive;
 use crate::access::users::{Change, Quota, TokenId, UserName, UserOrder, Users};
-use crate::access::{UserRole, UserView, check_password, hash_password};
+use crate::access::{UserRole, check_password, hash_password};
 use crate::units::ByteSize;
 
 /// Invite, list and change the users of a balancer
@@ -293,48 +293,4 @@ fn revoke(name: &str, is_token: bool, place: &WhereArgs) -> Result<(), Failure> 
         say(said);
     }
     Ok(())
-}
-
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Failed, error)
-}
-
-fn users_table(users: &[UserView]) -> String {
-    let head = ["USER", "ROLE", "STATE", "TOKENS", "SINCE"];
-    let rows = users.iter().map(|user| {
-        let state = match (user.disabled, user.created, user.invited_until) {
-            (true, ..) => "disabled".to_owned(),
-            (_, Some(_), None) => "active".to_owned(),
-            (_, Some(_), Some(until)) => format!("active, new password by {}", date(until)),
-            (_, None, _) => format!("invited until {}", until(user.invited_until)),
-        };
-        [
-            user.name.to_string(),
-            user.role.to_string(),
-            state,
-            user.tokens.to_string(),
-            user.created.map_or_else(|| "-".to_owned(), date),
-        ]
-    });
-    columns(head, rows)
-}
-
-/// The bounds of a user in words.
-fn bounds(quota: &Quota) -> String {
-    let number = |what: &str, most: Option<u64>| most.map(|most| format!("{what} {most}"));
-    let size =
-        |what: &str, most: Option<u64>| most.map(|most| format!("{what} {}", ByteSize(most)));
-    let all = [
-        number("sessions", quota.sessions),
-        number("waiting files", quota.waiting_files),
-        size("waiting bytes", quota.waiting_bytes),
-        number("files a second", quota.files_per_second),
-        size("largest file", quota.largest_file),
-    ];
-    let all: Vec<String> = all.into_iter().flatten().collect();
-    if all.is_empty() {
-        "none of its own".to_owned()
-    } else {
-        all.join(", ")
-    }
 }

@@ -820,7 +820,8 @@ fn only_loopback_addresses_and_free_ports_are_bound() {
                 "{ended:?}"
             );
             assert!(
-                ended.stderr.contains("no authentication") && ended.stderr.contains("hint: "),
+                ended.stderr.contains("only with users and over TLS")
+                    && ended.stderr.contains("hint: "),
                 "{ended:?}"
             );
         }

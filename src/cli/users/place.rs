@@ -7,7 +7,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{bounds, failed, users_table};
+use super::show::{bounds, failed, users_table};
 use crate::access::users::{Change, NewCode, Quota, UserName, UserOrder, Users};
 use crate::access::{TokenView, UserRole, UserView, user_views};
 use crate::cli::account::tokens_table;

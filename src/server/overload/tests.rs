@@ -24,8 +24,9 @@ fn memory_that_is_used_is_seen() {
     let mut system = System::new().unwrap();
     let before = measure(&mut system, pid);
     assert!(before > 0);
-    let used = vec![1u8; 64 << 20];
+    // Far more than other tests in this process give back meanwhile.
+    let used = vec![1u8; 256 << 20];
     let after = measure(&mut system, pid);
-    assert!(after > before + (60 << 20), "{before} {after}");
+    assert!(after > before + (160 << 20), "{before} {after}");
     drop(used);
 }
