@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::paths::show;
 use super::roles::Role;
-use super::secure::Secured;
 use crate::cli::output::say;
 use crate::config::ServerSpec;
 
@@ -30,15 +30,14 @@ impl<'a> Banner<'a> {
         }
     }
 
-    pub(super) fn print(&self, secured: Option<&Secured>) {
+    /// Says where everything is; `more` says what else there is to say.
+    pub(super) fn print(&self, scheme: &str, more: impl FnOnce(&Role)) {
         for (place, (role, server)) in self.roles.iter().zip(self.servers).enumerate() {
             self.server(place + 1, role, server);
         }
         if let Some(balancer) = self.roles.last() {
-            self.balancer(balancer, secured.is_some());
-            if let Some(secured) = secured {
-                secured.print(&balancer.address, balancer.admin.as_deref());
-            }
+            self.balancer(balancer, scheme);
+            more(balancer);
         }
         let victim = self.roles.first().map_or(0, |role| role.pid);
         say(format_args!(
@@ -58,21 +57,14 @@ impl<'a> Banner<'a> {
         ));
     }
 
-    fn balancer(&self, role: &Role, is_secure: bool) {
+    fn balancer(&self, role: &Role, scheme: &str) {
         let logs = self.logs.display();
         say(format_args!(
             "balancer  {:<15}            pid {:<7}  log {logs}/balancer.log",
             role.address, role.pid
         ));
         if let Some(admin) = &role.admin {
-            let scheme = if is_secure { "https" } else { "http" };
             say(format_args!("page      {scheme}://{admin}/"));
         }
     }
-}
-
-/// A path without a leading `./`.
-pub(super) fn show(path: &Path) -> String {
-    let shown = path.display().to_string();
-    shown.strip_prefix("./").unwrap_or(&shown).to_owned()
 }

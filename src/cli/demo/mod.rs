@@ -3,6 +3,7 @@
 //! Each role is a process of its own, so that it can be killed from another terminal.
 
 mod banner;
+mod paths;
 mod roles;
 mod secure;
 
@@ -24,7 +25,8 @@ use super::tls::CaArg;
 use crate::client::{self, Changed, Way};
 use crate::config::{ServerSpec, check_servers};
 use crate::units::{Margin, parse_duration};
-use banner::{Banner, show};
+use banner::Banner;
+use paths::show;
 use roles::{Launch, Role, START};
 use secure::{Secured, server_name};
 
@@ -111,8 +113,13 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let mut roles = Vec::new();
     let result = match start(&args, secured.as_ref(), &mut roles, &to_prompt).await {
         Ok(balancer) => {
-            Banner::new(&args.dir, &args.log.log_dir, &args.servers, &roles)
-                .print(secured.as_ref());
+            let banner = Banner::new(&args.dir, &args.log.log_dir, &args.servers, &roles);
+            match &secured {
+                Some(secured) => banner.print("https", |balancer| {
+                    secured.print(&balancer.address, balancer.admin.as_deref());
+                }),
+                None => banner.print("http", |_| {}),
+            }
             let client = client_args(&args, balancer, &roles);
             let watch = roles::watch(roles, to_prompt);
             let result = converse(&client, &mut notices).await;
@@ -125,8 +132,9 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
             Err(failure)
         }
     };
+    let way = |address| balancer_arg(secured.as_ref(), address).way();
     let stopped = tokio::select! {
-        stopped = roles::stop(roles, secured.as_ref()) => stopped,
+        stopped = roles::stop(roles, way) => stopped,
         // Dropping a role kills it.
         _ = tokio::signal::ctrl_c() => Err(Failure::new(
             Exit::Interrupted,

@@ -13,8 +13,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::balancer_arg;
-use super::secure::Secured;
 use crate::cli::output::{Exit, Failure, complain, note};
 use crate::client::{self, Way};
 use crate::text::Printable;
@@ -276,11 +274,14 @@ fn how_it_ended(status: ExitStatus) -> String {
     }
 }
 
-/// Stops the balancer first, so that it can still deliver, then the servers.
-pub(super) async fn stop(mut roles: Vec<Role>, secured: Option<&Secured>) -> Result<Exit, Failure> {
+/// Stops the balancer first, so that it can still deliver, then the servers. `way` leads to it.
+pub(super) async fn stop(
+    mut roles: Vec<Role>,
+    way: impl FnOnce(String) -> Result<Way, Failure>,
+) -> Result<Exit, Failure> {
     roles.sort_by_key(|role| role.name != "balancer");
     if let Some(balancer) = roles.first().filter(|role| role.name == "balancer") {
-        tell_what_waits(&balancer_arg(secured, balancer.address.clone()).way()?).await;
+        tell_what_waits(&way(balancer.address.clone())?).await;
     }
     let mut exit = Exit::Done;
     for role in roles {

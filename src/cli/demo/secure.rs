@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::banner::show;
+use super::paths::show;
 use super::roles::Launch;
 use crate::access::users::{NewCode, NewToken, Token, UserName, UserOrder, Users};
 use crate::access::{MAX_TOKEN_LIFE, UserRole, hash_password};

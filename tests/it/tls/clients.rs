@@ -24,7 +24,7 @@ fn files_and_orders_go_over_tls_and_plain_text_is_told_why_not() {
     assert_eq!(stored, [b"small".to_vec(), large]);
 
     let refused = place.run(&command);
-    assert_eq!(refused.code, Some(3));
+    assert_eq!(refused.code, Some(1));
     assert!(
         refused.stderr.contains("this balancer requires TLS"),
         "{refused:?}"
