@@ -12,9 +12,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from . import native
+from . import certificates, native
 from .bench import Bench, expect_stored, measured
-from .processes import Done, Failed, Service, free_ports, memory_mib, run, start, wait_for
+from .processes import Done, Failed, Service, established, free_ports, memory_mib, run, start, wait_for
 from .results import Sample, Use
 
 KIB = 1024
@@ -22,6 +22,8 @@ WEIGHTS = (1, 2, 3)
 # As many files without a receipt as the JetStream publisher has.
 CONNECTIONS, IN_FLIGHT = 4, 1_000
 _UP_S = 30
+# Until all idle clients are greeted: each handshake is work for both ends.
+_GREETED_S = 180
 _DRAIN_S = 300
 LISTENING = "listening on "
 # Longer than anything that a load goes beside.
@@ -31,22 +33,39 @@ _INTERRUPTED = 130
 
 
 class System:
-    """A balancer and three servers, each a process, all of them up."""
+    """A balancer and three servers, each a process, all of them up; with `tls`, both legs speak nothing else."""
 
-    def __init__(self, bench: Bench, durability: str = "disk", log_level: str = "info") -> None:
+    def __init__(self, bench: Bench, durability: str = "disk", log_level: str = "info", tls: bool = False) -> None:
         self.bench = bench
         self.directories = [bench.folder(f"files-{weight}") for weight in WEIGHTS]
+        self.certificates = certificates.make(bench, map(_name, WEIGHTS)) if tls else None
         options = ["--durability", durability, "--log-level", log_level, "--log-dir"]
         self.servers = [self._server(place, [*options, bench.folder(f"log-{place}")]) for place in range(len(WEIGHTS))]
         addresses = [server.output_line(LISTENING) for server in self.servers]
-        self.balancer = bench.keep(start_balancer(bench, addresses, durability, log_level))
+        legs: list[Any] = []
+        if self.certificates:
+            # Servers of one machine differ by their names alone.
+            addresses = [f"{_name(weight)}@{address}" for weight, address in zip(WEIGHTS, addresses, strict=True)]
+            legs = self.certificates.balancer()
+        self.balancer = bench.keep(start_balancer(bench, addresses, durability, log_level, legs))
         self.address = self.balancer.output_line(LISTENING)
-        wait_until_eligible(self.address)
+        wait_until_eligible(self.address, self.ca)
 
     def _server(self, place: int, options: list[Any]) -> Service:
-        name = f"server {WEIGHTS[place]}"
+        weight = WEIGHTS[place]
         command = [self.bench.tool("bilico"), "server", "--listen", "127.0.0.1:0", "--dir", self.directories[place]]
-        return self.bench.keep(start(name, [*command, *options], self.bench.directory))
+        if self.certificates:
+            command += self.certificates.member("server", _name(weight))
+        return self.bench.keep(start(f"server {weight}", [*command, *options], self.bench.directory))
+
+    @property
+    def ca(self) -> Path | None:
+        return self.certificates.ca if self.certificates else None
+
+    @property
+    def trust(self) -> list[Any]:
+        """The options of clients."""
+        return self.certificates.trust if self.certificates else []
 
     @property
     def services(self) -> list[Service]:
@@ -54,14 +73,19 @@ class System:
 
     def wait_until_delivered(self, files: int) -> None:
         def delivered() -> bool:
-            return bool(native.status(self.address)["delivered"] >= files)
+            return bool(native.status(self.address, self.ca)["delivered"] >= files)
 
         wait_for(delivered, _DRAIN_S, f"{files} files are not delivered", pause=0.1)
 
 
-def wait_until_eligible(address: str) -> None:
+def _name(weight: int) -> str:
+    """A server's name in its certificate."""
+    return f"s{weight}"
+
+
+def wait_until_eligible(address: str, ca: Path | None = None) -> None:
     def eligible() -> bool:
-        return all(server["eligible"] for server in native.status(address)["servers"])
+        return all(server["eligible"] for server in native.status(address, ca)["servers"])
 
     wait_for(eligible, _UP_S, "not every server is eligible")
 
@@ -116,9 +140,11 @@ def figures(output: str) -> dict[str, float]:
     return flat
 
 
-def closed_loop(bench: Bench, size: int, files: int, wait: str, durability: str, log_level: str = "info") -> Sample:
+def closed_loop(
+    bench: Bench, size: int, files: int, wait: str, durability: str, log_level: str = "info", tls: bool = False
+) -> Sample:
     """As many files as possible, with a bound on those that have no receipt."""
-    system = System(bench, durability, log_level)
+    system = System(bench, durability, log_level, tls)
     options = ["--connections", CONNECTIONS, "--in-flight", IN_FLIGHT, "--wait", wait]
     return _measure(system, files, size, options)
 
@@ -131,17 +157,17 @@ def open_loop(bench: Bench, durability: str, rate: int) -> Sample:
 
 
 def _measure(system: System, files: int, size: int, options: list[Any]) -> Sample:
-    bench = system.bench
+    bench, options = system.bench, [*options, *system.trust]
     done, used, load = measured(system.services, lambda: generate(bench, system.address, files, size, *options))
     system.wait_until_delivered(files)
     expect_stored(system.directories, size, files)
     return Sample(figures(done.output), files, used, load)
 
 
-def big(bench: Bench, durability: str) -> Sample:
+def big(bench: Bench, durability: str, tls: bool = False) -> Sample:
     """One big file by `bilico send`, which reads it, hashes it, and waits until a server has it."""
     file = bench.big_file()
-    system = System(bench, durability)
+    system = System(bench, durability, tls=tls)
     done, used, load = measured(system.services, lambda: _send(system, file, 600))
     return _one_file(system, done, used, load, done.seconds)
 
@@ -149,7 +175,7 @@ def big(bench: Bench, durability: str) -> Sample:
 def _send(system: System, file: Path, timeout: float) -> Done:
     bench = system.bench
     command = [bench.tool("bilico"), "send", "--balancer", system.address, "--wait", "delivered", "-q", file]
-    return run("bilico send", command, bench.directory, timeout)
+    return run("bilico send", [*command, *system.trust], bench.directory, timeout)
 
 
 def big_generated(bench: Bench, durability: str) -> Sample:
@@ -220,18 +246,27 @@ def _expect_waiting(address: str, files: int) -> None:
         raise Failed(f"{found} files wait instead of {files}")
 
 
-def idle_clients(bench: Bench) -> Sample:
+def idle_clients(bench: Bench, tls: bool = False) -> Sample:
     """What clients cost that have said hello and nothing since."""
     count = bench.scale.idle_clients
-    system = System(bench)
+    system = System(bench, tls=tls)
     before = system.balancer.resident_mib()
-    with ExitStack() as clients:
-        for _ in range(count):
-            clients.enter_context(native.connect(system.address))
-        time.sleep(2)
-        grown = system.balancer.resident_mib() - before
-        percent = _cpu_percent([system.balancer], bench.scale.idle_seconds)
-        peak = memory_mib(system.balancer.child.pid, "VmHWM")
+    command = [bench.tool("bilico"), "bench", "--balancer", system.address, "--connections", count]
+    clients = bench.keep(start("bilico bench", [*command, "--hold", f"{_LONG_S}s", *system.trust], bench.directory))
+    port = int(system.address.rpartition(":")[2])
+
+    def connected() -> bool:
+        clients.check()
+        return established(port) >= count
+
+    wait_for(connected, _GREETED_S, f"{count} clients are not connected", pause=0.2)
+    # The last of them are still greeted.
+    time.sleep(2)
+    grown = system.balancer.resident_mib() - before
+    percent = _cpu_percent([system.balancer], bench.scale.idle_seconds)
+    peak = memory_mib(system.balancer.child.pid, "VmHWM")
+    if not connected():
+        raise Failed(f"{established(port)} clients are left of {count}")
     return Sample({"kib_per_client": grown * KIB / count, "cpu_percent": percent, "peak_mib": peak, "clients": count})
 
 

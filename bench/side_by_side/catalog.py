@@ -54,19 +54,28 @@ def _journaled(size: int) -> int:
     return _small(size) + size + 512
 
 
-def _ours(name: str, title: str, size: int, count: str, wait: str, durability: str, level: str = "info") -> Run:
+def _ours(
+    name: str,
+    title: str,
+    size: int,
+    count: str,
+    wait: str,
+    durability: str,
+    level: str = "info",
+    tls: bool = False,
+) -> Run:
     figure = "files_per_s"
 
     def measure(bench: Bench) -> Sample:
-        return bilico.closed_loop(bench, size, getattr(bench.scale, count), wait, durability, level)
+        return bilico.closed_loop(bench, size, getattr(bench.scale, count), wait, durability, level, tls)
 
     return Run(name, title, figure, "files/s", measure, lambda scale: getattr(scale, count) * _journaled(size))
 
 
-def _haproxy(name: str, title: str, size: int, beside: str) -> Run:
+def _haproxy(name: str, title: str, size: int, beside: str, tls: bool = False) -> Run:
     # More than this machine's disk and processors are known to take.
     space = lambda scale: scale.wrk_seconds * 40_000 * _small(size)  # noqa: E731
-    measure = partial(webdav.closed_loop, size=size)
+    measure = partial(webdav.closed_loop, size=size, tls=tls)
     return Run(name, title, "files_per_s", "files/s", measure, space, (*_WEBDAV, "wrk"), beside)
 
 
@@ -138,6 +147,8 @@ RUNS: dict[str, Run] = {
             "ours-1k-quiet", "Bilico, 1 KiB, disk, --log-level error", _KIB, "files_1k", "delivered", "disk", "error"
         ),
         _nats("jetstream-1k-always", "JetStream, 1 KiB, sync_interval: always", _KIB, "files_always", "ours-1k", True),
+        _ours("ours-1k-tls", "Bilico, 1 KiB, disk, TLS", _KIB, "files_1k", "delivered", "disk", tls=True),
+        _haproxy("haproxy-1k-tls", "HAProxy and nginx, 1 KiB, TLS", _KIB, "ours-1k-tls", tls=True),
         _ours("ours-16k-os", "Bilico, 16 KiB, os", 16 * _KIB, "files_16k", "delivered", "os"),
         _haproxy("haproxy-16k", "HAProxy and nginx, 16 KiB", 16 * _KIB, "ours-16k-os"),
         _nats("jetstream-16k", "JetStream, 16 KiB", 16 * _KIB, "files_16k", "ours-16k-os"),
@@ -158,6 +169,24 @@ RUNS: dict[str, Run] = {
             _big_space(1),
             (*_WEBDAV, "curl"),
             "ours-big-os",
+        ),
+        Run(
+            "ours-big-os-tls",
+            "Bilico, 1 file, os, `bilico send`, TLS",
+            "mb_per_s",
+            "MB/s",
+            partial(bilico.big, durability="os", tls=True),
+            _big_space(2),
+        ),
+        Run(
+            "haproxy-big-tls",
+            "HAProxy and nginx, 1 file, curl, TLS",
+            "mb_per_s",
+            "MB/s",
+            partial(webdav.big, tls=True),
+            _big_space(1),
+            (*_WEBDAV, "curl"),
+            "ours-big-os-tls",
         ),
         Run(
             "ours-big-os-made-up",
@@ -257,6 +286,15 @@ RUNS: dict[str, Run] = {
             _little,
             once=True,
         ),
+        Run(
+            "ours-idle-clients-tls",
+            "Bilico, idle clients, TLS",
+            "kib_per_client",
+            "KiB/client",
+            partial(bilico.idle_clients, tls=True),
+            _little,
+            once=True,
+        ),
         Run("ours-idle", "Bilico, idle", "cpu_percent", "% of a core", bilico.idle, _little, once=True),
     )
 }
@@ -319,6 +357,7 @@ def _grows(title: str, run: str) -> tuple[Row, Row]:
 
 
 _STORED_1K, _STORED_16K = "ours-1k.files_per_s", "ours-16k-os.files_per_s"
+_STORED_1K_TLS = "ours-1k-tls.files_per_s"
 
 ROWS: tuple[Row, ...] = (
     _row(
@@ -358,6 +397,24 @@ ROWS: tuple[Row, ...] = (
         "jetstream-1k-always.files_per_s",
     ),
     _row(
+        "stored-1k-tls",
+        "1 KiB stored, synced, TLS on both legs, beside plain text",
+        "files/s",
+        _STORED_1K_TLS,
+        Kind.RATIO_AT_LEAST,
+        0.85,
+        _STORED_1K,
+    ),
+    _row(
+        "stored-1k-tls",
+        "the same, beside HAProxy with TLS",
+        "files/s",
+        _STORED_1K_TLS,
+        Kind.TOLD,
+        0,
+        "haproxy-1k-tls.files_per_s",
+    ),
+    _row(
         "stored-16k",
         "16 KiB stored, os, beside HAProxy",
         "files/s",
@@ -393,6 +450,26 @@ ROWS: tuple[Row, ...] = (
         Kind.TOLD,
         0,
         "haproxy-big.mb_per_s",
+    ),
+    _row(
+        "big-os-tls",
+        "1 GiB through, os, TLS on both legs, beside plain text",
+        "MB/s",
+        "ours-big-os-tls.mb_per_s",
+        Kind.RATIO_AT_LEAST,
+        0.7,
+        "ours-big-os.mb_per_s",
+        True,
+    ),
+    _row(
+        "big-os-tls",
+        "1 GiB through, os, TLS on both legs, beside HAProxy with TLS",
+        "MB/s",
+        "ours-big-os-tls.mb_per_s",
+        Kind.RATIO_AT_LEAST,
+        1,
+        "haproxy-big-tls.mb_per_s",
+        True,
     ),
     _row(
         "big-disk",
@@ -511,6 +588,25 @@ ROWS: tuple[Row, ...] = (
         Kind.AT_MOST,
         1,
         full=True,
+    ),
+    _row(
+        "idle-clients-tls",
+        "memory of each of 10,000 idle clients, TLS",
+        "KiB",
+        "ours-idle-clients-tls.kib_per_client",
+        Kind.AT_MOST,
+        40,
+        full=True,
+    ),
+    _row(
+        "idle-clients-tls",
+        "the same, beside plain text",
+        "KiB",
+        "ours-idle-clients-tls.kib_per_client",
+        Kind.TOLD,
+        0,
+        "ours-idle-clients.kib_per_client",
+        True,
     ),
     _row(
         "logging",

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
+from pathlib import Path
 from typing import Any
 
 _PREFACE = b"\xb1ILICO\x00\x01"
+# What the protocol is called within TLS.
+_NAME = "bilico/1"
 _LENGTHS = struct.Struct(">IQ")
 
 
@@ -20,11 +24,13 @@ def frame(header: dict[str, Any]) -> bytes:
     return _LENGTHS.pack(len(text), 0) + text
 
 
-def connect(address: str, timeout: float = 10) -> socket.socket:
-    """A client that has said hello and was greeted."""
+def connect(address: str, timeout: float = 10, ca: Path | None = None) -> socket.socket:
+    """A client that has said hello and was greeted; over TLS if there is an authority to trust."""
     host, _, port = address.rpartition(":")
     stream = socket.create_connection((host, int(port)), timeout)
     try:
+        if ca:
+            stream = _trusting(ca).wrap_socket(stream, server_hostname=host)
         stream.sendall(_PREFACE + frame({"request_type": "hello", "role": "client"}))
         _exactly(stream, len(_PREFACE))
         _read_frame(stream)
@@ -34,9 +40,17 @@ def connect(address: str, timeout: float = 10) -> socket.socket:
     return stream
 
 
-def status(address: str) -> dict[str, Any]:
+def _trusting(ca: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([_NAME])
+    context.load_verify_locations(ca)
+    return context
+
+
+def status(address: str, ca: Path | None = None) -> dict[str, Any]:
     """The status report of a balancer."""
-    with connect(address) as stream:
+    with connect(address, ca=ca) as stream:
         stream.sendall(frame({"request_type": "status"}))
         report: dict[str, Any] = json.loads(_read_frame(stream)[1])
         return report

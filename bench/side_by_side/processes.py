@@ -21,6 +21,8 @@ from .results import Use
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
+# A state in /proc/net/tcp.
+_ESTABLISHED = "01"
 T = TypeVar("T")
 # The time between two looks at the memory of a load generator.
 _LOOK_S = 0.1
@@ -242,6 +244,13 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def established(port: int, table: str | None = None) -> int:
+    """How many connections over IPv4 have this port as their own, as a table like /proc/net/tcp tells."""
+    lines = (_read("/proc/net/tcp") if table is None else table).splitlines()[1:]
+    local, states = f":{port:04X}", (line.split()[1:4:2] for line in lines)
+    return sum(address.endswith(local) and state == _ESTABLISHED for address, state in states)
 
 
 def wait_until_open(port: int, service: Service, seconds: float = 20) -> None:

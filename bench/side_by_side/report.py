@@ -44,6 +44,7 @@ NOTES = (
     "JetStream's p50 and p99 end with the worker's rename: nobody tells the publisher",
     "one file: from the start of the client's process to its end, the file read from the page cache by `bilico send` and "
     "by curl",
+    "TLS: 1.3, on both legs of Bilico, each server shows a certificate, too; HAProxy ends it, and nginx gets plain text",
     "mixed: each large file by a `bilico send` of its own; the small ones are sent until the last large one is delivered, "
     "and counted if they were delivered once those that waited by then were",
     "growth: the servers are pretended by one process, which is not counted; what the balancer's probes cost without files "

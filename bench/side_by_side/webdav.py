@@ -1,13 +1,17 @@
-"""HAProxy before three nginx that store what is PUT: what a team would build without a queue."""
+"""HAProxy before three nginx that store what is PUT: what a team would build without a queue.
+
+With TLS, HAProxy ends it, as is usual, and nginx gets plain text.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from . import stats
+from . import certificates, stats
 from .bench import Bench, expect_stored, measured, read_micros, sizes, throughput
 from .bilico import WEIGHTS
 from .processes import Done, Failed, Service, free_ports, run, start, wait_until_open
@@ -54,23 +58,35 @@ defaults
   timeout client 60s
   timeout server 60s
 frontend files
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port}{tls}
   default_backend stores
 backend stores
   balance roundrobin
 {servers}"""
 
+# The one version that Bilico speaks.
+_TLS = " ssl crt {file} alpn http/1.1 ssl-min-ver TLSv1.3"
+
+
+def haproxy_config(port: int, stores: Iterable[int], certificate: Path | None = None) -> str:
+    """What HAProxy is told; with a certificate, and its key in the same file, it takes TLS alone."""
+    pairs = zip(WEIGHTS, stores, strict=True)
+    lines = [f"  server s{weight} 127.0.0.1:{store} weight {weight} check inter 1s\n" for weight, store in pairs]
+    tls = _TLS.format(file=certificate) if certificate else ""
+    return _HAPROXY.format(port=port, tls=tls, servers="".join(lines))
+
 
 class System:
     """HAProxy and its three nginx, all of them up."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, tls: bool = False) -> None:
         self.bench = bench
+        self.certificates = certificates.make(bench) if tls else None
         self.port, *ports = free_ports(1 + len(WEIGHTS))
         self.stores = [self._nginx(weight, port) for weight, port in zip(WEIGHTS, ports, strict=True)]
         self.directories = [bench.directory / f"nginx-{weight}" / "files" for weight in WEIGHTS]
         self.balancer = self._haproxy(ports)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def services(self) -> list[Service]:
@@ -88,19 +104,19 @@ class System:
         return service
 
     def _haproxy(self, ports: list[int]) -> Service:
-        pairs = zip(WEIGHTS, ports, strict=True)
-        lines = [f"  server s{weight} 127.0.0.1:{port} weight {weight} check inter 1s\n" for weight, port in pairs]
+        held = self.certificates
+        both = held.in_one_file("balancer", certificates.BALANCER) if held else None
         config = self.bench.directory / "haproxy.cfg"
-        config.write_text(_HAPROXY.format(port=self.port, servers="".join(lines)))
+        config.write_text(haproxy_config(self.port, ports, both))
         command = [self.bench.tool("haproxy"), "-db", "-f", config]
         service = self.bench.keep(start("haproxy", command, self.bench.directory, dies_by=_SIGTERM))
         wait_until_open(self.port, service)
         return service
 
 
-def closed_loop(bench: Bench, size: int) -> Sample:
-    """wrk: as many PUTs as possible over 32 connections."""
-    system = System(bench)
+def closed_loop(bench: Bench, size: int, tls: bool = False) -> Sample:
+    """wrk: as many PUTs as possible over 32 connections. It does not look at the certificate."""
+    system = System(bench, tls)
     script = Path(__file__).with_name("put.lua")
     seconds = bench.scale.wrk_seconds
     command = [bench.tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script, system.url, "--", size]
@@ -174,12 +190,14 @@ def _curl(system: System, file: Path, place: int) -> list[object]:
     return [*command, "-T", file, f"{system.url}/big-{place}"]
 
 
-def big(bench: Bench) -> Sample:
+def big(bench: Bench, tls: bool = False) -> Sample:
     """curl: one big file."""
     file = bench.big_file()
-    system = System(bench)
+    system = System(bench, tls)
     command = [bench.tool("curl"), "-sS", "--fail", "-o", "/dev/null", "-w", "%{time_total}", "-H", "Expect:"]
     command += ["-T", file, f"{system.url}/big"]
+    if system.certificates:
+        command += ["--cacert", system.certificates.ca]
     done, used, load = measured(system.services, lambda: run("curl", command, bench.directory, 600))
     return _one_file(system, done, used, load)
 

@@ -1,4 +1,5 @@
 import signal
+import socket
 import tempfile
 import unittest
 from pathlib import Path
@@ -57,6 +58,25 @@ class Lives(unittest.TestCase):
     def test_a_load_that_fails_says_why(self) -> None:
         with self.assertRaisesRegex(processes.Failed, "code 2 .*: broken"):
             processes.run("shell", ["sh", "-c", "echo broken >&2; exit 2"], self.directory, 10)
+
+
+class Connections(unittest.TestCase):
+    def test_those_that_are_open_are_counted_at_the_end_that_has_the_port(self) -> None:
+        table = (
+            "  sl  local_address rem_address   st tx_queue rx_queue\n"
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n"
+            "   1: 0100007F:1F90 0100007F:C001 01 00000000:00000000\n"
+            "   2: 0100007F:C001 0100007F:1F90 01 00000000:00000000\n"
+            "   3: 0100007F:1F90 0100007F:C002 08 00000000:00000000\n"
+        )
+        self.assertEqual(processes.established(8080, table), 1)
+
+    def test_the_system_tells_of_ours(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            self.assertEqual(processes.established(port), 0)
+            with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
+                self.assertEqual(processes.established(port), 1)
 
 
 class Frames(unittest.TestCase):
