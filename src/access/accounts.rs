@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::account::{TokenView, UserView, user_views};
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Accounts {
     pub(super) users: Users,
+    /// Where old-style clients are who are taken for a user.
+    networks: Vec<(IpNet, UserName)>,
     guesses: Mutex<Guesses>,
     pub(super) clerks: Clerks,
     /// The hash of a password that nobody has: it is checked for users who are not there, so that
@@ -40,11 +43,12 @@ pub struct Accounts {
 
 impl Accounts {
     /// Opens the accounts in this file. Blocks on the disk, and hashes a password.
-    pub fn open(path: &Path) -> Result<Self, AccountsError> {
+    pub fn open(path: &Path, networks: Vec<(IpNet, UserName)>) -> Result<Self, AccountsError> {
         let users = Users::open(path)?;
         let NewToken { text, .. } = NewToken::make();
         Ok(Self {
             users,
+            networks,
             guesses: Mutex::default(),
             clerks: Clerks::start()?,
             nobodys: hash_password(&text)?,
@@ -64,29 +68,17 @@ impl Accounts {
             if !self.users.is_replaced() {
                 continue;
             }
-            let accounts = self.clone();
-            let looked = self.clerks.run(move || accounts.users.look_again()).await;
-            match looked {
-                Ok(Ok(_)) => {
-                    trouble = None;
-                    tracing::info!(file = self.users.path(), "the users were read again");
-                }
-                Ok(Err(error)) => {
+            match self.look_again().await {
+                Ok(()) => trouble = None,
+                Err(error) => {
                     let error = error.to_string();
                     if trouble.as_ref() != Some(&error) {
                         tracing::error!(error, "the users as they were read last stay");
                         trouble = Some(error);
                     }
                 }
-                // The clerks are busy: later.
-                Err(_) => {}
             }
         }
-    }
-
-    /// Reads the file again. Blocks on the disk.
-    pub fn reload(&self) -> Result<bool, UsersFileError> {
-        self.users.look_again()
     }
 
     /// Where the users are kept.
@@ -114,6 +106,14 @@ impl Accounts {
         let refused = denied(Why::BadToken);
         audit::bad_token(at, &id, &refused);
         Err(refused)
+    }
+
+    /// Who an old-style client at this address is taken for: it cannot say who it is.
+    pub(super) fn by_network(&self, at: At) -> Option<Pass> {
+        let address = at.address().ip().to_canonical();
+        let mut networks = self.networks.iter();
+        let (_, user) = networks.find(|(network, _)| network.contains(&address))?;
+        Some(pass_of(at, self.users.by_network(user)?))
     }
 
     /// All users and invitations, by name.
@@ -149,10 +149,19 @@ impl Accounts {
     /// Reads the file again if it was replaced: a command may have invited whoever comes now.
     pub(super) async fn be_up_to_date(self: &Arc<Self>) {
         if self.users.is_replaced() {
-            let accounts = self.clone();
             // What is wrong with the file is told by whoever follows it.
-            let _ = self.clerks.run(move || accounts.users.look_again()).await;
+            let _ = self.look_again().await;
         }
+    }
+
+    /// Has a clerk read the file again. If they are busy, that is done another time.
+    async fn look_again(self: &Arc<Self>) -> Result<(), UsersFileError> {
+        let accounts = self.clone();
+        let looked = self.clerks.run(move || accounts.users.look_again()).await;
+        if looked.unwrap_or(Ok(false))? {
+            tracing::info!(file = self.users.path(), "the users were read again");
+        }
+        Ok(())
     }
 
     /// Whether somebody may try a secret of this user now; the try counts. `None` if nobody can

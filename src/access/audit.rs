@@ -4,7 +4,7 @@
 //! too. No entry has a secret: the types that hold one cannot be shown.
 
 use super::at::At;
-use super::denied::Denied;
+use super::denied::{Denied, DeniedKind};
 use super::pass::Pass;
 use super::users::TokenId;
 use crate::logging::AUDIT;
@@ -26,6 +26,15 @@ pub(super) fn attempt(event: &'static str, at: At, said: &str, result: Result<()
 pub(super) fn bad_token(at: At, token: &TokenId, denied: &Denied) {
     let (from, reason) = (at.address(), denied.why());
     tracing::warn!(target: AUDIT, event = "token.refused", %token, %from, %reason, "not let in");
+}
+
+/// Writes an entry about a user who may not do something: one a second for each token at most.
+pub(crate) fn denied(who: &Pass, what: &str, denied: &Denied) {
+    let is_due = who.known().is_some_and(|known| known.is_worth_a_word());
+    if is_due && denied.kind() == DeniedKind::Forbidden {
+        let (from, reason) = (who.from(), denied.why());
+        tracing::warn!(target: AUDIT, event = "denied", %from, what, %reason, "not let do");
+    }
 }
 
 /// Writes an entry about somebody who is known and does something.

@@ -22,6 +22,15 @@ pub enum Auth {
     Required,
 }
 
+/// Who may read the metrics at a listener that has nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Whoever reaches it.
+    Everybody,
+    /// Whoever shows a token with that right.
+    Users,
+}
+
 /// Says who somebody is. Each role has one, and all its doorways ask it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lock(Mode);
@@ -56,6 +65,15 @@ impl Lock {
         Self(Mode::Users(accounts))
     }
 
+    /// That of such a listener beside this lock.
+    #[must_use]
+    pub fn for_metrics(&self, who: MetricsFor) -> Self {
+        match who {
+            MetricsFor::Users if self.is_locked() => self.clone(),
+            _ => Self::open_metrics(),
+        }
+    }
+
     /// Whether somebody has to say who they are.
     pub fn is_locked(&self) -> bool {
         self.accounts().is_some()
@@ -85,6 +103,11 @@ impl Lock {
             Mode::Off(_) => Ok(self.by_place(at)),
             Mode::Users(accounts) => accounts.by_token(at, token),
         }
+    }
+
+    /// The pass of an old-style client, which cannot say who it is, if its network is that of a user.
+    pub fn by_network(&self, at: At) -> Option<Pass> {
+        self.accounts()?.by_network(at)
     }
 
     /// The pass of whoever was refused: it is good for nothing but to say why.

@@ -71,7 +71,7 @@ pub use at::At;
 pub use bounds::OverQuota;
 pub use certificate::{Balancers, Proven};
 pub use denied::{Denied, DeniedKind};
-pub use lock::{Auth, Lock};
+pub use lock::{Auth, Lock, MetricsFor};
 pub use pass::{Allowed, Pass, shown_key};
 pub use password::{HashError, WeakPassword, check_password, hash_password};
 pub use requests::MAX_TOKEN_LIFE;

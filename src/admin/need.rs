@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 
 use super::error::ApiError;
-use crate::access::{Pass, Right};
+use crate::access::{Pass, Right, audit};
+use crate::text::excerpt;
 
 /// What whoever asks must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,10 @@ async fn look(need: Need, request: Request, next: Next) -> Response {
     };
     match pass.check(right) {
         Ok(()) => next.run(request).await,
-        Err(denied) => ApiError::denied(&denied).into_response(),
+        Err(denied) => {
+            let asked = format!("{} {}", request.method(), request.uri().path());
+            audit::denied(pass, &excerpt(&asked), &denied);
+            ApiError::denied(&denied).into_response()
+        }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use tokio_util::sync::CancellationToken;
 
 use super::api;
@@ -17,7 +17,7 @@ use super::need::{Need, Route};
 use super::state::{Api, Reload};
 use super::watch::Watch;
 use super::{files, guard, metrics, page};
-use crate::access::Right;
+use crate::access::{Pass, Right};
 use crate::balancer::Door;
 use crate::balancer::control::Control;
 use crate::server::ServerGauge;
@@ -151,17 +151,32 @@ async fn live() -> &'static str {
 }
 
 /// Files are taken, and at least one server is eligible.
-async fn balancer_ready(State(watch): State<Arc<Watch>>) -> Result<Response, ApiError> {
+async fn balancer_ready(
+    State(watch): State<Arc<Watch>>,
+    Extension(pass): Extension<Pass>,
+) -> Result<Response, ApiError> {
     let trouble = watch.trouble(&watch.sample().await?.status);
-    Ok(readiness(trouble))
+    Ok(readiness(trouble, &pass))
 }
 
 /// Files can be stored, and balancers may send some.
-async fn server_ready(State(gauge): State<ServerGauge>) -> Response {
-    readiness(gauge.trouble().map(str::to_owned))
+async fn server_ready(
+    State(gauge): State<ServerGauge>,
+    Extension(pass): Extension<Pass>,
+) -> Response {
+    readiness(gauge.trouble().map(str::to_owned), &pass)
 }
 
-fn readiness(trouble: Option<String>) -> Response {
+/// Everybody may know whether it is ready, and who may look at everything also why not.
+fn readiness(trouble: Option<String>, pass: &Pass) -> Response {
+    let may_know = pass.check(Right::Read).is_ok();
+    let trouble = trouble.map(|why| {
+        if may_know {
+            why
+        } else {
+            "not ready".to_owned()
+        }
+    });
     match trouble {
         None => "ready\n".into_response(),
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Failure};
 use super::settings::values::address;
-use crate::access::Lock;
+use crate::access::{Lock, MetricsFor};
 use crate::admin::{self, AdminLimits, BindError, METRICS_CONNECTIONS, Routes};
 use crate::transport::tls::Door;
 
@@ -94,7 +94,7 @@ impl AdminListeners {
     /// it stops. They speak TLS where there is a door for it.
     pub(super) fn serve(
         self,
-        lock: Lock,
+        (lock, metrics_for): (Lock, MetricsFor),
         tls: Option<&Arc<Door>>,
         routes: impl FnOnce(CancellationToken) -> Routes,
     ) -> Serving {
@@ -104,7 +104,7 @@ impl AdminListeners {
             return Serving { stop, tasks };
         }
         let routes = routes(stop.clone());
-        let of_metrics = (Lock::open_metrics(), AdminLimits::of_metrics());
+        let of_metrics = (lock.for_metrics(metrics_for), AdminLimits::of_metrics());
         let listeners = [
             (
                 self.operators,

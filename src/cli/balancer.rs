@@ -70,7 +70,8 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 Some(secure) => secure,
                 None => Arc::new(Tcp),
             };
-            let serving = operators.serve(lock, doors.as_ref().map(|doors| &doors.http), |stop| {
+            let locks = (lock, args.metrics_for);
+            let serving = operators.serve(locks, doors.as_ref().map(|doors| &doors.http), |stop| {
                 balancer_routes(admin, stop)
             });
             let stop = args.role.ready(address, told)?;

@@ -14,7 +14,7 @@ use super::settings::Started;
 use super::settings::values::{address, positive};
 use super::settings::words::{self, one_of};
 use super::tls::{Certificates, ClusterArgs};
-use crate::access::Lock;
+use crate::access::{Lock, MetricsFor};
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
@@ -186,7 +186,9 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         Ok(server) => {
             let told = operators.addresses();
             let gauge = server.gauge();
-            let serving = operators.serve(lock, None, |_| server_routes(gauge));
+            let serving = operators.serve((lock, MetricsFor::Everybody), None, |_| {
+                server_routes(gauge)
+            });
             let stop = args.role.ready(address, told)?;
             let ended = server.run(listener, stop).await;
             serving.stop().await;

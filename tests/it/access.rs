@@ -109,7 +109,7 @@ impl Users {
         file.order(UserOrder::Revoke { id: revoked }).unwrap();
         token("admin", UserRole::Admin, "an expired token", Some(now));
         tokens.push(("an unknown token".to_owned(), NewToken::make().text));
-        let accounts = Accounts::open(&path).unwrap();
+        let accounts = Accounts::open(&path, Vec::new()).unwrap();
         Self {
             _dir: dir,
             lock: Lock::with_users(Arc::new(accounts)),

@@ -17,11 +17,21 @@ use bilico_testkit::{
 /// this is a short run, where faults come as fast as they can and a kind may be missed.
 #[test]
 fn nothing_is_lost_or_doubled_whatever_fails() {
+    rain(false);
+}
+
+/// The same with TLS on both legs and a lock that is on.
+#[test]
+fn nothing_is_lost_or_doubled_over_tls_with_users() {
+    rain(true);
+}
+
+fn rain(is_secure: bool) {
     let seed = chaos::seed();
     println!("seed {seed}");
     let full = std::env::var("BILICO_CHAOS_SECONDS").ok();
     let seconds = full.as_ref().map_or(12, |text| text.parse().unwrap());
-    let mut outcome = chaos::run(seed, Duration::from_secs(seconds), || false);
+    let mut outcome = chaos::run(seed, Duration::from_secs(seconds), is_secure, || false);
     if full.is_some() {
         outcome.fail_if_missed();
     }

@@ -44,6 +44,7 @@ pub use fickle::Fickle;
 pub use http::{Response, dechunk, http, http_at, http_raw, response};
 pub use mount::{Mount, mount};
 pub use old_server::OldServer;
+pub use port::Port;
 pub use pretend::{pretend, pretend_instance, pretend_server, server_hello};
 pub use process::{
     ACT_AS_BILICO, Ended, Running, bilico, bilico_through, limit, processes_in, program, run,

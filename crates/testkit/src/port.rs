@@ -14,7 +14,7 @@ const PORTS: std::ops::Range<u16> = 16_384..32_768;
 /// A port of 127.0.0.1 that no other test takes while this is held, whether something listens there
 /// or not.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     /// A name that one process at a time can have, and that is free again when the process ends.
     _claim: UnixListener,
@@ -22,7 +22,7 @@ pub(crate) struct Port {
 
 impl Port {
     /// A port where nobody listens.
-    pub(crate) fn take() -> Self {
+    pub fn take() -> Self {
         let mut random = rand::rng();
         std::iter::repeat_with(|| random.random_range(PORTS))
             .take(10_000)
@@ -41,7 +41,7 @@ impl Port {
     }
 
     /// The address to listen on.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.number)
     }
 }

@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use super::book::{Book, BookError};
+use super::book::{Book, BookError, Token};
 use super::file::{Edition, UsersFile, UsersFileError};
 use super::member::Member;
 use super::name::UserName;
 use super::order::UserOrder;
 use super::token::{Hash, TokenId};
 use crate::access::account::TokenView;
-use crate::access::right::Rights;
+use crate::access::right::{Right, Rights};
 
 /// How long whoever ends their own token gets for the answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -38,6 +38,8 @@ struct Snapshot {
     book: Book,
     members: HashMap<UserName, Arc<Member>>,
     known: HashMap<TokenId, Arc<Known>>,
+    /// What users may do who are known by their network: hand files over.
+    by_network: HashMap<UserName, Arc<Known>>,
 }
 
 /// A token that is good.
@@ -46,13 +48,16 @@ pub(in crate::access) struct Known {
     pub(in crate::access) id: TokenId,
     pub(in crate::access) member: Arc<Member>,
     pub(in crate::access) rights: Rights,
-    pub(in crate::access) hash: Hash,
+    /// `None` for who is known by the network.
+    hash: Option<Hash>,
     pub(in crate::access) expires: Option<u64>,
     pub(in crate::access) from: Vec<ipnet::IpNet>,
     /// Cancelled when the token ends.
     pub(in crate::access) live: CancellationToken,
     /// Whoever has it ends it: the answer to that is still on its way when it has ended.
     parting: AtomicBool,
+    /// When something was last denied to it, in seconds since 1970.
+    last_denied: AtomicU64,
     /// When it was last shown, in seconds since 1970; 0 if it was not, since this process started.
     pub(in crate::access) last_used: AtomicU64,
 }
@@ -174,11 +179,16 @@ impl Users {
     pub(in crate::access) fn known(&self, id: &TokenId, hash: &Hash) -> Option<Arc<Known>> {
         let now = seconds();
         let known = self.snapshot().known.get(id).cloned()?;
-        if known.hash != *hash || known.is_over(now) {
+        if known.hash.as_ref() != Some(hash) || known.is_over(now) {
             return None;
         }
         known.last_used.store(now, Ordering::Relaxed);
         Some(known)
+    }
+
+    /// What a user may do who is known by the network, if it may do anything.
+    pub(in crate::access) fn by_network(&self, user: &UserName) -> Option<Arc<Known>> {
+        self.snapshot().by_network.get(user).cloned()
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -196,15 +206,14 @@ impl Users {
         let before = self.snapshot();
         let after = Arc::new(Snapshot::of(book, Some(&before), seconds()));
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = after.clone();
-        for (id, known) in &before.known {
-            let stays = after
-                .known
-                .get(id)
-                .is_some_and(|new| Arc::ptr_eq(new, known));
-            if !stays {
-                known.live.cancel();
-            }
-        }
+        let is_same =
+            |new: Option<&Arc<Known>>, known| new.is_some_and(|new| Arc::ptr_eq(new, known));
+        let tokens = before.known.iter();
+        let over = tokens.filter(|(id, known)| !is_same(after.known.get(id), known));
+        over.for_each(|(_, known)| known.live.cancel());
+        let users = before.by_network.iter();
+        let over = users.filter(|(user, known)| !is_same(after.by_network.get(*user), known));
+        over.for_each(|(_, known)| known.live.cancel());
     }
 }
 
@@ -228,36 +237,76 @@ impl Snapshot {
             else {
                 continue;
             };
-            let new = Known {
-                id: id.clone(),
-                member: member.clone(),
-                rights: token.rights.and(user.role.rights()),
-                hash: token.hash,
-                expires: token.expires,
-                from: token.from.clone(),
-                live: CancellationToken::new(),
-                parting: AtomicBool::new(false),
-                last_used: AtomicU64::new(0),
-            };
+            let new = Known::of(member.clone(), user.role.rights(), id.clone(), token);
             if user.disabled || new.is_over(now) {
                 continue;
             }
             let old = before.and_then(|before| before.known.get(id));
-            let kept = old.filter(|old| old.is_same_as(&new)).cloned();
-            known.insert(id.clone(), kept.unwrap_or_else(|| Arc::new(new)));
+            known.insert(id.clone(), new.or_old(old));
         }
+        let enabled = book.users().filter(|(_, user)| !user.disabled);
+        let by_network = enabled.filter_map(|(name, user)| {
+            let new = Known::by_network(members.get(name)?.clone(), user.role.rights());
+            let old = before.and_then(|before| before.by_network.get(name));
+            Some((name.clone(), new.or_old(old)))
+        });
+        let by_network = by_network.collect();
         Self {
             book,
             members,
             known,
+            by_network,
         }
     }
 }
 
 impl Known {
+    fn of(member: Arc<Member>, user_may: Rights, id: TokenId, token: &Token) -> Self {
+        Self {
+            id,
+            member,
+            rights: token.rights.and(user_may),
+            hash: Some(token.hash),
+            expires: token.expires,
+            from: token.from.clone(),
+            live: CancellationToken::new(),
+            parting: AtomicBool::new(false),
+            last_denied: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+        }
+    }
+
+    /// What stands for a token of somebody who is known by the network.
+    fn by_network(member: Arc<Member>, user_may: Rights) -> Self {
+        Self {
+            id: TokenId::of_network(),
+            member,
+            rights: Rights::of(&[Right::Send]).and(user_may),
+            hash: None,
+            expires: None,
+            from: Vec::new(),
+            live: CancellationToken::new(),
+            parting: AtomicBool::new(false),
+            last_denied: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+        }
+    }
+
+    /// The old one, with all that it has opened, if nothing about it has changed.
+    fn or_old(self, old: Option<&Arc<Self>>) -> Arc<Self> {
+        let kept = old.filter(|old| old.is_same_as(&self)).cloned();
+        kept.unwrap_or_else(|| Arc::new(self))
+    }
+
     /// Whoever has it is about to end it.
     pub(in crate::access) fn parts(&self) {
         self.parting.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is a second since this was last asked.
+    pub(in crate::access) fn is_worth_a_word(&self) -> bool {
+        let now = seconds();
+        self.last_denied.swap(now, Ordering::Relaxed) != now
     }
 
     /// Waits until what it opened must be closed.

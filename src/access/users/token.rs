@@ -31,6 +31,13 @@ const ID: usize = 8;
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId(Box<str>);
 
+impl TokenId {
+    /// What stands for it where a network takes the place of a token.
+    pub(super) fn of_network() -> Self {
+        Self("oldstyle".into())
+    }
+}
+
 /// What is kept of a token or a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -54,14 +54,20 @@ pub(in crate::balancer) async fn serve(
         }
         Ok(Some(tls::FIRST_BYTE)) if door.tls.is_none() => Err(ReadError::TlsIsOff),
         Ok(Some(_)) if let Some(refusal) = barred => Err(ReadError::Refused(refusal)),
-        Ok(Some(_)) => match pass.allow() {
-            Ok(allowed) => {
-                let inside = door.enter(allowed);
-                let serving = json::serve(&mut reader, &inside, bounds.max_json, &seat);
-                Box::pin(serving).await
+        Ok(Some(_)) => {
+            let pass = door.lock().by_network(at).unwrap_or(pass);
+            match pass.allow() {
+                Ok(allowed) => {
+                    let inside = door.enter(allowed);
+                    let serving = json::serve(&mut reader, &inside, bounds.max_json, &seat);
+                    tokio::select! {
+                        ended = Box::pin(serving) => ended,
+                        denied = pass.ended() => Err(ReadError::Refused(denied.refusal())),
+                    }
+                }
+                Err(denied) => Err(ReadError::Refused(denied.refusal())),
             }
-            Err(denied) => Err(ReadError::Refused(denied.refusal())),
-        },
+        }
         Err(error) => Err(error),
     };
     seat.log_end(ended);

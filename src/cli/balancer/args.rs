@@ -1,12 +1,14 @@
 //! The flags of `bilico balancer`, and the configuration that they make.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use crate::access::{Accounts, Auth, Lock};
+use crate::access::users::UserName;
+use crate::access::{Accounts, Auth, Lock, MetricsFor};
 use crate::balancer::{
     BalancerConfig, DispatchConfig, InDoubt, QueueLimits, ServersSpeak, Settings, Window,
 };
@@ -242,6 +244,15 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_METRICS"
     )]
     pub(super) metrics: AdminAt,
+    /// Who may read the metrics at that listener: everybody who reaches it, or with `--auth
+    /// required` who shows a token with the right `metrics`
+    #[arg(
+        long,
+        value_parser = one_of(words::METRICS_FOR),
+        default_value = "everybody",
+        env = "BILICO_METRICS_FOR"
+    )]
+    pub(super) metrics_for: MetricsFor,
     /// Who may do what: without users this machine may do everything and others hand files over;
     /// with them, whoever shows no token may do nothing
     #[arg(
@@ -259,6 +270,15 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_USERS"
     )]
     pub(super) users: PathBuf,
+    /// A network whose old-style clients are taken for a user, who may only send: they cannot say
+    /// who they are. Repeat the flag for each
+    #[arg(
+        long,
+        value_name = "NETWORK=USER",
+        env = "BILICO_OLD_STYLE_FROM",
+        value_delimiter = ','
+    )]
+    old_style_from: Vec<OldStyleFrom>,
     /// The flag that hints name for another directory: the parent of this process has another one
     #[arg(
         long,
@@ -276,12 +296,37 @@ pub(in crate::cli) struct BalancerArgs {
     pub(super) role: RoleArgs,
 }
 
+/// A network whose old-style clients are taken for a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct OldStyleFrom(ipnet::IpNet, UserName);
+
+impl FromStr for OldStyleFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("invalid network and user {text:?}: expected e.g. 10.1.0.0/16=tills");
+        let (network, user) = text.split_once('=').ok_or_else(wrong)?;
+        let network = network.parse().map_err(|_| wrong())?;
+        let user = user
+            .parse()
+            .map_err(|error| format!("{user:?} is {error}"))?;
+        Ok(Self(network, user))
+    }
+}
+
 /// Who is who at this balancer. Blocks on the disk.
 pub(super) fn lock(args: &BalancerArgs) -> Result<Lock, Failure> {
     if args.auth == Auth::Off {
+        if args.metrics_for == MetricsFor::Users {
+            let error = "metrics-for = \"users\" needs users: --auth required";
+            return Err(Failure::new(Exit::Usage, error));
+        }
         return Ok(Lock::off_at_balancer());
     }
-    let accounts = Accounts::open(&args.users);
+    let networks = args.old_style_from.iter();
+    let networks = networks.map(|OldStyleFrom(network, user)| (*network, user.clone()));
+    let accounts = Accounts::open(&args.users, networks.collect());
     accounts
         .map(|accounts| Lock::with_users(Arc::new(accounts)))
         .map_err(|error| {

@@ -3,7 +3,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use crate::access::Auth;
+use crate::access::{Auth, MetricsFor};
 use crate::balancer::{InDoubt, ServersSpeak};
 use crate::client::{Changed, Wait};
 use crate::durability::Durability;
@@ -37,6 +37,19 @@ pub(in crate::cli) const IN_DOUBT: &[Word<InDoubt>] = &[
         "wait",
         InDoubt::Wait,
         "Wait until the server returns and reports whether it has the file",
+    ),
+];
+
+pub(in crate::cli) const METRICS_FOR: &[Word<MetricsFor>] = &[
+    (
+        "everybody",
+        MetricsFor::Everybody,
+        "Whoever reaches the listener",
+    ),
+    (
+        "users",
+        MetricsFor::Users,
+        "Whoever shows a token with the right `metrics`",
     ),
 ];
 

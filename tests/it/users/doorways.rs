@@ -1,6 +1,6 @@
 //! Each doorway refuses whoever shows nothing, or nothing good.
 
-use bilico_testkit::{Wire, frame, old_style_put, put, wait_for_line};
+use bilico_testkit::{Port, Wire, frame, old_style_put, put, wait_for_line};
 use serde_json::json;
 
 use super::{Locked, PASSWORD};
@@ -200,4 +200,50 @@ fn a_newcomer_registers_logs_in_sends_and_logs_out() {
     assert_eq!(out.stdout, "logged out: the token has ended\n", "{out:?}");
     let who = as_anna(&["whoami"]);
     assert!(who.stderr.contains("takes a token"), "{who:?}");
+}
+
+/// Metrics for Prometheus on another machine, with a token or without, and nothing else.
+#[test]
+fn the_metrics_listener_is_open_or_wants_a_token_as_it_is_told() {
+    for (who, without) in [("everybody", 200), ("users", 401)] {
+        let port = Port::take();
+        let at = port.address();
+        let locked = Locked::with(&["--metrics", &at, "--metrics-for", who]);
+        let scraper = locked.user("scraper", "metrics");
+        let sender = locked.user("sender", "sender");
+        let asks = |token: Option<&str>| {
+            let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+            let request = format!(
+                "GET /metrics HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n{}\r\n",
+                token.unwrap_or_default()
+            );
+            bilico_testkit::http_raw(&at, request.as_bytes()).status
+        };
+        assert_eq!(asks(None), without, "{who}");
+        assert_eq!(asks(Some(&scraper)), 200, "{who}");
+        let of_sender = if who == "users" { 403 } else { 200 };
+        assert_eq!(asks(Some(&sender)), of_sender, "{who}");
+    }
+}
+
+/// A client that cannot say who it is may send, if its network is that of a user, for as long as the
+/// user may.
+#[test]
+fn old_style_clients_of_a_network_are_taken_for_its_user() {
+    let locked = Locked::with(&["--old-style-from", "10.0.0.0/8=root,127.0.0.0/8=tills"]);
+    let send = || {
+        let mut old = Wire::connect(&locked.balancer.address);
+        old.write(old_style_put("a.json", "x").as_bytes());
+        old
+    };
+    assert_eq!(send().rest(), b"", "there is no such user yet");
+    locked.user("tills", "admin");
+    let mut old = send();
+    bilico_testkit::wait_until("the file to be stored", || locked.stored() == [b"x"]);
+    wait_for_line(|| locked.log(), &["received", "from=tills@127.0.0.1:"]);
+    locked.printed(None, &["user", "disable", "tills", "--users", "users.json"]);
+    assert_eq!(old.rest(), b"", "it is closed");
+    assert_eq!(send().rest(), b"");
+    // It is no way to anything else.
+    assert_eq!(locked.http(None, "PUT", "/files/a").status, 401);
 }

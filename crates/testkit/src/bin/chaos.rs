@@ -28,6 +28,9 @@ struct Args {
     /// The seed of the run; without it, `BILICO_SEED` or a random one
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Everything speaks TLS, and clients show a token
+    #[arg(long)]
+    secure: bool,
     /// Show one claim instead
     #[arg(long, value_name = "NAME")]
     show: Option<Show>,
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
     match args.show {
         None => {
             let seconds = args.seconds.unwrap_or(args.minutes * 60.0);
-            return rain(seed, Duration::from_secs_f64(seconds));
+            return rain(seed, Duration::from_secs_f64(seconds), args.secure);
         }
         Some(Show::Kills) => {
             let files = args.files.unwrap_or(20_000);
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 /// Lets faults rain. Ctrl-C ends it in order, so that everything that was started ends, too.
-fn rain(seed: u64, time: Duration) -> ExitCode {
+fn rain(seed: u64, time: Duration, is_secure: bool) -> ExitCode {
     let interrupts = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -89,7 +92,9 @@ fn rain(seed: u64, time: Duration) -> ExitCode {
         let _ = tokio::signal::ctrl_c().await;
         INTERRUPTED.store(true, Ordering::Relaxed);
     });
-    let mut outcome = chaos::run(seed, time, || INTERRUPTED.load(Ordering::Relaxed));
+    let mut outcome = chaos::run(seed, time, is_secure, || {
+        INTERRUPTED.load(Ordering::Relaxed)
+    });
     if !INTERRUPTED.load(Ordering::Relaxed) {
         outcome.fail_if_missed();
     }

@@ -158,6 +158,9 @@ fn afterwards(stage: &Stage) -> Option<String> {
         "--balancer",
         &stage.balancer.proxy.address,
     ]);
+    if let Some(secured) = &stage.secured {
+        secured.let_in(&mut command);
+    }
     let ended = command
         .arg(&from)
         .current_dir(stage.dir.path())

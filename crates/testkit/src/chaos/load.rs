@@ -3,8 +3,9 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bilico::client::receipts::State;
@@ -14,7 +15,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::stage::mortal_bilico;
+use super::secure::{Secured, USER};
+use super::stage::{Stage, mortal_bilico};
 use crate::signal;
 
 /// The waves of a slot: how many files, their sizes in bytes, and the shortest time from the start
@@ -103,6 +105,7 @@ pub(super) struct Load {
     random: StdRng,
     dir: PathBuf,
     balancer: String,
+    secured: Option<Arc<Secured>>,
     slots: Vec<Slot>,
     /// The files of receipts since the last judgement.
     pub(super) receipts: Vec<PathBuf>,
@@ -113,8 +116,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Clients of the balancer at this address, which have not sent anything yet.
-    pub(super) fn new(seed: u64, dir: &Path, balancer: &str) -> Self {
+    /// Clients of the balancer on this stage, which have not sent anything yet.
+    pub(super) fn new(seed: u64, stage: &Stage) -> Self {
         let slots = KINDS.iter().map(|_| Slot {
             doing: Doing::Idle(Instant::now()),
             begun: Instant::now(),
@@ -123,8 +126,9 @@ impl Load {
         Self {
             seed,
             random: StdRng::seed_from_u64(seed ^ 0x10ad),
-            dir: dir.to_owned(),
-            balancer: balancer.to_owned(),
+            dir: stage.dir.path().to_owned(),
+            balancer: stage.balancer.proxy.address.clone(),
+            secured: stage.secured.clone(),
             slots: slots.collect(),
             receipts: Vec::new(),
             leftovers: HashSet::new(),
@@ -271,6 +275,9 @@ impl Load {
         command
             .arg(self.dir.join("out").join(&wave.name))
             .current_dir(&self.dir);
+        if let Some(secured) = &self.secured {
+            secured.let_in(&mut command);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -293,7 +300,13 @@ impl Load {
         }
         if is_left {
             self.sums.left += 1;
-            let prefix = format!("{}/", wave.name);
+            // A user's keys are its own.
+            let user = if self.secured.is_some() {
+                format!("{USER}\u{1f}")
+            } else {
+                String::new()
+            };
+            let prefix = format!("{user}{}/", wave.name);
             let parts = wave
                 .titles
                 .iter()

@@ -36,8 +36,8 @@ pub fn seed() -> u64 {
     )
 }
 
-/// Lets faults rain for so long. Ends early when something is found, or when `is_enough` says so.
-pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
+/// Lets faults rain for so long, on peers that speak TLS and show tokens if it is to be secure. Ends early when something is found, or when `is_enough` says so.
+pub fn run(seed: u64, time: Duration, is_secure: bool, is_enough: impl Fn() -> bool) -> Outcome {
     let weights = [3, 2, 1];
     // In two minutes, each kind comes at least twice.
     let kinds = u32::try_from(Kind::all(weights.len()).len()).unwrap();
@@ -47,8 +47,9 @@ pub fn run(seed: u64, time: Duration, is_enough: impl Fn() -> bool) -> Outcome {
         balancer: &["--window-files", "24", "--segment-size", "1MiB"],
         journal: Some("192m"),
         delay: Duration::from_millis(4),
+        is_secure,
     });
-    let mut load = Load::new(seed, stage.dir.path(), &stage.balancer.proxy.address);
+    let mut load = Load::new(seed, &stage);
     let mut faults = Faults::new(seed, weights.len(), pace);
     let started = Instant::now();
     let mut findings = Vec::new();

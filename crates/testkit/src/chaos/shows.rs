@@ -57,6 +57,7 @@ pub fn kills(seed: u64, files: usize, kills: usize) -> String {
         balancer: &["--window-files", "2", "--segment-size", "1MiB"],
         journal: None,
         delay: time / u32::try_from(files).unwrap(),
+        is_secure: false,
     });
     let dir = stage.dir.path().to_owned();
     write(
@@ -160,6 +161,7 @@ pub fn full(seed: u64) -> Option<()> {
         balancer: &["--segment-size", "1MiB"],
         journal: Some("16m"),
         delay: Duration::ZERO,
+        is_secure: false,
     };
     let mut stage = Stage::new(&setup);
     if !stage.has_own_disk {
@@ -306,6 +308,7 @@ pub fn stuck(files: usize) {
         balancer: &flags,
         journal: None,
         delay: Duration::ZERO,
+        is_secure: false,
     });
     stage.balancer.serve_only(&format!("{server}=1"));
     stage.balancer.start().unwrap();

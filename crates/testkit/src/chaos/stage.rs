@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bilico::client::Way;
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::proxy::Proxy;
+use super::secure::Secured;
 use crate::{Mount, Role, bilico_through};
 
 /// The longest wait for anything that must happen by itself: far longer than it takes on a busy
@@ -128,6 +130,8 @@ pub(super) struct Setup<'a> {
     pub(super) journal: Option<&'a str>,
     /// The delay of each piece in a proxy.
     pub(super) delay: Duration,
+    /// Whether all speak TLS, and clients show a token.
+    pub(super) is_secure: bool,
 }
 
 /// The processes and their directories.
@@ -142,6 +146,8 @@ pub(super) struct Stage {
     pub(super) has_own_disk: bool,
     /// Whether the journal's directory was taken away.
     pub(super) is_journal_away: bool,
+    /// The certificates and the token, if all speak TLS.
+    pub(super) secured: Option<Arc<Secured>>,
     /// Whether the directory stays after the run.
     pub(super) keep: bool,
     runtime: Option<Runtime>,
@@ -170,6 +176,10 @@ impl Stage {
             .map_or_else(|| dir.path().to_owned(), |disk| disk.path().to_owned());
         let journal = place.join("journal");
         fs::create_dir_all(&journal).unwrap();
+        let servers = setup.weights.len();
+        let secured = setup
+            .is_secure
+            .then(|| Arc::new(Secured::make(dir.path(), servers)));
         let proxy = || Proxy::start(runtime.handle(), setup.delay);
         let servers: Vec<Post> = (1..=setup.weights.len())
             .map(|n| {
@@ -184,7 +194,10 @@ impl Stage {
                     "--stall-timeout",
                     "5s",
                 ];
-                Post::new(format!("server {n}"), proxy(), dir.path(), &args)
+                let mut post = Post::new(format!("server {n}"), proxy(), dir.path(), &args);
+                let more = secured.as_ref().map(|secured| secured.of_server(n));
+                post.args.extend(more.unwrap_or_default());
+                post
             })
             .collect();
         let specs = servers
@@ -212,12 +225,15 @@ impl Stage {
         args.extend(setup.balancer);
         let mut balancer = Post::new("balancer".to_owned(), proxy(), dir.path(), &args);
         balancer.files = Some(BALANCER_FILES);
+        let more = secured.as_ref().map(|secured| secured.of_balancer());
+        balancer.args.extend(more.unwrap_or_default());
         Self {
             balancer,
             servers,
             journal,
             has_own_disk,
             is_journal_away: false,
+            secured,
             keep: false,
             runtime: Some(runtime),
             _disk: disk,
@@ -253,14 +269,21 @@ impl Stage {
 
     /// The balancer's status, asked without the proxy. `None` if it does not answer in time.
     pub(super) fn status(&self, soon: Duration) -> Option<StatusReport> {
-        self.status_at(&self.balancer.role.as_ref()?.address, soon)
+        let address = &self.balancer.role.as_ref()?.address;
+        let way = match &self.secured {
+            Some(secured) => secured.way(address),
+            None => Way::plain(&**address),
+        };
+        self.status_over(&way, soon)
     }
 
-    /// The status of the balancer at this address. `None` if it does not answer in time.
+    /// The status of a balancer without TLS at this address. `None` if it does not answer in time.
     pub(super) fn status_at(&self, address: &str, soon: Duration) -> Option<StatusReport> {
-        let ask = async {
-            tokio::time::timeout(soon, bilico::client::status(&Way::plain(address), soon)).await
-        };
+        self.status_over(&Way::plain(address), soon)
+    }
+
+    fn status_over(&self, way: &Way, soon: Duration) -> Option<StatusReport> {
+        let ask = async { tokio::time::timeout(soon, bilico::client::status(way, soon)).await };
         self.runtime.as_ref().unwrap().block_on(ask).ok()?.ok()
     }
 
