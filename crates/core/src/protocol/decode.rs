@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::error::{ProtocolError, Refusal, RefusalCode};
 use super::header::{Reader, field};
-use super::hello::Hello;
+use super::hello::{Hello, Role};
 use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE, MAX_TOKEN, MAX_USER};
-use super::message::{Expected, Message, Prefix, Role};
+use super::message::{Expected, Message, Prefix};
 use super::object;
 use super::status::Memory;
 use super::text::Text;

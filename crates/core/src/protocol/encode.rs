@@ -2,8 +2,8 @@
 
 use super::error::Refusal;
 use super::header::{Writer, field};
-use super::hello::Hello;
-use super::message::{Expected, Message, Prefix, Role};
+use super::hello::{Hello, Role};
+use super::message::{Expected, Message, Prefix};
 use super::status::Memory;
 use crate::secret::Secret;
 

@@ -2,9 +2,25 @@
 
 use std::sync::Arc;
 
-use super::message::{Message, Role};
+use serde::Deserialize;
+#[cfg(test)]
+use serde::Serialize;
+
 use super::status::Memory;
 use crate::secret::Secret;
+
+/// The part that a peer plays, as it says in its `hello`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Hands files over.
+    Client,
+    /// Queues files and sends them on.
+    Balancer,
+    /// Stores files.
+    Server,
+}
 
 /// How a peer introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +46,7 @@ pub struct Hello {
     /// From a server: it takes a second connection of a balancer, for large files. From a balancer
     /// to a server: this is that connection.
     pub bulk: Option<bool>,
-    /// From a server: it takes files ahead, see [`Message::Ahead`].
+    /// From a server: it takes files ahead, see [`Message::Ahead`](super::Message::Ahead).
     pub ahead: Option<bool>,
     /// From a client: the token that says who it is.
     pub token: Option<Secret>,
@@ -56,11 +72,5 @@ impl Hello {
             locked: None,
             user: None,
         }
-    }
-}
-
-impl From<Hello> for Message {
-    fn from(hello: Hello) -> Self {
-        Self::Hello(Box::new(hello))
     }
 }

@@ -3,25 +3,8 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-#[cfg(test)]
-use serde::Serialize;
-
 use super::error::Refusal;
 use super::hello::Hello;
-
-/// The part that a peer plays, as it says in its `hello`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Hands files over.
-    Client,
-    /// Queues files and sends them on.
-    Balancer,
-    /// Stores files.
-    Server,
-}
 
 /// A native message. Its content, if any, follows the header as raw bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +165,12 @@ pub struct Prefix {
     pub offset: u64,
     /// Its CRC32C, by which the receiver notices another prefix.
     pub crc32c: u32,
+}
+
+impl From<Hello> for Message {
+    fn from(hello: Hello) -> Self {
+        Self::Hello(Box::new(hello))
+    }
 }
 
 impl Message {

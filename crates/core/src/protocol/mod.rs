@@ -25,5 +25,5 @@ mod tests;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;
-pub use hello::Hello;
-pub use message::{Expected, Message, Prefix, Role};
+pub use hello::{Hello, Role};
+pub use message::{Expected, Message, Prefix};
