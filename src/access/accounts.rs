@@ -157,7 +157,10 @@ impl Accounts {
     /// Has a clerk read the file again. If they are busy, that is done another time.
     async fn look_again(self: &Arc<Self>) -> Result<(), UsersFileError> {
         let accounts = self.clone();
-        let looked = self.clerks.run(move || accounts.users.look_again()).await;
+        let looked = self
+            .clerks
+            .change(move || accounts.users.look_again())
+            .await;
         if looked.unwrap_or(Ok(false))? {
             tracing::info!(file = self.users.path(), "the users were read again");
         }
@@ -198,7 +201,7 @@ impl Accounts {
         change: impl FnOnce(&Users) -> Result<T, AccountError> + Send + 'static,
     ) -> Result<T, AccountError> {
         let accounts = self.clone();
-        let changed = self.clerks.run(move || change(&accounts.users)).await;
+        let changed = self.clerks.change(move || change(&accounts.users)).await;
         changed.unwrap_or_else(|_| {
             let nobody: Arc<str> = "this balancer".into();
             Err(Denied::new(nobody, Why::Busy).into())

@@ -1,7 +1,8 @@
-//! Two threads that check passwords and write changes, apart from all others.
+//! Three threads for accounts, apart from all others: two check passwords, and one writes changes.
 //!
 //! A password takes a processor for tens of milliseconds and 19 MiB of memory. Whoever sends many
-//! keeps these two busy, and the files of others go their way.
+//! keeps the first two busy, and the files of others go their way, as do the orders of an
+//! administrator who shuts somebody out meanwhile.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,17 +10,20 @@ use std::{io, thread};
 
 use tokio::sync::oneshot;
 
-/// The threads.
-const CLERKS: usize = 2;
+/// The threads that check passwords.
+const CHECKERS: usize = 2;
 
-/// The most pieces of work that wait for one.
+/// The most pieces of work of a kind that wait.
 const WAITING: usize = 32;
 
 type Work = Box<dyn FnOnce() + Send>;
 
 /// The way to the threads. They end with it.
 #[derive(Debug)]
-pub(super) struct Clerks(SyncSender<Work>);
+pub(super) struct Clerks {
+    checks: SyncSender<Work>,
+    changes: SyncSender<Work>,
+}
 
 /// Too much waits already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,33 +32,56 @@ pub(super) struct Busy;
 impl Clerks {
     /// Starts the threads.
     pub(super) fn start() -> io::Result<Self> {
-        let (to, work) = sync_channel::<Work>(WAITING);
-        let work = Arc::new(Mutex::new(work));
-        for _ in 0..CLERKS {
-            let work = work.clone();
-            thread::Builder::new()
-                .name("accounts".to_owned())
-                .spawn(move || {
-                    while let Some(next) = next(&work) {
-                        next();
-                    }
-                })?;
-        }
-        Ok(Self(to))
+        Ok(Self {
+            checks: threads(CHECKERS)?,
+            changes: threads(1)?,
+        })
     }
 
-    /// Has a piece of work done.
-    pub(super) async fn run<T: Send + 'static>(
+    /// Has a password checked.
+    pub(super) async fn check<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let (to, done) = oneshot::channel();
-        let work = move || {
-            let _ = to.send(work());
-        };
-        self.0.try_send(Box::new(work)).map_err(|_| Busy)?;
-        done.await.map_err(|_| Busy)
+        done_by(&self.checks, work).await
     }
+
+    /// Has users read or changed, for somebody who has shown that they may.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        done_by(&self.changes, work).await
+    }
+}
+
+/// Starts so many threads with one queue before them.
+fn threads(count: usize) -> io::Result<SyncSender<Work>> {
+    let (to, work) = sync_channel::<Work>(WAITING);
+    let work = Arc::new(Mutex::new(work));
+    for _ in 0..count {
+        let work = work.clone();
+        thread::Builder::new()
+            .name("accounts".to_owned())
+            .spawn(move || {
+                while let Some(next) = next(&work) {
+                    next();
+                }
+            })?;
+    }
+    Ok(to)
+}
+
+async fn done_by<T: Send + 'static>(
+    clerks: &SyncSender<Work>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Busy> {
+    let (to, done) = oneshot::channel();
+    let work = move || {
+        let _ = to.send(work());
+    };
+    clerks.try_send(Box::new(work)).map_err(|_| Busy)?;
+    done.await.map_err(|_| Busy)
 }
 
 fn next(work: &Mutex<Receiver<Work>>) -> Option<Work> {
@@ -79,15 +106,17 @@ mod tests {
             waiting.spawn(async move {
                 // It waits for the sender to be dropped.
                 let work = move || gate.lock().unwrap().recv().is_ok();
-                clerks.run(work).await
+                clerks.check(work).await
             });
         }
         let mut turned_away = 0;
-        while turned_away < 100 - WAITING - CLERKS {
+        while turned_away < 100 - WAITING - CHECKERS {
             let turned = waiting.join_next().await.unwrap().unwrap();
             assert_eq!(turned, Err(Busy));
             turned_away += 1;
         }
+        // Changes do not wait for them.
+        assert_eq!(clerks.change(|| 7).await, Ok(7));
         drop(open);
         while let Some(done) = waiting.join_next().await {
             turned_away += usize::from(done.unwrap().is_err());

@@ -142,7 +142,10 @@ impl Accounts {
         });
         let is_enabled = hash.as_ref().is_some_and(|(_, disabled)| !disabled);
         let hash = hash.map_or_else(|| self.nobodys.clone(), |(hash, _)| hash);
-        let checked = self.clerks.run(move || is_password(&password, &hash)).await;
+        let checked = self
+            .clerks
+            .check(move || is_password(&password, &hash))
+            .await;
         let is_right = checked.map_err(|_| denied(Why::Busy))?;
         match name {
             Some(name) if is_right && is_enabled => {
@@ -207,9 +210,19 @@ impl Accounts {
             expires: Some(expires),
             from: wanted.from,
         };
+        let is_login = maker.is_none();
         let about = TokenView::of(&id, &token, None);
-        self.change(move |users| Ok(users.change(|book| book.issue(id, token, now))?))
-            .await?;
+        self.change(move |users| {
+            let issued = users.change(|book| {
+                if is_login {
+                    book.log_in(id, token, now)
+                } else {
+                    book.issue(id, token, now)
+                }
+            });
+            Ok(issued?)
+        })
+        .await?;
         Ok(AccountAnswer::Token { token: text, about })
     }
 

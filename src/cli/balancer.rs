@@ -42,6 +42,11 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     }
     let certificates = Certificates::watched(held.into_iter().chain(of_cluster));
     tell_lock(&lock, address);
+    if lock.is_locked() && doors.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "other machines can show no token: tokens are taken over TLS only, and `tls` is off"
+        );
+    }
     let following = CancellationToken::new();
     if let Some(accounts) = lock.accounts() {
         tokio::spawn(accounts.clone().follow(following.clone()));

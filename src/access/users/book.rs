@@ -277,6 +277,24 @@ impl Book {
         Ok(())
     }
 
+    /// Adds a token for somebody who has shown the password: if there are too many, the one that ends
+    /// first makes way, since whoever cannot log in cannot revoke one.
+    pub fn log_in(&mut self, id: TokenId, token: Token, now: u64) -> Result<(), BookError> {
+        let is_good = |other: &Token| other.expires.is_none_or(|expires| expires > now);
+        let of_user = self.tokens.iter();
+        let of_user = of_user.filter(|(_, other)| other.user == token.user && is_good(other));
+        let mut ends: Vec<_> = of_user
+            .map(|(id, other)| (other.expires.unwrap_or(u64::MAX), id.clone()))
+            .collect();
+        if ends.len() >= MAX_TOKENS {
+            ends.sort();
+            for (_, first) in ends.iter().take(ends.len() + 1 - MAX_TOKENS) {
+                self.tokens.remove(first);
+            }
+        }
+        self.issue(id, token, now)
+    }
+
     /// Adds a token. Expired ones go.
     pub fn issue(&mut self, id: TokenId, token: Token, now: u64) -> Result<(), BookError> {
         let had = self.user(&token.user)?.role.rights();
@@ -425,6 +443,15 @@ mod tests {
         assert_eq!(refused, Err(BookError::TooManyTokens(name("anna"))));
         book.issue(NewToken::make().id, one_more(), 100).unwrap();
         assert_eq!(book.tokens().count(), MAX_TOKENS, "an expired one has gone");
+        // Whoever knows the password gets in all the same.
+        let id = NewToken::make().id;
+        book.log_in(id.clone(), one_more(), 100).unwrap();
+        assert_eq!(book.tokens().count(), MAX_TOKENS);
+        assert!(book.tokens().any(|(other, _)| *other == id));
+        assert!(
+            book.tokens().all(|(_, token)| token.expires != Some(101)),
+            "the first to end"
+        );
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn unknown_disabled_and_wrong_take_as_long() {
 #[test]
 fn a_storm_of_guesses_holds_nobody_up() {
     let locked = Locked::start();
+    let root = locked.login("root");
     let token = locked.user("anna", "sender");
     let mut client = locked.client(&token);
     client.put_accepted(0, None, b"x");
@@ -111,6 +112,17 @@ fn a_storm_of_guesses_holds_nobody_up() {
             worst = worst.max(put.elapsed());
             most = most.max(locked.balancer.resident());
         }
+        // An administrator can shut somebody out all the while.
+        let ordered = Instant::now();
+        let disabled = locked.http_with(
+            Some(&root),
+            "PATCH",
+            "/api/v1/users/anna",
+            r#"{"disabled": true}"#,
+        );
+        assert_eq!(disabled.status, 200, "{disabled:?}");
+        assert_eq!(client.bye()["code"], "unauthorized");
+        assert!(ordered.elapsed() < Duration::from_secs(2));
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     // Two hashes of 19 MiB, and what the connections take.
