@@ -69,6 +69,8 @@ impl Role {
                 let _ = stdout.read_line(&mut line);
                 let _ = said.send(line);
             }
+            // A role that cannot say what it has to say ends.
+            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
         });
         let next = |start: &str| {
             let line = lines
