@@ -88,12 +88,11 @@ impl Accounts {
 
     /// Whose token this is.
     pub(super) fn by_token(&self, at: At, token: &Secret) -> Result<Pass, Denied> {
-        let denied = |why| Denied::new(at.address().to_string().into(), why);
         if !at.is_private() {
-            return Err(denied(Why::PlainText));
+            return Err(Denied::new(Why::PlainText));
         }
         let Ok((id, hash)) = read_token(token) else {
-            return Err(denied(Why::Misspelt));
+            return Err(Denied::new(Why::Misspelt));
         };
         if let Some(known) = self.users.known(&id, &hash)
             && is_from(&known, at)
@@ -102,8 +101,8 @@ impl Accounts {
         }
         let (source, now) = (Source::of(at.address()), self.now());
         let worth_a_word = self.guesses().bad_token(source, now);
-        worth_a_word.map_err(|early| denied(Why::TooEarly(early.0)))?;
-        let refused = denied(Why::BadToken);
+        worth_a_word.map_err(|early| Denied::new(Why::TooEarly(early.0)))?;
+        let refused = Denied::new(Why::BadToken);
         audit::bad_token(at, &id, &refused);
         Err(refused)
     }
@@ -174,9 +173,8 @@ impl Accounts {
         at: At,
         user: &str,
     ) -> Result<Option<UserName>, Denied> {
-        let denied = |why| Denied::new(at.address().to_string().into(), why);
         if !at.is_private() {
-            return Err(denied(Why::PlainText));
+            return Err(Denied::new(Why::PlainText));
         }
         let name = UserName::parse(user).ok();
         let source = Source::of(at.address());
@@ -184,7 +182,7 @@ impl Accounts {
             let mut guesses = self.guesses();
             let now = self.now();
             let delay = guesses.may_try(source, name.as_ref(), now);
-            let delay = delay.map_err(|early| denied(Why::TooEarly(early.0)))?;
+            let delay = delay.map_err(|early| Denied::new(Why::TooEarly(early.0)))?;
             guesses.tried(source, name.as_ref(), now);
             delay
         };
@@ -202,10 +200,7 @@ impl Accounts {
     ) -> Result<T, AccountError> {
         let accounts = self.clone();
         let changed = self.clerks.change(move || change(&accounts.users)).await;
-        changed.unwrap_or_else(|_| {
-            let nobody: Arc<str> = "this balancer".into();
-            Err(Denied::new(nobody, Why::Busy).into())
-        })
+        changed.unwrap_or_else(|_| Err(Denied::new(Why::Busy).into()))
     }
 
     pub(super) fn guesses(&self) -> MutexGuard<'_, Guesses> {

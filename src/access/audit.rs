@@ -30,8 +30,8 @@ pub(super) fn bad_token(at: At, token: &TokenId, denied: &Denied) {
 
 /// Writes an entry about a user who may not do something: one a second for each token at most.
 pub(crate) fn denied(who: &Pass, what: &str, denied: &Denied) {
-    let is_due = who.known().is_some_and(|known| known.is_worth_a_word());
-    if is_due && denied.kind() == DeniedKind::Forbidden {
+    let is_due = || who.known().is_some_and(|known| known.is_worth_a_word());
+    if denied.kind() == DeniedKind::Forbidden && is_due() {
         let (from, reason) = (who.from(), denied.why());
         tracing::warn!(target: AUDIT, event = "denied", %from, what, %reason, "not let do");
     }

@@ -1,6 +1,5 @@
 //! Why somebody may not do something.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::right::{Right, Rights};
@@ -10,7 +9,6 @@ use crate::protocol::{Refusal, RefusalCode};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Denied {
-    from: Arc<str>,
     why: Why,
 }
 
@@ -72,12 +70,8 @@ pub enum DeniedKind {
 }
 
 impl Denied {
-    pub(super) fn new(from: Arc<str>, why: Why) -> Self {
-        Self { from, why }
-    }
-
-    pub(super) fn from(&self) -> &Arc<str> {
-        &self.from
+    pub(super) fn new(why: Why) -> Self {
+        Self { why }
     }
 
     pub(super) fn why(&self) -> &Why {

@@ -111,9 +111,9 @@ impl Lock {
     }
 
     /// The pass of whoever was refused: it is good for nothing but to say why.
-    pub fn refused(denied: &Denied) -> Pass {
+    pub fn refused(at: At, denied: &Denied) -> Pass {
         let who = Who::Refused(denied.why().clone());
-        Pass::new(denied.from().clone(), Rights::default(), who)
+        Pass::new(at.address().to_string(), Rights::default(), who)
     }
 
     /// The pass of the process itself: for what it does of its own accord, and for whoever may send
@@ -132,7 +132,7 @@ impl Lock {
         match &self.0 {
             Mode::Users(accounts) => accounts.answer(at, pass, request).await,
             Mode::Off(_) if request == AccountRequest::Whoami => Ok(you(pass)),
-            Mode::Off(_) => Err(Denied::new(pass.from().clone(), Why::NoUsers).into()),
+            Mode::Off(_) => Err(Denied::new(Why::NoUsers).into()),
         }
     }
 }

@@ -42,9 +42,9 @@
 //! `right` has the rights, `role` the sets of them that people have names for, `pass` what is made
 //! of them, `denied` why not, and `lock` all ways to a pass; `at` says where somebody is. With users,
 //! `users` has them and their tokens, `account` what somebody can ask about their own, and
-//! `requests` does it with the `accounts`: behind `guess`, which bounds guessing, and with `clerks`, the threads that
-//! check each `password`. `audit` writes down who was let in, and
-//! `bounds` has what quotas bound. A balancer at a file server shows a `certificate` instead.
+//! `requests` does it with the `accounts`: behind `guess`, which bounds guessing, and with `clerks`,
+//! the threads that check each `password`. `audit` writes down who was let in, and `bounds` has what
+//! quotas bound. A balancer at a file server shows a `certificate` instead.
 
 mod account;
 mod account_error;

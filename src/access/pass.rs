@@ -68,7 +68,7 @@ impl Pass {
                 rights: holder.rights,
             },
         };
-        Err(Denied::new(holder.from.clone(), why))
+        Err(Denied::new(why))
     }
 
     /// The proof that they may do what takes a right, if they may.
@@ -116,7 +116,7 @@ impl Pass {
             Some(known) => known.ended().await,
             None => std::future::pending().await,
         }
-        Denied::new(self.0.from.clone(), Why::Ended)
+        Denied::new(Why::Ended)
     }
 
     pub(super) fn known(&self) -> Option<&Arc<Known>> {

@@ -79,10 +79,9 @@ impl Accounts {
         password: Secret,
         code: &Secret,
     ) -> Result<AccountAnswer, AccountError> {
-        let denied = |why| Denied::new(at.address().to_string().into(), why);
         let registered = async {
             let name = self.may_try(at, user).await?;
-            let wrong = || AccountError::from(denied(Why::BadCode));
+            let wrong = || AccountError::from(Denied::new(Why::BadCode));
             let (Some(name), Ok(code)) = (name, read_code(code)) else {
                 return Err(wrong());
             };
@@ -134,7 +133,6 @@ impl Accounts {
         user: &str,
         password: Secret,
     ) -> Result<UserName, AccountError> {
-        let denied = |why| Denied::new(at.address().to_string().into(), why);
         let name = self.may_try(at, user).await?;
         let hash = self.users.book(|book| {
             let user = name.as_ref().and_then(|name| book.user(name).ok());
@@ -146,13 +144,13 @@ impl Accounts {
             .clerks
             .check(move || is_password(&password, &hash))
             .await;
-        let is_right = checked.map_err(|_| denied(Why::Busy))?;
+        let is_right = checked.map_err(|_| Denied::new(Why::Busy))?;
         match name {
             Some(name) if is_right && is_enabled => {
                 self.guesses().was_right(Source::of(at.address()), &name);
                 Ok(name)
             }
-            _ => Err(denied(Why::BadPassword).into()),
+            _ => Err(Denied::new(Why::BadPassword).into()),
         }
     }
 
@@ -233,12 +231,18 @@ impl Accounts {
         id: TokenId,
     ) -> Result<AccountAnswer, AccountError> {
         let known = known_of(pass)?;
-        if known.id == id {
-            known.parts();
+        let is_own = known.id == id;
+        if is_own {
+            known.set_parting(true);
         }
         let (named, of) = (id.to_string(), known.member.name.clone());
-        self.change(move |users| Ok(users.change(|book| book.revoke(&id, Some(&of)))?))
-            .await?;
+        let revoked = self
+            .change(move |users| Ok(users.change(|book| book.revoke(&id, Some(&of)))?))
+            .await;
+        if revoked.is_err() && is_own {
+            known.set_parting(false);
+        }
+        revoked?;
         audit::done("token.revoked", pass, &named);
         Ok(AccountAnswer::Done)
     }
@@ -284,7 +288,7 @@ fn user_of(pass: &Pass) -> Result<UserName, AccountError> {
 fn no_user(pass: &Pass) -> AccountError {
     match pass.check(Right::ReadOwn) {
         Err(denied) => denied.into(),
-        Ok(()) => Denied::new(pass.from().clone(), Why::NoUsers).into(),
+        Ok(()) => Denied::new(Why::NoUsers).into(),
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn pass_of(lock: &Lock, at: At, place: &Pass, headers: &HeaderMap) ->
     match shown(headers) {
         Some(token) => lock
             .by_token(at, &token)
-            .unwrap_or_else(|denied| Lock::refused(&denied)),
+            .unwrap_or_else(|denied| Lock::refused(at, &denied)),
         None => place.clone(),
     }
 }

@@ -1,10 +1,10 @@
 //! Probes one server: is it there, does it answer, is it overloaded, and what does it speak?
 //!
-//! A probe is the discovery request over a fresh connection, or, where connections are costly, over the
-//! one that was kept since the last probe, if the server has left it open. An old-style server answers it with
-//! its overload byte, as it does every request, and a native one with its greeting, which has the
-//! byte and the server's memory. A server that was replaced is noticed in this way, too. What the
-//! answers mean is [`crate::schedule::Health`]'s business.
+//! A probe is the discovery request over a fresh connection, or, where connections are costly, over
+//! the one that was kept since the last probe, if the server has left it open. An old-style server
+//! answers it with its overload byte, as it does every request, and a native one with its greeting,
+//! which has the byte and the server's memory. A server that was replaced is noticed in this way,
+//! too. What the answers mean is [`crate::schedule::Health`]'s business.
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,8 +50,8 @@ pub(super) struct Prober {
 
 /// How a server is reached.
 ///
-/// Where its name leads: While the name cannot be resolved, the addresses that it had are
-/// used: whoever answers there is the server.
+/// While its name cannot be resolved, the addresses that the name had are used: whoever answers
+/// there is the server.
 #[derive(Default)]
 pub(super) struct Route {
     /// The addresses of the name, as it was last resolved.

@@ -75,7 +75,9 @@ impl From<ClientError> for Failure {
                 ..failure
             }
             .hint("`bilico login --user NAME` gets a token, or pass --token-file FILE"),
-            ClientError::PlainText(_) => failure.hint("use TLS: pass --ca FILE"),
+            ClientError::PlainText(_) => failure.hint(
+                "use TLS: pass --ca FILE; or, within this machine, name it as 127.0.0.1 or localhost",
+            ),
             _ => failure,
         }
     }

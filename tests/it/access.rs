@@ -121,7 +121,7 @@ impl Users {
     fn passes(&self, here: At) -> impl Iterator<Item = (String, Option<Pass>)> {
         let pass = |at, token: &Secret| {
             let known = self.lock.by_token(at, token);
-            known.unwrap_or_else(|denied| Lock::refused(&denied))
+            known.unwrap_or_else(|denied| Lock::refused(at, &denied))
         };
         let known = self
             .tokens

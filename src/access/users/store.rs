@@ -59,7 +59,7 @@ pub(in crate::access) struct Known {
     /// When something was last denied to it, in seconds since 1970.
     last_denied: AtomicU64,
     /// When it was last shown, in seconds since 1970; 0 if it was not, since this process started.
-    pub(in crate::access) last_used: AtomicU64,
+    last_used: AtomicU64,
 }
 
 /// Why nothing was changed.
@@ -263,25 +263,25 @@ impl Snapshot {
 impl Known {
     fn of(member: Arc<Member>, user_may: Rights, id: TokenId, token: &Token) -> Self {
         Self {
-            id,
-            member,
-            rights: token.rights.and(user_may),
             hash: Some(token.hash),
             expires: token.expires,
             from: token.from.clone(),
-            live: CancellationToken::new(),
-            parting: AtomicBool::new(false),
-            last_denied: AtomicU64::new(0),
-            last_used: AtomicU64::new(0),
+            ..Self::new(id, member, token.rights.and(user_may))
         }
     }
 
     /// What stands for a token of somebody who is known by the network.
     fn by_network(member: Arc<Member>, user_may: Rights) -> Self {
+        let rights = Rights::of(&[Right::Send]).and(user_may);
+        Self::new(TokenId::of_network(), member, rights)
+    }
+
+    /// Without a hash, an end or bounds on where it is shown.
+    fn new(id: TokenId, member: Arc<Member>, rights: Rights) -> Self {
         Self {
-            id: TokenId::of_network(),
+            id,
             member,
-            rights: Rights::of(&[Right::Send]).and(user_may),
+            rights,
             hash: None,
             expires: None,
             from: Vec::new(),
@@ -298,9 +298,9 @@ impl Known {
         kept.unwrap_or_else(|| Arc::new(self))
     }
 
-    /// Whoever has it is about to end it.
-    pub(in crate::access) fn parts(&self) {
-        self.parting.store(true, Ordering::Relaxed);
+    /// Whether whoever has it is about to end it.
+    pub(in crate::access) fn set_parting(&self, parting: bool) {
+        self.parting.store(parting, Ordering::Relaxed);
     }
 
     /// Whether it is a second since this was last asked.

@@ -96,11 +96,11 @@ impl Holding {
         gate.is_too_slow(&self.reserved, came, grace)
     }
 
-    /// Gives back what a file of so many bytes does not need.
+    /// Gives back what a file of so many bytes does not need, and counts it with that size.
     pub(super) fn fit(&mut self, gate: &Gate, bytes: u64) {
+        self.reserved.room.counts_for(bytes);
         if bytes < self.reserved.bytes {
             gate.fit(&mut self.reserved.room, bytes);
-            self.reserved.room.counts_for(bytes);
             self.reserved.bytes = bytes;
         }
     }

@@ -1,9 +1,10 @@
 //! The doorways: how files come in from clients.
 //!
-//! On the balancer's port TLS comes first, if it is on (`secure`). Then the first byte of a connection says which doorway it wants: the native
-//! one or the JSON one. HTTP comes in at the admin listener. The doorways differ only in their
-//! languages: each reads with deadlines, asks for the same reservations in the same order, and ends
-//! in [`Gate::admit`](super::gate::Gate::admit).
+//! On the balancer's port TLS comes first, if it is on (`secure`). Then the first byte of a
+//! connection says which doorway it wants: the native one or the JSON one. HTTP comes in at the
+//! admin listener. The doorways differ only in their languages: each reads with deadlines, asks for
+//! the same reservations in the same order, and ends in
+//! [`Gate::admit`](super::gate::Gate::admit).
 //!
 //! # What a file holds, and when
 //!

@@ -12,11 +12,13 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
 
 use super::resolve::resolve;
+use crate::admin::is_loopback;
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList};
 use crate::cli::output::{Exit, Failure, say, say_json};
 use crate::cli::secrets::TokenArg;
 use crate::cli::settings::values::{ADMIN, address};
 use crate::cli::tls::CaArg;
+use crate::client::ClientError;
 use crate::protocol::object;
 use crate::transport::tls::for_clients;
 
@@ -213,6 +215,11 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         if let Some(token) = self.token.find(&self.at)? {
+            // Over plain text only this machine may hear it. No name is looked up to find that out:
+            // it could lead elsewhere a moment later.
+            if self.scheme == "http" && !is_loopback(&self.at) {
+                return Err(ClientError::PlainText(self.at.clone()).into());
+            }
             let bearer = format!("Bearer {}", token.reveal());
             let mut value = HeaderValue::try_from(bearer)
                 .map_err(|_| Failure::new(Exit::Failed, "the token is no text of one line"))?;
@@ -327,6 +334,7 @@ pub(in crate::cli) fn server_path(name: &str) -> String {
 mod tests {
     use std::io::Write as _;
     use std::net::TcpListener;
+    use std::os::unix::fs::OpenOptionsExt;
 
     use serde_json::Value;
 
@@ -416,6 +424,34 @@ mod tests {
             ca: CaArg::default(),
         });
         assert_eq!(api.err().unwrap().exit, Exit::Usage, "nobody to trust");
+    }
+
+    #[test]
+    fn a_token_goes_over_plain_text_within_this_machine_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let mut options = std::fs::File::options();
+        let created = options.write(true).create_new(true).mode(0o600).open(&file);
+        created.unwrap().write_all(b"secret").unwrap();
+        let asks = |admin: &str| {
+            let api = Api::new(&AdminArg {
+                admin: admin.to_owned(),
+                token: TokenArg {
+                    token_file: Some(file.clone()),
+                },
+                ca: CaArg::default(),
+            });
+            api.unwrap().overview().unwrap_err().error
+        };
+        for elsewhere in ["192.0.2.1:60080", "balancer.invalid:60080", "[::2]:60080"] {
+            let error = asks(elsewhere);
+            assert!(error.contains("nothing secret was sent"), "{error}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = asks(&here);
+        assert!(error.contains("cannot reach"), "{error}");
     }
 
     #[test]
