@@ -324,6 +324,7 @@ struct AtWork(Arc<Seat>);
 
 impl AtWork {
     fn new(seat: Arc<Seat>) -> Self {
+        seat.know();
         seat.work();
         Self(seat)
     }

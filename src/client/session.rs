@@ -20,7 +20,7 @@ use crate::protocol::object;
 use crate::protocol::status::StatusReport;
 use crate::protocol::{Hello, Message, Refusal, RefusalCode, Role, frame};
 use crate::secret::Secret;
-use crate::transport::{BoxStream, Deadlines, ReadError, Reader, Socket, send_content};
+use crate::transport::{BoxStream, Deadlines, Direct, ReadError, Reader, send_content};
 
 /// The largest status report, or answer about an account, that is read, in bytes.
 const MAX_REPORT: u64 = 16 * 1024 * 1024;
@@ -92,8 +92,8 @@ pub enum Answer {
 /// The sending half of a connection to a balancer.
 pub struct Session {
     write: WriteHalf<BoxStream>,
-    /// The socket that `write` writes to, if large content may be written to it directly.
-    socket: Option<Socket>,
+    /// The direct way to what `write` writes to, by which large content may be written.
+    direct: Option<Direct>,
     out: Vec<u8>,
 }
 
@@ -149,11 +149,11 @@ impl Session {
 
     /// Both halves of a connection on which nothing was said yet.
     fn over(stream: BoxStream) -> (Self, Answers) {
-        let socket = stream.socket();
+        let direct = stream.direct();
         let (read, write) = tokio::io::split(stream);
         let session = Self {
             write,
-            socket,
+            direct,
             out: Vec::new(),
         };
         let deadlines = Deadlines {
@@ -292,7 +292,7 @@ impl Session {
         reading: &mut ReadAhead<Reading>,
         whole: impl Fn(Summed),
     ) -> Result<(), PutError> {
-        reading.send_over(self.socket.clone());
+        reading.send_over(self.direct.clone());
         while let Some(next) = reading.next().await {
             let Next { mut piece, sent } = next.map_err(PutError::Broken)?;
             if let Some(sums) = piece.whole.take() {

@@ -31,7 +31,7 @@ pub use places::{Place, Places, Rest, SETTLE, Seat};
 pub use reader::Reader;
 pub use send::{send_content, send_summed, write_all};
 pub use source::Source;
-pub use stream::{BoxStream, Socket, Stream};
+pub use stream::{BoxStream, Direct, Socket, Stream};
 
 /// The target of this crate's log lines, by which a level can name them: `bilico::transport=debug`.
 const LOG: &str = "bilico::transport";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
 use super::pool::{Pool, Share};
 use super::{ProgressDeadline, ReadError, Reader};
@@ -44,14 +45,15 @@ impl<'a, R: AsyncRead + Unpin> ObjectReader<'a, R> {
     /// Waits for the first byte of an object, past white space; false at the end of the connection.
     /// Nothing is lost when the wait is given up.
     pub async fn skip_space(&mut self) -> Result<bool, ReadError> {
-        let ends = self.reader.idle_ends();
+        let idle = self.reader.deadlines().idle;
+        let ends = Instant::now() + idle;
         loop {
             let space = json::leading_space(&self.reader.buffer);
             let _ = self.reader.buffer.split_to(space);
             if !self.reader.buffer.is_empty() {
                 return Ok(true);
             }
-            if self.reader.wait_for_more(ends).await? == 0 {
+            if self.reader.wait_for_more(ends, idle).await? == 0 {
                 return Ok(false);
             }
         }

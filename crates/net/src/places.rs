@@ -2,28 +2,30 @@
 //! idle connections make way for new ones, those of the source that has most first.
 //!
 //! Owns which connections have a place and which are asked to leave. Each connection reports by its
-//! [`Seat`] whether it has work under way. Two invariants: no connection is asked to leave while it
-//! has, or within [`SETTLE`] of its last report; and no source but this machine has more than three
-//! quarters of the places, whatever its connections do.
+//! [`Seat`] whether it has work under way, and that its peer is known. Three invariants: no
+//! connection is asked to leave while it has work, or within [`SETTLE`] of its last report; no source
+//! but this machine has more than three quarters of the places, whatever its connections do; and
+//! strangers, whom nobody knows yet, have at most a quarter of the places, those of one source but
+//! this machine at most a sixteenth ([`FEW`] are always allowed).
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::ReadError;
 use super::complaints::Complaints;
 use super::source::Source;
 
-/// How long a connection must be at rest before it is asked to leave: bytes that its peer has just
-/// sent may be on their way.
-pub const SETTLE: Duration = Duration::from_millis(200);
+mod seat;
+
+use seat::Strangers;
+pub use seat::{Rest, SETTLE, Seat};
 
 /// How long a connection that was asked to leave may take before another one is asked.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -31,138 +33,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The shortest time between two log lines about places.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How a connection is at rest. Those with a lower rank leave first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Rest {
-    /// It has not introduced itself yet.
-    Silent = 1,
-    /// It has nothing under way, and its peer would notice that it is closed.
-    Idle = 2,
-    /// It has nothing under way, and its peer would not notice: what it sends next would be lost.
-    Deaf = 3,
-}
-
-/// The rank of a connection that has work under way.
-const AT_WORK: u8 = 0;
-
-/// Whether a connection has work under way that it has not reported.
-type IsBusy = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// What a connection reports about itself to its [`Places`].
-pub struct Seat {
-    rank: AtomicU8,
-    /// Since when it has had that rank, in milliseconds from `began`.
-    since: AtomicU64,
-    began: Instant,
-    busy: OnceLock<IsBusy>,
-    asked: Notify,
-    /// When it was asked last, in milliseconds from `began`; 0 if never.
-    asked_at: AtomicU64,
-    peer: SocketAddr,
-    source: Source,
-    complaints: Arc<Complaints>,
-}
-
-impl Seat {
-    fn new(began: Instant, peer: SocketAddr, complaints: Arc<Complaints>) -> Self {
-        let seat = Self {
-            rank: AtomicU8::new(AT_WORK),
-            since: AtomicU64::new(0),
-            began,
-            busy: OnceLock::new(),
-            asked: Notify::new(),
-            asked_at: AtomicU64::new(0),
-            peer,
-            source: Source::of(peer),
-            complaints,
-        };
-        seat.rest(Rest::Silent);
-        seat
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Reports that the connection has work under way.
-    pub fn work(&self) {
-        self.rank.store(AT_WORK, Ordering::Relaxed);
-    }
-
-    /// Reports that the connection has nothing under way from now on.
-    pub fn rest(&self, rest: Rest) {
-        self.since.store(self.now(), Ordering::Relaxed);
-        self.rank.store(rest as u8, Ordering::Relaxed);
-    }
-
-    /// Has `is_busy` asked, too, before the connection counts as being at rest. The first call
-    /// counts.
-    pub fn ask_before(&self, is_busy: impl Fn() -> bool + Send + Sync + 'static) {
-        let _ = self.busy.set(Box::new(is_busy));
-    }
-
-    /// Writes a line about the connection that its peer can cause at will, unless there are too many
-    /// about its source or in all. `line` is told how many were left out before.
-    pub fn complain(&self, line: impl FnOnce(Option<u64>)) {
-        if let Some(left_out) = self.complaints.admit(self.source) {
-            line((left_out > 0).then_some(left_out));
-        }
-    }
-
-    /// Logs how the connection ended: as it should, because the peer went away, or because the peer
-    /// broke a rule.
-    pub fn log_end(&self, ended: Result<(), ReadError>) {
-        let peer = self.peer;
-        match ended {
-            Ok(()) => tracing::debug!(target: crate::LOG, peer = %peer, "connection ended"),
-            // `Places` logs how many connections had to leave.
-            Err(error @ ReadError::Crowded) => {
-                tracing::debug!(target: crate::LOG, peer = %peer, reason = %error, "connection closed");
-            }
-            Err(error @ (ReadError::Io(_) | ReadError::Idle(_) | ReadError::TakenOver)) => {
-                self.complain(|left_out| {
-                    tracing::info!(target: crate::LOG, peer = %peer, reason = %error, left_out, "connection closed");
-                });
-            }
-            Err(error) => self.complain(|left_out| {
-                tracing::warn!(target: crate::LOG, peer = %peer, reason = %error, left_out, "connection closed");
-            }),
-        }
-    }
-
-    fn is_at_rest(&self) -> bool {
-        self.rank.load(Ordering::Relaxed) != AT_WORK
-            && !self.busy.get().is_some_and(|is_busy| is_busy())
-    }
-
-    /// Waits until the connection has to make way. If work has come in the same moment, the
-    /// connection goes on, and another one is asked.
-    pub async fn asked_to_leave(&self) {
-        loop {
-            self.asked.notified().await;
-            if self.is_at_rest() {
-                return;
-            }
-        }
-    }
-
-    /// Asks the connection to leave.
-    fn ask(&self, now: u64) {
-        self.asked_at.store(now.max(1), Ordering::Relaxed);
-        self.asked.notify_waiters();
-    }
-
-    /// The connection with the lowest value leaves first; `None` if this one must not be asked.
-    fn order(&self, now: u64) -> Option<(u8, u64)> {
-        let since = self.since.load(Ordering::Relaxed);
-        let asked_at = self.asked_at.load(Ordering::Relaxed);
-        let settled = u64::try_from(SETTLE.as_millis()).unwrap_or(u64::MAX);
-        let was_asked = asked_at != 0 && now.saturating_sub(asked_at) < 1000;
-        let is_candidate = now.saturating_sub(since) >= settled && !was_asked && self.is_at_rest();
-        is_candidate.then(|| (self.rank.load(Ordering::Relaxed), since))
-    }
-}
+/// So many strangers are allowed at any number of places.
+const FEW: usize = 64;
 
 /// The places of one listener.
 pub struct Places {
@@ -174,8 +46,10 @@ pub struct Places {
 
 struct State {
     seats: HashMap<u64, Arc<Seat>>,
-    /// How many of them each source has.
-    sources: HashMap<Source, usize>,
+    /// How many of them each source has, and how many of these are strangers.
+    sources: HashMap<Source, (usize, Strangers)>,
+    /// The strangers of all sources.
+    strangers: Arc<AtomicUsize>,
     next: u64,
     limit: usize,
     /// When a source's connections were last looked at for one at rest.
@@ -184,6 +58,22 @@ struct State {
     logged: Option<Instant>,
     /// How many had to leave since then.
     unlogged: u64,
+}
+
+/// Why there is no place.
+enum Full {
+    /// All are taken.
+    All,
+    /// Strangers have all that they may have.
+    Strangers,
+}
+
+/// Among whom one makes way.
+#[derive(Clone, Copy)]
+enum Among {
+    All,
+    Source(Source),
+    Strangers,
 }
 
 /// A taken place; dropping it frees the place.
@@ -213,6 +103,7 @@ impl Places {
         let state = State {
             seats: HashMap::new(),
             sources: HashMap::new(),
+            strangers: Arc::default(),
             next: 0,
             limit,
             looked: None,
@@ -239,49 +130,61 @@ impl Places {
     }
 
     /// Waits for a free place; meanwhile connections at rest are asked to leave, one after the
-    /// other. `None` at once if the peer's source has too many: of its connections, one at rest is
-    /// asked to leave for the next. Only one task may wait at a time.
+    /// other: strangers only, if there are too many of them. `None` at once if the peer's source has
+    /// too many connections, or strangers: of its connections, one at rest is asked to leave for the
+    /// next. Only one task may wait at a time.
     pub async fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let source = Source::of(peer);
-        if self.lock().has_too_many(source) {
-            self.turn_away(source);
+        let crowd = self.lock().crowd_of(source);
+        if let Some(crowd) = crowd {
+            self.turn_away(source, crowd);
             return None;
         }
         loop {
-            if let Some(place) = self.try_take(peer) {
-                return Some(place);
+            match self.try_take(peer) {
+                Ok(place) => return Some(place),
+                Err(Full::Strangers) => self.make_way_among(Among::Strangers),
+                Err(Full::All) => self.make_way(),
             }
-            self.make_way();
             let _ = timeout(PATIENCE, self.freed.notified()).await;
         }
     }
 
     /// Makes way for the next connection of a source, and logs that this one was closed at once. To
     /// find one that is at rest takes a look at all, so it is not done for each of a crowd.
-    fn turn_away(&self, source: Source) {
+    fn turn_away(&self, source: Source, crowd: &str) {
         if self.lock().may_look(Instant::now()) {
-            self.make_way_among(Some(source));
+            self.make_way_among(Among::Source(source));
         }
         if let Some(left_out) = self.complaints.admit(source) {
             let left_out = (left_out > 0).then_some(left_out);
             tracing::warn!(target: crate::LOG, source = %source, left_out,
-                "connection closed: its source has three quarters of all places; see \
-                 max-connections"
+                "connection closed: its source has {crowd}; see max-connections"
             );
         }
     }
 
-    fn try_take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+    fn try_take(self: &Arc<Self>, peer: SocketAddr) -> Result<Place, Full> {
         let mut state = self.lock();
         if state.seats.len() >= state.limit {
-            return None;
+            return Err(Full::All);
+        }
+        if state.strangers.load(Ordering::Relaxed) >= (state.limit / 4).max(FEW) {
+            return Err(Full::Strangers);
         }
         let number = state.next;
-        let seat = Arc::new(Seat::new(self.began, peer, self.complaints.clone()));
+        let in_all = state.strangers.clone();
+        let (places, strangers) = state.sources.entry(Source::of(peer)).or_insert_with(|| {
+            let of_source = Arc::default();
+            (0, Strangers { of_source, in_all })
+        });
+        *places += 1;
+        let complaints = self.complaints.clone();
+        let seat = Seat::new(self.began, peer, strangers.clone(), complaints);
+        let seat = Arc::new(seat);
         state.next += 1;
-        *state.sources.entry(seat.source).or_default() += 1;
         state.seats.insert(number, seat.clone());
-        Some(Place {
+        Ok(Place {
             number,
             seat,
             places: self.clone(),
@@ -291,23 +194,27 @@ impl Places {
     /// Asks a connection at rest to leave: of those with the lowest rank, and of these those of the
     /// source that has most places, the one that has been at rest for longest.
     pub fn make_way(&self) {
-        self.make_way_among(None);
+        self.make_way_among(Among::All);
     }
 
-    /// The same among the connections of one source, or among all.
-    fn make_way_among(&self, source: Option<Source>) {
+    /// The same among these connections.
+    fn make_way_among(&self, among: Among) {
         let mut state = self.lock();
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let candidates = state.seats.values().filter_map(|seat| {
             let (rank, since) = seat.order(now)?;
-            let places = state.sources.get(&seat.source);
-            let is_meant = source.is_none_or(|source| source == seat.source);
+            let places = state.sources.get(&seat.source).map(|(places, _)| *places);
+            let is_meant = match among {
+                Among::All => true,
+                Among::Source(source) => source == seat.source,
+                Among::Strangers => !seat.is_known(),
+            };
             is_meant.then_some(((rank, Reverse(places), since), seat))
         });
         let first = candidates
             .min_by_key(|(order, _)| *order)
             .map(|(_, seat)| seat.clone());
-        if source.is_some() {
+        if !matches!(among, Among::All) {
             if let Some(seat) = first {
                 seat.ask(now);
             }
@@ -345,10 +252,11 @@ impl State {
         let Some(seat) = self.seats.remove(&number) else {
             return;
         };
-        if let Entry::Occupied(mut places) = self.sources.entry(seat.source) {
-            *places.get_mut() -= 1;
-            if *places.get() == 0 {
-                places.remove();
+        seat.know();
+        if let Entry::Occupied(mut source) = self.sources.entry(seat.source) {
+            source.get_mut().0 -= 1;
+            if source.get().0 == 0 {
+                source.remove();
             }
         }
     }
@@ -364,10 +272,18 @@ impl State {
         may_look
     }
 
-    /// Whether a source may not have one place more.
-    fn has_too_many(&self, source: Source) -> bool {
-        let places = self.sources.get(&source).copied().unwrap_or(0);
-        !source.is_local() && places >= (self.limit - self.limit / 4).max(1)
+    /// Of what a source has too much to have one place more.
+    fn crowd_of(&self, source: Source) -> Option<&'static str> {
+        let (places, strangers) = self.sources.get(&source)?;
+        if source.is_local() {
+            None
+        } else if *places >= (self.limit - self.limit / 4).max(1) {
+            Some("three quarters of all places")
+        } else if strangers.of_source.load(Ordering::Relaxed) >= (self.limit / 16).max(FEW) {
+            Some("too many connections that have not said who they are")
+        } else {
+            None
+        }
     }
 
     /// Calls `log` unless it was called within [`LOG_INTERVAL`], with the number of connections

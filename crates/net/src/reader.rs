@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::bulk::{More, Received, Sink, WriteBehind};
-use super::{Deadlines, ProgressDeadline, ReadError, Socket};
+use super::{Deadlines, Direct, ProgressDeadline, ReadError};
 use bilico_core::checksum;
 use bilico_core::protocol::Frame;
 use bilico_core::protocol::frame::{self, CHECKSUM_LEN};
@@ -31,8 +31,8 @@ const READ_AHEAD: usize = 256 * 1024;
 /// The reading half of a connection.
 pub struct Reader<R> {
     io: R,
-    /// The socket that `io` reads from, if large content may be read from it directly.
-    socket: Option<Socket>,
+    /// The direct way to what `io` reads from, by which large content may be read.
+    direct: Option<Direct>,
     pub(super) buffer: BytesMut,
     /// How much the next call reads ahead, in bytes.
     ahead: usize,
@@ -46,7 +46,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     pub fn new(io: R, deadlines: Deadlines) -> Self {
         Self {
             io,
-            socket: None,
+            direct: None,
             buffer: BytesMut::new(),
             ahead: RESTING,
             deadlines,
@@ -54,10 +54,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// The same, where large content may be read directly from the socket that `io` reads from.
-    pub fn over(io: R, socket: Option<Socket>, deadlines: Deadlines) -> Self {
+    /// The same, where large content may be read by the direct way to what `io` reads from.
+    pub fn over(io: R, direct: Option<Direct>, deadlines: Deadlines) -> Self {
         Self {
-            socket,
+            direct,
             ..Self::new(io, deadlines)
         }
     }
@@ -70,7 +70,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Waits for the next byte and returns it without taking it; `None` at the end of the
     /// connection.
     pub async fn peek(&mut self) -> Result<Option<u8>, ReadError> {
-        if self.buffer.is_empty() && self.wait_for_more(self.idle_ends()).await? == 0 {
+        self.peek_within(self.deadlines.idle).await
+    }
+
+    /// The same, where the peer may be silent for so long.
+    pub async fn peek_within(&mut self, idle: Duration) -> Result<Option<u8>, ReadError> {
+        let ends = Instant::now() + idle;
+        if self.buffer.is_empty() && self.wait_for_more(ends, idle).await? == 0 {
             return Ok(None);
         }
         Ok(self.buffer.first().copied())
@@ -188,11 +194,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             crc32c,
             error: None,
         };
-        match self.socket.clone().filter(|_| self.buffer.is_empty()) {
-            Some(socket) if most > 0 => {
+        match self.direct.clone().filter(|_| self.buffer.is_empty()) {
+            Some(direct) if most > 0 => {
                 let began = Instant::now();
                 let more = More {
-                    socket,
+                    direct,
                     most,
                     crc32c,
                 };
@@ -304,8 +310,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Waits for bytes between two messages until `ends`.
-    pub(super) async fn wait_for_more(&mut self, ends: Instant) -> Result<usize, ReadError> {
+    /// Waits for bytes between two messages until `ends`, when the peer has been silent for `idle`.
+    pub(super) async fn wait_for_more(
+        &mut self,
+        ends: Instant,
+        idle: Duration,
+    ) -> Result<usize, ReadError> {
         self.buffer.reserve(self.ahead);
         // What is left of a longer buffer counts, too.
         if self.buffer.capacity() > RESTING {
@@ -327,7 +337,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         .await
         {
             Ok(read) => Ok(read?),
-            Err(_) => Err(ReadError::Idle(self.deadlines.idle)),
+            Err(_) => Err(ReadError::Idle(idle)),
         }
     }
 
@@ -339,10 +349,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             *ahead = (*ahead * 4).min(AHEAD);
         }
         Ok(read)
-    }
-
-    pub(super) fn idle_ends(&self) -> Instant {
-        Instant::now() + self.deadlines.idle
     }
 
     /// Waits for more of the message that the peer has begun, of which at least `missing` bytes are

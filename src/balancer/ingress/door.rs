@@ -2,12 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::upload::{Uploaded, Uploads};
-use crate::access::{Allowed, Lock, Pass, ToReadOwn, ToSend};
+use crate::access::{Allowed, At, Lock, Pass, Right, ToReadOwn, ToSend};
 use crate::balancer::config::BalancerLimits;
 use crate::balancer::gate::Gate;
 use crate::balancer::messages::{Admission, Arrived, Ask, Declined, Offer, Reply, ToHub};
@@ -17,7 +18,7 @@ use crate::protocol::status::StatusReport;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::INLINE;
 use crate::shutdown::Shutdown;
-use crate::transport::{Deadlines, tls};
+use crate::transport::{Deadlines, Seat, tls};
 
 /// Where doorways stand: before anybody is known. Cheap to clone. It gives no orders: that is
 /// [`Control`](crate::balancer::control::Control)'s.
@@ -124,6 +125,23 @@ impl Door {
     /// Who is who.
     pub fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// Whether somebody at this place may send files without a word of who they are.
+    pub(super) fn knows(&self, at: At) -> bool {
+        let pass = self.lock.by_network(at);
+        let pass = pass.unwrap_or_else(|| self.lock.by_place(at));
+        pass.check(Right::Send).is_ok()
+    }
+
+    /// How long a connection may say nothing at first. Old-style clients connect long before they have
+    /// anything to say; whoever has to say who they are does so at once.
+    pub(super) fn patience(&self, seat: &Seat) -> Duration {
+        if seat.is_known() {
+            self.bounds().deadlines.idle
+        } else {
+            self.limits.greeting
+        }
     }
 
     /// Lets somebody in who may send files.

@@ -93,6 +93,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         if !is_there? {
             return Ok(Parting::Gone);
         }
+        seat.know();
         let pass = self.pass.clone();
         if pass.user().is_none() {
             return self.frames().await;

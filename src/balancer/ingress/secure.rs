@@ -36,17 +36,10 @@ pub(super) async fn secure(
     door: &Door,
     seat: &Seat,
 ) -> Result<Option<Arrived>, ReadError> {
-    // Old-style clients connect long before they have anything to say. Where TLS is required, whoever
-    // comes has to say something at once.
-    let first_byte = if tls.is_required() {
-        door.limits.greeting
-    } else {
-        door.bounds().deadlines.idle
-    };
     let arrived = tokio::select! {
         () = door.shutdown.draining.cancelled() => return Ok(None),
         () = seat.asked_to_leave() => return Err(ReadError::Crowded),
-        arrived = tls.admit(stream, first_byte) => arrived?,
+        arrived = tls.admit(stream, door.patience(seat)) => arrived?,
     };
     Ok(match arrived {
         tls::Arrived::Gone => None,

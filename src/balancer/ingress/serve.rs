@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::secure::{Arrived, secure};
 use super::{Door, json, native};
+use crate::access::At;
 use crate::protocol::frame::MAGIC;
 use crate::transport::{BoxStream, ReadError, Reader, Seat, tls};
 
@@ -15,6 +16,10 @@ pub(in crate::balancer) async fn serve(
     door: Door,
     seat: Arc<Seat>,
 ) {
+    let is_required = door.tls.as_ref().is_some_and(|tls| tls.is_required());
+    if !is_required && door.knows(At::plain(peer)) {
+        seat.know();
+    }
     let arrived = match &door.tls {
         None => Arrived::plain(stream, peer),
         // Boxed, as the doorways are.
@@ -25,15 +30,18 @@ pub(in crate::balancer) async fn serve(
         },
     };
     let Arrived { stream, at, barred } = arrived;
-    let socket = stream.socket();
+    let direct = stream.direct();
     let (read, write) = tokio::io::split(stream);
     let pass = door.lock().by_place(at);
+    if barred.is_none() && door.knows(at) {
+        seat.know();
+    }
     let bounds = door.bounds();
-    let mut reader = Reader::over(read, socket, bounds.deadlines);
+    let mut reader = Reader::over(read, direct, bounds.deadlines);
     let first = tokio::select! {
         () = door.shutdown.draining.cancelled() => return,
         () = seat.asked_to_leave() => Err(ReadError::Crowded),
-        first = reader.peek() => first,
+        first = reader.peek_within(door.patience(&seat)) => first,
     };
     // Boxed: inlined futures make every connection task as large as the largest of them, and
     // 10,000 may be idle.

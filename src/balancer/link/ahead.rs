@@ -29,7 +29,7 @@ use crate::balancer::dispatch::{LinkEvent, Speaker, Ticket};
 use crate::balancer::head_start::Ahead;
 use crate::bulk::Next;
 use crate::protocol::{Message, frame};
-use crate::transport::{BoxStream, Socket, write_all};
+use crate::transport::{BoxStream, Direct, write_all};
 
 /// How long an upload that was fast may bring nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -153,7 +153,7 @@ struct Way<'a> {
     target: &'a Target,
     reader: Answers,
     write: WriteHalf<BoxStream>,
-    socket: Option<Socket>,
+    direct: Option<Direct>,
 }
 
 impl<'a> Way<'a> {
@@ -166,7 +166,7 @@ impl<'a> Way<'a> {
             target,
             reader: opened.reader,
             write: opened.write,
-            socket: opened.socket,
+            direct: opened.direct,
         })
     }
 
@@ -180,10 +180,10 @@ impl<'a> Way<'a> {
             target,
             reader,
             write,
-            socket,
+            direct,
         } = self;
         let sending = async {
-            send_content(write, socket.clone(), ahead, target.stall).await?;
+            send_content(write, direct.clone(), ahead, target.stall).await?;
             tokio::select! {
                 biased;
                 large = kept => large.map_err(|_| Over::NotNeeded),
@@ -237,7 +237,7 @@ impl<'a> Way<'a> {
 /// Sends content as far as it is written, until all of it is sent.
 async fn send_content(
     write: &mut WriteHalf<BoxStream>,
-    socket: Option<Socket>,
+    direct: Option<Direct>,
     ahead: &mut Ahead,
     stall: Duration,
 ) -> Result<(), Over> {
@@ -246,7 +246,7 @@ async fn send_content(
     write_all(write, &head, stall)
         .await
         .map_err(LinkError::from)?;
-    let mut content = LargeContent::coming(ahead.file.clone(), socket);
+    let mut content = LargeContent::coming(ahead.file.clone(), direct);
     let mut sent = 0;
     while sent < ahead.size {
         let written = (*ahead.written.borrow_and_update()).min(ahead.size);

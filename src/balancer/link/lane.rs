@@ -72,7 +72,7 @@ pub(super) async fn run(
         }
     };
     let outstanding = Outstanding::new();
-    let out = Out::new(target, opened.write, opened.socket, &outstanding);
+    let out = Out::new(target, opened.write, opened.direct, &outstanding);
     tokio::select! {
         result = send(out, first, inbox) => result,
         result = read_acks(target, opened.reader, &outstanding) => result,

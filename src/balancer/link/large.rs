@@ -8,7 +8,7 @@ use crate::bulk::{Fill, ReadAhead};
 use crate::checksum;
 use crate::queue::content;
 use crate::queue::disk::{Disk, DiskFile, read_full_at};
-use crate::transport::Socket;
+use crate::transport::Direct;
 
 /// How much is read and sent at once, in bytes.
 const STEP: usize = 256 * 1024;
@@ -50,14 +50,14 @@ impl LargeContent {
     }
 
     /// Content that is still being written to `file`, of which nothing is known to be there yet.
-    pub(super) fn coming(file: Arc<dyn DiskFile>, socket: Option<Socket>) -> ReadAhead<Self> {
+    pub(super) fn coming(file: Arc<dyn DiskFile>, direct: Option<Direct>) -> ReadAhead<Self> {
         let nothing = Self {
             place: Place::Opened(file),
             offset: 0,
             end: 0,
             proof: None,
         };
-        ReadAhead::empty(nothing, socket)
+        ReadAhead::empty(nothing, direct)
     }
 
     /// So many bytes of it are there now.

@@ -42,7 +42,7 @@ async fn serve(
     }
 
     let outstanding = Outstanding::new();
-    let out = Out::new(target, opened.write, opened.socket, &outstanding);
+    let out = Out::new(target, opened.write, opened.direct, &outstanding);
     let (link_end, lane_end, ahead_end) = lane::ends();
     let link_end = opened.takes.lane.then_some(link_end);
     tokio::select! {

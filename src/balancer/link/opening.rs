@@ -12,7 +12,7 @@ use crate::balancer::dispatch::Speaker;
 use crate::protocol::limits::MAX_LIST_BYTES;
 use crate::protocol::lists::{self, StoredFile};
 use crate::protocol::{Hello, Message, Role, frame};
-use crate::transport::{BoxStream, Deadlines, Reader, Socket};
+use crate::transport::{BoxStream, Deadlines, Direct, Reader};
 
 /// How many stall timeouts a server may take to list its files: no file of an earlier run goes out
 /// before that.
@@ -29,7 +29,7 @@ pub(super) struct Opening {
     pub(super) inventory: Inventory,
     pub(super) reader: Answers,
     pub(super) write: WriteHalf<BoxStream>,
-    pub(super) socket: Option<Socket>,
+    pub(super) direct: Option<Direct>,
 }
 
 impl Opening {
@@ -45,7 +45,7 @@ impl Opening {
 
     async fn open(target: &Target, bulk: Option<bool>) -> Result<Self, LinkError> {
         let stream = target.connect().await?;
-        let socket = stream.socket();
+        let direct = stream.direct();
         let (read, mut write) = tokio::io::split(stream);
         let deadlines = Deadlines {
             stall: target.stall,
@@ -63,7 +63,7 @@ impl Opening {
             inventory,
             reader,
             write,
-            socket,
+            direct,
         })
     }
 }

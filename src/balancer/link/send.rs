@@ -17,7 +17,7 @@ use crate::balancer::messages::{Parcel, ToServer};
 use crate::bulk::Next;
 use crate::protocol::limits::MAX_LIST;
 use crate::protocol::{Message, frame, lists};
-use crate::transport::{BoxStream, Socket, send_content, send_summed, until, write_all};
+use crate::transport::{BoxStream, Direct, send_content, send_summed, until, write_all};
 
 /// How many messages of the hub are written together at most.
 const BATCH: usize = 64;
@@ -55,8 +55,8 @@ pub(super) struct LinkEnd {
 pub(super) struct Out<'a> {
     target: &'a Target,
     write: WriteHalf<BoxStream>,
-    /// The socket that `write` writes to, if large content may be written to it directly.
-    socket: Option<Socket>,
+    /// The direct way to what `write` writes to, by which large content may be written.
+    direct: Option<Direct>,
     buffer: Vec<u8>,
     outstanding: &'a Outstanding,
     /// Numbers that the server may forget and that are not written yet.
@@ -114,13 +114,13 @@ impl<'a> Out<'a> {
     pub(super) fn new(
         target: &'a Target,
         write: WriteHalf<BoxStream>,
-        socket: Option<Socket>,
+        direct: Option<Direct>,
         outstanding: &'a Outstanding,
     ) -> Self {
         Self {
             target,
             write,
-            socket,
+            direct,
             buffer: Vec::new(),
             outstanding,
             confirmed: Vec::new(),
@@ -218,7 +218,7 @@ impl<'a> Out<'a> {
             if !is_begun {
                 is_begun = true;
                 self.begin_large(parcel).await?;
-                content.send_over(self.socket.clone());
+                content.send_over(self.direct.clone());
             }
             let rest = piece.get(sent..).unwrap_or_default();
             write_all(&mut self.write, rest, self.target.stall).await?;

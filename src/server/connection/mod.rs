@@ -44,9 +44,9 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
             }
         }
     };
-    let socket = stream.socket();
+    let direct = stream.direct();
     let (read, write) = tokio::io::split(stream);
-    let mut reader = Reader::over(read, socket, shared.deadlines);
+    let mut reader = Reader::over(read, direct, shared.deadlines);
     let first = tokio::select! {
         () = shared.stop.cancelled() => return,
         () = seat.asked_to_leave() => Err(ReadError::Crowded),

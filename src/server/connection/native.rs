@@ -123,6 +123,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
             () = seat.asked_to_leave() => return Err(ReadError::Crowded),
             hello = timeout_at(greeting_ends, self.hello()) => hello.unwrap_or_else(|_| silent())?,
         };
+        seat.know();
         seat.work();
         let Some(hello) = hello else { return Ok(()) };
         let claim = claim_of(hello)?;

@@ -78,6 +78,7 @@ async fn serve_one<R: AsyncRead + Unpin>(
     let Some(object) = object.await? else {
         return Ok(None);
     };
+    seat.know();
     let answer = match parse(&object)? {
         Request::File {
             title,

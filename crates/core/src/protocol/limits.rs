@@ -65,7 +65,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How long a peer may take to introduce itself: at a file server from the first moment, at a
 /// balancer from the first byte of a native greeting, since old-style clients connect long before
-/// they have anything to say.
+/// they have anything to say. A balancer where old-style clients may send nothing waits no longer for
+/// the first byte, either.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client of the HTTP doorway waits for room in a full queue before its file is refused.

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::job;
 use super::straight::{TURN, send};
-use crate::Socket;
+use crate::Direct;
 
 /// What a [`ReadAhead`] reads. It is called, and dropped, on threads that may block.
 pub trait Fill: Send + 'static {
@@ -33,7 +33,7 @@ pub struct Next<P> {
 
 /// Content piece by piece.
 ///
-/// The next piece is read while the one before it is sent. Where the socket is known
+/// The next piece is read while the one before it is sent. Where the direct way is known
 /// ([`Self::send_over`]), a job reads and sends piece by piece for as long as the peer takes them,
 /// and gives the first that the peer does not take whole.
 pub struct ReadAhead<S: Fill> {
@@ -44,7 +44,7 @@ pub struct ReadAhead<S: Fill> {
     ended: Option<S>,
     /// Memory to read into.
     free: S::Piece,
-    socket: Option<Socket>,
+    direct: Option<Direct>,
 }
 
 /// What a job leaves: the source, the piece that it has filled, and how much of that it has sent.
@@ -62,19 +62,19 @@ impl<S: Fill> ReadAhead<S> {
             source: None,
             ended: None,
             free: S::Piece::default(),
-            socket: None,
+            direct: None,
         }
     }
 
-    /// Content of which nothing is there yet: [`Self::go_on`] begins to read. It goes over this
-    /// socket, and all that was to be sent before it is sent.
-    pub fn empty(source: S, socket: Option<Socket>) -> Self {
+    /// Content of which nothing is there yet: [`Self::go_on`] begins to read. It goes directly over
+    /// this connection, and all that was to be sent before it is sent.
+    pub fn empty(source: S, direct: Option<Direct>) -> Self {
         Self {
             job: None,
             source: None,
             ended: Some(source),
             free: S::Piece::default(),
-            socket,
+            direct,
         }
     }
 
@@ -86,10 +86,11 @@ impl<S: Fill> ReadAhead<S> {
         }
     }
 
-    /// From now on a piece is asked for only once all before it are written to this socket, so what
+    /// From now on a piece is asked for only once all before it are written to this
+    /// connection, so what
     /// comes behind them may be sent over it.
-    pub fn send_over(&mut self, socket: Option<Socket>) {
-        self.socket = socket;
+    pub fn send_over(&mut self, direct: Option<Direct>) {
+        self.direct = direct;
     }
 
     /// The next piece; `None` at the end, and after an error.
@@ -101,7 +102,7 @@ impl<S: Fill> ReadAhead<S> {
         self.job = None;
         match ended {
             Ok((source, piece, Ok(true))) => {
-                if self.socket.is_some() {
+                if self.direct.is_some() {
                     self.source = Some(source);
                 } else {
                     self.start(source);
@@ -125,14 +126,14 @@ impl<S: Fill> ReadAhead<S> {
 
     fn start(&mut self, source: S) {
         let free = std::mem::take(&mut self.free);
-        self.job = Some(start(source, free, self.socket.clone()));
+        self.job = Some(start(source, free, self.direct.clone()));
     }
 }
 
-fn start<S: Fill>(mut source: S, piece: S::Piece, socket: Option<Socket>) -> JoinHandle<Filled<S>> {
+fn start<S: Fill>(mut source: S, piece: S::Piece, direct: Option<Direct>) -> JoinHandle<Filled<S>> {
     job::spawn(move || {
         let mut next = Next { piece, sent: 0 };
-        let filled = fill(&mut source, &mut next, socket.as_ref());
+        let filled = fill(&mut source, &mut next, direct.as_ref());
         (source, next, filled)
     })
 }
@@ -141,7 +142,7 @@ fn start<S: Fill>(mut source: S, piece: S::Piece, socket: Option<Socket>) -> Joi
 fn fill<S: Fill>(
     source: &mut S,
     next: &mut Next<S::Piece>,
-    socket: Option<&Socket>,
+    direct: Option<&Direct>,
 ) -> Result<bool, S::Error> {
     let mut sent = 0;
     loop {
@@ -149,10 +150,10 @@ fn fill<S: Fill>(
         if !source.fill(&mut next.piece)? {
             return Ok(false);
         }
-        let (Some(socket), Some(bytes)) = (socket, S::ready(&next.piece)) else {
+        let (Some(direct), Some(bytes)) = (direct, S::ready(&next.piece)) else {
             return Ok(true);
         };
-        next.sent = send(socket, bytes, sent);
+        next.sent = send(direct, bytes, sent);
         sent += next.sent as u64;
         if next.sent < bytes.len() || sent >= TURN {
             return Ok(true);

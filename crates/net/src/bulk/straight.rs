@@ -1,5 +1,6 @@
-//! The part of a job that moves content between a plain socket and the disk: the thread that has
-//! the bytes in its cache also reads, sums and writes them, and nobody is woken in between.
+//! The part of a job that moves content between a connection and the disk: the thread that has the
+//! bytes in its cache also reads, sums and writes them, and decrypts or encrypts them where TLS is
+//! spoken; nobody is woken in between.
 //!
 //! A job goes on only as long as the peer keeps up. It waits for a peer that has been fast, and not
 //! for long; all other waiting is left to the task.
@@ -7,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::Socket;
+use crate::Direct;
 use bilico_core::checksum;
 
 /// How much a job moves at once, in bytes.
@@ -47,7 +48,7 @@ impl Received {
 /// Receives up to `most` bytes as long as they come fast, behind content with this CRC32C, and hands
 /// them to `take` until that fails. The end of the connection is left to be found by the next read.
 pub(super) fn receive(
-    socket: &Socket,
+    direct: &Direct,
     (most, crc32c): (u64, u32),
     buffer: &mut Vec<u8>,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
@@ -58,7 +59,7 @@ pub(super) fn receive(
     while received.bytes < most {
         let left = usize::try_from(most - received.bytes).unwrap_or(STEP);
         let room = buffer.get_mut(..left.min(STEP)).unwrap_or_default();
-        match socket.read_now(room) {
+        match direct.read_now(room) {
             Ok(0) => break,
             Ok(read) => {
                 let came = buffer.get(..read).unwrap_or_default();
@@ -69,7 +70,7 @@ pub(super) fn receive(
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if received.bytes < FAST || !socket.wait_to_read(MOMENT) {
+                if received.bytes < FAST || !direct.wait_to_read(MOMENT) {
                     break;
                 }
             }
@@ -84,13 +85,13 @@ pub(super) fn receive(
 
 /// Sends `bytes` for as long as the peer takes them, behind `before` that it took in this turn, and
 /// gives how many it took. That the connection has failed is left to be found by the next write.
-pub(super) fn send(socket: &Socket, bytes: &[u8], before: u64) -> usize {
+pub(super) fn send(direct: &Direct, bytes: &[u8], before: u64) -> usize {
     let mut sent = 0;
     while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-        match socket.write_now(rest) {
+        match direct.write_now(rest) {
             Ok(written) => sent += written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if before + (sent as u64) < FAST || !socket.wait_to_write(MOMENT) {
+                if before + (sent as u64) < FAST || !direct.wait_to_write(MOMENT) {
                     break;
                 }
             }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::job;
 use super::straight::{self, Received};
 use super::syncs::Syncs;
-use crate::Socket;
+use crate::Direct;
 
 /// The most bytes that wait for a job; as many may be in the job that runs.
 const MOST_WAITING: usize = 1024 * 1024;
@@ -52,7 +52,7 @@ pub struct WriteBehind<S: Sink> {
 /// What a job receives behind a piece.
 pub struct More {
     /// Where it comes from.
-    pub socket: Socket,
+    pub direct: Direct,
     /// The most bytes. It is less if they do not come fast.
     pub most: u64,
     /// The CRC32C of the content up to the piece's end.
@@ -249,7 +249,7 @@ fn write_all<S: Sink>(mut sink: S, pieces: &[Bytes]) -> io::Result<S> {
 fn receive<S: Sink>(
     sink: io::Result<S>,
     &More {
-        ref socket,
+        ref direct,
         most,
         crc32c,
     }: &More,
@@ -260,7 +260,7 @@ fn receive<S: Sink>(
         failed => return (failed, Received::nothing(crc32c)),
     };
     let (received, taken) =
-        straight::receive(socket, (most, crc32c), buffer, |bytes| sink.write(bytes));
+        straight::receive(direct, (most, crc32c), buffer, |bytes| sink.write(bytes));
     // Memory of a slow transfer is given back: there may be many of them.
     if received.bytes < 2 * buffer.len() as u64 {
         *buffer = Vec::new();

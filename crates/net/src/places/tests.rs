@@ -148,3 +148,57 @@ async fn of_the_idle_those_of_the_largest_crowd_leave_first() {
         assert_eq!(leaves.recv().await, Some(expected));
     }
 }
+
+/// Strangers of this source until it may have no more.
+async fn crowd(places: &Arc<Places>, source: &str) -> Vec<Place> {
+    let mut crowd = Vec::new();
+    while let Some(place) = places.take(from(source)).await {
+        crowd.push(place);
+    }
+    crowd
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_of_one_source_have_a_sixteenth_of_the_places_and_the_known_do_not_count() {
+    let places = Arc::new(Places::new(16 * FEW * 2));
+    let mut strangers = crowd(&places, "10.0.0.1").await;
+    assert_eq!(strangers.len(), 2 * FEW);
+    assert!(places.take(from("10.0.0.2")).await.is_some());
+    for place in &strangers {
+        place.seat().know();
+        place.seat().know();
+    }
+    strangers.extend(crowd(&places, "10.0.0.1").await);
+    assert_eq!(strangers.len(), 4 * FEW, "those who are known do not count");
+    strangers.drain(2 * FEW..);
+    strangers.extend(crowd(&places, "10.0.0.1").await);
+    assert_eq!(strangers.len(), 4 * FEW, "nor do those who have gone");
+    drop(strangers);
+    assert_eq!(places.lock().strangers.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_of_all_sources_have_a_quarter_and_make_way_for_the_next_one() {
+    let places = Arc::new(Places::new(8 * FEW));
+    let known = taken(&places).await;
+    known.seat().know();
+    known.seat().rest(Rest::Idle);
+    let (left, mut leaves) = tokio::sync::mpsc::unbounded_channel();
+    sit(known, left.clone(), "known");
+    let larger = crowd(&places, "10.0.0.1").await;
+    assert_eq!(larger.len(), FEW);
+    for place in larger {
+        sit(place, left.clone(), "one of the larger crowd");
+    }
+    let mut strangers = Vec::new();
+    for source in ["10.0.0.2", "10.0.0.3"] {
+        for _ in 0..FEW / 2 {
+            strangers.push(places.take(from(source)).await.unwrap());
+        }
+    }
+    assert_eq!(places.lock().seats.len(), 2 * FEW + 1);
+    let next = places.take(from("10.0.0.4")).await;
+    assert!(next.is_some());
+    assert_eq!(leaves.recv().await, Some("one of the larger crowd"));
+    assert!(leaves.try_recv().is_err(), "nobody who is known");
+}

@@ -12,6 +12,7 @@ use super::identity::Role;
 use super::secured::Secured;
 use super::settings::Current;
 use super::stream::Inside;
+use super::wire::Wire;
 use crate::connect::{Connect, Connecting, Resolving, Tcp};
 use crate::stream::BoxStream;
 use bilico_core::config::{address_of, certified_name};
@@ -63,7 +64,7 @@ impl Secure {
     ) -> Result<(BoxStream, Secured), HandshakeError> {
         let connector = TlsConnector::from(self.config.get());
         let name = host_of(address_of(peer)).map_err(HandshakeError::Refused)?;
-        let connected = connector.connect(name, stream).await?;
+        let connected = connector.connect(name, Wire::new(stream)).await?;
         let secured = Secured::of(connected.get_ref().1)?;
         if let Some(cluster) = &self.cluster {
             let found = secured.identity()?;

@@ -1,14 +1,20 @@
 //! Lets connections in: secure ones, and plain ones where they are allowed.
 
+use std::future::poll_fn;
+use std::num::NonZero;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::FIRST_BYTE;
 use super::error::HandshakeError;
@@ -17,12 +23,10 @@ use super::prefixed::Prefixed;
 use super::secured::Secured;
 use super::settings::Current;
 use super::stream::Inside;
+use super::wire::Wire;
 use crate::stream::BoxStream;
 
-/// The most handshakes at once: each is work for the processor before anybody is known.
-const AT_ONCE: usize = 64;
-
-/// How long a handshake may take, with the wait for others before it.
+/// How long a handshake may take, with the wait for its turn.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a listener speaks TLS. A listener without it has no [`Door`].
@@ -35,11 +39,15 @@ pub enum Mode {
 }
 
 /// Where connections of a listener with TLS come in.
+///
+/// A handshake is work for the processor before anybody is known, and one peer can ask for any number
+/// of them. So they take turns, on half of the processors at most. Nobody has a turn while a peer is
+/// waited for: those that stall hold nobody else up.
 #[derive(Debug)]
 pub struct Door {
     mode: Mode,
     config: Current<ServerConfig>,
-    handshakes: Arc<Semaphore>,
+    turns: Semaphore,
     gauge: Arc<Gauge>,
 }
 
@@ -56,10 +64,11 @@ pub enum Arrived {
 impl Door {
     /// A door that begins with this configuration.
     pub fn new(mode: Mode, config: ServerConfig, gauge: Arc<Gauge>) -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
         Self {
             mode,
             config: Current::new(config),
-            handshakes: Arc::new(Semaphore::new(AT_ONCE)),
+            turns: Semaphore::new((processors / 2).max(1)),
             gauge,
         }
     }
@@ -106,9 +115,17 @@ impl Door {
     }
 
     async fn shake(&self, stream: BoxStream) -> Result<Arrived, HandshakeError> {
+        let greeted = LazyConfigAcceptor::new(Acceptor::default(), Wire::new(stream)).await?;
         // It is never closed; if it were, more handshakes at once would do no harm.
-        let _turn = self.handshakes.acquire().await;
-        let accepted = TlsAcceptor::from(self.config.get()).accept(stream).await?;
+        let turn = self.turns.acquire().await;
+        let mut accepting = greeted.into_stream(self.config.get());
+        // The first poll does the work; what is left to do waits for the peer.
+        let answered = poll_fn(|cx| Poll::Ready(Pin::new(&mut accepting).poll(cx))).await;
+        drop(turn);
+        let accepted = match answered {
+            Poll::Ready(accepted) => accepted?,
+            Poll::Pending => accepting.await?,
+        };
         let secured = Secured::of(accepted.get_ref().1)?;
         let stream = Box::new(Inside::new(accepted));
         Ok(Arrived::Secure(stream, Box::new(secured)))

@@ -12,6 +12,7 @@
 //! Invariant: an identity comes only from a certificate that rustls has verified in this connection's
 //! handshake or in the one that it resumes, and that is valid now.
 
+mod ahead;
 mod certificate;
 mod connect;
 mod door;
@@ -23,10 +24,12 @@ mod look;
 mod prefixed;
 mod provider;
 mod secured;
+mod session;
 mod settings;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod wire;
 mod words;
 
 pub use certificate::{Certificate, Fingerprint};

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::{BoxStream, Socket, Stream};
+use crate::stream::{BoxStream, Direct, Stream};
 
 /// Gives a byte that was read already, and then what comes.
 pub(super) struct Prefixed {
@@ -30,8 +30,8 @@ impl Stream for Prefixed {
         self.inner.is_private()
     }
 
-    fn socket(&self) -> Option<Socket> {
-        self.inner.socket()
+    fn direct(&self) -> Option<Direct> {
+        self.inner.direct()
     }
 }
 

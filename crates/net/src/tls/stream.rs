@@ -2,28 +2,42 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::stream::{BoxStream, Stream};
+use super::session::Session;
+use super::wire::Wire;
+use crate::stream::{Direct, Now, Socket, Stream};
 
-/// The most bytes that wait in a connection to be encrypted or sent. rustls' own limit is 64 KiB, and
-/// thousands of connections are idle.
-const WAITING: usize = 16 * 1024;
+/// A connection inside TLS. Its task and a job that moves large content take turns with it.
+pub(super) struct Inside(Arc<Shared>);
 
-/// A connection inside TLS. What passes its socket is encrypted, so it has none to offer.
-pub(super) struct Inside(TlsStream<BoxStream>);
+struct Shared {
+    session: Mutex<Session>,
+    /// `None`: it runs over no socket.
+    socket: Option<Socket>,
+}
 
 impl Inside {
-    pub(super) fn new(stream: impl Into<TlsStream<BoxStream>>) -> Self {
-        let mut stream = stream.into();
-        match &mut stream {
-            TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(WAITING)),
-            TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(WAITING)),
-        }
-        Self(stream)
+    pub(super) fn new(stream: impl Into<TlsStream<Wire>>) -> Self {
+        let stream = stream.into();
+        Self(Arc::new(Shared {
+            socket: stream.get_ref().0.socket().cloned(),
+            session: Mutex::new(Session::new(stream)),
+        }))
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.0.session()
+    }
+}
+
+impl Shared {
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -31,49 +45,73 @@ impl Stream for Inside {
     fn is_private(&self) -> bool {
         true
     }
+
+    fn direct(&self) -> Option<Direct> {
+        let socket = self.0.socket.clone()?;
+        let shared = self.0.clone();
+        Some(Direct::new(Arc::new(Way { shared, socket })))
+    }
+}
+
+/// The direct way to a connection inside TLS.
+struct Way {
+    shared: Arc<Shared>,
+    socket: Socket,
+}
+
+impl Now for Way {
+    fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.shared.session().read_now(&self.socket, buffer)
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.shared.session().write_now(&self.socket, bytes)
+    }
+
+    fn socket(&self) -> &Socket {
+        &self.socket
+    }
 }
 
 impl AsyncRead for Inside {
-    /// A peer that goes without a word of TLS has gone all the same: in each language that is spoken
-    /// here, messages say themselves where they end, so nobody in between can cut one short unseen.
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.0).poll_read(cx, buffer)) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-            read => Poll::Ready(read),
-        }
+        self.session().poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Inside {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        self.session().with_room(bytes.len()).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        self.session()
+            .with_room(bytes)
+            .poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session().stream().poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session().stream().poll_shutdown(cx)
     }
 }

@@ -11,13 +11,35 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use self::made::{Authority, Made};
 use super::*;
-use crate::BoxStream;
+use crate::{BoxStream, Connect, Socket, Tcp};
 
 const SOON: Duration = Duration::from_secs(2);
 
 fn door(mode: Mode, shows: &Made) -> Door {
     let config = for_native(&shows.credentials().unwrap()).unwrap();
     Door::new(mode, config, Gauge::new("clients"))
+}
+
+/// Both ends of a connection over real sockets, the client's first.
+pub(crate) async fn over_sockets() -> (BoxStream, BoxStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let authority = Authority::new();
+    let made = authority.issue("bilico://main/balancer/a", &["127.0.0.1"]);
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    let door = door(Mode::Required, &made);
+    let near = Tcp.connect(&address);
+    let (near, far) = tokio::join!(near, listener.accept());
+    let far: BoxStream = Box::new(Socket::from(far.unwrap().0));
+    let near = connector.secure(&address, near.unwrap());
+    let (near, far) = tokio::join!(near, door.admit(far, SOON));
+    let (mut near, mut far) = (near.unwrap().0, inside(far).0);
+    // With it the client reads the tickets of the session: whoever closes a socket with unread bytes
+    // resets the connection.
+    far.write_all(b"!").await.unwrap();
+    far.flush().await.unwrap();
+    near.read_exact(&mut [0]).await.unwrap();
+    (near, far)
 }
 
 /// What becomes of both ends of a connection.
@@ -59,7 +81,10 @@ async fn clients_get_in_by_tls_and_see_who_the_balancer_is() {
         seen.identity().unwrap().to_string(),
         "bilico://main/balancer/a"
     );
-    assert!(found.peer.is_none() && there.socket().is_none());
+    assert!(
+        found.peer.is_none() && there.direct().is_none(),
+        "there is no socket"
+    );
     here.write_all(b"hello").await.unwrap();
     here.flush().await.unwrap();
     let mut read = [0; 5];
@@ -110,6 +135,73 @@ async fn a_handshake_has_a_deadline() {
     let refused = door.admit(Box::new(there), SOON).await.err().unwrap();
     assert!(matches!(refused, HandshakeError::Silent(_)), "{refused}");
     assert_eq!(counts.counts(), [0, 1, 0]);
+}
+
+/// Peers that stall anywhere in a handshake, more of them than there may be work at once.
+#[tokio::test]
+async fn peers_that_stall_in_a_handshake_hold_nobody_up() {
+    let authority = Authority::new();
+    let made = authority.issue("bilico://main/balancer/a", &["127.0.0.1"]);
+    let door = std::sync::Arc::new(door(Mode::Required, &made));
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    // All that a client says before it has to read.
+    let (here, mut there) = duplex(64 * 1024);
+    let shaking = connector.clone();
+    let client = tokio::spawn(async move { shaking.secure("127.0.0.1:1", Box::new(here)).await });
+    let mut hello = vec![0; 16 * 1024];
+    let len = there.read(&mut hello).await.unwrap();
+    hello.truncate(len);
+    client.abort();
+    let mut stalled = Vec::new();
+    for n in 0..200 {
+        let (mut here, there) = duplex(64 * 1024);
+        let cut = if n % 2 == 0 { len } else { 1 + n * len / 200 };
+        here.write_all(&hello[..cut]).await.unwrap();
+        let door = door.clone();
+        tokio::spawn(async move { door.admit(Box::new(there), SOON).await.map(|_| ()) });
+        stalled.push(here);
+    }
+    let begun = tokio::time::Instant::now();
+    let (client, balancer) = meet(&connector, "127.0.0.1:60002", &door).await;
+    client.unwrap();
+    inside(balancer);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+/// Much content in both directions, with small messages in between: each byte comes once, in order.
+#[tokio::test]
+async fn large_content_comes_whole_in_both_directions() {
+    let authority = Authority::new();
+    let made = authority.issue("bilico://main/balancer/a", &["127.0.0.1"]);
+    let connector = Secure::to_balancers(client_of_balancer(authority.roots()).unwrap());
+    let (client, balancer) =
+        meet(&connector, "127.0.0.1:60002", &door(Mode::Required, &made)).await;
+    let (here, there) = (client.unwrap().0, inside(balancer).0);
+    let sizes = [1, 300_000, 5, 16 * 1024, 70_000, 1, 2_000_000];
+    let content: Vec<u8> = (0..sizes.iter().sum())
+        .map(|n: usize| u8::try_from(n % 251).unwrap())
+        .collect();
+    let pass = |mut from: BoxStream, mut to: BoxStream, content: Vec<u8>| async move {
+        let sent = content.clone();
+        let writing = tokio::spawn(async move {
+            let mut rest = &sent[..];
+            for size in sizes {
+                let (now, later) = rest.split_at(size);
+                from.write_all(now).await.unwrap();
+                from.flush().await.unwrap();
+                rest = later;
+            }
+            from
+        });
+        let mut came = vec![0; content.len()];
+        to.read_exact(&mut came).await.unwrap();
+        assert!(came == content);
+        (writing.await.unwrap(), to)
+    };
+    let (here, there) = pass(here, there, content.clone()).await;
+    let (there, mut here) = pass(there, here, content).await;
+    drop(there);
+    assert_eq!(here.read(&mut [0; 8]).await.unwrap(), 0);
 }
 
 #[tokio::test]
