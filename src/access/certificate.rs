@@ -34,11 +34,16 @@ impl Balancers {
         }
     }
 
+    /// Whether a balancer of the cluster that has this name may come.
+    pub fn may_come(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|known| known == name)
+    }
+
     /// Who the peer of a connection is; an error if it is no balancer that may come.
     pub fn prove(&self, secured: &Secured, peer: SocketAddr) -> Result<Proven, IdentityError> {
         let found = secured.identity()?;
         found.check(&self.cluster, Role::Balancer, None)?;
-        if !self.names.is_empty() && !self.names.contains(&found.name) {
+        if !self.may_come(&found.name) {
             return Err(IdentityError::Other {
                 found: found.to_string(),
                 expected: format!("one of the balancers {}", self.names.join(", ")),

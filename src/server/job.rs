@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::index::Key;
 use super::staged::Staged;
+use crate::access::Balancers;
 use crate::protocol::Expected;
 use crate::protocol::lists::StoredFile;
 
@@ -114,12 +115,25 @@ pub type Done = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
 /// Called when a copy is removed durably, or cannot be removed.
 pub(super) type Removed = Box<dyn FnOnce(io::Result<()>) + Send>;
 
+/// A balancer that has proved its name, and comes with a journal.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The journal's identity.
+    pub journal: Arc<str>,
+    /// The balancer's name.
+    pub balancer: Arc<str>,
+    /// Who may come: a journal stays with its balancer for as long as that one may.
+    pub among: Balancers,
+}
+
 /// A job of the store's thread.
 pub(super) enum Job {
     /// Store a file.
     File(Incoming, Done),
     /// List what is stored for a journal, once all earlier jobs are done.
     Inventory(Arc<str>, oneshot::Sender<io::Result<Inventory>>),
+    /// Give a journal to a balancer of the cluster.
+    Bind(Claimed, oneshot::Sender<io::Result<Arc<str>>>),
     /// Forget files that their balancer has recorded as delivered. The permit is for the list.
     Confirmed(Arc<str>, Vec<u64>, Option<OwnedSemaphorePermit>),
     /// Remove a file that another server has, if it is the expected one.

@@ -93,12 +93,13 @@ pub(super) enum EnterError {
     Stale { ours: u64, current: u64 },
     /// The journal belongs to another balancer.
     #[error(
-        "this journal belongs to the balancer {owner}, and the certificate is that of {balancer}"
+        "this journal belongs to the balancer {owner}, and the certificate is that of {balancer}: to \
+         give it to {balancer}, name the balancers that may come without {owner} (--balancer)"
     )]
     Foreign { owner: Arc<str>, balancer: Arc<str> },
-    /// More journals have come than are remembered.
-    #[error("more than {MOST_JOURNALS} journals have come since the start of this server")]
-    TooMany,
+    /// Whose the journal is cannot be found out or recorded.
+    #[error("cannot record whose journal this is: {0}")]
+    Unbound(String),
     /// Older links have not ended in [`TAKE_OVER`].
     #[error("an older connection of the same balancer has not ended yet")]
     Busy,
@@ -110,7 +111,8 @@ impl EnterError {
         let code = match self {
             Self::Stale { .. } => RefusalCode::Stale,
             Self::Foreign { .. } => RefusalCode::Forbidden,
-            Self::Busy | Self::TooMany => RefusalCode::Busy,
+            Self::Busy => RefusalCode::Busy,
+            Self::Unbound(_) => RefusalCode::Storage,
         };
         Refusal::new(code, self.to_string())
     }
@@ -141,15 +143,10 @@ impl Leave {
     }
 }
 
-/// The most journals whose balancers are remembered.
-const MOST_JOURNALS: usize = 16_384;
-
 /// All links of balancers that name their journal.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     open: Mutex<HashMap<Arc<str>, Vec<LinkEntry>>>,
-    /// In a cluster: which balancer each journal has belonged to since the start of the server.
-    owners: Mutex<HashMap<Arc<str>, Arc<str>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -169,23 +166,6 @@ pub(super) struct Entered {
 }
 
 impl Links {
-    /// Binds a journal to the balancer that has proved its name: no other one may come with it.
-    pub(super) fn bind(&self, journal: &Arc<str>, balancer: &Arc<str>) -> Result<(), EnterError> {
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        match owners.get(journal) {
-            Some(owner) if owner == balancer => Ok(()),
-            Some(owner) => Err(EnterError::Foreign {
-                owner: owner.clone(),
-                balancer: balancer.clone(),
-            }),
-            None if owners.len() >= MOST_JOURNALS => Err(EnterError::TooMany),
-            None => {
-                owners.insert(journal.clone(), balancer.clone());
-                Ok(())
-            }
-        }
-    }
-
     /// Enters a link or lane of this journal, ends the older ones that its tenure ends, and waits until
     /// they submit nothing more.
     pub(super) async fn enter(

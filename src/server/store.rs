@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::config::ReadableBy;
 use super::directory::Directory;
 use super::index::Key;
-pub use super::job::{Done, Incoming, IncomingBody, Inventory, Origin, Outcome, StoreError};
+pub use super::job::{
+    Claimed, Done, Incoming, IncomingBody, Inventory, Origin, Outcome, StoreError,
+};
 use super::job::{Job, Removed};
 use super::keeper::Keeper;
 use super::name::is_part;
@@ -160,6 +162,14 @@ impl Store {
         let (answer, inventory) = oneshot::channel();
         let _ = self.jobs.send(Job::Inventory(journal, answer));
         inventory.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Gives a journal to a balancer, unless it belongs to another one that may still come. Gives the
+    /// balancer that has it.
+    pub async fn bind(&self, claimed: Claimed) -> io::Result<Arc<str>> {
+        let (answer, owner) = oneshot::channel();
+        let _ = self.jobs.send(Job::Bind(claimed, answer));
+        owner.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Forgets files of a journal that their balancer has recorded as delivered. `room` is the room

@@ -1,6 +1,7 @@
 //! A balancer's link: files come in, acknowledgements go out in the order in which the store
 //! finishes.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::super::links::{Entered, Leave, Tenure};
-use super::super::store::Store;
+use super::super::links::{EnterError, Entered, Leave, Tenure};
+use super::super::store::{Claimed, Store};
 use super::super::work::Hold;
 use super::acks::{Outgoing, say_bye, write_acks};
 use super::incoming::{IncomingFile, OnDisk, Received, receive, receive_ahead, refusal_of, submit};
@@ -165,9 +166,7 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
         let links = &self.shared.links;
         let leave = self.leave.clone();
         let entering = async {
-            if let Some(balancer) = &self.balancer {
-                links.bind(&journal, balancer)?;
-            }
+            self.bind(&journal).await?;
             links.enter(journal.clone(), tenure, is_lane, leave).await
         };
         let entered = match entering.await {
@@ -206,6 +205,26 @@ impl<R: AsyncRead + Unpin> Link<'_, R> {
                 Ok(None)
             }
         }
+    }
+
+    /// In a cluster, sees to it that the journal belongs to the balancer that has come with it.
+    async fn bind(&self, journal: &Arc<str>) -> Result<(), EnterError> {
+        let (Some(balancer), Some(cluster)) = (&self.balancer, &self.shared.cluster) else {
+            return Ok(());
+        };
+        let unbound = |error: &dyn Display| EnterError::Unbound(error.to_string());
+        let store = self.its_store().map_err(|error| unbound(&error))?;
+        let claimed = Claimed {
+            journal: journal.clone(),
+            balancer: balancer.clone(),
+            among: cluster.balancers.clone(),
+        };
+        let owner = store.bind(claimed).await.map_err(|error| unbound(&error))?;
+        if owner == *balancer {
+            return Ok(());
+        }
+        let balancer = balancer.clone();
+        Err(EnterError::Foreign { owner, balancer })
     }
 
     /// The next frame; `None` when the balancer closed or the server stops.

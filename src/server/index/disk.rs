@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::super::opened::{FileId, Opened};
 use super::line::{self, Fate};
+use super::owners::Owners;
 use super::place::WrittenIn;
 use super::replay::LoadError;
 use super::seen::Seen;
@@ -31,6 +32,14 @@ pub(super) struct Written {
     pub(super) lines: u64,
 }
 
+/// All that an index keeps.
+#[derive(Clone, Copy)]
+pub(super) struct Kept<'a> {
+    pub(super) table: &'a Table,
+    pub(super) seen: &'a Seen,
+    pub(super) owners: &'a Owners,
+}
+
 /// Device and inode of an open file.
 pub(super) fn id_of(file: &File) -> io::Result<FileId> {
     let found = file.metadata()?;
@@ -38,16 +47,11 @@ pub(super) fn id_of(file: &File) -> io::Result<FileId> {
 }
 
 /// Writes an index under the name [`PART`] and syncs it.
-pub(super) fn write_whole(
-    dir: &Opened,
-    identity: &str,
-    table: &Table,
-    seen: &Seen,
-) -> io::Result<Written> {
+pub(super) fn write_whole(dir: &Opened, identity: &str, kept: Kept<'_>) -> io::Result<Written> {
     remove_part(dir)?;
     let file = dir.create(PART)?;
     lock(&file)?;
-    let lines = write_lines(dir, &file, identity, table, seen)?;
+    let lines = write_lines(dir, &file, identity, kept)?;
     file.sync_all()?;
     let id = id_of(&file)?;
     drop(file);
@@ -70,8 +74,11 @@ fn write_lines(
     dir: &Opened,
     file: &File,
     identity: &str,
-    table: &Table,
-    seen: &Seen,
+    Kept {
+        table,
+        seen,
+        owners,
+    }: Kept<'_>,
 ) -> io::Result<u64> {
     let mut writer = BufWriter::with_capacity(256 * 1024, file);
     let mut out = Vec::new();
@@ -82,6 +89,10 @@ fn write_lines(
     // Before the entries, since a `confirmed` removes what was stored before it.
     for (journal, number) in seen.oldest_first() {
         lines += line::push_fate(&mut out, Fate::Confirmed, journal, &[number]);
+    }
+    for (journal, balancer) in owners.iter() {
+        line::push_owner(&mut out, balancer, journal);
+        lines += 1;
     }
     for (journal, number, entry) in table.iter() {
         line::push_storing(&mut out, journal, number, entry);

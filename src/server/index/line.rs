@@ -55,6 +55,8 @@ pub(super) enum Line<'a> {
     ///
     /// [`WrittenIn`]: super::place::WrittenIn
     WrittenIn(&'a str),
+    /// The balancer that a journal belongs to.
+    Owner { balancer: &'a str, journal: &'a str },
 }
 
 /// Stands for all journals.
@@ -62,6 +64,9 @@ const ALL: &str = "*";
 
 /// What [`Line::WrittenIn`] begins with.
 const IN: &str = "in:";
+
+/// What [`Line::Owner`] begins with.
+const OF: &str = "of:";
 
 /// What becomes of a file after its `storing` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +148,13 @@ pub(super) fn push_written_in(out: &mut Vec<u8>, place: impl fmt::Display) {
     push_fate(out, Fate::Confirmed, &format!("{IN}{place}"), &[0]);
 }
 
+/// Appends a line that says which balancer a journal belongs to. A balancer's name has none of the
+/// characters that have a meaning here.
+pub(super) fn push_owner(out: &mut Vec<u8>, balancer: &str, journal: &str) {
+    let words = format!("{OF}{balancer}={journal}");
+    push_fate(out, Fate::Confirmed, &words, &[0]);
+}
+
 struct Numbers<'a>(&'a [u64]);
 
 impl fmt::Display for Numbers<'_> {
@@ -188,6 +200,10 @@ pub(super) fn decode(line: &[u8]) -> Option<Line<'_>> {
             let journal = words.next()?;
             if let Some(place) = journal.strip_prefix(IN) {
                 return Some(Line::WrittenIn(place));
+            }
+            if let Some(owner) = journal.strip_prefix(OF) {
+                let (balancer, journal) = owner.split_once('=')?;
+                return Some(Line::Owner { balancer, journal });
             }
             if journal == ALL {
                 return Some(Line::Complete(*fate == Fate::Confirmed));

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use super::super::job::Claimed;
 use super::super::opened::{FileId, Opened};
-use super::disk::{NAME, PART, id_of, write_whole};
+use super::disk::{Kept, NAME, PART, id_of, write_whole};
 use super::entry::{IndexEntry, Key, Settled};
 use super::line::{self, Fate};
+use super::owners::Owners;
 use super::seen::Seen;
 use super::table::Table;
 use crate::protocol::lists::StoredFile;
@@ -36,6 +38,7 @@ pub(in super::super) struct Index {
     pub(super) lines: u64,
     pub(super) table: Table,
     pub(super) seen: Seen,
+    pub(super) owners: Owners,
     pub(super) limit: usize,
     /// Whether the file on disk agrees with memory.
     pub(super) sound: bool,
@@ -94,6 +97,35 @@ impl Index {
     /// not known.
     pub(in super::super) fn seen(&self, journal: &str) -> Option<u64> {
         self.seen.of(journal)
+    }
+
+    /// Gives a journal to a balancer that has proved its name, unless it belongs to another one that
+    /// may still come. Gives the balancer that has it, once that is durable.
+    pub(in super::super) fn bind(&mut self, claimed: &Claimed) -> io::Result<Arc<str>> {
+        let Claimed {
+            journal,
+            balancer,
+            among,
+        } = claimed;
+        if let Some(owner) = self.owners.of(journal)
+            && (owner == balancer || among.may_come(owner))
+        {
+            return Ok(owner.clone());
+        }
+        self.make_sound()?;
+        if !self.owners.has_room_for(journal) {
+            let table = &self.table;
+            self.owners.retain(|journal| table.has(journal));
+            if !self.owners.has_room_for(journal) {
+                return Err(io::Error::other("too many journals have files here"));
+            }
+        }
+        let mut out = Vec::new();
+        line::push_owner(&mut out, balancer, journal);
+        self.append(&out, 1)?;
+        self.sync()?;
+        self.owners.set(journal, balancer);
+        Ok(balancer.clone())
     }
 
     /// Whether the file of this number and name belongs to an entry.
@@ -306,7 +338,12 @@ impl Index {
 
     /// Replaces the file by a new one that agrees with memory, and syncs it.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
-        let written = write_whole(&self.dir, &self.identity, &self.table, &self.seen)?;
+        let kept = Kept {
+            table: &self.table,
+            seen: &self.seen,
+            owners: &self.owners,
+        };
+        let written = write_whole(&self.dir, &self.identity, kept)?;
         if !self.is_in_place()? {
             return Err(io::Error::other("the index was replaced"));
         }

@@ -18,11 +18,12 @@
 //! <crc> confirmed|forgotten * 0                             other journals stored nothing|something
 //! <crc> confirmed - <number>                                highest number without a journal
 //! <crc> confirmed in:<place> 0                              where the index was opened last
+//! <crc> confirmed of:<balancer>=<journal> 0                 the balancer that has proved its name
 //! ```
 //!
 //! The highest number that any line names for a journal is the highest that was ever stored for it,
 //! so a file that is rewritten begins with a `confirmed` for each journal. Earlier versions know
-//! neither `*` nor `-` nor `in:`, and take those for journals that no balancer has; an index of an
+//! neither `*` nor `-` nor `in:` nor `of:`, and take those for journals that no balancer has; an index of an
 //! earlier version, which has no such lines, is read like any other.
 //!
 //! The announcement comes first: if a file were published before the index knows of it, and the
@@ -55,6 +56,7 @@ mod later;
 mod line;
 mod live;
 mod open;
+mod owners;
 mod place;
 mod replay;
 mod seen;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::super::opened::Opened;
 use super::super::staged::find_copy;
-use super::disk::{NAME, PART, aside, id_of, open_file, set_aside, write_whole};
+use super::disk::{Kept, NAME, PART, aside, id_of, open_file, set_aside, write_whole};
 use super::entry::{IndexEntry, Key, Settled};
 use super::later::Later;
 use super::line;
 use super::live::{GARBAGE, Index, NOBODY};
+use super::owners::Owners;
 use super::place::{Moved, WrittenIn};
 use super::replay::{LoadError, Replay};
 use super::seen::Seen;
@@ -49,7 +50,13 @@ impl Index {
         let mut seen = Seen::complete();
         let later = Later::than(dir, 0)?;
         seen.raise(NOBODY, later.highest);
-        let written = write_whole(dir, &identity, &table, &seen)?;
+        let owners = Owners::default();
+        let kept = Kept {
+            table: &table,
+            seen: &seen,
+            owners: &owners,
+        };
+        let written = write_whole(dir, &identity, kept)?;
         dir.rename(PART, NAME)?;
         dir.sync_names()?;
         let path = dir.path().display();
@@ -73,6 +80,7 @@ impl Index {
             lines: written.lines,
             table,
             seen,
+            owners,
             limit,
             sound: true,
             compact_from: GARBAGE,
@@ -94,6 +102,7 @@ impl Index {
             lines: replay.lines,
             table: replay.table,
             seen: replay.seen,
+            owners: replay.owners,
             limit,
             sound: true,
             compact_from: GARBAGE,

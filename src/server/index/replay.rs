@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::entry::IndexEntry;
 use super::line::{self, Fate, Line, MAX_LINE};
+use super::owners::Owners;
 use super::place::WrittenIn;
 use super::seen::Seen;
 use super::table::Table;
@@ -29,6 +30,7 @@ pub(super) struct Replay {
     /// Files that were announced, without a line about what became of them.
     pub(super) announced: Table,
     pub(super) seen: Seen,
+    pub(super) owners: Owners,
     /// Where the index was when it was last opened.
     pub(super) written_in: Option<WrittenIn>,
     /// The length of all whole lines in bytes.
@@ -51,6 +53,7 @@ impl Replay {
             table: Table::default(),
             announced: Table::default(),
             seen: Seen::default(),
+            owners: Owners::default(),
             written_in: None,
             len: lines.line.len() as u64,
             lines: 1,
@@ -105,6 +108,7 @@ impl Replay {
             Some(Line::WrittenIn(place)) => {
                 self.written_in = place.parse().ok().or(self.written_in);
             }
+            Some(Line::Owner { balancer, journal }) => self.owners.set(journal, balancer),
             Some(Line::Identity { .. }) | None => self.damaged += 1,
         }
     }

@@ -25,6 +25,11 @@ impl Table {
         self.len
     }
 
+    /// Whether a journal has entries.
+    pub(super) fn has(&self, journal: &str) -> bool {
+        self.journals.contains_key(journal)
+    }
+
     pub(super) fn get(&self, journal: &str, number: u64) -> Option<&IndexEntry> {
         Some(&self.journals.get(journal)?.get(&number)?.entry)
     }

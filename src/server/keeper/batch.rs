@@ -49,7 +49,7 @@ impl Batch {
             Job::File(..) | Job::Confirmed(..) => !self.removals.is_empty(),
             Job::Remove(..) => !(self.files.is_empty() && self.confirmed.is_empty()),
             Job::Inventory(..) => true,
-            Job::Open => false,
+            Job::Open | Job::Bind(..) => false,
         }
     }
 }

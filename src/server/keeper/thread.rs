@@ -99,6 +99,10 @@ impl Keeper {
                 });
                 let _ = answer.send(inventory);
             }
+            Job::Bind(claimed, answer) => {
+                let bound = self.index().and_then(|index| index.bind(&claimed));
+                let _ = answer.send(bound);
+            }
             Job::Open => drop(self.index()),
         }
     }

@@ -143,19 +143,3 @@ fn an_epoch_without_an_instance_does_not_count() {
     assert_eq!(Tenure::of(Some(1), None), Tenure::Sole);
     assert_eq!(Tenure::of(None, Some("a".into())), Tenure::Sole);
 }
-
-/// Whoever learns a journal's identity could end its links and remove its files: in a cluster, not
-/// even another balancer can.
-#[test]
-fn a_journal_belongs_to_the_balancer_that_came_with_it_first() {
-    let links = Links::default();
-    let bind = |journal: &str, balancer: &str| links.bind(&journal.into(), &balancer.into());
-    assert!(bind("j", "one").is_ok() && bind("j", "one").is_ok());
-    let refused = bind("j", "other").unwrap_err();
-    assert_eq!(refused.refusal().code, RefusalCode::Forbidden);
-    assert!(
-        refused.to_string().contains("the balancer one"),
-        "{refused}"
-    );
-    assert!(bind("k", "other").is_ok() && bind("k", "one").is_err());
-}

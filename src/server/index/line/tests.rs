@@ -79,8 +79,13 @@ fn later_lines_look_like_fates() {
         text(&|out| push_written_in(out, "1.2.3.4")),
         "confirmed in:1.2.3.4 0\n"
     );
+    assert_eq!(
+        text(&|out| push_owner(out, "b-1", JOURNAL)),
+        format!("confirmed of:b-1={JOURNAL} 0\n")
+    );
     let mut out = Vec::new();
     push_written_in(&mut out, "1.2.3.4");
+    push_owner(&mut out, "b-1", JOURNAL);
     push_complete(&mut out, false);
     let lines: Vec<_> = out
         .split_inclusive(|byte| *byte == b'\n')
@@ -90,6 +95,10 @@ fn later_lines_look_like_fates() {
         lines,
         [
             Some(Line::WrittenIn("1.2.3.4")),
+            Some(Line::Owner {
+                balancer: "b-1",
+                journal: JOURNAL
+            }),
             Some(Line::Complete(false))
         ]
     );

@@ -1,6 +1,8 @@
 //! Compaction, limits, failed writes, and what earlier versions wrote.
 
+use super::super::super::job::Claimed;
 use super::*;
+use crate::access::Balancers;
 
 #[test]
 fn garbage_is_compacted_and_what_counts_stays() {
@@ -165,4 +167,36 @@ fn the_highest_number_is_never_lower_than_what_was_stored() {
         index = reopen(index);
         index.rewrite().unwrap();
     }
+}
+
+/// Whoever learns a journal's identity could have its files removed: in a cluster, not even another
+/// balancer can, after a restart neither.
+#[test]
+fn a_journal_belongs_to_the_balancer_that_came_with_it_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open(dir.path());
+    let bind = |index: &mut Index, journal: &str, balancer: &str, names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let claimed = Claimed {
+            journal: journal.into(),
+            balancer: balancer.into(),
+            among: Balancers::of("main", names),
+        };
+        index.bind(&claimed).unwrap().to_string()
+    };
+    assert_eq!(bind(&mut index, JOURNAL, "one", &[]), "one");
+    assert_eq!(bind(&mut index, JOURNAL, "other", &[]), "one");
+    assert_eq!(bind(&mut index, OTHER, "other", &[]), "other");
+    let mut index = reopen(index);
+    assert_eq!(bind(&mut index, JOURNAL, "other", &["one", "other"]), "one");
+    // It is written again with all the rest.
+    index.distrust();
+    store(&mut index, JOURNAL, &[1]);
+    let mut index = reopen(index);
+    assert_eq!(bind(&mut index, JOURNAL, "other", &[]), "one");
+    // Who may not come any more has no journal.
+    assert_eq!(bind(&mut index, JOURNAL, "other", &["other"]), "other");
+    let mut index = reopen(index);
+    assert_eq!(bind(&mut index, JOURNAL, "one", &[]), "other");
+    assert_eq!(index.files_of(JOURNAL), [held(1)]);
 }
