@@ -79,6 +79,12 @@ fn program() -> Option<PathBuf> {
 impl Browser {
     /// Starts a browser with an empty page of a desktop's size. `None` if it is not installed.
     pub fn start() -> Option<Self> {
+        Self::trusting(None)
+    }
+
+    /// The same, which trusts certificates of the key with this hash: SHA-256 of its public part, as
+    /// base64.
+    pub fn trusting(key: Option<&str>) -> Option<Self> {
         let program = program()?;
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::Builder::new()
@@ -94,6 +100,7 @@ impl Browser {
         // What it leaves in the directory for temporary files goes with the profile.
         shell
             .arg(format!("--user-data-dir={}", profile.path().display()))
+            .args(key.map(|key| format!("--ignore-certificate-errors-spki-list={key}")))
             .arg("about:blank")
             .env("TMPDIR", profile.path());
         shell
@@ -308,6 +315,12 @@ impl Browser {
         self.events_of("Network.requestWillBeSent")
             .map(|event| event["request"]["url"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// The cookies that the page's host has set.
+    pub fn cookies(&mut self) -> Vec<Value> {
+        let got = self.call("Network.getCookies", json!({}));
+        got["cookies"].as_array().unwrap().clone()
     }
 
     /// Exceptions and errors on the console so far, without those of failed requests where requests

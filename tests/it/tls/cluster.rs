@@ -188,3 +188,43 @@ fn probes_make_no_handshake_each() {
     assert!(made <= 2, "{made} handshakes");
     assert!(status(&balancer.address).servers[0].eligible);
 }
+
+/// Whoever steals a journal's identity from the balancer that has it could have its files removed,
+/// also right after the server was started again.
+#[test]
+fn a_journal_stays_with_its_balancer_through_a_restart_of_the_server() {
+    let place = Place::new();
+    place.certs(&["issue", "balancer", "b2"]);
+    let mut server = place.server(1, "s1", &[]);
+    let servers = [server.address.clone()];
+    let mut owner = place.balancer(&servers, &[]);
+    wait_until("the server to be up", || {
+        status(&owner.address).servers[0].eligible
+    });
+    owner.kill();
+    server.kill();
+    server.restart();
+    let as_b2 = [
+        "--cluster-ca",
+        "tls/ca.pem",
+        "--cluster-cert",
+        "tls/balancer-b2.pem",
+        "--cluster-key",
+        "tls/balancer-b2.key",
+    ];
+    let mut thief = start_balancer(place.path(), &servers, &as_b2);
+    let why = "this journal belongs to the balancer b1, and the certificate is that of b2";
+    place.wait_for_log_of(&server, &[why, "--balancer"]);
+    wait_until("the balancer to be told", || {
+        let reason = status(&thief.address).servers.remove(0).reason;
+        reason.is_some_and(|reason| reason.contains(why))
+    });
+    thief.kill();
+    server.kill();
+    // The balancer has a new name.
+    let server = place.server(1, "s1", &["--balancer", "b2"]);
+    let owner = start_balancer(place.path(), std::slice::from_ref(&server.address), &as_b2);
+    wait_until("the server to be up", || {
+        status(&owner.address).servers[0].eligible
+    });
+}

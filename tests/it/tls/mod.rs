@@ -1,8 +1,11 @@
 //! TLS: certificates, clients and operators, and the cluster.
 
+mod capture;
 mod certs;
 mod clients;
 mod cluster;
 mod impostors;
 mod others;
 mod place;
+mod reload;
+mod stalls;

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::Command;
 
-use bilico_testkit::{Ended, run};
+use bilico_testkit::{Ended, Running, run, wait_until};
 
 use super::place::Place;
 
 /// Whether these programs are installed. Without one it prints a line, or fails if `CI` is set.
-fn are_there(programs: &[&str]) -> bool {
+pub(super) fn are_there(programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &&&str| std::env::split_paths(&path).any(|dir| dir.join(name).exists());
     let missing = programs.iter().find(|name| !is_there(name));
@@ -95,4 +95,74 @@ fn a_certificate_that_expires_soon_is_told() {
     place.certs(&["renew", "b1", "--days", "10"]);
     let _roles = place.required();
     place.wait_for_log(&["the certificate expires soon", "bilico certs renew"]);
+}
+
+/// Each listener as a scanner sees it: TLS 1.3 and nothing older, and one suite between balancers and
+/// servers.
+#[test]
+fn a_scanner_finds_tls_1_3_alone_and_one_suite_at_a_server() {
+    if !are_there(&["sslscan"]) {
+        return;
+    }
+    let place = Place::new();
+    let (balancer, _plain) = place.required();
+    let server = place.server(2, "s2", &[]);
+    let scan = |address: &str| {
+        let mut command = Command::new("sslscan");
+        let scanned = run(command.args(["--no-colour", address]), "");
+        assert_eq!(scanned.code, Some(0), "{scanned:?}");
+        scanned.stdout
+    };
+    for (address, suites) in [
+        (&*balancer.address, 3),
+        (balancer.admin.as_deref().unwrap(), 3),
+        (&*server.address, 1),
+    ] {
+        let found = scan(address);
+        let offered = |line: &&str| line.starts_with("Accepted") || line.starts_with("Preferred");
+        let offered: Vec<_> = found.lines().filter(offered).collect();
+        let are_new = offered.iter().all(|line| line.contains("TLSv1.3"));
+        assert!(are_new && offered.len() == suites, "{address}: {found}");
+        for old in ["SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2"] {
+            let line = found.lines().find(|line| line.starts_with(old)).unwrap();
+            assert!(line.ends_with("disabled"), "{address}: {line}");
+        }
+        assert!(found.contains("TLSv1.3   enabled"), "{address}: {found}");
+    }
+    let suite = "256 bits  TLS_AES_256_GCM_SHA384";
+    assert!(scan(&server.address).contains(suite));
+}
+
+/// A session that is remembered from before a reload would skip what the reload has changed.
+#[test]
+fn a_session_is_resumed_until_the_certificates_are_read_again() {
+    if !are_there(&["openssl"]) {
+        return;
+    }
+    let place = Place::new();
+    let (balancer, _server) = place.required();
+    let connect = |session: &[&str]| {
+        let address = &balancer.address;
+        let mut command = Command::new("openssl");
+        command
+            .args(["s_client", "-connect", address, "-CAfile", "tls/ca.pem"])
+            .args(session)
+            .current_dir(place.path());
+        let mut running = Running::start(&mut command);
+        running.wait_for_output("Verify return code");
+        if session[0] == "-sess_out" {
+            let is_kept = || place.path().join(session[1]).exists();
+            wait_until("the ticket of the session", is_kept);
+        }
+        // It ends when the balancer closes, which takes no such greeting.
+        running.write("nonsense\n");
+        running.end().stdout
+    };
+    assert!(connect(&["-sess_out", "session"]).contains("New, TLSv1.3"));
+    assert!(connect(&["-sess_in", "session"]).contains("Reused, TLSv1.3"));
+    place.certs(&["renew", "--all"]);
+    balancer.signal("HUP");
+    place.wait_for_log(&["configuration applied"]);
+    let after = connect(&["-sess_in", "session"]);
+    assert!(after.contains("New, TLSv1.3"), "{after}");
 }

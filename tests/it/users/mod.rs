@@ -5,10 +5,12 @@ mod doorways;
 mod ends;
 mod file;
 mod guesses;
+mod kills;
 mod own;
 mod page;
 mod quotas;
 mod secrets;
+mod strangers;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,35 +1,45 @@
 //! A person who logs in to the operators' page, works, and logs out.
 
-use bilico_testkit::wait_until;
+use std::process::Command;
+
+use bilico_testkit::{bilico, run, wait_until};
+use serde_json::{Value, json};
 
 use super::{Locked, PASSWORD};
 use crate::browser::Browser;
 
-#[test]
-fn an_operator_logs_in_to_the_page_drains_a_server_and_logs_out() {
-    let locked = Locked::start();
-    locked.user("olga", "operator");
-    let Some(mut browser) = Browser::start() else {
-        return;
-    };
-    let admin = locked.balancer.admin.as_ref().unwrap();
-    browser.open(&format!("http://{admin}/"));
+/// Logs in to the page at this address, drains the server and logs out; `kept` looks at the cookie.
+fn log_in_work_and_log_out(
+    locked: &Locked,
+    browser: &mut Browser,
+    url: &str,
+    kept: impl Fn(&Value),
+) {
+    browser.open(url);
     browser.wait("document.querySelector('#login')?.open");
     let type_in = |browser: &mut Browser, selector: &str, text: &str| {
         browser.click(selector);
         browser.value(&format!("document.querySelector('{selector}').select()"));
         browser.type_text(text);
     };
-    type_in(&mut browser, "#login-user", "olga");
-    type_in(&mut browser, "#login-password", "wrong wrong wrong");
+    type_in(browser, "#login-user", "olga");
+    type_in(browser, "#login-password", "wrong wrong wrong");
     browser.press("Enter");
     browser.wait("document.querySelector('#login-error').textContent.includes('is wrong')");
-    type_in(&mut browser, "#login-password", PASSWORD);
+    type_in(browser, "#login-password", PASSWORD);
     browser.press("Enter");
     browser.wait("document.querySelector('#live')?.dataset.state === 'up'");
     assert_eq!(browser.text("#user"), "olga: log out");
     // No script can read what proves who looks.
     assert_eq!(browser.value("document.cookie"), "");
+    let [cookie] = &browser.cookies()[..] else {
+        panic!("one cookie");
+    };
+    assert_eq!(
+        (&cookie["httpOnly"], &cookie["sameSite"]),
+        (&json!(true), &json!("Strict"))
+    );
+    kept(cookie);
     let row = format!("tr[data-server=\"{}\"]", locked.server.address);
     browser.click(&format!("{row} .drain"));
     browser.click("#dialog-confirm");
@@ -39,8 +49,49 @@ fn an_operator_logs_in_to_the_page_drains_a_server_and_logs_out() {
     });
     browser.click("#user");
     browser.wait("document.querySelector('#login')?.open");
+    assert_eq!(browser.cookies(), [] as [Value; 0]);
     assert_eq!(
         browser.value("fetch('/api/v1/overview').then((answer) => answer.status)"),
         401
     );
+}
+
+#[test]
+fn an_operator_logs_in_to_the_page_drains_a_server_and_logs_out() {
+    let locked = Locked::start();
+    locked.user("olga", "operator");
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let url = format!("http://{}/", locked.balancer.admin.as_ref().unwrap());
+    log_in_work_and_log_out(&locked, &mut browser, &url, |_| {});
+}
+
+#[test]
+fn an_operator_does_the_same_over_tls() {
+    let made = tempfile::tempdir().unwrap();
+    for args in [&["init"][..], &["issue", "balancer", "b1"]] {
+        let mut command = bilico(&[&["certs"], args].concat());
+        let ended = run(command.current_dir(made.path()), "");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let file = |name: &str| made.path().join("tls").join(name).display().to_string();
+    let (cert, key) = (file("balancer-b1.pem"), file("balancer-b1.key"));
+    // The helpers of these tests speak plain text.
+    let tls = ["--tls", "optional", "--tls-cert", &cert, "--tls-key", &key];
+    let locked = Locked::with(&tls);
+    locked.user("olga", "operator");
+    // What a browser knows a key by that it is told to trust.
+    let hash = "openssl x509 -pubkey -noout -in \"$0\" | openssl pkey -pubin -outform der | \
+                openssl dgst -sha256 -binary | openssl base64";
+    let hash = run(Command::new("sh").args(["-c", hash, &cert]), "");
+    let Some(mut browser) = Browser::trusting(Some(hash.stdout.trim())) else {
+        return;
+    };
+    let url = format!("https://{}/", locked.balancer.admin.as_ref().unwrap());
+    log_in_work_and_log_out(&locked, &mut browser, &url, |cookie| {
+        assert_eq!(cookie["secure"], true, "{cookie}");
+        let name = cookie["name"].as_str().unwrap();
+        assert!(name.starts_with("__Host-"), "{name}");
+    });
 }
