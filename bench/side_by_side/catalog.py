@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from . import bilico, disk, growth, jetstream, mixed, webdav
+from . import bilico, disk, growth, jetstream, mixed, probes, webdav
 from .bench import Bench, Scale
 from .growth import Place
 from .machine import GIB, MIB
@@ -293,6 +293,26 @@ RUNS: dict[str, Run] = {
             "KiB/client",
             partial(bilico.idle_clients, tls=True),
             _little,
+            once=True,
+        ),
+        Run(
+            "ours-probes",
+            "Bilico, probing many servers",
+            "cpu_percent",
+            "% of a core",
+            probes.measure,
+            _little,
+            ("fleet",),
+            once=True,
+        ),
+        Run(
+            "ours-probes-tls",
+            "Bilico, probing many servers, TLS",
+            "cpu_percent",
+            "% of a core",
+            partial(probes.measure, tls=True),
+            _little,
+            ("fleet",),
             once=True,
         ),
         Run("ours-idle", "Bilico, idle", "cpu_percent", "% of a core", bilico.idle, _little, once=True),
@@ -606,6 +626,45 @@ ROWS: tuple[Row, ...] = (
         Kind.TOLD,
         0,
         "ours-idle-clients.kib_per_client",
+        True,
+    ),
+    _row(
+        "probes-tls",
+        "handshakes while many servers are probed each second over TLS",
+        "/s",
+        "ours-probes-tls.handshakes_per_s",
+        Kind.AT_MOST,
+        1,
+        full=True,
+    ),
+    _row(
+        "probes-tls",
+        "how many servers: 10,000, or as many as there are file descriptors for",
+        "",
+        "ours-probes-tls.servers",
+        Kind.TOLD,
+        0,
+        "ours-probes.servers",
+        True,
+    ),
+    _row(
+        "probes-tls",
+        "CPU of the balancer for them, beside plain text",
+        "% of a core",
+        "ours-probes-tls.cpu_percent",
+        Kind.TOLD,
+        0,
+        "ours-probes.cpu_percent",
+        True,
+    ),
+    _row(
+        "probes-tls",
+        "its memory with them, beside plain text",
+        "MiB",
+        "ours-probes-tls.resident_mib",
+        Kind.TOLD,
+        0,
+        "ours-probes.resident_mib",
         True,
     ),
     _row(

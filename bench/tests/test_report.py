@@ -91,7 +91,8 @@ class Catalog(unittest.TestCase):
     def test_what_is_measured_with_tls_is_beside_plain_text(self) -> None:
         for case in (case for case in catalog.cases() if case.endswith("-tls")):
             rows = catalog.rows_of([case], False)
-            for ours in {row.ours for row in rows}:
+            # Nobody shakes hands in plain text.
+            for ours in {row.ours for row in rows if row.ours.figure != "handshakes_per_s"}:
                 plain = Term(ours.run.removesuffix("-tls"), ours.figure)
                 self.assertIn(plain, [row.other for row in rows if row.ours == ours], case)
 

@@ -2,21 +2,23 @@
 //! itself, with a thousand of them on one machine.
 //!
 //! ```text
-//! fleet --servers N [--rates N,N…]
+//! fleet --servers N [--rates N,N…] [--cluster-ca FILE --cluster-cert FILE --cluster-key FILE]
 //! ```
 //!
 //! It speaks the native protocol with the balancer's own codec, answers probes, and checks what it
 //! gets, but keeps nothing. Its first line of output names the addresses. Without `--rates` each
 //! file is acknowledged at once; with them nothing is before SIGUSR1, and so many a second over all
-//! servers from then on, the oldest first. Each further SIGUSR1 begins the next rate.
+//! servers from then on, the oldest first. Each further SIGUSR1 begins the next rate. With the
+//! certificate of a server, which is that of all of them, they take nothing but TLS from a balancer of
+//! that cluster; at SIGUSR2 a line of output says how many handshakes there have been.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bilico_core::protocol::{Hello, Message, Role, frame};
-use bilico_net::{Deadlines, ReadError, Reader};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use bilico_net::tls::{self, Arrived, Credentials, Door, Files, Gauge, Mode};
+use bilico_net::{BoxStream, Deadlines, ObjectReader, ReadError, Reader, Socket};
+use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -29,6 +31,12 @@ const BATCH: usize = 1024;
 const TICK: Duration = Duration::from_millis(1);
 
 type Failure = Box<dyn std::error::Error>;
+
+/// How long a balancer may take for the first byte of a connection.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+
+/// The most bytes of a probe.
+const MAX_PROBE: u64 = 4096;
 
 /// The writer of a link's acknowledgements, by request number.
 type Acks = UnboundedSender<u64>;
@@ -61,6 +69,7 @@ fn number(text: &str) -> Result<u32, Failure> {
 
 async fn run(servers: u32, rates: Option<Vec<u32>>) -> Result<(), Failure> {
     let mut addresses = Vec::new();
+    let door = secure()?.map(Arc::new);
     let later = match rates {
         Some(rates) => {
             let (later, stored) = mpsc::unbounded_channel();
@@ -74,10 +83,34 @@ async fn run(servers: u32, rates: Option<Vec<u32>>) -> Result<(), Failure> {
     for server in 1..=servers {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         addresses.push(listener.local_addr()?.to_string());
-        tokio::spawn(serve(listener, greeting(server).into(), later.clone()));
+        let with = (greeting(server).into(), door.clone());
+        tokio::spawn(serve(listener, with, later.clone()));
     }
     println!("servers {}", addresses.join(","));
     std::future::pending().await
+}
+
+/// Where balancers come in by TLS, if there is a certificate.
+fn secure() -> Result<Option<Door>, Failure> {
+    let files = ["--cluster-ca", "--cluster-cert", "--cluster-key"].map(flag);
+    let [Some(ca), Some(cert), Some(key)] = files else {
+        return Ok(None);
+    };
+    let credentials = Credentials::read(&Files {
+        cert: cert.into(),
+        key: key.into(),
+    })?;
+    let config = tls::cluster_server(&credentials, tls::read_authorities(ca.as_ref())?)?;
+    let gauge = Gauge::new("servers");
+    let told = gauge.clone();
+    let mut ask = signal(SignalKind::user_defined2())?;
+    tokio::spawn(async move {
+        while ask.recv().await.is_some() {
+            let [done, ..] = told.counts();
+            println!("handshakes {done}");
+        }
+    });
+    Ok(Some(Door::new(Mode::Required, config, gauge)))
 }
 
 /// What a server says first, on links and to probes.
@@ -96,31 +129,56 @@ fn greeting(server: u32) -> Vec<u8> {
 }
 
 /// One server: takes connections for ever.
-async fn serve(listener: TcpListener, greeting: Arc<[u8]>, later: Later) {
+async fn serve(listener: TcpListener, with: (Arc<[u8]>, Option<Arc<Door>>), later: Later) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(answer(stream, greeting.clone(), later.clone()));
+                tokio::spawn(answer(stream, with.clone(), later.clone()));
             }
             Err(error) => eprintln!("a connection is lost: {error}"),
         }
     }
 }
 
-async fn answer(stream: TcpStream, greeting: Arc<[u8]>, later: Later) {
-    if let Err(error) = converse(stream, &greeting, later).await {
+async fn answer(stream: TcpStream, (greeting, door): (Arc<[u8]>, Option<Arc<Door>>), later: Later) {
+    if let Err(error) = come_in(stream, &greeting, door, later).await {
         eprintln!("a connection ends: {error}");
     }
 }
 
-/// Answers a probe, or serves a link until the balancer closes it.
-async fn converse(stream: TcpStream, greeting: &[u8], later: Later) -> Result<(), ReadError> {
+/// Serves a connection in plain text, or inside TLS if there is a door.
+async fn come_in(
+    stream: TcpStream,
+    greeting: &[u8],
+    door: Option<Arc<Door>>,
+    later: Later,
+) -> Result<(), Failure> {
     stream.set_nodelay(true)?;
-    let (read, mut write) = stream.into_split();
+    let stream: BoxStream = Box::new(Socket::from(stream));
+    let Some(door) = door else {
+        return Ok(converse(stream, greeting, later).await?);
+    };
+    match door.admit(stream, FIRST_BYTE).await? {
+        Arrived::Secure(stream, _) => Ok(converse(stream, greeting, later).await?),
+        Arrived::Plain(_) => Err("it speaks no TLS".into()),
+        Arrived::Gone => Ok(()),
+    }
+}
+
+/// Answers probes, or serves a link, until the balancer closes it.
+async fn converse(stream: BoxStream, greeting: &[u8], later: Later) -> Result<(), ReadError> {
+    let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::new(read, Deadlines::default());
     match reader.peek().await? {
         None => return Ok(()),
-        Some(first) if first != frame::MAGIC[0] => return Ok(write.write_all(greeting).await?),
+        Some(first) if first != frame::MAGIC[0] => {
+            let mut probes = ObjectReader::new(&mut reader);
+            while probes.object(MAX_PROBE, MAX_PROBE).await?.is_some() {
+                write.write_all(greeting).await?;
+                write.flush().await?;
+            }
+            return Ok(());
+        }
         Some(_) => {}
     }
     reader.preface().await?;
@@ -133,6 +191,7 @@ async fn converse(stream: TcpStream, greeting: &[u8], later: Later) -> Result<()
     };
     frame::encode(&holding, 0, &mut first);
     write.write_all(&first).await?;
+    write.flush().await?;
     let (acks, stored) = mpsc::unbounded_channel();
     tokio::spawn(acknowledge(write, stored));
     while let Some(frame) = reader.frame().await? {
@@ -149,14 +208,14 @@ async fn converse(stream: TcpStream, greeting: &[u8], later: Later) -> Result<()
 }
 
 /// Writes the acknowledgements of a link, those that are there together at once.
-async fn acknowledge(mut write: OwnedWriteHalf, mut stored: UnboundedReceiver<u64>) {
+async fn acknowledge(mut write: WriteHalf<BoxStream>, mut stored: UnboundedReceiver<u64>) {
     let (mut numbers, mut out) = (Vec::new(), Vec::new());
     while stored.recv_many(&mut numbers, BATCH).await > 0 {
         out.clear();
         for number in numbers.drain(..) {
             frame::encode(&Message::Stored { number }, 0, &mut out);
         }
-        if write.write_all(&out).await.is_err() {
+        if write.write_all(&out).await.is_err() || write.flush().await.is_err() {
             return;
         }
     }
