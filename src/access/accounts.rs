@@ -20,7 +20,9 @@ use super::guess::Guesses;
 use super::pass::{Allowed, Pass, Who};
 use super::password::hash_password;
 use super::right::ToAdminister;
-use super::users::{Known, NewToken, UserName, UserOrder, Users, UsersFileError, read_token};
+use super::users::{
+    Charge, Known, NewToken, UserName, UserOrder, Users, UsersFileError, read_token,
+};
 use crate::secret::Secret;
 use crate::transport::Source;
 
@@ -113,6 +115,11 @@ impl Accounts {
         let mut networks = self.networks.iter();
         let (_, user) = networks.find(|(network, _)| network.contains(&address))?;
         Some(pass_of(at, self.users.by_network(user)?))
+    }
+
+    /// Counts a file of this user that waits already.
+    pub(super) fn charge(&self, user: &UserName, bytes: u64) -> Option<Charge> {
+        Some(self.users.member(user)?.charge_anyway(bytes))
     }
 
     /// All users and invitations, by name.

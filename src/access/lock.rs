@@ -11,6 +11,7 @@ use super::denied::{Denied, Why};
 use super::pass::{Pass, Who};
 use super::requests::you;
 use super::right::{Right, Rights};
+use super::users::{Charge, UserName};
 use crate::secret::Secret;
 
 /// What decides who may do what.
@@ -103,6 +104,12 @@ impl Lock {
             Mode::Off(_) => Ok(self.by_place(at)),
             Mode::Users(accounts) => accounts.by_token(at, token),
         }
+    }
+
+    /// Counts a file of this user that has waited since an earlier run, whatever its quota; `None`
+    /// without users, or if there is no such user any more.
+    pub fn charge(&self, user: &str, bytes: u64) -> Option<Charge> {
+        self.accounts()?.charge(&UserName::parse(user).ok()?, bytes)
     }
 
     /// The pass of an old-style client, which cannot say who it is, if its network is that of a user.

@@ -107,6 +107,7 @@ impl Balancer {
         tasks.spawn(until_ended(&shutdown, self.uploads.keep_tidy()));
         let gate = self.control.gate.clone();
         tasks.spawn(until_ended(&shutdown, async move { gate.watch().await }));
+        let users = self.door.lock().clone();
         serve_clients(self.door, self.sharing.places(), listener, &tasks);
         let lock = self.lock;
         let outside = Tasks {
@@ -124,6 +125,7 @@ impl Balancer {
             to_self: self.control.hub,
             events: events.clone(),
             gate: self.control.gate,
+            lock: users,
             share: self.sharing,
         };
         let hub = Hub::new(self.recovered, self.to_hub, Box::new(writer), deps);

@@ -17,7 +17,7 @@ pub struct Meta {
     pub title: Box<str>,
     /// The client's key for it, the same each time that the client sends it.
     pub key: Option<Box<str>>,
-    /// The address of the client that sent it.
+    /// The address of the client that sent it, behind its user and an `@` if it has one.
     pub from: Arc<str>,
     /// The size of its content in bytes.
     pub size: u64,
@@ -25,6 +25,13 @@ pub struct Meta {
     pub crc32c: u32,
     /// When it was accepted, in milliseconds since the beginning of 1970, UTC.
     pub accepted_ms: u64,
+}
+
+impl Meta {
+    /// The user that sent it; `None` where there are no users. No address has an `@`.
+    pub fn user(&self) -> Option<&str> {
+        self.from.split_once('@').map(|(user, _)| user)
+    }
 }
 
 /// A delivery that failed.

@@ -5,20 +5,22 @@
 //! forgotten, and no file is forgotten while some server may hold a copy that it has not reported
 //! (the file is *in doubt* there): the balancer could not tell a second copy from the only one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::FileBody;
 use super::keys::Keys;
 use super::record::{Death, Ended, History, Meta};
+use super::remembered::Remembered;
 
 /// How long files that ended are remembered.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// This long after their end.
     pub time: Duration,
-    /// At most so many of them. Files in doubt are not counted.
+    /// At most so many of them; beyond that, those of the user that has most are forgotten first. Files
+    /// in doubt are not counted.
     pub files: usize,
 }
 
@@ -49,8 +51,8 @@ pub struct DeadLetter {
 pub struct Ledger {
     keys: Keys,
     ended: BTreeMap<u64, Arc<Ended>>,
-    /// Time and number of those that are not pinned, in the order in which they ended.
-    order: VecDeque<(u64, u64)>,
+    /// Those that are not pinned.
+    remembered: Remembered,
     /// Those that were in doubt when they should have been forgotten.
     pinned: BTreeSet<u64>,
     dead: BTreeMap<u64, DeadLetter>,
@@ -85,13 +87,14 @@ impl Ledger {
 
     /// Notes that the file ended.
     pub fn end(&mut self, ended: Arc<Ended>) {
-        self.order.push_back((ended.at_ms, ended.number));
+        self.remembered
+            .push(ended.meta.user(), ended.at_ms, ended.number);
         self.ended.insert(ended.number, ended);
     }
 
     /// Whether any file that ended is remembered.
     pub fn remembers(&self) -> bool {
-        !self.order.is_empty() || !self.pinned.is_empty()
+        self.remembered.len() > 0 || !self.pinned.is_empty()
     }
 
     /// How many files are remembered longer because they are in doubt at some server. They are at
@@ -143,16 +146,16 @@ impl Ledger {
         self.dead.get_mut(&number)
     }
 
-    /// Forgets the files that are too old or too many, and gives their numbers. Files in doubt are
-    /// pinned instead.
+    /// Forgets the files that are too old, or too many: first those of whoever sent most. Gives their
+    /// numbers. Files in doubt are pinned instead.
     pub fn forget(&mut self, now_ms: u64, is_doubtful: impl Fn(u64) -> bool) -> Vec<u64> {
         let kept_ms = u64::try_from(self.retention.time.as_millis()).unwrap_or(u64::MAX);
         let mut forgotten = Vec::new();
-        while let Some(&(at_ms, number)) = self.order.front() {
-            if at_ms.saturating_add(kept_ms) > now_ms && self.order.len() <= self.retention.files {
-                break;
-            }
-            self.order.pop_front();
+        let most = self.retention.files;
+        while let Some(number) = self.remembered.pop_excess(most).or_else(|| {
+            let ended_ms = now_ms.checked_sub(kept_ms)?;
+            self.remembered.pop_old(ended_ms)
+        }) {
             if is_doubtful(number) {
                 self.pinned.insert(number);
             } else {

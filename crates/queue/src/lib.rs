@@ -46,6 +46,7 @@ mod proof;
 mod real;
 pub mod record;
 pub mod recovery;
+mod remembered;
 pub mod segment;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

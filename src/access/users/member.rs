@@ -120,14 +120,21 @@ impl Member {
         let has_room = |most: Option<u64>, sum: u64| most.is_none_or(|most| sum <= most);
         let fits = has_room(quota.waiting_files, now.files + 1)
             && has_room(quota.waiting_bytes, now.bytes.saturating_add(bytes));
-        fits.then(|| {
-            now.files += 1;
-            now.bytes = now.bytes.saturating_add(bytes);
-            Charge {
-                of: self.clone(),
-                bytes,
-            }
-        })
+        fits.then(|| self.count(&mut now, bytes))
+    }
+
+    /// Counts a file that waits already.
+    pub(in crate::access) fn charge_anyway(self: &Arc<Self>, bytes: u64) -> Charge {
+        self.count(&mut self.usage.now(), bytes)
+    }
+
+    fn count(self: &Arc<Self>, now: &mut Now, bytes: u64) -> Charge {
+        now.files += 1;
+        now.bytes = now.bytes.saturating_add(bytes);
+        Charge {
+            of: self.clone(),
+            bytes,
+        }
     }
 
     /// Waits until so much may wait, and counts a file.

@@ -191,6 +191,11 @@ impl Users {
         self.snapshot().by_network.get(user).cloned()
     }
 
+    /// A user, whatever it may do now.
+    pub(in crate::access) fn member(&self, user: &UserName) -> Option<Arc<Member>> {
+        self.snapshot().members.get(user).cloned()
+    }
+
     fn snapshot(&self) -> Arc<Snapshot> {
         self.now
             .read()

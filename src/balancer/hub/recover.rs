@@ -29,6 +29,9 @@ impl Hub {
                     continue;
                 };
                 let room = self.deps.gate.try_room(entry.size());
+                let user = recovered.users.remove(&number);
+                let charge = user.and_then(|user| self.deps.lock.charge(&user, entry.size()));
+                let room = room.map(|room| room.charged(charge));
                 self.files.dispatcher.recovered(number);
                 self.files.backlog.insert(number, entry, handle, room);
             }

@@ -17,6 +17,7 @@ use super::servers::{ServerHandle, Servers};
 use super::times::Times;
 use super::told::Told;
 use super::waiters::Waiters;
+use crate::access::Lock;
 use crate::balancer::BalancerConfig;
 use crate::balancer::cold::Cold;
 use crate::balancer::directories::Directories;
@@ -46,6 +47,8 @@ pub(in crate::balancer) struct Deps {
     pub(in crate::balancer) to_self: mpsc::UnboundedSender<ToHub>,
     pub(in crate::balancer) events: Events,
     pub(in crate::balancer) gate: Arc<Gate>,
+    /// Counts the files of an earlier run for their users.
+    pub(in crate::balancer) lock: Lock,
     /// What servers may open.
     pub(in crate::balancer) share: Sharing,
 }

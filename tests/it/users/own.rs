@@ -1,6 +1,6 @@
 //! What is a user's own: keys, and what became of files.
 
-use bilico_testkit::number;
+use bilico_testkit::{number, wait_until};
 
 use super::Locked;
 
@@ -60,4 +60,33 @@ fn an_offer_of_another_user_does_not_end_an_upload() {
     anna.wire.write(rest);
     anna.expect("accepted", 1);
     anna.expect("delivered", 1);
+}
+
+/// Whoever sends many files makes the balancer forget its own, not those of others: a file that is
+/// sent again must still be known.
+#[test]
+fn a_user_of_many_files_lets_no_other_be_forgotten() {
+    let locked = Locked::with(&["--remember-files", "20"]);
+    let (anna, bob) = (locked.user("anna", "sender"), locked.user("bob", "sender"));
+    let mut client = locked.client(&anna);
+    client.put_accepted(1, Some("k"), b"of anna");
+    client.expect("delivered", 1);
+    let mut flood = locked.client(&bob);
+    for id in 0..200 {
+        flood.put_accepted(id, Some(&format!("b{id}")), b"of bob");
+        flood.expect("delivered", id);
+    }
+    // What there is too much of is forgotten once a second: then bob's first file is a new one.
+    let mut id = 500;
+    wait_until("bob's own oldest to be forgotten", || {
+        id += 1;
+        flood.put(id, Some("b0"), b"of bob");
+        flood.expect("delivered", id);
+        locked.stored().len() > 201
+    });
+    client.put(2, Some("k"), b"of anna");
+    client.expect("accepted", 2);
+    client.expect("delivered", 2);
+    let stored = locked.stored().into_iter();
+    assert_eq!(stored.filter(|content| content == b"of anna").count(), 1);
 }

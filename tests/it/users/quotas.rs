@@ -120,3 +120,32 @@ fn a_user_hands_over_files_at_its_pace() {
     let took = begun.elapsed();
     assert!(took > Duration::from_millis(1800), "{took:?}");
 }
+
+/// What waited before a restart counts, or each restart would give a user its whole quota again.
+#[test]
+fn what_waits_counts_for_its_user_after_a_restart() {
+    let mut locked = Locked::start();
+    let (anna, bob) = (locked.user("anna", "sender"), locked.user("bob", "sender"));
+    let root = locked.login("root");
+    let quota = ["user", "quota", "anna", "--waiting-files", "3"];
+    locked.printed(Some(&root), &quota);
+    locked.server.kill();
+    let mut client = locked.client(&anna);
+    for id in 0..2 {
+        client.put_accepted(id, None, b"x");
+    }
+    locked.balancer.kill();
+    locked.balancer.restart();
+    let mut client = locked.client(&anna);
+    client.put_accepted(2, None, b"x");
+    client.put(3, None, b"x");
+    assert_eq!(next(&mut client), "waiting");
+    locked.client(&bob).put_accepted(1, None, b"x");
+    // Each that is delivered makes room.
+    locked.server.restart();
+    client.expect("accepted", 3);
+    wait_until("all to be stored", || locked.stored().len() == 5);
+    for id in 10..20 {
+        client.put_accepted(id, None, b"x");
+    }
+}

@@ -1,6 +1,7 @@
 //! What the records say, collected in one pass over the segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -30,6 +31,10 @@ pub(super) struct Contents {
     pub(super) changes: BTreeMap<u64, Changes>,
     /// The ids of content files, by the number of their file.
     pub(super) own: BTreeMap<u64, u64>,
+    /// The users that sent those files that users sent.
+    pub(super) users: BTreeMap<u64, Arc<str>>,
+    /// Each of them once.
+    names: BTreeSet<Arc<str>>,
     pub(super) keys: Keys,
     /// The files that ended, each with the position of its record.
     pub(super) ended: BTreeMap<u64, (Ended, RecordPosition)>,
@@ -107,9 +112,23 @@ impl Contents {
         if let Content::Own(id) = accepted.content {
             self.own.insert(number, id);
         }
+        if let Some(user) = accepted.meta.user() {
+            let user = self.name(user);
+            self.users.insert(number, user);
+        }
         if let Some(key) = accepted.meta.key.as_deref() {
             self.keys.insert_if_later(key, number);
         }
+    }
+
+    /// One text for all the files of a user.
+    fn name(&mut self, user: &str) -> Arc<str> {
+        if let Some(name) = self.names.get(user) {
+            return name.clone();
+        }
+        let name: Arc<str> = user.into();
+        self.names.insert(name.clone());
+        name
     }
 
     fn add_end(&mut self, ended: Ended, position: RecordPosition) {
@@ -126,5 +145,6 @@ impl Contents {
     fn forget_changes(&mut self, number: u64) {
         self.changes.remove(&number);
         self.own.remove(&number);
+        self.users.remove(&number);
     }
 }

@@ -1,6 +1,7 @@
 //! What a journal held when it was opened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::backlog_entry::BacklogEntry;
 use crate::journal::{Changes, Handle, Location};
@@ -24,6 +25,8 @@ pub struct Recovered {
     pub changes: BTreeMap<u64, Changes>,
     /// The ids of the content files of those that have one.
     pub own: BTreeMap<u64, u64>,
+    /// The users that sent those files that users sent.
+    pub users: BTreeMap<u64, Arc<str>>,
     /// The segments that hold their records, by the lower halves of their numbers.
     pub segments: BTreeMap<u32, Handle>,
     /// The keys of all files.

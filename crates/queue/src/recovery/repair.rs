@@ -147,6 +147,7 @@ impl Reading {
             files: contents.files,
             changes: contents.changes,
             own: contents.own,
+            users: contents.users,
             segments: segments.collect(),
             keys: contents.keys,
             ended,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::outside::{Beside, Nowhere, Ops};
 use super::peers::{Client, Server};
+use crate::access::Lock;
 use crate::balancer::events::Events;
 use crate::balancer::gate::Gate;
 use crate::balancer::hub::{Clock, Deps, Hub, HubLimits};
@@ -125,6 +126,7 @@ impl World {
             to_self,
             events: events.clone(),
             gate: gate.clone(),
+            lock: Lock::off_at_balancer(),
             share: Sharing::new(1000, &Openings::UNBOUNDED),
         };
         let ops = Ops::default();
