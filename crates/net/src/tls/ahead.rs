@@ -8,8 +8,12 @@ use tokio::io::AsyncReadExt;
 
 use crate::stream::{BoxStream, Socket};
 
-/// How much is read in one call. rustls itself asks for 4 KiB at a time.
+/// How much a task reads in one call while much comes. rustls itself asks for 4 KiB at a time.
 const AHEAD: usize = 64 * 1024;
+
+/// How much a job reads in one call: the less often it waits for a fast peer, the fewer wake-ups. It
+/// has the memory for as long as it runs.
+const FAR_AHEAD: usize = 256 * 1024;
 
 /// Records, and parts of them. It has no memory before it is filled, and none after
 /// [`Self::release`].
@@ -30,10 +34,10 @@ impl Ahead {
         *self = Self::default();
     }
 
-    fn clear(&mut self) -> &mut Vec<u8> {
+    fn clear(&mut self, room: usize) -> &mut Vec<u8> {
         self.taken = 0;
         self.bytes.clear();
-        self.bytes.reserve(AHEAD);
+        self.bytes.reserve(room);
         &mut self.bytes
     }
 
@@ -43,12 +47,12 @@ impl Ahead {
         cx: &mut Context<'_>,
         stream: &mut BoxStream,
     ) -> Poll<io::Result<usize>> {
-        pin!(stream.read_buf(self.clear())).poll(cx)
+        pin!(stream.read_buf(self.clear(AHEAD))).poll(cx)
     }
 
     /// The same without waiting.
     pub(super) fn fill_now(&mut self, socket: &Socket) -> io::Result<usize> {
-        socket.read_more_now(self.clear())
+        socket.read_more_now(self.clear(FAR_AHEAD))
     }
 }
 

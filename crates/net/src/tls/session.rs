@@ -15,8 +15,9 @@ use crate::stream::{Now, Socket};
 /// The least bytes that may be encrypted and not sent yet: one record.
 const LEAST_ENCRYPTED: usize = 16 * 1024;
 
-/// The most of them. As many as a caller hands over at once are sent in one call.
-const MOST_ENCRYPTED: usize = 64 * 1024;
+/// The most of them. As many as a caller hands over at once are sent in one call. Beyond 128 KiB the
+/// allocator of the C library would give the memory back to the system each time, and get it again.
+const MOST_ENCRYPTED: usize = 112 * 1024;
 
 /// A session, and the connection that carries it.
 pub(super) struct Session {
