@@ -36,6 +36,10 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// So many strangers are allowed at any number of places.
 const FEW: usize = 64;
 
+/// How long a stranger has been one before it makes way for another: it may wait for us, and not we
+/// for it.
+const STRANGE: Duration = Duration::from_secs(1);
+
 /// The places of one listener.
 pub struct Places {
     state: Mutex<State>,
@@ -201,13 +205,14 @@ impl Places {
     fn make_way_among(&self, among: Among) {
         let mut state = self.lock();
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let strange = u64::try_from(STRANGE.as_millis()).unwrap_or(u64::MAX);
         let candidates = state.seats.values().filter_map(|seat| {
             let (rank, since) = seat.order(now)?;
             let places = state.sources.get(&seat.source).map(|(places, _)| *places);
             let is_meant = match among {
                 Among::All => true,
                 Among::Source(source) => source == seat.source,
-                Among::Strangers => !seat.is_known(),
+                Among::Strangers => !seat.is_known() && now.saturating_sub(since) >= strange,
             };
             is_meant.then_some(((rank, Reverse(places), since), seat))
         });

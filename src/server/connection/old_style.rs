@@ -72,13 +72,13 @@ async fn serve_one<R: AsyncRead + Unpin>(
     shared: &Shared,
     seat: &Seat,
 ) -> Result<Option<Vec<u8>>, ReadError> {
+    seat.know();
     seat.work();
     let mut share = Share::default();
     let object = reader.object_in(&shared.large, &mut share, shared.max_json);
     let Some(object) = object.await? else {
         return Ok(None);
     };
-    seat.know();
     let answer = match parse(&object)? {
         Request::File {
             title,

@@ -59,7 +59,7 @@ fn has(captured: &[u8], text: &str) -> bool {
 /// nothing.
 #[test]
 fn a_capture_finds_no_title_content_password_or_token_over_tls() {
-    // Only root may capture.
+    // Nobody else may capture.
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| {
         use std::os::unix::fs::MetadataExt;
         own.uid() == 0

@@ -185,6 +185,7 @@ where
     let taken = session.writer().write(bytes)?;
     match flush(session, socket) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ if taken == 0 && !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
         _ => Ok(taken),
     }
 }
