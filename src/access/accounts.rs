@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::account::{TokenView, UserView, user_views};
@@ -67,7 +68,7 @@ impl Accounts {
             .is_some()
         {
             self.users.end_expired();
-            if !self.users.is_replaced() {
+            if !self.users.may_be_replaced() {
                 continue;
             }
             match self.look_again().await {
@@ -152,20 +153,21 @@ impl Accounts {
         audit::done("user.unlocked", by.pass(), user.text());
     }
 
-    /// Reads the file again if it was replaced: a command may have invited whoever comes now.
+    /// Reads the file again if it was replaced: a command may have invited whoever comes now. If it is
+    /// being read at this moment, waits for that.
     pub(super) async fn be_up_to_date(self: &Arc<Self>) {
-        if self.users.is_replaced() {
+        if self.users.may_be_replaced() {
             // What is wrong with the file is told by whoever follows it.
             let _ = self.look_again().await;
         }
     }
 
-    /// Has a clerk read the file again. If they are busy, that is done another time.
+    /// Has a clerk read the file again, if it was replaced.
     async fn look_again(self: &Arc<Self>) -> Result<(), UsersFileError> {
         let accounts = self.clone();
         let looked = self
             .clerks
-            .change(move || accounts.users.look_again())
+            .change_own(move || accounts.users.look_again())
             .await;
         if looked.unwrap_or(Ok(false))? {
             tracing::info!(file = self.users.path(), "the users were read again");
@@ -208,6 +210,23 @@ impl Accounts {
         let accounts = self.clone();
         let changed = self.clerks.change(move || change(&accounts.users)).await;
         changed.unwrap_or_else(|_| Err(Denied::new(Why::Busy).into()))
+    }
+
+    /// The same for a user who wants it.
+    pub(super) async fn change_own<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Users) -> Result<T, AccountError> + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let accounts = self.clone();
+        let changed = self.clerks.change_own(move || change(&accounts.users));
+        let busy = |_| Err(Denied::new(Why::Busy).into());
+        changed.await.unwrap_or_else(busy)
+    }
+
+    /// A user's turn to change something, for as long as the value is kept: each has one at a time, so
+    /// that no user keeps others waiting.
+    pub(super) async fn turn_of(&self, user: &UserName) -> Option<OwnedMutexGuard<()>> {
+        Some(self.users.member(user)?.turn().await)
     }
 
     pub(super) fn guesses(&self) -> MutexGuard<'_, Guesses> {

@@ -2,19 +2,23 @@
 //!
 //! A password takes a processor for tens of milliseconds and 19 MiB of memory. Whoever sends many
 //! keeps the first two busy, and the files of others go their way, as do the orders of an
-//! administrator who shuts somebody out meanwhile.
+//! administrator who shuts somebody out meanwhile. What users change about themselves takes half of the
+//! third one's queue at most, so an order always finds a place.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// The threads that check passwords.
 const CHECKERS: usize = 2;
 
 /// The most pieces of work of a kind that wait.
 const WAITING: usize = 32;
+
+/// The most of them that users have wanted for themselves.
+const OF_USERS: usize = WAITING / 2;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -23,6 +27,7 @@ type Work = Box<dyn FnOnce() + Send>;
 pub(super) struct Clerks {
     checks: SyncSender<Work>,
     changes: SyncSender<Work>,
+    of_users: Semaphore,
 }
 
 /// Too much waits already.
@@ -35,6 +40,7 @@ impl Clerks {
         Ok(Self {
             checks: threads(CHECKERS)?,
             changes: threads(1)?,
+            of_users: Semaphore::new(OF_USERS),
         })
     }
 
@@ -52,6 +58,16 @@ impl Clerks {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
         done_by(&self.changes, work).await
+    }
+
+    /// The same for users who want it for themselves. They wait for each other.
+    pub(super) async fn change_own<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        // It is never closed.
+        let _place = self.of_users.acquire().await;
+        self.change(work).await
     }
 }
 
@@ -122,5 +138,29 @@ mod tests {
             turned_away += usize::from(done.unwrap().is_err());
         }
         assert!(turned_away <= 100 - WAITING, "{turned_away} of 100");
+    }
+
+    #[tokio::test]
+    async fn an_order_finds_a_place_however_much_users_want() {
+        let clerks = Arc::new(Clerks::start().unwrap());
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let mut wanted = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (clerks, gate) = (clerks.clone(), gate.clone());
+            wanted.spawn(async move {
+                let work = move || gate.lock().unwrap().recv().is_err();
+                clerks.change_own(work).await
+            });
+        }
+        while clerks.of_users.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let ordered = clerks.change(|| 7);
+        let (ordered, ()) = tokio::join!(ordered, async { drop(open) });
+        assert_eq!(ordered, Ok(7));
+        while let Some(done) = wanted.join_next().await {
+            assert_eq!(done.unwrap(), Ok(true), "nobody is turned away");
+        }
     }
 }

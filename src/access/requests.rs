@@ -48,7 +48,7 @@ impl Accounts {
                 let name = self.check(at, &user, password).await?;
                 check_password(&name, &new_password)?;
                 let changed = name.clone();
-                self.change(move |users| {
+                self.change_own(move |users| {
                     let hash = hash_password(&new_password)?;
                     Ok(users.change(|book| book.set_password(&changed, hash))?)
                 })
@@ -93,7 +93,7 @@ impl Accounts {
             }
             check_password(&name, &password)?;
             let invited = name.clone();
-            self.change(move |users| {
+            self.change_own(move |users| {
                 let hash = hash_password(&password)?;
                 Ok(users.change(|book| book.register(&invited, &code, hash, now))?)
             })
@@ -210,7 +210,8 @@ impl Accounts {
         };
         let is_login = maker.is_none();
         let about = TokenView::of(&id, &token, None);
-        self.change(move |users| {
+        let _turn = self.turn_of(&token.user).await;
+        self.change_own(move |users| {
             let issued = users.change(|book| {
                 if is_login {
                     book.log_in(id, token, now)
@@ -236,8 +237,9 @@ impl Accounts {
             known.set_parting(true);
         }
         let (named, of) = (id.to_string(), known.member.name.clone());
+        let _turn = self.turn_of(&of).await;
         let revoked = self
-            .change(move |users| Ok(users.change(|book| book.revoke(&id, Some(&of)))?))
+            .change_own(move |users| Ok(users.change(|book| book.revoke(&id, Some(&of)))?))
             .await;
         if revoked.is_err() && is_own {
             known.set_parting(false);

@@ -302,11 +302,11 @@ fn answering(
         async move {
             let (answer, ended) = if pass.user().is_some() {
                 let mut ended: Ended = Box::pin(async move { pass.ended().await });
-                let answer = tokio::select! {
-                    answer = answering => answer?,
-                    denied = &mut ended => ApiError::denied(&denied).into_response(),
-                };
-                (answer, Some(ended))
+                tokio::select! {
+                    answer = answering => (answer?, Some(ended)),
+                    // This answer is not broken off.
+                    denied = &mut ended => (ApiError::denied(&denied).into_response(), None),
+                }
             } else {
                 (answering.await?, None)
             };

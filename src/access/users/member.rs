@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::name::UserName;
 use super::quota::Quota;
@@ -20,6 +20,8 @@ pub(in crate::access) struct Member {
     quota: RwLock<Quota>,
     /// What it takes up.
     usage: Usage,
+    /// Held while it changes something about itself.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Member {
@@ -28,7 +30,13 @@ impl Member {
             name,
             quota: RwLock::new(quota),
             usage: Usage::default(),
+            turn: Arc::default(),
         }
+    }
+
+    /// Waits for its turn to change something about itself.
+    pub(in crate::access) async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.turn.clone().lock_owned().await
     }
 
     /// Bounds it otherwise from now on. What it has under way goes on.

@@ -160,11 +160,11 @@ impl Users {
         Ok(true)
     }
 
-    /// Whether the file was replaced since it was read last. False while it is being read or
-    /// changed.
-    pub fn is_replaced(&self) -> bool {
+    /// Whether the file may have been replaced since it was read last: while it is being read or
+    /// changed, nobody can say.
+    pub fn may_be_replaced(&self) -> bool {
         let edition = self.turn.try_lock().map(|edition| *edition);
-        edition.is_ok_and(|read| self.file.edition() != Some(read))
+        edition.map_or(true, |read| self.file.edition() != Some(read))
     }
 
     /// Ends what tokens opened whose time is over.

@@ -1,5 +1,8 @@
 //! Guessing: what it costs whoever guesses, and nobody else.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bilico_testkit::{Response, wait_for_line};
@@ -88,14 +91,14 @@ fn a_storm_of_guesses_holds_nobody_up() {
     let mut client = locked.client(&token);
     client.put_accepted(0, None, b"x");
     let before = locked.balancer.resident();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let (mut worst, mut most) = (Duration::ZERO, 0);
     std::thread::scope(|scope| {
         for guesser in 0..16 {
             let (locked, stop) = (&locked, &stop);
             scope.spawn(move || {
                 let mut n = 0;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     n += 1;
                     let answer = try_login(locked, &format!("g{guesser}-{n}"), "wrong wrong wrong");
                     assert!(matches!(answer.status, 401 | 429), "{answer:?}");
@@ -123,10 +126,67 @@ fn a_storm_of_guesses_holds_nobody_up() {
         assert_eq!(disabled.status, 200, "{disabled:?}");
         assert_eq!(client.bye()["code"], "unauthorized");
         assert!(ordered.elapsed() < Duration::from_secs(2));
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
     });
     // Two hashes of 19 MiB, and what the connections take.
     let grown = most.saturating_sub(before) >> 20;
     assert!(grown < 80, "{grown} MiB more");
     assert!(worst < Duration::from_secs(2), "a file took {worst:?}");
+}
+
+/// The answer to what somebody asks about their account; empty if it is broken off, as it is when the
+/// token ends.
+fn ask(locked: &Locked, token: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(locked.balancer.admin.as_ref().unwrap()).unwrap();
+    let _ = write!(
+        stream,
+        "POST /api/v1/account HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+/// Whoever has a token could keep the thread busy that writes what users change.
+#[test]
+fn a_flood_of_token_requests_keeps_out_neither_other_users_nor_orders() {
+    let locked = Locked::start();
+    let root = locked.login("root");
+    let anna = locked.user("anna", "sender");
+    locked.user("bob", "sender");
+    let made = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            let (locked, stop, anna, made) = (&locked, &stop, &anna, &made);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = ask(locked, anna, r#"{"ask": "create-token"}"#);
+                    let id = answer
+                        .split_once(r#""id":""#)
+                        .and_then(|(_, id)| id.get(..8));
+                    if let Some(id) = id {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        let revoke = json!({"ask": "revoke-token", "id": id}).to_string();
+                        ask(locked, anna, &revoke);
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let begun = Instant::now();
+        let logins: Vec<_> = (0..5)
+            .map(|_| try_login(&locked, "bob", PASSWORD).status)
+            .collect();
+        let disabled = r#"{"disabled": true}"#;
+        let ordered = locked.http_with(Some(&root), "PATCH", "/api/v1/users/anna", disabled);
+        let took = begun.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(logins, [200; 5]);
+        assert_eq!(ordered.status, 200, "{ordered:?}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    });
+    assert!(made.load(Ordering::Relaxed) > 10, "{made:?}");
 }
