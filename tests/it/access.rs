@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bilico::access::users::{self, Change, NewToken, Token, UserName, UserOrder};
-use bilico::access::{Accounts, At, Lock, Pass, Right, UserRole};
+use bilico::access::{Accounts, At, Lock, Pass, Right, Rights, UserRole};
 use bilico::admin::{self, Admin, AdminLimits, Need};
 use bilico::balancer::{Balancer, BalancerConfig};
 use bilico::secret::Secret;
@@ -57,7 +57,7 @@ impl Users {
             .duration_since(UNIX_EPOCH)
             .unwrap()
             .as_secs();
-        let mut token = |user: &str, role: UserRole, kind: &str, expires| {
+        let mut token_from = |user: &str, role: UserRole, kind: &str, expires, from| {
             let NewToken { id, text, hash } = NewToken::make();
             let token = Token {
                 user: UserName::parse(user).unwrap(),
@@ -66,13 +66,15 @@ impl Users {
                 rights: role.rights(),
                 created: now,
                 expires,
-                from: Vec::new(),
+                from,
             };
             file.change(|book| book.issue(id.clone(), token, now))
                 .unwrap();
             tokens.push((kind.to_owned(), text));
             id
         };
+        let mut token =
+            |user, role, kind, expires| token_from(user, role, kind, expires, Vec::new());
         for role in UserRole::ALL {
             let name = UserName::parse(role.name()).unwrap();
             let password = String::new();
@@ -108,6 +110,9 @@ impl Users {
         );
         file.order(UserOrder::Revoke { id: revoked }).unwrap();
         token("admin", UserRole::Admin, "an expired token", Some(now));
+        let elsewhere = vec!["10.0.0.0/8".parse().unwrap()];
+        let (role, kind) = (UserRole::Admin, "a token of another network");
+        token_from("admin", role, kind, Some(now + 3600), elsewhere);
         tokens.push(("an unknown token".to_owned(), NewToken::make().text));
         let accounts = Accounts::open(&path, Vec::new()).unwrap();
         Self {
@@ -178,6 +183,37 @@ async fn refusal(answer: axum::response::Response) -> Option<(u16, String)> {
     ];
     let is_ours = ours.iter().any(|ours| text.contains(ours));
     is_ours.then_some((status, text))
+}
+
+/// The matrix below compares what routes ask for with what passes have. This is what they have.
+#[test]
+fn a_pass_has_the_rights_of_its_token_and_loses_them_with_it() {
+    let runtime = crate::in_process::runtime(1);
+    let users = Users::new();
+    let here = At::plain("127.0.0.1:40000".parse().unwrap());
+    let passes: Vec<_> = users.passes(here).collect();
+    for (who, pass) in &passes {
+        let role = UserRole::ALL.into_iter().find(|role| role.name() == who);
+        let rights = role.map_or(Rights::default(), UserRole::rights);
+        assert_eq!(pass.as_ref().unwrap().rights(), rights, "{who}");
+    }
+    let of = |role: UserRole| {
+        let found = passes.iter().find(|(who, _)| who == role.name());
+        found.unwrap().1.clone().unwrap()
+    };
+    let operator = of(UserRole::Operator);
+    assert!(operator.check(Right::Operate).is_ok());
+    let order = UserOrder::Change {
+        name: UserName::parse("operator").unwrap(),
+        change: Change {
+            disabled: Some(true),
+            ..Change::default()
+        },
+    };
+    let by = of(UserRole::Admin).allow().unwrap();
+    let accounts = users.lock.accounts().unwrap();
+    runtime.block_on(accounts.order(&by, order)).unwrap();
+    assert!(operator.check(Right::Operate).is_err());
 }
 
 #[test]
