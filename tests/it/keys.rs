@@ -477,11 +477,14 @@ fn a_key_that_is_forgotten_is_a_new_files() {
             let number = client.put_accepted(1, Some("k"), &content);
             assert_eq!(number, round, "{retention:?}");
             client.expect("delivered", 1);
+            // Each under its own id: an offer that is still on its way would end the next upload.
+            let mut id = 1;
             wait_until("the key to be forgotten", || {
-                client.offer(2, "k", &content);
+                id += 1;
+                client.offer(id, "k", &content);
                 wait_for("an answer", || {
                     let answer = client.next();
-                    (answer["id"] == 2).then_some(answer)
+                    (answer["id"] == id).then_some(answer)
                 })["request_type"]
                     == "wanted"
             });
