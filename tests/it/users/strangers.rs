@@ -26,9 +26,8 @@ fn who_says_nothing_is_closed_within_seconds_unless_it_need_not_say_who_it_is() 
     let silent = stays(address, Duration::from_secs(15)).expect("it is closed");
     assert!(silent > Duration::from_secs(9), "{silent:?}");
 
-    let mapped = Locked::start();
+    let mut mapped = Locked::start();
     mapped.user("tills", "sender");
-    let mut mapped = mapped;
     mapped.balancer.stop();
     let balancer = [
         "balancer",

@@ -86,9 +86,8 @@ impl<S: Fill> ReadAhead<S> {
         }
     }
 
-    /// From now on a piece is asked for only once all before it are written to this
-    /// connection, so what
-    /// comes behind them may be sent over it.
+    /// From now on a piece is asked for only once all before it are written to this connection, so
+    /// what comes behind them may be sent over it.
     pub fn send_over(&mut self, direct: Option<Direct>) {
         self.direct = direct;
     }

@@ -7,7 +7,8 @@
 //!
 //! `files` reads certificates and keys, `settings` makes rustls' configurations of them by the one
 //! `provider`, [`Door`] lets connections in, and [`Secure`] makes them. An [`Identity`] is who a
-//! verified certificate says its owner is.
+//! verified certificate says its owner is. Once the handshake is over, a connection is a `session` over
+//! a `wire`, which its task and a job that moves large content use in turn.
 //!
 //! Invariant: an identity comes only from a certificate that rustls has verified in this connection's
 //! handshake or in the one that it resumes, and that is valid now.
