@@ -25,7 +25,7 @@
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | `crates/core`: [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
-//! | `crates/core`: [`checksum`], [`config`], [`durability`], [`mod@file`], [`numbers`], [`os_error`], [`secret`], [`text`], [`units`] | foundation |
+//! | `crates/core`: [`checksum`], [`config`], [`durability`], [`mod@file`], [`numbers`], [`os_error`], [`os_text`], [`secret`], [`text`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it
 //! knows of a disk is [`queue::disk::Disk`]): they are told what happened and when, and tests drive
@@ -44,7 +44,8 @@ pub mod server;
 pub mod verify;
 
 pub use bilico_core::{
-    checksum, config, durability, file, numbers, os_error, protocol, schedule, secret, text, units,
+    checksum, config, durability, file, numbers, os_error, os_text, protocol, schedule, secret,
+    text, units,
 };
 pub use bilico_net as transport;
 pub use bilico_net::{bulk, descriptors, pool, shutdown};

@@ -18,7 +18,7 @@ pub enum Exit {
     /// Everything reached the state that the command waits for.
     Done = 0,
     /// Something failed: a file was refused, unreadable, changed while it was read, dead or
-    /// forgotten; the servers' files differ from the receipts; output cannot be written; or a role
+    /// forgotten; something was left out of a directory; the servers' files differ from the receipts; output cannot be written; or a role
     /// cannot start or continue.
     Failed = 1,
     /// The command line or the configuration file is invalid.

@@ -1,13 +1,12 @@
 //! `bilico send`.
 
+mod report;
 mod sending;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 
 use super::output::{Exit, Failure, complain, say, say_json, warn};
 use super::secrets::TokenArg;
@@ -15,11 +14,13 @@ use super::settings::values::{BALANCER, address, positive};
 use super::settings::words::{self, one_of};
 use super::show;
 use super::tls::CaArg;
-use crate::client::receipts::{Receipt, ReceiptError, ReceiptFile};
+use crate::client::receipts::{ReceiptError, ReceiptFile};
+use crate::client::walk::{Found, Links};
 use crate::client::{self, Changed, Form, Keys, Options, Source, Wait, Way};
 use crate::shutdown;
-use crate::text::printable_path;
+use crate::text::printable;
 use crate::units::parse_duration;
+pub(super) use report::{left_out, nothing};
 pub(super) use sending::{SendEnded, Sending, no_time_left, out_of_time, sleep};
 
 /// Time limit of a status request whose answer is optional.
@@ -92,13 +93,41 @@ pub(super) struct ChangedArg {
     pub(super) changed: Changed,
 }
 
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct LinksArg {
+    /// Follow symbolic links in directories: send the files that they lead to. A link back to a
+    /// directory that it is in is left out. A link that is named as a path is followed in any case
+    #[arg(long, conflicts_with = "skip_links")]
+    follow: bool,
+    /// Leave out symbolic links, wherever they are, without an error
+    #[arg(long)]
+    skip_links: bool,
+}
+
+impl LinksArg {
+    pub(super) fn links(self) -> Links {
+        match self {
+            Self { follow: true, .. } => Links::Follow,
+            Self {
+                skip_links: true, ..
+            } => Links::Skip,
+            _ => Links::Tell,
+        }
+    }
+}
+
 /// Send files from scripts: any file, byte for byte
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of its own on the command line"
 )]
-#[command(after_help = "Exit code 0 only if every file reached what was waited for.")]
+#[command(after_help = "\
+Symbolic links in directories, fifos, sockets, devices and directories that cannot be read are left \
+out, and named; the rest is sent.
+
+Exit code 0 only if every file reached what was waited for, and nothing was left out but links by \
+--skip-links.")]
 pub(super) struct SendArgs {
     /// The files to send, and, with -r, directories
     #[arg(required = true)]
@@ -108,6 +137,8 @@ pub(super) struct SendArgs {
     /// Send all files in directories and their subdirectories
     #[arg(short, long)]
     recursive: bool,
+    #[command(flatten)]
+    links: LinksArg,
     /// The files are JSON payloads: send their title and content fields
     #[arg(long)]
     json_payload: bool,
@@ -147,8 +178,9 @@ pub(super) struct SendArgs {
 
 /// Sends the files and waits for the receipts that were asked for.
 pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
-    let sources = args.sources()?;
-    let keys = args.keys(&sources)?;
+    let found = args.find()?;
+    let sources = &found.sources;
+    let keys = args.keys(sources)?;
     let mut receipts = args
         .receipts
         .as_deref()
@@ -168,24 +200,33 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
     };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
     let ended = sending
-        .run(&sources, args.quiet, receipts.as_mut(), stop.cancelled())
+        .run(sources, args.quiet, receipts.as_mut(), stop.cancelled())
         .await;
     let written = match &mut receipts {
         Some(receipts) => receipts
             .finish(&ended.tally, |file| {
-                sending.receipt(&sources, &ended.tally, file)
+                sending.receipt(sources, &ended.tally, file)
             })
             .map_err(cannot_record),
         None => Ok(()),
     };
-    args.print(&sending, &sources, &ended).await;
+    args.print(&sending, &found, &ended).await;
     match written {
-        Ok(()) => ended.result,
+        Ok(()) => ended.result.map(|exit| with_left_out(exit, &found)),
         Err(failure) if ended.result.is_ok() => Err(failure),
         Err(failure) => {
             complain(&failure.error, None);
             ended.result
         }
+    }
+}
+
+/// The exit code of a command that has left this out.
+pub(super) fn with_left_out(exit: Exit, found: &Found) -> Exit {
+    if exit == Exit::Done && found.missed().next().is_some() {
+        Exit::Failed
+    } else {
+        exit
     }
 }
 
@@ -199,31 +240,34 @@ fn cannot_record(error: ReceiptError) -> Failure {
 }
 
 impl SendArgs {
-    fn sources(&self) -> Result<Vec<Source>, Failure> {
+    fn find(&self) -> Result<Found, Failure> {
         let form = if self.json_payload {
             Form::Payload
         } else {
             Form::Raw
         };
-        let mut sources = Vec::new();
+        let mut found = Found::default();
         for path in &self.paths {
-            find(path, form, self.recursive, &mut sources)?;
+            let added = found.add(path, form, self.links.links(), self.recursive);
+            added.map_err(|error| {
+                Failure::new(Exit::Usage, error).hint("pass -r to send the files in it")
+            })?;
         }
-        Ok(sources)
+        Ok(found)
     }
 
     /// Prints a line for each file or a summary, then warnings and failures.
-    async fn print(&self, sending: &Sending, sources: &[Source], ended: &SendEnded) {
-        let tally = &ended.tally;
+    async fn print(&self, sending: &Sending, found: &Found, ended: &SendEnded) {
+        let (tally, sources) = (&ended.tally, &found.sources);
         let name = |file: usize| {
-            sources
-                .get(file)
-                .map_or_else(String::new, |source| printable_path(&source.path))
+            let shown = sources.get(file).map(Source::shown);
+            shown.map_or_else(String::new, |shown| printable(&shown).into_owned())
         };
         if self.json {
             (0..sources.len())
                 .filter_map(|file| sending.receipt(sources, tally, file))
-                .for_each(|receipt| say_json(line(receipt)));
+                .for_each(|receipt| say_json(report::line(receipt)));
+            report::skipped(found);
         } else if !self.quiet && (tally.accepted > 0 || ended.result.is_ok()) {
             let status = client::status(&sending.way, STATUS).await.ok();
             say(show::summary(tally, ended.elapsed, status.as_ref()));
@@ -234,6 +278,10 @@ impl SendArgs {
         for failure in show::failures(tally, name) {
             complain(&failure, None);
         }
+        if !self.quiet {
+            nothing(found, &self.paths);
+        }
+        left_out(found, self.quiet);
     }
 
     /// The keys of the files; an error if two files have the same key.
@@ -245,75 +293,4 @@ impl SendArgs {
         let checked = keys.and_then(|keys| keys.check(sources).map(|()| keys));
         checked.map_err(|error| Failure::new(Exit::Usage, error))
     }
-}
-
-/// The line of one file with `--json`.
-fn line(receipt: Receipt) -> serde_json::Value {
-    let mut line = json!({
-        "path": receipt.path, "title": receipt.title, "key": receipt.key, "bytes": receipt.size.unwrap_or(0),
-        "state": receipt.state,
-    });
-    let known = [
-        (
-            "hash",
-            receipt.hash.map(|hash| json!(hash.to_hex().as_str())),
-        ),
-        ("request_number", receipt.number.map(|number| json!(number))),
-        ("server", receipt.server.map(|server| json!(server))),
-        (
-            "confirmed",
-            receipt.confirmed.map(|confirmed| json!(confirmed)),
-        ),
-        ("reason", receipt.reason.map(|reason| json!(reason))),
-        ("change", receipt.change.map(|change| json!(change))),
-    ];
-    if let Some(fields) = line.as_object_mut() {
-        fields.extend(
-            known
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-        );
-    }
-    line
-}
-
-/// Adds the files that `path` names. The title of a file in a directory is its path below it.
-fn find(path: &Path, form: Form, recursive: bool, found: &mut Vec<Source>) -> Result<(), Failure> {
-    // A missing or unreadable file is reported when its turn comes, so that it does not delay
-    // others.
-    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        found.push(Source::named(path, form));
-        return Ok(());
-    }
-    if !recursive {
-        let failure = Failure::new(Exit::Usage, format!("{} is a directory", path.display()));
-        return Err(failure.hint("pass -r to send the files in it"));
-    }
-    let mut waiting = vec![path.to_owned()];
-    while let Some(dir) = waiting.pop() {
-        let cannot = |error| Failure::new(Exit::Failed, format!("{}: {error}", dir.display()));
-        let entries: Result<Vec<_>, _> = fs::read_dir(&dir).map_err(cannot)?.collect();
-        let mut entries = entries.map_err(cannot)?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            // Links are not followed: they may form a cycle or lead out of the directory.
-            let kind = entry.file_type().map_err(cannot)?;
-            if kind.is_dir() {
-                waiting.push(entry.path());
-            } else if kind.is_file() {
-                let title = entry
-                    .path()
-                    .strip_prefix(path)
-                    .unwrap_or(&entry.path())
-                    .to_string_lossy()
-                    .into_owned();
-                found.push(Source {
-                    path: entry.path(),
-                    title,
-                    form,
-                });
-            }
-        }
-    }
-    Ok(())
 }

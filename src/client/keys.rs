@@ -2,7 +2,6 @@
 //! takes the file once.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::source::Source;
@@ -27,12 +26,12 @@ pub enum KeyError {
     #[error("a key prefix of {0} bytes: it must have 1 to {MAX_PREFIX}")]
     Prefix(usize),
     /// Two files would have one key.
-    #[error("{} and {} would both have the key {key:?}", .files.0.display(), .files.1.display())]
+    #[error("{} and {} would both have the key {key:?}", .files.0, .files.1)]
     Twice {
         /// The key.
         key: String,
         /// The two files.
-        files: Box<(PathBuf, PathBuf)>,
+        files: Box<(String, String)>,
     },
 }
 
@@ -82,7 +81,7 @@ impl Keys {
         for (file, source) in sources.iter().enumerate() {
             let key = self.of(file, source);
             if let Some(first) = taken.insert(Arc::clone(&key), source) {
-                let files = Box::new((first.path.clone(), source.path.clone()));
+                let files = Box::new((first.shown(), source.shown()));
                 return Err(KeyError::Twice {
                     key: key.to_string(),
                     files,

@@ -2,7 +2,7 @@
 //!
 //! [`Session`] is one connection to a balancer; [`transfer()`] sends many files over as many
 //! connections as it takes and keeps the [`Tally`] of what became of each; [`receipts`] writes that
-//! down. The command line shows it to people.
+//! down. [`walk`] finds the files of folders. The command line shows it to people.
 
 mod account;
 mod backoff;
@@ -17,6 +17,7 @@ mod session;
 mod source;
 mod tally;
 mod transfer;
+pub mod walk;
 mod way;
 
 #[cfg(test)]

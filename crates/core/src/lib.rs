@@ -9,6 +9,7 @@ pub mod durability;
 pub mod file;
 pub mod numbers;
 pub mod os_error;
+pub mod os_text;
 pub mod protocol;
 pub mod schedule;
 pub mod secret;

@@ -109,6 +109,15 @@ pub fn excerpt(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…{}", part(0..start), part(end..text.len())))
 }
 
+/// Several things in a sentence: `a`, `a and b`, `a, b and c`.
+pub fn listed(things: &[String]) -> String {
+    match things {
+        [] => String::new(),
+        [one] => one.clone(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}
+
 /// The text as [`Printable`] shows it; borrowed if nothing has to be escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
@@ -180,6 +189,15 @@ mod tests {
         assert_eq!(PrintableLines("a\n\tb\r\n").to_string(), "a\n\\tb\\r\n");
         assert!(matches!(printable("plain"), Cow::Borrowed("plain")));
         assert_eq!(printable_bytes(b"a\xffb\xc3\x1b"), "a\\xffb\\xc3\\u{1b}");
+    }
+
+    #[test]
+    fn several_things_make_a_sentence() {
+        let things = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(listed(&things[..0]), "");
+        assert_eq!(listed(&things[..1]), "a");
+        assert_eq!(listed(&things[..2]), "a and b");
+        assert_eq!(listed(&things), "a, b and c");
     }
 
     #[test]

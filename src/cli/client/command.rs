@@ -6,7 +6,7 @@ const MOST: usize = 10_000_000;
 /// What `help` shows.
 pub(super) const HELP: &str = "\
 FTP [N]       send N files picked at random from the folder; asks how many without N
-send NAME…    send these files from the folder, or by path
+send NAME…    send these files from the folder, or by path; -r: those in directories, too
 ls            list the files in the folder
 status        what the balancer and its servers do
 drain S       send nothing new to server S: its name, or a part of it such as 5003

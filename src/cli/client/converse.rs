@@ -9,9 +9,10 @@ use super::args::ClientArgs;
 use super::command::{Command, HELP, NAMES, parse, parse_count};
 use super::folder::Folder;
 use super::orders::{self, Change, operators, parse_weight};
+use super::pick::{Picked, pick};
 use crate::cli::output::{Exit, Failure, complain, say, warn};
 use crate::cli::prompt::{Line, Lines};
-use crate::cli::send::{SendEnded, Sending};
+use crate::cli::send::{SendEnded, Sending, left_out, nothing};
 use crate::cli::show;
 use crate::client::{self, Keys, Options, Source, Tally, Wait};
 
@@ -146,17 +147,23 @@ impl Prompt<'_> {
         }
     }
 
-    async fn send(&mut self, names: &[String]) -> Flow {
-        if names.is_empty() {
-            let failure = Failure::new(Exit::Failed, "`send` needs the names of files");
-            self.fail(&failure.hint("send NAME…, with names that ls lists, or paths"));
-            return Flow::Go;
+    async fn send(&mut self, words: &[String]) -> Flow {
+        let picked = match pick(&self.folder, words) {
+            Ok(picked) => picked,
+            Err(failure) => {
+                self.fail(&failure);
+                return Flow::Go;
+            }
+        };
+        let Picked { found, names } = &picked;
+        nothing(found, names);
+        let name = |file: usize| names.get(file).cloned().unwrap_or_default();
+        let flow = self.transfer(&found.sources, name).await;
+        left_out(found, false);
+        if found.missed().next().is_some() {
+            self.worst = Exit::Failed;
         }
-        let sources: Vec<Source> = names.iter().map(|name| self.folder.source(name)).collect();
-        self.transfer(&sources, |file| {
-            names.get(file).cloned().unwrap_or_default()
-        })
-        .await
+        flow
     }
 
     /// Sends files and waits for their delivery. Ctrl-C on a terminal ends only the waiting.

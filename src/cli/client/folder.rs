@@ -1,5 +1,6 @@
 //! The folder that files are picked from.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,8 @@ use rand::seq::IndexedRandom;
 
 use crate::cli::output::{Exit, Failure, say};
 use crate::client::{Form, Source};
+use crate::numbers::count;
+use crate::os_text;
 use crate::text::Printable;
 use crate::units::ByteSize;
 
@@ -16,7 +19,7 @@ const LISTED: usize = 40;
 /// A folder and the regular files in it, with their sizes, by name.
 pub(super) struct Folder {
     path: PathBuf,
-    files: Vec<(String, u64)>,
+    files: Vec<(OsString, u64)>,
 }
 
 impl Folder {
@@ -39,31 +42,30 @@ impl Folder {
         let mut rng = rand::rng();
         (0..count)
             .filter_map(|_| self.files.choose(&mut rng))
-            .map(|(name, _)| self.source(name))
+            .map(|(name, _)| Source::named(&self.path.join(name), Form::Either))
             .collect()
     }
 
-    /// A file of the folder by its name, or any file by its path.
-    pub(super) fn source(&self, name: &str) -> Source {
-        let in_folder = self.path.join(name);
-        let path = if in_folder.exists() {
-            in_folder
-        } else {
-            PathBuf::from(name)
-        };
-        Source::named(&path, Form::Either)
+    /// The path of a file of the folder by its name, or of any file by its path: as it is, or as
+    /// [`os_text`] has it.
+    pub(super) fn find(&self, name: &str) -> PathBuf {
+        let decoded = os_text::decode(name);
+        let ways = [self.path.join(name), name.into(), self.path.join(decoded)];
+        let [_, path, _] = &ways;
+        let found = ways.iter().find(|path| fs::symlink_metadata(path).is_ok());
+        found.unwrap_or(path).clone()
     }
 
     /// Shows the files and their sizes.
     pub(super) fn show(&self) {
         say(format_args!(
-            "{} files in {}:",
-            self.files.len(),
+            "{} in {}:",
+            count(self.files.len(), "file"),
             Printable(self.path.display())
         ));
         let listed = self.files.iter().take(LISTED);
         let listed: Vec<_> = listed
-            .map(|(name, size)| (Printable(name).to_string(), ByteSize(*size).to_string()))
+            .map(|(name, size)| (shown(name), ByteSize(*size).to_string()))
             .collect();
         let widths = listed.iter().map(|(name, _)| name.chars().count());
         let widest = widths.max().unwrap_or(0);
@@ -76,8 +78,12 @@ impl Folder {
     }
 }
 
+fn shown(name: &OsStr) -> String {
+    Printable(os_text::encode(name)).to_string()
+}
+
 /// The regular files in a folder with their sizes, by name.
-fn list(folder: &Path) -> Result<Vec<(String, u64)>, Failure> {
+fn list(folder: &Path) -> Result<Vec<(OsString, u64)>, Failure> {
     let cannot = |error| {
         let failure = Failure::new(
             Exit::Failed,
@@ -92,10 +98,7 @@ fn list(folder: &Path) -> Result<Vec<(String, u64)>, Failure> {
         if let Ok(metadata) = fs::metadata(entry.path())
             && metadata.is_file()
         {
-            files.push((
-                entry.file_name().to_string_lossy().into_owned(),
-                metadata.len(),
-            ));
+            files.push((entry.file_name(), metadata.len()));
         }
     }
     if files.is_empty() {

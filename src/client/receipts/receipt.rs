@@ -31,7 +31,7 @@ pub enum State {
 /// A file and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The file's path.
+    /// The file's path, as [`os_text`](crate::os_text) has it.
     pub path: String,
     /// The title by which it was sent, or was to be.
     pub title: String,
@@ -91,7 +91,7 @@ impl Receipt {
     pub fn of(file: usize, source: &Source, keys: &Keys, tally: &Tally) -> Self {
         let sent = tally.sent.get(file).cloned().unwrap_or_default();
         let receipt = Self {
-            path: source.path.display().to_string(),
+            path: source.shown(),
             title: sent
                 .title
                 .map_or_else(|| source.title.clone(), String::from),

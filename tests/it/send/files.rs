@@ -117,7 +117,16 @@ fn directories_need_r_and_titles_are_relative_paths() {
     // A link to itself.
     std::os::unix::fs::symlink("..", farm.dir.path().join("top/sub/up")).unwrap();
     let ended = send(&farm, &["-r", "top/", "alone.txt"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("error: top/sub/up: not sent: it is a symbolic link\n")
+            && ended
+                .stderr
+                .contains("error: 1 link left out\nhint: --follow"),
+        "{ended:?}"
+    );
     let mut stored: Vec<(String, Vec<u8>)> = farm
         .all_stored()
         .into_iter()
@@ -127,7 +136,7 @@ fn directories_need_r_and_titles_are_relative_paths() {
     let expected = [
         ("a.txt", "a"),
         ("alone.txt", "e"),
-        ("latin\u{fffd}.txt", "d"),
+        ("latin%5Cxe8.txt", "d"),
         ("sub%2F.hidden", "c"),
         ("sub%2Fdeeper%2Fb.txt", "b"),
     ];
@@ -153,7 +162,7 @@ fn a_directory_without_r_is_an_error_with_a_hint() {
 }
 
 #[test]
-fn an_empty_directory_is_not_an_error() {
+fn an_empty_directory_is_a_warning() {
     let farm = Farm::start(&[1]);
     fs::create_dir(farm.dir.path().join("empty")).unwrap();
     let ended = send(&farm, &["-r", "empty"]);
@@ -161,6 +170,15 @@ fn an_empty_directory_is_not_an_error() {
     assert!(
         ended.stdout.contains("0 accepted, 0 delivered"),
         "{ended:?}"
+    );
+    assert_eq!(
+        ended.stderr,
+        "warning: nothing to send: no files in empty\n"
+    );
+    let quiet = send(&farm, &["-r", "empty", "-q"]);
+    assert_eq!(
+        (quiet.code, &*quiet.stderr, &*quiet.stdout),
+        (Some(0), "", "")
     );
 }
 
@@ -205,12 +223,17 @@ fn paths_that_are_not_files_are_named_and_never_waited_for() {
             "{ended:?}"
         );
     }
-    // Among the files of a directory it is skipped, as links are.
+    // Among the files of a directory it was once left out without a word.
     make_pipe(&farm, "top");
     fs::remove_file(farm.dir.path().join("top")).unwrap();
     farm.write("top/a.txt", "a");
     make_pipe(&farm, "top/pipe");
-    assert_eq!(send(&farm, &["-r", "top"]).code, Some(0));
+    let ended = send(&farm, &["-r", "top"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(
+        ended.stderr,
+        "error: top/pipe: not sent: it is a fifo\nerror: 1 fifo left out\n"
+    );
     assert!(
         started.elapsed() < Duration::from_secs(15),
         "{:?}",

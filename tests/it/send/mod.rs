@@ -3,5 +3,7 @@
 mod balancers;
 mod files;
 mod helpers;
+mod left_out;
+mod names;
 mod output;
 mod waiting;

@@ -19,12 +19,12 @@ fn json_is_one_object_a_line_and_nothing_else() {
     let server = &farm.servers[0].address;
     let delivered = |path: &str, content: &str, number: u64| {
         serde_json::json!({
-            "path": path, "title": path, "bytes": content.len(), "hash": hash(content), "state": "delivered",
-            "request_number": number, "server": server, "confirmed": true,
+            "path": path, "title": path, "size": content.len(), "bytes": content.len(), "hash": hash(content),
+            "state": "delivered", "number": number, "request_number": number, "server": server, "confirmed": true,
         })
     };
     let unreadable = serde_json::json!({
-        "path": "pipe", "title": "pipe", "bytes": 0, "state": "unreadable", "reason": "not a regular file",
+        "path": "pipe", "title": "pipe", "size": 0, "bytes": 0, "state": "unreadable", "reason": "not a regular file",
     });
     let expected = [
         delivered("a \"quoted\".txt", "abc", 1),
