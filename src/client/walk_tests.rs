@@ -128,7 +128,7 @@ fn what_is_named_is_followed_unless_links_are_skipped() {
 fn a_folder_that_cannot_be_read_is_told_and_the_rest_goes_on() {
     let dir = folder();
     let closed = dir.path().join("other/deep");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     let is_closed = fs::read_dir(&closed).is_err();
     let (titles, left_out) = find(dir.path(), "other", Links::Tell);
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();

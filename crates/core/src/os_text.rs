@@ -25,16 +25,9 @@ pub fn decode(text: &str) -> OsString {
     let mut name = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
-        match escaped(rest) {
-            Some((byte, behind)) => {
-                name.push(byte);
-                rest = behind;
-            }
-            None => {
-                name.push(*first);
-                rest = behind;
-            }
-        }
+        let (byte, behind) = escaped(rest).unwrap_or((*first, behind));
+        name.push(byte);
+        rest = behind;
     }
     OsString::from_vec(name)
 }

@@ -120,7 +120,7 @@ fn an_unreadable_directory_keeps_nothing_else_from_being_sent() {
         farm.write(file, file);
     }
     let sub = farm.dir.path().join("perm/sub");
-    fs::set_permissions(&sub, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&sub, fs::Permissions::from_mode(0o0)).unwrap();
     let is_closed = fs::read_dir(&sub).is_err();
     let ended = send(&farm, &["-r", "perm"]);
     fs::set_permissions(&sub, fs::Permissions::from_mode(0o700)).unwrap();
