@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use super::types::{Quantiles, Rates};
 use crate::balancer::orders::Sample;
+use crate::numbers::thousandths;
 use crate::protocol::status::ServerReport;
 
 /// Seconds that are remembered.
@@ -65,7 +66,7 @@ impl Series {
         if seconds == 0 {
             0.0
         } else {
-            to_f64(last - first) / to_f64(seconds as u64)
+            thousandths(to_f64(last - first) / to_f64(seconds as u64))
         }
     }
 

@@ -1,7 +1,7 @@
 //! The JSON bodies of requests and answers. Readers of answers must ignore unknown fields, so that
 //! later versions can add some; requests with unknown fields are refused.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::balancer::events::Event;
 use crate::balancer::query::FileReport;
@@ -137,8 +137,10 @@ pub struct Server {
     pub report: ServerReport,
     /// The share of files that it is to get, from 0 to 1: its weight among the weights of all
     /// servers that may get files.
+    #[serde(serialize_with = "share")]
     pub share_wanted: f64,
     /// The share of the last 60 seconds' files that it got; `None` if none were delivered.
+    #[serde(serialize_with = "some_share")]
     pub share_had: Option<f64>,
     /// Files that it stored a second, over the last 5 seconds.
     pub files_per_s: f64,
@@ -245,4 +247,19 @@ pub struct State {
     pub overview: Overview,
     /// The servers, in the order in which they were added.
     pub servers: Vec<Server>,
+}
+
+/// A share from 0 to 1, whose percentage has three decimals.
+fn hundred_thousandths(share: f64) -> f64 {
+    (share * 1e5).round() / 1e5
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn share<S: Serializer>(share: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(hundred_thousandths(*share))
+}
+
+#[expect(clippy::ref_option, reason = "serde passes references")]
+fn some_share<S: Serializer>(share: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    share.map(hundred_thousandths).serialize(to)
 }

@@ -3,6 +3,7 @@
 //! one place decides how much it matters and in which words it is told.
 
 use super::events::{Events, Kind, Level};
+use crate::numbers::seconds;
 use crate::queue::JournalError;
 use crate::schedule::{Fact, Flip};
 
@@ -314,7 +315,7 @@ impl Happening<'_> {
 fn log_flip(server: &str, flip: &Flip) {
     let fact = flip.fact.name();
     let reason = &*flip.reason;
-    let after_s = flip.lasted.as_secs_f64();
+    let after_s = seconds(flip.lasted);
     if flip.good {
         tracing::info!(server, fact, reason, after_s, "server recovered");
     } else {

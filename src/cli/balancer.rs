@@ -20,11 +20,14 @@ use crate::access::Auth;
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{Balancer, BalancerError, Outcome};
+use crate::numbers::{Grouped, count, plural};
+use crate::protocol::status::{ServerReport, ServerState, StatusReport};
 use crate::transport::{Connect, Tcp};
 
 /// Runs the balancer until SIGTERM, Ctrl-C or a fatal error.
 pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
+    let service = args.role.service();
     let openings = openings(&args)?;
     let (doors, held) = Doors::open(&args.tls)?.unzip();
     let (to_servers, of_cluster) = args.cluster.connector()?.unzip();
@@ -52,13 +55,16 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         tokio::spawn(accounts.clone().follow(following.clone()));
     }
     let _following = following.drop_guard();
+    service.status("reading the journal");
     let outcome = match Balancer::open(config) {
         Ok(balancer) => {
             let target = reload::Balancer {
                 control: balancer.control(),
                 settings,
             };
-            let reloader = Reloader::new(started, log.level(), Some(target), certificates);
+            let control = balancer.control();
+            let reloader = Reloader::new(started, log.level(), Some(target), certificates)
+                .telling(service.clone());
             let reload = reloader.hook();
             reloader.follow(hangup, log.names());
             let events = balancer.control().events().clone();
@@ -80,6 +86,16 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 balancer_routes(admin, stop)
             });
             let stop = args.role.ready(address, told)?;
+            service.ready(stop.clone(), move || {
+                let control = control.clone();
+                // The hub answers.
+                async move {
+                    control
+                        .sample()
+                        .await
+                        .map(|sample| in_a_line(&sample.status))
+                }
+            });
             let outcome = balancer.run(listener, connector, stop).await;
             serving.stop().await;
             outcome
@@ -90,14 +106,33 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     exit(outcome, &args)
 }
 
+/// How the balancer is.
+fn in_a_line(status: &StatusReport) -> String {
+    let takes_files =
+        |server: &&ServerReport| matches!(server.state, ServerState::Up | ServerState::Full);
+    let up = status.servers.iter().filter(takes_files).count();
+    let line = format!(
+        "{} of {} up, {} waiting, {} delivered",
+        Grouped(up as u64),
+        count(status.servers.len(), "server"),
+        count(status.queue.files(), "file"),
+        Grouped(status.delivered),
+    );
+    match &status.trouble {
+        Some(trouble) => format!("no files are accepted: {trouble}; {line}"),
+        None => line,
+    }
+}
+
 /// The exit code of a balancer that has ended, or its failure with the remedy.
 fn exit(outcome: Result<Outcome, BalancerError>, args: &BalancerArgs) -> Result<Exit, Failure> {
     match outcome {
         Ok(outcome) => {
             if outcome.undelivered > 0 {
-                let (files, journal) = (outcome.undelivered, args.journal.display());
+                let files = plural(outcome.undelivered, "file is", "files are");
+                let journal = args.journal.display();
                 note(format_args!(
-                    "{files} files are not delivered yet: {journal} keeps them for the next start"
+                    "{files} not delivered yet: {journal} keeps what waits for the next start"
                 ));
             }
             Ok(Exit::Done)

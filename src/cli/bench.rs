@@ -22,6 +22,7 @@ use crate::client::{ClientError, Wait, Way};
 use crate::load::drive;
 use crate::load::hold::{HoldReport, hold};
 use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
+use crate::numbers::seconds;
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
 use crate::units::format_duration;
@@ -315,7 +316,7 @@ impl BenchArgs {
         };
         json!({
             "balancer": self.balancer.balancer, "files": files,
-            "duration_s": self.duration.map(|length| length.as_secs_f64()), "size": plan.mix.to_string(),
+            "duration_s": self.duration.map(seconds), "size": plan.mix.to_string(),
             "connections": plan.connections, "in_flight": in_flight, "rate": rate,
             "wait": if plan.wait == Wait::Accepted { "accepted" } else { "delivered" }, "warm_up": plan.warm_up,
             "keys": self.keys, "title_prefix": plan.title_prefix, "seed": plan.seed,

@@ -19,6 +19,7 @@ use tracing::Level;
 use self::files::{Line, Source};
 use self::filter::{Filter, Since, level};
 use super::output::{Exit, Failure, Stdout, note};
+use crate::logging::Destination;
 use crate::text::{Printable, PrintableJson, printable_bytes};
 
 /// Time between two looks at files that are followed.
@@ -32,6 +33,10 @@ const FOLLOWED_FROM: usize = 10;
 
 /// Limit of `--lines`: the lines are kept in memory.
 const MOST_LINES: u32 = 1_000_000;
+
+/// Where lines are that went to standard output.
+const KEPT_BY_OTHERS: &str = "whoever started them has the lines: with systemd `journalctl -u bilico-balancer`, in a \
+     container `docker logs NAME`; a directory called `-` is named `./-`";
 
 /// Show the logs of all roles in order of time, across rotated files; needs no balancer
 ///
@@ -108,6 +113,18 @@ struct Feed {
 impl<'a> Logs<'a> {
     fn open(args: &'a LogsArgs) -> Result<Self, Failure> {
         let dir = args.dir.display();
+        let no_files = |error| Failure::new(Exit::Failed, error);
+        match Destination::from(&*args.dir) {
+            Destination::Directory(_) => {}
+            Destination::Stdout => {
+                let error = "the roles log to standard output: there are no files to read";
+                return Err(no_files(error).hint(KEPT_BY_OTHERS));
+            }
+            Destination::Nowhere => {
+                let error = "the roles were told to write no log (`none`)";
+                return Err(no_files(error).hint("start them with --log-dir DIR"));
+            }
+        }
         let hint = "name the directory that the roles were given with --log-dir";
         let roles = files::roles(&args.dir).map_err(|error| {
             Failure::new(

@@ -27,6 +27,7 @@ mod secrets;
 mod send;
 mod server;
 mod servers;
+mod service;
 mod settings;
 mod show;
 mod status;

@@ -13,6 +13,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Mutex;
 
 use super::output::{Exit, Failure};
+use super::service::Service;
 use super::settings::keys::LOG;
 use super::settings::{Effective, Program, Refused, Started};
 use super::tls::Certificates;
@@ -67,6 +68,7 @@ pub(super) struct Reloader {
     /// `None` for a server.
     balancer: Option<Balancer>,
     certificates: Certificates,
+    service: Service,
 }
 
 /// Reads a balancer's settings from its parsed command line.
@@ -92,14 +94,14 @@ impl Reloader {
         level: LogLevel,
         balancer: Option<Balancer>,
         certificates: Certificates,
-    ) -> Arc<Self> {
+    ) -> Self {
         let Started {
             args,
             file,
             values,
             program,
         } = started;
-        Arc::new(Self {
+        Self {
             args,
             file,
             in_force: Mutex::new(values),
@@ -107,7 +109,13 @@ impl Reloader {
             level,
             balancer,
             certificates,
-        })
+            service: Service::none(),
+        }
+    }
+
+    /// Tells this service manager of each reload, too.
+    pub(super) fn telling(self, service: Service) -> Arc<Self> {
+        Arc::new(Self { service, ..self })
     }
 
     /// Whether there is something to read again.
@@ -130,16 +138,20 @@ impl Reloader {
     pub(super) fn follow(self: Arc<Self>, mut hangup: Signal, log: LogNames) {
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                let log = log.clone();
+                let names = log.clone();
                 // The log's disk may be slow.
-                let _ = tokio::task::spawn_blocking(move || log.reopen()).await;
+                let _ = tokio::task::spawn_blocking(move || names.reopen()).await;
                 if self.has_sources() {
                     // The outcome is logged.
                     let _ = self.reload().await;
                 } else {
+                    let log = if log.is_empty() {
+                        "there is no log file to open again"
+                    } else {
+                        "the log file was opened again"
+                    };
                     tracing::info!(
-                        "SIGHUP: the log file was opened again; no configuration file to reload \
-                         (--config names one)"
+                        "SIGHUP: {log}; no configuration file to reload (--config names one)"
                     );
                 }
             }
@@ -149,10 +161,13 @@ impl Reloader {
     /// Reads the configuration again and applies it. The error has one problem per line; then
     /// nothing has changed.
     pub(super) async fn reload(&self) -> Result<Reloaded, String> {
+        self.service.reloading();
         let result = {
             let mut in_force = self.in_force.lock().await;
             self.renew(&mut in_force).await
         };
+        self.service
+            .reloaded(result.as_ref().err().map(String::as_str));
         match &result {
             Ok(reloaded) => self.tell(reloaded),
             Err(problems) => {

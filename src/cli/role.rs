@@ -10,12 +10,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::AdminAddresses;
-use super::output::{Exit, Failure, say};
+use super::output::{Exit, Failure, note, say};
+use super::service::Service;
 use super::settings::values::level;
 use super::settings::words::{self, one_of};
 use crate::access::Lock;
 use crate::descriptors::{Openings, TooFew};
-use crate::logging::{self, LogConfig, LogFormat, LogGuard};
+use crate::logging::{self, Destination, LogConfig, LogError, LogFormat, LogGuard};
 use crate::shutdown;
 use crate::units::ByteSize;
 
@@ -27,7 +28,7 @@ use crate::units::ByteSize;
 )]
 #[command(next_help_heading = "Log")]
 pub(super) struct LogArgs {
-    /// The directory of the log files
+    /// The directory of the log files; `-` for standard output, `none` for no log
     #[arg(
         long,
         value_name = "DIR",
@@ -94,9 +95,24 @@ impl LogArgs {
             .collect()
     }
 
+    /// Where the log goes.
+    pub(super) fn destination(&self) -> Destination {
+        Destination::from(&*self.log_dir)
+    }
+
+    /// A prompt on standard output leaves no place for a log.
+    pub(super) fn wants_terminal(&self) -> Result<(), Failure> {
+        if self.destination() == Destination::Stdout {
+            let error = "--log-dir - is for one role: standard output has the prompt here";
+            let hint = "name a directory, or `none` for no logs";
+            return Err(Failure::new(Exit::Usage, error).hint(hint));
+        }
+        Ok(())
+    }
+
     pub(super) fn start(&self, file: String, audit: Option<String>) -> Result<LogGuard, Failure> {
         let config = LogConfig {
-            dir: self.log_dir.clone(),
+            to: self.destination(),
             file,
             max_bytes: self.log_max_size.0,
             keep: self.log_keep,
@@ -106,12 +122,23 @@ impl LogArgs {
             audit,
         };
         logging::init(&config).map_err(|error| {
-            let exit = if matches!(error, logging::LogError::Level(_)) {
-                Exit::Usage
-            } else {
-                Exit::Failed
+            let exit = match error {
+                LogError::Level(_) | LogError::NotADirectory(_) => Exit::Usage,
+                _ => Exit::Failed,
             };
-            Failure::new(exit, error)
+            let hint = match error {
+                LogError::NotADirectory(_) | LogError::Directory { .. } | LogError::File { .. } => {
+                    Some(
+                        "name a directory that this user may write to with --log-dir; \
+                         `--log-dir -` logs to standard output, `--log-dir none` nowhere",
+                    )
+                }
+                _ => None,
+            };
+            Failure {
+                hint: hint.map(str::to_owned),
+                ..Failure::new(exit, error)
+            }
         })
     }
 }
@@ -136,6 +163,16 @@ pub(super) struct RoleArgs {
 }
 
 impl RoleArgs {
+    /// What this process tells systemd, if that has started it. The child of a role's own parent is
+    /// no service.
+    pub(super) fn service(&self) -> Service {
+        if self.with_parent {
+            Service::none()
+        } else {
+            Service::of_environment()
+        }
+    }
+
     /// The last step of a start: prints the role's addresses and returns the token that stops it.
     pub(super) fn ready(
         &self,
@@ -146,13 +183,22 @@ impl RoleArgs {
         let stop = signals.map_err(|error| Failure::new(Exit::Failed, error))?;
         if self.with_parent {
             shutdown::with_parent(stop.clone());
+        } else if self.log.destination() == Destination::Nowhere {
+            note("no log is written (--log-dir none): only errors are told, on standard error");
         }
-        say(format_args!("listening on {address}"));
-        if let Some(operators) = admin.operators {
-            say(format_args!("admin on {operators}"));
-        }
-        if let Some(metrics) = admin.metrics {
-            say(format_args!("metrics on {metrics}"));
+        let addresses = [
+            ("listening", Some(address)),
+            ("admin", admin.operators),
+            ("metrics", admin.metrics),
+        ];
+        let is_log = self.log.destination() == Destination::Stdout;
+        for (what, address) in addresses {
+            match address {
+                None => {}
+                // All lines of a log have the log's format.
+                Some(address) if is_log => tracing::info!("{what} on {address}"),
+                Some(address) => say(format_args!("{what} on {address}")),
+            }
         }
         Ok(stop)
     }

@@ -18,7 +18,8 @@ use crate::access::{Lock, MetricsFor};
 use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
-use crate::server::{ReadableBy, Server, ServerConfig, ServerError, most_files};
+use crate::numbers::count;
+use crate::server::{ReadableBy, Server, ServerConfig, ServerError, ServerGauge, most_files};
 use crate::transport::tls::check_name;
 use crate::units::{ByteSize, Margin, parse_duration};
 
@@ -161,6 +162,7 @@ pub(super) struct ServerArgs {
 /// Runs the server until SIGTERM, Ctrl-C or a fatal error.
 pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Failure> {
     let hangup = reload::hangups()?;
+    let service = args.role.service();
     let_read(args.readable_by);
     let (limit, wanted) = (descriptors::raise(), args.max_connections as usize);
     let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
@@ -174,7 +176,9 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
         .start(format!("server-{}.log", address.port()), None)?;
     tell_openings(args.max_connections, &openings);
     let certificates = Certificates::watched(held);
-    Reloader::new(started, log.level(), None, certificates).follow(hangup, log.names());
+    Reloader::new(started, log.level(), None, certificates)
+        .telling(service.clone())
+        .follow(hangup, log.names());
     let mut config = config(&args, &openings);
     if door.is_some() {
         tracing::info!(listen = %address, "only balancers of the cluster are let in, over TLS");
@@ -182,14 +186,21 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     config.cluster = door;
     let lock = config.access.clone();
     tell_lock(&lock, address);
+    service.status("reading the directory");
     let ended = match Server::open(config) {
         Ok(server) => {
             let told = operators.addresses();
             let gauge = server.gauge();
+            let watched = gauge.clone();
             let serving = operators.serve((lock, MetricsFor::Everybody), None, |_| {
                 server_routes(gauge)
             });
             let stop = args.role.ready(address, told)?;
+            service.ready(stop.clone(), move || {
+                let gauge = watched.clone();
+                // The tasks of connections run.
+                async move { tokio::spawn(async move { in_a_line(&gauge) }).await.ok() }
+            });
             let ended = server.run(listener, stop).await;
             serving.stop().await;
             ended
@@ -207,6 +218,15 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
             Exit::Failed,
             format!("cannot store in {}: {error}", args.dir.display()),
         )),
+    }
+}
+
+/// How the server is.
+fn in_a_line(gauge: &ServerGauge) -> String {
+    let line = format!("{} stored since the start", count(gauge.stored().0, "file"));
+    match gauge.trouble() {
+        Some(trouble) => format!("{trouble}; {line}"),
+        None => line,
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::drive::{Greeted, open};
 use crate::client::{ClientError, Way};
+use crate::numbers::seconds;
 
 /// Result of holding idle connections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,7 +37,7 @@ pub async fn hold(
 ) -> Result<HoldReport, ClientError> {
     let started = Instant::now();
     open(way, connections, opened.clone()).await?;
-    let open_seconds = started.elapsed().as_secs_f64();
+    let open_seconds = seconds(started.elapsed());
     let streams = opened.take();
     let count = streams.len() as u64;
     let mut ends = JoinSet::new();
@@ -49,7 +50,7 @@ pub async fn hold(
     let begun = Instant::now();
     tokio::time::sleep(length).await;
     while ends.try_join_next().is_some() {}
-    let (stayed, hold_seconds) = (ends.len() as u64, begun.elapsed().as_secs_f64());
+    let (stayed, hold_seconds) = (ends.len() as u64, seconds(begun.elapsed()));
     Ok(HoldReport {
         connections,
         opened: count,

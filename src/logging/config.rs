@@ -1,16 +1,46 @@
 //! Configuration of the log, and why it is refused.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use tracing::Level;
 
+/// Where the lines of a log go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Into a file of this directory, which is created if it is missing; the file is rotated.
+    Directory(PathBuf),
+    /// To standard output: whoever started the process keeps them.
+    Stdout,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Destination {
+    /// What stands for standard output in the place of a directory.
+    pub const STDOUT: &str = "-";
+
+    /// What stands for no log in the place of a directory.
+    pub const NOWHERE: &str = "none";
+}
+
+impl From<&Path> for Destination {
+    /// A directory that has one of the two words as its name is written with `./` before it.
+    fn from(path: &Path) -> Self {
+        match path.to_str() {
+            Some(Self::STDOUT) => Self::Stdout,
+            Some(Self::NOWHERE) => Self::Nowhere,
+            _ => Self::Directory(path.to_owned()),
+        }
+    }
+}
+
 /// Configuration of the log.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// The directory of the log; created if it is missing.
-    pub dir: PathBuf,
+    /// Where the lines go.
+    pub to: Destination,
     /// The name of the current file, e.g. `balancer.log`. Rotated ones are `balancer.log.1` (the
     /// newest), `.2` …
     pub file: String,
@@ -25,7 +55,7 @@ pub struct LogConfig {
     /// Lines at this level and above also go to stderr.
     pub also_stderr: Option<Level>,
     /// The name of another file, for what is told about who was let in ([`AUDIT`]): JSON lines, at
-    /// every level of the log.
+    /// every level of the log. Without a directory there is none.
     ///
     /// [`AUDIT`]: super::AUDIT
     pub audit: Option<String>,
@@ -35,7 +65,7 @@ impl Default for LogConfig {
     /// `logs/bilico.log` at `info`, 64 MiB a file, 8 rotated ones kept, nothing on stderr.
     fn default() -> Self {
         Self {
-            dir: PathBuf::from("logs"),
+            to: Destination::Directory(PathBuf::from("logs")),
             file: "bilico.log".to_owned(),
             max_bytes: 64 << 20,
             keep: 8,
@@ -60,6 +90,9 @@ pub enum LogFormat {
 /// Why the log cannot be set up. All are permanent until somebody changes something.
 #[derive(Debug, Error)]
 pub enum LogError {
+    /// The name belongs to something else, such as a file or a device.
+    #[error("the log directory {} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
     /// The directory cannot be created.
     #[error("cannot create the log directory {}: {source}", dir.display())]
     Directory {
@@ -76,6 +109,9 @@ pub enum LogError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// Standard output cannot be used.
+    #[error("cannot log to standard output: {0}")]
+    Stdout(io::Error),
     /// Neither a level nor valid directives.
     #[error(
         "invalid log level {0:?}: expected error, warn, info, debug, trace or off, or directives, \

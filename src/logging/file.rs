@@ -8,19 +8,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use chrono::{Local, NaiveDate};
 use tracing::Level;
 
-use super::config::{LogConfig, LogError, LogFormat};
+use super::config::{LogConfig, LogError};
 use super::health::Health;
-use super::line;
-use super::losses::{Losses, TELL_AGAIN};
+use super::line::LineFormat;
+use super::lines::Lines;
+use super::losses::TELL_AGAIN;
 use super::rotation::{SizeAndDay, last_day, remove_surplus, shift};
-
-/// Size of the write buffer, in bytes.
-const WRITE_BUFFER: usize = 64 * 1024;
 
 /// How often the file's name and the day are checked.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -30,18 +28,14 @@ pub(super) struct LogFile {
     path: PathBuf,
     /// How many rotated files are kept; 0 if another program rotates.
     keep: usize,
-    format: LogFormat,
     file: File,
     identity: (u64, u64),
     /// Length of the file, with the buffer.
     size: u64,
-    buffer: Vec<u8>,
+    lines: Lines,
     rotation: SizeAndDay,
     today: NaiveDate,
     look_at: Instant,
-    losses: Losses,
-    /// How many of the lines lost to a full queue were counted here.
-    overflowed: usize,
     /// The last trouble with the file's name, and when it was reported.
     trouble: Option<(String, Instant)>,
     health: Arc<Health>,
@@ -49,11 +43,19 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Opens the file at the start of the process.
-    pub(super) fn open(config: &LogConfig, health: Arc<Health>) -> Result<Self, LogError> {
-        let dir = &config.dir;
-        make_directory(dir).map_err(|source| LogError::Directory {
-            dir: dir.clone(),
-            source,
+    pub(super) fn open(
+        dir: &Path,
+        config: &LogConfig,
+        health: Arc<Health>,
+    ) -> Result<Self, LogError> {
+        make_directory(dir).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory if !dir.is_dir() => {
+                LogError::NotADirectory(not_a_directory(dir))
+            }
+            _ => LogError::Directory {
+                dir: dir.to_owned(),
+                source,
+            },
         })?;
         let path = dir.join(&config.file);
         if config.keep > 0 {
@@ -65,19 +67,23 @@ impl LogFile {
             path: path.clone(),
             source,
         })?;
+        let name = format!("the log {}", path.display());
+        let format = LineFormat::new(config.format);
         let mut log = Self {
             path,
             keep: config.keep,
-            format: config.format,
             identity: identity(&found),
             size: found.len(),
             file,
-            buffer: Vec::with_capacity(WRITE_BUFFER),
+            lines: Lines::new(
+                name,
+                "the disk is slower than lines come",
+                format,
+                health.clone(),
+            ),
             rotation: SizeAndDay::new(config.max_bytes, last_day(&found, today)),
             today,
             look_at: Instant::now() + LOOK_AGAIN,
-            losses: Losses::default(),
-            overflowed: 0,
             trouble: None,
             health,
         };
@@ -96,7 +102,7 @@ impl LogFile {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.identity => {
                 // The file may have been truncated.
-                self.size = found.len().saturating_add(self.buffer.len() as u64);
+                self.size = found.len().saturating_add(self.lines.waiting() as u64);
             }
             Ok(found) => self.change_file(Some(&found)),
             Err(_) => self.change_file(None),
@@ -137,9 +143,9 @@ impl LogFile {
         let file = append(&self.path)?;
         let found = file.metadata()?;
         (self.file, self.identity) = (file, identity(&found));
-        self.size = found.len().saturating_add(self.buffer.len() as u64);
+        self.size = found.len().saturating_add(self.lines.waiting() as u64);
         self.rotation.begin(last_day(&found, self.today));
-        self.losses.mend();
+        self.lines.mend();
         Ok(())
     }
 
@@ -163,7 +169,7 @@ impl LogFile {
         if self.keep == 0 || !self.rotation.is_due(self.today, self.size) {
             return;
         }
-        self.write_out();
+        self.lines.write_out(&mut self.file);
         if !self.is_own() {
             return self.look_now();
         }
@@ -188,91 +194,9 @@ impl LogFile {
         }
     }
 
-    /// Writes the buffer if there is something in it, and gives whether there was.
+    /// Writes the lines that wait, and gives whether there were any.
     pub(super) fn write_buffer(&mut self) -> bool {
-        let has_lines = !self.buffer.is_empty();
-        if has_lines {
-            self.write_out();
-        }
-        has_lines
-    }
-
-    /// Writes the buffer, and before it a line about lost lines. Lines that cannot be written are
-    /// lost.
-    fn write_out(&mut self) {
-        let now = Instant::now();
-        let overflowed = self.health.overflowed();
-        if let Some(lost) = overflowed
-            .checked_sub(self.overflowed)
-            .filter(|lost| *lost > 0)
-        {
-            self.overflowed = overflowed;
-            let told = self.losses.lost(
-                lost,
-                &"the disk is slower than lines come",
-                now,
-                SystemTime::now(),
-            );
-            self.tell_loss(told);
-        }
-        let written = self.write_head(now);
-        let written = match written {
-            Ok(()) => write_whole(&mut self.file, &self.buffer),
-            Err(error) => Err((0, error)),
-        };
-        if let Err((done, error)) = written {
-            let rest = self.buffer.get(done..).unwrap_or_default();
-            let lost = bytecount::count(rest, b'\n');
-            self.health.failed(lost);
-            if done > 0 && self.buffer.get(done - 1) != Some(&b'\n') {
-                self.losses.tear();
-            }
-            let told = self.losses.lost(lost, &error, now, SystemTime::now());
-            self.tell_loss(told);
-        }
-        self.buffer.clear();
-    }
-
-    /// Ends a line that was written in part, and writes how many lines were lost if the loss seems
-    /// to be over.
-    fn write_head(&mut self, now: Instant) -> io::Result<()> {
-        let loss = self
-            .losses
-            .to_write(now)
-            .map(|loss| line::own_line(self.format, Level::WARN, &loss));
-        let torn = if self.losses.is_torn() { "\n" } else { "" };
-        let head = format!("{torn}{}", loss.as_deref().unwrap_or_default());
-        if let Err((done, error)) = write_whole(&mut self.file, head.as_bytes()) {
-            if done > torn.len() {
-                self.losses.tear();
-            }
-            return Err(error);
-        }
-        self.losses.mend();
-        if loss.is_some()
-            && let Some(text) = self.losses.end(now)
-        {
-            self.health.tell(
-                Level::INFO,
-                &format!(
-                    "lines are written to the log {} again: {text}",
-                    self.path.display()
-                ),
-            );
-        }
-        Ok(())
-    }
-
-    fn tell_loss(&self, told: Option<String>) {
-        if let Some(told) = told {
-            self.health.tell(
-                Level::ERROR,
-                &format!(
-                    "lines cannot be written to the log {}: {told}",
-                    self.path.display()
-                ),
-            );
-        }
+        self.lines.write_waiting(&mut self.file)
     }
 }
 
@@ -284,10 +208,7 @@ impl Write for LogFile {
             self.look(now);
         }
         self.rotate_when_due();
-        if self.buffer.len() + line.len() > WRITE_BUFFER {
-            self.write_out();
-        }
-        self.buffer.extend_from_slice(line);
+        self.lines.add(line, &mut self.file);
         self.size = self.size.saturating_add(line.len() as u64);
         Ok(line.len())
     }
@@ -298,24 +219,20 @@ impl Write for LogFile {
     }
 }
 
-/// Writes all bytes. The error has how many were written before it.
-fn write_whole(file: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
-    let mut done = 0;
-    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-        match file.write(rest) {
-            Ok(0) => return Err((done, io::ErrorKind::WriteZero.into())),
-            Ok(count) => done += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err((done, error)),
-        }
-    }
-    Ok(())
-}
-
 /// Creates a directory. Titles and addresses are not for everybody; a program that ships logs is in
 /// the group.
 fn make_directory(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
+/// The first part of a path that is there and is no directory.
+fn not_a_directory(path: &Path) -> PathBuf {
+    let mut parts: Vec<_> = path.ancestors().collect();
+    parts.reverse();
+    let found = parts
+        .into_iter()
+        .find(|part| part.exists() && !part.is_dir());
+    found.unwrap_or(path).to_owned()
 }
 
 fn append(path: &Path) -> io::Result<File> {

@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::config::LogFormat;
+use crate::numbers::thousandths;
 use crate::text::{is_printable, split_printable, start, write_printable};
 
 /// Bytes of a value that a line shows, before they are escaped; the rest is cut off.
@@ -26,7 +27,51 @@ const MAX_VALUE: usize = 8 * 1024;
 ///
 /// Do not name fields `time`, `level` or `message`: JSON would have the key twice.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LineFormat(pub LogFormat);
+pub struct LineFormat {
+    format: LogFormat,
+    is_for_journal: bool,
+}
+
+impl LineFormat {
+    /// Lines with their time and level.
+    pub fn new(format: LogFormat) -> Self {
+        Self {
+            format,
+            is_for_journal: false,
+        }
+    }
+
+    /// Lines for systemd's journal, if it is the reader: marked with their level, and those for
+    /// people without the time, which the journal has.
+    #[must_use]
+    pub fn to_journal(self, is_for_journal: bool) -> Self {
+        Self {
+            is_for_journal,
+            ..self
+        }
+    }
+
+    fn head(self, out: &mut Writer<'_>, now: Duration, level: Level) -> fmt::Result {
+        if self.is_for_journal {
+            write!(out, "<{}>", priority(level))?;
+        }
+        match self.format {
+            LogFormat::Json => json_head(out, now, level),
+            LogFormat::Human if self.is_for_journal => write!(out, "{level:<5}"),
+            LogFormat::Human => human_head(out, now, level),
+        }
+    }
+}
+
+/// The level as `syslog` counts.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for LineFormat
 where
@@ -43,21 +88,18 @@ where
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let level = *event.metadata().level();
-        match self.0 {
-            LogFormat::Human => human_head(&mut out, now, level)?,
-            LogFormat::Json => json_head(&mut out, now, level)?,
-        }
+        self.head(&mut out, now, level)?;
         SCRATCH.with_borrow_mut(|scratch| {
             let mut fields = Fields {
                 out: &mut out,
-                format: self.0,
+                format: self.format,
                 scratch,
                 result: Ok(()),
             };
             event.record(&mut fields);
             fields.result
         })?;
-        out.write_str(if self.0 == LogFormat::Json {
+        out.write_str(if self.format == LogFormat::Json {
             "}\n"
         } else {
             "\n"
@@ -66,22 +108,25 @@ where
 }
 
 /// A line of the log itself, independent of the filter.
-pub(super) fn own_line(format: LogFormat, level: Level, message: &str) -> String {
+pub(super) fn own_line(format: LineFormat, level: Level, message: &str) -> String {
     let mut text = String::new();
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let mut out = Writer::new(&mut text);
     // Writing to a string does not fail.
-    let _ = match format {
-        LogFormat::Human => human_head(&mut out, now, level)
-            .and_then(|()| out.write_char(' '))
-            .and_then(|()| write_printable(&mut out, message)),
-        LogFormat::Json => json_head(&mut out, now, level)
-            .and_then(|()| out.write_str(",\"message\":"))
-            .and_then(|()| write_json_string(&mut out, message))
-            .and_then(|()| out.write_char('}')),
-    };
+    let head = format.head(&mut out, now, level);
+    let _ = head.and_then(|()| match format.format {
+        LogFormat::Human => {
+            out.write_char(' ')?;
+            write_printable(&mut out, message)
+        }
+        LogFormat::Json => {
+            out.write_str(",\"message\":")?;
+            write_json_string(&mut out, message)?;
+            out.write_char('}')
+        }
+    });
     text.push('\n');
     text
 }
@@ -242,7 +287,7 @@ impl Visit for Fields<'_, '_> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.scalar(field, value);
+            self.scalar(field, thousandths(value));
         } else {
             self.record_debug(field, &value);
         }

@@ -11,20 +11,22 @@ mod file;
 mod file_tests;
 mod health;
 mod line;
+mod lines;
 mod losses;
 mod queue;
 mod rotation;
+mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use config::{LogConfig, LogError, LogFormat};
+pub use config::{Destination, LogConfig, LogError, LogFormat};
 pub use line::LineFormat;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
@@ -37,11 +39,9 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use file::LogFile;
 use health::Health;
-use queue::queued;
-
-/// How long the thread that writes lines rests before it looks for more: so it writes many at once,
-/// and whoever logs does not have to wake it for each. Far less than it takes to fill the queue.
-const REST: Duration = Duration::from_millis(20);
+use lines::REST;
+use queue::{Queue, queued};
+use stream::{LogStream, is_journal};
 
 /// The health of this process's log, for the metrics.
 static OF_PROCESS: OnceLock<Arc<Health>> = OnceLock::new();
@@ -56,7 +56,7 @@ pub const AUDIT: &str = "audit";
 #[must_use = "dropping the guard ends the log"]
 #[derive(Debug)]
 pub struct LogGuard {
-    file: Option<WorkerGuard>,
+    main: Option<WorkerGuard>,
     audit: Option<WorkerGuard>,
     stderr: Option<WorkerGuard>,
     names: LogNames,
@@ -69,6 +69,11 @@ pub struct LogGuard {
 pub struct LogNames(Vec<Arc<Mutex<LogFile>>>);
 
 impl LogNames {
+    /// Whether there is no file.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Continues in the files that have the log's names now. Blocks on the disk.
     pub fn reopen(&self) {
         for file in &self.0 {
@@ -130,7 +135,7 @@ impl LogLevel {
 }
 
 impl LogGuard {
-    /// How many lines the file has lost: the queue was full, or a write failed.
+    /// How many lines the log has lost: the queue was full, or a write failed.
     pub fn lost_lines(&self) -> usize {
         self.health.lost_lines()
     }
@@ -156,13 +161,13 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         drop(self.stderr.take());
         drop(self.audit.take());
-        drop(self.file.take());
+        drop(self.main.take());
         let lost = self.lost_lines();
         if lost > 0 {
             // Not `eprintln!`: it panics when stderr is closed.
             let _ = writeln!(
                 io::stderr(),
-                "warning: {lost} log lines were lost: the disk was too slow, full or failing"
+                "warning: {lost} log lines were lost: what takes them was too slow, full or failing"
             );
         }
     }
@@ -182,36 +187,36 @@ pub fn subscriber(
     config: &LogConfig,
 ) -> Result<(impl Subscriber + Send + Sync + use<>, LogGuard), LogError> {
     let filter = parse_level(&config.level)?;
-    let format = LineFormat(config.format);
     let health = Arc::new(Health::default());
-    let file = Arc::new(Mutex::new(LogFile::open(config, health.clone())?));
-    let mut names = vec![file.clone()];
-    let audit = config.audit.as_ref().map(|audit| audit_file(config, audit));
-    let audit = audit.transpose()?;
-    names.extend(audit.clone());
-    let audit = audit.map(|audit| queued("log-audit", SharedFile(audit)));
-    let (file_writer, file) = queued("log-file", SharedFile(file));
-    health.count(file_writer.lost());
+    let Opened { main, audit, names } = open(config, &health)?;
     let stderr = config
         .also_stderr
+        // Whoever keeps standard output keeps standard error: each line once.
+        .filter(|_| config.to != Destination::Stdout)
         .map(|level| (level, queued("log-stderr", Deaf(io::stderr()))));
     let (stderr_layer, stderr) = stderr
         .map(|(level, (writer, worker))| {
             let lines = layer()
-                .event_format(format)
+                .event_format(LineFormat::new(config.format).to_journal(is_journal(io::stderr())))
                 .with_ansi(stderr_takes_colour())
                 .with_writer(writer);
             (lines.with_filter(LevelFilter::from_level(level)), worker)
         })
         .unzip();
-    let file_layer = layer()
-        .event_format(format)
-        .with_ansi(false)
-        .with_writer(file_writer);
+    let (main_layer, main) = main
+        .map(|(format, (writer, worker))| {
+            health.count(writer.lost());
+            let lines = layer()
+                .event_format(format)
+                .with_ansi(false)
+                .with_writer(writer);
+            (lines, worker)
+        })
+        .unzip();
     let (audit_layer, audit) = audit
         .map(|(writer, worker)| {
             let lines = layer()
-                .event_format(LineFormat(LogFormat::Json))
+                .event_format(LineFormat::new(LogFormat::Json))
                 .with_ansi(false)
                 .with_writer(writer);
             let is_audit = filter_fn(|event| event.target() == AUDIT);
@@ -221,13 +226,13 @@ pub fn subscriber(
     let (filter, level) = reload::Layer::new(filter);
     let subscriber = tracing_subscriber::registry()
         .with(filter)
-        .with(file_layer)
+        .with(main_layer)
         .with(audit_layer)
         .with(stderr_layer);
     Ok((
         subscriber,
         LogGuard {
-            file: Some(file),
+            main,
             audit,
             stderr,
             names: LogNames(names),
@@ -237,14 +242,57 @@ pub fn subscriber(
     ))
 }
 
+/// A queue, and the thread that empties it.
+type Sink = (Queue, WorkerGuard);
+
+/// What takes the lines.
+struct Opened {
+    /// For all lines, in this format.
+    main: Option<(LineFormat, Sink)>,
+    audit: Option<Sink>,
+    names: Vec<Arc<Mutex<LogFile>>>,
+}
+
+/// Opens the log, and the audit file beside it.
+fn open(config: &LogConfig, health: &Arc<Health>) -> Result<Opened, LogError> {
+    let mut opened = Opened {
+        main: None,
+        audit: None,
+        names: Vec::new(),
+    };
+    match &config.to {
+        Destination::Directory(dir) => {
+            let file = LogFile::open(dir, config, health.clone())?;
+            let file = Arc::new(Mutex::new(file));
+            opened.names.push(file.clone());
+            let audit = config
+                .audit
+                .as_ref()
+                .map(|name| audit_file(dir, config, name));
+            if let Some(audit) = audit.transpose()? {
+                opened.names.push(audit.clone());
+                opened.audit = Some(queued("log-audit", SharedFile(audit)));
+            }
+            let format = LineFormat::new(config.format);
+            opened.main = Some((format, queued("log-file", SharedFile(file))));
+        }
+        Destination::Stdout => {
+            let stream = LogStream::open(config.format, health.clone())?;
+            opened.main = Some((stream.format(), queued("log-stdout", stream)));
+        }
+        Destination::Nowhere => {}
+    }
+    Ok(opened)
+}
+
 /// Opens the audit file: a log of its own beside the log.
-fn audit_file(config: &LogConfig, name: &str) -> Result<Arc<Mutex<LogFile>>, LogError> {
+fn audit_file(dir: &Path, config: &LogConfig, name: &str) -> Result<Arc<Mutex<LogFile>>, LogError> {
     let config = LogConfig {
         file: name.to_owned(),
         format: LogFormat::Json,
         ..config.clone()
     };
-    let file = LogFile::open(&config, Arc::new(Health::default()))?;
+    let file = LogFile::open(dir, &config, Arc::new(Health::default()))?;
     Ok(Arc::new(Mutex::new(file)))
 }
 

@@ -34,7 +34,7 @@ fn lines(format: LogFormat, ansi: bool, log: impl FnOnce()) -> Vec<String> {
     let sink = Arc::clone(&written);
     let writer = move || Sink(Arc::clone(&sink));
     let lines = layer()
-        .event_format(LineFormat(format))
+        .event_format(LineFormat::new(format))
         .with_ansi(ansi)
         .with_writer(writer);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
@@ -74,7 +74,7 @@ fn json(log: impl FnOnce()) -> Value {
 
 pub(super) fn config(dir: &Path) -> LogConfig {
     LogConfig {
-        dir: dir.to_owned(),
+        to: Destination::Directory(dir.to_owned()),
         ..LogConfig::default()
     }
 }
@@ -285,7 +285,7 @@ fn a_missing_directory_is_made_and_an_impossible_one_named() {
 
     let below_a_file = nested.join("bilico.log/logs");
     let error = subscriber(&config(&below_a_file)).map(|_| ()).unwrap_err();
-    assert!(matches!(error, LogError::Directory { dir, .. } if dir == below_a_file));
+    assert!(matches!(error, LogError::NotADirectory(file) if file == nested.join("bilico.log")));
 }
 
 #[test]
@@ -428,4 +428,12 @@ fn the_level_can_be_changed_while_lines_are_written() {
     let lines: Vec<_> = text.lines().map(|line| tail(line).to_owned()).collect();
     assert_eq!(lines, [" INFO  line n=2", " INFO  line n=3"]);
     level.set("info").unwrap();
+}
+
+/// A line once had `ms=7.2193179999999995`.
+#[test]
+fn a_time_has_three_decimals_at_the_most() {
+    let log = || info!(ms = 7.219_317_999_999_999_5_f64, whole = 3.0_f64, "took");
+    assert_eq!(human(log), " INFO  took ms=7.219 whole=3");
+    assert_eq!(json(log)["ms"].to_string(), "7.219");
 }

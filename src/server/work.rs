@@ -4,6 +4,7 @@
 //! stays in memory for as long as the counting is made to take, which shows and tests overload. The
 //! memory for it is bounded.
 
+use crate::numbers::millis;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl Work {
             tracing::info!(
                 number,
                 letters_a = letters,
-                after_ms = takes.as_secs_f64() * 1e3,
+                after_ms = millis(takes),
                 "work done"
             );
             drop((content, room));

@@ -878,7 +878,7 @@ fn a_weight_that_is_changed_at_run_time_changes_the_shares() {
     );
     for (place, weight) in [3.0, 2.0, 6.0].into_iter().enumerate() {
         let wanted = share(place, "share_wanted").unwrap();
-        assert!((wanted - weight / 11.0).abs() < 1e-9, "{wanted}");
+        assert!((wanted - weight / 11.0).abs() < 1e-5, "{wanted}");
     }
     send(&farm, &folder);
     let after = delivered(&farm);

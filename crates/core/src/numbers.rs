@@ -2,6 +2,7 @@
 //! the most.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 /// A whole number with a comma before each three digits: `12,345`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,16 @@ pub fn thousandths(value: f64) -> f64 {
     if rounded.is_finite() { rounded } else { value }
 }
 
+/// The seconds of a duration, as logs and JSON have them.
+pub fn seconds(duration: Duration) -> f64 {
+    thousandths(duration.as_secs_f64())
+}
+
+/// The milliseconds of a duration, as logs and JSON have them.
+pub fn millis(duration: Duration) -> f64 {
+    thousandths(duration.as_secs_f64() * 1e3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +95,8 @@ mod tests {
             assert_eq!(thousandths(value).to_string(), text);
         }
         assert!(thousandths(f64::NAN).is_nan());
+        let duration = Duration::from_nanos(7_219_317_999);
+        assert_eq!(seconds(duration).to_string(), "7.219");
+        assert_eq!(millis(duration).to_string(), "7219.318");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::config::InDoubt;
 use super::dispatcher::Dispatcher;
+use crate::numbers::seconds;
 use crate::protocol::status::{QueueReport, StatusReport};
 
 impl<T> Dispatcher<T> {
@@ -67,7 +68,7 @@ impl<T> Dispatcher<T> {
             .servers()
             .map(|(_, server)| server.report(self.config.window, self.heaviest, now));
         StatusReport {
-            uptime_s: now.saturating_sub(started).as_secs_f64(),
+            uptime_s: seconds(now.saturating_sub(started)),
             accepted: self.accepted,
             accepted_bytes: self.accepted_bytes,
             delivered: self.delivered,
@@ -86,7 +87,7 @@ impl<T> Dispatcher<T> {
             delayed: depth.delayed,
             in_flight: depth.taken,
             bytes: depth.bytes,
-            oldest_s: oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64()),
+            oldest_s: oldest.map(|oldest| seconds(now.saturating_sub(oldest))),
             dead: 0,
             max_files: 0,
             max_bytes: 0,

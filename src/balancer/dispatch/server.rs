@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::blame::Standing;
 use super::names::Who;
 use super::window::Window;
+use crate::numbers::{millis, seconds};
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
@@ -325,7 +326,7 @@ impl Member {
             state: self.state(is_open),
             fact: fact.map(|(fact, ..)| fact.name().to_owned()),
             reason: problem.or_else(|| (!is_open).then(|| self.why_full())),
-            since_s: now.saturating_sub(self.health.since()).as_secs_f64(),
+            since_s: seconds(now.saturating_sub(self.health.since())),
             overloaded: !self.health.allows(Fact::Load),
             in_flight: self.in_flight.len(),
             in_flight_bytes: self.in_flight_bytes,
@@ -335,7 +336,7 @@ impl Member {
             drained: self.intent == Intent::Drain,
             removing: self.intent == Intent::Leave,
             memory: self.memory,
-            probe_ms: self.probe.map(|probe| probe.as_secs_f64() * 1e3),
+            probe_ms: self.probe.map(millis),
             window_files: own.files,
             window_bytes: own.bytes,
         }

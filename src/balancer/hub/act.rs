@@ -15,6 +15,7 @@ use crate::balancer::happening::Happening;
 use crate::balancer::head_start::HeadStart;
 use crate::balancer::link::Target;
 use crate::balancer::messages::{Parcel, ToServer};
+use crate::numbers;
 use crate::protocol::status::Dialect;
 use crate::queue::Op;
 use crate::queue::record::{End, Ended};
@@ -146,7 +147,7 @@ impl Hub {
         } = delivered;
         let accepted = Duration::from_millis(file.meta.accepted_ms);
         self.times.delivered(now.saturating_sub(accepted));
-        let ms = now.saturating_sub(sent).as_secs_f64() * 1e3;
+        let ms = numbers::millis(now.saturating_sub(sent));
         let what = if confirmed {
             "delivered"
         } else {

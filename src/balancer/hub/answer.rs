@@ -15,6 +15,7 @@ use super::state::Hub;
 use crate::balancer::messages::{Ask, ToHub};
 use crate::balancer::orders::Sample;
 use crate::balancer::query::{Answer, Query};
+use crate::numbers::seconds;
 use crate::protocol::status::StatusReport;
 use crate::queue::backlog_entry::{ReadBack, read_back};
 
@@ -57,7 +58,7 @@ impl Hub {
             queue.ready += files.backlog.len();
         }
         let oldest = files.backlog.oldest_ms().map(Duration::from_millis);
-        let waited_s = oldest.map(|oldest| now.saturating_sub(oldest).as_secs_f64());
+        let waited_s = oldest.map(|oldest| seconds(now.saturating_sub(oldest)));
         queue.oldest_s = queue.oldest_s.into_iter().chain(waited_s).reduce(f64::max);
         report.trouble = self.trouble.clone().or_else(|| self.deps.gate.trouble());
         report

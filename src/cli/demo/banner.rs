@@ -6,6 +6,7 @@ use super::paths::show;
 use super::roles::Role;
 use crate::cli::output::say;
 use crate::config::ServerSpec;
+use crate::logging::Destination;
 
 pub(super) struct Banner<'a> {
     dir: &'a Path,
@@ -50,17 +51,24 @@ impl<'a> Banner<'a> {
     fn server(&self, place: usize, role: &Role, server: &ServerSpec) {
         let port = role.address.rsplit_once(':').map_or("", |(_, port)| port);
         let dir = show(&self.dir.join(format!("json_files_{place}")));
-        let logs = self.logs.display();
+        let log = self.log(&format!("server-{port}.log"));
         say(format_args!(
-            "server    {:<15}  weight {}  pid {:<7}  files in {dir}  log {logs}/server-{port}.log",
+            "server    {:<15}  weight {}  pid {:<7}  files in {dir}  log {log}",
             role.address, server.weight, role.pid,
         ));
     }
 
+    fn log(&self, file: &str) -> String {
+        match Destination::from(self.logs) {
+            Destination::Directory(dir) => dir.join(file).display().to_string(),
+            Destination::Stdout | Destination::Nowhere => "none".to_owned(),
+        }
+    }
+
     fn balancer(&self, role: &Role, scheme: &str) {
-        let logs = self.logs.display();
+        let log = self.log("balancer.log");
         say(format_args!(
-            "balancer  {:<15}            pid {:<7}  log {logs}/balancer.log",
+            "balancer  {:<15}            pid {:<7}  log {log}",
             role.address, role.pid
         ));
         if let Some(admin) = &role.admin {

@@ -103,6 +103,7 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 
 /// Starts everything, hands over to the prompt, and stops everything.
 pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
+    args.log.wants_terminal()?;
     check_ports(&args).await?;
     let secured = if args.secure {
         Some(Secured::make(&args.dir, args.servers.len())?)
