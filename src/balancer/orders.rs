@@ -13,7 +13,7 @@ use crate::access::{Denied, Right};
 use crate::config::MAX_WEIGHT;
 use crate::config::{ServerSpec, SpecError, check_servers, parse_server};
 use crate::descriptors::PER_SERVER;
-use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, STALL_TIMEOUT};
+use crate::protocol::limits::{DEFAULT_MAX_JSON, IDLE_TIMEOUT, OLD_STYLE_TIMEOUT, STALL_TIMEOUT};
 use crate::protocol::status::StatusReport;
 use crate::queue::Retention;
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub servers_speak: ServersSpeak,
     /// How long a peer may pause in the middle of a message; for new connections.
     pub stall: Duration,
+    /// How long an old-style server may take to save a file; for new links.
+    pub old_style: Duration,
     /// How long a client may be silent with nothing under way; for new connections.
     pub idle: Duration,
     /// The largest object at the JSON doorway, in bytes; for new connections.
@@ -68,6 +70,7 @@ impl Default for Settings {
             probe_timeout: Duration::from_secs(1),
             servers_speak: ServersSpeak::Any,
             stall: STALL_TIMEOUT,
+            old_style: OLD_STYLE_TIMEOUT,
             idle: IDLE_TIMEOUT,
             max_json: DEFAULT_MAX_JSON,
         }

@@ -52,21 +52,42 @@ impl Sharing {
     /// Reserves the descriptors of one server, from the clients' places if need be. False if too
     /// few places would be left.
     pub(super) fn take_for_server(&self) -> bool {
-        if !self.has_room_for(1) {
-            return false;
+        let has_room = self.has_room_for(1);
+        if has_room {
+            self.take(size(PER_SERVER));
         }
-        let mut spare = self.spare();
-        let missing = size(PER_SERVER).saturating_sub(*spare);
-        *spare = spare.saturating_sub(size(PER_SERVER));
-        self.places
-            .set_limit(self.places.limit().saturating_sub(missing));
-        true
+        has_room
     }
 
     /// Gives back the descriptors of one server.
     pub(super) fn give_back(&self) {
+        self.give(size(PER_SERVER));
+    }
+
+    /// Reserves up to this many descriptors more for a while. Clients keep three quarters of their
+    /// places, and the fewest that there must be.
+    pub(super) fn borrow(&self, most: usize) -> Borrowed {
+        let places = self.places.limit();
+        let from_clients = places.saturating_sub(self.fewest()).min(places / 4);
+        let number = self.spare().saturating_add(from_clients).min(most);
+        self.take(number);
+        Borrowed {
+            number,
+            of: Some(self.clone()),
+        }
+    }
+
+    fn take(&self, number: usize) {
         let mut spare = self.spare();
-        let free = spare.saturating_add(size(PER_SERVER));
+        let missing = number.saturating_sub(*spare);
+        *spare = spare.saturating_sub(number);
+        self.places
+            .set_limit(self.places.limit().saturating_sub(missing));
+    }
+
+    fn give(&self, number: usize) {
+        let mut spare = self.spare();
+        let free = spare.saturating_add(number);
         let had = self.places.limit();
         let most = self.wanted.max(had);
         let now = had.saturating_add(free).min(most);
@@ -80,6 +101,27 @@ impl Sharing {
 
     fn spare(&self) -> MutexGuard<'_, usize> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Descriptors that are reserved until this is dropped.
+#[derive(Default)]
+pub(super) struct Borrowed {
+    number: usize,
+    of: Option<Sharing>,
+}
+
+impl Borrowed {
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(sharing) = &self.of {
+            sharing.give(self.number);
+        }
     }
 }
 
@@ -107,5 +149,26 @@ mod tests {
             .collect();
         assert_eq!(limits, [26, 30, 30]);
         assert_eq!(*sharing.spare(), 8);
+    }
+
+    #[test]
+    fn what_is_borrowed_leaves_clients_most_of_their_places_and_comes_back() {
+        let openings = Openings {
+            limit: 200,
+            connections: 40,
+            large: 10,
+            spare: 8,
+        };
+        let sharing = Sharing::new(40, &openings);
+        let places = sharing.places();
+        let first = sharing.borrow(60);
+        assert_eq!((first.number(), places.limit()), (18, 30));
+        let second = sharing.borrow(60);
+        assert_eq!((second.number(), places.limit()), (7, 23));
+        let none = [sharing.borrow(5), sharing.borrow(5), sharing.borrow(5)];
+        assert_eq!(none.each_ref().map(Borrowed::number), [5, 2, 0]);
+        assert_eq!(places.limit(), 16);
+        drop((first, second, none));
+        assert_eq!((places.limit(), *sharing.spare()), (40, 8));
     }
 }

@@ -66,7 +66,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
-    Balancer(balancer::BalancerArgs),
+    Balancer(Box<balancer::BalancerArgs>),
     Server(server::ServerArgs),
     Client(client::ClientArgs),
     Send(send::SendArgs),
@@ -164,7 +164,7 @@ fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
 async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
     match cli.command {
         Command::Demo(args) => demo::run(args).await,
-        Command::Balancer(args) => balancer::run(args, started).await,
+        Command::Balancer(args) => balancer::run(*args, started).await,
         Command::Server(args) => server::run(args, started).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,

@@ -27,7 +27,7 @@ use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};
 
 /// Keys of the table `[balancer]` that a reload applies.
-pub(super) const BALANCER: [&str; 17] = [
+pub(super) const BALANCER: [&str; 18] = [
     "servers",
     "in-doubt",
     "max-attempts",
@@ -44,6 +44,7 @@ pub(super) const BALANCER: [&str; 17] = [
     "fall",
     "rise",
     "stall-timeout",
+    "old-style-timeout",
     "idle-timeout",
 ];
 

@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 pub const FIXED: u64 = 48;
 
 /// Reserved for each server of a balancer. An old-style server needs four connections, and a file
-/// that is read for it; a native one needs a link and its lane, both of those before them, and large
+/// that is read for it, and borrows more; a native one needs a link and its lane, both of those before them, and large
 /// content that is read. Both need a probe.
 pub const PER_SERVER: u64 = 6;
 

@@ -47,8 +47,8 @@ pub use old_server::OldServer;
 pub use port::Port;
 pub use pretend::{pretend, pretend_instance, pretend_server, server_hello};
 pub use process::{
-    ACT_AS_BILICO, Ended, Running, bilico, bilico_through, limit, processes_in, program, run,
-    set_program, signal,
+    ACT_AS_BILICO, Ended, Running, are_there, bilico, bilico_through, limit, processes_in, program,
+    run, set_program, signal,
 };
 pub use rexpect::process::Signal;
 pub use role::Role;

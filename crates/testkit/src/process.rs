@@ -67,6 +67,21 @@ pub fn bilico_through(program: &[&str]) -> Command {
     command
 }
 
+/// Whether these programs are installed. Without one it prints a line, or fails if `CI` is set.
+pub fn are_there(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &&&str| std::env::split_paths(&path).any(|dir| dir.join(name).exists());
+    let missing = programs.iter().find(|name| !is_there(name));
+    if let Some(name) = missing {
+        let why = format!("no {name} here: install the package of that name");
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
+        assert!(!is_ci, "{why}");
+        // Not by a macro, whose output is captured.
+        let _ = writeln!(std::io::stderr(), "skipped: {why}");
+    }
+    missing.is_none()
+}
+
 /// The exit code and the output of a command.
 #[derive(Debug)]
 pub struct Ended {

@@ -63,7 +63,7 @@ pub enum LinkEvent {
     Stored {
         /// The files' request numbers.
         numbers: Vec<u64>,
-        /// False from an old-style server, which acknowledges nothing.
+        /// False from an old-style server, which does not say what it has stored.
         confirmed: bool,
     },
     /// The server has refused the file.
@@ -78,8 +78,8 @@ pub enum LinkEvent {
         /// The file's request number.
         number: u64,
     },
-    /// The file's own connection to an old-style server failed: whether the file is there is in
-    /// doubt.
+    /// The file's own connection to an old-style server failed, or the server was not there after
+    /// it closed the connection: whether the file is there is in doubt.
     Lost {
         /// The file's request number.
         number: u64,

@@ -37,8 +37,13 @@ impl<T> Dispatcher<T> {
             Probed::Failed(reason) => {
                 server.memory = None;
                 server.probe = None;
-                if let Some(flip) = server.health.probe_failed(&reason, now) {
-                    self.flipped(slot, [flip]);
+                let flip = server.health.probe_failed(&reason, now);
+                let is_down = !server.health.allows(Fact::Connection);
+                // Each file of an old-style server has a connection of its own, which tells what
+                // becomes of it also while the server answers no probe.
+                let is_followed = server.is_old_style() && !server.in_flight.is_empty();
+                self.flipped(slot, flip);
+                if is_down && !is_followed {
                     self.close_link(slot, &reason, now);
                 }
                 if self.config.in_doubt == InDoubt::Redirect {

@@ -11,7 +11,7 @@ use crate::numbers::{millis, seconds};
 use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
-/// The most files that wait at an old-style server's link, which sends a few of them at once.
+/// The most files in flight to an old-style server, which has a thread for each.
 const OLD_STYLE_FILES: usize = 64;
 
 /// The most files that may be in doubt at one server. All of them are remembered until the server

@@ -13,8 +13,9 @@ use super::state::{Hub, millis};
 use crate::balancer::dispatch::{Action, Delivery, LinkId, Note, Queued};
 use crate::balancer::happening::Happening;
 use crate::balancer::head_start::HeadStart;
-use crate::balancer::link::Target;
+use crate::balancer::link::{MORE_CONNECTIONS, Target};
 use crate::balancer::messages::{Parcel, ToServer};
+use crate::balancer::sharing::Borrowed;
 use crate::numbers;
 use crate::protocol::status::Dialect;
 use crate::queue::Op;
@@ -194,6 +195,11 @@ impl Hub {
             journal: self.journal_name.clone(),
             connect_timeout: self.pace.borrow().timeout,
             stall: self.deps.config.settings.stall,
+            extra: match dialect {
+                Dialect::Native => Borrowed::default(),
+                Dialect::OldStyle => self.deps.share.borrow(MORE_CONNECTIONS),
+            },
+            old_style: self.deps.config.settings.old_style,
         };
         let close = self.deps.outside.link(target, dialect, from_hub);
         server.link = Some(LinkHandle {

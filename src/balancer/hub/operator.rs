@@ -116,6 +116,7 @@ impl Hub {
         self.files.ledger.set_retention(settings.retention);
         self.pace.send_replace(pace(settings));
         self.deps.config.settings.stall = settings.stall;
+        self.deps.config.settings.old_style = settings.old_style;
         Ok(())
     }
 

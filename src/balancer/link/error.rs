@@ -56,6 +56,18 @@ pub(super) enum LinkError {
     /// end of the connection can tell the server so.
     #[error("file {number}: {reason}")]
     Content { number: u64, reason: String },
+    /// An old-style server answers only what is no file to it.
+    #[error("the server answered a file, which an old-style server does not do with one it saves")]
+    AnsweredAFile,
+    /// An old-style server closes a file's connection once it has saved the file.
+    #[error(
+        "the server did not close the file's connection within {0:?}: it has not saved the file"
+    )]
+    NotClosed(Duration),
+    #[error("no answer within {0:?}")]
+    NoAnswer(Duration),
+    #[error("the server closed the connection without an answer")]
+    NoByte,
     /// The server has not answered for the oldest file that it was sent.
     #[error("acknowledged nothing for {0:?}")]
     Silent(Duration),
@@ -64,7 +76,10 @@ pub(super) enum LinkError {
 impl LinkError {
     /// Whether the server takes nothing: it neither reads nor acknowledges.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Self::Silent(_) | Self::Write(WriteError::Stalled(_)))
+        matches!(
+            self,
+            Self::Silent(_) | Self::NotClosed(_) | Self::Write(WriteError::Stalled(_))
+        )
     }
 
     /// The error for people, without the system's number for it.

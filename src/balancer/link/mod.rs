@@ -3,7 +3,7 @@
 //!
 //! A native server has one connection with many files in flight, a second one for large files
 //! ([`lane`]), and one for each file that still comes in ([`ahead`]); an old-style server gets a new
-//! connection for each file and acknowledges nothing. This room owns the deadlines of both, the
+//! connection for each file, and its close is all the acknowledgement there is. This room owns the deadlines of both, the
 //! proof that content is what the client sent ([`content`]), and the answer to whether an old-style
 //! server can read a file ([`old_style`]). Windows and retries are the dispatcher's.
 
@@ -22,6 +22,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(super) use old_style::MORE_CONNECTIONS;
 pub(super) use target::Target;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::error::LinkError;
 use crate::balancer::dispatch::{LinkEvent, LinkId};
 use crate::balancer::messages::ToHub;
+use crate::balancer::sharing::Borrowed;
 use crate::queue::disk::Disk;
 use crate::transport::{BoxStream, Connect};
 
@@ -28,6 +29,10 @@ pub(in crate::balancer) struct Target {
     pub(in crate::balancer) connect_timeout: Duration,
     /// How long the server may read nothing, or leave its oldest file unacknowledged.
     pub(in crate::balancer) stall: Duration,
+    /// Descriptors beside those that each server has.
+    pub(in crate::balancer) extra: Borrowed,
+    /// How long an old-style server may take to save a file.
+    pub(in crate::balancer) old_style: Duration,
 }
 
 impl Target {
@@ -40,11 +45,14 @@ impl Target {
     }
 
     pub(super) async fn connect(&self) -> Result<BoxStream, LinkError> {
+        self.connect_within(self.connect_timeout).await
+    }
+
+    pub(super) async fn connect_within(&self, most: Duration) -> Result<BoxStream, LinkError> {
         let connecting = self.connector.connect_at(&self.server, &self.address);
-        let connecting = timeout(self.connect_timeout, connecting);
-        connecting
+        timeout(most, connecting)
             .await
-            .map_err(|_| LinkError::ConnectTimeout(self.connect_timeout))?
+            .map_err(|_| LinkError::ConnectTimeout(most))?
             .map_err(LinkError::Io)
     }
 }

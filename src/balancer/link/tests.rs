@@ -2,7 +2,9 @@
 
 mod ahead;
 mod lane;
+mod old_style;
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use super::send::{CONFIRM_WITHIN, MOST_HELD};
 use super::{Target, run};
 use crate::balancer::dispatch::{LinkEvent, LinkId, Ticket};
 use crate::balancer::messages::{Parcel, ToHub, ToServer};
+use crate::balancer::sharing::Borrowed;
 use crate::protocol::json::{NotOldStyle, Request, parse};
 use crate::protocol::lists::decode_confirmed;
 use crate::protocol::status::Dialect;
@@ -35,8 +38,11 @@ struct Pipes(Mutex<mpsc::UnboundedSender<DuplexStream>>);
 impl Connect for Pipes {
     fn connect<'a>(&'a self, _: &'a str) -> Connecting<'a> {
         let (ours, theirs) = duplex(1024 * 1024);
-        self.0.lock().unwrap().send(theirs).unwrap();
-        Box::pin(std::future::ready(Ok(Box::new(ours) as BoxStream)))
+        let connected = match self.0.lock().unwrap().send(theirs) {
+            Ok(()) => Ok(Box::new(ours) as BoxStream),
+            Err(_) => Err(io::ErrorKind::ConnectionRefused.into()),
+        };
+        Box::pin(std::future::ready(connected))
     }
 }
 
@@ -77,6 +83,8 @@ impl World {
             journal: "00".repeat(16).into(),
             connect_timeout: Duration::from_secs(10),
             stall: Duration::from_secs(10),
+            extra: Borrowed::default(),
+            old_style: Duration::from_mins(1),
         };
         tokio::spawn(run(target, dialect, from_hub));
         Self {
@@ -209,15 +217,15 @@ impl NativeServer {
     }
 }
 
-/// The next file that an old-style server gets.
-async fn old_style_file(world: &mut World) -> (u64, Bytes) {
+/// The next file that an old-style server gets, and its connection.
+async fn old_style_file(world: &mut World) -> (u64, Bytes, DuplexStream) {
     let mut document = Vec::new();
     let mut stream = world.connections.recv().await.unwrap();
     stream.read_to_end(&mut document).await.unwrap();
     match parse(&document.into()).unwrap() {
         Request::File {
             number, content, ..
-        } => (number.unwrap(), content),
+        } => (number.unwrap(), content, stream),
         other => panic!("{other:?}"),
     }
 }
@@ -234,7 +242,8 @@ async fn content_damaged_in_memory_is_read_again_from_the_journal() {
 
     let mut world = World::old_style().await;
     world.send(1, damaged);
-    assert_eq!(old_style_file(&mut world).await, (1, SENT.into()));
+    let (number, content, _) = old_style_file(&mut world).await;
+    assert_eq!((number, content), (1, SENT.into()));
 }
 
 #[tokio::test]
@@ -246,7 +255,8 @@ async fn content_damaged_in_memory_and_in_the_journal_reaches_no_server_and_is_t
 
     let mut world = World::old_style().await;
     let sound = world.send_damaged_ones();
-    assert_eq!(old_style_file(&mut world).await, (sound, SENT.into()));
+    let (number, content, _open) = old_style_file(&mut world).await;
+    assert_eq!((number, content), (sound, SENT.into()));
     check_told(&world.damaged_ones().await);
 }
 
@@ -292,7 +302,8 @@ async fn what_is_no_document_for_an_old_style_server_is_unfit_and_nothing_is_sen
         }
     }
     world.send(2, FileBody::Memory(Bytes::from_static(SENT), None));
-    assert_eq!(old_style_file(&mut world).await, (2, SENT.into()));
+    let (number, content, _) = old_style_file(&mut world).await;
+    assert_eq!((number, content), (2, SENT.into()));
 }
 
 /// The numbers of the next message, which must be a list of confirmed files.

@@ -203,6 +203,15 @@ pub(in crate::cli) struct BalancerArgs {
         env = "BILICO_STALL_TIMEOUT"
     )]
     stall_timeout: Duration,
+    /// How long an old-style server may take to save a file: it closes the file's connection then
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "2m",
+        value_parser = positive,
+        env = "BILICO_OLD_STYLE_TIMEOUT"
+    )]
+    old_style_timeout: Duration,
     /// How long a client with nothing under way may be silent
     #[arg(
         long,
@@ -417,6 +426,7 @@ fn settings_of(args: &BalancerArgs) -> Settings {
         probe_timeout: args.probe_timeout,
         servers_speak: args.servers_speak,
         stall: args.stall_timeout,
+        old_style: args.old_style_timeout,
         idle: args.idle_timeout,
         max_json: args.max_json.0,
     }

@@ -209,6 +209,7 @@ fn a_reload_says_which_limits_it_applies() {
         ("fall", "7"),
         ("rise", "7"),
         ("stall-timeout", "\"7s\""),
+        ("old-style-timeout", "\"7s\""),
         ("idle-timeout", "\"7s\""),
     ];
     let restart = [

@@ -5,3 +5,4 @@ mod changes;
 mod clients;
 mod farms;
 mod servers;
+mod work;

@@ -5,9 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use bilico_testkit::{Running, start_balancer, start_server, wait_until};
+use bilico_testkit::{Running, are_there, start_balancer, start_server, wait_until};
 
-use super::others::are_there;
 use super::place::{IN_CLUSTER, Place, REQUIRED};
 use crate::users::{PASSWORD, secret_file};
 

@@ -1,26 +1,10 @@
 //! TLS as other programs speak it, and certificates that they make.
 
-use std::io::Write;
 use std::process::Command;
 
-use bilico_testkit::{Ended, Running, run, wait_until};
+use bilico_testkit::{Ended, Running, are_there, run, wait_until};
 
 use super::place::Place;
-
-/// Whether these programs are installed. Without one it prints a line, or fails if `CI` is set.
-pub(super) fn are_there(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |name: &&&str| std::env::split_paths(&path).any(|dir| dir.join(name).exists());
-    let missing = programs.iter().find(|name| !is_there(name));
-    if let Some(name) = missing {
-        let why = format!("no {name} here: install the package of that name");
-        let is_ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-        assert!(!is_ci, "{why}");
-        // Not by a macro, whose output is captured.
-        let _ = writeln!(std::io::stderr(), "skipped: {why}");
-    }
-    missing.is_none()
-}
 
 fn openssl(place: &Place, args: &[&str]) -> Ended {
     let mut command = Command::new("openssl");

@@ -89,3 +89,7 @@ pub const MAX_UNREAD_BYTES: usize = 2 * 1024 * 1024;
 /// closing a socket with unread bytes in it resets the connection and may destroy the last bytes
 /// that were sent.
 pub const LINGER: Duration = Duration::from_secs(1);
+
+/// How long an old-style server may take to save a file. The first system's counts letters with a
+/// pause of 20 ms for each, and a document has up to [`OLD_STYLE_READ`] of them.
+pub const OLD_STYLE_TIMEOUT: Duration = Duration::from_mins(2);

@@ -1,4 +1,4 @@
-//! Files that no old-style server can read.
+//! Files that no old-style server can read, and those that it works on.
 
 use super::world::{World, file};
 use crate::balancer::dispatch::Window;
@@ -117,4 +117,38 @@ fn an_unfit_file_that_every_native_server_refuses_for_good_is_a_dead_letter() {
         "{:?}",
         world.dead
     );
+}
+
+/// Each of its files has a connection of its own, which tells more than a probe: a server with much
+/// work that answers no probe kept its files, and they were sent again.
+#[test]
+fn files_of_an_old_style_server_that_answers_no_probe_are_followed_to_their_end() {
+    let (mut world, slots) = speaking(&[Dialect::OldStyle; 2]);
+    world.accept(4);
+    for _ in 0..5 {
+        world.fail_probe(slots[0]);
+        world.step(1000);
+    }
+    assert!(!world.subject.status(world.now, world.now).servers[0].eligible);
+    assert_eq!(world.counts(&slots), [2, 2]);
+    assert!(world.came_back.is_empty());
+    world.accept(4);
+    assert_eq!(world.counts(&slots), [2, 6], "it gets no new ones");
+
+    let [first, second] = world.sent(slots[0])[..] else {
+        panic!("{:?}", world.sent(slots[0]));
+    };
+    world.store(slots[0], first);
+    assert_eq!(world.delivered, [(first, "s0".to_owned())]);
+    world.lose(slots[0], second);
+    assert_eq!(world.came_back, [second]);
+    assert!(world.sent(slots[1]).contains(&second));
+    // With nothing to follow, its link is closed as any other.
+    world.fail_probe(slots[0]);
+    world.step(0);
+    assert!(!world.links.contains_key(&slots[0]));
+    world.answer_probe(slots[0], false, None);
+    world.bring_up(slots[0], Dialect::OldStyle);
+    world.accept(4);
+    assert!(world.sent(slots[0]).len() >= 2);
 }

@@ -299,6 +299,11 @@ impl World {
         self.answer(slot, number, not_stored(number, code));
     }
 
+    pub(super) fn lose(&mut self, slot: Slot, number: u64) {
+        let reason = "closed".to_owned();
+        self.answer(slot, number, LinkEvent::Lost { number, reason });
+    }
+
     pub(super) fn is_unfit(&mut self, slot: Slot, number: u64, why: NotOldStyle) {
         self.answer(slot, number, LinkEvent::Unfit { number, why });
     }
