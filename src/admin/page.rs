@@ -39,21 +39,29 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 14] = [
+static ASSETS: [Asset; 22] = [
     asset!("/", HTML, "index.html"),
     asset!("/assets/style.css", STYLE, "style.css"),
+    asset!("/assets/servers.css", STYLE, "servers.css"),
+    asset!("/assets/files.css", STYLE, "files.css"),
     asset!("/assets/favicon.svg", IMAGE, "favicon.svg"),
     asset!("/assets/theme.js", SCRIPT, "theme.js"),
     asset!("/assets/app.js", SCRIPT, "app.js"),
     asset!("/assets/api.js", SCRIPT, "api.js"),
+    asset!("/assets/dead.js", SCRIPT, "dead.js"),
     asset!("/assets/dialog.js", SCRIPT, "dialog.js"),
     asset!("/assets/dom.js", SCRIPT, "dom.js"),
     asset!("/assets/events.js", SCRIPT, "events.js"),
     asset!("/assets/files.js", SCRIPT, "files.js"),
     asset!("/assets/format.js", SCRIPT, "format.js"),
+    asset!("/assets/orders.js", SCRIPT, "orders.js"),
     asset!("/assets/overview.js", SCRIPT, "overview.js"),
+    asset!("/assets/row.js", SCRIPT, "row.js"),
     asset!("/assets/servers.js", SCRIPT, "servers.js"),
     asset!("/assets/session.js", SCRIPT, "session.js"),
+    asset!("/assets/states.js", SCRIPT, "states.js"),
+    asset!("/assets/upload.js", SCRIPT, "upload.js"),
+    asset!("/assets/waiting.js", SCRIPT, "waiting.js"),
 ];
 
 /// What the page's files need: they tell nothing, and what the page shows it asks for.

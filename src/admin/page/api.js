@@ -1,6 +1,7 @@
 // Owns talking to the balancer: requests with errors in words, and the stream of events with what becomes of it.
 
-const PATIENCE_MS = 15000;
+/** How long an answer may take. It is longer than the balancer gives itself, so that its own word comes first. */
+export const PATIENCE_MS = 17000;
 
 /** After this long without a word the page is stale. */
 const STALE_MS = 3000;
@@ -11,9 +12,16 @@ const REOPEN_MS = 10000;
 /** The pause before a lost stream is opened again. */
 const PAUSE_MS = 1000;
 
-/** Sends a request to `/api/v1/<path>` and gives the answer. Throws an `Error` whose message is for people. */
-export async function call(method, path, body) {
-  const request = { method, signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" };
+/** What is to be said of an order whose answer did not come. */
+export const PERHAPS = "It may have taken the order all the same: look again when the page is live.";
+
+/**
+ * Sends a request to `/api/v1/<path>` and gives the answer. Throws an `Error` whose message is for people; its `status` is the
+ * answer's, and without one there was no answer. `signal` ends the wait.
+ */
+export async function call(method, path, body, signal) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const request = { method, signal: signal ? AbortSignal.any([patience, signal]) : patience, cache: "no-store" };
   if (body !== undefined) {
     request.headers = { "Content-Type": "application/json" };
     request.body = JSON.stringify(body);
@@ -25,13 +33,19 @@ export async function call(method, path, body) {
     answer = await response.json().catch(() => null);
   } catch (error) {
     const late = error.name === "TimeoutError";
-    throw new Error(late ? `The balancer has not answered for ${PATIENCE_MS / 1000} s.` : "The balancer does not answer.");
+    const order = method === "GET" ? "" : ` ${PERHAPS}`;
+    throw new Error((late ? `The balancer has not answered for ${PATIENCE_MS / 1000} s.` : "The balancer does not answer.") + order);
   }
   if (response.ok) return answer;
+  throw refusal(response.status, response.statusText, answer);
+}
+
+/** The error that a refusing answer tells. */
+export function refusal(status, words, answer) {
   const why = [answer?.error, answer?.hint].filter(Boolean).join(" – ");
-  const failure = new Error(why || `The balancer answers ${response.status} ${response.statusText}.`);
-  failure.status = response.status;
-  throw failure;
+  const failure = new Error(why || `The balancer answers ${status} ${words}.`);
+  failure.status = status;
+  return failure;
 }
 
 /**

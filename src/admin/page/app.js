@@ -1,19 +1,23 @@
 // Owns nothing but the wiring: what comes from the balancer goes to the parts that show it.
 
-import { $, announce } from "./dom.js";
+import { $, announce, copy } from "./dom.js";
 import { follow } from "./api.js";
+import { showDead } from "./dead.js";
 import { heardOfDead, showNotice } from "./events.js";
-import { showDead } from "./files.js";
 import { showOverview, showSilence } from "./overview.js";
 import { showServers } from "./servers.js";
 import { known, stillKnown } from "./session.js";
+import { showWaiting } from "./waiting.js";
+import "./upload.js";
 
+$("copy-listen").addEventListener("click", () => copy($("listen").textContent));
 await known();
 follow({
   state(data) {
     showOverview(data);
     showServers(data.servers);
     showDead(data.overview.queue.dead, heardOfDead());
+    showWaiting(data.overview.queue.files);
   },
   notice: showNotice,
   lost: stillKnown,

@@ -40,13 +40,17 @@ export function setAttribute(node, name, value) {
 
 export function show(node, whether) { if (node.hidden === whether) node.hidden = !whether; }
 
-/** Makes these the children, in this order, and moves none that is in its place: a moved one would lose the focus. */
+/** Makes these the children, in this order, and moves none that is in its place. The focus stays where it is. */
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes);
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
   for (const child of Array.from(parent.children)) if (!wanted.has(child)) child.remove();
-  nodes.forEach((node, place) => {
-    if (parent.children[place] !== node) parent.insertBefore(node, parent.children[place] ?? null);
-  });
+  let at = parent.firstElementChild;
+  for (const node of nodes) {
+    if (node === at) at = at.nextElementSibling;
+    else parent.insertBefore(node, at);
+  }
+  if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
 /** Fills a bar to a share of 0 to 1, and puts its mark, if it has one. */
@@ -70,13 +74,36 @@ export function spark(node, numbers, top) {
   setAttribute(node.children[1], "d", line);
 }
 
+/** How long an outcome stays, in milliseconds; what went wrong stays longer. */
+const TOLD_MS = { info: 8000, warn: 30000 };
+
 let toldTimer;
 
 /** Tells an outcome at the edge of the page, and to screen readers. */
-export function tell(text) {
+export function tell(text, level = "info") {
   $("told").textContent = text;
   clearTimeout(toldTimer);
-  toldTimer = setTimeout(() => { $("told").textContent = ""; }, 8000);
+  toldTimer = setTimeout(() => { $("told").textContent = ""; }, TOLD_MS[level]);
+}
+
+/** Puts a text on the clipboard, and says so. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    tell(`Copied: ${text}`);
+  } catch {
+    // Browsers give the clipboard to pages over TLS or of this machine only.
+    tell(`This browser does not let the page copy. The text is: ${text}`, "warn");
+  }
+}
+
+/** A port with its colon has at most so many characters: the style sheet keeps room for them. */
+const PORT = 6;
+
+/** A name in one line that is cut before its port where there is no room for it; its title has all of it. */
+export function nameLine(name) {
+  const cut = Math.max(name.lastIndexOf(":"), name.length - PORT, 1);
+  return el("span", { class: "name", title: name }, el("span", { class: "front" }, name.slice(0, cut)), name.slice(cut));
 }
 
 /** Tells screen readers only. */

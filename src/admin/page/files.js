@@ -1,15 +1,10 @@
-// Owns what is shown of files: the search with each file's way, and the dead letters with their replay.
+// Owns how a file shows, as a line that opens into its way, and the search for files.
 
 import * as format from "./format.js";
-import { $, arrange, el, icon, setText, show } from "./dom.js";
-import { ask } from "./dialog.js";
+import { $, el, icon, setText } from "./dom.js";
 import { call } from "./api.js";
 
 const FOUND = 50;
-const DEAD = 20;
-
-/** Dead letters are asked for at most this often. */
-const DEAD_PAUSE_MS = 2000;
 
 /** The words, the shape and the colour of each place that a file can be in. */
 const PLACES = {
@@ -25,11 +20,6 @@ $("find").addEventListener("submit", (event) => {
   event.preventDefault();
   find($("find-text").value.trim());
 });
-$("find-oldest").addEventListener("click", () => look(async () => {
-  const { files, total } = await call("GET", `queue?limit=${FOUND}`);
-  const rest = total > files.length ? ` The oldest ${files.length} of them:` : "";
-  return [files, total === 0 ? "Nothing waits." : `${format.files(total)} ${total === 1 ? "waits" : "wait"}.${rest}`];
-}));
 
 /** Looks for a file by its number, or for files by a part of their title. */
 export function find(text) {
@@ -65,7 +55,7 @@ async function look(search) {
 }
 
 /** A file as a line that opens into its way. */
-function item(file, open, ...buttons) {
+export function item(file, open, ...buttons) {
   const [word, shape] = PLACES[file.place] ?? [file.place, "unknown"];
   const at = ["in_flight", "delivered"].includes(file.place) ? ` to ${file.server}` : "";
   const details = el("details", {},
@@ -98,78 +88,4 @@ function way(file) {
   if (last) steps.push(step(file.ended_ms, last));
   const facts = `${format.count(file.size)} bytes · crc32c ${file.crc32c}${file.key ? ` · key ${file.key}` : ""}`;
   return el("div", { class: "way" }, el("p", {}, facts), el("ol", {}, ...steps));
-}
-
-let known = 0;
-let asked = -Infinity;
-let limit = DEAD;
-let stamp = "";
-let items = new Map();
-
-$("dead-more").addEventListener("click", () => { limit += DEAD; refresh(); });
-$("replay-all").addEventListener("click", () => ask({
-  title: `Replay ${known === 1 ? "the dead letter" : `all ${format.count(known)} dead letters`}?`,
-  lines: ["They go to the servers again. What still nobody can take comes back here."],
-  confirm: "Replay all",
-  home: $("dead"),
-  run: async () => outcome(await call("POST", "dead/replay"), "on the way again"),
-}));
-
-/** Keeps the dead letters in step with how many there are and with what was heard of them. */
-export function showDead(count, heard) {
-  if (stamp === `${count}/${heard}` || performance.now() - asked < DEAD_PAUSE_MS) return;
-  stamp = `${count}/${heard}`;
-  refresh();
-}
-
-async function refresh() {
-  asked = performance.now();
-  try {
-    const { files, total } = await call("GET", `dead?limit=${limit}`);
-    known = total;
-    // An item whose file is as it was stays, with its focus and open or not.
-    const before = items;
-    items = new Map(files.map((file) => [JSON.stringify(file), file]).map(([key, file]) => [key, before.get(key) ?? deadItem(file)]));
-    arrange($("dead-list"), [...items.values()]);
-    setText($("dead-note"), "No dead letters: every file found a server that takes it, or still waits for one.");
-    show($("dead-note"), total === 0);
-    show($("replay-all"), total > 0);
-    show($("dead-more"), total > files.length);
-    setText($("dead-more"), `Show more of ${format.count(total)}`);
-  } catch (error) {
-    stamp = "";
-    setText($("dead-note"), error.message);
-    show($("dead-note"), true);
-  }
-}
-
-function deadItem(file) {
-  const { number } = file;
-  const name = `file ${number}, “${file.title}”`;
-  const replay = () => ask({
-    title: `Replay ${name}?`,
-    lines: [`It goes to the servers again. It is dead because: ${file.reason ?? "no server can take it"}.`],
-    confirm: "Replay",
-    home: $("dead"),
-    run: async () => outcome(await call("POST", `dead/${number}/replay`), "on the way again"),
-  });
-  const drop = () => ask({
-    title: `Throw away ${name}?`,
-    lines: [`Its ${format.bytes(file.size)} are gone for good: no server has them, and nobody can bring them back.`],
-    confirm: "Throw away",
-    danger: true,
-    home: $("dead"),
-    run: async () => outcome(await call("DELETE", `dead/${number}`), "thrown away"),
-  });
-  return item(file, false, el("p", { class: "reason" }, file.reason ?? ""), el("p", { class: "buttons" },
-    el("button", { type: "button", "aria-label": `Replay ${name}`, onclick: replay }, "Replay"),
-    el("button", { type: "button", "aria-label": `Throw away ${name}`, onclick: drop }, "Throw away")));
-}
-
-function outcome(answer, what) {
-  stamp = "";
-  asked = -Infinity;
-  refresh();
-  const count = answer?.files ?? 1;
-  return `${format.files(count)} ${count === 1 ? "is" : "are"} ${what}.`;
 }

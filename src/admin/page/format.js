@@ -18,11 +18,17 @@ export function bytesOf(part, whole) {
   return second.endsWith(` ${unit}`) ? `${first} / ${second}` : `${first} ${unit} / ${second}`;
 }
 
+// Made once: it takes longer to make than to use.
+const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+
 /** `1,204` */
-export function count(number) { return Math.round(number).toLocaleString("en-US"); }
+export function count(number) { return WHOLE.format(number); }
 
 /** `1 file`, `3 files` */
 export function files(number) { return number === 1 ? "1 file" : `${count(number)} files`; }
+
+/** `1 server`, `3 servers` */
+export function servers(number) { return number === 1 ? "1 server" : `${count(number)} servers`; }
 
 /** `0.4` below ten, `128` above. */
 export function rate(number) { return number > 0 && number < 9.95 ? number.toFixed(1) : count(number); }

@@ -2,17 +2,17 @@
 
 import * as format from "./format.js";
 import { $, setAttribute, setBar, setIcon, setText, show, spark } from "./dom.js";
-
-/** States that somebody has to know of, the worst first. */
-const TROUBLE = ["down", "overloaded", "paused"];
+import { TROUBLE, tally } from "./states.js";
 
 let title = "Bilico";
 
 /** Shows a new state of everything. */
 export function showOverview({ overview, servers }) {
   const { queue, rates, latency, history } = overview;
-  setText($("about"), `${overview.listen} · version ${overview.version} · up ${format.duration(overview.uptime_s)}`);
-  const top = Math.max(...history.accepted, ...history.delivered);
+  setText($("listen"), overview.listen);
+  show($("address"), true);
+  setText($("about"), `version ${overview.version} · up ${format.duration(overview.uptime_s)}`);
+  const top = Math.max(0, ...history.accepted, ...history.delivered);
   flow("tile-in", rates.accepted_per_s, rates.accepted_bytes_per_s, overview.accepted, history.accepted, top);
   flow("tile-out", rates.delivered_per_s, rates.delivered_bytes_per_s, overview.delivered, history.delivered, top);
 
@@ -33,12 +33,25 @@ export function showOverview({ overview, servers }) {
   const dead = tile("tile-dead", format.count(queue.dead), queue.dead > 0 ? "no server can take them" : "none");
   dead.classList.toggle("warn", queue.dead > 0);
 
-  // There may be a reason while files are accepted: then they wait.
-  const trouble = overview.accepting ? overview.reason ?? "" : `Takes no files: ${overview.reason ?? "it is stopping"}`;
-  show($("trouble"), trouble !== "");
-  setText($("trouble"), trouble && trouble[0].toUpperCase() + trouble.slice(1));
+  showTrouble(overview, servers);
   title = tabTitle(overview, servers);
   document.title = title;
+}
+
+/** The banner: why no files are taken, or why none gets to a server. */
+function showTrouble(overview, servers) {
+  const { queue } = overview;
+  const fill = Math.max(queue.files / queue.max_files || 0, queue.bytes / queue.max_bytes || 0);
+  let trouble = "";
+  if (!overview.accepting) trouble = `The balancer takes no files: ${overview.reason ?? "it is stopping"}.`;
+  else if (overview.servers.total === 0) trouble = "No server can take files: there is none. Files are accepted and wait until one is added.";
+  else if (overview.servers.eligible === 0) {
+    const waits = queue.files === 0 ? "Files are accepted and wait" : `Files are accepted and wait: ${format.files(queue.files)} so far, ${format.percent(fill)} of the room`;
+    trouble = `No server can take files: ${tally(servers)}. ${waits}.`;
+  } else if (overview.reason) trouble = overview.reason;
+  $("trouble").classList.toggle("bad", !overview.accepting || overview.servers.eligible === 0);
+  show($("trouble"), trouble !== "");
+  setText($("trouble"), trouble);
 }
 
 function tile(id, value, sub) {
@@ -51,10 +64,13 @@ function tile(id, value, sub) {
 function flow(id, files, bytes, total, history, top) {
   const node = tile(id, format.rate(files), `${format.bytes(bytes)}/s\n${format.count(total)} in all`);
   spark(node.querySelector(".spark"), history, top);
+  // Both lines have the same scale.
+  setText(node.querySelector(".scale"), top > 0 ? `${format.count(top)}/s` : "");
 }
 
 function tabTitle(overview, servers) {
   if (!overview.accepting) return "■ takes no files – Bilico";
+  if (servers.length > 0 && overview.servers.eligible === 0) return "■ no server can take files – Bilico";
   for (const state of TROUBLE) {
     const count = servers.filter((server) => server.state === state).length;
     if (count > 0) return `▲ ${count} of ${servers.length} servers ${state} – Bilico`;

@@ -1,7 +1,17 @@
-// Owns who is looking: asks for a name and a password when the balancer wants to know, and says who it is.
+// Owns who is looking: asks for a name and a password when the balancer wants to know, says who it is, and what they may do.
+// Invariant: what they may not do is not offered. An element says by `data-needs` which right it needs, and the style sheet
+// shows it to those who have it.
 
 import { $, setText, show } from "./dom.js";
 import { call } from "./api.js";
+
+/** All rights that something on this page needs. A balancer that has not said what they may do refuses what they may not. */
+const RIGHTS = ["send", "operate", "admin", "metrics"];
+
+let rights = new Set(RIGHTS);
+
+/** Whether whoever looks has this right. */
+export function may(right) { return rights.has(right); }
 
 /**
  * Waits until the balancer answers this page, and asks who is there if it must. Rejects never: a balancer that does not
@@ -44,6 +54,8 @@ function logIn() {
 }
 
 function showUser(answer) {
+  if (Array.isArray(answer?.rights)) rights = new Set(answer.rights);
+  for (const right of RIGHTS) document.body.classList.toggle(`may-not-${right}`, !may(right));
   const user = answer?.user ?? null;
   show($("user"), user !== null);
   if (user === null) return;
@@ -57,7 +69,7 @@ function showUser(answer) {
 /** Asks anew who is there if the balancer no longer knows this page. */
 export async function stillKnown() {
   try {
-    await call("POST", "account", { ask: "whoami" });
+    showUser(await call("POST", "account", { ask: "whoami" }));
   } catch (failure) {
     if (failure.status === 401 && !$("login").open) location.reload();
   }

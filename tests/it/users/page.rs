@@ -95,3 +95,44 @@ fn an_operator_does_the_same_over_tls() {
         assert!(name.starts_with("__Host-"), "{name}");
     });
 }
+
+/// Who may only look is offered nothing else; an operator nothing of an administrator.
+#[test]
+fn what_somebody_may_not_do_is_not_offered() {
+    let locked = Locked::start();
+    locked.user("vera", "viewer");
+    locked.user("olga", "operator");
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let url = format!("http://{}/", locked.balancer.admin.as_ref().unwrap());
+    let offered = [
+        (".drain", [false, true]),
+        (".edit", [false, true]),
+        ("#upload", [false, true]),
+        ("#add-server", [false, false]),
+        ("#reload", [false, false]),
+        ("a[href=\"/metrics\"]", [true, true]),
+    ];
+    for (place, user) in ["vera", "olga"].into_iter().enumerate() {
+        browser.open(&url);
+        browser.wait("document.querySelector('#login')?.open");
+        browser.click("#login-user");
+        browser.type_text(user);
+        browser.click("#login-password");
+        browser.type_text(PASSWORD);
+        browser.press("Enter");
+        browser.wait("document.querySelector('#server-rows tr')");
+        for (selector, is_offered) in offered {
+            let selector = json!(selector);
+            let is_seen = browser.value(&format!(
+                "document.querySelector({selector}).getClientRects().length > 0"
+            ));
+            assert_eq!(is_seen, is_offered[place], "{selector} for {user}");
+        }
+        let weight = format!("tr[data-server=\"{}\"] td.weight", locked.server.address);
+        assert_eq!(browser.text(&weight), "1", "the weight is seen by all");
+        browser.click("#user");
+        browser.wait("document.querySelector('#login')?.open");
+    }
+}

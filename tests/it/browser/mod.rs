@@ -2,6 +2,9 @@
 //!
 //! It ends with the pipe, so that it does not outlive the test.
 
+mod input;
+mod seen;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use bilico_testkit::{DEADLINE, wait_for, wait_until};
+use bilico_testkit::{DEADLINE, wait_until};
 
 /// Each browser is a dozen processes: only one runs at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -243,51 +246,6 @@ impl Browser {
         text.as_str().unwrap_or_default().trim().to_owned()
     }
 
-    /// Clicks on an element with the mouse, as soon as it can be hit.
-    #[track_caller]
-    pub fn click(&mut self, selector: &str) {
-        let place = format!(
-            "(() => {{ const node = document.querySelector({}); if (!node) return null; \
-             node.scrollIntoView({{block: 'center'}}); const box = node.getBoundingClientRect(); \
-             const [x, y] = [box.x + box.width / 2, box.y + box.height / 2]; \
-             return node.contains(document.elementFromPoint(x, y)) ? {{x, y}} : null; }})()",
-            json!(selector)
-        );
-        let place = wait_for(&format!("{selector} to be clickable"), || {
-            let place = self.value(&place);
-            (!place.is_null()).then_some(place)
-        });
-        for (kind, buttons) in [("mousePressed", 1), ("mouseReleased", 0)] {
-            let event = json!({"type": kind, "x": place["x"], "y": place["y"], "button": "left", "buttons": buttons, "clickCount": 1});
-            self.call("Input.dispatchMouseEvent", event);
-        }
-    }
-
-    /// Presses and releases a key: `Tab`, `Enter` or `Escape`.
-    pub fn press(&mut self, key: &str) {
-        let (code, text) = match key {
-            "Tab" => (9, ""),
-            "Enter" => (13, "\r"),
-            "Escape" => (27, ""),
-            other => panic!("unknown key {other}"),
-        };
-        let down = if text.is_empty() {
-            "rawKeyDown"
-        } else {
-            "keyDown"
-        };
-        let mut event = json!({"type": down, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
-        self.call("Input.dispatchKeyEvent", event.clone());
-        event["type"] = json!("keyUp");
-        event["text"] = json!("");
-        self.call("Input.dispatchKeyEvent", event);
-    }
-
-    /// Types a text into the element with the focus, in place of the selection.
-    pub fn type_text(&mut self, text: &str) {
-        self.call("Input.insertText", json!({"text": text}));
-    }
-
     /// Writes a picture of the page into a file. Returns its number of colours and its mean
     /// lightness from 0 to 1.
     pub fn screenshot(&mut self, path: &Path) -> (u64, f64) {
@@ -308,39 +266,6 @@ impl Browser {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
         (measured[0].as_u64().unwrap(), measured[1].as_f64().unwrap())
-    }
-
-    /// The addresses that the page has requested so far.
-    pub fn requests(&mut self) -> Vec<String> {
-        self.events_of("Network.requestWillBeSent")
-            .map(|event| event["request"]["url"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    /// The cookies that the page's host has set.
-    pub fn cookies(&mut self) -> Vec<Value> {
-        let got = self.call("Network.getCookies", json!({}));
-        got["cookies"].as_array().unwrap().clone()
-    }
-
-    /// Exceptions and errors on the console so far, without those of failed requests where requests
-    /// may fail.
-    pub fn complaints(&mut self, requests_may_fail: bool) -> Vec<Value> {
-        let mut complaints: Vec<Value> =
-            self.events_of("Runtime.exceptionThrown").cloned().collect();
-        let said = self
-            .events_of("Runtime.consoleAPICalled")
-            .filter(|event| event["type"] != "log");
-        complaints.extend(said.cloned());
-        let entries = self
-            .events_of("Log.entryAdded")
-            .map(|event| &event["entry"]);
-        complaints.extend(
-            entries
-                .filter(|entry| !(requests_may_fail && entry["source"] == "network"))
-                .cloned(),
-        );
-        complaints
     }
 
     fn events_of(&mut self, method: &'static str) -> impl Iterator<Item = &Value> {

@@ -1,0 +1,54 @@
+// Owns the list of the files that wait, oldest first. It is asked for while somebody can see it, and at most so often.
+
+import * as format from "./format.js";
+import { $, arrange, setText, show } from "./dom.js";
+import { call } from "./api.js";
+import { item } from "./files.js";
+
+const SHOWN = 10;
+const MORE = 40;
+
+/** The most that are shown: as many as the balancer lists at once. */
+const MOST = 1000;
+
+const PAUSE_MS = 3000;
+
+let isSeen = false;
+let limit = SHOWN;
+let asked = -Infinity;
+let waits = 0;
+let items = new Map();
+
+new IntersectionObserver((entries) => {
+  isSeen = entries.some((entry) => entry.isIntersecting);
+  if (isSeen) showWaiting(waits);
+}).observe($("waiting"));
+$("waiting-more").addEventListener("click", () => { limit = Math.min(limit + MORE, MOST); refresh(); });
+
+/** Keeps the list in step with how many files wait. */
+export function showWaiting(count) {
+  const isEmpty = count === 0 && items.size === 0;
+  waits = count;
+  if (isEmpty || !isSeen || document.hidden || performance.now() - asked < PAUSE_MS) return;
+  refresh();
+}
+
+async function refresh() {
+  asked = performance.now();
+  try {
+    const { files, total } = await call("GET", `queue?limit=${limit}`);
+    // An item whose file is as it was stays, with its focus and open or not.
+    const before = items;
+    items = new Map(files.map((file) => {
+      const key = JSON.stringify(file);
+      return [key, before.get(key) ?? item(file, false)];
+    }));
+    arrange($("waiting-list"), [...items.values()]);
+    const at = `, at ${format.time(Date.now())}`;
+    setText($("waiting-note"), total === 0 ? "Nothing waits: every file is delivered, or a dead letter."
+      : total > files.length ? `The oldest ${format.count(files.length)} of ${format.files(total)}${at}` : `${format.files(total)}, the oldest first${at}`);
+    show($("waiting-more"), total > files.length && limit < MOST);
+  } catch (error) {
+    setText($("waiting-note"), error.message);
+  }
+}
