@@ -4,15 +4,15 @@ import { $, announce, copy } from "./dom.js";
 import { follow } from "./api.js";
 import { showDead } from "./dead.js";
 import { heardOfDead, showNotice } from "./events.js";
-import { showOverview, showSilence } from "./overview.js";
+import { showNothingToSee, showOverview, showSilence } from "./overview.js";
 import { showServers } from "./servers.js";
-import { known, stillKnown } from "./session.js";
+import { known, may, stillKnown } from "./session.js";
 import { showWaiting } from "./waiting.js";
 import "./upload.js";
 
 $("copy-listen").addEventListener("click", () => copy($("listen").textContent));
 await known();
-follow({
+if (may("read")) follow({
   state(data) {
     showOverview(data);
     showServers(data.servers);
@@ -27,3 +27,4 @@ follow({
     announce(seconds === null ? "The balancer answers again." : "The balancer does not answer; what is shown is stale.");
   },
 });
+else showNothingToSee();

@@ -97,3 +97,10 @@ export function showSilence(seconds) {
   setText(live.querySelector("span"), seconds === null ? "live" : "stale");
   return changed;
 }
+
+/** Says to somebody who may not look at the balancer what is left to them. */
+export function showNothingToSee() {
+  show($("live"), false);
+  show($("trouble"), true);
+  setText($("trouble"), "You may not look at this balancer; that needs the right `read`. What you may do is below.");
+}

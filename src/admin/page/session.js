@@ -6,7 +6,7 @@ import { $, setText, show } from "./dom.js";
 import { call } from "./api.js";
 
 /** All rights that something on this page needs. A balancer that has not said what they may do refuses what they may not. */
-const RIGHTS = ["send", "operate", "admin", "metrics"];
+const RIGHTS = ["read", "send", "operate", "admin", "metrics"];
 
 let rights = new Set(RIGHTS);
 

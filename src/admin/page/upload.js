@@ -122,7 +122,7 @@ class Upload {
     try { answer = JSON.parse(request.responseText); } catch { /* Then the status alone tells. */ }
     if (request.status >= 300 || !answer?.number) return this.failed(refusal(request.status, request.statusText, answer).message);
     const sum = answer.crc32c ? ` · crc32c ${answer.crc32c}` : "";
-    this.say("up", `accepted as file ${answer.number}${sum}`, "Show its way", () => { find(`#${answer.number}`); $("find-text").focus(); });
+    this.say("up", `accepted as file ${answer.number}${sum}`, may("read") ? "Show its way" : null, () => { find(`#${answer.number}`); $("find-text").focus(); });
   }
 
   failed(why) { this.say("down", why, "Send again", () => this.again()); }

@@ -135,4 +135,19 @@ fn what_somebody_may_not_do_is_not_offered() {
         browser.click("#user");
         browser.wait("document.querySelector('#login')?.open");
     }
+
+    // Who may only send is not told that the balancer does not answer.
+    locked.user("sam", "sender");
+    browser.click("#login-user");
+    browser.type_text("sam");
+    browser.click("#login-password");
+    browser.type_text(PASSWORD);
+    browser.press("Enter");
+    browser.wait("document.querySelector('#trouble').innerText.includes('the right `read`')");
+    for (selector, is_offered) in [("#servers", false), ("#dead", false), ("#upload", true)] {
+        let is_seen = browser.value(&format!(
+            "document.querySelector('{selector}').getClientRects().length > 0"
+        ));
+        assert_eq!(is_seen, is_offered, "{selector} for sam");
+    }
 }
