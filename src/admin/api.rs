@@ -10,10 +10,13 @@ use axum::routing::{delete, get, patch, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
+use super::content::content;
 use super::error::{ApiError, ApiResult};
 use super::events::Wanted;
 use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
-use super::files_api::{dead, drop_dead, file, find, queue, replay, replay_all};
+use super::files_api::{
+    cancel, cancel_all, dead, drop_all, drop_dead, file, find, queue, replay, replay_all,
+};
 use super::listen::Hangup;
 use super::need::{Need, Route};
 use super::state::Api;
@@ -54,6 +57,13 @@ pub(super) fn table() -> Vec<Route<Api>> {
         Route::new("GET", "/api/v1/queue", read, get(queue)),
         Route::new("GET", "/api/v1/dead", read, get(dead)),
         Route::new("POST", "/api/v1/dead/replay", operate, post(replay_all)),
+        Route::new("POST", "/api/v1/dead/drop", operate, post(drop_all)),
+        Route::new(
+            "GET",
+            "/api/v1/dead/{number}/content",
+            operate,
+            get(content),
+        ),
         Route::new(
             "POST",
             "/api/v1/dead/{number}/replay",
@@ -65,6 +75,20 @@ pub(super) fn table() -> Vec<Route<Api>> {
             "/api/v1/dead/{number}",
             operate,
             delete(drop_dead),
+        ),
+        Route::new("GET", "/api/v1/waiting", read, get(queue)),
+        Route::new("POST", "/api/v1/waiting/cancel", operate, post(cancel_all)),
+        Route::new(
+            "DELETE",
+            "/api/v1/waiting/{number}",
+            operate,
+            delete(cancel),
+        ),
+        Route::new(
+            "GET",
+            "/api/v1/waiting/{number}/content",
+            operate,
+            get(content),
         ),
         Route::new("GET", "/api/v1/files", read, get(find)),
         Route::new("GET", "/api/v1/files/{number}", read, get(file)),

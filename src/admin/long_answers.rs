@@ -21,6 +21,9 @@ pub(super) const MAX_LISTINGS: usize = 32;
 /// The same for reports of all servers.
 pub(super) const MAX_REPORTS: usize = 64;
 
+/// The most contents of files that are read, or wait to be read, at once.
+pub(super) const MAX_CONTENTS: usize = 8;
+
 /// Bytes of an answer that are handed to its connection at once.
 const PIECE: usize = 32 * 1024;
 
@@ -34,14 +37,19 @@ impl LongAnswers {
         Self(Arc::new(Semaphore::new(answers)))
     }
 
+    /// Waits for a place.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = self.0.clone().acquire_owned().await;
+        place.map_err(|_| ApiError::gone())
+    }
+
     /// Makes an answer once there is a place for it. It has the place until nearly
     /// all of it is written.
     pub(super) async fn answer<T: Serialize>(
         &self,
         answer: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<Response, ApiError> {
-        let place = self.0.clone().acquire_owned().await;
-        let place = place.map_err(|_| ApiError::gone())?;
+        let place = self.place().await?;
         let json = serde_json::to_vec(&answer.await?);
         let json = json.map_err(|error| {
             let error = format!("cannot encode the answer: {error}");

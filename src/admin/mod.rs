@@ -9,6 +9,7 @@
 //! doorway for files and has a [`Door`](crate::balancer::Door) instead.
 
 mod api;
+mod content;
 mod credentials;
 mod error;
 mod events;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::api;
 use super::error::{self, ApiError};
 use super::limits::AdminLimits;
-use super::long_answers::{LongAnswers, MAX_LISTINGS, MAX_REPORTS};
+use super::long_answers::{LongAnswers, MAX_CONTENTS, MAX_LISTINGS, MAX_REPORTS};
 use super::need::{Need, Route};
 use super::state::{Api, Reload};
 use super::watch::Watch;
@@ -70,6 +70,7 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
         reload,
         limits,
         listings: LongAnswers::at_most(MAX_LISTINGS),
+        contents: LongAnswers::at_most(MAX_CONTENTS),
         reports: LongAnswers::at_most(MAX_REPORTS),
     });
     let operators = finish(

@@ -30,6 +30,8 @@ pub(super) struct Api {
     pub(super) listings: LongAnswers,
     /// Reports of all servers.
     pub(super) reports: LongAnswers,
+    /// Contents of files.
+    pub(super) contents: LongAnswers,
 }
 
 impl Api {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::balancer::events::Event;
-use crate::balancer::query::FileReport;
+use crate::balancer::query::{BulkDone, FileReport, Left};
 use crate::config::{MAX_WEIGHT, SpecError, parse_server};
 use crate::protocol::status::ServerReport;
 
@@ -226,11 +226,60 @@ pub struct Found {
     pub complete: bool,
 }
 
-/// How many files were replayed or dropped.
+/// How many files were replayed, dropped or cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// How many.
     pub files: usize,
+}
+
+/// What became of an order about many files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// How many files it was carried out on.
+    pub files: usize,
+    /// How many chosen files it left alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_files: usize,
+    /// The first of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftFile>,
+    /// It ended at its limit: the next order goes on behind this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Files with higher numbers came later.
+    #[serde(default)]
+    pub up_to: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A file that an order left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftFile {
+    /// Its request number.
+    pub number: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<BulkDone> for Done {
+    fn from(done: BulkDone) -> Self {
+        let left = done
+            .left
+            .into_iter()
+            .map(|Left { number, reason }| LeftFile { number, reason });
+        Self {
+            files: done.files,
+            left_files: done.left_files,
+            left: left.collect(),
+            after: done.after,
+            up_to: done.up_to,
+        }
+    }
 }
 
 /// `GET /api/v1/notices`: the last events.

@@ -68,7 +68,7 @@ impl Control {
         done.await.unwrap_or(Err(OrderError::Stopping))
     }
 
-    /// Answers a question about files, or replays or drops dead letters, for somebody who may ask
+    /// Answers a question about files, or carries out an order about them, for somebody who may ask
     /// for that.
     pub async fn ask(&self, pass: &Pass, query: Query) -> Result<Answer, OrderError> {
         pass.check(query.right())?;
@@ -77,10 +77,14 @@ impl Control {
         let asked = self.hub.send(ToHub::Ask(Ask::Files(query, to)));
         asked.map_err(|_| OrderError::Stopping)?;
         let answer = answer.await.map_err(|_| OrderError::Stopping)?;
-        if let Some((event, about)) = told
-            && matches!(answer, Answer::Done { .. })
-        {
-            audit::done(event, pass, &about);
+        if let Some((event, about)) = told {
+            match &answer {
+                Answer::Done { .. } | Answer::Content(_) => audit::done(event, pass, &about),
+                Answer::Bulk(done) if done.files > 0 => {
+                    audit::done(event, pass, &format!("{about}: {}", done.files));
+                }
+                _ => {}
+            }
         }
         Ok(answer)
     }

@@ -48,6 +48,8 @@ pub enum Kind {
     Replayed,
     /// A dead letter or a waiting file was dropped.
     Dropped,
+    /// Waiting files were cancelled.
+    Cancelled,
     /// The configuration was read again and applies now.
     Reloaded,
     /// The configuration was read again and is invalid: nothing changed.

@@ -3,7 +3,9 @@
 //! one place decides how much it matters and in which words it is told.
 
 use super::events::{Events, Kind, Level};
+use super::query::Bulk;
 use crate::numbers::seconds;
+use crate::protocol::CANCELLED;
 use crate::queue::JournalError;
 use crate::schedule::{Fact, Flip};
 
@@ -26,6 +28,13 @@ pub(super) enum Happening<'a> {
         number: u64,
         title: &'a str,
         reason: &'a str,
+    },
+    /// An operator's order about many files was carried out.
+    Bulk {
+        what: Bulk,
+        files: usize,
+        /// Which ones.
+        which: &'a str,
     },
     /// An operator gave a server another weight.
     Weight { server: &'a str, weight: u32 },
@@ -115,6 +124,10 @@ impl Happening<'_> {
             | Self::Removed { .. }
             | Self::JournalHasRoom
             | Self::ShortageOver { .. } => Level::Info,
+            Self::Bulk { what, .. } => match what {
+                Bulk::Replay => Level::Info,
+                Bulk::Drop | Bulk::Cancel => Level::Warn,
+            },
             Self::Stopping
             | Self::Dropped { .. }
             | Self::Drained { .. }
@@ -144,7 +157,13 @@ impl Happening<'_> {
             Self::Stopping => Some(Kind::Stopping),
             Self::Dead { .. } => Some(Kind::Dead),
             Self::Replayed { .. } => Some(Kind::Replayed),
+            Self::Dropped { reason, .. } if *reason == CANCELLED => Some(Kind::Cancelled),
             Self::Dropped { .. } => Some(Kind::Dropped),
+            Self::Bulk { what, .. } => Some(match what {
+                Bulk::Replay => Kind::Replayed,
+                Bulk::Drop => Kind::Dropped,
+                Bulk::Cancel => Kind::Cancelled,
+            }),
             Self::Weight { .. } => Some(Kind::Weight),
             Self::Drained { .. } | Self::Undrained { .. } => Some(Kind::Drain),
             Self::Added { .. } => Some(Kind::Added),
@@ -197,6 +216,15 @@ impl Happening<'_> {
             Self::Stopping => "the balancer is stopping: it takes no more files".to_owned(),
             Self::Dead { title, reason, .. } => format!("{title}: {reason}"),
             Self::Replayed { title, .. } | Self::Dropped { title, .. } => (*title).to_owned(),
+            Self::Bulk { what, files, which } => {
+                let (one, more, done) = match what {
+                    Bulk::Replay => ("dead letter", "dead letters", "replayed"),
+                    Bulk::Drop => ("dead letter", "dead letters", "thrown away"),
+                    Bulk::Cancel => ("waiting file", "waiting files", "cancelled"),
+                };
+                let what = if *files == 1 { one } else { more };
+                format!("{files} {what}{which} {done}")
+            }
             Self::Weight { weight, .. } => format!("weight {weight}"),
             Self::Drained { .. } => {
                 "drained: what is in flight finishes, and it gets nothing new".to_owned()
@@ -254,6 +282,11 @@ impl Happening<'_> {
                 number,
                 title,
                 reason,
+            } if reason == CANCELLED => log_at!(level, number, title, reason, "cancelled"),
+            Self::Dropped {
+                number,
+                title,
+                reason,
             } => log_at!(level, number, title, reason, "thrown away"),
             Self::Weight { server, weight } => log_at!(level, server, weight, "weight set"),
             Self::Drained { server } => log_at!(level, server, "drained by the operator"),
@@ -303,6 +336,7 @@ impl Happening<'_> {
             Self::Shortage { what, reason, .. } => log_at!(level, reason, "{what}"),
             Self::Started => log_at!(level, "balancer started"),
             Self::Stopping
+            | Self::Bulk { .. }
             | Self::ManyPinned { .. }
             | Self::JournalHasRoom
             | Self::ShortageOver { .. } => log_at!(level, "{}", self.text()),

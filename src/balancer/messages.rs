@@ -42,6 +42,8 @@ pub enum ToHub {
     Looked(Query, oneshot::Sender<Answer>, Vec<(u64, ReadBack)>),
     /// The hub tells itself that an errand goes on.
     GoOn,
+    /// The records of a slice of an order about many files were read.
+    BulkRead(Vec<(u64, ReadBack)>),
     /// The directory of the content files cannot be synced: the journal must not name content that
     /// a power cut may take away.
     ContentStoreFailed(JournalError),

@@ -33,6 +33,8 @@ mod probe;
 pub mod query;
 mod recovery_log;
 pub mod room;
+pub mod saved;
+mod selection;
 mod sharing;
 mod shortage;
 

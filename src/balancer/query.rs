@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::saved::Content;
+pub use super::selection::{Bulk, BulkDone, Left, MAX_BULK, MAX_LEFT, Matcher, Selection};
 use crate::access::Right;
 
 /// The most files that one answer lists.
@@ -39,40 +41,65 @@ pub enum Query {
         /// The most files in the answer, up to [`MAX_LISTED`].
         limit: usize,
     },
+    /// Gives the content of a dead letter or a waiting file.
+    Content {
+        /// The file's request number.
+        number: u64,
+    },
     /// Sends a dead letter to the servers again.
     Replay {
-        /// The dead letter's request number; `None` means all dead letters.
-        number: Option<u64>,
+        /// The dead letter's request number.
+        number: u64,
     },
     /// Throws a dead letter, or a file that waits or is with a server, away for good.
     Drop {
         /// The file's request number.
         number: u64,
     },
+    /// Ends a file that waits and that no server has or may have.
+    Cancel {
+        /// The file's request number.
+        number: u64,
+    },
+    /// Does this with all files that are selected.
+    Bulk(Bulk, Box<Selection>),
 }
 
 impl Query {
-    /// Its name in the audit log, and what it is about; `None` if it changes nothing.
+    /// Its name in the audit log, and what it is about; `None` if it tells nothing but what is known
+    /// of files, and changes nothing.
     pub(super) fn told(&self) -> Option<(&'static str, String)> {
+        let file = |number: &u64| format!("file {number}");
         match self {
             Self::Waiting { .. } | Self::Dead { .. } | Self::Show { .. } | Self::Find { .. } => {
                 None
             }
-            Self::Replay { number: None } => Some(("order.replay", "all dead letters".to_owned())),
-            Self::Replay {
-                number: Some(number),
-            } => Some(("order.replay", format!("file {number}"))),
-            Self::Drop { number } => Some(("order.drop", format!("file {number}"))),
+            Self::Content { number } => Some(("order.save", file(number))),
+            Self::Replay { number } => Some(("order.replay", file(number))),
+            Self::Drop { number } => Some(("order.drop", file(number))),
+            Self::Cancel { number } => Some(("order.cancel", file(number))),
+            Self::Bulk(what, which) => {
+                let event = match what {
+                    Bulk::Replay => "order.replay",
+                    Bulk::Drop => "order.drop",
+                    Bulk::Cancel => "order.cancel",
+                };
+                Some((event, format!("{}{}", what.files(), which.matcher())))
+            }
         }
     }
 
-    /// The right that it takes.
+    /// The right that it takes. What is in a file is for those who may deal with it.
     pub fn right(&self) -> Right {
         match self {
             Self::Waiting { .. } | Self::Dead { .. } | Self::Show { .. } | Self::Find { .. } => {
                 Right::Read
             }
-            Self::Replay { .. } | Self::Drop { .. } => Right::Operate,
+            Self::Content { .. }
+            | Self::Replay { .. }
+            | Self::Drop { .. }
+            | Self::Cancel { .. }
+            | Self::Bulk(..) => Right::Operate,
         }
     }
 }
@@ -99,13 +126,22 @@ pub enum Answer {
     },
     /// All that is known of one file.
     File(Box<FileReport>),
+    /// The content of a file.
+    Content(Box<Content>),
+    /// An order about many files was carried out.
+    Bulk(Box<BulkDone>),
     /// The order was carried out.
     Done {
         /// How many files were replayed or dropped.
         files: usize,
     },
-    /// Too many searches and replays of all dead letters are under way: try again in a moment.
+    /// Too many searches and orders about many files are under way: try again in a moment.
     Busy,
+    /// The order cannot be carried out as things are.
+    Conflict {
+        /// The reason, in words for an operator.
+        reason: String,
+    },
     /// The query cannot be answered, or the order cannot be carried out.
     Failed {
         /// The reason, in words for an operator.
@@ -129,6 +165,8 @@ pub enum Place {
     Dead,
     /// An operator threw it away.
     Dropped,
+    /// An operator cancelled it while it waited.
+    Cancelled,
 }
 
 /// A file's way so far. Times are in milliseconds since the beginning of 1970, UTC.
@@ -169,7 +207,7 @@ pub struct FileReport {
 pub struct Attempt {
     /// When it failed, in milliseconds since the beginning of 1970, UTC.
     pub at_ms: u64,
-    /// The server's name.
+    /// The server's name. Empty: it was a dead letter since then, until it was replayed.
     pub server: String,
     /// Why it failed.
     pub reason: String,

@@ -417,10 +417,20 @@ impl Asked<'_> {
             ("DELETE", "/api/v1/dead/{number}"),
         );
         let replay = ("POST", "/api/v1/dead/{number}/replay");
+        let content = ("GET", "/api/v1/dead/{number}/content");
+        let drop_all = ("POST", "/api/v1/dead/drop");
+        self.ask(drop_all, &[], None, 400);
+        let dropped = self
+            .ask(drop_all, &[("?", "reason=nothing")], None, 200)
+            .json();
+        assert_eq!(dropped["files"], 0, "{dropped}");
         for (route, number, status) in [
             (file, "4", 200),
             (file, "99", 404),
             (file, "four", 400),
+            (content, "3", 200),
+            (content, "4", 404),
+            (content, "x", 400),
             (drop, "3", 200),
             (drop, "3", 404),
             (drop, "x", 400),
@@ -433,7 +443,44 @@ impl Asked<'_> {
         let replayed = self
             .ask(("POST", "/api/v1/dead/replay"), &[], None, 200)
             .json();
-        assert_eq!(replayed, json!({"files": 1}));
+        assert_eq!(replayed, json!({"files": 1, "up_to": 4}));
+    }
+
+    fn files_that_wait(&mut self, name: &str) {
+        let weigh = |weight: u32| {
+            let path = format!("/api/v1/servers/{name}");
+            let change = json!({ "weight": weight });
+            assert_eq!(
+                http(self.balancer, "PATCH", &path, Some(&change)).status,
+                200
+            );
+        };
+        weigh(0);
+        for title in ["one", "two", "three"] {
+            let path = format!("/files/{title}");
+            assert_eq!(
+                http(self.balancer, "PUT", &path, Some(&json!({}))).status,
+                202
+            );
+        }
+        let waiting = self.get("/api/v1/waiting", "limit=1", 200).json();
+        assert_eq!(waiting["total"], 3, "{waiting}");
+        self.get("/api/v1/waiting", "limit=0", 400);
+        let (one, many) = (
+            ("DELETE", "/api/v1/waiting/{number}"),
+            ("POST", "/api/v1/waiting/cancel"),
+        );
+        let number = waiting["files"][0]["number"].to_string();
+        let content = ("GET", "/api/v1/waiting/{number}/content");
+        let content = self.ask(content, &[("{number}", &number)], None, 200);
+        assert_eq!(content.body, b"{}");
+        self.ask(one, &[("{number}", &number)], None, 200);
+        self.ask(one, &[("{number}", &number)], None, 404);
+        self.ask(one, &[("{number}", "x")], None, 400);
+        self.ask(many, &[], None, 400);
+        let cancelled = self.ask(many, &[("?", "title=t*")], None, 200).json();
+        assert_eq!(cancelled["files"], 2, "{cancelled}");
+        weigh(1);
     }
 
     fn what_happened(&mut self) {
@@ -491,6 +538,7 @@ fn every_route_answers_as_the_document_says() {
     asked.a_server(&fickle.address);
     asked.servers_that_come_and_go();
     asked.files();
+    asked.files_that_wait(&fickle.address);
     wait_until("replayed files to be stored", || {
         farm.status().delivered == 3
     });

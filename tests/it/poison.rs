@@ -132,7 +132,7 @@ fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     let mut client = Client::connect(&farm.balancer.address);
     let (first, second) = (put(&mut client, 1, "poison"), put(&mut client, 2, "poison"));
     wait_for_line(|| farm.log(), &["came back", "number=1"]);
-    let dropped = farm.queue(&["drop", &first.to_string()]);
+    let dropped = farm.queue(&["drop", "--yes", &first.to_string()]);
     assert_eq!(
         (dropped.code, &*dropped.stdout),
         (Some(0), "1 file thrown away\n"),
@@ -149,12 +149,12 @@ fn a_waiting_file_can_be_dropped_before_and_after_a_restart() {
     );
     farm.balancer.kill();
     farm.balancer.restart();
-    assert_eq!(farm.show(first)["place"], "dropped");
+    assert_eq!(farm.show(first)["place"], "cancelled");
     // The file waits for the lists of its servers, and is not in memory.
-    let dropped = farm.queue(&["drop", &second.to_string()]);
+    let dropped = farm.queue(&["drop", "--yes", &second.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
-    assert_eq!(farm.show(second)["place"], "dropped");
-    let again = farm.queue(&["drop", &second.to_string()]);
+    assert_eq!(farm.show(second)["place"], "cancelled");
+    let again = farm.queue(&["drop", "--yes", &second.to_string()]);
     assert_eq!(again.code, Some(1));
     assert!(
         again.stderr.contains("it waits no longer"),
@@ -171,14 +171,14 @@ fn a_file_without_servers_can_be_dropped_after_a_restart() {
     let number = put(&mut client, 1, "good");
     farm.balancer.kill();
     farm.balancer.restart();
-    let dropped = farm.queue(&["drop", &number.to_string()]);
+    let dropped = farm.queue(&["drop", "--yes", &number.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
-    assert_eq!(farm.show(number)["place"], "dropped");
+    assert_eq!(farm.show(number)["place"], "cancelled");
     farm.balancer.kill();
     farm.balancer.restart();
     assert_eq!(
         (&farm.show(number)["place"], farm.status().queue.files()),
-        (&json!("dropped"), 0)
+        (&json!("cancelled"), 0)
     );
 }
 
@@ -193,9 +193,9 @@ fn a_file_that_is_dropped_on_its_way_is_removed_where_it_arrived() {
     wait_until("it to be on its way", || {
         farm.show(number)["place"] == "in_flight"
     });
-    let dropped = farm.queue(&["drop", &number.to_string()]);
+    let dropped = farm.queue(&["drop", "--yes", &number.to_string()]);
     assert_eq!(dropped.code, Some(0), "{}", dropped.stderr);
-    assert_eq!(farm.show(number)["place"], "dropped");
+    assert_eq!(farm.show(number)["place"], "cancelled");
     client.expect("dead", 1);
     assert!(server.dropped.lock().unwrap().is_empty());
     *server.late.lock().unwrap() = true;
@@ -204,6 +204,6 @@ fn a_file_that_is_dropped_on_its_way_is_removed_where_it_arrived() {
     });
     assert_eq!(
         (&farm.show(number)["place"], farm.status().delivered),
-        (&json!("dropped"), 0)
+        (&json!("cancelled"), 0)
     );
 }

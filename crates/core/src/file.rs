@@ -39,7 +39,8 @@ impl Meta {
 pub struct Attempt {
     /// When it failed, in milliseconds since the beginning of 1970, UTC.
     pub at_ms: u64,
-    /// The name of the server.
+    /// The name of the server. Empty: it came from no server, but was a dead letter until it was
+    /// replayed.
     pub server: Box<str>,
     /// The server's reason, or ours.
     pub reason: Box<str>,
@@ -63,6 +64,19 @@ impl History {
         self.failures = self.failures.saturating_add(u32::from(is_failure));
         if self.first.len() < MAX_HISTORY {
             self.first.push(attempt);
+        }
+    }
+
+    /// Notes that the file was a dead letter for this reason, and waits again as if it were new: what
+    /// happened to it stays, and no failure counts against it any more.
+    pub fn replayed(&mut self, died_ms: u64, reason: &str) {
+        self.failures = 0;
+        if self.first.len() < MAX_HISTORY {
+            self.first.push(Attempt {
+                at_ms: died_ms,
+                server: "".into(),
+                reason: reason.into(),
+            });
         }
     }
 }

@@ -14,6 +14,7 @@ const PLACES = {
   delivered: ["delivered", "up"],
   dead: ["dead letter", "down"],
   dropped: ["thrown away", "removing"],
+  cancelled: ["cancelled", "removing"],
 };
 
 $("find").addEventListener("submit", (event) => {
@@ -73,8 +74,9 @@ export function item(file, open, ...buttons) {
 function way(file) {
   const step = (ms, text) => el("li", {}, el("time", {}, ms ? format.moment(ms) : ""), ` ${text}`);
   const steps = [step(file.accepted_ms, `accepted from ${file.from}`)];
-  for (const attempt of file.history) steps.push(step(attempt.at_ms, `came back from ${attempt.server}: ${attempt.reason}`));
-  const more = file.attempts - file.history.length;
+  const came = (attempt) => attempt.server ? `came back from ${attempt.server}: ${attempt.reason}` : `dead letter: ${attempt.reason}; it was replayed later`;
+  for (const attempt of file.history) steps.push(step(attempt.at_ms, came(attempt)));
+  const more = file.attempts - file.history.filter((attempt) => attempt.server).length;
   if (more > 0) steps.push(step(null, `… and ${format.count(more)} times more`));
   const confirmed = file.confirmed === false ? ", which never acknowledges" : "";
   const last = {
@@ -84,6 +86,7 @@ function way(file) {
     delivered: `stored by ${file.server}${confirmed}`,
     dead: `dead letter: ${file.reason ?? "no server can take it"}`,
     dropped: "thrown away",
+    cancelled: file.reason ?? "cancelled",
   }[file.place];
   if (last) steps.push(step(file.ended_ms, last));
   const facts = `${format.count(file.size)} bytes · crc32c ${file.crc32c}${file.key ? ` · key ${file.key}` : ""}`;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::action::{Action, Note};
 use super::config::InDoubt;
 use super::dispatcher::Dispatcher;
-use super::server::MAX_DOUBTS;
+use super::server::{MAX_DOUBTS, Member};
 use crate::protocol::lists;
 use crate::schedule::{Fact, Slot};
 use std::time::Duration;
@@ -45,6 +45,16 @@ impl<T> Dispatcher<T> {
         self.servers
             .iter()
             .any(|(_, server)| (is_old && !server.has_reported) || server.doubts.contains(&number))
+    }
+
+    /// A server that was sent the file, and has neither acknowledged it nor said that it does not
+    /// have it.
+    pub fn doubted_at(&self, number: u64) -> Option<&Arc<str>> {
+        let doubts = |(_, server): &(Slot, &Member)| server.doubts.contains(&number);
+        self.servers
+            .iter()
+            .find(doubts)
+            .map(|(_, server)| &server.name)
     }
 
     /// The server was told to remove the file: until it has answered, the file may be there.

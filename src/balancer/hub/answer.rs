@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use super::commits::After;
 use super::errands::Errand;
-use super::queries::{Files, done};
+use super::queries::{Reports, done};
 use super::state::Hub;
+use super::told::Telling;
 use crate::balancer::messages::{Ask, ToHub};
 use crate::balancer::orders::Sample;
 use crate::balancer::query::{Answer, Query};
@@ -28,7 +29,7 @@ impl Hub {
             Ask::Files(Query::Find { title, limit }, to) => {
                 self.begin(Errand::search(&title, limit, to));
             }
-            Ask::Files(Query::Replay { number: None }, to) => self.replay_all(to),
+            Ask::Files(Query::Bulk(what, which), to) => self.bulk(what, &which, to),
             Ask::Files(query, to) => self.look(query, to, now),
         }
     }
@@ -66,9 +67,10 @@ impl Hub {
 
     /// Reads the records that the query needs, then carries it out.
     fn look(&mut self, query: Query, to: oneshot::Sender<Answer>, now: Duration) {
-        let needed = Files {
+        let needed = Reports {
             files: &self.files,
             looked: &BTreeMap::new(),
+            disk: &self.deps.disk,
         }
         .needed(&query);
         let places: Vec<_> = needed
@@ -105,17 +107,20 @@ impl Hub {
     fn answer(&mut self, query: &Query, looked: Vec<(u64, ReadBack)>, now: Duration) -> Answer {
         let mut looked: BTreeMap<u64, ReadBack> = looked.into_iter().collect();
         match *query {
-            Query::Replay {
-                number: Some(number),
-            } => done(self.replay(number), number),
+            Query::Replay { number } => done(self.replay(number, Telling::Each), number),
             Query::Drop { number } => self.drop_file(number, looked.remove(&number), now),
+            Query::Cancel { number } => {
+                self.cancel_file(number, looked.remove(&number), Telling::Each, now)
+            }
             Query::Waiting { .. }
             | Query::Dead { .. }
             | Query::Find { .. }
-            | Query::Replay { number: None }
-            | Query::Show { .. } => Files {
+            | Query::Bulk(..)
+            | Query::Content { .. }
+            | Query::Show { .. } => Reports {
                 files: &self.files,
                 looked: &looked,
+                disk: &self.deps.disk,
             }
             .answer(query),
         }

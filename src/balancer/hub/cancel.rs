@@ -1,8 +1,9 @@
-//! Drops files for an operator, wherever they wait.
+//! Drops files for an operator, wherever they wait, or cancels those that only wait.
 //!
 //! A file that is with a server, or in doubt at one, ends at once, too: when the server reports
 //! that it has the file, it is told to remove its copy. A server that cannot remove files keeps
-//! the order from being carried out. Operator and clients hear of the end when it is durable,
+//! the order from being carried out. Cancelling is the careful half of that: it leaves a file alone
+//! that a server has or may have. Operator and clients hear of the end when it is durable,
 //! because before that a restart would deliver the file all the same.
 
 use std::sync::Arc;
@@ -10,20 +11,79 @@ use std::time::Duration;
 
 use super::commits::After;
 use super::end::dropped;
-use super::files::Where;
+use super::files::{Where, being_written};
 use super::state::{Hub, millis};
 use super::thaw::Read;
+use super::told::Telling;
 use crate::balancer::dispatch::{Cancel, Queued};
 use crate::balancer::happening::Happening;
 use crate::balancer::query::Answer;
+use crate::protocol::CANCELLED;
 use crate::queue::DeadLetter;
 use crate::queue::backlog_entry::ReadBack;
 use crate::queue::record::{End, Ended, History, Meta};
 
-/// Why a file that waited was dropped.
-const CANCELLED: &str = "cancelled by an operator while it waited";
-
 impl Hub {
+    /// Drops a file that waits, and that no server has or may have. `back` is its record, if that
+    /// had to be read.
+    pub(super) fn cancel_file(
+        &mut self,
+        number: u64,
+        back: Option<ReadBack>,
+        told: Telling,
+        now: Duration,
+    ) -> Answer {
+        let not = |why: String| Answer::Conflict {
+            reason: format!("file {number} was not cancelled: {why}"),
+        };
+        let anyway = format!("`bilico queue drop {number}` throws it away all the same");
+        match self.files.whereabouts(number) {
+            Where::Accepting(_) => Answer::Conflict {
+                reason: being_written(number),
+            },
+            Where::Queued(_) => {
+                let dispatcher = &self.files.dispatcher;
+                if dispatcher.queue().is_taken(number) {
+                    let server = dispatcher.server_with(number);
+                    let server = server.map_or("?", |server| server);
+                    return not(format!(
+                        "it is with {server}, which has not acknowledged it yet; {anyway}"
+                    ));
+                }
+                if let Some(server) = dispatcher.doubted_at(number) {
+                    return not(format!(
+                        "it was sent to {server} before, which may have stored it; {anyway}"
+                    ));
+                }
+                if number <= dispatcher.holds_back()
+                    && let Some(why) = dispatcher.why_it_comes_later(number)
+                {
+                    return not(format!("{why}; {anyway}"));
+                }
+                self.cancel_queued(number, told, now)
+            }
+            Where::Backlog(_) => {
+                let dispatcher = &self.files.dispatcher;
+                if number <= dispatcher.holds_back()
+                    && let Some(why) = dispatcher.why_it_comes_later(number)
+                {
+                    return not(format!("{why}; {anyway}"));
+                }
+                match back {
+                    Some(back) => self.cancel_backlog(number, back, told, now),
+                    None => failed(without_segment(number)),
+                }
+            }
+            Where::Dead(_) => not(format!(
+                "it waits no longer, it is a dead letter; `bilico queue drop {number}` throws it away"
+            )),
+            Where::Ended(_) => failed(format!(
+                "file {number} was not cancelled: it waits no longer; see `bilico queue show {number}`"
+            )),
+            Where::Unknown => failed(format!("file {number} was not cancelled: it is not known")),
+        }
+    }
+
     /// Drops a dead letter or a file that waits. `back` is its record, if that had to be read.
     pub(super) fn drop_file(
         &mut self,
@@ -37,23 +97,25 @@ impl Hub {
             ))
         };
         match self.files.whereabouts(number) {
-            Where::Accepting(_) => failed(format!(
-                "file {number} is just being written to the journal: try again"
-            )),
-            Where::Queued(_) => self.cancel_queued(number, now),
+            Where::Accepting(_) => failed(being_written(number)),
+            Where::Queued(_) => self.cancel_queued(number, Telling::Each, now),
             Where::Backlog(_) => match back {
-                Some(back) => self.cancel_backlog(number, back, now),
+                Some(back) => self.cancel_backlog(number, back, Telling::Each, now),
                 None => failed(without_segment(number)),
             },
-            Where::Dead(_) => self.drop_letter(number, now),
+            Where::Dead(_) => {
+                self.drop_letter(number, Telling::Each, now);
+                Answer::Done { files: 1 }
+            }
             Where::Ended(_) => cannot("it waits no longer"),
             Where::Unknown => cannot("it is not known"),
         }
     }
 
-    fn drop_letter(&mut self, number: u64, now: Duration) -> Answer {
+    /// Drops a dead letter; false if no dead letter has this number.
+    pub(super) fn drop_letter(&mut self, number: u64, told: Telling, now: Duration) -> bool {
         let Some(letter) = self.files.ledger.remove_dead(number) else {
-            return failed(format!("file {number} is not known"));
+            return false;
         };
         let DeadLetter {
             meta,
@@ -61,10 +123,11 @@ impl Hub {
             death,
             ..
         } = letter;
-        self.end_dropped(number, meta, history, &death.reason, now)
+        self.end_dropped(number, meta, history, &death.reason, told, now);
+        true
     }
 
-    fn cancel_queued(&mut self, number: u64, now: Duration) -> Answer {
+    fn cancel_queued(&mut self, number: u64, told: Telling, now: Duration) -> Answer {
         match self.files.dispatcher.cancel(number) {
             Cancel::Unknown => failed(format!("file {number} is not known")),
             Cancel::StaysWith(server) => failed(format!(
@@ -74,12 +137,19 @@ impl Hub {
             Cancel::Taken(file) => {
                 let Queued { meta, history, tag } = *file;
                 self.release(&tag.tag.content);
-                self.end_dropped(number, meta, history, CANCELLED, now)
+                self.end_dropped(number, meta, history, CANCELLED, told, now);
+                Answer::Done { files: 1 }
             }
         }
     }
 
-    fn cancel_backlog(&mut self, number: u64, back: ReadBack, now: Duration) -> Answer {
+    fn cancel_backlog(
+        &mut self,
+        number: u64,
+        back: ReadBack,
+        told: Telling,
+        now: Duration,
+    ) -> Answer {
         if let ReadBack::NotNow(reason) = back {
             return failed(format!(
                 "file {number} cannot be read from the journal now: {reason}; try again"
@@ -96,7 +166,8 @@ impl Hub {
         };
         let read = Read::of(back, &thawed.brief, location);
         let history = thawed.history.unwrap_or(read.history);
-        self.end_dropped(number, read.meta, history, CANCELLED, now)
+        self.end_dropped(number, read.meta, history, CANCELLED, told, now);
+        Answer::Done { files: 1 }
     }
 
     fn end_dropped(
@@ -105,13 +176,18 @@ impl Hub {
         meta: Arc<Meta>,
         history: History,
         reason: &str,
+        told: Telling,
         now: Duration,
-    ) -> Answer {
-        self.report(&Happening::Dropped {
+    ) {
+        let happening = Happening::Dropped {
             number,
             title: &meta.title,
             reason,
-        });
+        };
+        match told {
+            Telling::Each => self.report(&happening),
+            Telling::Together => happening.log(),
+        }
         let ended = Ended {
             number,
             at_ms: millis(now),
@@ -127,7 +203,6 @@ impl Hub {
             waiters: self.waiters.take(number),
         };
         self.end(ended, after);
-        Answer::Done { files: 1 }
     }
 }
 

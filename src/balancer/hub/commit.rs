@@ -73,6 +73,7 @@ impl Hub {
                     .send_over(link, ToServer::Drop(number, expected)),
                 // Who gave the order may have gone.
                 After::Answer(to, answer) => drop(to.send(answer)),
+                After::GoOn => self.go_on(now),
                 After::Nothing => {}
             }
         }

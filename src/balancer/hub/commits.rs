@@ -50,6 +50,8 @@ pub(super) enum After {
     Remove(LinkId, u64, Expected),
     /// Whoever gave an order hears that it is done.
     Answer(oneshot::Sender<Answer>, Answer),
+    /// The first errand goes on.
+    GoOn,
     Nothing,
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::commits::After;
 use super::files::Tag;
 use super::state::{Hub, millis};
+use super::told::Telling;
 use crate::balancer::dispatch::{Delivery, Queued};
 use crate::balancer::happening::Happening;
-use crate::protocol::Message;
-use crate::queue::record::{Death, End, Ended, History};
+use crate::protocol::{CANCELLED, Message};
+use crate::queue::record::{Death, End, Ended};
 use crate::queue::{DeadLetter, Op};
 use crate::schedule::Slot;
 
@@ -70,26 +71,32 @@ impl Hub {
     }
 
     /// Makes a dead letter wait again; false if no dead letter has this number.
-    pub(super) fn replay(&mut self, number: u64) -> bool {
+    pub(super) fn replay(&mut self, number: u64, told: Telling) -> bool {
         let Some(letter) = self.files.ledger.remove_dead(number) else {
             return false;
         };
-        self.report(&Happening::Replayed {
+        let happening = Happening::Replayed {
             number,
             title: &letter.meta.title,
-        });
+        };
+        match told {
+            Telling::Each => self.report(&happening),
+            Telling::Together => happening.log(),
+        }
         self.commits.submit(Op::Replay { number }, After::Nothing);
-        let DeadLetter { meta, content, .. } = letter;
+        let DeadLetter {
+            meta,
+            content,
+            mut history,
+            death,
+        } = letter;
+        history.replayed(death.at_ms, &death.reason);
         let tag = Delivery::new(Tag {
             content,
             head_start: None,
             _room: None,
         });
-        let file = Queued {
-            meta,
-            history: History::default(),
-            tag,
-        };
+        let file = Queued { meta, history, tag };
         self.files.dispatcher.replay(number, file);
         true
     }
@@ -136,5 +143,9 @@ pub(super) fn last_receipt(id: u64, ended: &Ended) -> Message {
 
 /// What clients are told of a file that was dropped.
 pub(super) fn dropped(reason: &str) -> String {
-    format!("thrown away; {reason}")
+    if reason == CANCELLED {
+        reason.to_owned()
+    } else {
+        format!("thrown away; {reason}")
+    }
 }

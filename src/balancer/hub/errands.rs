@@ -1,5 +1,5 @@
-//! What concerns so many files that the hub would be held for long: searches by title, and the
-//! replay of all dead letters. Both go in slices.
+//! What concerns so many files that the hub would be held for long: searches by title, and orders
+//! about many dead letters or waiting files ([`super::bulk`]). They go in slices.
 //!
 //! Between two slices the hub handles what has arrived meanwhile: after each slice it sends itself
 //! a message, which waits its turn behind the others. One errand goes on at a time, the next waits,
@@ -14,7 +14,7 @@ use std::iter;
 use tokio::sync::oneshot;
 
 use super::files::Files;
-use crate::balancer::query::{Answer, MAX_LISTED};
+use crate::balancer::query::{Answer, Bulk, BulkDone, MAX_LISTED, Matcher};
 use crate::queue::record::Meta;
 
 /// The most errands that are under way or wait.
@@ -23,8 +23,11 @@ pub(super) const MOST_ERRANDS: usize = 16;
 /// The most files that one slice looks at.
 pub(super) const SLICE_FILES: usize = 512;
 
-/// The most dead letters that one slice replays: each is logged and recorded.
+/// The most dead letters that one slice replays or drops: each is logged and recorded.
 pub(super) const SLICE_REPLAYS: usize = 64;
+
+/// The most waiting files that one slice cancels.
+pub(super) const SLICE_CANCELS: usize = 512;
 
 /// A slice ends, too, when the titles that it has looked at have this many bytes: one title may
 /// have thousands.
@@ -34,8 +37,8 @@ const SLICE_BYTES: usize = 128 * 1024;
 pub(super) enum Errand {
     /// A search by title.
     Search(Search),
-    /// All files that were dead letters in the beginning go to the servers again.
-    ReplayAll(ReplayAll),
+    /// An order about many files.
+    Bulk(Box<BulkErrand>),
 }
 
 /// A search by title, from the newest file to the oldest.
@@ -52,13 +55,19 @@ pub(super) struct Search {
     pub(super) to: oneshot::Sender<Answer>,
 }
 
-/// A replay of all dead letters, from the oldest to the newest.
-pub(super) struct ReplayAll {
-    /// Only dead letters with higher numbers are still to be replayed,
+/// An order about many files, and how far it got.
+pub(super) struct BulkErrand {
+    pub(super) what: Bulk,
+    pub(super) which: Matcher,
+    /// Only files with higher numbers are still to be looked at,
     pub(super) after: u64,
     /// up to this one.
     pub(super) last: u64,
-    pub(super) files: usize,
+    /// How many files it may still be carried out on.
+    pub(super) limit: usize,
+    pub(super) done: BulkDone,
+    /// The files of this slice, while their records are read.
+    pub(super) slice: Vec<u64>,
     pub(super) to: oneshot::Sender<Answer>,
 }
 
@@ -83,13 +92,14 @@ impl Errand {
     pub(super) fn is_idle(&self) -> bool {
         match self {
             Self::Search(search) => search.to.is_closed(),
-            Self::ReplayAll(_) => false,
+            Self::Bulk(_) => false,
         }
     }
 
     pub(super) fn into_asker(self) -> oneshot::Sender<Answer> {
         match self {
-            Self::Search(Search { to, .. }) | Self::ReplayAll(ReplayAll { to, .. }) => to,
+            Self::Search(search) => search.to,
+            Self::Bulk(bulk) => bulk.to,
         }
     }
 }

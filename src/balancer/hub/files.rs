@@ -112,3 +112,8 @@ impl Where<'_> {
         }
     }
 }
+
+/// Why nothing is done with a file that is not durable yet.
+pub(super) fn being_written(number: u64) -> String {
+    format!("file {number} is just being written to the journal: try again")
+}

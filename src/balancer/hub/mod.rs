@@ -19,7 +19,7 @@
 //! | `link`, `reconcile`, `trust` | what servers report, and how far it is believed |
 //! | `end`, `cancel` | deliveries, dead letters, replays, drops, and what is forgotten |
 //! | `answer`, `queries` | questions |
-//! | `errands`, `slices` | searches, and replays of all dead letters: a slice of files at a time |
+//! | `errands`, `slices`, `bulk` | searches, and orders about many files: a slice of files at a time |
 //! | `operator` | orders about servers, and new settings |
 //!
 //! Types with one subject each: `files` knows where every file is, `waiters` who waits for its
@@ -31,6 +31,7 @@
 mod act;
 mod admit;
 mod answer;
+mod bulk;
 mod cancel;
 mod clock;
 mod commit;

@@ -4,22 +4,27 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use super::files::{Files as All, Tag, Where};
+use super::files::{Files, Tag, Where, being_written};
 use crate::access::shown_key;
 use crate::balancer::dispatch::{Delivery, Queued};
 use crate::balancer::query::{self, Answer, FileReport, MAX_LISTED, Place, Query};
+use crate::balancer::saved::Content;
+use crate::protocol::CANCELLED;
 use crate::protocol::limits::MAX_LIST_BYTES;
-use crate::queue::DeadLetter;
 use crate::queue::backlog_entry::{BacklogEntry, ReadBack};
-use crate::queue::record::{End, Ended, History, Meta};
+use crate::queue::disk::Disk;
+use crate::queue::record::{self, End, Ended, History, Meta};
+use crate::queue::{DeadLetter, FileBody, INLINE};
 
 /// Why a file waits for which there is no other reason.
 const TURN: &str = "its turn has not come";
 
 /// All files, with the records that were read back to answer one query.
-pub(super) struct Files<'a> {
-    pub(super) files: &'a All,
+pub(super) struct Reports<'a> {
+    pub(super) files: &'a Files,
     pub(super) looked: &'a BTreeMap<u64, ReadBack>,
+    /// Where large content is.
+    pub(super) disk: &'a Arc<dyn Disk>,
 }
 
 /// The answer to an order about the dead letter with this number.
@@ -32,7 +37,7 @@ pub(super) fn done(was_there: bool, number: u64) -> Answer {
     }
 }
 
-impl Files<'_> {
+impl Reports<'_> {
     /// Answers a question.
     pub(super) fn answer(&self, query: &Query) -> Answer {
         match *query {
@@ -41,13 +46,16 @@ impl Files<'_> {
             Query::Show { number } => match self.show(number) {
                 Some(report) => Answer::File(Box::new(report)),
                 None => Answer::Failed {
-                    reason: format!(
-                        "file {number} is not known: it was never accepted, or is forgotten"
-                    ),
+                    reason: unknown(number),
                 },
             },
-            Query::Find { .. } | Query::Replay { .. } | Query::Drop { .. } => Answer::Failed {
-                reason: "cannot search, replay or drop through a question".to_owned(),
+            Query::Content { number } => self.content(number),
+            Query::Find { .. }
+            | Query::Replay { .. }
+            | Query::Drop { .. }
+            | Query::Cancel { .. }
+            | Query::Bulk(..) => Answer::Failed {
+                reason: "a question changes and searches nothing".to_owned(),
             },
         }
     }
@@ -59,7 +67,10 @@ impl Files<'_> {
                 .listed(after, limit)
                 .filter(|number| self.files.backlog.contains(*number))
                 .collect(),
-            Query::Show { number } | Query::Drop { number }
+            Query::Show { number }
+            | Query::Drop { number }
+            | Query::Cancel { number }
+            | Query::Content { number }
                 if self.files.backlog.contains(number) =>
             {
                 vec![number]
@@ -69,7 +80,7 @@ impl Files<'_> {
     }
 
     /// The next files that wait, in order.
-    fn listed(&self, after: u64, limit: usize) -> impl Iterator<Item = u64> {
+    pub(super) fn listed(&self, after: u64, limit: usize) -> impl Iterator<Item = u64> {
         let mut warm = self
             .files
             .dispatcher
@@ -126,6 +137,59 @@ impl Files<'_> {
         }
     }
 
+    /// Where the content of a file is that waits or is a dead letter.
+    fn content(&self, number: u64) -> Answer {
+        let known = |meta: &Meta, body: FileBody| {
+            Answer::Content(Box::new(Content {
+                number,
+                title: meta.title.clone(),
+                size: meta.size,
+                crc32c: meta.crc32c,
+                body,
+                disk: self.disk.clone(),
+            }))
+        };
+        let cannot = |reason: String| Answer::Failed { reason };
+        match self.files.whereabouts(number) {
+            Where::Accepting(_) => Answer::Conflict {
+                reason: being_written(number),
+            },
+            Where::Queued(file) => known(&file.meta, file.tag.tag.content.clone()),
+            Where::Dead(letter) => known(&letter.meta, letter.content.clone()),
+            Where::Backlog(entry) => {
+                let location = self.files.backlog.location(number);
+                match (self.looked.get(&number), location) {
+                    (Some(ReadBack::File(accepted)), Some(location)) => {
+                        let body = match accepted.content {
+                            record::Content::Inline(_) => FileBody::Journal(location),
+                            record::Content::Own(id) => FileBody::Own(id),
+                        };
+                        known(&accepted.meta, body)
+                    }
+                    // A file whose content is in its record ends with it, whatever is damaged.
+                    (Some(ReadBack::Unreadable { meta, .. }), Some(location))
+                        if entry.size() <= INLINE =>
+                    {
+                        let unread = entry.stand_in();
+                        let meta = meta.as_deref().unwrap_or(&unread);
+                        known(meta, FileBody::Journal(location))
+                    }
+                    (Some(ReadBack::Unreadable { reason, .. } | ReadBack::NotNow(reason)), _) => {
+                        cannot(format!("file {number} cannot be read: {reason}"))
+                    }
+                    _ => Answer::Conflict {
+                        reason: format!("file {number} has just moved in the queue: try again"),
+                    },
+                }
+            }
+            Where::Ended(_) => cannot(format!(
+                "the balancer no longer has the content of file {number}; \
+                 see `bilico queue show {number}`"
+            )),
+            Where::Unknown => cannot(unknown(number)),
+        }
+    }
+
     /// Everything that is known of a file.
     fn show(&self, number: u64) -> Option<FileReport> {
         match self.files.whereabouts(number) {
@@ -175,6 +239,10 @@ impl Files<'_> {
             ..report(number, &meta, history, Place::Waiting)
         }
     }
+}
+
+fn unknown(number: u64) -> String {
+    format!("file {number} is not known: it was never accepted, or is forgotten")
 }
 
 fn why_or_turn(why: Option<String>) -> String {
@@ -248,7 +316,11 @@ fn ended_report(ended: &Ended) -> FileReport {
         End::Dropped { reason } => FileReport {
             reason: Some(reason.to_string()),
             ended_ms,
-            ..known(Place::Dropped)
+            ..known(if &**reason == CANCELLED {
+                Place::Cancelled
+            } else {
+                Place::Dropped
+            })
         },
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use ureq::http::{HeaderValue, Request, Response, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
@@ -185,6 +185,23 @@ impl Api {
     /// Asks for what is at this path under `/api/v1/`.
     pub(in crate::cli) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.answer(self.request("GET", path, None, &[])?)
+    }
+
+    /// The content of a dead letter or a waiting file, to be read.
+    pub(in crate::cli) fn content(
+        &self,
+        number: u64,
+        accepts_damage: bool,
+    ) -> Result<impl Read + use<>, Failure> {
+        let path = format!("dead/{number}/content?damaged={accepts_damage}");
+        let response = self.request("GET", &path, None, &[])?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        match self.answer::<IgnoredAny>(response) {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(self.strange(&"an answer without a reason")),
+        }
     }
 
     /// Gives an order: a method on a path under `/api/v1/`, and its body.

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
+use super::ask::{AskArgs, print_json};
+use super::orders::{self, DeadArgs, SureArgs, WaitingArgs};
+use super::save::{self, SaveArgs};
 use super::{adopt, check, trace};
-use crate::admin::types::{Count, FileList};
+use crate::admin::types::FileList;
 use crate::balancer::query::{FileReport, MAX_LISTED};
-use crate::cli::api::{AdminArg, Api};
-use crate::cli::output::{Exit, Failure, say, say_json};
+use crate::cli::api::Api;
+use crate::cli::output::{Exit, Failure, say};
 use crate::cli::show;
 use crate::units::ByteSize;
 
@@ -43,27 +45,46 @@ enum QueueCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Send a dead letter to the servers again, as if it were new
+    /// Send dead letters to the servers again, as if they were new
     Replay {
-        /// The dead letter's request number
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        number: Option<u64>,
-        /// All dead letters
-        #[arg(long)]
-        all: bool,
+        #[command(flatten)]
+        which: DeadArgs,
         #[command(flatten)]
         ask: AskArgs,
     },
-    /// Throw away for good a dead letter, or a file that waits or is with a server
+    /// Throw away for good dead letters, or files that wait or are with a server
     ///
-    /// A server that turns out to have stored the file is told to remove it. A file that is with a
-    /// server that cannot remove anything (an old-style one) is not dropped; the message says so.
+    /// By their numbers it takes every file that is not delivered. A server that turns out to have
+    /// stored the file is told to remove it. A file that is with a server that cannot remove
+    /// anything (an old-style one) is not dropped; the message says so. By --all, --title, --user or
+    /// --reason it takes dead letters only. It asks first; `queue save` keeps a copy.
     Drop {
-        /// The file's request number
-        number: u64,
+        #[command(flatten)]
+        which: DeadArgs,
+        #[command(flatten)]
+        sure: SureArgs,
         #[command(flatten)]
         ask: AskArgs,
     },
+    /// Cancel waiting files: no server gets them, and their clients hear of it
+    ///
+    /// A file that a server has, or may have, is left alone, with the reason; `queue drop` throws
+    /// that away, too. Files that come in later are not cancelled. It asks first. Exit code 1 if a
+    /// file was left alone.
+    Cancel {
+        #[command(flatten)]
+        which: WaitingArgs,
+        #[command(flatten)]
+        sure: SureArgs,
+        #[command(flatten)]
+        ask: AskArgs,
+    },
+    /// Save the content of dead letters, or of files that wait, to files
+    ///
+    /// Each goes to a file `NUMBER_TITLE`, as servers name it, and nothing is overwritten: what is
+    /// there already with the same content counts as saved, so a run that broke off can be repeated.
+    /// Content that does not have its client's checksum any more is not saved without --damaged.
+    Save(SaveArgs),
     /// Read a journal and tell its state, without a balancer and without changing anything
     ///
     /// Exit code 0 if all that was ever accepted can be read, 6 if not, 1 if the directory has no
@@ -95,18 +116,6 @@ enum QueueCommand {
 }
 
 #[derive(Debug, Args)]
-struct AskArgs {
-    #[command(flatten)]
-    admin: AdminArg,
-    /// Refused with the remedy. Ignoring it would carry an order out on another balancer.
-    #[arg(long, hide = true, value_name = "ADDR", value_parser = not_the_clients_port)]
-    balancer: Option<String>,
-    /// Print JSON instead of text, an object a line
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
 struct ListArgs {
     /// The most files to list
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -118,25 +127,16 @@ struct ListArgs {
     ask: AskArgs,
 }
 
-/// The clients' port, which questions and orders went to once.
-fn not_the_clients_port(_: &str) -> Result<String, String> {
-    let error = "the clients' port takes no questions and orders about files; \
-                 pass the address of the balancer's admin listener as --admin";
-    Err(error.to_owned())
-}
-
 /// Carries out one subcommand.
 pub(in crate::cli) fn run(args: QueueArgs) -> Result<Exit, Failure> {
     match args.command {
         QueueCommand::Show { number, ask } => show_file(number, &ask),
         QueueCommand::Ls { list } => list_files(&list, "queue", "list the files that wait"),
         QueueCommand::Dead { list } => list_files(&list, "dead", "list the dead letters"),
-        QueueCommand::Replay {
-            number,
-            all: _,
-            ask,
-        } => replay(number, &ask),
-        QueueCommand::Drop { number, ask } => drop_file(number, &ask),
+        QueueCommand::Replay { which, ask } => orders::replay(&which, &ask),
+        QueueCommand::Drop { which, sure, ask } => orders::drop_files(&which, &sure, &ask),
+        QueueCommand::Cancel { which, sure, ask } => orders::cancel(&which, &sure, &ask),
+        QueueCommand::Save(args) => save::save(&args),
         QueueCommand::Check { dir, json } => check::check(&dir, json),
         QueueCommand::Adopt { dir } => adopt::adopt(&dir),
     }
@@ -150,41 +150,6 @@ fn show_file(number: u64, ask: &AskArgs) -> Result<Exit, Failure> {
         print_json(&file)?;
     } else {
         say(trace::trace(&file, now_ms()));
-    }
-    Ok(Exit::Done)
-}
-
-fn replay(number: Option<u64>, ask: &AskArgs) -> Result<Exit, Failure> {
-    let (path, purpose) = match number {
-        Some(number) => (
-            format!("dead/{number}/replay"),
-            format!("replay file {number}"),
-        ),
-        None => (
-            "dead/replay".to_owned(),
-            "replay all dead letters".to_owned(),
-        ),
-    };
-    let api = Api::new(&ask.admin)?.to(purpose);
-    told(ask, api.order("POST", &path, None::<&()>)?, "replayed")
-}
-
-fn drop_file(number: u64, ask: &AskArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&ask.admin)?.to(format!("drop file {number}"));
-    // The route takes every file that is not delivered, not only dead letters.
-    let path = format!("dead/{number}");
-    let count = api.order("DELETE", &path, None::<&()>)?;
-    told(ask, count, "thrown away")
-}
-
-/// Says how many files an order was carried out on.
-fn told(ask: &AskArgs, count: Count, done: &str) -> Result<Exit, Failure> {
-    if ask.json {
-        print_json(&count)?;
-    } else if count.files == 1 {
-        say(format_args!("1 file {done}"));
-    } else {
-        say(format_args!("{} files {done}", count.files));
     }
     Ok(Exit::Done)
 }
@@ -232,12 +197,6 @@ fn print_list(
     let files = if *total == 1 { "file" } else { "files" };
     let size = ByteSize(*total_bytes);
     say(format_args!("{total} {files}, {size}{rest}"));
-}
-
-fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|error| Failure::new(Exit::Failed, error))?;
-    say_json(text);
-    Ok(())
 }
 
 fn now_ms() -> u64 {

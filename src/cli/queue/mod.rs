@@ -2,9 +2,12 @@
 //! journal.
 
 mod adopt;
+mod ask;
 mod check;
 mod command;
 mod journal;
+mod orders;
+mod save;
 mod trace;
 
 pub(super) use command::{QueueArgs, run};

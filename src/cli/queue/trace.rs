@@ -20,7 +20,11 @@ pub(super) fn trace(file: &FileReport, now_ms: u64) -> String {
         ),
     ];
     lines.extend(file.history.iter().map(attempt));
-    let more = (file.attempts as usize).saturating_sub(file.history.len());
+    let told = file
+        .history
+        .iter()
+        .filter(|attempt| !attempt.server.is_empty());
+    let more = (file.attempts as usize).saturating_sub(told.count());
     if more > 0 {
         lines.push(format!("  … and {more} times more"));
     }
@@ -41,6 +45,9 @@ fn attempt(attempt: &Attempt) -> String {
     let at = time(attempt.at_ms);
     let server = Printable(&attempt.server);
     let reason = Printable(&attempt.reason);
+    if attempt.server.is_empty() {
+        return format!("  {at}  dead letter: {reason}; it was replayed later");
+    }
     format!("  {at}  came back from {server}: {reason}")
 }
 
@@ -61,6 +68,7 @@ fn end(file: &FileReport, now_ms: u64) -> String {
         }
         Place::Delivered => format!("{at}  stored by {server}"),
         Place::Dead => format!("{at}  dead letter: {reason}"),
+        Place::Cancelled => format!("{at}  {reason}"),
         Place::Dropped => format!("{at}  thrown away; it was a dead letter: {reason}"),
     }
 }

@@ -63,14 +63,14 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
         &["no dead letter with number 7"],
     );
     failed(
-        &farm.queue(&["drop", "7"]),
+        &farm.queue(&["drop", "7", "--yes"]),
         1,
         &["file 7 cannot be dropped: it is not known"],
     );
     assert_eq!(farm.queue(&["replay"]).code, Some(2));
     assert_eq!(farm.queue(&["replay", "1", "--all"]).code, Some(2));
 
-    // Nothing has changed: it becomes a dead letter again, with a new history.
+    // Nothing has changed: it becomes a dead letter again, and its history goes on.
     farm.wait_until_up();
     assert_eq!(good(farm.queue(&["replay", "1"])), "1 file replayed\n");
     farm.wait_for_dead(2);
@@ -83,9 +83,12 @@ fn a_file_that_every_server_refuses_for_good_is_a_dead_letter() {
     wait_until("it to be delivered", || {
         farm.show(1)["place"] == "delivered"
     });
-    assert_eq!(good(farm.queue(&["drop", "2"])), "1 file thrown away\n");
+    assert_eq!(
+        good(farm.queue(&["drop", "2", "--yes"])),
+        "1 file thrown away\n"
+    );
     failed(
-        &farm.queue(&["drop", "2"]),
+        &farm.queue(&["drop", "2", "--yes"]),
         1,
         &["file 2 cannot be dropped: it waits no longer"],
     );
@@ -155,7 +158,10 @@ fn a_client_that_asks_again_is_told_of_its_dead_letter() {
     let mut client = farm.client();
     client.put(1, Some("k"), b"x");
     client.expect("dead", 1);
-    assert_eq!(good(farm.queue(&["drop", "1"])), "1 file thrown away\n");
+    assert_eq!(
+        good(farm.queue(&["drop", "1", "--yes"])),
+        "1 file thrown away\n"
+    );
     client.put(2, Some("k"), b"x");
     client.expect("accepted", 2);
     let dead = client.expect("dead", 2);

@@ -3,4 +3,6 @@
 mod dead_letters;
 mod helpers;
 mod operators;
+mod orders;
 mod reports;
+mod saves;

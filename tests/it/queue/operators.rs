@@ -18,7 +18,9 @@ fn without_an_admin_listener_it_is_exit_code_3_with_a_remedy() {
         (&["dead", "--json"], "to list the dead letters"),
         (&["replay", "1"], "to replay file 1"),
         (&["replay", "--all"], "to replay all dead letters"),
-        (&["drop", "1"], "to drop file 1"),
+        (&["drop", "1", "--yes"], "to drop file 1"),
+        (&["cancel", "--all", "--yes"], "to cancel all waiting files"),
+        (&["save", "1"], "to save file 1"),
     ] {
         let mut queue = bilico(&["queue"]);
         let ended = run(queue.args(args).args(["--admin", &admin]), "");

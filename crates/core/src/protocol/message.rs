@@ -6,6 +6,10 @@ use std::sync::Arc;
 use super::error::Refusal;
 use super::hello::Hello;
 
+/// The reason of [`Message::Dead`] for a file that an operator has cancelled while it waited: it is
+/// no dead letter, and no server has it.
+pub const CANCELLED: &str = "cancelled by an operator while it waited";
+
 /// A native message. Its content, if any, follows the header as raw bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -86,7 +90,8 @@ pub enum Message {
         /// The kind of refusal, and the reason.
         refusal: Refusal,
     },
-    /// Receipt: no server can take the file; it is kept among the dead letters.
+    /// Receipt: no server can take the file; it is kept among the dead letters. With the reason
+    /// [`CANCELLED`], an operator does not want it.
     Dead {
         /// The client's name for the file.
         id: u64,

@@ -26,4 +26,4 @@ mod tests;
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;
 pub use hello::{Hello, Role};
-pub use message::{Expected, Message, Prefix};
+pub use message::{CANCELLED, Expected, Message, Prefix};

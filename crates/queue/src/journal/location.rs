@@ -97,14 +97,21 @@ impl Location {
 
     /// Reads the content; an error if its checksum is not this one.
     pub fn read(&self, crc32c: u32) -> std::io::Result<Bytes> {
-        let mut content = vec![0; self.len as usize];
-        let start = self.position.end.saturating_sub(self.len);
-        let read = read_full_at(&*self.handle.file, &mut content, start.into())?;
-        if read < content.len() || checksum::crc32c(&content) != crc32c {
+        let content = self.read_as_it_is()?;
+        if content.len() < self.len as usize || checksum::crc32c(&content) != crc32c {
             return Err(std::io::Error::other(
                 "the content is damaged in the journal",
             ));
         }
+        Ok(content)
+    }
+
+    /// Reads the content, damaged or not; less than all of it if the segment is cut short.
+    pub fn read_as_it_is(&self) -> std::io::Result<Bytes> {
+        let mut content = vec![0; self.len as usize];
+        let start = self.position.end.saturating_sub(self.len);
+        let read = read_full_at(&*self.handle.file, &mut content, start.into())?;
+        content.truncate(read);
         Ok(content.into())
     }
 }

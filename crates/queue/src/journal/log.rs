@@ -214,7 +214,7 @@ impl Journal {
             }
             Op::Replay { number } => {
                 if let Some(changes) = self.changes(number) {
-                    *changes = Changes::default();
+                    changes.replay();
                     self.append(&Record::Replayed { number });
                 }
             }

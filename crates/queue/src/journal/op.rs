@@ -65,4 +65,12 @@ impl Changes {
             death: accepted.death.clone(),
         })
     }
+
+    /// A dead letter waits again. What happened to it stays.
+    pub(crate) fn replay(&mut self) {
+        match self.death.take() {
+            Some(death) => self.history.replayed(death.at_ms, &death.reason),
+            None => self.history.failures = 0,
+        }
+    }
 }

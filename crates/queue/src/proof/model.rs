@@ -144,7 +144,10 @@ impl Model {
             }
             Change::Replay(number) => {
                 if let Some(file) = self.files.get_mut(number) {
-                    (file.death, file.history) = (None, History::default());
+                    file.history.failures = 0;
+                    if let Some(death) = file.death.take() {
+                        file.history.replayed(death.at_ms, &death.reason);
+                    }
                 }
             }
             Change::End(ended) => {

@@ -81,7 +81,7 @@ impl Contents {
                 self.change(number, |changes| changes.death = Some(death));
             }
             Record::Replayed { number } => {
-                self.change(number, |changes| *changes = Changes::default());
+                self.change(number, Changes::replay);
             }
             Record::Oldest { segment: oldest } => {
                 self.oldest = self.oldest.max(oldest.min(segment));

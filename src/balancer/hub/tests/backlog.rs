@@ -154,7 +154,7 @@ fn a_file_that_is_dropped_while_it_is_read_back_stays_dropped() {
     let told = world.told(client);
     assert!(
         told.iter()
-            .any(|told| told.starts_with("9: dead 9: thrown away")),
+            .any(|told| told.starts_with("9: dead 9: cancelled by an operator")),
         "{told:?}"
     );
 }
@@ -284,7 +284,7 @@ fn a_file_that_is_ready_waits_for_those_before_it_in_the_backlog() {
     let mut world = world.crash(Shape::None);
     world.holds_jobs = true;
     world.bring_up("a");
-    let _answer = world.ask(Query::Replay { number: Some(3) });
+    let _answer = world.ask(Query::Replay { number: 3 });
     world.commit();
     assert_eq!(world.serve("a"), [""; 0], "1 and 2 are being read back");
     world.holds_jobs = false;

@@ -10,7 +10,7 @@ use super::peers::unnamed;
 use super::world::World;
 use crate::balancer::hub::errands::{MOST_ERRANDS, SLICE_FILES};
 use crate::balancer::messages::{Ask, ToHub};
-use crate::balancer::query::{Answer, Query};
+use crate::balancer::query::{Answer, Bulk, Query, Selection};
 use crate::queue::Retention;
 use crate::queue::record::{Death, End, Ended, History, Meta};
 use crate::queue::{DeadLetter, FileBody, Op};
@@ -222,7 +222,7 @@ fn all_dead_letters_are_replayed_in_slices_each_once() {
     let mut world = World::new(&["a"]);
     world.bury(1..301);
     world.hub.next_number = 301;
-    let answer = world.begin(Query::Replay { number: None });
+    let answer = world.begin(Query::Bulk(Bulk::Replay, Box::new(Selection::all())));
     world.handle_next();
     let left = world.hub.files.ledger.dead().len();
     assert!(left > 200 && left < 300, "{left} are left after one slice");

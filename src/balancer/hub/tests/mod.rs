@@ -4,6 +4,7 @@
 //! [`clients`], [`servers`] and [`operators`] say what they can do. The other files are tests.
 
 mod backlog;
+mod cancels;
 mod clients;
 mod crashes;
 mod duplicates;

@@ -10,7 +10,7 @@ use crate::balancer::BalancerError;
 use crate::balancer::events::{Kind, Level};
 use crate::balancer::messages::{Ask, ToHub};
 use crate::balancer::orders::{Order, OrderError};
-use crate::balancer::query::{Answer, Place, Query};
+use crate::balancer::query::{Answer, Attempt, Bulk, BulkDone, Place, Query, Selection};
 use crate::config::ServerSpec;
 use crate::queue::sim::Shape;
 use crate::queue::{JournalError, Progress};
@@ -44,7 +44,7 @@ fn a_dead_letter_is_told_when_it_is_durable_and_waits_again_when_it_is_replayed(
     let noted = world.noted(|event| event.kind == Kind::Dead && event.number == Some(1));
     assert_eq!(noted, ["file 1: every server refuses it: too large here"]);
 
-    let mut answer = world.ask(Query::Replay { number: Some(1) });
+    let mut answer = world.ask(Query::Replay { number: 1 });
     assert!(answer.try_recv().is_err(), "it is not durable yet");
     world.commit();
     assert_eq!(answer.try_recv().unwrap(), Answer::Done { files: 1 });
@@ -52,7 +52,7 @@ fn a_dead_letter_is_told_when_it_is_durable_and_waits_again_when_it_is_replayed(
     assert_eq!(world.servers["a"].copies.len(), 1);
     assert_eq!(world.show(1).unwrap().place, Place::Delivered);
     assert!(matches!(
-        world.ask_now(Query::Replay { number: Some(1) }),
+        world.ask_now(Query::Replay { number: 1 }),
         Answer::Failed { .. }
     ));
 }
@@ -62,10 +62,26 @@ fn a_replay_that_was_answered_is_one_after_a_crash_too() {
     let mut world = World::up(&["a"]);
     dead(&mut world);
     world.commit();
-    let replayed = world.ask_now(Query::Replay { number: None });
-    assert_eq!(replayed, Answer::Done { files: 1 });
+    let replayed = world.ask_now(Query::Bulk(Bulk::Replay, Box::new(Selection::all())));
+    let done = BulkDone {
+        files: 1,
+        up_to: 1,
+        ..BulkDone::default()
+    };
+    assert_eq!(replayed, Answer::Bulk(Box::new(done)));
+    let told = "dead letter since then: every server refuses it: too large here";
+    let history = |world: &mut World| -> Vec<String> {
+        let history = world.show(1).unwrap().history.into_iter();
+        let line = |attempt: Attempt| match &*attempt.server {
+            "" => format!("dead letter since then: {}", attempt.reason),
+            server => format!("{server}: {}", attempt.reason),
+        };
+        history.map(line).collect()
+    };
+    assert_eq!(history(&mut world), ["a: too large here", told]);
     let mut world = world.crash(Shape::None);
     assert_eq!(world.show(1).unwrap().place, Place::Waiting);
+    assert_eq!(history(&mut world), ["a: too large here", told]);
     world.bring_up("a");
     world.settle();
     assert_eq!(world.show(1).unwrap().place, Place::Delivered);
@@ -77,7 +93,7 @@ fn a_replay_that_was_answered_is_one_after_a_crash_too() {
 fn who_waits_for_a_replay_does_not_hear_of_the_death_before_it() {
     let mut world = World::up(&["a"]);
     let first = dead(&mut world);
-    let _answer = world.ask(Query::Replay { number: None });
+    let _answer = world.ask(Query::Bulk(Bulk::Replay, Box::new(Selection::all())));
     let second = world.client();
     world.send(second, 2, named("k", b"dead"));
     world.settle();
@@ -112,9 +128,7 @@ fn files_are_dropped_wherever_they_wait_and_their_clients_hear_of_it() {
     assert!(world.hub.files.backlog.contains(10));
     for number in [3, 10] {
         assert_eq!(world.drop_file(number), Ok(1));
-        let dead = format!(
-            "{number}: dead {number}: thrown away; cancelled by an operator while it waited"
-        );
+        let dead = format!("{number}: dead {number}: cancelled by an operator while it waited");
         assert_eq!(world.told(client).last(), Some(&dead));
     }
     world.bring_up("a");
@@ -138,7 +152,7 @@ fn a_file_that_is_dropped_while_a_server_has_it_is_removed_there() {
     assert!(world.servers["a"].copies.is_empty());
     let told = world.told(client);
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[1].contains("thrown away"));
+    assert!(told[1].contains("cancelled by an operator"));
 }
 
 #[test]

@@ -288,17 +288,27 @@ impl World {
 
     pub(super) fn try_commit(&mut self) -> Result<(), JournalError> {
         while self.open_ops() > 0 {
-            self.journal.prepare()?;
-            let ops = std::mem::take(&mut *self.ops.0.lock().unwrap());
-            for op in ops {
-                if let Op::Accept(accepted) = &op {
-                    self.durable.insert(accepted.number);
-                }
-                self.journal.apply(op);
-            }
-            let committed = self.journal.commit()?;
-            self.step([ToHub::Journal(Progress::Committed(committed))]);
+            self.try_commit_once()?;
         }
+        Ok(())
+    }
+
+    /// The journal commits what it was given until now.
+    pub(super) fn commit_once(&mut self) {
+        self.try_commit_once().unwrap();
+    }
+
+    fn try_commit_once(&mut self) -> Result<(), JournalError> {
+        self.journal.prepare()?;
+        let ops = std::mem::take(&mut *self.ops.0.lock().unwrap());
+        for op in ops {
+            if let Op::Accept(accepted) = &op {
+                self.durable.insert(accepted.number);
+            }
+            self.journal.apply(op);
+        }
+        let committed = self.journal.commit()?;
+        self.step([ToHub::Journal(Progress::Committed(committed))]);
         Ok(())
     }
 
