@@ -86,7 +86,7 @@ fn kills_bring_no_cancelled_file_back_and_lose_no_other() {
     let mut farm = Farm::without_servers(&[1]);
     let admin = farm.balancer.admin.clone().unwrap();
     let mut client = farm.client();
-    let each = 400;
+    let each = 60;
     let mut accepted = BTreeSet::new();
     let mut cancelled: BTreeSet<u64> = BTreeSet::new();
     for round in 0..20 {

@@ -119,8 +119,8 @@ fn a_title_cannot_lead_out_of_the_directory() {
     let put = http(
         &farm.balancer,
         "PUT",
-        "/files/x?title=..%2F..%2Fetc%2Fpasswd",
-        None,
+        "/files/..%2F..%2Fetc%2Fpasswd",
+        Some(&json!(1)),
     );
     assert_eq!(put.status, 202, "{put:?}");
     let told = good(farm.queue(&["save", "1", "--to", "deep/er"]));
