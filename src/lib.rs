@@ -13,6 +13,7 @@
 //! | `src/bin/bilico.rs` | parses the command line, runs it, sets the exit code |
 //! | [`cli`] | one file a subcommand, and what people see |
 //! | [`load`] | role: sends files at a given rate, and measures what becomes of them |
+//! | [`watch`] | role: a hot folder: hands over what settles in it, and puts it away |
 //! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`admin`] | the admin listener: HTTP for operators, on this machine only |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
@@ -42,6 +43,7 @@ pub mod load;
 pub mod logging;
 pub mod server;
 pub mod verify;
+pub mod watch;
 
 pub use bilico_core::{
     checksum, config, durability, file, numbers, os_error, os_text, protocol, schedule, secret,

@@ -23,6 +23,7 @@ mod queue;
 mod reload;
 mod render;
 mod role;
+mod screen;
 mod secrets;
 mod send;
 mod server;
@@ -70,6 +71,7 @@ enum Command {
     Server(server::ServerArgs),
     Client(client::ClientArgs),
     Send(send::SendArgs),
+    Watch(watch::WatchArgs),
     Queue(queue::QueueArgs),
     Login(account::LoginArgs),
     Logout(account::LogoutArgs),
@@ -168,6 +170,7 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Server(args) => server::run(args, started).await,
         Command::Client(args) => client::run(args).await,
         Command::Send(args) => send::run(args).await,
+        Command::Watch(args) => watch::run(args).await,
         Command::Queue(args) => queue::run(args),
         Command::Login(args) => account::login(args).await,
         Command::Logout(args) => account::logout(args).await,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::api::{self, AdminArg, Api, Heard};
 use super::output::{Exit, Failure, note, say_as_is, say_json};
 use super::render::{ColourArg, text};
-use super::watch;
+use super::screen;
 use crate::admin::types::{Overview, State};
 use crate::protocol::object;
 use crate::text::Printable;
@@ -38,10 +38,10 @@ pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
     if !args.watch {
         return once(&api, args.json, colour);
     }
-    if args.json || !watch::is_possible() {
+    if args.json || !screen::is_possible() {
         return again_and_again(&api, args.json, colour);
     }
-    watch::run(api, colour).await
+    screen::run(api, colour).await
 }
 
 fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::look::{Look, shrunk_or_grown};
+use super::look::{Look, Seen, shrunk_or_grown};
 use super::options::Changed;
 use super::reading::{Opened, Trouble};
 use super::source::{Form, Source};
@@ -40,8 +40,13 @@ impl Content {
     }
 }
 
-/// Opens a file, or reads it whole if it is small, and gives its title.
-pub(super) async fn read(source: &Source, changed: Changed) -> Result<(String, Content), Trouble> {
+/// Opens a file, or reads it whole if it is small, and gives its title. A file that is another one
+/// than the caller had seen has changed.
+pub(super) async fn read(
+    source: &Source,
+    changed: Changed,
+    seen: Option<Seen>,
+) -> Result<(String, Content), Trouble> {
     let is_json = source
         .path
         .extension()
@@ -52,7 +57,7 @@ pub(super) async fn read(source: &Source, changed: Changed) -> Result<(String, C
         Form::Either | Form::Raw => WHOLE,
     };
     let path = source.path.clone();
-    let loaded = spawn_blocking(move || load(path, whole, changed == Changed::Send)).await;
+    let loaded = spawn_blocking(move || load(path, whole, changed == Changed::Send, seen)).await;
     let (bytes, change) = match loaded.map_err(io::Error::other)?? {
         Content::Bytes(bytes, change) => (bytes, change),
         file @ Content::File(_) => return Ok((source.title.clone(), file)),
@@ -66,8 +71,16 @@ pub(super) async fn read(source: &Source, changed: Changed) -> Result<(String, C
 }
 
 /// Opens a file, and reads it if it has at most `whole` bytes. Blocks.
-fn load(path: PathBuf, whole: u64, is_sent_anyway: bool) -> Result<Content, Trouble> {
+fn load(
+    path: PathBuf,
+    whole: u64,
+    is_sent_anyway: bool,
+    seen: Option<Seen>,
+) -> Result<Content, Trouble> {
     let looked = Look::settled(&path)?;
+    if let Some(change) = seen.and_then(|seen| looked.0.other_than(&seen)) {
+        return Err(Trouble::Changed(change));
+    }
     load_looked_at(path, looked, whole, is_sent_anyway)
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::look::Seen;
 use super::source::Source;
 use crate::protocol::limits::MAX_KEY;
 
@@ -17,6 +18,22 @@ pub enum Keys {
     Unique(String),
     /// A prefix and the file's title, so that another transfer of the same files has the same keys.
     Titled(String),
+    /// Each file's own, from a caller that looked at the files before and remembers their keys.
+    Known {
+        /// The files, by their places.
+        files: Arc<[KnownFile]>,
+        /// Whether another transfer may have sent them under these keys.
+        may_be_there: bool,
+    },
+}
+
+/// A file that the caller has looked at and given a key.
+#[derive(Debug, Clone)]
+pub struct KnownFile {
+    /// Its key.
+    pub key: Arc<str>,
+    /// The file as it was. What its path leads to is sent only if it is still the same.
+    pub seen: Seen,
 }
 
 /// Why files cannot get keys from their titles.
@@ -64,12 +81,27 @@ impl Keys {
             Self::Titled(prefix) => {
                 format!("{prefix}{}", blake3::hash(source.title.as_bytes())).into()
             }
+            Self::Known { files, .. } => files
+                .get(file)
+                .map_or_else(|| Arc::from(""), |known| Arc::clone(&known.key)),
+        }
+    }
+
+    /// The file in this place as it was when it got its key, if the caller looked at it.
+    pub(super) fn seen(&self, file: usize) -> Option<Seen> {
+        match self {
+            Self::Known { files, .. } => files.get(file).map(|known| known.seen),
+            _ => None,
         }
     }
 
     /// Whether another transfer may have sent these files under the same keys.
     pub fn are_durable(&self) -> bool {
-        matches!(self, Self::Titled(_))
+        match self {
+            Self::Unique(_) => false,
+            Self::Titled(_) => true,
+            Self::Known { may_be_there, .. } => *may_be_there,
+        }
     }
 
     /// Makes sure that no two files have one key.

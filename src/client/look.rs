@@ -25,6 +25,30 @@ const TICK: Duration = Duration::from_millis(20);
 /// The longest step in one that keeps whole seconds only.
 const COARSE: Duration = Duration::from_secs(2);
 
+/// A file as a caller has seen it: enough to tell whether a path still leads to it as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written to, in seconds and nanoseconds since the beginning of 1970.
+    pub written: (i64, i64),
+}
+
+impl From<&Metadata> for Seen {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
 /// A file's metadata at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
@@ -77,6 +101,17 @@ impl Look {
             Ok(Self::from(&metadata))
         } else {
             Err(io::Error::other("not a regular file"))
+        }
+    }
+
+    /// How the file differs from the one that a caller had seen under its path.
+    pub(super) fn other_than(&self, seen: &Seen) -> Option<String> {
+        if self.identity != (seen.device, seen.inode) {
+            Some("another file took its place before it was read".to_owned())
+        } else if self.size != seen.size || self.written != seen.written {
+            Some("it was written to before it was read".to_owned())
+        } else {
+            None
         }
     }
 

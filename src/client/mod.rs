@@ -25,10 +25,11 @@ mod tests;
 
 pub use account::account;
 pub use error::ClientError;
-pub use keys::{KeyError, Keys, MAX_PREFIX};
+pub use keys::{KeyError, Keys, KnownFile, MAX_PREFIX};
+pub use look::Seen;
 pub use options::{Changed, Options, Wait};
 pub use session::{Answer, Answers, Session, status};
 pub use source::{Form, Source};
 pub use tally::{Fate, Sent, Tally};
-pub use transfer::transfer;
+pub use transfer::{resume, transfer};
 pub use way::Way;

@@ -1,9 +1,9 @@
 //! What became of each file of a transfer, and the totals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reading::Summed;
-use crate::protocol::Message;
+use crate::protocol::{Message, RefusalCode};
 
 /// The place among the files that a message's `id` names.
 pub(super) fn place(id: u64) -> usize {
@@ -110,6 +110,9 @@ pub struct Tally {
     pub forgotten: usize,
     /// Files by the server that has them.
     pub by_server: BTreeMap<String, u64>,
+    /// The refused files that are not at fault themselves: the balancer was full, for instance, or
+    /// the client had lost its right to send.
+    pub passing: BTreeSet<usize>,
     /// What the balancer waits for before it reads on, if it does.
     pub waiting: Option<String>,
     /// Whether the connection is lost, and another one not yet made.
@@ -126,6 +129,16 @@ impl Tally {
             sent: vec![Sent::default(); files],
             pending: files,
             ..Self::default()
+        }
+    }
+
+    /// The balancer had the file before this transfer, under this number and with this content, or
+    /// may have had it: it is only asked about, and is forgotten if the balancer does not know it.
+    pub fn had_before(&mut self, file: usize, number: u64, (size, crc32c): (u64, u32)) {
+        self.accept(file, number);
+        if let Some(sent) = self.sent.get_mut(file) {
+            sent.size = Some(size);
+            sent.crc32c = Some(crc32c);
         }
     }
 
@@ -238,6 +251,13 @@ impl Tally {
             }
             Message::Refused { id, refusal } => {
                 let reason = refusal.reason;
+                let is_about_us = matches!(
+                    refusal.code,
+                    RefusalCode::Unauthorized | RefusalCode::Forbidden
+                );
+                if is_about_us || !refusal.code.is_lasting() {
+                    self.passing.insert(place(id));
+                }
                 self.refused += usize::from(self.settle(place(id), Fate::Refused { reason }));
             }
             Message::Dead { id, number, reason } => {
@@ -275,7 +295,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Refusal, RefusalCode};
+    use crate::protocol::Refusal;
 
     fn delivered(id: u64) -> Message {
         Message::Delivered {

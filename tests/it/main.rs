@@ -60,3 +60,4 @@ mod tls;
 mod twice;
 mod users;
 mod verify;
+mod watch;

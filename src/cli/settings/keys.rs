@@ -8,10 +8,12 @@ use toml::de::{DeInteger, DeValue};
 use crate::config::ServerSpec;
 use crate::load::Rate;
 use crate::units::ByteSize;
+use crate::watch::RuleSpec;
 
 /// The commands that have a table of their own, in the order in which messages list them.
-pub(in crate::cli) const TABLES: [&str; 6] =
-    ["balancer", "server", "client", "send", "bench", "demo"];
+pub(in crate::cli) const TABLES: [&str; 7] = [
+    "balancer", "server", "client", "send", "watch", "bench", "demo",
+];
 
 /// The table that applies to all roles.
 pub(in crate::cli) const LOG: &str = "log";
@@ -52,6 +54,7 @@ pub(in crate::cli) enum Kind {
     Size,
     Time,
     Servers,
+    Rules,
     List,
     Text,
 }
@@ -65,6 +68,7 @@ impl Kind {
         match arg.get_action() {
             ArgAction::SetTrue | ArgAction::SetFalse => Self::Switch,
             ArgAction::Append if is_one_of(&[TypeId::of::<ServerSpec>()]) => Self::Servers,
+            ArgAction::Append if is_one_of(&[TypeId::of::<RuleSpec>()]) => Self::Rules,
             _ if is_list => Self::List,
             _ if is_one_of(&[
                 TypeId::of::<u16>(),
@@ -93,6 +97,9 @@ impl Kind {
             Self::Servers => {
                 r#"a list like ["127.0.0.1:5001=3"] or [{ address = "127.0.0.1:5001", weight = 3 }]"#
             }
+            Self::Rules => {
+                r#"tables like [[watch.rule]], or a list like ["include=*.pdf after=delete"]"#
+            }
             Self::List => "a list of texts in quotes",
             Self::Text => "a text in quotes",
         }
@@ -108,13 +115,14 @@ impl Kind {
             Self::Size => "size",
             Self::Time => "time",
             Self::Servers => "list of servers",
+            Self::Rules => "list of rules",
             Self::List => "list of texts",
             Self::Text => "text",
         }
     }
 
     pub(in crate::cli) fn is_list(self) -> bool {
-        matches!(self, Self::Servers | Self::List)
+        matches!(self, Self::Servers | Self::Rules | Self::List)
     }
 
     /// The value in the form that the flag takes; `None` if its type is wrong.

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Key, Kind, LOG, Table, nearest};
 use super::program::{Program, conflict};
+use crate::watch;
 
 /// A message lists at most this many keys of a table.
 const LISTED: usize = 12;
@@ -234,8 +235,9 @@ impl Reading<'_> {
     fn value(&mut self, table: &str, key: &Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
         let (span, name) = (value.span(), &key.name);
         let text = match (key.kind, value.get_ref()) {
-            (Kind::Servers, DeValue::String(text)) => text.to_string(),
+            (Kind::Servers | Kind::Rules, DeValue::String(text)) => text.to_string(),
             (Kind::Servers, DeValue::Table(server)) => self.server(table, name, &span, server)?,
+            (Kind::Rules, DeValue::Table(rule)) => self.rule(table, name, rule)?,
             (kind, value) => {
                 let Some(text) = kind.text(value) else {
                     let what = format!(
@@ -311,6 +313,44 @@ impl Reading<'_> {
         address
             .filter(|_| self.problems.len() == before)
             .map(|address| format!("{address}={weight}"))
+    }
+
+    /// A rule written as a table, as words `KEY=VALUE`.
+    fn rule(&mut self, table: &str, name: &str, rule: &DeTable<'_>) -> Option<String> {
+        let before = self.problems.len();
+        let mut words = Vec::new();
+        for (key, value) in rule {
+            let (at, key) = (key.span(), key.get_ref().as_ref());
+            if !watch::KEYS.contains(&key) {
+                let near = nearest(key, watch::KEYS);
+                let remedy = near.map_or_else(
+                    || format!("expected one of {}", watch::KEYS.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                let what = format!("unknown key `{key}` of a rule in [{table}] {name}; {remedy}");
+                self.wrong(&at, what);
+                continue;
+            }
+            let values: Vec<_> = match value.get_ref() {
+                DeValue::Array(values) if key == "include" => values.iter().collect(),
+                _ => vec![value],
+            };
+            for value in values {
+                match value.get_ref() {
+                    DeValue::String(text) => words.push(format!("{key}={text}")),
+                    other => {
+                        let what = format!(
+                            "[{table}] {name}: `{key}`: expected a text in quotes, not {}",
+                            type_of(other)
+                        );
+                        self.wrong(&at, what);
+                    }
+                }
+            }
+        }
+        // Text with a NUL cannot be quoted, and no path has one.
+        let text = shlex::try_join(words.iter().map(String::as_str)).ok()?;
+        (self.problems.len() == before).then_some(text)
     }
 
     /// Checks the values of each table against each other.

@@ -9,6 +9,7 @@ use crate::client::{Changed, Wait};
 use crate::durability::Durability;
 use crate::logging::LogFormat;
 use crate::server::ReadableBy;
+use crate::watch::After;
 
 /// A word, the value that it stands for, and its help text.
 type Word<T> = (&'static str, T, &'static str);
@@ -125,6 +126,16 @@ pub(in crate::cli) const READABLE_BY: &[Word<ReadableBy>] = &[
 pub(in crate::cli) const WAIT: &[Word<Wait>] = &[
     ("accepted", Wait::Accepted, "The balancer has every file"),
     ("delivered", Wait::Delivered, "A server has every file"),
+];
+
+pub(in crate::cli) const AFTER: &[Word<After>] = &[
+    ("move", After::Move, "Move it to the folder of --to"),
+    ("delete", After::Delete, "Delete it"),
+    (
+        "leave",
+        After::Leave,
+        "Leave it, and remember that it was handed over",
+    ),
 ];
 
 pub(in crate::cli) const CHANGED: &[Word<Changed>] = &[

@@ -33,6 +33,18 @@ pub async fn transfer(
     options: &Options,
     tally: &watch::Sender<Tally>,
 ) -> Result<(), ClientError> {
+    tally.send_replace(Tally::new(sources.len()));
+    resume(way, sources, options, tally).await
+}
+
+/// Goes on with a transfer that ended early, from what its tally knows of the files: those that the
+/// balancer has are only asked about.
+pub async fn resume(
+    way: &Way,
+    sources: &[Source],
+    options: &Options,
+    tally: &watch::Sender<Tally>,
+) -> Result<(), ClientError> {
     let transfer = Transfer {
         way,
         job: Job::new(sources, options, tally),

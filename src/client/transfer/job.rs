@@ -26,7 +26,6 @@ impl<'a> Job<'a> {
         options: &'a Options,
         tally: &'a watch::Sender<Tally>,
     ) -> Self {
-        tally.send_replace(Tally::new(sources.len()));
         Self {
             sources,
             options,

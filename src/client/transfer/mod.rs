@@ -12,4 +12,4 @@ mod job;
 mod state;
 mod upload;
 
-pub use connections::transfer;
+pub use connections::{resume, transfer};

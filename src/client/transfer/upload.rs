@@ -11,7 +11,7 @@ use crate::checksum;
 use crate::client::content::{self, Content, WHOLE};
 use crate::client::error::ClientError;
 use crate::client::options::Wait;
-use crate::client::reading::Summed;
+use crate::client::reading::{Summed, Trouble};
 use crate::client::session::{FileUpload, PutError, Session};
 use crate::client::source::Source;
 
@@ -100,7 +100,7 @@ impl Uploader<'_> {
         if let Some((size, crc32c)) = before.filter(|(size, _)| *size > WHOLE) {
             return Ok(self.offer((file, source), (size, Some(crc32c))).await?);
         }
-        let read = content::read(source, self.job.options.changed).await;
+        let read = self.read(file, source).await;
         match (read, before) {
             (Ok((title, content)), Some(before)) if is_same(&content, before) => {
                 self.put((file, source), 0, (&title, content)).await
@@ -117,6 +117,11 @@ impl Uploader<'_> {
                 Ok(())
             }
         }
+    }
+
+    async fn read(&self, file: usize, source: &Source) -> Result<(String, Content), Trouble> {
+        let options = self.job.options;
+        content::read(source, options.changed, options.keys.seen(file)).await
     }
 
     /// Whether a file is offered before it is sent: that costs a round trip, and pays only where
@@ -160,7 +165,7 @@ impl Uploader<'_> {
         let Some(source) = self.job.sources.get(file) else {
             return Ok(());
         };
-        match content::read(source, self.job.options.changed).await {
+        match self.read(file, source).await {
             Ok((title, content)) => {
                 // A file that is shorter than the balancer's part of it is another file by now.
                 let offset = if offset <= content.size() { offset } else { 0 };

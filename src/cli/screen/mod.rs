@@ -1,8 +1,8 @@
 //! The status on the whole screen: drawn every second and scrolled with the keys. The terminal is
 //! restored however the view ends.
 
+mod drawing;
 mod keys;
-mod screen;
 mod view;
 
 use std::io;
@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use super::api::{self, Api, Heard};
 use super::output::{Exit, Failure};
+pub(super) use drawing::is_possible;
+use drawing::{Screen, draw};
 use keys::{Key, read_keys};
-pub(super) use screen::is_possible;
-use screen::{Screen, draw};
 use view::View;
 
 /// The view is drawn at least this often.
