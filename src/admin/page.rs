@@ -39,7 +39,7 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 22] = [
+static ASSETS: [Asset; 23] = [
     asset!("/", HTML, "index.html"),
     asset!("/assets/style.css", STYLE, "style.css"),
     asset!("/assets/servers.css", STYLE, "servers.css"),
@@ -48,6 +48,7 @@ static ASSETS: [Asset; 22] = [
     asset!("/assets/theme.js", SCRIPT, "theme.js"),
     asset!("/assets/app.js", SCRIPT, "app.js"),
     asset!("/assets/api.js", SCRIPT, "api.js"),
+    asset!("/assets/bulk.js", SCRIPT, "bulk.js"),
     asset!("/assets/dead.js", SCRIPT, "dead.js"),
     asset!("/assets/dialog.js", SCRIPT, "dialog.js"),
     asset!("/assets/dom.js", SCRIPT, "dom.js"),

@@ -3,9 +3,10 @@
 
 import * as format from "./format.js";
 import { $, arrange, el, setText, show } from "./dom.js";
+import { all, each } from "./bulk.js";
 import { ask } from "./dialog.js";
 import { call } from "./api.js";
-import { item } from "./files.js";
+import { item, saveLink } from "./files.js";
 
 /** The most dead letters that are looked at: as many as the balancer lists at once. */
 const LOOKED_AT = 1000;
@@ -21,13 +22,14 @@ const NONE = "No dead letters: every file found a server that takes it, or still
 const NO_REASON = "no server can take it";
 
 let total = 0;
+let bytes = 0;
 let files = [];
 let asked = -Infinity;
 let stamp = "";
 const groups = new Map();
 
-$("replay-all").addEventListener("click", () => askReplay(files, total, null));
-$("drop-all").addEventListener("click", () => askDrop(files, total, null));
+$("replay-all").addEventListener("click", () => askReplay(files, total));
+$("drop-all").addEventListener("click", () => askDrop(files, total));
 
 /** Keeps the dead letters in step with how many there are and with what was heard of them. */
 export function showDead(count, heard) {
@@ -39,7 +41,7 @@ export function showDead(count, heard) {
 async function refresh() {
   asked = performance.now();
   try {
-    ({ files, total } = await call("GET", `dead?limit=${LOOKED_AT}`));
+    ({ files, total, total_bytes: bytes } = await call("GET", `dead?limit=${LOOKED_AT}`));
     draw();
   } catch (error) {
     stamp = "";
@@ -78,8 +80,8 @@ class Group {
     this.list = el("ul", { class: "files" });
     this.more = el("button", { type: "button", class: "link more-of", onclick: () => { this.limit += MORE; this.update(this.files); } });
     this.buttons = el("p", { class: "buttons", "data-needs": "operate" },
-      el("button", { type: "button", class: "replay-group", "aria-label": `Replay all with the reason: ${reason}`, onclick: () => askReplay(this.files, this.files.length, reason) }, "Replay these"),
-      el("button", { type: "button", class: "drop-group", "aria-label": `Throw away all with the reason: ${reason}`, onclick: () => askDrop(this.files, this.files.length, reason) }, "Throw these away"));
+      el("button", { type: "button", class: "replay-group", "aria-label": `Replay all with the reason: ${reason}`, onclick: () => askReplay(this.files) }, "Replay these"),
+      el("button", { type: "button", class: "drop-group", "aria-label": `Throw away all with the reason: ${reason}`, onclick: () => askDrop(this.files) }, "Throw these away"));
     this.node = el("li", { class: "group" },
       el("p", { class: "reason" }, this.count, " ", this.size, " ", el("span", { class: "why" }, reason)), this.buttons, this.list, this.more);
   }
@@ -105,100 +107,51 @@ class Group {
 }
 
 function deadItem(file) {
-  const name = `file ${file.number}, “${file.title}”`;
-  return item(file, false, el("p", { class: "buttons" },
-    el("button", { type: "button", class: "replay", "data-needs": "operate", "aria-label": `Replay ${name}`, onclick: () => askReplay([file], 1, null) }, "Replay"),
-    el("button", { type: "button", class: "throw", "data-needs": "operate", "aria-label": `Throw away ${name}`, onclick: () => askDrop([file], 1, null) }, "Throw away")));
+  const name = called([file]);
+  return item(file, false, el("p", { class: "buttons", "data-needs": "operate" },
+    el("button", { type: "button", class: "replay", "aria-label": `Replay ${name}`, onclick: () => askReplay([file]) }, "Replay"),
+    saveLink("dead", file, name),
+    el("button", { type: "button", class: "throw", "aria-label": `Throw away ${name}`, onclick: () => askDrop([file]) }, "Throw away")));
 }
 
-/** These files in words: `reason` is what they have in common, if they are not simply all. */
-function called(some, count, reason) {
-  if (some.length === 1 && count === 1) return `file ${some[0].number}, “${some[0].title}”`;
-  return reason === null ? `all ${format.count(count)} dead letters` : `${format.files(count)}`;
+/** Files in words: these, or all that there are, if `count` says how many. */
+function called(some, count) {
+  if (some.length === 1 && (count ?? 1) === 1) return `file ${some[0].number}, “${some[0].title}”`;
+  return count === undefined ? format.files(some.length) : `all ${format.count(count)} dead letters`;
 }
 
-function askReplay(some, count, reason) {
-  const alone = some.length === 1 && count === 1;
+/** What these files have in common. */
+function because(some, count) { return count === undefined ? [`Dead because: ${some[0].reason ?? NO_REASON}`] : []; }
+
+function askReplay(some, count) {
+  const many = count ?? some.length;
   ask({
-    title: `Replay ${called(some, count, reason)}?`,
-    lines: [
-      `${alone ? "It goes" : "They go"} to the servers again. What still nobody can take comes back here.`,
-      ...(reason ?? (alone ? some[0].reason ?? NO_REASON : "")) ? [`Dead because: ${reason ?? some[0].reason ?? NO_REASON}`] : [],
-    ],
-    confirm: alone ? "Replay" : `Replay ${format.count(count)}`,
+    title: `Replay ${called(some, count)}?`,
+    lines: [`${many === 1 ? "It goes" : "They go"} to the servers again. What still nobody can take comes back here.`, ...because(some, count)],
+    confirm: many === 1 ? "Replay" : `Replay ${format.count(many)}`,
     home: $("dead"),
-    run: reason === null && !alone ? all("dead/replay", "on the way again")
-      : each(some, (number, signal) => call("POST", `dead/${number}/replay`, undefined, signal), "on the way again"),
-    stopped,
+    ...(count === undefined ? each(some, "POST", (number) => `dead/${number}/replay`, "on the way again", again)
+      : all("dead/replay", "all=true", "on the way again", again)),
   });
 }
 
-function askDrop(some, count, reason) {
-  const bytes = some.reduce((sum, file) => sum + file.size, 0);
-  const lines = [`${count === 1 ? "Its" : "Their"} ${format.bytes(bytes)} are gone for good: no server has them, and nobody can bring them back.`];
-  if (count > some.length) lines.push(`Only the oldest ${format.count(some.length)} of ${format.files(count)} are thrown away at once; the others come up then.`);
-  if (reason) lines.push(`Dead because: ${reason}`);
+function askDrop(some, count) {
+  const many = count ?? some.length;
+  const lost = count === undefined ? some.reduce((sum, file) => sum + file.size, 0) : bytes;
   ask({
-    title: `Throw away ${called(some, some.length, reason)}?`,
-    lines,
-    confirm: some.length === 1 ? "Throw away" : `Throw away ${format.count(some.length)}`,
+    title: `Throw away ${called(some, count)}?`,
+    lines: [`${many === 1 ? "Its" : "Their"} ${format.bytes(lost)} are gone for good: no server has them, and nobody can bring them back.`, ...because(some, count)],
+    confirm: many === 1 ? "Throw away" : `Throw away ${format.count(many)}`,
     danger: true,
     home: $("dead"),
-    run: each(some, (number, signal) => call("DELETE", `dead/${number}`, undefined, signal), "thrown away"),
-    stopped,
+    ...(count === undefined ? each(some, "DELETE", (number) => `dead/${number}`, "thrown away", again)
+      : all("dead/drop", "all=true", "thrown away", again)),
   });
 }
 
-let done = 0;
-
-function stopped() {
-  outcome(done, "");
-  return done > 0
-    ? `You stopped it: ${format.files(done)} ${done === 1 ? "was" : "were"} done, one more perhaps; the others are as they were.`
-    : "You stopped waiting for the balancer. It may have taken the order all the same: look at the list.";
-}
-
-/** Gives orders about all files, also those that are not shown: each goes on where the one before it reached its limit. */
-function all(path, what) {
-  return async (_, { signal, progress }) => {
-    done = 0;
-    let more = "";
-    do {
-      const answer = await call("POST", path + more, undefined, signal);
-      done += answer.files;
-      more = answer.after ? `?after=${answer.after}&up_to=${answer.up_to}` : "";
-      if (more !== "") progress(`${format.files(done)} so far …`);
-    } while (more !== "");
-    return outcome(done, what);
-  };
-}
-
-/** Gives one order for each file, and says how far it is. A file that somebody else has dealt with meanwhile is left out. */
-function each(some, order, what) {
-  return async (_, { signal, progress }) => {
-    done = 0;
-    let gone = 0;
-    for (const { number } of some) {
-      if (some.length > 1) progress(`${format.count(done)} of ${format.count(some.length)} …`);
-      try {
-        await order(number, signal);
-        done += 1;
-      } catch (failure) {
-        if (signal.aborted) throw failure;
-        if (failure.status !== 404 || some.length === 1) {
-          outcome(done, what);
-          throw some.length === 1 ? failure : new Error(`${format.files(done)} of ${format.count(some.length)} ${what}; then: ${failure.message}`);
-        }
-        gone += 1;
-      }
-    }
-    return outcome(done, what) + (gone > 0 ? ` ${format.files(gone)} ${gone === 1 ? "was" : "were"} no dead letter any more.` : "");
-  };
-}
-
-function outcome(count, what) {
+/** Asks for the list anew. */
+function again() {
   stamp = "";
   asked = -Infinity;
   refresh();
-  return `${format.files(count)} ${count === 1 ? "is" : "are"} ${what}.`;
 }

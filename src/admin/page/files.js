@@ -70,6 +70,11 @@ export function item(file, open, ...buttons) {
   return el("li", {}, details, ...buttons);
 }
 
+/** What saves a file's content; `where` is the list that it is in. */
+export function saveLink(where, file, name) {
+  return el("a", { class: "button save", href: `/api/v1/${where}/${file.number}/content`, download: "", title: "Save its content", "aria-label": `Save the content of ${name}` }, "Save");
+}
+
 /** What has become of a file, in the order in which it did. */
 function way(file) {
   const step = (ms, text) => el("li", {}, el("time", {}, ms ? format.moment(ms) : ""), ` ${text}`);

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::Page;
-use bilico_testkit::{Farm, Fickle, wait_until};
+use bilico_testkit::{Farm, Fickle, http, wait_until};
 
 #[test]
 fn titles_are_text_wherever_they_show() {
@@ -242,5 +244,61 @@ fn events_can_be_filtered_and_none_is_cut() {
         page.browser.holds("document.querySelector('#events').scrollHeight <= document.querySelector('#events').clientHeight"),
         "the list has no edge that could cut a line"
     );
+    page.check(false);
+}
+
+#[test]
+fn dead_letters_are_saved_and_waiting_files_cancelled() {
+    let server = Fickle::start(Some("too_large"));
+    let farm = server.farm(&[]);
+    farm.write("rare é.xml", b"the only copy");
+    assert_eq!(
+        farm.send(&["rare é.xml", "--timeout", "60s"]).status.code(),
+        Some(1)
+    );
+    let Some(mut page) = Page::open(&farm.balancer) else {
+        return;
+    };
+    page.browser
+        .wait("document.querySelector('#dead-list .save')");
+    let saved = page.browser.value(
+        "fetch(document.querySelector('#dead-list .save').href).then(async (answer) => [await answer.text(), answer.headers.get('content-disposition')])",
+    );
+    assert_eq!(saved[0], "the only copy");
+    assert!(
+        saved[1].as_str().unwrap().starts_with("attachment"),
+        "{saved}"
+    );
+
+    let drained = http(
+        &farm.balancer,
+        "PATCH",
+        &format!("/api/v1/servers/{}", server.address),
+        Some(&json!({"drained": true})),
+    );
+    assert_eq!(drained.status, 200);
+    let mut client = farm.client();
+    for id in 1..=5 {
+        client.put_accepted(id, None, b"12345");
+    }
+    page.browser.click("#tile-waiting");
+    let shown = "document.querySelectorAll('#waiting-list > li').length";
+    page.browser.wait(&format!("{shown} === 5"));
+    page.browser.click("#waiting-list .cancel");
+    page.confirm();
+    page.browser
+        .wait("document.querySelector('#told').innerText === '1 file is cancelled.'");
+    page.browser.wait(&format!("{shown} === 4"));
+    page.browser.click("#cancel-all");
+    assert!(
+        page.browser
+            .text("#dialog")
+            .contains("Cancel all 4 waiting files?")
+    );
+    page.confirm();
+    page.browser
+        .wait("document.querySelector('#told').innerText === '4 files are cancelled.'");
+    page.browser.wait(&format!("{shown} === 0"));
+    assert_eq!(farm.status().queue.files(), 0);
     page.check(false);
 }
