@@ -71,7 +71,7 @@ export function askWeight(server) {
   const { name } = server;
   ask({
     title: `Change the weight of ${name}?`,
-    lines: [`It is ${format.count(server.weight)} now. The new one holds from the next file on, until the balancer ends or reads its configuration again.`],
+    lines: [`It is ${format.count(server.weight)} now. The new one holds from the next file on; the configuration file is not changed.`],
     fields: [weightField(server.weight, server)],
     confirm: "Set weight",
     home: $("servers"),
@@ -88,7 +88,7 @@ export function askNew() {
   const isTaken = (text) => servers.some((server) => server.name === text.trim());
   ask({
     title: "Add a server?",
-    lines: ["It gets files as soon as it answers, until the balancer ends or reads its configuration again."],
+    lines: ["It gets files as soon as it answers; the configuration file is not changed."],
     fields: [
       {
         label: "Address", value: "", hint: (text) => (isTaken(text) ? "There is such a server already." : rule),
