@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use serde::Deserialize;
 
 use super::content::content;
@@ -17,6 +17,7 @@ use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
 use super::files_api::{
     cancel, cancel_all, dead, drop_all, drop_dead, file, find, queue, replay, replay_all,
 };
+use super::json::Json;
 use super::listen::Hangup;
 use super::need::{Need, Route};
 use super::state::Api;

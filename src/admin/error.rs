@@ -3,13 +3,14 @@
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use super::json::Json;
 use super::types::ErrorBody;
 use crate::access::{Denied, DeniedKind};
 use crate::balancer::orders::OrderError;
 use crate::config::SpecError;
 
 /// An answer in JSON, or a refusal.
-pub(super) type ApiResult<T> = Result<axum::Json<T>, ApiError>;
+pub(super) type ApiResult<T> = Result<Json<T>, ApiError>;
 
 /// A refusal.
 #[derive(Debug)]
@@ -45,6 +46,12 @@ impl ApiError {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// The reason.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.body.error
     }
 
     /// The balancer is stopping, or has stopped.
@@ -86,7 +93,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, axum::Json(self.body)).into_response();
+        let mut response = (self.status, Json(self.body)).into_response();
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 use crate::protocol::object;
+use crate::text::excerpt;
 
 /// The largest body of an API request, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -79,8 +81,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
-        let query = query
-            .map_err(|rejection: QueryRejection| ApiError::bad(lower(&rejection.body_text())))?;
+        let query =
+            query.map_err(|rejection: QueryRejection| bad_query(&rejection, parts.uri.query()))?;
         Ok(Self(query.0))
     }
 }
@@ -94,15 +96,68 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for ApiPath
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
         let path =
-            path.map_err(|rejection: PathRejection| ApiError::bad(lower(&rejection.body_text())))?;
+            path.map_err(|rejection: PathRejection| bad_path(&rejection, parts.uri.path()))?;
         Ok(Self(path.0))
     }
 }
 
-/// A library's sentence, begun with a small letter as ours are.
-fn lower(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(letters).collect()
+/// What is wrong with a query string, in words of our own: the parsers speak of fields and digits.
+fn bad_query(rejection: &QueryRejection, query: Option<&str>) -> ApiError {
+    // `Failed to deserialize query string: limit: invalid digit found in string`: behind the first
+    // colon stand the parameter, if it is about one, and what is wrong with it.
+    let text = rejection.body_text();
+    let (_, text) = text.split_once(": ").unwrap_or(("", &text));
+    let (parameter, cause) = match text.split_once(": ") {
+        Some((name, cause)) if !name.contains([' ', '`']) => (Some(name), cause),
+        _ => (None, text),
+    };
+    let cause = in_words(cause);
+    let query = excerpt(query.unwrap_or_default());
+    ApiError::bad(match parameter {
+        Some(name) if !cause.contains(&format!("`{name}`")) => {
+            format!(
+                "invalid parameter `{}` in `?{query}`: {cause}",
+                excerpt(name)
+            )
+        }
+        _ => format!("invalid query `?{query}`: {cause}"),
     })
+}
+
+/// What a parser of parameters says, in plain words.
+fn in_words(cause: &str) -> String {
+    let cause = cause
+        .replace("unknown field", "unknown parameter")
+        .replace("missing field", "missing parameter")
+        .replace("duplicate field", "the same parameter twice:")
+        .replace("unknown variant", "unknown value")
+        .replace("there are no fields", "no parameters");
+    match &*cause {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "expected a whole number".to_owned()
+        }
+        "number too large to fit in target type" => "the number is too large".to_owned(),
+        _ => cause,
+    }
+}
+
+/// What is wrong with a path, in words of our own.
+fn bad_path(rejection: &PathRejection, path: &str) -> ApiError {
+    let path = excerpt(path);
+    let PathRejection::FailedToDeserializePathParams(error) = rejection else {
+        return ApiError::bad(format!("invalid path `{path}`"));
+    };
+    match error.kind() {
+        ErrorKind::InvalidUtf8InPathParam { key } => ApiError::bad(format!(
+            "invalid {key} in the path `{path}`: expected UTF-8 once its %-escapes are decoded"
+        ))
+        .hint("escape the name as UTF-8, e.g. %C3%BC for ü"),
+        ErrorKind::ParseError { value, .. }
+        | ErrorKind::ParseErrorAtKey { value, .. }
+        | ErrorKind::ParseErrorAtIndex { value, .. } => ApiError::bad(format!(
+            "invalid number `{}` in the path `{path}`: expected a whole number",
+            excerpt(value)
+        )),
+        _ => ApiError::bad(format!("invalid path `{path}`")),
+    }
 }

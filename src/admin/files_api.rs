@@ -1,13 +1,14 @@
 //! The routes that ask about files: the queue, dead letters, one file, and a search by title.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::error::{ApiError, ApiResult};
 use super::extract::{ApiPath, ApiQuery};
+use super::json::Json;
 use super::state::Api;
 use super::types::{Count, Done, FileList, Found};
 use crate::access::Pass;

@@ -201,9 +201,9 @@ struct Asker {
 
 /// What HTTP in plain text is answered where TLS is required.
 const ONLY_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
-    Content-Length: 139\r\nConnection: close\r\n\r\n\
+    Content-Length: 140\r\nConnection: close\r\n\r\n\
     {\"error\":\"plain HTTP is refused: this listener requires https://\",\
-    \"hint\":\"pass --ca FILE with the authority of the balancer's certificate\"}";
+    \"hint\":\"pass --ca FILE with the authority of the balancer's certificate\"}\n";
 
 /// Lets a connection come in by TLS, or in plain text where that is allowed; `None` if it has gone or
 /// was sent away.

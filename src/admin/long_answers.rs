@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
+use super::json;
 
 /// The most lists of files that are made, or wait to be read, at once.
 pub(super) const MAX_LISTINGS: usize = 32;
@@ -49,17 +50,29 @@ impl LongAnswers {
         &self,
         answer: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<Response, ApiError> {
+        let json = HeaderValue::from_static(json::CONTENT_TYPE);
+        let line = async {
+            json::line(&answer.await?).map_err(|error| {
+                let error = format!("cannot encode the answer: {error}");
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+            })
+        };
+        self.body(StatusCode::OK, json, line).await
+    }
+
+    /// The same for an answer of another kind, whose body is already made.
+    pub(super) async fn body(
+        &self,
+        status: StatusCode,
+        kind: HeaderValue,
+        answer: impl Future<Output = Result<Vec<u8>, ApiError>>,
+    ) -> Result<Response, ApiError> {
         let place = self.place().await?;
-        let json = serde_json::to_vec(&answer.await?);
-        let json = json.map_err(|error| {
-            let error = format!("cannot encode the answer: {error}");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error)
-        })?;
         let body = Body::new(Placed {
-            rest: json.into(),
+            rest: answer.await?.into(),
             _place: place,
         });
-        Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+        Ok((status, [(header::CONTENT_TYPE, kind)], body).into_response())
     }
 }
 
@@ -115,7 +128,7 @@ mod tests {
         let short = Duration::from_millis(20);
         assert!(timeout(short, answers.answer(long())).await.is_err());
         let body = axum::body::to_bytes(first.into_body(), usize::MAX).await;
-        assert_eq!(body.unwrap().len(), 100_002);
+        assert_eq!(body.unwrap().len(), 100_003);
         let never = answers.answer(pending::<Result<(), _>>());
         assert!(timeout(short, never).await.is_err());
         answers.answer(long()).await.unwrap();

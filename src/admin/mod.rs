@@ -19,6 +19,7 @@ mod files_api;
 mod guard;
 mod history;
 mod impatient;
+mod json;
 mod limits;
 mod listen;
 mod long_answers;

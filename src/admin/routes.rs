@@ -76,7 +76,7 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
     let operators = finish(
         probes
             .merge(api)
-            .merge(files::routes(door))
+            .merge(files::routes(door, &limits))
             .merge(page::routes()),
     );
     Routes { operators, metrics }
@@ -104,17 +104,18 @@ pub fn needs() -> Vec<(&'static str, &'static str, Need)> {
         .into_iter()
         .map(|route| (route.method, route.path, route.need));
     api.chain(probes)
-        .chain([
-            ("PUT", "/files/{title}", files::NEED),
-            ("GET", "/", page::NEED),
-        ])
+        .chain(files::TABLE)
+        .chain([("GET", "/", page::NEED)])
         .collect()
 }
 
 /// The methods and paths that a balancer answers and that [`OPENAPI`](super::OPENAPI) describes.
 pub fn described_routes() -> Vec<(&'static str, &'static str)> {
+    // Of WebDAV it describes what hands a file over; it has no words for most other methods.
+    let others = ["HEAD", "OPTIONS", "PROPFIND", "MKCOL"];
     let described = |(method, path, _)| (method, path);
-    needs().into_iter().map(described).collect()
+    let all = needs().into_iter().map(described);
+    all.filter(|(method, _)| !others.contains(method)).collect()
 }
 
 /// The routes of a server's listeners.

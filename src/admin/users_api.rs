@@ -1,14 +1,15 @@
 //! The routes for accounts, users and tokens.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::set_cookie;
 use super::error::{ApiError, ApiResult};
 use super::extract::{ApiJson, ApiPath};
+use super::json::Json;
 use super::state::Api;
 use crate::access::users::{Change, INVITATION_LIFE, NewCode, Quota, TokenId, UserName, UserOrder};
 use crate::access::{

@@ -151,6 +151,9 @@ pub struct Admission {
     pub title: Box<str>,
     /// The client's durable name for the file.
     pub key: Option<Arc<str>>,
+    /// Whether the key was made of the title and the content, and not given by the client: then a
+    /// file that is a dead letter, or was dropped, may come again as another one.
+    pub is_key_of_content: bool,
     /// The file's content.
     pub content: Arrived,
     /// Its head start, if it has one.

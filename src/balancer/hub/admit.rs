@@ -19,12 +19,15 @@ impl Hub {
     /// when that is durable. `read` is when all of it had been read.
     pub(super) fn admit(&mut self, admission: Admission, read: Duration, now: Duration) {
         let known = admission.key.as_deref();
-        if let Some(number) = known.and_then(|key| self.files.ledger.number_of(key)) {
+        if let Some(number) = known.and_then(|key| self.files.ledger.number_of(key))
+            && !(admission.is_key_of_content && self.files.whereabouts(number).has_failed())
+        {
             return self.admit_again(number, admission);
         }
         let Admission {
             title,
             key,
+            is_key_of_content: _,
             content,
             head_start,
             size,

@@ -12,7 +12,7 @@ use crate::balancer::head_start::HeadStart;
 use crate::balancer::messages::Arrived;
 use crate::balancer::room::{DiskReservation, Room};
 use crate::queue::backlog_entry::BacklogEntry;
-use crate::queue::record::{Ended, Meta};
+use crate::queue::record::{End, Ended, Meta};
 use crate::queue::{DeadLetter, FileBody, Ledger};
 
 /// What the hub keeps beside a file in the dispatcher's queue.
@@ -99,6 +99,15 @@ impl Files {
 }
 
 impl Where<'_> {
+    /// Whether the file will reach no server, unless an operator sees to it.
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Self::Dead(_) => true,
+            Self::Ended(ended) => matches!(ended.end, End::Dropped { .. }),
+            _ => false,
+        }
+    }
+
     /// Size and CRC32C of the file's content, if the file is known.
     pub(super) fn content(&self) -> Option<(u64, u32)> {
         let of = |meta: &Meta| Some((meta.size, meta.crc32c));

@@ -95,6 +95,8 @@ impl From<&Settings> for DoorBounds {
 pub(super) struct InMemory {
     pub(super) title: Box<str>,
     pub(super) key: Option<Arc<str>>,
+    /// See [`Admission::is_key_of_content`].
+    pub(super) is_key_of_content: bool,
     pub(super) content: Bytes,
     pub(super) crc32c: u32,
     pub(super) room: Room,
@@ -251,6 +253,7 @@ impl Inside {
         let InMemory {
             title,
             key,
+            is_key_of_content,
             content,
             crc32c,
             room,
@@ -268,6 +271,7 @@ impl Inside {
         self.gate().admit(Admission {
             title,
             key,
+            is_key_of_content,
             content,
             head_start: None,
             size,

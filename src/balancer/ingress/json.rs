@@ -109,6 +109,7 @@ async fn admit(mut unheard: Unheard, content: Bytes, door: &Inside) -> Result<bo
     let file = InMemory {
         title: unheard.title.clone(),
         key: None,
+        is_key_of_content: false,
         crc32c: checksum::crc32c(&content),
         content,
         room: room.charged(charge),

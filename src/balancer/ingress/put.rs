@@ -169,6 +169,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         let file = InMemory {
             title: put.title.into(),
             key: put.key,
+            is_key_of_content: false,
             content,
             crc32c,
             room,
@@ -236,6 +237,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         inside: &Inside,
     ) {
         inside.gate().admit(Admission {
+            is_key_of_content: false,
             size: put.whole(),
             title: put.title.into(),
             key: put.key,

@@ -60,6 +60,7 @@ impl World {
         self.contents.insert(title.clone(), file.content.to_vec());
         let size = file.content.len() as u64;
         let admission = Admission {
+            is_key_of_content: false,
             title: title.into(),
             key: file.key.map(Arc::from),
             content,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::sums::{Claim, Sums};
 use crate::balancer::ingress::door::Inside;
 use crate::balancer::ingress::holding::Holding;
 use crate::balancer::ingress::upload::{Source, Upload};
@@ -32,6 +33,8 @@ pub struct HttpUpload<B> {
     pub key: Option<String>,
     /// The file's size in bytes, if the client has said it.
     pub size: Option<u64>,
+    /// What the client says of the content.
+    pub claims: Vec<Claim>,
     /// The file's content.
     pub body: B,
 }
@@ -63,6 +66,8 @@ pub(super) struct Arriving<'a, B> {
     declared: Option<u64>,
     /// Bytes that came.
     pub(super) came: u64,
+    /// The sums of those.
+    pub(super) sums: Sums,
     /// Bytes of the title.
     title: u64,
     pub(super) reserved: Reserved,
@@ -71,7 +76,13 @@ pub(super) struct Arriving<'a, B> {
 }
 
 impl<'a, B: UploadBody> Arriving<'a, B> {
-    pub(super) fn new(door: &'a Inside, body: B, head: &Head, reserved: Reserved) -> Self {
+    pub(super) fn new(
+        door: &'a Inside,
+        body: B,
+        head: &Head,
+        sums: Sums,
+        reserved: Reserved,
+    ) -> Self {
         Self {
             door,
             body,
@@ -80,6 +91,7 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
             handed_on: None,
             declared: head.size,
             came: 0,
+            sums,
             title: head.title.len() as u64,
             reserved,
             ahead: Vec::new(),
@@ -125,6 +137,7 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
                 (Some(piece), _) if piece.is_empty() => {}
                 (Some(piece), declared) => {
                     self.came += piece.len() as u64;
+                    self.sums.add(&piece);
                     if let Some(limit) = declared.filter(|size| *size < self.came) {
                         return Err(ProtocolError::TooLarge {
                             size: self.came,
@@ -143,7 +156,10 @@ impl<'a, B: UploadBody> Arriving<'a, B> {
                     }
                     .into());
                 }
-                (None, _) => return Ok(None),
+                (None, _) => {
+                    self.sums.check()?;
+                    return Ok(None);
+                }
             }
         }
     }

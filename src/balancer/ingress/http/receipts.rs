@@ -17,6 +17,8 @@ pub struct Receipts {
     pub size: u64,
     /// The CRC32C of its content.
     pub crc32c: u32,
+    /// The BLAKE3 hash of its content.
+    pub hash: blake3::Hash,
 }
 
 /// How a file ended.
@@ -37,13 +39,14 @@ pub enum Fate {
 }
 
 impl Receipts {
-    pub(super) fn new(size: u64, crc32c: u32) -> (Self, Reply) {
+    pub(super) fn new(size: u64, crc32c: u32, hash: blake3::Hash) -> (Self, Reply) {
         let (to, from_hub) = mpsc::unbounded_channel();
         let receipts = Self {
             from_hub,
             fate: None,
             size,
             crc32c,
+            hash,
         };
         let reply = Reply {
             connection: next_connection(),

@@ -1,11 +1,14 @@
 //! Takes one file from the body of a request.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::arriving::{Arriving, Head, HttpUpload, Reserved, UploadBody};
 use super::receipts::Receipts;
+use super::sums::{Sums, key_of_content};
 use crate::access::{OverQuota, Pass};
 use crate::balancer::ingress::Door;
 use crate::balancer::ingress::door::{InMemory, Inside};
@@ -43,6 +46,7 @@ impl Inside {
             title,
             key,
             size,
+            claims,
             body,
         } = upload;
         if title.len() > MAX_TITLE {
@@ -59,13 +63,18 @@ impl Inside {
             key: key.map(|key| self.own_key(key.into())),
             size,
         };
+        let sums = Sums::of(claims);
         let reserved = match self.reserve(&head).await {
             Ok(reserved) => reserved,
-            Err(refusal) => return self.refuse(&head, body, refusal).await,
+            Err(refusal) => return self.refuse(&head, body, sums, refusal).await,
         };
-        let mut arriving = Arriving::new(self, body, &head, reserved);
+        let mut arriving = Arriving::new(self, body, &head, sums, reserved);
         match arriving.gather().await? {
-            Some(content) => self.take_small(&head, content, arriving.reserved).await,
+            Some(content) => {
+                let hash = arriving.sums.hash();
+                let reserved = arriving.reserved;
+                self.take_small(&head, content, hash, reserved).await
+            }
             None => self.take_large(&head, arriving).await,
         }
     }
@@ -131,13 +140,14 @@ impl Inside {
         &self,
         head: &Head,
         body: B,
+        mut sums: Sums,
         refusal: Refusal,
     ) -> Result<Receipts, ReadError> {
         let (Some(key), Some(size)) = (head.key.clone(), head.size) else {
             return Err(ReadError::Refused(refusal));
         };
         let (back, came_before) = oneshot::channel();
-        let (mut receipts, reply) = Receipts::new(size, 0);
+        let (mut receipts, reply) = Receipts::new(size, 0, sums.hash());
         let declined = Declined {
             key: key.clone(),
             size,
@@ -147,8 +157,9 @@ impl Inside {
         };
         self.decline(declined).await;
         if let Ok((refusal, reply)) = came_before.await {
-            let crc32c = self.sum(body, size).await?;
+            let crc32c = self.sum(body, size, &mut sums).await?;
             receipts.crc32c = crc32c;
+            receipts.hash = sums.hash();
             let declined = Declined {
                 key,
                 size,
@@ -162,7 +173,12 @@ impl Inside {
     }
 
     /// Reads content of this size, throws it away, and gives its CRC32C.
-    async fn sum<B: UploadBody>(&self, mut body: B, size: u64) -> Result<u32, ReadError> {
+    async fn sum<B: UploadBody>(
+        &self,
+        mut body: B,
+        size: u64,
+        sums: &mut Sums,
+    ) -> Result<u32, ReadError> {
         let mut lap = ProgressDeadline::default();
         let mut came = 0;
         let mut crc32c = 0;
@@ -180,6 +196,7 @@ impl Inside {
             }
             came += piece.len() as u64;
             crc32c = checksum::append(crc32c, &piece);
+            sums.add(&piece);
             if came > size {
                 return Err(ProtocolError::TooLarge {
                     size: came,
@@ -195,6 +212,7 @@ impl Inside {
             }
             .into())
         } else {
+            sums.check()?;
             Ok(crc32c)
         }
     }
@@ -203,14 +221,16 @@ impl Inside {
         &self,
         head: &Head,
         content: Bytes,
+        hash: blake3::Hash,
         reserved: Reserved,
     ) -> Result<Receipts, ReadError> {
         let crc32c = checksum::crc32c(&content);
-        let (receipts, reply) = Receipts::new(content.len() as u64, crc32c);
+        let (receipts, reply) = Receipts::new(content.len() as u64, crc32c, hash);
         let (room, disk) = reserved.holding.read();
         let file = InMemory {
             title: head.title.clone(),
-            key: head.key.clone(),
+            key: Some(self.key(head, &hash)),
+            is_key_of_content: head.key.is_none(),
             content,
             crc32c,
             room,
@@ -242,11 +262,13 @@ impl Inside {
             Err(refusal) => return Err(ReadError::Refused(refusal)),
         };
         arriving.fit();
-        let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c);
+        let hash = arriving.sums.hash();
+        let (receipts, reply) = Receipts::new(arriving.came, uploaded.crc32c, hash);
         let (room, disk) = arriving.reserved.holding.read();
         self.gate().admit(Admission {
             title: head.title.clone(),
-            key: head.key.clone(),
+            key: Some(self.key(head, &hash)),
+            is_key_of_content: head.key.is_none(),
             content: Arrived::Own(uploaded.id),
             head_start: uploaded.head_start.take(),
             size: receipts.size,
@@ -258,6 +280,12 @@ impl Inside {
         });
         uploaded.admitted();
         Ok(receipts)
+    }
+
+    /// The file's key: its client's, or one of title and content.
+    fn key(&self, head: &Head, hash: &blake3::Hash) -> Arc<str> {
+        let of_content = || self.own_key(key_of_content(&head.title, hash).into());
+        head.key.clone().unwrap_or_else(of_content)
     }
 }
 

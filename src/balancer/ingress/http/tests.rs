@@ -90,6 +90,7 @@ fn upload(size: Option<u64>, pieces: impl IntoIterator<Item = usize>) -> HttpUpl
         title: "t".to_owned(),
         key: None,
         size,
+        claims: Vec::new(),
         body,
     }
 }

@@ -1,34 +1,34 @@
-//! The HTTP doorway: `PUT /files/{title}` hands a file over.
+//! `PUT /files/{title}` hands a file over.
 //!
-//! Owns the requests and their answers; how the file gets in is [`http`]'s. Invariant: a request
+//! Owns the request and its answer; how the file gets in is [`http`]'s. Invariant: a request
 //! that can be refused without its body is refused before any of it is read, so that a client that
 //! sent `Expect: 100-continue` sends nothing in vain.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, put};
-use axum::{Extension, Router};
 use http_body::Body as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::error::ApiError;
-use super::extract::{ApiPath, ApiQuery};
-use super::limits::max_connections;
-use super::need::{Need, Route};
-use crate::access::{Pass, Right};
-use crate::balancer::Door;
-use crate::balancer::ingress::http::{self, Fate, HttpUpload, Receipts};
-use crate::protocol::{Refusal, RefusalCode};
+use super::claims::{claims, is_claim};
+use super::doorway::Doorway;
+use super::multistatus::{etag, in_range};
+use super::shelf::{Known, Owner, Thing};
+use crate::access::Pass;
+use crate::admin::error::ApiError;
+use crate::admin::extract::{ApiPath, ApiQuery};
+use crate::admin::json::Json;
+use crate::balancer::ingress::http::{self, Algorithm, Claim, Fate, HttpUpload, Receipts, hex};
+use crate::protocol::limits::MAX_TITLE;
+use crate::protocol::{ProtocolError, Refusal, RefusalCode};
 use crate::text::excerpt;
 use crate::transport::ReadError;
 use crate::units::{format_duration, parse_duration};
@@ -36,14 +36,14 @@ use crate::units::{format_duration, parse_duration};
 /// The header with a file's key: a request that is repeated with the same key is the same file.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// When the client has changed the file, in seconds since 1970.
+const OC_MTIME: HeaderName = HeaderName::from_static("x-oc-mtime");
+
 /// How long a request waits for a delivery if it names no time.
 const DEFAULT_WAIT: Duration = Duration::from_mins(1);
 
 /// The longest time that a request can name.
 const MAX_WAIT: Duration = Duration::from_mins(10);
-
-/// The most requests of the doorway at once, so that operators get through beside them.
-const MAX_REQUESTS: usize = super::MAX_CONNECTIONS / 2;
 
 /// Seconds after which to try again when room comes with each delivery.
 const RETRY_SOON: u32 = 5;
@@ -51,39 +51,10 @@ const RETRY_SOON: u32 = 5;
 /// Seconds after which to try again when an operator has to act first.
 const RETRY_LATER: u32 = 30;
 
-/// What handing a file over needs.
-pub(super) const NEED: Need = Need::Right(Right::Send);
-
-/// The routes of the doorway. The API's limits on bodies and answers must not be put on them: they
-/// have bounds of their own.
-pub(super) fn routes(door: Door) -> Router {
-    let nameless = || MethodRouter::new().put(no_title).fallback(only_put);
-    let take = put(take).fallback(only_put);
-    let routes = [
-        Route::new("PUT", "/files/{*title}", NEED, take),
-        Route::new("PUT", "/files/", NEED, nameless()),
-        Route::new("PUT", "/files", NEED, nameless()),
-    ];
-    let routes = routes.into_iter();
-    routes
-        .fold(Router::new(), |routes, route| route.add_to(routes))
-        .with_state(Doorway {
-            door,
-            places: Arc::new(Semaphore::new(MAX_REQUESTS.min(max_connections() / 2))),
-        })
-}
-
-/// What all requests work with.
-#[derive(Clone)]
-struct Doorway {
-    door: Door,
-    places: Arc<Semaphore>,
-}
-
 /// The query string.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Options {
+pub(super) struct Options {
     wait: Option<Until>,
     timeout: Option<String>,
 }
@@ -103,6 +74,8 @@ struct Receipt {
     title: String,
     size: u64,
     crc32c: String,
+    /// The BLAKE3 hash.
+    hash: String,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<String>,
@@ -110,23 +83,12 @@ struct Receipt {
     confirmed: Option<bool>,
 }
 
-async fn only_put() -> Response {
-    let error = ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "files are handed over with PUT",
-    )
-    .hint(
-        "curl -T FILE http://HOST:PORT/files/TITLE; GET /api/v1/files/NUMBER tells where a file is",
-    );
-    ([(header::ALLOW, HeaderValue::from_static("PUT"))], error).into_response()
-}
-
-async fn no_title() -> ApiError {
+pub(super) async fn no_title() -> ApiError {
     ApiError::bad("the file has no title").hint("name it in the path: PUT /files/TITLE")
 }
 
 /// Takes a file.
-async fn take(
+pub(super) async fn take(
     State(doorway): State<Doorway>,
     ApiPath(title): ApiPath<String>,
     ApiQuery(options): ApiQuery<Options>,
@@ -141,13 +103,24 @@ async fn take(
         .retry_after(RETRY_SOON)
     })?;
     let wait = options.wait()?;
-    let key = key(request.headers())?;
-    check_framing(request.headers())?;
+    let headers = request.headers();
+    let key = key(headers)?;
+    check_title(&title)?;
+    if title.ends_with('/') {
+        let error = format!("invalid title `{}`: it names a folder", excerpt(&title));
+        return Err(ApiError::bad(error).hint("add the file's name to the path"));
+    }
+    check_framing(headers)?;
+    let claims = claims(headers)?;
+    let owner = Owner::of(&pass);
+    check_conditions(&doorway, &owner, &title, headers)?;
+    let (modified, checksum) = (modified(headers), checksum(&claims));
     let body = request.into_body();
     let upload = HttpUpload {
         title: title.clone(),
         key,
         size: body.size_hint().exact(),
+        claims,
         body: RequestBody(body),
     };
     let mut receipts = doorway
@@ -159,13 +132,29 @@ async fn take(
         .accepted()
         .await
         .map_err(|refusal| refused(&refusal))?;
-    let location =
-        HeaderValue::try_from(format!("/api/v1/files/{number}")).map_err(|_| ApiError::gone())?;
+    let now = SystemTime::now();
+    let known = Known {
+        number,
+        size: receipts.size,
+        hash: receipts.hash,
+        modified: modified.unwrap_or(now),
+        checksum,
+    };
+    let text = |text: String| HeaderValue::try_from(text).map_err(|_| ApiError::gone());
+    let location = text(format!("/api/v1/files/{number}"))?;
+    let tag = text(etag(&known))?;
+    let thing = Thing::File(known);
+    doorway.shelf().note(&owner, &title, thing, now);
     let mut response = match wait {
         Some(wait) => wait_for_the_end(&mut receipts, number, title, wait).await,
         None => accepted(&receipts, number, title),
     };
-    response.headers_mut().insert(header::LOCATION, location);
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::ETAG, tag);
+    if modified.is_some() {
+        headers.insert(OC_MTIME, HeaderValue::from_static("accepted"));
+    }
     Ok(response)
 }
 
@@ -187,6 +176,81 @@ impl Options {
         }
         Ok(Some(wait))
     }
+}
+
+/// Refuses a title that is longer than any may be.
+pub(super) fn check_title(title: &str) -> Result<(), ApiError> {
+    if title.len() > MAX_TITLE {
+        return Err(refused(&ProtocolError::TitleTooLong(title.len()).refusal()));
+    }
+    Ok(())
+}
+
+/// Refuses a file that is wanted only if there is, or is not, one under its title, and it is not so.
+fn check_conditions(
+    doorway: &Doorway,
+    owner: &Owner,
+    title: &str,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
+    if !conditions.iter().any(|name| headers.contains_key(name)) {
+        return Ok(());
+    }
+    let found = doorway.shelf().find(owner, title, SystemTime::now());
+    let tag = match &found {
+        Some(Thing::File(known)) => Some(etag(known)),
+        _ => None,
+    };
+    let names = |name: &HeaderName| {
+        let values = headers.get_all(name).iter();
+        let values = values.filter_map(|value| value.to_str().ok());
+        let mut tags = values.flat_map(|value| value.split(','));
+        tags.any(|named| match named.trim() {
+            "*" => found.is_some(),
+            named => Some(named) == tag.as_deref(),
+        })
+    };
+    if headers.contains_key(header::IF_MATCH) && !names(&header::IF_MATCH) {
+        return Err(not_as_wanted(
+            title,
+            "If-Match",
+            "came under this title lately",
+        ));
+    }
+    if names(&header::IF_NONE_MATCH) {
+        let there = "is wanted under this title, and one came lately";
+        return Err(not_as_wanted(title, "If-None-Match", there));
+    }
+    Ok(())
+}
+
+fn not_as_wanted(title: &str, header: &str, what: &str) -> ApiError {
+    let error = format!("`{}`: no file as `{header}` has it {what}", excerpt(title));
+    ApiError::new(StatusCode::PRECONDITION_FAILED, error)
+        .hint("nothing is overwritten here: leave the header out to hand the file over")
+}
+
+/// When the client has changed the file, as ownCloud's clients say it.
+fn modified(headers: &HeaderMap) -> Option<SystemTime> {
+    let text = headers.get(OC_MTIME)?.to_str().ok()?;
+    let (seconds, _) = text.split_once('.').unwrap_or((text, ""));
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))?;
+    in_range(time).then_some(time)
+}
+
+/// What the client says of the content, for others that look at it.
+fn checksum(claims: &[Claim]) -> Option<Box<str>> {
+    let text = |claim: &Claim| {
+        let name = match claim.algorithm {
+            Algorithm::Md5 => "MD5",
+            Algorithm::Sha1 => "SHA1",
+            _ => return None,
+        };
+        Some(format!("{name}:{}", hex(&claim.digest)))
+    };
+    let all: Vec<String> = claims.iter().filter_map(text).collect();
+    (!all.is_empty()).then(|| all.join(" ").into())
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -253,7 +317,7 @@ async fn wait_for_the_end(
                 confirmed: Some(confirmed),
                 ..Receipt::new(receipts, number, title)
             };
-            (StatusCode::OK, axum::Json(receipt)).into_response()
+            (StatusCode::OK, Json(receipt)).into_response()
         }
         Ok(Some(Fate::Dead { reason })) => {
             let error = format!("file {number} is a dead letter: {reason}");
@@ -272,7 +336,7 @@ async fn wait_for_the_end(
 fn accepted(receipts: &Receipts, number: u64, title: String) -> Response {
     (
         StatusCode::ACCEPTED,
-        axum::Json(Receipt::new(receipts, number, title)),
+        Json(Receipt::new(receipts, number, title)),
     )
         .into_response()
 }
@@ -285,6 +349,7 @@ impl Receipt {
             title,
             size: receipts.size,
             crc32c,
+            hash: receipts.hash.to_hex().to_string(),
             state: "accepted",
             server: None,
             confirmed: None,
@@ -300,6 +365,9 @@ fn not_taken(title: &str, pass: &Pass, error: &ReadError) -> ApiError {
         ReadError::Stalled(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
         ReadError::TakenOver => ApiError::new(StatusCode::CONFLICT, error.to_string())
             .hint("another request has the same `Idempotency-Key`"),
+        ReadError::Io(error) if error.kind() == io::ErrorKind::Unsupported => {
+            ApiError::bad(error.to_string())
+        }
         ReadError::Tls(_) | ReadError::TlsIsOff | ReadError::Io(_) => {
             ApiError::bad(format!("the file did not come whole: {error}"))
         }
@@ -348,13 +416,28 @@ impl http::UploadBody for RequestBody {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
                     // Trailers are not content.
-                    if let Ok(piece) = frame.into_data() {
-                        return Ok(Some(piece));
+                    match frame.into_data() {
+                        Ok(piece) => return Ok(Some(piece)),
+                        Err(trailers) => check_trailers(trailers.trailers_ref())?,
                     }
                 }
                 Some(Err(error)) => return Err(io::Error::other(cause(&error))),
             }
         }
+    }
+}
+
+/// Refuses what nobody has looked at: which digest is to be made must be known before the content.
+fn check_trailers(trailers: Option<&HeaderMap>) -> io::Result<()> {
+    let claim = trailers.and_then(|all| all.keys().find(|name| is_claim(name.as_str())));
+    match claim {
+        None => Ok(()),
+        Some(name) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "`{name}` came behind the content, where it is not checked: send it as a header"
+            ),
+        )),
     }
 }
 
