@@ -70,6 +70,12 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             let events = balancer.control().events().clone();
             log.listen(move |level, text| events.tell(level.into(), Kind::Log, None, None, text));
             let told = operators.addresses();
+            if let Some(at) = told.operators {
+                let scheme = if doors.is_some() { "https" } else { "http" };
+                balancer
+                    .door()
+                    .http_is_at(format!("{scheme}://{at}/files/"));
+            }
             let admin = Admin {
                 control: balancer.control(),
                 door: balancer.door(),

@@ -33,6 +33,9 @@ pub enum ReadError {
         "TLS came, and tls is off here: switch it on (docs/tls.md says how), or have the peer use none"
     )]
     TlsIsOff,
+    /// The peer speaks a protocol of others, and was told so in it.
+    #[error("{0} came, and this port does not speak it: the peer was told where to go")]
+    Foreign(&'static str),
     /// There is no memory for content of this size.
     #[error("no memory for content of {0} bytes")]
     Memory(u64),

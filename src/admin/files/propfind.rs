@@ -185,7 +185,7 @@ mod tests {
             r#"<propfind xmlns="DAV:"><allprop></propfind>"#,
             r#"<propfind xmlns="DAV:"><allprop/></propfind>x"#,
             r#"<propfind xmlns="DAV:"><allprop/></propfind><propfind xmlns="DAV:"/>"#,
-            r#"<x:propfind><x:allprop/></x:propfind>"#,
+            "<x:propfind><x:allprop/></x:propfind>",
             r#"<!DOCTYPE p [<!ENTITY a "b">]><propfind xmlns="DAV:"><allprop/></propfind>"#,
             r#"<propfind xmlns="DAV:"><prop><a"b/></prop></propfind>"#,
             &many,

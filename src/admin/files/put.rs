@@ -377,6 +377,7 @@ fn not_taken(title: &str, pass: &Pass, error: &ReadError) -> ApiError {
         | ReadError::Memory(_)
         | ReadError::GaveWay
         | ReadError::NotRead(_)
+        | ReadError::Foreign(_)
         | ReadError::Crowded => refused(&error.refusal()),
     }
 }

@@ -31,6 +31,8 @@ pub struct Shared {
     /// TLS of the clients' port; `None`: it is off.
     pub(super) tls: Option<Arc<tls::Door>>,
     inner: Inner,
+    /// Where the HTTP doorway is, if there is one.
+    http: OnceLock<String>,
     /// For new connections.
     pub(in crate::balancer) bounds: watch::Sender<DoorBounds>,
     pub(in crate::balancer) limits: BalancerLimits,
@@ -117,11 +119,28 @@ impl Door {
             lock,
             tls,
             inner,
+            http: OnceLock::new(),
             bounds: watch::Sender::new(DoorBounds::from(settings)),
             limits,
             farewell: Arc::new(OnceLock::new()),
             shutdown: Shutdown::default(),
         }))
+    }
+
+    /// Says where the HTTP doorway is, for those who look for it at the wrong port.
+    pub fn http_is_at(&self, url: String) {
+        let _ = self.http.set(url);
+    }
+
+    /// Where somebody is to go who speaks something else than the balancer's port.
+    pub(super) fn elsewhere(&self) -> String {
+        match self.http.get() {
+            Some(url) => format!(
+                "HTTP and WebDAV are at {url} (the balancer's --admin), e.g. curl -T FILE {url}; \
+                 `bilico send` uses this port"
+            ),
+            None => "use `bilico send`; HTTP is switched off here (--admin none)".to_owned(),
+        }
     }
 
     /// Who is who.

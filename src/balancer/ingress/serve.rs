@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use super::secure::{Arrived, secure};
 use super::{Door, json, native};
 use crate::access::At;
 use crate::protocol::frame::MAGIC;
-use crate::transport::{BoxStream, ReadError, Reader, Seat, tls};
+use crate::transport::{BoxStream, ReadError, Reader, Seat, Words, tls, write_all};
 
 /// Serves one connection from its first byte to its end.
 pub(in crate::balancer) async fn serve(
@@ -31,7 +33,7 @@ pub(in crate::balancer) async fn serve(
     };
     let Arrived { stream, at, barred } = arrived;
     let direct = stream.direct();
-    let (read, write) = tokio::io::split(stream);
+    let (read, mut write) = tokio::io::split(stream);
     let pass = door.lock().by_place(at);
     if barred.is_none() && door.knows(at) {
         seat.know();
@@ -60,7 +62,12 @@ pub(in crate::balancer) async fn serve(
             ))
             .await
         }
-        Ok(Some(tls::FIRST_BYTE)) if door.tls.is_none() => Err(ReadError::TlsIsOff),
+        // No object begins with a letter, and this is the way of TLS only where there is none.
+        Ok(Some(b'A'..=b'Z' | tls::FIRST_BYTE))
+            if let Some(error) = Box::pin(turn_away(&mut reader, &mut write, &door)).await =>
+        {
+            Err(error)
+        }
         Ok(Some(_)) if let Some(refusal) = barred => Err(ReadError::Refused(refusal)),
         Ok(Some(_)) => {
             let pass = door.lock().by_network(at).unwrap_or(pass);
@@ -76,7 +83,31 @@ pub(in crate::balancer) async fn serve(
                 Err(denied) => Err(ReadError::Refused(denied.refusal())),
             }
         }
+        Err(error @ ReadError::Idle(_)) => {
+            // Clients of FTP wait for a word like this. An old-style client, which says nothing for
+            // long either, reads nothing; its connection ends now.
+            let line = format!("421 {HERE}, and nothing was said; {}\r\n", door.elsewhere());
+            let _ = write_all(&mut write, line.as_bytes(), bounds.deadlines.stall).await;
+            Err(error)
+        }
         Err(error) => Err(error),
     };
     seat.log_end(ended);
+}
+
+/// What the balancer's port is for, as others are told.
+const HERE: &str = "this port takes files in Bilico's own protocol";
+
+/// Tells somebody who speaks a protocol of others where to go; `None` if it is not known.
+async fn turn_away<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    write: impl AsyncWrite + Unpin,
+    door: &Door,
+) -> Option<ReadError> {
+    let hint = door.elsewhere();
+    let words = Words {
+        here: HERE,
+        hint: &hint,
+    };
+    reader.refuse_foreign(write, &words).await
 }

@@ -27,7 +27,13 @@ use self::shared::silent;
 use crate::protocol::frame::MAGIC;
 use crate::protocol::limits::GREETING_TIMEOUT;
 use crate::transport::tls::FIRST_BYTE;
-use crate::transport::{BoxStream, ReadError, Reader, Seat};
+use crate::transport::{BoxStream, ReadError, Reader, Seat, Words};
+
+/// What those are told who speak something else.
+const ELSEWHERE: Words<'_> = Words {
+    here: "this port takes files from balancers of Bilico",
+    hint: "clients go to a balancer; /ready and /metrics are at the server's --admin",
+};
 
 /// Serves one connection from its first byte to its end.
 pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, seat: Arc<Seat>) {
@@ -45,7 +51,7 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
         }
     };
     let direct = stream.direct();
-    let (read, write) = tokio::io::split(stream);
+    let (read, mut write) = tokio::io::split(stream);
     let mut reader = Reader::over(read, direct, shared.deadlines);
     let first = tokio::select! {
         () = shared.stop.cancelled() => return,
@@ -59,7 +65,12 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
             let who = (store, balancer);
             native::serve(reader, write, who, &shared, &seat, greeting_ends).await
         }
-        Ok(Some(FIRST_BYTE)) if shared.cluster.is_none() => Err(ReadError::TlsIsOff),
+        // Old-style peers send objects, which do not begin with a letter.
+        Ok(Some(b'A'..=b'Z' | FIRST_BYTE))
+            if let Some(error) = Box::pin(reader.refuse_foreign(&mut write, &ELSEWHERE)).await =>
+        {
+            Err(error)
+        }
         Ok(Some(_)) => {
             let caller = Caller {
                 peer,

@@ -11,5 +11,6 @@ mod json;
 mod json_cases;
 mod peers;
 mod stalls;
+mod strangers;
 mod titles;
 mod tricklers;

@@ -16,7 +16,9 @@ fn truths(content: &[u8]) -> Vec<String> {
     let sha256 = base64(&Sha256::digest(content));
     let sha512 = base64(&Sha512::digest(content));
     let crc = base64(&crc32c::crc32c(content).to_be_bytes());
-    let hex: String = sha1.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = sha1
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     vec![
         format!("Content-MD5: {md5}"),
         format!("Content-Digest: sha-256=:{sha256}:"),

@@ -131,7 +131,7 @@ fn two_hundred_files_are_stored_once_each_however_often_they_are_copied() {
         let mut content = fs::read(&changed).unwrap();
         content[0] ^= 1;
         fs::write(&changed, &content).unwrap();
-        let later = std::time::SystemTime::now() + Duration::from_secs(60);
+        let later = std::time::SystemTime::now() + Duration::from_mins(1);
         let file = fs::File::options().write(true).open(&changed).unwrap();
         file.set_modified(later).unwrap();
         good(&run(&["copy", "tree", "b:"]).unwrap());

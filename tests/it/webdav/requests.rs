@@ -116,7 +116,7 @@ fn what_makes_no_sense_is_refused_and_what_there_is_not_is_named() {
         ("Depth: 2\r\n", b"", 400, "expected 0 or 1"),
         ("Depth: infinity\r\n", b"", 403, "propfind-finite-depth"),
         ("", b"", 403, "propfind-finite-depth"),
-        ("Depth: 0\r\n", &[b' '; 65 << 10], 413, "at most 65536"),
+        ("Depth: 0\r\n", &vec![b' '; 65 << 10], 413, "at most 65536"),
     ] {
         let answer = ask(role, "PROPFIND", "/files/", depth, body);
         assert_eq!(answer.status, status, "{}", answer.text());
