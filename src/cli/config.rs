@@ -1,6 +1,6 @@
 //! `bilico config`: checks a configuration file, and shows the settings in force.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -43,12 +43,13 @@ enum ConfigCommand {
 pub(super) fn run(
     args: &ConfigArgs,
     config: Option<&Path>,
+    context: Option<&str>,
     program: fn() -> Program,
 ) -> Result<Exit, Failure> {
     match &args.command {
         ConfigCommand::Check { file } => check(file.as_deref().or(config), &program()),
         ConfigCommand::Show { role, json, flags } => {
-            let shown = shown(role.as_deref(), flags, config, program)?;
+            let shown = shown(role.as_deref(), flags, config, context, program)?;
             show(config, &shown, *json);
             Ok(Exit::Done)
         }
@@ -72,23 +73,31 @@ fn shown(
     role: Option<&str>,
     flags: &[OsString],
     config: Option<&Path>,
+    context: Option<&str>,
     program: fn() -> Program,
 ) -> Result<Vec<Shown>, Failure> {
+    // What the environment names is found there again.
+    let is_said = |value: &OsStr, variable| std::env::var_os(variable).as_deref() != Some(value);
+    let said_file = config.filter(|path| is_said(path.as_os_str(), "BILICO_CONFIG"));
+    let said_context = context.filter(|name| is_said(name.as_ref(), "BILICO_CONTEXT"));
     let mut shown = Vec::new();
     for role in roles(role, config, &program())? {
         let mut args: Vec<OsString> = vec!["bilico".into()];
         args.extend(
-            config
+            said_file
                 .iter()
                 .flat_map(|path| ["--config".into(), path.as_os_str().to_owned()]),
+        );
+        args.extend(
+            said_context
+                .iter()
+                .flat_map(|name| ["--context".into(), name.into()]),
         );
         args.push(role.into());
         args.extend(flags.iter().cloned());
         let program = program().undemanding();
         let resolved = program.resolve(&args)?;
-        if let Some((name, matches)) = resolved.matches.subcommand() {
-            shown.push((role, program.effective(name, matches, &resolved.entries)));
-        }
+        shown.push((role, resolved.effective(&program)));
     }
     Ok(shown)
 }
@@ -160,6 +169,7 @@ fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Flag => "flag",
         Origin::Environment => "environment",
+        Origin::Context => "context",
         Origin::File => "file",
         Origin::Default => "default",
     }

@@ -12,6 +12,8 @@ mod certs;
 mod client;
 mod completions;
 mod config;
+mod context;
+mod contexts;
 mod demo;
 mod events;
 mod journal_errors;
@@ -32,6 +34,7 @@ mod service;
 mod settings;
 mod show;
 mod status;
+mod table;
 mod tls;
 mod users;
 mod verify;
@@ -60,6 +63,9 @@ struct Cli {
     /// Configuration file: see docs/configuration.md
     #[arg(long, global = true, value_name = "FILE", env = "BILICO_CONFIG")]
     config: Option<PathBuf>,
+    /// The context that says where the balancer is: see `bilico context`; `none` for none
+    #[arg(long, global = true, value_name = "NAME", env = "BILICO_CONTEXT")]
+    context: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,6 +98,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Certs(certs::CertsArgs),
     Config(config::ConfigArgs),
+    Context(context::ContextArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -150,14 +157,14 @@ fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
     let resolved = program.resolve(&args)?;
     let cli = Cli::from_arg_matches(&resolved.matches)
         .map_err(|error| Refused::Flags(Box::new(error)))?;
-    let command = resolved.matches.subcommand();
-    let values = command.map(|(name, matches)| program.effective(name, matches, &resolved.entries));
+    let values = resolved.effective(&program);
+    resolved.work_with_context();
     Ok((
         cli,
         Started {
             args,
             file: resolved.file,
-            values: values.unwrap_or_default(),
+            values,
             program: self::program,
         },
     ))
@@ -182,7 +189,16 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(args).await,
         Command::Certs(args) => certs::run(args).await,
-        Command::Config(args) => config::run(&args, cli.config.as_deref(), program),
+        Command::Config(args) => config::run(
+            &args,
+            cli.config.as_deref(),
+            cli.context.as_deref(),
+            program,
+        ),
+        Command::Context(args) => {
+            let named = cli.context.as_deref().filter(|name| !name.is_empty());
+            context::run(&args, named)
+        }
         Command::Status(args) => status::run(args).await,
         Command::Weight(args) => servers::weight(&args),
         Command::Drain(args) => servers::drain(&args),

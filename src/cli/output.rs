@@ -7,6 +7,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, StdoutLock, Write};
 
+use super::contexts;
 use crate::client::ClientError;
 use crate::protocol::RefusalCode;
 use crate::text::{PrintableJson, PrintableLines};
@@ -60,7 +61,14 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let failure = Self::new(Exit::Unreachable, &error);
+        let text = match &error {
+            ClientError::Connect { address, source } => {
+                let context = contexts::behind(address);
+                format!("cannot reach the balancer at {address}{context}: {source}")
+            }
+            other => other.to_string(),
+        };
+        let failure = Self::new(Exit::Unreachable, text);
         match error {
             ClientError::Connect { .. } => failure.hint(
                 "start one with `bilico demo` or `bilico balancer`, or name another with \

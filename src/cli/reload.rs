@@ -267,10 +267,10 @@ fn read(
         Refused::File(problems) => problems.join("\n"),
         Refused::Together(problem) => problem,
     })?;
-    let Some((name, matches)) = resolved.matches.subcommand() else {
+    let Some((_, matches)) = resolved.matches.subcommand() else {
         return Err("the command line has no subcommand".to_owned());
     };
-    let values = program.effective(name, matches, &resolved.entries);
+    let values = resolved.effective(&program);
     let balancer = settings.map(|settings| settings(matches)).transpose()?;
     Ok(Fresh { values, balancer })
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chrono::{Local, TimeZone};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 
-use crate::admin::types::{Overview, Quantiles, Server, State};
+use crate::admin::types::{Overview, Quantiles, Server};
 use crate::balancer::events::{Event, Level};
-use crate::protocol::status::{Dialect, Memory, ServerState};
+use crate::numbers::{Grouped, count};
 use crate::text::Printable;
 use crate::units::{ByteSize, format_duration};
 
@@ -29,14 +29,6 @@ impl ColourArg {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         !self.no_color && !refused && !is_dumb && io::stdout().is_terminal()
     }
-}
-
-/// The overview, then the table of servers.
-pub(super) fn text(state: &State, colour: bool) -> String {
-    let mut lines = overview(&state.overview);
-    lines.push(String::new());
-    lines.extend(table(&state.servers, None, colour));
-    lines.join("\n")
 }
 
 /// Texts in columns, under their names.
@@ -70,14 +62,14 @@ pub(super) fn overview(of: &Overview) -> Vec<String> {
         format!(
             "in       {}   {} accepted ({}){}",
             rate(of.rates.accepted_per_s, of.rates.accepted_bytes_per_s),
-            of.accepted,
+            Grouped(of.accepted),
             ByteSize(of.accepted_bytes),
             latency(of.latency.accept_ms, "receipts"),
         ),
         format!(
             "out      {}   {} delivered ({}){}",
             rate(of.rates.delivered_per_s, of.rates.delivered_bytes_per_s),
-            of.delivered,
+            Grouped(of.delivered),
             ByteSize(of.delivered_bytes),
             latency(of.latency.deliver_ms, "deliveries"),
         ),
@@ -105,12 +97,12 @@ fn waiting(of: &Overview) -> String {
     });
     let dead = match queue.dead {
         0 => "no dead letters".to_owned(),
-        dead => format!("{dead} dead letters (`bilico queue dead`)"),
+        dead => format!("{} (`bilico queue dead`)", count(dead, "dead letter")),
     };
     format!(
         "waiting  {} of {} files, {} of {}{oldest}; {} with a server; {dead}",
-        queue.files,
-        queue.max_files,
+        Grouped(queue.files as u64),
+        Grouped(queue.max_files as u64),
         ByteSize(queue.bytes),
         ByteSize(queue.max_bytes),
         queue.in_flight,
@@ -134,140 +126,11 @@ fn latency(quantiles: Option<Quantiles>, what: &str) -> String {
     })
 }
 
-/// The columns of the table, and whether each is of numbers.
-const COLUMNS: [(&str, bool); 12] = [
-    ("server", false),
-    ("state", false),
-    ("since", true),
-    ("weight", true),
-    ("share", true),
-    ("wanted", true),
-    ("in flight", true),
-    ("memory", true),
-    ("probe", true),
-    ("delivered", true),
-    ("files/s", true),
-    ("why", false),
-];
-
-/// A table of servers: its head, then one line per server. `drawn` is how many of the last seconds
-/// are drawn; with `None` that column is left out.
-pub(super) fn table(servers: &[Server], drawn: Option<usize>, colour: bool) -> Vec<String> {
-    let mut table = Table::new();
-    let mut header: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-    if drawn.is_some() {
-        // Last: on a narrow screen the reasons matter more.
-        header.push("last seconds");
-    }
-    table.load_style(presets::NOTHING).set_header(header);
-    for (column, (_, is_number)) in table.column_iter_mut().zip(COLUMNS) {
-        if is_number {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let tallest = servers
-        .iter()
-        .flat_map(|server| last(&server.history, drawn))
-        .copied()
-        .max()
-        .unwrap_or(0);
-    for server in servers {
-        let mut cells = cells(server);
-        if drawn.is_some() {
-            cells.push(sparkline(last(&server.history, drawn), tallest));
-        }
-        table.add_row(cells);
-    }
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let mut states =
-        std::iter::once(None).chain(servers.iter().map(|server| Some(server.report.state)));
-    lines
-        .map(|line| match states.next().flatten().filter(|_| colour) {
-            Some(state) => paint(&line, state),
-            None => line,
-        })
-        .collect()
-}
-
-fn last(history: &[u64], width: Option<usize>) -> &[u64] {
-    history
-        .get(history.len().saturating_sub(width.unwrap_or(0))..)
-        .unwrap_or_default()
-}
-
-fn cells(server: &Server) -> Vec<String> {
-    let report = &server.report;
-    let old_style = if report.dialect == Some(Dialect::OldStyle) {
-        " (old-style)"
-    } else {
-        ""
-    };
-    let share = |share: f64| format!("{:.1} %", share * 100.0);
-    vec![
-        format!("{}{old_style}", Printable(&report.name)),
-        report.state.name().to_owned(),
-        age(report.since_s),
-        report.weight.to_string(),
-        server.share_had.map_or_else(|| "-".to_owned(), share),
-        share(server.share_wanted),
-        format!("{}/{}", report.in_flight, report.window_files),
-        report.memory.map_or_else(|| "-".to_owned(), memory),
-        report.probe_ms.map_or_else(|| "-".to_owned(), millis),
-        report.delivered.to_string(),
-        format!("{:.1}", server.files_per_s),
-        report
-            .reason
-            .as_deref()
-            .map_or_else(String::new, |reason| Printable(reason).to_string()),
-    ]
-}
-
-fn memory(memory: Memory) -> String {
-    format!("{}/{}", ByteSize(memory.used), ByteSize(memory.limit))
-}
-
-/// Colours the state in a line of the table. It is the first word that equals the state's name, for
-/// only the server's name stands before it and has no spaces.
-fn paint(line: &str, state: ServerState) -> String {
-    let code = match state {
-        ServerState::Up => "32",
-        ServerState::Full | ServerState::Overloaded | ServerState::Paused => "33",
-        ServerState::Down => "31",
-        ServerState::Unknown
-        | ServerState::Connecting
-        | ServerState::Drained
-        | ServerState::Removing => "36",
-    };
-    let word = state.name();
-    match line.find(&format!(" {word} ")) {
-        Some(at) => {
-            let (before, rest) = line.split_at_checked(at + 1).unwrap_or((line, ""));
-            format!(
-                "{before}\x1b[{code}m{word}\x1b[0m{}",
-                rest.strip_prefix(word).unwrap_or_default()
-            )
-        }
-        None => line.to_owned(),
-    }
-}
-
-/// Numbers as bars. `tallest` is the maximum of all servers, so that their bars compare.
-fn sparkline(numbers: &[u64], tallest: u64) -> String {
-    let bar = |number: &u64| match u128::from(*number) * 4 / u128::from(tallest.max(1)) {
-        _ if *number == 0 => '▁',
-        0 | 1 => '▂',
-        2 => '▃',
-        3 => '▅',
-        _ => '▇',
-    };
-    numbers.iter().map(bar).collect()
-}
-
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-fn age(since_s: f64) -> String {
+pub(super) fn age(since_s: f64) -> String {
     let since = seconds(since_s);
     format_duration(if since >= Duration::from_secs(10) {
         Duration::from_secs(since.as_secs())
@@ -276,7 +139,7 @@ fn age(since_s: f64) -> String {
     })
 }
 
-fn millis(ms: f64) -> String {
+pub(super) fn millis(ms: f64) -> String {
     if ms < 10.0 {
         format!("{ms:.1} ms")
     } else {
@@ -343,30 +206,4 @@ pub(super) fn line(notice: &Event) -> String {
         .map_or_else(String::new, |number| format!("file {number} "));
     let text = Printable(&notice.text);
     format!("{:>5}  {at}  {level}  {server}{number}{text}", notice.id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_compare() {
-        assert_eq!(sparkline(&[0, 1, 25, 50, 75, 100], 100), "▁▂▂▃▅▇");
-        assert_eq!(sparkline(&[0, 0], 0), "▁▁");
-        assert_eq!(sparkline(&[u64::MAX], u64::MAX), "▇");
-        assert_eq!(last(&[1, 2, 3], Some(2)), [2, 3]);
-        assert_eq!(last(&[1, 2, 3], Some(9)), [1, 2, 3]);
-    }
-
-    #[test]
-    fn only_the_state_is_painted() {
-        let painted = paint(
-            " 127.0.0.1:5001  down  3 s  down to earth",
-            ServerState::Down,
-        );
-        assert_eq!(
-            painted,
-            " 127.0.0.1:5001  \x1b[31mdown\x1b[0m  3 s  down to earth"
-        );
-    }
 }

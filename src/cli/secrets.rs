@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use super::contexts;
 use super::output::{Exit, Failure};
 use super::prompt::Hush;
 use crate::protocol::limits::MAX_TOKEN;
@@ -215,13 +216,8 @@ fn saved(address: &str) -> Result<Option<Secret>, Failure> {
 
 /// The file of the token for the balancer at this address.
 fn place(address: &str) -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let config = match set("XDG_CONFIG_HOME") {
-        Some(config) => PathBuf::from(config),
-        None => PathBuf::from(set("HOME")?).join(".config"),
-    };
     let name = address.replace('/', "_");
-    Some(config.join("bilico").join("tokens").join(name))
+    Some(contexts::home()?.join("tokens").join(name))
 }
 
 fn printed_by(command: &str) -> Result<Secret, Failure> {

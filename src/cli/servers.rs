@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::api::{Api, OrderArgs, server_path};
 use super::output::{Exit, Failure, say_as_is, say_json};
 use super::render::{self, ColourArg};
+use super::screen;
 use super::settings::values::positive;
+use super::table::{self, Look};
 use crate::admin::types::{NewServer, PatchServer, Server};
 use crate::config::{MAX_WEIGHT, Reloaded, ServerSpec};
 use crate::text::Printable;
@@ -180,9 +182,16 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     }
     let servers = api.servers()?;
     if !args.order.quiet {
-        render::table(&servers, None, args.colour.is_on())
-            .iter()
-            .for_each(say_as_is);
+        table::table(
+            &servers,
+            Look {
+                width: screen::width(),
+                drawn: None,
+                colour: args.colour.is_on(),
+            },
+        )
+        .iter()
+        .for_each(say_as_is);
     }
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::balancer::query::{FileReport, Place};
 use crate::client::{Fate, Tally};
+use crate::numbers::{Grouped, count};
 use crate::protocol::status::{Dialect, ServerReport, StatusReport};
 use crate::text::{Printable, printable};
 use crate::units::{ByteSize, format_duration};
@@ -93,8 +94,8 @@ pub(super) fn status(report: &StatusReport) -> String {
     let queue = &report.queue;
     let mut text = format!(
         "{} accepted, {} delivered since the start {} ago; {} wait ({}), {} of them with a server",
-        report.accepted,
-        report.delivered,
+        Grouped(report.accepted),
+        Grouped(report.delivered),
         format_duration(whole_seconds(seconds(report.uptime_s))),
         queue.files(),
         ByteSize(queue.bytes),
@@ -108,7 +109,11 @@ pub(super) fn status(report: &StatusReport) -> String {
         );
     }
     if queue.dead > 0 {
-        let _ = write!(text, "; {} dead letters (`bilico queue dead`)", queue.dead);
+        let _ = write!(
+            text,
+            "; {} (`bilico queue dead`)",
+            count(queue.dead, "dead letter")
+        );
     }
     let mut table = table([
         "server",

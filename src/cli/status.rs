@@ -7,11 +7,19 @@ use serde_json::{Value, json};
 
 use super::api::{self, AdminArg, Api, Heard};
 use super::output::{Exit, Failure, note, say_as_is, say_json};
-use super::render::{ColourArg, text};
+use super::render::{ColourArg, overview};
 use super::screen;
+use super::table::{Look, rest, table};
 use crate::admin::types::{Overview, State};
 use crate::protocol::object;
 use crate::text::Printable;
+
+/// Lines of a terminal that hold no server: the table's head, what is left out, the command, and the
+/// next prompt.
+const AROUND: usize = 4;
+
+/// So many servers are shown however small a terminal is.
+const FEWEST: usize = 4;
 
 /// Show the balancer and its servers: states, weights, shares, files in flight
 ///
@@ -62,6 +70,30 @@ fn once(api: &Api, json: bool, colour: bool) -> Result<Exit, Failure> {
         say_as_is(text(&state, colour));
     }
     Ok(readiness(&state.overview))
+}
+
+/// The overview, then the table of servers. On a terminal each has one line, and those that do not
+/// fit are told of in one.
+fn text(state: &State, colour: bool) -> String {
+    let mut lines = overview(&state.overview);
+    lines.push(String::new());
+    let width = screen::width();
+    let look = Look {
+        width,
+        drawn: None,
+        colour,
+    };
+    let mut servers = table(&state.servers, look);
+    let room = screen::height().map(|height| height.saturating_sub(lines.len() + AROUND));
+    if let Some(room) = room.filter(|room| servers.len() > room + 2) {
+        servers.truncate(room.max(FEWEST) + 1);
+        servers.push(format!(
+            " {} (all of them: `bilico servers`)",
+            rest(&state.servers, room.max(FEWEST))
+        ));
+    }
+    lines.extend(servers);
+    lines.join("\n")
 }
 
 /// Exit code for scripts.

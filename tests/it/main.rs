@@ -20,6 +20,7 @@ mod changed;
 mod chaos;
 mod commands;
 mod config;
+mod contexts;
 mod custody;
 mod damage;
 mod delivery;

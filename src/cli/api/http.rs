@@ -14,6 +14,7 @@ use ureq::{Agent, Body};
 use super::resolve::resolve;
 use crate::admin::is_loopback;
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList};
+use crate::cli::contexts;
 use crate::cli::output::{Exit, Failure, say, say_json};
 use crate::cli::secrets::TokenArg;
 use crate::cli::settings::values::{ADMIN, address};
@@ -268,13 +269,15 @@ impl Api {
             other => other.to_string(),
         };
         let error = format!(
-            "cannot reach the balancer's admin listener at {}{}: {why}",
+            "cannot reach the balancer's admin listener at {}{}{}: {why}",
             self.at,
+            contexts::behind(&self.at),
             self.to_what_end()
         );
         Failure::new(Exit::Unreachable, error).hint(
             "is a balancer running there? its second line says \"admin on …\", unless it was \
-             started with --admin none: name that address with --admin or BILICO_ADMIN",
+             started with --admin none: name that address with --admin or BILICO_ADMIN, or choose a \
+             context (`bilico context ls`)",
         )
     }
 

@@ -101,6 +101,10 @@ fn follow(
         let event = match events.next() {
             Ok(Some(event)) => event,
             Ok(None) => return ControlFlow::Continue("the connection was closed".to_owned()),
+            // The library has a word of its own for it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return ControlFlow::Continue("the connection was closed".to_owned());
+            }
             Err(error) => return ControlFlow::Continue(error.to_string()),
         };
         if let Some(heard) = event.read() {

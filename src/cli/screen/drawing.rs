@@ -20,6 +20,27 @@ pub(in crate::cli) fn is_possible() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// The width of standard output; `None` if it is no terminal.
+pub(in crate::cli) fn width() -> Option<usize> {
+    io::stdout().is_terminal().then(|| size().1)
+}
+
+/// The same of its height.
+pub(in crate::cli) fn height() -> Option<usize> {
+    io::stdout().is_terminal().then(|| size().0)
+}
+
+fn size() -> (usize, usize) {
+    let size = tcgetwinsize(io::stdout()).map_or((0, 0), |size| {
+        (usize::from(size.ws_row), usize::from(size.ws_col))
+    });
+    if size.0 == 0 || size.1 == 0 {
+        SIZE
+    } else {
+        size
+    }
+}
+
 /// Holds the terminal. Dropping it restores the terminal's state, as a panic does.
 pub(super) struct Screen;
 
@@ -52,14 +73,7 @@ impl Screen {
 
 /// Draws the lines that `lines` returns for the height and width of the terminal.
 pub(super) fn draw(lines: impl FnOnce(usize, usize) -> Vec<String>) -> io::Result<()> {
-    let size = tcgetwinsize(io::stdout()).map_or((0, 0), |size| {
-        (usize::from(size.ws_row), usize::from(size.ws_col))
-    });
-    let (height, width) = if size.0 == 0 || size.1 == 0 {
-        SIZE
-    } else {
-        size
-    };
+    let (height, width) = size();
     // As a synchronized update, if the terminal supports it, so that no half-drawn frame is seen.
     let mut frame = "\x1b[?2026h\x1b[H".to_owned();
     for (place, line) in lines(height, width).iter().enumerate() {

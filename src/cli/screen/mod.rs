@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::api::{self, Api, Heard};
 use super::output::{Exit, Failure};
-pub(super) use drawing::is_possible;
 use drawing::{Screen, draw};
+pub(super) use drawing::{height, is_possible, width};
 use keys::{Key, read_keys};
 use view::View;
 

@@ -8,9 +8,10 @@ use crate::admin::types::State;
 use crate::balancer::events::Event;
 use crate::cli::api::Heard;
 use crate::cli::render;
+use crate::cli::table::{Look, rest, table};
 use crate::text::{Printable, is_printable};
 
-/// After this long without a message from the balancer the view is marked as stale.
+/// After this long without a message from the balancer the view is marked as out of date.
 const STALE: Duration = Duration::from_secs(3);
 
 /// How many seconds a line of the table draws.
@@ -89,7 +90,12 @@ impl View {
         };
         lines.extend(render::overview(&state.overview));
         lines.push(warning.unwrap_or_default());
-        let mut table = render::table(&state.servers, Some(DRAWN), self.colour).into_iter();
+        let look = Look {
+            width: Some(width),
+            drawn: Some(DRAWN),
+            colour: self.colour,
+        };
+        let mut table = table(&state.servers, look).into_iter();
         lines.extend(table.next());
         // The last line is the foot.
         let room = height.saturating_sub(lines.len() + 1).max(1);
@@ -111,10 +117,11 @@ impl View {
         lines.truncate(height.saturating_sub(1));
         lines.resize(height.saturating_sub(1), String::new());
         let scroll = if servers > self.rows {
+            let shown = (self.above + self.rows).min(servers);
             format!(
-                "   servers {} to {} of {servers}: ↑ ↓",
+                "   servers {} to {shown} of {servers}: ↑ ↓   {}",
                 self.above + 1,
-                (self.above + self.rows).min(servers)
+                rest(&state.servers, shown)
             )
         } else {
             String::new()
@@ -132,9 +139,9 @@ impl View {
             None => return None,
         };
         let mark = if self.colour {
-            "\x1b[1;31mSTALE\x1b[0m"
+            "\x1b[1;31mout of date\x1b[0m"
         } else {
-            "STALE"
+            "out of date"
         };
         Some(format!(
             "{mark} for {} s: {why}; trying again",

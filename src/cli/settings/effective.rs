@@ -13,6 +13,7 @@ use super::program::Program;
 pub(in crate::cli) enum Origin {
     Flag,
     Environment,
+    Context,
     File,
     Default,
 }

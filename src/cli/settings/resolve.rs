@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::effective::Effective;
+use super::effective::{Effective, Origin};
 use super::file::{self, Entry};
 use super::keys::LOG;
+use super::places::{self, Chosen, Place, origins, reaches, with_places};
 use super::program::{Program, conflict, lenient};
 use crate::cli::output::{self, Exit, Failure, complain};
 
 /// The identity of the flag that names the file.
 const CONFIG: &str = "config";
+
+/// The command that reads what `[log]` has written.
+const LOGS: &str = "logs";
 
 /// A valid command line, with the values of the configuration file.
 #[derive(Debug)]
@@ -23,6 +27,35 @@ pub(in crate::cli) struct Resolved {
     pub(in crate::cli) file: Option<PathBuf>,
     /// The entries of the file that apply to the command.
     pub(in crate::cli) entries: Vec<Entry>,
+    /// What other tables of the file say about the balancer.
+    places: Vec<Place>,
+    context: Option<Chosen>,
+}
+
+impl Resolved {
+    /// The settings of the command that can be keys of a file, with their origins.
+    pub(in crate::cli) fn effective(&self, program: &Program) -> Vec<Effective> {
+        let Some((name, matches)) = self.matches.subcommand() else {
+            return Vec::new();
+        };
+        let mut values = program.effective(name, matches, &self.entries);
+        let origins = origins(&self.places, self.context.as_ref());
+        for value in &mut values {
+            let is_said = matches!(value.origin, Origin::Flag | Origin::Environment);
+            let found = origins.iter().rev().find(|(key, _)| *key == value.key);
+            if let Some((_, origin)) = found.filter(|_| !is_said) {
+                value.origin = *origin;
+            }
+        }
+        values
+    }
+
+    /// Lets messages of this process name the context.
+    pub(in crate::cli) fn work_with_context(&self) {
+        if let Some(chosen) = &self.context {
+            chosen.work_with();
+        }
+    }
 }
 
 /// Why a command line is invalid.
@@ -80,37 +113,51 @@ impl Program {
             Err(_) => flags(self.command.clone(), args)?,
         };
         let file = first.get_one::<PathBuf>(CONFIG).cloned();
-        let (path, given) = match (file, first.subcommand()) {
-            (Some(path), Some((name, given))) if self.is_configurable(name) => {
-                (path, (name, given))
-            }
-            (file, _) => return self.checked(self.command.clone(), args, file, Vec::new()),
+        let is_flag = first.value_source(CONFIG) == Some(ValueSource::CommandLine);
+        let name = first.subcommand_name().unwrap_or_default();
+        let context = Chosen::find(&first, name, is_flag).map_err(Refused::Together)?;
+        let mut resolved = Resolved {
+            matches: first.clone(),
+            file,
+            entries: Vec::new(),
+            places: Vec::new(),
+            context,
         };
-        let entries = file::load(&path, self).map_err(Refused::File)?;
-        let entries = self.for_command(given.0, given.1, entries);
-        let with_file = self
-            .command
-            .clone()
-            .mut_subcommand(given.0, |command| with_defaults(command, &entries));
-        self.checked(with_file, args, Some(path), entries)
+        if let (Some(path), Some((name, given))) = (&resolved.file, first.subcommand())
+            && (self.is_configurable(name) || reaches(name) || name == LOGS)
+        {
+            let entries = file::load(path, self).map_err(Refused::File)?;
+            resolved.places = places::of_file(name, &entries);
+            resolved.entries = self.for_command(name, given, entries);
+        }
+        resolved.matches = self.checked(args, name, &resolved)?;
+        Ok(resolved)
     }
 
+    /// Parses the command line with all that stands behind it.
     fn checked(
         &self,
-        command: Command,
         args: &[OsString],
-        file: Option<PathBuf>,
-        entries: Vec<Entry>,
-    ) -> Result<Resolved, Refused> {
+        name: &str,
+        behind: &Resolved,
+    ) -> Result<ArgMatches, Refused> {
+        let mut command = self.command.clone();
+        // clap knows no command of an empty name, and makes one.
+        if command.find_subcommand(name).is_some() {
+            command = command.mut_subcommand(name, |command| {
+                let command = with_places(command, &behind.places, false);
+                let command = with_defaults(command, &behind.entries);
+                match &behind.context {
+                    Some(chosen) => with_places(command, &chosen.context.values(), chosen.is_flag),
+                    None => command,
+                }
+            });
+        }
         let matches = flags(command, args)?;
         if let Some((name, matches)) = matches.subcommand() {
             (self.check)(name, matches).map_err(|(_, what)| Refused::Together(what))?;
         }
-        Ok(Resolved {
-            matches,
-            file,
-            entries,
-        })
+        Ok(matches)
     }
 
     /// The entries that apply to a command, without those that conflict with a flag or a variable

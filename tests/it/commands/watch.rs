@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use bilico::protocol::status::{ServerReport, ServerState};
 use bilico_testkit::{
-    Farm, Role, Running, Terminal, processes_in, signal, start_balancer, wait_for, wait_until,
+    Farm, Role, Running, Terminal, processes_in, signal, start_balancer, status, wait_for,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -104,7 +106,7 @@ fn a_watch_survives_a_restart_and_restores_the_terminal() {
     terminal.expect("1 of 2 can get files");
     terminal.expect("drained");
     farm.balancer.kill();
-    terminal.expect("STALE");
+    terminal.expect("out of date");
     farm.balancer.restart();
     terminal.expect("0 accepted");
     terminal.expect("2 of 2 can get files");
@@ -158,4 +160,40 @@ fn more_servers_than_lines_can_be_scrolled() {
     terminal.expect("servers 1 to ");
     terminal.press("Q");
     check_given_back(terminal, 0);
+}
+
+/// Once plain `status` wrapped each row, and a long name hid the state of all servers.
+#[test]
+fn a_status_has_a_line_for_each_server_at_any_width() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "ingest-a.warehouse-07.eu-central-1.internal.example.invalid:5001".to_owned();
+    let mut servers: Vec<String> = (1..=30).map(|n| format!("127.0.0.1:{n}")).collect();
+    servers.push(long);
+    let balancer = start_balancer(dir.path(), &servers, &[]);
+    wait_until("its servers to be down", || {
+        let status = status(&balancer.address);
+        let is_down = |server: &ServerReport| server.state == ServerState::Down;
+        status.servers.iter().take(30).all(is_down)
+    });
+    for width in [40, 60, 80, 100, 110, 140] {
+        let size = format!("rows 24 cols {width}");
+        for (args, end) in [
+            (&["status", "--no-color"][..], " more"),
+            (&["status", "--watch", "--no-color"], "q quits"),
+        ] {
+            let elsewhere = tempfile::tempdir().unwrap();
+            let mut terminal = at_a_terminal(&balancer, elsewhere.path(), &size, args);
+            let before = terminal.expect(end);
+            let down: Vec<&str> = before
+                .lines()
+                .filter(|line| line.contains("127.0.0.1:") && line.contains(" down "))
+                .collect();
+            assert!(down.len() > 5, "{width}: {before}");
+            for line in down {
+                let line = line.trim_end().trim_end_matches("\x1b[K");
+                assert!(line.chars().count() <= width, "{width}: {line:?}");
+                assert!(line.contains("connection"), "{width}: {line:?}");
+            }
+        }
+    }
 }
