@@ -109,10 +109,11 @@ pub(super) fn rest(servers: &[Server], shown: usize) -> String {
         [] => String::new(),
         [(state, _)] => format!("and {more} more, all {}", state.name()),
         several => {
-            let of_each = several
+            let of_each: Vec<_> = several
                 .iter()
-                .map(|(state, count)| format!("{count} {}", state.name()));
-            format!("and {more} more: {}", Vec::from_iter(of_each).join(", "))
+                .map(|(state, count)| format!("{count} {}", state.name()))
+                .collect();
+            format!("and {more} more: {}", of_each.join(", "))
         }
     }
 }
