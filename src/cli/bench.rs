@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Failure, complain, note, say, say_json};
 use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
-use super::settings::values::positive;
+use super::settings::values::{positive, whole};
 use super::settings::words::{self, one_of};
 use crate::client::{ClientError, Wait, Way};
 use crate::load::drive;
@@ -57,7 +57,7 @@ pub(super) struct BenchArgs {
     #[command(flatten)]
     balancer: BalancerArg,
     /// How many files to send; 10,000 unless --duration is given
-    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = whole::<u64>(..))]
     files: Option<u64>,
     /// Send files for this long, then wait for the files under way
     #[arg(long, value_name = "TIME", value_parser = positive)]
@@ -72,7 +72,7 @@ pub(super) struct BenchArgs {
         long,
         value_name = "C",
         default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(1..=60_000)
+        value_parser = whole::<u64>(1..=60_000)
     )]
     connections: u64,
     /// How many files are under way on each connection; 64 by default. Not with --rate
@@ -80,7 +80,7 @@ pub(super) struct BenchArgs {
         long,
         value_name = "W",
         conflicts_with = "rate",
-        value_parser = clap::value_parser!(u32).range(1..=1_048_576)
+        value_parser = whole::<u32>(1..=1_048_576)
     )]
     in_flight: Option<u32>,
     /// Send this many files per second over all connections, whether earlier ones have ended or not
@@ -92,7 +92,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_parser = one_of(words::WAIT), default_value = "delivered")]
     wait: Wait,
     /// Send this many files first, and leave them out of the figures
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     warm_up: u64,
     /// Time limit of the whole run; without it, there is no limit
     #[arg(long, value_name = "TIME", value_parser = positive)]
@@ -104,7 +104,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "P", default_value = "bench-", value_parser = prefix)]
     title_prefix: String,
     /// Seed of the sizes and the content
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(..))]
     seed: u64,
     /// Send nothing: open the connections, hold them idle for this long, and report how many stayed
     /// open

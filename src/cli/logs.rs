@@ -19,6 +19,7 @@ use tracing::Level;
 use self::files::{Line, Source};
 use self::filter::{Filter, Since, level};
 use super::output::{Exit, Failure, Stdout, note};
+use super::settings::values::whole;
 use crate::logging::Destination;
 use crate::text::{Printable, PrintableJson, printable_bytes};
 
@@ -66,7 +67,7 @@ pub(super) struct LogsArgs {
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
     /// Only lines about the file with this request number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     number: Option<u64>,
     /// Only lines at this level and above: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", value_parser = level)]
@@ -76,7 +77,7 @@ pub(super) struct LogsArgs {
         short = 'n',
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_LINES))
+        value_parser = whole::<u32>(..=u64::from(MOST_LINES))
     )]
     lines: Option<u32>,
     /// Print JSON lines, whatever the format of the files

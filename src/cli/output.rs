@@ -4,8 +4,10 @@
 //! Invariant: data that cannot be written ends the process with [`Exit::Failed`], and the reason is
 //! reported. The exception is a closed pipe: its reader has seen enough.
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, StdoutLock, Write};
+use std::num::ParseIntError;
 
 use super::contexts;
 use crate::client::ClientError;
@@ -144,6 +146,12 @@ pub(super) fn print(bytes: &[u8]) {
 
 /// Prints clap's own message and ends the process. Help and the version go to standard output.
 pub(super) fn end_parsing(said: &clap::Error) -> ! {
+    if let Some(source) = said.source().filter(|source| source.is::<ParseIntError>()) {
+        let text = said.render().to_string();
+        let text = text.replacen(&source.to_string(), "expected a whole number", 1);
+        let _ = write!(io::stderr().lock(), "{text}");
+        std::process::exit(said.exit_code());
+    }
     match said.print().and_then(|()| io::stdout().flush()) {
         Err(error) if !said.use_stderr() && error.kind() != ErrorKind::BrokenPipe => end(&error),
         _ => std::process::exit(said.exit_code()),

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::admin::AdminAddresses;
 use super::output::{Exit, Failure, note, say};
 use super::service::Service;
-use super::settings::values::level;
+use super::settings::values::{level, whole};
 use super::settings::words::{self, one_of};
 use crate::access::Lock;
 use crate::descriptors::{Openings, TooFew};
@@ -64,7 +64,13 @@ pub(super) struct LogArgs {
     pub(super) log_max_size: ByteSize,
     /// How many rotated log files are kept; with 0, no file is rotated or removed, because another
     /// program such as logrotate does it
-    #[arg(long, value_name = "N", default_value_t = 8, env = "BILICO_LOG_KEEP")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = whole::<usize>(..),
+        env = "BILICO_LOG_KEEP"
+    )]
     pub(super) log_keep: usize,
 }
 

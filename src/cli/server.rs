@@ -11,7 +11,7 @@ use super::output::{Exit, Failure};
 use super::reload::{self, Reloader};
 use super::role::{RoleArgs, bind, tell_lock, tell_openings, too_few};
 use super::settings::Started;
-use super::settings::values::{address, positive};
+use super::settings::values::{address, positive, whole};
 use super::settings::words::{self, one_of};
 use super::tls::{Certificates, ClusterArgs};
 use crate::access::{Lock, MetricsFor};
@@ -122,7 +122,7 @@ pub(super) struct ServerArgs {
         long,
         value_name = "N",
         default_value_t = 1024,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_MAX_CONNECTIONS"
     )]
     max_connections: u32,

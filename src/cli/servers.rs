@@ -9,7 +9,7 @@ use super::api::{Api, OrderArgs, server_path};
 use super::output::{Exit, Failure, say_as_is, say_json};
 use super::render::{self, ColourArg};
 use super::screen;
-use super::settings::values::positive;
+use super::settings::values::{positive, whole};
 use super::table::{self, Look};
 use crate::admin::types::{NewServer, PatchServer, Server};
 use crate::config::{MAX_WEIGHT, Reloaded, ServerSpec};
@@ -30,7 +30,7 @@ pub(super) struct WeightArgs {
     #[arg(
         value_name = "WEIGHT",
         allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT))
+        value_parser = whole::<u32>(..=u64::from(MAX_WEIGHT))
     )]
     weight: u32,
     #[command(flatten)]

@@ -14,7 +14,7 @@ use self::show::{bounds, failed, users_table};
 use super::api::{AdminArg, Api};
 use super::output::{Exit, Failure, say, say_json};
 use super::secrets::PasswordArg;
-use super::settings::values::positive;
+use super::settings::values::{positive, whole};
 use crate::access::users::{Change, Quota, TokenId, UserName, UserOrder, Users};
 use crate::access::{UserRole, check_password, hash_password};
 use crate::units::ByteSize;
@@ -137,16 +137,16 @@ enum UserCommand {
 #[derive(Debug, Args)]
 struct QuotaArgs {
     /// Most connections at once
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     sessions: Option<u64>,
     /// Most files that wait in the queue
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     waiting_files: Option<u64>,
     /// Most bytes that wait in the queue
     #[arg(long, value_name = "SIZE")]
     waiting_bytes: Option<ByteSize>,
     /// Most files handed over a second
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(..))]
     files_per_second: Option<u64>,
     /// Largest file
     #[arg(long, value_name = "SIZE")]

@@ -167,7 +167,8 @@ impl Drop for LogGuard {
             // Not `eprintln!`: it panics when stderr is closed.
             let _ = writeln!(
                 io::stderr(),
-                "warning: {lost} log lines were lost: what takes them was too slow, full or failing"
+                "warning: {} lost: what takes them was too slow, full or failing",
+                crate::numbers::plural(lost, "log line was", "log lines were")
             );
         }
     }

@@ -91,12 +91,7 @@ impl Work {
             .saturating_mul(u32::try_from(letters).unwrap_or(u32::MAX));
         let work = async move {
             tokio::time::sleep(takes).await;
-            tracing::info!(
-                number,
-                letters_a = letters,
-                after_ms = millis(takes),
-                "work done"
-            );
+            tracing::info!(number, letters, after_ms = millis(takes), "work done");
             drop((content, room));
         };
         self.tasks.spawn_on(

@@ -15,7 +15,7 @@ use crate::balancer::{
 use crate::cli::admin::AdminAt;
 use crate::cli::output::{Exit, Failure};
 use crate::cli::role::{RoleArgs, too_few};
-use crate::cli::settings::values::{ADMIN, BALANCER, address, positive};
+use crate::cli::settings::values::{ADMIN, BALANCER, address, positive, whole};
 use crate::cli::settings::words::{self, one_of};
 use crate::cli::tls::{self, ClusterArgs, TlsArgs};
 use crate::config::{ServerSpec, check_servers};
@@ -28,6 +28,9 @@ use crate::units::{ByteSize, parse_duration};
 
 /// Run a balancer: it takes files from clients, queues them, and sends them to servers
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "bilico balancer [OPTIONS] --server <ADDR=WEIGHT>...\n       bilico balancer [OPTIONS] --config <FILE>"
+)]
 pub(in crate::cli) struct BalancerArgs {
     /// Address that native and old-style clients connect to
     #[arg(
@@ -83,7 +86,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 16,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_MAX_ATTEMPTS"
     )]
     max_attempts: u32,
@@ -103,6 +106,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 100_000,
+        value_parser = whole::<u32>(..),
         env = "BILICO_REMEMBER_FILES"
     )]
     remember_files: u32,
@@ -111,7 +115,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 1_000_000,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_QUEUE_FILES"
     )]
     queue_files: u32,
@@ -137,7 +141,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 1024,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_WINDOW_FILES"
     )]
     window_files: u32,
@@ -181,7 +185,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 2,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_FALL"
     )]
     fall: u32,
@@ -190,7 +194,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 2,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_RISE"
     )]
     rise: u32,
@@ -227,7 +231,7 @@ pub(in crate::cli) struct BalancerArgs {
         long,
         value_name = "N",
         default_value_t = 16_384,
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>(1..),
         env = "BILICO_MAX_CONNECTIONS"
     )]
     pub(super) max_connections: u32,

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::show;
 use crate::certs::{Authority, CertsError, Directory, Issued, Order};
 use crate::cli::output::{Exit, Failure, say};
+use crate::cli::settings::values::whole;
 use crate::text::printable_path;
 use crate::transport::tls::{Identity, Role, check_name};
 
@@ -85,8 +86,8 @@ struct DirArg {
     dir: PathBuf,
 }
 
-fn days() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=36_500)
+fn days() -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+    whole(1..=36_500)
 }
 
 /// Makes or shows certificates.

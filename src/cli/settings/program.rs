@@ -112,7 +112,12 @@ pub(super) fn conflict(command: &Command, one: &str, other: &str) -> bool {
 /// Why a flag refuses a value, as shown to people.
 fn reason(error: &clap::Error, value: &str) -> String {
     if let Some(source) = error.source() {
-        return source.to_string();
+        let text = super::values::reason(source);
+        return if text.contains(value) {
+            text
+        } else {
+            format!("invalid value {value:?}: {text}")
+        };
     }
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) if !values.is_empty() => {

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
@@ -190,9 +192,39 @@ impl Program {
 }
 
 fn flags(command: Command, args: &[OsString]) -> Result<ArgMatches, Refused> {
-    command
-        .try_get_matches_from(args)
-        .map_err(|error| Refused::Flags(Box::new(error)))
+    // Only a refusal needs it.
+    let definition = command.clone();
+    command.try_get_matches_from(args).map_err(|mut error| {
+        if error.get(ContextKind::Usage).is_some() {
+            let usage = ContextValue::StyledStr(usage(definition, args));
+            error.insert(ContextKind::Usage, usage);
+        }
+        Refused::Flags(Box::new(error))
+    })
+}
+
+/// How the command is used that these words name, as its help says. What clap says of a refusal shows
+/// options as needed because a variable has set them.
+fn usage(mut program: Command, args: &[OsString]) -> StyledStr {
+    program.build();
+    let mut path = Vec::new();
+    let mut command = &program;
+    for word in args.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(found) = command.find_subcommand(word) {
+            path.push(word);
+            command = found;
+        }
+    }
+    usage_of(&mut program, &path)
+}
+
+fn usage_of(command: &mut Command, path: &[&str]) -> StyledStr {
+    match path.split_first() {
+        None => command.render_usage(),
+        Some((first, rest)) => command
+            .find_subcommand_mut(first)
+            .map_or_else(StyledStr::new, |command| usage_of(command, rest)),
+    }
 }
 
 /// Replaces the defaults of flags by the values of a file.

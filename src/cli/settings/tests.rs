@@ -207,11 +207,14 @@ fn names_that_are_unknown_are_refused_with_the_nearest_known_one() {
 fn values_that_make_no_sense_are_refused_with_the_reason() {
     for (line, wanted) in [
         ("queue-files = \"5\"", "expected a whole number, not a text"),
-        ("queue-files = 0", "0 is not in 1..="),
-        ("queue-files = -1", "-1 is not in 1..="),
+        (
+            "queue-files = 0",
+            "invalid value \"0\": expected a whole number from 1 to 4,294,967,295",
+        ),
+        ("queue-files = -1", "expected a whole number from 1 to"),
         (
             "queue-files = 99999999999999999999999999999999999999999999",
-            "too large",
+            "expected a whole number from 1 to",
         ),
         ("queue-bytes = \"5 parsecs\"", r#"invalid size "5 parsecs""#),
         (

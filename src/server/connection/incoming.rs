@@ -66,7 +66,7 @@ pub(super) fn submit(
     let name = title.clone();
     let done: Done = Box::new(move |stored| {
         drop(room);
-        log_outcome(number, &name, size, letters, &stored);
+        log_outcome(number, &name, size, &stored);
         if let Ok(Outcome::Stored) = stored {
             work.start(number, letters, for_work, hold);
         }
@@ -82,15 +82,9 @@ pub(super) fn submit(
     store.submit(file, done);
 }
 
-fn log_outcome(
-    number: u64,
-    title: &str,
-    bytes: u64,
-    letters_a: u64,
-    stored: &Result<Outcome, StoreError>,
-) {
+fn log_outcome(number: u64, title: &str, bytes: u64, stored: &Result<Outcome, StoreError>) {
     match stored {
-        Ok(Outcome::Stored) => tracing::info!(number, title, bytes, letters_a, "stored"),
+        Ok(Outcome::Stored) => tracing::info!(number, title, bytes, "stored"),
         Ok(Outcome::Known) => tracing::info!(number, title, bytes, "stored already"),
         Err(error) => tracing::error!(number, title, bytes, error = %error, "cannot store"),
     }

@@ -157,3 +157,45 @@ fn colours_are_for_terminals_that_want_them() {
     show(&["--no-color"], r#"exec "$@""#).expect(" up ");
     show(&[], r#"NO_COLOR=1 exec "$@""#).expect(" up ");
 }
+
+/// Usage lines once showed `--admin` as needed, because a variable had set it; and numbers were
+/// refused in the words of the library: "invalid digit found in string", "-1 is not in 0..=1000000".
+#[test]
+fn a_refused_command_line_is_told_what_is_expected() {
+    let of_weight = "for '<WEIGHT>': expected a whole number from 0 to 1,000,000";
+    for (args, part) in [
+        (&["weight", "5001", "-1"][..], of_weight),
+        (&["weight", "5001", "abc"], of_weight),
+        (&["weight", "5001", "1000001"], of_weight),
+        (&["queue", "show", "abc"], "': expected a whole number"),
+        (
+            &["logs", "-n", "x"],
+            "expected a whole number from 0 to 1,000,000",
+        ),
+        (
+            &["bench", "-c", "0"],
+            "expected a whole number from 1 to 60,000",
+        ),
+        (
+            &["weight"],
+            "Usage: bilico weight [OPTIONS] <SERVER> <WEIGHT>\n",
+        ),
+        (
+            &["queue", "show"],
+            "Usage: bilico queue show [OPTIONS] <NUMBER>\n",
+        ),
+        (
+            &["balancer"],
+            "       bilico balancer [OPTIONS] --config <FILE>\n",
+        ),
+    ] {
+        let ended = run(&mut bilico(args), "");
+        assert_eq!(ended.code, Some(2), "{args:?}");
+        assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("digit"),
+            "{args:?}: {}",
+            ended.stderr
+        );
+    }
+}

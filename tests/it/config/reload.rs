@@ -336,7 +336,7 @@ fn a_reload_over_http_takes_back_all_orders_but_drains() {
         "{error}"
     );
     assert!(
-        error.contains("bilico.toml:4: [balancer] rise: 0 is not in"),
+        error.contains(r#"bilico.toml:4: [balancer] rise: invalid value "0": expected a whole number from 1 to"#),
         "{error}"
     );
     let notices = http(&balancer, "GET", "/api/v1/notices", None).json();
