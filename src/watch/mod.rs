@@ -3,8 +3,8 @@
 //!
 //! # How a file is handed over once, whatever dies
 //!
-//! A watcher keeps a state ([`state`], one for a folder) beside the balancer's memory of keys. A
-//! file is an [`Ident`](file::Ident): inode, time of birth, time of its last write and size. Its way:
+//! A watcher keeps a state (`state`, one for a folder) beside the balancer's memory of keys. A
+//! file is an `Ident`: inode, time of birth, time of its last write and size. Its way:
 //!
 //! 1. It has **settled**: its size and time stayed the same for the time that was given; or it was
 //!    renamed into place, or has its marker.
@@ -34,9 +34,9 @@
 //!
 //! # The rooms
 //!
-//! [`folder`] decides, and knows no clock and no file system; [`rules`] knows names, [`record`] the
-//! lines of a state. [`walk`], [`events`] and [`after`] look at the disk and change it, [`hand`]
-//! talks to the balancer. [`watcher`] brings them together.
+//! `folder` decides, and knows no clock and no file system; `rules` knows names, `record` the
+//! lines of a state. `walk`, `events` and `after` look at the disk and change it, `hand`
+//! talks to the balancer. `watcher` brings them together.
 
 mod acting;
 mod after;

@@ -188,15 +188,15 @@ impl Watcher<'_> {
                 Ok(())
             }
             News::Away(error) => {
-                let since = *self.away_since.get_or_insert_with(|| {
-                    (self.tell)(Told::Waiting {
-                        reason: error.to_string(),
-                    });
-                    Instant::now()
-                });
+                let now = Instant::now();
+                let since = *self.away_since.get_or_insert(now);
                 let is_over = self.config.once.is_some_and(|most| since.elapsed() >= most);
                 if is_over || (!self.has_heard && !error.may_pass()) {
                     return Err(error.into());
+                }
+                if since == now {
+                    let reason = error.to_string();
+                    (self.tell)(Told::Waiting { reason });
                 }
                 Ok(())
             }
