@@ -23,7 +23,7 @@ fn a_folder_full_of_files_is_handed_over_as_fast_as_they_are_sent() {
     assert!(sent.status.success(), "{sent:?}");
     let started = Instant::now();
     let said = File::create(farm.dir.path().join("said")).unwrap();
-    let mut command = command(&farm, &["--after", "delete", "--settle", "0s", "--once"]);
+    let mut command = command(&farm, &["--settle", "0s", "--once"]);
     let mut watcher = command.stdout(said).spawn().unwrap();
     let (mut memory, mut descriptors) = (0, 0);
     let status = loop {
@@ -43,7 +43,9 @@ fn a_folder_full_of_files_is_handed_over_as_fast_as_they_are_sent() {
     println!(
         "{many} files: send {sending:?}, watch {watching:?}; {memory} KiB, {descriptors} descriptors"
     );
-    assert!(files(&folder).is_empty());
+    // They are moved: how fast a file system deletes files is its own affair.
+    let left = files(&folder);
+    assert!(left.len() == many && left.keys().all(|name| name.starts_with("done/")));
     let stored: usize = (0..2)
         .map(|place| fs::read_dir(farm.server_dir(place)).unwrap().count())
         .sum();
