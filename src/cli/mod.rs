@@ -150,6 +150,17 @@ fn program() -> Program {
     }
 }
 
+/// What the prompt leaves to a shell.
+fn elsewhere() -> client::Elsewhere {
+    let command = Cli::command();
+    let subcommands = command.get_subcommands();
+    client::Elsewhere::new(
+        subcommands
+            .map(|subcommand| subcommand.get_name().to_owned())
+            .collect(),
+    )
+}
+
 /// Parses the command line together with the configuration file. Ends the process where clap does:
 /// on `--help` and on a usage error.
 fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
@@ -172,10 +183,10 @@ fn understand(args: Vec<OsString>) -> Result<(Cli, Started), Failure> {
 
 async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
     match cli.command {
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => demo::run(args, elsewhere()).await,
         Command::Balancer(args) => balancer::run(*args, started).await,
         Command::Server(args) => server::run(args, started).await,
-        Command::Client(args) => client::run(args).await,
+        Command::Client(args) => client::run(args, elsewhere()).await,
         Command::Send(args) => send::run(args).await,
         Command::Watch(args) => watch::run(args).await,
         Command::Queue(args) => queue::run(args),

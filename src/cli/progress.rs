@@ -1,18 +1,21 @@
 //! The progress line of a transfer.
 
+mod line;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::fmt::Write;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
+use super::output::note;
 use super::show::{per_second, ratio, state, whole_seconds};
 use crate::client::{self, Tally, Wait, Way};
-use crate::text::{Printable, printable};
+use crate::text::{Printable, PrintableLines, printable};
 use crate::units::format_duration;
+use line::CLEAR;
+pub(super) use line::{Bar, Part};
 
 /// Time between two looks at a transfer.
 const TICK: Duration = Duration::from_millis(100);
@@ -23,7 +26,7 @@ const STUCK: Duration = Duration::from_secs(1);
 /// Shows a progress line if standard error is a terminal, until the future is dropped. Without
 /// progress it asks the balancer for the reason.
 pub(super) async fn line(mut tally: watch::Receiver<Tally>, wait: Wait, way: &Way) -> Infallible {
-    let Some(Bar(bar)) = &Bar::on_terminal("{spinner} {bar:24} {pos}/{len} {msg}") else {
+    let Some(bar) = &Bar::on_terminal(true) else {
         return std::future::pending().await;
     };
     let started = Instant::now();
@@ -42,9 +45,8 @@ pub(super) async fn line(mut tally: watch::Receiver<Tally>, wait: Wait, way: &Wa
                 (moved, last) = (Instant::now(), done);
                 trouble.clear();
             }
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-            bar.set_message(progress_text(&tally, done, total, started.elapsed()) + &trouble);
+            let parts = parts(&tally, done, total, started.elapsed(), &trouble);
+            bar.show(done as u64, total as u64, &parts);
         }
         tokio::time::sleep(TICK).await;
         if moved.elapsed() > STUCK {
@@ -54,13 +56,26 @@ pub(super) async fn line(mut tally: watch::Receiver<Tally>, wait: Wait, way: &Wa
     }
 }
 
+/// Writes a notice above the progress line, which is drawn again by itself.
+pub(super) fn above_the_line(text: &str) {
+    if stderr().is_terminal() {
+        let text = PrintableLines(text);
+        // One write: nothing of the line can come between.
+        let _ = stderr()
+            .lock()
+            .write_all(format!("{CLEAR}{text}\n").as_bytes());
+    } else {
+        note(text);
+    }
+}
+
 /// Why no file is delivered; empty if the balancer does not know.
 async fn why_nothing_moves(way: &Way) -> String {
     match client::status(way, STUCK).await {
         Ok(status) if status.servers.iter().all(|server| !server.eligible) => {
             let reasons: BTreeSet<String> = status.servers.iter().map(state).collect();
             format!(
-                "  no server can take files ({})",
+                "no server can take files ({})",
                 Printable(Vec::from_iter(reasons).join(", "))
             )
         }
@@ -68,38 +83,29 @@ async fn why_nothing_moves(way: &Way) -> String {
     }
 }
 
-/// A progress line. Dropping it clears the line.
-pub(super) struct Bar(pub(super) ProgressBar);
-
-impl Bar {
-    /// `None` if standard error is not a terminal.
-    pub(super) fn on_terminal(template: &str) -> Option<Self> {
-        if !std::io::stderr().is_terminal() {
-            return None;
+/// What is told beside the bar, in the order of importance: a narrow terminal shows the first.
+fn parts(tally: &Tally, done: usize, total: usize, elapsed: Duration, trouble: &str) -> Vec<Part> {
+    let mut parts = vec![Part::Whole(format!(
+        "accepted {}  delivered {}",
+        tally.accepted, tally.delivered
+    ))];
+    match &tally.waiting {
+        _ if tally.reconnecting => parts.push(Part::Whole("reconnecting …".to_owned())),
+        Some(reason) => {
+            parts.push(Part::Trouble(format!("waiting: {}", printable(reason))));
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Some(Self(bar))
+        None => {}
     }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+    if !trouble.is_empty() {
+        parts.push(Part::Trouble(trouble.to_owned()));
     }
-}
-
-fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) -> String {
-    let mut text = format!("accepted {}  delivered {}", tally.accepted, tally.delivered);
     if done > 0 && elapsed > Duration::ZERO {
         let left = elapsed.mul_f64(ratio((total - done) as u64, done as u64));
-        let _ = write!(
-            text,
-            "  {:.0} files/s  ETA {}",
+        parts.push(Part::Whole(format!(
+            "{:.0} files/s  ETA {}",
             per_second(done, elapsed),
             format_duration(whole_seconds(left))
-        );
+        )));
     }
     let servers = tally
         .by_server
@@ -108,11 +114,7 @@ fn progress_text(tally: &Tally, done: usize, total: usize, elapsed: Duration) ->
         .map(|(server, files)| format!("{} {files}", Printable(server)));
     let servers: Vec<_> = servers.collect();
     if !servers.is_empty() {
-        let _ = write!(text, "  [{}]", servers.join(", "));
+        parts.push(Part::Whole(format!("[{}]", servers.join(", "))));
     }
-    match &tally.waiting {
-        _ if tally.reconnecting => text + "  reconnecting …",
-        Some(reason) => text + "  waiting: " + &printable(reason),
-        None => text,
-    }
+    parts
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rexpect::process::{Signal, WaitStatus};
 use rexpect::session::PtySession;
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::process::program;
 use crate::wait::wait_for;
@@ -35,6 +36,8 @@ impl Terminal {
             .args(args)
             .current_dir(dir)
             .env("TERM", "xterm-256color")
+            // Tests must not change what the developer's prompt remembers.
+            .env("BILICO_HISTORY", "none")
             .env_remove("NO_COLOR");
         let options = rexpect::reader::Options::new().timeout_ms(Some(30_000));
         let mut session = rexpect::session::spawn_with_options(command, options).unwrap();
@@ -48,6 +51,13 @@ impl Terminal {
     /// Waits for this text and returns the output before it.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
+        let before = self.expect_raw(text);
+        plain(&before)
+    }
+
+    /// The same with the control sequences in it.
+    #[track_caller]
+    pub fn expect_raw(&mut self, text: &str) -> String {
         // The library reads each byte as a character.
         let bytes: String = text.bytes().map(char::from).collect();
         match self.session.exp_string(&bytes) {
@@ -59,6 +69,18 @@ impl Terminal {
             }
             Err(error) => panic!("no {text:?} on the terminal: {}", unexpected(error)),
         }
+    }
+
+    /// Gives the terminal this many columns.
+    pub fn resize(&mut self, columns: u16) {
+        let terminal = self.session.process().get_file_handle().unwrap();
+        let size = Winsize {
+            ws_row: 40,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(terminal, size).unwrap();
     }
 
     /// Presses these keys.
@@ -100,7 +122,7 @@ impl Terminal {
                 Some(_) => None,
             }
         });
-        (code, decode(&rest))
+        (code, plain(&decode(&rest)))
     }
 }
 
@@ -111,20 +133,24 @@ fn unexpected(error: rexpect::error::Error) -> String {
     else {
         return error.to_string();
     };
-    let got = decode(&got);
+    let got = plain(&decode(&got));
     format!(
         "{:?}",
         got.get(got.floor_char_boundary(got.len().saturating_sub(600))..)
     )
 }
 
-/// Decodes bytes that were read as one character each, and removes control sequences.
+/// Decodes bytes that were read as one character each.
 fn decode(text: &str) -> String {
     let bytes: Vec<u8> = text
         .chars()
         .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
         .collect();
-    let text = String::from_utf8_lossy(&bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Removes control sequences.
+fn plain(text: &str) -> String {
     let mut pieces = text.split("\x1b[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

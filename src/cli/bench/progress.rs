@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use crate::cli::progress::Bar;
+use crate::cli::progress::{Bar, Part};
 use crate::load::drive::Greeted;
 use crate::load::{Plan, Run};
 
@@ -13,12 +13,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Shows a progress line if standard error is a terminal, until the future is dropped.
 pub(super) async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
-    let template = if plan.total().is_some() {
-        "{spinner} {bar:24} {pos}/{len} {msg}"
-    } else {
-        "{spinner} {pos} {msg}"
-    };
-    let Some(bar) = Bar::on_terminal(template) else {
+    let Some(bar) = Bar::on_terminal(plan.total().is_some()) else {
         return std::future::pending().await;
     };
     let (mut before, mut at) = (0, Instant::now());
@@ -26,17 +21,17 @@ pub(super) async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
         {
             let tally = &run.borrow().tally;
             let done = tally.reached + tally.failed();
-            bar.0.set_length(plan.total().unwrap_or(done));
-            bar.0.set_position(done);
             let millis = u64::try_from(at.elapsed().as_millis())
                 .unwrap_or(u64::MAX)
                 .max(1);
             let rate = (tally.reached - before).saturating_mul(1000) / millis;
             let under_way = tally.sent.saturating_sub(done);
-            bar.0.set_message(format!(
-                "{rate} files/s  {under_way} under way  {} failed",
-                tally.failed()
-            ));
+            let parts = [
+                Part::Whole(format!("{rate} files/s")),
+                Part::Whole(format!("{under_way} under way")),
+                Part::Whole(format!("{} failed", tally.failed())),
+            ];
+            bar.show(done, plan.total().unwrap_or(done), &parts);
             (before, at) = (tally.reached, Instant::now());
         }
         tokio::time::sleep(TICK * 5).await;
@@ -45,15 +40,14 @@ pub(super) async fn progress(plan: &Plan, run: &RefCell<Run>) -> Infallible {
 
 /// Shows how many connections are open, as [`progress`] does.
 pub(super) async fn opening(connections: u64, opened: &RefCell<Vec<Greeted>>) -> Infallible {
-    let template = "{spinner} {bar:24} {pos}/{len} connections";
-    let Some(bar) = Bar::on_terminal(template) else {
+    let Some(bar) = Bar::on_terminal(true) else {
         return std::future::pending().await;
     };
-    bar.0.set_length(connections);
     loop {
         // Once all are open, `hold` takes them out of the list.
         let open = opened.borrow().len() as u64;
-        bar.0.set_position(open.max(bar.0.position()));
+        let parts = [Part::Whole("connections".to_owned())];
+        bar.show(open.max(bar.position()), connections, &parts);
         tokio::time::sleep(TICK).await;
     }
 }

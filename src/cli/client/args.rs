@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::prompt::{History, usual_place};
 use crate::cli::send::{BalancerArg, ChangedArg, RetryArg};
 use crate::cli::settings::values::address;
 use crate::cli::settings::values::positive;
@@ -14,15 +15,11 @@ use crate::cli::settings::values::positive;
 pub(in crate::cli) struct ClientArgs {
     #[command(flatten)]
     pub(in crate::cli) balancer: BalancerArg,
-    /// The folder that files are picked from. Those called .json that hold a title and a content
-    /// are unwrapped, all others sent byte for byte
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "sample_files",
-        env = "BILICO_FILES"
-    )]
-    pub(in crate::cli) files: PathBuf,
+    /// The folder that files are picked from; without it, these are sample files that are in the
+    /// program. Those called .json that hold a title and a content are unwrapped, all others sent
+    /// byte for byte
+    #[arg(long, value_name = "DIR", env = "BILICO_FILES")]
+    pub(in crate::cli) files: Option<PathBuf>,
     /// The longest time to wait for a delivery; without it, as long as it takes
     #[arg(long, value_name = "TIME", value_parser = positive, env = "BILICO_TIMEOUT")]
     pub(in crate::cli) timeout: Option<Duration>,
@@ -34,6 +31,28 @@ pub(in crate::cli) struct ClientArgs {
     /// without it
     #[arg(long, value_name = "ADDR", value_parser = address_or_none, env = "BILICO_ADMIN")]
     pub(in crate::cli) admin: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) history: HistoryArg,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct HistoryArg {
+    /// File that keeps the commands of the prompt for later sessions; `none`: they are not kept.
+    /// Without it, this is bilico/history in the user's directory of state ($XDG_STATE_HOME)
+    #[arg(long, value_name = "FILE", env = "BILICO_HISTORY")]
+    history: Option<PathBuf>,
+}
+
+impl HistoryArg {
+    /// The lines of earlier sessions.
+    pub(super) fn open(&self) -> History {
+        let file = match &self.history {
+            Some(none) if none.as_os_str() == "none" => None,
+            Some(file) => Some(file.clone()),
+            None => usual_place(),
+        };
+        History::open(file)
+    }
 }
 
 /// An address, or `none` as for a balancer without an admin listener.

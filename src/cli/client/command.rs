@@ -1,22 +1,10 @@
-//! The commands of the prompt.
+//! The commands of the prompt, and how they are read.
+
+use super::about::about;
+use super::mistake::{Elsewhere, Wrong, unknown, unsplit};
 
 /// The most files that one command sends: a typing error must not run for days.
 const MOST: usize = 10_000_000;
-
-/// What `help` shows.
-pub(super) const HELP: &str = "\
-FTP [N]       send N files picked at random from the folder; asks how many without N
-send NAME…    send these files from the folder, or by path; -r: those in directories, too
-ls            list the files in the folder
-status        what the balancer and its servers do
-drain S       send nothing new to server S: its name, or a part of it such as 5003
-undrain S     send files to it again
-weight S N    give it the weight N
-help          this list
-exit          leave";
-
-/// The names of all commands, for a hint.
-pub(super) const NAMES: &str = "FTP, send, ls, status, drain S, undrain S, weight S N, help, exit";
 
 /// A command at the prompt.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,40 +16,71 @@ pub(super) enum Command {
     Drain(String),
     Undrain(String),
     Weight(String, String),
-    Help,
+    /// Of all commands, or of the one of this name.
+    Help(Option<&'static str>),
+    Clear,
     Exit,
     Nothing,
-    Unknown(String),
+    Wrong(Wrong),
 }
 
 /// Reads a command. Case matters only in the names of files; quotes keep names with spaces
-/// together.
-pub(super) fn parse(line: &str) -> Command {
+/// together. A `bilico` before it is dropped, as in a line that was copied from a shell.
+pub(super) fn parse(line: &str, elsewhere: &Elsewhere) -> Command {
     let Some(words) = shlex::split(line) else {
-        return Command::Unknown(line.trim().to_owned());
+        return Command::Wrong(unsplit(line));
     };
-    let mut words = words.into_iter();
-    let Some(first) = words.next() else {
+    let mut words = words.as_slice();
+    let mut is_copied = false;
+    if let [first, rest @ ..] = words
+        && first == "bilico"
+        && !rest.is_empty()
+    {
+        (words, is_copied) = (rest, true);
+    }
+    let Some((first, rest)) = words.split_first() else {
         return Command::Nothing;
     };
-    match (first.to_lowercase().as_str(), words.collect::<Vec<_>>()) {
-        ("ftp", mut rest) if rest.len() <= 1 => Command::Ftp(rest.pop()),
-        ("send", names) => Command::Send(names),
-        ("ls", rest) if rest.is_empty() => Command::List,
-        ("status", rest) if rest.is_empty() => Command::Status,
-        ("drain", mut rest) if rest.len() == 1 => Command::Drain(rest.remove(0)),
-        ("undrain", mut rest) if rest.len() == 1 => Command::Undrain(rest.remove(0)),
-        ("weight", mut rest) if rest.len() == 2 => Command::Weight(rest.remove(0), rest.remove(0)),
-        ("help" | "?", _) => Command::Help,
-        ("exit" | "quit", rest) if rest.is_empty() => Command::Exit,
-        _ => Command::Unknown(line.trim().to_owned()),
+    if first.eq_ignore_ascii_case("clear") && rest.is_empty() {
+        return Command::Clear;
+    }
+    let Some(about) = about(first) else {
+        return Command::Wrong(unknown(line, words, is_copied, elsewhere));
+    };
+    if rest.iter().any(|word| word == "--help" || word == "-h") {
+        return Command::Help(Some(about.name));
+    }
+    match (about.name, rest) {
+        ("FTP", []) => Command::Ftp(None),
+        ("FTP", [count]) => Command::Ftp(Some(count.clone())),
+        ("send", names) => Command::Send(names.to_vec()),
+        ("ls", []) => Command::List,
+        ("status", []) => Command::Status,
+        ("drain", [server]) => Command::Drain(server.clone()),
+        ("undrain", [server]) => Command::Undrain(server.clone()),
+        ("weight", [server, weight]) => Command::Weight(server.clone(), weight.clone()),
+        ("help", []) => Command::Help(None),
+        ("help", [name]) => match self::about(name) {
+            Some(about) => Command::Help(Some(about.name)),
+            None => Command::Wrong(unknown(name, rest, false, elsewhere)),
+        },
+        ("exit", []) => Command::Exit,
+        _ => Command::Wrong(Wrong {
+            error: format!("unknown command {:?}", line.trim()),
+            hint: format!("usage: {}", about.usage),
+        }),
     }
 }
 
-/// Reads a number of files.
+/// Reads a number of files. Separators between digits do not matter.
 pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     let text = text.trim();
-    match text.parse() {
+    let is_separated = text.starts_with(|c: char| c.is_ascii_digit());
+    let digits: String = text
+        .chars()
+        .filter(|c| !(is_separated && matches!(c, ',' | '_')))
+        .collect();
+    match digits.parse() {
         Ok(count) if (1..=MOST).contains(&count) => Ok(count),
         _ => Err(format!(
             "invalid number of files {text:?}: expected 1 to 10,000,000"
@@ -72,6 +91,17 @@ pub(super) fn parse_count(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn elsewhere() -> Elsewhere {
+        Elsewhere {
+            subcommands: vec!["queue".into(), "status".into(), "logs".into()],
+            is_program: |name| ["kill", "cat", "ls"].contains(&name),
+        }
+    }
+
+    fn parsed(line: &str) -> Command {
+        parse(line, &elsewhere())
+    }
 
     #[test]
     fn commands_in_any_case() {
@@ -88,36 +118,76 @@ mod tests {
                 "send 'a b.txt' \"c d\"",
                 Command::Send(vec!["a b.txt".into(), "c d".into()]),
             ),
-            ("send 'a", Command::Unknown("send 'a".into())),
             ("LS", Command::List),
             ("Status", Command::Status),
             ("Drain :5003", Command::Drain(":5003".into())),
             ("undrain 5003", Command::Undrain("5003".into())),
             ("WEIGHT 5003 6", Command::Weight("5003".into(), "6".into())),
-            ("drain", Command::Unknown("drain".into())),
-            ("drain a b", Command::Unknown("drain a b".into())),
-            ("weight 5003", Command::Unknown("weight 5003".into())),
-            ("?", Command::Help),
+            ("?", Command::Help(None)),
+            ("help FTP", Command::Help(Some("FTP"))),
+            ("send --help", Command::Help(Some("send"))),
+            ("weight -h", Command::Help(Some("weight"))),
+            ("Clear", Command::Clear),
             ("EXIT", Command::Exit),
             ("quit", Command::Exit),
             ("", Command::Nothing),
             (" \t", Command::Nothing),
-            ("ftp 1 2", Command::Unknown("ftp 1 2".into())),
-            ("rm -rf /", Command::Unknown("rm -rf /".into())),
+            ("bilico status", Command::Status),
+            ("bilico send a", Command::Send(vec!["a".into()])),
         ] {
-            assert_eq!(parse(line), command, "{line:?}");
+            assert_eq!(parsed(line), command, "{line:?}");
+        }
+    }
+
+    /// Each answer once was the list of all commands.
+    #[test]
+    fn a_line_that_is_no_command_gets_the_word_that_helps() {
+        for (line, error, hint) in [
+            ("ftp 1 2", "\"ftp 1 2\"", "usage: FTP [N]"),
+            ("drain", "\"drain\"", "usage: drain S"),
+            ("drain a b", "\"drain a b\"", "usage: drain S"),
+            ("weight 5003", "\"weight 5003\"", "usage: weight S N"),
+            ("exit now", "\"exit now\"", "usage: exit"),
+            ("Ftp20", "\"Ftp20\"", "did you mean `FTP 20`?"),
+            ("ftp-5", "\"ftp-5\"", "did you mean `FTP`?"),
+            ("sned a b", "\"sned a b\"", "did you mean `send`?"),
+            ("staus", "\"staus\"", "did you mean `status`?"),
+            ("help sned", "\"sned\"", "did you mean `send`?"),
+            ("send 'a", "the quote ' is not closed", "put the other '"),
+            (
+                "send \"a b",
+                "the quote \" is not closed",
+                "put the other \"",
+            ),
+            ("send a\\", "nothing follows the last \\", "\\\\"),
+            ("kill -9 17", "a command of the shell", "another terminal"),
+            ("cd /tmp", "a command of the shell", "another terminal"),
+            ("queue ls", "\"queue\"", "run `bilico queue ls` in another"),
+            ("bilico queue ls", "\"queue\"", "run `bilico queue ls` in"),
+            ("bilico sned", "\"bilico sned\"", "did you mean `send`?"),
+            ("bilico", "\"bilico\"", "is the prompt of bilico"),
+            ("rm -rf /", "unknown command \"rm -rf /\"", "FTP, send, ls"),
+            ("xyzzy", "unknown command \"xyzzy\"", "FTP, send, ls"),
+        ] {
+            let Command::Wrong(wrong) = parsed(line) else {
+                panic!("{line:?} is a command");
+            };
+            assert!(wrong.error.contains(error), "{line:?}: {wrong:?}");
+            assert!(wrong.hint.contains(hint), "{line:?}: {wrong:?}");
         }
     }
 
     #[test]
     fn invalid_counts_are_named() {
         assert_eq!(parse_count(" 60 "), Ok(60));
+        assert_eq!(parse_count("1,000_000"), Ok(1_000_000));
         for text in [
             "",
             "0",
             "-1",
             "1.5",
             "x",
+            ",1",
             "10000001",
             "99999999999999999999",
         ] {

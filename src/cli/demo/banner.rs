@@ -31,8 +31,8 @@ impl<'a> Banner<'a> {
         }
     }
 
-    /// Says where everything is; `more` says what else there is to say.
-    pub(super) fn print(&self, scheme: &str, more: impl FnOnce(&Role)) {
+    /// Says where everything is, and how to start `over`; `more` says what else there is to say.
+    pub(super) fn print(&self, scheme: &str, over: &str, more: impl FnOnce(&Role)) {
         for (place, (role, server)) in self.roles.iter().zip(self.servers).enumerate() {
             self.server(place + 1, role, server);
         }
@@ -45,6 +45,7 @@ impl<'a> Banner<'a> {
             "Each is a process of its own: try `kill -9 {victim}` from another terminal, and go on \
              sending."
         ));
+        say(format_args!("To start over: exit, then {over}"));
         say("");
     }
 

@@ -3,6 +3,7 @@
 //! Each role is a process of its own, so that it can be killed from another terminal.
 
 mod banner;
+mod made;
 mod paths;
 mod roles;
 mod secure;
@@ -11,11 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::{AdminAt, AdminListeners};
-use super::client::{ClientArgs, converse};
+use super::client::{ClientArgs, Elsewhere, Folder, HistoryArg, Notice, converse};
 use super::output::{Exit, Failure, note};
 use super::role::{LogArgs, bind};
 use super::secrets::TokenArg;
@@ -26,6 +28,7 @@ use crate::client::{self, Changed, Way};
 use crate::config::{ServerSpec, check_servers};
 use crate::units::{Margin, parse_duration};
 use banner::Banner;
+use made::Made;
 use paths::show;
 use roles::{Launch, Role, START};
 use secure::{Secured, server_name};
@@ -36,6 +39,10 @@ const SERVER: &str = "--server ADDR=WEIGHT for each server";
 
 /// Start a balancer, three servers and a prompt: the first thing to try
 #[derive(Debug, Args)]
+#[command(after_help = "\
+It writes to the directory that you are in: files to json_files_1, json_files_2, …, the queue to
+journal (all below --dir), and logs to logs (--log-dir). The next demo in the same place goes on with
+them; to start over, remove them. A demo that cannot start leaves nothing.")]
 pub(super) struct DemoArgs {
     /// Address that the balancer listens on
     #[arg(long, value_name = "ADDR", default_value = BALANCER, value_parser = address)]
@@ -55,9 +62,10 @@ pub(super) struct DemoArgs {
     /// Directory for the journal and the servers' directories `json_files_1`, `json_files_2`, …
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Directory that files are picked from
-    #[arg(long, value_name = "DIR", default_value = "sample_files")]
-    files: PathBuf,
+    /// Directory that files are picked from; without it, these are sample files that are in the
+    /// program
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
     /// Time that a server works on each letter A or a, with the file in memory: try 20ms to see
     /// overload
     #[arg(long, value_name = "TIME", value_parser = checked(parse_duration))]
@@ -73,6 +81,8 @@ pub(super) struct DemoArgs {
     secure: bool,
     #[command(flatten)]
     retry: RetryArg,
+    #[command(flatten)]
+    history: HistoryArg,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -102,34 +112,50 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 }
 
 /// Starts everything, hands over to the prompt, and stops everything.
-pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: DemoArgs, elsewhere: Elsewhere) -> Result<Exit, Failure> {
     args.log.wants_terminal()?;
+    let folder = Folder::open(args.files.as_deref())?;
     check_ports(&args).await?;
+    let made = Made::before_start(args.dirs());
     let secured = if args.secure {
-        Some(Secured::make(&args.dir, args.servers.len())?)
+        match Secured::make(&args.dir, args.servers.len()) {
+            Ok(secured) => Some(secured),
+            Err(failure) => {
+                made.undo();
+                return Err(failure);
+            }
+        }
     } else {
         None
     };
     let (to_prompt, mut notices) = mpsc::unbounded_channel();
     let mut roles = Vec::new();
-    let result = match start(&args, secured.as_ref(), &mut roles, &to_prompt).await {
+    let mut undone = None;
+    let started = tokio::select! {
+        started = start(&args, secured.as_ref(), &mut roles, &to_prompt) => started,
+        interrupted = interrupted() => Err(interrupted),
+    };
+    let result = match started {
         Ok(balancer) => {
             let banner = Banner::new(&args.dir, &args.log.log_dir, &args.servers, &roles);
+            let over = made.removal();
             match &secured {
-                Some(secured) => banner.print("https", |balancer| {
+                Some(secured) => banner.print("https", &over, |balancer| {
                     secured.print(&balancer.address, balancer.admin.as_deref());
                 }),
-                None => banner.print("http", |_| {}),
+                None => banner.print("http", &over, |_| {}),
             }
             let client = client_args(&args, balancer, &roles);
             let watch = roles::watch(roles, to_prompt);
-            let result = converse(&client, &mut notices).await;
+            let result = converse(&client, folder, &elsewhere, &mut notices).await;
             roles = watch.end().await;
             result
         }
         Err(failure) => {
             // Only the roles, which are about to end, send notices from here on.
             drop(to_prompt);
+            // Once the balancer listens, somebody may have handed a file over.
+            undone = (!roles.iter().any(Role::is_balancer)).then_some(made);
             Err(failure)
         }
     };
@@ -144,12 +170,47 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     };
     // The last notices of the roles; the channel closes with the last role.
     while let Ok(Some(notice)) = timeout(START, notices.recv()).await {
-        note(notice);
+        note(notice.text);
+    }
+    if let Some(made) = undone {
+        made.undo();
     }
     match result? {
         Exit::Done => stopped,
         exit => Ok(exit),
     }
+}
+
+impl DemoArgs {
+    /// The directories that the demo writes to.
+    fn dirs(&self) -> Vec<PathBuf> {
+        let servers = (1..=self.servers.len()).map(|place| format!("json_files_{place}"));
+        let mut dirs: Vec<_> = servers.map(|name| self.dir.join(name)).collect();
+        dirs.push(self.dir.join("journal"));
+        if self.secure {
+            dirs.push(self.dir.join("secure"));
+        }
+        dirs.push(self.log.log_dir.clone());
+        dirs
+    }
+}
+
+/// Completes when a signal ends the start.
+async fn interrupted() -> Failure {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Failure::new(
+        Exit::Interrupted,
+        "interrupted before everything was started",
+    )
 }
 
 /// How the demo gets to its balancer.
@@ -174,6 +235,7 @@ fn client_args(args: &DemoArgs, balancer: BalancerArg, roles: &[Role]) -> Client
             changed: Changed::default(),
         },
         admin: roles.last().and_then(|balancer| balancer.admin.clone()),
+        history: args.history.clone(),
     }
 }
 
@@ -202,7 +264,7 @@ async fn start(
     args: &DemoArgs,
     secured: Option<&Secured>,
     roles: &mut Vec<Role>,
-    notices: &mpsc::UnboundedSender<String>,
+    notices: &mpsc::UnboundedSender<Notice>,
 ) -> Result<BalancerArg, Failure> {
     let mut servers = Vec::new();
     for (place, server) in args.servers.iter().enumerate() {
@@ -244,7 +306,7 @@ fn server_launch(args: &DemoArgs, place: usize, server: &ServerSpec) -> Launch {
 }
 
 fn balancer_launch(args: &DemoArgs, servers: &[String]) -> Launch {
-    let mut launch = Launch::new("balancer");
+    let mut launch = Launch::new(roles::BALANCER);
     launch.flag("--listen", &args.listen);
     launch.flag("--admin", &args.admin);
     launch.flag("--journal", &show(&args.dir.join("journal")));

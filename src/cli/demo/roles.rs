@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::cli::client::Notice;
 use crate::cli::output::{Exit, Failure, complain, note};
 use crate::client::{self, Way};
 use crate::text::Printable;
@@ -28,6 +29,9 @@ const END: Duration = Duration::from_secs(15);
 
 /// Time between two looks at whether a role has ended.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The name of the role that the prompt talks to.
+pub(super) const BALANCER: &str = "balancer";
 
 /// A role in a process of its own. Dropping it kills the process.
 pub(super) struct Role {
@@ -76,7 +80,7 @@ impl Launch {
     /// Starts the role and waits until it listens. Its standard error goes to `notices`.
     pub(super) async fn start(
         self,
-        notices: &mpsc::UnboundedSender<String>,
+        notices: &mpsc::UnboundedSender<Notice>,
     ) -> Result<Role, Failure> {
         let program = std::env::current_exe().map_err(|error| self.cannot(&error))?;
         let mut child = self.spawn(&program).map_err(|error| self.cannot(&error))?;
@@ -183,13 +187,14 @@ async fn died(name: &str, stderr: &mut Output<ChildStderr>) -> Failure {
 }
 
 /// Passes a role's standard error on to the prompt.
-fn forward(name: String, mut lines: Output<ChildStderr>, notices: mpsc::UnboundedSender<String>) {
+fn forward(name: String, mut lines: Output<ChildStderr>, notices: mpsc::UnboundedSender<Notice>) {
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            if notices
-                .send(format!("[{name}] {}", Printable(line)))
-                .is_err()
-            {
+            let notice = Notice {
+                text: format!("[{name}] {}", Printable(line)),
+                restart: None,
+            };
+            if notices.send(notice).is_err() {
                 return;
             }
         }
@@ -212,7 +217,7 @@ impl Watch {
 }
 
 /// Watches the roles and sends a notice when one ends.
-pub(super) fn watch(mut roles: Vec<Role>, notices: mpsc::UnboundedSender<String>) -> Watch {
+pub(super) fn watch(mut roles: Vec<Role>, notices: mpsc::UnboundedSender<Notice>) -> Watch {
     let (running, mut end) = oneshot::channel();
     let task = tokio::spawn(async move {
         loop {
@@ -233,7 +238,11 @@ pub(super) fn watch(mut roles: Vec<Role>, notices: mpsc::UnboundedSender<String>
 }
 
 impl Role {
-    fn has_ended(&self, status: ExitStatus) -> String {
+    pub(super) fn is_balancer(&self) -> bool {
+        self.name == BALANCER
+    }
+
+    fn has_ended(&self, status: ExitStatus) -> Notice {
         let Self {
             name,
             address,
@@ -242,7 +251,10 @@ impl Role {
             ..
         } = self;
         let how = how_it_ended(status);
-        format!("{name} {address} (pid {pid}) {how}; start it again with:\n  {restart}")
+        Notice {
+            text: format!("{name} {address} (pid {pid}) {how}; start it again with:\n  {restart}"),
+            restart: self.is_balancer().then(|| restart.clone()),
+        }
     }
 
     /// Stops the role and reports how it ended if that was not as it should.
@@ -279,8 +291,8 @@ pub(super) async fn stop(
     mut roles: Vec<Role>,
     way: impl FnOnce(String) -> Result<Way, Failure>,
 ) -> Result<Exit, Failure> {
-    roles.sort_by_key(|role| role.name != "balancer");
-    if let Some(balancer) = roles.first().filter(|role| role.name == "balancer") {
+    roles.sort_by_key(|role| !role.is_balancer());
+    if let Some(balancer) = roles.first().filter(|role| role.is_balancer()) {
         tell_what_waits(&way(balancer.address.clone())?).await;
     }
     let mut exit = Exit::Done;

@@ -1,6 +1,7 @@
 //! Roles that die while it runs.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use bilico_testkit::{PROMPT, Running, signal, wait_until};
 
@@ -100,4 +101,38 @@ fn a_killed_server_is_reported_at_once_and_typed_text_stays() {
     terminal.expect("12 accepted, 12 delivered");
     terminal.expect(PROMPT);
     assert_eq!(scratch.stored(1).len(), 0);
+}
+
+/// The notice once came after the transfer had given up, a minute later, and `status` then advised
+/// to start a second demo on the same ports.
+#[test]
+fn a_death_during_a_transfer_is_told_above_the_progress_line_at_once() {
+    let scratch = Scratch::new();
+    let mut terminal = at_a_terminal(&scratch);
+    let roles = pids(&terminal.expect(PROMPT));
+    roles[1..3].iter().for_each(|pid| signal(*pid, "KILL"));
+    terminal.expect("was killed by signal 9");
+    terminal.expect("was killed by signal 9");
+    signal(roles[0], "STOP");
+    terminal.enter("FTP 5");
+    terminal.expect("accepted 5");
+    let killed = Instant::now();
+    signal(roles[3], "KILL");
+    terminal.expect(&format!("(pid {}) was killed by signal 9", roles[3]));
+    assert!(
+        killed.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        killed.elapsed()
+    );
+    terminal.expect("reconnecting …");
+    terminal.press("\x03");
+    terminal.expect(PROMPT);
+    terminal.enter("status");
+    terminal.expect("error: cannot reach the balancer");
+    let advice = terminal.expect(PROMPT);
+    assert!(
+        advice.contains("start it again with:") && !advice.contains("bilico demo"),
+        "{advice}"
+    );
+    signal(roles[0], "CONT");
 }

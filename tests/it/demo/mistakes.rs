@@ -8,6 +8,18 @@ use bilico_testkit::{DEMO_ON_FREE_PORTS, Running, bilico, processes_in, run, sam
 
 use super::helpers::{Scratch, demo, script, started};
 
+const NOTHING: [&str; 0] = [];
+
+/// What a demo has left in its directory.
+fn left(scratch: &Scratch) -> Vec<String> {
+    let entries = fs::read_dir(scratch.path()).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn a_port_in_use_is_named_and_nothing_is_left_running() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -59,6 +71,7 @@ fn a_port_in_use_is_named_and_nothing_is_left_running() {
             "{ended:?}"
         );
         assert_eq!(ended.stdout, "", "it does not claim to run");
+        assert_eq!(left(&scratch), NOTHING);
     }
 }
 
@@ -84,6 +97,8 @@ fn a_folder_without_files_is_refused_and_nothing_is_left_running() {
             ended.stderr.contains("\nhint: ") && ended.stderr.contains("--files"),
             "{ended:?}"
         );
+        assert_eq!(ended.stdout, "", "nothing is started before");
+        assert_eq!(left(&scratch), ["empty"]);
     }
 }
 
@@ -161,4 +176,32 @@ fn a_hint_from_a_role_names_a_flag_that_the_demo_has() {
         "{demo:?}"
     );
     assert!(!demo.stderr.contains("--journal"), "{demo:?}");
+    // What the other balancer has written stays, and nothing comes beside it.
+    assert_eq!(left(&scratch), ["journal", "logs"]);
+}
+
+/// The servers have started, and made their directories, when the balancer cannot.
+#[test]
+fn a_start_that_fails_late_leaves_nothing() {
+    for is_secure in [false, true] {
+        let scratch = Scratch::new();
+        let dir = scratch.path().join("new/place");
+        fs::create_dir(scratch.path().join("old")).unwrap();
+        let mut command = demo(&scratch);
+        command
+            .arg("--dir")
+            .arg(&dir)
+            .args(["--log-dir", "old/logs"]);
+        // It is the balancer's, which refuses it.
+        command.env("BILICO_QUEUE_FILES", "nonsense");
+        if is_secure {
+            command.arg("--secure");
+        }
+        let ended = run(&mut command, "");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.starts_with("error: "), "{ended:?}");
+        scratch.check_nothing_runs();
+        assert_eq!(left(&scratch), ["old"], "{ended:?}");
+        assert_eq!(fs::read_dir(scratch.path().join("old")).unwrap().count(), 0);
+    }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use bilico_testkit::{
-    DEMO_ON_FREE_PORTS, PROMPT, Running, processes_in, run, sample_files, signal, wait_until,
+    DEMO_ON_FREE_PORTS, PROMPT, Running, bilico, processes_in, run, sample_files, signal,
+    wait_until,
 };
 
 use super::helpers::{Scratch, at_a_terminal, demo, pids, script, started};
@@ -63,6 +64,36 @@ fn a_pipe_starts_uses_and_stops_everything() {
             );
         }
     }
+}
+
+/// Outside the repository it once failed for want of a folder, after it had started everything.
+#[test]
+fn it_needs_no_files_and_its_banner_says_how_to_start_over() {
+    let scratch = Scratch::new();
+    let mut command = bilico(&DEMO_ON_FREE_PORTS);
+    let ended = run(command.current_dir(scratch.path()), "FTP 12\nexit\n");
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{ended:?}"
+    );
+    assert_eq!(scratch.all_stored().len(), 12);
+    let over = ended
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("To start over: exit, then "));
+    let removed = run(
+        Command::new("sh")
+            .args(["-c", over.unwrap()])
+            .current_dir(scratch.path()),
+        "",
+    );
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    assert_eq!(
+        fs::read_dir(scratch.path()).unwrap().count(),
+        0,
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -140,10 +171,13 @@ fn a_signal_during_the_start_leaves_nothing_behind() {
         // Not SIGINT, which is ignored where a script runs these tests in the background.
         demo.signal("TERM");
         let ended = demo.wait();
-        assert_ne!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.code, Some(130), "{ended:?}");
         wait_until("the children to end", || {
             processes_in(scratch.path()).is_empty()
         });
+        let left = fs::read_dir(scratch.path()).unwrap().count();
+        // The balancer may have listened by then: what it was handed stays.
+        assert!(left == 0 || children == 4, "{left} entries: {ended:?}");
     }
 }
 

@@ -68,12 +68,66 @@ fn pasted_lines_are_all_executed() {
     terminal.expect("5 accepted, 5 delivered since");
 }
 
+/// It once ended the prompt, and a demo with all that it had started, whatever was typed.
 #[test]
-fn ctrl_c_at_the_prompt_ends_with_130() {
+fn ctrl_c_clears_the_line_and_leaves_only_when_it_is_pressed_again() {
     let farm = Farm::start(&[1]);
     let mut terminal = terminal(&farm);
-    terminal.press("FT\x03");
+    terminal.press("weight 5003 \x03");
+    let shown = terminal.expect(PROMPT);
+    assert!(
+        shown.contains("weight 5003") && !shown.contains("exit"),
+        "{shown}"
+    );
+    terminal.enter("FTP 2");
+    terminal.expect("2 accepted, 2 delivered");
+    terminal.expect(PROMPT);
+    terminal.press("F\x03");
+    terminal.expect(PROMPT);
+    terminal.press("\x03");
+    terminal.expect("`exit`, Ctrl-D, or Ctrl-C again within 2 s leaves");
+    terminal.expect(PROMPT);
+    terminal.press("\x03");
     assert_eq!(terminal.end().0, Some(130));
+}
+
+/// It was meant for the transfer, which was faster.
+#[test]
+fn ctrl_c_just_after_the_last_file_does_not_leave() {
+    let farm = Farm::start(&[1]);
+    let mut terminal = terminal(&farm);
+    for _ in 0..3 {
+        terminal.enter("FTP 2");
+        terminal.expect("2 accepted, 2 delivered");
+        terminal.press("\x03");
+        terminal.press("\x03");
+        terminal.signal(Signal::SIGINT);
+        terminal.expect("the transfer has ended already");
+    }
+    terminal.enter("FTP 3");
+    terminal.expect("3 accepted, 3 delivered");
+    terminal.expect(PROMPT);
+    terminal.enter("exit");
+    assert_eq!(terminal.end().0, Some(0));
+}
+
+/// The balancer is frozen: nobody should have to wait for its answer.
+#[test]
+fn ctrl_c_while_the_balancer_does_not_answer_ends_only_the_waiting() {
+    let farm = Farm::start(&[1]);
+    let mut terminal = terminal(&farm);
+    farm.balancer.signal("STOP");
+    terminal.enter("status");
+    terminal.expect("status");
+    // The editor leaves the terminal to the command.
+    terminal.expect("\n");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.press("\x03");
+    terminal.expect("no longer waiting for the balancer's answer");
+    terminal.expect(PROMPT);
+    farm.balancer.signal("CONT");
+    terminal.enter("FTP 1");
+    terminal.expect("1 accepted, 1 delivered");
 }
 
 #[test]
@@ -170,7 +224,7 @@ fn the_terminal_is_left_as_it_was() {
         "--files",
         sample_files(),
     ];
-    for end in ["exit\r", "\x04", "\x03", "TERM"] {
+    for end in ["exit\r", "\x04", "\x03\x03", "TERM"] {
         let script = r#"before=$(stty -g); sh -c 'echo "pid $$."; exec "$@"' sh "$@"
             [ "$before" = "$(stty -g)" ] && echo the same || echo another"#;
         let mut terminal = Terminal::run(farm.dir.path(), script, &args);
