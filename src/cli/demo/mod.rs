@@ -26,6 +26,7 @@ use super::settings::values::{ADMIN, BALANCER, address, positive};
 use super::tls::CaArg;
 use crate::client::{self, Changed, Way};
 use crate::config::{ServerSpec, check_servers};
+use crate::logging::Destination;
 use crate::units::{Margin, parse_duration};
 use banner::Banner;
 use made::Made;
@@ -190,7 +191,9 @@ impl DemoArgs {
         if self.secure {
             dirs.push(self.dir.join("secure"));
         }
-        dirs.push(self.log.log_dir.clone());
+        if let Destination::Directory(logs) = Destination::from(self.log.log_dir.as_path()) {
+            dirs.push(logs);
+        }
         dirs
     }
 }

@@ -239,3 +239,28 @@ fn files_that_wait_at_the_end_are_counted_and_kept() {
         (1..=3).map(|n| scratch.stored(n).len()).sum::<usize>() == 3
     });
 }
+
+/// It once took three times as many files as README says: all servers were up in each of six runs.
+#[test]
+fn the_recipe_for_overload_in_the_readme_shows_it() {
+    let readme = include_str!("../../../README.md").replace('\n', " ");
+    let between = |start: &str| {
+        let (_, rest) = readme.split_once(start).unwrap();
+        rest.split_once('`').unwrap().0
+    };
+    let flags = between("-- demo --work-delay ");
+    let files = between("`FTP ");
+    let scratch = Scratch::new();
+    let mut command = demo(&scratch);
+    command.arg("--work-delay").args(flags.split_whitespace());
+    let mut demo = Running::start(&mut command);
+    demo.write(&format!("FTP {files}\n"));
+    demo.wait_for_output(&format!("{files} accepted, {files} delivered"));
+    wait_until("an overloaded server", || {
+        demo.write("status\n");
+        let shown = demo.wait_for_output("since the start");
+        shown.lines().any(|line| line.contains(" overloaded "))
+    });
+    demo.signal("TERM");
+    assert_eq!(demo.wait().code, Some(130));
+}
