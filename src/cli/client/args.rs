@@ -38,7 +38,7 @@ pub(in crate::cli) struct ClientArgs {
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct HistoryArg {
     /// File that keeps the commands of the prompt for later sessions; `none`: they are not kept.
-    /// Without it, this is bilico/history in the user's directory of state ($XDG_STATE_HOME)
+    /// Without it, this is ~/.local/state/bilico/history
     #[arg(long, value_name = "FILE", env = "BILICO_HISTORY")]
     history: Option<PathBuf>,
 }
