@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -116,6 +116,7 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> 
 pub(super) async fn run(args: DemoArgs, elsewhere: Elsewhere) -> Result<Exit, Failure> {
     args.log.wants_terminal()?;
     let folder = Folder::open(args.files.as_deref())?;
+    let mut signals = Signals::new()?;
     check_ports(&args).await?;
     let made = Made::before_start(args.dirs());
     let secured = if args.secure {
@@ -134,7 +135,7 @@ pub(super) async fn run(args: DemoArgs, elsewhere: Elsewhere) -> Result<Exit, Fa
     let mut undone = None;
     let started = tokio::select! {
         started = start(&args, secured.as_ref(), &mut roles, &to_prompt) => started,
-        interrupted = interrupted() => Err(interrupted),
+        interrupted = signals.interrupted() => Err(interrupted),
     };
     let result = match started {
         Ok(balancer) => {
@@ -198,22 +199,32 @@ impl DemoArgs {
     }
 }
 
-/// Completes when a signal ends the start.
-async fn interrupted() -> Failure {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// The signals that end a start. From its creation on they end nothing else.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let cannot = |error| Failure::new(Exit::Failed, error);
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
+            terminate: signal(SignalKind::terminate()).map_err(cannot)?,
+        })
     }
-    Failure::new(
-        Exit::Interrupted,
-        "interrupted before everything was started",
-    )
+
+    /// Completes when a signal comes.
+    async fn interrupted(&mut self) -> Failure {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        Failure::new(
+            Exit::Interrupted,
+            "interrupted before everything was started",
+        )
+    }
 }
 
 /// How the demo gets to its balancer.
