@@ -149,7 +149,14 @@ pub(super) async fn run(args: DemoArgs, elsewhere: Elsewhere) -> Result<Exit, Fa
             }
             let client = client_args(&args, balancer, &roles);
             let watch = roles::watch(roles, to_prompt);
-            let result = converse(&client, folder, &elsewhere, &mut notices).await;
+            let result = tokio::select! {
+                biased;
+                // It came before the prompt listens itself.
+                _ = signals.terminate.recv() => Ok(Exit::Interrupted),
+                () = std::future::ready(()) => {
+                    converse(&client, folder, &elsewhere, &mut notices).await
+                }
+            };
             roles = watch.end().await;
             result
         }
