@@ -122,10 +122,9 @@ fn patterns_and_the_home_directory_work_as_in_a_shell() {
         ended.stderr.starts_with("1 directory left out"),
         "{ended:?}"
     );
-    let mut titles: Vec<_> = farm.all_stored().into_keys().collect();
-    titles
-        .iter_mut()
-        .for_each(|name| *name = name.split_once('_').unwrap().1.to_owned());
+    let stored = farm.all_stored();
+    let titles = stored.keys().map(|name| name.split_once('_').unwrap().1);
+    let mut titles: Vec<_> = titles.collect();
     titles.sort();
     let expected = ["a.txt", "a.txt", "b.txt", "b.txt", "c.json", "mine.txt"];
     assert_eq!(titles, expected);
