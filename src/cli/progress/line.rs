@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use rustix::termios::tcgetwinsize;
@@ -54,6 +55,25 @@ impl Bar {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), RATE);
         let bar = ProgressBar::with_draw_target(None, target);
         Some(Self { bar, has_length })
+    }
+
+    /// The same for a line of text alone, which is drawn again each `tick`.
+    pub(in crate::cli) fn of_text(tick: Duration) -> Option<Self> {
+        let line = Self::on_terminal(false)?;
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+        line.bar.set_style(style.ok()?);
+        line.bar.enable_steady_tick(tick);
+        Some(line)
+    }
+
+    /// Shows this text.
+    pub(in crate::cli) fn set_text(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// Clears the line while something else is written.
+    pub(in crate::cli) fn suspend(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
     }
 
     /// Shows how much of `length` is done, and as many of the parts as there is room for.

@@ -74,11 +74,8 @@ impl Show {
         let bar = if is_quiet || is_json {
             None
         } else {
-            Bar::on_terminal("{spinner} {msg}")
+            Bar::of_text(Duration::from_millis(500))
         };
-        if let Some(Bar(bar)) = &bar {
-            bar.enable_steady_tick(Duration::from_millis(500));
-        }
         let progress = Progress {
             folder: printable_path(folder),
             ..Progress::default()
@@ -99,9 +96,9 @@ impl Show {
             say_json(line(told));
         }
         match &self.bar {
-            Some(Bar(bar)) => {
+            Some(bar) => {
                 bar.suspend(|| self.show(told));
-                bar.set_message(self.progress.line());
+                bar.set_text(self.progress.line());
             }
             None => self.show(told),
         }
