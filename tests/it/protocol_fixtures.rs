@@ -11,7 +11,7 @@ use bilico::protocol::status::{
     Dialect, Memory, QueueReport, ServerReport, ServerState, StatusReport,
 };
 use bilico::protocol::{
-    Expected, Frame, Hello, Message, Prefix, Refusal, RefusalCode, Role, frame, object,
+    Expected, Frame, Hello, Message, Prefix, Refusal, RefusalCode, Role, Versions, frame, object,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -37,20 +37,28 @@ fn case(name: &str, message: Message, content: &[u8]) -> Case {
     (name.to_owned(), message, content.to_owned())
 }
 
+/// A greeting without versions, as the first releases wrote it.
+fn unnamed(role: Role) -> Hello {
+    Hello {
+        versions: None,
+        ..Hello::of(role)
+    }
+}
+
 fn hello(role: Role) -> Message {
-    Message::from(Hello::of(role))
+    Message::from(unnamed(role))
 }
 
 fn greetings() -> Vec<Case> {
     let to_server = Message::from(Hello {
         identity: Some(IDENTITY.into()),
-        ..Hello::of(Role::Balancer)
+        ..unnamed(Role::Balancer)
     });
     let lane = Message::from(Hello {
         identity: Some(IDENTITY.into()),
         instance: Some(INSTANCE.into()),
         bulk: Some(true),
-        ..Hello::of(Role::Balancer)
+        ..unnamed(Role::Balancer)
     });
     let server = Message::from(Hello {
         overloaded: Some(true),
@@ -60,7 +68,7 @@ fn greetings() -> Vec<Case> {
             limit: u64::MAX,
         }),
         instance: Some(INSTANCE.into()),
-        ..Hello::of(Role::Server)
+        ..unnamed(Role::Server)
     });
     let server_with_ahead = Message::from(Hello {
         overloaded: Some(false),
@@ -68,22 +76,32 @@ fn greetings() -> Vec<Case> {
         instance: Some(INSTANCE.into()),
         bulk: Some(true),
         ahead: Some(true),
-        ..Hello::of(Role::Server)
+        ..unnamed(Role::Server)
     });
     let with_token = Message::from(Hello {
         token: Some("bil_ab12cd34_AAAA".into()),
-        ..Hello::of(Role::Client)
+        ..unnamed(Role::Client)
     });
     let locked = Message::from(Hello {
         locked: Some(true),
         user: Some("anna".into()),
-        ..Hello::of(Role::Balancer)
+        ..unnamed(Role::Balancer)
+    });
+    let later = Message::from(Hello {
+        versions: Versions::new(1, 3),
+        ..Hello::of(Role::Server)
     });
     let bye = Refusal::new(RefusalCode::Stopping, "the balancer is stopping");
     vec![
         case("hello-client", hello(Role::Client), b""),
         case("hello-client-token", with_token, b""),
         case("hello-balancer-locked", locked, b""),
+        case(
+            "hello-client-versions",
+            Message::from(Hello::of(Role::Client)),
+            b"",
+        ),
+        case("hello-server-versions", later, b""),
         case("hello-balancer", hello(Role::Balancer), b""),
         case("hello-balancer-to-server", to_server, b""),
         case("hello-balancer-lane", lane, b""),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::error::{ProtocolError, Refusal, RefusalCode};
+use super::error::{ProtocolError, Refusal, RefusalCode, agree};
 use super::header::{Reader, field};
 use super::hello::{Hello, Role};
 use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE, MAX_TOKEN, MAX_USER};
@@ -16,6 +16,7 @@ use super::message::{Expected, Message, Prefix};
 use super::object;
 use super::status::Memory;
 use super::text::Text;
+use super::versions::Versions;
 use crate::secret::Secret;
 use crate::text::{excerpt, start};
 
@@ -120,6 +121,8 @@ struct Header<'a> {
     locked: Option<bool>,
     #[serde(borrow)]
     user: Option<Text<'a>>,
+    version_min: Option<u16>,
+    version_max: Option<u16>,
 }
 
 impl Header<'_> {
@@ -181,6 +184,9 @@ impl Header<'_> {
     }
 
     fn hello(self) -> Result<Message, ProtocolError> {
+        // First of all: the other fields of another version may be others.
+        let versions = versions(self.version_min, self.version_max)?;
+        agree(versions.unwrap_or(Versions::UNNAMED))?;
         let role = self.role.ok_or(ProtocolError::Missing("role"))?;
         let memory = self.memory.zip(self.memory_limit);
         Ok(Message::from(Hello {
@@ -195,6 +201,7 @@ impl Header<'_> {
             token: self.token.map(token).transpose()?,
             locked: self.locked,
             user: self.user.map(user).transpose()?,
+            versions,
         }))
     }
 
@@ -322,6 +329,16 @@ fn user(user: Text<'_>) -> Result<Arc<str>, ProtocolError> {
         Ok(user.0.into())
     } else {
         Err(ProtocolError::UserLength(user.0.len()))
+    }
+}
+
+fn versions(min: Option<u16>, max: Option<u16>) -> Result<Option<Versions>, ProtocolError> {
+    match (min, max) {
+        (None, None) => Ok(None),
+        (Some(min), Some(max)) => Versions::new(min, max)
+            .map(Some)
+            .ok_or(ProtocolError::NoVersions),
+        _ => Err(ProtocolError::NoVersions),
     }
 }
 

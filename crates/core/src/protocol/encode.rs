@@ -95,6 +95,14 @@ fn hello<'a>(header: Writer<'a>, said: &Hello) -> Writer<'a> {
         .text(field::TOKEN, said.token.as_ref().map(Secret::reveal))
         .flag(field::LOCKED, said.locked)
         .text(field::USER, said.user.as_deref())
+        .number(
+            field::VERSION_MIN,
+            said.versions.map(|it| it.oldest().into()),
+        )
+        .number(
+            field::VERSION_MAX,
+            said.versions.map(|it| it.newest().into()),
+        )
 }
 
 #[inline]

@@ -5,9 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{MAX_KEY, MAX_TITLE, MAX_TOKEN, MAX_USER};
-
-/// The version of the native protocol that this crate speaks.
-pub const VERSION: u16 = 1;
+use super::versions::{Versions, nothing_in_common};
 
 /// A breach of the native protocol by the peer. Trying the same bytes again cannot help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,9 +13,12 @@ pub enum ProtocolError {
     /// The connection began like a native one, but not with the magic bytes.
     #[error("wrong magic: a native connection begins with B1 49 4C 49 43 4F")]
     Magic,
-    /// The peer speaks another version.
-    #[error("this side speaks version {VERSION} of the protocol, not {0}")]
-    Version(u16),
+    /// The peer speaks no version that this side speaks.
+    #[error("{}", nothing_in_common(Versions::SPOKEN, *.0))]
+    Versions(Versions),
+    /// The versions that the peer names are no range.
+    #[error("bad header: `version_min` and `version_max` must be two versions from 1, in order")]
+    NoVersions,
     /// The header's length is zero or past the limit.
     #[error("a header of {length} bytes: it must have 1 to {most} here")]
     HeaderLength {
@@ -86,11 +87,18 @@ pub enum ProtocolError {
     },
 }
 
+/// The version to speak with a peer that speaks `theirs`.
+pub(super) fn agree(theirs: Versions) -> Result<u16, ProtocolError> {
+    Versions::SPOKEN
+        .common(theirs)
+        .ok_or(ProtocolError::Versions(theirs))
+}
+
 impl ProtocolError {
     /// The refusal to send to the peer.
     pub fn refusal(&self) -> Refusal {
         let code = match self {
-            Self::Version(_) => RefusalCode::Version,
+            Self::Versions(_) => RefusalCode::Version,
             Self::Checksum { .. } => RefusalCode::Checksum,
             Self::TooLarge { .. } => RefusalCode::TooLarge,
             _ => RefusalCode::Malformed,
@@ -105,7 +113,7 @@ impl ProtocolError {
 pub enum RefusalCode {
     /// The bytes do not follow the protocol.
     Malformed,
-    /// The peer speaks another version.
+    /// The peer speaks no version that the sender speaks.
     Version,
     /// The content does not match its checksum.
     Checksum,

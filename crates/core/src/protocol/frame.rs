@@ -1,7 +1,7 @@
 //! The native frame: a fixed head, a JSON header, raw content and the content's checksum.
 //!
 //! ```text
-//! preface   B1 49 4C 49 43 4F  version:u16                              once, from each side
+//! preface   B1 49 4C 49 43 4F  oldest version:u16                       once, from each side
 //! frame     header_len:u32  content_len:u64  header  content  crc32c:u32   any number of times
 //! ```
 //!
@@ -10,9 +10,10 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::error::{ProtocolError, VERSION};
+use super::error::{ProtocolError, agree};
 use super::limits::MAX_HEADER;
 use super::message::Message;
+use super::versions::Versions;
 
 /// The bytes that open a native connection. No JSON text, TLS record or HTTP request begins with
 /// the first of them, so that one port can serve them all.
@@ -39,7 +40,7 @@ pub struct Frame {
 /// Appends the preface to `out`.
 pub fn encode_preface(out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_be_bytes());
+    out.extend_from_slice(&Versions::SPOKEN.oldest().to_be_bytes());
 }
 
 /// Takes the preface from the front of `input`; `None` when more bytes are needed.
@@ -52,10 +53,9 @@ pub fn decode_preface(input: &mut BytesMut) -> Result<Option<()>, ProtocolError>
         return Ok(None);
     }
     input.advance(MAGIC.len());
-    match input.get_u16() {
-        VERSION => Ok(Some(())),
-        other => Err(ProtocolError::Version(other)),
-    }
+    // The peer's oldest version. Up to where its range ends, its `hello` says.
+    let theirs = Versions::new(input.get_u16(), u16::MAX).ok_or(ProtocolError::NoVersions)?;
+    agree(theirs).map(|_| Some(()))
 }
 
 /// Appends a frame up to its content to `out`. The caller appends the content, if any, and its
@@ -153,7 +153,7 @@ mod tests {
         );
         assert_eq!(
             decode_preface(&mut bytes(b"\xB1ILICO\0\x07")),
-            Err(ProtocolError::Version(7))
+            Err(ProtocolError::Versions(Versions::new(7, u16::MAX).unwrap()))
         );
     }
 
@@ -237,7 +237,11 @@ mod tests {
     fn the_documented_example_is_what_is_written() {
         let mut wire = Vec::new();
         encode_preface(&mut wire);
-        encode(&Message::from(Hello::of(Role::Client)), 0, &mut wire);
+        let hello = Hello {
+            versions: None,
+            ..Hello::of(Role::Client)
+        };
+        encode(&Message::from(hello), 0, &mut wire);
         encode(
             &Message::Put {
                 id: 0,

@@ -38,6 +38,8 @@ pub(super) mod field {
     pub(in super::super) const TOKEN: &str = r#","token":"#;
     pub(in super::super) const LOCKED: &str = r#","locked":"#;
     pub(in super::super) const USER: &str = r#","user":"#;
+    pub(in super::super) const VERSION_MIN: &str = r#","version_min":"#;
+    pub(in super::super) const VERSION_MAX: &str = r#","version_max":"#;
 }
 
 /// Appends one header to a buffer. The caller gives the fields in their order; `None` is left out.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::status::Memory;
+use super::versions::Versions;
 use crate::secret::Secret;
 
 /// The part that a peer plays, as it says in its `hello`.
@@ -54,10 +55,13 @@ pub struct Hello {
     pub locked: Option<bool>,
     /// From a balancer to a client: the user that the client's token is of.
     pub user: Option<Arc<str>>,
+    /// The versions that the sender speaks. `None` from releases that did not say:
+    /// [`Versions::UNNAMED`].
+    pub versions: Option<Versions>,
 }
 
 impl Hello {
-    /// The shortest greeting of this role.
+    /// The shortest greeting of this role, by this program.
     pub fn of(role: Role) -> Self {
         Self {
             role,
@@ -71,6 +75,7 @@ impl Hello {
             token: None,
             locked: None,
             user: None,
+            versions: Some(Versions::SPOKEN),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod message;
 pub mod object;
 pub mod status;
 mod text;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use frame::Frame;
 pub use hello::{Hello, Role};
 pub use message::{CANCELLED, Expected, Message, Prefix};
+pub use versions::Versions;

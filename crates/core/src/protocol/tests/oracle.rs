@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::{Message, Refusal, RefusalCode, Role};
+use crate::protocol::{Message, Refusal, RefusalCode, Role, Versions};
 use crate::secret::Secret;
 
 /// A header with the fields in the order in which they stand on the wire, for serde to write.
@@ -59,6 +59,10 @@ pub(super) struct Oracle<'a> {
     locked: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_min: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_max: Option<u16>,
 }
 
 /// The fields of a message's header.
@@ -85,6 +89,8 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             token: hello.token.as_ref().map(Secret::reveal),
             locked: hello.locked,
             user: hello.user.as_deref(),
+            version_min: hello.versions.map(Versions::oldest),
+            version_max: hello.versions.map(Versions::newest),
             ..header("hello")
         },
         Message::Put {

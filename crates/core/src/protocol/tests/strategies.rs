@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::protocol::status::Memory;
-use crate::protocol::{Expected, Hello, Message, Prefix, Refusal, RefusalCode, Role};
+use crate::protocol::{Expected, Hello, Message, Prefix, Refusal, RefusalCode, Role, Versions};
 use crate::secret::Secret;
 
 /// Text with and without what must be escaped, and as long as the limits and longer.
@@ -43,11 +43,15 @@ fn hello() -> impl Strategy<Value = Message> {
             prop::option::of("[a-z_\"\n]{0,40}"),
             any::<Option<bool>>(),
             prop::option::of("[a-z0-9.\u{e8}]{0,16}"),
+            any::<Option<u16>>(),
         ),
     )
         .prop_map(
             |(role, overloaded, identity, memory, instance, epoch, bulk, ahead, account)| {
-                let (token, locked, user): (Option<String>, _, Option<String>) = account;
+                let (token, locked, user, newest): (Option<String>, _, Option<String>, _) = account;
+                let versions = Option::map(newest, |newest| {
+                    Versions::new(1, u16::max(newest, 1)).unwrap()
+                });
                 Message::from(Hello {
                     role,
                     overloaded,
@@ -60,6 +64,7 @@ fn hello() -> impl Strategy<Value = Message> {
                     token: token.map(Secret::from),
                     locked,
                     user: user.map(Arc::from),
+                    versions,
                 })
             },
         )
