@@ -30,6 +30,26 @@ chaos SECONDS="120" SEED="":
 fuzz:
     cargo test --locked -p bilico-fuzz
 
+# The Debian package: docs/install.md.
+deb *BINARY:
+    packaging/deb {{BINARY}}
+
+# A package in a fresh Debian of its own, under systemd: installed, run, upgraded, purged. Needs root.
+deb-check PACKAGE:
+    packaging/deb-check {{PACKAGE}}
+
+# One static program.
+static *ARGS:
+    packaging/static {{ARGS}}
+
+# The container image; with a static program, without a network.
+container *STATIC:
+    packaging/container {{STATIC}}
+
+# A cluster rolls from an older revision to this one and back while files pass.
+upgrade REV:
+    packaging/upgrade {{REV}}
+
 # A balancer, three servers and the prompt.
 demo:
     cargo run --release -- demo

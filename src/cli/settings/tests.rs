@@ -517,9 +517,10 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn every_example_is_sound() {
-    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples");
-    let paths = std::fs::read_dir(examples)
-        .unwrap()
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let paths = ["docs/examples", "packaging/etc"]
+        .into_iter()
+        .flat_map(|dir| std::fs::read_dir(root.join(dir)).unwrap())
         .map(|entry| entry.unwrap().path());
     let files: Vec<_> = paths
         .filter(|path| {
@@ -527,7 +528,7 @@ fn every_example_is_sound() {
                 .is_some_and(|extension| extension == "toml")
         })
         .collect();
-    assert!(files.len() >= 3, "{files:?}");
+    assert!(files.len() >= 5, "{files:?}");
     for path in files {
         let entries =
             file::load(&path, &program()).unwrap_or_else(|problems| panic!("{problems:#?}"));
