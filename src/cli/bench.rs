@@ -15,14 +15,14 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Failure, complain, note, say, say_json};
-use super::send::{BalancerArg, no_time_left, out_of_time, sleep};
+use super::send::{BalancerArg, Place, no_time_left, sleep};
 use super::settings::values::{positive, whole};
 use super::settings::words::{self, one_of};
 use crate::client::{ClientError, Wait, Way};
 use crate::load::drive;
 use crate::load::hold::{HoldReport, hold};
 use crate::load::{Amount, Contents, Load, Mix, OPEN_LOOP_MOST, Plan, Rate, Run};
-use crate::numbers::seconds;
+use crate::numbers::{plural, seconds};
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::shutdown;
 use crate::units::format_duration;
@@ -246,11 +246,15 @@ impl BenchArgs {
         tokio::select! {
             () = stop.cancelled() => interrupted(),
             () = sleep(self.timeout) => {
-                let limit = self.timeout.unwrap_or_default();
+                let limit = format_duration(self.timeout.unwrap_or_default());
+                let files = plural(missing(), "file is", "files are");
                 match self.wait {
-                    Wait::Accepted => out_of_time(missing(), limit),
+                    Wait::Accepted => {
+                        Failure::new(Exit::TimedOut, format!("{files} not accepted after {limit}"))
+                    }
                     Wait::Delivered => {
-                        no_time_left(way, limit, missing()).await
+                        let text = format!("{files} not delivered after {limit}");
+                        no_time_left(way, text, Place::Shell).await
                     }
                 }
             }

@@ -1,7 +1,9 @@
 //! `bilico send`.
 
+mod input;
 mod report;
 mod sending;
+mod unfinished;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,11 +19,13 @@ use super::tls::CaArg;
 use crate::client::receipts::{ReceiptError, ReceiptFile};
 use crate::client::walk::{Found, Links};
 use crate::client::{self, Changed, Form, Keys, Options, Source, Wait, Way};
+use crate::numbers::count;
 use crate::shutdown;
 use crate::text::printable;
 use crate::units::parse_duration;
 pub(super) use report::{left_out, nothing};
-pub(super) use sending::{SendEnded, Sending, no_time_left, out_of_time, sleep};
+pub(super) use sending::{SendEnded, Sending, no_time_left, sleep};
+pub(super) use unfinished::Place;
 
 /// Time limit of a status request whose answer is optional.
 const STATUS: Duration = Duration::from_secs(2);
@@ -129,7 +133,7 @@ out, and named; the rest is sent.
 Exit code 0 only if every file reached what was waited for, and nothing was left out but links by \
 --skip-links.")]
 pub(super) struct SendArgs {
-    /// The files to send, and, with -r, directories
+    /// The files to send, and, with -r, directories; `-` is standard input
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -139,6 +143,10 @@ pub(super) struct SendArgs {
     recursive: bool,
     #[command(flatten)]
     links: LinksArg,
+    /// The title of the one file that is sent, instead of its name; that of standard input is
+    /// `stdin` without it
+    #[arg(long, value_name = "TITLE", conflicts_with = "json_payload")]
+    title: Option<String>,
     /// The files are JSON payloads: send their title and content fields
     #[arg(long)]
     json_payload: bool,
@@ -178,9 +186,8 @@ pub(super) struct SendArgs {
 
 /// Sends the files and waits for the receipts that were asked for.
 pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
-    let found = args.find()?;
-    let sources = &found.sources;
-    let keys = args.keys(sources)?;
+    let mut found = args.find()?;
+    let keys = args.keys(&found.sources)?;
     let mut receipts = args
         .receipts
         .as_deref()
@@ -197,9 +204,20 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
             hashed: args.receipts.is_some() || args.json,
         },
         timeout: args.timeout,
+        place: Place::Shell,
     };
     let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let ended = sending
+    // Kept until all is sent.
+    let _input = match found
+        .sources
+        .iter_mut()
+        .find(|source| source.called.is_some())
+    {
+        Some(source) => Some(input::keep(source, args.quiet, &stop).await?),
+        None => None,
+    };
+    let sources = &found.sources;
+    let mut ended = sending
         .run(sources, args.quiet, receipts.as_mut(), stop.cancelled())
         .await;
     let written = match &mut receipts {
@@ -210,6 +228,9 @@ pub(super) async fn run(args: SendArgs) -> Result<Exit, Failure> {
             .map_err(cannot_record),
         None => Ok(()),
     };
+    if args.quiet || args.json {
+        ended.explain();
+    }
     args.print(&sending, &found, &ended).await;
     match written {
         Ok(()) => ended.result.map(|exit| with_left_out(exit, &found)),
@@ -248,10 +269,27 @@ impl SendArgs {
         };
         let mut found = Found::default();
         for path in &self.paths {
+            if path.as_os_str() == input::DASH {
+                found.sources.push(input::source(form));
+                continue;
+            }
             let added = found.add(path, form, self.links.links(), self.recursive);
             added.map_err(|error| {
                 Failure::new(Exit::Usage, error).hint("pass -r to send the files in it")
             })?;
+        }
+        let inputs = found.sources.iter().filter(|file| file.called.is_some());
+        if inputs.count() > 1 {
+            let error = "`-` is given twice, and standard input can be sent once";
+            return Err(Failure::new(Exit::Usage, error).hint("a file called - is ./-"));
+        }
+        if let Some(title) = &self.title {
+            let [file] = &mut found.sources[..] else {
+                let files = count(found.sources.len(), "file");
+                let error = format!("--title {title:?} is for one file, and there are {files}");
+                return Err(Failure::new(Exit::Usage, error));
+            };
+            file.title.clone_from(title);
         }
         Ok(found)
     }
@@ -268,9 +306,9 @@ impl SendArgs {
                 .filter_map(|file| sending.receipt(sources, tally, file))
                 .for_each(|receipt| say_json(report::line(receipt)));
             report::skipped(found);
-        } else if !self.quiet && (tally.accepted > 0 || ended.result.is_ok()) {
+        } else if !self.quiet && ended.has_sums() {
             let status = client::status(&sending.way, STATUS).await.ok();
-            say(show::summary(tally, ended.elapsed, status.as_ref()));
+            say(show::summary(tally, ended.elapsed, status.as_ref(), name));
         }
         for warning in show::warnings(tally, name) {
             warn(&warning);
@@ -280,6 +318,7 @@ impl SendArgs {
         }
         if !self.quiet {
             nothing(found, &self.paths);
+            report::unmatched(&self.paths);
         }
         left_out(found, self.quiet);
     }

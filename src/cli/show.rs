@@ -16,31 +16,81 @@ use crate::units::{ByteSize, format_duration};
 /// Most rows of a table of servers.
 const ROWS: usize = 40;
 
-/// The result of a transfer: one line of sums, and a table of the servers' shares and weights.
-pub(super) fn summary(tally: &Tally, elapsed: Duration, status: Option<&StatusReport>) -> String {
-    let mut text = format!("{} accepted, {} delivered", tally.accepted, tally.delivered);
-    let failed = [
+/// The most files whose receipts are shown one by one, instead of the servers' shares: so few files
+/// have no share to speak of, and whoever sends them wants their numbers.
+const FEW: usize = 5;
+
+/// From so many bytes on, the rate of a few files says something.
+const MUCH: u64 = 1024 * 1024;
+
+/// The result of a transfer: one line of sums, and the receipts of a few files, or a table of the
+/// servers' shares and weights.
+pub(super) fn summary(
+    tally: &Tally,
+    elapsed: Duration,
+    status: Option<&StatusReport>,
+    names: impl Fn(usize) -> String,
+) -> String {
+    let (accepted, delivered) = (
+        Grouped(tally.accepted as u64),
+        Grouped(tally.delivered as u64),
+    );
+    let mut text = format!("{accepted} accepted, {delivered} delivered");
+    let others = [
         (tally.refused, "refused"),
         (tally.unreadable, "unreadable"),
         (tally.changed, "changed while they were read"),
         (tally.dead, "dead"),
         (tally.forgotten, "forgotten"),
+        (tally.unsure(), "sent without a receipt"),
+        (tally.unsent(), "not sent"),
     ];
-    for (count, what) in failed {
+    for (count, what) in others {
         if count > 0 {
-            let _ = write!(text, ", {count} {what}");
+            let _ = write!(text, ", {} {what}", Grouped(count as u64));
         }
     }
     let _ = write!(text, " in {}", format_duration(elapsed));
+    let is_few = tally.fates.len() <= FEW;
     if tally.delivered > 0 && elapsed > Duration::ZERO {
         let bytes = u128::from(tally.delivered_bytes) * 1000 / elapsed.as_millis().max(1);
         let bytes = ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX));
-        let _ = write!(
-            text,
-            " ({:.0} files/s, {bytes}/s)",
-            per_second(tally.delivered, elapsed)
-        );
-        let _ = write!(text, "\n{}", shares(tally, status));
+        if !is_few {
+            let rate = per_second(tally.delivered, elapsed);
+            let _ = write!(text, " ({rate:.0} files/s, {bytes}/s)");
+            let _ = write!(text, "\n{}", shares(tally, status));
+        } else if tally.delivered_bytes >= MUCH {
+            let _ = write!(text, " ({bytes}/s)");
+        }
+    }
+    if is_few {
+        text.push_str(&receipts(tally, names));
+    }
+    text
+}
+
+/// A line for each file that the balancer has or had: its number, its name and where it is.
+fn receipts(tally: &Tally, names: impl Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    for (file, fate) in tally.fates.iter().enumerate() {
+        let name = Printable(names(file));
+        let _ = match fate {
+            Fate::Delivered {
+                number,
+                server,
+                confirmed,
+            } => {
+                let remark = if *confirmed { "" } else { " (not confirmed)" };
+                write!(
+                    text,
+                    "\n{number:>4}  {name} → {}{remark}",
+                    Printable(server)
+                )
+            }
+            Fate::Accepted { number } => write!(text, "\n{number:>4}  {name} with the balancer"),
+            Fate::Dead { number, .. } => write!(text, "\n{number:>4}  {name} is a dead letter"),
+            _ => Ok(()),
+        };
     }
     text
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::output::{Exit, Failure, note, say, say_json};
 use crate::client::receipts::State;
+use crate::numbers::{count, plural};
 use crate::text::{Printable, printable_path};
 use crate::verify::{Finding, Report, verify};
 
@@ -53,6 +54,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
             }
         }
         say(summary(&report));
+        if let Some(text) = perhaps_waiting(&report) {
+            note(text);
+        }
     }
     Ok(if report.is_clean() {
         Exit::Done
@@ -71,8 +75,10 @@ fn object(report: &Report) -> serde_json::Value {
 
 fn summary(report: &Report) -> String {
     let mut text = format!(
-        "{} receipts, {} stored files: {} match",
-        report.receipts, report.files, report.stored
+        "{}, {}: {}",
+        count(report.receipts, "receipt"),
+        count(report.files, "stored file"),
+        plural(report.stored, "matches", "match"),
     );
     let counts = report
         .kinds()
@@ -81,18 +87,37 @@ fn summary(report: &Report) -> String {
         (report.absent, "with an unknown end, not stored"),
         (report.others, "of other clients"),
     ];
-    for (count, what) in counts
+    for (number, what) in counts
         .into_iter()
         .chain(open)
-        .filter(|(count, _)| *count > 0)
+        .filter(|(number, _)| *number > 0)
     {
-        let _ = write!(text, ", {count} {what}");
+        let _ = write!(text, ", {number} {what}");
     }
     text + if report.is_clean() {
         "; no findings"
     } else {
         ""
     }
+}
+
+/// What is missing according to a receipt of an accepted file may still wait at the balancer.
+fn perhaps_waiting(report: &Report) -> Option<String> {
+    let claims = report
+        .missing
+        .iter()
+        .filter_map(|found| found.receipt.as_ref());
+    let mut accepted = claims.filter(|claim| claim.state == State::Accepted);
+    let first = accepted.next()?.number?;
+    let files = plural(
+        accepted.count() + 1,
+        "missing file was",
+        "missing files were",
+    );
+    Some(format!(
+        "note: {files} accepted and not yet delivered when the client ended, and may be safe with \
+         the balancer: see `bilico queue show {first}`"
+    ))
 }
 
 fn line(kind: &str, finding: &Finding) -> String {

@@ -81,6 +81,8 @@ pub struct Sent {
     pub change: Option<Box<str>>,
     /// The title that it was sent under, if not that of its source.
     pub title: Option<Box<str>>,
+    /// Whether all of its content went to the connection, so that the balancer may have accepted it.
+    pub has_left: bool,
 }
 
 /// What became of the files of a transfer, and the totals.
@@ -157,6 +159,20 @@ impl Tally {
         self.undecided() - self.pending
     }
 
+    /// How many files without a receipt the balancer may have accepted: all of their content went to
+    /// the connection. With [`Self::accepted`] they are at least as many as it has accepted.
+    pub fn unsure(&self) -> usize {
+        let files = self.fates.iter().zip(&self.sent);
+        files
+            .filter(|(fate, sent)| **fate == Fate::Pending && sent.has_left)
+            .count()
+    }
+
+    /// How many files were not sent, or not to their end: the balancer has none of them.
+    pub fn unsent(&self) -> usize {
+        self.pending - self.unsure()
+    }
+
     /// How many files reach a server no more, or may not have reached one.
     pub fn failed(&self) -> usize {
         self.refused + self.unreadable + self.changed + self.dead + self.forgotten
@@ -205,6 +221,14 @@ impl Tally {
             sent.hash = None;
             sent.crc32c = None;
             sent.change = None;
+            sent.has_left = false;
+        }
+    }
+
+    /// All of the file's content goes to the connection.
+    pub(super) fn leaves(&mut self, file: usize) {
+        if let Some(sent) = self.sent.get_mut(file) {
+            sent.has_left = true;
         }
     }
 
@@ -393,6 +417,32 @@ mod tests {
             ),
             (0, 0, 0, 1)
         );
+    }
+
+    /// What was never sent was once not mentioned at all, nor was what had no receipt yet.
+    #[test]
+    fn what_was_sent_without_a_receipt_is_told_from_what_was_not_sent() {
+        let mut tally = Tally::new(5);
+        let counts = |tally: &Tally| (tally.accepted, tally.unsure(), tally.unsent());
+        assert_eq!(counts(&tally), (0, 0, 5));
+        for file in [0, 1, 2] {
+            tally.sending(file, 10, None);
+            tally.leaves(file);
+        }
+        tally.sending(3, 10, None);
+        assert_eq!(
+            counts(&tally),
+            (0, 3, 2),
+            "the last one was not sent to its end"
+        );
+        tally.heard(Message::Accepted { id: 0, number: 1 });
+        assert_eq!(counts(&tally), (1, 2, 2));
+        tally.heard(delivered(1));
+        assert_eq!(counts(&tally), (2, 1, 2));
+        tally.not_there(2);
+        assert_eq!(counts(&tally), (2, 0, 3));
+        tally.unreadable(4, "gone".to_owned());
+        assert_eq!(counts(&tally), (2, 0, 2));
     }
 
     #[test]

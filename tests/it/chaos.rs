@@ -46,7 +46,14 @@ fn rain(is_secure: bool) {
 fn every_file_is_stored_once_though_all_are_killed_again_and_again() {
     let (files, kills) = sized((1000, 1), (4000, 5));
     let said = chaos::shows::kills(chaos::seed(), files, kills);
-    let expected = format!("{files} receipts, {files} stored files: {files} match; no findings");
+    let expected = {
+        let count = bilico::numbers::count;
+        let (receipts, stored) = (count(files, "receipt"), count(files, "stored file"));
+        format!(
+            "{receipts}, {stored}: {} match; no findings",
+            bilico::numbers::Grouped(files as u64)
+        )
+    };
     assert!(said.contains(&expected), "{said}");
 }
 

@@ -140,6 +140,11 @@ impl Running {
             .write_all(input.as_bytes());
     }
 
+    /// Closes its standard input.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Waits for this text on standard output, and returns all of its standard output so far.
     #[track_caller]
     pub fn wait_for_output(&self, text: &str) -> String {
@@ -160,7 +165,7 @@ impl Running {
     /// Closes its standard input and waits until it ends.
     #[track_caller]
     pub fn end(mut self) -> Ended {
-        drop(self.child.stdin.take());
+        self.close_input();
         self.wait()
     }
 

@@ -19,9 +19,9 @@ use super::presses::{Press, Presses};
 use crate::cli::output::{Exit, Failure, complain, note, say, say_as_is, warn};
 use crate::cli::progress::above_the_line;
 use crate::cli::prompt::{Line, Lines};
-use crate::cli::send::{SendEnded, Sending, left_out, nothing};
+use crate::cli::send::{Place, SendEnded, Sending, left_out, nothing};
 use crate::cli::show;
-use crate::client::{self, Keys, Options, Source, Tally, Wait};
+use crate::client::{self, Keys, Options, Source, Wait};
 use crate::numbers::plural;
 
 const PROMPT: &str = "bilico> ";
@@ -270,6 +270,7 @@ impl Prompt<'_> {
                 hashed: false,
             },
             timeout: self.args.timeout,
+            place: Place::Prompt,
         };
         let mut terminated = false;
         let signals = async {
@@ -289,38 +290,32 @@ impl Prompt<'_> {
         let ended = sending.run(sources, false, None, signals).await;
         self.presses.transferred(Instant::now());
         let status = client::status(&sending.way, STATUS).await.ok();
-        let SendEnded {
-            tally,
-            elapsed,
-            result,
-        } = ended;
-        if tally.accepted > 0 || result.is_ok() {
-            say(show::summary(&tally, elapsed, status.as_ref()));
+        let tally = &ended.tally;
+        if ended.has_sums() {
+            say(show::summary(tally, ended.elapsed, status.as_ref(), names));
         }
         drop(hush);
         self.presses.transferred(Instant::now());
-        for warning in show::warnings(&tally, names) {
+        for warning in show::warnings(tally, names) {
             warn(&warning);
         }
-        for failure in show::failures(&tally, names) {
+        for failure in show::failures(tally, names) {
             complain(&failure, None);
         }
-        self.sent(result, &tally, terminated)
+        self.sent(ended, terminated)
     }
 
     /// Says how a transfer ended.
-    fn sent(&mut self, result: Result<Exit, Failure>, tally: &Tally, terminated: bool) -> Flow {
-        match result {
+    fn sent(&mut self, ended: SendEnded, terminated: bool) -> Flow {
+        match ended.result {
             Ok(Exit::Done) => {}
             Ok(exit) => self.worst = exit,
             Err(failure) if failure.exit == Exit::Interrupted => {
                 if terminated || !self.lines.is_terminal() {
                     return Flow::Interrupted;
                 }
-                say(format_args!(
-                    "no longer waiting; {} files are with the balancer, which goes on",
-                    tally.with_the_balancer()
-                ));
+                let text = ended.unfinished.text("which goes on", "");
+                say(format_args!("no longer waiting; {text}"));
             }
             Err(failure) => self.fail(&failure),
         }

@@ -1,6 +1,7 @@
 //! What `bilico send` prints of files, and of what it left out.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ pub(super) fn line(receipt: Receipt) -> Value {
             "hash",
             receipt.hash.map(|hash| json!(hash.to_hex().as_str())),
         ),
+        ("crc32c", receipt.crc32c.map(|crc32c| json!(crc32c))),
+        ("sent", receipt.sent.map(|sent| json!(sent))),
         ("number", receipt.number.map(|number| json!(number))),
         ("request_number", receipt.number.map(|number| json!(number))),
         ("server", receipt.server.map(|server| json!(server))),
@@ -68,6 +71,18 @@ pub(in crate::cli) fn nothing(found: &Found, named: &[impl AsRef<Path>]) {
             text.push_str(", …");
         }
         warn(&text);
+    }
+}
+
+/// Warns of patterns that match nothing: the shell hands them over as they are then.
+pub(super) fn unmatched(named: &[PathBuf]) {
+    let is_pattern = |path: &&PathBuf| {
+        let path = path.as_os_str().as_bytes();
+        path.iter().any(|byte| b"*?[".contains(byte))
+    };
+    let missing = |path: &&PathBuf| path.symlink_metadata().is_err();
+    for path in named.iter().filter(is_pattern).filter(missing).take(NAMED) {
+        warn(&format!("no file matches {}", printable_path(path)));
     }
 }
 

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::unfinished::{Place, Unfinished};
 use crate::cli::output::{Exit, Failure};
 use crate::cli::progress;
 use crate::client::receipts::{Receipt, ReceiptFile};
-use crate::client::{self, ClientError, Options, Source, Tally, Wait, Way, transfer};
+use crate::client::{self, ClientError, Options, Source, Tally, Way, transfer};
 use crate::protocol::status::ServerReport;
+use crate::units::format_duration;
 
 /// Time limit of a status request.
 const STATUS: Duration = Duration::from_secs(2);
@@ -22,6 +24,8 @@ pub(in crate::cli) struct Sending {
     pub(in crate::cli) way: Way,
     pub(in crate::cli) options: Options,
     pub(in crate::cli) timeout: Option<Duration>,
+    /// Where the command was typed.
+    pub(in crate::cli) place: Place,
 }
 
 /// How a transfer ended.
@@ -29,6 +33,27 @@ pub(in crate::cli) struct SendEnded {
     pub(in crate::cli) tally: Tally,
     pub(in crate::cli) elapsed: Duration,
     pub(in crate::cli) result: Result<Exit, Failure>,
+    /// What did not get as far as was waited for.
+    pub(in crate::cli) unfinished: Unfinished,
+}
+
+impl SendEnded {
+    /// Whether there is anything to sum up.
+    pub(in crate::cli) fn has_sums(&self) -> bool {
+        self.result.is_ok() || self.tally.accepted > 0 || self.tally.unsure() > 0
+    }
+
+    /// Adds to the error of a transfer that ended early how many files it left behind, for whoever
+    /// sees no summary.
+    pub(in crate::cli) fn explain(&mut self) {
+        let text = self.unfinished.text("not delivered", "");
+        if let Err(failure) = &mut self.result
+            && !text.is_empty()
+            && !failure.error.contains(&text)
+        {
+            failure.error = format!("{}: {text}", failure.error);
+        }
+    }
 }
 
 impl Sending {
@@ -54,11 +79,25 @@ impl Sending {
             () = sleep(self.timeout) => Err(self.timed_out(&tally.borrow()).await),
         };
         let tally = tally.borrow().clone();
+        let unfinished = self.unfinished(&tally);
+        let result = result.map_err(|failure| match failure.hint {
+            Some(_) => failure,
+            None => Failure {
+                hint: unfinished.hint(self.place),
+                ..failure
+            },
+        });
         SendEnded {
             tally,
             elapsed: started.elapsed(),
             result,
+            unfinished,
         }
+    }
+
+    fn unfinished(&self, tally: &Tally) -> Unfinished {
+        let is_repeatable = self.options.keys.are_durable();
+        Unfinished::of(tally, self.options.wait, is_repeatable)
     }
 
     /// Writes receipts as states become final. A failed write is tried again, at last by the
@@ -95,44 +134,38 @@ impl Sending {
         ))
     }
 
-    /// Why files are missing when the time limit passed: no server, or not enough time.
+    /// How far files got when the time limit passed, and why: no server, or not enough time.
     async fn timed_out(&self, tally: &Tally) -> Failure {
-        let after = self.timeout.unwrap_or_default();
-        let missing = if self.options.wait == Wait::Accepted {
-            tally.unaccepted()
-        } else {
-            tally.undecided()
-        };
-        no_time_left(&self.way, after, missing as u64).await
+        let after = format!(
+            " after {}",
+            format_duration(self.timeout.unwrap_or_default())
+        );
+        let text = self.unfinished(tally).text("not delivered", &after);
+        no_time_left(&self.way, text, self.place).await
     }
 }
 
-/// Why files are missing when the time limit passed: no server, or not enough time.
-pub(in crate::cli) async fn no_time_left(way: &Way, after: Duration, missing: u64) -> Failure {
+/// The failure of a command whose time limit passed: no server, or not enough time. `text` says what
+/// is not finished.
+pub(in crate::cli) async fn no_time_left(way: &Way, text: String, place: Place) -> Failure {
     let servers = client::status(way, STATUS)
         .await
         .map(|status| status.servers);
-    why_missing(servers.ok().as_deref(), after, missing)
+    why_unfinished(servers.ok().as_deref(), text, place)
 }
 
 /// `servers` is what the balancer reported; `None` if it did not answer.
-fn why_missing(servers: Option<&[ServerReport]>, after: Duration, missing: u64) -> Failure {
+fn why_unfinished(servers: Option<&[ServerReport]>, text: String, place: Place) -> Failure {
     match servers {
         Some(servers) if !servers.iter().any(ServerReport::is_in_service) => {
-            let error = format!(
-                "no server is available: {missing} files are not delivered after {after:?}"
-            );
-            Failure::new(Exit::NoServer, error).hint("`bilico status` shows why")
+            let hint = match place {
+                Place::Shell => "`bilico status` shows why",
+                Place::Prompt => "`status` shows why",
+            };
+            Failure::new(Exit::NoServer, format!("no server is available: {text}")).hint(hint)
         }
-        _ => out_of_time(missing, after),
+        _ => Failure::new(Exit::TimedOut, text),
     }
-}
-
-pub(in crate::cli) fn out_of_time(missing: u64, after: Duration) -> Failure {
-    Failure::new(
-        Exit::TimedOut,
-        format!("{missing} files are missing after {after:?}"),
-    )
 }
 
 fn judge(result: Result<(), ClientError>, tally: &Tally) -> Result<Exit, Failure> {

@@ -23,7 +23,7 @@ fn server(state: ServerState, reason: &str) -> ServerReport {
 }
 
 fn judged(servers: &[ServerReport]) -> Failure {
-    why_missing(Some(servers), Duration::from_secs(1), 3)
+    why_unfinished(Some(servers), "1 file is".to_owned(), Place::Shell)
 }
 
 /// The command used to match the text of the reason. A reworded reason made a busy server look
@@ -35,7 +35,7 @@ fn a_server_with_a_full_window_is_available_however_its_reason_is_worded() {
     let down = server(ServerState::Down, "window: no answer to the last 2 probes");
     assert_eq!(judged(&[down]).exit, Exit::NoServer);
     assert_eq!(
-        why_missing(None, Duration::ZERO, 1).exit,
+        why_unfinished(None, String::new(), Place::Shell).exit,
         Exit::TimedOut,
         "the balancer did not answer"
     );
@@ -47,4 +47,8 @@ fn the_hint_for_missing_servers_names_the_command_that_shows_them() {
     let down = server(ServerState::Down, "no answer to the last 2 probes");
     let hint = judged(&[down]).hint.unwrap();
     assert!(hint.contains("`bilico status`"), "{hint}");
+    let down = server(ServerState::Down, "no answer to the last 2 probes");
+    let failure = why_unfinished(Some(&[down]), "1 file is".to_owned(), Place::Prompt);
+    assert_eq!(failure.hint.as_deref(), Some("`status` shows why"));
+    assert_eq!(failure.error, "no server is available: 1 file is");
 }

@@ -22,7 +22,7 @@ pub enum State {
     Unreadable,
     /// It changed each time while it was read, and was not sent.
     Changed,
-    /// It may have been sent, but no receipt came.
+    /// No receipt came. [`Receipt::sent`] says whether it was sent.
     Unknown,
     /// It was accepted, but the balancer no longer knows it.
     Forgotten,
@@ -43,8 +43,14 @@ pub struct Receipt {
     /// The BLAKE3 hash of its content as 64 hex digits, if all of it was read.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub hash: Option<blake3::Hash>,
+    /// The CRC32C of the same content as 8 hex digits, as HTTP answers have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32c: Option<String>,
     /// What became of it.
     pub state: State,
+    /// If no receipt came: whether all of it was sent, so that the balancer may have accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<bool>,
     /// Its request number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
@@ -98,7 +104,9 @@ impl Receipt {
             key: keys.of(file, source).to_string(),
             size: sent.size,
             hash: sent.hash,
+            crc32c: sent.crc32c.map(|crc32c| format!("{crc32c:08x}")),
             state: State::Unknown,
+            sent: None,
             number: None,
             server: None,
             confirmed: None,
@@ -106,6 +114,10 @@ impl Receipt {
             change: sent.change.map(String::from),
         };
         match tally.fates.get(file) {
+            Some(Fate::Pending) => Self {
+                sent: Some(sent.has_left),
+                ..receipt
+            },
             Some(fate) => receipt.with(fate.clone()),
             None => receipt,
         }

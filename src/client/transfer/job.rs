@@ -95,24 +95,44 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// A file is sent or offered with this title and size, and its sums, as far as they are known.
-    pub(super) fn sending(
+    /// A file is offered with this title and size, and its sums, as far as they are known.
+    pub(super) fn offering(
         &self,
         (file, source): (usize, &Source),
         (title, size): (&str, u64),
         summed: Option<Summed>,
     ) {
         self.tally.send_modify(|tally| {
-            tally.sending(file, size, (title != source.title).then_some(title));
+            tally.sending(file, size, other_title(title, source));
             if let Some(summed) = summed {
                 tally.summed(file, summed);
             }
         });
     }
 
-    /// All of the file was read.
+    /// A file is sent with this title and size. With the sums of its content, all of it goes to the
+    /// connection now.
+    pub(super) fn sending(
+        &self,
+        (file, source): (usize, &Source),
+        (title, size): (&str, u64),
+        whole: Option<Summed>,
+    ) {
+        self.tally.send_modify(|tally| {
+            tally.sending(file, size, other_title(title, source));
+            if let Some(summed) = whole {
+                tally.summed(file, summed);
+                tally.leaves(file);
+            }
+        });
+    }
+
+    /// All of the file was read, and its end goes to the connection now.
     pub(super) fn summed(&self, file: usize, summed: Summed) {
-        self.tally.send_modify(|tally| tally.summed(file, summed));
+        self.tally.send_modify(|tally| {
+            tally.summed(file, summed);
+            tally.leaves(file);
+        });
     }
 
     /// A file cannot be sent, and no part of it was accepted: it is given up, or read again later.
@@ -134,4 +154,8 @@ impl<'a> Job<'a> {
         };
         self.tally.send_modify(|tally| tally.changed(file, reason));
     }
+}
+
+fn other_title<'a>(title: &'a str, source: &Source) -> Option<&'a str> {
+    (title != source.title).then_some(title)
 }

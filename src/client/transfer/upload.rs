@@ -156,7 +156,7 @@ impl Uploader<'_> {
             }
         };
         let crc32c = summed.as_ref().map(|summed| summed.crc32c);
-        self.job.sending((file, source), (title, size), summed);
+        self.job.offering((file, source), (title, size), summed);
         Ok(self.offer((file, source), (size, crc32c)).await?)
     }
 

@@ -20,7 +20,7 @@ fn json_is_one_object_a_line_and_nothing_else() {
     let delivered = |path: &str, content: &str, number: u64| {
         serde_json::json!({
             "path": path, "title": path, "size": content.len(), "bytes": content.len(), "hash": hash(content),
-            "state": "delivered", "number": number, "request_number": number, "server": server, "confirmed": true,
+            "crc32c": format!("{:08x}", crc32c::crc32c(content.as_bytes())), "state": "delivered", "number": number, "request_number": number, "server": server, "confirmed": true,
         })
     };
     let unreadable = serde_json::json!({

@@ -25,6 +25,7 @@ fn accepted_can_be_enough() {
     let ended = send(&farm, &["a.txt", "--wait", "accepted", "--json"]);
     let expected = serde_json::json!({
         "path": "a.txt", "title": "a.txt", "size": 1, "bytes": 1, "hash": hash("a"), "state": "accepted",
+        "crc32c": format!("{:08x}", crc32c::crc32c(b"a")),
         "number": 3, "request_number": 3,
     });
     assert_eq!(without_keys(&ended.stdout), [expected]);
