@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::slots::Flight;
 use crate::client::Wait;
+use crate::numbers::count;
 use crate::protocol::RefusalCode;
 use crate::units::format_duration;
 
@@ -292,7 +293,8 @@ impl Report {
             let code = code
                 .as_ref()
                 .map_or_else(String::new, |code| format!(" ({code})"));
-            format!("{files} files {state}{code}; the first was {first}: {reason}")
+            let files = count(*files, "file");
+            format!("{files} {state}{code}; the first was {first}: {reason}")
         })
     }
 }

@@ -132,7 +132,7 @@ fn failures_are_counted_by_kind_with_the_first_of_each() {
         lines[1],
         "2 files refused (too_large); the first was b-0: first reason"
     );
-    assert_eq!(lines[0], "1 files dead; the first was b-2: nobody");
+    assert_eq!(lines[0], "1 file dead; the first was b-2: nobody");
     assert!(
         report.to_string().contains("2 refused, 1 dead, 1 missing"),
         "{report}"
