@@ -93,6 +93,13 @@ fn history(attempts: u64, is_failure: bool) -> History {
     history
 }
 
+/// The history of a dead letter that waits again.
+fn replayed() -> History {
+    let mut history = history(1, true);
+    history.replayed(death().at_ms, &death().reason);
+    history
+}
+
 fn accept(number: u64) -> Op {
     Op::Accept(Box::new(Accepted {
         number,
@@ -147,7 +154,7 @@ fn changes(after_adoption: u64) -> BTreeMap<u64, (History, Option<Death>)> {
         (2, (history(3, false), None)),
         (3, (history(2, true), Some(death()))),
         (LARGE_NUMBER, (History::default(), None)),
-        (7, (History::default(), None)),
+        (7, (replayed(), None)),
         (after_adoption, (History::default(), None)),
     ])
 }

@@ -80,7 +80,7 @@ pub(super) fn bad_frames(header: fn(u64, &str) -> String) -> Vec<BadFrame> {
             First,
             "an unknown version",
             b"\xB1ILICO\0\x07".to_vec(),
-            "not 7",
+            "the other version 7",
         )
         .coded("version"),
         BadFrame::cut_off(First, "half a preface", PREFACE[..5].to_vec()),

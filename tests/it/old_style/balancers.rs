@@ -175,7 +175,10 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
     );
     assert_eq!(
         hello,
-        json!({"request_type": "hello", "role": "server", "overloaded": false, "bulk": true, "ahead": true})
+        json!({
+            "request_type": "hello", "role": "server", "version_min": 1, "version_max": 1,
+            "overloaded": false, "bulk": true, "ahead": true,
+        })
     );
     assert_eq!((content, rest), (Vec::new(), Vec::new()));
     assert_eq!(ask(&server, r#"{"request_type": "bilico"}"#)[..8], PREFACE);

@@ -85,8 +85,16 @@ fn files_that_a_killed_old_style_server_has_not_saved_go_elsewhere() {
     });
     let sent = farm.send(&["-r", &folder, "--wait", "accepted"]);
     assert!(sent.status.success(), "{sent:?}");
-    wait_until("the quick ones to be saved", || {
-        old.saved() + farm.stored(0).len() >= 8
+    wait_until("the quick ones to be saved, and known to be", || {
+        let mut there = stored(&old.dir);
+        let saved = there.len();
+        there.extend(farm.stored(0));
+        let titles: Vec<&str> = there
+            .keys()
+            .filter_map(|name| name.split('_').nth(1))
+            .collect();
+        let is_there = |file| titles.contains(&&*format!("{file}.bin"));
+        (0..8).all(is_there) && farm.server_status(0).delivered == saved as u64
     });
     let status = farm.status();
     let is_with_it = status.servers[0].in_flight;

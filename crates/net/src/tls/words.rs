@@ -78,7 +78,9 @@ fn of_alert(alert: AlertDescription) -> String {
             "the certificate that was shown to it is for another role"
         }
         AlertDescription::ProtocolVersion => "it accepts no version of TLS that was offered",
-        AlertDescription::HandshakeFailure => "it accepts nothing that was offered",
+        AlertDescription::HandshakeFailure => {
+            "it accepts nothing that was offered: is TLS off there?"
+        }
         AlertDescription::NoApplicationProtocol => "it speaks another application protocol",
         other => return format!("it ended the handshake: {other:?}"),
     };
