@@ -21,7 +21,9 @@ use super::json::Json;
 use super::listen::Hangup;
 use super::need::{Need, Route};
 use super::state::Api;
-use super::types::{NewServer, NoticeList, PatchServer, Server, ServerList};
+use super::types::{
+    NewServer, NoticeList, PatchServer, Server, ServerList, StandingOrder, StandingOrders,
+};
 use super::users_api::{
     account, change_user, invite, log_in, log_out, remove_user, revoke, revoke_all, tokens,
     unlock_user, users,
@@ -54,6 +56,13 @@ pub(super) fn table() -> Vec<Route<Api>> {
             "/api/v1/servers/{name}",
             admin,
             delete(remove_server),
+        ),
+        Route::new("GET", "/api/v1/orders", read, get(orders)),
+        Route::new(
+            "DELETE",
+            "/api/v1/orders/{name}",
+            admin,
+            delete(forget_order),
         ),
         Route::new("GET", "/api/v1/queue", read, get(queue)),
         Route::new("GET", "/api/v1/dead", read, get(dead)),
@@ -259,6 +268,31 @@ async fn remove_server(
         .order(&pass, Order::Remove { server })
         .await?;
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({}))).into_response())
+}
+
+async fn orders(
+    State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
+) -> ApiResult<StandingOrders> {
+    let standing = api.watch.control.standing(&pass).await?;
+    let orders = standing.into_iter().map(|(server, held)| StandingOrder {
+        server,
+        text: held.words(),
+        held,
+    });
+    Ok(Json(StandingOrders {
+        orders: orders.collect(),
+    }))
+}
+
+async fn forget_order(
+    State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
+    ApiPath(server): ApiPath<String>,
+) -> Result<Response, ApiError> {
+    let order = Order::Forget { server };
+    api.watch.control.order(&pass, order).await?;
+    Ok(Json(serde_json::json!({})).into_response())
 }
 
 /// Which events are listed.

@@ -123,6 +123,11 @@ impl From<OrderError> for ApiError {
                 Self::new(StatusCode::CONFLICT, text).hint("remove a server first")
             }
             OrderError::Spec(_) | OrderError::Limits(_) => Self::bad(text),
+            OrderError::NoOrder(_) => {
+                Self::not_found(text).hint("`bilico servers orders` lists the orders that stand")
+            }
+            OrderError::NotKept(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+                .hint("see to the journal's disk, and give the order again"),
             OrderError::Denied(denied) => Self::denied(&denied),
             OrderError::Stopping => Self::gone(),
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::balancer::events::Event;
 use crate::balancer::query::{BulkDone, FileReport, Left};
+use crate::balancer::standing::Held;
 use crate::config::{MAX_WEIGHT, SpecError, parse_server};
 use crate::protocol::status::ServerReport;
 
@@ -135,6 +136,9 @@ pub struct Server {
     /// Its state.
     #[serde(flatten)]
     pub report: ServerReport,
+    /// What stands about it by an order: in that it differs from its configuration.
+    #[serde(default)]
+    pub ordered: Option<Held>,
     /// The share of files that it is to get, from 0 to 1: its weight among the weights of all
     /// servers that may get files.
     #[serde(serialize_with = "share")]
@@ -171,6 +175,25 @@ pub struct PatchServer {
     /// Whether it is drained: it finishes its files and gets no new ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<bool>,
+}
+
+/// `GET /api/v1/orders`: what operators have ordered about servers and stands, also over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingOrders {
+    /// By server.
+    pub orders: Vec<StandingOrder>,
+}
+
+/// What stands about one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingOrder {
+    /// The server's name.
+    pub server: String,
+    /// All of it in words.
+    pub text: String,
+    /// What stands.
+    #[serde(flatten)]
+    pub held: Held,
 }
 
 /// `POST /api/v1/servers`: a new server.

@@ -182,6 +182,7 @@ impl Watch {
                 files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
                 bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
                 history: stored.map_or_else(Vec::new, |stored| stored.files.history()),
+                ordered: sample.ordered.get(&report.name).cloned(),
                 report: report.clone(),
             }
         };

@@ -17,6 +17,7 @@ use super::ingress::{self, Door, Inner, Uploads};
 use super::messages::ToHub;
 use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
+use super::standing::{self, Standing};
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
@@ -31,6 +32,7 @@ pub struct Balancer {
     journal: Journal,
     disk: Arc<dyn Disk>,
     recovered: Recovered,
+    standing: Standing,
     control: Control,
     door: Door,
     uploads: Arc<Uploads>,
@@ -53,6 +55,7 @@ impl Balancer {
         let reserve = 2 * journal.segment_size();
         let (hub, to_hub) = mpsc::unbounded_channel();
         let events = Events::default();
+        let standing = standing_orders(&*disk, &recovered, &config, &events);
         let inner = behind_door(&config, &disk, reserve, &hub, &events);
         let access = config.access.clone();
         let tls = config.tls.clone();
@@ -70,6 +73,7 @@ impl Balancer {
             journal,
             disk,
             recovered,
+            standing,
             control,
             door,
             uploads: inner.uploads,
@@ -127,6 +131,7 @@ impl Balancer {
             gate: self.control.gate,
             lock: users,
             share: self.sharing,
+            standing: self.standing,
         };
         let hub = Hub::new(self.recovered, self.to_hub, Box::new(writer), deps);
         events.report(&Happening::Started);
@@ -158,6 +163,40 @@ impl Balancer {
         tracing::info!(undelivered, "balancer stopped");
         Ok(Outcome { undelivered })
     }
+}
+
+/// The orders of earlier runs. If they cannot be read the balancer starts all the same: files come
+/// first, and operators are told.
+fn standing_orders(
+    disk: &dyn Disk,
+    recovered: &Recovered,
+    config: &BalancerConfig,
+    events: &Events,
+) -> Standing {
+    let journal = standing::name_of(recovered.journal);
+    let mut standing = Standing::read(disk, &journal).unwrap_or_else(|reason| {
+        let place = match standing::set_aside(disk) {
+            Ok(()) => standing::DAMAGED,
+            Err(_) => standing::FILE,
+        };
+        let place = config.journal.join(place).display().to_string();
+        events.report(&Happening::OrdersLost {
+            reason: &reason,
+            place: &place,
+        });
+        Standing::default()
+    });
+    let (_, overtaken) = standing.begin(&config.settings.servers);
+    for order in &overtaken {
+        tracing::warn!(order, "an order of an earlier run counts no longer");
+    }
+    // They are over, also if the configuration changes back.
+    if !overtaken.is_empty()
+        && let Err(error) = standing::write(disk, &standing.text(&journal))
+    {
+        tracing::error!(%error, "operators' orders cannot be kept for the next start");
+    }
+    standing
 }
 
 /// Makes what is behind the door: the way to an empty queue.

@@ -13,6 +13,7 @@ use super::ingress::DoorBounds;
 use super::messages::{Ask, ToHub};
 use super::orders::{Command, Order, OrderError, Sample, Settings};
 use super::query::{Answer, Query};
+use super::standing::Held;
 use crate::access::{Pass, Right, audit};
 use crate::shutdown::Shutdown;
 
@@ -40,9 +41,12 @@ impl Control {
         pass.check(order.right())?;
         order.check()?;
         let (event, about) = order.told();
-        self.command(|done| Command::Order(order, done)).await?;
-        audit::done(event, pass, &about);
-        Ok(())
+        let done = self.command(|done| Command::Order(order, done)).await;
+        // What cannot be kept is in force all the same.
+        if matches!(done, Ok(()) | Err(OrderError::NotKept(_))) {
+            audit::done(event, pass, &about);
+        }
+        done
     }
 
     /// Changes the balancer's settings. If they are invalid, nothing changes.
@@ -51,10 +55,27 @@ impl Control {
         settings.check()?;
         self.gate.set_limits(settings.queue, settings.max_json);
         self.door_bounds.send_replace(DoorBounds::from(&settings));
-        self.command(|done| Command::Apply(Box::new(settings), done))
-            .await?;
+        match self
+            .command(|done| Command::Apply(Box::new(settings), done))
+            .await
+        {
+            // They are in force, and the configuration has them for the next start. What cannot be
+            // kept is which orders they ended; the hub has said so in its log.
+            Ok(()) | Err(OrderError::NotKept(_)) => {}
+            Err(error) => return Err(error),
+        }
         audit::done("order.apply", pass, "the configuration");
         Ok(())
+    }
+
+    /// The orders about servers that stand, for somebody who may look.
+    pub async fn standing(&self, pass: &Pass) -> Result<Vec<(String, Held)>, OrderError> {
+        pass.check(Right::Read)?;
+        let (to, standing) = oneshot::channel();
+        self.hub
+            .send(ToHub::Control(Command::Standing(to)))
+            .map_err(|_| OrderError::Stopping)?;
+        standing.await.map_err(|_| OrderError::Stopping)
     }
 
     async fn command(

@@ -38,6 +38,8 @@ pub enum Kind {
     Weight,
     /// A drain began or ended.
     Drain,
+    /// Orders of before the start are in force, or are lost.
+    Orders,
     /// A server was added.
     Added,
     /// A server is leaving, or has left.

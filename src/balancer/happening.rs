@@ -44,6 +44,10 @@ pub(super) enum Happening<'a> {
     Undrained { server: &'a str },
     /// There is a new server, or one that was leaving stays.
     Added { server: &'a str, weight: u32 },
+    /// Orders of earlier runs are in force, one text a server.
+    OrdersStand { orders: &'a [String] },
+    /// The file of these orders cannot be used.
+    OrdersLost { reason: &'a str, place: &'a str },
     /// A server leaves once nothing is in flight to it.
     Leaving { server: &'a str },
     /// A server has left.
@@ -117,6 +121,7 @@ impl Happening<'_> {
     pub(super) fn level(&self) -> Level {
         match self {
             Self::Started
+            | Self::OrdersStand { .. }
             | Self::Replayed { .. }
             | Self::Weight { .. }
             | Self::Undrained { .. }
@@ -134,6 +139,7 @@ impl Happening<'_> {
             | Self::Leaving { .. }
             | Self::ManyPinned { .. } => Level::Warn,
             Self::Dead { .. }
+            | Self::OrdersLost { .. }
             | Self::CopiedDirectory { .. }
             | Self::DirectorySetBack { .. }
             | Self::TooDoubtful { .. }
@@ -154,6 +160,7 @@ impl Happening<'_> {
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
             Self::Started => Some(Kind::Started),
+            Self::OrdersStand { .. } | Self::OrdersLost { .. } => Some(Kind::Orders),
             Self::Stopping => Some(Kind::Stopping),
             Self::Dead { .. } => Some(Kind::Dead),
             Self::Replayed { .. } => Some(Kind::Replayed),
@@ -213,6 +220,17 @@ impl Happening<'_> {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Started => "the balancer started".to_owned(),
+            Self::OrdersStand { orders } => {
+                format!(
+                    "orders from before the start are in force: {}",
+                    list(orders)
+                )
+            }
+            Self::OrdersLost { reason, place } => format!(
+                "the orders from before the start cannot be read, and servers are as they are configured: {reason}; \
+                 drains, weights and servers that were ordered have to be ordered again. The file \
+                 is kept as {place}"
+            ),
             Self::Stopping => "the balancer is stopping: it takes no more files".to_owned(),
             Self::Dead { title, reason, .. } => format!("{title}: {reason}"),
             Self::Replayed { title, .. } | Self::Dropped { title, .. } => (*title).to_owned(),
@@ -336,12 +354,26 @@ impl Happening<'_> {
             Self::Shortage { what, reason, .. } => log_at!(level, reason, "{what}"),
             Self::Started => log_at!(level, "balancer started"),
             Self::Stopping
+            | Self::OrdersStand { .. }
+            | Self::OrdersLost { .. }
             | Self::Bulk { .. }
             | Self::ManyPinned { .. }
             | Self::JournalHasRoom
             | Self::ShortageOver { .. } => log_at!(level, "{}", self.text()),
         }
     }
+}
+
+/// The most servers whose orders one event names.
+const NAMED: usize = 20;
+
+fn list(orders: &[String]) -> String {
+    let named: Vec<&str> = orders.iter().take(NAMED).map(String::as_str).collect();
+    let more = orders.len().saturating_sub(NAMED);
+    if more == 0 {
+        return named.join("; ");
+    }
+    format!("{}; and of {more} more servers", named.join("; "))
 }
 
 /// In the log every flip to bad is a warning: an identity that is an error for operators is logged

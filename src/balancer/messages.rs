@@ -60,6 +60,8 @@ pub enum ToHub {
     },
     /// An operator's order.
     Control(Command),
+    /// The standing orders were written, and this is the file's text; or why they could not be.
+    OrdersKept(Result<String, Arc<str>>),
     /// A link reports.
     Link {
         /// The link.

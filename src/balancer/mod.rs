@@ -37,6 +37,7 @@ pub mod saved;
 mod selection;
 mod sharing;
 mod shortage;
+pub mod standing;
 
 pub use boot::Balancer;
 pub use config::{BalancerConfig, BalancerError, BalancerLimits, Outcome};

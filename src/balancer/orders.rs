@@ -2,6 +2,8 @@
 //!
 //! [`super::control`] checks them and passes them on; the hub carries them out.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -9,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::dispatch::DispatchConfig;
 use super::room::{LimitsError, QueueLimits};
+use super::standing::Held;
 use crate::access::{Denied, Right};
 use crate::config::MAX_WEIGHT;
 use crate::config::{ServerSpec, SpecError, check_servers, parse_server};
@@ -117,6 +120,11 @@ pub enum Order {
         /// The server's name.
         server: String,
     },
+    /// Forgets what was ordered about a server: it is as it is configured.
+    Forget {
+        /// The server's name.
+        server: String,
+    },
 }
 
 impl Order {
@@ -124,7 +132,7 @@ impl Order {
     pub fn right(&self) -> Right {
         match self {
             Self::SetWeight { .. } | Self::Drain { .. } | Self::Undrain { .. } => Right::Operate,
-            Self::Add(_) | Self::Remove { .. } => Right::Admin,
+            Self::Add(_) | Self::Remove { .. } | Self::Forget { .. } => Right::Admin,
         }
     }
 
@@ -136,6 +144,7 @@ impl Order {
             Self::Undrain { server } => ("order.undrain", server.clone()),
             Self::Add(spec) => ("order.add", format!("{}={}", spec.address, spec.weight)),
             Self::Remove { server } => ("order.remove", server.clone()),
+            Self::Forget { server } => ("order.forget", server.clone()),
         }
     }
 
@@ -144,7 +153,10 @@ impl Order {
         match self {
             Self::SetWeight { weight, .. } => check_weight(*weight),
             Self::Add(spec) => check_spec(spec),
-            Self::Drain { .. } | Self::Undrain { .. } | Self::Remove { .. } => Ok(()),
+            Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::Remove { .. }
+            | Self::Forget { .. } => Ok(()),
         }
     }
 }
@@ -183,6 +195,12 @@ pub enum OrderError {
     /// The settings contradict each other.
     #[error(transparent)]
     Limits(#[from] LimitsError),
+    /// Nothing was ordered about this server, or it is as it is configured again.
+    #[error("no order stands about a server {0}")]
+    NoOrder(String),
+    /// The order is in force, and may be forgotten at the next start.
+    #[error("it is in force now, but cannot be kept for the next start of the balancer: {0}")]
+    NotKept(Arc<str>),
     /// The balancer has stopped or is stopping.
     #[error("the balancer is stopping")]
     Stopping,
@@ -196,6 +214,8 @@ pub enum OrderError {
 pub struct Sample {
     /// Files and servers.
     pub status: StatusReport,
+    /// What stands about servers by orders, by their names.
+    pub ordered: BTreeMap<String, Held>,
     /// Times from a file being read whole to its receipt, since the start, in microseconds.
     pub accept: Histogram<u64>,
     /// Times from a file's acceptance to its server's acknowledgement, since the start, in
@@ -212,4 +232,6 @@ pub enum Command {
     Order(Order, oneshot::Sender<Result<(), OrderError>>),
     /// Work with these settings from now on.
     Apply(Box<Settings>, oneshot::Sender<Result<(), OrderError>>),
+    /// Tell which orders stand, by server.
+    Standing(oneshot::Sender<Vec<(String, Held)>>),
 }

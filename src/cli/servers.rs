@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::api::{Api, OrderArgs, server_path};
-use super::output::{Exit, Failure, say_as_is, say_json};
+use super::output::{Exit, Failure, say, say_as_is, say_json};
 use super::render::{self, ColourArg};
 use super::screen;
 use super::settings::values::{positive, whole};
 use super::table::{self, Look};
-use crate::admin::types::{NewServer, PatchServer, Server};
+use crate::admin::types::{NewServer, PatchServer, Server, StandingOrder, StandingOrders};
 use crate::config::{MAX_WEIGHT, Reloaded, ServerSpec};
 use crate::text::Printable;
 
@@ -20,8 +20,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Change the weight of a server
 ///
-/// The weight applies from the next file on, until the balancer is restarted or its configuration
-/// reloaded.
+/// The weight applies from the next file on, over restarts of the balancer, until another one is
+/// configured for the server or the configuration is reloaded.
 #[derive(Debug, Args)]
 pub(super) struct WeightArgs {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct WeightArgs {
 
 /// Send no new files to a server; files in flight to it go on
 ///
-/// The server stays drained, across reloads, until `undrain` or a restart of the balancer.
+/// The server stays drained, over reloads and restarts of the balancer, until `undrain`.
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {
     #[command(flatten)]
@@ -78,6 +78,18 @@ enum ServersCommand {
         /// Its address and its weight; the default weight is 1
         #[arg(value_name = "ADDR=WEIGHT")]
         server: ServerSpec,
+        #[command(flatten)]
+        order: OrderArgs,
+    },
+    /// List the orders that stand: drains, weights, added and removed servers
+    ///
+    /// They are in force over restarts of the balancer.
+    Orders(ListArgs),
+    /// Forget what was ordered about a server: it is as it is configured
+    Forget {
+        /// The server's name
+        #[arg(value_name = "SERVER")]
+        server: String,
         #[command(flatten)]
         order: OrderArgs,
     },
@@ -166,6 +178,8 @@ pub(super) fn servers(args: &ServersArgs) -> Result<Exit, Failure> {
         None => list(&args.list),
         Some(ServersCommand::List(args)) => list(args),
         Some(ServersCommand::Add { server, order }) => add(server, order),
+        Some(ServersCommand::Orders(args)) => standing_orders(args),
+        Some(ServersCommand::Forget { server, order }) => forget(server, order),
         Some(ServersCommand::Remove {
             server,
             wait,
@@ -192,7 +206,43 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         )
         .iter()
         .for_each(say_as_is);
+        // Scripts get one line a server.
+        if screen::width().is_some() && servers.iter().any(table::is_marked) {
+            say(" * ordered, not configured: `bilico servers orders`");
+        }
     }
+    Ok(Exit::Done)
+}
+
+fn standing_orders(args: &ListArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&args.order.admin)?;
+    if args.order.json {
+        say_json(api.get::<Value>("orders")?);
+        return Ok(Exit::Done);
+    }
+    let StandingOrders { orders } = api.get("orders")?;
+    if args.order.quiet {
+        return Ok(Exit::Done);
+    }
+    if orders.is_empty() {
+        say("no orders stand: all servers are as they are configured");
+    }
+    for StandingOrder { server, text, .. } in &orders {
+        say(format_args!("{}: {text}", Printable(server)));
+    }
+    Ok(Exit::Done)
+}
+
+fn forget(server: &str, order: &OrderArgs) -> Result<Exit, Failure> {
+    let path = server_path(server).replacen("servers/", "orders/", 1);
+    let answer: Value = Api::new(&order.admin)?.order("DELETE", &path, None::<&()>)?;
+    let shown = Printable(server);
+    order.tell(
+        &answer,
+        format_args!(
+            "what was ordered about {shown} is forgotten: it is as the configuration says"
+        ),
+    )?;
     Ok(Exit::Done)
 }
 

@@ -4,6 +4,7 @@
 //! need be. Everything else gives way to that, figures that explain nothing first.
 
 use crate::admin::types::Server;
+use crate::balancer::standing::Held;
 use crate::cli::render::{age, millis};
 use crate::protocol::status::{Dialect, Memory, ServerState};
 use crate::text::Printable;
@@ -274,7 +275,7 @@ fn cells(server: &Server, drawn: Option<usize>, tallest: u64) -> [String; COLUMN
         format!("{}{old_style}", Printable(&report.name)),
         report.state.name().to_owned(),
         age(report.since_s),
-        report.weight.to_string(),
+        weight(server),
         or_dash(server.share_had.map(share)),
         share(server.share_wanted),
         format!("{}/{}", report.in_flight, report.window_files),
@@ -285,6 +286,17 @@ fn cells(server: &Server, drawn: Option<usize>, tallest: u64) -> [String; COLUMN
         reason.map_or_else(String::new, |reason| reason.to_string()),
         sparkline(last(&server.history, drawn), tallest),
     ]
+}
+
+/// Whether its weight comes from an order, and not from the configuration: it has a mark.
+pub(super) fn is_marked(server: &Server) -> bool {
+    let is_ordered = |held: &Held| held.weight.is_some() || held.added.is_some();
+    server.ordered.as_ref().is_some_and(is_ordered)
+}
+
+fn weight(server: &Server) -> String {
+    let mark = if is_marked(server) { "*" } else { "" };
+    format!("{}{mark}", server.report.weight)
 }
 
 fn memory(memory: Memory) -> String {

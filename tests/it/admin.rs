@@ -337,6 +337,29 @@ impl Asked<'_> {
             (&changed["weight"], &changed["drained"]),
             (&json!(7), &json!(false))
         );
+        assert_eq!(
+            changed["ordered"],
+            json!({"weight": {"ordered": 7, "configured": 1}})
+        );
+        let orders = self.get("/api/v1/orders", "", 200).json();
+        let order = &orders["orders"][0];
+        assert_eq!(
+            [&order["server"], &order["text"]],
+            [&json!(name), &json!("weight 7 instead of 1")]
+        );
+        let forget = ("DELETE", "/api/v1/orders/{name}");
+        self.ask(forget, &named, None, 200);
+        let unknown = self.ask(forget, &named, None, 404);
+        refused(
+            &unknown,
+            404,
+            &["no order stands", name, "bilico servers orders"],
+        );
+        let as_configured = self.ask(get, &named, None, 200).json();
+        assert_eq!(
+            (&as_configured["weight"], &as_configured["ordered"]),
+            (&json!(1), &json!(null))
+        );
         self.ask(change, &other, Some(&json!({"weight": 7})), 404);
         for bad in [
             json!({}),

@@ -57,6 +57,7 @@ mod send;
 mod service;
 mod set_back;
 mod silent;
+mod standing;
 mod threads;
 mod tls;
 mod twice;

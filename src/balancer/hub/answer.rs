@@ -37,6 +37,7 @@ impl Hub {
     pub(super) fn sample(&self, now: Duration) -> Sample {
         Sample {
             status: self.status(now),
+            ordered: self.deps.standing.by_server(),
             accept: self.times.accept.clone(),
             deliver: self.times.deliver.clone(),
             at: self.deps.clock.instant(now).into_std(),

@@ -20,7 +20,7 @@
 //! | `end`, `cancel` | deliveries, dead letters, replays, drops, and what is forgotten |
 //! | `answer`, `queries` | questions |
 //! | `errands`, `slices`, `bulk` | searches, and orders about many files: a slice of files at a time |
-//! | `operator` | orders about servers, and new settings |
+//! | `operator`, `keep` | orders about servers, which are kept for later runs, and new settings |
 //!
 //! Types with one subject each: `files` knows where every file is, `waiters` who waits for its
 //! receipts, `commits` what is not durable yet, `servers` the links, `times` how long files
@@ -39,6 +39,8 @@ mod commits;
 mod end;
 mod errands;
 mod files;
+mod keep;
+mod keeping;
 mod limits;
 mod link;
 mod operator;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::state::{Hub, pace};
 use crate::balancer::happening::Happening;
-use crate::balancer::orders::{Command, MAX_SERVERS, Order, OrderError, Settings};
+use crate::balancer::orders::{Command, Order, OrderError, Settings};
 use crate::config::{ServerSpec, SpecError};
 use crate::schedule::Slot;
 
@@ -12,8 +12,19 @@ impl Hub {
     /// Carries out an order, even if whoever gave it has gone meanwhile.
     pub(super) fn command(&mut self, command: Command, now: Duration) {
         match command {
-            Command::Order(order, to) => drop(to.send(self.order(order, now))),
-            Command::Apply(settings, to) => drop(to.send(self.apply(&settings, now))),
+            Command::Order(order, to) => {
+                let done = self.order(order, now);
+                self.keep(done, to);
+            }
+            Command::Apply(settings, to) => {
+                let done = self.apply(&settings, now);
+                self.keep(done, to);
+            }
+            Command::Standing(to) => {
+                let standing = self.deps.standing.all();
+                let standing = standing.map(|(server, held)| (server.clone(), held.clone()));
+                drop(to.send(standing.collect()));
+            }
         }
     }
 
@@ -22,23 +33,74 @@ impl Hub {
             Order::SetWeight { server, weight } => {
                 let slot = self.slot_of(&server)?;
                 self.set_weight(slot, &server, weight, now);
+                let configured = self.configured(&server);
+                self.deps.standing.weigh(&server, weight, configured);
             }
             Order::Drain { server } => {
                 let slot = self.slot_of(&server)?;
+                self.deps.standing.drain(&server, true);
                 self.files.dispatcher.drain(slot, true, now);
                 self.report(&Happening::Drained { server: &server });
             }
             Order::Undrain { server } => {
                 let slot = self.slot_of(&server)?;
+                self.deps.standing.drain(&server, false);
                 self.files.dispatcher.drain(slot, false, now);
                 self.report(&Happening::Undrained { server: &server });
             }
-            Order::Add(spec) => self.add(&spec, now)?,
+            Order::Add(spec) => {
+                self.add(&spec, now)?;
+                let configured = self.configured(&spec.address);
+                self.deps
+                    .standing
+                    .add(&spec.address, spec.weight, configured);
+            }
             Order::Remove { server } => {
                 let slot = self.slot_of(&server)?;
                 self.remove(slot, &server, now);
+                let configured = self.configured(&server);
+                self.deps.standing.remove(&server, configured);
             }
+            Order::Forget { server } => self.forget_order(&server, now)?,
         }
+        Ok(())
+    }
+
+    /// The weight that a server is configured with, if it is.
+    fn configured(&self, server: &str) -> Option<u32> {
+        let servers = &self.deps.config.settings.servers;
+        let spec = servers.iter().find(|spec| spec.address == server)?;
+        Some(spec.weight)
+    }
+
+    /// Makes a server as it is configured.
+    fn forget_order(&mut self, server: &str, now: Duration) -> Result<(), OrderError> {
+        let no_order = || OrderError::NoOrder(server.to_owned());
+        let held = self
+            .deps
+            .standing
+            .of(server)
+            .cloned()
+            .ok_or_else(no_order)?;
+        let slot = self.files.dispatcher.slot_of(server);
+        match (slot, self.configured(server)) {
+            (Some(slot), None) => self.remove(slot, server, now),
+            (slot, Some(weight)) if held.removed.is_some() || slot.is_none() => {
+                let address = server.to_owned();
+                self.add(&ServerSpec { address, weight }, now)?;
+            }
+            (Some(slot), Some(weight)) => {
+                if held.weight.is_some() {
+                    self.set_weight(slot, server, weight, now);
+                }
+                if held.drained {
+                    self.files.dispatcher.drain(slot, false, now);
+                    self.report(&Happening::Undrained { server });
+                }
+            }
+            (None, _) => {}
+        }
+        self.deps.standing.forget(server);
         Ok(())
     }
 
@@ -62,13 +124,10 @@ impl Hub {
                 dispatcher.set_weight(slot, *weight, now);
             }
             Some(_) => return Err(SpecError::Twice(address.clone()).into()),
-            None if dispatcher.staying().count() >= MAX_SERVERS => {
-                return Err(OrderError::TooMany);
+            None => {
+                self.room_for_server()?;
+                self.add_server(address, *weight, now);
             }
-            None if !self.deps.share.take_for_server() => {
-                return Err(OrderError::Descriptors(self.deps.share.limit()));
-            }
-            None => self.add_server(address, *weight, now),
         }
         self.report(&Happening::Added {
             server: address,
@@ -112,6 +171,12 @@ impl Hub {
             return Err(OrderError::Descriptors(self.deps.share.limit()));
         }
         self.apply_servers(&settings.servers, now)?;
+        self.deps
+            .config
+            .settings
+            .servers
+            .clone_from(&settings.servers);
+        self.deps.standing.configured(&settings.servers);
         self.files.dispatcher.configure(settings.dispatch);
         self.files.ledger.set_retention(settings.retention);
         self.pace.send_replace(pace(settings));

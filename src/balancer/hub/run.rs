@@ -101,6 +101,7 @@ impl Hub {
                 probed,
                 took,
             } => self.probed(slot, generation, probed, took, now),
+            ToHub::OrdersKept(kept) => self.orders_kept(kept),
             ToHub::Control(command) => self.command(command, now),
             ToHub::Link { link, event } => self.link(link, event, now)?,
         }

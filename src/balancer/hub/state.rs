@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::commits::{Commits, Submit};
 use super::errands::Errands;
 use super::files::{Files, Tag};
+use super::keeping::Keeping;
 use super::limits::HubLimits;
 use super::outside::Outside;
 use super::reading::Reading;
@@ -29,6 +30,7 @@ use crate::balancer::messages::ToHub;
 use crate::balancer::orders::Settings;
 use crate::balancer::probe::{ProbePace, Prober, Route};
 use crate::balancer::sharing::Sharing;
+use crate::balancer::standing::Standing;
 use crate::queue::Ledger;
 use crate::queue::disk::Disk;
 use crate::queue::recovery::Recovered;
@@ -51,6 +53,8 @@ pub(in crate::balancer) struct Deps {
     pub(in crate::balancer) lock: Lock,
     /// What servers may open.
     pub(in crate::balancer) share: Sharing,
+    /// The orders of earlier runs.
+    pub(in crate::balancer) standing: Standing,
 }
 
 /// The task that owns all files.
@@ -78,6 +82,7 @@ pub(in crate::balancer) struct Hub {
     /// The dispatcher's decisions while they are carried out: kept for its capacity.
     pub(super) actions: Vec<Action<Delivery<Tag>>>,
     pub(super) next_sweep: Duration,
+    pub(super) keeping: Keeping,
     pub(super) inbox: mpsc::UnboundedReceiver<ToHub>,
     pub(super) deps: Deps,
 }
@@ -115,12 +120,11 @@ impl Hub {
             trouble: None,
             actions: Vec::new(),
             next_sweep: began,
+            keeping: Keeping::default(),
             inbox,
             deps,
         };
-        for server in hub.deps.config.settings.servers.clone() {
-            hub.add_server(&server.address, server.weight, began);
-        }
+        hub.begin_servers(began);
         hub.recover(recovered);
         hub
     }

@@ -109,6 +109,8 @@ fn a_watch_survives_a_restart_and_restores_the_terminal() {
     terminal.expect("out of date");
     farm.balancer.restart();
     terminal.expect("0 accepted");
+    terminal.expect("1 of 2 can get files");
+    printed(&farm.balancer, &["undrain", &farm.servers[1].address]);
     terminal.expect("2 of 2 can get files");
     terminal.press("q");
     check_given_back(terminal, 0);

@@ -20,6 +20,7 @@ use crate::balancer::messages::{ToClient, ToHub, ToServer};
 use crate::balancer::orders::Settings;
 use crate::balancer::room::QueueLimits;
 use crate::balancer::sharing::Sharing;
+use crate::balancer::standing::{self, Standing};
 use crate::balancer::{BalancerConfig, BalancerError};
 use crate::config::ServerSpec;
 use crate::descriptors::Openings;
@@ -128,6 +129,7 @@ impl World {
             gate: gate.clone(),
             lock: Lock::off_at_balancer(),
             share: Sharing::new(1000, &Openings::UNBOUNDED),
+            standing: Standing::read(&disk, &standing::name_of(journal.id())).unwrap(),
         };
         let ops = Ops::default();
         let hub = Hub::new(recovered, inbox, Box::new(ops.clone()), deps);

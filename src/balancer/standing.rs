@@ -1,0 +1,398 @@
+//! The standing orders: what operators have ordered about servers while the balancer ran, and what is
+//! still in force. They survive the balancer, in a file of the journal's directory.
+//!
+//! An order is answered when the file has it. The file is small, is written anew as a whole beside
+//! the hub, and gets its name when it is synced; orders that come while it is written share the next
+//! writing. A file that is damaged, or that belongs to another journal, is set aside and told: the
+//! balancer starts as it is configured.
+//!
+//! The configuration decides where it has changed since: a weight stands as long as the configured
+//! weight is the one that it replaced.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum;
+use crate::config::ServerSpec;
+use crate::queue::disk::{Disk, read_full_at, write_all_at};
+use crate::queue::segment::JournalId;
+
+/// The file's name in the journal's directory.
+pub(super) const FILE: &str = "orders";
+
+/// Its name while it is written.
+const PART: &str = "orders.part";
+
+/// The name of a file that could not be understood.
+pub(super) const DAMAGED: &str = "orders.damaged";
+
+/// The first line.
+const FIRST: &str = "bilico orders 1";
+
+/// A journal's name in the file: the identity that it keeps when it is adopted, so a journal that was
+/// restored from a backup has its orders.
+pub(super) fn name_of(journal: JournalId) -> String {
+    format!("{:032x}", u128::from_be_bytes(journal))
+}
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// What stands about one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// It is drained.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drained: bool,
+    /// It has another weight than the configured one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<HeldWeight>,
+    /// It was added, with this weight, and is not configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<u32>,
+    /// It was removed, though it is configured with this weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// A weight in place of the configured one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldWeight {
+    /// What was ordered.
+    pub ordered: u32,
+    /// The configured weight at that time.
+    pub configured: u32,
+}
+
+impl Held {
+    /// In words.
+    pub fn words(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(weight) = self.added {
+            words.push(format!("added with weight {weight}"));
+        }
+        if self.removed.is_some() {
+            words.push("removed".to_owned());
+        }
+        if let Some(HeldWeight {
+            ordered,
+            configured,
+        }) = self.weight
+        {
+            words.push(format!("weight {ordered} instead of {configured}"));
+        }
+        if self.drained {
+            words.push("drained".to_owned());
+        }
+        words.join(", ")
+    }
+}
+
+/// All standing orders, by server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Standing(BTreeMap<String, Held>);
+
+/// What the file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    /// The identity of the journal, so that a file that was copied to another one does nothing.
+    journal: String,
+    servers: BTreeMap<String, Held>,
+}
+
+impl Standing {
+    /// Reads the file; no file means no orders.
+    pub(super) fn read(disk: &dyn Disk, journal: &str) -> Result<Self, String> {
+        let file = match disk.open(FILE) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let len = file.len().map_err(|error| error.to_string())?;
+        if len > MAX_FILE {
+            return Err(format!(
+                "it has {len} bytes, at most {MAX_FILE} are expected"
+            ));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        let read = read_full_at(&*file, &mut bytes, 0).map_err(|error| error.to_string())?;
+        bytes.truncate(read);
+        Self::parse(&bytes, journal)
+    }
+
+    fn parse(bytes: &[u8], journal: &str) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+        let mut lines = text.lines();
+        let mut next = || lines.next().unwrap_or_default();
+        let (first, content, sum) = (next(), next(), next());
+        if first != FIRST {
+            return Err(format!(
+                "it does not begin with `{FIRST}`: another version wrote it, or it is damaged"
+            ));
+        }
+        if sum != format!("{:08x}", checksum::crc32c(content.as_bytes())) {
+            return Err("it is damaged: its checksum is wrong".to_owned());
+        }
+        let content: Content =
+            serde_json::from_str(content).map_err(|error| format!("it is damaged: {error}"))?;
+        if content.journal != journal {
+            return Err(format!(
+                "it belongs to the journal {}, and this is {journal}",
+                content.journal
+            ));
+        }
+        Ok(Self(content.servers))
+    }
+
+    /// The text of the file.
+    pub(super) fn text(&self, journal: &str) -> String {
+        let content = Content {
+            journal: journal.to_owned(),
+            servers: self.0.clone(),
+        };
+        // Text and numbers can always be written as JSON.
+        let content = serde_json::to_string(&content).unwrap_or_default();
+        let sum = checksum::crc32c(content.as_bytes());
+        format!("{FIRST}\n{content}\n{sum:08x}\n")
+    }
+
+    /// What stands about each server.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Held)> {
+        self.0.iter()
+    }
+
+    /// What stands about each server, for a sample.
+    pub(super) fn by_server(&self) -> BTreeMap<String, Held> {
+        self.0.clone()
+    }
+
+    /// What stands about this server.
+    pub(super) fn of(&self, server: &str) -> Option<&Held> {
+        self.0.get(server)
+    }
+
+    /// Forgets what stands about a server.
+    pub(super) fn forget(&mut self, server: &str) {
+        self.0.remove(server);
+    }
+
+    fn change(&mut self, server: &str, change: impl FnOnce(&mut Held)) {
+        let held = self.0.entry(server.to_owned()).or_default();
+        change(held);
+        if *held == Held::default() {
+            self.0.remove(server);
+        }
+    }
+
+    /// A server was given another weight; `configured` is the one that it has without orders.
+    pub(super) fn weigh(&mut self, server: &str, weight: u32, configured: Option<u32>) {
+        self.change(server, |held| match configured {
+            Some(configured) => {
+                let differs = weight != configured;
+                held.weight = differs.then_some(HeldWeight {
+                    ordered: weight,
+                    configured,
+                });
+            }
+            None => held.added = Some(weight),
+        });
+    }
+
+    /// A drain began or ended.
+    pub(super) fn drain(&mut self, server: &str, is_drained: bool) {
+        self.change(server, |held| held.drained = is_drained);
+    }
+
+    /// A server was added.
+    pub(super) fn add(&mut self, server: &str, weight: u32, configured: Option<u32>) {
+        self.forget(server);
+        self.weigh(server, weight, configured);
+    }
+
+    /// A server was removed.
+    pub(super) fn remove(&mut self, server: &str, configured: Option<u32>) {
+        self.forget(server);
+        self.change(server, |held| held.removed = configured);
+    }
+
+    /// The configuration was applied: it decides about servers and weights. Drains stay.
+    pub(super) fn configured(&mut self, servers: &[ServerSpec]) {
+        self.0.retain(|server, held| {
+            let is_configured = servers.iter().any(|spec| spec.address == *server);
+            *held = Held {
+                drained: held.drained,
+                ..Held::default()
+            };
+            is_configured && held.drained
+        });
+    }
+
+    /// The servers to begin with, given the configured ones. Orders that the configuration has
+    /// overtaken are forgotten; what became of them is told in words.
+    pub(super) fn begin(&mut self, configured: &[ServerSpec]) -> (Vec<ServerSpec>, Vec<String>) {
+        let mut servers = Vec::new();
+        let mut overtaken = Vec::new();
+        for spec in configured {
+            let mut weight = spec.weight;
+            let mut is_removed = false;
+            if let Some(held) = self.0.get_mut(&spec.address) {
+                let replaced = held.weight.map(|weight| weight.configured).or(held.removed);
+                let is_overtaken = held.added.is_some()
+                    || replaced.is_some_and(|configured| configured != spec.weight);
+                if is_overtaken {
+                    overtaken.push(format!(
+                        "{} ({}): its configuration has changed since, and counts",
+                        spec.address,
+                        held.words()
+                    ));
+                    *held = Held {
+                        drained: held.drained,
+                        ..Held::default()
+                    };
+                }
+                weight = held.weight.map_or(weight, |weight| weight.ordered);
+                is_removed = held.removed.is_some();
+            }
+            if !is_removed {
+                servers.push(ServerSpec {
+                    address: spec.address.clone(),
+                    weight,
+                });
+            }
+        }
+        self.0.retain(|server, held| {
+            let is_configured = configured.iter().any(|spec| spec.address == *server);
+            if let Some(weight) = held.added {
+                servers.push(ServerSpec {
+                    address: server.clone(),
+                    weight,
+                });
+            } else if !is_configured {
+                overtaken.push(format!(
+                    "{server} ({}): it is no longer configured",
+                    held.words()
+                ));
+                return false;
+            }
+            *held != Held::default()
+        });
+        (servers, overtaken)
+    }
+}
+
+/// Writes the file, in place of the one that is there. When this returns it is durable.
+pub(super) fn write(disk: &dyn Disk, text: &str) -> io::Result<()> {
+    let part = match disk.create(PART) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(PART)?;
+            disk.create(PART)?
+        }
+        created => created?,
+    };
+    write_all_at(&*part, text.as_bytes(), 0)?;
+    part.sync()?;
+    disk.rename(PART, FILE)?;
+    disk.sync_dir()
+}
+
+/// Keeps a file that cannot be understood under another name: the next order writes a new one.
+pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
+    disk.rename(FILE, DAMAGED)?;
+    disk.sync_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::sim::SimDisk;
+
+    fn spec(address: &str, weight: u32) -> ServerSpec {
+        ServerSpec {
+            address: address.to_owned(),
+            weight,
+        }
+    }
+
+    fn some_orders() -> Standing {
+        let mut orders = Standing::default();
+        orders.weigh("a", 6, Some(3));
+        orders.drain("b", true);
+        orders.add("c", 2, None);
+        orders.remove("d", Some(1));
+        orders
+    }
+
+    #[test]
+    fn orders_are_read_as_they_were_written() {
+        let disk = SimDisk::new();
+        assert_eq!(Standing::read(&disk, "j"), Ok(Standing::default()));
+        let orders = some_orders();
+        for text in ["bilico orders 1\n", &orders.text("j")] {
+            write(&disk, text).unwrap();
+        }
+        assert_eq!(Standing::read(&disk, "j"), Ok(orders));
+    }
+
+    /// Each byte of the file that is another, and each length: an error, never other orders.
+    #[test]
+    fn damage_is_found_wherever_it_is() {
+        let orders = some_orders();
+        let text = orders.text("j").into_bytes();
+        for at in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged[at] ^= 1;
+            assert!(
+                Standing::parse(&damaged, "j").is_err_and(|why| !why.is_empty())
+                    || damaged[at] == b'\n'
+                    || text[at] == b'\n',
+                "byte {at}"
+            );
+        }
+        for len in 0..text.len() - 1 {
+            assert!(Standing::parse(&text[..len], "j").is_err(), "{len} bytes");
+        }
+        let error = Standing::parse(&text, "k").unwrap_err();
+        assert_eq!(error, "it belongs to the journal j, and this is k");
+    }
+
+    #[test]
+    fn orders_count_until_the_configuration_changes() {
+        let configured = [spec("a", 3), spec("b", 2), spec("d", 1)];
+        let mut orders = some_orders();
+        let (servers, overtaken) = orders.begin(&configured);
+        assert_eq!(servers, [spec("a", 6), spec("b", 2), spec("c", 2)]);
+        assert!(overtaken.is_empty() && orders == some_orders());
+
+        let changed = [spec("a", 4), spec("c", 7), spec("d", 9)];
+        let (servers, overtaken) = orders.begin(&changed);
+        assert_eq!(servers, changed);
+        assert_eq!(overtaken.len(), 4, "{overtaken:?}");
+        assert_eq!(orders, Standing::default());
+    }
+
+    #[test]
+    fn what_is_ordered_back_stands_no_longer_and_a_reload_keeps_drains() {
+        let mut orders = some_orders();
+        orders.weigh("a", 3, Some(3));
+        orders.drain("b", false);
+        orders.remove("c", None);
+        orders.add("d", 1, Some(1));
+        assert_eq!(orders, Standing::default());
+
+        let mut orders = some_orders();
+        orders.drain("a", true);
+        orders.configured(&[spec("a", 3), spec("d", 1)]);
+        let words: Vec<String> = orders
+            .all()
+            .map(|(server, held)| format!("{server}: {}", held.words()))
+            .collect();
+        assert_eq!(words, ["a: drained"]);
+    }
+}
