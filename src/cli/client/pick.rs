@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use glob::Pattern;
-
 use super::folder::Folder;
-use super::words::{expand_home, matched, matching, pattern};
+use super::words::{Pattern, expand_home, matched, matching, pattern};
 use crate::cli::output::{Exit, Failure};
 use crate::client::walk::{Found, Links};
 use crate::client::{Form, Source};
 use crate::os_text;
+use crate::text::printable_path;
+use crate::transport::plain;
 
 /// What `send` found, and what people call each of the files.
 pub(super) struct Picked {
@@ -97,7 +97,12 @@ impl Picked {
         if !own.is_empty() {
             return Ok(());
         }
-        let paths = matched(pattern)?;
+        let (paths, unread) = matched(pattern);
+        if let Some((folder, error)) = unread.first() {
+            let folder = printable_path(folder);
+            let error = format!("cannot look for {word}: {folder}: {}", plain(error));
+            return Err(Failure::new(Exit::Failed, error));
+        }
         if paths.is_empty() {
             let failure = Failure::new(Exit::Failed, format!("no file matches {word}"));
             return Err(failure.hint("ls lists the files in the folder; other files need a path"));

@@ -1,17 +1,23 @@
 //! Words as a shell reads them: quotes, `~` and patterns.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
-use glob::{MatchOptions, Pattern, glob_with};
+use globset::{GlobBuilder, GlobMatcher};
 
-use crate::cli::output::{Exit, Failure};
+/// A pattern of paths, as a shell has them: `*` passes over no `/`, and over no dot at the beginning
+/// of a name.
+pub(super) struct Pattern(Vec<Part>);
 
-/// As in a shell: `*` passes over no `/`, and over no dot at the beginning of a name.
-const AS_A_SHELL: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
+/// What one component of a path may be.
+enum Part {
+    /// This.
+    Plain(PathBuf),
+    /// A name that this matches, which begins with a dot only if the pattern does.
+    Names { glob: GlobMatcher, has_dot: bool },
+}
 
 /// The quote that is open at the end of a line.
 pub(super) fn open_quote(line: &str) -> Option<char> {
@@ -40,29 +46,106 @@ pub(super) fn expand_home(name: &str) -> String {
 
 /// The pattern that a name is; `None` if it is the name of one file.
 pub(super) fn pattern(name: &str) -> Option<Pattern> {
-    if !name.contains(['*', '?', '[']) {
+    if !is_special(name.as_ref()) {
         return None;
     }
-    Pattern::new(name).ok()
+    let parts: Option<Vec<Part>> = Path::new(name).components().map(Part::of).collect();
+    parts.map(Pattern)
+}
+
+fn is_special(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.iter().any(|byte| b"*?[".contains(byte))
+}
+
+impl Part {
+    fn of(component: Component<'_>) -> Option<Self> {
+        let text = component.as_os_str();
+        if !is_special(text) {
+            return Some(Self::Plain(text.into()));
+        }
+        let glob = GlobBuilder::new(text.to_str()?).build().ok()?;
+        Some(Self::Names {
+            glob: glob.compile_matcher(),
+            has_dot: text.as_bytes().starts_with(b"."),
+        })
+    }
+
+    fn fits(&self, name: &OsStr) -> bool {
+        match self {
+            Self::Plain(plain) => plain.as_os_str() == name,
+            Self::Names { glob, has_dot } => {
+                (*has_dot || !name.as_bytes().starts_with(b".")) && glob.is_match(name)
+            }
+        }
+    }
 }
 
 /// Which of these names a pattern matches.
 pub(super) fn matching<'a>(pattern: &Pattern, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let Pattern(parts) = pattern;
     names
-        .filter(|name| pattern.matches_with(name, AS_A_SHELL))
+        .filter(|name| {
+            let mut components = Path::new(name).components();
+            parts.iter().all(|part| {
+                let next = components.next();
+                next.is_some_and(|component| part.fits(component.as_os_str()))
+            }) && components.next().is_none()
+        })
         .map(str::to_owned)
         .collect()
 }
 
-/// The paths that a pattern matches, in alphabetical order.
-pub(super) fn matched(pattern: &Pattern) -> Result<Vec<PathBuf>, Failure> {
-    let cannot = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Failed, format!("cannot look for {pattern}: {error}"))
+/// The paths that a pattern matches, in alphabetical order, and the folders that could not be looked
+/// into.
+pub(super) fn matched(pattern: &Pattern) -> (Vec<PathBuf>, Vec<(PathBuf, std::io::Error)>) {
+    let mut unread = Vec::new();
+    let mut paths = vec![PathBuf::new()];
+    for part in &pattern.0 {
+        paths = match part {
+            Part::Plain(plain) => {
+                let further = paths.into_iter().map(|path| path.join(plain));
+                further
+                    .filter(|path| fs::symlink_metadata(path).is_ok())
+                    .collect()
+            }
+            Part::Names { .. } => paths
+                .iter()
+                .flat_map(|path| names_in(path, part, &mut unread))
+                .collect(),
+        };
+    }
+    (paths, unread)
+}
+
+/// The paths in a folder whose names fit.
+fn names_in(
+    folder: &Path,
+    part: &Part,
+    unread: &mut Vec<(PathBuf, std::io::Error)>,
+) -> Vec<PathBuf> {
+    let here = Path::new(".");
+    let place = if folder.as_os_str().is_empty() {
+        here
+    } else {
+        folder
     };
-    let paths = glob_with(pattern.as_str(), AS_A_SHELL).map_err(|error| cannot(&error))?;
+    let mut paths = Vec::new();
+    let entries = fs::read_dir(place).map(|entries| {
+        entries.flatten().for_each(|entry| {
+            let name = entry.file_name();
+            if part.fits(&name) {
+                paths.push(folder.join(name));
+            }
+        });
+    });
+    match entries {
+        Err(error) if place.is_dir() => unread.push((place.to_owned(), error)),
+        // A file has nothing in it that could match.
+        _ => {}
+    }
+    paths.sort_unstable();
     paths
-        .map(|path| path.map_err(|error| cannot(&error)))
-        .collect()
 }
 
 #[cfg(test)]
@@ -91,7 +174,38 @@ mod tests {
         assert_eq!(matched("?.*"), ["a.json", "b.txt"]);
         assert_eq!(matched(".*"), [".hidden.json"]);
         assert_eq!(matched("[ab].*"), ["a.json", "b.txt"]);
+        assert_eq!(matched("sub/*"), ["sub/c.json"]);
         assert!(pattern("plain.txt").is_none() && pattern("a[").is_none());
+    }
+
+    /// A name that is no UTF-8 ended the prompt, or was passed over.
+    #[test]
+    fn patterns_lead_to_all_files_whatever_their_names_and_through_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
+        for folder in [&b"one"[..], b"two"] {
+            fs::create_dir(at(folder)).unwrap();
+        }
+        for name in [
+            &b"x\xff"[..],
+            b"x\xfe",
+            b".x",
+            b"one/x1",
+            b"two/x2",
+            b"two/y",
+        ] {
+            fs::write(at(name), "").unwrap();
+        }
+        let found = |text: &str| {
+            let text = format!("{}/{text}", dir.path().display());
+            let (paths, unread) = super::matched(&pattern(&text).unwrap());
+            assert!(unread.is_empty(), "{unread:?}");
+            paths
+        };
+        assert_eq!(found("x*"), [at(b"x\xfe"), at(b"x\xff")]);
+        assert_eq!(found("*/x?"), [at(b"one/x1"), at(b"two/x2")]);
+        assert_eq!(found("t*/../.x"), [at(b"two/../.x")]);
+        assert_eq!(found("x*/y"), [] as [PathBuf; 0]);
     }
 
     #[test]
