@@ -302,11 +302,12 @@ impl Prompt<'_> {
         for failure in show::failures(tally, names) {
             complain(&failure, None);
         }
-        self.sent(ended, terminated)
+        let has_balancer = status.is_some();
+        self.sent(ended, terminated, has_balancer)
     }
 
-    /// Says how a transfer ended.
-    fn sent(&mut self, ended: SendEnded, terminated: bool) -> Flow {
+    /// Says how a transfer ended, and whether the balancer was there after that.
+    fn sent(&mut self, ended: SendEnded, terminated: bool, has_balancer: bool) -> Flow {
         match ended.result {
             Ok(Exit::Done) => {}
             Ok(exit) => self.worst = exit,
@@ -314,7 +315,12 @@ impl Prompt<'_> {
                 if terminated || !self.lines.is_terminal() {
                     return Flow::Interrupted;
                 }
-                let text = ended.unfinished.text("which goes on", "");
+                let delivery = if has_balancer {
+                    "which goes on"
+                } else {
+                    "which goes on with what is in its journal once it runs again"
+                };
+                let text = ended.unfinished.text(delivery, "");
                 say(format_args!("no longer waiting; {text}"));
             }
             Err(failure) => self.fail(&failure),
