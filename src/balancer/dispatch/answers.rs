@@ -231,7 +231,7 @@ impl<T> Dispatcher<T> {
     }
 
     /// Makes a file a dead letter that every server refuses, or that was refused too often.
-    fn bury_if_hopeless(&mut self, number: u64, reason: &str) {
+    pub(super) fn bury_if_hopeless(&mut self, number: u64, reason: &str) {
         let Some(file) = self.queue.get(number) else {
             return;
         };

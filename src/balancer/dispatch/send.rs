@@ -68,8 +68,12 @@ impl<T> Dispatcher<T> {
         self.refresh(slot);
     }
 
-    /// Makes a file wait that none of the eligible servers can take.
+    /// Makes a file wait that none of the eligible servers can take; or a dead letter, if the server
+    /// that might have taken it is no longer to get files.
     fn delay(&mut self, number: u64, now: Duration) {
+        if let Some(reason) = self.last_refusal(number) {
+            self.bury_if_hopeless(number, &reason);
+        }
         let reason = self.why_nobody_takes(number);
         let Some(file) = self.queue.get_mut(number) else {
             return;
@@ -89,6 +93,13 @@ impl<T> Dispatcher<T> {
         }
         delivery.waits = Some(reason);
         self.queue.delay(number, now + wait);
+    }
+
+    /// What the last server said that refused the file for good.
+    fn last_refusal(&self, number: u64) -> Option<String> {
+        let slot = *self.queue.get(number)?.tag.refused_by.last()?;
+        let server = self.servers.get(slot)?;
+        Some(server.standing.reason().to_owned())
     }
 
     /// Why none of the eligible servers can take the file.

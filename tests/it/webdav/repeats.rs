@@ -1,7 +1,7 @@
 //! Requests that come again, because their answer was lost or somebody cannot wait.
 
-use bilico_testkit::{Farm, Role, Wire, by_title, noise, wait_until};
-use serde_json::json;
+use bilico_testkit::{Farm, Role, Wire, by_title, noise, pretend_server, wait_until};
+use serde_json::{Value, json};
 
 use super::{ask, ask_chunked};
 
@@ -93,7 +93,7 @@ fn requests_for_the_same_file_at_once_get_one_number() {
 
 /// Whoever sends it again wants it to be delivered.
 #[test]
-fn what_was_dropped_may_come_again() {
+fn what_was_dropped_or_is_a_dead_letter_may_come_again() {
     let farm = Farm::without_servers(&[1]);
     let role = &farm.balancer;
     assert_eq!(number(role, "/files/a", b"x"), 1);
@@ -101,4 +101,22 @@ fn what_was_dropped_may_come_again() {
     assert_eq!(dropped.status, 200, "{}", dropped.text());
     assert_eq!(number(role, "/files/a", b"x"), 2);
     assert_eq!(number(role, "/files/a", b"x"), 2, "while that one waits");
+    let refuses = pretend_server(Some("ffffffffffffffffffffffffffffffff"), |mut wire| {
+        wire.say(&json!({"request_type": "holding", "last": true}));
+        while let Some((message, _)) = wire.message() {
+            let number: &Value = &message["request_number"];
+            let not_stored = json!({"request_type": "not_stored", "request_number": number, "code": "conflict", "reason": "no"});
+            if message["request_type"] == "store" && !wire.say(&not_stored) {
+                return;
+            }
+        }
+    });
+    let body = json!({"address": refuses, "weight": 1}).to_string();
+    let json = "Content-Type: application/json\r\n";
+    let added = ask(role, "POST", "/api/v1/servers", json, body.as_bytes());
+    assert_eq!(added.status, 201, "{}", added.text());
+    let old = farm.status().servers[0].name.clone();
+    ask(role, "DELETE", &format!("/api/v1/servers/{old}"), "", b"");
+    wait_until("a dead letter", || farm.status().queue.dead == 1);
+    assert_eq!(number(role, "/files/a", b"x"), 3);
 }

@@ -261,3 +261,25 @@ fn waits_are_bounded_and_spread() {
     let different: BTreeSet<_> = (0..100).map(|number| backoff(number, 3)).collect();
     assert!(different.len() > 50);
 }
+
+/// It waited for ever, with servers that all had refused it.
+#[test]
+fn a_file_whose_last_hope_is_removed_becomes_a_dead_letter() {
+    let (mut world, slots) = World::up(&[1, 1], Window::default());
+    world.fail_probe(slots[1]);
+    world.fail_probe(slots[1]);
+    world.step(0);
+    world.accept(1);
+    world.refuse(slots[0], 1, RefusalCode::TooLarge);
+    for _ in 0..10 {
+        world.step(1000);
+    }
+    assert!(world.dead.is_empty(), "the other one may come back");
+    let gone = slots[1];
+    world.order(|subject, now| subject.leave(gone, true, now));
+    for _ in 0..60 {
+        world.step(1000);
+    }
+    assert_eq!(world.dead.len(), 1, "{:?}", world.waiting);
+    assert!(world.dead[0].1.starts_with("every server refuses it: "));
+}
