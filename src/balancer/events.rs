@@ -34,6 +34,8 @@ pub enum Kind {
     Stopping,
     /// The state of a server changed.
     Server,
+    /// No server can take files, or one can again.
+    NoServer,
     /// A server has another weight.
     Weight,
     /// A drain began or ended.
@@ -107,6 +109,25 @@ struct Ring {
     last: u64,
 }
 
+impl Ring {
+    /// Removes the oldest event of the kind that has most of them. So ten thousand changes of weights
+    /// do not wash away that a server died.
+    fn make_room(&mut self) {
+        let mut counts: Vec<(Kind, usize)> = Vec::new();
+        for event in &self.kept {
+            match counts.iter_mut().find(|(kind, _)| *kind == event.kind) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((event.kind, 1)),
+            }
+        }
+        let most = counts.iter().max_by_key(|(_, count)| *count);
+        let of_it = |event: &Event| most.is_some_and(|(kind, _)| *kind == event.kind);
+        if let Some(oldest) = self.kept.iter().position(of_it) {
+            self.kept.remove(oldest);
+        }
+    }
+}
+
 impl Default for Events {
     fn default() -> Self {
         Self {
@@ -158,7 +179,7 @@ impl Events {
         };
         ring.kept.push_back(event.clone());
         if ring.kept.len() > KEPT {
-            ring.kept.pop_front();
+            ring.make_room();
         }
         // Under the lock, so that events are sent in the order of their ids. Nobody has to listen.
         let _ = self.to_come.send(event);
@@ -185,9 +206,42 @@ mod tests {
         assert!(listener.try_recv().is_err());
         let kept = events.after(0);
         assert_eq!(kept.len(), KEPT);
-        assert!(kept.windows(2).all(|pair| pair[1].id == pair[0].id + 1));
+        assert!(kept.windows(2).all(|pair| pair[1].id > pair[0].id));
+        assert_eq!(kept[0].text, "first", "others of one kind leave it room");
         assert_eq!(kept.last().unwrap().number, Some(KEPT as u64 + 9));
         assert_eq!(events.after(kept[KEPT - 2].id).len(), 1);
         assert_eq!(events.after(u64::MAX), []);
+    }
+
+    #[test]
+    fn ten_thousand_weights_wash_no_death_away_and_new_kinds_find_room() {
+        let events = Events::default();
+        events.tell(Level::Warn, Kind::Server, Some("s"), None, "down");
+        for weight in 0..10_000 {
+            events.tell(
+                Level::Info,
+                Kind::Weight,
+                Some("s"),
+                None,
+                weight.to_string(),
+            );
+        }
+        for number in 0..50 {
+            events.tell(Level::Error, Kind::Dead, None, Some(number), "dead");
+        }
+        for weight in 0..10_000 {
+            events.tell(
+                Level::Info,
+                Kind::Weight,
+                Some("s"),
+                None,
+                weight.to_string(),
+            );
+        }
+        let kept = events.after(0);
+        assert_eq!(kept.len(), KEPT);
+        let count = |kind| kept.iter().filter(|event| event.kind == kind).count();
+        assert_eq!((count(Kind::Server), count(Kind::Dead)), (1, 50));
+        assert_eq!(kept.last().unwrap().text, "9999");
     }
 }

@@ -2,12 +2,15 @@
 //! [`Events::report`] logs a happening and notes it as an event:
 //! one place decides how much it matters and in which words it is told.
 
+use std::time::Duration;
+
 use super::events::{Events, Kind, Level};
 use super::query::Bulk;
 use crate::numbers::seconds;
 use crate::protocol::CANCELLED;
 use crate::queue::JournalError;
-use crate::schedule::{Fact, Flip};
+use crate::schedule::{Flip, Trouble};
+use crate::units::format_duration;
 
 /// Something that happened.
 pub(super) enum Happening<'a> {
@@ -52,7 +55,22 @@ pub(super) enum Happening<'a> {
     Leaving { server: &'a str },
     /// A server has left.
     Removed { server: &'a str },
-    /// A fact about a server changed.
+    /// A server gets files from now on; again after this long.
+    Up {
+        server: &'a str,
+        after: Option<Duration>,
+    },
+    /// A server gets no files from now on.
+    Trouble {
+        server: &'a str,
+        trouble: Trouble,
+        reason: &'a str,
+    },
+    /// No server can take files.
+    NoServer { why: &'a str },
+    /// A server can take files again, after this long.
+    ServersAgain { after: Duration },
+    /// A fact about a server changed. That is for the log.
     Flipped { server: &'a str, flip: &'a Flip },
     /// A server's directory is a copy of another server's.
     CopiedDirectory { server: &'a str, reason: &'a str },
@@ -121,6 +139,8 @@ impl Happening<'_> {
     pub(super) fn level(&self) -> Level {
         match self {
             Self::Started
+            | Self::Up { .. }
+            | Self::ServersAgain { .. }
             | Self::OrdersStand { .. }
             | Self::Replayed { .. }
             | Self::Weight { .. }
@@ -139,6 +159,7 @@ impl Happening<'_> {
             | Self::Leaving { .. }
             | Self::ManyPinned { .. } => Level::Warn,
             Self::Dead { .. }
+            | Self::NoServer { .. }
             | Self::OrdersLost { .. }
             | Self::CopiedDirectory { .. }
             | Self::DirectorySetBack { .. }
@@ -146,17 +167,22 @@ impl Happening<'_> {
             | Self::JournalSetBack { .. }
             | Self::JournalFull(_)
             | Self::JournalFailed(_) => Level::Error,
-            Self::Flipped { flip, .. } => match (flip.good, flip.fact) {
-                (true, _) => Level::Info,
-                (false, Fact::Identity) => Level::Error,
-                (false, _) => Level::Warn,
+            Self::Trouble { trouble, .. } => match trouble {
+                Trouble::Twice => Level::Error,
+                Trouble::Down | Trouble::Overloaded | Trouble::Paused => Level::Warn,
             },
+            Self::Flipped { flip, .. } => {
+                if flip.good {
+                    Level::Info
+                } else {
+                    Level::Warn
+                }
+            }
             Self::Shortage { level, .. } => *level,
         }
     }
 
-    /// What the event is about. `None` if there is no event: a drain is told as the order that it
-    /// is.
+    /// What the event is about. `None` if there is no event: a fact is told as what follows from it.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
             Self::Started => Some(Kind::Started),
@@ -175,8 +201,10 @@ impl Happening<'_> {
             Self::Drained { .. } | Self::Undrained { .. } => Some(Kind::Drain),
             Self::Added { .. } => Some(Kind::Added),
             Self::Leaving { .. } | Self::Removed { .. } => Some(Kind::Removed),
-            Self::Flipped { flip, .. } if flip.fact == Fact::Drain => None,
-            Self::Flipped { .. }
+            Self::Flipped { .. } => None,
+            Self::NoServer { .. } | Self::ServersAgain { .. } => Some(Kind::NoServer),
+            Self::Up { .. }
+            | Self::Trouble { .. }
             | Self::CopiedDirectory { .. }
             | Self::DirectorySetBack { .. }
             | Self::TooDoubtful { .. }
@@ -198,6 +226,8 @@ impl Happening<'_> {
             | Self::Added { server, .. }
             | Self::Leaving { server }
             | Self::Removed { server }
+            | Self::Up { server, .. }
+            | Self::Trouble { server, .. }
             | Self::Flipped { server, .. }
             | Self::CopiedDirectory { server, .. }
             | Self::DirectorySetBack { server, .. }
@@ -251,6 +281,25 @@ impl Happening<'_> {
             Self::Added { weight, .. } => format!("added with weight {weight}"),
             Self::Leaving { .. } => "being removed: what is in flight finishes first".to_owned(),
             Self::Removed { .. } => "removed".to_owned(),
+            Self::Up { after: None, .. } => "up".to_owned(),
+            Self::Up {
+                after: Some(after), ..
+            } => format!("up again after {}", format_duration(*after)),
+            Self::Trouble {
+                trouble, reason, ..
+            } => match trouble {
+                Trouble::Down => format!("down: {reason}"),
+                Trouble::Twice => format!("it gets no files: {reason}"),
+                Trouble::Overloaded => format!("overloaded: {reason}"),
+                Trouble::Paused => format!("it gets no files for a while: {reason}"),
+            },
+            Self::NoServer { why } => format!("no server can take files: {why}"),
+            Self::ServersAgain { after } => {
+                format!(
+                    "servers can take files again, after {}",
+                    format_duration(*after)
+                )
+            }
             Self::Flipped { flip, .. } => format!("{}: {}", flip.fact.name(), flip.reason),
             Self::CopiedDirectory { reason, .. } => format!("it gets no files: {reason}"),
             Self::DirectorySetBack {
@@ -312,6 +361,8 @@ impl Happening<'_> {
             Self::Added { server, weight } => log_at!(level, server, weight, "server added"),
             Self::Leaving { server } => log_at!(level, server, "server is being removed"),
             Self::Removed { server } => log_at!(level, server, "server removed"),
+            // Each fact that led to it is in the log.
+            Self::Up { .. } | Self::Trouble { .. } => {}
             Self::Flipped { server, flip } => log_flip(server, flip),
             Self::CopiedDirectory { server, reason } => {
                 log_at!(level, server, reason, "server ineligible");
@@ -354,6 +405,8 @@ impl Happening<'_> {
             Self::Shortage { what, reason, .. } => log_at!(level, reason, "{what}"),
             Self::Started => log_at!(level, "balancer started"),
             Self::Stopping
+            | Self::NoServer { .. }
+            | Self::ServersAgain { .. }
             | Self::OrdersStand { .. }
             | Self::OrdersLost { .. }
             | Self::Bulk { .. }
@@ -390,57 +443,4 @@ fn log_flip(server: &str, flip: &Flip) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn flip(fact: Fact, good: bool) -> Flip {
-        Flip {
-            fact,
-            good,
-            reason: "why".into(),
-            lasted: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn what_is_reported_is_noted_once_with_its_server_or_file() {
-        let events = Events::default();
-        events.report(&Happening::Dead {
-            number: 7,
-            title: "t",
-            reason: "why",
-        });
-        events.report(&Happening::Weight {
-            server: "s",
-            weight: 3,
-        });
-        let noted = events.after(0);
-        assert_eq!(noted.len(), 2);
-        assert_eq!(noted[0].number, Some(7));
-        assert_eq!((noted[0].level, noted[0].kind), (Level::Error, Kind::Dead));
-        assert_eq!(noted[0].text, "t: why");
-        assert_eq!(noted[1].server.as_deref(), Some("s"));
-        assert_eq!(noted[1].text, "weight 3");
-    }
-
-    /// The order itself is told; the fact that follows from it would say the same again.
-    #[test]
-    fn a_drain_is_no_event_of_its_own_and_a_bad_identity_matters_most() {
-        let events = Events::default();
-        for (fact, good) in [
-            (Fact::Drain, false),
-            (Fact::Identity, false),
-            (Fact::Link, false),
-            (Fact::Link, true),
-        ] {
-            events.report(&Happening::Flipped {
-                server: "s",
-                flip: &flip(fact, good),
-            });
-        }
-        let levels: Vec<Level> = events.after(0).iter().map(|event| event.level).collect();
-        assert_eq!(levels, [Level::Error, Level::Warn, Level::Info]);
-    }
-}
+mod tests;

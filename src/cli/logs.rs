@@ -17,7 +17,8 @@ use serde_json::json;
 use tracing::Level;
 
 use self::files::{Line, Source};
-use self::filter::{Filter, Since, level};
+use self::filter::Filter;
+pub(super) use self::filter::{Since, level};
 use super::output::{Exit, Failure, Stdout, note};
 use super::settings::values::whole;
 use crate::logging::Destination;

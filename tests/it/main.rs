@@ -31,6 +31,7 @@ mod doorway;
 mod doubt;
 mod durations;
 mod escaping;
+mod events;
 mod head_start;
 mod in_process;
 mod journal;

@@ -218,7 +218,7 @@ fn orders_that_cannot_be_read_are_told_and_kept_aside_and_the_balancer_starts() 
     bytes[at] ^= 1;
     fs::write(&file, &bytes).unwrap();
     farm.balancer.restart();
-    let events = order(&farm, &["events"]);
+    let events = order(&farm, &["events", "--level", "error"]);
     for part in [
         "the orders from before the start cannot be read",
         "its checksum is wrong",

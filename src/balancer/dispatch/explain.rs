@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use super::config::InDoubt;
 use super::dispatcher::Dispatcher;
+use super::server::Intent;
 use crate::numbers::seconds;
 use crate::protocol::status::{QueueReport, StatusReport};
+use crate::schedule::{Slot, Trouble};
+
+/// The most servers that one reason names.
+const NAMED: usize = 20;
 
 impl<T> Dispatcher<T> {
     /// Why the file waits. `None`: it is with a server, or only waits for its turn.
@@ -60,6 +65,42 @@ impl<T> Dispatcher<T> {
             })
             .collect();
         Some(format!("no server can take files: {}", problems.join(", ")))
+    }
+
+    /// What keeps a server from getting files, and why, whatever an operator wants of it.
+    pub fn trouble(&self, slot: Slot) -> Option<(Trouble, String)> {
+        let (trouble, reason) = self.servers.get(slot)?.health.trouble()?;
+        Some((trouble, reason.to_owned()))
+    }
+
+    /// Whether any server may get files, if only when its window has room.
+    pub fn is_in_service(&self) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|(_, server)| server.weight > 0 && server.health.problem().is_none())
+    }
+
+    /// Why no server may get files.
+    pub fn why_no_service(&self) -> String {
+        let problems: Vec<String> = self
+            .servers
+            .iter()
+            .take(NAMED)
+            .map(|(_, server)| match server.health.problem() {
+                Some(_) if server.intent == Intent::Drain => format!("{} (drained)", server.name),
+                Some((_, reason, _)) => format!("{} ({reason})", server.name),
+                None => format!("{} (weight 0)", server.name),
+            })
+            .collect();
+        if problems.is_empty() {
+            return "there are none".to_owned();
+        }
+        let more = self.servers.iter().count().saturating_sub(NAMED);
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("{}{rest}", problems.join(", "))
     }
 
     /// The state of everything. Bounds and dead letters are for the hub to fill in.

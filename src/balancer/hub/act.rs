@@ -11,7 +11,6 @@ use super::files::Tag;
 use super::servers::LinkHandle;
 use super::state::{Hub, millis};
 use crate::balancer::dispatch::{Action, Delivery, LinkId, Note, Queued};
-use crate::balancer::happening::Happening;
 use crate::balancer::head_start::HeadStart;
 use crate::balancer::link::{MORE_CONNECTIONS, Target};
 use crate::balancer::messages::{Parcel, ToServer};
@@ -102,10 +101,7 @@ impl Hub {
             }
             Action::OpenLink { link, dialect, at } => self.open_link(link, dialect, at),
             Action::CloseLink { slot } => self.close_link(slot),
-            Action::Flipped { server, flip } => self.report(&Happening::Flipped {
-                server: &server,
-                flip: &flip,
-            }),
+            Action::Flipped { server, flip } => self.flipped(&server, &flip, now),
             Action::Probe { slot } => {
                 if let Some(server) = self.servers.get(slot) {
                     server.nudge.notify_one();

@@ -18,13 +18,14 @@
 //! | `act` | carries out the dispatcher's actions |
 //! | `link`, `reconcile`, `trust` | what servers report, and how far it is believed |
 //! | `end`, `cancel` | deliveries, dead letters, replays, drops, and what is forgotten |
+//! | `notice` | what operators hear of servers |
 //! | `answer`, `queries` | questions |
 //! | `errands`, `slices`, `bulk` | searches, and orders about many files: a slice of files at a time |
 //! | `operator`, `keep` | orders about servers, which are kept for later runs, and new settings |
 //!
 //! Types with one subject each: `files` knows where every file is, `waiters` who waits for its
 //! receipts, `commits` what is not durable yet, `servers` the links, `times` how long files
-//! took, `reading` whether the backlog is being read, `told` what operators have heard,
+//! took, `reading` whether the backlog is being read, `told` and `news` what operators have heard,
 //! `clock` the time, `limits` the bounds. `outside` starts what runs beside the hub, so that
 //! tests can put channels in its place.
 
@@ -43,6 +44,8 @@ mod keep;
 mod keeping;
 mod limits;
 mod link;
+mod news;
+mod notice;
 mod operator;
 mod outside;
 mod queries;

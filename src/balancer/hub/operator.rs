@@ -11,6 +11,7 @@ use crate::schedule::Slot;
 impl Hub {
     /// Carries out an order, even if whoever gave it has gone meanwhile.
     pub(super) fn command(&mut self, command: Command, now: Duration) {
+        self.news.is_stale = true;
         match command {
             Command::Order(order, to) => {
                 let done = self.order(order, now);

@@ -55,6 +55,7 @@ impl Hub {
         self.files.dispatcher.advance(now);
         self.act(now);
         self.remove_leaving_servers(now);
+        self.look_at_servers(now);
         self.sweep(now);
         Ok(())
     }
@@ -65,6 +66,7 @@ impl Hub {
         [
             self.files.dispatcher.next_due(),
             self.reading.next_try(),
+            self.news.next_due(),
             sweep,
         ]
         .into_iter()

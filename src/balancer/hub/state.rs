@@ -12,6 +12,7 @@ use super::errands::Errands;
 use super::files::{Files, Tag};
 use super::keeping::Keeping;
 use super::limits::HubLimits;
+use super::news::News;
 use super::outside::Outside;
 use super::reading::Reading;
 use super::servers::{ServerHandle, Servers};
@@ -75,6 +76,7 @@ pub(in crate::balancer) struct Hub {
     /// Bytes of content of waiting files in memory.
     pub(super) in_memory: u64,
     pub(super) told: Told,
+    pub(super) news: News,
     pub(super) pace: watch::Sender<ProbePace>,
     pub(super) times: Times,
     /// Why the journal cannot write now, if so.
@@ -115,6 +117,7 @@ impl Hub {
             errands: Errands::default(),
             in_memory: 0,
             told: Told::default(),
+            news: News::default(),
             pace: watch::Sender::new(pace(&deps.config.settings)),
             times: Times::default(),
             trouble: None,

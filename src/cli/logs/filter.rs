@@ -12,7 +12,14 @@ use crate::units::parse_duration;
 
 /// The time of the first lines to show, in milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Since(i64);
+pub(in crate::cli) struct Since(i64);
+
+impl Since {
+    /// In milliseconds since 1970; 0 before that.
+    pub(in crate::cli) fn ms(self) -> u64 {
+        u64::try_from(self.0).unwrap_or_default()
+    }
+}
 
 impl FromStr for Since {
     type Err = String;
@@ -62,7 +69,7 @@ fn since(text: &str, now: DateTime<Local>) -> Option<Since> {
         .map(|time| Since(time.timestamp_millis()))
 }
 
-pub(super) fn level(text: &str) -> Result<Level, String> {
+pub(in crate::cli) fn level(text: &str) -> Result<Level, String> {
     text.parse()
         .map_err(|_| format!("invalid level {text:?}: expected error, warn, info, debug or trace"))
 }

@@ -139,7 +139,7 @@ fn events_go_on_over_a_restart() {
     let all = following.wait_for_output("weight 7");
     assert_eq!(all.matches("no longer drained").count(), 1, "{all}");
     assert!(
-        all.matches("weight 7").count() == 1 && all.contains("probes answered"),
+        all.matches("weight 7").count() == 1 && all.contains(" up"),
         "what it missed, it is told: {all}"
     );
     following.signal("TERM");

@@ -78,6 +78,29 @@ impl Fact {
     }
 }
 
+/// What keeps a server from getting files, as operators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It does not answer, or its connection broke.
+    Down,
+    /// Another name leads to the same server, or to a copy of its directory.
+    Twice,
+    /// It says that it has too much to do.
+    Overloaded,
+    /// It refused files for a cause of its own.
+    Paused,
+}
+
+/// The facts that are troubles, the gravest first.
+const TROUBLES: [(Fact, Trouble); 6] = [
+    (Fact::Connection, Trouble::Down),
+    (Fact::Trust, Trouble::Down),
+    (Fact::Link, Trouble::Down),
+    (Fact::Identity, Trouble::Twice),
+    (Fact::Load, Trouble::Overloaded),
+    (Fact::Storage, Trouble::Paused),
+];
+
 /// A fact that has just changed, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flip {
@@ -133,6 +156,12 @@ impl Health {
             pause: config.pause,
             paused_until: None,
         }
+    }
+
+    /// What keeps the server from getting files, and why, whatever an operator wants of it.
+    pub fn trouble(&self) -> Option<(Trouble, &str)> {
+        let (fact, trouble) = TROUBLES.into_iter().find(|(fact, _)| !self.allows(*fact))?;
+        Some((trouble, &self.state(fact).reason))
     }
 
     /// Whether every fact allows files.

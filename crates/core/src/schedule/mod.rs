@@ -9,6 +9,6 @@ mod heap;
 mod slots;
 mod wrr;
 
-pub use health::{Fact, Flip, Health, HealthConfig};
+pub use health::{Fact, Flip, Health, HealthConfig, Trouble};
 pub use slots::{Slot, Slots};
 pub use wrr::Scheduler;
