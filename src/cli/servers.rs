@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::api::{Api, OrderArgs, server_path};
+use super::api::{Api, OrderArgs, resolve, server_path};
 use super::output::{Exit, Failure, say, say_as_is, say_json};
 use super::render::{self, ColourArg};
 use super::screen;
@@ -87,7 +87,7 @@ enum ServersCommand {
     Orders(ListArgs),
     /// Forget what was ordered about a server: it is as it is configured
     Forget {
-        /// The server's name
+        /// The server: its name, its port, or a unique part of its name
         #[arg(value_name = "SERVER")]
         server: String,
         #[command(flatten)]
@@ -233,9 +233,18 @@ fn standing_orders(args: &ListArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn forget(server: &str, order: &OrderArgs) -> Result<Exit, Failure> {
+fn forget(meant: &str, order: &OrderArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&order.admin)?;
+    // The server itself may have been removed.
+    let StandingOrders { orders } = api.get("orders")?;
+    let names = orders.iter().map(|order| order.server.as_str());
+    let names: Vec<&str> = names.filter(|name| name.contains(meant)).collect();
+    let server = match &names[..] {
+        [] => meant,
+        names => resolve(meant, names)?,
+    };
     let path = server_path(server).replacen("servers/", "orders/", 1);
-    let answer: Value = Api::new(&order.admin)?.order("DELETE", &path, None::<&()>)?;
+    let answer: Value = api.order("DELETE", &path, None::<&()>)?;
     let shown = Printable(server);
     order.tell(
         &answer,

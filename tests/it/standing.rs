@@ -96,7 +96,8 @@ fn drains_weights_added_and_removed_servers_survive_kills() {
 
     order(&farm, &["undrain", &names[0]]);
     order(&farm, &["weight", &names[1], "2"]);
-    order(&farm, &["servers", "forget", &names[2]]);
+    let port = names[2].rsplit(':').next().unwrap();
+    order(&farm, &["servers", "forget", port]);
     order(&farm, &["servers", "forget", "127.0.0.1:9"]);
     wait_until("the added server to go", || servers(&farm).len() == 3);
     let mut configured: Vec<_> = names

@@ -9,3 +9,4 @@ mod resolve;
 
 pub(super) use http::{AdminArg, Api, OrderArgs, server_path};
 pub(super) use listen::{Heard, listen};
+pub(super) use resolve::resolve;

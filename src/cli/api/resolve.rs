@@ -4,7 +4,7 @@ use crate::cli::output::{Exit, Failure};
 
 /// The name among `names` that is `meant`, ends in `meant` behind its last colon, or else contains
 /// it.
-pub(super) fn resolve<'a>(meant: &str, names: &[&'a str]) -> Result<&'a str, Failure> {
+pub(in crate::cli) fn resolve<'a>(meant: &str, names: &[&'a str]) -> Result<&'a str, Failure> {
     let port = meant.strip_prefix(':').unwrap_or(meant);
     let is_exact = |name: &&str| *name == meant;
     let is_port = |name: &&str| {
