@@ -298,7 +298,7 @@ impl Prober {
 }
 
 /// Asks a server over a connection, and gives that back if the server may leave it open.
-async fn ask_at(mut stream: BoxStream) -> io::Result<(Probed, Option<BoxStream>)> {
+pub(super) async fn ask_at(mut stream: BoxStream) -> io::Result<(Probed, Option<BoxStream>)> {
     stream.write_all(json::DISCOVERY_REQUEST).await?;
     stream.flush().await?;
     let mut first = [0];

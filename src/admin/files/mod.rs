@@ -5,6 +5,7 @@
 //! are told of it comes from a short memory (`shelf`).
 
 mod claims;
+mod conditions;
 mod dav;
 mod doorway;
 mod multistatus;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::claims::{claims, is_claim};
+use super::conditions::check_conditions;
 use super::doorway::Doorway;
 use super::multistatus::{etag, in_range};
 use super::shelf::{Known, Owner, Thing};
@@ -184,51 +185,6 @@ pub(super) fn check_title(title: &str) -> Result<(), ApiError> {
         return Err(refused(&ProtocolError::TitleTooLong(title.len()).refusal()));
     }
     Ok(())
-}
-
-/// Refuses a file that is wanted only if there is, or is not, one under its title, and it is not so.
-fn check_conditions(
-    doorway: &Doorway,
-    owner: &Owner,
-    title: &str,
-    headers: &HeaderMap,
-) -> Result<(), ApiError> {
-    let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
-    if !conditions.iter().any(|name| headers.contains_key(name)) {
-        return Ok(());
-    }
-    let found = doorway.shelf().find(owner, title, SystemTime::now());
-    let tag = match &found {
-        Some(Thing::File(known)) => Some(etag(known)),
-        _ => None,
-    };
-    let names = |name: &HeaderName| {
-        let values = headers.get_all(name).iter();
-        let values = values.filter_map(|value| value.to_str().ok());
-        let mut tags = values.flat_map(|value| value.split(','));
-        tags.any(|named| match named.trim() {
-            "*" => found.is_some(),
-            named => Some(named) == tag.as_deref(),
-        })
-    };
-    if headers.contains_key(header::IF_MATCH) && !names(&header::IF_MATCH) {
-        return Err(not_as_wanted(
-            title,
-            "If-Match",
-            "came under this title lately",
-        ));
-    }
-    if names(&header::IF_NONE_MATCH) {
-        let there = "is wanted under this title, and one came lately";
-        return Err(not_as_wanted(title, "If-None-Match", there));
-    }
-    Ok(())
-}
-
-fn not_as_wanted(title: &str, header: &str, what: &str) -> ApiError {
-    let error = format!("`{}`: no file as `{header}` has it {what}", excerpt(title));
-    ApiError::new(StatusCode::PRECONDITION_FAILED, error)
-        .hint("nothing is overwritten here: leave the header out to hand the file over")
 }
 
 /// When the client has changed the file, as ownCloud's clients say it.

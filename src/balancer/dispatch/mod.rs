@@ -49,4 +49,5 @@ pub use dispatcher::Dispatcher;
 pub use event::{LinkEvent, LinkId, Probed, Ticket};
 pub use names::{Speaker, Who};
 pub use pending::{Depth, Pending, Queued};
+pub(super) use server::OLD_STYLE_FILES;
 pub use window::Window;

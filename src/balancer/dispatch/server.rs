@@ -12,7 +12,7 @@ use crate::protocol::status::{Dialect, Memory, ServerReport, ServerState};
 use crate::schedule::{Fact, Flip, Health};
 
 /// The most files in flight to an old-style server, which has a thread for each.
-const OLD_STYLE_FILES: usize = 64;
+pub(in crate::balancer) const OLD_STYLE_FILES: usize = 64;
 
 /// The most files that may be in doubt at one server. All of them are remembered until the server
 /// has listed its files. A server at this bound gets no more files, so there cannot be more.

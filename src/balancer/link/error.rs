@@ -66,8 +66,6 @@ pub(super) enum LinkError {
     NotClosed(Duration),
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    #[error("the server closed the connection without an answer")]
-    NoByte,
     /// The server has not answered for the oldest file that it was sent.
     #[error("acknowledged nothing for {0:?}")]
     Silent(Duration),

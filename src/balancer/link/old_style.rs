@@ -23,9 +23,11 @@ use tokio::time::{Instant, timeout};
 use super::content::{Loaded, load};
 use super::error::LinkError;
 use super::target::Target;
-use crate::balancer::dispatch::{LinkEvent, Speaker};
+use crate::balancer::dispatch::{LinkEvent, OLD_STYLE_FILES, Probed, Speaker};
 use crate::balancer::messages::{Parcel, ToServer};
+use crate::balancer::probe::ask_at;
 use crate::protocol::json::{self, NotOldStyle};
+use crate::protocol::status::Dialect;
 use crate::server::name::stored_title;
 use crate::transport::{BoxStream, write_all};
 
@@ -41,9 +43,9 @@ const CONNECT_TIMEOUTS: u32 = 8;
 /// and the question.
 const CONNECTIONS: usize = 4;
 
-/// The most connections that a link has use for beside those: so many files at most are with a
-/// server.
-pub(in crate::balancer) const MORE_CONNECTIONS: usize = 61;
+/// The most connections that a link has use for beside those: one for each file of the window, and
+/// one for the question.
+pub(in crate::balancer) const MORE_CONNECTIONS: usize = OLD_STYLE_FILES + 1 - CONNECTIONS;
 
 /// Gives each file a connection of its own, until the hub drops its end or the server is silent.
 pub(super) async fn run(target: Arc<Target>, mut from_hub: mpsc::UnboundedReceiver<ToServer>) {
@@ -282,13 +284,15 @@ async fn is_there(target: &Target) -> Result<(), LinkError> {
 }
 
 async fn ask(target: &Target) -> Result<(), LinkError> {
-    let mut stream = target.connect().await?;
-    stream.write_all(json::DISCOVERY_REQUEST).await?;
-    stream.flush().await?;
-    let mut answer = [0];
-    match (stream.read(&mut answer).await?, answer) {
-        (0, _) => Err(LinkError::NoByte),
-        (_, [0 | 1]) => Ok(()),
+    let stream = target.connect().await?;
+    match ask_at(stream).await? {
+        (
+            Probed::Answered {
+                dialect: Dialect::OldStyle,
+                ..
+            },
+            _,
+        ) => Ok(()),
         _ => Err(LinkError::OtherServer),
     }
 }

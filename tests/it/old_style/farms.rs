@@ -58,13 +58,22 @@ pub(super) fn farm_over(old: &[(&OldServer, u32)], native: &[u32]) -> Farm {
 }
 
 pub(super) fn farm_with(old: &[(&OldServer, u32)], native: &[u32], flags: &[&str]) -> Farm {
-    let dir = tempfile::tempdir().unwrap();
-    let servers: Vec<Role> = (1..=native.len())
-        .map(|n| start_server(dir.path(), n, &[]))
-        .collect();
     let old = old
         .iter()
         .map(|(server, weight)| format!("{}={weight}", server.address));
+    farm_in(tempfile::tempdir().unwrap(), old, native, flags)
+}
+
+/// The same in a directory, over servers that are given as `--server` has them.
+pub(super) fn farm_in(
+    dir: tempfile::TempDir,
+    old: impl Iterator<Item = String>,
+    native: &[u32],
+    flags: &[&str],
+) -> Farm {
+    let servers: Vec<Role> = (1..=native.len())
+        .map(|n| start_server(dir.path(), n, &[]))
+        .collect();
     let native = servers
         .iter()
         .zip(native)

@@ -4,11 +4,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use bilico_testkit::{
-    Farm, Port, Running, are_there, start_balancer, start_server, stored, wait_until,
-};
+use bilico_testkit::{Farm, Port, Running, are_there, stored, wait_until};
 
-use super::farms::{wait_for_server, write_files};
+use super::farms::{farm_in, wait_for_server, write_files};
 
 /// A server of the first system.
 struct FirstSystem {
@@ -39,29 +37,17 @@ impl FirstSystem {
     }
 }
 
-/// A balancer over first-system servers, and over so many of ours behind them.
+/// A balancer over a first-system server, and over so many of ours behind it.
 fn farm(
     old: &[(&FirstSystem, u32)],
     native: usize,
     flags: &[&str],
     dir: tempfile::TempDir,
 ) -> Farm {
-    let servers: Vec<_> = (1..=native)
-        .map(|n| start_server(dir.path(), n, &[]))
-        .collect();
     let old = old
         .iter()
         .map(|(old, weight)| format!("{}={weight}", old.port.address()));
-    let native = servers.iter().map(|server| format!("{}=1", server.address));
-    let specs: Vec<String> = old.chain(native).collect();
-    let balancer = start_balancer(dir.path(), &specs, flags);
-    let farm = Farm {
-        servers,
-        balancer,
-        dir,
-    };
-    farm.wait_until_up();
-    farm
+    farm_in(dir, old, &vec![1; native], flags)
 }
 
 /// So many letters A, and the file's number.
