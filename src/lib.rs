@@ -17,8 +17,11 @@
 //! | [`verify`] | compares the receipts of clients with what servers have |
 //! | [`admin`] | the admin listener: HTTP for operators, on this machine only |
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
+//! | [`doors`] | the doorways of the fleet: agents, and the first systems of their kind |
 //! | [`server`] | role: the store, the overload monitor, the work |
 //! | [`client`] | role: sends files and follows their receipts |
+//! | [`fleet`] | the members of a balancer's fleet, what they tell, and their history |
+//! | [`host`] | the figures of this machine |
 //! | [`certs`] | makes and reads the certificates of a cluster |
 //! | [`access`] | foundation of the roles: the one lock: who somebody is, and what they may do |
 //! | [`logging`] | foundation of the roles: the rotating log |
@@ -26,6 +29,7 @@
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
 //! | `crates/core`: [`schedule`] | core: weighted round robin over the eligible servers, and what makes them eligible |
+//! | `crates/core`: [`fleet_core`] | core: the registry of members, facts with age and trust, and their history |
 //! | `crates/core`: [`checksum`], [`config`], [`durability`], [`mod@file`], [`numbers`], [`os_error`], [`os_text`], [`secret`], [`text`], [`units`] | foundation |
 //!
 //! The cores know no socket, no task and no clock (the journal's writer is a thread, and all that it
@@ -39,6 +43,9 @@ pub mod balancer;
 pub mod certs;
 pub mod cli;
 pub mod client;
+pub mod doors;
+pub mod fleet;
+pub mod host;
 pub mod load;
 pub mod logging;
 pub mod server;
@@ -46,8 +53,8 @@ pub mod verify;
 pub mod watch;
 
 pub use bilico_core::{
-    checksum, config, durability, file, numbers, os_error, os_text, protocol, schedule, secret,
-    text, units,
+    checksum, config, durability, file, fleet as fleet_core, numbers, os_error, os_text, protocol,
+    schedule, secret, text, units,
 };
 pub use bilico_net as transport;
 pub use bilico_net::{bulk, descriptors, pool, shutdown};

@@ -75,5 +75,7 @@ pub use lock::{Auth, Lock, MetricsFor};
 pub use pass::{Allowed, Pass, shown_key};
 pub use password::{HashError, WeakPassword, check_password, hash_password};
 pub use requests::MAX_TOKEN_LIFE;
-pub use right::{Purpose, Right, Rights, ToAdminister, ToReadOwn, ToSend, ToStore, UnknownRight};
+pub use right::{
+    Purpose, Right, Rights, ToAdminister, ToReadOwn, ToReport, ToSend, ToStore, UnknownRight,
+};
 pub use role::{UnknownRole, UserRole};

@@ -25,11 +25,13 @@ pub enum Right {
     Store,
     /// Read the metrics.
     Metrics,
+    /// Tell figures of a host to the fleet.
+    Report,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Send,
         Self::ReadOwn,
         Self::Read,
@@ -37,6 +39,7 @@ impl Right {
         Self::Admin,
         Self::Store,
         Self::Metrics,
+        Self::Report,
     ];
 
     /// Its name for people and programs.
@@ -49,6 +52,7 @@ impl Right {
             Self::Admin => "admin",
             Self::Store => "store",
             Self::Metrics => "metrics",
+            Self::Report => "report",
         }
     }
 
@@ -74,7 +78,9 @@ impl FromStr for Right {
 
 /// There is no right of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown right `{0}`: expected send, read-own, read, operate, admin, store or metrics")]
+#[error(
+    "unknown right `{0}`: expected send, read-own, read, operate, admin, store, metrics or report"
+)]
 pub struct UnknownRight(String);
 
 /// A set of rights.
@@ -183,6 +189,8 @@ purposes! {
     ToAdminister: Admin,
     /// To reach a file server's store.
     ToStore: Store,
+    /// To tell figures of a host.
+    ToReport: Report,
 }
 
 #[cfg(test)]

@@ -22,16 +22,19 @@ pub enum UserRole {
     Admin,
     /// Reads the metrics.
     Metrics,
+    /// A host that tells its figures to the fleet.
+    Agent,
 }
 
 impl UserRole {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Sender,
         Self::Viewer,
         Self::Operator,
         Self::Admin,
         Self::Metrics,
+        Self::Agent,
     ];
 
     /// What users of this role may do.
@@ -55,6 +58,7 @@ impl UserRole {
                 Right::Metrics,
             ]),
             Self::Metrics => Rights::of(&[Right::Metrics]),
+            Self::Agent => Rights::of(&[Right::Report]),
         }
     }
 
@@ -66,6 +70,7 @@ impl UserRole {
             Self::Operator => "operator",
             Self::Admin => "admin",
             Self::Metrics => "metrics",
+            Self::Agent => "agent",
         }
     }
 }
@@ -78,7 +83,7 @@ impl fmt::Display for UserRole {
 
 /// There is no role of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role `{0}`: expected sender, viewer, operator, admin or metrics")]
+#[error("unknown role `{0}`: expected sender, viewer, operator, admin, metrics or agent")]
 pub struct UnknownRole(String);
 
 impl FromStr for UserRole {

@@ -20,6 +20,7 @@ use super::{files, guard, metrics, page};
 use crate::access::{Pass, Right};
 use crate::balancer::Door;
 use crate::balancer::control::Control;
+use crate::fleet::Fleet;
 use crate::server::ServerGauge;
 
 /// What the admin listener of a balancer works with.
@@ -29,6 +30,8 @@ pub struct Admin {
     pub control: Control,
     /// For files that are handed over.
     pub door: Door,
+    /// The members of the fleet.
+    pub fleet: Fleet,
     /// The address that clients connect to.
     pub listen: String,
     /// Reads the configuration file again, if the balancer has one.
@@ -50,6 +53,7 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
     let Admin {
         control,
         door,
+        fleet: _,
         listen,
         reload,
         limits,

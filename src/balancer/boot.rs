@@ -18,6 +18,7 @@ use super::messages::ToHub;
 use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
 use super::standing::{self, Standing};
+use crate::fleet::Fleet;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
@@ -33,6 +34,7 @@ pub struct Balancer {
     disk: Arc<dyn Disk>,
     recovered: Recovered,
     standing: Standing,
+    fleet: Fleet,
     control: Control,
     door: Door,
     uploads: Arc<Uploads>,
@@ -74,6 +76,7 @@ impl Balancer {
             disk,
             recovered,
             standing,
+            fleet: Fleet::default(),
             control,
             door,
             uploads: inner.uploads,
@@ -86,6 +89,11 @@ impl Balancer {
     /// The operators' handle: samples and orders.
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The members of the fleet.
+    pub fn fleet(&self) -> Fleet {
+        self.fleet.clone()
     }
 
     /// The way in for files that do not come over the balancer's own listener.

@@ -1,6 +1,7 @@
 //! `bilico balancer`.
 
 mod args;
+mod fleet_args;
 
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             let admin = Admin {
                 control: balancer.control(),
                 door: balancer.door(),
+                fleet: balancer.fleet(),
                 listen: address.to_string(),
                 reload,
                 limits: AdminLimits::default(),

@@ -32,7 +32,7 @@ enum UserCommand {
     Add {
         /// The user's name
         name: UserName,
-        /// What the user is there for: sender, viewer, operator, admin or metrics
+        /// What the user is there for: sender, viewer, operator, admin, metrics or agent
         #[arg(long, default_value = "sender")]
         role: UserRole,
         /// The users file; it is made if there is none
@@ -45,7 +45,7 @@ enum UserCommand {
     Invite {
         /// The user's name
         name: UserName,
-        /// What a new user is there for: sender, viewer, operator, admin or metrics
+        /// What a new user is there for: sender, viewer, operator, admin, metrics or agent
         #[arg(long, default_value = "sender")]
         role: UserRole,
         /// How long the code holds
@@ -92,7 +92,7 @@ enum UserCommand {
     Role {
         /// The user's name
         name: UserName,
-        /// sender, viewer, operator, admin or metrics
+        /// sender, viewer, operator, admin, metrics or agent
         role: UserRole,
         #[command(flatten)]
         place: WhereArgs,

@@ -239,6 +239,7 @@ fn each_route_lets_in_those_who_have_the_right_that_it_needs_and_nobody_else() {
     let admin = Admin {
         control: balancer.control(),
         door: balancer.door(),
+        fleet: balancer.fleet(),
         listen: String::new(),
         reload: None,
         limits: AdminLimits::default(),

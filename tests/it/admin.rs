@@ -618,6 +618,7 @@ fn a_reload_tells_what_it_applied_or_why_it_did_not() {
         let admin = admin::Admin {
             control,
             door: balancer.door(),
+            fleet: balancer.fleet(),
             listen: String::new(),
             reload: Some(reload),
             limits: admin::AdminLimits::default(),

@@ -51,6 +51,7 @@ impl InProcess {
         let routes = Admin {
             control: balancer.control(),
             door: balancer.door(),
+            fleet: balancer.fleet(),
             listen: address.clone(),
             reload: None,
             limits,

@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod config;
 pub mod durability;
 pub mod file;
+pub mod fleet;
 pub mod numbers;
 pub mod os_error;
 pub mod os_text;

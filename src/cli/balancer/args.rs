@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
+use super::fleet_args::FleetArgs;
 use crate::access::users::UserName;
 use crate::access::{Accounts, Auth, Lock, MetricsFor};
 use crate::balancer::{
@@ -305,6 +306,8 @@ pub(in crate::cli) struct BalancerArgs {
     pub(super) tls: TlsArgs,
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
     #[command(flatten)]
     pub(super) role: RoleArgs,
 }

@@ -1,0 +1,8 @@
+//! The flags of the fleet: who may join, the doorways of agents, and the history.
+
+use clap::Args;
+
+/// The flags of the fleet.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fleet")]
+pub(in crate::cli) struct FleetArgs {}

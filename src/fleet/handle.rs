@@ -1,0 +1,147 @@
+//! The handle on the fleet.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::doors::Doors;
+use super::error::{FleetError, NotTaken};
+use crate::access::{Pass, Right};
+use crate::fleet_core::{
+    Averages, Capabilities, Columns, Figure, Identity, MemberReport, MemberState, Told,
+};
+
+/// The handle on a balancer's fleet. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<BTreeMap<Identity, (Told, Instant)>>,
+    doors: Doors,
+}
+
+/// The most members of a fleet.
+const MAX_MEMBERS: usize = 10_000;
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            doors: Doors::default(),
+        }))
+    }
+}
+
+impl Fleet {
+    /// Takes what is told of a member.
+    pub fn told(&self, told: Told) -> Result<(), NotTaken> {
+        told.facts.check()?;
+        let mut state = self.state();
+        if state.len() >= MAX_MEMBERS && !state.contains_key(&told.who) {
+            return Err(NotTaken::Full(MAX_MEMBERS));
+        }
+        state.insert(told.who.clone(), (told, Instant::now()));
+        Ok(())
+    }
+
+    /// What came in at the doorways.
+    pub fn doors(&self) -> &Doors {
+        &self.0.doors
+    }
+
+    /// All members, by name.
+    pub fn members(&self) -> Vec<MemberReport> {
+        let state = self.state();
+        let reports = state.values().map(|(told, at)| report(told, *at));
+        reports.collect()
+    }
+
+    /// The member with this identity, name or address, or the only one whose name contains it.
+    pub fn find(&self, name: &str) -> Result<MemberReport, FleetError> {
+        let members = self.members();
+        let exact = |member: &&MemberReport| {
+            member.id == name || member.name == name || member.address.as_deref() == Some(name)
+        };
+        if let Some(found) = members.iter().find(exact) {
+            return Ok(found.clone());
+        }
+        let near: Vec<_> = members
+            .into_iter()
+            .filter(|member| member.name.contains(name))
+            .collect();
+        match near.as_slice() {
+            [] => Err(FleetError::Unknown(name.to_owned())),
+            [one] => Ok(one.clone()),
+            several => Err(FleetError::Ambiguous {
+                name: name.to_owned(),
+                candidates: several.iter().map(|member| member.name.clone()).collect(),
+            }),
+        }
+    }
+
+    /// The figures of a member over the last stretch of time, in rows of about this length.
+    pub fn history(
+        &self,
+        _id: &Identity,
+        _figures: &[Figure],
+        _over: Duration,
+        _step: Option<Duration>,
+    ) -> Option<Columns> {
+        None
+    }
+
+    /// The averages of all members over the last stretch of time.
+    pub fn averages(&self, _over: Duration) -> Vec<Averages> {
+        Vec::new()
+    }
+
+    /// Forgets a member that is gone or unknown.
+    pub fn forget(&self, pass: &Pass, name: &str) -> Result<(), FleetError> {
+        pass.check(Right::Admin)?;
+        let member = self.find(name)?;
+        let id = member.id.parse::<Identity>();
+        let id = id.map_err(|error| FleetError::Unknown(error.to_string()))?;
+        self.state().remove(&id);
+        Ok(())
+    }
+
+    /// Keeps a member however long nothing is heard of it, or no longer.
+    pub fn protect(&self, pass: &Pass, name: &str, _is_protected: bool) -> Result<(), FleetError> {
+        pass.check(Right::Operate)?;
+        self.find(name).map(drop)
+    }
+
+    fn state(&self) -> MutexGuard<'_, BTreeMap<Identity, (Told, Instant)>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn report(told: &Told, at: Instant) -> MemberReport {
+    MemberReport {
+        id: told.who.to_string(),
+        name: told
+            .name
+            .as_deref()
+            .map_or_else(|| told.who.to_string(), str::to_owned),
+        address: match &told.who {
+            Identity::Address(address) => Some(address.to_string()),
+            _ => None,
+        },
+        host: told.peer.map(|peer| peer.to_string()),
+        source: told.source,
+        state: MemberState::Active,
+        reason: None,
+        since_s: at.elapsed().as_secs_f64(),
+        heard_s: Some(at.elapsed().as_secs_f64()),
+        lease_s: None,
+        capabilities: Capabilities {
+            files: false,
+            facts: true,
+            load: told.facts.load.is_some(),
+        },
+        trust: told.trust,
+        protected: false,
+        facts: told.facts.clone(),
+        notes: Vec::new(),
+    }
+}

@@ -1,0 +1,13 @@
+//! The fleet of a balancer: its members, what they tell, and what was told before.
+//!
+//! [`Fleet`] is the one handle: doorways, probes and links tell it what they hear, and operators ask
+//! it. What it decides is [`crate::fleet_core`]'s business; it adds the clock, the lock around the
+//! state, and the files in which members and history outlive the balancer.
+
+mod doors;
+mod error;
+mod handle;
+
+pub use doors::{Count, DoorName, Doors};
+pub use error::{FleetError, NotTaken};
+pub use handle::Fleet;

@@ -1,0 +1,1 @@
+//! The figures of this machine: processor, memory, disk and network.
