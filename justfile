@@ -22,6 +22,10 @@ test *ARGS:
 proof:
     BILICO_PROOF=full cargo test --locked -p bilico-queue
 
+# The tests of processes that have a long form, in it: all kills, crowds, files in doubt, and chaos.
+campaign SECONDS="120":
+    BILICO_CHAOS_SECONDS={{SECONDS}} BILICO_PROOF=full cargo test --locked --test it -- chaos:: doubt:: delivery:: crowds:: verify::
+
 # Faults on real processes for so many seconds; a failed run prints its seed.
 chaos SECONDS="120" SEED="":
     BILICO_CHAOS_SECONDS={{SECONDS}} BILICO_SEED={{SEED}} cargo test --locked --test it chaos::
