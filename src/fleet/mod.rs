@@ -7,7 +7,10 @@
 mod doors;
 mod error;
 mod handle;
+mod membership;
+mod servers;
 
 pub use doors::{Count, DoorName, Doors};
 pub use error::{FleetError, NotTaken};
 pub use handle::Fleet;
+pub use membership::Membership;

@@ -1,0 +1,25 @@
+//! What the balancer's own probe of a server found.
+
+use std::sync::Arc;
+
+/// What the balancer's own probe of a server found. Only changes need to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probed {
+    /// It is there.
+    Up {
+        /// The identity of its directory, if it is a native server.
+        directory: Option<Arc<str>>,
+        /// The identity of its process.
+        instance: Option<Arc<str>>,
+    },
+    /// It is there, and gets no files for this reason, such as that it is overloaded.
+    Unfit {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// It is not there.
+    Down {
+        /// Why it counts as away.
+        reason: Arc<str>,
+    },
+}
