@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use bilico::fleet_core::Facts;
 use bilico::protocol::json::{DISCOVERY_REQUEST, Request, old_style_file, parse};
 use bilico::protocol::lists::{self, StoredFile};
 use bilico::protocol::status::{
     Dialect, Memory, QueueReport, ServerReport, ServerState, StatusReport,
 };
 use bilico::protocol::{
-    Expected, Frame, Hello, Message, Prefix, Refusal, RefusalCode, Role, Versions, frame, object,
+    Expected, Frame, Hello, HelloFacts, Message, Prefix, Refusal, RefusalCode, Role, Versions,
+    frame, object,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -49,6 +51,37 @@ fn hello(role: Role) -> Message {
     Message::from(unnamed(role))
 }
 
+/// Every figure.
+fn facts() -> Facts {
+    Facts {
+        cpu: Some(0.125),
+        cores: vec![0.25, 0.0].into(),
+        memory_used: Some(1),
+        memory_total: Some(2),
+        swap_used: Some(3),
+        swap_total: Some(4),
+        disk_used: Some(5),
+        disk_total: Some(6),
+        disk_free: Some(7),
+        disk_trouble: Some("città".into()),
+        disk_read: Some(8.0),
+        disk_write: Some(9.5),
+        net_rx: Some(10.0),
+        net_tx: Some(11.0),
+        net_dropped: Some(0.25),
+        network_up: Some(true),
+        link_down: Some(12.0),
+        link_up: Some(13.0),
+        uptime_s: Some(14),
+        load: Some(1.0),
+        held_files: Some(15),
+        held_bytes: Some(u64::MAX),
+        process_memory: Some(16),
+        process_limit: Some(17),
+        status_text: Some("\"ok\"".into()),
+    }
+}
+
 fn greetings() -> Vec<Case> {
     let to_server = Message::from(Hello {
         identity: Some(IDENTITY.into()),
@@ -76,6 +109,11 @@ fn greetings() -> Vec<Case> {
         instance: Some(INSTANCE.into()),
         bulk: Some(true),
         ahead: Some(true),
+        ..unnamed(Role::Server)
+    });
+    let server_with_facts = Message::from(Hello {
+        overloaded: Some(false),
+        facts: HelloFacts::Told(facts().into()),
         ..unnamed(Role::Server)
     });
     let with_token = Message::from(Hello {
@@ -107,6 +145,7 @@ fn greetings() -> Vec<Case> {
         case("hello-balancer-lane", lane, b""),
         case("hello-server", server, b""),
         case("hello-server-ahead", server_with_ahead, b""),
+        case("hello-server-facts", server_with_facts, b""),
         case("bye", Message::Bye(bye), b""),
     ]
 }

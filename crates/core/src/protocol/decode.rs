@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::error::{ProtocolError, Refusal, RefusalCode, agree};
+use super::facts::HelloFacts;
 use super::header::{Reader, field};
 use super::hello::{Hello, Role};
 use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE, MAX_TOKEN, MAX_USER};
@@ -117,6 +119,8 @@ struct Header<'a> {
     bulk: Option<bool>,
     ahead: Option<bool>,
     #[serde(borrow)]
+    facts: Option<&'a RawValue>,
+    #[serde(borrow)]
     token: Option<Text<'a>>,
     locked: Option<bool>,
     #[serde(borrow)]
@@ -198,6 +202,7 @@ impl Header<'_> {
             epoch: self.epoch,
             bulk: self.bulk,
             ahead: self.ahead,
+            facts: HelloFacts::read(self.facts),
             token: self.token.map(token).transpose()?,
             locked: self.locked,
             user: self.user.map(user).transpose()?,

@@ -92,6 +92,7 @@ fn hello<'a>(header: Writer<'a>, said: &Hello) -> Writer<'a> {
         .number(field::EPOCH, said.epoch)
         .flag(field::BULK, said.bulk)
         .flag(field::AHEAD, said.ahead)
+        .value(field::FACTS, said.facts.told().map(|facts| &**facts))
         .text(field::TOKEN, said.token.as_ref().map(Secret::reveal))
         .flag(field::LOCKED, said.locked)
         .text(field::USER, said.user.as_deref())

@@ -29,7 +29,7 @@ pub const HEAD_LEN: usize = 12;
 pub const CHECKSUM_LEN: usize = 4;
 
 /// A frame without its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
     /// The message in the header.
     pub message: Message,

@@ -8,6 +8,8 @@
 //! Invariant: [`Writer`] writes byte for byte what serde would, and [`Reader`] reads what serde
 //! would.
 
+use serde::Serialize;
+
 /// How a header begins, up to the name of the request type.
 const OPENING: &str = r#"{"request_type":""#;
 
@@ -35,6 +37,7 @@ pub(super) mod field {
     pub(in super::super) const EPOCH: &str = r#","epoch":"#;
     pub(in super::super) const BULK: &str = r#","bulk":"#;
     pub(in super::super) const AHEAD: &str = r#","ahead":"#;
+    pub(in super::super) const FACTS: &str = r#","facts":"#;
     pub(in super::super) const TOKEN: &str = r#","token":"#;
     pub(in super::super) const LOCKED: &str = r#","locked":"#;
     pub(in super::super) const USER: &str = r#","user":"#;
@@ -91,6 +94,16 @@ impl<'a> Writer<'a> {
                 let written = serde_json::to_writer(&mut *self.0, text);
                 debug_assert!(written.is_ok(), "a string can always be written to memory");
             }
+        }
+        self
+    }
+
+    /// A value that serde writes.
+    pub(super) fn value(self, field: &str, value: Option<&impl Serialize>) -> Self {
+        if let Some(value) = value {
+            self.0.extend_from_slice(field.as_bytes());
+            let written = serde_json::to_writer(&mut *self.0, value);
+            debug_assert!(written.is_ok(), "facts can always be written to memory");
         }
         self
     }

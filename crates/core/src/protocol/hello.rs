@@ -6,6 +6,7 @@ use serde::Deserialize;
 #[cfg(test)]
 use serde::Serialize;
 
+use super::facts::HelloFacts;
 use super::status::Memory;
 use super::versions::Versions;
 use crate::secret::Secret;
@@ -24,7 +25,7 @@ pub enum Role {
 }
 
 /// How a peer introduces itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Hello {
     /// The part that the sender plays.
     pub role: Role,
@@ -49,6 +50,8 @@ pub struct Hello {
     pub bulk: Option<bool>,
     /// From a server: it takes files ahead, see [`Message::Ahead`](super::Message::Ahead).
     pub ahead: Option<bool>,
+    /// From a server: what it tells of its host and of itself.
+    pub facts: HelloFacts,
     /// From a client: the token that says who it is.
     pub token: Option<Secret>,
     /// From a balancer to a client: it wants to know who sends. `None` if whoever reaches it may.
@@ -72,6 +75,7 @@ impl Hello {
             epoch: None,
             bulk: None,
             ahead: None,
+            facts: HelloFacts::Untold,
             token: None,
             locked: None,
             user: None,

@@ -8,6 +8,10 @@ pub const MAX_HEADER: u32 = 64 * 1024;
 /// The largest JSON header of a peer's first message, in bytes: nothing is known of it before.
 pub const MAX_HELLO: u32 = 4 * 1024;
 
+/// The longest JSON of the facts that a server's greeting tells of its host, in bytes: they fit into
+/// the greeting together with everything else.
+pub const MAX_FACTS: usize = 3 * 1024;
+
 /// The longest title, in bytes of UTF-8.
 pub const MAX_TITLE: usize = 4096;
 

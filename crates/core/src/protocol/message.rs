@@ -11,7 +11,7 @@ use super::hello::Hello;
 pub const CANCELLED: &str = "cancelled by an operator while it waited";
 
 /// A native message. Its content, if any, follows the header as raw bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     /// The first message of each side.
     Hello(Box<Hello>),

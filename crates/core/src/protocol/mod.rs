@@ -9,6 +9,7 @@
 mod decode;
 mod encode;
 pub mod error;
+pub mod facts;
 pub mod frame;
 mod header;
 mod hello;
@@ -25,6 +26,7 @@ mod versions;
 mod tests;
 
 pub use error::{ProtocolError, Refusal, RefusalCode};
+pub use facts::HelloFacts;
 pub use frame::Frame;
 pub use hello::{Hello, Role};
 pub use message::{CANCELLED, Expected, Message, Prefix};

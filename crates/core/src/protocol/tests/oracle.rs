@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::fleet::Facts;
 use crate::protocol::{Message, Refusal, RefusalCode, Role, Versions};
 use crate::secret::Secret;
 
@@ -54,6 +55,8 @@ pub(super) struct Oracle<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ahead: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<&'a Facts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     locked: Option<bool>,
@@ -86,6 +89,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             epoch: hello.epoch,
             bulk: hello.bulk,
             ahead: hello.ahead,
+            facts: hello.facts.told().map(|facts| &**facts),
             token: hello.token.as_ref().map(Secret::reveal),
             locked: hello.locked,
             user: hello.user.as_deref(),

@@ -1,7 +1,8 @@
 //! Messages of every kind.
 
+use crate::fleet::Facts;
 use crate::protocol::status::Memory;
-use crate::protocol::{Expected, Hello, Message, Prefix, Refusal, RefusalCode, Role};
+use crate::protocol::{Expected, Hello, HelloFacts, Message, Prefix, Refusal, RefusalCode, Role};
 
 #[expect(clippy::too_many_lines, reason = "one of each kind of message")]
 pub(super) fn samples() -> Vec<Message> {
@@ -17,6 +18,7 @@ pub(super) fn samples() -> Vec<Message> {
             }),
             instance: Some("a1".repeat(16).into()),
             ahead: Some(true),
+            facts: HelloFacts::Told(facts().into()),
             ..Hello::of(Role::Server)
         }),
         Message::from(Hello {
@@ -109,4 +111,17 @@ pub(super) fn samples() -> Vec<Message> {
         Message::Status,
         Message::Bye(refusal()),
     ]
+}
+
+fn facts() -> Facts {
+    Facts {
+        cpu: Some(0.125),
+        cores: vec![0.25, 1.0].into(),
+        memory_used: Some(1 << 40),
+        disk_trouble: Some("hung \"since\" 10:00".into()),
+        net_rx: Some(1.5e9),
+        network_up: Some(false),
+        held_files: Some(u64::MAX),
+        ..Facts::default()
+    }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use crate::fleet::Facts;
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::protocol::status::Memory;
-use crate::protocol::{Expected, Hello, Message, Prefix, Refusal, RefusalCode, Role, Versions};
+use crate::protocol::{
+    Expected, Hello, HelloFacts, Message, Prefix, Refusal, RefusalCode, Role, Versions,
+};
 use crate::secret::Secret;
 
 /// Text with and without what must be escaped, and as long as the limits and longer.
@@ -22,6 +25,34 @@ pub(super) fn text() -> impl Strategy<Value = String> {
 pub(super) fn number() -> impl Strategy<Value = u64> {
     let edges = vec![0, 9, 10, 10_u64.pow(19) - 1, 10_u64.pow(19), u64::MAX];
     prop_oneof![0..100_000_u64, any::<u64>(), prop::sample::select(edges)]
+}
+
+/// Any facts, possible or not.
+fn facts() -> impl Strategy<Value = HelloFacts> {
+    let rate = || prop::option::of(prop_oneof![0.0..2e9_f32, Just(-1.0), Just(f32::NAN)]);
+    let facts = (
+        prop::option::of(prop_oneof![4 => 0.0..1.0_f32, 1 => Just(2.0)]),
+        prop::collection::vec(0.0..1.0_f32, 0..9),
+        prop::option::of(number()),
+        prop::option::of(text()),
+        rate(),
+        any::<Option<bool>>(),
+    )
+        .prop_map(
+            |(cpu, cores, held_files, status, net_rx, network_up)| Facts {
+                cpu,
+                cores: cores.into(),
+                held_files,
+                status_text: status.map(Into::into),
+                net_rx,
+                network_up,
+                ..Facts::default()
+            },
+        );
+    prop_oneof![
+        Just(HelloFacts::Untold),
+        facts.prop_map(|facts| HelloFacts::Told(facts.into())),
+    ]
 }
 
 /// Any greeting.
@@ -44,11 +75,18 @@ fn hello() -> impl Strategy<Value = Message> {
             any::<Option<bool>>(),
             prop::option::of("[a-z0-9.\u{e8}]{0,16}"),
             any::<Option<u16>>(),
+            facts(),
         ),
     )
         .prop_map(
             |(role, overloaded, identity, memory, instance, epoch, bulk, ahead, account)| {
-                let (token, locked, user, newest): (Option<String>, _, Option<String>, _) = account;
+                let (token, locked, user, newest, facts): (
+                    Option<String>,
+                    _,
+                    Option<String>,
+                    _,
+                    _,
+                ) = account;
                 let versions = Option::map(newest, |newest| {
                     Versions::new(1, u16::max(newest, 1)).unwrap()
                 });
@@ -61,6 +99,7 @@ fn hello() -> impl Strategy<Value = Message> {
                     epoch,
                     bulk,
                     ahead,
+                    facts,
                     token: token.map(Secret::from),
                     locked,
                     user: user.map(Arc::from),
