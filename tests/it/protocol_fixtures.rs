@@ -12,8 +12,8 @@ use bilico::protocol::status::{
     Dialect, Memory, QueueReport, ServerReport, ServerState, StatusReport,
 };
 use bilico::protocol::{
-    Expected, Frame, Hello, HelloFacts, Message, Prefix, Refusal, RefusalCode, Role, Versions,
-    frame, object,
+    Expected, Frame, Hello, HelloFacts, Message, Prefix, Proof, Refusal, RefusalCode, Register,
+    Role, Versions, frame, object,
 };
 use bytes::{Bytes, BytesMut};
 
@@ -267,6 +267,56 @@ fn between_balancer_and_server() -> Vec<Case> {
     ]
 }
 
+fn of_the_fleet() -> Vec<Case> {
+    let to_member = Message::from(Hello {
+        challenge: Some(INSTANCE.into()),
+        ..Hello::of(Role::Balancer)
+    });
+    let agent = Message::from(Hello {
+        token: Some("bil_ab12cd34_AAAA".into()),
+        ..Hello::of(Role::Agent)
+    });
+    let address = "0.0.0.0:5001";
+    let register = Message::Register(Box::new(Register {
+        address: Some(address.into()),
+        weight: Some(3),
+        name: Some("store \"1\"".into()),
+        ticket: Some("t-1".into()),
+        proof: Some(Proof::new(
+            &"a shared secret".into(),
+            INSTANCE,
+            address,
+            IDENTITY,
+        )),
+    }));
+    let registered = |address: Option<&str>| Message::Registered {
+        name: "store-1".into(),
+        ttl_ms: 15_000,
+        beat_ms: 5_000,
+        address: address.map(Into::into),
+    };
+    let seen = |good, reason: &str| Message::Seen {
+        good,
+        reason: reason.to_owned(),
+    };
+    let leave = Message::Leave {
+        reason: "the server stops".to_owned(),
+    };
+    vec![
+        case("hello-balancer-to-member", to_member, b""),
+        case("hello-agent", agent, b""),
+        case("register", register, b""),
+        case("register-agent", Message::Register(Box::default()), b""),
+        case("registered", registered(Some("10.0.0.7:5001")), b""),
+        case("registered-agent", registered(None), b""),
+        case("beat", Message::Beat, br#"{"cpu":0.25}"#),
+        case("beat-empty", Message::Beat, b""),
+        case("seen-bad", seen(false, "connection refused"), b""),
+        case("seen-good", seen(true, ""), b""),
+        case("leave", leave, b""),
+    ]
+}
+
 /// Every code, in both messages that refuse a file.
 fn refusals() -> Vec<Case> {
     use RefusalCode::{
@@ -381,6 +431,7 @@ fn frames() -> Vec<Case> {
         from_clients(),
         to_clients(),
         between_balancer_and_server(),
+        of_the_fleet(),
         refusals(),
     ]
     .concat()

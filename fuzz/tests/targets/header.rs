@@ -5,7 +5,7 @@ use bilico::protocol::{HelloFacts, Message};
 use crate::TIME;
 
 /// Fragments of headers, so that more than the first byte is right.
-const WORDS: [&str; 27] = [
+const WORDS: [&str; 34] = [
     "{",
     "}",
     "[",
@@ -28,6 +28,13 @@ const WORDS: [&str; 27] = [
     "server",
     "facts",
     "cpu",
+    "register",
+    "registered",
+    "seen",
+    "good",
+    "ttl_ms",
+    "address",
+    "proof",
     "0",
     "18446744073709551616",
     "-1",

@@ -13,7 +13,10 @@ use super::error::{ProtocolError, Refusal, RefusalCode, agree};
 use super::facts::HelloFacts;
 use super::header::{Reader, field};
 use super::hello::{Hello, Role};
-use super::limits::{MAX_KEY, MAX_REASON, MAX_TITLE, MAX_TOKEN, MAX_USER};
+use super::join::{Proof, Register};
+use super::limits::{
+    MAX_ADDRESS, MAX_KEY, MAX_MEMBER_NAME, MAX_REASON, MAX_TITLE, MAX_TOKEN, MAX_USER,
+};
 use super::message::{Expected, Message, Prefix};
 use super::object;
 use super::status::Memory;
@@ -125,6 +128,20 @@ struct Header<'a> {
     locked: Option<bool>,
     #[serde(borrow)]
     user: Option<Text<'a>>,
+    #[serde(borrow)]
+    challenge: Option<Text<'a>>,
+    #[serde(borrow)]
+    address: Option<Text<'a>>,
+    weight: Option<u32>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    ticket: Option<Text<'a>>,
+    #[serde(borrow)]
+    proof: Option<Text<'a>>,
+    ttl_ms: Option<u64>,
+    beat_ms: Option<u64>,
+    good: Option<bool>,
     version_min: Option<u16>,
     version_max: Option<u16>,
 }
@@ -162,6 +179,16 @@ impl Header<'_> {
             "resumed" => Message::Resumed,
             "status" => Message::Status,
             "account" => Message::Account,
+            "register" => self.register()?,
+            "registered" => self.registered()?,
+            "beat" => Message::Beat,
+            "seen" => Message::Seen {
+                good: self.good.ok_or(ProtocolError::Missing("good"))?,
+                reason: self.reason(),
+            },
+            "leave" => Message::Leave {
+                reason: self.reason(),
+            },
             "bye" => Message::Bye(self.refusal()?),
             other => return Err(ProtocolError::UnknownRequest(excerpt(other).into_owned())),
         })
@@ -196,9 +223,9 @@ impl Header<'_> {
         Ok(Message::from(Hello {
             role,
             overloaded: self.overloaded,
-            identity: identity(self.identity)?,
+            identity: identity("identity", self.identity)?,
             memory: memory.map(|(used, limit)| Memory { used, limit }),
-            instance: identity(self.instance)?,
+            instance: identity("instance", self.instance)?,
             epoch: self.epoch,
             bulk: self.bulk,
             ahead: self.ahead,
@@ -206,6 +233,7 @@ impl Header<'_> {
             token: self.token.map(token).transpose()?,
             locked: self.locked,
             user: self.user.map(user).transpose()?,
+            challenge: identity("challenge", self.challenge)?,
             versions,
         }))
     }
@@ -295,6 +323,34 @@ impl Header<'_> {
         })
     }
 
+    fn register(self) -> Result<Message, ProtocolError> {
+        let proof = |Text(proof): Text<'_>| proof.parse::<Proof>();
+        let proof = self.proof.map(proof).transpose();
+        Ok(Message::Register(Box::new(Register {
+            address: self.address.map(address).transpose()?,
+            weight: self.weight,
+            name: self
+                .name
+                .map(|name| member_name("name", name))
+                .transpose()?,
+            ticket: self
+                .ticket
+                .map(|ticket| member_name("ticket", ticket))
+                .transpose()?,
+            proof: proof.map_err(|_| ProtocolError::Proof)?,
+        })))
+    }
+
+    fn registered(self) -> Result<Message, ProtocolError> {
+        let name = self.name.ok_or(ProtocolError::Missing("name"))?;
+        Ok(Message::Registered {
+            name: member_name("name", name)?,
+            ttl_ms: self.ttl_ms.ok_or(ProtocolError::Missing("ttl_ms"))?,
+            beat_ms: self.beat_ms.ok_or(ProtocolError::Missing("beat_ms"))?,
+            address: self.address.map(address).transpose()?,
+        })
+    }
+
     fn drop_copy(&self) -> Result<Message, ProtocolError> {
         let expected = self.size.zip(self.crc32c);
         Ok(Message::Drop {
@@ -337,6 +393,27 @@ fn user(user: Text<'_>) -> Result<Arc<str>, ProtocolError> {
     }
 }
 
+fn address(Text(address): Text<'_>) -> Result<Arc<str>, ProtocolError> {
+    if (1..=MAX_ADDRESS).contains(&address.len()) && !has_control(&address) {
+        Ok(address.into())
+    } else {
+        Err(ProtocolError::Address)
+    }
+}
+
+/// It is shown in tables, and logged.
+fn member_name(field: &'static str, Text(name): Text<'_>) -> Result<Arc<str>, ProtocolError> {
+    if (1..=MAX_MEMBER_NAME).contains(&name.len()) && !has_control(&name) {
+        Ok(name.into())
+    } else {
+        Err(ProtocolError::MemberName(field))
+    }
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
 fn versions(min: Option<u16>, max: Option<u16>) -> Result<Option<Versions>, ProtocolError> {
     match (min, max) {
         (None, None) => Ok(None),
@@ -347,13 +424,16 @@ fn versions(min: Option<u16>, max: Option<u16>) -> Result<Option<Versions>, Prot
     }
 }
 
-fn identity(identity: Option<Text<'_>>) -> Result<Option<Arc<str>>, ProtocolError> {
+fn identity(
+    field: &'static str,
+    identity: Option<Text<'_>>,
+) -> Result<Option<Arc<str>>, ProtocolError> {
     let Some(Text(text)) = identity else {
         return Ok(None);
     };
     if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(Some(text.into()))
     } else {
-        Err(ProtocolError::Identity)
+        Err(ProtocolError::Identity(field))
     }
 }

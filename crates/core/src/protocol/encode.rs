@@ -3,6 +3,7 @@
 use super::error::Refusal;
 use super::header::{Writer, field};
 use super::hello::{Hello, Role};
+use super::join::Register;
 use super::message::{Expected, Message, Prefix};
 use super::status::Memory;
 use crate::secret::Secret;
@@ -13,6 +14,7 @@ impl Role {
             Self::Client => "client",
             Self::Balancer => "balancer",
             Self::Server => "server",
+            Self::Agent => "agent",
         }
     }
 }
@@ -75,6 +77,24 @@ impl Message {
             Self::Resumed => header.of("resumed"),
             Self::Status => header.of("status"),
             Self::Account => header.of("account"),
+            Self::Register(said) => register(header, said),
+            Self::Registered {
+                name,
+                ttl_ms,
+                beat_ms,
+                address,
+            } => header
+                .of("registered")
+                .text(field::ADDRESS, address.as_deref())
+                .text(field::NAME, &**name)
+                .number(field::TTL_MS, *ttl_ms)
+                .number(field::BEAT_MS, *beat_ms),
+            Self::Beat => header.of("beat"),
+            Self::Seen { good, reason } => header
+                .of("seen")
+                .text(field::REASON, reason.as_str())
+                .flag(field::GOOD, *good),
+            Self::Leave { reason } => header.of("leave").text(field::REASON, reason.as_str()),
             Self::Bye(refusal) => header.of("bye").with_refusal(refusal),
         };
         header.end();
@@ -96,6 +116,7 @@ fn hello<'a>(header: Writer<'a>, said: &Hello) -> Writer<'a> {
         .text(field::TOKEN, said.token.as_ref().map(Secret::reveal))
         .flag(field::LOCKED, said.locked)
         .text(field::USER, said.user.as_deref())
+        .text(field::CHALLENGE, said.challenge.as_deref())
         .number(
             field::VERSION_MIN,
             said.versions.map(|it| it.oldest().into()),
@@ -104,6 +125,17 @@ fn hello<'a>(header: Writer<'a>, said: &Hello) -> Writer<'a> {
             field::VERSION_MAX,
             said.versions.map(|it| it.newest().into()),
         )
+}
+
+fn register<'a>(header: Writer<'a>, said: &Register) -> Writer<'a> {
+    let proof = said.proof.as_ref().map(ToString::to_string);
+    header
+        .of("register")
+        .text(field::ADDRESS, said.address.as_deref())
+        .number(field::WEIGHT, said.weight.map(u64::from))
+        .text(field::NAME, said.name.as_deref())
+        .text(field::TICKET, said.ticket.as_deref())
+        .text(field::PROOF, proof.as_deref())
 }
 
 #[inline]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{MAX_KEY, MAX_TITLE, MAX_TOKEN, MAX_USER};
+use super::limits::{MAX_ADDRESS, MAX_KEY, MAX_MEMBER_NAME, MAX_TITLE, MAX_TOKEN, MAX_USER};
 use super::versions::{Versions, nothing_in_common};
 
 /// A breach of the native protocol by the peer. Trying the same bytes again cannot help.
@@ -51,9 +51,21 @@ pub enum ProtocolError {
     /// The user's name is longer than the limit.
     #[error("the name of a user of {0} bytes: at most {MAX_USER} are taken")]
     UserLength(usize),
-    /// The identity is not 32 hex digits.
-    #[error("bad header: `identity` must be 32 hex digits")]
-    Identity,
+    /// A field that names something by 32 hex digits has something else.
+    #[error("bad header: `{0}` must be 32 hex digits")]
+    Identity(&'static str),
+    /// The address of a member is none that can be kept.
+    #[error(
+        "bad header: `address` must be HOST:PORT in 1 to {MAX_ADDRESS} bytes without control \
+         characters"
+    )]
+    Address,
+    /// The name or the ticket of a member is none that can be shown.
+    #[error("bad header: `{0}` must have 1 to {MAX_MEMBER_NAME} bytes without control characters")]
+    MemberName(&'static str),
+    /// The proof is not 64 hex digits.
+    #[error("bad header: `proof` must be 64 hex digits")]
+    Proof,
     /// The content behind a message is not the JSON that the message announces.
     #[error("bad content behind `{0}`: {1}")]
     BadContent(&'static str, String),

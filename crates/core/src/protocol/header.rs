@@ -41,6 +41,15 @@ pub(super) mod field {
     pub(in super::super) const TOKEN: &str = r#","token":"#;
     pub(in super::super) const LOCKED: &str = r#","locked":"#;
     pub(in super::super) const USER: &str = r#","user":"#;
+    pub(in super::super) const CHALLENGE: &str = r#","challenge":"#;
+    pub(in super::super) const ADDRESS: &str = r#","address":"#;
+    pub(in super::super) const WEIGHT: &str = r#","weight":"#;
+    pub(in super::super) const NAME: &str = r#","name":"#;
+    pub(in super::super) const TICKET: &str = r#","ticket":"#;
+    pub(in super::super) const PROOF: &str = r#","proof":"#;
+    pub(in super::super) const TTL_MS: &str = r#","ttl_ms":"#;
+    pub(in super::super) const BEAT_MS: &str = r#","beat_ms":"#;
+    pub(in super::super) const GOOD: &str = r#","good":"#;
     pub(in super::super) const VERSION_MIN: &str = r#","version_min":"#;
     pub(in super::super) const VERSION_MAX: &str = r#","version_max":"#;
 }

@@ -22,6 +22,8 @@ pub enum Role {
     Balancer,
     /// Stores files.
     Server,
+    /// Tells the figures of a host that stores no files.
+    Agent,
 }
 
 /// How a peer introduces itself.
@@ -52,12 +54,15 @@ pub struct Hello {
     pub ahead: Option<bool>,
     /// From a server: what it tells of its host and of itself.
     pub facts: HelloFacts,
-    /// From a client: the token that says who it is.
+    /// From a client or an agent: the token that says who it is.
     pub token: Option<Secret>,
     /// From a balancer to a client: it wants to know who sends. `None` if whoever reaches it may.
     pub locked: Option<bool>,
     /// From a balancer to a client: the user that the client's token is of.
     pub user: Option<Arc<str>>,
+    /// From a balancer to a server or an agent: what a proof of the secret must be made over, 32 hex
+    /// digits drawn for each connection. See [`Proof`](super::Proof).
+    pub challenge: Option<Arc<str>>,
     /// The versions that the sender speaks. `None` from releases that did not say:
     /// [`Versions::UNNAMED`].
     pub versions: Option<Versions>,
@@ -79,6 +84,7 @@ impl Hello {
             token: None,
             locked: None,
             user: None,
+            challenge: None,
             versions: Some(Versions::SPOKEN),
         }
     }

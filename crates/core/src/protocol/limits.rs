@@ -30,6 +30,15 @@ pub const MAX_USER: usize = 32;
 /// The largest JSON content of an `account` message of a client, in bytes.
 pub const MAX_ACCOUNT: u64 = 4 * 1024;
 
+/// The longest address of a member of the fleet, as `HOST:PORT`, in bytes.
+pub const MAX_ADDRESS: usize = 300;
+
+/// The longest name of a member of the fleet, in bytes of UTF-8.
+pub const MAX_MEMBER_NAME: usize = 64;
+
+/// The largest JSON content of a `beat` message, in bytes.
+pub const MAX_BEAT: u64 = 16 * 1024;
+
 /// The most entries in one `holding` or `confirmed` message.
 pub const MAX_LIST: usize = 16 * 1024;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::Refusal;
 use super::hello::Hello;
+use super::join::Register;
 
 /// The reason of [`Message::Dead`] for a file that an operator has cancelled while it waited: it is
 /// no dead letter, and no server has it.
@@ -150,6 +151,35 @@ pub enum Message {
     /// From a client: something about its account, as JSON content. From a balancer: the answer, as
     /// JSON content. `docs/protocol.md` has both.
     Account,
+    /// A server or an agent wants to be a member of the balancer's fleet: its first message after the
+    /// greetings.
+    Register(Box<Register>),
+    /// The member is registered for as long as it goes on to tell that it is there.
+    Registered {
+        /// Its name where people look.
+        name: Arc<str>,
+        /// How long it stays registered after its last word, in milliseconds.
+        ttl_ms: u64,
+        /// How often it is to send `beat`, in milliseconds.
+        beat_ms: u64,
+        /// From a balancer to a server: the address at which it will be looked for.
+        address: Option<Arc<str>>,
+    },
+    /// The member is there. The facts about it and its host follow as JSON content, or nothing.
+    Beat,
+    /// How the balancer's own probes and links see the server, told at each change.
+    Seen {
+        /// Whether it gets files.
+        good: bool,
+        /// Why not, in words for people.
+        reason: String,
+    },
+    /// The member goes, and is to get no more files. The answer is `bye`, once nothing is in flight to
+    /// it.
+    Leave {
+        /// Why, in words for people.
+        reason: String,
+    },
     /// The sender ends this connection, for this reason.
     Bye(Refusal),
 }
@@ -190,6 +220,7 @@ impl Message {
                 | Self::Account
                 | Self::Holding { .. }
                 | Self::Confirmed
+                | Self::Beat
         )
     }
 }

@@ -3,7 +3,7 @@
 use super::oracle::{to_oracle, written};
 use super::samples::samples;
 use crate::protocol::decode::decode_canonical;
-use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
+use crate::protocol::limits::{MAX_ADDRESS, MAX_KEY, MAX_MEMBER_NAME, MAX_TITLE};
 use crate::protocol::{Message, ProtocolError};
 
 #[test]
@@ -41,6 +41,14 @@ fn headers_at_their_extremes_are_errors() {
         r#"{{"request_type":"offer","id":1,"size":1,"key":"{}"}}"#,
         "x".repeat(MAX_KEY + 1)
     );
+    let long_address = format!(
+        r#"{{"request_type":"register","address":"{}"}}"#,
+        "x".repeat(MAX_ADDRESS + 1)
+    );
+    let long_name = format!(
+        r#"{{"request_type":"register","name":"{}"}}"#,
+        "x".repeat(MAX_MEMBER_NAME + 1)
+    );
     for wire in [
         "",
         "null",
@@ -69,6 +77,21 @@ fn headers_at_their_extremes_are_errors() {
         r#"{"request_type":"hello","role":"server","version_min":1,"version_max":65536}"#,
         r#"{"request_type":"hello","role":"server","version_min":2,"version_max":3}"#,
         r#"{"request_type":"refused","id":1,"code":"mood"}"#,
+        r#"{"request_type":"hello","role":"balancer","challenge":"c3"}"#,
+        r#"{"request_type":"register","address":""}"#,
+        r#"{"request_type":"register","address":"10.0.0.7\n:5001"}"#,
+        r#"{"request_type":"register","name":""}"#,
+        r#"{"request_type":"register","name":"\u001b[2J"}"#,
+        r#"{"request_type":"register","weight":-1}"#,
+        r#"{"request_type":"register","weight":4294967296}"#,
+        r#"{"request_type":"register","ticket":""}"#,
+        r#"{"request_type":"register","proof":"c3"}"#,
+        r#"{"request_type":"registered","ttl_ms":1,"beat_ms":1}"#,
+        r#"{"request_type":"registered","name":"a","beat_ms":1}"#,
+        r#"{"request_type":"registered","name":"a","ttl_ms":1}"#,
+        r#"{"request_type":"seen","reason":"x"}"#,
+        &long_address,
+        &long_name,
         &long,
         &long_key,
     ] {

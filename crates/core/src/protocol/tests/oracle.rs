@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::fleet::Facts;
-use crate::protocol::{Message, Refusal, RefusalCode, Role, Versions};
+use crate::protocol::{Message, Proof, Refusal, RefusalCode, Role, Versions};
 use crate::secret::Secret;
 
 /// A header with the fields in the order in which they stand on the wire, for serde to write.
@@ -63,6 +63,24 @@ pub(super) struct Oracle<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    challenge: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beat_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    good: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     version_min: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version_max: Option<u16>,
@@ -93,6 +111,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             token: hello.token.as_ref().map(Secret::reveal),
             locked: hello.locked,
             user: hello.user.as_deref(),
+            challenge: hello.challenge.as_deref(),
             version_min: hello.versions.map(Versions::oldest),
             version_max: hello.versions.map(Versions::newest),
             ..header("hello")
@@ -202,6 +221,36 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
         Message::Resumed => header("resumed"),
         Message::Status => header("status"),
         Message::Account => header("account"),
+        Message::Register(said) => Oracle {
+            address: said.address.as_deref(),
+            weight: said.weight,
+            name: said.name.as_deref(),
+            ticket: said.ticket.as_deref(),
+            proof: said.proof,
+            ..header("register")
+        },
+        Message::Registered {
+            name,
+            ttl_ms,
+            beat_ms,
+            address,
+        } => Oracle {
+            address: address.as_deref(),
+            name: Some(&**name),
+            ttl_ms: Some(*ttl_ms),
+            beat_ms: Some(*beat_ms),
+            ..header("registered")
+        },
+        Message::Beat => header("beat"),
+        Message::Seen { good, reason } => Oracle {
+            reason: Some(reason.as_str()),
+            good: Some(*good),
+            ..header("seen")
+        },
+        Message::Leave { reason } => Oracle {
+            reason: Some(reason.as_str()),
+            ..header("leave")
+        },
         Message::Bye(refusal) => with(&header("bye"), refusal),
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::fleet::Facts;
 use crate::protocol::status::Memory;
-use crate::protocol::{Expected, Hello, HelloFacts, Message, Prefix, Refusal, RefusalCode, Role};
+use crate::protocol::{
+    Expected, Hello, HelloFacts, Message, Prefix, Proof, Refusal, RefusalCode, Register, Role,
+};
 
 #[expect(clippy::too_many_lines, reason = "one of each kind of message")]
 pub(super) fn samples() -> Vec<Message> {
@@ -109,6 +111,42 @@ pub(super) fn samples() -> Vec<Message> {
         },
         Message::Resumed,
         Message::Status,
+        Message::from(Hello {
+            challenge: Some("c3".repeat(16).into()),
+            ..Hello::of(Role::Balancer)
+        }),
+        Message::from(Hello {
+            token: Some("bil_x".into()),
+            ..Hello::of(Role::Agent)
+        }),
+        Message::Register(Box::default()),
+        Message::Register(Box::new(Register {
+            address: Some("[::]:5001".into()),
+            weight: Some(u32::MAX),
+            name: Some("store \"è\"".into()),
+            ticket: Some("t-1".into()),
+            proof: Some(Proof::new(&"secret".into(), "c3", "[::]:5001", "0f")),
+        })),
+        Message::Registered {
+            name: "store-1".into(),
+            ttl_ms: 15_000,
+            beat_ms: u64::MAX,
+            address: Some("10.0.0.7:5001".into()),
+        },
+        Message::Registered {
+            name: "host-a".into(),
+            ttl_ms: 15_000,
+            beat_ms: 5_000,
+            address: None,
+        },
+        Message::Beat,
+        Message::Seen {
+            good: false,
+            reason: "10.0.0.7:5001 refuses \"connections\"".into(),
+        },
+        Message::Leave {
+            reason: "SIGTERM".into(),
+        },
         Message::Bye(refusal()),
     ]
 }

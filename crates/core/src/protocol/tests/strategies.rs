@@ -8,7 +8,8 @@ use crate::fleet::Facts;
 use crate::protocol::limits::{MAX_KEY, MAX_TITLE};
 use crate::protocol::status::Memory;
 use crate::protocol::{
-    Expected, Hello, HelloFacts, Message, Prefix, Refusal, RefusalCode, Role, Versions,
+    Expected, Hello, HelloFacts, Message, Prefix, Proof, Refusal, RefusalCode, Register, Role,
+    Versions,
 };
 use crate::secret::Secret;
 
@@ -58,7 +59,12 @@ fn facts() -> impl Strategy<Value = HelloFacts> {
 /// Any greeting.
 fn hello() -> impl Strategy<Value = Message> {
     let key = || text().prop_map(Arc::<str>::from);
-    let roles = prop::sample::select(vec![Role::Client, Role::Balancer, Role::Server]);
+    let roles = prop::sample::select(vec![
+        Role::Client,
+        Role::Balancer,
+        Role::Server,
+        Role::Agent,
+    ]);
     let memory =
         prop::option::of((number(), number()).prop_map(|(used, limit)| Memory { used, limit }));
     (
@@ -76,14 +82,16 @@ fn hello() -> impl Strategy<Value = Message> {
             prop::option::of("[a-z0-9.\u{e8}]{0,16}"),
             any::<Option<u16>>(),
             facts(),
+            prop::option::of("[0-9a-f]{32}".prop_map(Arc::from)),
         ),
     )
         .prop_map(
             |(role, overloaded, identity, memory, instance, epoch, bulk, ahead, account)| {
-                let (token, locked, user, newest, facts): (
+                let (token, locked, user, newest, facts, challenge): (
                     Option<String>,
                     _,
                     Option<String>,
+                    _,
                     _,
                     _,
                 ) = account;
@@ -103,10 +111,49 @@ fn hello() -> impl Strategy<Value = Message> {
                     token: token.map(Secret::from),
                     locked,
                     user: user.map(Arc::from),
+                    challenge,
                     versions,
                 })
             },
         )
+}
+
+/// Any message of a member of the fleet, or to one.
+fn of_fleet() -> impl Strategy<Value = Message> {
+    let texts = || text().prop_map(Arc::<str>::from);
+    let proof = any::<[u8; 8]>().prop_map(|bytes| {
+        let secret = String::from_utf8_lossy(&bytes).into_owned();
+        Proof::new(&secret.into(), "", "", "")
+    });
+    let register = (
+        prop::option::of(texts()),
+        any::<Option<u32>>(),
+        prop::option::of(texts()),
+        prop::option::of(texts()),
+        prop::option::of(proof),
+    );
+    prop_oneof![
+        register.prop_map(|(address, weight, name, ticket, proof)| {
+            Message::Register(Box::new(Register {
+                address,
+                weight,
+                name,
+                ticket,
+                proof,
+            }))
+        }),
+        (texts(), number(), number(), prop::option::of(texts())).prop_map(
+            |(name, ttl_ms, beat_ms, address)| Message::Registered {
+                name,
+                ttl_ms,
+                beat_ms,
+                address
+            }
+        ),
+        Just(Message::Beat),
+        (any::<bool>(), text()).prop_map(|(good, reason)| Message::Seen { good, reason }),
+        text().prop_map(|reason| Message::Leave { reason }),
+    ]
 }
 
 /// Every message with any text, and with texts that break the limits.
@@ -160,6 +207,7 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
     ];
     let others = prop_oneof![
         hello(),
+        of_fleet(),
         (number(), key(), number(), any::<Option<u32>>()).prop_map(|(id, key, size, crc32c)| {
             Message::Offer {
                 id,
