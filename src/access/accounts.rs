@@ -22,7 +22,8 @@ use super::pass::{Allowed, Pass, Who};
 use super::password::hash_password;
 use super::right::ToAdminister;
 use super::users::{
-    Charge, Known, NewToken, UserName, UserOrder, Users, UsersFileError, read_token,
+    Charge, DatagramKey, Known, NewToken, TokenId, UserName, UserOrder, Users, UsersFileError,
+    read_token,
 };
 use crate::secret::Secret;
 use crate::transport::Source;
@@ -108,6 +109,21 @@ impl Accounts {
         let refused = Denied::new(Why::BadToken);
         audit::bad_token(at, &id, &refused);
         Err(refused)
+    }
+
+    /// Whose token has signed a datagram. Nothing is counted as a guess: a token cannot be guessed, and
+    /// anybody can write any address upon a datagram.
+    pub(super) fn by_datagram(
+        &self,
+        at: At,
+        token: &TokenId,
+        is_by: impl FnOnce(&DatagramKey) -> bool,
+    ) -> Result<Pass, Denied> {
+        let signed = self.users.signed(token, is_by);
+        match signed.filter(|known| is_from(known, at)) {
+            Some(known) => Ok(pass_of(at, known)),
+            None => Err(Denied::new(Why::BadToken)),
+        }
     }
 
     /// Who an old-style client at this address is taken for: it cannot say who it is.

@@ -11,7 +11,7 @@ use super::denied::{Denied, Why};
 use super::pass::{Pass, Who};
 use super::requests::you;
 use super::right::{Right, Rights};
-use super::users::{Charge, UserName};
+use super::users::{Charge, DatagramKey, TokenId, UserName};
 use crate::secret::Secret;
 
 /// What decides who may do what.
@@ -103,6 +103,20 @@ impl Lock {
         match &self.0 {
             Mode::Off(_) => Ok(self.by_place(at)),
             Mode::Users(accounts) => accounts.by_token(at, token),
+        }
+    }
+
+    /// The pass of whoever has signed a datagram with the token of this name. The token itself does not
+    /// travel, so it does not matter who else hears it.
+    pub fn by_datagram(
+        &self,
+        at: At,
+        token: &TokenId,
+        is_by: impl FnOnce(&DatagramKey) -> bool,
+    ) -> Result<Pass, Denied> {
+        match &self.0 {
+            Mode::Off(_) => Err(Denied::new(Why::NoUsers)),
+            Mode::Users(accounts) => accounts.by_datagram(at, token, is_by),
         }
     }
 

@@ -79,3 +79,4 @@ pub use right::{
     Purpose, Right, Rights, ToAdminister, ToReadOwn, ToReport, ToSend, ToStore, UnknownRight,
 };
 pub use role::{UnknownRole, UserRole};
+pub use users::{DatagramKey, MAC_HEX};

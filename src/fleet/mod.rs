@@ -4,6 +4,7 @@
 //! it. What it decides is [`crate::fleet_core`]'s business; it adds the clock, the lock around the
 //! state, and the files in which members and history outlive the balancer.
 
+pub mod datagram;
 mod doors;
 mod error;
 mod handle;

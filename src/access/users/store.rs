@@ -16,7 +16,7 @@ use super::file::{Edition, UsersFile, UsersFileError};
 use super::member::Member;
 use super::name::UserName;
 use super::order::UserOrder;
-use super::token::{Hash, TokenId};
+use super::token::{DatagramKey, Hash, TokenId};
 use crate::access::account::TokenView;
 use crate::access::right::{Right, Rights};
 
@@ -180,6 +180,21 @@ impl Users {
         let now = seconds();
         let known = self.snapshot().known.get(id).cloned()?;
         if known.hash.as_ref() != Some(hash) || known.is_over(now) {
+            return None;
+        }
+        known.last_used.store(now, Ordering::Relaxed);
+        Some(known)
+    }
+
+    /// The token of this identity, if it is good now and its key has signed something.
+    pub(in crate::access) fn signed(
+        &self,
+        id: &TokenId,
+        is_by: impl FnOnce(&DatagramKey) -> bool,
+    ) -> Option<Arc<Known>> {
+        let now = seconds();
+        let known = self.snapshot().known.get(id).cloned()?;
+        if known.is_over(now) || !is_by(&DatagramKey::of(known.hash.as_ref()?)) {
             return None;
         }
         known.last_used.store(now, Ordering::Relaxed);

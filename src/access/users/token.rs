@@ -43,6 +43,45 @@ impl TokenId {
 #[serde(try_from = "String", into = "String")]
 pub struct Hash(blake3::Hash);
 
+/// The characters of a MAC.
+pub const MAC_HEX: usize = 2 * blake3::OUT_LEN;
+
+/// What the datagrams of a token are signed with. It is derived from the hash of the token, so whoever
+/// has the token and whoever keeps the hash have the same one.
+#[derive(Clone)]
+pub struct DatagramKey([u8; blake3::KEY_LEN]);
+
+impl DatagramKey {
+    /// The public name of a token, and its key.
+    pub fn of_token(token: &Secret) -> Result<(TokenId, Self), Misspelt> {
+        let (id, hash) = read_token(token)?;
+        Ok((id, Self::of(&hash)))
+    }
+
+    pub(super) fn of(hash: &Hash) -> Self {
+        let context = "bilico 2026-11 datagram";
+        Self(blake3::derive_key(context, hash.0.as_bytes()))
+    }
+
+    /// The MAC of these bytes, as [`MAC_HEX`] characters.
+    pub fn mac(&self, bytes: &[u8]) -> String {
+        let mac = blake3::keyed_hash(&self.0, bytes);
+        mac.to_hex().as_str().to_owned()
+    }
+
+    /// Whether this is the MAC of these bytes. Takes as long whatever is wrong with it.
+    pub fn has_made(&self, bytes: &[u8], mac: &[u8]) -> bool {
+        let mac = blake3::Hash::from_hex(mac);
+        mac.is_ok_and(|mac| mac == blake3::keyed_hash(&self.0, bytes))
+    }
+}
+
+impl fmt::Debug for DatagramKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatagramKey(…)")
+    }
+}
+
 /// A token that was just made.
 #[derive(Debug)]
 pub struct NewToken {
