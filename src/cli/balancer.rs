@@ -1,6 +1,8 @@
 //! `bilico balancer`.
 
+mod agent_args;
 mod args;
+mod door_at;
 mod fleet_args;
 
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use args::{BalancerArgs, check};
 use args::{config, lock, openings, settings};
 
+use self::agent_args::Locked;
 use super::admin::AdminListeners;
 use super::journal_errors::journal_failure;
 use super::output::{Exit, Failure, note};
@@ -35,6 +38,13 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let is_for_all = args.auth == Auth::Required && args.tls.is_required();
     let operators = AdminListeners::bind(&args.admin, &args.metrics, is_for_all).await?;
+    let locked = if args.auth == Auth::Required {
+        Locked::Users
+    } else {
+        Locked::Nobody
+    };
+    let for_http = doors.as_ref().map(|doors| &doors.http);
+    let agents = args.fleet.agents.bind(locked, for_http).await?;
     let audit = (args.auth == Auth::Required).then(|| "audit.log".to_owned());
     let log = args.role.log.start("balancer.log".to_owned(), audit)?;
     tell_openings(args.max_connections, &openings);
@@ -89,11 +99,15 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 Some(secure) => secure,
                 None => Arc::new(Tcp),
             };
-            let locks = (lock, args.metrics_for);
+            let locks = (lock.clone(), args.metrics_for);
             let serving = operators.serve(locks, doors.as_ref().map(|doors| &doors.http), |stop| {
                 balancer_routes(admin, stop)
             });
             let stop = args.role.ready(address, told)?;
+            for (name, address) in agents.addresses() {
+                args.role.tell(name, address);
+            }
+            let mut agents = agents.serve(&lock, &balancer.fleet(), &stop);
             service.ready(stop.clone(), move || {
                 let control = control.clone();
                 // The hub answers.
@@ -106,6 +120,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             });
             let outcome = balancer.run(listener, connector, stop).await;
             serving.stop().await;
+            while agents.join_next().await.is_some() {}
             outcome
         }
         Err(error) => Err(error),

@@ -197,16 +197,22 @@ impl RoleArgs {
             ("admin", admin.operators),
             ("metrics", admin.metrics),
         ];
-        let is_log = self.log.destination() == Destination::Stdout;
         for (what, address) in addresses {
-            match address {
-                None => {}
-                // All lines of a log have the log's format.
-                Some(address) if is_log => tracing::info!("{what} on {address}"),
-                Some(address) => say(format_args!("{what} on {address}")),
+            if let Some(address) = address {
+                self.tell(what, address);
             }
         }
         Ok(stop)
+    }
+
+    /// Says where something listens.
+    pub(super) fn tell(&self, what: &str, address: SocketAddr) {
+        // All lines of a log have the log's format.
+        if self.log.destination() == Destination::Stdout {
+            tracing::info!("{what} on {address}");
+        } else {
+            say(format_args!("{what} on {address}"));
+        }
     }
 }
 

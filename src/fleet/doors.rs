@@ -95,6 +95,16 @@ impl Doors {
         }
     }
 
+    /// So many messages were lost before anybody could look at them.
+    pub fn refused_many(&self, door: DoorName, reason: &'static str, count: u64) {
+        if count > 0 {
+            self.refused(door, reason, &format_args!("{count} of all"));
+            self.with(door, |door| {
+                *door.count.refused.entry(reason).or_default() += count - 1;
+            });
+        }
+    }
+
     /// What came in so far, by doorway.
     pub fn counts(&self) -> BTreeMap<DoorName, Count> {
         let doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,12 +129,14 @@ mod tests {
         for reason in ["too long", "no JSON", "too long"] {
             doors.refused(DoorName::Udp, reason, &"127.0.0.1:5");
         }
+        doors.refused_many(DoorName::Udp, "no JSON", 0);
+        doors.refused_many(DoorName::Udp, "no JSON", 4);
         let counts = doors.counts();
         let udp = &counts[&DoorName::Udp];
         assert_eq!(udp.taken, 1);
         assert_eq!(
             udp.refused,
-            BTreeMap::from([("no JSON", 1), ("too long", 2)])
+            BTreeMap::from([("no JSON", 5), ("too long", 2)])
         );
     }
 }

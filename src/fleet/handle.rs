@@ -1,11 +1,13 @@
 //! The handle on the fleet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::commands::Commands;
 use super::doors::Doors;
 use super::error::{FleetError, NotTaken};
+use super::notes::{Author, Notes};
 use crate::access::{Pass, Right};
 use crate::fleet_core::{
     Averages, Capabilities, Columns, Figure, Identity, MemberReport, MemberState, Told,
@@ -18,6 +20,8 @@ pub struct Fleet(Arc<Inner>);
 struct Inner {
     state: Mutex<BTreeMap<Identity, (Told, Instant)>>,
     doors: Doors,
+    notes: Notes,
+    commands: Commands,
 }
 
 /// The most members of a fleet.
@@ -28,6 +32,8 @@ impl Default for Fleet {
         Self(Arc::new(Inner {
             state: Mutex::default(),
             doors: Doors::default(),
+            notes: Notes::default(),
+            commands: Commands::default(),
         }))
     }
 }
@@ -53,7 +59,24 @@ impl Fleet {
     pub fn members(&self) -> Vec<MemberReport> {
         let state = self.state();
         let reports = state.values().map(|(told, at)| report(told, *at));
-        reports.collect()
+        let mut reports: Vec<_> = reports.collect();
+        self.0.notes.add_to(&mut reports);
+        reports
+    }
+
+    /// The identities of all members.
+    pub fn ids(&self) -> HashSet<String> {
+        self.members().into_iter().map(|member| member.id).collect()
+    }
+
+    /// Makes somebody who can note what they think of members.
+    pub fn author(&self) -> Author {
+        self.0.notes.author()
+    }
+
+    /// What users have typed on the hosts of members.
+    pub fn commands(&self) -> &Commands {
+        &self.0.commands
     }
 
     /// The member with this identity, name or address, or the only one whose name contains it.
@@ -102,6 +125,7 @@ impl Fleet {
         let id = member.id.parse::<Identity>();
         let id = id.map_err(|error| FleetError::Unknown(error.to_string()))?;
         self.state().remove(&id);
+        self.0.commands.forget(&id);
         Ok(())
     }
 

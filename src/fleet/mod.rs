@@ -4,14 +4,18 @@
 //! it. What it decides is [`crate::fleet_core`]'s business; it adds the clock, the lock around the
 //! state, and the files in which members and history outlive the balancer.
 
+mod commands;
 pub mod datagram;
 mod doors;
 mod error;
 mod handle;
 mod membership;
+mod notes;
 mod servers;
 
+pub use commands::{Command, Commands, MAX_COMMAND, MAX_COMMANDS, NoPlace};
 pub use doors::{Count, DoorName, Doors};
 pub use error::{FleetError, NotTaken};
 pub use handle::Fleet;
 pub use membership::Membership;
+pub use notes::Author;

@@ -2,7 +2,12 @@
 
 use clap::Args;
 
+use super::agent_args::AgentArgs;
+
 /// The flags of the fleet.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fleet")]
-pub(in crate::cli) struct FleetArgs {}
+pub(in crate::cli) struct FleetArgs {
+    #[command(flatten)]
+    pub(super) agents: AgentArgs,
+}

@@ -41,6 +41,8 @@ pub enum Source {
     Announced,
     /// Its datagrams.
     Datagram,
+    /// What it sent over HTTP, without a token.
+    Posted,
     /// An agent with a token.
     Token,
 }
@@ -54,6 +56,7 @@ impl Source {
             Self::Registered => "registered",
             Self::Announced => "announced",
             Self::Datagram => "datagram",
+            Self::Posted => "posted",
             Self::Token => "token",
         }
     }

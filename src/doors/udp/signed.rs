@@ -1,0 +1,96 @@
+//! Which signed datagrams are new: none is taken twice.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::access::users::TokenId;
+use crate::doors::refused::Refused;
+use crate::fleet::datagram::Datagram;
+
+/// The most that an agent's clock may differ from ours, in seconds.
+const CLOCK: f64 = 120.0;
+
+/// The runs of agents whose datagrams could be sent again by somebody who has heard them.
+#[derive(Debug, Default)]
+pub(super) struct Runs(HashMap<TokenId, Run>);
+
+#[derive(Debug)]
+struct Run {
+    boot: Box<str>,
+    seq: u64,
+    time: f64,
+}
+
+impl Runs {
+    /// Whether a datagram is new. Whose it is was proven before.
+    pub(super) fn check(&mut self, datagram: &Datagram) -> Result<(), Refused> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.check_at(datagram, now.map_or(0.0, |now| now.as_secs_f64()))
+    }
+
+    fn check_at(&mut self, datagram: &Datagram, now: f64) -> Result<(), Refused> {
+        if (now - datagram.time).abs() > CLOCK {
+            return Err(Refused("its time differs by more than 2 minutes"));
+        }
+        if let Some(run) = self.0.get(&datagram.token) {
+            let is_new = if *run.boot == *datagram.boot {
+                datagram.seq > run.seq
+            } else {
+                // Another run, with numbers of its own.
+                datagram.time > run.time
+            };
+            if !is_new {
+                return Err(Refused("an old one again"));
+            }
+        } else {
+            // The datagrams of those who were silent for so long are too old by now.
+            self.0.retain(|_, run| now - run.time <= 2.0 * CLOCK);
+        }
+        let run = Run {
+            boot: datagram.boot.as_str().into(),
+            seq: datagram.seq,
+            time: datagram.time,
+        };
+        self.0.insert(datagram.token.clone(), run);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet_core::Facts;
+
+    #[test]
+    fn nothing_is_taken_twice_and_runs_follow_each_other() {
+        let mut runs = Runs::default();
+        let mut is_taken = |token: &str, boot: &str, seq, time| {
+            let datagram = Datagram {
+                v: 1,
+                token: token.parse().unwrap(),
+                boot: boot.to_owned(),
+                seq,
+                time,
+                every_s: 5.0,
+                facts: Facts::default(),
+            };
+            runs.check_at(&datagram, 1000.0).is_ok()
+        };
+        assert!(is_taken("aaaaaaaa", "x", 1, 1000.0));
+        assert!(!is_taken("aaaaaaaa", "x", 1, 1000.0));
+        assert!(!is_taken("aaaaaaaa", "x", 0, 1001.0));
+        assert!(is_taken("aaaaaaaa", "x", 5, 1001.0));
+        // Two came in another order.
+        assert!(!is_taken("aaaaaaaa", "x", 4, 1000.5));
+        // A restart, and then what was heard of the run before it.
+        assert!(is_taken("aaaaaaaa", "y", 1, 1002.0));
+        assert!(!is_taken("aaaaaaaa", "x", 6, 1001.5));
+        // Of others nothing follows.
+        assert!(is_taken("bbbbbbbb", "x", 1, 1000.0));
+        for time in [879.0, 1121.0] {
+            assert!(!is_taken("bbbbbbbb", "z", 9, time));
+        }
+        assert!(is_taken("cccccccc", "x", 1, 881.0));
+        assert!(is_taken("dddddddd", "x", 1, 1119.0));
+    }
+}
