@@ -14,6 +14,8 @@ use super::gate::Gate;
 use super::happening::Happening;
 use super::hub::{Clock, Deps, Hub, HubLimits, Tasks};
 use super::ingress::{self, Door, Inner, Uploads};
+use super::join::Joining;
+use super::members;
 use super::messages::ToHub;
 use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
@@ -57,11 +59,14 @@ impl Balancer {
         let reserve = 2 * journal.segment_size();
         let (hub, to_hub) = mpsc::unbounded_channel();
         let events = Events::default();
-        let standing = standing_orders(&*disk, &recovered, &config, &events);
+        let fleet = Fleet::default();
+        let standing = standing_orders(&*disk, &recovered, &config, &fleet, &events);
         let inner = behind_door(&config, &disk, reserve, &hub, &events);
         let access = config.access.clone();
         let tls = config.tls.clone();
-        let door = Door::new(access, tls, inner.clone(), settings, config.limits);
+        let joining = Joining::new(fleet.clone(), config.join.clone());
+        let limits = config.limits;
+        let door = Door::new(access, tls, joining, inner.clone(), settings, limits);
         let control = Control {
             hub,
             gate: inner.gate.clone(),
@@ -76,7 +81,7 @@ impl Balancer {
             disk,
             recovered,
             standing,
-            fleet: Fleet::default(),
+            fleet,
             control,
             door,
             uploads: inner.uploads,
@@ -140,7 +145,10 @@ impl Balancer {
             lock: users,
             share: self.sharing,
             standing: self.standing,
+            fleet: self.fleet.clone(),
         };
+        let members = members::drive(self.fleet, deps.to_self.clone(), events.clone());
+        tasks.spawn(until_ended(&shutdown, members));
         let hub = Hub::new(self.recovered, self.to_hub, Box::new(writer), deps);
         events.report(&Happening::Started);
         let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
@@ -179,6 +187,7 @@ fn standing_orders(
     disk: &dyn Disk,
     recovered: &Recovered,
     config: &BalancerConfig,
+    fleet: &Fleet,
     events: &Events,
 ) -> Standing {
     let journal = standing::name_of(recovered.journal);
@@ -194,7 +203,8 @@ fn standing_orders(
         });
         Standing::default()
     });
-    let (_, overtaken) = standing.begin(&config.settings.servers);
+    let servers = standing::with_registered(&config.settings.servers, &fleet.registered());
+    let (_, overtaken) = standing.begin(&servers);
     for order in &overtaken {
         tracing::warn!(order, "an order of an earlier run counts no longer");
     }

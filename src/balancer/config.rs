@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::join::Join;
 use super::orders::Settings;
 use super::room::LimitsError;
 use crate::access::Lock;
@@ -32,6 +33,8 @@ pub struct BalancerConfig {
     pub access: Lock,
     /// TLS of the clients' port; `None`: it is off.
     pub tls: Option<Arc<tls::Door>>,
+    /// Who may register as a server.
+    pub join: Join,
     /// Waits that no flag sets.
     pub limits: BalancerLimits,
 }
@@ -50,6 +53,7 @@ impl Default for BalancerConfig {
             },
             access: Lock::off_at_balancer(),
             tls: None,
+            join: Join::None,
             limits: BalancerLimits::default(),
         }
     }

@@ -42,6 +42,8 @@ pub enum Kind {
     Drain,
     /// Orders of before the start are in force, or are lost.
     Orders,
+    /// A member of the fleet joined, moved, left or was lost.
+    Fleet,
     /// A server was added.
     Added,
     /// A server is leaving, or has left.

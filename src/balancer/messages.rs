@@ -270,7 +270,9 @@ impl Outlet {
 pub fn size_of_message(message: &Message) -> usize {
     let text = match message {
         Message::Refused { refusal, .. } | Message::Bye(refusal) => refusal.reason.len(),
-        Message::Dead { reason, .. } | Message::Waiting { reason } => reason.len(),
+        Message::Dead { reason, .. }
+        | Message::Waiting { reason }
+        | Message::Seen { reason, .. } => reason.len(),
         // All others have no text of their own.
         _ => 0,
     };

@@ -26,7 +26,8 @@ pub const MAX_SERVERS: usize = 10_000;
 /// The settings of a balancer that can be changed while it runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The servers and their weights. A running balancer removes servers that are not listed.
+    /// The configured servers and their weights. A running balancer removes servers that are not
+    /// listed, unless they have registered themselves.
     pub servers: Vec<ServerSpec>,
     /// How much may wait.
     pub queue: QueueLimits,
@@ -225,9 +226,39 @@ pub struct Sample {
     pub at: Instant,
 }
 
+/// What the registry of members wants of a server. Each says how the server is to be from now on, so
+/// that one that comes twice does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberOrder {
+    /// The balancer is to have it.
+    Add {
+        /// The server, and the weight that it registered with.
+        spec: ServerSpec,
+        /// The identity of the directory that registered: who answers with another one gets no
+        /// files.
+        directory: Option<Arc<str>>,
+        /// The same server's address before this one.
+        moved_from: Option<Arc<str>>,
+    },
+    /// It is to get nothing new, for this reason; or files again.
+    HoldBack {
+        /// The server's name.
+        server: Arc<str>,
+        /// Why; `None`: no longer.
+        reason: Option<Arc<str>>,
+    },
+    /// It is to be forgotten, once nothing is in flight to it and nothing in doubt there.
+    Remove {
+        /// The server's name.
+        server: Arc<str>,
+    },
+}
+
 /// What [`super::control::Control`] asks of the hub. The answer comes through the channel.
 #[derive(Debug)]
 pub enum Command {
+    /// Do what the registry of members wants.
+    Member(MemberOrder, oneshot::Sender<Result<(), OrderError>>),
     /// Carry out an order.
     Order(Order, oneshot::Sender<Result<(), OrderError>>),
     /// Work with these settings from now on.

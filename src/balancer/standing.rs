@@ -210,6 +210,13 @@ impl Standing {
         self.change(server, |held| held.drained = is_drained);
     }
 
+    /// A server that registered has another address: what stands about it goes with it.
+    pub(super) fn moved(&mut self, from: &str, to: &str) {
+        if let Some(held) = self.0.remove(from) {
+            self.0.insert(to.to_owned(), held);
+        }
+    }
+
     /// A server was added.
     pub(super) fn add(&mut self, server: &str, weight: u32, configured: Option<u32>) {
         self.forget(server);
@@ -223,9 +230,13 @@ impl Standing {
     }
 
     /// The configuration was applied: it decides about servers and weights. Drains stay.
-    pub(super) fn configured(&mut self, servers: &[ServerSpec]) {
+    /// What stands about servers that have registered stays, too.
+    pub(super) fn configured(&mut self, servers: &[ServerSpec], registered: &[ServerSpec]) {
         self.0.retain(|server, held| {
             let is_configured = servers.iter().any(|spec| spec.address == *server);
+            if !is_configured && registered.iter().any(|spec| spec.address == *server) {
+                return true;
+            }
             *held = Held {
                 drained: held.drained,
                 ..Held::default()
@@ -285,6 +296,16 @@ impl Standing {
         });
         (servers, overtaken)
     }
+}
+
+/// The configured servers, and those that have registered: what the balancer has without orders.
+pub(super) fn with_registered(
+    configured: &[ServerSpec],
+    registered: &[ServerSpec],
+) -> Vec<ServerSpec> {
+    let is_new = |spec: &&ServerSpec| !configured.iter().any(|one| one.address == spec.address);
+    let registered = registered.iter().filter(is_new);
+    configured.iter().chain(registered).cloned().collect()
 }
 
 /// Writes the file, in place of the one that is there. When this returns it is durable.
@@ -388,7 +409,13 @@ mod tests {
 
         let mut orders = some_orders();
         orders.drain("a", true);
-        orders.configured(&[spec("a", 3), spec("d", 1)]);
+        orders.weigh("r", 5, Some(1));
+        orders.configured(&[spec("a", 3), spec("d", 1)], &[spec("r", 1)]);
+        assert_eq!(
+            orders.of("r").map(Held::words),
+            Some("weight 5 instead of 1".to_owned())
+        );
+        orders.forget("r");
         let words: Vec<String> = orders
             .all()
             .map(|(server, held)| format!("{server}: {}", held.words()))

@@ -4,6 +4,7 @@ mod agent_args;
 mod args;
 mod door_at;
 mod fleet_args;
+mod join_args;
 
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let log = args.role.log.start("balancer.log".to_owned(), audit)?;
     tell_openings(args.max_connections, &openings);
     let lock = lock(&args)?;
-    let mut config = config(&args, openings, lock.clone());
+    let mut config = config(&args, openings, lock.clone())?;
     config.tls = doors.as_ref().map(|doors| doors.native.clone());
     if let Some(doors) = &doors {
         tracing::info!(listen = %address, "{}", doors.accepted);
@@ -71,6 +72,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
         Ok(balancer) => {
             let target = reload::Balancer {
                 control: balancer.control(),
+                fleet: balancer.fleet(),
                 settings,
             };
             let control = balancer.control();

@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod prompt;
 mod queue;
+mod register_args;
 mod reload;
 mod render;
 mod role;

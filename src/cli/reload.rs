@@ -23,6 +23,7 @@ use crate::balancer::Settings;
 use crate::balancer::control::Control;
 use crate::balancer::events::{Kind, Level};
 use crate::config::{Reloaded, ServerSpec};
+use crate::fleet::Fleet;
 use crate::logging::{LogLevel, LogNames};
 use crate::protocol::status::{ServerReport, ServerState};
 
@@ -79,6 +80,7 @@ type ReadSettings = fn(&ArgMatches) -> Result<Settings, String>;
 #[derive(Clone)]
 pub(super) struct Balancer {
     pub(super) control: Control,
+    pub(super) fleet: Fleet,
     /// Reads a balancer's settings from a command line.
     pub(super) settings: ReadSettings,
 }
@@ -197,10 +199,12 @@ impl Reloader {
             .read()
             .map_err(|error| error.to_string())?;
         let mut reloaded = Reloaded::default();
-        if let (Some(Balancer { control, .. }), Some(settings)) = (&self.balancer, balancer) {
+        if let (Some(Balancer { control, fleet, .. }), Some(settings)) = (&self.balancer, balancer)
+        {
             let stopping = || "the balancer is stopping".to_owned();
             let before = control.sample().await.ok_or_else(stopping)?.status.servers;
-            reloaded.applied = changed_servers(&before, &settings.servers);
+            let registered = fleet.registered();
+            reloaded.applied = changed_servers(&before, &settings.servers, &registered);
             control
                 .apply(&Lock::own(), settings)
                 .await
@@ -305,7 +309,11 @@ fn change(old: &Effective, new: &Effective) -> Option<String> {
 }
 
 /// How the servers changed, one line each.
-fn changed_servers(before: &[ServerReport], now: &[ServerSpec]) -> Vec<String> {
+fn changed_servers(
+    before: &[ServerReport],
+    now: &[ServerSpec],
+    registered: &[ServerSpec],
+) -> Vec<String> {
     let before: Vec<_> = before
         .iter()
         .filter(|server| server.state != ServerState::Removing)
@@ -323,7 +331,10 @@ fn changed_servers(before: &[ServerReport], now: &[ServerSpec]) -> Vec<String> {
             Some(_) => None,
         }
     });
-    let is_gone = |server: &&&ServerReport| !now.iter().any(|spec| spec.address == server.name);
+    let is_gone = |server: &&&ServerReport| {
+        let mut staying = now.iter().chain(registered);
+        !staying.any(|spec| spec.address == server.name)
+    };
     let gone = before
         .iter()
         .filter(is_gone)

@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 
 use super::admin::{AdminAt, AdminListeners};
 use super::output::{Exit, Failure};
+use super::register_args::RegisterArgs;
 use super::reload::{self, Reloader};
 use super::role::{RoleArgs, bind, tell_lock, tell_openings, too_few};
 use super::settings::Started;
@@ -156,6 +157,8 @@ pub(super) struct ServerArgs {
     )]
     balancers: Vec<String>,
     #[command(flatten)]
+    register: RegisterArgs,
+    #[command(flatten)]
     role: RoleArgs,
 }
 
@@ -179,6 +182,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
     Reloader::new(started, log.level(), None, certificates)
         .telling(service.clone())
         .follow(hangup, log.names());
+    let registering = args.register.registering(address, args.shutdown_timeout)?;
     let mut config = config(&args, &openings);
     if door.is_some() {
         tracing::info!(listen = %address, "only balancers of the cluster are let in, over TLS");
@@ -201,7 +205,7 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
                 // The tasks of connections run.
                 async move { tokio::spawn(async move { in_a_line(&gauge) }).await.ok() }
             });
-            let ended = server.run(listener, stop).await;
+            let ended = server.run_registered(listener, registering, stop).await;
             serving.stop().await;
             ended
         }
@@ -232,7 +236,10 @@ fn in_a_line(gauge: &ServerGauge) -> String {
 
 /// Checks the values against each other; the error names a key.
 pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> {
-    ServerArgs::from_arg_matches(matches).map_or(Ok(()), |args| args.cluster.check())
+    ServerArgs::from_arg_matches(matches).map_or(Ok(()), |args| {
+        args.cluster.check()?;
+        args.register.check()
+    })
 }
 
 /// Whoever asks for files that others may read means it, whatever mask this process was started

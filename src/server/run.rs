@@ -12,6 +12,7 @@ use super::config::{ServerConfig, ServerError};
 use super::connection::{self, Shared};
 use super::gauge::ServerGauge;
 use super::overload;
+use super::register::Registering;
 use super::store::Store;
 use super::work::Work;
 use crate::transport::{self, Listener, Places};
@@ -49,6 +50,26 @@ impl Server {
     /// Figures about the server, now and while it runs.
     pub fn gauge(&self) -> ServerGauge {
         self.gauge.clone()
+    }
+
+    /// As [`Self::run`], and registers at balancers meanwhile, if it is to. Before it stops it leaves
+    /// them in order.
+    pub async fn run_registered(
+        self,
+        listener: impl Listener,
+        registering: Option<Registering>,
+        stop: CancellationToken,
+    ) -> Result<(), ServerError> {
+        let Some(registering) = registering else {
+            return self.run(listener, stop).await;
+        };
+        // It still takes files while it leaves.
+        let left = CancellationToken::new();
+        let place = self.store.place();
+        let registered = tokio::spawn(registering.run(place, stop, left.clone()));
+        let ended = self.run(listener, left).await;
+        registered.abort();
+        ended
     }
 
     /// Runs until `stop` is cancelled: then it takes no more files, acknowledges the ones it has,

@@ -1,5 +1,6 @@
 //! What the dispatcher knows of one server.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,8 @@ pub(super) struct Member {
     pub(super) returned: u64,
     /// What the operator wants of it.
     pub(super) intent: Intent,
+    /// Why the registry of members wants it to get nothing new, whatever the operator wants.
+    pub(super) held_back: Option<Arc<str>>,
     /// The memory of its process, at the last probe.
     pub(super) memory: Option<Memory>,
     /// How long the last probe took, if it was answered.
@@ -141,6 +144,7 @@ impl Member {
             delivered_bytes: 0,
             returned: 0,
             intent: Intent::Work,
+            held_back: None,
             memory: None,
             probe: None,
         };
@@ -150,14 +154,18 @@ impl Member {
 
     /// Tells its health what the operator wants of it.
     pub(super) fn apply_intent(&mut self, now: Duration) -> Option<Flip> {
-        let intent = match (self.intent, self.weight) {
-            (Intent::Leave, _) => Some("being removed"),
-            (Intent::Drain, _) => Some("by the operator"),
-            (Intent::Work, 0) => Some("weight 0"),
+        let intent: Option<Cow<'static, str>> = match (self.intent, self.weight) {
+            (Intent::Leave, _) => Some("being removed".into()),
+            (Intent::Drain, _) => Some("by the operator".into()),
+            (Intent::Work, _) if let Some(reason) = &self.held_back => {
+                Some(reason.to_string().into())
+            }
+            (Intent::Work, 0) => Some("weight 0".into()),
             (Intent::Work, _) => None,
         };
-        self.health
-            .drain(intent.is_some(), intent.unwrap_or("no longer"), now)
+        let is_drained = intent.is_some();
+        let reason = intent.unwrap_or_else(|| "no longer".into());
+        self.health.drain(is_drained, reason, now)
     }
 
     /// Whether one more file in flight could exceed the bound on files in doubt.

@@ -15,7 +15,10 @@ impl Hub {
     /// Adds the servers that are configured, as orders of earlier runs have changed them.
     pub(super) fn begin_servers(&mut self, now: Duration) {
         let configured = self.deps.config.settings.servers.clone();
-        let (servers, _) = self.deps.standing.begin(&configured);
+        self.deps.fleet.configured(&configured);
+        let registered = self.deps.fleet.registered();
+        let without_orders = standing::with_registered(&configured, &registered);
+        let (servers, _) = self.deps.standing.begin(&without_orders);
         for server in servers {
             let is_configured = configured.iter().any(|spec| spec.address == server.address);
             if !is_configured && let Err(problem) = self.room_for_server() {
@@ -23,7 +26,12 @@ impl Hub {
                 continue;
             }
             self.add_server(&server.address, server.weight, now);
+            let has_registered = registered.iter().any(|spec| spec.address == server.address);
+            if !is_configured && !has_registered {
+                self.deps.fleet.ordered(&server.address, server.weight);
+            }
         }
+        self.expect_registered();
         let orders: Vec<String> = self
             .deps
             .standing

@@ -31,6 +31,8 @@ impl Hub {
         if !self.files.dispatcher.answers(slot) {
             self.directories.release(slot);
         }
+        self.settle_moved();
+        self.tell_fleet(slot);
     }
 
     /// A link reports something.
@@ -48,7 +50,10 @@ impl Hub {
             } => {
                 let listed = holding.as_deref().unwrap_or_default();
                 match self.check_opened(link, speaker, listed, *seen, now)? {
-                    Opened::Valid => self.files.dispatcher.link_event(link, event, now),
+                    Opened::Valid => {
+                        self.files.dispatcher.link_event(link, event, now);
+                        self.settle_moved();
+                    }
                     Opened::Refused(reason) => {
                         let closed = LinkEvent::Closed(reason);
                         self.files.dispatcher.link_event(link, closed, now);

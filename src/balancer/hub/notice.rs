@@ -17,6 +17,7 @@ impl Hub {
         let Some(slot) = self.files.dispatcher.slot_of(server) else {
             return;
         };
+        self.tell_fleet(slot);
         let trouble = self.files.dispatcher.trouble(slot);
         let before = self.news.servers.get(server).copied();
         match (before, trouble) {

@@ -13,6 +13,10 @@ impl Hub {
     pub(super) fn command(&mut self, command: Command, now: Duration) {
         self.news.is_stale = true;
         match command {
+            Command::Member(order, to) => {
+                let done = self.member(order, now);
+                self.keep(done, to);
+            }
             Command::Order(order, to) => {
                 let done = self.order(order, now);
                 self.keep(done, to);
@@ -36,6 +40,7 @@ impl Hub {
                 self.set_weight(slot, &server, weight, now);
                 let configured = self.configured(&server);
                 self.deps.standing.weigh(&server, weight, configured);
+                self.deps.fleet.ordered(&server, weight);
             }
             Order::Drain { server } => {
                 let slot = self.slot_of(&server)?;
@@ -55,23 +60,29 @@ impl Hub {
                 self.deps
                     .standing
                     .add(&spec.address, spec.weight, configured);
+                self.deps.fleet.ordered(&spec.address, spec.weight);
             }
             Order::Remove { server } => {
                 let slot = self.slot_of(&server)?;
                 self.remove(slot, &server, now);
                 let configured = self.configured(&server);
                 self.deps.standing.remove(&server, configured);
+                self.deps.fleet.ordered_away(&server);
             }
             Order::Forget { server } => self.forget_order(&server, now)?,
         }
         Ok(())
     }
 
-    /// The weight that a server is configured with, if it is.
+    /// The weight that a server has without orders: it is configured with it, or registered with it.
     fn configured(&self, server: &str) -> Option<u32> {
         let servers = &self.deps.config.settings.servers;
-        let spec = servers.iter().find(|spec| spec.address == server)?;
-        Some(spec.weight)
+        let is_it = |spec: &&ServerSpec| spec.address == server;
+        let of_configuration = servers.iter().find(is_it).map(|spec| spec.weight);
+        of_configuration.or_else(|| {
+            let registered = self.deps.fleet.registered();
+            registered.iter().find(is_it).map(|spec| spec.weight)
+        })
     }
 
     /// Makes a server as it is configured.
@@ -105,17 +116,17 @@ impl Hub {
         Ok(())
     }
 
-    fn slot_of(&self, server: &str) -> Result<Slot, OrderError> {
+    pub(super) fn slot_of(&self, server: &str) -> Result<Slot, OrderError> {
         let slot = self.files.dispatcher.slot_of(server);
         slot.ok_or_else(|| OrderError::UnknownServer(server.to_owned()))
     }
 
-    fn set_weight(&mut self, slot: Slot, server: &str, weight: u32, now: Duration) {
+    pub(super) fn set_weight(&mut self, slot: Slot, server: &str, weight: u32, now: Duration) {
         self.files.dispatcher.set_weight(slot, weight, now);
         self.report(&Happening::Weight { server, weight });
     }
 
-    fn add(&mut self, spec: &ServerSpec, now: Duration) -> Result<(), OrderError> {
+    pub(super) fn add(&mut self, spec: &ServerSpec, now: Duration) -> Result<(), OrderError> {
         let ServerSpec { address, weight } = spec;
         let dispatcher = &mut self.files.dispatcher;
         match dispatcher.slot_of(address) {
@@ -137,7 +148,7 @@ impl Hub {
         Ok(())
     }
 
-    fn remove(&mut self, slot: Slot, server: &str, now: Duration) {
+    pub(super) fn remove(&mut self, slot: Slot, server: &str, now: Duration) {
         if !self.files.dispatcher.is_leaving(slot) {
             self.files.dispatcher.leave(slot, true, now);
             self.report(&Happening::Leaving { server });
@@ -153,6 +164,9 @@ impl Hub {
                 continue;
             }
             let server = self.servers.address(slot);
+            if self.retiring.waits_for(&server) && !self.files.dispatcher.is_settled(slot) {
+                continue;
+            }
             self.files.dispatcher.remove_server(slot, now);
             // The dispatcher has decided to close the link: the handle must still be there for it.
             self.act(now);
@@ -160,6 +174,7 @@ impl Hub {
             self.directories.release(slot);
             self.deps.share.give_back();
             self.report(&Happening::Removed { server: &server });
+            self.retired(&server);
         }
     }
 
@@ -171,13 +186,17 @@ impl Hub {
         if !self.deps.share.has_room_for(new) {
             return Err(OrderError::Descriptors(self.deps.share.limit()));
         }
-        self.apply_servers(&settings.servers, now)?;
+        self.deps.fleet.configured(&settings.servers);
+        let registered = self.deps.fleet.registered();
+        self.apply_servers(&settings.servers, &registered, now)?;
         self.deps
             .config
             .settings
             .servers
             .clone_from(&settings.servers);
-        self.deps.standing.configured(&settings.servers);
+        self.deps
+            .standing
+            .configured(&settings.servers, &registered);
         self.files.dispatcher.configure(settings.dispatch);
         self.files.ledger.set_retention(settings.retention);
         self.pace.send_replace(pace(settings));
@@ -186,7 +205,14 @@ impl Hub {
         Ok(())
     }
 
-    fn apply_servers(&mut self, servers: &[ServerSpec], now: Duration) -> Result<(), OrderError> {
+    /// Makes the servers of the configuration what they are to be. Those that have registered are not
+    /// its business.
+    fn apply_servers(
+        &mut self,
+        servers: &[ServerSpec],
+        registered: &[ServerSpec],
+        now: Duration,
+    ) -> Result<(), OrderError> {
         let staying: Vec<(String, u32)> = self
             .files
             .dispatcher
@@ -194,9 +220,11 @@ impl Hub {
             .map(|(name, weight)| (name.to_string(), weight))
             .collect();
         for (name, _) in &staying {
-            if !servers.iter().any(|spec| spec.address == *name) {
+            let is_it = |spec: &ServerSpec| spec.address == *name;
+            if !servers.iter().any(is_it) && !registered.iter().any(is_it) {
                 let slot = self.slot_of(name)?;
                 self.remove(slot, name, now);
+                self.deps.fleet.ordered_away(name);
             }
         }
         for spec in servers {

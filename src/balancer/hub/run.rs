@@ -55,6 +55,7 @@ impl Hub {
         self.files.dispatcher.advance(now);
         self.act(now);
         self.remove_leaving_servers(now);
+        self.look_at_retiring();
         self.look_at_servers(now);
         self.sweep(now);
         Ok(())

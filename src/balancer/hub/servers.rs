@@ -6,7 +6,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::DropGuard;
 
 use crate::balancer::directories::Twice;
-use crate::balancer::dispatch::LinkId;
+use crate::balancer::dispatch::{Found, LinkId};
 use crate::balancer::messages::ToServer;
 use crate::schedule::{Slot, Slots};
 
@@ -22,6 +22,14 @@ pub(super) struct LinkHandle {
     pub(super) _close: DropGuard,
 }
 
+/// What the fleet was told of a server last.
+#[derive(Debug, Default)]
+pub(super) struct ToldOfServer {
+    pub(super) found: Option<Found>,
+    /// Whether a file is in flight to it or in doubt there.
+    pub(super) in_doubt: Option<bool>,
+}
+
 /// A server; dropping it ends its probes and its link.
 pub(super) struct ServerHandle {
     pub(super) address: Arc<str>,
@@ -33,6 +41,11 @@ pub(super) struct ServerHandle {
     /// The other server that speaks for this one's directory, if there is one: then this one gets
     /// no files.
     pub(super) twice: Option<Twice>,
+    /// The identity of the directory that registered at this address, if a server did: who answers
+    /// with another one gets no files.
+    pub(super) expected: Option<Arc<str>>,
+    /// What the fleet was told of it last.
+    pub(super) told: ToldOfServer,
     pub(super) _probes: DropGuard,
 }
 

@@ -15,7 +15,8 @@ use super::limits::HubLimits;
 use super::news::News;
 use super::outside::Outside;
 use super::reading::Reading;
-use super::servers::{ServerHandle, Servers};
+use super::retiring::Retiring;
+use super::servers::{ServerHandle, Servers, ToldOfServer};
 use super::times::Times;
 use super::told::Told;
 use super::waiters::Waiters;
@@ -32,6 +33,7 @@ use crate::balancer::orders::Settings;
 use crate::balancer::probe::{ProbePace, Prober, Route};
 use crate::balancer::sharing::Sharing;
 use crate::balancer::standing::Standing;
+use crate::fleet::Fleet;
 use crate::queue::Ledger;
 use crate::queue::disk::Disk;
 use crate::queue::recovery::Recovered;
@@ -56,6 +58,8 @@ pub(in crate::balancer) struct Deps {
     pub(in crate::balancer) share: Sharing,
     /// The orders of earlier runs.
     pub(in crate::balancer) standing: Standing,
+    /// The members, which servers are among.
+    pub(in crate::balancer) fleet: Fleet,
 }
 
 /// The task that owns all files.
@@ -85,6 +89,7 @@ pub(in crate::balancer) struct Hub {
     pub(super) actions: Vec<Action<Delivery<Tag>>>,
     pub(super) next_sweep: Duration,
     pub(super) keeping: Keeping,
+    pub(super) retiring: Retiring,
     pub(super) inbox: mpsc::UnboundedReceiver<ToHub>,
     pub(super) deps: Deps,
 }
@@ -124,6 +129,7 @@ impl Hub {
             actions: Vec::new(),
             next_sweep: began,
             keeping: Keeping::default(),
+            retiring: Retiring::default(),
             inbox,
             deps,
         };
@@ -155,6 +161,8 @@ impl Hub {
             nudge,
             link: None,
             twice: None,
+            expected: None,
+            told: ToldOfServer::default(),
             _probes: probes,
         };
         self.servers.insert(slot, server);

@@ -34,6 +34,11 @@ impl Hub {
         speaker: &Speaker,
         now: Duration,
     ) -> Result<(), String> {
+        if let Some(reason) = self.why_another(slot, speaker) {
+            self.directories.release(slot);
+            self.files.dispatcher.is_another(slot, reason.clone(), now);
+            return Err(reason);
+        }
         let twice = self.directories.claim(slot, speaker).err();
         if let Some(Twice {
             first,

@@ -11,6 +11,7 @@ use super::upload::{Uploaded, Uploads};
 use crate::access::{Allowed, At, Lock, Pass, Right, ToReadOwn, ToSend};
 use crate::balancer::config::BalancerLimits;
 use crate::balancer::gate::Gate;
+use crate::balancer::join::Joining;
 use crate::balancer::messages::{Admission, Arrived, Ask, Declined, Offer, Reply, ToHub};
 use crate::balancer::orders::Settings;
 use crate::balancer::room::{DiskReservation, Room};
@@ -30,6 +31,8 @@ pub struct Shared {
     lock: Lock,
     /// TLS of the clients' port; `None`: it is off.
     pub(super) tls: Option<Arc<tls::Door>>,
+    /// What those who want to join the fleet share.
+    pub(super) joining: Joining,
     inner: Inner,
     /// Where the HTTP doorway is, if there is one.
     http: OnceLock<String>,
@@ -111,6 +114,7 @@ impl Door {
     pub(in crate::balancer) fn new(
         lock: Lock,
         tls: Option<Arc<tls::Door>>,
+        joining: Joining,
         inner: Inner,
         settings: &Settings,
         limits: BalancerLimits,
@@ -118,6 +122,7 @@ impl Door {
         Self(Arc::new(Shared {
             lock,
             tls,
+            joining,
             inner,
             http: OnceLock::new(),
             bounds: watch::Sender::new(DoorBounds::from(settings)),

@@ -16,32 +16,42 @@ use crate::transport::ReadError;
 /// How often a client may ask about accounts before it is known, over one connection.
 const ASKED: usize = 4;
 
+/// Who is at the other end.
+pub(super) enum Introduced {
+    /// A client.
+    Client,
+    /// A server or an agent, which was not answered yet.
+    Member(Box<Hello>),
+    /// Nobody any more.
+    Gone,
+}
+
 impl<R: AsyncRead + Unpin> Session<'_, R> {
-    /// Exchanges greetings, and waits until the client has said who it is if it must; false if it
-    /// has gone instead.
-    pub(super) async fn introduce(&mut self) -> Result<bool, ReadError> {
+    /// Exchanges greetings, and waits until the client has said who it is if it must.
+    pub(super) async fn introduce(&mut self) -> Result<Introduced, ReadError> {
         let time = self.door.limits.greeting;
         let late = Err(ReadError::Idle(time));
-        if !timeout(time, self.greet()).await.unwrap_or(late)? {
-            return Ok(false);
-        }
-        if !self.pass.is_nobody() {
-            return Ok(true);
+        let introduced = timeout(time, self.greet()).await.unwrap_or(late)?;
+        if !matches!(introduced, Introduced::Client) || !self.pass.is_nobody() {
+            return Ok(introduced);
         }
         for _ in 0..ASKED {
             let asked = timeout(time, self.ask_for_token());
             if !asked.await.unwrap_or(Err(ReadError::Idle(time)))? {
-                return Ok(false);
+                return Ok(Introduced::Gone);
             }
         }
         Err(self.unknown())
     }
 
-    async fn greet(&mut self) -> Result<bool, ReadError> {
+    async fn greet(&mut self) -> Result<Introduced, ReadError> {
         self.reader.preface().await?;
         let first = self.reader.hello().await?.map(|frame| frame.message);
         let token = match first {
             Some(Message::Hello(hello)) if hello.role == Role::Client => hello.token,
+            Some(Message::Hello(hello)) if hello.role != Role::Balancer => {
+                return Ok(Introduced::Member(hello));
+            }
             Some(Message::Hello(_)) => {
                 let error = "a balancer takes files from a client only";
                 return Err(ProtocolError::Unexpected(error).into());
@@ -49,7 +59,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             Some(_) => {
                 return Err(ProtocolError::Unexpected("a connection begins with a hello").into());
             }
-            None => return Ok(false),
+            None => return Ok(Introduced::Gone),
         };
         let lock = self.door.lock();
         if let Some(token) = token {
@@ -65,7 +75,7 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             user: self.pass.user().map(|user| user.text().clone()),
             ..Hello::of(Role::Balancer)
         }));
-        Ok(true)
+        Ok(Introduced::Client)
     }
 
     /// Takes one question of a client that nobody knows yet; false if it has gone instead.
@@ -107,6 +117,6 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
     }
 }
 
-fn refused(denied: &Denied) -> ReadError {
+pub(super) fn refused(denied: &Denied) -> ReadError {
     ReadError::Refused(denied.refusal())
 }

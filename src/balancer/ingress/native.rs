@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::Door;
+use super::introduction::Introduced;
 use super::put::Put;
 use super::receipts::{Backpressure, write_receipts};
 use super::session::Session;
@@ -19,7 +20,7 @@ use crate::transport::{ReadError, Reader, Rest, Seat};
 
 /// How a session ends in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parting {
+pub(super) enum Parting {
     /// The client has closed its half: it sends nothing more, and may be gone.
     Gone,
     /// The balancer stops, or nothing more can be written.
@@ -90,8 +91,11 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
             () = seat.asked_to_leave() => Err(ReadError::Crowded),
             is_there = self.introduce() => is_there,
         };
-        if !is_there? {
-            return Ok(Parting::Gone);
+        match is_there? {
+            Introduced::Gone => return Ok(Parting::Gone),
+            // Boxed: few connections are of members.
+            Introduced::Member(hello) => return Box::pin(self.be_member(*hello)).await,
+            Introduced::Client => {}
         }
         seat.know();
         let pass = self.pass.clone();

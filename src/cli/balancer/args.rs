@@ -30,7 +30,7 @@ use crate::units::{ByteSize, parse_duration};
 /// Run a balancer: it takes files from clients, queues them, and sends them to servers
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "bilico balancer [OPTIONS] --server <ADDR=WEIGHT>...\n       bilico balancer [OPTIONS] --config <FILE>"
+    override_usage = "bilico balancer [OPTIONS] --server <ADDR=WEIGHT>...\n       bilico balancer [OPTIONS] --join <WHO>\n       bilico balancer [OPTIONS] --config <FILE>"
 )]
 pub(in crate::cli) struct BalancerArgs {
     /// Address that native and old-style clients connect to
@@ -47,7 +47,6 @@ pub(in crate::cli) struct BalancerArgs {
     #[arg(
         long = "server",
         value_name = "ADDR=WEIGHT",
-        required = true,
         env = "BILICO_SERVERS",
         value_delimiter = ','
     )]
@@ -379,12 +378,18 @@ pub(in crate::cli) fn check(matches: &ArgMatches) -> Result<(), (&'static str, S
     let Ok(args) = BalancerArgs::from_arg_matches(matches) else {
         return Ok(());
     };
+    if args.servers.is_empty() && !args.fleet.join.takes_servers() {
+        let needs = "a balancer needs servers: name them with --server ADDR=WEIGHT, or let servers \
+                     register themselves with --join loopback, secret or certificate";
+        return Err(("servers", needs.to_owned()));
+    }
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
     queue_limits(&args)
         .check(args.max_json.0)
         .map_err(|error| ("max-json", error.to_string()))?;
     tls::check(&args.tls)?;
-    args.cluster.check()
+    args.cluster.check()?;
+    args.fleet.join.check(args.cluster.is_given())
 }
 
 /// How many files and connections the process may open, and how many of those are for clients.
@@ -440,9 +445,18 @@ fn settings_of(args: &BalancerArgs) -> Settings {
     }
 }
 
-pub(super) fn config(args: &BalancerArgs, openings: Openings, access: Lock) -> BalancerConfig {
-    BalancerConfig {
+pub(super) fn config(
+    args: &BalancerArgs,
+    openings: Openings,
+    access: Lock,
+) -> Result<BalancerConfig, Failure> {
+    let join = args.fleet.join.join()?;
+    if !join.is_none() {
+        tracing::info!("servers may register themselves (--join)");
+    }
+    Ok(BalancerConfig {
         access,
+        join,
         settings: settings_of(args),
         max_connections: args.max_connections as usize,
         openings,
@@ -453,5 +467,5 @@ pub(super) fn config(args: &BalancerArgs, openings: Openings, access: Lock) -> B
             segment_size: args.segment_size.map(|size| size.0),
         },
         ..BalancerConfig::default()
-    }
+    })
 }

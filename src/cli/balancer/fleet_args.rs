@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::agent_args::AgentArgs;
+use super::join_args::JoinArgs;
 
 /// The flags of the fleet.
 #[derive(Debug, Args)]
@@ -10,4 +11,6 @@ use super::agent_args::AgentArgs;
 pub(in crate::cli) struct FleetArgs {
     #[command(flatten)]
     pub(super) agents: AgentArgs,
+    #[command(flatten)]
+    pub(super) join: JoinArgs,
 }

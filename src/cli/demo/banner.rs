@@ -45,6 +45,14 @@ impl<'a> Banner<'a> {
             "Each is a process of its own: try `kill -9 {victim}` from another terminal, and go on \
              sending."
         ));
+        // With TLS it would need certificates, too.
+        if let (Some(balancer), "http") = (self.roles.last(), scheme) {
+            let dir = show(&self.dir.join(format!("json_files_{}", self.roles.len())));
+            say(format_args!(
+                "One more: bilico server --listen 127.0.0.1:0 --dir {dir} --register {}",
+                balancer.address
+            ));
+        }
         say(format_args!("To start over: exit, then {over}"));
         say("");
     }

@@ -328,6 +328,7 @@ fn server_launch(args: &DemoArgs, place: usize, server: &ServerSpec) -> Launch {
 
 fn balancer_launch(args: &DemoArgs, servers: &[String]) -> Launch {
     let mut launch = Launch::new(roles::BALANCER);
+    launch.flag("--join", "loopback");
     launch.flag("--listen", &args.listen);
     launch.flag("--admin", &args.admin);
     launch.flag("--journal", &show(&args.dir.join("journal")));

@@ -80,6 +80,39 @@ pub(in crate::cli) const SERVERS_SPEAK: &[Word<ServersSpeak>] = &[
     ),
 ];
 
+/// Which servers may register themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Joins {
+    /// None.
+    None,
+    /// Those on this machine.
+    Loopback,
+    /// Those that know the secret.
+    Secret,
+    /// Those with a certificate of the cluster.
+    Certificate,
+}
+
+pub(in crate::cli) const JOIN: &[Word<Joins>] = &[
+    ("none", Joins::None, "None: servers are named here"),
+    (
+        "loopback",
+        Joins::Loopback,
+        "Those on this machine, with an address that only this machine reaches",
+    ),
+    (
+        "secret",
+        Joins::Secret,
+        "Those that prove to know the secret in --join-secret-file",
+    ),
+    (
+        "certificate",
+        Joins::Certificate,
+        "Those that answer, where they register from, with the certificate of a server of the \
+         cluster (--cluster-ca)",
+    ),
+];
+
 /// Who speaks TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Tls {

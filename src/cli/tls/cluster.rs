@@ -42,6 +42,11 @@ impl ClusterArgs {
         Some((self.cluster_ca.clone()?, files))
     }
 
+    /// Whether the process belongs to a cluster.
+    pub(in crate::cli) fn is_given(&self) -> bool {
+        self.files().is_some()
+    }
+
     /// Checks that all flags are there or none; the error names a key.
     pub(in crate::cli) fn check(&self) -> Result<(), (&'static str, String)> {
         let given = [

@@ -149,7 +149,7 @@ fn a_reload_of_a_broken_file_changes_nothing_and_says_why() {
             "--queue-bytes",
         ),
         ("[balancer\n", "bilico.toml:1: "),
-        ("[balancer]\n", "--server <ADDR=WEIGHT>"),
+        ("[balancer]\n", "--server ADDR=WEIGHT"),
     ] {
         place.write(broken);
         balancer.signal("HUP");

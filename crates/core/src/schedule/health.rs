@@ -186,7 +186,17 @@ impl Health {
 
     /// The first fact that forbids files, why, and since when.
     pub fn problem(&self) -> Option<(Fact, &str, Duration)> {
-        let fact = FACTS.into_iter().find(|fact| !self.allows(*fact))?;
+        self.first_problem(|_| true)
+    }
+
+    /// The same, as if this fact allowed them.
+    pub fn problem_beside(&self, but: Fact) -> Option<(Fact, &str, Duration)> {
+        self.first_problem(|fact| fact != but)
+    }
+
+    fn first_problem(&self, counts: impl Fn(Fact) -> bool) -> Option<(Fact, &str, Duration)> {
+        let mut facts = FACTS.into_iter();
+        let fact = facts.find(|fact| counts(*fact) && !self.allows(*fact))?;
         let state = self.state(fact);
         Some((fact, &state.reason, state.since))
     }

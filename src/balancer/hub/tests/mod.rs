@@ -11,6 +11,7 @@ mod duplicates;
 mod errands;
 mod head_start;
 mod keys;
+mod members;
 mod operators;
 mod orders;
 mod outside;

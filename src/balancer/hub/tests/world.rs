@@ -130,6 +130,7 @@ impl World {
             lock: Lock::off_at_balancer(),
             share: Sharing::new(1000, &Openings::UNBOUNDED),
             standing: Standing::read(&disk, &standing::name_of(journal.id())).unwrap(),
+            fleet: crate::fleet::Fleet::default(),
         };
         let ops = Ops::default();
         let hub = Hub::new(recovered, inbox, Box::new(ops.clone()), deps);

@@ -12,9 +12,11 @@ use crate::access::Lock;
 use crate::balancer::gate::Gate;
 use crate::balancer::ingress::Uploads;
 use crate::balancer::ingress::door::{Door, Inner, Inside};
+use crate::balancer::join::{Join, Joining};
 use crate::balancer::messages::{Admission, Arrived, Declined, Sum, ToHub};
 use crate::balancer::room::QueueLimits;
 use crate::balancer::{BalancerLimits, Settings};
+use crate::fleet::Fleet;
 use crate::protocol::limits::MAX_LARGE_UPLOADS;
 use crate::protocol::{Message, RefusalCode};
 use crate::queue::disk::Disk;
@@ -58,7 +60,14 @@ fn door(queue: u64) -> (Inside, SimDisk, UnboundedReceiver<ToHub>) {
         uploads: Arc::new(uploads),
         hub,
     };
-    let door = Door::new(Lock::off_at_balancer(), None, inner, &settings, limits);
+    let door = Door::new(
+        Lock::off_at_balancer(),
+        None,
+        Joining::new(Fleet::default(), Join::None),
+        inner,
+        &settings,
+        limits,
+    );
     let inside = door.enter(Lock::own().allow().unwrap());
     (inside, disk, events)
 }
