@@ -12,6 +12,7 @@
 mod access;
 mod admin;
 mod admin_waits;
+mod agents;
 mod arrays;
 mod backup;
 mod bad_input;

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use bilico_testkit::{Ended, Running, are_there, run, wait_until};
+use bilico_testkit::{Ended, Port, Running, are_there, run, start_balancer, wait_until};
 
-use super::place::Place;
+use super::place::{Place, REQUIRED};
 
 fn openssl(place: &Place, args: &[&str]) -> Ended {
     let mut command = Command::new("openssl");
@@ -149,4 +149,37 @@ fn a_session_is_resumed_until_the_certificates_are_read_again() {
     place.wait_for_log(&["configuration applied"]);
     let after = connect(&["-sess_in", "session"]);
     assert!(after.contains("New, TLSv1.3"), "{after}");
+}
+
+#[test]
+fn agents_get_their_tokens_by_tls_where_it_is_required() {
+    if !are_there(&["curl"]) {
+        return;
+    }
+    let place = Place::new();
+    let port = Port::take();
+    let at = port.address();
+    let flags = [&REQUIRED[..], &["--agents-http", &at]].concat();
+    let _balancer = start_balancer(place.path(), &["127.0.0.1:1=1".to_owned()], &flags);
+    let curl = |url: &str| {
+        let mut command = Command::new("curl");
+        let args = [
+            "--silent",
+            "--noproxy",
+            "*",
+            "--cacert",
+            "tls/ca.pem",
+            "--data",
+        ];
+        run(
+            command
+                .args(args)
+                .args(["username=host-a&password=secret", url])
+                .current_dir(place.path()),
+            "",
+        )
+    };
+    let answer = curl(&format!("https://{at}/token")).stdout;
+    assert!(answer.contains("\"token_type\":\"bearer\""), "{answer}");
+    assert_ne!(curl(&format!("http://{at}/token")).code, Some(0));
 }
