@@ -110,6 +110,7 @@ impl Agent {
         let (mut heard, mut last) = (Instant::now(), Instant::now());
         let mut is_asked = false;
         let mut refused = 0;
+        let mut seen = None;
         loop {
             let next = async {
                 pace.turn().await;
@@ -158,7 +159,7 @@ impl Agent {
                 continue;
             }
             last = heard;
-            match self.take(&message) {
+            match self.take(&message, &mut seen) {
                 Ok(every) => {
                     refused = 0;
                     idle = limits.idle.max(every * 3);
@@ -191,8 +192,9 @@ impl Agent {
         )
     }
 
-    /// Takes a message. Says how often one is expected.
-    fn take(&self, message: &Message) -> Result<Duration, Refused> {
+    /// Takes a message. Says how often one is expected. `seen` is when the fleet was told last that an
+    /// agent without figures is there.
+    fn take(&self, message: &Message, seen: &mut Option<Instant>) -> Result<Duration, Refused> {
         let Some(text) = message.as_text() else {
             return Err(Refused("no text"));
         };
@@ -203,7 +205,12 @@ impl Agent {
             Kind::Network => (words::network(bytes)?, NETWORK_EVERY),
             Kind::History => {
                 self.command(bytes)?;
-                return Ok(CRD_EVERY);
+                let now = Instant::now();
+                if seen.is_some_and(|seen| now.duration_since(seen) < CRD_EVERY / 2) {
+                    return Ok(CRD_EVERY);
+                }
+                *seen = Some(now);
+                (Facts::default(), CRD_EVERY)
             }
         };
         self.fleet.told(told(&self.who, self.at, facts, every))?;

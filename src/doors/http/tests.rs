@@ -616,6 +616,8 @@ async fn a_history_is_stored_once_and_never_answered() {
     let commands = doorway.fleet.commands().of(&who);
     assert_eq!(commands.len(), 2000);
     assert_eq!(&*commands[1999].command, "ls -la 1999");
+    // Whoever tells nothing else is a member all the same.
+    doorway.fleet.find("agent:host-a").unwrap();
     let mut one = [0];
     let answered = socket.get_mut().try_read(&mut one);
     assert_eq!(answered.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
