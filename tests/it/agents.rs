@@ -97,7 +97,7 @@ fn pings_of_a_peer_that_never_reads_make_nothing_pile_up() {
     stream.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 101");
     let before = open.balancer.resident();
-    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[0; 125]].concat();
+    let ping = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[0; 125]].concat();
     let pings = ping.repeat(1000);
     stream
         .set_write_timeout(Some(Duration::from_millis(100)))

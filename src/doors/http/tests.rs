@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64ct::Encoding;
 use futures_util::SinkExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,7 +79,7 @@ impl People {
             };
             users.order(order).unwrap();
         }
-        let token = |user: &str, expires| {
+        let token = |user: &str, expires: u64| {
             let NewToken { id, text, hash } = NewToken::make();
             let user = user.parse().unwrap();
             let role = users.book(|book| book.user(&user).unwrap().role);
@@ -88,7 +89,7 @@ impl People {
                 hash,
                 rights: role.rights(),
                 created: 0,
-                expires,
+                expires: Some(expires),
                 from: Vec::new(),
             };
             users.change(|book| book.issue(id, token, 1)).unwrap();
@@ -96,7 +97,7 @@ impl People {
         };
         let names = ["host-a", "host-b", "anna"];
         let tokens = names.map(|name| (name, token(name, in_an_hour())));
-        let expired = token("host-b", Some(2));
+        let expired = token("host-b", 2);
         let accounts = Accounts::open(&path, Vec::new()).unwrap();
         let lock = Lock::with_users(Arc::new(accounts));
         Self {
@@ -120,9 +121,9 @@ impl People {
     }
 }
 
-fn in_an_hour() -> Option<u64> {
+fn in_an_hour() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Some(now.unwrap().as_secs() + 3600)
+    now.unwrap().as_secs() + 3600
 }
 
 /// Sends bytes, and reads until the other side ends the connection.
@@ -201,23 +202,22 @@ async fn connected(at: SocketAddr, path: &str, token: &str) -> WebSocketStream<T
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | u8::try_from(len).unwrap()),
-        len => match u16::try_from(len) {
-            Ok(len) => {
-                frame.push(0x80 | 126);
-                frame.extend_from_slice(&len.to_be_bytes());
-            }
-            Err(_) => {
-                frame.push(0x80 | 127);
-                frame.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        },
+        len @ 0..=125 => frame.push(MASKED + u8::try_from(len).unwrap()),
+        len if u16::try_from(len).is_ok() => {
+            frame.push(MASKED + 126);
+            frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+        }
+        len => {
+            frame.push(MASKED + 127);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
     }
     frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(payload);
     frame
 }
 
+const MASKED: u8 = 0x80;
 const TEXT: u8 = 0x01;
 const FIN: u8 = 0x80;
 const CONTINUED: u8 = 0x00;
@@ -306,7 +306,6 @@ async fn a_client_is_a_user_and_its_secret_a_password_or_a_token() {
     let left = body(&answer)["expires_in"].as_u64().unwrap();
     assert!((3590..=3600).contains(&left), "{left}");
     // By Basic, in either case.
-    use base64ct::Encoding;
     let basic = |pair: &str| {
         let pair = base64ct::Base64::encode_string(pair.as_bytes());
         format!("{IS_FORM}Authorization: Basic {pair}\r\n")

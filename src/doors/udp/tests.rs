@@ -103,13 +103,14 @@ async fn a_hundred_thousand_forged_sources_move_nobody_out() {
             let forged = from((Ipv4Addr::new(127, 100 + a, b, c), 0));
             forged.send_to(DATAGRAM, at).unwrap();
             // No more than the kernel can hold.
-            while number % 100 == 0 {
+            let seen = || {
                 let counts = counts(&fleet, DoorName::Udp);
-                let seen = counts.taken + counts.refused.values().sum::<u64>();
-                if seen + 300 > u64::from(number) {
-                    break;
+                counts.taken + counts.refused.values().sum::<u64>()
+            };
+            if number % 100 == 0 {
+                while seen() + 300 < u64::from(number) {
+                    std::thread::yield_now();
                 }
-                std::thread::yield_now();
             }
         }
     });
@@ -253,7 +254,7 @@ async fn a_signed_datagram_is_its_users_wherever_it_comes_from() {
         ),
         (
             sealed(&agent, "x", 12, |datagram| {
-                datagram.facts = Facts::default()
+                datagram.facts = Facts::default();
             }),
             "no figures",
         ),
