@@ -218,7 +218,7 @@ fn a_user_of_the_role_agent_gets_a_token_by_its_password() {
     let token = answer.json()["access_token"].as_str().unwrap().to_owned();
     // It is good for reports, and for nothing else.
     assert_eq!(
-        locked.http(Some(&token), "GET", "/api/v1/status").status,
+        locked.http(Some(&token), "GET", "/api/v1/servers").status,
         403
     );
 }
