@@ -17,6 +17,7 @@ use super::extract::{ApiJson, ApiPath, ApiQuery, MAX_BODY};
 use super::files_api::{
     cancel, cancel_all, dead, drop_all, drop_dead, file, find, queue, replay, replay_all,
 };
+use super::fleet_api;
 use super::json::Json;
 use super::listen::Hangup;
 use super::need::{Need, Route};
@@ -40,7 +41,7 @@ pub(super) fn table() -> Vec<Route<Api>> {
     let read = Need::Right(Right::Read);
     let operate = Need::Right(Right::Operate);
     let admin = Need::Right(Right::Admin);
-    vec![
+    let mut all = vec![
         Route::new("GET", "/api/v1/overview", read, get(overview)),
         Route::new("GET", "/api/v1/servers", read, get(servers)),
         Route::new("POST", "/api/v1/servers", admin, post(add_server)),
@@ -133,7 +134,9 @@ pub(super) fn table() -> Vec<Route<Api>> {
         ),
         Route::new("GET", "/api/v1/tokens", admin, get(tokens)),
         Route::new("DELETE", "/api/v1/tokens/{id}", admin, delete(revoke)),
-    ]
+    ];
+    all.extend(fleet_api::table());
+    all
 }
 
 /// The routes, with the bounds that all of them have.

@@ -8,6 +8,7 @@ use super::types::ErrorBody;
 use crate::access::{Denied, DeniedKind};
 use crate::balancer::orders::OrderError;
 use crate::config::SpecError;
+use crate::fleet::FleetError;
 
 /// An answer in JSON, or a refusal.
 pub(super) type ApiResult<T> = Result<Json<T>, ApiError>;
@@ -130,6 +131,23 @@ impl From<OrderError> for ApiError {
                 .hint("see to the journal's disk, and give the order again"),
             OrderError::Denied(denied) => Self::denied(&denied),
             OrderError::Stopping => Self::gone(),
+        }
+    }
+}
+
+impl From<FleetError> for ApiError {
+    fn from(error: FleetError) -> Self {
+        let text = error.to_string();
+        match error {
+            FleetError::Unknown(_) => {
+                Self::not_found(text).hint("GET /api/v1/fleet lists the members")
+            }
+            FleetError::Ambiguous { .. } => {
+                Self::new(StatusCode::CONFLICT, text).hint("use the whole name, or the `id`")
+            }
+            FleetError::Kept { .. } => Self::new(StatusCode::CONFLICT, text)
+                .hint("a member can be forgotten once it is gone or unknown"),
+            FleetError::Denied(denied) => Self::denied(&denied),
         }
     }
 }

@@ -22,6 +22,9 @@ pub(super) const MAX_LISTINGS: usize = 32;
 /// The same for reports of all servers.
 pub(super) const MAX_REPORTS: usize = 64;
 
+/// The same for lists of members, and figures of them. One of ten thousand members has megabytes.
+pub(super) const MAX_MEMBER_LISTS: usize = 8;
+
 /// The most contents of files that are read, or wait to be read, at once.
 pub(super) const MAX_CONTENTS: usize = 8;
 

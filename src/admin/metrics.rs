@@ -5,6 +5,7 @@
 
 mod balancer;
 mod families;
+mod fleet;
 mod process;
 mod server;
 mod tls;
@@ -18,7 +19,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 pub(super) use balancer::Balancer;
-pub use balancer::MAX_SERVER_SERIES;
+pub use families::MAX_SERVER_SERIES;
 
 use super::error::ApiError;
 use process::Process;

@@ -16,6 +16,7 @@ mod events;
 mod extract;
 mod files;
 mod files_api;
+mod fleet_api;
 mod guard;
 mod history;
 mod impatient;

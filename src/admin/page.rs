@@ -1,6 +1,7 @@
 //! The operators' page at `/`: serves its files, which are compiled into the program.
 //!
-//! The page is an ordinary client of the API; its source is in `src/admin/page/`. The content
+//! The page is an ordinary client of the API; its source is in `src/admin/page/`. `uplot.*` there
+//! is the library that draws charts, uPlot 1.6.32, as it was published. The content
 //! security policy lets it load and call nothing but the listener that it came from, and run no
 //! script but its own files. So a title or a reason from the network stays text.
 
@@ -20,6 +21,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// A file of the page.
@@ -39,29 +41,38 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 23] = [
+static ASSETS: [Asset; 32] = [
     asset!("/", HTML, "index.html"),
     asset!("/assets/style.css", STYLE, "style.css"),
     asset!("/assets/servers.css", STYLE, "servers.css"),
     asset!("/assets/files.css", STYLE, "files.css"),
+    asset!("/assets/fleet.css", STYLE, "fleet.css"),
     asset!("/assets/favicon.svg", IMAGE, "favicon.svg"),
     asset!("/assets/theme.js", SCRIPT, "theme.js"),
     asset!("/assets/app.js", SCRIPT, "app.js"),
     asset!("/assets/api.js", SCRIPT, "api.js"),
     asset!("/assets/bulk.js", SCRIPT, "bulk.js"),
+    asset!("/assets/charts.js", SCRIPT, "charts.js"),
     asset!("/assets/dead.js", SCRIPT, "dead.js"),
     asset!("/assets/dialog.js", SCRIPT, "dialog.js"),
     asset!("/assets/dom.js", SCRIPT, "dom.js"),
     asset!("/assets/events.js", SCRIPT, "events.js"),
     asset!("/assets/files.js", SCRIPT, "files.js"),
+    asset!("/assets/fleet.js", SCRIPT, "fleet.js"),
     asset!("/assets/format.js", SCRIPT, "format.js"),
+    asset!("/assets/host.js", SCRIPT, "host.js"),
+    asset!("/assets/member.js", SCRIPT, "member.js"),
     asset!("/assets/orders.js", SCRIPT, "orders.js"),
     asset!("/assets/overview.js", SCRIPT, "overview.js"),
     asset!("/assets/row.js", SCRIPT, "row.js"),
     asset!("/assets/servers.js", SCRIPT, "servers.js"),
     asset!("/assets/session.js", SCRIPT, "session.js"),
+    asset!("/assets/shown.js", SCRIPT, "shown.js"),
     asset!("/assets/states.js", SCRIPT, "states.js"),
     asset!("/assets/upload.js", SCRIPT, "upload.js"),
+    asset!("/assets/uplot.css", STYLE, "uplot.css"),
+    asset!("/assets/uplot.js", SCRIPT, "uplot.js"),
+    asset!("/assets/uplot-license.txt", PLAIN, "uplot-license.txt"),
     asset!("/assets/waiting.js", SCRIPT, "waiting.js"),
 ];
 
@@ -149,7 +160,8 @@ mod tests {
         for asset in &ASSETS {
             let text = std::str::from_utf8(asset.content)
                 .unwrap()
-                .replace("http://www.w3.org/2000/svg", "");
+                .replace("http://www.w3.org/2000/svg", "")
+                .replace("/*! https://github.com/leeoniya/uPlot (v1.6.32) */", "");
             for never in [
                 "innerHTML",
                 "outerHTML",

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::api;
 use super::error::{self, ApiError};
 use super::limits::AdminLimits;
-use super::long_answers::{LongAnswers, MAX_CONTENTS, MAX_LISTINGS, MAX_REPORTS};
+use super::long_answers::{LongAnswers, MAX_CONTENTS, MAX_LISTINGS, MAX_MEMBER_LISTS, MAX_REPORTS};
 use super::need::{Need, Route};
 use super::state::{Api, Reload};
 use super::watch::Watch;
@@ -53,12 +53,12 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
     let Admin {
         control,
         door,
-        fleet: _,
+        fleet,
         listen,
         reload,
         limits,
     } = admin;
-    let watch = Arc::new(Watch::new(control, listen, &limits));
+    let watch = Arc::new(Watch::new(control, fleet.clone(), listen, &limits));
     tokio::spawn(watch.clone().run(stop));
     let in_time = middleware::from_fn_with_state(limits.answer, api::in_time);
     let probes = probes()
@@ -71,9 +71,11 @@ pub fn balancer_routes(admin: Admin, stop: CancellationToken) -> Routes {
     let api = api::routes(Api {
         watch,
         door: door.clone(),
+        fleet,
         reload,
         limits,
         listings: LongAnswers::at_most(MAX_LISTINGS),
+        members: LongAnswers::at_most(MAX_MEMBER_LISTS),
         contents: LongAnswers::at_most(MAX_CONTENTS),
         reports: LongAnswers::at_most(MAX_REPORTS),
     });
@@ -197,6 +199,8 @@ async fn balancer_metrics(
     let figures = metrics::Balancer {
         servers: watch.servers(&sample),
         ready: watch.trouble(&sample.status).is_none(),
+        members: watch.members(),
+        doors: watch.fleet.doors().counts(),
         sample,
     };
     Ok(metrics::answer(&headers, figures))

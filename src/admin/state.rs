@@ -12,6 +12,7 @@ use super::watch::Watch;
 use crate::access::Lock;
 use crate::balancer::Door;
 use crate::config::Reloaded;
+use crate::fleet::Fleet;
 
 /// Reads the configuration again and applies it to the running balancer. An error changes nothing.
 pub type Reload = Arc<dyn Fn() -> Reloading + Send + Sync>;
@@ -24,12 +25,15 @@ pub type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, String>> + Sen
 pub(super) struct Api {
     pub(super) watch: Arc<Watch>,
     pub(super) door: Door,
+    pub(super) fleet: Fleet,
     pub(super) reload: Option<Reload>,
     pub(super) limits: AdminLimits,
     /// Lists of files.
     pub(super) listings: LongAnswers,
     /// Reports of all servers.
     pub(super) reports: LongAnswers,
+    /// Members of the fleet, and their figures.
+    pub(super) members: LongAnswers,
     /// Contents of files.
     pub(super) contents: LongAnswers,
 }

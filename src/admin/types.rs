@@ -1,12 +1,15 @@
 //! The JSON bodies of requests and answers. Readers of answers must ignore unknown fields, so that
 //! later versions can add some; requests with unknown fields are refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::balancer::events::Event;
 use crate::balancer::query::{BulkDone, FileReport, Left};
 use crate::balancer::standing::Held;
 use crate::config::{MAX_WEIGHT, SpecError, parse_server};
+use crate::fleet_core::{Averages, MemberReport, MemberState};
 use crate::protocol::status::ServerReport;
 
 /// Why a request was refused.
@@ -152,6 +155,34 @@ pub struct Server {
     pub bytes_per_s: f64,
     /// Files that it stored in each of the last 60 seconds, the newest last.
     pub history: Vec<u64>,
+    /// What it tells of its host; `None` if it is no member of the fleet yet.
+    #[serde(default)]
+    pub host: Option<HostReport>,
+}
+
+/// What a server tells of its host. A figure that it does not tell is `None`: missing is not zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// Its state as a member of the fleet.
+    pub state: MemberState,
+    /// Seconds since its last word: the age of the figures.
+    pub heard_s: Option<f64>,
+    /// How busy the processor is, from 0 to 1.
+    pub cpu: Option<f32>,
+    /// Memory in use, in bytes.
+    pub memory_used: Option<u64>,
+    /// The host's memory in bytes.
+    pub memory_total: Option<u64>,
+    /// Space in use on the file system of the server's directory, in bytes.
+    pub disk_used: Option<u64>,
+    /// That file system's size in bytes.
+    pub disk_total: Option<u64>,
+    /// Why nothing is known of the file system.
+    pub disk_trouble: Option<String>,
+    /// Files that its directory holds.
+    pub held_files: Option<u64>,
+    /// Bytes of content of those.
+    pub held_bytes: Option<u64>,
 }
 
 /// `GET /api/v1/servers`.
@@ -312,6 +343,22 @@ pub struct NoticeList {
     pub notices: Vec<Event>,
 }
 
+/// `GET /api/v1/fleet`: the members of the fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberList {
+    /// By name.
+    pub members: Vec<MemberReport>,
+}
+
+/// `GET /api/v1/fleet/averages`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AverageList {
+    /// Seconds of the stretch of time.
+    pub over_s: u64,
+    /// By name; members of which nothing is known are left out.
+    pub members: Vec<Averages>,
+}
+
 /// The data of a `state` event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -319,6 +366,20 @@ pub struct State {
     pub overview: Overview,
     /// The servers, in the order in which they were added.
     pub servers: Vec<Server>,
+    /// The other members of the fleet.
+    #[serde(default)]
+    pub fleet: FleetState,
+}
+
+/// The members of the fleet in a `state` event.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetState {
+    /// How many members are in each state, servers among them.
+    pub states: BTreeMap<MemberState, usize>,
+    /// The members that are no servers, those first that need somebody; without their cores.
+    pub members: Vec<MemberReport>,
+    /// How many of those are left out: an event has a bounded length.
+    pub more: usize,
 }
 
 /// A share from 0 to 1, whose percentage has three decimals.

@@ -4,6 +4,7 @@
 //! Many requests at once cost the balancer no more than one: those that wait share the next sample,
 //! and samples are at least [`GAP`] apart.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,28 @@ use super::error::ApiError;
 use super::events::Listeners;
 use super::history::{Minute, to_f64};
 use super::limits::AdminLimits;
-use super::types::{History, Overview, Queue, Server, ServerCounts, State};
+use super::types::{FleetState, History, HostReport, Overview, Queue, Server, ServerCounts, State};
 use crate::balancer::control::Control;
 use crate::balancer::orders::Sample;
+use crate::fleet::Fleet;
+use crate::fleet_core::{MemberReport, MemberState, Trust};
 use crate::protocol::status::{QueueReport, ServerReport, StatusReport};
 
 /// The least time between two samples.
 const GAP: Duration = Duration::from_millis(10);
 
+/// How old a list of the members may be. To make one of ten thousand takes some milliseconds.
+const MEMBERS_AGE: Duration = Duration::from_millis(200);
+
+/// The most members that are no servers in a state: the worst, since those need somebody first.
+pub(super) const MAX_TOLD_MEMBERS: usize = 500;
+
 /// The last samples, and who listens to them.
 pub(super) struct Watch {
     pub(super) control: Control,
+    pub(super) fleet: Fleet,
+    /// The members as they were a moment ago, and when that was.
+    members: Mutex<Option<(Instant, Arc<Vec<MemberReport>>)>>,
     listen: String,
     minute: Mutex<Minute>,
     /// The last sample, and when it was asked for. A request that finds it too old takes the next
@@ -36,9 +48,16 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(control: Control, listen: String, limits: &AdminLimits) -> Self {
+    pub(super) fn new(
+        control: Control,
+        fleet: Fleet,
+        listen: String,
+        limits: &AdminLimits,
+    ) -> Self {
         Self {
             control,
+            fleet,
+            members: Mutex::default(),
             listen,
             minute: Mutex::default(),
             latest: tokio::sync::Mutex::default(),
@@ -106,6 +125,20 @@ impl Watch {
         State {
             overview: self.overview(sample),
             servers: self.servers(sample),
+            fleet: fleet_of(&self.members()),
+        }
+    }
+
+    /// The members of the fleet, as they are or were a moment ago.
+    pub(super) fn members(&self) -> Arc<Vec<MemberReport>> {
+        let mut latest = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((at, members)) if at.elapsed() < MEMBERS_AGE => members.clone(),
+            _ => {
+                let members = Arc::new(self.fleet.members());
+                *latest = Some((Instant::now(), members.clone()));
+                members
+            }
         }
     }
 
@@ -158,6 +191,11 @@ impl Watch {
         sample: &Sample,
         is_wanted: impl Fn(&ServerReport) -> bool,
     ) -> Vec<Server> {
+        let members = self.members();
+        let hosts: HashMap<&str, &MemberReport> = members
+            .iter()
+            .filter_map(|member| Some((member.address.as_deref()?, member)))
+            .collect();
         let minute = self.minute();
         let reports = &sample.status.servers;
         let weights = reports
@@ -182,6 +220,7 @@ impl Watch {
                 files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
                 bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
                 history: stored.map_or_else(Vec::new, |stored| stored.files.history()),
+                host: hosts.get(&*report.name).map(|member| host_of(member)),
                 ordered: sample.ordered.get(&report.name).cloned(),
                 report: report.clone(),
             }
@@ -206,6 +245,65 @@ fn queue_of(queue: &QueueReport) -> Queue {
         dead: queue.dead,
         max_files: queue.max_files,
         max_bytes: queue.max_bytes,
+    }
+}
+
+/// What the members of the fleet are that are no servers: those who need somebody first.
+fn fleet_of(members: &[MemberReport]) -> FleetState {
+    let mut states = BTreeMap::new();
+    for member in members {
+        *states.entry(member.state).or_default() += 1;
+    }
+    let mut others: Vec<&MemberReport> = members
+        .iter()
+        .filter(|member| !member.capabilities.files)
+        .collect();
+    others.sort_by(|one, other| {
+        let key = |member: &MemberReport| (urgency(member.state), member.trust == Trust::Claimed);
+        let by_key = key(one).cmp(&key(other));
+        by_key.then_with(|| one.name.cmp(&other.name))
+    });
+    let more = others.len().saturating_sub(MAX_TOLD_MEMBERS);
+    others.truncate(MAX_TOLD_MEMBERS);
+    let told = others.into_iter().map(|member| {
+        let mut told = member.clone();
+        // Hundreds of them are of no use in a list.
+        told.facts.cores = Box::default();
+        told
+    });
+    FleetState {
+        states,
+        members: told.collect(),
+        more,
+    }
+}
+
+/// Which state needs somebody first: the lowest.
+fn urgency(state: MemberState) -> u8 {
+    match state {
+        MemberState::Unknown => 0,
+        MemberState::Late => 1,
+        MemberState::Joining => 2,
+        MemberState::Leaving => 3,
+        MemberState::Active => 4,
+        MemberState::Gone => 5,
+    }
+}
+
+/// What a server's host tells.
+fn host_of(member: &MemberReport) -> HostReport {
+    let facts = &member.facts;
+    HostReport {
+        state: member.state,
+        heard_s: member.heard_s,
+        cpu: facts.cpu,
+        memory_used: facts.memory_used,
+        memory_total: facts.memory_total,
+        disk_used: facts.disk_used,
+        disk_total: facts.disk_total,
+        disk_trouble: facts.disk_trouble.as_deref().map(str::to_owned),
+        held_files: facts.held_files,
+        held_bytes: facts.held_bytes,
     }
 }
 

@@ -18,8 +18,9 @@ use bilico::transport::Tcp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::fleet_api;
 use crate::in_process::InProcess;
-use crate::users::api::ROUTES;
+use crate::users;
 use bilico_testkit::{
     Client, DEADLINE, Farm, Fickle, Response, Role, Wire, bilico, dechunk, http, http_at, http_raw,
     run, start_balancer, start_server, uninterrupted, wait_for, wait_for_line, wait_until,
@@ -38,7 +39,7 @@ fn get(role: &Role, path: &str) -> Value {
 
 /// Checks a refusal: its status, and that it says these things as JSON.
 #[track_caller]
-fn refused(response: &Response, status: u16, parts: &[&str]) {
+pub fn refused(response: &Response, status: u16, parts: &[&str]) {
     assert_eq!(response.status, status, "{response:?}");
     assert_eq!(
         response.headers["content-type"], "application/json",
@@ -573,7 +574,8 @@ fn every_route_answers_as_the_document_says() {
         let is_answered = asked
             .answered
             .contains(&(method.to_owned(), path.to_owned(), true));
-        let is_elsewhere = path == "/api/v1/reload" || ROUTES.contains(&(method, path));
+        let elsewhere = [&users::api::ROUTES[..], &fleet_api::ROUTES];
+        let is_elsewhere = path == "/api/v1/reload" || elsewhere.concat().contains(&(method, path));
         assert!(is_answered || is_elsewhere, "{method} {path}");
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bilico::access::Lock;
 use bilico::admin::{self, Admin, AdminLimits};
 use bilico::balancer::{Balancer, BalancerConfig, BalancerError, Outcome, Settings};
+use bilico::fleet::Fleet;
 use bilico::transport::Tcp;
 use bilico_testkit::{Role, status, wait_until};
 use tokio::net::TcpListener;
@@ -25,6 +26,8 @@ pub struct InProcess {
     pub address: String,
     /// Where operators connect.
     pub admin: String,
+    /// The members of its fleet.
+    pub fleet: Fleet,
 }
 
 impl InProcess {
@@ -48,10 +51,11 @@ impl InProcess {
         };
         let (clients, (operators, admin)) = runtime.block_on(bind);
         let address = clients.local_addr().unwrap().to_string();
+        let fleet = balancer.fleet();
         let routes = Admin {
             control: balancer.control(),
             door: balancer.door(),
-            fleet: balancer.fleet(),
+            fleet: fleet.clone(),
             listen: address.clone(),
             reload: None,
             limits,
@@ -72,6 +76,7 @@ impl InProcess {
             running: Some(running),
             address,
             admin: admin.to_string(),
+            fleet,
         };
         wait_until("all servers to be up", || {
             status(&this.address).servers.iter().all(|s| s.eligible)

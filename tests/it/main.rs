@@ -33,6 +33,8 @@ mod doubt;
 mod durations;
 mod escaping;
 mod events;
+mod fleet_api;
+mod fleet_metrics;
 mod head_start;
 mod in_process;
 mod journal;

@@ -13,21 +13,21 @@ use bilico_testkit::{
 };
 
 /// A sample: its labels in order, and its value.
-type Sample = (Vec<(String, String)>, f64);
+pub type Sample = (Vec<(String, String)>, f64);
 
 /// A family of samples.
 #[derive(Debug, Default)]
-struct Family {
+pub struct Family {
     kind: String,
     help: String,
     /// The samples by name.
-    samples: BTreeMap<String, Vec<Sample>>,
+    pub samples: BTreeMap<String, Vec<Sample>>,
 }
 
 /// All families, read by the rules of the text format 0.0.4: each has a help text and a type before
 /// its samples, which are adjacent and unique.
 #[track_caller]
-fn parse(text: &str) -> BTreeMap<String, Family> {
+pub fn parse(text: &str) -> BTreeMap<String, Family> {
     assert!(text.ends_with('\n'), "the last line must end");
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = String::new();
@@ -204,9 +204,8 @@ fn text_of(role: &Role) -> String {
     response.text().to_owned()
 }
 
-/// Checks a text by `promtool`, or prints that it is not installed.
-#[track_caller]
-fn promtool(text: &str) {
+/// Whether `promtool` is installed; prints it if not.
+pub fn has_promtool() -> bool {
     let is_there = Command::new("promtool")
         .arg("--version")
         .stdout(Stdio::null())
@@ -218,6 +217,14 @@ fn promtool(text: &str) {
             std::io::stderr(),
             "skipped: promtool; install it with apt-get install prometheus"
         );
+    }
+    is_there.is_ok()
+}
+
+/// Checks a text by `promtool`, if it is installed.
+#[track_caller]
+pub fn promtool(text: &str) {
+    if !has_promtool() {
         return;
     }
     let ended = run(Command::new("promtool").args(["check", "metrics"]), text);

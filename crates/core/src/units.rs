@@ -34,7 +34,7 @@ pub enum UnitError {
     #[error("size {0:?} is too large: the largest is 15.9EiB")]
     SizeTooLarge(String),
     /// Not a duration.
-    #[error("invalid duration {0:?}: expected e.g. 20ms, 1.5s, 10m or 1h")]
+    #[error("invalid duration {0:?}: expected e.g. 20ms, 1.5s, 10m, 1h or 7d")]
     NotADuration(String),
     /// A number without a unit: seconds and milliseconds are equally likely, so neither is guessed.
     #[error("duration {0:?} has no unit: write e.g. {0}s or {0}ms")]
@@ -95,8 +95,8 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Reads `20ms`, `1s`, `1.5s`, `10m`, `1h` or `0`, up to [`LONGEST_DURATION`]. A bare number other
-/// than zero is refused.
+/// Reads `20ms`, `1s`, `1.5s`, `10m`, `1h`, `7d` or `0`, up to [`LONGEST_DURATION`]. A bare number
+/// other than zero is refused.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let not_a_duration = || UnitError::NotADuration(text.to_owned());
     let (number, unit) = Decimal::split(text).ok_or_else(not_a_duration)?;
@@ -107,6 +107,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         "s" => NANOS,
         "m" => 60 * NANOS,
         "h" => 3600 * NANOS,
+        "d" => 86_400 * NANOS,
         _ => return Err(not_a_duration()),
     };
     let duration = number

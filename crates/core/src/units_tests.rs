@@ -93,6 +93,7 @@ fn durations_are_read_with_their_unit() {
         ("0.1s", 100),
         ("10m", 600_000),
         ("1h", 3_600_000),
+        ("7d", 604_800_000),
         ("0.5h", 1_800_000),
     ];
     for (text, millis) in cases {

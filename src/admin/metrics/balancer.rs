@@ -1,22 +1,19 @@
 //! The figures of a balancer, and of each of its servers.
 
+use std::collections::BTreeMap;
 use std::fmt::Error;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::families::Families;
+use super::families::{Families, MAX_SERVER_SERIES, OTHER};
 use crate::admin::history::to_f64;
 use crate::admin::types::Server;
 use crate::balancer::orders::Sample;
+use crate::fleet::{Count, DoorName};
+use crate::fleet_core::MemberReport;
 use crate::protocol::status::QueueReport;
-
-/// The most servers with series of their own; the others are summed up as one.
-pub const MAX_SERVER_SERIES: usize = 1000;
-
-/// The label of the servers beyond those.
-const OTHER: &str = "other";
 
 /// A balancer at one time.
 #[derive(Debug)]
@@ -24,6 +21,8 @@ pub(in crate::admin) struct Balancer {
     pub(in crate::admin) sample: Arc<Sample>,
     pub(in crate::admin) servers: Vec<Server>,
     pub(in crate::admin) ready: bool,
+    pub(in crate::admin) members: Arc<Vec<MemberReport>>,
+    pub(in crate::admin) doors: BTreeMap<DoorName, Count>,
 }
 
 impl Collector for Balancer {
@@ -33,7 +32,8 @@ impl Collector for Balancer {
         queue(&self.sample.status.queue, &mut to)?;
         self.times(&mut to)?;
         self.state(&mut to)?;
-        self.servers(&mut to)
+        self.servers(&mut to)?;
+        super::fleet::encode(&self.members, &self.doors, &mut to)
     }
 }
 

@@ -10,6 +10,12 @@ use prometheus_client::metrics::MetricType;
 
 use crate::admin::history::to_f64;
 
+/// The most servers, or members, with series of their own; the others are summed up as one.
+pub const MAX_SERVER_SERIES: usize = 1000;
+
+/// The label of those beyond.
+pub(super) const OTHER: &str = "other";
+
 /// The upper ends of the buckets of times, in microseconds.
 const BUCKETS: [u64; 18] = [
     250,
@@ -70,6 +76,39 @@ impl Families<'_> {
             family
                 .encode_family(&[(label, of.as_ref())])?
                 .encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// A gauge for each set of labels.
+    pub(super) fn labelled<const N: usize, V: EncodeGaugeValue>(
+        &mut self,
+        (name, help): (&str, &str),
+        values: impl Iterator<Item = ([(&'static str, impl AsRef<str>); N], V)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            let labels = labels.each_ref().map(|(name, of)| (*name, of.as_ref()));
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// A counter for each set of labels.
+    pub(super) fn labelled_counters<const N: usize, V: EncodeCounterValue>(
+        &mut self,
+        (name, help): (&str, &str),
+        values: impl Iterator<Item = ([(&'static str, impl AsRef<str>); N], V)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            let labels = labels.each_ref().map(|(name, of)| (*name, of.as_ref()));
+            let mut counter = family.encode_family(&labels)?;
+            counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
     }

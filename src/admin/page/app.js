@@ -4,6 +4,7 @@ import { $, announce, copy } from "./dom.js";
 import { follow } from "./api.js";
 import { showDead } from "./dead.js";
 import { heardOfDead, showNotice } from "./events.js";
+import { showFleet } from "./fleet.js";
 import { showNothingToSee, showOverview, showSilence } from "./overview.js";
 import { showServers } from "./servers.js";
 import { known, may, stillKnown } from "./session.js";
@@ -16,6 +17,7 @@ if (may("read")) follow({
   state(data) {
     showOverview(data);
     showServers(data.servers);
+    showFleet(data.fleet);
     showDead(data.overview.queue.dead, heardOfDead());
     showWaiting(data.overview.queue.files);
   },

@@ -1,17 +1,22 @@
-// Owns how one server shows: a row of one line, and below it all that is known, when somebody opens it. Invariant: an update
-// touches only what has changed.
+// Owns how one server shows: a row of one line, and below it all that is known, when somebody opens it.
 
 import * as format from "./format.js";
-import { copy, el, icon, nameLine, setAttribute, setBar, setIcon, setText, show, spark } from "./dom.js";
+import { copy, el, icon, nameLine, setAttribute, setIcon, setText, show, spark } from "./dom.js";
+import { age, drawHost, hostCells, isOld, words } from "./host.js";
+import { openMember } from "./member.js";
 import { askDrain, askRemove, askWeight } from "./orders.js";
+import { Shown } from "./shown.js";
 import { reasonOf, stateOf, stateWord } from "./states.js";
 
 const CAME_BACK = "files that it refused, or that were with it when it failed; each was sent again, to it or to another";
 
-export class Row {
+/** What a server's directory holds. */
+function heldWords(host) { return `${format.files(host.held_files)} in its directory${typeof host.held_bytes === "number" ? `, ${format.bytes(host.held_bytes)}` : ""}`; }
+
+export class Row extends Shown {
   constructor(name) {
+    super();
     this.name = name;
-    this.shown = new Map();
     this.isOpen = false;
     const span = (kind, ...children) => el("span", { class: kind }, ...children);
     const bar = (...children) => el("span", { class: "bar", "aria-hidden": "true" }, el("i"), ...children);
@@ -31,10 +36,14 @@ export class Row {
     this.spark.setAttribute("aria-hidden", "true");
     this.drain = el("button", { type: "button", class: "drain", "data-needs": "operate", onclick: () => askDrain(this.server) });
     this.opener = el("button", { type: "button", class: "open", "aria-expanded": "false", onclick: () => this.turn() }, nameLine(name));
+    this.hosts = hostCells(cell);
+    this.held = el("span");
     this.cells = {
       share: cell("Share", "share", this.share, this.shareBar),
       memory: cell("Memory", "memory", this.memory, this.memoryBar),
       flight: cell("In flight", "flight", this.flight, this.flightBar),
+      ...this.hosts,
+      held: cell("Held", "held num", this.held),
       delivered: cell("Delivered", "delivered num", this.returned, this.delivered),
       rate: cell("Files/s", "speed", this.rate, this.spark),
     };
@@ -97,6 +106,14 @@ export class Row {
     this.title(flight, "whole flight", `${format.bytes(server.in_flight_bytes)} in flight${server.window_bytes ? `, at most ${format.bytes(server.window_bytes)}` : ""}`);
     this.bar(this.flightBar, "flight bar", window ? server.in_flight / window : 0);
 
+    drawHost(this, this.hosts, server.host, server.host);
+    this.put("old", server.host ? isOld(server.host) : false, (old) => {
+      for (const cell of [...Object.values(this.hosts), this.cells.held]) cell.classList.toggle("old", old);
+    });
+    const held = server.host?.held_files;
+    this.text(this.held, "held", typeof held === "number" ? format.count(held) : "–");
+    this.title(this.cells.held, "whole held", typeof held === "number" ? heldWords(server.host) : "This server does not say what its directory holds");
+
     this.text(this.delivered, "delivered", format.count(server.delivered));
     this.text(this.returned, "returned", server.returned > 0 ? `↩ ${format.count(server.returned)}` : "");
     this.title(delivered, "whole delivered", `${format.files(server.delivered)} delivered, ${format.bytes(server.delivered_bytes)}; ${format.count(server.returned)} came back: ${CAME_BACK}`);
@@ -106,22 +123,6 @@ export class Row {
     // A minute without a file looks the same each second.
     const line = most === 0 ? new Array(60).fill(0) : server.history;
     this.put("line", most === 0 ? "0" : `${scale.files} ${line}`, () => spark(this.spark, line, scale.files));
-  }
-
-  /** Does something with a value unless it was done with this one. */
-  put(what, value, apply) {
-    if (this.shown.get(what) === value) return;
-    this.shown.set(what, value);
-    apply(value);
-  }
-
-  text(node, what, text) { this.put(what, text, () => { node.textContent = text; }); }
-
-  title(node, what, text) { this.put(what, text, () => { node.title = text; }); }
-
-  bar(node, what, share, mark) {
-    const near = (value) => (value === undefined ? undefined : Math.round(value * 1000) / 1000);
-    this.put(what, `${near(share)} ${near(mark)}`, () => setBar(node, near(share), near(mark)));
   }
 
   turn() {
@@ -137,15 +138,16 @@ export class Row {
   makeMore() {
     this.facts = new Map();
     const list = el("dl");
-    for (const label of ["State", "Speaks", "Share", "Memory", "In flight", "Delivered", "Came back", "Files/s"]) {
+    for (const label of ["State", "Speaks", "Share", "Memory", "In flight", "Host", "Holds", "Delivered", "Came back", "Files/s"]) {
       const fact = el("dd");
       this.facts.set(label, fact);
       list.append(el("div", {}, el("dt", {}, label), fact));
     }
     const full = el("p", { class: "full" }, el("code", {}, this.name), " ",
       el("button", { type: "button", class: "link", "aria-label": `Copy ${this.name}`, onclick: () => copy(this.name) }, "Copy"));
+    this.charts = el("button", { type: "button", class: "charts", "aria-label": `Charts of ${this.name}`, onclick: () => openMember({ id: this.name, name: this.name }) }, "Charts …");
     this.remove = el("button", { type: "button", class: "remove", "data-needs": "admin", "aria-label": `Remove ${this.name}`, onclick: () => askRemove(this.server) }, "Remove …");
-    return el("tr", { role: "row", class: "more" }, el("td", { role: "cell", colspan: "9" }, full, list, this.remove));
+    return el("tr", { role: "row", class: "more" }, el("td", { role: "cell", colspan: "13" }, full, list, el("p", { class: "buttons" }, this.charts, this.remove)));
   }
 
   drawMore() {
@@ -158,11 +160,14 @@ export class Row {
       Share: this.cells.share.title,
       Memory: server.memory ? `${format.bytes(server.memory.used)} of ${format.bytes(server.memory.limit)}` : "this server does not say",
       "In flight": `${format.files(server.in_flight)}${server.window_files ? ` of at most ${format.count(server.window_files)}` : ""}; ${this.cells.flight.title}`,
+      Host: server.host ? ["cpu", "ram", "disk"].map((key) => words(key, server.host, server.host)).join("; ") : "nothing is known of it",
+      Holds: typeof server.host?.held_files === "number" ? `${heldWords(server.host)}, ${age(server.host)}` : "this server does not say",
       Delivered: `${format.files(server.delivered)}, ${format.bytes(server.delivered_bytes)}`,
       "Came back": server.returned > 0 ? `${format.count(server.returned)} ${CAME_BACK}` : "none",
       "Files/s": `${format.rate(server.files_per_s)}, ${format.bytes(server.bytes_per_s)}/s; at most ${format.count(Math.max(0, ...server.history))} in a second of the last minute`,
     };
     for (const [label, text] of Object.entries(facts)) setText(this.facts.get(label), text);
+    show(this.charts, Boolean(server.host));
     show(this.remove, !server.removing);
   }
 }

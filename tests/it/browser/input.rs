@@ -28,12 +28,13 @@ impl Browser {
         }
     }
 
-    /// Presses and releases a key: `Tab`, `Enter` or `Escape`.
+    /// Presses and releases a key: `Tab`, `Enter`, `Escape` or `ArrowLeft`.
     pub fn press(&mut self, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
             "Escape" => (27, ""),
+            "ArrowLeft" => (37, ""),
             other => panic!("unknown key {other}"),
         };
         let down = if text.is_empty() {

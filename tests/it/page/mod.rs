@@ -2,6 +2,7 @@
 //! harm.
 
 mod files;
+mod fleet;
 mod list;
 mod live;
 mod orders;
@@ -20,12 +21,19 @@ struct Page {
 impl Page {
     /// Opens the page and waits until it is live. `None` if no browser is installed.
     fn open(balancer: &Role) -> Option<Self> {
-        let admin = balancer.admin.clone().unwrap();
+        Self::open_at(balancer.admin.as_deref().unwrap())
+    }
+
+    /// The same for the balancer with this admin listener.
+    fn open_at(admin: &str) -> Option<Self> {
         let mut browser = Browser::start()?;
         browser.prefer("light");
         browser.open(&format!("http://{admin}/"));
         browser.wait("document.querySelector('#live')?.dataset.state === 'up'");
-        Some(Self { browser, admin })
+        Some(Self {
+            browser,
+            admin: admin.to_owned(),
+        })
     }
 
     /// Checks that the page has logged no errors, except of requests that had to fail, and that it

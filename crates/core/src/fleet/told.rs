@@ -27,6 +27,21 @@ pub enum Trust {
     Measured,
 }
 
+impl Trust {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Claimed, Self::Asked, Self::Proved, Self::Measured];
+
+    /// Its name, as it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Asked => "asked",
+            Self::Proved => "proved",
+            Self::Measured => "measured",
+        }
+    }
+}
+
 /// What a member came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
