@@ -11,6 +11,7 @@ mod frame;
 mod header;
 mod index_line;
 mod json_splitter;
+mod old_pickle;
 mod recovery;
 
 use std::time::Duration;

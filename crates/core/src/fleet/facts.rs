@@ -27,6 +27,9 @@ pub struct Facts {
     /// The host's memory, or that of its container, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_total: Option<u64>,
+    /// How much of the memory is in use, from a member that tells no bytes: 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_ratio: Option<f32>,
     /// Swap in use, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap_used: Option<u64>,
@@ -42,6 +45,9 @@ pub struct Facts {
     /// Space on it that the member may still use, in bytes. Less than the rest if some is reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_free: Option<u64>,
+    /// How much of its disk is in use, from a member that tells no bytes: 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_ratio: Option<f32>,
     /// Why nothing is known of the file system, such as a mount that does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_trouble: Option<Box<str>>,
@@ -120,7 +126,13 @@ impl Facts {
         if self.cores.len() > MAX_CORES {
             return Err(BadFact::Cores(self.cores.len()));
         }
-        let ratios = [("cpu", self.cpu), ("load", self.load)].into_iter();
+        let ratios = [
+            ("cpu", self.cpu),
+            ("memory_ratio", self.memory_ratio),
+            ("disk_ratio", self.disk_ratio),
+            ("load", self.load),
+        ]
+        .into_iter();
         let cores = self.cores.iter().map(|core| ("cores", Some(*core)));
         for (name, ratio) in ratios.chain(cores) {
             check_number(name, ratio)?;
@@ -163,11 +175,13 @@ impl Facts {
             cpu,
             memory_used,
             memory_total,
+            memory_ratio,
             swap_used,
             swap_total,
             disk_used,
             disk_total,
             disk_free,
+            disk_ratio,
             disk_read,
             disk_write,
             net_rx,
@@ -191,9 +205,25 @@ impl Facts {
         if newer.disk_trouble.is_some() {
             self.disk_trouble.clone_from(&newer.disk_trouble);
             (self.disk_used, self.disk_total, self.disk_free) = (None, None, None);
+            self.disk_ratio = None;
         } else if newer.disk_total.is_some() {
             self.disk_trouble = None;
         }
+    }
+
+    /// How much of the memory is in use, 0 to 1: from its bytes, or as it was told.
+    pub fn memory_part(&self) -> Option<f32> {
+        part(self.memory_used, self.memory_total).or(self.memory_ratio)
+    }
+
+    /// How much of the disk is in use, 0 to 1: of what the member may use, which is less than the
+    /// disk's size if some of it is reserved.
+    pub fn disk_part(&self) -> Option<f32> {
+        let may_use = match (self.disk_used, self.disk_free) {
+            (Some(used), Some(free)) => used.checked_add(free),
+            _ => self.disk_total,
+        };
+        part(self.disk_used, may_use).or(self.disk_ratio)
     }
 
     /// One figure of the history, if it is told.
@@ -219,6 +249,17 @@ impl Facts {
             Figure::Held => whole(self.held_bytes),
         }
     }
+}
+
+/// How much of `whole` is in use.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a part of 1 needs no 53 bits"
+)]
+fn part(used: Option<u64>, whole: Option<u64>) -> Option<f32> {
+    let whole = whole.filter(|whole| *whole > 0)?;
+    Some((used? as f64 / whole as f64).min(1.0) as f32)
 }
 
 fn check_number(name: &'static str, number: Option<f32>) -> Result<(), BadFact> {
@@ -381,6 +422,27 @@ mod tests {
             ..Facts::default()
         });
         assert_eq!((facts.disk_total, facts.disk_trouble), (Some(8), None));
+    }
+
+    #[test]
+    fn parts_are_of_bytes_or_as_they_were_told() {
+        let mut facts = Facts {
+            memory_ratio: Some(0.035),
+            disk_ratio: Some(0.5),
+            disk_used: Some(30),
+            disk_total: Some(100),
+            ..Facts::default()
+        };
+        assert_eq!(facts.memory_part(), Some(0.035));
+        assert_eq!(facts.disk_part(), Some(0.3));
+        facts.disk_free = Some(30);
+        assert_eq!(facts.disk_part(), Some(0.5));
+        facts.memory_used = Some(9);
+        facts.memory_total = Some(0);
+        assert_eq!(facts.memory_part(), Some(0.035));
+        facts.memory_total = Some(3);
+        assert_eq!(facts.memory_part(), Some(1.0), "more than there is");
+        assert_eq!(Facts::default().disk_part(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod facts;
 mod identity;
+pub mod old;
 pub mod registry;
 mod report;
 mod told;

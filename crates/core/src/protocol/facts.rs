@@ -64,7 +64,12 @@ pub fn fit(facts: &Facts) -> Facts {
 
 fn rounded(facts: &Facts) -> Facts {
     let mut rounded = facts.clone();
-    for part in [&mut rounded.cpu, &mut rounded.load] {
+    for part in [
+        &mut rounded.cpu,
+        &mut rounded.memory_ratio,
+        &mut rounded.disk_ratio,
+        &mut rounded.load,
+    ] {
         *part = part.map(|part| (part * 1000.0).round() / 1000.0);
     }
     for core in &mut rounded.cores {
@@ -149,11 +154,13 @@ mod tests {
             cores: vec![0.987_654; MAX_CORES].into(),
             memory_used: most,
             memory_total: most,
+            memory_ratio: Some(0.123_456),
             swap_used: most,
             swap_total: most,
             disk_used: most,
             disk_total: most,
             disk_free: most,
+            disk_ratio: Some(0.123_456),
             disk_trouble: Some(text.clone()),
             disk_read: rate,
             disk_write: rate,
