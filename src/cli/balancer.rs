@@ -5,15 +5,18 @@ mod args;
 mod door_at;
 mod fleet_args;
 mod join_args;
+mod old_args;
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use args::{BalancerArgs, check};
 use args::{config, lock, openings, settings};
 
 use self::agent_args::Locked;
+use self::old_args::Bound;
 use super::admin::AdminListeners;
 use super::journal_errors::journal_failure;
 use super::output::{Exit, Failure, note};
@@ -25,6 +28,8 @@ use crate::access::Auth;
 use crate::admin::{Admin, AdminLimits, balancer_routes};
 use crate::balancer::events::Kind;
 use crate::balancer::{Balancer, BalancerError, Outcome};
+use crate::doors::old::OldDoors;
+use crate::fleet::Fleet;
 use crate::numbers::{Grouped, count, plural};
 use crate::protocol::status::{ServerReport, ServerState, StatusReport};
 use crate::transport::{Connect, Tcp};
@@ -39,13 +44,10 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let is_for_all = args.auth == Auth::Required && args.tls.is_required();
     let operators = AdminListeners::bind(&args.admin, &args.metrics, is_for_all).await?;
-    let locked = if args.auth == Auth::Required {
-        Locked::Users
-    } else {
-        Locked::Nobody
-    };
+    let locked = locked(args.auth);
     let for_http = doors.as_ref().map(|doors| &doors.http);
     let agents = args.fleet.agents.bind(locked, for_http).await?;
+    let (old_doors, old_at) = args.fleet.old.bind().await?;
     let audit = (args.auth == Auth::Required).then(|| "audit.log".to_owned());
     let log = args.role.log.start("balancer.log".to_owned(), audit)?;
     tell_openings(args.max_connections, &openings);
@@ -110,6 +112,7 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
                 args.role.tell(name, address);
             }
             let mut agents = agents.serve(&lock, &balancer.fleet(), &stop);
+            let old_doors = serve_old(old_doors, &old_at, &args, balancer.fleet(), &stop);
             service.ready(stop.clone(), move || {
                 let control = control.clone();
                 // The hub answers.
@@ -123,12 +126,40 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
             let outcome = balancer.run(listener, connector, stop).await;
             serving.stop().await;
             while agents.join_next().await.is_some() {}
+            let _ = old_doors.await;
             outcome
         }
         Err(error) => Err(error),
     };
     drop(log);
     exit(outcome, &args)
+}
+
+/// Whom the doorways of agents ask who they are.
+fn locked(auth: Auth) -> Locked {
+    match auth {
+        Auth::Required => Locked::Users,
+        Auth::Off => Locked::Nobody,
+    }
+}
+
+/// Opens the doorways of the first monitoring system, until `stop` is cancelled.
+fn serve_old(
+    doors: OldDoors,
+    bound: &[Bound],
+    args: &BalancerArgs,
+    fleet: Fleet,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    for (name, address) in bound {
+        args.role.tell(name, *address);
+    }
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        if doors.is_open() {
+            doors.run(fleet, stop).await;
+        }
+    })
 }
 
 /// How the balancer is.

@@ -46,6 +46,7 @@ mod logs;
 mod metrics;
 mod modes;
 mod names;
+mod old_monitor;
 mod old_style;
 mod output;
 mod overload;

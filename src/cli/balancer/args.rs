@@ -398,6 +398,7 @@ pub(super) fn openings(args: &BalancerArgs) -> Result<Openings, Failure> {
     let (servers, wanted) = (args.servers.len(), args.max_connections as usize);
     let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
     let operators = operators + args.fleet.agents.max_connections();
+    let operators = operators + args.fleet.old.max_connections();
     Openings::of_balancer(limit, servers, operators, wanted).map_err(too_few)
 }
 

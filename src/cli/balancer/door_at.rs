@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 
-use crate::cli::output::Failure;
+use crate::cli::output::{Exit, Failure};
 use crate::cli::role::bind;
 use crate::cli::settings::values::address;
 
@@ -46,5 +46,28 @@ impl DoorAt {
             Some(address) => bind(address, flag).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The same of a doorway that only programs on this machine may reach.
+    pub(super) async fn bind_here(
+        &self,
+        flag: &str,
+    ) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+        let Some(address) = &self.0 else {
+            return Ok(None);
+        };
+        let resolved = lookup_host(address).await;
+        let mut others = resolved.into_iter().flatten();
+        if others.any(|address| !address.ip().is_loopback()) {
+            let error = format!(
+                "{flag} is for programs on this machine: {address} is not a loopback address"
+            );
+            let hint = format!(
+                "pass {flag} 127.0.0.1:PORT, and reach it from elsewhere through a tunnel, e.g. \
+                 `ssh -L`"
+            );
+            return Err(Failure::new(Exit::Usage, error).hint(hint));
+        }
+        self.bind(flag).await
     }
 }

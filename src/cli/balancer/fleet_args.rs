@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::agent_args::AgentArgs;
 use super::join_args::JoinArgs;
+use super::old_args::OldArgs;
 
 /// The flags of the fleet.
 #[derive(Debug, Args)]
@@ -13,4 +14,6 @@ pub(in crate::cli) struct FleetArgs {
     pub(super) agents: AgentArgs,
     #[command(flatten)]
     pub(super) join: JoinArgs,
+    #[command(flatten)]
+    pub(super) old: OldArgs,
 }
