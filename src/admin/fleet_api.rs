@@ -14,7 +14,7 @@ use super::extract::{ApiJson, ApiPath, ApiQuery};
 use super::json::Json;
 use super::need::{Need, Route};
 use super::state::Api;
-use super::types::{AverageList, MemberList};
+use super::types::{AverageList, CommandList, MemberList};
 use crate::access::{Pass, Right};
 use crate::fleet::Fleet;
 use crate::fleet_core::{Columns, Figure, Identity, MemberReport, MemberState};
@@ -72,6 +72,7 @@ pub(super) fn table() -> Vec<Route<Api>> {
         Route::new("PATCH", "/api/v1/fleet/{name}", operate, patch(protect)),
         Route::new("DELETE", "/api/v1/fleet/{name}", admin, delete(forget)),
         Route::new("GET", "/api/v1/fleet/{name}/history", read, get(history)),
+        Route::new("GET", "/api/v1/fleet/{name}/commands", admin, get(commands)),
     ]
 }
 
@@ -112,6 +113,23 @@ async fn history(
         Ok(columns.unwrap_or_else(Columns::default))
     });
     api.members.answer(columns).await
+}
+
+/// What users have typed on a member's host.
+async fn commands(
+    State(api): State<Api>,
+    ApiPath(name): ApiPath<String>,
+) -> Result<Response, ApiError> {
+    let list = ask(&api, move |fleet| {
+        let member = fleet.find(&name)?;
+        let id = member.id.parse::<Identity>();
+        let id = id.map_err(|error| ApiError::not_found(error.to_string()))?;
+        Ok(CommandList {
+            id: member.id,
+            commands: fleet.commands().of(&id),
+        })
+    });
+    api.members.answer(list).await
 }
 
 async fn averages(

@@ -9,6 +9,7 @@ use crate::balancer::events::Event;
 use crate::balancer::query::{BulkDone, FileReport, Left};
 use crate::balancer::standing::Held;
 use crate::config::{MAX_WEIGHT, SpecError, parse_server};
+use crate::fleet::Command;
 use crate::fleet_core::{Averages, MemberReport, MemberState};
 use crate::protocol::status::ServerReport;
 
@@ -348,6 +349,15 @@ pub struct NoticeList {
 pub struct MemberList {
     /// By name.
     pub members: Vec<MemberReport>,
+}
+
+/// `GET /api/v1/fleet/{name}/commands`: what users have typed on a member's host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommandList {
+    /// The member's identity.
+    pub id: String,
+    /// The oldest first.
+    pub commands: Vec<Command>,
 }
 
 /// `GET /api/v1/fleet/averages`.

@@ -19,9 +19,10 @@ const MEMBER: (&str, &str) = ("GET", "/api/v1/fleet/{name}");
 const PROTECT: (&str, &str) = ("PATCH", "/api/v1/fleet/{name}");
 const FORGET: (&str, &str) = ("DELETE", "/api/v1/fleet/{name}");
 const HISTORY: (&str, &str) = ("GET", "/api/v1/fleet/{name}/history");
+const COMMANDS: (&str, &str) = ("GET", "/api/v1/fleet/{name}/commands");
 
 /// The routes that are tested here.
-pub const ROUTES: [(&str, &str); 6] = [LIST, AVERAGES, MEMBER, PROTECT, FORGET, HISTORY];
+pub const ROUTES: [(&str, &str); 7] = [LIST, AVERAGES, MEMBER, PROTECT, FORGET, HISTORY, COMMANDS];
 
 /// What an agent tells.
 pub fn agent(name: &str, every: Duration) -> Told {
@@ -136,6 +137,26 @@ fn every_route_about_members_answers_as_the_document_says() {
         asked.ask(HISTORY, "host-a", bad, None, 400);
     }
     asked.ask(AVERAGES, "", "?over=x", None, 400);
+
+    let typed = asked.ask(COMMANDS, "host-a", "", None, 200).json();
+    assert_eq!(typed, json!({"id": "agent:host-a", "commands": []}));
+    let commands = asked.balancer.fleet.commands();
+    commands.keep(2);
+    let who = Identity::Agent("host-a".into());
+    for line in ["ls", "ls -la", "cat notes"] {
+        commands
+            .told(&who, "root", line, "2026-11-25 04:23:08")
+            .unwrap();
+    }
+    let typed = asked.ask(COMMANDS, "host-a", "", None, 200).json();
+    assert_eq!(
+        typed["commands"],
+        json!([
+            {"time": "2026-11-25 04:23:08", "user": "root", "command": "ls -la"},
+            {"time": "2026-11-25 04:23:08", "user": "root", "command": "cat notes"},
+        ])
+    );
+    asked.ask(COMMANDS, "host-z", "", None, 404);
 
     let kept = json!({"protected": true});
     asked.ask(PROTECT, "host-a", "", Some(&kept), 200);
