@@ -24,6 +24,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -199,9 +200,10 @@ impl Shared {
             Ok(tls::Arrived::Plain(stream)) if !tls.is_required() => {
                 Some((stream, At::plain(peer)))
             }
-            Ok(tls::Arrived::Plain(_)) => {
+            Ok(tls::Arrived::Plain(stream)) => {
                 let doors = self.fleet.doors();
                 doors.refused(DoorName::Http, "plain text where TLS is required", &peer);
+                self.send_away(stream).await;
                 None
             }
             Ok(tls::Arrived::Gone) => None,
@@ -213,6 +215,27 @@ impl Shared {
                 None
             }
         }
+    }
+
+    /// Tells a peer in plain text that this takes TLS. It may not read it.
+    async fn send_away(&self, stream: BoxStream) {
+        let body = json!({
+            "error": "plain HTTP is refused: this listener requires https:// and wss://",
+            "hint": "trust the authority of the balancer's certificate; a program that speaks no TLS \
+                     comes through a tunnel",
+        });
+        let body = format!("{body}\n");
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = Lingering::new(stream);
+        let telling = async {
+            stream.write_all(answer.as_bytes()).await?;
+            stream.shutdown().await
+        };
+        let _ = timeout(self.limits.grace, telling).await;
     }
 
     /// Answers a request, and counts it.

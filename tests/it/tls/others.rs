@@ -181,5 +181,6 @@ fn agents_get_their_tokens_by_tls_where_it_is_required() {
     };
     let answer = curl(&format!("https://{at}/token")).stdout;
     assert!(answer.contains("\"token_type\":\"bearer\""), "{answer}");
-    assert_ne!(curl(&format!("http://{at}/token")).code, Some(0));
+    let answer = curl(&format!("http://{at}/token")).stdout;
+    assert!(answer.contains("requires https://"), "{answer}");
 }
