@@ -104,6 +104,7 @@ impl Hub {
             if let Some(former) = self.servers.get(former) {
                 former.nudge.notify_one();
             }
+            self.forget_told_doubt(former);
             self.retiring.held_back.insert(from.clone());
             self.retiring.moved.insert(from, server);
         }

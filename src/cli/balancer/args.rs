@@ -378,11 +378,6 @@ pub(in crate::cli) fn check(matches: &ArgMatches) -> Result<(), (&'static str, S
     let Ok(args) = BalancerArgs::from_arg_matches(matches) else {
         return Ok(());
     };
-    if args.servers.is_empty() && !args.fleet.join.takes_servers() {
-        let needs = "a balancer needs servers: name them with --server ADDR=WEIGHT, or let servers \
-                     register themselves with --join loopback, secret or certificate";
-        return Err(("servers", needs.to_owned()));
-    }
     check_servers(&args.servers).map_err(|error| ("servers", error.to_string()))?;
     queue_limits(&args)
         .check(args.max_json.0)
@@ -392,8 +387,20 @@ pub(in crate::cli) fn check(matches: &ArgMatches) -> Result<(), (&'static str, S
     args.fleet.join.check(args.cluster.is_given())
 }
 
+/// A file may leave the servers to the command line; once both are read, there must be some.
+fn check_for_servers(args: &BalancerArgs) -> Result<(), &'static str> {
+    if args.servers.is_empty() && !args.fleet.join.takes_servers() {
+        return Err(
+            "a balancer needs servers: name them with --server ADDR=WEIGHT, or let servers register \
+             themselves with --join loopback, secret or certificate",
+        );
+    }
+    Ok(())
+}
+
 /// How many files and connections the process may open, and how many of those are for clients.
 pub(super) fn openings(args: &BalancerArgs) -> Result<Openings, Failure> {
+    check_for_servers(args).map_err(|error| Failure::new(Exit::Usage, error))?;
     let limit = descriptors::raise();
     let (servers, wanted) = (args.servers.len(), args.max_connections as usize);
     let operators = args.admin.max_connections() + args.metrics.max_of_metrics();
@@ -405,6 +412,7 @@ pub(super) fn openings(args: &BalancerArgs) -> Result<Openings, Failure> {
 /// Reads the settings that a running balancer can change.
 pub(super) fn settings(matches: &ArgMatches) -> Result<Settings, String> {
     let args = BalancerArgs::from_arg_matches(matches).map_err(|error| error.to_string())?;
+    check_for_servers(&args)?;
     Ok(settings_of(&args))
 }
 
