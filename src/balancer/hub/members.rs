@@ -42,8 +42,8 @@ impl Hub {
                     self.retired(&server);
                     return Ok(());
                 };
+                // What was ordered about it stays: it may come back.
                 self.remove(slot, &server, now);
-                self.deps.standing.forget(&server);
                 self.retiring.removing.insert(server);
                 Ok(())
             }
