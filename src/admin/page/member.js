@@ -100,7 +100,7 @@ function note(text, isError = false) {
 function showState(state, text, isStale) {
   setAttribute($("member-state"), "data-state", shapeOf(state));
   setAttribute($("member-state"), "data-is", state);
-  setIcon($("member-state"), shapeOf(state));
+  setIcon($("member-state").querySelector("svg"), shapeOf(state));
   setText($("member-state").querySelector("span"), text);
   dialog.classList.toggle("old", isStale);
 }
@@ -131,7 +131,7 @@ function showFacts(member) {
   for (const [place, [label, text]] of told.entries()) {
     const row = list.children[place] ?? list.appendChild(el("div", {}, el("dt"), el("dd")));
     setText(row.firstElementChild, label);
-    setText(row.lastElementChild, text.startsWith(`${label}: `) ? text.slice(label.length + 2) : text);
+    setText(row.lastElementChild, text.replace(/^(Processor|Memory of the host|Disk): /, ""));
   }
   showCores(facts.cores ?? []);
   show($("member-keep"), true);
