@@ -130,6 +130,7 @@ impl Balancer {
         let outside = Tasks {
             tracker: tasks.clone(),
             shutdown: shutdown.clone(),
+            fleet: self.fleet.clone(),
         };
         let deps = Deps {
             config: self.config,

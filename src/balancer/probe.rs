@@ -18,10 +18,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::dispatch::{Probed, Speaker, Who};
+use super::host_facts::HostFacts;
 use super::messages::ToHub;
 use super::orders::ServersSpeak;
+use crate::fleet::Fleet;
 use crate::protocol::status::Dialect;
-use crate::protocol::{Message, Role, frame, json};
+use crate::protocol::{HelloFacts, Message, Role, frame, json};
 use crate::schedule::Slot;
 use crate::transport::{BoxStream, Connect, Deadlines, Reader, plain};
 
@@ -185,14 +187,19 @@ impl ProbePace {
 }
 
 impl Prober {
-    /// Probes once an interval, give or take a tenth, and when asked to, until the hub is gone.
-    pub(super) async fn run(mut self) {
+    /// Probes once an interval, give or take a tenth, and when asked to, until the hub is gone. Tells
+    /// the fleet what the answers tell of the server's host.
+    pub(super) async fn run(mut self, fleet: Fleet) {
+        let mut host = HostFacts::new(fleet, self.address.clone());
         let place = u32::try_from(self.place).unwrap_or(u32::MAX);
         let first = self.pace().interval;
         sleep((SPREAD * place).min(first)).await;
         let generation = self.generation;
         loop {
-            let (probed, took) = self.probe().await;
+            let (Answer { probed, facts }, took) = self.probe().await;
+            if let Probed::Answered { who, .. } = &probed {
+                host.tell(who, facts, self.pace().interval);
+            }
             if self
                 .hub
                 .send(ToHub::Probed {
@@ -222,13 +229,14 @@ impl Prober {
     }
 
     /// Probes once, and measures how long that takes.
-    async fn probe(&mut self) -> (Probed, Duration) {
+    async fn probe(&mut self) -> (Answer, Duration) {
         let started = Instant::now();
         let most = self.pace().timeout;
-        let probed = match timeout(most, self.ask(most / 2)).await {
-            Ok(Ok(probed)) => {
+        let answer = match timeout(most, self.ask(most / 2)).await {
+            Ok(Ok(Answer { probed, facts })) => {
                 self.route.unproven = None;
-                self.pace().judge(probed)
+                let probed = self.pace().judge(probed);
+                Answer { probed, facts }
             }
             Ok(Err(error)) => {
                 let reason = plain(&error);
@@ -237,17 +245,17 @@ impl Prober {
                 if is_ours && error.kind() == io::ErrorKind::PermissionDenied {
                     self.route.tell_unproven(&self.address, &reason);
                 }
-                Probed::Failed(reason)
+                Answer::from(Probed::Failed(reason))
             }
-            Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")),
+            Err(_) => Probed::Failed(format!("no answer to a probe in {most:?}")).into(),
         };
-        if matches!(probed, Probed::Failed(_)) {
+        if matches!(answer.probed, Probed::Failed(_)) {
             self.route.answered = None;
         }
-        (probed, started.elapsed())
+        (answer, started.elapsed())
     }
 
-    async fn ask(&mut self, look_up: Duration) -> io::Result<Probed> {
+    async fn ask(&mut self, look_up: Duration) -> io::Result<Answer> {
         self.route
             .look_up(&self.address, &*self.connector, look_up)
             .await?;
@@ -283,9 +291,9 @@ impl Prober {
         &mut self,
         at: SocketAddr,
         failed: Option<SocketAddr>,
-        (mut probed, stream): (Probed, Option<BoxStream>),
-    ) -> Probed {
-        if let Probed::Answered { who, .. } = &mut probed {
+        (mut answer, stream): (Answer, Option<BoxStream>),
+    ) -> Answer {
+        if let Probed::Answered { who, .. } = &mut answer.probed {
             who.address = Some(at);
             who.named.clone_from(&self.route.named);
         }
@@ -293,12 +301,28 @@ impl Prober {
         self.route.failed = failed.filter(|failed| *failed != at);
         let stream = stream.filter(|_| self.connector.is_costly());
         self.route.kept = stream.map(|stream| (at, stream));
-        probed
+        answer
+    }
+}
+
+/// What a server answers.
+pub(super) struct Answer {
+    pub(super) probed: Probed,
+    /// What it tells of its host.
+    facts: HelloFacts,
+}
+
+impl From<Probed> for Answer {
+    fn from(probed: Probed) -> Self {
+        Self {
+            probed,
+            facts: HelloFacts::Untold,
+        }
     }
 }
 
 /// Asks a server over a connection, and gives that back if the server may leave it open.
-pub(super) async fn ask_at(mut stream: BoxStream) -> io::Result<(Probed, Option<BoxStream>)> {
+pub(super) async fn ask_at(mut stream: BoxStream) -> io::Result<(Answer, Option<BoxStream>)> {
     stream.write_all(json::DISCOVERY_REQUEST).await?;
     stream.flush().await?;
     let mut first = [0];
@@ -316,7 +340,7 @@ pub(super) async fn ask_at(mut stream: BoxStream) -> io::Result<(Probed, Option<
                 memory: None,
                 who: Who::default(),
             };
-            Ok((probed, None))
+            Ok((probed.into(), None))
         }
         byte if byte == frame::MAGIC[0] => greeting(stream, byte).await,
         other => Err(io::Error::other(format!(
@@ -326,7 +350,7 @@ pub(super) async fn ask_at(mut stream: BoxStream) -> io::Result<(Probed, Option<
 }
 
 /// Reads the rest of a native greeting, whose first byte was read already.
-async fn greeting(stream: BoxStream, first: u8) -> io::Result<(Probed, Option<BoxStream>)> {
+async fn greeting(stream: BoxStream, first: u8) -> io::Result<(Answer, Option<BoxStream>)> {
     let mut reader = Reader::new(io::Cursor::new([first]).chain(stream), Deadlines::default());
     reader.preface().await.map_err(io::Error::other)?;
     match reader
@@ -352,7 +376,11 @@ async fn greeting(stream: BoxStream, first: u8) -> io::Result<(Probed, Option<Bo
             // All was read that came, or the connection is of no more use.
             let (read, left) = reader.into_parts();
             let (_, stream) = read.into_inner();
-            Ok((probed, left.is_empty().then_some(stream)))
+            let answer = Answer {
+                probed,
+                facts: hello.facts,
+            };
+            Ok((answer, left.is_empty().then_some(stream)))
         }
         Some(Message::Bye(refusal)) => Err(io::Error::other(refusal.reason)),
         _ => Err(io::Error::other(

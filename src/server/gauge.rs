@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::figures::Figures;
 use super::overload::Overload;
 use super::place::Place;
+use crate::fleet_core::Facts;
 use crate::protocol::status::Memory;
 
 /// Figures about a server, for operators. Cheap to clone.
@@ -16,6 +18,7 @@ pub struct ServerGauge {
     pub(super) overload: Arc<Overload>,
     /// The number of open connections.
     pub(super) connections: Arc<AtomicUsize>,
+    pub(super) figures: Arc<Figures>,
     began: Instant,
 }
 
@@ -25,6 +28,7 @@ impl ServerGauge {
             place,
             overload: Arc::default(),
             connections: Arc::default(),
+            figures: Arc::default(),
             began: Instant::now(),
         }
     }
@@ -44,6 +48,11 @@ impl ServerGauge {
     /// The process's memory and its limit; `None` until they were measured.
     pub fn memory(&self) -> Option<Memory> {
         self.overload.memory()
+    }
+
+    /// The latest figures of the host and of the server itself; `None` until they were measured.
+    pub fn facts(&self) -> Option<Arc<Facts>> {
+        self.figures.latest()
     }
 
     /// The number of open connections.

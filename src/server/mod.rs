@@ -10,8 +10,11 @@
 mod cluster;
 mod config;
 mod connection;
+mod count;
 mod directory;
+mod figures;
 mod gauge;
+mod held;
 mod index;
 mod job;
 mod keeper;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-
+use crate::host::Resident;
 use crate::protocol::status::Memory;
 use crate::units::{ByteSize, Margin};
 
@@ -87,13 +86,12 @@ impl Overload {
 
 /// Samples the process's memory for ever.
 pub async fn watch(overload: Arc<Overload>, margin: Margin) {
-    let (Ok(pid), Ok(mut system)) = (sysinfo::get_current_pid(), System::new()) else {
+    let Ok(mut resident) = Resident::new() else {
         tracing::error!("cannot watch memory on this system: the overload byte stays 0");
         return;
     };
-    system.refresh_memory();
-    let margin = margin.bytes(system.total_memory());
-    let start = measure(&mut system, pid);
+    let margin = margin.bytes(resident.of_machine());
+    let start = resident.measure();
     let mut gauge = Gauge::new(start, margin);
     tracing::info!(start = %ByteSize(start), margin = %ByteSize(margin), "watching memory");
     overload.used.store(start, Ordering::Relaxed);
@@ -102,14 +100,14 @@ pub async fn watch(overload: Arc<Overload>, margin: Margin) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let mut resident = measure(&mut system, pid);
-        if resident > gauge.clear() && trim() {
-            resident = measure(&mut system, pid);
+        let mut used = resident.measure();
+        if used > gauge.clear() && trim() {
+            used = resident.measure();
         }
-        overload.used.store(resident, Ordering::Relaxed);
-        if let Some(now) = gauge.sample(resident) {
+        overload.used.store(used, Ordering::Relaxed);
+        if let Some(now) = gauge.sample(used) {
             overload.overloaded.store(now, Ordering::Relaxed);
-            let (memory, limit) = (ByteSize(resident), ByteSize(gauge.limit()));
+            let (memory, limit) = (ByteSize(used), ByteSize(gauge.limit()));
             if now {
                 tracing::warn!(%memory, %limit, "overloaded");
             } else {
@@ -133,12 +131,6 @@ fn trim() -> bool {
 #[cfg(not(target_env = "gnu"))]
 fn trim() -> bool {
     false
-}
-
-fn measure(system: &mut System, pid: Pid) -> u64 {
-    let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
-    system.process(pid).map_or(0, sysinfo::Process::memory)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::directory::Directory;
+use super::held::Held;
 use crate::durability::Durability;
 
 /// The directory of a server, and what all its parts know of it.
@@ -18,6 +19,8 @@ pub(super) struct Place {
     pub(super) stored_files: AtomicU64,
     /// Bytes of content of those files.
     pub(super) stored_bytes: AtomicU64,
+    /// What the directory holds.
+    pub(super) held: Held,
     /// Tells this process from others that have the same identity: 32 hex digits.
     pub(super) instance: Arc<str>,
     /// Keeps other servers out of the directory; `None` if it could not be opened.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{ServerConfig, ServerError};
 use super::connection::{self, Shared};
+use super::figures::{self, Own};
 use super::gauge::ServerGauge;
 use super::overload;
 use super::register::Registering;
@@ -118,7 +119,7 @@ impl Server {
     }
 }
 
-/// Starts the overload monitor, and collects what connections share.
+/// Starts the overload monitor and the samples, and collects what connections share.
 fn share(
     config: &ServerConfig,
     store: Store,
@@ -135,7 +136,16 @@ fn share(
         tasks.clone(),
         stop.clone(),
     );
-    Shared::new(config, store, work, overload, stop.clone())
+    let own = Own {
+        place: store.place(),
+        overload: overload.clone(),
+        work: work.clone(),
+    };
+    let (figures, dir) = (gauge.figures.clone(), config.dir.clone());
+    let measuring = async move { figures::watch(figures, &dir, own).await };
+    tasks.spawn(stop.clone().run_until_cancelled_owned(measuring));
+    let told = (overload, gauge.figures.clone());
+    Shared::new(config, store, work, told, stop.clone())
 }
 
 /// Waits for connections to acknowledge what they have, and for the store's thread.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::ReadableBy;
 use super::directory::Directory;
+use super::held::Held;
 use super::index::Key;
 pub use super::job::{
     Claimed, Done, Incoming, IncomingBody, Inventory, Origin, Outcome, StoreError,
@@ -84,6 +85,7 @@ impl Store {
             identity: Mutex::new(None),
             stored_files: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
+            held: Held::default(),
             instance: format!("{:032x}", rand::random::<u128>()).into(),
             _lock: lock,
         });

@@ -10,7 +10,18 @@ use super::opened::{Opened, id, is_regular};
 use super::staged::sum;
 use crate::protocol::Expected;
 
-/// Removes the file of an entry, and returns whether the entry has to go. A file that was changed
+/// What became of a file that was to be removed, and of its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unlinked {
+    /// Both stay.
+    Kept,
+    /// The entry has to go; the file is not there, or stays.
+    Forgotten,
+    /// The file was removed, and the entry has to go.
+    Removed,
+}
+
+/// Removes the file of an entry. A file that was changed
 /// since it was stored, or that is not the one its balancer means, stays, and so does its entry. A
 /// file that may be another balancer's, too, stays without its entry.
 pub(super) fn unlink(
@@ -18,16 +29,16 @@ pub(super) fn unlink(
     number: u64,
     entry: &IndexEntry,
     expected: Option<Expected>,
-) -> io::Result<bool> {
+) -> io::Result<Unlinked> {
     let name = &*entry.name;
     if !is_expected(number, entry, expected) {
-        return Ok(false);
+        return Ok(Unlinked::Kept);
     }
     let found = match dir.found(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let reason = "another server has it";
             tracing::info!(number, name, reason, "to be dropped, and already gone");
-            return Ok(true);
+            return Ok(Unlinked::Forgotten);
         }
         found => found?,
     };
@@ -39,7 +50,7 @@ pub(super) fn unlink(
             reason,
             "not dropped, though another server has it"
         );
-        return Ok(true);
+        return Ok(Unlinked::Forgotten);
     }
     if let Some(reason) = change(dir, entry, &found)? {
         tracing::warn!(
@@ -48,11 +59,11 @@ pub(super) fn unlink(
             reason,
             "not dropped, though another server has it: it was changed since it was stored"
         );
-        return Ok(false);
+        return Ok(Unlinked::Kept);
     }
     dir.remove(name)?;
     tracing::info!(number, name, reason = "another server has it", "dropped");
-    Ok(true)
+    Ok(Unlinked::Removed)
 }
 
 /// Whether the entry is about the file that its balancer means.

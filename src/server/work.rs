@@ -22,6 +22,8 @@ const UNIT: u64 = 1024;
 pub struct Work {
     delay: Duration,
     room: Arc<Semaphore>,
+    /// The room in all, in units.
+    all: usize,
     /// The store's thread starts the work, and it is outside of the runtime.
     runtime: Handle,
     tasks: TaskTracker,
@@ -49,6 +51,7 @@ impl Work {
         Self {
             delay,
             room: Arc::new(Semaphore::new(room)),
+            all: room,
             runtime: Handle::current(),
             tasks,
             stop,
@@ -58,6 +61,20 @@ impl Work {
     /// Whether content is kept in memory while it is worked on.
     pub fn holds(&self) -> bool {
         !self.delay.is_zero()
+    }
+
+    /// The part of the memory for the work that is taken, 0 to 1; `None` if no content is kept.
+    pub fn part_used(&self) -> Option<f32> {
+        if !self.holds() || self.all == 0 {
+            return None;
+        }
+        let taken = self.all.saturating_sub(self.room.available_permits());
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "a part of 1"
+        )]
+        Some((taken as f64 / self.all as f64) as f32)
     }
 
     /// The content, shared, if it has to be kept; empty otherwise.

@@ -68,6 +68,7 @@ impl InProcess {
             limits,
             stop.clone(),
         ));
+        let fleet = balancer.fleet();
         let running = runtime.spawn(balancer.run(clients, Arc::new(Tcp), stop.clone()));
         drop(entered);
         let this = Self {

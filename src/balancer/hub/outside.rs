@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 use crate::balancer::link::{self, Target};
 use crate::balancer::messages::ToServer;
 use crate::balancer::probe::Prober;
+use crate::fleet::Fleet;
 use crate::protocol::status::Dialect;
 use crate::shutdown::Shutdown;
 
@@ -33,6 +34,8 @@ pub(in crate::balancer) struct Tasks {
     pub(in crate::balancer) tracker: TaskTracker,
     /// All of them end with its second phase.
     pub(in crate::balancer) shutdown: Shutdown,
+    /// Told what servers tell of their hosts.
+    pub(in crate::balancer) fleet: Fleet,
 }
 
 impl Tasks {
@@ -46,7 +49,7 @@ impl Tasks {
 
 impl Outside for Tasks {
     fn probe(&mut self, prober: Prober) -> DropGuard {
-        self.spawn(prober.run())
+        self.spawn(prober.run(self.fleet.clone()))
     }
 
     fn link(

@@ -285,14 +285,11 @@ async fn is_there(target: &Target) -> Result<(), LinkError> {
 
 async fn ask(target: &Target) -> Result<(), LinkError> {
     let stream = target.connect().await?;
-    match ask_at(stream).await? {
-        (
-            Probed::Answered {
-                dialect: Dialect::OldStyle,
-                ..
-            },
-            _,
-        ) => Ok(()),
+    match ask_at(stream).await?.0.probed {
+        Probed::Answered {
+            dialect: Dialect::OldStyle,
+            ..
+        } => Ok(()),
         _ => Err(LinkError::OtherServer),
     }
 }

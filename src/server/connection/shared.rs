@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::cluster::ClusterDoor;
 use super::super::config::ServerConfig;
+use super::super::figures::Figures;
 use super::super::links::Links;
 use super::super::overload::Overload;
 use super::super::store::Store;
@@ -14,7 +15,7 @@ use super::super::work::Work;
 use crate::access::{Allowed, At, Lock, Pass, ToStore};
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
-use crate::protocol::{Hello, Message, Refusal, Role, frame};
+use crate::protocol::{Hello, HelloFacts, Message, Refusal, Role, frame};
 use crate::transport::{Deadlines, ReadError};
 
 /// How many of the largest old-style documents may be in memory at once, one of them with the turn.
@@ -27,6 +28,7 @@ pub(in super::super) struct Shared {
     store: Store,
     pub(super) work: Work,
     pub(super) overload: Arc<Overload>,
+    figures: Arc<Figures>,
     pub(super) deadlines: Deadlines,
     /// Memory for large old-style documents.
     pub(super) large: Arc<Pool>,
@@ -45,7 +47,7 @@ impl Shared {
         config: &ServerConfig,
         store: Store,
         work: Work,
-        overload: Arc<Overload>,
+        (overload, figures): (Arc<Overload>, Arc<Figures>),
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -53,6 +55,7 @@ impl Shared {
             store,
             work,
             overload,
+            figures,
             deadlines: Deadlines {
                 stall: config.stall,
                 idle: config.idle,
@@ -94,6 +97,10 @@ impl Shared {
             bulk: Some(true),
             // The work needs content in memory.
             ahead: (!self.work.holds()).then_some(true),
+            facts: self
+                .figures
+                .latest()
+                .map_or(HelloFacts::Untold, HelloFacts::Told),
             ..Hello::of(Role::Server)
         });
         frame::encode(&hello, 0, &mut out);

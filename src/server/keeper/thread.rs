@@ -12,7 +12,7 @@ use super::super::job::{Inventory, Job, copy};
 use super::super::opened::Opened;
 use super::super::place::Place;
 use super::super::staged::Taken;
-use super::super::unlink::unlink;
+use super::super::unlink::{Unlinked, unlink};
 use super::batch::{Batch, Confirmed, Removal, collect, most_files};
 
 /// How often the directory is checked while there are no jobs.
@@ -175,6 +175,8 @@ impl Keeper {
     /// Removes copies that another server also has. A number that the index does not know counts as
     /// already removed.
     fn remove(&mut self, removals: Vec<Removal>) {
+        let place = self.place.clone();
+        let held = &place.held;
         let index = match self.index() {
             Ok(index) => index,
             Err(error) => {
@@ -190,12 +192,16 @@ impl Keeper {
             done,
         } in removals
         {
-            let unlinked = index.get(&key).map_or(Ok(false), |entry| {
-                unlink(index.dir(), key.number, entry, expected)
+            let unlinked = index.get(&key).map_or(Ok(Unlinked::Kept), |entry| {
+                let unlinked = unlink(index.dir(), key.number, entry, expected);
+                if let Ok(Unlinked::Removed) = unlinked {
+                    held.remove(entry.size);
+                }
+                unlinked
             });
             match unlinked {
-                Ok(is_gone) => {
-                    gone.extend(is_gone.then_some(key));
+                Ok(unlinked) => {
+                    gone.extend((unlinked != Unlinked::Kept).then_some(key));
                     answers.push(done);
                 }
                 Err(error) => done(Err(error)),

@@ -20,13 +20,12 @@ fn a_margin_past_all_memory_never_sets() {
 
 #[test]
 fn memory_that_is_used_is_seen() {
-    let pid = sysinfo::get_current_pid().unwrap();
-    let mut system = System::new().unwrap();
-    let before = measure(&mut system, pid);
+    let mut resident = Resident::new().unwrap();
+    let before = resident.measure();
     assert!(before > 0);
     // Far more than other tests in this process give back meanwhile.
     let used = vec![1u8; 256 << 20];
-    let after = measure(&mut system, pid);
+    let after = resident.measure();
     assert!(after > before + (160 << 20), "{before} {after}");
     drop(used);
 }

@@ -13,8 +13,10 @@ fn letters_are_counted_in_both_cases_and_no_others() {
 #[tokio::test(start_paused = true)]
 async fn content_is_held_for_as_long_as_the_work_takes() {
     let work = work(Duration::from_secs(1), 10 * UNIT);
+    assert_eq!(work.part_used(), Some(0.0));
     let hold = work.hold(10 * UNIT).unwrap();
     assert!(work.hold(1).is_none());
+    assert_eq!(work.part_used(), Some(1.0));
     work.start(1, 5, Bytes::from_static(b"aaaaa"), hold);
     tokio::time::sleep(Duration::from_millis(4900)).await;
     assert!(work.hold(1).is_none());

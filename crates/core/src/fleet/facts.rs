@@ -66,7 +66,7 @@ pub struct Facts {
     /// Packets a second that they dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net_dropped: Option<f32>,
-    /// Whether any network interface is up.
+    /// Whether any network interface but the loopback is up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_up: Option<bool>,
     /// The measured speed of the host's line toward it, in bits a second.
