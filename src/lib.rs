@@ -19,6 +19,7 @@
 //! | [`balancer`] | role: doorways, the hub that decides, links and probes to servers |
 //! | [`doors`] | the doorways of the fleet: agents, and the first systems of their kind |
 //! | [`server`] | role: the store, the overload monitor, the work |
+//! | [`agent`] | role: tells a balancer the figures of a host that stores no files |
 //! | [`client`] | role: sends files and follows their receipts |
 //! | [`fleet`] | the members of a balancer's fleet, what they tell, and their history |
 //! | [`host`] | the figures of this machine |
@@ -39,6 +40,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod agent;
 pub mod balancer;
 pub mod certs;
 pub mod cli;

@@ -5,6 +5,7 @@
 
 mod account;
 mod admin;
+mod agent;
 mod api;
 mod balancer;
 mod bench;
@@ -76,6 +77,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Balancer(Box<balancer::BalancerArgs>),
     Server(server::ServerArgs),
+    Agent(agent::AgentArgs),
     Client(client::ClientArgs),
     Send(send::SendArgs),
     Watch(watch::WatchArgs),
@@ -189,6 +191,7 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Server(args) => server::run(args, started).await,
         Command::Client(args) => client::run(args, elsewhere()).await,
         Command::Send(args) => send::run(args).await,
+        Command::Agent(args) => agent::run(args).await,
         Command::Watch(args) => watch::run(args).await,
         Command::Queue(args) => queue::run(args),
         Command::Login(args) => account::login(args).await,

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The rooms of the program, as `src/lib.rs` lists them: each may use those behind it only.
-const ROOMS: [&str; 13] = [
-    "cli", "load", "watch", "verify", "admin", "balancer", "doors", "server", "client", "fleet",
-    "host", "certs", "logging",
+const ROOMS: [&str; 14] = [
+    "cli", "load", "watch", "verify", "admin", "balancer", "doors", "server", "agent", "client",
+    "fleet", "host", "certs", "logging",
 ];
 
 /// The crates of ours that each crate may use.

@@ -12,6 +12,7 @@
 mod access;
 mod admin;
 mod admin_waits;
+mod agent;
 mod agents;
 mod arrays;
 mod backup;
@@ -36,6 +37,7 @@ mod events;
 mod fleet_api;
 mod fleet_metrics;
 mod head_start;
+mod host_facts;
 mod in_process;
 mod journal;
 mod keys;

@@ -42,7 +42,7 @@ pub use demo::DEMO_ON_FREE_PORTS;
 pub use farm::{Farm, by_title, names_with, start_balancer, start_server, status, stored};
 pub use fickle::Fickle;
 pub use http::{Response, dechunk, http, http_at, http_raw, response};
-pub use mount::{Mount, mount};
+pub use mount::{HungMount, Mount, mount};
 pub use old_server::OldServer;
 pub use port::Port;
 pub use pretend::{pretend, pretend_instance, pretend_server, server_hello};

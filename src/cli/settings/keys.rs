@@ -11,8 +11,8 @@ use crate::units::ByteSize;
 use crate::watch::RuleSpec;
 
 /// The commands that have a table of their own, in the order in which messages list them.
-pub(in crate::cli) const TABLES: [&str; 7] = [
-    "balancer", "server", "client", "send", "watch", "bench", "demo",
+pub(in crate::cli) const TABLES: [&str; 8] = [
+    "balancer", "server", "agent", "client", "send", "watch", "bench", "demo",
 ];
 
 /// The table that applies to all roles.

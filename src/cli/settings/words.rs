@@ -4,6 +4,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::access::{Auth, MetricsFor};
+use crate::agent::Dialect;
 use crate::balancer::{InDoubt, ServersSpeak};
 use crate::client::{Changed, Wait};
 use crate::durability::Durability;
@@ -13,6 +14,15 @@ use crate::watch::After;
 
 /// A word, the value that it stands for, and its help text.
 type Word<T> = (&'static str, T, &'static str);
+
+pub(in crate::cli) const DIALECT: &[Word<Dialect>] = &[
+    ("native", Dialect::Native, "Those of this program"),
+    (
+        "old",
+        Dialect::Old,
+        "Those of the first systems' agents: their plain datagram, or their /crd/ message",
+    ),
+];
 
 pub(in crate::cli) const DURABILITY: &[Word<Durability>] = &[
     (

@@ -1,0 +1,82 @@
+//! Where an agent tells its figures, and in whose words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::text::excerpt;
+
+/// Where an agent tells its figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// The balancer's own port, `HOST:PORT`.
+    Native(String),
+    /// The doorway for datagrams.
+    Udp(String),
+    /// The doorway for tokens and WebSocket.
+    Web(String),
+}
+
+/// Whose words an agent uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Those of this program.
+    #[default]
+    Native,
+    /// Those of the first systems' agents, for their servers.
+    Old,
+}
+
+/// A text that says no destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTo {
+    /// It begins with something else.
+    #[error(
+        "`{0}` is no place for figures: expected HOST:PORT, udp://HOST:PORT, ws://HOST:PORT or \
+         http://HOST:PORT"
+    )]
+    Kind(String),
+    /// WebSocket over TLS is not spoken.
+    #[error(
+        "an agent speaks WebSocket without TLS: use HOST:PORT with --ca FILE instead, or a tunnel to \
+         {0}"
+    )]
+    Tls(String),
+    /// There is no host, or no port.
+    #[error("`{0}` has no port: expected HOST:PORT")]
+    Port(String),
+}
+
+impl FromStr for To {
+    type Err = BadTo;
+
+    fn from_str(text: &str) -> Result<Self, BadTo> {
+        let short = |text: &str| excerpt(text).into_owned();
+        let (kind, rest) = text.split_once("://").unwrap_or(("", text));
+        let place = rest.strip_suffix('/').unwrap_or(rest);
+        let make = match kind {
+            "" => Self::Native,
+            "udp" => Self::Udp,
+            "ws" | "http" => Self::Web,
+            "wss" | "https" => return Err(BadTo::Tls(short(place))),
+            _ => return Err(BadTo::Kind(short(text))),
+        };
+        if place.contains(['/', '@', '?', '#', ' ']) {
+            return Err(BadTo::Kind(short(text)));
+        }
+        let port = place.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        match port.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(1..)) => Ok(make(place.to_owned())),
+            _ => Err(BadTo::Port(short(text))),
+        }
+    }
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native(place) => f.write_str(place),
+            Self::Udp(place) => write!(f, "udp://{place}"),
+            Self::Web(place) => write!(f, "http://{place}"),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `bilico agent`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::{Exit, Failure, note, warn};
+use super::secrets::{TokenArg, read_file};
+use super::service::Service;
+use super::settings::values::positive;
+use super::settings::words::{self, one_of};
+use super::tls::CaArg;
+use crate::agent::{Config, Dialect, To, Told, run as tell};
+use crate::host::Host;
+use crate::protocol::limits::MAX_MEMBER_NAME;
+use crate::shutdown;
+use crate::text::Printable;
+
+/// Tell a balancer the figures of this host, which stores no files: processor, memory, disk and network
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It runs until it is stopped, and tries again whatever breaks. docs/fleet.md has \
+                  the ways, and what the balancer needs for each."
+)]
+pub(super) struct AgentArgs {
+    /// Where to tell it: HOST:PORT of a balancer; udp://HOST:PORT of its --agents-udp, signed with the
+    /// token if there is one; ws://HOST:PORT of its --agents-http
+    #[arg(
+        long,
+        value_name = "PLACE",
+        default_value = "127.0.0.1:60002",
+        env = "BILICO_AGENT_TO"
+    )]
+    to: To,
+    /// How often
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5s",
+        value_parser = seconds,
+        env = "BILICO_AGENT_EVERY"
+    )]
+    every: Duration,
+    /// A directory on the file system whose space and rates are told
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/",
+        env = "BILICO_AGENT_DIRECTORY"
+    )]
+    directory: PathBuf,
+    /// What this host is to be called where people look, at most 64 bytes. Without it: its host name
+    #[arg(long, value_name = "NAME", value_parser = name, env = "BILICO_AGENT_NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    token: TokenArg,
+    /// With ws://: get an OAuth 2.0 token for this user first, with what is in the token's file as the
+    /// secret
+    #[arg(long, value_name = "NAME", env = "BILICO_AGENT_USER")]
+    user: Option<String>,
+    /// File with the secret of a balancer with --join secret, to prove by it instead of a token
+    #[arg(long, value_name = "FILE", env = "BILICO_REGISTER_SECRET_FILE")]
+    register_secret_file: Option<PathBuf>,
+    /// Whose words to use: those of this program, or those of the first systems' agents, for their
+    /// servers
+    #[arg(
+        long,
+        value_parser = one_of(words::DIALECT),
+        default_value = "native",
+        env = "BILICO_AGENT_DIALECT"
+    )]
+    dialect: Dialect,
+    #[command(flatten)]
+    ca: CaArg,
+    /// Stop when standard input ends, so that this process does not outlive its parent
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let every = positive(text)?;
+    if every < Duration::from_secs(1) || every > Duration::from_hours(1) {
+        return Err("it must be between 1s and 1h".to_owned());
+    }
+    Ok(every)
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if (1..=MAX_MEMBER_NAME).contains(&text.len()) && !text.contains(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a name has 1 to {MAX_MEMBER_NAME} bytes, and no control characters"
+        ))
+    }
+}
+
+/// Tells figures until a signal comes.
+pub(super) async fn run(args: AgentArgs) -> Result<Exit, Failure> {
+    let config = args.config()?;
+    let stop = shutdown::on_signals().map_err(|error| Failure::new(Exit::Failed, error))?;
+    if args.with_parent {
+        shutdown::with_parent(stop.clone());
+    }
+    let service = Service::of_environment();
+    let now = Arc::new(Mutex::new("not told yet".to_owned()));
+    let latest = now.clone();
+    // It works as soon as it tries: the balancer may come later.
+    service.ready(stop.clone(), move || {
+        std::future::ready(latest.lock().ok().map(|line| line.clone()))
+    });
+    let to = config.to.to_string();
+    let every = crate::units::format_duration(config.every);
+    let mut show = |told: Told| {
+        let line = line(&told, &to, &every);
+        match &told {
+            Told::Telling(_) | Told::Sending => note(&line),
+            Told::Refused(_) | Told::Away(_) => warn(&line),
+        }
+        if let Ok(mut now) = now.lock() {
+            *now = line;
+        }
+    };
+    tell(config, stop, &mut show).await.map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot measure on this system: {error}"),
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+/// What became of it, in a line.
+fn line(told: &Told, to: &str, every: &str) -> String {
+    match told {
+        Told::Telling(Some(name)) => {
+            let name = Printable(&**name);
+            format!("telling {to} the figures of this host every {every}, as {name}")
+        }
+        Told::Telling(None) => format!("telling {to} the figures of this host every {every}"),
+        Told::Sending => format!(
+            "sending {to} a datagram every {every}; nobody answers datagrams: `bilico fleet ls` at the \
+             balancer shows whether they are taken"
+        ),
+        Told::Refused(reason) => {
+            format!(
+                "{to} does not take the figures: {}; it is tried again",
+                Printable(reason)
+            )
+        }
+        Told::Away(reason) => format!("{to}: {}; it is tried again", Printable(reason)),
+    }
+}
+
+impl AgentArgs {
+    fn config(&self) -> Result<Config, Failure> {
+        let usage = |error: &str| Failure::new(Exit::Usage, error);
+        let place = match &self.to {
+            To::Native(place) => place,
+            To::Udp(place) | To::Web(place) => {
+                if self.ca.ca.is_some() {
+                    return Err(usage(
+                        "--ca is for HOST:PORT: an agent speaks udp:// and ws:// without TLS",
+                    )
+                    .hint("leave `udp://` or `ws://` out"));
+                }
+                place
+            }
+        };
+        let is_native = matches!(self.to, To::Native(_));
+        if is_native && self.dialect == Dialect::Old {
+            return Err(usage("--dialect old is for udp:// and ws://"));
+        }
+        let is_web = matches!(self.to, To::Web(_));
+        if self.user.is_some() && !is_web {
+            return Err(usage(
+                "--user is for ws://: elsewhere the token says who this is",
+            ));
+        }
+        let token = self.token.find(place)?;
+        if self.user.is_some() && token.is_none() {
+            return Err(usage("--user needs a secret").hint("pass --token-file FILE"));
+        }
+        let join = self.register_secret_file.as_deref();
+        let join_secret = join.map(|path| read_file(path, "secret")).transpose()?;
+        let name = self.name.clone().or_else(host_name);
+        Ok(Config {
+            to: self.to.clone(),
+            dialect: self.dialect,
+            every: self.every,
+            directory: self.directory.clone(),
+            name: name.map(Arc::from),
+            token,
+            user: self.user.clone(),
+            join_secret,
+            connector: self.ca.connector()?,
+        })
+    }
+}
+
+/// The name of this host, if it is a name for a member.
+fn host_name() -> Option<String> {
+    name(&Host::name()?).ok()
+}
