@@ -4,7 +4,7 @@
 //! files are renamed or removed for it; and every line that is not written is counted and reported.
 
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The open file, and the state of its rotation.
 pub(super) struct LogFile {
+    /// What it is, for reports: the log, or something else that is kept in lines.
+    what: &'static str,
     path: PathBuf,
     /// How many rotated files are kept; 0 if another program rotates.
     keep: usize,
@@ -42,8 +44,18 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens the file at the start of the process.
+    /// Opens the file of a log at the start of the process.
     pub(super) fn open(
+        dir: &Path,
+        config: &LogConfig,
+        health: Arc<Health>,
+    ) -> Result<Self, LogError> {
+        Self::open_as("log", dir, config, health)
+    }
+
+    /// Opens the file of what is called `what` in reports.
+    pub(super) fn open_as(
+        what: &'static str,
         dir: &Path,
         config: &LogConfig,
         health: Arc<Health>,
@@ -67,9 +79,11 @@ impl LogFile {
             path: path.clone(),
             source,
         })?;
-        let name = format!("the log {}", path.display());
+        let name = format!("the {what} {}", path.display());
         let format = LineFormat::new(config.format);
+        let is_torn = ends_torn(&path, &found);
         let mut log = Self {
+            what,
             path,
             keep: config.keep,
             identity: identity(&found),
@@ -87,8 +101,17 @@ impl LogFile {
             trouble: None,
             health,
         };
+        if is_torn {
+            log.lines.tear();
+        }
         log.note_link();
         Ok(log)
+    }
+
+    /// Days do not count for the rotation.
+    pub(super) fn by_size_only(mut self) -> Self {
+        self.rotation.by_size_only();
+        self
     }
 
     /// Checks now whether another file has the name.
@@ -116,12 +139,13 @@ impl LogFile {
                 self.trouble = None;
                 self.note_link();
                 let path = self.path.display();
-                tracing::info!(%path, "log opened again: its file was moved or deleted");
+                let what = self.what;
+                tracing::info!(%path, "{what} opened again: its file was moved or deleted");
             }
             Err(error) => {
-                let path = self.path.display();
+                let (what, path) = (self.what, self.path.display());
                 self.tell_trouble(format!(
-                    "the log file {path} was moved or deleted and cannot be opened again: {error}; \
+                    "the {what} file {path} was moved or deleted and cannot be opened again: {error}; \
                      lines go on into the old file"
                 ));
             }
@@ -152,9 +176,9 @@ impl LogFile {
     /// A link is followed, but its target is never renamed.
     fn note_link(&mut self) {
         if self.keep > 0 && !self.is_own() {
-            let path = self.path.display();
+            let (what, path) = (self.what, self.path.display());
             self.tell_trouble(format!(
-                "the log file {path} is not a regular file: it is written without rotation"
+                "the {what} file {path} is not a regular file: it is written without rotation"
             ));
         }
     }
@@ -174,9 +198,9 @@ impl LogFile {
             return self.look_now();
         }
         if let Err(error) = shift(&self.path, self.keep).and_then(|()| self.reopen(None)) {
-            let path = self.path.display();
+            let (what, path) = (self.what, self.path.display());
             self.tell_trouble(format!(
-                "the log file {path} cannot be rotated: {error}; lines go on into it"
+                "the {what} file {path} cannot be rotated: {error}; lines go on into it"
             ));
         }
     }
@@ -238,6 +262,18 @@ fn not_a_directory(path: &Path) -> PathBuf {
 fn append(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true).mode(0o640).open(path)
+}
+
+/// Whether the file ends with half a line, such as a loss of power leaves.
+fn ends_torn(path: &Path, found: &Metadata) -> bool {
+    let last = || {
+        let mut file = File::open(path).ok()?;
+        file.seek(SeekFrom::End(-1)).ok()?;
+        let mut last = [0];
+        file.read_exact(&mut last).ok()?;
+        Some(last)
+    };
+    found.is_file() && found.len() > 0 && last().is_some_and(|last| last != *b"\n")
 }
 
 /// Device and inode.

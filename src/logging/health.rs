@@ -20,6 +20,8 @@ pub(super) struct Health {
     /// Counts the lines that found the queue full.
     overflowed: OnceLock<Arc<AtomicUsize>>,
     listener: OnceLock<Listener>,
+    /// Whether the listener alone hears of troubles.
+    is_quiet: bool,
 }
 
 impl fmt::Debug for Health {
@@ -31,6 +33,15 @@ impl fmt::Debug for Health {
 }
 
 impl Health {
+    /// For a file that is not the log: its troubles are reported to the listener alone.
+    pub(super) fn of(listener: Listener) -> Self {
+        Self {
+            listener: OnceLock::from(listener),
+            is_quiet: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn lost_lines(&self) -> usize {
         self.overflowed()
             .saturating_add(self.failed.load(Ordering::Relaxed))
@@ -59,17 +70,15 @@ impl Health {
     /// Reports to standard error and the listener, not to the log, which may be the part that
     /// fails.
     pub(super) fn tell(&self, level: Level, text: &str) {
-        // Standard error may be closed.
-        let _ = writeln!(
-            io::stderr(),
-            "{}: {}",
-            if level == Level::INFO {
+        if !self.is_quiet {
+            let what = if level == Level::INFO {
                 "note"
             } else {
                 "warning"
-            },
-            Printable(text)
-        );
+            };
+            // Standard error may be closed.
+            let _ = writeln!(io::stderr(), "{what}: {}", Printable(text));
+        }
         if let Some(listener) = self.listener.get() {
             listener(level, text);
         }

@@ -61,6 +61,11 @@ impl Lines {
         self.buffer.len()
     }
 
+    /// The sink ends with half a line, which somebody else has left.
+    pub(super) fn tear(&mut self) {
+        self.losses.tear();
+    }
+
     /// Another sink takes the lines from now on.
     pub(super) fn mend(&mut self) {
         self.losses.mend();

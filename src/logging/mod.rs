@@ -6,6 +6,7 @@
 //! and counted instead of delaying the data path, and the loss is reported at once.
 
 mod config;
+mod data;
 mod file;
 #[cfg(test)]
 mod file_tests;
@@ -20,6 +21,7 @@ mod stream;
 mod tests;
 
 pub use config::{Destination, LogConfig, LogError, LogFormat};
+pub use data::DataFile;
 pub use line::LineFormat;
 
 use std::fmt;

@@ -67,7 +67,8 @@ pub(super) fn last_day(file: &Metadata, today: NaiveDate) -> NaiveDate {
     })
 }
 
-/// Decides when to rotate: by size and by local day, also across restarts.
+/// Decides when to rotate: by size and, unless it is told otherwise, by local day, also across
+/// restarts.
 ///
 /// Days only move forward, so a clock set back does not rotate; and dates are compared, never
 /// turned into a local midnight, which some time zones do not have on some days.
@@ -77,6 +78,7 @@ pub(super) struct SizeAndDay {
     /// The size at which the next rotation is due.
     due: u64,
     day: NaiveDate,
+    by_day: bool,
 }
 
 impl SizeAndDay {
@@ -87,17 +89,26 @@ impl SizeAndDay {
             max_bytes,
             due: max_bytes,
             day,
+            by_day: true,
         }
+    }
+
+    /// Days do not count.
+    pub(super) fn by_size_only(&mut self) {
+        self.by_day = false;
     }
 
     /// Starts again with another file, whose last line is of this day.
     pub(super) fn begin(&mut self, day: NaiveDate) {
-        *self = Self::new(self.max_bytes, day);
+        *self = Self {
+            by_day: self.by_day,
+            ..Self::new(self.max_bytes, day)
+        };
     }
 
     /// Whether a file of this size is due now.
     pub(super) fn is_due(&mut self, today: NaiveDate, size: u64) -> bool {
-        let new_day = today > self.day && size > 0;
+        let new_day = self.by_day && today > self.day && size > 0;
         self.day = self.day.max(today);
         if size < self.max_bytes {
             self.due = self.max_bytes;

@@ -437,3 +437,39 @@ fn a_time_has_three_decimals_at_the_most() {
     assert_eq!(human(log), " INFO  took ms=7.219 whole=3");
     assert_eq!(json(log)["ms"].to_string(), "7.219");
 }
+
+/// A loss of power cuts the last line; the next one was glued to it.
+#[test]
+fn half_a_line_of_an_earlier_run_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bilico.log");
+    fs::write(&path, "whole\nhal").unwrap();
+    log_through(&config(dir.path()), 1);
+    log_through(&config(dir.path()), 1);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((lines.len(), lines[1]), (4, "hal"), "{text}");
+}
+
+#[test]
+fn days_do_not_rotate_a_file_of_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.jsonl");
+    fs::write(&path, "earlier\n").unwrap();
+    let two_days_ago = SystemTime::now() - Duration::from_hours(48);
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(two_days_ago).unwrap();
+    let open = || DataFile::open("data", dir.path(), "data.jsonl", (100, 2), |_, _| {}).unwrap();
+    open().write([&b"{}\n"[..]]);
+    assert_eq!(file_names(dir.path()), ["data.jsonl"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "earlier\n{}\n");
+    let mut data = open();
+    for _ in 0..20 {
+        data.write([&*[&[b'x'; 60][..], b"\n"].concat()]);
+    }
+    assert_eq!(
+        file_names(dir.path()),
+        ["data.jsonl", "data.jsonl.1", "data.jsonl.2"]
+    );
+    assert_eq!(data.lost_lines(), 0);
+}
