@@ -5,6 +5,7 @@
 //! by the balancer's own probes and links, in [`crate::schedule`].
 
 pub mod facts;
+pub mod history;
 mod identity;
 pub mod old;
 pub mod registry;
@@ -12,6 +13,7 @@ mod report;
 mod told;
 
 pub use facts::{BadFact, Facts, Figure};
+pub use history::{GivenUp, History, Known, Minute};
 pub use identity::{BadIdentity, Identity};
 pub use report::{Averages, Capabilities, Column, Columns, MemberReport, MemberState, Summary};
 pub use told::{Source, Told, Trust};
