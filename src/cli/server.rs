@@ -20,7 +20,9 @@ use crate::admin::server_routes;
 use crate::descriptors::{self, Openings};
 use crate::durability::Durability;
 use crate::numbers::count;
-use crate::server::{ReadableBy, Server, ServerConfig, ServerError, ServerGauge, most_files};
+use crate::server::{
+    ReadableBy, Server, ServerConfig, ServerError, ServerGauge, keep_announcing, most_files,
+};
 use crate::transport::tls::check_name;
 use crate::units::{ByteSize, Margin, parse_duration};
 
@@ -156,6 +158,20 @@ pub(super) struct ServerArgs {
         env = "BILICO_BALANCERS"
     )]
     balancers: Vec<String>,
+    /// Answer `status` with a line of status, one a second at most, as servers of the first
+    /// monitoring system do
+    #[arg(long)]
+    old_status: bool,
+    /// Announce the server to middleware of the first monitoring system, 127.0.0.1:4999 there, every
+    /// three minutes, and answer `status`; repeat the flag for each
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        value_parser = address,
+        env = "BILICO_ANNOUNCE"
+    )]
+    announce: Vec<String>,
     #[command(flatten)]
     register: RegisterArgs,
     #[command(flatten)]
@@ -200,6 +216,10 @@ pub(super) async fn run(args: ServerArgs, started: Started) -> Result<Exit, Fail
                 server_routes(gauge)
             });
             let stop = args.role.ready(address, told)?;
+            for to in &args.announce {
+                let announcing = keep_announcing(to.clone(), address);
+                tokio::spawn(stop.clone().run_until_cancelled_owned(announcing));
+            }
             service.ready(stop.clone(), move || {
                 let gauge = watched.clone();
                 // The tasks of connections run.
@@ -238,8 +258,24 @@ fn in_a_line(gauge: &ServerGauge) -> String {
 pub(super) fn check(matches: &ArgMatches) -> Result<(), (&'static str, String)> {
     ServerArgs::from_arg_matches(matches).map_or(Ok(()), |args| {
         args.cluster.check()?;
+        check_old(&args)?;
         args.register.check()
     })
+}
+
+/// The first monitoring system speaks no TLS.
+fn check_old(args: &ServerArgs) -> Result<(), (&'static str, String)> {
+    let key = if args.old_status {
+        "old-status"
+    } else {
+        "announce"
+    };
+    if !args.cluster.is_on() || !args.old_status && args.announce.is_empty() {
+        return Ok(());
+    }
+    let error = "the port of a server of a cluster speaks TLS alone, which the first monitoring \
+                 system does not: leave this out, or cluster-ca";
+    Err((key, error.to_owned()))
 }
 
 /// Whoever asks for files that others may read means it, whatever mask this process was started
@@ -265,6 +301,7 @@ fn config(args: &ServerArgs, openings: &Openings) -> ServerConfig {
         max_connections: openings.connections,
         grace: args.shutdown_timeout,
         access: Lock::off_at_server(),
+        old_status: args.old_status || !args.announce.is_empty(),
         cluster: None,
     }
 }

@@ -39,6 +39,9 @@ pub struct ServerConfig {
     pub grace: Duration,
     /// Who may do what.
     pub access: Lock,
+    /// Whether it answers `status` with a line of status, as servers of the first monitoring system
+    /// do.
+    pub old_status: bool,
     /// TLS of the port, where the server belongs to a cluster: then it decides who may store.
     pub cluster: Option<ClusterDoor>,
 }
@@ -59,6 +62,7 @@ impl Default for ServerConfig {
             max_connections: 1024,
             grace: Duration::from_secs(5),
             access: Lock::off_at_server(),
+            old_status: false,
             cluster: None,
         }
     }

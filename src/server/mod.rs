@@ -7,6 +7,7 @@
 //! that balancers have not confirmed, and `unlink`s those that another server has, too.
 //! [`overload`] watches the process's memory, and [`work`] is what is done with each stored file.
 
+mod announcing;
 mod cluster;
 mod config;
 mod connection;
@@ -30,6 +31,7 @@ pub mod store;
 mod unlink;
 pub mod work;
 
+pub use announcing::keep_announcing;
 pub use cluster::ClusterDoor;
 pub use config::{ReadableBy, ServerConfig, ServerError};
 pub use gauge::ServerGauge;

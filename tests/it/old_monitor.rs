@@ -1,12 +1,13 @@
 //! Programs of the first monitoring system, written here from the bytes that they put on the wire,
-//! with a real balancer.
+//! with real balancers and servers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bilico_testkit::{Farm, Port, wait_until};
+use bilico::fleet_core::old::parse_line;
+use bilico_testkit::{Farm, Port, start_server, wait_until};
 
 /// A line as an original server writes it.
 const LINE: &str = "Uso de CPU: 58.9% | Uso de Memória: 3.5% | Uso de Disco: 29.8% | Status da \
@@ -100,7 +101,19 @@ fn programs_of_the_first_monitoring_system_meet_a_balancer() {
     assert_eq!(read(&mut client), LINE);
     assert!(began.elapsed() >= Duration::from_secs(1), "two in a second");
 
-    // The checker was there before it, and can reach nobody.
+    // Our own server is there, too, once it has told its figures.
+    let ours = farm.status().servers[0].name.clone();
+    wait_until("our server in the list", || list().contains(ours.as_str()));
+    let mut client = connect(&pick.address());
+    read(&mut client);
+    client.write_all(ours.as_bytes()).unwrap();
+    assert_eq!(read(&mut client), "Porta OK");
+    client.write_all(b"status").unwrap();
+    let facts = parse_line(&read(&mut client)).unwrap();
+    assert!(facts.memory_ratio.is_some_and(|part| part > 0.0));
+    assert!(facts.uptime_s.is_some());
+
+    // The checker was there before both, and can reach nobody.
     let mut first = [0; 1024];
     let length = checker.read(&mut first).unwrap();
     assert!(first[..length].starts_with(b"\x80\x04\x8f"));
@@ -129,4 +142,41 @@ fn programs_of_the_first_monitoring_system_meet_a_balancer() {
         "",
         "it was asked for its status only"
     );
+}
+
+/// Middleware of the first system watches a server of ours.
+#[test]
+fn a_server_announces_itself_and_tells_its_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let middleware = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = middleware.local_addr().unwrap().to_string();
+    let server = start_server(dir.path(), 1, &["--announce", &at]);
+    let (mut announcement, _) = middleware.accept().unwrap();
+    assert_eq!(read(&mut announcement), server.address);
+    let mut stream = connect(&server.address);
+    // A checker connects and sends nothing.
+    drop(connect(&server.address));
+    let began = Instant::now();
+    for _ in 0..3 {
+        stream.write_all(b"status").unwrap();
+        let line = read(&mut stream);
+        let facts = parse_line(&line).unwrap();
+        assert!(facts.memory_ratio.is_some_and(|part| part > 0.0), "{line}");
+    }
+    assert!(
+        began.elapsed() >= Duration::from_secs(2),
+        "three lines in 2 s"
+    );
+    stream.write_all(b"STATUS").unwrap();
+    assert_eq!(read(&mut stream), "", "it is closed");
+}
+
+/// Without the flag a server's port speaks as before.
+#[test]
+fn a_server_that_was_not_asked_to_tells_no_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start_server(dir.path(), 1, &[]);
+    let mut stream = connect(&server.address);
+    stream.write_all(b"status").unwrap();
+    assert_eq!(read(&mut stream), "");
 }

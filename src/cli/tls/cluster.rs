@@ -47,6 +47,11 @@ impl ClusterArgs {
         self.files().is_some()
     }
 
+    /// Whether this process belongs to a cluster.
+    pub(in crate::cli) fn is_on(&self) -> bool {
+        self.files().is_some()
+    }
+
     /// Checks that all flags are there or none; the error names a key.
     pub(in crate::cli) fn check(&self) -> Result<(), (&'static str, String)> {
         let given = [

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::config::address_of;
+use crate::config::{address_of, parse_address};
 use crate::fleet_core::{MemberReport, MemberState, Source};
 
 /// A server that can be picked.
@@ -43,7 +43,7 @@ impl Shared {
         let now = Instant::now();
         let members = self.fleet.members().into_iter();
         let entries = members.filter_map(|member| {
-            let address = address_of(member.address.as_deref()?).to_owned();
+            let address = address(&member)?.to_owned();
             let kind = if member.source == Source::Announced {
                 let at = address.parse().ok()?;
                 self.announced
@@ -71,6 +71,15 @@ impl Shared {
         }
         by_address.into_values().collect()
     }
+}
+
+/// Where a member listens, if it does. A server of ours is called by its address.
+fn address(member: &MemberReport) -> Option<&str> {
+    use Source::{Configuration, Order, Registered};
+    let is_server = matches!(member.source, Configuration | Order | Registered);
+    let name = is_server.then_some(&*member.name);
+    let address = address_of(member.address.as_deref().or(name)?);
+    parse_address(address).is_ok().then_some(address)
 }
 
 /// Whether a member of ours is there and tells how it is.

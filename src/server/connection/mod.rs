@@ -11,6 +11,7 @@
 mod acks;
 mod incoming;
 mod native;
+mod old_status;
 mod old_style;
 mod secure;
 mod shared;
@@ -64,6 +65,9 @@ pub(super) async fn serve(stream: BoxStream, peer: SocketAddr, shared: Shared, s
         Ok(Some(byte)) if byte == MAGIC[0] => {
             let who = (store, balancer);
             native::serve(reader, write, who, &shared, &seat, greeting_ends).await
+        }
+        Ok(Some(old_status::FIRST)) if shared.old_status => {
+            old_status::serve(reader, write, &shared, &seat).await
         }
         // Old-style peers send objects, which do not begin with a letter.
         Ok(Some(b'A'..=b'Z' | FIRST_BYTE))

@@ -13,6 +13,7 @@ use super::super::overload::Overload;
 use super::super::store::Store;
 use super::super::work::Work;
 use crate::access::{Allowed, At, Lock, Pass, ToStore};
+use crate::fleet_core::Facts;
 use crate::pool::Pool;
 use crate::protocol::limits::GREETING_TIMEOUT;
 use crate::protocol::{Hello, HelloFacts, Message, Refusal, Role, frame};
@@ -38,6 +39,8 @@ pub(in super::super) struct Shared {
     pub(super) stop: CancellationToken,
     /// The links of balancers that name their journal.
     pub(super) links: Arc<Links>,
+    /// Whether `status` is answered with a line of status.
+    pub(super) old_status: bool,
     /// TLS of the port, where the server belongs to a cluster.
     pub(super) cluster: Option<ClusterDoor>,
 }
@@ -66,6 +69,7 @@ impl Shared {
             max_json: config.max_json,
             stop,
             links: Arc::default(),
+            old_status: config.old_status,
             cluster: config.cluster.clone(),
         }
     }
@@ -83,6 +87,11 @@ impl Shared {
 
     fn store(&self, _: &Allowed<ToStore>) -> Store {
         self.store.clone()
+    }
+
+    /// The latest figures of the host; `None` until they were measured.
+    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
+        self.figures.latest()
     }
 
     /// The preface and the server's hello.
