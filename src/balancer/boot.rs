@@ -59,7 +59,7 @@ impl Balancer {
         let reserve = 2 * journal.segment_size();
         let (hub, to_hub) = mpsc::unbounded_channel();
         let events = Events::default();
-        let fleet = Fleet::default();
+        let fleet = Fleet::new(&config.history);
         let standing = standing_orders(&*disk, &recovered, &config, &fleet, &events);
         let inner = behind_door(&config, &disk, reserve, &hub, &events);
         let access = config.access.clone();
@@ -148,6 +148,7 @@ impl Balancer {
             standing: self.standing,
             fleet: self.fleet.clone(),
         };
+        let fleet = self.fleet.clone();
         let members = members::drive(self.fleet, deps.to_self.clone(), events.clone());
         tasks.spawn(until_ended(&shutdown, members));
         let hub = Hub::new(self.recovered, self.to_hub, Box::new(writer), deps);
@@ -175,6 +176,7 @@ impl Balancer {
         shutdown.end();
         tasks.close();
         let _ = tokio::time::timeout(last_words, tasks.wait()).await;
+        let _ = tokio::task::spawn_blocking(move || fleet.close()).await;
         drop(lock);
         let undelivered = result?;
         tracing::info!(undelivered, "balancer stopped");

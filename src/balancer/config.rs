@@ -9,6 +9,7 @@ use super::orders::Settings;
 use super::room::LimitsError;
 use crate::access::Lock;
 use crate::descriptors::Openings;
+use crate::fleet::HistoryConfig;
 use crate::protocol::limits::{GREETING_TIMEOUT, ROOM_PATIENCE};
 use crate::queue::{Durability, JournalConfig, JournalError};
 use crate::transport::tls;
@@ -35,6 +36,8 @@ pub struct BalancerConfig {
     pub tls: Option<Arc<tls::Door>>,
     /// Who may register as a server.
     pub join: Join,
+    /// What is kept of what the members of the fleet tell.
+    pub history: HistoryConfig,
     /// Waits that no flag sets.
     pub limits: BalancerLimits,
 }
@@ -54,6 +57,7 @@ impl Default for BalancerConfig {
             access: Lock::off_at_balancer(),
             tls: None,
             join: Join::None,
+            history: HistoryConfig::default(),
             limits: BalancerLimits::default(),
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::commands::Commands;
 use super::doors::Doors;
 use super::error::{FleetError, NotTaken};
+use super::history::{Histories, HistoryConfig, by_name};
 use super::notes::{Author, Notes};
 use crate::access::{Pass, Right};
 use crate::fleet_core::{
@@ -22,6 +23,7 @@ struct Inner {
     doors: Doors,
     notes: Notes,
     commands: Commands,
+    history: Histories,
 }
 
 /// The most members of a fleet.
@@ -29,16 +31,27 @@ const MAX_MEMBERS: usize = 10_000;
 
 impl Default for Fleet {
     fn default() -> Self {
+        Self::new(&HistoryConfig::default())
+    }
+}
+
+impl Fleet {
+    /// A fleet without members, and their history, which is read from its files if it has some.
+    pub fn new(history: &HistoryConfig) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::default(),
             doors: Doors::default(),
             notes: Notes::default(),
             commands: Commands::default(),
+            history: Histories::new(history),
         }))
     }
-}
 
-impl Fleet {
+    /// Writes what waits for the history's disk, for at most a moment.
+    pub fn close(&self) {
+        self.0.history.close();
+    }
+
     /// Takes what is told of a member.
     pub fn told(&self, told: Told) -> Result<(), NotTaken> {
         told.facts.check()?;
@@ -46,6 +59,7 @@ impl Fleet {
         if state.len() >= MAX_MEMBERS && !state.contains_key(&told.who) {
             return Err(NotTaken::Full(MAX_MEMBERS));
         }
+        self.0.history.told(&told);
         state.insert(told.who.clone(), (told, Instant::now()));
         Ok(())
     }
@@ -102,20 +116,32 @@ impl Fleet {
         }
     }
 
-    /// The figures of a member over the last stretch of time, in rows of about this length.
+    /// The figures of a member over the last stretch of time, all of them if none is named. Rows have
+    /// at least the length of `step`; without one, they are as short as the member's words allow.
+    /// `None` if nothing was told of it.
     pub fn history(
         &self,
-        _id: &Identity,
-        _figures: &[Figure],
-        _over: Duration,
-        _step: Option<Duration>,
+        id: &Identity,
+        figures: &[Figure],
+        over: Duration,
+        step: Option<Duration>,
     ) -> Option<Columns> {
-        None
+        self.0.history.columns(id, figures, over, step)
     }
 
     /// The averages of all members over the last stretch of time.
-    pub fn averages(&self, _over: Duration) -> Vec<Averages> {
-        Vec::new()
+    pub fn averages(&self, over: Duration) -> Vec<Averages> {
+        let members = self.members().into_iter();
+        let averages = members.filter_map(|member| {
+            let known = self.0.history.averages(&member.id.parse().ok()?, over)?;
+            Some(Averages {
+                id: member.id,
+                name: member.name,
+                known_s: known.seconds,
+                figures: by_name(known),
+            })
+        });
+        averages.collect()
     }
 
     /// Forgets a member that is gone or unknown.
@@ -126,6 +152,7 @@ impl Fleet {
         let id = id.map_err(|error| FleetError::Unknown(error.to_string()))?;
         self.state().remove(&id);
         self.0.commands.forget(&id);
+        self.0.history.forgotten(&id);
         Ok(())
     }
 

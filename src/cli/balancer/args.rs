@@ -475,6 +475,7 @@ pub(super) fn config(
             durability: args.durability,
             segment_size: args.segment_size.map(|size| size.0),
         },
+        history: args.fleet.history(),
         ..BalancerConfig::default()
     })
 }

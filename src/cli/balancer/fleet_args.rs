@@ -1,10 +1,14 @@
 //! The flags of the fleet: who may join, the doorways of agents, and the history.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::agent_args::AgentArgs;
 use super::join_args::JoinArgs;
 use super::old_args::OldArgs;
+use crate::fleet::HistoryConfig;
+use crate::units::ByteSize;
 
 /// The flags of the fleet.
 #[derive(Debug, Args)]
@@ -16,4 +20,28 @@ pub(in crate::cli) struct FleetArgs {
     pub(super) join: JoinArgs,
     #[command(flatten)]
     pub(super) old: OldArgs,
+    /// The directory in which the history of the fleet is kept over restarts; without it, history
+    /// is in memory only
+    #[arg(long, value_name = "DIR", env = "BILICO_HISTORY")]
+    history: Option<PathBuf>,
+    /// The most memory for the history of all members together; 0 for none
+    ///
+    /// Beyond it, the longest stretches of members at which nobody has looked for longest are given
+    /// up first.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        env = "BILICO_HISTORY_MEMORY"
+    )]
+    history_memory: ByteSize,
+}
+
+impl FleetArgs {
+    pub(super) fn history(&self) -> HistoryConfig {
+        HistoryConfig {
+            memory: self.history_memory,
+            dir: self.history.clone(),
+        }
+    }
 }
