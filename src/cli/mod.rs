@@ -17,6 +17,7 @@ mod context;
 mod contexts;
 mod demo;
 mod events;
+mod fleet;
 mod journal_errors;
 mod logs;
 mod output;
@@ -94,6 +95,7 @@ enum Command {
     Drain(servers::DrainArgs),
     Undrain(servers::UndrainArgs),
     Servers(servers::ServersArgs),
+    Fleet(fleet::FleetArgs),
     Reload(servers::ReloadArgs),
     Events(events::EventsArgs),
     Logs(logs::LogsArgs),
@@ -219,6 +221,7 @@ async fn run(cli: Cli, started: Started) -> Result<Exit, Failure> {
         Command::Drain(args) => servers::drain(&args),
         Command::Undrain(args) => servers::undrain(&args),
         Command::Servers(args) => servers::servers(&args),
+        Command::Fleet(args) => fleet::run(args).await,
         Command::Reload(args) => servers::reload(&args),
         Command::Events(args) => events::run(&args),
         Command::Logs(args) => logs::run(&args),

@@ -81,6 +81,7 @@ fn one_file_serves_every_command() {
         &format!("drain {} --no-wait", place.server.address),
         &format!("undrain {}", place.server.address),
         "servers",
+        "fleet ls",
         "events",
         "send x.txt",
         "logs -n 1",

@@ -35,6 +35,7 @@ mod durations;
 mod escaping;
 mod events;
 mod fleet_api;
+mod fleet_cli;
 mod fleet_metrics;
 mod head_start;
 mod host_facts;

@@ -316,7 +316,7 @@ impl Api {
         }
     }
 
-    pub(super) fn strange(&self, what: &dyn Display) -> Failure {
+    pub(in crate::cli) fn strange(&self, what: &dyn Display) -> Failure {
         let error = format!(
             "the process at {} is not a balancer's admin listener: {what}",
             self.at
@@ -338,7 +338,16 @@ impl Api {
 
 /// The path of a server under `/api/v1/`, with its name percent-encoded.
 pub(in crate::cli) fn server_path(name: &str) -> String {
-    let mut path = "servers/".to_owned();
+    path("servers/", name)
+}
+
+/// The path of a member of the fleet.
+pub(in crate::cli) fn member_path(name: &str) -> String {
+    path("fleet/", name)
+}
+
+fn path(below: &str, name: &str) -> String {
+    let mut path = below.to_owned();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
             path.push(char::from(byte));
@@ -477,5 +486,6 @@ mod tests {
     #[test]
     fn names_are_encoded_in_paths() {
         assert_eq!(server_path("[::1]:5003"), "servers/%5B%3A%3A1%5D%3A5003");
+        assert_eq!(member_path("host a/b?"), "fleet/host%20a%2Fb%3F");
     }
 }

@@ -7,6 +7,6 @@ mod http;
 mod listen;
 mod resolve;
 
-pub(super) use http::{AdminArg, Api, OrderArgs, server_path};
+pub(super) use http::{AdminArg, Api, OrderArgs, member_path, server_path};
 pub(super) use listen::{Heard, listen};
 pub(super) use resolve::resolve;

@@ -1,8 +1,10 @@
-//! The status on the whole screen: drawn every second and scrolled with the keys. The terminal is
-//! restored however the view ends.
+//! Views on the whole screen, the status first of all: drawn every second and scrolled with the keys.
+//! The terminal is restored however a view ends.
 
 mod drawing;
+mod frame;
 mod keys;
+mod list;
 mod view;
 
 use std::io;
@@ -18,6 +20,8 @@ use super::output::{Exit, Failure};
 use drawing::{Screen, draw};
 pub(super) use drawing::{height, is_possible, width};
 use keys::{Key, read_keys};
+pub(super) use list::List;
+use list::Lists;
 use view::View;
 
 /// The view is drawn at least this often.
@@ -54,6 +58,51 @@ pub(super) async fn run(api: Api, colour: bool) -> Result<Exit, Failure> {
             return Ok(Exit::Done);
         }
         view.press(key);
+    }
+}
+
+/// Asks every so often, and draws the answer as a list, until q or a signal.
+pub(super) async fn repeat<T: Send + 'static>(
+    every: Duration,
+    colour: bool,
+    ask: impl Fn() -> Result<T, Failure> + Send + 'static,
+    show: impl Fn(&T, usize) -> List,
+) -> Result<Exit, Failure> {
+    let cannot = |error| Failure::new(Exit::Failed, format!("cannot use this terminal: {error}"));
+    // Before the screen is taken, so that an error stays readable.
+    let mut lists = Lists::new(ask()?, colour);
+    let mut signals = Signals::catch().map_err(cannot)?;
+    let (to_us, mut answers) = mpsc::channel(1);
+    let (keys_to_us, mut keys) = mpsc::channel(16);
+    let asking = move || {
+        loop {
+            thread::sleep(every);
+            if to_us.blocking_send(ask()).is_err() {
+                return;
+            }
+        }
+    };
+    let asking = thread::Builder::new()
+        .name("asking".to_owned())
+        .spawn(asking);
+    asking.map_err(cannot)?;
+    let _screen = Screen::enter().map_err(cannot)?;
+    read_keys(keys_to_us).map_err(cannot)?;
+    loop {
+        draw(|height, width| lists.lines(&show, height, width)).map_err(cannot)?;
+        let key = tokio::select! {
+            Some(answer) = answers.recv() => { lists.hear(answer); continue }
+            Some(key) = keys.recv() => key,
+            ended = signals.next() => match ended {
+                Some(exit) => return Ok(exit),
+                None => continue,
+            },
+            () = tokio::time::sleep(TICK) => continue,
+        };
+        if key == Key::Quit {
+            return Ok(Exit::Done);
+        }
+        lists.press(key);
     }
 }
 

@@ -1,18 +1,15 @@
 //! What the whole-screen view shows, as lines of text.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::frame::{Scroll, cut, stale};
 use super::keys::Key;
 use crate::admin::types::State;
 use crate::balancer::events::Event;
 use crate::cli::api::Heard;
 use crate::cli::render;
 use crate::cli::table::{Look, rest, table};
-use crate::text::{Printable, is_printable};
-
-/// After this long without a message from the balancer the view is marked as out of date.
-const STALE: Duration = Duration::from_secs(3);
 
 /// How many seconds a line of the table draws.
 const DRAWN: usize = 20;
@@ -32,10 +29,7 @@ pub(super) struct View {
     /// Why the connection to the balancer was lost; `None` while it is open.
     lost: Option<String>,
     events: VecDeque<Event>,
-    /// How many servers are scrolled off above the first row.
-    above: usize,
-    /// How many servers the last screen showed.
-    rows: usize,
+    scroll: Scroll,
 }
 
 impl View {
@@ -46,8 +40,7 @@ impl View {
             heard: Instant::now(),
             lost: None,
             events: VecDeque::new(),
-            above: 0,
-            rows: 1,
+            scroll: Scroll::default(),
         }
     }
 
@@ -70,21 +63,13 @@ impl View {
     }
 
     pub(super) fn press(&mut self, key: Key) {
-        self.above = match key {
-            Key::Quit => self.above,
-            Key::Up => self.above.saturating_sub(1),
-            Key::Down => self.above + 1,
-            Key::PageUp => self.above.saturating_sub(self.rows),
-            Key::PageDown => self.above + self.rows,
-            Key::Home => 0,
-            Key::End => usize::MAX,
-        };
+        self.scroll.press(key);
     }
 
     /// The lines of a screen of this size.
     pub(super) fn lines(&mut self, height: usize, width: usize) -> Vec<String> {
         let mut lines = Vec::new();
-        let warning = self.stale();
+        let warning = stale(self.heard, self.lost.as_deref(), self.colour);
         let Some(state) = &self.state else {
             return vec![warning.unwrap_or_else(|| "waiting for the balancer …".to_owned())];
         };
@@ -106,9 +91,8 @@ impl View {
             .max(room.saturating_sub(FEWEST_ROWS).min(FEWEST_EVENTS + 1));
         let for_events = (self.events.len() + 1).min(most);
         let for_events = if for_events < 2 { 0 } else { for_events };
-        self.rows = (room - for_events).max(1);
-        self.above = self.above.min(servers.saturating_sub(self.rows));
-        lines.extend(table.skip(self.above).take(self.rows));
+        let shown = self.scroll.show(servers, room - for_events);
+        lines.extend(table.skip(shown.start).take(shown.len()));
         if for_events > 0 {
             lines.push(String::new());
             let skipped = self.events.len().saturating_sub(for_events - 1);
@@ -116,70 +100,17 @@ impl View {
         }
         lines.truncate(height.saturating_sub(1));
         lines.resize(height.saturating_sub(1), String::new());
-        let scroll = if servers > self.rows {
-            let shown = (self.above + self.rows).min(servers);
+        let scroll = if servers > shown.len() {
             format!(
-                "   servers {} to {shown} of {servers}: ↑ ↓   {}",
-                self.above + 1,
-                rest(&state.servers, shown)
+                "   servers {} to {} of {servers}: ↑ ↓   {}",
+                shown.start + 1,
+                shown.end,
+                rest(&state.servers, shown.end)
             )
         } else {
             String::new()
         };
         lines.push(format!("q quits{scroll}"));
         lines.iter().map(|line| cut(line, width)).collect()
-    }
-
-    /// A warning if the view is out of date.
-    fn stale(&self) -> Option<String> {
-        let silent = self.heard.elapsed();
-        let why = match &self.lost {
-            Some(why) => format!("the balancer is away ({})", Printable(why)),
-            None if silent >= STALE => "the balancer sends nothing".to_owned(),
-            None => return None,
-        };
-        let mark = if self.colour {
-            "\x1b[1;31mout of date\x1b[0m"
-        } else {
-            "out of date"
-        };
-        Some(format!(
-            "{mark} for {} s: {why}; trying again",
-            silent.as_secs()
-        ))
-    }
-}
-
-/// As much of a line as fits. Colours take no room; all other control characters are left out.
-fn cut(line: &str, width: usize) -> String {
-    let (mut text, mut used, mut chars) = (String::new(), 0, line.chars());
-    while let Some(c) = chars.next() {
-        if c == '\x1b' {
-            text.push(c);
-            for c in chars.by_ref() {
-                text.push(c);
-                if c == 'm' {
-                    break;
-                }
-            }
-            continue;
-        }
-        if used < width && is_printable(c) {
-            text.push(c);
-            used += 1;
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_cut_and_harmless() {
-        assert_eq!(cut("a\x1b[31mbcd\x1b[0mef", 3), "a\x1b[31mbc\x1b[0m");
-        assert_eq!(cut("▁▂\u{9b}2J\rx", 4), "▁▂2J");
-        assert_eq!(cut("", 4), "");
     }
 }

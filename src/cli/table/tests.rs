@@ -146,13 +146,3 @@ fn bars_compare() {
     assert_eq!(last(&[1, 2, 3], Some(2)), [2, 3]);
     assert_eq!(last(&[1, 2, 3], Some(9)), [1, 2, 3]);
 }
-
-#[test]
-fn names_keep_both_ends() {
-    assert_eq!(
-        cut_in_the_middle("fileserver-01.example.com:5001", 11),
-        "files…:5001"
-    );
-    assert_eq!(cut_in_the_middle("a:1", 11), "a:1");
-    assert_eq!(cut_in_the_middle("abc", 1), "…");
-}
