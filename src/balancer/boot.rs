@@ -21,6 +21,7 @@ use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
 use super::standing::{self, Standing};
 use crate::fleet::Fleet;
+use crate::fleet_core::registry::RegistryConfig;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
@@ -59,7 +60,7 @@ impl Balancer {
         let reserve = 2 * journal.segment_size();
         let (hub, to_hub) = mpsc::unbounded_channel();
         let events = Events::default();
-        let fleet = Fleet::new(&config.history);
+        let fleet = open_fleet(&disk, &recovered, &config, &events);
         let standing = standing_orders(&*disk, &recovered, &config, &fleet, &events);
         let inner = behind_door(&config, &disk, reserve, &hub, &events);
         let access = config.access.clone();
@@ -122,6 +123,8 @@ impl Balancer {
         let journal = self.journal.id();
         let writer = start_writer(self.journal, &self.disk, self.control.hub.clone())?;
         tasks.spawn(until_ended(&shutdown, self.uploads.keep_tidy()));
+        let fleet = self.fleet.clone();
+        tasks.spawn(until_ended(&shutdown, async move { fleet.run().await }));
         let gate = self.control.gate.clone();
         tasks.spawn(until_ended(&shutdown, async move { gate.watch().await }));
         let users = self.door.lock().clone();
@@ -218,6 +221,31 @@ fn standing_orders(
         tracing::error!(%error, "operators' orders cannot be kept for the next start");
     }
     standing
+}
+
+/// The members of the fleet, with those of earlier runs. If they cannot be read the balancer starts
+/// all the same, and operators are told.
+fn open_fleet(
+    disk: &Arc<dyn Disk>,
+    recovered: &Recovered,
+    config: &BalancerConfig,
+    events: &Events,
+) -> Fleet {
+    let journal = standing::name_of(recovered.journal);
+    let (fleet, lost) = Fleet::open(
+        disk.clone(),
+        journal,
+        RegistryConfig::default(),
+        &config.history,
+    );
+    if let Some(lost) = lost {
+        let place = config.journal.join(lost.place).display().to_string();
+        events.report(&Happening::FleetLost {
+            reason: &lost.reason,
+            place: &place,
+        });
+    }
+    fleet
 }
 
 /// Makes what is behind the door: the way to an empty queue.

@@ -51,6 +51,8 @@ pub(super) enum Happening<'a> {
     OrdersStand { orders: &'a [String] },
     /// The file of these orders cannot be used.
     OrdersLost { reason: &'a str, place: &'a str },
+    /// The file of the fleet's members cannot be used.
+    FleetLost { reason: &'a str, place: &'a str },
     /// A server leaves once nothing is in flight to it.
     Leaving { server: &'a str },
     /// A server has left.
@@ -161,6 +163,7 @@ impl Happening<'_> {
             Self::Dead { .. }
             | Self::NoServer { .. }
             | Self::OrdersLost { .. }
+            | Self::FleetLost { .. }
             | Self::CopiedDirectory { .. }
             | Self::DirectorySetBack { .. }
             | Self::TooDoubtful { .. }
@@ -187,6 +190,7 @@ impl Happening<'_> {
         match self {
             Self::Started => Some(Kind::Started),
             Self::OrdersStand { .. } | Self::OrdersLost { .. } => Some(Kind::Orders),
+            Self::FleetLost { .. } => Some(Kind::Fleet),
             Self::Stopping => Some(Kind::Stopping),
             Self::Dead { .. } => Some(Kind::Dead),
             Self::Replayed { .. } => Some(Kind::Replayed),
@@ -260,6 +264,11 @@ impl Happening<'_> {
                 "the orders from before the start cannot be read, and servers are as they are configured: {reason}; \
                  drains, weights and servers that were ordered have to be ordered again. The file \
                  is kept as {place}"
+            ),
+            Self::FleetLost { reason, place } => format!(
+                "the members of the fleet from before the start cannot be read: {reason}; servers that \
+                 had registered are known again when they register, and files that were on their way \
+                 to them may be stored twice until then. The file is kept as {place}"
             ),
             Self::Stopping => "the balancer is stopping: it takes no more files".to_owned(),
             Self::Dead { title, reason, .. } => format!("{title}: {reason}"),
@@ -409,6 +418,7 @@ impl Happening<'_> {
             | Self::ServersAgain { .. }
             | Self::OrdersStand { .. }
             | Self::OrdersLost { .. }
+            | Self::FleetLost { .. }
             | Self::Bulk { .. }
             | Self::ManyPinned { .. }
             | Self::JournalHasRoom

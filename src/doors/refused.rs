@@ -17,6 +17,7 @@ impl Refused {
     pub(super) const TOO_OFTEN: Self = Self("too often");
     pub(super) const TOO_MANY_SOURCES: Self = Self("too many sources");
     pub(super) const TOO_MANY_MEMBERS: Self = Self("too many members");
+    pub(super) const SUPERSEDED: Self = Self("a registration that counts no longer");
 }
 
 impl From<NotTaken> for Refused {
@@ -24,6 +25,7 @@ impl From<NotTaken> for Refused {
         match why {
             NotTaken::Fact(_) => Self::IMPOSSIBLE,
             NotTaken::Full(_) => Self::TOO_MANY_MEMBERS,
+            NotTaken::Superseded => Self::SUPERSEDED,
         }
     }
 }

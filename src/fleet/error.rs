@@ -12,6 +12,11 @@ pub enum NotTaken {
     /// There are as many members as there can be.
     #[error("there are {0} members, the most that a balancer keeps")]
     Full(usize),
+    /// It came over a registration that counts no longer.
+    #[error(
+        "another registration took this one's place, or the member was forgotten: register again"
+    )]
+    Superseded,
 }
 
 /// Why an order about a member is not carried out.

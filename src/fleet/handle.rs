@@ -1,48 +1,101 @@
 //! The handle on the fleet.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
 
 use super::commands::Commands;
 use super::doors::Doors;
 use super::error::{FleetError, NotTaken};
 use super::history::{Histories, HistoryConfig, by_name};
+use super::keeper::Keeper;
 use super::notes::{Author, Notes};
 use crate::access::{Pass, Right};
-use crate::fleet_core::{
-    Averages, Capabilities, Columns, Figure, Identity, MemberReport, MemberState, Told,
+use crate::fleet_core::registry::{
+    LeaseId, MAX_MEMBERS, NotDone, Registry, RegistryConfig, Renamed, Seen,
 };
+use crate::fleet_core::{Averages, Columns, Facts, Figure, Identity, MemberReport, Told};
+
+/// Members that are looked at under one hold of the lock.
+const CHUNK: usize = 256;
 
 /// The handle on a balancer's fleet. Cheap to clone.
 #[derive(Clone)]
 pub struct Fleet(Arc<Inner>);
 
-struct Inner {
-    state: Mutex<BTreeMap<Identity, (Told, Instant)>>,
+pub(super) struct Inner {
+    state: Mutex<State>,
     doors: Doors,
     notes: Notes,
     commands: Commands,
+    /// The beginning of the fleet's clock.
+    started: Instant,
+    pub(super) keeper: Option<Keeper>,
+    /// There is something for the driver.
+    pub(super) to_do: Notify,
+    /// Something is due earlier than it was, or is to be kept.
+    pub(super) upkeep: Notify,
     history: Histories,
 }
 
-/// The most members of a fleet.
-const MAX_MEMBERS: usize = 10_000;
+pub(super) struct State {
+    pub(super) registry: Registry,
+    pub(super) seen: HashMap<LeaseId, watch::Sender<Seen>>,
+    /// What the upkeep waits for, if it sleeps.
+    pub(super) plan: Option<Plan>,
+}
+
+/// When the upkeep wakes up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) wakes: Duration,
+    /// Not before this for what is due.
+    pub(super) look_from: Duration,
+    /// Not before this for what is to be kept.
+    pub(super) write_from: Duration,
+}
+
+impl Plan {
+    /// When it is to wake up by what is known now.
+    pub(super) fn due(&self, registry: &Registry, now: Duration) -> Option<Duration> {
+        let look = registry.next_tick(now).map(|next| next.max(self.look_from));
+        let write = (!registry.is_kept()).then_some(self.write_from);
+        look.into_iter().chain(write).min()
+    }
+}
 
 impl Default for Fleet {
     fn default() -> Self {
-        Self::new(&HistoryConfig::default())
+        Self::with_registry(
+            Registry::new(RegistryConfig::default()),
+            None,
+            &HistoryConfig::default(),
+        )
     }
 }
 
 impl Fleet {
-    /// A fleet without members, and their history, which is read from its files if it has some.
-    pub fn new(history: &HistoryConfig) -> Self {
+    /// A fleet with these members; without a keeper they end with the process.
+    pub(super) fn with_registry(
+        registry: Registry,
+        keeper: Option<Keeper>,
+        history: &HistoryConfig,
+    ) -> Self {
         Self(Arc::new(Inner {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                registry,
+                seen: HashMap::new(),
+                plan: None,
+            }),
             doors: Doors::default(),
             notes: Notes::default(),
             commands: Commands::default(),
+            started: Instant::now(),
+            keeper,
+            to_do: Notify::new(),
+            upkeep: Notify::new(),
             history: Histories::new(history),
         }))
     }
@@ -53,14 +106,15 @@ impl Fleet {
     }
 
     /// Takes what is told of a member.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "who tells it has no more use for it"
+    )]
     pub fn told(&self, told: Told) -> Result<(), NotTaken> {
         told.facts.check()?;
-        let mut state = self.state();
-        if state.len() >= MAX_MEMBERS && !state.contains_key(&told.who) {
-            return Err(NotTaken::Full(MAX_MEMBERS));
-        }
-        self.0.history.told(&told);
-        state.insert(told.who.clone(), (told, Instant::now()));
+        let known = self.change(|state, now| state.registry.told(&told, now));
+        let id = known.map_err(|_| NotTaken::Full(MAX_MEMBERS))?;
+        self.remember(&id, told.every, &told.facts);
         Ok(())
     }
 
@@ -71,16 +125,25 @@ impl Fleet {
 
     /// All members, by name.
     pub fn members(&self) -> Vec<MemberReport> {
-        let state = self.state();
-        let reports = state.values().map(|(told, at)| report(told, *at));
-        let mut reports: Vec<_> = reports.collect();
-        self.0.notes.add_to(&mut reports);
-        reports
+        let ids = self.change(|state, now| {
+            state.registry.tick(now);
+            state.registry.identities()
+        });
+        let mut members = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(CHUNK) {
+            let now = self.now();
+            let state = self.state();
+            members.extend(ids.iter().filter_map(|id| state.registry.report(id, now)));
+        }
+        self.0.notes.add_to(&mut members);
+        members.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        members
     }
 
     /// The identities of all members.
     pub fn ids(&self) -> HashSet<String> {
-        self.members().into_iter().map(|member| member.id).collect()
+        let ids = self.state().registry.identities();
+        ids.iter().map(Identity::to_string).collect()
     }
 
     /// Makes somebody who can note what they think of members.
@@ -95,25 +158,20 @@ impl Fleet {
 
     /// The member with this identity, name or address, or the only one whose name contains it.
     pub fn find(&self, name: &str) -> Result<MemberReport, FleetError> {
-        let members = self.members();
-        let exact = |member: &&MemberReport| {
-            member.id == name || member.name == name || member.address.as_deref() == Some(name)
-        };
-        if let Some(found) = members.iter().find(exact) {
-            return Ok(found.clone());
-        }
-        let near: Vec<_> = members
-            .into_iter()
-            .filter(|member| member.name.contains(name))
-            .collect();
-        match near.as_slice() {
-            [] => Err(FleetError::Unknown(name.to_owned())),
-            [one] => Ok(one.clone()),
-            several => Err(FleetError::Ambiguous {
-                name: name.to_owned(),
-                candidates: several.iter().map(|member| member.name.clone()).collect(),
-            }),
-        }
+        let found = self.change(|state, now| {
+            state.registry.tick(now);
+            let id = state.registry.find(name)?;
+            state.registry.report(&id, now).ok_or(NotDone::Unknown)
+        });
+        let mut member = found.map_err(|error| not_done(name, error))?;
+        self.0.notes.add_to(std::slice::from_mut(&mut member));
+        Ok(member)
+    }
+
+    /// Whether many leases ended together, so that nobody is removed: how many of how many members
+    /// are there.
+    pub fn preserving(&self) -> Option<(usize, usize)> {
+        self.state().registry.preserving()
     }
 
     /// The figures of a member over the last stretch of time, all of them if none is named. Rows have
@@ -147,52 +205,100 @@ impl Fleet {
     /// Forgets a member that is gone or unknown.
     pub fn forget(&self, pass: &Pass, name: &str) -> Result<(), FleetError> {
         pass.check(Right::Admin)?;
-        let member = self.find(name)?;
-        let id = member.id.parse::<Identity>();
-        let id = id.map_err(|error| FleetError::Unknown(error.to_string()))?;
-        self.state().remove(&id);
-        self.0.commands.forget(&id);
-        self.0.history.forgotten(&id);
-        Ok(())
+        self.change(|state, now| {
+            let id = state.registry.find(name)?;
+            state.registry.forget(&id, now)
+        })
+        .map_err(|error| not_done(name, error))
     }
 
     /// Keeps a member however long nothing is heard of it, or no longer.
-    pub fn protect(&self, pass: &Pass, name: &str, _is_protected: bool) -> Result<(), FleetError> {
+    pub fn protect(&self, pass: &Pass, name: &str, is_protected: bool) -> Result<(), FleetError> {
         pass.check(Right::Operate)?;
-        self.find(name).map(drop)
+        self.change(|state, now| {
+            let id = state.registry.find(name)?;
+            state.registry.protect(&id, is_protected, now);
+            Ok(())
+        })
+        .map_err(|error| not_done(name, error))
     }
 
-    fn state(&self) -> MutexGuard<'_, BTreeMap<Identity, (Told, Instant)>> {
+    /// The history hears of all that is taken.
+    pub(super) fn remember(&self, id: &Identity, every: Duration, facts: &Facts) {
+        self.0.history.told(id, every, facts);
+    }
+
+    /// The history goes along with members whose identity is another one, and ends with them.
+    fn follow(&self, renamed: Vec<Renamed>) {
+        for renamed in renamed {
+            match renamed {
+                Renamed::To(old, new) => self.0.history.renamed(&old, &new),
+                Renamed::Forgotten(id) => {
+                    self.0.commands.forget(&id);
+                    self.0.history.forgotten(&id);
+                }
+            }
+        }
+    }
+
+    /// The time on the fleet's clock, which never steps back.
+    pub(super) fn now(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something, and wakes whoever has to do with it.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State, Duration) -> T) -> T {
+        let mut state = self.state();
+        // With the lock held, so that times come in order.
+        let now = self.now();
+        let done = change(&mut state, now);
+        for (lease, seen) in state.registry.take_seen() {
+            if let Some(to) = state.seen.get(&lease) {
+                to.send_replace(seen);
+            }
+        }
+        let renamed = state.registry.take_renamed();
+        if self.0.keeper.is_none() {
+            let version = state.registry.version();
+            state.registry.kept(version);
+        }
+        let has_actions = state.registry.has_actions();
+        let is_due = state.plan.is_some_and(|plan| {
+            let due = plan.due(&state.registry, now);
+            due.is_some_and(|due| due < plan.wakes)
+        });
+        if is_due {
+            state.plan = None;
+        }
+        drop(state);
+        if has_actions {
+            self.0.to_do.notify_one();
+        }
+        if is_due {
+            self.0.upkeep.notify_one();
+        }
+        if !renamed.is_empty() {
+            self.follow(renamed);
+        }
+        done
     }
 }
 
-fn report(told: &Told, at: Instant) -> MemberReport {
-    MemberReport {
-        id: told.who.to_string(),
-        name: told
-            .name
-            .as_deref()
-            .map_or_else(|| told.who.to_string(), str::to_owned),
-        address: match &told.who {
-            Identity::Address(address) => Some(address.to_string()),
-            _ => None,
+fn not_done(name: &str, error: NotDone) -> FleetError {
+    match error {
+        NotDone::Unknown => FleetError::Unknown(name.to_owned()),
+        NotDone::Ambiguous(candidates) => FleetError::Ambiguous {
+            name: name.to_owned(),
+            candidates,
         },
-        host: told.peer.map(|peer| peer.to_string()),
-        source: told.source,
-        state: MemberState::Active,
-        reason: None,
-        since_s: at.elapsed().as_secs_f64(),
-        heard_s: Some(at.elapsed().as_secs_f64()),
-        lease_s: None,
-        capabilities: Capabilities {
-            files: false,
-            facts: true,
-            load: told.facts.load.is_some(),
-        },
-        trust: told.trust,
-        protected: false,
-        facts: told.facts.clone(),
-        notes: Vec::new(),
+        NotDone::Kept { name, reason } => FleetError::Kept { name, reason },
     }
 }

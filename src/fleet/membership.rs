@@ -2,9 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::error::NotTaken;
 use super::handle::Fleet;
-use crate::fleet_core::Facts;
 use crate::fleet_core::registry::{Registered, Seen};
 
 /// A registered server's place in the fleet. It belongs to the server's connection: dropping it
@@ -34,19 +32,17 @@ impl Membership {
         self.seen.clone()
     }
 
-    /// The server is there, and tells this.
-    pub fn beat(&self, facts: Facts) -> Result<(), NotTaken> {
-        self.fleet.beat(self.registered.lease, facts)
-    }
-
-    /// The server leaves in order. It may go once [`Seen::left`] is true.
-    pub fn leave(&self, reason: &str) {
-        self.fleet.leave(self.registered.lease, reason);
+    pub(super) fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.fleet.connection_lost(self.registered.lease);
+        let lease = self.registered.lease;
+        self.fleet.change(|state, now| {
+            state.seen.remove(&lease);
+            state.registry.connection_lost(lease, now);
+        });
     }
 }

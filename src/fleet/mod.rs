@@ -10,16 +10,22 @@ mod doors;
 mod error;
 mod handle;
 mod history;
+mod keeper;
+mod kept;
 mod measured;
 mod membership;
 mod notes;
 mod servers;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 pub use commands::{Command, Commands, MAX_COMMAND, MAX_COMMANDS, NoPlace};
 pub use doors::{Count, DoorName, Doors};
 pub use error::{FleetError, NotTaken};
 pub use handle::Fleet;
 pub use history::HistoryConfig;
+pub use keeper::Lost;
 pub use measured::Greeting;
 pub use membership::Membership;
 pub use notes::Author;

@@ -1,10 +1,5 @@
 //! The members that are servers of the balancer: how they come and go, and what the hub is to do
 //! about them.
-#![allow(
-    clippy::unused_self,
-    clippy::needless_pass_by_value,
-    reason = "the registry is not behind it yet"
-)]
 
 use tokio::sync::watch;
 
@@ -14,65 +9,124 @@ use super::membership::Membership;
 use crate::config::ServerSpec;
 use crate::fleet_core::Facts;
 use crate::fleet_core::registry::{
-    Action, LeaseId, NotRegistered, Probed, Registered, Registration, Seen,
+    Action, BEATS_IN_LEASE, NotRegistered, Probed, Registration, Seen,
 };
 
 impl Fleet {
     /// The configuration has these servers, and no others: at the start, and at each reload. They
     /// are members, and need no action of the registry. Members that registered stay, also at an
     /// address that the configuration no longer has.
-    pub fn configured(&self, _servers: &[ServerSpec]) {}
+    pub fn configured(&self, servers: &[ServerSpec]) {
+        self.change(|state, now| {
+            let servers = servers.iter().map(|spec| (&*spec.address, spec.weight));
+            state.registry.configured(servers, now);
+        });
+    }
 
     /// An operator's order added this server, or gave it another weight.
-    pub fn ordered(&self, _server: &str, _weight: u32) {}
+    pub fn ordered(&self, server: &str, weight: u32) {
+        self.change(|state, now| state.registry.ordered(server, weight, now));
+    }
 
     /// An operator's order removed this server. A member that had registered there stays away until
     /// it is ordered back.
-    pub fn ordered_away(&self, _server: &str) {}
+    pub fn ordered_away(&self, server: &str) {
+        self.change(|state, now| state.registry.ordered_away(server, now));
+    }
 
     /// The servers that are in service because they registered: the balancer begins with them, and
-    /// a reload leaves them.
+    /// a reload leaves them. Some of them are to be removed once nothing is in doubt there.
     pub fn registered(&self) -> Vec<ServerSpec> {
-        Vec::new()
+        let state = self.state();
+        let servers = state
+            .registry
+            .registered()
+            .map(|(address, weight)| ServerSpec {
+                address: address.to_string(),
+                weight,
+            });
+        servers.collect()
     }
 
     /// A server registers. It gets files when the member is kept on disk, its address was added, and
     /// probes find it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "who tells it has no more use for it"
+    )]
     pub fn register(&self, registration: Registration) -> Result<Membership, NotRegistered> {
-        let registered = Registered {
-            lease: LeaseId(0),
-            name: registration
-                .name
-                .unwrap_or_else(|| registration.address.clone()),
-            address: registration.address,
-            lasts: registration.lease,
-            beat: registration.lease / 3,
-        };
-        let (_, seen) = watch::channel(Seen::default());
+        let (sender, seen) = watch::channel(Seen::default());
+        let (registered, id) = self.change(|state, now| {
+            let registered = state.registry.register(&registration, now)?;
+            state.seen.insert(registered.lease, sender);
+            let id = state.registry.identity_of_lease(registered.lease).cloned();
+            Ok((registered, id))
+        })?;
+        if let Some(id) = id {
+            let every = registration.lease / BEATS_IN_LEASE;
+            self.remember(&id, every, &registration.facts);
+        }
         Ok(Membership::new(self.clone(), registered, seen))
     }
 
-    pub(super) fn beat(&self, _lease: LeaseId, facts: Facts) -> Result<(), NotTaken> {
-        Ok(facts.check()?)
+    /// What the balancer's own probe of a server found. Only changes need to be told.
+    pub fn probed(&self, server: &str, found: Probed) {
+        self.change(|state, now| state.registry.probed(server, found, now));
     }
 
-    pub(super) fn leave(&self, _lease: LeaseId, _reason: &str) {}
-
-    pub(super) fn connection_lost(&self, _lease: LeaseId) {}
-
-    /// What the balancer's own probe of a server found. Only changes need to be told.
-    pub fn probed(&self, _server: &str, _found: Probed) {}
-
     /// Whether a file is in flight to a server, or in doubt there. Until it is told that none is, one
-    /// may be. Doubts at a former address are over, too, when the same directory has listed its files
-    /// at its new one.
-    pub fn in_doubt(&self, _server: &str, _is_in_doubt: bool) {}
+    /// may be. It is to be told anew after each [`Action::Drain`]. Doubts at a former address are
+    /// over, too, when the same directory has listed its files at its new one.
+    pub fn in_doubt(&self, server: &str, is_in_doubt: bool) {
+        self.change(|state, now| state.registry.in_doubt(server, is_in_doubt, now));
+    }
 
     /// The balancer has forgotten a server, as [`Action::Remove`] wanted.
-    pub fn removed(&self, _server: &str) {}
+    pub fn removed(&self, server: &str) {
+        self.change(|state, now| state.registry.removed(server, now));
+    }
+
+    /// The next thing that is to be done or told, if there is one.
+    pub fn take_action(&self) -> Option<Action> {
+        self.change(|state, _| state.registry.next_action())
+    }
 
     /// Waits for the next thing that is to be done or told. For one driver at a time.
     pub async fn next_action(&self) -> Action {
-        std::future::pending().await
+        loop {
+            if let Some(action) = self.take_action() {
+                return action;
+            }
+            self.inner().to_do.notified().await;
+        }
+    }
+}
+
+/// What a registration's connection tells.
+impl Membership {
+    /// The server is there, and tells this. An error says that its facts are impossible, or that
+    /// another registration took its place: then it is to connect again.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "who tells it has no more use for it"
+    )]
+    pub fn beat(&self, facts: Facts) -> Result<(), NotTaken> {
+        facts.check()?;
+        let (lease, every) = (self.registered().lease, self.registered().beat);
+        let fleet = self.fleet();
+        let id = fleet.change(|state, now| {
+            let is_known = state.registry.beat(lease, &facts, now);
+            is_known.then(|| state.registry.identity_of_lease(lease).cloned())
+        });
+        let id = id.flatten().ok_or(NotTaken::Superseded)?;
+        fleet.remember(&id, every, &facts);
+        Ok(())
+    }
+
+    /// The server leaves in order. It may go once [`Seen::left`] is true.
+    pub fn leave(&self, reason: &str) {
+        let lease = self.registered().lease;
+        self.fleet()
+            .change(|state, now| state.registry.leave(lease, reason, now));
     }
 }

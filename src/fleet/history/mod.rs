@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::fleet_core::{
-    Columns, Figure, GivenUp, History, Identity, Known, Minute, Summary, Told,
+    Columns, Facts, Figure, GivenUp, History, Identity, Known, Minute, Summary,
 };
 use crate::units::ByteSize;
 use disk::{Disk, Source};
@@ -96,15 +96,14 @@ impl Histories {
     }
 
     /// Takes what a member tells.
-    pub(super) fn told(&self, told: &Told) {
+    pub(super) fn told(&self, who: &Identity, every: Duration, facts: &Facts) {
         let mut state = self.shared.state();
         let now = now();
-        state.history.told(&told.who, told.every, &told.facts, now);
+        state.history.told(who, every, facts, now);
         state.say_what_is_given_up(self.shared.limit);
     }
 
     /// A member is known by another identity from now on.
-    #[allow(dead_code, reason = "the registry merges identities")]
     pub(super) fn renamed(&self, old: &Identity, new: &Identity) {
         let mut state = self.shared.state();
         state.history.rename(old, new);

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::line::Line;
 use super::*;
-use crate::fleet_core::{Facts, Source as CameBy, Trust};
 
 const START: u64 = 1_790_000_040;
 
@@ -13,19 +12,12 @@ fn who(name: &str) -> Identity {
     Identity::Agent(name.into())
 }
 
-fn told(name: &str, cpu: f32) -> Told {
-    Told {
-        who: who(name),
-        name: None,
-        source: CameBy::Token,
-        trust: Trust::Proved,
-        peer: None,
-        every: Duration::from_secs(5),
-        facts: Facts {
-            cpu: Some(cpu),
-            ..Facts::default()
-        },
-    }
+fn tell(histories: &Histories, name: &str, cpu: f32) {
+    let facts = Facts {
+        cpu: Some(cpu),
+        ..Facts::default()
+    };
+    histories.told(&who(name), Duration::from_secs(5), &facts);
 }
 
 fn config(dir: &Path) -> HistoryConfig {
@@ -172,10 +164,10 @@ fn history_outlives_the_balancer() {
     let place = dir.path().join("a/b");
     let first = Histories::new(&config(&place));
     for _ in 0..3 {
-        first.told(&told("a", 0.5));
+        tell(&first, "a", 0.5);
     }
-    first.told(&told("b", 0.25));
-    first.told(&told("c", 0.25));
+    tell(&first, "b", 0.25);
+    tell(&first, "c", 0.25);
     first.renamed(&who("b"), &who("d"));
     first.forgotten(&who("c"));
     first.close();
@@ -197,7 +189,7 @@ fn history_outlives_the_balancer() {
     assert!(second.averages(&who("d"), hour).is_some());
     assert!(second.averages(&who("b"), hour).is_none());
     assert!(second.averages(&who("c"), hour).is_none());
-    second.told(&told("e", 0.75));
+    tell(&second, "e", 0.75);
     second.close();
     let again = lines(&place);
     assert_eq!(
@@ -215,7 +207,7 @@ fn a_directory_that_vanishes_or_cannot_be_used_stops_nothing() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let blocked = Histories::new(&config(&file.join("below")));
-    blocked.told(&told("a", 0.5));
+    tell(&blocked, "a", 0.5);
     blocked.close();
     assert!(
         blocked
@@ -227,7 +219,7 @@ fn a_directory_that_vanishes_or_cannot_be_used_stops_nothing() {
     fs::create_dir(&full).unwrap();
     std::os::unix::fs::symlink("/dev/full", full.join("history.jsonl")).unwrap();
     let histories = Histories::new(&config(&full));
-    histories.told(&told("a", 0.5));
+    tell(&histories, "a", 0.5);
     histories.close();
     assert!(
         histories

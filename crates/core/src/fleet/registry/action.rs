@@ -20,7 +20,8 @@ pub enum Action {
         /// nothing is in doubt there: a [`Remove`](Self::Remove) comes then.
         moved_from: Option<Arc<str>>,
     },
-    /// The server gets nothing new.
+    /// The server gets nothing new. When that is so, `in_doubt` is to be told anew: what was told
+    /// before may be older than the last file.
     Drain {
         /// The server.
         address: Arc<str>,

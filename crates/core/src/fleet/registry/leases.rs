@@ -1,0 +1,403 @@
+//! Registrations: who registers, beats, leaves, and whose connection is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::action::Notice;
+use super::config::BEATS_IN_LEASE;
+use super::member::{Contender, Found, Key, Kind, Lease, MAX_FORMER, Member, Parting};
+use super::registration::{LeaseId, NotRegistered, Registered, Registration, Seen};
+use super::table::Registry;
+use crate::fleet::facts::Facts;
+use crate::fleet::identity::Identity;
+use crate::fleet::report::MemberState;
+use crate::fleet::told::{Source, Trust};
+use crate::text::excerpt;
+
+/// The shortest and the longest lease.
+const LASTS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_hours(1));
+
+/// What a second server with a directory is told while nothing is known of the first one.
+const WAITS: &str = "another server has registered with the same directory, and gets the files until \
+                     its lease ends";
+
+/// What it is told when the first one has spoken since.
+const COPY: &str = "another server has the same directory and is there, too: one of the directories \
+                    is a copy. Stop one of the servers, and remove its directory if it was copied";
+
+/// What a second server with a directory is told.
+pub(super) fn told_to_second(is_copy: bool) -> &'static str {
+    if is_copy { COPY } else { WAITS }
+}
+
+impl Registry {
+    /// A server registers. Who may was decided before.
+    pub fn register(
+        &mut self,
+        registration: &Registration,
+        now: Duration,
+    ) -> Result<Registered, NotRegistered> {
+        let id = Identity::Directory(registration.directory.clone());
+        self.check_address(registration, &id)?;
+        let lasts = registration.lease.clamp(LASTS.0, LASTS.1);
+        let known = self.by_identity.get(&id).copied();
+        let key = known.or_else(|| self.make(id, Source::Registered, false, now));
+        let key = key.ok_or(NotRegistered::Full(self.members.len()))?;
+        self.check_former(key)?;
+        self.next_lease += 1;
+        let lease = LeaseId(self.next_lease);
+        let is_second = self.is_second(key, registration);
+        let asked = registration.address.clone();
+        let instance = registration.instance.clone();
+        if is_second {
+            self.contend(key, lease, registration, lasts, now);
+        } else {
+            self.hold(key, lease, registration, lasts, now);
+            self.tell_of(key, registration, lasts, now);
+        }
+        self.leases.insert(lease, key);
+        self.settle(key, now);
+        self.refresh(key, now);
+        let member = self.members.get(&key);
+        let holds = member.and_then(|member| member.lease.as_ref());
+        let address = holds.filter(|holds| !is_second && holds.instance == instance);
+        Ok(Registered {
+            lease,
+            name: member.map_or_else(|| asked.clone(), Member::name),
+            address: address.map_or(asked, |holds| holds.address.clone()),
+            lasts,
+            beat: lasts / BEATS_IN_LEASE,
+        })
+    }
+
+    /// A server that has registered is there, and tells this. Whether the registration is known: if
+    /// not, another one took its place, or it was forgotten.
+    #[must_use]
+    pub fn beat(&mut self, lease: LeaseId, facts: &Facts, now: Duration) -> bool {
+        let Some(key) = self.leases.get(&lease).copied() else {
+            return false;
+        };
+        let Some(member) = self.members.get_mut(&key) else {
+            return false;
+        };
+        if let Some(contender) = member.contender.as_mut().filter(|found| found.id == lease) {
+            contender.heard = now;
+            return true;
+        }
+        let Some(holds) = &mut member.lease else {
+            return false;
+        };
+        holds.heard = now;
+        let every = holds.lasts / BEATS_IN_LEASE;
+        member.layers.tell(Trust::Proved, facts, every, now);
+        let was_silent = holds.expired.take().is_some();
+        let is_copied = member.contender.as_mut().and_then(|contender| {
+            let is_news = !std::mem::replace(&mut contender.is_copy, true);
+            is_news.then(|| contender.address.clone())
+        });
+        let copied = is_copied.map(|second| (holds.address.clone(), second));
+        // It was to be forgotten, and is there.
+        let is_wanted = (member.parting)
+            .take_if(|parting| parting.kind == Kind::Forgotten)
+            .is_some();
+        if let Some((first, second)) = copied {
+            let member = member.name();
+            self.notice(Notice::Copied {
+                member,
+                first,
+                second,
+            });
+            self.refresh(key, now);
+        }
+        let member = self.members.get(&key);
+        if is_wanted || was_silent {
+            self.settle(key, now);
+            self.refresh(key, now);
+        } else if member.is_some_and(|member| member.state != MemberState::Active) {
+            self.refresh(key, now);
+        }
+        true
+    }
+
+    /// A server leaves, in order: it gets nothing new.
+    pub fn leave(&mut self, lease: LeaseId, reason: &str, now: Duration) {
+        let Some(key) = self.leases.get(&lease).copied() else {
+            return;
+        };
+        let reason: Arc<str> = match excerpt(reason).trim() {
+            "" => "it leaves".into(),
+            reason => reason.into(),
+        };
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        if let Some(contender) = member.contender.as_mut().filter(|found| found.id == lease) {
+            let left = Seen {
+                good: false,
+                reason: None,
+                left: true,
+            };
+            if contender.seen != left {
+                contender.seen = left.clone();
+                self.seen.push((lease, left));
+            }
+            return;
+        }
+        if member.has_left() {
+            return;
+        }
+        if !member.is_barred() {
+            member.parting = Some(Parting {
+                reason: reason.clone(),
+                kind: Kind::Left,
+            });
+        }
+        let was_counted = std::mem::take(&mut member.is_counted);
+        let (member, given) = (member.name(), member.services.clone());
+        self.preserve.uncount(was_counted);
+        self.notice(Notice::Leaving { member, reason });
+        self.changed.extend(given);
+        self.touch();
+        self.settle(key, now);
+        self.refresh(key, now);
+    }
+
+    /// A server's connection is lost: its registration ends with its lease, unless it comes back.
+    pub fn connection_lost(&mut self, lease: LeaseId, now: Duration) {
+        let Some(key) = self.leases.remove(&lease) else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        if member
+            .contender
+            .as_ref()
+            .is_some_and(|found| found.id == lease)
+        {
+            member.contender = None;
+        } else if let Some(holds) = &mut member.lease {
+            holds.id = None;
+            let services = member.services.clone();
+            self.changed.extend(services);
+            self.promote(key, now);
+        }
+        self.refresh(key, now);
+    }
+
+    /// The second server with a directory takes the place of the first one, which is silent.
+    pub(super) fn promote(&mut self, key: Key, now: Duration) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        let Some(second) = member.contender.take() else {
+            return;
+        };
+        let left = second.seen.left;
+        if left {
+            member.contender = Some(second);
+            return;
+        }
+        let lease = Lease {
+            id: Some(second.id),
+            address: second.address,
+            also_at: None,
+            weight: second.weight,
+            instance: second.instance,
+            lasts: second.lasts,
+            heard: second.heard,
+            expired: None,
+            was_found: false,
+            seen: second.seen,
+        };
+        self.take_place(key, lease, now);
+        self.settle(key, now);
+    }
+
+    /// Whether this is a second server with a directory, while the first one is there.
+    fn is_second(&self, key: Key, registration: &Registration) -> bool {
+        let Some(member) = self.members.get(&key) else {
+            return false;
+        };
+        let Some(holds) = member.lease.as_ref().filter(|lease| lease.is_alive()) else {
+            return false;
+        };
+        let is_same = holds.address == registration.address
+            || holds.instance.is_some() && holds.instance == registration.instance;
+        let is_down = (self.services.get(&holds.address))
+            .is_some_and(|service| matches!(service.found, Found::Down(_)));
+        !is_same && !is_down && !member.has_left()
+    }
+
+    fn contend(
+        &mut self,
+        key: Key,
+        id: LeaseId,
+        registration: &Registration,
+        lasts: Duration,
+        now: Duration,
+    ) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        let contender = Contender {
+            id,
+            address: registration.address.clone(),
+            weight: registration.weight,
+            instance: registration.instance.clone(),
+            lasts,
+            heard: now,
+            is_copy: false,
+            seen: Seen::default(),
+        };
+        if let Some(before) = member.contender.replace(contender) {
+            self.leases.remove(&before.id);
+        }
+    }
+
+    fn hold(
+        &mut self,
+        key: Key,
+        id: LeaseId,
+        registration: &Registration,
+        lasts: Duration,
+        now: Duration,
+    ) {
+        let mut lease = Lease {
+            id: Some(id),
+            address: registration.address.clone(),
+            also_at: None,
+            weight: registration.weight,
+            instance: registration.instance.clone(),
+            lasts,
+            heard: now,
+            expired: None,
+            was_found: false,
+            seen: Seen::default(),
+        };
+        let before = self
+            .members
+            .get(&key)
+            .and_then(|member| member.lease.as_ref());
+        if let Some(before) = before {
+            let is_down = (self.services.get(&before.address))
+                .is_some_and(|service| matches!(service.found, Found::Down(_)));
+            let is_one = before.instance.is_some() && before.instance == lease.instance;
+            // One process under two addresses stays at the first while it is found there.
+            if is_one && before.is_alive() && before.address != lease.address && !is_down {
+                let asked = std::mem::replace(&mut lease.address, before.address.clone());
+                lease.also_at = Some(asked);
+            }
+            lease.was_found = before.was_found && before.address == lease.address;
+        }
+        self.take_place(key, lease, now);
+    }
+
+    /// A registration counts from now on.
+    fn take_place(&mut self, key: Key, lease: Lease, now: Duration) {
+        let is_taken = self
+            .services
+            .get(&lease.address)
+            .is_some_and(|service| service.owner != key);
+        if is_taken {
+            self.give(key, &lease.address, now);
+        }
+        let is_found = self.services.get(&lease.address);
+        let is_found = is_found.is_some_and(|service| service.is_up() && !service.is_other);
+        self.believe(key);
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        let (address, weight) = (lease.address.clone(), lease.weight);
+        let before = member.lease.replace(lease);
+        if let Some(lease) = &mut member.lease {
+            lease.was_found |= is_found;
+        }
+        if member.services.is_empty() || member.source > Source::Registered {
+            member.source = Source::Registered;
+        }
+        let was_parting = if member.is_barred() {
+            None
+        } else {
+            member.parting.take()
+        };
+        let name = member.name();
+        let old_lease = before.as_ref().and_then(|before| before.id);
+        old_lease.map(|id| self.leases.remove(&id));
+        match &before {
+            None => self.notice(Notice::Joined {
+                member: name,
+                address: address.clone(),
+            }),
+            Some(before) if before.address != address => self.notice(Notice::Moved {
+                member: name,
+                from: before.address.clone(),
+                to: address.clone(),
+            }),
+            Some(before) if before.expired.is_some() || was_parting.is_some() => {
+                self.notice(Notice::Back { member: name });
+            }
+            Some(_) => {}
+        }
+        let is_as_before = before
+            .is_some_and(|before| before.address == address && before.weight == weight)
+            && was_parting.is_none();
+        if !is_as_before {
+            self.touch();
+        }
+        self.changed.insert(address);
+    }
+
+    fn tell_of(&mut self, key: Key, registration: &Registration, lasts: Duration, now: Duration) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        if let Some(name) = &registration.name
+            && member.name.as_ref() != Some(name)
+        {
+            member.name = Some(name.clone());
+            self.version += 1;
+        }
+        member.named = Trust::Proved;
+        member.believed = member.believed.max(Trust::Proved);
+        member.host = registration.peer.or(member.host);
+        member.ticket = registration.ticket.clone().or(member.ticket.take());
+        let every = lasts / BEATS_IN_LEASE;
+        (member.layers).tell(Trust::Proved, &registration.facts, every, now);
+    }
+
+    /// The address must not be that of another server which is there.
+    fn check_address(
+        &self,
+        registration: &Registration,
+        id: &Identity,
+    ) -> Result<(), NotRegistered> {
+        let Some(service) = self.services.get(&registration.address) else {
+            return Ok(());
+        };
+        let Some(owner) = self.members.get(&service.owner) else {
+            return Ok(());
+        };
+        let knows_another = matches!(owner.id, Identity::Directory(_)) && owner.id != *id;
+        let is_leased_here = (owner.lease.as_ref())
+            .is_some_and(|lease| lease.is_alive() && lease.address == registration.address);
+        let is_down = matches!(service.found, Found::Down(_));
+        let is_there = service.is_up() && !service.is_other || is_leased_here && !is_down;
+        if knows_another && is_there && !owner.has_left() {
+            return Err(NotRegistered::Taken {
+                address: registration.address.clone(),
+                member: owner.name(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_former(&self, key: Key) -> Result<(), NotRegistered> {
+        let member = self.members.get(&key);
+        let services = member.map_or(0, |member| member.services.len());
+        if services > MAX_FORMER {
+            return Err(NotRegistered::Restless(services));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! A member, the servers that it has in the balancer, and its registration.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::layers::Layers;
+use super::registration::{LeaseId, Seen};
+use crate::fleet::identity::Identity;
+use crate::fleet::report::MemberState;
+use crate::fleet::told::{Source, Trust};
+
+/// Names a member inside the registry, whatever becomes of its identity.
+pub(super) type Key = u64;
+
+/// The most identities of one member beside the one that it is known by.
+pub(super) const MAX_ALSO: usize = 8;
+
+/// The most former addresses of one member at which something may be in doubt.
+pub(super) const MAX_FORMER: usize = 64;
+
+/// Words after which a member that is known by claims is kept as long as any.
+pub(super) const WORDS_TO_STAY: u8 = 3;
+
+/// A member.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The strongest identity that is known.
+    pub(super) id: Identity,
+    /// Its other identities. Those of its servers' addresses are the table's.
+    pub(super) also: BTreeSet<Identity>,
+    pub(super) name: Option<Arc<str>>,
+    /// How far its name can be believed.
+    pub(super) named: Trust,
+    pub(super) source: Source,
+    pub(super) host: Option<IpAddr>,
+    pub(super) protected: bool,
+    pub(super) ticket: Option<Arc<str>>,
+    /// Its servers in the balancer.
+    pub(super) services: BTreeSet<Arc<str>>,
+    /// It has registered, now or before.
+    pub(super) lease: Option<Lease>,
+    /// Another live server with the same directory.
+    pub(super) contender: Option<Contender>,
+    /// It said that it leaves, or is sent away.
+    pub(super) parting: Option<Parting>,
+    pub(super) layers: Layers,
+    /// How far it was believed when this was last told, before a restart if not since.
+    pub(super) believed: Trust,
+    pub(super) state: MemberState,
+    pub(super) reason: Option<Arc<str>>,
+    pub(super) since: Duration,
+    /// For how long it was silent before `since`, in earlier runs of the balancer.
+    pub(super) silent: Duration,
+    /// It counts toward the bound on claims.
+    pub(super) is_claim: bool,
+    /// Its lease was alive when many ended together.
+    pub(super) is_counted: bool,
+    /// When it is to be looked at.
+    pub(super) look_at: Option<Duration>,
+}
+
+impl Member {
+    /// What it is called.
+    pub(super) fn name(&self) -> Arc<str> {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let service = self.services.first().cloned();
+        service.unwrap_or_else(|| self.id.to_string().into())
+    }
+
+    /// It said that it leaves.
+    pub(super) fn has_left(&self) -> bool {
+        self.parts_as(Kind::Left)
+    }
+
+    /// An operator removed it.
+    pub(super) fn is_barred(&self) -> bool {
+        self.parts_as(Kind::Barred)
+    }
+
+    fn parts_as(&self, kind: Kind) -> bool {
+        (self.parting.as_ref()).is_some_and(|parting| parting.kind == kind)
+    }
+}
+
+/// Why a member's servers are to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parting {
+    pub(super) reason: Arc<str>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It said so.
+    Left,
+    /// An operator removed it: it stays away until it is ordered back.
+    Barred,
+    /// It was silent for too long, or an operator said so: it is forgotten once it is removed.
+    Forgotten,
+}
+
+/// A registration that counts.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    /// `None`: from an earlier run of the balancer.
+    pub(super) id: Option<LeaseId>,
+    /// The address that it is to have.
+    pub(super) address: Arc<str>,
+    /// Another address of the same process.
+    pub(super) also_at: Option<Arc<str>>,
+    pub(super) weight: u32,
+    pub(super) instance: Option<Arc<str>>,
+    pub(super) lasts: Duration,
+    pub(super) heard: Duration,
+    /// When it expired, if it has.
+    pub(super) expired: Option<Duration>,
+    /// A probe found it at its address since it registered.
+    pub(super) was_found: bool,
+    pub(super) seen: Seen,
+}
+
+impl Lease {
+    /// Whether it counts: its connection is there, and it speaks.
+    pub(super) fn is_alive(&self) -> bool {
+        self.id.is_some() && self.expired.is_none()
+    }
+}
+
+/// A registration of another server with the same directory.
+#[derive(Debug, Clone)]
+pub(super) struct Contender {
+    pub(super) id: LeaseId,
+    pub(super) address: Arc<str>,
+    pub(super) weight: u32,
+    pub(super) instance: Option<Arc<str>>,
+    pub(super) lasts: Duration,
+    pub(super) heard: Duration,
+    /// The first server has spoken since: both are there.
+    pub(super) is_copy: bool,
+    pub(super) seen: Seen,
+}
+
+/// A server that the balancer has, or is to have, at this address.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
+pub(super) struct Service {
+    pub(super) owner: Key,
+    /// The weight in the configuration.
+    pub(super) configured: Option<u32>,
+    /// The weight in an operator's order.
+    pub(super) ordered: Option<u32>,
+    /// What registrations want here.
+    pub(super) wanted: Option<Wanted>,
+    /// What the driver was told.
+    pub(super) told: Option<Told>,
+    /// The driver is to forget it, and has not said that it did.
+    pub(super) is_removing: bool,
+    /// The balancer may know it: from an earlier run, or because the driver was told.
+    pub(super) may_be_known: bool,
+    pub(super) found: Found,
+    /// Since when it is found so.
+    pub(super) found_since: Duration,
+    /// Another directory than its owner's answers here.
+    pub(super) is_other: bool,
+    /// The process that answers here.
+    pub(super) instance: Option<Arc<str>>,
+    /// A file may be in flight to it or in doubt there.
+    pub(super) in_doubt: bool,
+    /// When this version of the registry is kept, the driver may be told.
+    pub(super) version: u64,
+}
+
+/// What registrations want at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) weight: u32,
+    /// It is to be removed once nothing is in doubt, for this reason.
+    pub(super) retiring: Option<Arc<str>>,
+    pub(super) moved_from: Option<Arc<str>>,
+}
+
+/// What the driver was told of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    /// `None`: the configuration or an order has it.
+    pub(super) weight: Option<u32>,
+    pub(super) is_drained: bool,
+}
+
+/// What probes say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    NotYet,
+    Up,
+    Unfit(Arc<str>),
+    Down(Arc<str>),
+}
+
+impl Service {
+    pub(super) fn new(owner: Key, now: Duration) -> Self {
+        Self {
+            owner,
+            configured: None,
+            ordered: None,
+            wanted: None,
+            told: None,
+            is_removing: false,
+            may_be_known: false,
+            found: Found::NotYet,
+            found_since: now,
+            is_other: false,
+            instance: None,
+            in_doubt: true,
+            version: 0,
+        }
+    }
+
+    /// The configuration or an order has it: the registry neither adds nor removes it.
+    pub(super) fn is_given(&self) -> bool {
+        self.configured.is_some() || self.ordered.is_some()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.found, Found::Up | Found::Unfit(_))
+    }
+
+    /// Nothing holds it here any more.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_given() && self.wanted.is_none() && !self.is_removing
+    }
+}
+
+/// Whether members are kept because many leases ended together.
+#[derive(Debug, Default)]
+pub(super) struct Preserve {
+    /// How many members of those that were there then are still counted.
+    pub(super) counted: usize,
+    pub(super) is_on: bool,
+    /// A lease has ended since it was looked at.
+    pub(super) has_lost: bool,
+}
+
+impl Preserve {
+    /// A member that was counted left, or is forgotten.
+    pub(super) fn uncount(&mut self, was_counted: bool) {
+        self.counted -= usize::from(was_counted);
+    }
+}

@@ -1,0 +1,521 @@
+//! The servers of members: which of them the balancer is to have, and how probes find them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::action::Action;
+use super::member::{Found, Key, Kind, Lease, Parting, Service, Told, Wanted};
+use super::probed::Probed;
+use super::table::Registry;
+use crate::fleet::identity::Identity;
+use crate::fleet::told::{Source, Trust};
+
+impl Registry {
+    /// The configuration has these servers with these weights, and no others.
+    pub fn configured<'a>(
+        &mut self,
+        servers: impl IntoIterator<Item = (&'a str, u32)>,
+        now: Duration,
+    ) {
+        let mut gone: Vec<Arc<str>> = self
+            .services
+            .iter()
+            .filter(|(_, service)| service.configured.is_some())
+            .map(|(address, _)| address.clone())
+            .collect();
+        for (address, weight) in servers {
+            let address: Arc<str> = address.into();
+            gone.retain(|before| *before != address);
+            let service = self.given(&address, Source::Configuration, now);
+            service.configured = Some(weight);
+            self.given_changed(&address, now);
+        }
+        for address in gone {
+            if let Some(service) = self.services.get_mut(&address) {
+                service.configured = None;
+            }
+            self.given_changed(&address, now);
+        }
+    }
+
+    /// An operator's order added this server, or gave it another weight.
+    pub fn ordered(&mut self, address: &str, weight: u32, now: Duration) {
+        let address: Arc<str> = address.into();
+        let barred = self.members.iter_mut().find(|(_, member)| {
+            let is_here = (member.lease.as_ref()).is_some_and(|lease| lease.address == address);
+            is_here && member.is_barred()
+        });
+        if let Some((key, member)) = barred {
+            let key = *key;
+            member.parting = None;
+            self.settle(key, now);
+            self.refresh(key, now);
+            return;
+        }
+        let service = self.given(&address, Source::Order, now);
+        // A registered server stays one: the order is about its weight.
+        if service.wanted.is_none() && service.configured.is_none() {
+            service.ordered = Some(weight);
+        }
+        self.given_changed(&address, now);
+    }
+
+    /// An operator's order removed this server. A member that had registered there stays away until
+    /// it is ordered back.
+    pub fn ordered_away(&mut self, address: &str, now: Duration) {
+        let Some((address, service)) = self.services.remove_entry(address) else {
+            return;
+        };
+        let key = service.owner;
+        self.changed.remove(&address);
+        if let Some(member) = self.members.get_mut(&key) {
+            member.services.remove(&address);
+            if member
+                .lease
+                .as_ref()
+                .is_some_and(|lease| lease.address == address)
+            {
+                let reason = "an operator removed it".into();
+                member.parting = Some(Parting {
+                    reason,
+                    kind: Kind::Barred,
+                });
+            }
+        }
+        self.touch();
+        self.settle(key, now);
+        self.drop_if_over(key);
+        self.refresh(key, now);
+    }
+
+    /// What the balancer's own probe of a server found. Only changes need to be told.
+    pub fn probed(&mut self, address: &str, found: Probed, now: Duration) {
+        let Some((address, service)) = self.services.get_key_value(address) else {
+            return;
+        };
+        let (address, mut key) = (address.clone(), service.owner);
+        if let Probed::Up {
+            directory: Some(directory),
+            ..
+        } = &found
+        {
+            key = self.answers_as(key, &address, directory, now);
+        }
+        let Some(service) = self.services.get_mut(&address) else {
+            return;
+        };
+        let found = match found {
+            Probed::Up { instance, .. } => {
+                service.instance = instance;
+                Found::Up
+            }
+            Probed::Unfit { reason } => Found::Unfit(reason),
+            Probed::Down { reason } => {
+                service.is_other = false;
+                Found::Down(reason)
+            }
+        };
+        if service.found != found {
+            service.found = found;
+            service.found_since = now;
+        }
+        if let Some(member) = self.members.get_mut(&key)
+            && let Some(lease) = &mut member.lease
+            && lease.address == address
+        {
+            let service = self.services.get(&address);
+            lease.was_found |= service.is_some_and(|service| service.is_up() && !service.is_other);
+        }
+        self.changed.insert(address.clone());
+        self.found_elsewhere(key, &address, now);
+        self.settle(key, now);
+        self.refresh(key, now);
+    }
+
+    /// Whether a file is in flight to a server or in doubt there.
+    pub fn in_doubt(&mut self, address: &str, is_in_doubt: bool, now: Duration) {
+        let Some((address, _)) = self.services.get_key_value(address) else {
+            return;
+        };
+        let address = address.clone();
+        if let Some(service) = self.services.get_mut(&address) {
+            service.in_doubt = is_in_doubt;
+            let owner = service.owner;
+            self.changed.insert(address);
+            self.refresh(owner, now);
+        }
+    }
+
+    /// The balancer has forgotten a server, as [`Action::Remove`] wanted.
+    pub fn removed(&mut self, address: &str, now: Duration) {
+        let Some(service) = self.services.get_mut(address) else {
+            return;
+        };
+        service.is_removing = false;
+        let owner = service.owner;
+        self.settle(owner, now);
+        self.refresh(owner, now);
+    }
+
+    /// The servers that are in service because they registered, with their weights; those too that
+    /// are to be removed once nothing is in doubt there.
+    pub fn registered(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        self.services.iter().filter_map(|(address, service)| {
+            let wanted = service.wanted.as_ref()?;
+            // What is not kept yet is not to be relied on.
+            let is_sure = service.version <= self.kept;
+            is_sure.then_some((address, wanted.weight))
+        })
+    }
+
+    /// This version of what is to be kept is on disk.
+    pub fn kept(&mut self, version: u64) {
+        self.kept = self.kept.max(version);
+        while let Some((version, address)) = self.waiting.pop_front() {
+            if version > self.kept {
+                self.waiting.push_front((version, address));
+                break;
+            }
+            self.changed.insert(address);
+        }
+    }
+
+    /// Whether everything that is to be kept is on disk.
+    pub fn is_kept(&self) -> bool {
+        self.kept >= self.version
+    }
+
+    /// Whether there may be something to be done or told.
+    pub fn has_actions(&self) -> bool {
+        !self.notices.is_empty() || !self.changed.is_empty()
+    }
+
+    /// What is to be done or told next.
+    pub fn next_action(&mut self) -> Option<Action> {
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(Action::Notice(notice));
+        }
+        while let Some(address) = self.changed.pop_first() {
+            if let Some(action) = self.act(&address) {
+                self.changed.insert(address);
+                return Some(action);
+            }
+        }
+        None
+    }
+
+    /// What the driver has to be told of a server, so that it is as it should be.
+    fn act(&mut self, address: &Arc<str>) -> Option<Action> {
+        let is_awaited = self.awaits_successor(address);
+        let service = self.services.get_mut(address)?;
+        let drain = if service.is_given() {
+            // The rest is the configuration's business.
+            let told = service.told.get_or_insert(Told {
+                weight: None,
+                is_drained: false,
+            });
+            told.weight = None;
+            let owner = self.members.get(&service.owner);
+            owner.and_then(|owner| {
+                let is_there = owner.lease.as_ref().is_some_and(Lease::is_alive);
+                let parting = owner.parting.as_ref()?;
+                (is_there && parting.kind == Kind::Left).then(|| parting.reason.clone())
+            })
+        } else {
+            let Some(wanted) = &service.wanted else {
+                service.told = None;
+                return None;
+            };
+            let is_drained = service.told.as_ref().is_some_and(|told| told.is_drained);
+            if let Some(reason) = &wanted.retiring
+                && is_drained
+                && !service.in_doubt
+                && !is_awaited
+            {
+                let reason = reason.clone();
+                return Some(self.remove(address, reason));
+            }
+            if service
+                .told
+                .as_ref()
+                .is_none_or(|told| told.weight != Some(wanted.weight))
+            {
+                if service.version > self.kept {
+                    self.waiting.push_back((service.version, address.clone()));
+                    return None;
+                }
+                let (weight, moved_from) = (wanted.weight, wanted.moved_from.clone());
+                service.told = Some(Told {
+                    weight: Some(weight),
+                    is_drained,
+                });
+                service.may_be_known = true;
+                service.is_removing = false;
+                // Its former addresses may be removed now.
+                let owner = self.members.get(&service.owner);
+                (self.changed).extend(owner.into_iter().flat_map(|owner| owner.services.clone()));
+                return Some(Action::Add {
+                    address: address.clone(),
+                    weight,
+                    moved_from,
+                });
+            }
+            let other = "another directory than the one that registered answers there";
+            let is_other = service.is_other.then(|| other.into());
+            wanted.retiring.clone().or(is_other)
+        };
+        let told = service.told.as_mut()?;
+        if told.is_drained == drain.is_some() {
+            return None;
+        }
+        told.is_drained = drain.is_some();
+        let address = address.clone();
+        Some(match drain {
+            Some(reason) => {
+                // What was told before may be older than the last file.
+                service.in_doubt = true;
+                Action::Drain { address, reason }
+            }
+            None => Action::Undrain { address },
+        })
+    }
+
+    /// Whether the address to which the member moved from here has not been added yet: it is first.
+    fn awaits_successor(&self, address: &Arc<str>) -> bool {
+        let owner = self.services.get(address).map(|service| service.owner);
+        let owner = owner.and_then(|owner| self.members.get(&owner));
+        let services = owner.into_iter().flat_map(|owner| &owner.services);
+        services
+            .filter_map(|other| self.services.get(other))
+            .any(|other| {
+                let is_target =
+                    (other.wanted.as_ref()).is_some_and(|wanted| wanted.retiring.is_none());
+                is_target && other.told.is_none()
+            })
+    }
+
+    fn remove(&mut self, address: &Arc<str>, reason: Arc<str>) -> Action {
+        if let Some(service) = self.services.get_mut(address) {
+            service.wanted = None;
+            service.told = None;
+            service.is_removing = true;
+        }
+        self.touch();
+        Action::Remove {
+            address: address.clone(),
+            reason,
+        }
+    }
+
+    /// The service at an address that the configuration or an order has.
+    fn given(&mut self, address: &Arc<str>, source: Source, now: Duration) -> &mut Service {
+        if !self.services.contains_key(address) {
+            let id = Identity::Address(address.clone());
+            let known = self.by_identity.get(&id).copied();
+            let key = known.unwrap_or_else(|| {
+                if self.members.len() >= self.config.members {
+                    self.evict_claim();
+                }
+                self.insert(id, source, false, now)
+            });
+            self.give(key, address, now);
+        }
+        let service = self.services.entry(address.clone());
+        let service = service.or_insert_with(|| Service::new(0, now));
+        service.may_be_known = true;
+        if let Some(member) = self.members.get_mut(&service.owner)
+            && (source < member.source || member.lease.is_none())
+        {
+            member.source = source;
+        }
+        service
+    }
+
+    /// The configuration or an order has, or no longer has, a server here.
+    fn given_changed(&mut self, address: &Arc<str>, now: Duration) {
+        self.changed.insert(address.clone());
+        let Some(service) = self.services.get(address) else {
+            return;
+        };
+        let owner = service.owner;
+        self.settle(owner, now);
+        if !self.drop_if_over(owner) {
+            self.refresh(owner, now);
+        }
+    }
+
+    /// A member that was a server of the configuration or of an order, and nothing else, is none any
+    /// more.
+    fn drop_if_over(&mut self, key: Key) -> bool {
+        let Some(member) = self.members.get(&key) else {
+            return true;
+        };
+        let is_over = member.services.is_empty()
+            && member.lease.is_none()
+            && !member.protected
+            && matches!(member.source, Source::Configuration | Source::Order);
+        if is_over {
+            self.drop_member(key);
+        }
+        is_over
+    }
+
+    /// A server says that it has this directory: the member is the one of this directory, wherever
+    /// it was before.
+    fn answers_as(
+        &mut self,
+        key: Key,
+        address: &Arc<str>,
+        directory: &Arc<str>,
+        now: Duration,
+    ) -> Key {
+        let id = Identity::Directory(directory.clone());
+        let Some(member) = self.members.get(&key) else {
+            return key;
+        };
+        let is_same = member.id == id;
+        let knows_another = matches!(member.id, Identity::Directory(_)) && !is_same;
+        if !knows_another {
+            if let Some(service) = self.services.get_mut(address) {
+                service.is_other = false;
+            }
+            return if is_same {
+                key
+            } else {
+                self.identify(key, id, now)
+            };
+        }
+        let is_registered = (self.services.get(address))
+            .is_some_and(|service| service.wanted.is_some() && !service.is_given());
+        if is_registered {
+            if let Some(service) = self.services.get_mut(address) {
+                service.is_other = true;
+            }
+            return key;
+        }
+        // The configured address has another directory than before: it is another member.
+        let source = member.source;
+        let into = match self.by_identity.get(&id).copied() {
+            Some(into) => into,
+            None => self.insert(id, source, false, now),
+        };
+        self.give(into, address, now);
+        self.settle(key, now);
+        if !self.drop_if_over(key) {
+            self.refresh(key, now);
+        }
+        into
+    }
+
+    /// A process that has registered with two addresses is not at the one that counts: the other one
+    /// counts.
+    fn found_elsewhere(&mut self, key: Key, address: &Arc<str>, now: Duration) {
+        let is_down = (self.services.get(address))
+            .is_some_and(|service| matches!(service.found, Found::Down(_)));
+        if let Some(lease) = self
+            .members
+            .get_mut(&key)
+            .and_then(|member| member.lease.as_mut())
+            && is_down
+            && lease.address == *address
+            && let Some(other) = lease.also_at.take()
+        {
+            lease.also_at = Some(std::mem::replace(&mut lease.address, other));
+            self.touch();
+            self.look_soon(key, now);
+        }
+    }
+
+    /// Brings the services of a member in line with its registration.
+    pub(super) fn settle(&mut self, key: Key, now: Duration) {
+        let Some(member) = self.members.get(&key) else {
+            return;
+        };
+        let lease = member.lease.as_ref();
+        let asked = lease.filter(|_| member.parting.is_none());
+        let given = member.services.iter().find(|address| {
+            (self.services.get(*address))
+                .is_some_and(|service| service.is_given() && service.is_up() && !service.is_other)
+        });
+        let target = asked
+            .filter(|lease| given.is_none_or(|given| *given == lease.address))
+            .map(|lease| (lease.address.clone(), lease.weight));
+        let reason: Arc<str> = match (&member.parting, given, &target) {
+            (Some(parting), ..) => parting.reason.clone(),
+            (None, _, Some((address, _))) => format!("it moved to {address}").into(),
+            (None, Some(given), None) => format!("it is configured as {given}").into(),
+            (None, None, None) => "it has not registered there".into(),
+        };
+        // An address that another server has, or had, is taken only by registering.
+        let is_there = lease.is_some_and(Lease::is_alive);
+        let target = target.filter(|(address, _)| {
+            let service = self.services.get(address);
+            service.map_or(is_there, |service| service.owner == key)
+        });
+        if let Some((address, _)) = &target {
+            let is_ours = self
+                .services
+                .get(address)
+                .is_some_and(|service| service.owner == key);
+            if !is_ours {
+                self.give(key, address, now);
+            }
+        }
+        let addresses = self.members.get(&key).map(|member| member.services.clone());
+        let addresses = addresses.unwrap_or_default();
+        let moved_from = addresses.iter().find(|address| {
+            let is_target = target
+                .as_ref()
+                .is_some_and(|(target, _)| target == *address);
+            let wanted = self
+                .services
+                .get(*address)
+                .and_then(|service| service.wanted.as_ref());
+            !is_target && wanted.is_some_and(|wanted| wanted.retiring.is_none())
+        });
+        for address in &addresses {
+            let Some(service) = self.services.get_mut(address) else {
+                continue;
+            };
+            let wanted = match (&target, &service.wanted) {
+                (Some((target, weight)), before) if target == address => Some(Wanted {
+                    weight: *weight,
+                    retiring: None,
+                    moved_from: moved_from
+                        .cloned()
+                        .or_else(|| before.as_ref()?.moved_from.clone()),
+                }),
+                (_, Some(before)) if service.may_be_known && !service.is_given() => Some(Wanted {
+                    retiring: Some(before.retiring.clone().unwrap_or_else(|| reason.clone())),
+                    ..before.clone()
+                }),
+                // The configuration has it, or the balancer never knew it.
+                _ => None,
+            };
+            if service.wanted != wanted {
+                self.version += 1;
+                // Once its address is on disk, the rest of it does not matter.
+                if service.wanted.is_none() {
+                    service.version = self.version;
+                }
+                service.wanted = wanted;
+                self.changed.insert(address.clone());
+            }
+            if service.is_over() {
+                self.services.remove(address);
+                self.changed.remove(address);
+                if let Some(member) = self.members.get_mut(&key) {
+                    member.services.remove(address);
+                }
+            }
+        }
+    }
+
+    /// How far the facts of a member are believed, if nothing was told since the start.
+    pub(super) fn trust_of(&self, key: Key) -> Trust {
+        let member = self.members.get(&key);
+        member.map_or(Trust::Claimed, |member| {
+            member.layers.best().unwrap_or(member.believed)
+        })
+    }
+}

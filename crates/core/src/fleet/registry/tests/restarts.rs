@@ -1,0 +1,118 @@
+//! What outlives the balancer.
+
+use super::super::{BadKept, KeptMember};
+use super::*;
+
+fn restart(fleet: &mut Fleet) {
+    let kept = fleet.registry.keep(fleet.now);
+    let text = serde_json::to_string(&kept).unwrap();
+    let kept: Vec<KeptMember> = serde_json::from_str(&text).unwrap();
+    // A clock that begins anew.
+    fleet.now = s(3);
+    fleet.registry = Registry::restore(RegistryConfig::default(), kept, fleet.now).unwrap();
+    fleet.actions.clear();
+}
+
+#[test]
+fn registered_servers_outlive_the_balancer_and_their_files_are_in_doubt() {
+    let mut fleet = Fleet::new();
+    fleet.serve("d", "1", "a:1");
+    fleet.serve("e", "1", "b:1");
+    restart(&mut fleet);
+    assert_eq!(fleet.addresses(), ["a:1".into(), "b:1".into()]);
+    assert_eq!(fleet.state("d"), MemberState::Late);
+    assert_eq!(
+        fleet.directory("d").reason.as_deref(),
+        Some("not heard of since the balancer started")
+    );
+    fleet.carry_out();
+    assert_eq!(fleet.hub(), ["add a:1", "add b:1"]);
+    fleet.pass(16, &[]);
+    assert_eq!(fleet.state("d"), MemberState::Unknown);
+    fleet.serve("d", "2", "a:1");
+    assert_eq!(fleet.state("d"), MemberState::Active);
+}
+
+#[test]
+fn a_move_and_a_leave_that_were_not_settled_go_on_after_a_restart() {
+    let mut fleet = Fleet::new();
+    let lease = fleet.serve("d", "1", "a:1");
+    let leaves = fleet.serve("e", "1", "b:1");
+    fleet.registry.connection_lost(lease, fleet.now);
+    let moved = registration("d", "2", "a:2");
+    fleet.registry.register(&moved, fleet.now).unwrap();
+    fleet.registry.leave(leaves, "stop", fleet.now);
+    restart(&mut fleet);
+    let all = ["a:1", "a:2", "b:1"].map(Arc::from);
+    assert_eq!(fleet.addresses(), all, "all are asked for their files");
+    fleet.carry_out();
+    assert_eq!(
+        fleet.hub(),
+        [
+            "add a:1",
+            "drain a:1",
+            "add a:2",
+            "remove a:1",
+            "add b:1",
+            "drain b:1",
+            "remove b:1"
+        ]
+    );
+    assert_eq!(fleet.addresses(), ["a:2".into()]);
+    assert_eq!(fleet.state("e"), MemberState::Gone);
+}
+
+/// A balancer that is started anew each day forgets members all the same.
+#[test]
+fn silence_is_counted_over_restarts() {
+    let mut fleet = Fleet::new();
+    let stays = fleet.serve("e", "1", "b:1");
+    fleet.serve("d", "1", "a:1");
+    fleet.pass(13 * 3_600, &[stays]);
+    restart(&mut fleet);
+    fleet.carry_out();
+    let stays = fleet.serve("e", "1", "b:1");
+    fleet.probed("a:1", down());
+    fleet.registry.in_doubt("a:1", false, fleet.now);
+    fleet.pass(12 * 3_600, &[stays]);
+    assert_eq!(fleet.registry.len(), 1);
+}
+
+#[test]
+fn agents_protection_and_what_an_operator_removed_outlive_the_balancer() {
+    let mut fleet = Fleet::new();
+    fleet.serve("d", "1", "a:1");
+    fleet.registry.ordered_away("a:1", fleet.now);
+    let mut agent = told(
+        Identity::Agent("host-a".into()),
+        Trust::Proved,
+        Source::Token,
+    );
+    agent.name = Some("host-a".into());
+    fleet.registry.told(&agent, fleet.now).unwrap();
+    fleet.registry.protect(&agent.who, true, fleet.now);
+    restart(&mut fleet);
+    let member = fleet.registry.report(&agent.who, fleet.now).unwrap();
+    assert!(member.protected && member.state == MemberState::Unknown);
+    assert_eq!(&*member.name, "host-a");
+    fleet.register("d", "2", "a:1");
+    assert_eq!(fleet.hub(), [""; 0]);
+}
+
+#[test]
+fn kept_members_that_contradict_each_other_are_refused() {
+    let mut fleet = Fleet::new();
+    fleet.serve("d", "1", "a:1");
+    let kept = fleet.registry.keep(fleet.now);
+    let config = RegistryConfig::default();
+    let twice = [kept.clone(), kept.clone()].concat();
+    assert!(matches!(
+        Registry::restore(config, twice, s(1)),
+        Err(BadKept::Twice(_))
+    ));
+    let many = vec![kept[0].clone(); 10_001];
+    assert!(matches!(
+        Registry::restore(config, many, s(1)),
+        Err(BadKept::TooMany(10_001))
+    ));
+}

@@ -1,0 +1,97 @@
+//! What is told of members: their facts.
+
+use std::time::Duration;
+
+use super::action::Notice;
+use super::member::Key;
+use super::table::Registry;
+use crate::fleet::identity::Identity;
+use crate::fleet::report::MemberState;
+use crate::fleet::told::{Told, Trust};
+
+/// There is no room for one more member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl Registry {
+    /// Takes what is told of a member; [`Facts::check`](crate::fleet::Facts::check) has passed it.
+    /// Gives the identity by which the member is known.
+    ///
+    /// A claim changes nothing but the claimed layer of the facts, unless claims are all that is
+    /// known of the member.
+    pub fn told(&mut self, told: &Told, now: Duration) -> Result<Identity, NoRoom> {
+        let known = self.key_of(&told.who);
+        let key = known.or_else(|| self.make_told(told, now)).ok_or(NoRoom)?;
+        self.hear(key, told, now);
+        let member = self.members.get(&key);
+        Ok(member.map_or_else(|| told.who.clone(), |member| member.id.clone()))
+    }
+
+    fn make_told(&mut self, told: &Told, now: Duration) -> Option<Key> {
+        let is_claim = told.trust == Trust::Claimed;
+        let key = self.make(told.who.clone(), told.source, is_claim, now)?;
+        if !is_claim {
+            self.touch();
+        }
+        Some(key)
+    }
+
+    fn hear(&mut self, key: Key, told: &Told, now: Duration) {
+        let known = self.trust_of(key);
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        member.layers.tell(told.trust, &told.facts, told.every, now);
+        let is_server = !member.services.is_empty() || member.lease.is_some();
+        if told.trust == Trust::Claimed && (known > Trust::Claimed || is_server) {
+            return;
+        }
+        member.believed = member.believed.max(told.trust);
+        // A server's greeting comes over its own address; the host of an agent is where it speaks
+        // from.
+        if told.trust >= known {
+            member.host = told.peer.or(member.host);
+        }
+        let stays =
+            member.is_claim && member.layers.words(Trust::Claimed) == super::member::WORDS_TO_STAY;
+        let mut is_news = stays;
+        if let Some(name) = &told.name
+            && (member.name.is_none() || told.trust >= member.named)
+            && member.name.as_ref() != Some(name)
+            && !is_server
+        {
+            member.name = Some(name.clone());
+            member.named = told.trust;
+            is_news = true;
+        }
+        if told.trust > Trust::Claimed && member.is_claim {
+            member.source = told.source;
+            self.believe(key);
+            is_news = true;
+        }
+        if is_news {
+            self.touch();
+        }
+        let Some(member) = self.members.get(&key) else {
+            return;
+        };
+        // While it is active, what is due next only moves into the future.
+        if member.state != MemberState::Active || member.look_at.is_none() {
+            let before = member.state;
+            self.refresh(key, now);
+            self.tell_return(key, before);
+        }
+    }
+
+    /// A member that only tells something is heard of again.
+    fn tell_return(&mut self, key: Key, before: MemberState) {
+        let Some(member) = self.members.get(&key) else {
+            return;
+        };
+        let is_agent = member.lease.is_none() && member.services.is_empty() && !member.is_claim;
+        if is_agent && before == MemberState::Unknown && member.state == MemberState::Active {
+            let member = member.name();
+            self.notice(Notice::Back { member });
+        }
+    }
+}
