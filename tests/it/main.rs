@@ -37,6 +37,7 @@ mod events;
 mod fleet_api;
 mod fleet_cli;
 mod fleet_metrics;
+mod fleet_register;
 mod head_start;
 mod host_facts;
 mod in_process;

@@ -7,5 +7,6 @@ mod cluster;
 mod impostors;
 mod others;
 mod place;
+mod register;
 mod reload;
 mod stalls;
