@@ -213,7 +213,7 @@ fn datagrams_are_those_of_the_first_system_or_signed() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let to = format!("udp://{}", socket.local_addr().unwrap());
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 8193];
     {
         let agent = agent(&["--to", &to]);
         let (length, _) = socket.recv_from(&mut buffer).unwrap();

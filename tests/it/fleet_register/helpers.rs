@@ -59,11 +59,6 @@ impl Place {
         self.dir.path().join(format!("files_{n}"))
     }
 
-    /// A file with a secret.
-    pub fn secret(&self, name: &str, secret: &str) -> String {
-        secret_in(self.dir.path(), name, secret)
-    }
-
     /// The log of a server.
     pub fn log_of(&self, server: &Role) -> String {
         let (_, port) = server.address.rsplit_once(':').unwrap();

@@ -25,8 +25,8 @@ fn a_server_registers_gets_files_and_leaves_in_order() {
         fs::write(place.dir.path().join(format!("f{n}")), format!("{n}")).unwrap();
     }
     let names: Vec<String> = (0..20).map(|n| format!("f{n}")).collect();
-    let mut send = bilico(&["send", "--balancer", &place.balancer.address]);
-    let sent = run(send.args(&names).current_dir(place.dir.path()), "");
+    let mut files = bilico(&["send", "--balancer", &place.balancer.address]);
+    let sent = run(files.args(&names).current_dir(place.dir.path()), "");
     assert_eq!(sent.code, Some(0), "{sent:?}");
     // Server names in the log show that it was asked to leave, and was let go.
     assert_eq!(server.stop(), Some(0));
