@@ -87,7 +87,10 @@ fn bad_frames_at_the_balancer_are_refused_with_a_reason() {
 #[test]
 fn peers_that_are_not_clients_are_refused() {
     let farm = Farm::start(&[1]);
-    for role in ["server", "balancer"] {
+    for (role, code, reason) in [
+        ("server", "forbidden", "takes no registrations"),
+        ("balancer", "malformed", "client"),
+    ] {
         let mut wire = Wire::connect(&farm.balancer.address);
         wire.write(&PREFACE);
         wire.0
@@ -98,7 +101,11 @@ fn peers_that_are_not_clients_are_refused() {
             b"",
         );
         let peer = peer_of(&wire);
-        refused_with(wire, &BadFrame::at(When::Unnamed, role, hello, "client"));
+        let bad = BadFrame {
+            code,
+            ..BadFrame::at(When::Unnamed, role, hello, reason)
+        };
+        refused_with(wire, &bad);
         wait_for_line(|| farm.log(), &["connection closed", &peer]);
     }
 }

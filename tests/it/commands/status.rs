@@ -186,7 +186,7 @@ fn a_refused_command_line_is_told_what_is_expected() {
         ),
         (
             &["balancer"],
-            "       bilico balancer [OPTIONS] --config <FILE>\n",
+            "a balancer needs servers: name them with --server ADDR=WEIGHT, or let servers register",
         ),
     ] {
         let ended = run(&mut bilico(args), "");

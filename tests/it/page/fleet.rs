@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Page, cell};
 use crate::fleet_api::agent;
@@ -57,6 +57,8 @@ fn open(page: &mut Page, id: &str) {
         "document.querySelector('#member').open && document.querySelector('#member-facts dd')",
     );
 }
+
+const STATE_SHAPE: &str = "document.querySelector('#member-state use').getAttribute('href')";
 
 /// In which of six columns of the first chart's pixels there is the colour of its line: two before the gap of the made-up
 /// history, two in it, and two behind it.
@@ -202,6 +204,7 @@ fn members_that_are_no_servers_stand_apart_and_claims_are_marked() {
         "document.querySelector({}).innerText.startsWith('50 %')",
         json!(format!("{agent_row} td.cpu"))
     ));
+    a_silent_member_is_seen_and_forgotten(&mut page, &balancer);
     for width in [320, 360, 800, 1280] {
         page.browser.resize(width, 900);
         let wide = page.browser.value("document.documentElement.scrollWidth");
@@ -211,6 +214,66 @@ fn members_that_are_no_servers_stand_apart_and_claims_are_marked() {
         );
     }
     page.check(false);
+}
+
+#[track_caller]
+fn a_silent_member_is_seen_and_forgotten(page: &mut Page, balancer: &InProcess) {
+    // Whose words are overdue is on top, greyed, and says since when.
+    balancer
+        .fleet
+        .told(agent("host-z", Duration::from_millis(100)))
+        .unwrap();
+    let silent = member("agent:host-z");
+    page.browser.wait(&format!(
+        "document.querySelector({})?.matches('.old[data-is=unknown]')",
+        json!(silent)
+    ));
+    page.browser
+        .wait("document.querySelector('#member-rows tr').dataset.member === 'agent:host-z'");
+    page.browser.wait(&format!(
+        "document.querySelector({}).innerText.startsWith('silent for ')",
+        json!(format!("{silent} .age"))
+    ));
+    let faint = page.browser.value(&format!(
+        "getComputedStyle(document.querySelector({})).opacity",
+        json!(format!("{silent} td.cpu"))
+    ));
+    assert_eq!(faint, "0.45");
+    // It can be forgotten.
+    page.browser.resize(1280, 900);
+    open(page, "agent:host-z");
+    page.browser
+        .wait("!document.querySelector('#member-forget').hidden");
+    page.browser.click("#member-forget");
+    page.confirm();
+    page.browser
+        .wait(&format!("!document.querySelector({})", json!(silent)));
+}
+
+#[track_caller]
+fn a_narrow_window_has_room(page: &mut Page, target: &Path) {
+    page.browser.resize(360, 800);
+    page.browser
+        .wait("document.querySelector('.chart canvas').clientWidth < 340");
+    let measured = page.browser.value("[document.documentElement.scrollWidth, document.querySelector('#member').scrollWidth, document.querySelector('#member').clientWidth]");
+    let measured: Vec<u64> = serde_json::from_value(measured).unwrap();
+    assert!(
+        measured[0] <= 360 && measured[1] <= measured[2],
+        "{measured:?}"
+    );
+    page.browser.screenshot(&target.join("member-narrow.png"));
+}
+
+#[track_caller]
+fn the_arrows_go_along_a_chart(page: &mut Page) {
+    // From the keyboard: along the line, and back.
+    page.browser
+        .value("document.querySelector('.chart .plot').focus()");
+    page.browser.press("ArrowLeft");
+    page.browser
+        .wait("/^\\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('.chart .at').innerText)");
+    page.browser
+        .wait("document.querySelector('#announce').innerText.includes('%')");
 }
 
 #[test]
@@ -277,36 +340,30 @@ fn a_member_opens_to_charts_whose_gaps_are_seen() {
     ] {
         assert!(said.contains(part), "{part} in {said}");
     }
-    // From the keyboard: along the line, and back.
-    page.browser
-        .value("document.querySelector('.chart .plot').focus()");
-    page.browser.press("ArrowLeft");
-    page.browser
-        .wait("/^\\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('.chart .at').innerText)");
-    page.browser
-        .wait("document.querySelector('#announce').innerText.includes('%')");
-
+    assert_eq!(
+        page.browser.value(STATE_SHAPE),
+        "#i-up",
+        "a state has its shape"
+    );
+    the_arrows_go_along_a_chart(&mut page);
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
+    page.browser.screenshot(&target.join("member.png"));
     page.browser.prefer("dark");
     page.browser
         .wait("document.documentElement.dataset.theme === 'dark'");
     page.browser
         .wait("document.querySelectorAll('.chart').length === 6");
     assert_eq!(painted(&mut page), lines, "in the colours of the dark");
-    page.browser.resize(360, 800);
-    page.browser
-        .wait("document.querySelector('.chart canvas').clientWidth < 340");
-    let measured = page.browser.value("[document.documentElement.scrollWidth, document.querySelector('#member').scrollWidth, document.querySelector('#member').clientWidth]");
-    let measured: Vec<u64> = serde_json::from_value(measured).unwrap();
-    assert!(
-        measured[0] <= 360 && measured[1] <= measured[2],
-        "{measured:?}"
-    );
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
-    page.browser.screenshot(&target.join("member-narrow.png"));
+    a_narrow_window_has_room(&mut page, &target);
     page.browser.resize(1280, 900);
 
     // Another stretch of time is asked for at once, in longer rows.
     page.browser.click("#member-ranges button:nth-child(3)");
+    let colours = "(({color, backgroundColor}) => color === backgroundColor)(getComputedStyle(document.querySelector('#member-ranges button:nth-child(3)')))";
+    assert!(
+        !page.browser.holds(colours),
+        "it can be read under the pointer"
+    );
     page.browser.wait("asked.at(-1).includes('over=604800s')");
     page.browser.wait("/^\\d\\d-\\d\\d /.test(document.querySelector('.chart .plot').getAttribute('aria-label').split(', ')[1])");
     assert_eq!(page.browser.value("[...document.querySelectorAll('#member-ranges [aria-pressed=true]')].map((one) => one.innerText)"), json!(["7 days"]));
@@ -341,11 +398,11 @@ fn a_member_without_history_says_so_and_a_failure_leaves_what_is_there() {
     page.browser.value("window.broken = false");
     page.browser
         .wait("document.querySelector('#member-note').innerText === ''");
+    page.browser.click("#member-keep");
+    page.browser
+        .wait("document.querySelector('#member-keep').innerText === 'Do not keep it any more'");
     page.browser.click("#member-close");
-    page.browser.wait("!document.querySelector('#member').open");
-    let left: Value = page
-        .browser
-        .value("document.querySelectorAll('.chart').length");
-    assert_eq!(left, 0);
+    page.browser
+        .wait("document.querySelectorAll('.chart').length === 0");
     page.check(true);
 }
