@@ -140,7 +140,7 @@ impl From<FleetError> for ApiError {
         let text = error.to_string();
         match error {
             FleetError::Unknown(_) => {
-                Self::not_found(text).hint("GET /api/v1/fleet lists the members")
+                Self::not_found(text).hint("`bilico fleet` and GET /api/v1/fleet list the members")
             }
             FleetError::Ambiguous { .. } => {
                 Self::new(StatusCode::CONFLICT, text).hint("use the whole name, or the `id`")

@@ -178,6 +178,9 @@ pub struct HostReport {
     pub disk_used: Option<u64>,
     /// That file system's size in bytes.
     pub disk_total: Option<u64>,
+    /// Space on it that the server may still use, in bytes.
+    #[serde(default)]
+    pub disk_free: Option<u64>,
     /// Why nothing is known of the file system.
     pub disk_trouble: Option<String>,
     /// Files that its directory holds.

@@ -301,6 +301,7 @@ fn host_of(member: &MemberReport) -> HostReport {
         memory_total: facts.memory_total,
         disk_used: facts.disk_used,
         disk_total: facts.disk_total,
+        disk_free: facts.disk_free,
         disk_trouble: facts.disk_trouble.as_deref().map(str::to_owned),
         held_files: facts.held_files,
         held_bytes: facts.held_bytes,

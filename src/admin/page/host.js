@@ -44,16 +44,27 @@ export function age(host) {
 
 const share = (part, whole) => (typeof part === "number" && whole > 0 ? part / whole : null);
 
+/** What a host may use of its disk: less than the disk has if some of it is reserved. */
+const usable = ({ disk_used: used, disk_free: free, disk_total: total }) => (typeof free === "number" ? (used ?? 0) + free : total);
+
+/** How much of the memory is in use, 0 to 1; `null` if that is not told. The first system's servers tell no bytes. */
+export function memoryPart(facts) { return share(facts.memory_used, facts.memory_total) ?? facts.memory_ratio ?? null; }
+
+/** How much of the disk is in use, 0 to 1; `null` if that is not told. */
+export function diskPart(facts) { return share(facts.disk_used, usable(facts)) ?? facts.disk_ratio ?? null; }
+
+const inUse = (used, total, part) => `${total > 0 ? format.bytesOf(used, total) : format.percent(part)} in use`;
+
 /** The figures of a row by their keys; `null` for what is not told. */
 export const FIGURES = {
   cpu: { label: "CPU", long: "Processor", of: (facts) => facts.cpu ?? null, words: (facts) => `${format.percent(facts.cpu)} busy` },
   ram: {
-    label: "RAM", long: "Memory of the host", of: (facts) => share(facts.memory_used, facts.memory_total),
-    words: (facts) => `${format.bytesOf(facts.memory_used, facts.memory_total)} in use`,
+    label: "RAM", long: "Memory of the host", of: memoryPart,
+    words: (facts) => inUse(facts.memory_used, facts.memory_total, memoryPart(facts)),
   },
   disk: {
-    label: "Disk", long: "Disk", of: (facts) => share(facts.disk_used, facts.disk_total),
-    words: (facts) => `${format.bytesOf(facts.disk_used, facts.disk_total)} in use`,
+    label: "Disk", long: "Disk", of: diskPart,
+    words: (facts) => inUse(facts.disk_used, facts.disk_total, diskPart(facts)),
   },
 };
 

@@ -1,6 +1,7 @@
 // Owns what is said of a server's state, and the orders in which servers are listed.
 
 import * as format from "./format.js";
+import { diskPart, memoryPart } from "./host.js";
 
 /** All states that have a shape, the one that needs a person most first. */
 export const STATES = ["down", "overloaded", "paused", "unknown", "connecting", "removing", "drained", "no_weight", "full", "up"];
@@ -52,9 +53,6 @@ function place(server) {
 const NAMES = new Intl.Collator("en", { numeric: true });
 const by = (value) => (one, other) => value(one) - value(other);
 
-/** What is not told comes last. */
-const part = (used, total) => (total > 0 ? (used ?? 0) / total : -1);
-
 /** What the list can be sorted by: `first` is the direction that comes first, 1 for the smallest on top. */
 export const ORDERS = {
   name: { label: "Server", compare: (one, other) => NAMES.compare(one.name, other.name), first: 1 },
@@ -64,8 +62,8 @@ export const ORDERS = {
   memory: { label: "Memory", compare: by((server) => (server.memory ? server.memory.used / server.memory.limit : -1)), first: -1 },
   flight: { label: "In flight", compare: by((server) => server.in_flight), first: -1 },
   cpu: { label: "CPU", compare: by((server) => server.host?.cpu ?? -1), first: -1 },
-  ram: { label: "RAM", compare: by((server) => part(server.host?.memory_used, server.host?.memory_total)), first: -1 },
-  disk: { label: "Disk", compare: by((server) => part(server.host?.disk_used, server.host?.disk_total)), first: -1 },
+  ram: { label: "RAM", compare: by((server) => memoryPart(server.host ?? {}) ?? -1), first: -1 },
+  disk: { label: "Disk", compare: by((server) => diskPart(server.host ?? {}) ?? -1), first: -1 },
   held: { label: "Held", compare: by((server) => server.host?.held_files ?? -1), first: -1 },
   delivered: { label: "Delivered", compare: by((server) => server.delivered), first: -1 },
   rate: { label: "Files/s", compare: by((server) => server.files_per_s), first: -1 },

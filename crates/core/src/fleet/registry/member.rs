@@ -67,8 +67,12 @@ impl Member {
         if let Some(name) = &self.name {
             return name.clone();
         }
-        let service = self.services.first().cloned();
-        service.unwrap_or_else(|| self.id.to_string().into())
+        match (self.services.first(), &self.id) {
+            (Some(service), _) => service.clone(),
+            // Its user, as operators know it.
+            (None, Identity::Agent(user)) => user.clone(),
+            (None, id) => id.to_string().into(),
+        }
     }
 
     /// It said that it leaves.
