@@ -198,10 +198,7 @@ fn standing_orders(
 ) -> Standing {
     let journal = standing::name_of(recovered.journal);
     let mut standing = Standing::read(disk, &journal).unwrap_or_else(|reason| {
-        let place = match standing::set_aside(disk) {
-            Ok(()) => standing::DAMAGED,
-            Err(_) => standing::FILE,
-        };
+        let place = standing::FILE.set_aside(disk);
         let place = config.journal.join(place).display().to_string();
         events.report(&Happening::OrdersLost {
             reason: &reason,
@@ -216,7 +213,7 @@ fn standing_orders(
     }
     // They are over, also if the configuration changes back.
     if !overtaken.is_empty()
-        && let Err(error) = standing::write(disk, &standing.text(&journal))
+        && let Err(error) = standing::FILE.write(disk, &standing.text(&journal))
     {
         tracing::error!(%error, "operators' orders cannot be kept for the next start");
     }

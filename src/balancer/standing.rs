@@ -10,35 +10,28 @@
 //! weight is the one that it replaced.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum;
 use crate::config::ServerSpec;
-use crate::queue::disk::{Disk, read_full_at, write_all_at};
+use crate::queue::SealedFile;
+use crate::queue::disk::Disk;
 use crate::queue::segment::JournalId;
 
-/// The file's name in the journal's directory.
-pub(super) const FILE: &str = "orders";
-
-/// Its name while it is written.
-const PART: &str = "orders.part";
-
-/// The name of a file that could not be understood.
-pub(super) const DAMAGED: &str = "orders.damaged";
-
-/// The first line.
-const FIRST: &str = "bilico orders 1";
+/// The file.
+pub(super) const FILE: SealedFile = SealedFile {
+    name: "orders",
+    part: "orders.part",
+    damaged: "orders.damaged",
+    first: "bilico orders 1",
+    most: 16 * 1024 * 1024,
+};
 
 /// A journal's name in the file: the identity that it keeps when it is adopted, so a journal that was
 /// restored from a backup has its orders.
 pub(super) fn name_of(journal: JournalId) -> String {
     format!("{:032x}", u128::from_be_bytes(journal))
 }
-
-/// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// What stands about one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,38 +103,15 @@ struct Content {
 impl Standing {
     /// Reads the file; no file means no orders.
     pub(super) fn read(disk: &dyn Disk, journal: &str) -> Result<Self, String> {
-        let file = match disk.open(FILE) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error.to_string()),
-        };
-        let len = file.len().map_err(|error| error.to_string())?;
-        if len > MAX_FILE {
-            return Err(format!(
-                "it has {len} bytes, at most {MAX_FILE} are expected"
-            ));
+        match FILE.read(disk)? {
+            Some(bytes) => Self::parse(&bytes, journal),
+            None => Ok(Self::default()),
         }
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        let read = read_full_at(&*file, &mut bytes, 0).map_err(|error| error.to_string())?;
-        bytes.truncate(read);
-        Self::parse(&bytes, journal)
     }
 
     fn parse(bytes: &[u8], journal: &str) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
-        let mut lines = text.lines();
-        let mut next = || lines.next().unwrap_or_default();
-        let (first, content, sum) = (next(), next(), next());
-        if first != FIRST {
-            return Err(format!(
-                "it does not begin with `{FIRST}`: another version wrote it, or it is damaged"
-            ));
-        }
-        if sum != format!("{:08x}", checksum::crc32c(content.as_bytes())) {
-            return Err("it is damaged: its checksum is wrong".to_owned());
-        }
-        let content: Content =
-            serde_json::from_str(content).map_err(|error| format!("it is damaged: {error}"))?;
+        let content: Content = serde_json::from_str(FILE.open(bytes)?)
+            .map_err(|error| format!("it is damaged: {error}"))?;
         if content.journal != journal {
             return Err(format!(
                 "it belongs to the journal {}, and this is {journal}",
@@ -158,9 +128,7 @@ impl Standing {
             servers: self.0.clone(),
         };
         // Text and numbers can always be written as JSON.
-        let content = serde_json::to_string(&content).unwrap_or_default();
-        let sum = checksum::crc32c(content.as_bytes());
-        format!("{FIRST}\n{content}\n{sum:08x}\n")
+        FILE.seal(&serde_json::to_string(&content).unwrap_or_default())
     }
 
     /// What stands about each server.
@@ -308,27 +276,6 @@ pub(super) fn with_registered(
     configured.iter().chain(registered).cloned().collect()
 }
 
-/// Writes the file, in place of the one that is there. When this returns it is durable.
-pub(super) fn write(disk: &dyn Disk, text: &str) -> io::Result<()> {
-    let part = match disk.create(PART) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            disk.remove(PART)?;
-            disk.create(PART)?
-        }
-        created => created?,
-    };
-    write_all_at(&*part, text.as_bytes(), 0)?;
-    part.sync()?;
-    disk.rename(PART, FILE)?;
-    disk.sync_dir()
-}
-
-/// Keeps a file that cannot be understood under another name: the next order writes a new one.
-pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
-    disk.rename(FILE, DAMAGED)?;
-    disk.sync_dir()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +303,7 @@ mod tests {
         assert_eq!(Standing::read(&disk, "j"), Ok(Standing::default()));
         let orders = some_orders();
         for text in ["bilico orders 1\n", &orders.text("j")] {
-            write(&disk, text).unwrap();
+            FILE.write(&disk, text).unwrap();
         }
         assert_eq!(Standing::read(&disk, "j"), Ok(orders));
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Failure};
-use super::settings::values::address;
+use super::settings::values::address_or_none;
 use crate::access::{Lock, MetricsFor};
 use crate::admin::{self, AdminLimits, BindError, METRICS_CONNECTIONS, Routes};
 use crate::transport::tls::Door;
@@ -37,12 +37,7 @@ impl FromStr for AdminAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self(None));
-        }
-        address(text)
-            .map(|address| Self(Some(address)))
-            .map_err(|error| format!("{error}; or `none`"))
+        address_or_none(text).map(Self)
     }
 }
 

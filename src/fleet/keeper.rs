@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kept::{self, DAMAGED, FILE};
+use super::kept::{self, FILE};
 use crate::fleet_core::registry::{KeptMember, Registry, RegistryConfig};
 use crate::queue::disk::Disk;
 
@@ -37,10 +37,7 @@ impl Keeper {
         let (registry, lost) = match registry {
             Ok(registry) => (registry, None),
             Err(reason) => {
-                let place = match kept::set_aside(&*disk) {
-                    Ok(()) => DAMAGED,
-                    Err(_) => FILE,
-                };
+                let place = FILE.set_aside(&*disk);
                 (Registry::new(config), Some(Lost { reason, place }))
             }
         };
@@ -49,6 +46,6 @@ impl Keeper {
 
     /// Writes the members. Blocks; when it returns they are durable.
     pub(super) fn write(&self, members: Vec<KeptMember>) -> io::Result<()> {
-        kept::write(&*self.disk, &kept::text(&self.journal, members))
+        FILE.write(&*self.disk, &kept::text(&self.journal, members))
     }
 }

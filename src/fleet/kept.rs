@@ -1,32 +1,22 @@
 //! The file in which the members of the fleet outlive the balancer, in the journal's directory.
 //!
-//! It is written anew as a whole beside the one that is there, synced, and gets its name then. A
-//! file that is damaged, or that belongs to another journal, is set aside and told: the balancer
+//! A file that is damaged, or that belongs to another journal, is set aside and told: the balancer
 //! starts all the same, with the members that the configuration has.
-
-use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum;
 use crate::fleet_core::registry::KeptMember;
-use crate::queue::disk::{Disk, read_full_at, write_all_at};
+use crate::queue::SealedFile;
+use crate::queue::disk::Disk;
 
-/// The file's name in the journal's directory.
-pub(super) const FILE: &str = "fleet.json";
-
-/// Its name while it is written.
-const PART: &str = "fleet.part";
-
-/// The name of a file that could not be understood.
-pub(super) const DAMAGED: &str = "fleet.damaged";
-
-/// The first line.
-const FIRST: &str = "bilico fleet 1";
-
-/// The largest file that is read, in bytes: ten thousand members with all that may be long about
-/// them take less.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// The file: ten thousand members with all that may be long about them take less than is read.
+pub(super) const FILE: SealedFile = SealedFile {
+    name: "fleet.json",
+    part: "fleet.part",
+    damaged: "fleet.damaged",
+    first: "bilico fleet 1",
+    most: 64 * 1024 * 1024,
+};
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,38 +28,15 @@ struct Content {
 
 /// Reads the file; no file means no members.
 pub(super) fn read(disk: &dyn Disk, journal: &str) -> Result<Vec<KeptMember>, String> {
-    let file = match disk.open(FILE) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.to_string()),
-    };
-    let len = file.len().map_err(|error| error.to_string())?;
-    if len > MAX_FILE {
-        return Err(format!(
-            "it has {len} bytes, at most {MAX_FILE} are expected"
-        ));
+    match FILE.read(disk)? {
+        Some(bytes) => parse(&bytes, journal),
+        None => Ok(Vec::new()),
     }
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-    let read = read_full_at(&*file, &mut bytes, 0).map_err(|error| error.to_string())?;
-    bytes.truncate(read);
-    parse(&bytes, journal)
 }
 
 fn parse(bytes: &[u8], journal: &str) -> Result<Vec<KeptMember>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
-    let mut lines = text.lines();
-    let mut next = || lines.next().unwrap_or_default();
-    let (first, content, sum) = (next(), next(), next());
-    if first != FIRST {
-        return Err(format!(
-            "it does not begin with `{FIRST}`: another version wrote it, or it is damaged"
-        ));
-    }
-    if sum != format!("{:08x}", checksum::crc32c(content.as_bytes())) {
-        return Err("it is damaged: its checksum is wrong".to_owned());
-    }
-    let content: Content =
-        serde_json::from_str(content).map_err(|error| format!("it is damaged: {error}"))?;
+    let content: Content = serde_json::from_str(FILE.open(bytes)?)
+        .map_err(|error| format!("it is damaged: {error}"))?;
     if content.journal != journal {
         return Err(format!(
             "it belongs to the journal {}, and this is {journal}",
@@ -86,30 +53,7 @@ pub(super) fn text(journal: &str, members: Vec<KeptMember>) -> String {
         members,
     };
     // Text and numbers can always be written as JSON.
-    let content = serde_json::to_string(&content).unwrap_or_default();
-    let sum = checksum::crc32c(content.as_bytes());
-    format!("{FIRST}\n{content}\n{sum:08x}\n")
-}
-
-/// Writes the file, in place of the one that is there. When this returns it is durable.
-pub(super) fn write(disk: &dyn Disk, text: &str) -> io::Result<()> {
-    let part = match disk.create(PART) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            disk.remove(PART)?;
-            disk.create(PART)?
-        }
-        created => created?,
-    };
-    write_all_at(&*part, text.as_bytes(), 0)?;
-    part.sync()?;
-    disk.rename(PART, FILE)?;
-    disk.sync_dir()
-}
-
-/// Keeps a file that cannot be understood under another name.
-pub(super) fn set_aside(disk: &dyn Disk) -> io::Result<()> {
-    disk.rename(FILE, DAMAGED)?;
-    disk.sync_dir()
+    FILE.seal(&serde_json::to_string(&content).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -144,7 +88,7 @@ mod tests {
         assert_eq!(read(&disk, "j"), Ok(Vec::new()));
         let members = some_members();
         for text in ["bilico fleet 1\n", &text("j", members.clone())] {
-            write(&disk, text).unwrap();
+            FILE.write(&disk, text).unwrap();
         }
         assert_eq!(read(&disk, "j"), Ok(members));
     }

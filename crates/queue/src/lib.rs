@@ -47,6 +47,7 @@ mod real;
 pub mod record;
 pub mod recovery;
 mod remembered;
+mod sealed_file;
 pub mod segment;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -60,6 +61,7 @@ pub use keys::key_hash;
 pub use ledger::{DeadLetter, Ledger, Retention};
 pub use lock::{Lock, lock, take_hold};
 pub use real::RealDisk;
+pub use sealed_file::SealedFile;
 pub use writer::{Progress, Writer};
 
 /// What log filters call the queue: they name it as a module of the library, as users do.

@@ -92,7 +92,7 @@ impl Hub {
         let disk = self.deps.disk.clone();
         let hub = self.deps.to_self.clone();
         self.deps.outside.block(Box::new(move || {
-            let written = standing::write(&*disk, &text);
+            let written = standing::FILE.write(&*disk, &text);
             let kept = written
                 .map(|()| text)
                 .map_err(|error| Arc::from(error.to_string()));

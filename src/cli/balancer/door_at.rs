@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, lookup_host};
 
 use crate::cli::output::{Exit, Failure};
 use crate::cli::role::bind;
-use crate::cli::settings::values::address;
+use crate::cli::settings::values::address_or_none;
 
 /// The address of a doorway; `None` for no such doorway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,7 @@ impl FromStr for DoorAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self(None));
-        }
-        address(text)
-            .map(|address| Self(Some(address)))
-            .map_err(|error| format!("{error}; or `none`"))
+        address_or_none(text).map(Self)
     }
 }
 

@@ -21,6 +21,16 @@ pub(in crate::cli) fn address(text: &str) -> Result<String, String> {
     parse_address(text).map_err(|error| error.to_string())
 }
 
+/// An address, or `none` for no listener.
+pub(in crate::cli) fn address_or_none(text: &str) -> Result<Option<String>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    address(text)
+        .map(Some)
+        .map_err(|error| format!("{error}; or `none`"))
+}
+
 /// A log level, or directives for single modules.
 pub(in crate::cli) fn level(text: &str) -> Result<String, logging::LogError> {
     logging::check_level(text).map(|()| text.to_owned())
