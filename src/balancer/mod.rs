@@ -7,7 +7,7 @@
 //!    └── receipts ────┘  └─ acks ┴─ probe
 //! ```
 //!
-//! [`ingress`] reads from clients, and [`gate`] reserves room for their files. [`hub`] is the one
+//! [`ingress`] reads from clients, and [`gate`] reserves room for their files. `hub` is the one
 //! task that owns the state of all files; its decisions are [`dispatch`]'s, which does no I/O. The
 //! journal's writer is a thread beside it. `link` and `probe` talk to servers and report to the
 //! hub. Operators take samples and give orders by [`control`], and follow [`events`]. `boot` starts
