@@ -113,8 +113,10 @@ impl Fleet {
     pub fn told(&self, told: Told) -> Result<(), NotTaken> {
         told.facts.check()?;
         let known = self.change(|state, now| state.registry.told(&told, now));
-        let id = known.map_err(|_| NotTaken::Full(MAX_MEMBERS))?;
-        self.remember(&id, told.every, &told.facts);
+        // What anybody could have said stays out of the history of a member that is known better.
+        if let Some(id) = known.map_err(|_| NotTaken::Full(MAX_MEMBERS))? {
+            self.remember(&id, told.every, &told.facts);
+        }
         Ok(())
     }
 

@@ -185,6 +185,38 @@ async fn a_server_hears_how_it_is_seen() {
     assert!(fleet.registered().is_empty());
 }
 
+/// A claim about a proved member went into that member's history.
+#[test]
+fn the_history_of_a_proved_member_takes_no_claims() {
+    let fleet = Fleet::default();
+    let tell = |trust, cpu| {
+        let told = Told {
+            who: Identity::Instance("web-1".into()),
+            name: None,
+            source: Source::Posted,
+            trust,
+            peer: None,
+            every: Duration::from_secs(5),
+            facts: Facts {
+                cpu: Some(cpu),
+                ..Facts::default()
+            },
+        };
+        fleet.told(told).unwrap();
+    };
+    let average = || {
+        let all = fleet.averages(Duration::from_mins(5));
+        all.first().unwrap().figures.get("cpu").unwrap().avg
+    };
+    tell(Trust::Claimed, 0.25);
+    assert!((average() - 0.25).abs() < 1e-6, "nothing better is known");
+    tell(Trust::Proved, 0.25);
+    for _ in 0..10 {
+        tell(Trust::Claimed, 1.0);
+    }
+    assert!((average() - 0.25).abs() < 1e-6, "{}", average());
+}
+
 /// Ten thousand members that beat every five seconds, and whose probes tell as often. It takes half a
 /// minute, and says what it cost:
 ///

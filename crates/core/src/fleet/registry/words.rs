@@ -15,16 +15,18 @@ pub struct NoRoom;
 
 impl Registry {
     /// Takes what is told of a member; [`Facts::check`](crate::fleet::Facts::check) has passed it.
-    /// Gives the identity by which the member is known.
+    /// Gives the identity by which the member is known, or nothing for a claim about a member that is
+    /// known better.
     ///
     /// A claim changes nothing but the claimed layer of the facts, unless claims are all that is
     /// known of the member.
-    pub fn told(&mut self, told: &Told, now: Duration) -> Result<Identity, NoRoom> {
+    pub fn told(&mut self, told: &Told, now: Duration) -> Result<Option<Identity>, NoRoom> {
         let known = self.key_of(&told.who);
         let key = known.or_else(|| self.make_told(told, now)).ok_or(NoRoom)?;
+        let counts = told.trust > Trust::Claimed || self.trust_of(key) == Trust::Claimed;
         self.hear(key, told, now);
-        let member = self.members.get(&key);
-        Ok(member.map_or_else(|| told.who.clone(), |member| member.id.clone()))
+        let member = self.members.get(&key).filter(|_| counts);
+        Ok(member.map(|member| member.id.clone()))
     }
 
     fn make_told(&mut self, told: &Told, now: Duration) -> Option<Key> {
