@@ -14,6 +14,7 @@ use super::settings::words::{self, one_of};
 use super::tls::CaArg;
 use crate::agent::{Config, Dialect, To, Told, run as tell};
 use crate::host::Host;
+use crate::protocol::is_member_name;
 use crate::protocol::limits::MAX_MEMBER_NAME;
 use crate::shutdown;
 use crate::text::Printable;
@@ -88,7 +89,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    if (1..=MAX_MEMBER_NAME).contains(&text.len()) && !text.contains(char::is_control) {
+    if is_member_name(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(

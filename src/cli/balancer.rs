@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 pub(super) use args::{BalancerArgs, check};
 use args::{config, lock, openings, settings};
 
-use self::agent_args::Locked;
 use self::old_args::Bound;
 use super::admin::AdminListeners;
 use super::journal_errors::journal_failure;
@@ -44,9 +43,8 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     let (listener, address) = bind(&args.listen, &args.role.listen_flag).await?;
     let is_for_all = args.auth == Auth::Required && args.tls.is_required();
     let operators = AdminListeners::bind(&args.admin, &args.metrics, is_for_all).await?;
-    let locked = locked(args.auth);
     let for_http = doors.as_ref().map(|doors| &doors.http);
-    let agents = args.fleet.agents.bind(locked, for_http).await?;
+    let agents = args.fleet.agents.bind(args.auth, for_http).await?;
     let (old_doors, old_at) = args.fleet.old.bind().await?;
     let audit = (args.auth == Auth::Required).then(|| "audit.log".to_owned());
     let log = args.role.log.start("balancer.log".to_owned(), audit)?;
@@ -133,14 +131,6 @@ pub(super) async fn run(args: BalancerArgs, started: Started) -> Result<Exit, Fa
     };
     drop(log);
     exit(outcome, &args)
-}
-
-/// Whom the doorways of agents ask who they are.
-fn locked(auth: Auth) -> Locked {
-    match auth {
-        Auth::Required => Locked::Users,
-        Auth::Off => Locked::Nobody,
-    }
 }
 
 /// Opens the doorways of the first monitoring system, until `stop` is cancelled.

@@ -12,6 +12,7 @@ use super::secrets;
 use super::settings::values::{address, whole};
 use super::tls::CaArg;
 use crate::config::{MAX_WEIGHT, parse_server};
+use crate::protocol::is_member_name;
 use crate::protocol::limits::MAX_MEMBER_NAME;
 use crate::server::Registering;
 
@@ -108,7 +109,7 @@ fn port_is_0(address: &str) -> bool {
 }
 
 fn member_name(text: &str) -> Result<String, String> {
-    if (1..=MAX_MEMBER_NAME).contains(&text.len()) && !text.chars().any(char::is_control) {
+    if is_member_name(text) {
         return Ok(text.to_owned());
     }
     Err(format!(

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::door_at::DoorAt;
-use crate::access::Lock;
+use crate::access::{Auth, Lock};
 use crate::admin;
 use crate::cli::output::{Exit, Failure};
 use crate::cli::settings::values::whole;
@@ -87,7 +87,7 @@ impl AgentArgs {
     /// Binds the doorways that are to be open.
     pub(super) async fn bind(
         &self,
-        lock: Locked,
+        auth: Auth,
         tls: Option<&Arc<Door>>,
     ) -> Result<AgentDoors, Failure> {
         let udp = match self.agents_udp.address() {
@@ -97,7 +97,7 @@ impl AgentArgs {
         let http = self.agents_http.bind("--agents-http").await?;
         if let Some((_, address)) = &http
             && !address.ip().is_loopback()
-            && lock == Locked::Users
+            && auth == Auth::Required
             && tls.is_none()
             && self.agents_http_from.is_empty()
         {
@@ -110,7 +110,7 @@ impl AgentArgs {
             return Err(Failure::new(Exit::Usage, error).hint(hint));
         }
         let http = http.map(|(listener, address)| {
-            let doorway = self.http(listener, lock, tls.cloned());
+            let doorway = self.http(listener, auth, tls.cloned());
             (doorway, address)
         });
         Ok(AgentDoors {
@@ -129,10 +129,10 @@ impl AgentArgs {
         })
     }
 
-    fn http(&self, listener: TcpListener, lock: Locked, tls: Option<Arc<Door>>) -> AgentsHttp {
-        let from = match lock {
-            Locked::Nobody => or_this_machine(&self.agents_http_from),
-            Locked::Users => self.agents_http_from.clone(),
+    fn http(&self, listener: TcpListener, auth: Auth, tls: Option<Arc<Door>>) -> AgentsHttp {
+        let from = match auth {
+            Auth::Off => or_this_machine(&self.agents_http_from),
+            Auth::Required => self.agents_http_from.clone(),
         };
         AgentsHttp {
             listener,
@@ -145,15 +145,6 @@ impl AgentArgs {
             },
         }
     }
-}
-
-/// Whether there are users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Locked {
-    /// There are.
-    Users,
-    /// There are none.
-    Nobody,
 }
 
 /// The most connections at once where the process may open few files.

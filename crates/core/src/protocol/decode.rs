@@ -401,9 +401,13 @@ fn address(Text(address): Text<'_>) -> Result<Arc<str>, ProtocolError> {
     }
 }
 
-/// It is shown in tables, and logged.
+/// Whether a member can be called so: it is shown in tables, and logged.
+pub fn is_member_name(name: &str) -> bool {
+    (1..=MAX_MEMBER_NAME).contains(&name.len()) && !has_control(name)
+}
+
 fn member_name(field: &'static str, Text(name): Text<'_>) -> Result<Arc<str>, ProtocolError> {
-    if (1..=MAX_MEMBER_NAME).contains(&name.len()) && !has_control(&name) {
+    if is_member_name(&name) {
         Ok(name.into())
     } else {
         Err(ProtocolError::MemberName(field))

@@ -26,6 +26,7 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
+pub use decode::is_member_name;
 pub use error::{ProtocolError, Refusal, RefusalCode};
 pub use facts::HelloFacts;
 pub use frame::Frame;
