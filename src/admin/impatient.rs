@@ -1,28 +1,18 @@
-//! A stream with a bound on how long its peer may read nothing, and with a word for those who are not
-//! understood: peers that speak no HTTP, and requests that the HTTP library refuses by itself.
+//! A connection with a word for those who are not understood: peers that speak no HTTP, and requests
+//! that the HTTP library refuses by itself.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
 
-use crate::protocol::limits::LINGER;
-use crate::transport::{BoxStream, Foreign, Heard, Words, hear};
+use crate::transport::{BoxStream, Foreign, Heard, HttpStream, Words, hear};
 
-/// A connection that fails when its peer reads nothing for `write_stall`. After its end it is
-/// still read from for a moment, so that a peer that was refused in the middle of a file gets the
-/// answer.
+/// Such a connection.
 pub(super) struct Impatient {
-    stream: BoxStream,
-    write_stall: Duration,
-    /// Set while a write waits for the peer: when it fails.
-    ends: Option<Pin<Box<Sleep>>>,
-    /// Set once the writing half is closed: when reading ends.
-    lingers: Option<Pin<Box<Sleep>>>,
+    stream: HttpStream,
     /// Nothing has come yet.
     is_new: bool,
     /// What is written to a peer that speaks no HTTP, and how much of it is.
@@ -85,10 +75,7 @@ fn explained(bytes: &[u8]) -> Option<Vec<u8>> {
 impl Impatient {
     pub(super) fn new(stream: BoxStream, write_stall: Duration) -> Self {
         Self {
-            stream,
-            write_stall,
-            ends: None,
-            lingers: None,
+            stream: HttpStream::new(stream, write_stall),
             is_new: true,
             farewell: None,
             instead: None,
@@ -116,11 +103,7 @@ impl Impatient {
                 self.farewell = Some((Vec::new(), 0));
                 return Poll::Ready(Ok(()));
             }
-            let some = Pin::new(&mut self.stream).poll_write(cx, rest);
-            if let Poll::Ready(Ok(some)) = &some {
-                *written += some;
-            }
-            ready!(self.judge(cx, some))?;
+            *written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -133,37 +116,12 @@ impl Impatient {
                 self.instead = None;
                 break;
             }
-            let some = Pin::new(&mut self.stream).poll_write(cx, rest);
-            if let Poll::Ready(Ok(some)) = &some {
-                *written += some;
-            }
-            if ready!(self.judge(cx, some))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                some => *written += some,
             }
         }
         Poll::Ready(Ok(replaced))
-    }
-
-    /// Passes the result of a write on; one that waits for too long fails.
-    fn judge<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.ends = None;
-            return written;
-        }
-        let write_stall = self.write_stall;
-        let ends = self
-            .ends
-            .get_or_insert_with(|| Box::pin(sleep(write_stall)));
-        ready!(ends.as_mut().poll(cx));
-        ends.as_mut().reset(Instant::now() + write_stall);
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer does not read",
-        )))
     }
 }
 
@@ -203,8 +161,7 @@ impl AsyncWrite for Impatient {
         if this.instead.is_some() {
             return this.write_instead(cx, bytes.len());
         }
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.judge(cx, written)
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -215,9 +172,7 @@ impl AsyncWrite for Impatient {
         if let [one] = slices {
             return self.poll_write(cx, one);
         }
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.judge(cx, written)
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -229,20 +184,7 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.lingers.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        }
-        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        let mut some = [MaybeUninit::uninit(); 4096];
-        while lingers.as_mut().poll(cx).is_pending() {
-            let mut buffer = ReadBuf::uninit(&mut some);
-            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => break,
-            }
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

@@ -32,13 +32,9 @@ use super::impatient::Impatient;
 use super::limits::AdminLimits;
 use crate::access::{At, Denied, Lock, Pass};
 use crate::protocol::{Refusal, RefusalCode};
-use crate::transport::{self, BoxStream, Places, ReadError, Rest, Seat, tls};
-
-/// The largest head of a request, in bytes.
-pub const MAX_HEAD: usize = 16 * 1024;
-
-/// The most headers of a request.
-pub const MAX_HEADERS: usize = 64;
+use crate::transport::{
+    self, BoxStream, MAX_HEAD, MAX_HEADERS, Places, ReadError, Rest, Seat, tls,
+};
 
 /// Bytes of a connection held in memory in either direction.
 const MAX_BUFFER: usize = 128 * 1024;

@@ -33,13 +33,14 @@ pub mod types;
 mod users_api;
 mod watch;
 
+pub use crate::transport::{MAX_HEAD, MAX_HEADERS};
 pub use api::OPENAPI;
 pub use error::ApiError;
 pub use events::{LISTENER_EVENTS, MAX_LISTENERS};
 pub use extract::MAX_BODY;
 pub(crate) use guard::is_loopback;
 pub use limits::{AdminLimits, MAX_CONNECTIONS, METRICS_CONNECTIONS, max_connections};
-pub use listen::{BindError, MAX_HEAD, MAX_HEADERS, bind, bind_anywhere, serve, serve_secure};
+pub use listen::{BindError, bind, bind_anywhere, serve, serve_secure};
 pub use metrics::MAX_SERVER_SERIES;
 pub use need::Need;
 pub use routes::{Admin, Routes, balancer_routes, described_routes, needs, server_routes};

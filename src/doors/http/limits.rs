@@ -11,12 +11,6 @@ pub(super) const MAX_OF_ONE: usize = 16;
 /// The most clients that post without a token, by the name that they give themselves.
 pub const MAX_CLAIMS: usize = 1024;
 
-/// The largest head of a request, in bytes.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
-
-/// The most headers of a request.
-pub(super) const MAX_HEADERS: usize = 64;
-
 /// The largest message over WebSocket, and the largest body that is posted, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
