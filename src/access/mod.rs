@@ -44,7 +44,7 @@
 //! `users` has them and their tokens, `account` what somebody can ask about their own, and
 //! `requests` does it with the `accounts`: behind `guess`, which bounds guessing, and with `clerks`,
 //! the threads that check each `password`. `audit` writes down who was let in, and `bounds` has what
-//! quotas bound. A balancer at a file server shows a `certificate` instead.
+//! quotas bound; `shown` reads the token of a request over HTTP. A balancer at a file server shows a `certificate` instead.
 
 mod account;
 mod account_error;
@@ -62,6 +62,7 @@ mod password;
 mod requests;
 mod right;
 mod role;
+mod shown;
 pub mod users;
 
 pub use account::{AccountAnswer, AccountRequest, TokenView, UserView, Wanted, user_views};
@@ -79,4 +80,5 @@ pub use right::{
     Purpose, Right, Rights, ToAdminister, ToReadOwn, ToReport, ToSend, ToStore, UnknownRight,
 };
 pub use role::{UnknownRole, UserRole};
+pub use shown::shown_token;
 pub use users::{DatagramKey, MAC_HEX};

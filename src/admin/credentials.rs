@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use crate::access::{At, Lock, Pass};
+use crate::access::{At, Lock, Pass, shown_token};
 use crate::secret::Secret;
 
 /// The cookie over TLS: browsers take and send one of this name over TLS only, and for this host
@@ -26,20 +26,11 @@ pub(super) fn pass_of(lock: &Lock, at: At, place: &Pass, headers: &HeaderMap) ->
     }
 }
 
-/// The token that a request shows. Two of them, or what is no text, are no token at all: they are
-/// refused as one that is misspelt.
+/// The token that a request shows.
 fn shown(headers: &HeaderMap) -> Option<Secret> {
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    match (all.next(), all.next()) {
-        (Some(value), None) => Some(Secret::from(bearer(value).unwrap_or_default())),
-        (Some(_), Some(_)) => Some(Secret::from("")),
-        (None, _) => cookie(headers).map(Secret::from),
-    }
-}
-
-fn bearer(value: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let values = headers.get_all(header::AUTHORIZATION).iter();
+    shown_token(values.map(|value| value.to_str().ok()))
+        .or_else(|| cookie(headers).map(Secret::from))
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {

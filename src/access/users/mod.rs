@@ -22,5 +22,5 @@ pub use order::{Change, INVITATION_LIFE, UserOrder};
 pub use quota::Quota;
 pub use store::{ChangeError, Users};
 pub(super) use store::{Known, seconds};
-pub use token::{DatagramKey, Hash, MAC_HEX, Misspelt, NewCode, NewToken, TokenId};
+pub use token::{DatagramKey, Hash, MAC_HEX, Misspelt, NewCode, NewToken, TOKEN, TokenId};
 pub(super) use token::{read_code, read_token};

@@ -14,7 +14,7 @@ use crate::checksum;
 use crate::secret::Secret;
 
 /// How a token begins, so that scanners for leaked secrets know it.
-const TOKEN: &str = "bil_";
+pub const TOKEN: &str = "bil_";
 
 /// How an invitation code begins.
 const CODE: &str = "bile_";

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::answers::{Answer, json_answer};
 use super::who::{Access, Who};
+use crate::access::users::TOKEN;
 use crate::access::{
     AccountAnswer, AccountError, AccountRequest, At, Denied, DeniedKind, Right, Rights, Wanted,
 };
@@ -22,9 +23,6 @@ pub(super) const MAX_FORM: usize = 4096;
 /// How long a token for a password is good. It ends sooner if its user is disabled or it is revoked,
 /// and programs that cannot renew a token are rarely made to get another one.
 const TOKEN_LIFE: u64 = 24 * 3600;
-
-/// How a token begins.
-const TOKEN: &str = "bil_";
 
 /// What tokens are called that were got here.
 const TOKEN_NAME: &str = "agent";

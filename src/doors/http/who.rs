@@ -7,9 +7,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 
 use super::answers::{Answer, refusal};
-use crate::access::{At, Denied, DeniedKind, Lock, Pass, Right};
+use crate::access::{At, Denied, DeniedKind, Lock, Pass, Right, shown_token};
 use crate::doors::refused::Refused;
-use crate::secret::Secret;
 
 /// Who an agent is.
 #[derive(Debug, Clone)]
@@ -35,14 +34,9 @@ impl Access {
     /// Who sends a request with these headers. Only `Authorization` counts: what stands in an address
     /// ends up in logs.
     pub(super) fn who(&self, at: At, headers: &HeaderMap) -> Result<Who, SentAway> {
-        let mut shown = headers.get_all(header::AUTHORIZATION).iter();
-        let token = match (shown.next(), shown.next()) {
-            _ if !self.lock.is_locked() => None,
-            (None, _) => None,
-            (Some(value), None) => Some(bearer(value)),
-            (Some(_), Some(_)) => Some(Secret::from("")),
-        };
-        let Some(token) = token else {
+        let values = headers.get_all(header::AUTHORIZATION).iter();
+        let token = shown_token(values.map(|value| value.to_str().ok()));
+        let Some(token) = token.filter(|_| self.lock.is_locked()) else {
             return self.claimant(at);
         };
         let pass = self.lock.by_token(at, &token);
@@ -106,11 +100,4 @@ fn denied_answer(denied: &Denied) -> SentAway {
             SentAway(Refused::TOO_OFTEN, Box::new(answer))
         }
     }
-}
-
-/// The token behind `Bearer`; what is none is refused as one that is misspelt.
-fn bearer(value: &HeaderValue) -> Secret {
-    let parts = value.to_str().ok().and_then(|value| value.split_once(' '));
-    let token = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    Secret::from(token.map_or("", |(_, token)| token.trim()))
 }
