@@ -4,20 +4,24 @@
 //! Invariant: there are never more than the most, and nobody who is known makes way for somebody new,
 //! however many come. Knows no clock: it is told how long it has run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::rate::Rate;
 use super::refused::Refused;
 
-/// Messages a second of one that tells something.
-const RATE: f64 = 2.0;
+/// The messages of one that tells something.
+const RATE: Rate = Rate {
+    a_second: 2.0,
+    at_once: 10.0,
+};
 
-/// Messages at once.
-const BURST: f64 = 10.0;
-
-/// Two faces that take turns within this time are two agents.
+/// A face that is back within this time, after others, is that of one agent of several.
 const TURNS: Duration = Duration::from_secs(20);
+
+/// Former faces that are remembered: more agents than that with one name come too often.
+const FORMER: usize = 32;
 
 /// How long after they took turns it is said.
 const SAID_FOR: Duration = Duration::from_mins(1);
@@ -39,9 +43,11 @@ struct Entry {
     left: f64,
     /// How it looks besides its name, such as its port.
     face: u64,
-    /// How it looked before, and when that was last.
-    before: Option<(u64, Duration)>,
-    /// Until when it is said that there are two.
+    /// When it looked so last.
+    seen: Duration,
+    /// How it looked before, and when each face was there last; the latest stands last.
+    former: VecDeque<(u64, Duration)>,
+    /// Until when it is said that there are several.
     are_two: Option<Duration>,
 }
 
@@ -63,8 +69,7 @@ impl<K: Hash + Eq + Clone> Known<K> {
         is_there: impl FnOnce() -> F,
     ) -> Result<(), Refused> {
         if let Some(entry) = self.all.get(who) {
-            let passed = now.saturating_sub(entry.last).as_secs_f64();
-            return if entry.left + passed * RATE < 1.0 {
+            return if RATE.after(entry.left, now.saturating_sub(entry.last)) < 1.0 {
                 Err(Refused::TOO_OFTEN)
             } else {
                 Ok(())
@@ -91,31 +96,30 @@ impl<K: Hash + Eq + Clone> Known<K> {
         let Some(entry) = self.all.get_mut(who) else {
             let entry = Entry {
                 last: now,
-                left: BURST - 1.0,
+                left: RATE.at_once - 1.0,
                 face,
-                before: None,
+                seen: now,
+                former: VecDeque::new(),
                 are_two: None,
             };
             self.all.insert(who.clone(), entry);
             return None;
         };
         let gap = now.saturating_sub(entry.last);
-        entry.left = (entry.left + gap.as_secs_f64() * RATE).min(BURST) - 1.0;
-        if face != entry.face {
-            let is_back = entry
-                .before
-                .is_some_and(|(before, at)| before == face && now.saturating_sub(at) <= TURNS);
-            if is_back {
-                entry.are_two = Some(now + SAID_FOR);
-            }
-            entry.before = Some((entry.face, entry.last));
-            entry.face = face;
-        }
+        entry.left = RATE.after(entry.left, gap) - 1.0;
+        entry.saw(face, now);
         entry.last = now;
         Some(gap)
     }
 
-    /// Those whose name is that of two agents.
+    /// Somebody who is known has told something that does not count.
+    pub(super) fn saw(&mut self, who: &K, face: u64, now: Duration) {
+        if let Some(entry) = self.all.get_mut(who) {
+            entry.saw(face, now);
+        }
+    }
+
+    /// Those whose name is that of several agents.
     pub(super) fn doubles(&self, now: Duration) -> impl Iterator<Item = &K> {
         self.all
             .iter()
@@ -126,6 +130,26 @@ impl<K: Hash + Eq + Clone> Known<K> {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.all.len()
+    }
+}
+
+impl Entry {
+    /// How it looks now.
+    fn saw(&mut self, face: u64, now: Duration) {
+        if face != self.face {
+            self.former
+                .retain(|(_, at)| now.saturating_sub(*at) <= TURNS);
+            if self.former.iter().any(|(former, _)| *former == face) {
+                self.are_two = Some(now + SAID_FOR);
+                self.former.retain(|(former, _)| *former != face);
+            }
+            if self.former.len() >= FORMER {
+                self.former.pop_front();
+            }
+            self.former.push_back((self.face, self.seen));
+            self.face = face;
+        }
+        self.seen = now;
     }
 }
 
@@ -198,6 +222,32 @@ mod tests {
         known.took(&7, 5, 200 * S);
         known.took(&7, 2, 300 * S);
         assert_eq!(doubles(&known, 300 * S), 0);
+    }
+
+    /// Three or more never came back to the face before the last one.
+    #[test]
+    fn more_than_two_that_take_turns_are_several_agents() {
+        for agents in [2, 3, 12] {
+            let mut known = Known::new(10);
+            for turn in 0..agents {
+                known.took(&7_u32, turn, turn_at(turn));
+                assert_eq!(known.doubles(turn_at(turn)).count(), 0);
+            }
+            known.took(&7, 0, turn_at(agents));
+            assert_eq!(known.doubles(turn_at(agents)).count(), 1, "{agents}");
+            assert!(known.all[&7].former.len() <= FORMER);
+        }
+        // Faces that never come back are restarts, and few are remembered.
+        let mut known = Known::new(10);
+        for face in 0..1000 {
+            known.took(&7_u32, face, turn_at(1));
+        }
+        assert_eq!(known.doubles(turn_at(1)).count(), 0);
+        assert_eq!(known.all[&7].former.len(), FORMER);
+    }
+
+    fn turn_at(turn: u64) -> Duration {
+        Duration::from_millis(turn * 500)
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! nothing else happens because of it.
 //!
 //! `words` makes facts of what agents say, from an `object` that is read without trust; `known` bounds
-//! who may say something, and how often; `refused` has the reasons why not. [`old`] has those of the
+//! who may say something, and how often, by a `rate`; `refused` has the reasons why not. [`old`] has those of the
 //! first monitoring system, whose programs claim and look.
 
 pub mod http;
 mod known;
 mod object;
 pub mod old;
+mod rate;
 mod refused;
 pub mod udp;
 mod words;

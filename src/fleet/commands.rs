@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use crate::fleet_core::Identity;
+use crate::text::start;
 
 /// The most commands that are kept of a member.
 pub const MAX_COMMANDS: usize = 100_000;
@@ -26,6 +27,9 @@ const MAX_KNOWN: usize = 1_000_000;
 
 /// The most bytes of commands that are kept, of all members.
 const MAX_BYTES: usize = 64 << 20;
+
+/// The part of both that one member may have, so that it keeps nobody else out.
+const SHARE: usize = 8;
 
 /// A command that a user has typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,6 +77,27 @@ struct Host {
     /// How often each line stood in the fullest round, and how often in the last one it was in.
     lines: HashMap<u64, Line>,
     kept: VecDeque<Command>,
+    /// Bytes that are kept.
+    bytes: usize,
+    /// The round in which it was looked for lines that stand in the file no more.
+    looked: u32,
+}
+
+impl Host {
+    /// Throws away what is known of lines that were in neither this round nor the one before: they
+    /// have left the file, and are new if they come again. Once a round, since it goes over all
+    /// lines. Says how many went.
+    fn forget_lines(&mut self) -> usize {
+        if self.looked == self.rounds {
+            return 0;
+        }
+        self.looked = self.rounds;
+        let before = self.lines.len();
+        let rounds = self.rounds;
+        self.lines
+            .retain(|_, line| rounds.wrapping_sub(line.round) <= 1);
+        before - self.lines.len()
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,20 +131,23 @@ impl Commands {
         hasher.write_u8(0);
         hasher.write(command.as_bytes());
         let hash = hasher.finish();
-        let time = cut(time, MAX_NAME);
-        if !state.hosts.contains_key(of) {
-            state.hosts.insert(of.clone(), Host::default());
-        }
-        let Some(host) = state.hosts.get_mut(of) else {
+        let time = start(time, MAX_NAME);
+        if state.known >= MAX_KNOWN && !state.hosts.contains_key(of) {
             return Err(NoPlace);
-        };
+        }
+        let host = state.hosts.entry(of.clone()).or_default();
         if *host.round != *time {
             host.round = time.into();
             host.rounds = host.rounds.wrapping_add(1);
         }
         if !host.lines.contains_key(&hash) {
-            if state.known >= MAX_KNOWN {
-                return Err(NoPlace);
+            let is_full =
+                |known, host: &Host| known >= MAX_KNOWN || host.lines.len() >= MAX_KNOWN / SHARE;
+            if is_full(state.known, host) {
+                state.known -= host.forget_lines();
+                if is_full(state.known, host) {
+                    return Err(NoPlace);
+                }
             }
             state.known += 1;
         }
@@ -134,17 +162,22 @@ impl Commands {
         line.most = line.now;
         let command = Command {
             time: time.into(),
-            user: cut(user, MAX_NAME).into(),
-            command: cut(command, MAX_COMMAND).into(),
+            user: start(user, MAX_NAME).into(),
+            command: start(command, MAX_COMMAND).into(),
         };
         state.bytes += command.bytes();
+        host.bytes += command.bytes();
         host.kept.push_back(command);
         // A member makes room among its own: nobody can move out what others have told.
-        while host.kept.len() > state.most || state.bytes > MAX_BYTES {
+        while host.kept.len() > state.most
+            || host.bytes > MAX_BYTES / SHARE
+            || state.bytes > MAX_BYTES
+        {
             let Some(oldest) = host.kept.pop_front() else {
                 break;
             };
             state.bytes -= oldest.bytes();
+            host.bytes -= oldest.bytes();
         }
         Ok(true)
     }
@@ -161,18 +194,13 @@ impl Commands {
         let mut state = self.state();
         if let Some(host) = state.hosts.remove(member) {
             state.known -= host.lines.len();
-            state.bytes -= host.kept.iter().map(Command::bytes).sum::<usize>();
+            state.bytes -= host.bytes;
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The beginning of a text, in whole characters.
-fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -268,5 +296,55 @@ mod tests {
         let state = commands.state();
         assert_eq!(state.known, 1);
         assert!(state.bytes < 100, "{}", state.bytes);
+    }
+
+    /// One token could keep all others out until the balancer was started again.
+    #[test]
+    fn one_member_has_its_share_of_the_place_and_no_more() {
+        let commands = Commands::default();
+        commands.keep(MAX_COMMANDS);
+        let (a, b) = (host("a"), host("b"));
+        let tell = |line: usize, time: &str| commands.told(&a, "root", &line.to_string(), time);
+        let most = MAX_KNOWN / SHARE;
+        for line in 0..most {
+            tell(line, "1").unwrap();
+        }
+        assert_eq!(tell(most, "1"), Err(NoPlace));
+        assert_eq!(tell(0, "1"), Ok(true), "a known one, once more");
+        assert_eq!(commands.told(&b, "root", "ls", "1"), Ok(true));
+        // In later rounds other lines are in the file, and those that have left it make room.
+        assert_eq!(tell(0, "2"), Ok(false));
+        assert_eq!(tell(most, "2"), Err(NoPlace), "the round before counts");
+        assert_eq!(tell(0, "3"), Ok(false));
+        assert_eq!(tell(most, "3"), Ok(true));
+        assert_eq!(tell(0, "3"), Ok(false));
+        let state = commands.state();
+        assert_eq!(state.known, 3);
+        assert!(state.hosts[&a].bytes <= MAX_BYTES / SHARE);
+    }
+
+    #[test]
+    fn the_bytes_of_one_member_are_its_share() {
+        let commands = Commands::default();
+        commands.keep(MAX_COMMANDS);
+        let a = host("a");
+        for line in 0..10_000 {
+            let command = format!("{line} {}", "x".repeat(MAX_COMMAND));
+            commands.told(&a, "root", &command, "1").unwrap();
+        }
+        let kept = commands.of(&a);
+        assert!(kept.last().unwrap().command.starts_with("9999 "));
+        let bytes: usize = kept.iter().map(Command::bytes).sum();
+        assert!((MAX_BYTES / SHARE - 2048..=MAX_BYTES / SHARE).contains(&bytes));
+        assert_eq!(commands.state().bytes, bytes);
+    }
+
+    #[test]
+    fn who_has_no_place_leaves_nothing() {
+        let commands = Commands::default();
+        commands.keep(1);
+        commands.state().known = MAX_KNOWN;
+        assert_eq!(commands.told(&host("a"), "root", "ls", "1"), Err(NoPlace));
+        assert!(commands.state().hosts.is_empty());
     }
 }

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// So many messages a second, and so many at once.
+use crate::doors::rate::Rate;
+
+/// The messages of one connection.
 #[derive(Debug)]
 pub(super) struct Pace {
-    rate: f64,
-    burst: f64,
+    rate: Rate,
     left: f64,
     at: Instant,
 }
 
 impl Pace {
-    pub(super) fn new(rate: u32, burst: u32) -> Self {
+    pub(super) fn new(rate: Rate) -> Self {
         Self {
-            rate: f64::from(rate),
-            burst: f64::from(burst),
-            left: f64::from(burst),
+            rate,
+            left: rate.at_once,
             at: Instant::now(),
         }
     }
@@ -27,7 +27,10 @@ impl Pace {
     pub(super) async fn turn(&mut self) {
         self.fill();
         if self.left < 1.0 {
-            sleep(Duration::from_secs_f64((1.0 - self.left) / self.rate)).await;
+            sleep(Duration::from_secs_f64(
+                (1.0 - self.left) / self.rate.a_second,
+            ))
+            .await;
             self.fill();
         }
     }
@@ -39,8 +42,7 @@ impl Pace {
 
     fn fill(&mut self) {
         let now = Instant::now();
-        let passed = now.duration_since(self.at).as_secs_f64();
-        self.left = (self.left + passed * self.rate).min(self.burst);
+        self.left = self.rate.after(self.left, now.duration_since(self.at));
         self.at = now;
     }
 }
@@ -51,7 +53,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_the_first_ones_they_come_at_the_rate() {
-        let mut pace = Pace::new(10, 20);
+        let mut pace = Pace::new(Rate {
+            a_second: 10.0,
+            at_once: 20.0,
+        });
         let began = Instant::now();
         for _ in 0..120 {
             pace.turn().await;

@@ -18,10 +18,12 @@ use super::limits::{HttpLimits, MAX_MESSAGE, MAX_OF_ONE, MAX_REFUSED};
 use super::pace::Pace;
 use super::who::Who;
 use crate::access::At;
+use crate::doors::rate::Rate;
 use crate::doors::refused::Refused;
 use crate::doors::words::{self, CRD_EVERY, NETWORK_EVERY};
 use crate::fleet::{DoorName, Fleet};
 use crate::fleet_core::{Facts, Identity, Source, Told, Trust};
+use crate::text::start;
 
 /// What comes over a connection: its path says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +38,20 @@ pub(super) enum Kind {
     History,
 }
 
-/// Messages a second, and at once, of figures.
-const FIGURES: (u32, u32) = (10, 20);
+/// Messages with figures.
+const FIGURES: Rate = Rate {
+    a_second: 10.0,
+    at_once: 20.0,
+};
 
-/// Those of lines of a history, all of which come at once.
-const LINES: (u32, u32) = (5_000, 20_000);
+/// Lines of a history, all of which come at once.
+const LINES: Rate = Rate {
+    a_second: 5_000.0,
+    at_once: 20_000.0,
+};
+
+/// The longest reason for the end of a connection, in bytes: a frame that ends one has little room.
+const MAX_WORDS: usize = 120;
 
 /// An agent that is connected.
 pub(super) struct Agent {
@@ -88,8 +99,7 @@ impl Agent {
         };
         let parting = async {
             if let Some((code, words)) = close {
-                let words = words.get(..words.floor_char_boundary(120));
-                let close = Message::close(Some(code), words.unwrap_or_default());
+                let close = Message::close(Some(code), start(&words, MAX_WORDS));
                 // It fails if the library has said why already.
                 let _ = socket.send(close).await;
             }
@@ -101,11 +111,10 @@ impl Agent {
     async fn read(&self, socket: &mut Socket, limits: HttpLimits, stop: CancellationToken) -> End {
         let ended = self.ended();
         tokio::pin!(ended);
-        let (rate, burst) = match self.kind {
+        let mut pace = Pace::new(match self.kind {
             Kind::History => LINES,
             _ => FIGURES,
-        };
-        let mut pace = Pace::new(rate, burst);
+        });
         let mut idle = limits.idle;
         let (mut heard, mut last) = (Instant::now(), Instant::now());
         let mut is_asked = false;
@@ -204,22 +213,26 @@ impl Agent {
             Kind::Crd => (words::crd(bytes)?, CRD_EVERY),
             Kind::Network => (words::network(bytes)?, NETWORK_EVERY),
             Kind::History => {
-                self.command(bytes)?;
-                let now = Instant::now();
-                if seen.is_some_and(|seen| now.duration_since(seen) < CRD_EVERY / 2) {
-                    return Ok(CRD_EVERY);
-                }
-                *seen = Some(now);
-                (Facts::default(), CRD_EVERY)
+                self.command(bytes, seen)?;
+                return Ok(CRD_EVERY);
             }
         };
-        self.fleet.told(told(&self.who, self.at, facts, every))?;
+        self.tell(facts, every)?;
         Ok(every)
     }
 
-    /// Takes a line of a shell's history.
-    fn command(&self, bytes: &[u8]) -> Result<(), Refused> {
+    fn tell(&self, facts: Facts, every: Duration) -> Result<(), Refused> {
+        Ok(self.fleet.told(told(&self.who, self.at, facts, every))?)
+    }
+
+    /// Takes a line of a shell's history. Of who is no member nothing is kept: nobody would forget it.
+    fn command(&self, bytes: &[u8], seen: &mut Option<Instant>) -> Result<(), Refused> {
         let (user, command, time) = words::command(bytes)?;
+        let now = Instant::now();
+        if seen.is_none_or(|seen| now.duration_since(seen) >= CRD_EVERY / 2) {
+            self.tell(Facts::default(), CRD_EVERY)?;
+            *seen = Some(now);
+        }
         let (id, ..) = identity(&self.who);
         let commands = self.fleet.commands();
         let kept = commands.told(&id, &user, &command, &time);
