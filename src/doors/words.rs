@@ -163,6 +163,13 @@ pub(super) fn every(seconds: Option<f64>) -> Duration {
     })
 }
 
+/// How often somebody speaks whose last word was so long ago, and who usually speaks as often as this.
+/// A silence of `long` or more is a pause, and no interval.
+pub(super) fn interval(gap: Option<Duration>, usual: Duration, long: Duration) -> Duration {
+    let gap = gap.filter(|gap| *gap < long);
+    gap.map_or(usual, |gap| gap.max(usual))
+}
+
 /// Facts that are possible and tell something.
 pub(super) fn checked(facts: Facts) -> Result<Facts, Refused> {
     facts.check().map_err(|_| Refused::IMPOSSIBLE)?;
@@ -310,6 +317,22 @@ mod tests {
             "{}",
         ] {
             native(bad.as_bytes()).unwrap_err();
+        }
+    }
+
+    /// After a pause an agent's death showed only after three times the pause.
+    #[test]
+    fn a_pause_is_no_interval() {
+        let s = Duration::from_secs;
+        for (gap, expected) in [
+            (None, 5),
+            (Some(1), 5),
+            (Some(30), 30),
+            (Some(599), 599),
+            (Some(600), 5),
+            (Some(7200), 5),
+        ] {
+            assert_eq!(interval(gap.map(s), s(5), s(600)), s(expected), "{gap:?}");
         }
     }
 

@@ -3,7 +3,6 @@
 
 mod answers;
 mod limits;
-mod linger;
 mod pace;
 mod socket;
 mod token;
@@ -33,8 +32,6 @@ use tokio_util::task::TaskTracker;
 pub use self::limits::{HttpLimits, MAX_CLAIMS, MAX_CONNECTIONS, MAX_MESSAGE};
 
 use self::answers::{Answer, json_answer, refusal};
-use self::limits::{MAX_HEAD, MAX_HEADERS};
-use self::linger::Lingering;
 use self::socket::{Agent, Kind, Ones, identity, told};
 use self::who::{Access, SentAway, Who};
 use super::known::Known;
@@ -43,10 +40,10 @@ use super::words::{self, INGEST_EVERY};
 use crate::access::{At, Lock};
 use crate::fleet::{DoorName, Fleet};
 use crate::fleet_core::Identity;
-use crate::transport::{self, BoxStream, Places, Rest, Seat, tls};
-
-/// The longest name that a client may give itself, in bytes.
-const MAX_NAME: usize = 64;
+use crate::protocol::is_member_name;
+use crate::transport::{
+    self, BoxStream, HttpStream, MAX_HEAD, MAX_HEADERS, Places, Rest, Seat, tls,
+};
 
 /// The most agents with a token that post.
 const MAX_PROVED: usize = 16 * 1024;
@@ -156,8 +153,10 @@ impl Shared {
             .max_headers(MAX_HEADERS)
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_BUFFER);
+        let stream = HttpStream::new(stream, self.limits.stall);
+        let patience = stream.patience();
         let serving = http
-            .serve_connection(TokioIo::new(Lingering::new(stream)), service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(serving);
         let served = tokio::select! {
@@ -175,6 +174,8 @@ impl Shared {
         let Some((upgrade, agent)) = next else { return };
         if let Ok(Ok(upgraded)) = timeout(self.limits.stall, upgrade).await {
             seat.work();
+            // Old agents never read.
+            patience.begin();
             let stop = self.stop.clone();
             agent.serve(upgraded, self.limits, stop).await;
         }
@@ -230,7 +231,7 @@ impl Shared {
              Connection: close\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = Lingering::new(stream);
+        let mut stream = HttpStream::new(stream, self.limits.grace);
         let telling = async {
             stream.write_all(answer.as_bytes()).await?;
             stream.shutdown().await
@@ -365,10 +366,7 @@ impl Shared {
         let (mut told, posted) = match &who {
             Who::Proved(..) => (told(&who, at, facts, INGEST_EVERY), &self.proved),
             Who::Claimed(_) => {
-                let is_name = !name.is_empty()
-                    && name.len() <= MAX_NAME
-                    && !name.chars().any(char::is_control);
-                if !is_name {
+                if !is_member_name(&name) {
                     return Err(unprocessable(Refused("a client without a name")));
                 }
                 let mut told = told(&who, at, facts, INGEST_EVERY);
@@ -379,7 +377,7 @@ impl Shared {
         };
         let gap = self.may_post(posted, &told.who).map_err(unprocessable)?;
         // It may have been told another interval than usual.
-        told.every = gap.map_or(INGEST_EVERY, |gap| gap.clamp(INGEST_EVERY, LONG));
+        told.every = words::interval(gap, INGEST_EVERY, LONG);
         let taken = self.fleet.told(told);
         taken.map_err(|why| unprocessable(why.into()))
     }

@@ -280,6 +280,28 @@ async fn the_first_systems_agent_gets_a_token_and_tells_its_figures() {
     doorway.close().await;
 }
 
+/// It held its place for as long as it liked.
+#[tokio::test]
+async fn a_peer_that_asks_and_never_reads_loses_its_place() {
+    let limits = HttpLimits {
+        stall: Duration::from_millis(300),
+        ..limits()
+    };
+    let (doorway, at) = open(Lock::off_at_balancer(), limits).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(at).await.unwrap();
+    let request = format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\n{IS_FORM}Content-Length: {}\r\n\r\n{FORM}",
+        FORM.len()
+    );
+    let requests = request.repeat(100);
+    let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
+    let ended = timeout(Duration::from_mins(1), asking).await;
+    assert!(ended.is_ok(), "it is still connected");
+    doorway.close().await;
+}
+
 #[tokio::test]
 async fn a_client_is_a_user_and_its_secret_a_password_or_a_token() {
     let people = People::new();

@@ -17,7 +17,7 @@ use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use self::kernel::Dropped;
-use self::signed::Runs;
+use self::signed::{OLDER_RUN, Runs};
 use super::known::Known;
 use super::object::is_shallow;
 use super::refused::Refused;
@@ -159,7 +159,7 @@ impl Udp {
         let gap = self.sources.took(&ip, u64::from(peer.port()), now);
         // A packet that was lost is counted over the time in which it was lost.
         facts.net_dropped = lost.and_then(|lost| lost.over(gap.filter(|gap| *gap < LONG)));
-        let every = gap.map_or(DATAGRAM_EVERY, |gap| gap.clamp(DATAGRAM_EVERY, LONG));
+        let every = words::interval(gap, DATAGRAM_EVERY, LONG);
         Ok(self.fleet.told(told(facts, every))?)
     }
 
@@ -190,16 +190,17 @@ impl Udp {
         let now = self.began.elapsed();
         self.tokens.may(&token, now, || |_: &TokenId| false)?;
         let datagram = sealed.into_datagram();
-        self.runs.check(&datagram)?;
-        let Datagram {
-            boot,
-            every_s,
-            facts,
-            ..
-        } = datagram;
+        let run = hash(&datagram.boot);
+        let is_new = self.runs.check(&datagram);
+        if is_new == Err(OLDER_RUN) {
+            // Of two agents whose clocks differ, the one is always too old.
+            self.tokens.saw(&token, run, now);
+        }
+        is_new?;
+        let Datagram { every_s, facts, .. } = datagram;
         let facts = words::checked(facts)?;
         let every = words::every(Some(f64::from(every_s)).filter(|every| every.is_finite()));
-        self.tokens.took(&token, hash(&boot), now);
+        self.tokens.took(&token, run, now);
         if self.users.len() >= MAX_TOKENS {
             self.users.clear();
         }

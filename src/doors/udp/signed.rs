@@ -1,4 +1,7 @@
-//! Which signed datagrams are new: none is taken twice.
+//! Which signed datagrams are new: none is taken twice in a run of the balancer.
+//!
+//! What was taken is known in memory only. Once the balancer has started again, datagrams that
+//! somebody has heard in the last two minutes could be taken once more.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +13,9 @@ use crate::fleet::datagram::Datagram;
 /// The most that an agent's clock may differ from ours, in seconds.
 const CLOCK: f64 = 120.0;
 
+/// An agent of the same token has sent something later: it was started again, or there are two.
+pub(super) const OLDER_RUN: Refused = Refused("older than another run's");
+
 /// The runs of agents whose datagrams could be sent again by somebody who has heard them.
 #[derive(Debug, Default)]
 pub(super) struct Runs(HashMap<TokenId, Run>);
@@ -18,6 +24,7 @@ pub(super) struct Runs(HashMap<TokenId, Run>);
 struct Run {
     boot: Box<str>,
     seq: u64,
+    /// The latest time that was told.
     time: f64,
 }
 
@@ -32,15 +39,17 @@ impl Runs {
         if (now - datagram.time).abs() > CLOCK {
             return Err(Refused("its time differs by more than 2 minutes"));
         }
+        // A clock that is set back within a run makes nothing new that was sent before.
+        let mut time = datagram.time;
         if let Some(run) = self.0.get(&datagram.token) {
-            let is_new = if *run.boot == *datagram.boot {
-                datagram.seq > run.seq
-            } else {
-                // Another run, with numbers of its own.
-                datagram.time > run.time
-            };
-            if !is_new {
-                return Err(Refused("an old one again"));
+            if *run.boot == *datagram.boot {
+                if datagram.seq <= run.seq {
+                    return Err(Refused("an old one again"));
+                }
+                time = time.max(run.time);
+            } else if datagram.time <= run.time {
+                // Another run has numbers of its own.
+                return Err(OLDER_RUN);
             }
         } else {
             // The datagrams of those who were silent for so long are too old by now.
@@ -49,7 +58,7 @@ impl Runs {
         let run = Run {
             boot: datagram.boot.as_str().into(),
             seq: datagram.seq,
-            time: datagram.time,
+            time,
         };
         self.0.insert(datagram.token.clone(), run);
         Ok(())
@@ -85,6 +94,11 @@ mod tests {
         // A restart, and then what was heard of the run before it.
         assert!(is_taken("aaaaaaaa", "y", 1, 1002.0));
         assert!(!is_taken("aaaaaaaa", "x", 6, 1001.5));
+        // Its clock is set back by a minute: what was heard before that stays old.
+        assert!(is_taken("aaaaaaaa", "y", 2, 942.0));
+        assert!(!is_taken("aaaaaaaa", "x", 7, 1001.0));
+        assert!(is_taken("aaaaaaaa", "y", 3, 943.0));
+        assert!(!is_taken("aaaaaaaa", "x", 7, 1001.0));
         // Of others nothing follows.
         assert!(is_taken("bbbbbbbb", "x", 1, 1000.0));
         for time in [879.0, 1121.0] {

@@ -277,6 +277,26 @@ async fn a_signed_datagram_is_its_users_wherever_it_comes_from() {
     doorway.close().await;
 }
 
+/// The one whose clock is behind is refused each time, and was never noted.
+#[tokio::test]
+async fn two_hosts_with_one_token_are_noted_though_their_clocks_differ() {
+    let (_dir, lock, agent, _) = locked();
+    let (doorway, at) = open(lock, &[]).await;
+    let socket = from("127.0.0.1:0");
+    for (boot, seq, behind) in [("x", 1, 0.0), ("y", 1, 30.0), ("x", 2, 0.0)] {
+        let bytes = sealed(&agent, boot, seq, |datagram| datagram.time -= behind);
+        socket.send_to(&bytes, at).unwrap();
+    }
+    until(|| {
+        let member = doorway.fleet.find("agent:host-a");
+        member.is_ok_and(|member| member.notes == [TWO_WITH_TOKEN])
+    })
+    .await;
+    let count = counts(&doorway.fleet, DoorName::Udp);
+    assert_eq!((count.taken, count.refused[OLDER_RUN.0]), (2, 1));
+    doorway.close().await;
+}
+
 #[tokio::test]
 async fn a_revoked_token_signs_nothing_any_more() {
     let (dir, lock, agent, _) = locked();
