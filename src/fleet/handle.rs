@@ -148,6 +148,14 @@ impl Fleet {
         ids.iter().map(Identity::to_string).collect()
     }
 
+    /// Whether there is a member with this identity, whatever others are called.
+    pub fn has(&self, id: &Identity) -> bool {
+        self.change(|state, now| {
+            state.registry.tick(now);
+            state.registry.identity_of(id).is_some()
+        })
+    }
+
     /// Makes somebody who can note what they think of members.
     pub fn author(&self) -> Author {
         self.0.notes.author()

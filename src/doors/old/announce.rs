@@ -8,15 +8,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Peer, Shared};
 use crate::config::address_of;
+use crate::doors::refused::Refused;
 use crate::fleet::DoorName;
 use crate::fleet_core::{Facts, Identity, Source, Told, Trust};
 use crate::transport::BoxStream;
 
 /// The longest announcement, in bytes.
 const MAX_ANNOUNCEMENT: usize = 256;
-
-/// Why an announcement is not taken.
-type Refused = &'static str;
 
 /// Takes one announcement.
 pub(super) async fn serve(mut stream: BoxStream, peer: Peer, shared: Arc<Shared>) {
@@ -29,7 +27,7 @@ pub(super) async fn serve(mut stream: BoxStream, peer: Peer, shared: Arc<Shared>
     let doors = shared.fleet.doors();
     match taken {
         Ok(()) => doors.took(DoorName::Announce),
-        Err(reason) => doors.refused(DoorName::Announce, reason, &peer.address),
+        Err(Refused(reason)) => doors.refused(DoorName::Announce, reason, &peer.address),
     }
     let _ = stream.shutdown().await;
 }
@@ -44,13 +42,13 @@ async fn read(stream: &mut BoxStream, shared: &Shared) -> Result<Vec<u8>, Refuse
         match timeout_at(ends, stream.read(&mut came)).await {
             Ok(Ok(0)) => return Ok(bytes),
             Ok(Ok(length)) => bytes.extend(came.iter().take(length)),
-            Ok(Err(_)) => return Err("the connection broke"),
-            Err(_) if bytes.is_empty() => return Err("silent"),
+            Ok(Err(_)) => return Err(Refused("the connection broke")),
+            Err(_) if bytes.is_empty() => return Err(Refused("silent")),
             Err(_) => return Ok(bytes),
         }
     }
     if bytes.len() > MAX_ANNOUNCEMENT {
-        return Err("longer than 256 bytes");
+        return Err(Refused("longer than 256 bytes"));
     }
     Ok(bytes)
 }
@@ -58,13 +56,13 @@ async fn read(stream: &mut BoxStream, shared: &Shared) -> Result<Vec<u8>, Refuse
 impl Shared {
     /// A peer says that a server is there.
     fn announced_by(&self, bytes: &[u8], peer: IpAddr) -> Result<(), Refused> {
-        let at = address(bytes).ok_or("no HOST:PORT with an IP address")?;
+        let at = address(bytes).ok_or(Refused("no HOST:PORT with an IP address"))?;
         if !self.may_announce(peer, at.ip()) {
-            return Err("neither the peer's own address nor among old-announce-hosts");
+            return Err(Refused(
+                "neither the peer's own address nor among old-announce-hosts",
+            ));
         }
-        if !self.announced.announce(at, Instant::now()) {
-            return Err("there are 256 announced servers, the most that are kept");
-        }
+        self.announced.announce(at, Instant::now())?;
         self.tell(at, Some(peer), Facts::default())
             .inspect_err(|_| self.announced.forget(at, Instant::now()))
     }
@@ -75,7 +73,8 @@ impl Shared {
         is_own || self.hosts.iter().any(|network| network.contains(&host))
     }
 
-    /// Tells the fleet what an announced server says.
+    /// Tells the fleet what an announced server says. Without a peer, whoever announced it stays
+    /// known.
     pub(super) fn tell(
         &self,
         at: SocketAddr,
@@ -88,13 +87,11 @@ impl Shared {
             name: Some(address),
             source: Source::Announced,
             trust: Trust::Claimed,
-            peer: peer.or(Some(at.ip())),
+            peer,
             every: self.limits.look,
             facts,
         };
-        self.fleet
-            .told(told)
-            .map_err(|_| "the fleet does not take it")
+        Ok(self.fleet.told(told)?)
     }
 
     /// Looks again at the servers that an earlier run knew: they announce themselves once in their
@@ -107,7 +104,8 @@ impl Shared {
             if let (Source::Announced, Some(at)) = (member.source, at)
                 && self.may_announce(peer.unwrap_or(at.ip()), at.ip())
             {
-                self.announced.announce(at, Instant::now());
+                // One that has no place is not looked at.
+                let _ = self.announced.announce(at, Instant::now());
             }
         }
     }

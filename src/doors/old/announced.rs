@@ -1,14 +1,25 @@
 //! The servers that have announced themselves, and when each is looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::doors::refused::Refused;
+use crate::transport::Source;
+
 /// The most servers that are kept.
 pub(super) const MAX_ANNOUNCED: usize = 256;
+
+/// The most of them at one address or IPv6 network, this machine excepted: a host can announce only
+/// itself, and leaves place for others.
+const MAX_AT_ONE: usize = 64;
+
+const FULL: Refused = Refused("there are 256 announced servers, the most that are kept");
+const FULL_HOST: Refused =
+    Refused("there are 64 announced servers at that host, the most that are kept");
 
 /// After so many looks in a row that have found nothing, a server is not listed.
 const FALL: u32 = 3;
@@ -38,11 +49,18 @@ impl Announced {
         }
     }
 
-    /// A server announces itself. `false`: there are too many, and it is not among them.
-    pub(super) fn announce(&self, at: SocketAddr, now: Instant) -> bool {
+    /// A server announces itself. It is refused if there are too many, and it is not among them.
+    pub(super) fn announce(&self, at: SocketAddr, now: Instant) -> Result<(), Refused> {
         let mut servers = self.servers(now);
-        if servers.len() >= MAX_ANNOUNCED && !servers.contains_key(&at) {
-            return false;
+        if !servers.contains_key(&at) {
+            if servers.len() >= MAX_ANNOUNCED {
+                return Err(FULL);
+            }
+            let host = Source::of(at);
+            let there = servers.keys().filter(|known| Source::of(**known) == host);
+            if !host.is_local() && there.count() >= MAX_AT_ONE {
+                return Err(FULL_HOST);
+            }
         }
         let server = Server {
             until: now + self.keep,
@@ -50,7 +68,7 @@ impl Announced {
             failed: 0,
         };
         servers.insert(at, server);
-        true
+        Ok(())
     }
 
     /// A line of status came from a server.
@@ -87,10 +105,11 @@ impl Announced {
         due.collect()
     }
 
-    /// Whether this server is known and was there at the last looks.
-    pub(super) fn is_there(&self, at: SocketAddr, now: Instant) -> bool {
+    /// The servers that were there at the last looks.
+    pub(super) fn there(&self, now: Instant) -> BTreeSet<SocketAddr> {
         let servers = self.servers(now);
-        servers.get(&at).is_some_and(|server| server.failed < FALL)
+        let there = servers.iter().filter(|(_, server)| server.failed < FALL);
+        there.map(|(at, _)| *at).collect()
     }
 
     /// Those whose time is not over.
@@ -109,26 +128,30 @@ mod tests {
         format!("127.0.0.1:{port}").parse().unwrap()
     }
 
+    fn is_there(announced: &Announced, at: SocketAddr, now: Instant) -> bool {
+        announced.there(now).contains(&at)
+    }
+
     #[test]
     fn an_announcement_lasts_until_its_time_is_over_unless_it_is_heard_again() {
         let announced = Announced::new(Duration::from_mins(10), Duration::from_secs(10));
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(announced.announce(at(5050), start));
-        assert!(announced.announce(at(5051), start));
+        announced.announce(at(5050), start).unwrap();
+        announced.announce(at(5051), start).unwrap();
         assert_eq!(announced.due(start), [at(5050), at(5051)]);
         assert_eq!(announced.due(after(9)), []);
         announced.heard(at(5050), after(9));
         assert_eq!(announced.due(after(10)), [at(5051)]);
         assert_eq!(announced.due(after(19)), [at(5050)]);
         announced.heard(at(5050), after(590));
-        assert!(announced.is_there(at(5051), after(599)));
-        assert!(!announced.is_there(at(5051), after(600)));
-        assert!(announced.is_there(at(5050), after(1189)));
-        assert!(!announced.is_there(at(5050), after(1190)));
+        assert!(is_there(&announced, at(5051), after(599)));
+        assert!(!is_there(&announced, at(5051), after(600)));
+        assert!(is_there(&announced, at(5050), after(1189)));
+        assert!(!is_there(&announced, at(5050), after(1190)));
         announced.heard(at(5050), after(1191));
         assert!(
-            !announced.is_there(at(5050), after(1191)),
+            !is_there(&announced, at(5050), after(1191)),
             "it is forgotten"
         );
     }
@@ -137,15 +160,15 @@ mod tests {
     fn a_server_that_is_silent_three_times_is_not_listed_until_it_is_heard() {
         let announced = Announced::new(Duration::from_mins(10), Duration::from_secs(10));
         let now = Instant::now();
-        announced.announce(at(5050), now);
+        announced.announce(at(5050), now).unwrap();
         for listed in [true, true, false] {
             announced.silent(at(5050), now);
-            assert_eq!(announced.is_there(at(5050), now), listed);
+            assert_eq!(is_there(&announced, at(5050), now), listed);
         }
         announced.heard(at(5050), now);
-        assert!(announced.is_there(at(5050), now));
+        assert!(is_there(&announced, at(5050), now));
         announced.forget(at(5050), now);
-        assert!(!announced.is_there(at(5050), now));
+        assert!(!is_there(&announced, at(5050), now));
     }
 
     #[test]
@@ -153,11 +176,32 @@ mod tests {
         let announced = Announced::new(Duration::from_mins(10), Duration::from_secs(10));
         let now = Instant::now();
         for port in 0..MAX_ANNOUNCED {
-            assert!(announced.announce(at(5000 + port), now));
+            announced.announce(at(5000 + port), now).unwrap();
         }
-        assert!(!announced.announce(at(4000), now));
-        assert!(announced.announce(at(5000), now), "a known one");
-        assert!(announced.is_there(at(5000 + MAX_ANNOUNCED - 1), now));
-        assert!(announced.announce(at(4000), now + Duration::from_mins(10)));
+        assert_eq!(announced.announce(at(4000), now), Err(FULL));
+        announced.announce(at(5000), now).expect("a known one");
+        assert!(is_there(&announced, at(5000 + MAX_ANNOUNCED - 1), now));
+        let later = now + Duration::from_mins(10);
+        announced.announce(at(4000), later).unwrap();
+    }
+
+    /// One host could take all places.
+    #[test]
+    fn a_host_leaves_place_for_others() {
+        let announced = Announced::new(Duration::from_mins(10), Duration::from_secs(10));
+        let now = Instant::now();
+        let announce = |host: &str, port: usize| {
+            let at = format!("{host}:{port}").parse().unwrap();
+            announced.announce(at, now)
+        };
+        for port in 0..MAX_AT_ONE {
+            announce("10.0.0.1", 5000 + port).unwrap();
+            announce(&format!("[2001:db8::{port}]"), 5000).unwrap();
+        }
+        assert_eq!(announce("10.0.0.1", 4000), Err(FULL_HOST));
+        assert_eq!(announce("[2001:db8::ffff]", 5000), Err(FULL_HOST));
+        announce("10.0.0.1", 5000).expect("a known one");
+        announce("10.0.0.2", 5000).unwrap();
+        announce("[2001:db8:0:1::1]", 5000).unwrap();
     }
 }

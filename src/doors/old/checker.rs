@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::entries::Entry;
 use super::{Peer, Shared};
+use crate::doors::refused::Refused;
 use crate::fleet::{Author, DoorName};
 use crate::fleet_core::old::{MAX_READ, Unpickler, pickle};
 use crate::transport::BoxStream;
@@ -25,9 +26,6 @@ impl Default for Turns {
         Self(Semaphore::new(SERVED))
     }
 }
-
-/// Why a checker is served no longer, unless it has gone.
-type Refused = &'static str;
 
 /// Serves a checker until it goes.
 pub(super) async fn serve(stream: BoxStream, peer: Peer, shared: Arc<Shared>, turns: Arc<Turns>) {
@@ -45,7 +43,7 @@ pub(super) async fn serve(stream: BoxStream, peer: Peer, shared: Arc<Shared>, tu
         after: None,
         shared: shared.clone(),
     };
-    if let Err(reason) = checker.run().await {
+    if let Err(Refused(reason)) = checker.run().await {
         doors.refused(DoorName::Checker, reason, &peer.address);
     }
     let _ = checker.stream.shutdown().await;
@@ -75,7 +73,7 @@ impl Checker {
             match timeout(limits.patience, self.stream.write_all(&list)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()),
-                Err(_) => return Err("it reads nothing"),
+                Err(_) => return Err(Refused("it reads nothing")),
             }
             let each = u32::try_from(asked.len()).unwrap_or(u32::MAX);
             let ends = sent + limits.check + limits.check_each.saturating_mul(each);
@@ -88,7 +86,7 @@ impl Checker {
             match timeout_at(sent + limits.pace, self.stream.read(&mut [0; 1])).await {
                 Err(_) => {}
                 Ok(Ok(0) | Err(_)) => return Ok(()),
-                Ok(Ok(_)) => return Err("an answer that nobody asked for"),
+                Ok(Ok(_)) => return Err(Refused("an answer that nobody asked for")),
             }
         }
     }
@@ -100,9 +98,9 @@ impl Checker {
         loop {
             let length = match timeout_at(ends, self.stream.read(&mut came)).await {
                 Ok(Ok(0) | Err(_)) if answer.is_empty() => return Ok(None),
-                Ok(Ok(0) | Err(_)) => return Err("an answer that is cut"),
+                Ok(Ok(0) | Err(_)) => return Err(Refused("an answer that is cut")),
                 Ok(Ok(length)) => length,
-                Err(_) => return Err("no answer in time"),
+                Err(_) => return Err(Refused("no answer in time")),
             };
             let bytes = came.get(..length).unwrap_or_default();
             match answer.push(bytes) {
@@ -110,7 +108,7 @@ impl Checker {
                 Ok(Some(reached)) => return Ok(Some(reached)),
                 Err(error) => {
                     tracing::debug!(%error, "a checker's answer");
-                    return Err("no pickled set of texts");
+                    return Err(Refused("no pickled set of texts"));
                 }
             }
         }
@@ -123,9 +121,9 @@ impl Checker {
         asked: &[Entry],
         reached: &BTreeSet<String>,
     ) -> Result<(), Refused> {
-        let is_asked = |address: &String| asked.iter().any(|entry| entry.address == *address);
-        if !reached.iter().all(is_asked) {
-            return Err("it can reach what it was not asked about");
+        let addresses: BTreeSet<_> = asked.iter().map(|entry| &entry.address).collect();
+        if !reached.iter().all(|address| addresses.contains(address)) {
+            return Err(Refused("it can reach what it was not asked about"));
         }
         for entry in asked {
             if reached.contains(&entry.address) {
@@ -134,8 +132,8 @@ impl Checker {
                 self.unreached.insert(entry.id.clone(), self.note.clone());
             }
         }
-        self.unreached
-            .retain(|id, _| known.iter().any(|entry| entry.id == *id));
+        let known: BTreeSet<_> = known.iter().map(|entry| &entry.id).collect();
+        self.unreached.retain(|id, _| known.contains(id));
         self.author.note(self.unreached.clone());
         Ok(())
     }

@@ -40,15 +40,13 @@ impl Shared {
     /// The servers that can be picked, by address. What is known of a server of ours counts, and not
     /// what is claimed of it.
     pub(super) fn entries(&self) -> Vec<Entry> {
-        let now = Instant::now();
+        let there = self.announced.there(Instant::now());
         let members = self.fleet.members().into_iter();
         let entries = members.filter_map(|member| {
             let address = address(&member)?.to_owned();
             let kind = if member.source == Source::Announced {
                 let at = address.parse().ok()?;
-                self.announced
-                    .is_there(at, now)
-                    .then_some(Kind::Announced(at))
+                there.contains(&at).then_some(Kind::Announced(at))
             } else {
                 is_known(&member).then_some(Kind::Known)
             };

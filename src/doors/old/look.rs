@@ -10,7 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::lines::{Lines, NoLine};
+use crate::doors::refused::Refused;
 use crate::fleet::DoorName;
+use crate::fleet_core::Identity;
 
 /// How many servers are looked at at once.
 pub(super) const AT_ONCE: usize = 16;
@@ -43,8 +45,8 @@ pub(super) async fn keep_looking(shared: Arc<Shared>, tasks: TaskTracker) {
 
 impl Shared {
     async fn look_at(&self, at: SocketAddr) {
-        // An operator may have had it forgotten.
-        if self.fleet.find(&at.to_string()).is_err() {
+        // An operator may have had it forgotten. Others can be called by its address.
+        if !self.fleet.has(&Identity::Address(at.to_string().into())) {
             return self.announced.forget(at, Instant::now());
         }
         let line = async {
@@ -67,7 +69,7 @@ impl Shared {
         self.announced.heard(at, Instant::now());
         match self.tell(at, None, facts) {
             Ok(()) => self.fleet.doors().took(DoorName::Announce),
-            Err(reason) => self.fleet.doors().refused(DoorName::Announce, reason, &at),
+            Err(Refused(reason)) => self.fleet.doors().refused(DoorName::Announce, reason, &at),
         }
         Ok(line)
     }

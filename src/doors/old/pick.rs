@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::entries::{Kind, Unpicked, is_known, pick};
 use super::lines::Lines;
 use super::{Peer, Shared};
+use crate::doors::refused::Refused;
 use crate::fleet::DoorName;
 use crate::fleet_core::old::{Requests, STATUS, list_text, status_line};
 use crate::transport::{BoxStream, Rest, Seat};
@@ -35,9 +36,6 @@ const MAX_WAITING: usize = 16;
 /// A client that asks for nothing for so long makes way for another one.
 const AT_REST: Duration = Duration::from_secs(10);
 
-/// Why a session ends, unless its client has gone.
-type Refused = &'static str;
-
 /// A session of a client.
 struct Session {
     read: ReadHalf<BoxStream>,
@@ -58,7 +56,7 @@ pub(super) async fn serve(stream: BoxStream, peer: Peer, shared: Arc<Shared>) {
         seat: peer.seat,
         shared: shared.clone(),
     };
-    if let Err(reason) = session.run().await {
+    if let Err(Refused(reason)) = session.run().await {
         let doors = shared.fleet.doors();
         doors.refused(DoorName::Pick, reason, &peer.address);
     }
@@ -97,7 +95,7 @@ impl Session {
             );
             self.write(wrong.as_bytes()).await?;
         }
-        Err("too many wrong choices")
+        Err(Refused("too many wrong choices"))
     }
 
     /// The client's choice, and the requests that have come with it; `None` if it has gone.
@@ -109,11 +107,11 @@ impl Session {
             match timeout(patience, self.read.read(&mut came)).await {
                 Ok(Ok(0) | Err(_)) => return Ok(None),
                 Ok(Ok(length)) => bytes.extend(came.iter().take(length)),
-                Err(_) if bytes.is_empty() => return Err("silent"),
+                Err(_) if bytes.is_empty() => return Err(Refused("silent")),
                 Err(_) => break,
             }
             if bytes.len() > MAX_CHOICE {
-                return Err("a choice of more than 256 bytes");
+                return Err(Refused("a choice of more than 256 bytes"));
             }
             patience = CHOICE_ENDS;
         }
@@ -142,7 +140,7 @@ impl Session {
                     let bytes = came.get(..length).unwrap_or_default();
                     waiting += requests.push(bytes).map_err(|_| NO_REQUEST)?;
                     if waiting > MAX_WAITING {
-                        return Err("it asks for more than it takes");
+                        return Err(Refused("it asks for more than it takes"));
                     }
                     let now = Instant::now();
                     (idle_ends, rests_at) = (now + limits.idle, now + AT_REST);
@@ -162,7 +160,7 @@ impl Session {
                     self.seat.rest(Rest::Idle);
                     rests_at = idle_ends;
                 }
-                () = sleep_until(idle_ends) => return Err("silent"),
+                () = sleep_until(idle_ends) => return Err(Refused("silent")),
             }
         }
     }
@@ -170,11 +168,11 @@ impl Session {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let written = timeout(self.shared.limits.patience, self.write.write_all(bytes)).await;
         // Whoever has gone is found out at the next read.
-        written.map(drop).map_err(|_| "it reads nothing")
+        written.map(drop).map_err(|_| Refused("it reads nothing"))
     }
 }
 
-const NO_REQUEST: Refused = "something else than `status`";
+const NO_REQUEST: Refused = Refused("something else than `status`");
 
 /// Where the lines of the picked server come from.
 enum Figures {

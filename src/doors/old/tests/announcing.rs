@@ -141,6 +141,39 @@ async fn an_announced_server_is_looked_at() {
     );
 }
 
+/// Anybody can be called by its address; then it was forgotten.
+#[tokio::test]
+async fn a_claim_of_an_announced_address_as_its_name_moves_nobody_out() {
+    let doorways = Doorways::open().await;
+    let server = OldServer::pushing(LINE, Duration::from_millis(100)).await;
+    let address = server.address.to_string();
+    let claim = Told {
+        who: Identity::Instance((&*address).into()),
+        name: Some((&*address).into()),
+        source: Source::Posted,
+        trust: Trust::Claimed,
+        peer: None,
+        every: Duration::from_secs(5),
+        facts: Facts::default(),
+    };
+    doorways.fleet.told(claim).unwrap();
+    doorways.announce(&address).await;
+    let id = format!("address:{address}");
+    let cpu = || doorways.member(&*id).unwrap().facts.cpu;
+    until("figures", || cpu().is_some()).await;
+}
+
+/// What is heard of a server does not stand for who announced it: a later run asks whether they may.
+#[tokio::test]
+async fn who_announced_a_server_stays_known() {
+    let doorways = Doorways::open().await;
+    let server = OldServer::pushing_at("127.0.0.2", LINE, Duration::from_millis(100)).await;
+    doorways.announce(server.address.to_string()).await;
+    let member = || doorways.member(server.address).unwrap();
+    until("figures", || member().facts.cpu.is_some()).await;
+    assert_eq!(member().host.as_deref(), Some("127.0.0.1"));
+}
+
 /// A port of something else, or figures that cannot be, tell nothing.
 #[tokio::test]
 async fn a_server_that_speaks_otherwise_tells_nothing() {

@@ -167,7 +167,11 @@ struct OldServer {
 
 impl OldServer {
     async fn pushing(line: &str, every: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::pushing_at("127.0.0.1", line, every).await
+    }
+
+    async fn pushing_at(host: &str, line: &str, every: Duration) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let line = line.to_owned();
         let pushing = tokio::spawn(async move {
