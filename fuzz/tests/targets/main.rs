@@ -7,6 +7,7 @@
 )]
 
 mod configuration;
+mod datagram;
 mod frame;
 mod header;
 mod index_line;
