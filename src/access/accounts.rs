@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::{TokenView, UserView, user_views};
 use super::account_error::{AccountError, AccountsError};
+use super::again::Again;
 use super::at::At;
 use super::audit;
 use super::clerks::Clerks;
@@ -39,6 +40,7 @@ pub struct Accounts {
     networks: Vec<(IpNet, UserName)>,
     guesses: Mutex<Guesses>,
     pub(super) clerks: Clerks,
+    pub(super) again: Again,
     /// The hash of a password that nobody has: it is checked for users who are not there, so that
     /// the answer takes as long.
     pub(super) nobodys: String,
@@ -55,6 +57,7 @@ impl Accounts {
             networks,
             guesses: Mutex::default(),
             clerks: Clerks::start()?,
+            again: Again::default(),
             nobodys: hash_password(&text)?,
             began: Instant::now(),
         })
@@ -260,7 +263,7 @@ fn pass_of(at: At, known: Arc<Known>) -> Pass {
     Pass::new(from, known.rights, Who::User(known))
 }
 
-fn is_from(known: &Known, at: At) -> bool {
+pub(super) fn is_from(known: &Known, at: At) -> bool {
     let address = at.address().ip().to_canonical();
     known.from.is_empty() || known.from.iter().any(|network| network.contains(&address))
 }

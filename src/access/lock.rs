@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::account::{AccountAnswer, AccountRequest};
+use super::account::{AccountAnswer, AccountRequest, Wanted};
 use super::account_error::AccountError;
 use super::accounts::Accounts;
 use super::at::At;
@@ -117,6 +117,26 @@ impl Lock {
         match &self.0 {
             Mode::Off(_) => Err(Denied::new(Why::NoUsers)),
             Mode::Users(accounts) => accounts.by_datagram(at, token, is_by),
+        }
+    }
+
+    /// A token for a program that shows the password of its user, and for how many seconds it is good:
+    /// the one that it got last, while that has more than half of this life in seconds. Each program is
+    /// to want the same.
+    pub async fn program_login(
+        &self,
+        at: At,
+        user: &str,
+        password: Secret,
+        wanted: Wanted,
+        life: u64,
+    ) -> Result<(Secret, u64), AccountError> {
+        match &self.0 {
+            Mode::Off(_) => Err(Denied::new(Why::NoUsers).into()),
+            Mode::Users(accounts) => {
+                let login = accounts.program_login(at, user, password, wanted, life);
+                login.await
+            }
         }
     }
 

@@ -119,7 +119,8 @@ impl Accounts {
     ) -> Result<AccountAnswer, AccountError> {
         let issued = async {
             let name = self.check(at, user, password).await?;
-            self.issue(name, wanted, None).await
+            let (token, about) = self.issue(name, wanted, None).await?;
+            Ok(AccountAnswer::Token { token, about })
         };
         let issued = issued.await;
         tell("login", at, user, &issued);
@@ -127,7 +128,7 @@ impl Accounts {
     }
 
     /// Whose name and password these are. Users who are not there take as long.
-    async fn check(
+    pub(super) async fn check(
         self: &Arc<Self>,
         at: At,
         user: &str,
@@ -160,22 +161,19 @@ impl Accounts {
         wanted: Wanted,
     ) -> Result<AccountAnswer, AccountError> {
         let maker = known_of(pass)?.clone();
-        let answer = self
-            .issue(maker.member.name.clone(), wanted, Some(&maker))
-            .await?;
-        if let AccountAnswer::Token { about, .. } = &answer {
-            audit::done("token.created", pass, &about.id.to_string());
-        }
-        Ok(answer)
+        let name = maker.member.name.clone();
+        let (token, about) = self.issue(name, wanted, Some(&maker)).await?;
+        audit::done("token.created", pass, &about.id.to_string());
+        Ok(AccountAnswer::Token { token, about })
     }
 
     /// Makes a token for a user who has shown the password, or another token.
-    async fn issue(
+    pub(super) async fn issue(
         self: &Arc<Self>,
         user: UserName,
         wanted: Wanted,
         maker: Option<&Known>,
-    ) -> Result<AccountAnswer, AccountError> {
+    ) -> Result<(Secret, TokenView), AccountError> {
         let now = seconds();
         let user_has = self
             .users
@@ -222,7 +220,7 @@ impl Accounts {
             Ok(issued?)
         })
         .await?;
-        Ok(AccountAnswer::Token { token: text, about })
+        Ok((text, about))
     }
 
     /// Ends a token of whoever asks.
@@ -294,7 +292,7 @@ fn no_user(pass: &Pass) -> AccountError {
     }
 }
 
-fn tell<T>(event: &'static str, at: At, user: &str, result: &Result<T, AccountError>) {
+pub(super) fn tell<T>(event: &'static str, at: At, user: &str, result: &Result<T, AccountError>) {
     match result {
         Ok(_) => audit::attempt(event, at, user, Ok(())),
         Err(AccountError::Denied(denied)) => audit::attempt(event, at, user, Err(denied)),

@@ -557,6 +557,44 @@ async fn bad_messages_are_counted_and_the_next_good_one_is_taken() {
     doorway.close().await;
 }
 
+/// Each start had a new token, and the 33rd ended the connections of the first.
+#[tokio::test]
+async fn an_agent_that_starts_often_gets_its_token_again() {
+    let people = People::new();
+    let (doorway, at) = open(people.lock.clone(), limits()).await;
+    let token = async || {
+        let (code, answer) = token_for(at, FORM).await;
+        assert_eq!(code, 200, "{answer}");
+        let left = body(&answer)["expires_in"].as_u64().unwrap();
+        assert!((86_300..=86_400).contains(&left), "{left}");
+        body(&answer)["access_token"].as_str().unwrap().to_owned()
+    };
+    let first = token().await;
+    let written = std::fs::read(people.path()).unwrap();
+    assert_eq!(token().await, first);
+    assert_eq!(std::fs::read(people.path()).unwrap(), written);
+    // Not for the wrong password, and not one that was revoked.
+    let (code, _) = token_for(at, "username=host-a&password=wrong").await;
+    assert_eq!(code, 400);
+    let (id, _) = DatagramKey::of_token(&Secret::from(&*first)).unwrap();
+    let users = Users::open(&people.path()).unwrap();
+    users.change(|book| book.revoke(&id, None)).unwrap();
+    let second = token().await;
+    assert_ne!(second, first);
+    assert_eq!(token().await, second);
+    // Nor to one who may not report any more.
+    let order = UserOrder::Change {
+        name: "host-a".parse().unwrap(),
+        change: Change {
+            role: Some(UserRole::Sender),
+            ..Change::default()
+        },
+    };
+    users.order(order).unwrap();
+    assert_eq!(token_for(at, FORM).await.0, 400);
+    doorway.close().await;
+}
+
 #[tokio::test]
 async fn native_facts_come_at_metrics() {
     let people = People::new();

@@ -1,7 +1,7 @@
 //! `POST /token`: OAuth 2.0, over the one lock.
 //!
 //! A client is a user, and its secret is the user's password or one of the user's tokens. A password
-//! gets a new token that is good for reports alone; a token is its own access token, so that nothing
+//! gets a token that is good for reports alone, the same one for half of its life; a token is its own access token, so that nothing
 //! new has to be kept, and revoking it ends both.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -187,23 +187,18 @@ async fn token(access: &Access, at: At, asked: Asked) -> Result<(Secret, u64), N
         let left = expires.map_or(TOKEN_LIFE, |at| at.saturating_sub(now()));
         return Ok((asked.secret, left));
     }
-    let login = AccountRequest::Login {
-        user: asked.user,
-        password: asked.secret,
-        token: Wanted {
-            name: TOKEN_NAME.to_owned(),
-            rights: Some(Rights::of(&[Right::Report])),
-            seconds: Some(TOKEN_LIFE),
-            from: Vec::new(),
-        },
+    let wanted = Wanted {
+        name: TOKEN_NAME.to_owned(),
+        rights: Some(Rights::of(&[Right::Report])),
+        seconds: None,
+        from: Vec::new(),
     };
-    match lock.account(at, &lock.by_place(at), login).await {
-        Ok(AccountAnswer::Token { token, .. }) => Ok((token, TOKEN_LIFE)),
-        Ok(_) => Err(NoToken::Failed("no token came".to_owned())),
-        Err(AccountError::Denied(why)) => Err(denied(why)),
-        Err(AccountError::Failed(error)) => Err(NoToken::Failed(error)),
-        Err(other) => Err(NoToken::NotForIt(other.to_string())),
-    }
+    let login = lock.program_login(at, &asked.user, asked.secret, wanted, TOKEN_LIFE);
+    login.await.map_err(|error| match error {
+        AccountError::Denied(why) => denied(why),
+        AccountError::Failed(error) => NoToken::Failed(error),
+        other => NoToken::NotForIt(other.to_string()),
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is named in map_err")]
