@@ -75,8 +75,10 @@ async fn open(config: &Config, place: &str, tell: Tell<'_>) -> Result<Session, E
         other => return Err(refused(other)),
     };
     let secret = config.join_secret.as_ref();
+    let every_ms = u64::try_from(config.every.as_millis()).ok();
     let register = Message::Register(Box::new(Register {
         name: config.name.clone(),
+        every_ms,
         proof: secret.map(|secret| Proof::new(secret, &challenge, "", "")),
         ..Register::default()
     }));

@@ -106,16 +106,22 @@ impl Fleet {
     }
 
     /// Takes what is told of a member.
+    pub fn told(&self, told: Told) -> Result<(), NotTaken> {
+        let every = told.every;
+        self.told_with(told, every)
+    }
+
+    /// The same of a member whose words do not all have figures: those come as often as `figures` says.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "who tells it has no more use for it"
     )]
-    pub fn told(&self, told: Told) -> Result<(), NotTaken> {
+    pub fn told_with(&self, told: Told, figures: Duration) -> Result<(), NotTaken> {
         told.facts.check()?;
         let known = self.change(|state, now| state.registry.told(&told, now));
         // What anybody could have said stays out of the history of a member that is known better.
         if let Some(id) = known.map_err(|_| NotTaken::Full(MAX_MEMBERS))? {
-            self.remember(&id, told.every, &told.facts);
+            self.remember(&id, figures, &told.facts);
         }
         Ok(())
     }

@@ -193,8 +193,8 @@ impl Member {
             address: Some(self.how.address.clone()),
             weight: Some(self.how.weight),
             name: self.how.name.clone(),
-            ticket: None,
             proof,
+            ..Register::default()
         }));
         say(&mut write, &register).await?;
         let (name, address, lasts, beat) = match next(&mut reader).await? {

@@ -291,6 +291,11 @@ fn of_the_fleet() -> Vec<Case> {
             address,
             IDENTITY,
         )),
+        every_ms: None,
+    }));
+    let every = Message::Register(Box::new(Register {
+        every_ms: Some(600_000),
+        ..Register::default()
     }));
     let registered = |address: Option<&str>| Message::Registered {
         name: "store-1".into(),
@@ -310,6 +315,7 @@ fn of_the_fleet() -> Vec<Case> {
         case("hello-agent", agent, b""),
         case("register", register, b""),
         case("register-agent", Message::Register(Box::default()), b""),
+        case("register-agent-every", every, b""),
         case("registered", registered(Some("10.0.0.7:5001")), b""),
         case("registered-agent", registered(None), b""),
         case("beat", Message::Beat, br#"{"cpu":0.25}"#),

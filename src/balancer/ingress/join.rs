@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::{At, Pass, Right};
 use crate::balancer::join::{Join, Joining};
@@ -46,6 +47,8 @@ pub(super) struct Agent {
     pub(super) name: Option<Arc<str>>,
     pub(super) source: Source,
     pub(super) trust: Trust,
+    /// How often it tells figures, if it says so.
+    pub(super) every: Option<Duration>,
 }
 
 /// Whether somebody at this place may try to join, before anything else of them is looked at.
@@ -171,6 +174,7 @@ pub(super) fn agent(
             "an agent registers without an address: it takes no files",
         ));
     }
+    let every = said.every_ms.map(Duration::from_millis);
     if hello.token.is_some()
         && let Some(user) = pass.user()
     {
@@ -179,6 +183,7 @@ pub(super) fn agent(
             name: said.name,
             source: Source::Token,
             trust: Trust::Proved,
+            every,
         });
     }
     check_proof(&joining.join, hello, challenge, &said)?;
@@ -195,6 +200,7 @@ pub(super) fn agent(
         name: said.name,
         source: Source::Registered,
         trust,
+        every,
     })
 }
 

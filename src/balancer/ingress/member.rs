@@ -218,15 +218,19 @@ impl<R: AsyncRead + Unpin> Session<'_, R> {
         };
         let taken = match joined {
             Joined::Server(membership) => membership.beat(facts),
-            Joined::Agent(agent) => fleet.told(Told {
-                who: agent.who.clone(),
-                name: agent.name.clone(),
-                source: agent.source,
-                trust: agent.trust,
-                peer: Some(peer.ip().to_canonical()),
-                every: DEFAULT_LEASE / BEATS_IN_LEASE,
-                facts,
-            }),
+            Joined::Agent(agent) => {
+                let every = DEFAULT_LEASE / BEATS_IN_LEASE;
+                let told = Told {
+                    who: agent.who.clone(),
+                    name: agent.name.clone(),
+                    source: agent.source,
+                    trust: agent.trust,
+                    peer: Some(peer.ip().to_canonical()),
+                    every,
+                    facts,
+                };
+                fleet.told_with(told, agent.every.unwrap_or(every))
+            }
         };
         // There is no room for it, or another registration has taken this one's place: it is to try
         // again.

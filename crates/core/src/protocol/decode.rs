@@ -139,6 +139,7 @@ struct Header<'a> {
     ticket: Option<Text<'a>>,
     #[serde(borrow)]
     proof: Option<Text<'a>>,
+    every_ms: Option<u64>,
     ttl_ms: Option<u64>,
     beat_ms: Option<u64>,
     good: Option<bool>,
@@ -338,6 +339,7 @@ impl Header<'_> {
                 .map(|ticket| member_name("ticket", ticket))
                 .transpose()?,
             proof: proof.map_err(|_| ProtocolError::Proof)?,
+            every_ms: self.every_ms,
         })))
     }
 

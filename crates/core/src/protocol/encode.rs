@@ -136,6 +136,7 @@ fn register<'a>(header: Writer<'a>, said: &Register) -> Writer<'a> {
         .text(field::NAME, said.name.as_deref())
         .text(field::TICKET, said.ticket.as_deref())
         .text(field::PROOF, proof.as_deref())
+        .number(field::EVERY_MS, said.every_ms)
 }
 
 #[inline]

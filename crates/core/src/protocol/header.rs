@@ -47,6 +47,7 @@ pub(super) mod field {
     pub(in super::super) const NAME: &str = r#","name":"#;
     pub(in super::super) const TICKET: &str = r#","ticket":"#;
     pub(in super::super) const PROOF: &str = r#","proof":"#;
+    pub(in super::super) const EVERY_MS: &str = r#","every_ms":"#;
     pub(in super::super) const TTL_MS: &str = r#","ttl_ms":"#;
     pub(in super::super) const BEAT_MS: &str = r#","beat_ms":"#;
     pub(in super::super) const GOOD: &str = r#","good":"#;

@@ -21,6 +21,8 @@ pub struct Register {
     pub ticket: Option<Arc<str>>,
     /// That it knows the secret of the balancer's fleet.
     pub proof: Option<Proof>,
+    /// How often the member tells facts, in milliseconds; it may send more `beat`s than that.
+    pub every_ms: Option<u64>,
 }
 
 /// That a member knows the secret of a balancer's fleet, without the secret: a keyed BLAKE3 hash of

@@ -53,7 +53,9 @@ impl Layer {
     }
 
     fn tell(&mut self, facts: &Facts, every: Duration, now: Duration) {
-        if now.saturating_sub(self.turned) >= TURN.max(self.pace() * MISSED) {
+        // A word that says only that somebody is there makes no figure old.
+        let has_figures = *facts != Facts::default();
+        if has_figures && now.saturating_sub(self.turned) >= TURN.max(self.pace() * MISSED) {
             let fresh = Half {
                 facts: Facts::default(),
                 every: EVERY.0,
@@ -237,6 +239,24 @@ mod tests {
             layers.tell(Trust::Proved, &cpu(0.5), S(5), S(second));
         }
         assert_eq!(layers.view(S(120)).0.memory_used, None);
+    }
+
+    /// Between figures that came every ten minutes an agent said that it was there, and each of those
+    /// words made the figures older, until none were left.
+    #[test]
+    fn words_without_figures_drop_none() {
+        let mut layers = Layers::default();
+        layers.tell(Trust::Proved, &memory(7), S(5), S(0));
+        for second in (5..=600).step_by(5) {
+            layers.tell(Trust::Proved, &Facts::default(), S(5), S(second));
+            assert_eq!(layers.view(S(second)).0.memory_used, Some(7), "{second}");
+            assert_eq!(layers.heard().unwrap().until, S(second + 15));
+        }
+        for second in [600, 1200] {
+            layers.tell(Trust::Proved, &cpu(0.5), S(5), S(second));
+        }
+        let facts = layers.view(S(1200)).0;
+        assert_eq!((facts.cpu, facts.memory_used), (Some(0.5), None));
     }
 
     /// The parts of an agent tell every ten seconds and every seventy: it is not away in between.

@@ -75,6 +75,8 @@ pub(super) struct Oracle<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    every_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     beat_ms: Option<u64>,
@@ -227,6 +229,7 @@ pub(super) fn to_oracle(message: &Message) -> Oracle<'_> {
             name: said.name.as_deref(),
             ticket: said.ticket.as_deref(),
             proof: said.proof,
+            every_ms: said.every_ms,
             ..header("register")
         },
         Message::Registered {

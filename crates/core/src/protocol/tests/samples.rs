@@ -126,6 +126,7 @@ pub(super) fn samples() -> Vec<Message> {
             name: Some("store \"è\"".into()),
             ticket: Some("t-1".into()),
             proof: Some(Proof::new(&"secret".into(), "c3", "[::]:5001", "0f")),
+            every_ms: Some(u64::MAX),
         })),
         Message::Registered {
             name: "store-1".into(),

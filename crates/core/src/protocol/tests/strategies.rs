@@ -131,15 +131,17 @@ fn of_fleet() -> impl Strategy<Value = Message> {
         prop::option::of(texts()),
         prop::option::of(texts()),
         prop::option::of(proof),
+        prop::option::of(number()),
     );
     prop_oneof![
-        register.prop_map(|(address, weight, name, ticket, proof)| {
+        register.prop_map(|(address, weight, name, ticket, proof, every_ms)| {
             Message::Register(Box::new(Register {
                 address,
                 weight,
                 name,
                 ticket,
                 proof,
+                every_ms,
             }))
         }),
         (texts(), number(), number(), prop::option::of(texts())).prop_map(
