@@ -26,6 +26,7 @@
 //! | [`certs`] | makes and reads the certificates of a cluster |
 //! | [`access`] | foundation of the roles: the one lock: who somebody is, and what they may do |
 //! | [`logging`] | foundation of the roles: the rotating log |
+//! | `websocket` | foundation of the roles: what both sides of its handshake reckon |
 //! | `crates/net`: [`transport`], [`descriptors`], [`bulk`], [`pool`], [`shutdown`], [`transport::tls`] | connections, deadlines, TLS and the accept loop, over any stream |
 //! | `crates/queue`: [`queue`] | core: the journal of what is accepted, what waits, and what is remembered |
 //! | `crates/core`: [`protocol`] | core: native frames and messages, the JSON doorway, limits |
@@ -53,6 +54,7 @@ pub mod logging;
 pub mod server;
 pub mod verify;
 pub mod watch;
+mod websocket;
 
 pub use bilico_core::{
     checksum, config, durability, file, fleet as fleet_core, numbers, os_error, os_text, protocol,

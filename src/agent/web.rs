@@ -7,7 +7,6 @@ use base64ct::{Base64, Encoding};
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use crate::fleet_core::Facts;
 use crate::secret::Secret;
 use crate::text::excerpt;
 use crate::transport::{BoxStream, plain};
+use crate::websocket::accept;
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -30,9 +30,6 @@ const MAX_BODY: u64 = 64 * 1024;
 
 /// The largest message that is taken: nobody has to say much to an agent.
 const MAX_MESSAGE: usize = 64 * 1024;
-
-/// What is appended to a key before it is hashed (RFC 6455).
-const WEBSOCKET: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Where figures go.
 const METRICS: &str = "/metrics";
@@ -138,8 +135,7 @@ async fn open(config: &Config, place: &str) -> Result<WebSocketStream<BoxStream>
         let body = body(&mut stream, &head).await;
         return Err(refused("WebSocket", head.status, &body));
     }
-    let expected = Base64::encode_string(&Sha1::digest(format!("{key}{WEBSOCKET}").as_bytes()));
-    if head.get("sec-websocket-accept") != Some(&*expected) {
+    if head.get("sec-websocket-accept") != Some(&*accept(key.as_bytes())) {
         return Err(Ended::broken("its WebSocket handshake is wrong"));
     }
     let limits = Limits::default().max_payload_len(Some(MAX_MESSAGE));

@@ -4,12 +4,9 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use base64ct::{Base64, Encoding};
-use sha1::{Digest, Sha1};
 
 use super::answers::{Answer, refusal};
-
-/// What is hashed behind the peer's key.
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+use crate::websocket::accept;
 
 /// The answer that switches to WebSocket, or why not.
 pub(super) fn handshake(method: &Method, headers: &HeaderMap) -> Result<Answer, Box<Answer>> {
@@ -41,17 +38,12 @@ pub(super) fn handshake(method: &Method, headers: &HeaderMap) -> Result<Answer, 
         let error = "`Sec-WebSocket-Key` is missing, or not 16 bytes in Base64";
         return Err(Box::new(refusal(StatusCode::BAD_REQUEST, error, hint)));
     };
-    let accept = Sha1::new()
-        .chain_update(key.as_bytes())
-        .chain_update(GUID)
-        .finalize();
-    let accept = Base64::encode_string(&accept);
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let into = answer.headers_mut();
     into.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     into.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::try_from(accept) {
+    if let Ok(accept) = HeaderValue::try_from(accept(key.as_bytes())) {
         into.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
     Ok(answer)
