@@ -16,6 +16,7 @@ mod to;
 mod told;
 mod web;
 
+pub use datagrams::can_sign;
 pub use run::run;
 pub use to::{BadTo, Dialect, To};
 pub use told::{Config, Told};

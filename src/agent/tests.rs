@@ -24,6 +24,12 @@ fn places_are_read() {
             "ws://b:8000/crd/",
             Err(BadTo::Kind("ws://b:8000/crd/".to_owned())),
         ),
+        // What would begin a line of its own in the head of a request.
+        (
+            "ws://b\r\nX: y:1",
+            Err(BadTo::Kind("ws://b\r\nX: y:1".to_owned())),
+        ),
+        ("b\t:1", Err(BadTo::Kind("b\t:1".to_owned()))),
         ("b", Err(BadTo::Port("b".to_owned()))),
         (":1", Err(BadTo::Port(":1".to_owned()))),
         ("b:0", Err(BadTo::Port("b:0".to_owned()))),

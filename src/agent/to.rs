@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::config::parse_address;
 use crate::text::excerpt;
 
 /// Where an agent tells its figures.
@@ -60,12 +61,17 @@ impl FromStr for To {
             "wss" | "https" => return Err(BadTo::Tls(short(place))),
             _ => return Err(BadTo::Kind(short(text))),
         };
-        if place.contains(['/', '@', '?', '#', ' ']) {
+        // The place goes into heads of HTTP as it stands.
+        let is_more = |c: char| "/@?#".contains(c) || c.is_whitespace() || c.is_control();
+        if place.contains(is_more) {
             return Err(BadTo::Kind(short(text)));
         }
-        let port = place.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        match port.map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(1..)) => Ok(make(place.to_owned())),
+        let is_port_0 = |place: &str| {
+            let port = place.rsplit(':').next();
+            port.and_then(|port| port.parse().ok()) == Some(0_u16)
+        };
+        match parse_address(place) {
+            Ok(place) if !is_port_0(&place) => Ok(make(place)),
             _ => Err(BadTo::Port(short(text))),
         }
     }

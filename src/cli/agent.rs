@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::{Exit, Failure, note, warn};
-use super::secrets::{TokenArg, read_file};
+use super::secrets::{self, read_file};
 use super::service::Service;
 use super::settings::values::positive;
 use super::settings::words::{self, one_of};
 use super::tls::CaArg;
-use crate::agent::{Config, Dialect, To, Told, run as tell};
+use crate::agent::{Config, Dialect, To, Told, can_sign, run as tell};
 use crate::host::Host;
 use crate::protocol::is_member_name;
 use crate::protocol::limits::MAX_MEMBER_NAME;
@@ -52,16 +52,20 @@ pub(super) struct AgentArgs {
         env = "BILICO_AGENT_DIRECTORY"
     )]
     directory: PathBuf,
-    /// What this host is to be called where people look, at most 64 bytes. Without it: its host name
+    /// With HOST:PORT: what this host is to be called where people look, at most 64 bytes. Without it:
+    /// its host name
     #[arg(long, value_name = "NAME", value_parser = name, env = "BILICO_AGENT_NAME")]
     name: Option<String>,
-    #[command(flatten)]
-    token: TokenArg,
+    /// File with the token that says who this is. Without it: the credential `bilico-token` of its
+    /// service, or `BILICO_TOKEN`; never what `bilico login` has saved for the commands of a person
+    #[arg(long, value_name = "FILE", env = "BILICO_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// With ws://: get an OAuth 2.0 token for this user first, with what is in the token's file as the
     /// secret
     #[arg(long, value_name = "NAME", env = "BILICO_AGENT_USER")]
     user: Option<String>,
-    /// File with the secret of a balancer with --join secret, to prove by it instead of a token
+    /// With HOST:PORT: file with the secret of a balancer with --join secret, to prove by it instead of
+    /// a token
     #[arg(long, value_name = "FILE", env = "BILICO_REGISTER_SECRET_FILE")]
     register_secret_file: Option<PathBuf>,
     /// Whose words to use: those of this program, or those of the first systems' agents, for their
@@ -156,33 +160,56 @@ fn line(told: &Told, to: &str, every: &str) -> String {
 }
 
 impl AgentArgs {
-    fn config(&self) -> Result<Config, Failure> {
-        let usage = |error: &str| Failure::new(Exit::Usage, error);
-        let place = match &self.to {
-            To::Native(place) => place,
-            To::Udp(place) | To::Web(place) => {
-                if self.ca.ca.is_some() {
-                    return Err(usage(
-                        "--ca is for HOST:PORT: an agent speaks udp:// and ws:// without TLS",
-                    )
-                    .hint("leave `udp://` or `ws://` out"));
-                }
-                place
-            }
-        };
+    /// Refuses what has no meaning at the place: nobody is to believe that it has one.
+    fn check(&self) -> Result<(), Failure> {
+        let usage = |error: String| Failure::new(Exit::Usage, error);
         let is_native = matches!(self.to, To::Native(_));
-        if is_native && self.dialect == Dialect::Old {
-            return Err(usage("--dialect old is for udp:// and ws://"));
-        }
         let is_web = matches!(self.to, To::Web(_));
+        if is_native && self.dialect == Dialect::Old {
+            return Err(usage("--dialect old is for udp:// and ws://".to_owned()));
+        }
         if self.user.is_some() && !is_web {
             return Err(usage(
-                "--user is for ws://: elsewhere the token says who this is",
+                "--user is for ws://: elsewhere the token says who this is".to_owned(),
             ));
         }
-        let token = self.token.find(place)?;
+        for (flag, is_given, why) in [
+            ("--ca", self.ca.ca.is_some(), "without TLS"),
+            ("--name", self.name.is_some(), "without registering"),
+            (
+                "--register-secret-file",
+                self.register_secret_file.is_some(),
+                "without registering",
+            ),
+        ] {
+            if is_given && !is_native {
+                let error =
+                    format!("{flag} is for HOST:PORT: an agent speaks udp:// and ws:// {why}");
+                return Err(usage(error).hint("leave `udp://` or `ws://` out"));
+            }
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        self.check()?;
+        let usage = |error: &str, hint: &str| Failure::new(Exit::Usage, error).hint(hint);
+        // What a person's login has saved is no word of this host, and whoever listens at this place
+        // may be no balancer.
+        let token = secrets::given(self.token_file.as_deref())?;
         if self.user.is_some() && token.is_none() {
-            return Err(usage("--user needs a secret").hint("pass --token-file FILE"));
+            let error = "--user needs a secret";
+            return Err(usage(error, "pass --token-file FILE"));
+        }
+        if let (To::Udp(_), Some(token)) = (&self.to, &token) {
+            if self.dialect == Dialect::Old {
+                let error = "a token is for signed datagrams, which --dialect old has not";
+                return Err(usage(error, "leave the token or --dialect out"));
+            }
+            if !can_sign(token) {
+                let error = "the token is none that `bilico token create` has made: it cannot sign";
+                return Err(usage(error, "pass --token-file FILE with a whole one"));
+            }
         }
         let join = self.register_secret_file.as_deref();
         let join_secret = join.map(|path| read_file(path, "secret")).transpose()?;

@@ -33,27 +33,32 @@ pub(super) struct TokenArg {
 impl TokenArg {
     /// The token for the balancer at this address, if there is one.
     pub(super) fn find(&self, address: &str) -> Result<Option<Secret>, Failure> {
-        if let Some(path) = &self.token_file {
-            return read_file(path, "token").map(Some);
+        match given(self.token_file.as_deref())? {
+            Some(token) => Ok(Some(token)),
+            None => saved(address),
         }
-        if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-            let path = Path::new(&dir).join(CREDENTIAL);
-            if path.exists() {
-                // The service manager decides who may read it.
-                let file = File::open(&path);
-                return file
-                    .and_then(first_line)
-                    .map(Some)
-                    .map_err(|error| cannot_read("token", &path, &error));
-            }
-        }
-        if let Ok(token) = std::env::var("BILICO_TOKEN")
-            && !token.is_empty()
-        {
-            return Ok(Some(Secret::from(token)));
-        }
-        saved(address)
     }
+}
+
+/// The token that a command was given: in this file, as a credential of its service, or in the
+/// environment.
+pub(super) fn given(file: Option<&Path>) -> Result<Option<Secret>, Failure> {
+    if let Some(path) = file {
+        return read_file(path, "token").map(Some);
+    }
+    if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+        let path = Path::new(&dir).join(CREDENTIAL);
+        if path.exists() {
+            // The service manager decides who may read it.
+            let file = File::open(&path);
+            return file
+                .and_then(first_line)
+                .map(Some)
+                .map_err(|error| cannot_read("token", &path, &error));
+        }
+    }
+    let token = std::env::var("BILICO_TOKEN").ok();
+    Ok(token.filter(|token| !token.is_empty()).map(Secret::from))
 }
 
 /// Where a password comes from.

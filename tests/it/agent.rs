@@ -101,6 +101,7 @@ fn an_agent_registers_beats_and_leaves() {
     let agent = agent(&args);
     let (mut wire, register) = port.register(5000);
     assert_eq!(register["name"], "host-a");
+    assert_eq!(register["every_ms"], 1000);
     assert!(register["address"].is_null());
     let facts = next_facts(&mut wire);
     assert!(
@@ -402,6 +403,14 @@ fn what_makes_no_sense_is_a_usage_error() {
             &["--to", "udp://127.0.0.1:1", "--ca", "ca.pem"],
             "--ca is for HOST:PORT",
         ),
+        (
+            &["--to", "udp://127.0.0.1:1", "--name", "x"],
+            "--name is for HOST:PORT",
+        ),
+        (
+            &["--to", "ws://127.0.0.1:1", "--register-secret-file", "x"],
+            "--register-secret-file is for HOST:PORT",
+        ),
         (&["--every", "10ms"], "between 1s and 1h"),
         (&["--name", ""], "a name has 1 to 64 bytes"),
     ] {
@@ -409,6 +418,61 @@ fn what_makes_no_sense_is_a_usage_error() {
         assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
         assert!(ended.stderr.contains(expected), "{args:?}: {ended:?}");
     }
+}
+
+/// A token that has no meaning, or that cannot sign, is refused at once: nobody answers datagrams.
+#[test]
+fn a_token_that_signs_nothing_is_a_usage_error() {
+    let to = ["agent", "--to", "udp://127.0.0.1:1"];
+    for (token, flags, expected) in [
+        ("s3cret", &[][..], "it cannot sign"),
+        (
+            TOKEN,
+            &["--dialect", "old"],
+            "a token is for signed datagrams",
+        ),
+    ] {
+        let mut command = bilico(&[&to, flags].concat());
+        let ended = bilico_testkit::run(command.env("BILICO_TOKEN", token), "");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+        assert!(!ended.stderr.contains(token), "{ended:?}");
+    }
+}
+
+/// The agent once took the token that a person's login had saved, even for another port of the host,
+/// and showed it to whoever listened there.
+#[test]
+fn a_token_that_a_login_has_saved_is_not_shown() {
+    let port = Port::new();
+    let home = tempfile::tempdir().unwrap();
+    let tokens = home.path().join("bilico/tokens");
+    std::fs::create_dir_all(&tokens).unwrap();
+    let saved = token_file(&tokens);
+    for place in [port.address(), "127.0.0.1:60002".to_owned()] {
+        std::fs::copy(&saved, tokens.join(place)).unwrap();
+    }
+    let to = format!("ws://{}", port.address());
+    let mut command = bilico(&["agent", "--to", &to, "--every", "1s", "--dialect", "old"]);
+    let _agent = Running::start(command.env("XDG_CONFIG_HOME", home.path()));
+    let asked = request(&mut port.accept().0);
+    assert!(asked.starts_with("GET /crd/ HTTP/1.1\r\n"), "{asked}");
+    assert!(!asked.contains("Authorization"), "{asked}");
+}
+
+/// A name has several addresses, and somebody listens at the last of them only.
+#[test]
+fn datagrams_find_the_address_at_which_somebody_listens() {
+    use std::net::ToSocketAddrs;
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let place = format!("localhost:{port}");
+    let last = place.to_socket_addrs().unwrap().last().unwrap();
+    let socket = UdpSocket::bind(last).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let _agent = agent(&["--to", &format!("udp://{place}")]);
+    assert!(socket.recv_from(&mut [0; 8193]).unwrap().0 > 0);
 }
 
 /// The doorways of a balancer, in this process.
@@ -498,6 +562,10 @@ fn a_balancer_shows_what_an_agent_tells() {
     });
     assert_eq!(member["name"], "host-b");
     assert_eq!(member["capabilities"]["files"], false, "{member}");
+    // Its figures come each second, its words without any every five.
+    let path = "/api/v1/fleet/host-b/history?over=5m";
+    let history: Value = serde_json::from_slice(&http(&balancer, "GET", path, None).body).unwrap();
+    assert_eq!(history["step_s"], 5, "{history}");
     told.signal("TERM");
     assert_eq!(told.wait().code, Some(0));
 }
