@@ -149,10 +149,14 @@ impl Cgroup {
         }
     }
 
-    /// How much of its quota the cgroup has used since the last call, 0 to 1; `None` without a quota,
-    /// and at the first call.
-    pub(super) fn cpu(&mut self, now: Instant) -> Option<f32> {
+    /// How much of its quota the cgroup has used since the last call, 0 to 1; `None` if it may use all
+    /// processors of the machine, and at the first call.
+    pub(super) fn cpu(&mut self, now: Instant, processors: usize) -> Option<f32> {
         let (quota, dir) = self.limits(now).quota.clone()?;
+        #[expect(clippy::cast_precision_loss, reason = "no machine has 2^53 processors")]
+        if quota >= processors as f64 {
+            return None;
+        }
         let used = self.processor_time(&dir)?;
         let (before, at) = self.used.replace((used, now))?;
         let most = now.duration_since(at).as_secs_f64() * quota;

@@ -56,9 +56,15 @@ pub(super) fn since(earlier: &HashMap<String, Network>, now: &HashMap<String, Ne
         let Some(before) = earlier.get(name) else {
             continue;
         };
-        all.received += now.received.saturating_sub(before.received);
-        all.sent += now.sent.saturating_sub(before.sent);
-        all.dropped += now.dropped.saturating_sub(before.dropped);
+        all.received = all
+            .received
+            .saturating_add(now.received.saturating_sub(before.received));
+        all.sent = all
+            .sent
+            .saturating_add(now.sent.saturating_sub(before.sent));
+        all.dropped = all
+            .dropped
+            .saturating_add(now.dropped.saturating_sub(before.dropped));
     }
     all
 }

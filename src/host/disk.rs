@@ -166,5 +166,25 @@ fn device(dir: &Path) -> Option<Device> {
     let path = fs::canonicalize(dir).ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let source = source_of(&mounts, path.to_str()?)?;
-    Some(number(fs::metadata(source).ok()?.rdev()))
+    match fs::metadata(source) {
+        Ok(about) => Some(number(about.rdev())),
+        // A service with `PrivateDevices=` does not see it there.
+        Err(_) => block_device(Path::new("/sys/class/block"), source),
+    }
+}
+
+/// The number of a disk by its name, from `/sys/class/block`; mapped ones have another name there.
+pub(super) fn block_device(blocks: &Path, source: &str) -> Option<Device> {
+    let name = Path::new(source).file_name()?.to_str()?;
+    let read = |dir: &Path, file: &str| fs::read_to_string(dir.join(file)).ok();
+    let mapped = || {
+        let mut all = fs::read_dir(blocks).ok()?.flatten();
+        all.find_map(|entry| {
+            let is_it = read(&entry.path(), "dm/name")?.trim() == name;
+            is_it.then(|| read(&entry.path(), "dev"))?
+        })
+    };
+    let number = read(&blocks.join(name), "dev").or_else(mapped)?;
+    let (major, minor) = number.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -59,7 +59,7 @@ impl Host {
             cpu_at: now,
         };
         host.system.refresh_cpu_usage();
-        host.cgroup.cpu(now);
+        host.cgroup.cpu(now, host.system.cpus().len());
         host.networks.count();
         host.ask_disk();
         Ok(host)
@@ -102,7 +102,7 @@ impl Host {
             return;
         }
         let all = part(self.system.global_cpu_usage());
-        facts.cpu = Some(self.cgroup.cpu(now).unwrap_or(all));
+        facts.cpu = Some(self.cgroup.cpu(now, facts.cores.len()).unwrap_or(all));
     }
 
     fn add_memory(&mut self, facts: &mut Facts, now: Instant) {

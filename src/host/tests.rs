@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::cgroup::{self, Cgroup, Memory, Version};
 use super::counters::{self, Disk, Network};
-use super::disk::{DiskWatch, Known, PATIENCE, Space, space};
+use super::disk::{DiskWatch, Known, PATIENCE, Space, block_device, space};
 use super::*;
 
 const NET_DEV: &str = "\
@@ -40,6 +40,15 @@ fn interfaces_are_read_and_counted_from_one_sample_to_the_next() {
         ("eth1".to_owned(), network(1 << 40, 1 << 40, 9)),
     ]);
     assert_eq!(counters::since(&before, &now), network(500, 600, 1));
+    // What the kernel says of many interfaces together may be more than a number has room for.
+    let zero = [("a", 0), ("b", 0)].map(|(name, at)| (name.to_owned(), network(at, at, at)));
+    let full = zero
+        .clone()
+        .map(|(name, _)| (name, network(u64::MAX, u64::MAX, u64::MAX)));
+    assert_eq!(
+        counters::since(&HashMap::from(zero), &HashMap::from(full)),
+        network(u64::MAX, u64::MAX, u64::MAX)
+    );
     assert_eq!(counters::networks(""), HashMap::new());
     assert_eq!(counters::rate(500, Duration::from_secs(2)), Some(250.0));
     assert_eq!(counters::rate(500, Duration::ZERO), None);
@@ -76,7 +85,28 @@ fn a_mount_leads_to_its_device() {
     assert_eq!(counters::source_of("nonsense\n", "/"), None);
 }
 
-/// A directory that plays `/sys/fs/cgroup`.
+/// A service with `PrivateDevices=` sees no disks in `/dev`.
+#[test]
+fn a_disk_has_its_number_in_sys_too() {
+    let tree = Tree::new(&[
+        ("sda2/dev", "8:2\n"),
+        ("dm-0/dev", "253:0\n"),
+        ("dm-0/dm/name", "other\n"),
+        ("dm-1/dev", "253:1\n"),
+        ("dm-1/dm/name", "b\n"),
+        ("torn/dev", "8\n"),
+    ]);
+    for (source, expected) in [
+        ("/dev/sda2", Some((8, 2))),
+        ("/dev/mapper/b", Some((253, 1))),
+        ("/dev/mapper/c", None),
+        ("/dev/torn", None),
+    ] {
+        assert_eq!(block_device(tree.0.path(), source), expected, "{source}");
+    }
+}
+
+/// A directory that plays `/sys/fs/cgroup`, or a part of `/sys`.
 struct Tree(tempfile::TempDir);
 
 impl Tree {
@@ -120,13 +150,13 @@ fn the_quota_and_the_memory_of_a_cgroup_of_version_2() {
     let find = |name| cgroup::levels("0::/a/b\n", &mounts, name);
     let mut cgroup = Cgroup::of(find("cpu"), find("cpuacct"), find("memory"));
     let began = Instant::now();
-    assert_eq!(cgroup.cpu(began), None, "nothing to compare with");
+    assert_eq!(cgroup.cpu(began, 8), None, "nothing to compare with");
     // Half a processor for two seconds is one second of processor time.
     tree.write("a/b/cpu.stat", "usage_usec 1250000\n");
     let at = |seconds| began + Duration::from_secs(seconds);
-    assert_eq!(cgroup.cpu(at(2)), Some(0.25));
+    assert_eq!(cgroup.cpu(at(2), 8), Some(0.25));
     tree.write("a/b/cpu.stat", "usage_usec 9000000\n");
-    assert_eq!(cgroup.cpu(at(4)), Some(1.0), "never more than all");
+    assert_eq!(cgroup.cpu(at(4), 8), Some(1.0), "never more than all");
     let memory = Memory {
         used: 600_000,
         limit: 1_000_000,
@@ -137,15 +167,22 @@ fn the_quota_and_the_memory_of_a_cgroup_of_version_2() {
         None,
         "the machine has less than the limit"
     );
+    // A machine with fewer processors than a quota has: how busy it is says more.
+    tree.write("a/b/cpu.max", "400000 100000\n");
+    tree.write("a/cpu.max", "400000 100000\n");
+    assert_eq!(cgroup.cpu(at(15), 4), None);
+    tree.write("a/b/cpu.stat", "usage_usec 13000000\n");
+    assert_eq!(cgroup.cpu(at(17), 4), None);
+    tree.write("a/cpu.max", "300000 100000\n");
     // An operator lifts the inner quota: the outer one counts, from a measure of its own.
     tree.write("a/b/cpu.max", "max 100000\n");
-    assert_eq!(cgroup.cpu(at(20)), None);
+    assert_eq!(cgroup.cpu(at(30), 8), None);
     tree.write("a/cpu.stat", "usage_usec 12000000\n");
-    assert_eq!(cgroup.cpu(at(22)), Some(0.5));
+    assert_eq!(cgroup.cpu(at(32), 8), Some(0.5));
     // And the outer one.
     tree.write("a/cpu.max", "max 100000\n");
-    assert_eq!(cgroup.cpu(at(40)), None);
-    assert_eq!(cgroup.cpu(at(41)), None);
+    assert_eq!(cgroup.cpu(at(40), 8), None);
+    assert_eq!(cgroup.cpu(at(41), 8), None);
 }
 
 #[test]
@@ -175,9 +212,9 @@ fn the_quota_and_the_memory_of_a_cgroup_of_version_1() {
     let find = |name| cgroup::levels(cgroups, &mounts, name);
     let mut cgroup = Cgroup::of(find("cpu"), find("cpuacct"), find("memory"));
     let began = Instant::now();
-    assert_eq!(cgroup.cpu(began), None);
+    assert_eq!(cgroup.cpu(began, 8), None);
     tree.write("acct/x/cpuacct.usage", "2000000000\n");
-    assert_eq!(cgroup.cpu(began + Duration::from_secs(1)), Some(0.5));
+    assert_eq!(cgroup.cpu(began + Duration::from_secs(1), 8), Some(0.5));
     let memory = Memory {
         used: 3000,
         limit: 5000,
@@ -202,7 +239,7 @@ fn a_process_without_limits_has_none() {
     assert_eq!(levels, Some(expected));
     let now = Instant::now();
     let mut cgroup = Cgroup::of(levels, None, None);
-    assert_eq!((cgroup.cpu(now), cgroup.memory(now, 1)), (None, None));
+    assert_eq!((cgroup.cpu(now, 8), cgroup.memory(now, 1)), (None, None));
 }
 
 const SPACE: Space = Space {
@@ -315,7 +352,7 @@ fn figures_are_those_of_proc() {
     let (busy, all) = processor();
     let first = host.sample();
     assert_eq!(first.check(), Ok(()));
-    assert!(first.cpu.is_none() && first.disk_read.is_none());
+    assert_eq!(first.disk_read, None);
     // Both of them look at the same stretch, give or take a moment at its ends.
     std::thread::sleep(Duration::from_secs(1));
     let facts = host.sample();
@@ -355,6 +392,7 @@ fn figures_are_those_of_proc() {
         .unwrap();
     let resident = resident.trim().trim_end_matches(" kB");
     let resident = resident.parse::<f64>().unwrap() * 1024.0;
+    assert!(facts.process_memory.unwrap() > 1_000_000, "{facts:?}");
     near(facts.process_memory.unwrap() as f64, resident, 400e6);
 }
 
@@ -363,11 +401,12 @@ fn figures_are_those_of_proc() {
 fn traffic_is_seen() {
     use std::io::{Read, Write};
     let dir = tempfile::tempdir().unwrap();
+    // Not later than the host begins to count: rates are over its time.
+    let began = Instant::now();
     let mut host = Host::new(dir.path()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut out = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut into, _) = listener.accept().unwrap();
-    let began = Instant::now();
     let reader = std::thread::spawn(move || {
         let mut all = Vec::new();
         into.read_to_end(&mut all).unwrap();

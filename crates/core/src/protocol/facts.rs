@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::limits::MAX_FACTS;
 use super::object;
 use crate::fleet::Facts;
+use crate::fleet::facts::MAX_CORES;
 use crate::text::excerpt;
 
 /// What a server's greeting tells of its host. A greeting is never refused for it: a server whose
@@ -50,10 +51,11 @@ pub(super) fn read(json: &RawValue) -> Result<Facts, String> {
 
 /// The facts as they are told on the wire: parts of 1 rounded to thousandths, those of single cores
 /// to hundredths, rates to whole bytes, and in at most [`MAX_FACTS`] bytes of JSON. What does not
-/// fit is left out: first the single cores, then the texts.
+/// fit is left out: first the single cores, then the texts. More than [`MAX_CORES`] cores, which
+/// nobody takes, are left out, too.
 pub fn fit(facts: &Facts) -> Facts {
     let mut fitted = rounded(facts);
-    if length(&fitted) > MAX_FACTS {
+    if fitted.cores.len() > MAX_CORES || length(&fitted) > MAX_FACTS {
         fitted.cores = Box::default();
     }
     if length(&fitted) > MAX_FACTS {
@@ -94,7 +96,7 @@ fn length(facts: &Facts) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::facts::{MAX_CORES, MAX_FACT_TEXT};
+    use crate::fleet::facts::MAX_FACT_TEXT;
     use crate::protocol::limits::MAX_HELLO;
     use crate::protocol::status::Memory;
     use crate::protocol::{Hello, Message, Role};
@@ -140,6 +142,21 @@ mod tests {
                 panic!("{bad}");
             };
             assert!((1..=300).contains(&reason.len()), "{bad}: {reason}");
+        }
+    }
+
+    /// The figures of a host with so many idle cores were once as short as they must be, and refused
+    /// all together.
+    #[test]
+    fn more_cores_than_are_taken_are_left_out() {
+        for (cores, told) in [(MAX_CORES, MAX_CORES), (MAX_CORES + 1, 0), (600, 0)] {
+            let fitted = fit(&Facts {
+                cpu: Some(0.0),
+                cores: vec![0.0; cores].into(),
+                ..Facts::default()
+            });
+            assert_eq!(fitted.check(), Ok(()), "{cores}");
+            assert_eq!((fitted.cpu, fitted.cores.len()), (Some(0.0), told));
         }
     }
 
