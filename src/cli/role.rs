@@ -129,16 +129,16 @@ impl LogArgs {
         };
         logging::init(&config).map_err(|error| {
             let exit = match error {
-                LogError::Level(_) | LogError::NotADirectory(_) => Exit::Usage,
+                LogError::Level(_) | LogError::NotADirectory { .. } => Exit::Usage,
                 _ => Exit::Failed,
             };
             let hint = match error {
-                LogError::NotADirectory(_) | LogError::Directory { .. } | LogError::File { .. } => {
-                    Some(
-                        "name a directory that this user may write to with --log-dir; \
+                LogError::NotADirectory { .. }
+                | LogError::Directory { .. }
+                | LogError::File { .. } => Some(
+                    "name a directory that this user may write to with --log-dir; \
                          `--log-dir -` logs to standard output, `--log-dir none` nowhere",
-                    )
-                }
+                ),
                 _ => None,
             };
             Failure {

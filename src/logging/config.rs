@@ -91,19 +91,28 @@ pub enum LogFormat {
 #[derive(Debug, Error)]
 pub enum LogError {
     /// The name belongs to something else, such as a file or a device.
-    #[error("the log directory {} is not a directory", .0.display())]
-    NotADirectory(PathBuf),
+    #[error("the {what} directory {} is not a directory", path.display())]
+    NotADirectory {
+        /// What is kept in lines: the log, or something else.
+        what: &'static str,
+        /// The name.
+        path: PathBuf,
+    },
     /// The directory cannot be created.
-    #[error("cannot create the log directory {}: {source}", dir.display())]
+    #[error("cannot create the {what} directory {}: {source}", dir.display())]
     Directory {
+        /// What is kept in lines.
+        what: &'static str,
         /// The directory.
         dir: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
     /// The file cannot be opened for appending.
-    #[error("cannot open the log file {}: {source}", path.display())]
+    #[error("cannot open the {what} file {}: {source}", path.display())]
     File {
+        /// What is kept in lines.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// The error of the operating system.

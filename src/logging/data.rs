@@ -16,7 +16,7 @@ use super::health::Health;
 /// with a `message` says so in the file once it can be written again.
 pub struct DataFile {
     file: LogFile,
-    health: Arc<Health>,
+    pub(super) health: Arc<Health>,
 }
 
 impl fmt::Debug for DataFile {
@@ -58,10 +58,5 @@ impl DataFile {
             let _ = self.file.write(line);
         }
         let _ = self.file.flush();
-    }
-
-    /// How many lines could not be written.
-    pub fn lost_lines(&self) -> usize {
-        self.health.lost_lines()
     }
 }

@@ -62,9 +62,11 @@ impl LogFile {
     ) -> Result<Self, LogError> {
         make_directory(dir).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory if !dir.is_dir() => {
-                LogError::NotADirectory(not_a_directory(dir))
+                let path = not_a_directory(dir);
+                LogError::NotADirectory { what, path }
             }
             _ => LogError::Directory {
+                what,
                 dir: dir.to_owned(),
                 source,
             },
@@ -76,6 +78,7 @@ impl LogFile {
         let today = Local::now().date_naive();
         let opened = append(&path).and_then(|file| Ok((file.metadata()?, file)));
         let (found, file) = opened.map_err(|source| LogError::File {
+            what,
             path: path.clone(),
             source,
         })?;

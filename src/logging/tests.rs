@@ -285,7 +285,9 @@ fn a_missing_directory_is_made_and_an_impossible_one_named() {
 
     let below_a_file = nested.join("bilico.log/logs");
     let error = subscriber(&config(&below_a_file)).map(|_| ()).unwrap_err();
-    assert!(matches!(error, LogError::NotADirectory(file) if file == nested.join("bilico.log")));
+    assert!(
+        matches!(error, LogError::NotADirectory { path, .. } if path == nested.join("bilico.log"))
+    );
 }
 
 #[test]
@@ -471,5 +473,5 @@ fn days_do_not_rotate_a_file_of_data() {
         file_names(dir.path()),
         ["data.jsonl", "data.jsonl.1", "data.jsonl.2"]
     );
-    assert_eq!(data.lost_lines(), 0);
+    assert_eq!(data.health.lost_lines(), 0);
 }

@@ -31,10 +31,21 @@ const TRY_AGAIN: Duration = Duration::from_mins(1);
 /// How long the end of the balancer waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// What waits for the disk.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Changes of identities.
+    pub(super) notes: Vec<Note>,
+    /// Minutes that have ended.
+    pub(super) minutes: Vec<Minute>,
+    /// How many minutes had no more room to wait.
+    pub(super) lost: u64,
+}
+
 /// What the thread works with.
 pub(super) trait Source: Send + Sync + 'static {
-    /// Changes of identities, and minutes that have ended; with `all`, the current one, too.
-    fn take(&self, all: bool) -> (Vec<Note>, Vec<Minute>);
+    /// What waits; with `all`, the current minute, too.
+    fn take(&self, all: bool) -> Taken;
     /// Takes over what was read.
     fn absorb(&self, read: History);
     /// Seconds since 1970.
@@ -160,13 +171,23 @@ impl<S: Source> Keeper<S> {
 
     fn write(&mut self, all: bool) {
         // Minutes that find no file are lost: they must not pile up.
-        let (notes, minutes) = self.source.take(all);
+        let Taken {
+            notes,
+            minutes,
+            lost,
+        } = self.source.take(all);
         if self.file.is_none() {
             self.open();
         }
         let Some(file) = &mut self.file else {
             return;
         };
+        if lost > 0 {
+            tracing::warn!(
+                "{} not written to the history: its disk did not answer in time",
+                plural(lost, "minute of a member was", "minutes of members were")
+            );
+        }
         let notes = notes.iter().map(line::of_note);
         let lines: Vec<Vec<u8>> = notes.chain(minutes.iter().map(line::of_minute)).collect();
         if !lines.is_empty() {
@@ -190,9 +211,6 @@ impl<S: Source> Keeper<S> {
             }
             Err(error) if !self.has_told => {
                 self.has_told = true;
-                let error = error
-                    .to_string()
-                    .replace("log directory", "history directory");
                 tracing::warn!("no history is written: {error}; it is tried again each minute");
             }
             Err(_) => {}

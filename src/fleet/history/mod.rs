@@ -16,11 +16,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::fleet_core::{
-    Columns, Facts, Figure, GivenUp, History, Identity, Known, Minute, Summary,
-};
+use crate::fleet_core::{Columns, Facts, Figure, GivenUp, History, Identity, Known, Summary};
 use crate::units::ByteSize;
-use disk::{Disk, Source};
+use disk::{Disk, Source, Taken};
 use note::{Change, Note};
 
 /// What history is kept.
@@ -78,20 +76,9 @@ impl Default for Histories {
 impl Histories {
     /// Begins to keep history, and to read and write its files.
     pub(super) fn new(config: &HistoryConfig) -> Self {
-        let limit = usize::try_from(config.memory.0).unwrap_or(usize::MAX);
-        let has_disk = config.dir.is_some();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                history: History::new(limit, has_disk),
-                notes: Vec::new(),
-                told: None,
-                look_at: Instant::now(),
-            }),
-            limit: config.memory,
-            has_disk,
-        });
+        let shared = Arc::new(Shared::new(config.memory, config.dir.is_some()));
         let disk = config.dir.clone();
-        let disk = disk.map(|dir| Disk::start(dir, limit, shared.clone()));
+        let disk = disk.map(|dir| Disk::start(dir, bytes(config.memory), shared.clone()));
         Self { shared, disk }
     }
 
@@ -146,6 +133,19 @@ impl Histories {
 }
 
 impl Shared {
+    fn new(limit: ByteSize, has_disk: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                history: History::new(bytes(limit), has_disk),
+                notes: Vec::new(),
+                told: None,
+                look_at: Instant::now(),
+            }),
+            limit,
+            has_disk,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,14 +162,22 @@ impl Shared {
 }
 
 impl Source for Shared {
-    fn take(&self, all: bool) -> (Vec<Note>, Vec<Minute>) {
+    fn take(&self, all: bool) -> Taken {
         let mut state = self.state();
-        let notes = std::mem::take(&mut state.notes);
-        (notes, state.history.finished(now(), all))
+        Taken {
+            notes: std::mem::take(&mut state.notes),
+            minutes: state.history.finished(now(), all),
+            lost: state.history.take_lost(),
+        }
     }
 
-    fn absorb(&self, read: History) {
-        self.state().history.absorb(read);
+    fn absorb(&self, mut read: History) {
+        let mut state = self.state();
+        // What has changed during the read is in no file yet.
+        for note in &state.notes {
+            note.apply(&mut read);
+        }
+        state.history.absorb(read);
     }
 
     fn now(&self) -> u64 {
@@ -207,6 +215,10 @@ impl State {
             );
         }
     }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 /// Seconds since 1970. A clock that is set before that says 0.

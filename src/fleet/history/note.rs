@@ -1,6 +1,6 @@
 //! What happens to identities, and is written beside the minutes.
 
-use crate::fleet_core::Identity;
+use crate::fleet_core::{History, Identity};
 
 /// A change of a member's identity.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,4 +17,14 @@ pub(super) enum Change {
     /// It was known by this identity before.
     Was(Identity),
     Forgotten,
+}
+
+impl Note {
+    /// Changes a history in the same way.
+    pub(super) fn apply(&self, history: &mut History) {
+        match &self.what {
+            Change::Was(old) => history.rename(old, &self.member),
+            Change::Forgotten => history.forget(&self.member),
+        }
+    }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::line::{self, Line, MAX_LINE};
-use super::note::Change;
 use crate::fleet_core::History;
 
 /// The most that is read of one file, in bytes: its end. Files of ours are shorter.
@@ -88,10 +87,7 @@ fn read_file(
         let is_sound = match read {
             Some(Line::Minute(minute)) => minute.time < since || history.restore(&minute),
             Some(Line::Note(note)) => {
-                match &note.what {
-                    Change::Was(old) => history.rename(old, &note.member),
-                    Change::Forgotten => history.forget(&note.member),
-                }
+                note.apply(history);
                 true
             }
             Some(Line::Message) => true,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::line::Line;
 use super::*;
+use crate::fleet_core::Minute;
 
 const START: u64 = 1_790_000_040;
 
@@ -228,20 +229,41 @@ fn a_directory_that_vanishes_or_cannot_be_used_stops_nothing() {
     );
 }
 
+/// Members that have told something in each of many minutes.
+const MANY: (u64, u64) = (60, 2_000);
+
+fn many() -> impl Iterator<Item = Minute> {
+    let (members, minutes) = MANY;
+    let all = (0..minutes).flat_map(move |minute| (0..members).map(move |it| (minute, it)));
+    all.map(|(minute, member)| {
+        let value = f32::from(u16::try_from(minute % 97 + member).unwrap());
+        Minute {
+            time: START + minute * 60,
+            member: who(&format!("{member:0100}")),
+            samples: 1,
+            figures: vec![(
+                Figure::Disk,
+                Summary {
+                    avg: value,
+                    min: value,
+                    max: value + 1.0,
+                },
+            )],
+        }
+    })
+}
+
 #[test]
 fn files_are_rotated_by_size_and_read_back_in_order() {
     struct Many(AtomicU64, Mutex<Vec<History>>);
 
     impl disk::Source for Many {
-        fn take(&self, _all: bool) -> (Vec<Note>, Vec<Minute>) {
-            let at = self.0.fetch_add(60, Ordering::Relaxed);
-            let minutes = (0..120_000).map(|member| Minute {
-                time: at,
-                member: who(&format!("{member:0100}")),
-                samples: 1,
-                figures: Vec::new(),
-            });
-            (Vec::new(), minutes.collect())
+        fn take(&self, _all: bool) -> disk::Taken {
+            let is_first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
+            disk::Taken {
+                minutes: many().filter(|_| is_first).collect(),
+                ..disk::Taken::default()
+            }
         }
 
         fn absorb(&self, read: History) {
@@ -249,22 +271,78 @@ fn files_are_rotated_by_size_and_read_back_in_order() {
         }
 
         fn now(&self) -> u64 {
-            START
+            START + MANY.1 * 60
         }
     }
 
     let dir = tempfile::tempdir().unwrap();
-    for _ in 0..2 {
-        let source = Arc::new(Many(AtomicU64::new(START), Mutex::default()));
-        let disk = disk::Disk::start(dir.path().to_owned(), 1 << 20, source.clone());
-        wait(|| !source.1.lock().unwrap().is_empty());
+    let source = Arc::new(Many(AtomicU64::new(0), Mutex::default()));
+    for lives in 1..=2 {
+        let disk = disk::Disk::start(dir.path().to_owned(), 64 << 20, source.clone());
+        wait(|| source.1.lock().unwrap().len() == lives);
         disk.close();
+        // The end of the balancer waits for a moment only.
+        wait(|| dir.path().join("history.jsonl.1").exists() && Arc::strong_count(&source) == 1);
     }
-    wait(|| dir.path().join("history.jsonl.1").exists());
     let size = fs::metadata(dir.path().join("history.jsonl.1"))
         .unwrap()
         .len();
     assert!((16 << 20..17 << 20).contains(&size), "{size}");
+
+    let mut written = History::new(64 << 20, false);
+    assert!(many().all(|minute| written.restore(&minute)));
+    let mut read = source.1.lock().unwrap().pop().unwrap();
+    let (now, week) = (START + MANY.1 * 60, Duration::from_hours(168));
+    for member in 0..MANY.0 {
+        let who = who(&format!("{member:0100}"));
+        let of = |history: &mut History| history.columns(&who, &[], week, None, now);
+        let (found, expected) = (of(&mut read), of(&mut written));
+        assert!(found.is_some() && found == expected, "{member}");
+    }
+}
+
+/// What an earlier balancer has written was once taken over under names that were no longer right.
+#[test]
+fn what_changes_during_the_read_changes_what_was_read() {
+    let shared = Arc::new(Shared::new(ByteSize(64 << 20), true));
+    let histories = Histories {
+        shared: shared.clone(),
+        disk: None,
+    };
+    let mut read = History::new(64 << 20, false);
+    for name in ["a", "gone"] {
+        let cpu = Facts {
+            cpu: Some(0.5),
+            ..Facts::default()
+        };
+        read.told(&who(name), Duration::from_secs(5), &cpu, now());
+    }
+    histories.renamed(&who("a"), &who("b"));
+    histories.renamed(&who("b"), &who("c"));
+    histories.forgotten(&who("gone"));
+    shared.absorb(read);
+    let hour = Duration::from_hours(1);
+    assert!(histories.averages(&who("c"), hour).is_some());
+    for name in ["a", "b", "gone"] {
+        assert_eq!(histories.averages(&who(name), hour), None, "{name}");
+    }
+    assert_eq!(shared.take(true).notes.len(), 3, "they are still written");
+}
+
+/// Whoever reads a report of it looks for a directory of the history.
+#[test]
+fn a_directory_that_cannot_be_used_is_called_the_historys() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let opened =
+        crate::logging::DataFile::open("history", &file, "history.jsonl", (1, 1), |_, _| {});
+    let error = opened.unwrap_err().to_string();
+    let expected = format!(
+        "the history directory {} is not a directory",
+        file.display()
+    );
+    assert_eq!(error, expected);
 }
 
 #[track_caller]

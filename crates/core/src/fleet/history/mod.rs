@@ -39,7 +39,7 @@ use minute::{MINUTE, Open};
 use ring::Ring;
 
 pub use minute::Minute;
-pub use query::{Known, MAX_ROWS};
+pub use query::{Known, LONGEST, MAX_ROWS};
 
 /// The most members that have a history.
 const MAX_MEMBERS: usize = 10_000;
@@ -147,6 +147,8 @@ impl History {
         let Some(mut member) = self.take(old) else {
             return;
         };
+        // Its own room is free now.
+        self.is_full = false;
         self.lost_minutes += member.end_minute();
         let minute = member.done.take();
         self.change(new, |known, lost| {
@@ -241,9 +243,9 @@ impl History {
         minutes
     }
 
-    /// How many minutes were not taken in time, and are lost for the disk.
-    pub fn lost_minutes(&self) -> u64 {
-        self.lost_minutes
+    /// How many minutes were not taken in time since the last call, and are lost for the disk.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost_minutes)
     }
 
     /// Bytes that are allocated.

@@ -13,7 +13,7 @@ use crate::fleet::report::{Column, Columns, Summary};
 pub const MAX_ROWS: u64 = 2000;
 
 /// The longest stretch that history reaches back, in seconds.
-const LONGEST: u64 = 7 * 24 * 3600;
+pub const LONGEST: u64 = 7 * 24 * 3600;
 
 /// A member's averages over a stretch of time.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -442,6 +442,22 @@ fn a_member_with_another_identity_keeps_its_history() {
     assert_eq!(history.memory(), measured(&history));
 }
 
+/// Where there was no room for another member, one that got another identity once lost its history.
+#[test]
+fn a_full_history_keeps_a_member_with_another_identity() {
+    let mut history = History::new(10_000, false);
+    history.told(&who("old"), EVERY, &cpu(0.5), START);
+    history.told(&who(&"x".repeat(10_000)), EVERY, &cpu(0.5), START);
+    // A look takes up what was given up for nothing.
+    columns(&mut history, "old", MINUTES(10), START);
+    history.told(&who("old"), EVERY, &cpu(0.5), START);
+    assert!(history.is_full);
+    history.rename(&who("old"), &who("new"));
+    let known = history.averages(&who("new"), MINUTES(10), START);
+    assert!(known.is_some_and(|known| known.figures.contains_key(&Figure::Cpu)));
+    assert!(history.memory() <= 10_000);
+}
+
 #[test]
 fn what_is_forgotten_is_gone() {
     let mut history = History::new(PLENTY, true);
@@ -472,7 +488,7 @@ fn minutes_go_to_disk_once_and_come_back() {
     }
     let now = START + hours * 5;
     minutes.extend(history.finished(now, true));
-    assert_eq!(history.lost_minutes(), 0);
+    assert_eq!(history.take_lost(), 0);
     let of_a: Vec<_> = minutes
         .iter()
         .filter(|minute| minute.member == who("a"))
@@ -528,7 +544,8 @@ fn a_minute_that_nobody_takes_is_counted() {
     for minute in 0..10 {
         history.told(&who("a"), EVERY, &cpu(0.2), START + minute * 60);
     }
-    assert_eq!(history.lost_minutes(), 8, "one waits, and one is open");
+    assert_eq!(history.take_lost(), 8, "one waits, and one is open");
+    assert_eq!(history.take_lost(), 0);
     assert_eq!(history.finished(START + 540, true).len(), 2);
 }
 
