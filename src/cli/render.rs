@@ -152,7 +152,7 @@ pub(super) fn millis(ms: f64) -> String {
     clippy::cast_sign_loss,
     reason = "a float's cast saturates"
 )]
-fn bytes_text(bytes: f64) -> ByteSize {
+pub(super) fn bytes_text(bytes: f64) -> ByteSize {
     ByteSize(bytes as u64)
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::api::{Api, OrderArgs, resolve, server_path};
+use super::api::{Api, ListArgs, OrderArgs, resolve, server_path};
 use super::output::{Exit, Failure, say, say_as_is, say_json};
-use super::render::{self, ColourArg};
+use super::render;
 use super::screen;
 use super::settings::values::{positive, whole};
 use super::table::{self, Look};
@@ -102,14 +102,6 @@ enum ServersCommand {
         #[command(flatten)]
         order: OrderArgs,
     },
-}
-
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    order: OrderArgs,
-    #[command(flatten)]
-    colour: ColourArg,
 }
 
 #[derive(Debug, Args)]

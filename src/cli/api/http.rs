@@ -15,7 +15,7 @@ use super::resolve::resolve;
 use crate::admin::is_loopback;
 use crate::admin::types::{ErrorBody, Overview, Server, ServerList};
 use crate::cli::contexts;
-use crate::cli::output::{Exit, Failure, say, say_json};
+use crate::cli::output::{Exit, Failure};
 use crate::cli::secrets::TokenArg;
 use crate::cli::settings::values::{ADMIN, address};
 use crate::cli::tls::CaArg;
@@ -68,37 +68,6 @@ fn admin_address(text: &str) -> Result<String, String> {
         return Err(error.to_owned());
     }
     address(text.strip_prefix(HTTPS).unwrap_or(text)).map(|_| text.to_owned())
-}
-
-/// The flags of every command that gives an order.
-#[derive(Debug, Clone, Args)]
-pub(in crate::cli) struct OrderArgs {
-    #[command(flatten)]
-    pub(in crate::cli) admin: AdminArg,
-    /// Print the answer as a JSON object
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
-    /// Print nothing but errors
-    #[arg(short, long, conflicts_with = "json")]
-    pub(in crate::cli) quiet: bool,
-}
-
-impl OrderArgs {
-    /// Says the outcome of an order: in words, or as the balancer's answer.
-    pub(in crate::cli) fn tell(
-        &self,
-        answer: &impl Serialize,
-        words: impl Display,
-    ) -> Result<(), Failure> {
-        if self.json {
-            say_json(
-                serde_json::to_string(answer).map_err(|error| Failure::new(Exit::Failed, error))?,
-            );
-        } else if !self.quiet {
-            say(words);
-        }
-        Ok(())
-    }
 }
 
 /// A balancer's admin API.

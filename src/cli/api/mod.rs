@@ -5,8 +5,10 @@
 
 mod http;
 mod listen;
+mod order;
 mod resolve;
 
-pub(super) use http::{AdminArg, Api, OrderArgs, member_path, server_path};
+pub(super) use http::{AdminArg, Api, member_path, server_path};
 pub(super) use listen::{Heard, listen};
+pub(super) use order::{ListArgs, OrderArgs};
 pub(super) use resolve::resolve;

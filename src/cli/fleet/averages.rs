@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::figures::{bytes, percent, rate};
+use super::figures::{percent, rate};
+use crate::cli::render::bytes_text;
 use crate::cli::table::fit::{self, Column, Row};
 use crate::fleet_core::{Averages, Figure};
 use crate::text::Printable;
@@ -80,7 +81,7 @@ pub(super) fn text_of(figure: Figure, number: f32) -> String {
     match figure {
         Figure::Cpu | Figure::Load => percent(number),
         Figure::Memory | Figure::Swap | Figure::Disk | Figure::Process | Figure::Held => {
-            bytes(number)
+            bytes_text(number).to_string()
         }
         Figure::DiskRead | Figure::DiskWrite | Figure::NetRx | Figure::NetTx => rate(number),
         Figure::NetDropped => format!("{number:.1}/s"),

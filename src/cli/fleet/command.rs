@@ -11,9 +11,8 @@ use super::averages;
 use super::list;
 use super::show;
 use super::watch::{self, Watched};
-use crate::cli::api::{Api, OrderArgs, member_path};
+use crate::cli::api::{Api, ListArgs, OrderArgs, member_path};
 use crate::cli::output::{Exit, Failure, say_as_is, say_json};
-use crate::cli::render::ColourArg;
 use crate::cli::screen;
 use crate::cli::settings::values::{positive, whole};
 use crate::fleet_core::{Columns, MemberReport};
@@ -51,7 +50,7 @@ enum FleetCommand {
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive)]
         over: Duration,
         #[command(flatten)]
-        list: ListArgs,
+        order: OrderArgs,
     },
     /// Forget a member that is gone or unknown, and its history
     Forget {
@@ -70,14 +69,6 @@ enum FleetCommand {
         #[command(flatten)]
         order: OrderArgs,
     },
-}
-
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    order: OrderArgs,
-    #[command(flatten)]
-    colour: ColourArg,
 }
 
 #[derive(Debug, Args)]
@@ -124,7 +115,7 @@ pub(in crate::cli) async fn run(args: FleetArgs) -> Result<Exit, Failure> {
         Some(FleetCommand::Ls(args)) => ls(&args),
         Some(FleetCommand::Show { member, order }) => show_one(&member.name, &order),
         Some(FleetCommand::Watch(args)) => watch(args).await,
-        Some(FleetCommand::Averages { over, list }) => averages_of(over, &list),
+        Some(FleetCommand::Averages { over, order }) => averages_of(over, &order),
         Some(FleetCommand::Forget { member, order }) => forget(&member.name, &order),
         Some(FleetCommand::Protect { member, off, order }) => protect(&member.name, !off, &order),
     }
@@ -189,15 +180,15 @@ async fn watch(args: WatchArgs) -> Result<Exit, Failure> {
     )
 }
 
-fn averages_of(over: Duration, args: &ListArgs) -> Result<Exit, Failure> {
-    let api = Api::new(&args.order.admin)?;
+fn averages_of(over: Duration, order: &OrderArgs) -> Result<Exit, Failure> {
+    let api = Api::new(&order.admin)?;
     let path = format!("fleet/averages?over={}ms", over.as_millis());
-    if args.order.json {
+    if order.json {
         say_json(api.get::<Value>(&path)?);
         return Ok(Exit::Done);
     }
     let list: averages::AverageList = api.get(&path)?;
-    if !args.order.quiet {
+    if !order.quiet {
         averages::lines(&list, screen::width())
             .iter()
             .for_each(say_as_is);

@@ -2,27 +2,18 @@
 
 use std::time::Duration;
 
+use crate::cli::render::bytes_text;
 use crate::fleet_core::{Facts, MemberReport, MemberState, Trust};
-use crate::units::{ByteSize, format_duration};
+use crate::units::format_duration;
 
 /// A part of 1 as a percentage.
 pub(super) fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
-/// Bytes.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float's cast saturates"
-)]
-pub(super) fn bytes(bytes: f64) -> String {
-    ByteSize(bytes as u64).to_string()
-}
-
 /// Bytes a second.
 pub(super) fn rate(of: f64) -> String {
-    format!("{}/s", bytes(of))
+    format!("{}/s", bytes_text(of))
 }
 
 /// The part of memory that is in use.
@@ -38,11 +29,6 @@ pub(super) fn disk(facts: &Facts) -> Option<f64> {
 /// How far a member's facts can be believed, where that is to be said.
 pub(super) fn doubt(trust: Trust) -> Option<&'static str> {
     (trust == Trust::Claimed).then_some("not verified")
-}
-
-/// Seconds as people read them.
-pub(super) fn age(seconds: f64) -> String {
-    crate::cli::render::age(seconds)
 }
 
 /// How long a host is up.

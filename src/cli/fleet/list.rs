@@ -1,9 +1,10 @@
 //! The members as a table that fits: one line each, troubles first. Pure.
 
-use super::figures::{age, colour, disk, memory, rank, why};
+use super::figures::{colour, disk, memory, rank, why};
+use crate::cli::render::age;
 use crate::cli::table::fit::{self, Column, Row};
 use crate::fleet_core::{MemberReport, MemberState};
-use crate::numbers::Grouped;
+use crate::numbers::{Grouped, count};
 use crate::text::Printable;
 
 /// What is seldom wanted gives way first; a short name and a short reason are enough for figures.
@@ -50,17 +51,13 @@ pub(super) fn counts(members: &[MemberReport]) -> String {
     let counts = MemberState::ALL
         .into_iter()
         .map(|state| (of_state(state), state));
-    let counts = counts.filter(|(count, _)| *count > 0);
+    let counts = counts.filter(|(number, _)| *number > 0);
     let counts: Vec<String> = counts
-        .map(|(count, state)| format!("{} {}", Grouped(count as u64), state.name()))
+        .map(|(number, state)| format!("{} {}", Grouped(number as u64), state.name()))
         .collect();
     match counts.as_slice() {
         [] => "no members".to_owned(),
-        counts => format!(
-            "{} members: {}",
-            Grouped(members.len() as u64),
-            counts.join(", ")
-        ),
+        counts => format!("{}: {}", count(members.len(), "member"), counts.join(", ")),
     }
 }
 
@@ -168,6 +165,10 @@ pub(super) mod tests {
         assert_eq!(
             counts(&members()),
             "5 members: 2 active, 1 late, 1 unknown, 1 gone"
+        );
+        assert_eq!(
+            counts(&[member("a", "active", "proved")]),
+            "1 member: 1 active"
         );
         assert_eq!(lines(&[], Some(80), false), ["the fleet has no members"]);
     }

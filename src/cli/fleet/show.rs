@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::averages::text_of;
-use super::figures::{age, bytes, disk, doubt, memory, percent, rate, uptime};
-use crate::cli::render::columns;
+use super::figures::{disk, doubt, memory, percent, rate, uptime};
+use crate::cli::render::{age, bytes_text, columns};
 use crate::fleet_core::{Column, Columns, Facts, Figure, MemberReport, Summary, Trust};
-use crate::numbers::{Grouped, plural};
+use crate::numbers::{count, plural};
 use crate::text::Printable;
 use crate::units::format_duration;
 
@@ -126,8 +126,10 @@ fn processor(facts: &Facts) -> Option<String> {
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
 fn used(used: Option<u64>, total: Option<u64>, part: Option<f64>) -> Option<String> {
-    let used = bytes(used? as f64);
-    let total = total.map_or_else(String::new, |total| format!(" of {}", bytes(total as f64)));
+    let used = bytes_text(used? as f64);
+    let total = total.map_or_else(String::new, |total| {
+        format!(" of {}", bytes_text(total as f64))
+    });
     let part = part.map_or_else(String::new, |part| format!(" ({})", percent(part)));
     Some(format!("{used}{total}{part}"))
 }
@@ -136,7 +138,7 @@ fn used(used: Option<u64>, total: Option<u64>, part: Option<f64>) -> Option<Stri
 fn disk_line(facts: &Facts) -> Option<String> {
     let free = facts
         .disk_free
-        .map(|free| format!("{} free", bytes(free as f64)));
+        .map(|free| format!("{} free", bytes_text(free as f64)));
     let trouble = facts
         .disk_trouble
         .as_deref()
@@ -177,14 +179,9 @@ fn link(facts: &Facts) -> Option<String> {
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
 fn held(facts: &Facts) -> Option<String> {
-    let files = facts.held_files.map(|files| {
-        let word = if files == 1 { "file" } else { "files" };
-        format!("{} {word}", Grouped(files))
-    });
-    join(
-        [files, facts.held_bytes.map(|held| bytes(held as f64))],
-        ", ",
-    )
+    let files = facts.held_files.map(|files| count(files, "file"));
+    let held = facts.held_bytes.map(|held| bytes_text(held as f64));
+    join([files, held.map(|held| held.to_string())], ", ")
 }
 
 fn process(facts: &Facts) -> Option<String> {

@@ -7,12 +7,13 @@ use chrono::Local;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::figures::{age, doubt, percent, uptime};
+use super::figures::{doubt, percent, uptime};
 use super::file::HistoryFile;
 use super::list;
 use super::samples::{Entry, Sample, Samples};
 use crate::cli::api::{Api, member_path};
 use crate::cli::output::{Exit, Failure, note, say, say_as_is, say_json};
+use crate::cli::render::age;
 use crate::cli::screen::{self, List};
 use crate::fleet_core::{MemberReport, MemberState};
 use crate::protocol::object;

@@ -8,6 +8,22 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
+use super::keys::Key;
+use crate::cli::output::Failure;
+
+/// What is drawn, and what it is told.
+pub(super) trait Drawn {
+    /// What is heard of the balancer.
+    type Heard;
+
+    /// Takes what was heard of the balancer; a failure that it cannot live with ends it.
+    fn hear(&mut self, heard: Result<Self::Heard, Failure>) -> Result<(), Failure>;
+    /// Takes a key.
+    fn press(&mut self, key: Key);
+    /// The lines of a screen of this size.
+    fn lines(&mut self, height: usize, width: usize) -> Vec<String>;
+}
+
 /// Height and width that are assumed when the terminal does not report its size.
 const SIZE: (usize, usize) = (24, 80);
 

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use super::drawing::Drawn;
 use super::frame::{Scroll, cut, stale};
 use super::keys::Key;
-use crate::cli::output::Failure;
+use crate::cli::output::{Exit, Failure};
 
 /// Lines for the screen.
 pub(in crate::cli) struct List {
@@ -17,48 +18,51 @@ pub(in crate::cli) struct List {
 }
 
 /// The last answer, and how far its list is scrolled.
-pub(super) struct Lists<T> {
+pub(super) struct Lists<T, S> {
     last: T,
+    show: S,
     colour: bool,
     heard: Instant,
     lost: Option<String>,
     scroll: Scroll,
 }
 
-impl<T> Lists<T> {
-    pub(super) fn new(first: T, colour: bool) -> Self {
+impl<T, S> Lists<T, S> {
+    pub(super) fn new(first: T, show: S, colour: bool) -> Self {
         Self {
             last: first,
+            show,
             colour,
             heard: Instant::now(),
             lost: None,
             scroll: Scroll::default(),
         }
     }
+}
 
-    pub(super) fn hear(&mut self, answer: Result<T, Failure>) {
+impl<T, S: Fn(&T, usize) -> List> Drawn for Lists<T, S> {
+    type Heard = T;
+
+    /// A balancer that is away is waited for; what it refuses ends the view.
+    fn hear(&mut self, answer: Result<T, Failure>) -> Result<(), Failure> {
         match answer {
             Ok(answer) => {
                 self.last = answer;
                 self.heard = Instant::now();
                 self.lost = None;
             }
-            Err(failure) => self.lost = Some(failure.error),
+            Err(failure) if failure.exit == Exit::Unreachable => self.lost = Some(failure.error),
+            Err(failure) => return Err(failure),
         }
+        Ok(())
     }
 
-    pub(super) fn press(&mut self, key: Key) {
+    fn press(&mut self, key: Key) {
         self.scroll.press(key);
     }
 
-    /// The lines of a screen of this size.
-    pub(super) fn lines(
-        &mut self,
-        show: &impl Fn(&T, usize) -> List,
-        height: usize,
-        width: usize,
-    ) -> Vec<String> {
-        let List { head, rows, what } = show(&self.last, width);
+    fn lines(&mut self, height: usize, width: usize) -> Vec<String> {
+        let List { head, rows, what } = (self.show)(&self.last, width);
         let mut lines = Vec::new();
         // Between two answers there is nothing to hear.
         let lost = self.lost.as_deref();
@@ -85,17 +89,16 @@ impl<T> Lists<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Exit;
 
     #[test]
     fn a_list_fills_the_screen_and_says_when_it_is_old() {
-        let mut lists = Lists::new(30, false);
         let show = |rows: &usize, _: usize| List {
             head: vec!["head".to_owned()],
             rows: (0..*rows).map(|row| format!("row {row}")).collect(),
             what: "members",
         };
-        let lines = lists.lines(&show, 10, 80);
+        let mut lists = Lists::new(30, show, false);
+        let lines = lists.lines(10, 80);
         assert_eq!(lines.len(), 10);
         assert_eq!(
             (&*lines[0], &*lines[1], &*lines[8]),
@@ -103,15 +106,19 @@ mod tests {
         );
         assert_eq!(lines[9], "q quits   members 1 to 8 of 30: ↑ ↓");
         lists.press(Key::End);
-        assert_eq!(lists.lines(&show, 10, 80)[8], "row 29");
-        lists.hear(Err(Failure::new(Exit::Unreachable, "refused")));
-        let lines = lists.lines(&show, 10, 80);
+        assert_eq!(lists.lines(10, 80)[8], "row 29");
+        let away = Failure::new(Exit::Unreachable, "refused");
+        lists.hear(Err(away)).unwrap();
+        let lines = lists.lines(10, 80);
         assert!(lines[0].contains("out of date for 0 s: the balancer is away (refused)"));
-        lists.hear(Ok(2));
-        let lines = lists.lines(&show, 10, 80);
+        lists.hear(Ok(2)).unwrap();
+        let lines = lists.lines(10, 80);
         assert_eq!(
             (&*lines[2], &*lines[3], &*lines[9]),
             ("row 1", "", "q quits")
         );
+        // That it is away is no word for what it refuses.
+        let refused = Failure::new(Exit::Failed, "show a token");
+        assert_eq!(lists.hear(Err(refused)).unwrap_err().error, "show a token");
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::api::{self, Api, Heard};
 use super::output::{Exit, Failure};
-use drawing::{Screen, draw};
+use drawing::{Drawn, Screen, draw};
 pub(super) use drawing::{height, is_possible, width};
 use keys::{Key, read_keys};
 pub(super) use list::List;
@@ -27,24 +27,42 @@ use view::View;
 /// The view is drawn at least this often.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Draws until q or a signal.
+/// Draws the balancer's status until q or a signal.
 pub(super) async fn run(api: Api, colour: bool) -> Result<Exit, Failure> {
-    let cannot = |error| Failure::new(Exit::Failed, format!("cannot use this terminal: {error}"));
     // Before the screen is taken, so that an error stays readable.
     api.overview()?;
+    present(View::new(colour), |to| listen(api, to)).await
+}
+
+/// Asks every so often, and draws the answer as a list, until q or a signal.
+pub(super) async fn repeat<T: Send + 'static>(
+    every: Duration,
+    colour: bool,
+    ask: impl Fn() -> Result<T, Failure> + Send + 'static,
+    show: impl Fn(&T, usize) -> List,
+) -> Result<Exit, Failure> {
+    // Before the screen is taken, so that an error stays readable.
+    let lists = Lists::new(ask()?, show, colour);
+    present(lists, |to| keep_asking(every, ask, to)).await
+}
+
+/// Draws until q or a signal. `begin` starts whoever tells what is heard of the balancer.
+async fn present<D: Drawn>(
+    mut drawn: D,
+    begin: impl FnOnce(mpsc::Sender<Result<D::Heard, Failure>>) -> io::Result<()>,
+) -> Result<Exit, Failure> {
+    let cannot = |error| Failure::new(Exit::Failed, format!("cannot use this terminal: {error}"));
     let mut signals = Signals::catch().map_err(cannot)?;
     let (to_us, mut happenings) = mpsc::channel(16);
     let (keys_to_us, mut keys) = mpsc::channel(16);
-    listen(api, to_us).map_err(cannot)?;
+    begin(to_us).map_err(cannot)?;
     let _screen = Screen::enter().map_err(cannot)?;
     read_keys(keys_to_us).map_err(cannot)?;
-    let mut view = View::new(colour);
     loop {
-        draw(|height, width| view.lines(height, width)).map_err(cannot)?;
+        draw(|height, width| drawn.lines(height, width)).map_err(cannot)?;
         let key = tokio::select! {
             heard = happenings.recv() => match heard {
-                Some(Ok(heard)) => { view.hear(heard); continue }
-                Some(Err(failure)) => return Err(failure),
+                Some(heard) => { drawn.hear(heard)?; continue }
                 None => return Ok(Exit::Done),
             },
             Some(key) = keys.recv() => key,
@@ -57,53 +75,28 @@ pub(super) async fn run(api: Api, colour: bool) -> Result<Exit, Failure> {
         if key == Key::Quit {
             return Ok(Exit::Done);
         }
-        view.press(key);
+        drawn.press(key);
     }
 }
 
-/// Asks every so often, and draws the answer as a list, until q or a signal.
-pub(super) async fn repeat<T: Send + 'static>(
+/// Asks the balancer on a thread of its own.
+fn keep_asking<T: Send + 'static>(
     every: Duration,
-    colour: bool,
     ask: impl Fn() -> Result<T, Failure> + Send + 'static,
-    show: impl Fn(&T, usize) -> List,
-) -> Result<Exit, Failure> {
-    let cannot = |error| Failure::new(Exit::Failed, format!("cannot use this terminal: {error}"));
-    // Before the screen is taken, so that an error stays readable.
-    let mut lists = Lists::new(ask()?, colour);
-    let mut signals = Signals::catch().map_err(cannot)?;
-    let (to_us, mut answers) = mpsc::channel(1);
-    let (keys_to_us, mut keys) = mpsc::channel(16);
+    to: mpsc::Sender<Result<T, Failure>>,
+) -> io::Result<()> {
     let asking = move || {
         loop {
             thread::sleep(every);
-            if to_us.blocking_send(ask()).is_err() {
+            if to.blocking_send(ask()).is_err() {
                 return;
             }
         }
     };
-    let asking = thread::Builder::new()
+    thread::Builder::new()
         .name("asking".to_owned())
-        .spawn(asking);
-    asking.map_err(cannot)?;
-    let _screen = Screen::enter().map_err(cannot)?;
-    read_keys(keys_to_us).map_err(cannot)?;
-    loop {
-        draw(|height, width| lists.lines(&show, height, width)).map_err(cannot)?;
-        let key = tokio::select! {
-            Some(answer) = answers.recv() => { lists.hear(answer); continue }
-            Some(key) = keys.recv() => key,
-            ended = signals.next() => match ended {
-                Some(exit) => return Ok(exit),
-                None => continue,
-            },
-            () = tokio::time::sleep(TICK) => continue,
-        };
-        if key == Key::Quit {
-            return Ok(Exit::Done);
-        }
-        lists.press(key);
-    }
+        .spawn(asking)
+        .map(drop)
 }
 
 /// Listens to the balancer on a thread of its own.

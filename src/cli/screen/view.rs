@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::drawing::Drawn;
 use super::frame::{Scroll, cut, stale};
 use super::keys::Key;
 use crate::admin::types::State;
 use crate::balancer::events::Event;
 use crate::cli::api::Heard;
+use crate::cli::output::Failure;
 use crate::cli::render;
 use crate::cli::table::{Look, rest, table};
 
@@ -43,9 +45,14 @@ impl View {
             scroll: Scroll::default(),
         }
     }
+}
 
-    pub(super) fn hear(&mut self, heard: Heard) {
-        match heard {
+impl Drawn for View {
+    type Heard = Heard;
+
+    /// Listening tries again by itself: a failure is the end.
+    fn hear(&mut self, heard: Result<Heard, Failure>) -> Result<(), Failure> {
+        match heard? {
             Heard::State(state, _) => {
                 self.state = Some(*state);
                 self.heard = Instant::now();
@@ -60,14 +67,14 @@ impl View {
             Heard::Lost(why) => self.lost = Some(why),
             Heard::Back { .. } => self.lost = None,
         }
+        Ok(())
     }
 
-    pub(super) fn press(&mut self, key: Key) {
+    fn press(&mut self, key: Key) {
         self.scroll.press(key);
     }
 
-    /// The lines of a screen of this size.
-    pub(super) fn lines(&mut self, height: usize, width: usize) -> Vec<String> {
+    fn lines(&mut self, height: usize, width: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let warning = stale(self.heard, self.lost.as_deref(), self.colour);
         let Some(state) = &self.state else {
