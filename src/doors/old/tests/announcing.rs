@@ -127,7 +127,7 @@ async fn an_announced_server_is_looked_at() {
     let server = OldServer::pushing(LINE, Duration::from_millis(100)).await;
     doorways.announce(server.address.to_string()).await;
     let cpu = || doorways.member(server.address).unwrap().facts.cpu;
-    until("figures", || cpu().is_some()).await;
+    until(|| cpu().is_some()).await;
     let member = doorways.member(server.address).unwrap();
     assert_eq!(member.facts.cpu, Some(0.589));
     assert_eq!(member.facts.memory_part(), Some(0.035));
@@ -160,7 +160,7 @@ async fn a_claim_of_an_announced_address_as_its_name_moves_nobody_out() {
     doorways.announce(&address).await;
     let id = format!("address:{address}");
     let cpu = || doorways.member(&*id).unwrap().facts.cpu;
-    until("figures", || cpu().is_some()).await;
+    until(|| cpu().is_some()).await;
 }
 
 /// What is heard of a server does not stand for who announced it: a later run asks whether they may.
@@ -170,7 +170,7 @@ async fn who_announced_a_server_stays_known() {
     let server = OldServer::pushing_at("127.0.0.2", LINE, Duration::from_millis(100)).await;
     doorways.announce(server.address.to_string()).await;
     let member = || doorways.member(server.address).unwrap();
-    until("figures", || member().facts.cpu.is_some()).await;
+    until(|| member().facts.cpu.is_some()).await;
     assert_eq!(member().host.as_deref(), Some("127.0.0.1"));
 }
 
@@ -215,7 +215,6 @@ async fn the_port_is_free_again_at_once() {
     let doorways = Doorways::open().await;
     doorways.announce(ORIGINAL).await;
     let at = doorways.announce;
-    doorways.stop.cancel();
-    doorways.running.await.unwrap();
+    doorways.doorway.close().await;
     TcpListener::bind(at).await.unwrap();
 }

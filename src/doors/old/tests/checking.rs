@@ -37,7 +37,7 @@ async fn a_checker_has_a_second_opinion_and_removes_nobody() {
     for round in 0..3 {
         assert_eq!(read(&mut checker).await, ASKED, "the balancer speaks first");
         checker.write_all(EMPTY).await.unwrap();
-        until("a note", || notes(&doorways) == [NOTE]).await;
+        until(|| notes(&doorways) == [NOTE]).await;
         assert_eq!(
             read(&mut checker).await,
             ASKED,
@@ -49,13 +49,13 @@ async fn a_checker_has_a_second_opinion_and_removes_nobody() {
         for byte in newer {
             checker.write_all(&[byte]).await.unwrap();
         }
-        until("no note", || notes(&doorways).is_empty()).await;
+        until(|| notes(&doorways).is_empty()).await;
     }
     assert_eq!(read(&mut checker).await, ASKED);
     checker.write_all(EMPTY).await.unwrap();
-    until("a note", || notes(&doorways) == [NOTE]).await;
+    until(|| notes(&doorways) == [NOTE]).await;
     drop(checker);
-    until("no note", || notes(&doorways).is_empty()).await;
+    until(|| notes(&doorways).is_empty()).await;
     assert!(
         doorways.fleet.doors().counts()[&DoorName::Checker]
             .refused
@@ -146,7 +146,7 @@ async fn one_list_is_answered_once() {
     let mut checker = connect(doorways.checker).await;
     assert_eq!(read(&mut checker).await, ASKED);
     checker.write_all(ONE).await.unwrap();
-    until("an answer", || {
+    until(|| {
         let counts = doorways.fleet.doors().counts();
         counts
             .get(&DoorName::Checker)

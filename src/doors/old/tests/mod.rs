@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{OldDoors, OldLimits};
+use crate::doors::tests::{Doorway, counts, until};
 use crate::fleet::{DoorName, Fleet};
 use crate::fleet_core::{Facts, Identity, MemberReport, Source, Told, Trust};
 
@@ -25,16 +25,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const LINE: &str = "Uso de CPU: 58.9% | Uso de Memória: 3.5% | Uso de Disco: 29.8% | Status da \
                     Rede: Ativo | Tempo de Atividade: 0.84 horas";
 
-/// All three doorways, open until this is dropped.
+/// All three doorways, open until this is closed.
 struct Doorways {
+    doorway: Doorway,
     fleet: Fleet,
     announce: SocketAddr,
     pick: SocketAddr,
     checker: SocketAddr,
     limits: OldLimits,
-    running: JoinHandle<()>,
-    stop: CancellationToken,
-    _guard: DropGuard,
 }
 
 impl Doorways {
@@ -43,7 +41,6 @@ impl Doorways {
     }
 
     async fn with(limits: OldLimits, hosts: &[&str]) -> Self {
-        let fleet = Fleet::default();
         let mut bound = Vec::new();
         for _ in 0..3 {
             bound.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -56,16 +53,14 @@ impl Doorways {
             hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
             limits,
         };
-        let stop = CancellationToken::new();
+        let doorway = Doorway::open(|fleet, stop| doors.run(fleet, stop));
         Self {
-            running: tokio::spawn(doors.run(fleet.clone(), stop.clone())),
-            fleet,
+            fleet: doorway.fleet.clone(),
+            doorway,
             announce: at[0],
             pick: at[1],
             checker: at[2],
             limits,
-            _guard: stop.clone().drop_guard(),
-            stop,
         }
     }
 
@@ -83,16 +78,13 @@ impl Doorways {
 
     /// How often something was refused at a doorway for this reason.
     fn refused(&self, door: DoorName, reason: &str) -> u64 {
-        let counts = self.fleet.doors().counts();
-        let refused = counts
-            .get(&door)
-            .and_then(|count| count.refused.get(reason));
-        refused.copied().unwrap_or_default()
+        let refused = counts(&self.fleet, door).refused;
+        refused.get(reason).copied().unwrap_or_default()
     }
 
     /// Waits for one to be refused for this reason.
     async fn until_refused(&self, door: DoorName, reason: &str) {
-        until(reason, || self.refused(door, reason) > 0).await;
+        until(|| self.refused(door, reason) > 0).await;
     }
 
     /// A member of ours is there and tells this.
@@ -149,16 +141,6 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let waited = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = timeout(DEADLINE, waited).await;
-    assert!(waited.is_ok(), "no {what}");
-}
-
 /// A server as the original: it pushes a line in each interval, and reads nothing.
 struct OldServer {
     address: SocketAddr,
@@ -205,8 +187,7 @@ async fn open_connections_hold_nobody_up() {
     }
     read(&mut streams[1]).await;
     read(&mut streams[2]).await;
-    doorways.stop.cancel();
-    timeout(DEADLINE, doorways.running).await.unwrap().unwrap();
+    timeout(DEADLINE, doorways.doorway.close()).await.unwrap();
     for mut stream in streams {
         rest(&mut stream).await;
     }
