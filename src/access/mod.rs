@@ -43,8 +43,9 @@
 //! of them, `denied` why not, and `lock` all ways to a pass; `at` says where somebody is. With users,
 //! `users` has them and their tokens, `account` what somebody can ask about their own, and
 //! `requests` does it with the `accounts`: behind `guess`, which bounds guessing, and with `clerks`,
-//! the threads that check each `password`; `again` has the tokens that programs get again. `audit` writes down who was let in, and `bounds` has what
-//! quotas bound; `shown` reads the token of a request over HTTP. A balancer at a file server shows a `certificate` instead.
+//! the threads that check each `password`; `programs` logs those in who get a token `again`. `audit`
+//! writes down who was let in, and `bounds` has what quotas bound; `shown` reads the token of a
+//! request over HTTP. A balancer at a file server shows a `certificate` instead.
 
 mod account;
 mod account_error;
@@ -60,6 +61,7 @@ mod guess;
 mod lock;
 mod pass;
 mod password;
+mod programs;
 mod requests;
 mod right;
 mod role;
