@@ -15,20 +15,15 @@ use super::json::Json;
 use super::need::{Need, Route};
 use super::state::Api;
 use super::types::{AverageList, CommandList, MemberList};
-use crate::access::{Pass, Right};
+use crate::access::{Pass, Right, audit};
 use crate::fleet::Fleet;
-use crate::fleet_core::{Columns, Figure, Identity, MemberReport, MemberState};
+use crate::fleet_core::history::{LONGEST, MAX_ROWS};
+use crate::fleet_core::{Columns, Figure, MemberReport, MemberState};
 use crate::text::excerpt;
 use crate::units::{format_duration, parse_duration};
 
 /// The stretch of time that is told of, unless the request says another.
 const OVER: Duration = Duration::from_mins(10);
-
-/// The longest stretch of time that is told of.
-const MAX_OVER: Duration = Duration::from_hours(366 * 24);
-
-/// The most rows of a history.
-const MAX_ROWS: u64 = 10_000;
 
 /// Which members are listed.
 #[derive(Debug, Deserialize)]
@@ -105,9 +100,7 @@ async fn history(
         check_step(step, over)?;
     }
     let columns = ask(&api, move |fleet| {
-        let member = fleet.find(&name)?;
-        let id = member.id.parse::<Identity>();
-        let id = id.map_err(|error| ApiError::not_found(error.to_string()))?;
+        let id = fleet.id_of(&name)?;
         // A member of which nothing is known yet has a history without rows.
         let columns = fleet.history(&id, &figures, over, step);
         Ok(columns.unwrap_or_else(Columns::default))
@@ -115,19 +108,20 @@ async fn history(
     api.members.answer(columns).await
 }
 
-/// What users have typed on a member's host.
+/// What users have typed on a member's host. Whoever looks is written down, too.
 async fn commands(
     State(api): State<Api>,
+    Extension(pass): Extension<Pass>,
     ApiPath(name): ApiPath<String>,
 ) -> Result<Response, ApiError> {
     let list = ask(&api, move |fleet| {
-        let member = fleet.find(&name)?;
-        let id = member.id.parse::<Identity>();
-        let id = id.map_err(|error| ApiError::not_found(error.to_string()))?;
-        Ok(CommandList {
-            id: member.id,
+        let id = fleet.id_of(&name)?;
+        let list = CommandList {
+            id: id.to_string(),
             commands: fleet.commands().of(&id),
-        })
+        };
+        audit::done("member.commands", &pass, &list.id);
+        Ok(list)
     });
     api.members.answer(list).await
 }
@@ -153,8 +147,7 @@ async fn protect(
     ApiJson(PatchMember { protected }): ApiJson<PatchMember>,
 ) -> ApiResult<MemberReport> {
     let changed = ask(&api, move |fleet| {
-        fleet.protect(&pass, &name, protected)?;
-        Ok(fleet.find(&name)?)
+        Ok(fleet.protect(&pass, &name, protected)?)
     });
     changed.await.map(Json)
 }
@@ -206,13 +199,13 @@ fn time(parameter: &'static str) -> impl Fn(&str) -> Result<Duration, ApiError> 
 
 fn stretch(text: Option<&str>) -> Result<Duration, ApiError> {
     let over = text.map_or(Ok(OVER), time("over"))?;
-    if (Duration::from_secs(1)..=MAX_OVER).contains(&over) {
+    if (Duration::from_secs(1)..=LONGEST).contains(&over) {
         return Ok(over);
     }
     Err(ApiError::bad(format!(
         "invalid `over` {}: expected 1 s to {}",
         format_duration(over),
-        format_duration(MAX_OVER)
+        format_duration(LONGEST)
     )))
 }
 
@@ -223,7 +216,7 @@ fn check_step(step: Duration, over: Duration) -> Result<(), ApiError> {
         let error = format!("invalid `step` {shown}: expected 1 s to `over`, which is {most}");
         return Err(ApiError::bad(error));
     }
-    if over.as_secs() / step.as_secs() > MAX_ROWS {
+    if over.as_secs().div_ceil(step.as_secs()) > MAX_ROWS {
         let error = format!("invalid `step` {shown}: it makes more than {MAX_ROWS} rows");
         return Err(ApiError::bad(error).hint("ask for a longer step, or a shorter time"));
     }
@@ -249,13 +242,13 @@ mod tests {
     fn a_history_has_a_bounded_number_of_rows() {
         let seconds = Duration::from_secs;
         assert!(check_step(seconds(5), seconds(600)).is_ok());
-        assert!(check_step(seconds(1), seconds(10_000)).is_ok());
-        for (step, over) in [(0, 600), (601, 600), (1, 10_001)] {
+        assert!(check_step(seconds(1), seconds(2000)).is_ok());
+        for (step, over) in [(0, 600), (601, 600), (1, 2001), (2, 4001), (5, 86_400)] {
             assert!(check_step(seconds(step), seconds(over)).is_err(), "{step}");
         }
         assert_eq!(stretch(None).unwrap(), OVER);
         assert_eq!(stretch(Some("7d")).unwrap(), seconds(7 * 86_400));
-        for bad in ["", "0", "10", "367d", "-1s", "999ms"] {
+        for bad in ["", "0", "10", "367d", "604801s", "-1s", "999ms"] {
             assert!(stretch(Some(bad)).is_err(), "{bad}");
         }
     }

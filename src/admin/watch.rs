@@ -19,7 +19,7 @@ use super::types::{FleetState, History, HostReport, Overview, Queue, Server, Ser
 use crate::balancer::control::Control;
 use crate::balancer::orders::Sample;
 use crate::fleet::Fleet;
-use crate::fleet_core::{MemberReport, MemberState, Trust};
+use crate::fleet_core::{MemberReport, Trust};
 use crate::protocol::status::{QueueReport, ServerReport, StatusReport};
 
 /// The least time between two samples.
@@ -259,7 +259,7 @@ fn fleet_of(members: &[MemberReport]) -> FleetState {
         .filter(|member| !member.capabilities.files)
         .collect();
     others.sort_by(|one, other| {
-        let key = |member: &MemberReport| (urgency(member.state), member.trust == Trust::Claimed);
+        let key = |member: &MemberReport| (member.state.urgency(), member.trust == Trust::Claimed);
         let by_key = key(one).cmp(&key(other));
         by_key.then_with(|| one.name.cmp(&other.name))
     });
@@ -275,18 +275,6 @@ fn fleet_of(members: &[MemberReport]) -> FleetState {
         states,
         members: told.collect(),
         more,
-    }
-}
-
-/// Which state needs somebody first: the lowest.
-fn urgency(state: MemberState) -> u8 {
-    match state {
-        MemberState::Unknown => 0,
-        MemberState::Late => 1,
-        MemberState::Joining => 2,
-        MemberState::Leaving => 3,
-        MemberState::Active => 4,
-        MemberState::Gone => 5,
     }
 }
 

@@ -12,7 +12,7 @@ use super::error::{FleetError, NotTaken};
 use super::history::{Histories, HistoryConfig, by_name};
 use super::keeper::Keeper;
 use super::notes::{Author, Notes};
-use crate::access::{Pass, Right};
+use crate::access::{Pass, Right, audit};
 use crate::fleet_core::registry::{
     LeaseId, MAX_MEMBERS, NotDone, Registry, RegistryConfig, Renamed, Seen,
 };
@@ -174,20 +174,42 @@ impl Fleet {
 
     /// The member with this identity, name or address, or the only one whose name contains it.
     pub fn find(&self, name: &str) -> Result<MemberReport, FleetError> {
-        let found = self.change(|state, now| {
+        self.about(name, |state, now| {
             state.registry.tick(now);
-            let id = state.registry.find(name)?;
+            state.registry.find(name)
+        })
+    }
+
+    /// The member that has this server.
+    pub fn at(&self, address: &str) -> Option<MemberReport> {
+        let found = self.about(address, |state, now| {
+            state.registry.tick(now);
+            state.registry.find_exactly(address)
+        });
+        // Anybody may have chosen a name that looks like an address.
+        let is_there = |member: &MemberReport| member.address.as_deref() == Some(address);
+        found.ok().filter(is_there)
+    }
+
+    /// The identity of the member that [`Self::find`] finds.
+    pub fn id_of(&self, name: &str) -> Result<Identity, FleetError> {
+        let found = self.state().registry.find(name);
+        found.map_err(|error| not_done(name, error))
+    }
+
+    /// The member that was found, or changed, by what it was called.
+    fn about(
+        &self,
+        name: &str,
+        find: impl FnOnce(&mut State, Duration) -> Result<Identity, NotDone>,
+    ) -> Result<MemberReport, FleetError> {
+        let found = self.change(|state, now| {
+            let id = find(state, now)?;
             state.registry.report(&id, now).ok_or(NotDone::Unknown)
         });
         let mut member = found.map_err(|error| not_done(name, error))?;
         self.0.notes.add_to(std::slice::from_mut(&mut member));
         Ok(member)
-    }
-
-    /// Whether many leases ended together, so that nobody is removed: how many of how many members
-    /// are there.
-    pub fn preserving(&self) -> Option<(usize, usize)> {
-        self.state().registry.preserving()
     }
 
     /// The figures of a member over the last stretch of time, all of them if none is named. Rows have
@@ -205,38 +227,55 @@ impl Fleet {
 
     /// The averages of all members over the last stretch of time.
     pub fn averages(&self, over: Duration) -> Vec<Averages> {
-        let members = self.members().into_iter();
-        let averages = members.filter_map(|member| {
-            let known = self.0.history.averages(&member.id.parse().ok()?, over)?;
+        let members = self.state().registry.names().into_iter();
+        let averages = members.filter_map(|(id, name)| {
+            let known = self.0.history.averages(&id, over)?;
             Some(Averages {
-                id: member.id,
-                name: member.name,
+                id: id.to_string(),
+                name: name.to_string(),
                 known_s: known.seconds,
                 figures: by_name(known),
             })
         });
-        averages.collect()
+        let mut averages: Vec<Averages> = averages.collect();
+        averages.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        averages
     }
 
-    /// Forgets a member that is gone or unknown.
+    /// Forgets a member that is gone or unknown, by its identity, name or address.
     pub fn forget(&self, pass: &Pass, name: &str) -> Result<(), FleetError> {
         pass.check(Right::Admin)?;
-        self.change(|state, now| {
-            let id = state.registry.find(name)?;
-            state.registry.forget(&id, now)
-        })
-        .map_err(|error| not_done(name, error))
+        let forgotten = self.change(|state, now| {
+            let id = state.registry.find_exactly(name)?;
+            state.registry.forget(&id, now)?;
+            Ok(id)
+        });
+        let id = forgotten.map_err(|error| not_done(name, error))?;
+        audit::done("member.forgotten", pass, &id.to_string());
+        Ok(())
     }
 
-    /// Keeps a member however long nothing is heard of it, or no longer.
-    pub fn protect(&self, pass: &Pass, name: &str, is_protected: bool) -> Result<(), FleetError> {
+    /// Keeps a member however long nothing is heard of it, or no longer, and tells how it is now. It
+    /// is called by its identity, name or address.
+    pub fn protect(
+        &self,
+        pass: &Pass,
+        name: &str,
+        is_protected: bool,
+    ) -> Result<MemberReport, FleetError> {
         pass.check(Right::Operate)?;
-        self.change(|state, now| {
-            let id = state.registry.find(name)?;
+        let member = self.about(name, |state, now| {
+            let id = state.registry.find_exactly(name)?;
             state.registry.protect(&id, is_protected, now);
-            Ok(())
-        })
-        .map_err(|error| not_done(name, error))
+            Ok(id)
+        })?;
+        let event = if is_protected {
+            "member.kept"
+        } else {
+            "member.let_go"
+        };
+        audit::done(event, pass, &member.id);
+        Ok(member)
     }
 
     /// The history hears of all that is taken.

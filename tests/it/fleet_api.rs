@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bilico::admin::AdminLimits;
 use bilico::balancer::BalancerConfig;
-use bilico::fleet_core::{Facts, Identity, Source, Told, Trust};
+use bilico::fleet_core::{Facts, Identity, MemberState, Source, Told, Trust};
 use bilico_testkit::{Response, http_at, wait_until};
 use serde_json::{Value, json};
 
@@ -129,6 +129,8 @@ fn every_route_about_members_answers_as_the_document_says() {
         "?over=10",
         "?over=0",
         "?over=400d",
+        "?over=8d",
+        "?over=2001s&step=1s",
         "?step=0",
         "?step=11m",
         "?over=7d&step=1s",
@@ -137,6 +139,7 @@ fn every_route_about_members_answers_as_the_document_says() {
         asked.ask(HISTORY, "host-a", bad, None, 400);
     }
     asked.ask(AVERAGES, "", "?over=x", None, 400);
+    asked.ask(AVERAGES, "", "?over=8d", None, 400);
 
     let typed = asked.ask(COMMANDS, "host-a", "", None, 200).json();
     assert_eq!(typed, json!({"id": "agent:host-a", "commands": []}));
@@ -161,19 +164,27 @@ fn every_route_about_members_answers_as_the_document_says() {
     let kept = json!({"protected": true});
     asked.ask(PROTECT, "host-a", "", Some(&kept), 200);
     asked.ask(PROTECT, "host-z", "", Some(&kept), 404);
+    // A part of a name is enough to look, and not to give an order.
+    asked.ask(MEMBER, "ost-a", "", None, 200);
+    asked.ask(PROTECT, "ost-a", "", Some(&kept), 404);
     for bad in [json!({}), json!({"protected": 1}), json!({"weight": 1})] {
         asked.ask(PROTECT, "host-a", "", Some(&bad), 400);
     }
 
     // Once nothing is heard of it, it can be forgotten.
-    let told = agent("host-c", Duration::from_millis(10));
-    asked.balancer.fleet.told(told).unwrap();
-    let admin = asked.balancer.admin.clone();
-    wait_until("the member to be forgotten", || {
-        http_at(&admin, "DELETE", "/api/v1/fleet/host-c", None).status == 200
+    for name in ["host-c", "host-c2"] {
+        let told = agent(name, Duration::from_millis(10));
+        asked.balancer.fleet.told(told).unwrap();
+    }
+    wait_until("nothing to be heard of the members", || {
+        let silent = |name| asked.balancer.fleet.find(name).unwrap().state == MemberState::Unknown;
+        silent("host-c") && silent("host-c2")
     });
-    asked.answered.insert(FORGET);
+    asked.ask(FORGET, "host-c", "", None, 200);
+    // An order that is repeated forgets nobody else.
     asked.ask(FORGET, "host-c", "", None, 404);
-    asked.ask(FORGET, "host", "", None, 409);
+    asked.ask(FORGET, "host", "", None, 404);
+    asked.ask(FORGET, "host-a", "", None, 409);
+    asked.ask(MEMBER, "host-c2", "", None, 200);
     assert_eq!(asked.answered, BTreeSet::from(ROUTES));
 }

@@ -124,14 +124,21 @@ fn members_are_listed_shown_protected_and_forgotten() {
     );
     assert_eq!(json(&balancer, &["averages"])["over_s"], 600);
 
-    let said = printed(&balancer, &["protect", "stranger"]);
-    assert_eq!(
-        said,
-        "stranger is kept, however long nothing is heard of it\n"
-    );
+    for name in ["stranger", "strang"] {
+        let said = printed(&balancer, &["protect", name]);
+        assert_eq!(
+            said,
+            "stranger is kept, however long nothing is heard of it\n"
+        );
+    }
     let said = printed(&balancer, &["protect", "stranger", "--off"]);
     assert_eq!(said, "stranger is kept no longer than other members\n");
 
+    let long = fleet(&balancer, &["averages", "--over", "8d"]);
+    assert!(
+        long.code == Some(1) && long.stderr.contains("1 s to 7 d"),
+        "{long:?}"
+    );
     let unknown = fleet(&balancer, &["show", "nobody"]);
     assert_eq!(unknown.code, Some(1));
     assert!(unknown.stderr.contains("nobody"), "{unknown:?}");

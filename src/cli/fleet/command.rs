@@ -46,7 +46,7 @@ enum FleetCommand {
     Watch(WatchArgs),
     /// Show what the members told on average, and the most
     Averages {
-        /// The stretch of time that ends now: up to seven days are kept
+        /// The stretch of time that ends now, at most seven days
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = positive)]
         over: Duration,
         #[command(flatten)]
@@ -196,10 +196,15 @@ fn averages_of(over: Duration, order: &OrderArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The member that an order is about. The order then calls it by its identity, which stays the same
+/// if another member comes meanwhile.
+fn resolve(api: &Api, name: &str) -> Result<MemberReport, Failure> {
+    api.get(&member_path(name))
+}
+
 fn forget(name: &str, order: &OrderArgs) -> Result<Exit, Failure> {
     let api = Api::new(&order.admin)?;
-    let member: MemberReport = api.get(&member_path(name))?;
-    // By its identity, which stays the same if another member comes meanwhile.
+    let member = resolve(&api, name)?;
     let _: Value = api.order("DELETE", &member_path(&member.id), None::<&()>)?;
     let answer = json!({ "id": member.id, "name": member.name, "forgotten": true });
     let shown = Printable(&member.name);
@@ -218,7 +223,8 @@ struct Protected {
 fn protect(name: &str, protected: bool, order: &OrderArgs) -> Result<Exit, Failure> {
     let api = Api::new(&order.admin)?;
     let body = Protected { protected };
-    let member: MemberReport = api.order("PATCH", &member_path(name), Some(&body))?;
+    let path = member_path(&resolve(&api, name)?.id);
+    let member: MemberReport = api.order("PATCH", &path, Some(&body))?;
     let shown = Printable(&member.name);
     let words = if protected {
         format!("{shown} is kept, however long nothing is heard of it")

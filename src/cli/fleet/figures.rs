@@ -46,18 +46,6 @@ pub(super) fn colour(state: MemberState) -> &'static str {
     }
 }
 
-/// Who needs an operator comes first.
-pub(super) fn rank(state: MemberState) -> u8 {
-    match state {
-        MemberState::Unknown => 0,
-        MemberState::Late => 1,
-        MemberState::Joining => 2,
-        MemberState::Leaving => 3,
-        MemberState::Active => 4,
-        MemberState::Gone => 5,
-    }
-}
-
 /// Why a member is in its state, and what else there is to know, in one line.
 pub(super) fn why(member: &MemberReport) -> String {
     let doubt = doubt(member.trust).map(str::to_owned);

@@ -1,6 +1,6 @@
 //! The members as a table that fits: one line each, troubles first. Pure.
 
-use super::figures::{colour, disk, memory, rank, why};
+use super::figures::{colour, disk, memory, why};
 use crate::cli::render::age;
 use crate::cli::table::fit::{self, Column, Row};
 use crate::fleet_core::{MemberReport, MemberState};
@@ -32,7 +32,7 @@ pub(super) fn lines(
         return vec!["the fleet has no members".to_owned()];
     }
     let mut members: Vec<&MemberReport> = members.iter().collect();
-    members.sort_by_key(|member| rank(member.state));
+    members.sort_by_key(|member| member.state.urgency());
     let rows = members.iter().map(|member| Row {
         cells: cells(member),
         colour: has_colour.then(|| colour(member.state)),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use bilico_testkit::wait_until;
+use bilico_testkit::{Running, wait_until};
 use serde_json::{Value, json};
 
 use super::{Locked, PASSWORD, secret_file};
@@ -130,4 +130,58 @@ fn the_audit_log_says_who_was_let_in_and_who_changed_what() {
     has("token.refused", "token", "aaaaaaaa");
     has("order.drain", "from", "root@127.0.0.1:");
     has("order.drain", "about", &locked.server.address);
+}
+
+/// Orders about members are orders, and who reads what users have typed is written down, too.
+#[test]
+fn the_audit_log_has_the_orders_about_members() {
+    let locked = Locked::start();
+    let root = locked.login("root");
+    secret_file(&locked.path("token"), locked.user("host-a", "agent").trim());
+    let args = ["agent", "--to", &locked.balancer.address, "--every", "1s"];
+    let args = [&args[..], &["--token-file", "token"]].concat();
+    let agent = Running::start(&mut locked.command(None, &args));
+    let state = || {
+        let member = locked.http(Some(&root), "GET", "/api/v1/fleet/agent:host-a");
+        let is_there = member.status == 200;
+        is_there.then(|| member.json()["state"].as_str().unwrap().to_owned())
+    };
+    wait_until("the agent to be a member", || {
+        state().as_deref() == Some("active")
+    });
+    let commands = "/api/v1/fleet/agent:host-a/commands";
+    assert_eq!(locked.http(Some(&root), "GET", commands).status, 200);
+    locked.printed(Some(&root), &["fleet", "protect", "agent:host-a"]);
+    let refused = locked.refused(Some(&root), &["fleet", "forget", "agent:host-a"]);
+    assert!(refused.contains("protected"), "{refused}");
+    locked.printed(Some(&root), &["fleet", "protect", "--off", "agent:host-a"]);
+    agent.signal("TERM");
+    agent.wait();
+    wait_until("the agent to be forgotten", || {
+        let forget = ["fleet", "forget", "agent:host-a"];
+        locked.run(Some(&root), &forget).code == Some(0)
+    });
+    let told = || -> Vec<Value> {
+        let about = |entry: &Value| {
+            let event = entry["event"].as_str().unwrap_or_default();
+            event.starts_with("member.")
+        };
+        locked.audit().into_iter().filter(about).collect()
+    };
+    wait_until("four entries", || told().len() >= 4);
+    let events: Vec<Value> = told().iter().map(|entry| entry["event"].clone()).collect();
+    assert_eq!(
+        events,
+        [
+            "member.commands",
+            "member.kept",
+            "member.let_go",
+            "member.forgotten"
+        ]
+    );
+    for entry in told() {
+        assert_eq!(entry["about"], "agent:host-a");
+        let from = entry["from"].as_str().unwrap();
+        assert!(from.starts_with("root@127.0.0.1:"), "{from}");
+    }
 }

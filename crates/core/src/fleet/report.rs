@@ -47,6 +47,18 @@ impl MemberState {
             Self::Gone => "gone",
         }
     }
+
+    /// Which state needs somebody first: the lowest.
+    pub fn urgency(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Late => 1,
+            Self::Joining => 2,
+            Self::Leaving => 3,
+            Self::Active => 4,
+            Self::Gone => 5,
+        }
+    }
 }
 
 /// What a member can do.

@@ -12,8 +12,8 @@ use crate::fleet::report::{Column, Columns, Summary};
 /// The most rows of an answer.
 pub const MAX_ROWS: u64 = 2000;
 
-/// The longest stretch that history reaches back, in seconds.
-pub const LONGEST: u64 = 7 * 24 * 3600;
+/// The longest stretch that history reaches back.
+pub const LONGEST: Duration = Duration::from_hours(7 * 24);
 
 /// A member's averages over a stretch of time.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,7 +41,7 @@ impl Member {
         wanted: Option<Duration>,
         now: u64,
     ) -> Columns {
-        let over = over.as_secs().clamp(GRAINS[0].step, LONGEST);
+        let over = over.as_secs().clamp(GRAINS[0].step, LONGEST.as_secs());
         let figures: Vec<(Figure, usize)> = if figures.is_empty() {
             let all = self.figures.iter().enumerate();
             all.map(|(place, kept)| (kept.figure, place)).collect()
@@ -88,7 +88,7 @@ impl Member {
 
     /// What is known of all figures over the stretch that ends now.
     pub(super) fn averages(&self, over: Duration, now: u64) -> Known {
-        let over = over.as_secs().clamp(GRAINS[0].step, LONGEST);
+        let over = over.as_secs().clamp(GRAINS[0].step, LONGEST.as_secs());
         let parts = self.parts(over, start(now, over, self.finest_step(over)), now);
         let places = 0..self.figures.len();
         let mut cells = vec![None; places.len()];

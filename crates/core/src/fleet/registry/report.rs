@@ -36,6 +36,14 @@ impl Registry {
             .collect()
     }
 
+    /// The identities and names of all members, in no order.
+    pub fn names(&self) -> Vec<(Identity, Arc<str>)> {
+        let members = self.members.values();
+        members
+            .map(|member| (member.id.clone(), member.name()))
+            .collect()
+    }
+
     /// One member.
     pub fn report(&self, id: &Identity, now: Duration) -> Option<MemberReport> {
         let member = self.members.get(&self.key_of(id)?)?;
@@ -44,22 +52,27 @@ impl Registry {
 
     /// The member with this identity, name or address, or the only one whose name contains it.
     pub fn find(&self, name: &str) -> Result<Identity, NotDone> {
+        match self.find_exactly(name) {
+            Err(NotDone::Unknown) => self.only_one(name, |found| found.contains(name)),
+            found => found,
+        }
+    }
+
+    /// The member with this identity, name or address: what an order is about is never guessed.
+    pub fn find_exactly(&self, name: &str) -> Result<Identity, NotDone> {
         let id = name.parse::<Identity>().ok();
         let key = (id.as_ref().and_then(|id| self.key_of(id)))
             .or_else(|| self.services.get(name).map(|service| service.owner));
         if let Some(member) = key.and_then(|key| self.members.get(&key)) {
             return Ok(member.id.clone());
         }
-        let named = |is: &dyn Fn(&str) -> bool| -> Vec<&Member> {
-            let members = self.members.values();
-            members.filter(|member| is(&member.name())).collect()
-        };
-        let exact = named(&|found| found == name);
-        let found = if exact.is_empty() {
-            named(&|found| found.contains(name))
-        } else {
-            exact
-        };
+        self.only_one(name, |found| found == name)
+    }
+
+    /// The only member whose name is as it should be; `name` is what was asked for.
+    fn only_one(&self, name: &str, is: impl Fn(&str) -> bool) -> Result<Identity, NotDone> {
+        let members = self.members.values();
+        let found: Vec<&Member> = members.filter(|member| is(&member.name())).collect();
         match found.as_slice() {
             [] => Err(NotDone::Unknown),
             [member] => Ok(member.id.clone()),

@@ -82,11 +82,6 @@ impl Registry {
         }
     }
 
-    /// Other bounds and times, from a reload.
-    pub fn configure(&mut self, config: RegistryConfig) {
-        self.config = config;
-    }
-
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.members.len()

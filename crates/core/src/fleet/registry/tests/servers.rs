@@ -299,6 +299,12 @@ fn members_are_found_by_identity_address_name_and_a_part_of_it() {
     let d = Ok(Identity::Directory("d".into()));
     for name in ["rome", "directory:d", "a:1", "address:a:1", "ro"] {
         assert_eq!(fleet.registry.find(name), d, "{name}");
+        let exactly = if name == "ro" {
+            Err(super::super::NotDone::Unknown)
+        } else {
+            d.clone()
+        };
+        assert_eq!(fleet.registry.find_exactly(name), exactly, "{name}");
     }
     assert!(
         matches!(fleet.registry.find("m"), Err(super::super::NotDone::Ambiguous(found))
