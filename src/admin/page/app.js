@@ -16,8 +16,9 @@ await known();
 if (may("read")) follow({
   state(data) {
     showOverview(data);
-    showServers(data.servers);
-    showFleet(data.fleet);
+    // One text: another one would take its place before it is read out.
+    const told = [showServers(data.servers), showFleet(data.fleet)].filter(Boolean).join(". ");
+    if (told) announce(told);
     showDead(data.overview.queue.dead, heardOfDead());
     showWaiting(data.overview.queue.files);
   },

@@ -108,3 +108,14 @@ export function nameLine(name) {
 
 /** Tells screen readers only. */
 export function announce(text) { $("announce").textContent = text; }
+
+/** More changes of a list than this at once are told as a number. */
+const MAX_TOLD = 3;
+
+/** What has changed in a list of servers or members since it was last shown, in words to announce; "" if nothing has. `key` and
+ * `state` tell what one is and how it is, and `words` what is said of it. */
+export function changes(kind, before, now, { key, state, words }) {
+  const states = new Map(before.map((one) => [key(one), state(one)]));
+  const changed = now.filter((one) => states.has(key(one)) && states.get(key(one)) !== state(one));
+  return changed.length > MAX_TOLD ? `${changed.length} ${kind} changed their state` : changed.map(words).join(". ");
+}

@@ -2,7 +2,7 @@
 // come first, as the balancer sends them.
 
 import * as format from "./format.js";
-import { $, announce, arrange, el, icon, setAttribute, setIcon, setText, show } from "./dom.js";
+import { $, arrange, changes, el, icon, setAttribute, setIcon, setText, show } from "./dom.js";
 import { age, drawHost, hostCells, isOld, shapeOf, trustWords } from "./host.js";
 import { openMember } from "./member.js";
 import { Shown } from "./shown.js";
@@ -18,21 +18,28 @@ const COUNTED = ["unknown", "late", "joining", "leaving", "active", "gone"];
 
 const rows = new Map();
 let members = [];
+/** How many there are in each state, those among them that are not sent. */
+let states = {};
 let more = 0;
 let limit = PAGE;
 
 $("member-filter-text").addEventListener("input", () => { limit = PAGE; draw(); });
 $("members-more").addEventListener("click", () => { limit += PAGE; draw(); });
 
-/** Shows the members as they are now. */
+/** What is told of a member that has changed. */
+const TOLD = { key: (member) => member.id, state: (member) => member.state, words: (member) => `${member.name} is ${member.state}` };
+
+/** Shows the members as they are now, and gives what has changed, in words. */
 export function showFleet(fleet) {
   const now = fleet?.members ?? [];
-  announceChanges(members, now);
+  const told = changes("members", members, now, TOLD);
   members = now;
+  states = fleet?.states ?? {};
   more = fleet?.more ?? 0;
   const ids = new Set(members.map((member) => member.id));
   for (const id of rows.keys()) if (!ids.has(id)) rows.delete(id);
   draw();
+  return told;
 }
 
 function draw() {
@@ -57,18 +64,7 @@ function draw() {
 }
 
 function tally() {
-  const counts = new Map();
-  for (const { state } of members) counts.set(state, (counts.get(state) ?? 0) + 1);
-  const known = COUNTED.filter((state) => counts.has(state)).map((state) => `${format.count(counts.get(state))} ${state}`);
-  return known.join(", ");
-}
-
-function announceChanges(before, now) {
-  if (before.length === 0) return;
-  const states = new Map(before.map((member) => [member.id, member.state]));
-  const changed = now.filter((member) => states.has(member.id) && states.get(member.id) !== member.state);
-  if (changed.length > 3) announce(`${changed.length} members changed their state`);
-  else if (changed.length > 0) announce(changed.map((member) => `${member.name} is ${member.state}`).join(". "));
+  return COUNTED.filter((state) => states[state] > 0).map((state) => `${format.count(states[state])} ${state}`).join(", ");
 }
 
 class MemberRow extends Shown {

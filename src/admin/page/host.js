@@ -15,7 +15,8 @@ const SHAPES = { joining: "connecting", active: "up", late: "overloaded", unknow
 
 const SOURCES = {
   configuration: "it is configured", order: "an operator added it", registered: "it registered itself",
-  announced: "it announced itself", datagram: "its datagrams", token: "an agent with a token",
+  announced: "it announced itself", datagram: "its datagrams", posted: "what it sent over HTTP, without a token",
+  token: "an agent with a token",
 };
 
 const TRUSTS = {
@@ -89,10 +90,12 @@ export function hostCells(cell) {
 export function drawHost(row, cells, host, facts) {
   for (const [key, cell] of Object.entries(cells)) {
     const value = facts ? FIGURES[key].of(facts) : null;
-    const trouble = key === "disk" && Boolean(facts?.disk_trouble);
+    const trouble = key === "disk" ? facts?.disk_trouble ?? null : null;
     row.text(cell.text, key, trouble ? "fails" : value === null ? "–" : `${Math.round(value * 100)} %`);
-    // Who points at a figure wants its age; it is made anew when the figure is, or when it gets old.
-    row.put(`${key} words`, `${value} ${trouble} ${facts && isOld(host)}`, () => { cell.title = words(key, host, facts ?? null); });
+    // Who points at a figure wants its age. That of a host that speaks is made anew with the figure, and every ten seconds:
+    // each second would be a change in each cell.
+    const seen = !facts || isOld(host) ? "" : Math.floor((host.heard_s ?? 0) / 10);
+    row.put(`${key} words`, `${value} ${trouble} ${facts && isOld(host) ? age(host) : seen}`, () => { cell.title = words(key, host, facts ?? null); });
     row.bar(cell.bar, `${key} bar`, value ?? 0);
     row.put(`${key} none`, value === null, (none) => cell.bar.classList.toggle("none", none));
     row.put(`${key} over`, value !== null && value >= HIGH, (over) => cell.bar.classList.toggle("over", over));

@@ -13,6 +13,13 @@ const CAME_BACK = "files that it refused, or that were with it when it failed; e
 /** What a server's directory holds. */
 function heldWords(host) { return `${format.files(host.held_files)} in its directory${typeof host.held_bytes === "number" ? `, ${format.bytes(host.held_bytes)}` : ""}`; }
 
+/** What a server's host tells. What anybody could have told is shown where it can be marked: beside its charts. */
+function hostWords(host) {
+  if (!host) return "nothing is known of it";
+  if (host.trust === "claimed") return "what is told of it is not verified: its charts show it";
+  return ["cpu", "ram", "disk"].map((key) => words(key, host, host)).join("; ");
+}
+
 export class Row extends Shown {
   constructor(name) {
     super();
@@ -160,7 +167,7 @@ export class Row extends Shown {
       Share: this.cells.share.title,
       Memory: server.memory ? `${format.bytes(server.memory.used)} of ${format.bytes(server.memory.limit)}` : "this server does not say",
       "In flight": `${format.files(server.in_flight)}${server.window_files ? ` of at most ${format.count(server.window_files)}` : ""}; ${this.cells.flight.title}`,
-      Host: server.host ? ["cpu", "ram", "disk"].map((key) => words(key, server.host, server.host)).join("; ") : "nothing is known of it",
+      Host: hostWords(server.host),
       Holds: typeof server.host?.held_files === "number" ? `${heldWords(server.host)}, ${age(server.host)}` : "this server does not say",
       Delivered: `${format.files(server.delivered)}, ${format.bytes(server.delivered_bytes)}`,
       "Came back": server.returned > 0 ? `${format.count(server.returned)} ${CAME_BACK}` : "none",

@@ -2,7 +2,7 @@
 // for each server that is shown and lives as long as it is, so that a focus or a selection stays.
 
 import * as format from "./format.js";
-import { $, announce, arrange, el, icon, setAttribute, setText, show } from "./dom.js";
+import { $, arrange, changes, el, icon, setAttribute, setText, show } from "./dom.js";
 import { askNew, askReload, serversAre } from "./orders.js";
 import { Row } from "./row.js";
 import { ORDERS, STATES, many, reasonOf, sorted, stateOf, stateWord } from "./states.js";
@@ -14,9 +14,6 @@ const FILTER_FROM = 9;
 
 /** Shares of fewer files than this move far with each file: the heading says of how many they are. */
 const FEW_FILES = 1000;
-
-/** More changes than this at once are announced as a number. */
-const MAX_ANNOUNCED = 3;
 
 /** So long after a move of the pointer or a key in the list no row leaves its place: it would go from under a finger. */
 const HOLD_MS = 5000;
@@ -43,14 +40,23 @@ for (const kind of ["pointermove", "pointerdown", "keydown", "focusin"]) {
 }
 $("server-rows").addEventListener("pointerleave", () => { held = -Infinity; });
 
-/** Shows the servers as they are now. */
+/** What is told of a server that has changed. */
+const TOLD = {
+  key: (server) => server.name,
+  // Under load a window fills and empties all the time.
+  state: (server) => (server.state === "full" ? "up" : stateOf(server)),
+  words: (server) => [`${server.name} is ${stateWord(server)}`, reasonOf(server)].filter(Boolean).join(", "),
+};
+
+/** Shows the servers as they are now, and gives what has changed, in words. */
 export function showServers(now) {
-  announceChanges(servers, now);
+  const told = changes("servers", servers, now, TOLD);
   servers = now;
   serversAre(now);
   const names = new Set(now.map((server) => server.name));
   for (const name of rows.keys()) if (!names.has(name)) rows.delete(name);
   draw();
+  return told;
 }
 
 /** Shows only servers in this state; null for all. */
@@ -153,17 +159,6 @@ function drawHeads() {
   if ($("sort-by").value !== order.key) $("sort-by").value = order.key;
   setAttribute($("sort-turn"), "data-direction", word);
   setAttribute($("sort-turn"), "aria-label", `Turn the order round; it is ${word}`);
-}
-
-function announceChanges(before, now) {
-  if (before.length === 0) return;
-  // Under load a window fills and empties all the time.
-  const lasting = (server) => (server.state === "full" ? "up" : stateOf(server));
-  const states = new Map(before.map((server) => [server.name, lasting(server)]));
-  const changed = now.filter((server) => states.has(server.name) && states.get(server.name) !== lasting(server));
-  if (changed.length > MAX_ANNOUNCED) return announce(`${changed.length} servers changed their state`);
-  const words = changed.map((server) => [`${server.name} is ${stateWord(server)}`, reasonOf(server)].filter(Boolean).join(", "));
-  if (words.length > 0) announce(words.join(". "));
 }
 
 const chips = new Map();

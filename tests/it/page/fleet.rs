@@ -13,10 +13,10 @@ use bilico::balancer::BalancerConfig;
 use bilico::fleet_core::{Facts, Identity, Source, Told, Trust};
 use bilico_testkit::{Role, start_server};
 
-const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
 /// A balancer in this process over these servers.
-fn balancer(dir: &Path, servers: &[Role]) -> InProcess {
+pub(super) fn balancer(dir: &Path, servers: &[Role]) -> InProcess {
     let config = BalancerConfig {
         settings: settings_with(servers),
         ..BalancerConfig::default()
@@ -101,7 +101,7 @@ const MADE_UP: &str = "(() => { \
     }; })()";
 
 #[test]
-fn servers_have_the_figures_of_their_hosts_and_grey_ones_are_old() {
+fn servers_have_the_figures_of_their_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let servers = [1, 2].map(|weight| start_server(dir.path(), weight, &[]));
     let names: Vec<String> = servers.iter().map(|one| one.address.clone()).collect();

@@ -3,6 +3,7 @@
 
 mod files;
 mod fleet;
+mod hosts;
 mod list;
 mod live;
 mod orders;
