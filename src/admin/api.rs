@@ -181,7 +181,7 @@ async fn overview(State(api): State<Api>) -> Result<Response, ApiError> {
 async fn servers(State(api): State<Api>) -> Result<Response, ApiError> {
     let servers = async {
         let sample = api.watch.sample().await?;
-        let servers = api.watch.servers(&sample);
+        let servers = api.watch.servers(&sample).await?;
         Ok(ServerList { servers })
     };
     api.reports.answer(servers).await
@@ -346,7 +346,8 @@ async fn events(
         .and_then(|id| id.parse().ok());
     let states = listening.only.is_none();
     let state = if states {
-        Some(api.watch.state(&*api.watch.sample().await?))
+        let sample = api.watch.sample().await?;
+        Some(api.watch.state(&sample).await?)
     } else {
         None
     };

@@ -101,6 +101,8 @@ impl Listeners {
         state: Option<&State>,
     ) -> Body {
         let (events, queue) = mpsc::channel(LISTENER_EVENTS);
+        // Before the lock, at which all listeners would wait for it.
+        let mut first = state.map_or_else(|| ": listening\n\n".to_owned(), encode_state);
         let mut all = self.lock();
         let past = control.events().after(0);
         let newest = past.last().map_or(0, |event| event.id);
@@ -108,7 +110,6 @@ impl Listeners {
         let known = wanted
             .after
             .map_or(newest, |after| if after > newest { 0 } else { after });
-        let mut first = state.map_or_else(|| ": listening\n\n".to_owned(), encode_state);
         for event in past.iter().filter(|event| event.id > known) {
             first.push_str(&encode_event(event));
         }

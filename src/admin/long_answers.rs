@@ -25,6 +25,9 @@ pub(super) const MAX_REPORTS: usize = 64;
 /// The same for lists of members, and figures of them. One of ten thousand members has megabytes.
 pub(super) const MAX_MEMBER_LISTS: usize = 8;
 
+/// The same for the metrics, of which one of a thousand servers and members has a megabyte.
+pub(super) const MAX_SCRAPES: usize = 8;
+
 /// The most contents of files that are read, or wait to be read, at once.
 pub(super) const MAX_CONTENTS: usize = 8;
 

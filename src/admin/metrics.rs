@@ -12,45 +12,71 @@ mod tls;
 
 use std::fmt::Write;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use tokio::task::spawn_blocking;
 
 pub(super) use balancer::Balancer;
 pub use families::MAX_SERVER_SERIES;
 
 use super::error::ApiError;
+use super::long_answers::LongAnswers;
 use process::Process;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The figures of a role, in the format that the request accepts.
-pub(super) fn answer(headers: &HeaderMap, figures: impl Collector) -> Response {
+pub(super) fn answer(headers: &HeaderMap, figures: impl Collector) -> Result<Response, ApiError> {
+    let is_open = is_open(headers);
+    let text = text(is_open, figures)?;
+    Ok(([(header::CONTENT_TYPE, kind(is_open))], text).into_response())
+}
+
+/// The same for a balancer, whose figures of thousands of servers and members are long.
+pub(super) async fn long_answer(
+    headers: &HeaderMap,
+    places: &LongAnswers,
+    figures: impl Future<Output = Result<Balancer, ApiError>>,
+) -> Result<Response, ApiError> {
+    let is_open = is_open(headers);
+    let text = async {
+        let figures = figures.await?;
+        let text = spawn_blocking(move || text(is_open, figures)).await;
+        text.map_err(|_| ApiError::gone())?.map(String::into_bytes)
+    };
+    let kind = HeaderValue::from_static(kind(is_open));
+    places.body(StatusCode::OK, kind, text).await
+}
+
+/// Whether the request accepts `OpenMetrics`.
+fn is_open(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|accept| accept.contains("application/openmetrics-text"))
+}
+
+fn kind(is_open: bool) -> &'static str {
+    if is_open { OPEN_METRICS } else { TEXT }
+}
+
+fn text(is_open: bool, figures: impl Collector) -> Result<String, ApiError> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(figures));
     registry.register_collector(Box::new(Process));
     let mut text = String::new();
-    if encode(&mut text, &registry).is_err() {
-        return ApiError::new(
+    encode(&mut text, &registry).map_err(|_| {
+        ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be encoded",
         )
-        .into_response();
-    }
-    let accept = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    if accept
-        .into_iter()
-        .any(|accept| accept.contains("application/openmetrics-text"))
-    {
-        return ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response();
-    }
-    ([(header::CONTENT_TYPE, TEXT)], older(&text)).into_response()
+    })?;
+    Ok(if is_open { text } else { older(&text) })
 }
 
 /// Turns `OpenMetrics` into the older text format.

@@ -195,17 +195,22 @@ async fn balancer_metrics(
     State(watch): State<Arc<Watch>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let sample = watch.sample().await?;
-    let figures = metrics::Balancer {
-        servers: watch.servers(&sample),
-        ready: watch.trouble(&sample.status).is_none(),
-        members: watch.members(),
-        doors: watch.fleet.doors().counts(),
-        sample,
+    let figures = async {
+        let sample = watch.sample().await?;
+        Ok(metrics::Balancer {
+            servers: watch.servers(&sample).await?,
+            ready: watch.trouble(&sample.status).is_none(),
+            members: watch.members().await?,
+            doors: watch.fleet.doors().counts(),
+            sample,
+        })
     };
-    Ok(metrics::answer(&headers, figures))
+    metrics::long_answer(&headers, &watch.scrapes, figures).await
 }
 
-async fn server_metrics(State(gauge): State<ServerGauge>, headers: HeaderMap) -> Response {
+async fn server_metrics(
+    State(gauge): State<ServerGauge>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     metrics::answer(&headers, gauge)
 }

@@ -10,7 +10,7 @@ use crate::balancer::query::{BulkDone, FileReport, Left};
 use crate::balancer::standing::Held;
 use crate::config::{MAX_WEIGHT, SpecError, parse_server};
 use crate::fleet::Command;
-use crate::fleet_core::{Averages, MemberReport, MemberState};
+use crate::fleet_core::{Averages, MemberReport, MemberState, Trust};
 use crate::protocol::status::ServerReport;
 
 /// Why a request was refused.
@@ -161,11 +161,15 @@ pub struct Server {
     pub host: Option<HostReport>,
 }
 
-/// What a server tells of its host. A figure that it does not tell is `None`: missing is not zero.
+/// What a server tells of its host. A figure that it does not tell, or that anybody could have told,
+/// is `None`: missing is not zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostReport {
     /// Its state as a member of the fleet.
     pub state: MemberState,
+    /// How far what is told of it can be believed.
+    #[serde(default)]
+    pub trust: Trust,
     /// Seconds since its last word: the age of the figures.
     pub heard_s: Option<f64>,
     /// How busy the processor is, from 0 to 1.
@@ -174,6 +178,9 @@ pub struct HostReport {
     pub memory_used: Option<u64>,
     /// The host's memory in bytes.
     pub memory_total: Option<u64>,
+    /// How much of the memory is in use, from a member that tells no bytes: 0 to 1.
+    #[serde(default)]
+    pub memory_ratio: Option<f32>,
     /// Space in use on the file system of the server's directory, in bytes.
     pub disk_used: Option<u64>,
     /// That file system's size in bytes.
@@ -181,6 +188,9 @@ pub struct HostReport {
     /// Space on it that the server may still use, in bytes.
     #[serde(default)]
     pub disk_free: Option<u64>,
+    /// How much of its disk is in use, from a member that tells no bytes: 0 to 1.
+    #[serde(default)]
+    pub disk_ratio: Option<f32>,
     /// Why nothing is known of the file system.
     pub disk_trouble: Option<String>,
     /// Files that its directory holds.
@@ -387,9 +397,9 @@ pub struct State {
 /// The members of the fleet in a `state` event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FleetState {
-    /// How many members are in each state, servers among them.
+    /// How many members that are no servers are in each state.
     pub states: BTreeMap<MemberState, usize>,
-    /// The members that are no servers, those first that need somebody; without their cores.
+    /// The first of these, those that need somebody before others; without their cores.
     pub members: Vec<MemberReport>,
     /// How many of those are left out: an event has a bounded length.
     pub more: usize,

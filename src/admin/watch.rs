@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +16,12 @@ use super::error::ApiError;
 use super::events::Listeners;
 use super::history::{Minute, to_f64};
 use super::limits::AdminLimits;
+use super::long_answers::{LongAnswers, MAX_SCRAPES};
 use super::types::{FleetState, History, HostReport, Overview, Queue, Server, ServerCounts, State};
 use crate::balancer::control::Control;
 use crate::balancer::orders::Sample;
 use crate::fleet::Fleet;
-use crate::fleet_core::{MemberReport, Trust};
+use crate::fleet_core::{Facts, MemberReport, Trust};
 use crate::protocol::status::{QueueReport, ServerReport, StatusReport};
 
 /// The least time between two samples.
@@ -35,8 +37,11 @@ pub(super) const MAX_TOLD_MEMBERS: usize = 500;
 pub(super) struct Watch {
     pub(super) control: Control,
     pub(super) fleet: Fleet,
-    /// The members as they were a moment ago, and when that was.
-    members: Mutex<Option<(Instant, Arc<Vec<MemberReport>>)>>,
+    /// The members as they were a moment ago, and when that was. Who finds them too old makes the
+    /// list anew under the lock, and the others wait for that.
+    members: tokio::sync::Mutex<Option<(Instant, Arc<Vec<MemberReport>>)>>,
+    /// Answers with metrics.
+    pub(super) scrapes: LongAnswers,
     listen: String,
     minute: Mutex<Minute>,
     /// The last sample, and when it was asked for. A request that finds it too old takes the next
@@ -57,7 +62,8 @@ impl Watch {
         Self {
             control,
             fleet,
-            members: Mutex::default(),
+            members: tokio::sync::Mutex::default(),
+            scrapes: LongAnswers::at_most(MAX_SCRAPES),
             listen,
             minute: Mutex::default(),
             latest: tokio::sync::Mutex::default(),
@@ -84,8 +90,10 @@ impl Watch {
                 return;
             };
             self.minute().push(&sample);
-            if self.listeners.want_states() {
-                self.listeners.tell_state(&self.state(&sample));
+            if self.listeners.want_states()
+                && let Ok(state) = self.state(&sample).await
+            {
+                self.listeners.tell_state(&state);
             }
         }
     }
@@ -121,25 +129,29 @@ impl Watch {
     }
 
     /// The balancer and its servers.
-    pub(super) fn state(&self, sample: &Sample) -> State {
-        State {
+    pub(super) async fn state(&self, sample: &Sample) -> Result<State, ApiError> {
+        let members = self.members().await?;
+        Ok(State {
             overview: self.overview(sample),
-            servers: self.servers(sample),
-            fleet: fleet_of(&self.members()),
-        }
+            servers: self.all_servers(sample, &members),
+            fleet: fleet_of(&members),
+        })
     }
 
     /// The members of the fleet, as they are or were a moment ago.
-    pub(super) fn members(&self) -> Arc<Vec<MemberReport>> {
-        let mut latest = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*latest {
-            Some((at, members)) if at.elapsed() < MEMBERS_AGE => members.clone(),
-            _ => {
-                let members = Arc::new(self.fleet.members());
-                *latest = Some((Instant::now(), members.clone()));
-                members
-            }
+    pub(super) async fn members(&self) -> Result<Arc<Vec<MemberReport>>, ApiError> {
+        let mut latest = self.members.lock().await;
+        if let Some((at, members)) = &*latest
+            && at.elapsed() < MEMBERS_AGE
+        {
+            return Ok(members.clone());
         }
+        let fleet = self.fleet.clone();
+        // On a thread that may take its time.
+        let members = spawn_blocking(move || fleet.members()).await;
+        let members = Arc::new(members.map_err(|_| ApiError::gone())?);
+        *latest = Some((Instant::now(), members.clone()));
+        Ok(members)
     }
 
     /// The balancer at a glance.
@@ -176,13 +188,20 @@ impl Watch {
     }
 
     /// All servers.
-    pub(super) fn servers(&self, sample: &Sample) -> Vec<Server> {
-        self.some_servers(sample, |_| true)
+    pub(super) async fn servers(&self, sample: &Sample) -> Result<Vec<Server>, ApiError> {
+        Ok(self.all_servers(sample, &self.members().await?))
+    }
+
+    fn all_servers(&self, sample: &Sample, members: &[MemberReport]) -> Vec<Server> {
+        let hosts = hosts_of(members);
+        let host = |address: &str| hosts.get(address).map(|member| host_of(member));
+        self.some_servers(sample, |_| true, host)
     }
 
     /// The server of this name.
     pub(super) fn server(&self, sample: &Sample, name: &str) -> Option<Server> {
-        self.some_servers(sample, |report| report.name == name)
+        let host = |address: &str| Some(host_of(&self.fleet.at(address)?));
+        self.some_servers(sample, |report| report.name == name, host)
             .pop()
     }
 
@@ -190,12 +209,8 @@ impl Watch {
         &self,
         sample: &Sample,
         is_wanted: impl Fn(&ServerReport) -> bool,
+        host: impl Fn(&str) -> Option<HostReport>,
     ) -> Vec<Server> {
-        let members = self.members();
-        let hosts: HashMap<&str, &MemberReport> = members
-            .iter()
-            .filter_map(|member| Some((member.address.as_deref()?, member)))
-            .collect();
         let minute = self.minute();
         let reports = &sample.status.servers;
         let weights = reports
@@ -220,7 +235,7 @@ impl Watch {
                 files_per_s: stored.map_or(0.0, |stored| stored.files.rate()),
                 bytes_per_s: stored.map_or(0.0, |stored| stored.bytes.rate()),
                 history: stored.map_or_else(Vec::new, |stored| stored.files.history()),
-                host: hosts.get(&*report.name).map(|member| host_of(member)),
+                host: host(&report.name),
                 ordered: sample.ordered.get(&report.name).cloned(),
                 report: report.clone(),
             }
@@ -250,14 +265,14 @@ fn queue_of(queue: &QueueReport) -> Queue {
 
 /// What the members of the fleet are that are no servers: those who need somebody first.
 fn fleet_of(members: &[MemberReport]) -> FleetState {
-    let mut states = BTreeMap::new();
-    for member in members {
-        *states.entry(member.state).or_default() += 1;
-    }
     let mut others: Vec<&MemberReport> = members
         .iter()
         .filter(|member| !member.capabilities.files)
         .collect();
+    let mut states = BTreeMap::new();
+    for member in &others {
+        *states.entry(member.state).or_default() += 1;
+    }
     others.sort_by(|one, other| {
         let key = |member: &MemberReport| (member.state.urgency(), member.trust == Trust::Claimed);
         let by_key = key(one).cmp(&key(other));
@@ -278,18 +293,37 @@ fn fleet_of(members: &[MemberReport]) -> FleetState {
     }
 }
 
-/// What a server's host tells.
+/// The members by the addresses of their servers. Two may have the same one: a host that is away
+/// keeps the address of its lease for a while, and the member whose server is there now counts.
+fn hosts_of(members: &[MemberReport]) -> HashMap<&str, &MemberReport> {
+    let is_server = |member: &&MemberReport| member.capabilities.files;
+    let others = members.iter().filter(|member| !is_server(member));
+    let in_turn = others.chain(members.iter().filter(is_server));
+    in_turn
+        .filter_map(|member| Some((member.address.as_deref()?, member)))
+        .collect()
+}
+
+/// What a server's host tells, unless anybody could have told it: a row of figures has no room for
+/// the mark that those need.
 fn host_of(member: &MemberReport) -> HostReport {
-    let facts = &member.facts;
+    let nothing = Facts::default();
+    let facts = match member.trust {
+        Trust::Claimed => &nothing,
+        Trust::Asked | Trust::Proved | Trust::Measured => &member.facts,
+    };
     HostReport {
         state: member.state,
+        trust: member.trust,
         heard_s: member.heard_s,
         cpu: facts.cpu,
         memory_used: facts.memory_used,
         memory_total: facts.memory_total,
+        memory_ratio: facts.memory_ratio,
         disk_used: facts.disk_used,
         disk_total: facts.disk_total,
         disk_free: facts.disk_free,
+        disk_ratio: facts.disk_ratio,
         disk_trouble: facts.disk_trouble.as_deref().map(str::to_owned),
         held_files: facts.held_files,
         held_bytes: facts.held_bytes,
@@ -312,4 +346,79 @@ fn no_server(servers: &[ServerReport]) -> Option<String> {
         None => "no server may get files".to_owned(),
         Some((name, reason)) => format!("no server may get files; {name}: {reason}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet_core::{Identity, MemberState, Source, Told};
+
+    /// So many members, by name.
+    fn members(count: usize, trust: Trust) -> Vec<MemberReport> {
+        let fleet = Fleet::default();
+        for number in 0..count {
+            let told = Told {
+                who: Identity::Agent(format!("host-{number:04}").into()),
+                name: None,
+                source: Source::Token,
+                trust,
+                peer: None,
+                every: Duration::from_mins(1),
+                facts: Facts {
+                    memory_ratio: Some(0.5),
+                    ..Facts::default()
+                },
+            };
+            fleet.told(told).unwrap();
+        }
+        fleet.members()
+    }
+
+    /// The heading counts all members that are no servers, also those that an event has no room for.
+    #[test]
+    fn members_that_are_not_told_one_by_one_are_counted() {
+        let mut all = members(MAX_TOLD_MEMBERS + 7, Trust::Proved);
+        all[0].capabilities.files = true;
+        for member in &mut all[1..3] {
+            member.state = MemberState::Gone;
+        }
+        all[9].state = MemberState::Unknown;
+        let told = fleet_of(&all);
+        assert_eq!((told.members.len(), told.more), (MAX_TOLD_MEMBERS, 6));
+        let states = [
+            (MemberState::Active, MAX_TOLD_MEMBERS + 3),
+            (MemberState::Unknown, 1),
+            (MemberState::Gone, 2),
+        ];
+        assert_eq!(told.states, BTreeMap::from(states));
+        assert_eq!(told.members[0].name, all[9].name, "who needs somebody");
+        let is_told = |member: &MemberReport| member.state == MemberState::Gone;
+        assert!(!told.members.iter().any(is_told), "they need nobody");
+    }
+
+    /// A server took the address of a host that is away and stays known for a day: its row had the
+    /// figures of either.
+    #[test]
+    fn of_two_members_at_one_address_the_one_with_a_server_counts() {
+        let mut two = members(2, Trust::Measured);
+        for place in [0, 1] {
+            for (at, member) in two.iter_mut().enumerate() {
+                member.address = Some("10.0.0.1:5000".to_owned());
+                member.capabilities.files = at == place;
+            }
+            let hosts = hosts_of(&two);
+            assert_eq!(hosts["10.0.0.1:5000"].id, two[place].id);
+        }
+    }
+
+    #[test]
+    fn figures_that_anybody_could_have_told_stand_in_no_server_s_row() {
+        let told = |trust| host_of(&members(1, trust)[0]);
+        assert_eq!(told(Trust::Asked).memory_ratio, Some(0.5));
+        let claimed = told(Trust::Claimed);
+        assert_eq!(
+            (claimed.memory_ratio, claimed.trust),
+            (None, Trust::Claimed)
+        );
+    }
 }

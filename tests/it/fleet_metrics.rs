@@ -155,6 +155,14 @@ fn a_balancer_tells_prometheus_the_figures_of_its_members() {
 fn the_series_of_many_members_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let balancer = start(dir.path(), BalancerConfig::default());
+    // Names that come first by the alphabet, from anybody.
+    for last in 1..=5 {
+        let mut claim = agent(&format!("a-{last}"), Duration::from_mins(10));
+        claim.who = Identity::Source([10, 0, 0, last].into());
+        claim.source = Source::Datagram;
+        claim.trust = Trust::Claimed;
+        balancer.fleet.told(claim).unwrap();
+    }
     for number in 0..MAX_SERVER_SERIES + 50 {
         let told = agent(&format!("host-{number:04}"), Duration::from_mins(10));
         balancer.fleet.told(told).unwrap();
@@ -165,7 +173,11 @@ fn the_series_of_many_members_are_bounded() {
     assert_eq!(samples("bilico_member_up"), MAX_SERVER_SERIES + 1);
     assert_eq!(
         value(&told, "bilico_member_up", &[("member", "other")]),
-        50.0
+        55.0
+    );
+    assert_eq!(
+        value(&told, "bilico_member_up", &[("member", "host-0000")]),
+        1.0
     );
     // How busy fifty processors are together says nothing.
     assert_eq!(samples("bilico_member_cpu_ratio"), MAX_SERVER_SERIES);

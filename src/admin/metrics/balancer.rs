@@ -112,20 +112,21 @@ impl Balancer {
         let each = |of: fn(&Server) -> Option<f64>| {
             let own = named
                 .iter()
-                .filter_map(move |server| Some((server.report.name.clone(), of(server)?)));
+                .filter_map(move |server| Some((&*server.report.name, of(server)?)));
             let rest = others
                 .iter()
                 .filter_map(|server| of(server))
                 .reduce(|one, other| one + other);
-            own.chain(rest.map(|sum| (OTHER.to_owned(), sum)))
+            let all = own.chain(rest.map(|sum| (OTHER, sum)));
+            all.map(|(server, value)| ([("server", server)], value))
         };
         for (name, help, of) in GAUGES {
             let name = format!("bilico_server_{name}");
-            to.gauges((&name, help), "server", each(of))?;
+            to.gauges((&name, help), each(of))?;
         }
         for (name, help, of) in COUNTERS {
             let name = format!("bilico_server_{name}");
-            to.counters((&name, help), "server", each(of))?;
+            to.counters((&name, help), each(of))?;
         }
         Ok(())
     }
@@ -133,12 +134,12 @@ impl Balancer {
 
 fn queue(queue: &QueueReport, to: &mut Families<'_>) -> Result<(), Error> {
     let waiting = [
-        ("ready", queue.ready),
-        ("delayed", queue.delayed),
-        ("in_flight", queue.in_flight),
+        ([("state", "ready")], queue.ready),
+        ([("state", "delayed")], queue.delayed),
+        ([("state", "in_flight")], queue.in_flight),
     ];
     let help = "Files that are accepted and not delivered.";
-    to.gauges(("bilico_queue_files", help), "state", waiting.into_iter())?;
+    to.gauges(("bilico_queue_files", help), waiting.into_iter())?;
     to.gauge(
         "bilico_queue_bytes",
         "Bytes of content of those.",

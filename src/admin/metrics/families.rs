@@ -4,7 +4,7 @@ use std::fmt::Error;
 
 use hdrhistogram::Histogram;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 
@@ -62,71 +62,39 @@ impl Families<'_> {
             .encode_gauge(&value)
     }
 
-    /// A gauge for each value of a label.
-    pub(super) fn gauges<V: EncodeGaugeValue>(
-        &mut self,
-        (name, help): (&str, &str),
-        label: &str,
-        values: impl Iterator<Item = (impl AsRef<str>, V)>,
-    ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (of, value) in values {
-            family
-                .encode_family(&[(label, of.as_ref())])?
-                .encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
     /// A gauge for each set of labels.
-    pub(super) fn labelled<const N: usize, V: EncodeGaugeValue>(
+    pub(super) fn gauges<const N: usize, V: EncodeGaugeValue>(
         &mut self,
-        (name, help): (&str, &str),
+        of: (&str, &str),
         values: impl Iterator<Item = ([(&'static str, impl AsRef<str>); N], V)>,
     ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in values {
-            let labels = labels.each_ref().map(|(name, of)| (*name, of.as_ref()));
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.family(MetricType::Gauge, of, values, |mut sample, value| {
+            sample.encode_gauge(value)
+        })
     }
 
     /// A counter for each set of labels.
-    pub(super) fn labelled_counters<const N: usize, V: EncodeCounterValue>(
+    pub(super) fn counters<const N: usize, V: EncodeCounterValue>(
         &mut self,
-        (name, help): (&str, &str),
+        of: (&str, &str),
         values: impl Iterator<Item = ([(&'static str, impl AsRef<str>); N], V)>,
     ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in values {
-            let labels = labels.each_ref().map(|(name, of)| (*name, of.as_ref()));
-            let mut counter = family.encode_family(&labels)?;
-            counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
+        self.family(MetricType::Counter, of, values, |mut sample, value| {
+            sample.encode_counter::<NoLabelSet, _, u64>(value, None)
+        })
     }
 
-    /// A counter for each value of a label.
-    pub(super) fn counters<V: EncodeCounterValue>(
+    fn family<const N: usize, V>(
         &mut self,
+        kind: MetricType,
         (name, help): (&str, &str),
-        label: &str,
-        values: impl Iterator<Item = (impl AsRef<str>, V)>,
+        values: impl Iterator<Item = ([(&'static str, impl AsRef<str>); N], V)>,
+        encode: impl Fn(MetricEncoder<'_>, &V) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (of, value) in values {
-            let labels = [(label, of.as_ref())];
-            let mut counter = family.encode_family(&labels)?;
-            counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in values {
+            let labels = labels.each_ref().map(|(name, of)| (*name, of.as_ref()));
+            encode(family.encode_family(&labels)?, &value)?;
         }
         Ok(())
     }

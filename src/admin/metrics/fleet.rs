@@ -6,7 +6,7 @@ use std::fmt::Error;
 use super::families::{Families, MAX_SERVER_SERIES, OTHER};
 use crate::admin::history::to_f64;
 use crate::fleet::{Count, DoorName};
-use crate::fleet_core::{MemberReport, MemberState, Trust};
+use crate::fleet_core::{Figure, Identity, MemberReport, MemberState, Source, Trust};
 
 /// Writes the figures of the fleet.
 pub(super) fn encode(
@@ -22,49 +22,73 @@ pub(super) fn encode(
         })
     });
     let help = "Members of the fleet in each state.";
-    to.labelled(("bilico_fleet_members", help), kinds)?;
+    to.gauges(("bilico_fleet_members", help), kinds)?;
     let (named, others) = named(members);
-    for figure in FIGURES {
+    for metric in METRICS {
         let own = named
             .iter()
-            .filter_map(|(name, member)| Some((labels(name, member), (figure.of)(member)?)));
-        let rest = others.iter().filter_map(|member| (figure.of)(member));
+            .filter_map(|(name, member)| Some((labels(name, member), (metric.of)(member)?)));
+        let rest = others.iter().filter_map(|member| (metric.of)(member));
         let rest = rest.reduce(|one, other| one + other);
         let rest = rest
-            .filter(|_| figure.adds_up)
+            .filter(|_| metric.adds_up)
             .map(|sum| (rest_labels(), sum));
-        let name = format!("bilico_member_{}", figure.name);
-        to.labelled((&name, figure.help), own.chain(rest))?;
+        let name = format!("bilico_member_{}", metric.name);
+        to.gauges((&name, metric.help), own.chain(rest))?;
     }
-    let taken = doors.iter().map(|(door, count)| (door.name(), count.taken));
+    let taken = doors
+        .iter()
+        .map(|(door, count)| ([("door", door.name())], count.taken));
     let help = "Messages that a doorway of the fleet has taken.";
-    to.counters(("bilico_door_messages", help), "door", taken)?;
+    to.counters(("bilico_door_messages", help), taken)?;
     let refused = doors.iter().flat_map(|(door, count)| {
         let reasons = count.refused.iter();
         reasons.map(|(reason, count)| ([("door", door.name()), ("reason", *reason)], *count))
     });
     let help = "Messages that a doorway of the fleet has refused.";
-    to.labelled_counters(("bilico_door_refused", help), refused)
+    to.counters(("bilico_door_refused", help), refused)
 }
 
-/// The members that have series of their own, by name, and the others. Two members may have the same
-/// name: they are called by their identities then, since a series is there once.
+/// The members that have series of their own, by what they are called, and the others. A series is
+/// there once, and whoever only claims something takes nobody's place and nobody's name: known members
+/// come first and are called by their names, unless two have the same one; claims come after them, by
+/// their identities.
 fn named(members: &[MemberReport]) -> (Vec<(&str, &MemberReport)>, Vec<&MemberReport>) {
-    let mut sorted: Vec<&MemberReport> = members.iter().collect();
+    let (mut sorted, mut claims): (Vec<_>, Vec<_>) =
+        members.iter().partition(|member| !is_claim(member));
     sorted.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
-    let (own, others) = sorted.split_at(sorted.len().min(MAX_SERVER_SERIES));
     let mut seen = BTreeSet::new();
-    let twice: BTreeSet<&str> = own
+    let twice: BTreeSet<&str> = sorted
         .iter()
         .map(|member| &*member.name)
-        .filter(|name| *name == OTHER || !seen.insert(*name))
+        .filter(|name| !seen.insert(*name))
         .collect();
-    let own = own.iter().map(|member| {
-        let is_plain = !twice.contains(&*member.name);
-        let name = if is_plain { &member.name } else { &member.id };
+    // What looks like an identity may be somebody else's.
+    let is_plain =
+        |name: &str| name != OTHER && !twice.contains(name) && name.parse::<Identity>().is_err();
+    claims.sort_by(|one, other| one.id.cmp(&other.id));
+    let known = sorted.iter().map(|member| {
+        let name = if is_plain(&member.name) {
+            &member.name
+        } else {
+            &member.id
+        };
         (&**name, *member)
     });
-    (own.collect(), others.to_vec())
+    let claimed = claims.iter().map(|member| (&*member.id, *member));
+    let mut own: Vec<_> = known.chain(claimed).collect();
+    let others = own.split_off(own.len().min(MAX_SERVER_SERIES));
+    (own, others.into_iter().map(|(_, member)| member).collect())
+}
+
+/// Whether anybody could have made this member. One that was known once stays it, also while only
+/// claims are heard of it.
+fn is_claim(member: &MemberReport) -> bool {
+    let is_free = matches!(
+        member.source,
+        Source::Announced | Source::Datagram | Source::Posted
+    );
+    is_free && member.trust == Trust::Claimed
 }
 
 type Labels<'a> = [(&'static str, &'a str); 3];
@@ -83,7 +107,7 @@ fn rest_labels() -> Labels<'static> {
 }
 
 /// A figure of each member; `None` leaves the member out, since missing is not zero.
-struct Figure {
+struct Metric {
     /// Without the prefix.
     name: &'static str,
     help: &'static str,
@@ -92,108 +116,207 @@ struct Figure {
     of: fn(&MemberReport) -> Option<f64>,
 }
 
-macro_rules! figure {
-    ($name:literal, $help:literal, $adds_up:literal, $of:expr) => {
-        Figure {
-            name: $name,
-            help: $help,
-            adds_up: $adds_up,
-            of: $of,
-        }
-    };
+/// A figure whose sum over several members says something.
+const fn amount(
+    name: &'static str,
+    help: &'static str,
+    of: fn(&MemberReport) -> Option<f64>,
+) -> Metric {
+    Metric {
+        name,
+        help,
+        adds_up: true,
+        of,
+    }
 }
 
-fn whole(number: Option<u64>) -> Option<f64> {
-    number.map(to_f64)
+/// A figure that belongs to one member.
+const fn level(
+    name: &'static str,
+    help: &'static str,
+    of: fn(&MemberReport) -> Option<f64>,
+) -> Metric {
+    Metric {
+        name,
+        help,
+        adds_up: false,
+        of,
+    }
 }
 
-fn broken(number: Option<f32>) -> Option<f64> {
-    number.map(f64::from)
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
 }
 
-const FIGURES: [Figure; 16] = [
-    figure!(
+const METRICS: [Metric; 16] = [
+    amount(
         "up",
-        "1 if it was heard of as often as it should be.",
-        true,
-        |member| Some(f64::from(u8::from(member.state == MemberState::Active)))
+        "1 if it was heard of as often as it should be; none once it has left.",
+        |member| {
+            let is_there = member.state != MemberState::Gone;
+            is_there.then(|| flag(member.state == MemberState::Active))
+        },
     ),
-    figure!(
+    level(
         "last_seen_seconds",
         "Since the last word of it: the age of its figures.",
-        false,
-        |member| member.heard_s
+        |member| member.heard_s,
     ),
-    figure!(
+    level(
         "cpu_ratio",
         "How busy its processor is, from 0 to 1.",
-        false,
-        |member| broken(member.facts.cpu)
+        |member| member.facts.figure(Figure::Cpu),
     ),
-    figure!("memory_used_bytes", "Memory in use.", true, |member| whole(
-        member.facts.memory_used
-    )),
-    figure!("memory_total_bytes", "Its memory.", true, |member| whole(
-        member.facts.memory_total
-    )),
-    figure!("swap_used_bytes", "Swap in use.", true, |member| whole(
-        member.facts.swap_used
-    )),
-    figure!(
+    amount("memory_used_bytes", "Memory in use.", |member| {
+        member.facts.figure(Figure::Memory)
+    }),
+    amount("memory_total_bytes", "Its memory.", |member| {
+        member.facts.memory_total.map(to_f64)
+    }),
+    amount("swap_used_bytes", "Swap in use.", |member| {
+        member.facts.figure(Figure::Swap)
+    }),
+    amount(
         "disk_used_bytes",
         "Space in use on the file system of its directory.",
-        true,
-        |member| whole(member.facts.disk_used)
+        |member| member.facts.figure(Figure::Disk),
     ),
-    figure!(
+    amount(
         "disk_total_bytes",
         "The size of that file system.",
-        true,
-        |member| whole(member.facts.disk_total)
+        |member| member.facts.disk_total.map(to_f64),
     ),
-    figure!(
+    amount(
         "disk_free_bytes",
         "Space on it that the member may still use.",
-        true,
-        |member| whole(member.facts.disk_free)
+        |member| member.facts.disk_free.map(to_f64),
     ),
-    figure!(
+    amount(
         "disk_trouble",
         "1 if its file system does not answer, or nothing can be known of it.",
-        true,
-        |member| Some(f64::from(u8::from(member.facts.disk_trouble.is_some())))
+        |member| Some(flag(member.facts.disk_trouble.is_some())),
     ),
-    figure!(
+    amount(
         "network_receive_bytes_per_second",
         "Received over all network interfaces.",
-        true,
-        |member| broken(member.facts.net_rx)
+        |member| member.facts.figure(Figure::NetRx),
     ),
-    figure!(
+    amount(
         "network_transmit_bytes_per_second",
         "Sent over all network interfaces.",
-        true,
-        |member| broken(member.facts.net_tx)
+        |member| member.facts.figure(Figure::NetTx),
     ),
-    figure!(
+    amount(
         "network_dropped_packets_per_second",
         "Packets that its network interfaces dropped.",
-        true,
-        |member| broken(member.facts.net_dropped)
+        |member| member.facts.figure(Figure::NetDropped),
     ),
-    figure!(
+    level(
         "load_ratio",
         "What it wants to be scaled by, from 0 to 1.",
-        false,
-        |member| broken(member.facts.load)
+        |member| member.facts.figure(Figure::Load),
     ),
-    figure!(
-        "held_files",
-        "Files that its directory holds.",
-        true,
-        |member| whole(member.facts.held_files)
-    ),
-    figure!("held_bytes", "Bytes of content of those.", true, |member| {
-        whole(member.facts.held_bytes)
+    amount("held_files", "Files that its directory holds.", |member| {
+        member.facts.held_files.map(to_f64)
+    }),
+    amount("held_bytes", "Bytes of content of those.", |member| {
+        member.facts.figure(Figure::Held)
     }),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fleet::Fleet;
+    use crate::fleet_core::{Facts, Told};
+
+    fn told(who: Identity, name: &str, source: Source, trust: Trust) -> Told {
+        Told {
+            who,
+            name: Some(name.into()),
+            source,
+            trust,
+            peer: None,
+            every: Duration::from_mins(1),
+            facts: Facts::default(),
+        }
+    }
+
+    fn known(user: &str, name: &str) -> Told {
+        let who = Identity::Agent(user.into());
+        told(who, name, Source::Token, Trust::Proved)
+    }
+
+    fn claim(last: u16, name: &str) -> Told {
+        let [high, low] = last.to_be_bytes();
+        let who = Identity::Source([10, 0, high, low].into());
+        told(who, name, Source::Datagram, Trust::Claimed)
+    }
+
+    fn members(all: impl IntoIterator<Item = Told>) -> Vec<MemberReport> {
+        let fleet = Fleet::default();
+        for told in all {
+            fleet.told(told).unwrap();
+        }
+        fleet.members()
+    }
+
+    /// A datagram with the name of a host renamed that host's series.
+    #[test]
+    fn a_claim_takes_nobody_s_name() {
+        let members = members([
+            known("a", "rome"),
+            claim(1, "rome"),
+            claim(2, "milan"),
+            known("b", "twin"),
+            known("c", "twin"),
+            known("d", "other"),
+            known("e", "source:10.0.0.2"),
+        ]);
+        let (own, others) = named(&members);
+        let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names,
+            [
+                "agent:d",
+                "rome",
+                "agent:e",
+                "agent:b",
+                "agent:c",
+                "source:10.0.0.1",
+                "source:10.0.0.2"
+            ]
+        );
+        assert!(others.is_empty());
+    }
+
+    /// A thousand datagrams with names that come first pushed all real hosts out of the metrics.
+    #[test]
+    fn claims_take_nobody_s_place() {
+        let most = u16::try_from(MAX_SERVER_SERIES).unwrap();
+        let claims = (0..most).map(|last| claim(last, &format!("a-{last:04}")));
+        let members = members([known("z", "zurich")].into_iter().chain(claims));
+        let (own, others) = named(&members);
+        assert_eq!((own[0].0, own.len()), ("zurich", MAX_SERVER_SERIES));
+        assert_eq!(others.len(), 1);
+        assert!(is_claim(others[0]));
+    }
+
+    #[test]
+    fn who_has_left_is_neither_up_nor_down() {
+        let mut member = members([known("a", "rome")]).remove(0);
+        let [up, ..] = METRICS;
+        assert_eq!((up.name, (up.of)(&member)), ("up", Some(1.0)));
+        for (state, value) in [
+            (MemberState::Late, Some(0.0)),
+            (MemberState::Unknown, Some(0.0)),
+            (MemberState::Leaving, Some(0.0)),
+            (MemberState::Gone, None),
+        ] {
+            member.state = state;
+            assert_eq!((up.of)(&member), value, "{state:?}");
+        }
+    }
+}

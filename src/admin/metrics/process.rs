@@ -17,10 +17,9 @@ pub(super) struct Process;
 impl Collector for Process {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), Error> {
         let mut to = Families(encoder);
-        let build = [(env!("CARGO_PKG_VERSION"), 1u64)];
+        let build = [([("version", env!("CARGO_PKG_VERSION"))], 1u64)];
         to.gauges(
             ("bilico_build_info", "The version of the program."),
-            "version",
             build.into_iter(),
         )?;
         if let Some(lost) = crate::logging::lost_lines() {

@@ -22,8 +22,10 @@ pub(super) fn encode(to: &mut Families<'_>) -> Result<(), Error> {
             "bilico_tls_handshakes",
             "Connections to a port with TLS: secured, failed, or begun in plain text.",
         ),
-        "result",
-        ["done", "failed", "plain"].into_iter().zip(sums),
+        ["done", "failed", "plain"]
+            .into_iter()
+            .zip(sums)
+            .map(|(result, sum)| ([("result", result)], sum)),
     )?;
     let left = gauges
         .iter()
@@ -33,7 +35,6 @@ pub(super) fn encode(to: &mut Families<'_>) -> Result<(), Error> {
             "bilico_certificate_expiry_seconds",
             "Time until the certificate in use expires.",
         ),
-        "leg",
-        left,
+        left.map(|(leg, left)| ([("leg", leg)], left)),
     )
 }
