@@ -121,7 +121,8 @@ impl Balancer {
         let events = self.control.events;
         let tasks = TaskTracker::new();
         let journal = self.journal.id();
-        let writer = start_writer(self.journal, &self.disk, self.control.hub.clone())?;
+        let writer = start_writer(self.journal, &self.disk, self.control.hub.clone())
+            .inspect_err(|_| stop.cancel())?;
         tasks.spawn(until_ended(&shutdown, self.uploads.keep_tidy()));
         let fleet = self.fleet.clone();
         tasks.spawn(until_ended(&shutdown, async move { fleet.run().await }));
@@ -153,8 +154,9 @@ impl Balancer {
         };
         let fleet = self.fleet.clone();
         let members = members::drive(self.fleet, deps.to_self.clone(), events.clone());
-        tasks.spawn(until_ended(&shutdown, members));
         let hub = Hub::new(self.recovered, self.to_hub, Box::new(writer), deps);
+        // By now the fleet knows what is configured, and wants nothing done about that.
+        tasks.spawn(until_ended(&shutdown, members));
         events.report(&Happening::Started);
         let draining = drain_when_told(stop.clone(), shutdown.clone(), events);
         tasks.spawn(until_ended(&shutdown, draining));

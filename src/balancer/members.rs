@@ -1,66 +1,79 @@
 //! The driver of the registry of members: has the hub do what the registry wants, and tells operators
 //! what it has to tell.
 
-use std::sync::Arc;
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::{Events, Kind, Level};
-use super::hub::directory_of;
 use super::messages::ToHub;
 use super::orders::{Command, MemberOrder, OrderError};
 use crate::config::ServerSpec;
 use crate::fleet::Fleet;
-use crate::fleet_core::registry::{Action, Notice, Probed};
+use crate::fleet_core::registry::{Action, Notice};
 
 /// Carries out what the registry wants, for as long as the balancer runs.
 pub(super) async fn drive(fleet: Fleet, hub: mpsc::UnboundedSender<ToHub>, events: Events) {
     loop {
-        let order = match fleet.next_action().await {
-            Action::Notice(notice) => {
+        let order = match wanted(fleet.next_action().await) {
+            Ok(order) => order,
+            Err(notice) => {
                 tell(&events, &notice);
                 continue;
             }
-            Action::Add {
-                address,
-                weight,
-                moved_from,
-            } => {
-                let member = fleet.find(&address).ok();
-                MemberOrder::Add {
-                    spec: ServerSpec {
-                        address: address.to_string(),
-                        weight,
-                    },
-                    directory: member.and_then(|member| directory_of(&member.id)),
-                    moved_from,
-                }
-            }
-            Action::Drain { address, reason } => MemberOrder::HoldBack {
-                server: address,
-                reason: Some(reason),
-            },
-            Action::Undrain { address } => MemberOrder::HoldBack {
-                server: address,
-                reason: None,
-            },
-            Action::Remove { address, reason } => {
-                tracing::info!(server = &*address, reason = &*reason, "a member is removed");
-                MemberOrder::Remove { server: address }
-            }
         };
         let (to, done) = oneshot::channel();
-        let asked = hub.send(ToHub::Control(Command::Member(order.clone(), to)));
+        // What is left in the queue of a hub that has ended is never answered.
+        if hub
+            .send(ToHub::Control(Command::Member(order.clone(), to)))
+            .is_err()
+        {
+            return;
+        }
         let Ok(done) = done.await else {
             return;
         };
-        if asked.is_err() {
-            return;
-        }
         if let Err(error) = done {
             failed(&fleet, &events, &order, &error);
         }
     }
+}
+
+/// What the registry wants of the hub, or what it has to tell.
+pub(super) fn wanted(action: Action) -> Result<MemberOrder, Notice> {
+    Ok(match action {
+        Action::Notice(notice) => return Err(notice),
+        Action::Add {
+            address,
+            weight,
+            directory,
+        } => MemberOrder::Add {
+            spec: ServerSpec {
+                address: address.to_string(),
+                weight,
+            },
+            directory,
+        },
+        Action::Moved {
+            from,
+            to,
+            directory,
+        } => MemberOrder::Moved {
+            from,
+            to,
+            directory,
+        },
+        Action::Drain { address, reason } => MemberOrder::HoldBack {
+            server: address,
+            reason: Some(reason),
+        },
+        Action::Undrain { address } => MemberOrder::HoldBack {
+            server: address,
+            reason: None,
+        },
+        Action::Remove { address, reason } => {
+            tracing::info!(server = &*address, reason = &*reason, "a member is removed");
+            MemberOrder::Remove { server: address }
+        }
+    })
 }
 
 /// What the registry wants cannot be done now.
@@ -74,11 +87,15 @@ fn failed(fleet: &Fleet, events: &Events, order: &MemberOrder, error: &OrderErro
             );
             tracing::error!("{text}");
             events.tell(Level::Error, Kind::Added, Some(&spec.address), None, text);
-            // So that the server hears of it.
-            let reason: Arc<str> = error.to_string().into();
-            fleet.probed(&spec.address, Probed::Unfit { reason });
+            // So that the server hears of it, and is added when there is room.
+            fleet.not_added(&spec.address, error.to_string().into());
         }
-        (MemberOrder::HoldBack { server, .. } | MemberOrder::Remove { server }, _) => {
+        (
+            MemberOrder::HoldBack { server, .. }
+            | MemberOrder::Remove { server }
+            | MemberOrder::Moved { to: server, .. },
+            _,
+        ) => {
             tracing::debug!(server = &**server, %error, "not done");
         }
     }

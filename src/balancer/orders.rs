@@ -237,8 +237,15 @@ pub enum MemberOrder {
         /// The identity of the directory that registered: who answers with another one gets no
         /// files.
         directory: Option<Arc<str>>,
-        /// The same server's address before this one.
-        moved_from: Option<Arc<str>>,
+    },
+    /// A server that registered has another address: what was ordered about it goes along.
+    Moved {
+        /// Where it was. It gets nothing new there.
+        from: Arc<str>,
+        /// Where it is.
+        to: Arc<str>,
+        /// Its directory.
+        directory: Option<Arc<str>>,
     },
     /// It is to get nothing new, for this reason; or files again.
     HoldBack {

@@ -178,11 +178,30 @@ impl Standing {
         self.change(server, |held| held.drained = is_drained);
     }
 
-    /// A server that registered has another address: what stands about it goes with it.
-    pub(super) fn moved(&mut self, from: &str, to: &str) {
-        if let Some(held) = self.0.remove(from) {
-            self.0.insert(to.to_owned(), held);
-        }
+    /// A server that registered has another address: what stands about it goes with it. Whether that
+    /// is anything.
+    pub(super) fn moved(&mut self, from: &str, to: &str) -> bool {
+        let Some(held) = self.0.remove(from) else {
+            return false;
+        };
+        self.0.insert(to.to_owned(), held);
+        true
+    }
+
+    /// A server is there because it has registered with this weight. If it was added by order, that is
+    /// an order about its weight from now on; whether it is.
+    pub(super) fn registered(&mut self, server: &str, weight: u32) -> bool {
+        let Some(ordered) = self.0.get_mut(server).and_then(|held| held.added.take()) else {
+            return false;
+        };
+        self.weigh(server, ordered, Some(weight));
+        true
+    }
+
+    /// The servers that were removed, though they are configured or had registered.
+    pub(super) fn removed(&self) -> impl Iterator<Item = &String> {
+        let removed = self.0.iter().filter(|(_, held)| held.removed.is_some());
+        removed.map(|(server, _)| server)
     }
 
     /// A server was added.

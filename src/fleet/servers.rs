@@ -1,6 +1,8 @@
 //! The members that are servers of the balancer: how they come and go, and what the hub is to do
 //! about them.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::error::NotTaken;
@@ -38,14 +40,34 @@ impl Fleet {
     /// a reload leaves them. Some of them are to be removed once nothing is in doubt there.
     pub fn registered(&self) -> Vec<ServerSpec> {
         let state = self.state();
-        let servers = state
-            .registry
-            .registered()
-            .map(|(address, weight)| ServerSpec {
-                address: address.to_string(),
-                weight,
-            });
+        let servers = state.registry.registered().map(|server| ServerSpec {
+            address: server.address.to_string(),
+            weight: server.weight,
+        });
         servers.collect()
+    }
+
+    /// The addresses of these servers, with the directories that are to answer there. What the
+    /// configuration or an order has may have any.
+    pub fn directories(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let state = self.state();
+        let servers = state.registry.registered();
+        let known = servers.filter_map(|server| {
+            let directory = server.directory?.clone();
+            Some((server.address.clone(), directory))
+        });
+        known.collect()
+    }
+
+    /// What was ordered about this server is forgotten.
+    pub fn order_forgotten(&self, server: &str) {
+        self.change(|state, now| state.registry.order_forgotten(server, now));
+    }
+
+    /// The balancer cannot have a server now, as [`Action::Add`] wanted, for this reason. It is tried
+    /// again when another one has gone, or when it registers again.
+    pub fn not_added(&self, server: &str, reason: Arc<str>) {
+        self.change(|state, now| state.registry.not_added(server, reason, now));
     }
 
     /// A server registers. It gets files when the member is kept on disk, its address was added, and

@@ -145,7 +145,6 @@ async fn a_balancer_without_a_fleet_gets_no_file_of_it() {
     let _running = run(&fleet);
     let up = Probed::Up {
         directory: Some(format!("{:032x}", 7).into()),
-        instance: None,
     };
     fleet.probed("127.0.0.1:5001", up);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -162,7 +161,6 @@ async fn a_server_hears_how_it_is_seen() {
     let address = member.registered().address.clone();
     let up = Probed::Up {
         directory: Some(registration(1).directory),
-        instance: None,
     };
     fleet.probed(&address, up);
     assert!(seen.borrow_and_update().good);
@@ -242,10 +240,7 @@ async fn the_cost_of_ten_thousand_members() {
         driven += 1;
     }
     for member in &members {
-        let found = Probed::Up {
-            directory: None,
-            instance: None,
-        };
+        let found = Probed::Up { directory: None };
         fleet.probed(&member.registered().address, found);
     }
     let mut pace = tokio::time::interval(Duration::from_secs(5) / BEATS);

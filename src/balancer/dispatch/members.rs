@@ -14,6 +14,8 @@ use crate::schedule::{Fact, Slot};
 pub enum Found {
     /// It can take files, or could if the registry did not hold it back.
     Up(Speaker),
+    /// Somebody else than the server that has registered answers there.
+    Other(Speaker),
     /// It is there, and gets none for this reason.
     Unfit(String),
     /// It is not there.
@@ -74,10 +76,13 @@ impl<T> Dispatcher<T> {
     pub fn found(&self, slot: Slot) -> Option<Found> {
         let server = self.servers.get(slot)?;
         let of_registry = server.intent == Intent::Work && server.held_back.is_some();
-        let problem = match server.health.problem() {
-            // That is what the registry has said itself.
-            Some((Fact::Drain, ..)) if of_registry => server.health.problem_beside(Fact::Drain),
-            problem => problem,
+        let beside = server.health.problem_beside(Fact::Drain);
+        let problem = match beside {
+            // A server that is not there is not there, whatever was ordered about it.
+            Some((Fact::Connection, ..)) => beside,
+            // That it is held back is what the registry has said itself.
+            _ if of_registry => beside,
+            _ => server.health.problem(),
         };
         Some(match problem {
             None => Found::Up(server.who.speaker.clone()),

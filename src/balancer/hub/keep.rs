@@ -1,6 +1,7 @@
 //! Keeps operators' orders about servers for later runs. One writing is under way at a time, beside
 //! the hub; orders that come meanwhile share the next one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,18 @@ use crate::balancer::happening::Happening;
 use crate::balancer::messages::ToHub;
 use crate::balancer::orders::{MAX_SERVERS, OrderError};
 use crate::balancer::standing;
+use crate::config::ServerSpec;
 
 impl Hub {
     /// Adds the servers that are configured, as orders of earlier runs have changed them.
     pub(super) fn begin_servers(&mut self, now: Duration) {
         let configured = self.deps.config.settings.servers.clone();
-        self.deps.fleet.configured(&configured);
         let registered = self.deps.fleet.registered();
+        self.tell_configured();
+        // The balancer may have been killed before the fleet was kept.
+        for server in self.deps.standing.removed() {
+            self.deps.fleet.ordered_away(server);
+        }
         let without_orders = standing::with_registered(&configured, &registered);
         let (servers, _) = self.deps.standing.begin(&without_orders);
         for server in servers {
@@ -46,6 +52,15 @@ impl Hub {
         if !orders.is_empty() {
             self.report(&Happening::OrdersStand { orders: &orders });
         }
+    }
+
+    /// Tells the fleet which servers are configured. Those that operators have removed are not there.
+    pub(super) fn tell_configured(&self) {
+        let removed: BTreeSet<&String> = self.deps.standing.removed().collect();
+        let servers = self.deps.config.settings.servers.iter();
+        let there = servers.filter(|spec| !removed.contains(&spec.address));
+        let there: Vec<ServerSpec> = there.cloned().collect();
+        self.deps.fleet.configured(&there);
     }
 
     /// Takes room for a server that is not configured, or says why there is none.

@@ -4,24 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::servers::ToldOfServer;
+use super::servers::{ServerHandle, ToldOfServer};
 use super::state::Hub;
 use crate::balancer::dispatch::{Found, Speaker};
 use crate::balancer::orders::{MemberOrder, OrderError};
 use crate::config::ServerSpec;
 use crate::fleet_core::registry::Probed;
-use crate::fleet_core::{Identity, Source};
 use crate::schedule::Slot;
 
 impl Hub {
-    /// Does what the registry wants.
-    pub(super) fn member(&mut self, order: MemberOrder, now: Duration) -> Result<(), OrderError> {
+    /// Does what the registry wants. Whether the orders that stand are others by it.
+    pub(super) fn member(&mut self, order: MemberOrder, now: Duration) -> Result<bool, OrderError> {
         match order {
-            MemberOrder::Add {
-                spec,
+            MemberOrder::Add { spec, directory } => self.add_member(&spec, directory, now),
+            MemberOrder::Moved {
+                from,
+                to,
                 directory,
-                moved_from,
-            } => self.add_member(&spec, directory, moved_from, now),
+            } => Ok(self.has_moved(from, to, directory, now)),
             MemberOrder::HoldBack { server, reason } => {
                 let Ok(slot) = self.slot_of(&server) else {
                     // Nothing can be in doubt where there is no server.
@@ -34,18 +34,18 @@ impl Hub {
                     self.retiring.held_back.remove(&server);
                 }
                 self.files.dispatcher.hold_back(slot, reason, now);
-                self.forget_told_doubt(slot);
-                Ok(())
+                self.tell_again(slot);
+                Ok(false)
             }
             MemberOrder::Remove { server } => {
                 let Ok(slot) = self.slot_of(&server) else {
                     self.retired(&server);
-                    return Ok(());
+                    return Ok(false);
                 };
                 // What was ordered about it stays: it may come back.
                 self.remove(slot, &server, now);
                 self.retiring.removing.insert(server);
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -54,13 +54,10 @@ impl Hub {
         &mut self,
         spec: &ServerSpec,
         directory: Option<Arc<str>>,
-        moved_from: Option<Arc<str>>,
         now: Duration,
-    ) -> Result<(), OrderError> {
+    ) -> Result<bool, OrderError> {
         let server: Arc<str> = spec.address.as_str().into();
-        if let Some(from) = &moved_from {
-            self.deps.standing.moved(from, &server);
-        }
+        let has_changed = self.deps.standing.registered(&server, spec.weight);
         let held = self.deps.standing.of(&server).cloned().unwrap_or_default();
         let ordered = held.weight.filter(|held| held.configured == spec.weight);
         let weight = ordered.map_or(spec.weight, |held| held.ordered);
@@ -89,37 +86,54 @@ impl Hub {
             self.files.dispatcher.drain(slot, held.drained, now);
         }
         if let Some(handle) = self.servers.get_mut(slot) {
+            if handle.expected != directory {
+                // Another server has taken the address over.
+                self.retiring.moved.remove(&server);
+                handle.another = None;
+            }
             handle.expected = directory;
             // Its lease may be another by now.
             handle.told = ToldOfServer::default();
             handle.nudge.notify_one();
         }
-        self.retiring.moved.remove(&server);
-        if let Some(from) = moved_from
-            && let Some(former) = self.files.dispatcher.slot_of(&from)
-        {
-            let reason = format!("it has moved to {server}").into();
-            self.files.dispatcher.hold_back(former, Some(reason), now);
-            // The sooner it is known not to answer, the sooner the new address gets files.
-            if let Some(former) = self.servers.get(former) {
-                former.nudge.notify_one();
-            }
-            self.forget_told_doubt(former);
-            self.retiring.held_back.insert(from.clone());
-            self.retiring.moved.insert(from, server);
+        Ok(has_changed)
+    }
+
+    /// A server has another address. Whether something was ordered about it.
+    fn has_moved(
+        &mut self,
+        from: Arc<str>,
+        to: Arc<str>,
+        directory: Option<Arc<str>>,
+        now: Duration,
+    ) -> bool {
+        let former = self.files.dispatcher.slot_of(&from);
+        let handle = former.and_then(|slot| self.servers.get(slot));
+        let expected = handle.and_then(|server| server.expected.as_ref());
+        if expected.is_some() && expected != directory.as_ref() {
+            // The address is another server's by now.
+            return false;
         }
-        Ok(())
+        if let (Some(slot), Some(handle)) = (former, handle) {
+            // The sooner it is known not to answer, the sooner the new address gets files.
+            handle.nudge.notify_one();
+            let reason = format!("it has moved to {to}").into();
+            self.files.dispatcher.hold_back(slot, Some(reason), now);
+            self.retiring.held_back.insert(from.clone());
+            self.tell_again(slot);
+        }
+        let has_changed = self.deps.standing.moved(&from, &to);
+        self.retiring.moved.remove(&to);
+        self.retiring.moved.insert(from, to);
+        has_changed
     }
 
     /// The identities that servers of an earlier run have registered with.
     pub(super) fn expect_registered(&mut self) {
-        for member in self.deps.fleet.members() {
-            let (Some(address), Source::Registered) = (member.address, member.source) else {
-                continue;
-            };
+        for (address, directory) in self.deps.fleet.directories() {
             let slot = self.files.dispatcher.slot_of(&address);
             if let Some(handle) = slot.and_then(|slot| self.servers.get_mut(slot)) {
-                handle.expected = directory_of(&member.id);
+                handle.expected = Some(directory);
             }
         }
     }
@@ -151,7 +165,7 @@ impl Hub {
             if dispatcher.is_unlinked(former)
                 && !dispatcher.answers(former)
                 && dispatcher.has_reported(present)
-                && servers.identity(present).is_some()
+                && is_the_one(servers.get(former), servers.identity(present))
             {
                 dispatcher.is_the_same_as(former, present);
             }
@@ -163,17 +177,31 @@ impl Hub {
         let Some(found) = self.files.dispatcher.found(slot) else {
             return;
         };
-        let in_doubt = !self.files.dispatcher.is_settled(slot);
         let Some(server) = self.servers.get_mut(slot) else {
             return;
         };
-        let fleet = &self.deps.fleet;
+        let found = match (&server.another, found) {
+            (Some(another), Found::Up(_) | Found::Unfit(_)) => Found::Other(another.clone()),
+            (_, found) => found,
+        };
         if server.told.found.as_ref() != Some(&found) {
-            fleet.probed(&server.address, probed(&found));
+            self.deps.fleet.probed(&server.address, probed(&found));
             server.told.found = Some(found);
         }
+        self.tell_doubt(slot);
+    }
+
+    /// Tells the fleet whether something is in doubt at a server, if that is another thing than
+    /// before. It matters where the server is held back or away: about others it is no news.
+    fn tell_doubt(&mut self, slot: Slot) {
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
+        let matters = !matches!(server.told.found, Some(Found::Up(_)))
+            || self.retiring.held_back.contains(&server.address);
+        let in_doubt = !matters || !self.files.dispatcher.is_settled(slot);
         if server.told.in_doubt != Some(in_doubt) {
-            fleet.in_doubt(&server.address, in_doubt);
+            self.deps.fleet.in_doubt(&server.address, in_doubt);
             server.told.in_doubt = Some(in_doubt);
         }
     }
@@ -183,33 +211,22 @@ impl Hub {
         if self.retiring.held_back.is_empty() {
             return;
         }
-        let slots: Vec<Slot> = self
-            .retiring
-            .held_back
-            .iter()
+        let held_back = self.retiring.held_back.iter();
+        let slots: Vec<Slot> = held_back
             .filter_map(|server| self.files.dispatcher.slot_of(server))
             .collect();
         for slot in slots {
-            let in_doubt = !self.files.dispatcher.is_settled(slot);
-            let fleet = &self.deps.fleet;
-            if let Some(server) = self.servers.get_mut(slot)
-                && server.told.in_doubt != Some(in_doubt)
-            {
-                fleet.in_doubt(&server.address, in_doubt);
-                server.told.in_doubt = Some(in_doubt);
-            }
+            self.tell_doubt(slot);
         }
     }
 
     /// The fleet hears again whether something is in doubt at a server.
-    fn forget_told_doubt(&mut self, slot: Slot) {
+    fn tell_again(&mut self, slot: Slot) {
         if let Some(server) = self.servers.get_mut(slot) {
             server.told.in_doubt = None;
         }
+        self.tell_doubt(slot);
         self.tell_fleet(slot);
-        let in_doubt = !self.files.dispatcher.is_settled(slot);
-        let address = self.servers.address(slot);
-        self.deps.fleet.in_doubt(&address, in_doubt);
     }
 
     /// A server is forgotten.
@@ -221,19 +238,19 @@ impl Hub {
     }
 }
 
-/// The directory in a member's identity, if that is one.
-pub(in crate::balancer) fn directory_of(id: &str) -> Option<Arc<str>> {
-    match id.parse() {
-        Ok(Identity::Directory(directory)) => Some(directory),
-        _ => None,
-    }
+/// Whether the directory that has listed its files is the one that was at a former address.
+fn is_the_one(former: Option<&ServerHandle>, present: Option<Arc<str>>) -> bool {
+    let expected = former.and_then(|former| former.expected.as_ref());
+    present.is_some_and(|present| expected.is_none_or(|expected| *expected == present))
 }
 
 fn probed(found: &Found) -> Probed {
     match found {
         Found::Up(speaker) => Probed::Up {
             directory: speaker.identity.clone(),
-            instance: speaker.instance.clone(),
+        },
+        Found::Other(speaker) => Probed::Other {
+            directory: speaker.identity.clone(),
         },
         Found::Unfit(reason) => Probed::Unfit {
             reason: reason.as_str().into(),

@@ -68,6 +68,5 @@ mod waiters;
 
 pub(super) use clock::Clock;
 pub(super) use limits::HubLimits;
-pub(super) use members::directory_of;
 pub(super) use outside::Tasks;
 pub(super) use state::{Deps, Hub};

@@ -14,8 +14,11 @@ impl Hub {
         self.news.is_stale = true;
         match command {
             Command::Member(order, to) => {
-                let done = self.member(order, now);
-                self.keep(done, to);
+                match self.member(order, now) {
+                    Ok(changed) if changed => self.keep(Ok(()), to),
+                    // The registry's driver may have gone.
+                    done => drop(to.send(done.map(|_| ()))),
+                }
             }
             Command::Order(order, to) => {
                 let done = self.order(order, now);
@@ -65,6 +68,8 @@ impl Hub {
             Order::Remove { server } => {
                 let slot = self.slot_of(&server)?;
                 self.remove(slot, &server, now);
+                // What may be in doubt there is given up.
+                self.retiring.removing.remove(&*server);
                 let configured = self.configured(&server);
                 self.deps.standing.remove(&server, configured);
                 self.deps.fleet.ordered_away(&server);
@@ -102,7 +107,7 @@ impl Hub {
                 self.add(&ServerSpec { address, weight }, now)?;
             }
             (Some(slot), Some(weight)) => {
-                if held.weight.is_some() {
+                if held.weight.is_some() || held.added.is_some() {
                     self.set_weight(slot, server, weight, now);
                 }
                 if held.drained {
@@ -113,6 +118,10 @@ impl Hub {
             (None, _) => {}
         }
         self.deps.standing.forget(server);
+        self.deps.fleet.order_forgotten(server);
+        if held.removed.is_some() {
+            self.tell_configured();
+        }
         Ok(())
     }
 
@@ -235,6 +244,11 @@ impl Hub {
                     self.set_weight(slot, name, spec.weight, now);
                 }
                 Some(_) => {}
+            }
+            // Whoever is there is the one.
+            let slot = self.slot_of(&spec.address)?;
+            if let Some(server) = self.servers.get_mut(slot) {
+                server.expected = None;
             }
         }
         Ok(())

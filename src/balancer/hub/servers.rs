@@ -6,7 +6,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::DropGuard;
 
 use crate::balancer::directories::Twice;
-use crate::balancer::dispatch::{Found, LinkId};
+use crate::balancer::dispatch::{Found, LinkId, Speaker};
 use crate::balancer::messages::ToServer;
 use crate::schedule::{Slot, Slots};
 
@@ -44,6 +44,8 @@ pub(super) struct ServerHandle {
     /// The identity of the directory that registered at this address, if a server did: who answers
     /// with another one gets no files.
     pub(super) expected: Option<Arc<str>>,
+    /// Who answers there in place of that directory, if somebody does.
+    pub(super) another: Option<Speaker>,
     /// What the fleet was told of it last.
     pub(super) told: ToldOfServer,
     pub(super) _probes: DropGuard,

@@ -162,6 +162,7 @@ impl Hub {
             link: None,
             twice: None,
             expected: None,
+            another: None,
             told: ToldOfServer::default(),
             _probes: probes,
         };

@@ -34,7 +34,11 @@ impl Hub {
         speaker: &Speaker,
         now: Duration,
     ) -> Result<(), String> {
-        if let Some(reason) = self.why_another(slot, speaker) {
+        let another = self.why_another(slot, speaker);
+        if let Some(server) = self.servers.get_mut(slot) {
+            server.another = another.is_some().then(|| speaker.clone());
+        }
+        if let Some(reason) = another {
             self.directories.release(slot);
             self.files.dispatcher.is_another(slot, reason.clone(), now);
             return Err(reason);

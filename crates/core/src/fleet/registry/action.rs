@@ -9,16 +9,26 @@ use std::sync::Arc;
 /// does no harm. None of them asks for a server of the configuration to be added or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// The balancer is to have this server with this weight. If it has it already, the weight is
-    /// set. It comes only when the member is kept on disk.
+    /// The balancer is to have this server with this weight. If it has it already, the weight and the
+    /// directory are set. It comes only when the member is kept on disk.
     Add {
         /// The server.
         address: Arc<str>,
         /// Its weight.
         weight: u32,
-        /// The same server's address before this one. It is drained, and is to be removed once
-        /// nothing is in doubt there: a [`Remove`](Self::Remove) comes then.
-        moved_from: Option<Arc<str>>,
+        /// The directory that registered there: who answers with another one gets nothing.
+        directory: Option<Arc<str>>,
+    },
+    /// The server that registered at the one address is at the other one now, which is added or about
+    /// to be. The former one gets nothing new, and is to be removed once nothing is in doubt there: a
+    /// [`Remove`](Self::Remove) comes then.
+    Moved {
+        /// Where it was.
+        from: Arc<str>,
+        /// Where it is.
+        to: Arc<str>,
+        /// Its directory.
+        directory: Option<Arc<str>>,
     },
     /// The server gets nothing new. When that is so, `in_doubt` is to be told anew: what was told
     /// before may be older than the last file.

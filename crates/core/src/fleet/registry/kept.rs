@@ -202,7 +202,6 @@ impl Registry {
             service.wanted = Some(Wanted {
                 weight: server.weight,
                 retiring: server.retiring.map(Into::into),
-                moved_from: None,
             });
             self.changed.insert(address.clone());
             self.services.insert(address.clone(), service);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::action::Notice;
 use super::config::BEATS_IN_LEASE;
-use super::member::{Contender, Found, Key, Kind, Lease, MAX_FORMER, Member, Parting};
+use super::member::{Contender, Found, Key, Kind, Lease, MAX_FORMER, Member, Parting, Service};
 use super::registration::{LeaseId, NotRegistered, Registered, Registration, Seen};
 use super::table::Registry;
 use crate::fleet::facts::Facts;
@@ -18,8 +18,8 @@ use crate::text::excerpt;
 const LASTS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_hours(1));
 
 /// What a second server with a directory is told while nothing is known of the first one.
-const WAITS: &str = "another server has registered with the same directory, and gets the files until \
-                     its lease ends";
+const WAITS: &str = "another server has registered with the same directory, and gets the files as long \
+                     as it is there";
 
 /// What it is told when the first one has spoken since.
 const COPY: &str = "another server has the same directory and is there, too: one of the directories \
@@ -185,19 +185,17 @@ impl Registry {
         self.refresh(key, now);
     }
 
-    /// The second server with a directory takes the place of the first one, which is silent.
+    /// The second server with a directory takes the place of the first one, if that is not there.
     pub(super) fn promote(&mut self, key: Key, now: Duration) {
+        if !self.is_first_away(key) {
+            return;
+        }
         let Some(member) = self.members.get_mut(&key) else {
             return;
         };
-        let Some(second) = member.contender.take() else {
+        let Some(second) = member.contender.take_if(|second| !second.seen.left) else {
             return;
         };
-        let left = second.seen.left;
-        if left {
-            member.contender = Some(second);
-            return;
-        }
         let lease = Lease {
             id: Some(second.id),
             address: second.address,
@@ -214,19 +212,50 @@ impl Registry {
         self.settle(key, now);
     }
 
+    /// Whether a member's first server is not there. One that probes find is, whatever becomes of its
+    /// registration; one that speaks is, too, once both were heard.
+    fn is_first_away(&self, key: Key) -> bool {
+        let Some(member) = self.members.get(&key) else {
+            return false;
+        };
+        let Some(lease) = &member.lease else {
+            return true;
+        };
+        if member.has_left() {
+            return true;
+        }
+        let service = self.service_of(member, &lease.address);
+        if service.is_some_and(Service::is_found) {
+            return false;
+        }
+        let is_down = service.is_some_and(|service| matches!(service.found, Found::Down(_)));
+        let is_copy = member
+            .contender
+            .as_ref()
+            .is_some_and(|second| second.is_copy);
+        !lease.is_alive() || is_down && !is_copy
+    }
+
+    /// A member's server at this address, if it has one there.
+    fn service_of(&self, member: &Member, address: &Arc<str>) -> Option<&Service> {
+        let address = member.services.get(address)?;
+        self.services.get(address)
+    }
+
     /// Whether this is a second server with a directory, while the first one is there.
     fn is_second(&self, key: Key, registration: &Registration) -> bool {
         let Some(member) = self.members.get(&key) else {
             return false;
         };
-        let Some(holds) = member.lease.as_ref().filter(|lease| lease.is_alive()) else {
+        let Some(holds) = &member.lease else {
             return false;
         };
         let is_same = holds.address == registration.address
             || holds.instance.is_some() && holds.instance == registration.instance;
-        let is_down = (self.services.get(&holds.address))
-            .is_some_and(|service| matches!(service.found, Found::Down(_)));
-        !is_same && !is_down && !member.has_left()
+        let service = self.service_of(member, &holds.address);
+        let is_down = service.is_some_and(|service| matches!(service.found, Found::Down(_)));
+        let is_there = service.is_some_and(Service::is_found) || holds.is_alive() && !is_down;
+        !is_same && is_there && !member.has_left()
     }
 
     fn contend(
@@ -302,8 +331,13 @@ impl Registry {
         if is_taken {
             self.give(key, &lease.address, now);
         }
-        let is_found = self.services.get(&lease.address);
-        let is_found = is_found.is_some_and(|service| service.is_up() && !service.is_other);
+        let is_found = match self.services.get_mut(&lease.address) {
+            Some(service) => {
+                service.try_again();
+                service.is_found()
+            }
+            None => false,
+        };
         self.believe(key);
         let Some(member) = self.members.get_mut(&key) else {
             return;
@@ -382,7 +416,7 @@ impl Registry {
         let is_leased_here = (owner.lease.as_ref())
             .is_some_and(|lease| lease.is_alive() && lease.address == registration.address);
         let is_down = matches!(service.found, Found::Down(_));
-        let is_there = service.is_up() && !service.is_other || is_leased_here && !is_down;
+        let is_there = service.is_found() || is_leased_here && !is_down;
         if knows_another && is_there && !owner.has_left() {
             return Err(NotRegistered::Taken {
                 address: registration.address.clone(),

@@ -173,8 +173,11 @@ pub(super) struct Service {
     pub(super) found_since: Duration,
     /// Another directory than its owner's answers here.
     pub(super) is_other: bool,
-    /// The process that answers here.
-    pub(super) instance: Option<Arc<str>>,
+    /// The driver was told that the server which was here is at this address now.
+    pub(super) moved_to: Option<Arc<str>>,
+    /// The driver could not add it. It is tried again when there may be room, or when it registers
+    /// again.
+    pub(super) is_refused: bool,
     /// A file may be in flight to it or in doubt there.
     pub(super) in_doubt: bool,
     /// When this version of the registry is kept, the driver may be told.
@@ -187,7 +190,6 @@ pub(super) struct Wanted {
     pub(super) weight: u32,
     /// It is to be removed once nothing is in doubt, for this reason.
     pub(super) retiring: Option<Arc<str>>,
-    pub(super) moved_from: Option<Arc<str>>,
 }
 
 /// What the driver was told of a server.
@@ -195,6 +197,8 @@ pub(super) struct Wanted {
 pub(super) struct Told {
     /// `None`: the configuration or an order has it.
     pub(super) weight: Option<u32>,
+    /// The directory that is to answer there.
+    pub(super) directory: Option<Arc<str>>,
     pub(super) is_drained: bool,
 }
 
@@ -220,7 +224,8 @@ impl Service {
             found: Found::NotYet,
             found_since: now,
             is_other: false,
-            instance: None,
+            moved_to: None,
+            is_refused: false,
             in_doubt: true,
             version: 0,
         }
@@ -233,6 +238,28 @@ impl Service {
 
     pub(super) fn is_up(&self) -> bool {
         matches!(self.found, Found::Up | Found::Unfit(_))
+    }
+
+    /// Whoever has registered here, or is configured, is found here.
+    pub(super) fn is_found(&self) -> bool {
+        self.is_up() && !self.is_other
+    }
+
+    /// The driver may be able to add it by now.
+    pub(super) fn try_again(&mut self) {
+        if std::mem::take(&mut self.is_refused) {
+            self.in_doubt = true;
+        }
+    }
+
+    /// It is to be removed once nothing is in doubt.
+    pub(super) fn is_retiring(&self) -> bool {
+        (self.wanted.as_ref()).is_some_and(|wanted| wanted.retiring.is_some())
+    }
+
+    /// A registration is to have it.
+    pub(super) fn is_target(&self) -> bool {
+        (self.wanted.as_ref()).is_some_and(|wanted| wanted.retiring.is_none())
     }
 
     /// Nothing holds it here any more.

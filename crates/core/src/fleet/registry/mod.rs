@@ -21,6 +21,7 @@
 //! | `table` | the state, bounds, and which identities are one member |
 //! | `leases` | who registers, beats, leaves, and is a copy |
 //! | `services` | which servers the balancer is to have, and what probes find |
+//! | `driver` | what has to be done so that it has them |
 //! | `words` | what is told of members |
 //! | `layers` | which of several words about one figure counts |
 //! | `state` | states, their reasons, and what time does |
@@ -30,6 +31,7 @@
 
 mod action;
 mod config;
+mod driver;
 mod kept;
 mod layers;
 mod leases;
@@ -52,7 +54,7 @@ pub use config::{
 };
 pub use kept::{BadKept, KeptMember};
 pub use probed::Probed;
-pub use registration::{LeaseId, NotRegistered, Registered, Registration, Seen};
+pub use registration::{InService, LeaseId, NotRegistered, Registered, Registration, Seen};
 pub use report::NotDone;
 pub use table::{Registry, Renamed};
 pub use words::NoRoom;

@@ -9,8 +9,11 @@ pub enum Probed {
     Up {
         /// The identity of its directory, if it is a native server.
         directory: Option<Arc<str>>,
-        /// The identity of its process.
-        instance: Option<Arc<str>>,
+    },
+    /// Somebody is there, and is not the server that has registered at this address.
+    Other {
+        /// The identity of their directory, if they have named one.
+        directory: Option<Arc<str>>,
     },
     /// It is there, and gets no files for this reason, such as that it is overloaded.
     Unfit {

@@ -50,6 +50,18 @@ pub struct Registered {
     pub beat: Duration,
 }
 
+/// A server that is in service because it registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InService<'a> {
+    /// Its address.
+    pub address: &'a Arc<str>,
+    /// The weight that it registered with.
+    pub weight: u32,
+    /// The directory that is to answer there; `None` if the configuration or an order has the
+    /// address.
+    pub directory: Option<&'a Arc<str>>,
+}
+
 /// How the balancer sees a server that has registered, so that the server can say why it gets no
 /// files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::Action;
-use super::member::{Found, Key, Kind, Lease, Parting, Service, Told, Wanted};
+use super::member::{Found, Key, Kind, Lease, Parting, Service, Wanted};
 use super::probed::Probed;
+use super::registration::InService;
 use super::table::Registry;
 use crate::fleet::identity::Identity;
 use crate::fleet::told::{Source, Trust};
@@ -41,23 +41,51 @@ impl Registry {
     /// An operator's order added this server, or gave it another weight.
     pub fn ordered(&mut self, address: &str, weight: u32, now: Duration) {
         let address: Arc<str> = address.into();
-        let barred = self.members.iter_mut().find(|(_, member)| {
-            let is_here = (member.lease.as_ref()).is_some_and(|lease| lease.address == address);
-            is_here && member.is_barred()
-        });
-        if let Some((key, member)) = barred {
-            let key = *key;
-            member.parting = None;
-            self.settle(key, now);
-            self.refresh(key, now);
+        if self.taken_back(&address, now) {
+            return;
+        }
+        // A registered server stays one: the order is about its weight, which is not the registry's.
+        let is_registered = (self.services.get(&address))
+            .is_some_and(|service| service.wanted.is_some() && !service.is_given());
+        if is_registered {
             return;
         }
         let service = self.given(&address, Source::Order, now);
-        // A registered server stays one: the order is about its weight.
-        if service.wanted.is_none() && service.configured.is_none() {
+        if service.configured.is_none() {
             service.ordered = Some(weight);
         }
         self.given_changed(&address, now);
+    }
+
+    /// What operators ordered about this server counts no longer.
+    pub fn order_forgotten(&mut self, address: &str, now: Duration) {
+        self.taken_back(address, now);
+        let Some((address, _)) = self.services.get_key_value(address) else {
+            return;
+        };
+        let address = address.clone();
+        if let Some(service) = self.services.get_mut(&address)
+            && service.ordered.take().is_some()
+        {
+            self.given_changed(&address, now);
+        }
+    }
+
+    /// An operator lets a member come back that was removed at this address: whether there is one.
+    fn taken_back(&mut self, address: &str, now: Duration) -> bool {
+        let barred = self.members.iter_mut().find(|(_, member)| {
+            let is_here = (member.lease.as_ref()).is_some_and(|lease| *lease.address == *address);
+            is_here && member.is_barred()
+        });
+        let Some((key, member)) = barred else {
+            return false;
+        };
+        let key = *key;
+        member.parting = None;
+        self.touch();
+        self.settle(key, now);
+        self.refresh(key, now);
+        true
     }
 
     /// An operator's order removed this server. A member that had registered there stays away until
@@ -96,7 +124,9 @@ impl Registry {
         let (address, mut key) = (address.clone(), service.owner);
         if let Probed::Up {
             directory: Some(directory),
-            ..
+        }
+        | Probed::Other {
+            directory: Some(directory),
         } = &found
         {
             key = self.answers_as(key, &address, directory, now);
@@ -105,11 +135,17 @@ impl Registry {
             return;
         };
         let found = match found {
-            Probed::Up { instance, .. } => {
-                service.instance = instance;
+            Probed::Up { .. } => Found::Up,
+            Probed::Other { directory } => {
+                if directory.is_none() {
+                    service.is_other = !service.is_given();
+                }
                 Found::Up
             }
-            Probed::Unfit { reason } => Found::Unfit(reason),
+            Probed::Unfit { reason } => {
+                service.is_other = false;
+                Found::Unfit(reason)
+            }
             Probed::Down { reason } => {
                 service.is_other = false;
                 Found::Down(reason)
@@ -124,10 +160,11 @@ impl Registry {
             && lease.address == address
         {
             let service = self.services.get(&address);
-            lease.was_found |= service.is_some_and(|service| service.is_up() && !service.is_other);
+            lease.was_found |= service.is_some_and(Service::is_found);
         }
         self.changed.insert(address.clone());
         self.found_elsewhere(key, &address, now);
+        self.promote(key, now);
         self.settle(key, now);
         self.refresh(key, now);
     }
@@ -148,6 +185,7 @@ impl Registry {
 
     /// The balancer has forgotten a server, as [`Action::Remove`] wanted.
     pub fn removed(&mut self, address: &str, now: Duration) {
+        self.try_one_again();
         let Some(service) = self.services.get_mut(address) else {
             return;
         };
@@ -157,153 +195,27 @@ impl Registry {
         self.refresh(owner, now);
     }
 
-    /// The servers that are in service because they registered, with their weights; those too that
-    /// are to be removed once nothing is in doubt there.
-    pub fn registered(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+    /// The servers that are in service because they registered; those too that are to be removed once
+    /// nothing is in doubt there.
+    pub fn registered(&self) -> impl Iterator<Item = InService<'_>> {
         self.services.iter().filter_map(|(address, service)| {
             let wanted = service.wanted.as_ref()?;
             // What is not kept yet is not to be relied on.
             let is_sure = service.version <= self.kept;
-            is_sure.then_some((address, wanted.weight))
+            is_sure.then(|| InService {
+                address,
+                weight: wanted.weight,
+                directory: self.directory_at(service),
+            })
         })
     }
 
-    /// This version of what is to be kept is on disk.
-    pub fn kept(&mut self, version: u64) {
-        self.kept = self.kept.max(version);
-        while let Some((version, address)) = self.waiting.pop_front() {
-            if version > self.kept {
-                self.waiting.push_front((version, address));
-                break;
-            }
-            self.changed.insert(address);
-        }
-    }
-
-    /// Whether everything that is to be kept is on disk.
-    pub fn is_kept(&self) -> bool {
-        self.kept >= self.version
-    }
-
-    /// Whether there may be something to be done or told.
-    pub fn has_actions(&self) -> bool {
-        !self.notices.is_empty() || !self.changed.is_empty()
-    }
-
-    /// What is to be done or told next.
-    pub fn next_action(&mut self) -> Option<Action> {
-        if let Some(notice) = self.notices.pop_front() {
-            return Some(Action::Notice(notice));
-        }
-        while let Some(address) = self.changed.pop_first() {
-            if let Some(action) = self.act(&address) {
-                self.changed.insert(address);
-                return Some(action);
-            }
-        }
-        None
-    }
-
-    /// What the driver has to be told of a server, so that it is as it should be.
-    fn act(&mut self, address: &Arc<str>) -> Option<Action> {
-        let is_awaited = self.awaits_successor(address);
-        let service = self.services.get_mut(address)?;
-        let drain = if service.is_given() {
-            // The rest is the configuration's business.
-            let told = service.told.get_or_insert(Told {
-                weight: None,
-                is_drained: false,
-            });
-            told.weight = None;
-            let owner = self.members.get(&service.owner);
-            owner.and_then(|owner| {
-                let is_there = owner.lease.as_ref().is_some_and(Lease::is_alive);
-                let parting = owner.parting.as_ref()?;
-                (is_there && parting.kind == Kind::Left).then(|| parting.reason.clone())
-            })
-        } else {
-            let Some(wanted) = &service.wanted else {
-                service.told = None;
-                return None;
-            };
-            let is_drained = service.told.as_ref().is_some_and(|told| told.is_drained);
-            if let Some(reason) = &wanted.retiring
-                && is_drained
-                && !service.in_doubt
-                && !is_awaited
-            {
-                let reason = reason.clone();
-                return Some(self.remove(address, reason));
-            }
-            if service
-                .told
-                .as_ref()
-                .is_none_or(|told| told.weight != Some(wanted.weight))
-            {
-                if service.version > self.kept {
-                    self.waiting.push_back((service.version, address.clone()));
-                    return None;
-                }
-                let (weight, moved_from) = (wanted.weight, wanted.moved_from.clone());
-                service.told = Some(Told {
-                    weight: Some(weight),
-                    is_drained,
-                });
-                service.may_be_known = true;
-                service.is_removing = false;
-                // Its former addresses may be removed now.
-                let owner = self.members.get(&service.owner);
-                (self.changed).extend(owner.into_iter().flat_map(|owner| owner.services.clone()));
-                return Some(Action::Add {
-                    address: address.clone(),
-                    weight,
-                    moved_from,
-                });
-            }
-            let other = "another directory than the one that registered answers there";
-            let is_other = service.is_other.then(|| other.into());
-            wanted.retiring.clone().or(is_other)
-        };
-        let told = service.told.as_mut()?;
-        if told.is_drained == drain.is_some() {
-            return None;
-        }
-        told.is_drained = drain.is_some();
-        let address = address.clone();
-        Some(match drain {
-            Some(reason) => {
-                // What was told before may be older than the last file.
-                service.in_doubt = true;
-                Action::Drain { address, reason }
-            }
-            None => Action::Undrain { address },
-        })
-    }
-
-    /// Whether the address to which the member moved from here has not been added yet: it is first.
-    fn awaits_successor(&self, address: &Arc<str>) -> bool {
-        let owner = self.services.get(address).map(|service| service.owner);
-        let owner = owner.and_then(|owner| self.members.get(&owner));
-        let services = owner.into_iter().flat_map(|owner| &owner.services);
-        services
-            .filter_map(|other| self.services.get(other))
-            .any(|other| {
-                let is_target =
-                    (other.wanted.as_ref()).is_some_and(|wanted| wanted.retiring.is_none());
-                is_target && other.told.is_none()
-            })
-    }
-
-    fn remove(&mut self, address: &Arc<str>, reason: Arc<str>) -> Action {
-        if let Some(service) = self.services.get_mut(address) {
-            service.wanted = None;
-            service.told = None;
-            service.is_removing = true;
-        }
-        self.touch();
-        Action::Remove {
-            address: address.clone(),
-            reason,
+    /// The directory that has registered at a server's address, and that is to answer there. A server
+    /// of the configuration may have any.
+    pub(super) fn directory_at(&self, service: &Service) -> Option<&Arc<str>> {
+        match &self.members.get(&service.owner)?.id {
+            Identity::Directory(directory) if !service.is_given() => Some(directory),
+            _ => None,
         }
     }
 
@@ -435,7 +347,7 @@ impl Registry {
         let asked = lease.filter(|_| member.parting.is_none());
         let given = member.services.iter().find(|address| {
             (self.services.get(*address))
-                .is_some_and(|service| service.is_given() && service.is_up() && !service.is_other)
+                .is_some_and(|service| service.is_given() && service.is_found())
         });
         let target = asked
             .filter(|lease| given.is_none_or(|given| *given == lease.address))
@@ -463,31 +375,18 @@ impl Registry {
         }
         let addresses = self.members.get(&key).map(|member| member.services.clone());
         let addresses = addresses.unwrap_or_default();
-        let moved_from = addresses.iter().find(|address| {
-            let is_target = target
-                .as_ref()
-                .is_some_and(|(target, _)| target == *address);
-            let wanted = self
-                .services
-                .get(*address)
-                .and_then(|service| service.wanted.as_ref());
-            !is_target && wanted.is_some_and(|wanted| wanted.retiring.is_none())
-        });
         for address in &addresses {
             let Some(service) = self.services.get_mut(address) else {
                 continue;
             };
             let wanted = match (&target, &service.wanted) {
-                (Some((target, weight)), before) if target == address => Some(Wanted {
+                (Some((target, weight)), _) if target == address => Some(Wanted {
                     weight: *weight,
                     retiring: None,
-                    moved_from: moved_from
-                        .cloned()
-                        .or_else(|| before.as_ref()?.moved_from.clone()),
                 }),
                 (_, Some(before)) if service.may_be_known && !service.is_given() => Some(Wanted {
+                    weight: before.weight,
                     retiring: Some(before.retiring.clone().unwrap_or_else(|| reason.clone())),
-                    ..before.clone()
                 }),
                 // The configuration has it, or the balancer never knew it.
                 _ => None,
@@ -498,8 +397,14 @@ impl Registry {
                 if service.wanted.is_none() {
                     service.version = self.version;
                 }
+                if wanted.as_ref().is_none_or(|now| now.retiring.is_none()) {
+                    service.moved_to = None;
+                }
                 service.wanted = wanted;
                 self.changed.insert(address.clone());
+                // What has moved there may have to be told.
+                self.changed
+                    .extend(target.iter().map(|(address, _)| address.clone()));
             }
             if service.is_over() {
                 self.services.remove(address);
@@ -515,7 +420,7 @@ impl Registry {
     pub(super) fn trust_of(&self, key: Key) -> Trust {
         let member = self.members.get(&key);
         member.map_or(Trust::Claimed, |member| {
-            member.layers.best().unwrap_or(member.believed)
+            (member.layers.best()).map_or(member.believed, |best| best.max(member.believed))
         })
     }
 }

@@ -356,8 +356,12 @@ impl Registry {
             return Seen {
                 good: false,
                 reason: Some(reason),
+                // What was told before the drain may be older than the last file.
                 left: member.has_left()
-                    && services.all(|service| service.is_given() && !service.in_doubt),
+                    && services.all(|service| {
+                        let is_drained = service.told.as_ref().is_some_and(|told| told.is_drained);
+                        service.is_given() && is_drained && !service.in_doubt
+                    }),
             };
         }
         let ours = lease.and_then(|lease| member.services.get(&lease.address));

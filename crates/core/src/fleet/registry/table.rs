@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::action::Notice;
 use super::config::RegistryConfig;
 use super::layers::Layers;
-use super::member::{Key, MAX_ALSO, Member, Preserve, Service};
+use super::member::{Found, Key, MAX_ALSO, Member, Preserve, Service};
 use super::registration::{LeaseId, Seen};
 use crate::fleet::identity::Identity;
 use crate::fleet::report::MemberState;
@@ -40,7 +40,7 @@ pub struct Registry {
     /// Servers about which the driver may have to be told something.
     pub(super) changed: BTreeSet<Arc<str>>,
     /// The same, as soon as a version is kept.
-    pub(super) waiting: VecDeque<(u64, Arc<str>)>,
+    pub(super) waiting: BTreeSet<(u64, Arc<str>)>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) seen: Vec<(LeaseId, Seen)>,
     pub(super) renamed: Vec<Renamed>,
@@ -73,7 +73,7 @@ impl Registry {
             version: 0,
             kept: 0,
             changed: BTreeSet::new(),
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
             notices: VecDeque::new(),
             seen: Vec::new(),
             renamed: Vec::new(),
@@ -340,10 +340,19 @@ impl Registry {
             .entry(address.clone())
             .or_insert_with(|| Service::new(key, now));
         let before = std::mem::replace(&mut service.owner, key);
-        if before != key
-            && let Some(member) = self.members.get_mut(&before)
-        {
-            member.services.remove(address);
+        if before != key {
+            // What is known of the former owner says nothing of this one, who is to be kept first.
+            service.is_other = false;
+            service.moved_to = None;
+            if !service.is_given() {
+                service.found = Found::NotYet;
+                service.found_since = now;
+                self.version += 1;
+                service.version = self.version;
+            }
+            if let Some(member) = self.members.get_mut(&before) {
+                member.services.remove(address);
+            }
         }
         if let Some(member) = self.members.get_mut(&key) {
             member.services.insert(address.clone());

@@ -32,10 +32,16 @@ fn registration(directory: &str, instance: &str, address: &str) -> Registration 
     }
 }
 
-fn up(directory: &str, instance: &str) -> Probed {
+fn up(directory: &str) -> Probed {
     Probed::Up {
         directory: Some(directory.into()),
-        instance: Some(instance.into()),
+    }
+}
+
+/// As the hub tells it: somebody else answers where a server has registered.
+fn other(directory: &str) -> Probed {
+    Probed::Other {
+        directory: Some(directory.into()),
     }
 }
 
@@ -86,7 +92,7 @@ impl Fleet {
     /// It is in service, and nothing is in doubt there.
     fn serve(&mut self, directory: &str, instance: &str, address: &str) -> LeaseId {
         let lease = self.register(directory, instance, address);
-        self.probed(address, up(directory, instance));
+        self.probed(address, up(directory));
         self.registry.in_doubt(address, false, self.now);
         lease
     }
@@ -151,7 +157,17 @@ impl Fleet {
             Action::Drain { address, .. } => Some(format!("drain {address}")),
             Action::Undrain { address } => Some(format!("undrain {address}")),
             Action::Remove { address, .. } => Some(format!("remove {address}")),
-            Action::Notice(_) => None,
+            Action::Moved { .. } | Action::Notice(_) => None,
+        };
+        actions.filter_map(short).collect()
+    }
+
+    /// What the hub was told of moves since this was called last; the rest is dropped.
+    fn moves(&mut self) -> Vec<String> {
+        let actions = std::mem::take(&mut self.actions).into_iter();
+        let short = |action| match action {
+            Action::Moved { from, to, .. } => Some(format!("{from} to {to}")),
+            _ => None,
         };
         actions.filter_map(short).collect()
     }
@@ -169,7 +185,7 @@ impl Fleet {
         let mut all: Vec<_> = self
             .registry
             .registered()
-            .map(|(address, _)| address.clone())
+            .map(|server| server.address.clone())
             .collect();
         all.sort();
         all

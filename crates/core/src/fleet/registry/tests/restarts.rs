@@ -33,12 +33,27 @@ fn registered_servers_outlive_the_balancer_and_their_files_are_in_doubt() {
     assert_eq!(fleet.state("d"), MemberState::Active);
 }
 
+/// What the hub was asked to do, moves included.
+fn hub_and_moves(fleet: &mut Fleet) -> Vec<String> {
+    let actions = std::mem::take(&mut fleet.actions);
+    let mut short = Vec::new();
+    for action in actions {
+        fleet.actions.push(action.clone());
+        let moves = fleet.moves();
+        fleet.actions.push(action);
+        short.extend(moves.into_iter().chain(fleet.hub()));
+    }
+    short
+}
+
 #[test]
 fn a_move_and_a_leave_that_were_not_settled_go_on_after_a_restart() {
     let mut fleet = Fleet::new();
     let lease = fleet.serve("d", "1", "a:1");
     let leaves = fleet.serve("e", "1", "b:1");
     fleet.registry.connection_lost(lease, fleet.now);
+    fleet.probed("a:1", down());
+    fleet.registry.in_doubt("a:1", true, fleet.now);
     let moved = registration("d", "2", "a:2");
     fleet.registry.register(&moved, fleet.now).unwrap();
     fleet.registry.leave(leaves, "stop", fleet.now);
@@ -47,10 +62,11 @@ fn a_move_and_a_leave_that_were_not_settled_go_on_after_a_restart() {
     assert_eq!(fleet.addresses(), all, "all are asked for their files");
     fleet.carry_out();
     assert_eq!(
-        fleet.hub(),
+        hub_and_moves(&mut fleet),
         [
             "add a:1",
             "drain a:1",
+            "a:1 to a:2",
             "add a:2",
             "remove a:1",
             "add b:1",

@@ -8,7 +8,7 @@ fn a_server_registers_is_found_leaves_and_is_gone() {
     let lease = fleet.register("d", "1", "a:1");
     assert_eq!(fleet.hub(), ["add a:1"]);
     assert_eq!(fleet.state("d"), MemberState::Joining);
-    fleet.probed("a:1", up("d", "1"));
+    fleet.probed("a:1", up("d"));
     assert_eq!(fleet.state("d"), MemberState::Active);
     assert!(fleet.registry.take_seen().pop().unwrap().1.good);
 
@@ -23,7 +23,7 @@ fn a_server_registers_is_found_leaves_and_is_gone() {
 
     let lease = fleet.register("d", "2", "a:1");
     assert_eq!(fleet.hub(), ["add a:1"]);
-    fleet.probed("a:1", up("d", "2"));
+    fleet.probed("a:1", up("d"));
     fleet.pass(20, &[lease]);
     assert_eq!(fleet.state("d"), MemberState::Active);
     assert_eq!(fleet.registry.len(), 1);
@@ -62,6 +62,7 @@ fn a_server_that_comes_back_from_another_address_is_the_same_moved() {
     fleet.hub();
     fleet.registry.connection_lost(lease, fleet.now);
     assert_eq!(fleet.state("d"), MemberState::Late);
+    fleet.probed("a:1", down());
     fleet.register("d", "2", "a:2");
     assert_eq!(fleet.hub(), ["drain a:1", "add a:2", "remove a:1"]);
     assert_eq!(fleet.addresses(), ["a:2".into()]);
@@ -75,6 +76,7 @@ fn a_former_address_stays_while_something_is_in_doubt() {
     let mut fleet = Fleet::new();
     let lease = fleet.serve("d", "1", "a:1");
     fleet.registry.connection_lost(lease, fleet.now);
+    fleet.probed("a:1", down());
     let now = fleet.now;
     let moved = registration("d", "2", "a:2");
     fleet.registry.register(&moved, now).unwrap();
@@ -99,7 +101,7 @@ fn a_server_of_the_configuration_that_registers_is_one_member() {
     fleet
         .registry
         .configured([("a:1", 3), ("b:1", 1)], fleet.now);
-    fleet.probed("a:1", up("d", "1"));
+    fleet.probed("a:1", up("d"));
     assert_eq!(fleet.state("d"), MemberState::Active);
     assert_eq!(fleet.registry.len(), 2);
     // It calls itself by another name of the same host.
@@ -185,7 +187,7 @@ fn a_port_that_is_used_again_belongs_to_who_is_there() {
     fleet.registry.connection_lost(lease, fleet.now);
     fleet.probed("a:1", down());
     fleet.register("e", "1", "a:1");
-    fleet.probed("a:1", up("e", "1"));
+    fleet.probed("a:1", up("e"));
     assert_eq!(fleet.state("e"), MemberState::Active);
     assert_eq!(fleet.directory("e").address.as_deref(), Some("a:1"));
     fleet.register("d", "2", "a:2");
@@ -199,10 +201,10 @@ fn another_directory_at_a_registered_address_gets_nothing() {
     let mut fleet = Fleet::new();
     fleet.serve("d", "1", "a:1");
     fleet.hub();
-    fleet.probed("a:1", up("x", "9"));
+    fleet.probed("a:1", up("x"));
     assert_eq!(fleet.hub(), ["drain a:1"]);
     assert_eq!(fleet.state("d"), MemberState::Late);
-    fleet.probed("a:1", up("d", "2"));
+    fleet.probed("a:1", up("d"));
     assert_eq!(fleet.hub(), ["undrain a:1"]);
     assert_eq!(fleet.state("d"), MemberState::Active);
 }
@@ -314,4 +316,147 @@ fn members_are_found_by_identity_address_name_and_a_part_of_it() {
         fleet.registry.find("paris"),
         Err(super::super::NotDone::Unknown)
     );
+}
+
+fn directory_to_be_at(fleet: &mut Fleet, address: &str) -> Option<String> {
+    let actions = std::mem::take(&mut fleet.actions).into_iter().rev();
+    let of = |action| match action {
+        Action::Add {
+            address: added,
+            directory,
+            ..
+        } if *added == *address => directory.map(|directory| directory.to_string()),
+        _ => None,
+    };
+    { actions }.find_map(of)
+}
+
+/// Its disk was replaced, so its directory is another one: it is another server at the same address,
+/// and is to be found there.
+#[test]
+fn a_server_with_a_new_directory_at_its_old_address_gets_files_again() {
+    for is_found_before in [true, false] {
+        let mut fleet = Fleet::new();
+        let lease = fleet.serve("d", "1", "a:1");
+        fleet.registry.connection_lost(lease, fleet.now);
+        if is_found_before {
+            fleet.probed("a:1", other("x"));
+            assert!(fleet.hub().contains(&"drain a:1".to_owned()));
+        } else {
+            fleet.probed("a:1", down());
+        }
+        let lease = fleet.register("x", "2", "a:1");
+        assert_eq!(
+            directory_to_be_at(&mut fleet, "a:1").as_deref(),
+            Some("x"),
+            "the hub hears whom to expect"
+        );
+        fleet.probed("a:1", up("x"));
+        fleet.pass(10, &[lease]);
+        assert_eq!(fleet.state("x"), MemberState::Active);
+        let drained = fleet.hub();
+        assert!(!drained.contains(&"drain a:1".to_owned()), "{drained:?}");
+    }
+}
+
+/// Who answers there names no directory.
+#[test]
+fn a_stranger_without_a_directory_at_a_registered_address_gets_nothing() {
+    let mut fleet = Fleet::new();
+    let lease = fleet.serve("d", "1", "a:1");
+    fleet.hub();
+    fleet.probed("a:1", Probed::Other { directory: None });
+    assert_eq!(fleet.hub(), ["drain a:1"]);
+    fleet.registry.connection_lost(lease, fleet.now);
+    fleet.register("x", "2", "a:1");
+    assert_eq!(fleet.state("x"), MemberState::Joining);
+}
+
+/// Each move is told once, with where the server is by now, and no longer once it is over.
+#[test]
+fn moves_are_told_however_often_a_server_moves() {
+    let mut fleet = Fleet::new();
+    let goes = |fleet: &mut Fleet, from: &str, to: &str| {
+        fleet.probed(from, down());
+        fleet.registry.in_doubt(from, true, fleet.now);
+        let moved = registration("d", to, to);
+        fleet.registry.register(&moved, fleet.now).unwrap();
+        fleet.registry.kept(fleet.registry.version());
+        while let Some(action) = fleet.registry.next_action() {
+            // Something stays in doubt wherever it was.
+            fleet.actions.push(action);
+        }
+        fleet.moves()
+    };
+    fleet.serve("d", "x", "x:1");
+    assert_eq!(goes(&mut fleet, "x:1", "y:1"), ["x:1 to y:1"]);
+    assert_eq!(goes(&mut fleet, "y:1", "z:1"), ["x:1 to z:1", "y:1 to z:1"]);
+    assert_eq!(goes(&mut fleet, "z:1", "x:1"), ["y:1 to x:1", "z:1 to x:1"]);
+    for settled in ["y:1", "z:1"] {
+        fleet.registry.in_doubt(settled, false, fleet.now);
+    }
+    fleet.carry_out();
+    assert_eq!(fleet.addresses(), ["x:1".into()]);
+    // Another server is at one of the former addresses: that is none of this one's business.
+    fleet.serve("e", "1", "y:1");
+    fleet.actions.clear();
+    let mut heavier = registration("d", "x:1", "x:1");
+    heavier.weight = 9;
+    fleet.registry.register(&heavier, fleet.now).unwrap();
+    fleet.carry_out();
+    assert_eq!(fleet.moves(), [""; 0]);
+}
+
+/// The balancer has no room for it: it is shown as away, can be forgotten, and is tried again.
+#[test]
+fn a_server_that_could_not_be_added_is_tried_again_when_there_is_room() {
+    let mut fleet = Fleet::new();
+    let full = |fleet: &mut Fleet| {
+        let reason = "there are too many servers".into();
+        fleet.registry.not_added("a:1", reason, fleet.now);
+        fleet.carry_out();
+        fleet.hub()
+    };
+    let lease = fleet.register("d", "1", "a:1");
+    assert_eq!(full(&mut fleet), ["add a:1"]);
+    fleet.pass(5, &[lease]);
+    assert_eq!(fleet.hub(), [""; 0], "no loop");
+    let member = fleet.directory("d");
+    assert_eq!(member.state, MemberState::Joining);
+    assert!(member.reason.unwrap().contains("too many"));
+    // One of the configuration is gone.
+    fleet.registry.removed("b:1", fleet.now);
+    fleet.carry_out();
+    assert_eq!(full(&mut fleet), ["add a:1"]);
+    let lease = fleet.register("d", "1", "a:1");
+    assert_eq!(full(&mut fleet), ["add a:1"]);
+    fleet.registry.connection_lost(lease, fleet.now);
+    fleet.pass(30, &[]);
+    let id = Identity::Directory("d".into());
+    fleet.registry.forget(&id, fleet.now).unwrap();
+    fleet.carry_out();
+    assert!(fleet.registry.is_empty());
+}
+
+/// A server of the configuration that registered leaves: what was told before the drain may be older
+/// than the last file.
+#[test]
+fn a_configured_server_may_go_only_when_its_drain_is_done() {
+    let mut fleet = Fleet::new();
+    fleet.registry.configured([("a:1", 1)], fleet.now);
+    let lease = fleet.serve("d", "1", "a:1");
+    fleet.registry.take_seen();
+    let has_left = |fleet: &mut Fleet| {
+        let seen = fleet.registry.take_seen();
+        seen.iter().any(|(of, seen)| *of == lease && seen.left)
+    };
+    fleet.registry.leave(lease, "stop", fleet.now);
+    assert!(!has_left(&mut fleet), "the hub has not been told");
+    while let Some(action) = fleet.registry.next_action() {
+        fleet.actions.push(action);
+    }
+    assert_eq!(fleet.hub(), ["drain a:1"]);
+    assert!(!has_left(&mut fleet), "a file may be in flight");
+    fleet.registry.in_doubt("a:1", false, fleet.now);
+    assert!(has_left(&mut fleet));
 }

@@ -48,6 +48,10 @@ struct Process {
 #[derive(Default)]
 struct Server {
     is_drained: bool,
+    /// The directory that is to answer there.
+    expected: Option<String>,
+    /// What the registry was told last of how it is found.
+    told: Option<Probed>,
     /// Files that went there and of which nothing is known, as directories that may have them.
     in_doubt: BTreeSet<String>,
 }
@@ -67,6 +71,8 @@ struct World {
     /// Addresses that were configured, or that registered.
     asked_for: BTreeSet<String>,
     configured: BTreeSet<String>,
+    /// Which server of the hub speaks for which directory.
+    speakers: BTreeMap<String, Arc<str>>,
     instances: u64,
 }
 
@@ -83,6 +89,7 @@ impl World {
             dangling: Vec::new(),
             asked_for: BTreeSet::new(),
             configured: CONFIGURED.iter().map(ToString::to_string).collect(),
+            speakers: BTreeMap::new(),
             instances: 0,
         };
         world.configure();
@@ -93,7 +100,8 @@ impl World {
         let servers = self.configured.iter().map(|address| (&**address, 1));
         self.registry.configured(servers, self.now);
         for address in &self.configured {
-            self.hub.entry((**address).into()).or_default();
+            let server = self.hub.entry((**address).into()).or_default();
+            server.expected = None;
             self.asked_for.insert(address.clone());
         }
     }
@@ -239,13 +247,37 @@ impl World {
         }
     }
 
+    /// As the hub tells it: changes only, and of two servers with one directory the one that spoke for
+    /// it first.
     fn probe(&mut self) {
-        for address in self.hub.keys() {
-            let found = match self.processes.get(&**address) {
-                Some(process) if !process.is_cut => up(&process.directory, &process.instance),
-                _ => down(),
+        for (address, server) in &mut self.hub {
+            let process = self.processes.get(&**address);
+            let Some(process) = process.filter(|process| !process.is_cut) else {
+                self.speakers.retain(|_, speaker| speaker != address);
+                tell(&mut self.registry, address, server, down(), self.now);
+                continue;
             };
-            self.registry.probed(address, found, self.now);
+            let directory = &process.directory;
+            let found = if server
+                .expected
+                .as_ref()
+                .is_some_and(|expected| expected != directory)
+            {
+                self.speakers.retain(|_, speaker| speaker != address);
+                other(directory)
+            } else {
+                self.speakers
+                    .retain(|of, speaker| speaker != address || of == directory);
+                let speaker = self.speakers.entry(directory.clone());
+                if *speaker.or_insert_with(|| address.clone()) == *address {
+                    up(directory)
+                } else {
+                    Probed::Unfit {
+                        reason: "another server speaks for its directory".into(),
+                    }
+                }
+            };
+            tell(&mut self.registry, address, server, found, self.now);
         }
     }
 
@@ -255,6 +287,7 @@ impl World {
             if let Some(process) = self.processes.get(&**address)
                 && !process.is_cut
                 && !server.is_drained
+                && matches!(server.told, Some(Probed::Up { .. }))
             {
                 server.in_doubt.insert(process.directory.clone());
                 let doubts = self.doubts.entry(address.clone()).or_default();
@@ -316,7 +349,7 @@ impl World {
     fn addresses(&self) -> BTreeSet<Arc<str>> {
         self.registry
             .registered()
-            .map(|(address, _)| address.clone())
+            .map(|server| server.address.clone())
             .collect()
     }
 
@@ -339,6 +372,7 @@ impl World {
         // What the configuration has no longer goes, files in doubt and all: an operator wants it.
         if !self.configured.contains(&address) && !self.addresses().contains(&*address) {
             self.hub.remove(&*address);
+            self.speakers.retain(|_, speaker| **speaker != *address);
             self.doubts.remove(&*address);
         }
     }
@@ -360,14 +394,23 @@ impl World {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Add { address, .. } => {
+            Action::Add {
+                address, directory, ..
+            } => {
                 assert!(
                     self.asked_for.contains(&*address),
                     "{address} was added on a claim"
                 );
-                let kept = serde_json::to_string(&self.disk).unwrap();
-                assert!(kept.contains(&*address), "{address} is not kept");
+                let mut kept = self.disk.iter().filter(|member| {
+                    let text = serde_json::to_string(member).unwrap();
+                    let is_it = |word: &str| text.contains(&format!("\"{word}\""));
+                    let id = directory.as_ref().map(|of| format!("directory:{of}"));
+                    is_it(&address) && id.is_none_or(|id| is_it(&id))
+                });
+                assert!(kept.next().is_some(), "{address} is not kept");
                 let server = self.hub.entry(address.clone()).or_default();
+                server.expected = directory.map(|directory| directory.to_string());
+                server.told = None;
                 let is_in_doubt = !server.in_doubt.is_empty();
                 self.registry.in_doubt(&address, is_in_doubt, self.now);
             }
@@ -378,8 +421,15 @@ impl World {
                 self.registry.in_doubt(&address, is_in_doubt, self.now);
             }
             Action::Undrain { address } => self.hub.get_mut(&address).unwrap().is_drained = false,
+            Action::Moved {
+                from, directory, ..
+            } => {
+                let former = self.hub[&from].expected.as_deref();
+                assert!(former.is_none() || former == directory.as_deref());
+            }
             Action::Remove { address, .. } => {
                 let server = self.hub.remove(&address).expect("it was added");
+                self.speakers.retain(|_, speaker| *speaker != address);
                 assert!(
                     server.in_doubt.is_empty(),
                     "{address} was removed while in doubt"
@@ -404,8 +454,20 @@ impl World {
             process.lease = None;
         }
         self.hub.clear();
-        for address in self.addresses() {
+        self.speakers.clear();
+        let registered: Vec<(Arc<str>, Option<String>)> = self
+            .registry
+            .registered()
+            .map(|server| {
+                (
+                    server.address.clone(),
+                    server.directory.map(ToString::to_string),
+                )
+            })
+            .collect();
+        for (address, directory) in registered {
             let server = self.hub.entry(address.clone()).or_default();
+            server.expected = directory;
             // Whatever a file was in doubt at, and all that is not known to be free of it.
             server.in_doubt = self.doubts.get(&address).cloned().unwrap_or_default();
         }
@@ -474,6 +536,14 @@ impl World {
                 self.configured.contains(&**address) || self.addresses().contains(address);
             assert!(is_known, "nobody wants {address}");
         }
+    }
+}
+
+/// Tells the registry how a server is found, if that is another thing than before.
+fn tell(registry: &mut Registry, address: &str, server: &mut Server, found: Probed, now: Duration) {
+    if server.told.as_ref() != Some(&found) {
+        registry.probed(address, found.clone(), now);
+        server.told = Some(found);
     }
 }
 
