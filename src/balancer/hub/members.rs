@@ -21,7 +21,7 @@ impl Hub {
                 from,
                 to,
                 directory,
-            } => Ok(self.has_moved(from, to, directory, now)),
+            } => Ok(self.has_moved(from, to, directory.as_ref(), now)),
             MemberOrder::HoldBack { server, reason } => {
                 let Ok(slot) = self.slot_of(&server) else {
                     // Nothing can be in doubt where there is no server.
@@ -104,13 +104,13 @@ impl Hub {
         &mut self,
         from: Arc<str>,
         to: Arc<str>,
-        directory: Option<Arc<str>>,
+        directory: Option<&Arc<str>>,
         now: Duration,
     ) -> bool {
         let former = self.files.dispatcher.slot_of(&from);
         let handle = former.and_then(|slot| self.servers.get(slot));
         let expected = handle.and_then(|server| server.expected.as_ref());
-        if expected.is_some() && expected != directory.as_ref() {
+        if expected.is_some() && expected != directory {
             // The address is another server's by now.
             return false;
         }
