@@ -21,7 +21,6 @@ use super::recovery_log::log_recovery;
 use super::sharing::Sharing;
 use super::standing::{self, Standing};
 use crate::fleet::Fleet;
-use crate::fleet_core::registry::RegistryConfig;
 use crate::protocol::{Refusal, RefusalCode};
 use crate::queue::disk::Disk;
 use crate::queue::journal::Journal;
@@ -231,12 +230,7 @@ fn open_fleet(
     events: &Events,
 ) -> Fleet {
     let journal = standing::name_of(recovered.journal);
-    let (fleet, lost) = Fleet::open(
-        disk.clone(),
-        journal,
-        RegistryConfig::default(),
-        &config.history,
-    );
+    let (fleet, lost) = Fleet::open(disk.clone(), journal, config.registry, &config.history);
     if let Some(lost) = lost {
         let place = config.journal.join(lost.place).display().to_string();
         events.report(&Happening::FleetLost {

@@ -10,6 +10,7 @@ use super::room::LimitsError;
 use crate::access::Lock;
 use crate::descriptors::Openings;
 use crate::fleet::HistoryConfig;
+use crate::fleet_core::registry::RegistryConfig;
 use crate::protocol::limits::{GREETING_TIMEOUT, ROOM_PATIENCE};
 use crate::queue::{Durability, JournalConfig, JournalError};
 use crate::transport::tls;
@@ -38,6 +39,8 @@ pub struct BalancerConfig {
     pub join: Join,
     /// What is kept of what the members of the fleet tell.
     pub history: HistoryConfig,
+    /// Bounds and times of the fleet's members.
+    pub registry: RegistryConfig,
     /// Waits that no flag sets.
     pub limits: BalancerLimits,
 }
@@ -58,6 +61,7 @@ impl Default for BalancerConfig {
             tls: None,
             join: Join::None,
             history: HistoryConfig::default(),
+            registry: RegistryConfig::default(),
             limits: BalancerLimits::default(),
         }
     }

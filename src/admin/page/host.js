@@ -39,7 +39,7 @@ export function isOld(host) { return SILENT.includes(host.state); }
 /** `3 s ago`, `silent for 2 m`: how old what a member told is. */
 export function age(host) {
   if (typeof host.heard_s !== "number") return "not heard yet";
-  const time = format.duration(Math.floor(host.heard_s));
+  const time = format.duration(Math.max(1, Math.round(host.heard_s)));
   return isOld(host) ? `silent for ${time}` : `${time} ago`;
 }
 

@@ -476,6 +476,7 @@ pub(super) fn config(
             segment_size: args.segment_size.map(|size| size.0),
         },
         history: args.fleet.history(),
+        registry: args.fleet.registry(),
         ..BalancerConfig::default()
     })
 }

@@ -1,6 +1,7 @@
 //! The flags of the fleet: who may join, the doorways of agents, and the history.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -8,7 +9,8 @@ use super::agent_args::AgentArgs;
 use super::join_args::JoinArgs;
 use super::old_args::OldArgs;
 use crate::fleet::HistoryConfig;
-use crate::units::ByteSize;
+use crate::fleet_core::registry::RegistryConfig;
+use crate::units::{ByteSize, parse_duration};
 
 /// The flags of the fleet.
 #[derive(Debug, Args)]
@@ -35,9 +37,26 @@ pub(in crate::cli) struct FleetArgs {
         env = "BILICO_HISTORY_MEMORY"
     )]
     history_memory: ByteSize,
+    /// How long a member that is silent stays known, if probes do not find it and nothing is in doubt
+    /// there; 0 for ever
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "24h",
+        value_parser = parse_duration,
+        env = "BILICO_FORGET_AFTER"
+    )]
+    forget_after: Duration,
 }
 
 impl FleetArgs {
+    pub(super) fn registry(&self) -> RegistryConfig {
+        RegistryConfig {
+            forget_after: Some(self.forget_after).filter(|time| !time.is_zero()),
+            ..RegistryConfig::default()
+        }
+    }
+
     pub(super) fn history(&self) -> HistoryConfig {
         HistoryConfig {
             memory: self.history_memory,

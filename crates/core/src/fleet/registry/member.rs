@@ -67,8 +67,9 @@ impl Member {
         if let Some(name) = &self.name {
             return name.clone();
         }
-        match (self.services.first(), &self.id) {
-            (Some(service), _) => service.clone(),
+        let registered = self.lease.as_ref().map(|lease| &lease.address);
+        match (self.services.first().or(registered), &self.id) {
+            (Some(address), _) => address.clone(),
             // Its user, as operators know it.
             (None, Identity::Agent(user)) => user.clone(),
             (None, id) => id.to_string().into(),
