@@ -183,7 +183,7 @@ impl Registry {
         }
     }
 
-    /// The balancer has forgotten a server, as [`Action::Remove`] wanted.
+    /// The balancer has forgotten a server, as [`super::Action::Remove`] wanted.
     pub fn removed(&mut self, address: &str, now: Duration) {
         self.try_one_again();
         let Some(service) = self.services.get_mut(address) else {
