@@ -158,9 +158,10 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
         let hello: Value = serde_json::from_str(&hello).unwrap();
         (hello, content, wire.rest())
     };
-    // It listens before it has measured its memory for the first time.
-    wait_until("its memory to be measured", || {
-        ask_for_greeting().0.get("memory").is_some()
+    // It listens before it has measured its memory and its host for the first time.
+    wait_until("its memory and its host to be measured", || {
+        let hello = ask_for_greeting().0;
+        hello.get("memory").is_some() && hello.get("facts").is_some()
     });
     let (mut hello, content, rest) = ask_for_greeting();
     let identity = hello.as_object_mut().unwrap().remove("identity").unwrap();
@@ -173,6 +174,8 @@ fn the_discovery_request_is_answered_with_the_native_greeting() {
         0 < memory.as_u64().unwrap() && memory.as_u64() < limit.as_u64(),
         "{memory} {limit}"
     );
+    let facts = hello.as_object_mut().unwrap().remove("facts").unwrap();
+    assert!(facts["memory_total"].is_u64(), "{facts}");
     assert_eq!(
         hello,
         json!({
