@@ -40,7 +40,9 @@ pub async fn run(
                 native::follow(&config, place, &mut figures, &stop, &mut note).await
             }
             To::Udp(place) => sender.follow(place, &mut figures, &stop, &mut note).await,
-            To::Web(place) => web::follow(&config, place, &mut figures, &stop, &mut note).await,
+            To::Web(place) | To::SecureWeb(place) => {
+                web::follow(&config, place, &mut figures, &stop, &mut note).await
+            }
         };
         match ended {
             Ended::Stopped => break,

@@ -1,8 +1,18 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::old;
-use super::to::{BadTo, To};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use super::to::BadTo;
+use super::{Config, Dialect, To, Told, old, run};
 use crate::fleet_core::Facts;
+use crate::secret::Secret;
+use crate::transport::{BoxStream, Connect, Connecting, Stream};
 
 #[test]
 fn places_are_read() {
@@ -14,7 +24,12 @@ fn places_are_read() {
         ("udp://b:5005", Ok(To::Udp("b:5005".to_owned()))),
         ("ws://b:8000/", Ok(To::Web("b:8000".to_owned()))),
         ("http://b:8000", Ok(To::Web("b:8000".to_owned()))),
-        ("wss://b:8000", Err(BadTo::Tls("b:8000".to_owned()))),
+        ("wss://b:8000", Ok(To::SecureWeb("b:8000".to_owned()))),
+        ("https://b:8000/", Ok(To::SecureWeb("b:8000".to_owned()))),
+        (
+            "https://b:8000/token",
+            Err(BadTo::Kind("https://b:8000/token".to_owned())),
+        ),
         ("ftp://b:8000", Err(BadTo::Kind("ftp://b:8000".to_owned()))),
         (
             "ws://u@b:8000",
@@ -77,5 +92,90 @@ fn old_words_are_those_of_the_first_systems() {
         old::crd(&Facts::default()),
     ] {
         serde_json::from_str::<serde_json::Value>(&nothing).unwrap();
+    }
+}
+
+/// A connection that somebody on the way can read, and what was written to it.
+struct Readable(Arc<AtomicUsize>);
+
+impl AsyncRead for Readable {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Readable {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream for Readable {
+    fn is_private(&self) -> bool {
+        false
+    }
+}
+
+/// Connects to another machine in plain text.
+struct InTheOpen(Arc<AtomicUsize>);
+
+impl Connect for InTheOpen {
+    fn connect<'a>(&'a self, _: &'a str) -> Connecting<'a> {
+        let stream: BoxStream = Box::new(Readable(self.0.clone()));
+        Box::pin(std::future::ready(Ok(stream)))
+    }
+}
+
+#[tokio::test]
+async fn no_token_goes_over_a_connection_that_others_can_read() {
+    for (to, user) in [
+        ("balancer:60002", None),
+        ("ws://balancer:8000", None),
+        ("ws://balancer:8000", Some("host-a")),
+    ] {
+        let written = Arc::new(AtomicUsize::new(0));
+        let config = Config {
+            to: to.parse().unwrap(),
+            dialect: Dialect::Native,
+            every: Duration::from_secs(1),
+            directory: "/".into(),
+            name: None,
+            token: Some(Secret::from("s3cret")),
+            user: user.map(str::to_owned),
+            join_secret: None,
+            connector: Arc::new(InTheOpen(written.clone())),
+        };
+        let stop = CancellationToken::new();
+        let mut said = Vec::new();
+        let ended = stop.clone();
+        run(config, stop, &mut |told| {
+            said.push(told);
+            ended.cancel();
+        })
+        .await
+        .unwrap();
+        assert_eq!(written.load(Ordering::Relaxed), 0, "{to}");
+        let [Told::Refused(why)] = &*said else {
+            panic!("{to}: {said:?}");
+        };
+        assert!(why.contains("plain text"), "{why}");
+        assert!(why.contains("--ca FILE") && why.contains("udp://"), "{why}");
     }
 }

@@ -13,8 +13,10 @@ pub enum To {
     Native(String),
     /// The doorway for datagrams.
     Udp(String),
-    /// The doorway for tokens and WebSocket.
+    /// The doorway for tokens and WebSocket, in plain text.
     Web(String),
+    /// The same over TLS.
+    SecureWeb(String),
 }
 
 /// Whose words an agent uses.
@@ -32,16 +34,10 @@ pub enum Dialect {
 pub enum BadTo {
     /// It begins with something else.
     #[error(
-        "`{0}` is no place for figures: expected HOST:PORT, udp://HOST:PORT, ws://HOST:PORT or \
-         http://HOST:PORT"
+        "`{0}` is no place for figures: expected HOST:PORT, udp://HOST:PORT, wss://HOST:PORT or \
+         ws://HOST:PORT"
     )]
     Kind(String),
-    /// WebSocket over TLS is not spoken.
-    #[error(
-        "an agent speaks WebSocket without TLS: use HOST:PORT with --ca FILE instead, or a tunnel to \
-         {0}"
-    )]
-    Tls(String),
     /// There is no host, or no port.
     #[error("`{0}` has no port: expected HOST:PORT")]
     Port(String),
@@ -58,7 +54,7 @@ impl FromStr for To {
             "" => Self::Native,
             "udp" => Self::Udp,
             "ws" | "http" => Self::Web,
-            "wss" | "https" => return Err(BadTo::Tls(short(place))),
+            "wss" | "https" => Self::SecureWeb,
             _ => return Err(BadTo::Kind(short(text))),
         };
         // The place goes into heads of HTTP as it stands.
@@ -82,7 +78,8 @@ impl fmt::Display for To {
         match self {
             Self::Native(place) => f.write_str(place),
             Self::Udp(place) => write!(f, "udp://{place}"),
-            Self::Web(place) => write!(f, "http://{place}"),
+            Self::Web(place) => write!(f, "ws://{place}"),
+            Self::SecureWeb(place) => write!(f, "wss://{place}"),
         }
     }
 }

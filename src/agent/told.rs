@@ -30,7 +30,7 @@ pub struct Config {
     pub user: Option<String>,
     /// The secret of the balancer's fleet.
     pub join_secret: Option<Secret>,
-    /// How the balancer's own port is reached.
+    /// How connections are made: in plain text, or over TLS in the words of the place.
     pub connector: Arc<dyn Connect>,
 }
 

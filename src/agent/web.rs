@@ -1,6 +1,7 @@
 //! An OAuth 2.0 token, and figures over WebSocket.
 
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
@@ -19,6 +20,7 @@ use super::told::{ANSWER, Config, Ended, Tell, Told};
 use crate::fleet_core::Facts;
 use crate::secret::Secret;
 use crate::text::excerpt;
+use crate::transport::tls::HandshakeError;
 use crate::transport::{BoxStream, plain};
 use crate::websocket::accept;
 
@@ -144,15 +146,27 @@ async fn open(config: &Config, place: &str) -> Result<WebSocketStream<BoxStream>
 
 async fn connect(config: &Config, place: &str) -> Result<BoxStream, Ended> {
     let stream = config.connector.connect(place).await;
-    let stream = stream.map_err(|error| Ended::broken(plain(&error)))?;
+    let stream = stream.map_err(|error| unconnected(&error))?;
     if config.token.is_some() && !stream.is_private() {
         return Err(Ended::Refused(
-            "a token is not sent in plain text to another machine: use HOST:PORT with --ca FILE, \
-             udp:// with the token, which signs and never sends it, or a tunnel"
+            "a token is not sent in plain text to another machine: use wss:// with --ca FILE, udp:// \
+             with the token, which signs and never sends it, or a tunnel"
                 .to_owned(),
         ));
     }
     Ok(stream)
+}
+
+/// Why there is no connection, and what may help.
+fn unconnected(error: &io::Error) -> Ended {
+    let inside = error.get_ref().and_then(|inside| inside.downcast_ref());
+    let remedy = match inside {
+        Some(HandshakeError::NotTls) => {
+            " Then start the balancer with --tls, or use ws:// on its own machine or through a tunnel"
+        }
+        _ => "",
+    };
+    Ended::broken(format_args!("{}{remedy}", plain(error)))
 }
 
 /// What is asked for when a token is wanted.
@@ -267,12 +281,14 @@ fn refused(what: &str, status: u16, body: &[u8]) -> Ended {
     let field = |name: &str| said.as_ref()?.get(name)?.as_str().map(str::to_owned);
     let text = String::from_utf8_lossy(body);
     let is_plain = said.is_none() && !text.trim_start().starts_with('<');
-    let reason = ["error_description", "reason", "detail", "hint", "error"]
+    let reason = ["error_description", "reason", "detail", "error"]
         .into_iter()
         .find_map(field)
         .or_else(|| Some(text.trim().to_owned()).filter(|text| is_plain && !text.is_empty()));
-    let reason = reason.map_or_else(String::new, |reason| format!(": {}", excerpt(&reason)));
-    let text = format!("{what} is answered with status {status}{reason}");
+    let mut text = format!("{what} is answered with status {status}");
+    for said in [reason, field("hint")].into_iter().flatten() {
+        let _ = write!(text, ": {}", excerpt(&said));
+    }
     if (400..500).contains(&status) {
         Ended::Refused(text)
     } else {
@@ -317,6 +333,11 @@ mod tests {
                 "it is answered with status 422: Login ou mot de passe incorrect",
             ),
             (404, "[]", "it is answered with status 404"),
+            (
+                400,
+                r#"{"error":"plain text","hint":"use TLS"}"#,
+                "it is answered with status 400: plain text: use TLS",
+            ),
         ] {
             assert_eq!(told(status, body), Ended::Refused(expected.to_owned()));
         }

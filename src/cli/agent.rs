@@ -18,6 +18,7 @@ use crate::protocol::is_member_name;
 use crate::protocol::limits::MAX_MEMBER_NAME;
 use crate::shutdown;
 use crate::text::Printable;
+use crate::transport::{Connect, Tcp};
 
 /// Tell a balancer the figures of this host, which stores no files: processor, memory, disk and network
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ use crate::text::Printable;
 )]
 pub(super) struct AgentArgs {
     /// Where to tell it: HOST:PORT of a balancer; udp://HOST:PORT of its --agents-udp, signed with the
-    /// token if there is one; ws://HOST:PORT of its --agents-http
+    /// token if there is one; wss://HOST:PORT of its --agents-http, or ws:// where that has no TLS
     #[arg(
         long,
         value_name = "PLACE",
@@ -60,8 +61,8 @@ pub(super) struct AgentArgs {
     /// service, or `BILICO_TOKEN`; never what `bilico login` has saved for the commands of a person
     #[arg(long, value_name = "FILE", env = "BILICO_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// With ws://: get an OAuth 2.0 token for this user first, with what is in the token's file as the
-    /// secret
+    /// With wss:// and ws://: get an OAuth 2.0 token for this user first, with what is in the token's
+    /// file as the secret
     #[arg(long, value_name = "NAME", env = "BILICO_AGENT_USER")]
     user: Option<String>,
     /// With HOST:PORT: file with the secret of a balancer with --join secret, to prove by it instead of
@@ -164,28 +165,38 @@ impl AgentArgs {
     fn check(&self) -> Result<(), Failure> {
         let usage = |error: String| Failure::new(Exit::Usage, error);
         let is_native = matches!(self.to, To::Native(_));
-        let is_web = matches!(self.to, To::Web(_));
+        let is_secure = matches!(self.to, To::SecureWeb(_));
+        let is_web = is_secure || matches!(self.to, To::Web(_));
         if is_native && self.dialect == Dialect::Old {
-            return Err(usage("--dialect old is for udp:// and ws://".to_owned()));
+            let error = "--dialect old is for udp://, wss:// and ws://";
+            return Err(usage(error.to_owned()));
         }
         if self.user.is_some() && !is_web {
             return Err(usage(
-                "--user is for ws://: elsewhere the token says who this is".to_owned(),
+                "--user is for wss:// and ws://: elsewhere the token says who this is".to_owned(),
             ));
         }
-        for (flag, is_given, why) in [
-            ("--ca", self.ca.ca.is_some(), "without TLS"),
-            ("--name", self.name.is_some(), "without registering"),
+        if self.ca.ca.is_some() && !is_native && !is_secure {
+            let error =
+                "--ca is for HOST:PORT and wss://: an agent speaks udp:// and ws:// without TLS";
+            let hint = if is_web {
+                "say `wss://` for `ws://`"
+            } else {
+                "leave `udp://` or --ca out"
+            };
+            return Err(usage(error.to_owned()).hint(hint));
+        }
+        for (flag, is_given) in [
+            ("--name", self.name.is_some()),
             (
                 "--register-secret-file",
                 self.register_secret_file.is_some(),
-                "without registering",
             ),
         ] {
             if is_given && !is_native {
                 let error =
-                    format!("{flag} is for HOST:PORT: an agent speaks udp:// and ws:// {why}");
-                return Err(usage(error).hint("leave `udp://` or `ws://` out"));
+                    format!("{flag} is for HOST:PORT: elsewhere an agent does not register");
+                return Err(usage(error).hint("leave the flag out, or what stands before `://`"));
             }
         }
         Ok(())
@@ -223,8 +234,20 @@ impl AgentArgs {
             token,
             user: self.user.clone(),
             join_secret,
-            connector: self.ca.connector()?,
+            connector: self.connector()?,
         })
+    }
+
+    fn connector(&self) -> Result<Arc<dyn Connect>, Failure> {
+        match self.to {
+            To::Web(_) | To::Udp(_) => Ok(Arc::new(Tcp)),
+            To::Native(_) => self.ca.connector(),
+            To::SecureWeb(_) => self.ca.to_http()?.ok_or_else(|| {
+                let error =
+                    "wss:// needs the authority that the balancer's certificate is signed by";
+                Failure::new(Exit::Usage, error).hint("pass --ca FILE")
+            }),
+        }
     }
 }
 

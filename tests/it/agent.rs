@@ -354,7 +354,7 @@ fn figures_go_over_websocket_with_a_token_that_was_asked_for() {
         told["cpu"].is_number() && told["memory_used"].is_number(),
         "{told}"
     );
-    agent.wait_for_error("telling http://");
+    agent.wait_for_error("telling ws://");
     text_frame(&mut stream);
 }
 
@@ -388,20 +388,28 @@ fn old_words_go_over_websocket_too() {
 #[test]
 fn what_makes_no_sense_is_a_usage_error() {
     for (args, expected) in [
-        (&["--to", "wss://b:1"][..], "speaks WebSocket without TLS"),
+        (&["--to", "wss://b:1"][..], "pass --ca FILE"),
         (&["--to", "b"], "has no port"),
         (
             &["--dialect", "old"],
-            "--dialect old is for udp:// and ws://",
+            "--dialect old is for udp://, wss:// and ws://",
         ),
-        (&["--user", "x"], "--user is for ws://"),
+        (&["--user", "x"], "--user is for wss:// and ws://"),
         (
             &["--to", "ws://127.0.0.1:1", "--user", "x"],
             "--user needs a secret",
         ),
         (
             &["--to", "udp://127.0.0.1:1", "--ca", "ca.pem"],
-            "--ca is for HOST:PORT",
+            "--ca is for HOST:PORT and wss://",
+        ),
+        (
+            &["--to", "ws://127.0.0.1:1", "--ca", "ca.pem"],
+            "say `wss://`",
+        ),
+        (
+            &["--to", "wss://127.0.0.1:1", "--ca", "ca.pem", "--name", "x"],
+            "--name is for HOST:PORT",
         ),
         (
             &["--to", "udp://127.0.0.1:1", "--name", "x"],
@@ -545,7 +553,7 @@ fn the_doorways_take_what_the_agent_says() {
     let agent_by_web = agent(&["--to", &format!("ws://{at}")]);
     let member = web.member();
     assert!(member.facts.uptime_s.is_some(), "{member:?}");
-    agent_by_web.wait_for_error("telling http://");
+    agent_by_web.wait_for_error("telling ws://");
 }
 
 /// The agent at a balancer's own port, as people see it there.

@@ -8,7 +8,9 @@ use rustls_pki_types::CertificateDer;
 
 use super::held::unusable;
 use crate::cli::output::Failure;
-use crate::transport::tls::{Secure, client_of_balancer, read_authorities, read_chain};
+use crate::transport::tls::{
+    Secure, client_of_balancer, client_of_http, read_authorities, read_chain,
+};
 use crate::transport::{Connect, Tcp};
 
 /// The flag of each command that connects to a balancer.
@@ -29,6 +31,16 @@ impl CaArg {
         let made = read_authorities(ca).and_then(client_of_balancer);
         let config = made.map_err(|error| unusable(&error))?;
         Ok(Arc::new(Secure::to_balancers(config)))
+    }
+
+    /// How connections to an HTTP listener with TLS are made; `None` without authorities.
+    pub(in crate::cli) fn to_http(&self) -> Result<Option<Arc<dyn Connect>>, Failure> {
+        let Some(ca) = &self.ca else {
+            return Ok(None);
+        };
+        let made = read_authorities(ca).and_then(client_of_http);
+        let config = made.map_err(|error| unusable(&error))?;
+        Ok(Some(Arc::new(Secure::to_balancers(config))))
     }
 
     /// The authorities for HTTP; `None` for HTTP in plain text.

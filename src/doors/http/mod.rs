@@ -222,8 +222,8 @@ impl Shared {
     async fn send_away(&self, stream: BoxStream) {
         let body = json!({
             "error": "plain HTTP is refused: this listener requires https:// and wss://",
-            "hint": "trust the authority of the balancer's certificate; a program that speaks no TLS \
-                     comes through a tunnel",
+            "hint": "trust the authority of the balancer's certificate, `bilico agent --to wss://…` by \
+                     --ca FILE; a program that speaks no TLS comes through a tunnel",
         });
         let body = format!("{body}\n");
         let answer = format!(

@@ -13,7 +13,7 @@ use super::*;
 use crate::access::users::{Change, NewToken, Token, UserOrder, Users};
 use crate::access::{Accounts, DatagramKey, UserRole, hash_password};
 use crate::doors::tests::{Doorway, counts, until};
-use crate::fleet_core::{Source, Trust};
+use crate::fleet_core::{Facts, Source, Told, Trust};
 use crate::secret::Secret;
 
 const CRD: &str = r#"{"cpu_usage": 100.0, "ram_available": 22.09, "ram_total": 23.54, "disk_available": 62.86, "disk_total": 251.97}"#;
@@ -680,6 +680,34 @@ async fn a_history_is_stored_once_and_never_answered() {
     let mut one = [0];
     let answered = socket.get_mut().try_read(&mut one);
     assert_eq!(answered.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    doorway.close().await;
+}
+
+/// Lines were once kept of somebody whom the fleet had no place for: nobody would ever forget them.
+#[tokio::test]
+async fn of_who_is_no_member_no_command_is_kept() {
+    let (doorway, at) = open(Lock::off_at_balancer(), limits()).await;
+    for number in 0..MAX_CLAIMS {
+        let told = Told {
+            who: Identity::Instance(format!("host-{number}").into()),
+            name: None,
+            source: Source::Posted,
+            trust: Trust::Claimed,
+            peer: None,
+            every: Duration::from_secs(10),
+            facts: Facts::default(),
+        };
+        doorway.fleet.told(told).unwrap();
+    }
+    let mut socket = connected(at, "/history/", "x").await;
+    let line = r#"{"user": "root", "command": "ls", "created_at": "2026-11-25 04:23:08"}"#;
+    for _ in 0..3 {
+        socket.send(Message::text(line)).await.unwrap();
+    }
+    let refused = || counts(&doorway.fleet, DoorName::Http).refused;
+    until(|| refused().get("too many members") == Some(&3)).await;
+    let who = Identity::Source(at.ip());
+    assert_eq!(doorway.fleet.commands().of(&who), []);
     doorway.close().await;
 }
 

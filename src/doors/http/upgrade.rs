@@ -10,7 +10,7 @@ use crate::websocket::accept;
 
 /// The answer that switches to WebSocket, or why not.
 pub(super) fn handshake(method: &Method, headers: &HeaderMap) -> Result<Answer, Box<Answer>> {
-    let hint = "this path takes WebSocket connections, e.g. of `bilico agent --to ws://…`";
+    let hint = "this path takes WebSocket connections, e.g. of `bilico agent --to wss://…`";
     let wants =
         has(headers, &header::UPGRADE, "websocket") && has(headers, &header::CONNECTION, "upgrade");
     if method != Method::GET || !wants {

@@ -1,5 +1,6 @@
 //! TLS: certificates, clients and operators, and the cluster.
 
+mod agent;
 mod capture;
 mod certs;
 mod clients;

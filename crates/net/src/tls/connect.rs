@@ -82,14 +82,15 @@ pub fn host_of(address: &str) -> Result<ServerName<'static>, String> {
         .map_err(|_| format!("{host:?} is neither a host name nor an IP address"))
 }
 
-/// Why no secure connection could be made, for whoever wanted it.
+/// Why no secure connection could be made, for whoever wanted it. What went wrong in the handshake is
+/// inside.
 pub(super) fn told(peer: &str, error: HandshakeError) -> io::Error {
     match error {
         HandshakeError::Io(error) if error.kind() != io::ErrorKind::ConnectionReset => error,
         HandshakeError::Io(_) | HandshakeError::Closed => io::Error::other(format!(
             "{peer} closed the connection during the TLS handshake: is TLS off there?"
         )),
-        other => io::Error::new(io::ErrorKind::PermissionDenied, other.to_string()),
+        other => io::Error::new(io::ErrorKind::PermissionDenied, other),
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::{Error, InvalidMessage};
+
 use super::identity::IdentityError;
 use super::words::words;
 
@@ -126,6 +128,9 @@ pub enum HandshakeError {
     /// The peer speaks no TLS, or one side does not accept what the other showed.
     #[error("no TLS with this peer: {0}")]
     Refused(String),
+    /// The peer answers something that is no TLS.
+    #[error("no TLS with this peer: what came is not TLS: is TLS off there?")]
+    NotTls,
     /// The handshake took too long, or too many were under way before it.
     #[error("no TLS handshake in {0:?}")]
     Timeout(Duration),
@@ -141,6 +146,7 @@ impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
+            Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::NotTls,
             Some(error) => Self::Refused(words(error)),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None => Self::Io(error),

@@ -44,7 +44,8 @@ pub use look::{Looked, look};
 pub use provider::for_clients;
 pub use secured::Secured;
 pub use settings::{
-    Current, client_of_balancer, cluster_client, cluster_server, for_http, for_native,
+    Current, client_of_balancer, client_of_http, cluster_client, cluster_server, for_http,
+    for_native,
 };
 pub use words::words;
 

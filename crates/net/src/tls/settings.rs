@@ -96,6 +96,13 @@ pub fn client_of_balancer(authorities: RootCertStore) -> Result<ClientConfig, Tl
     Ok(native(config))
 }
 
+/// A client's side of an HTTP listener.
+pub fn client_of_http(authorities: RootCertStore) -> Result<ClientConfig, TlsError> {
+    let mut config = connecting(for_clients(), authorities)?.with_no_client_auth();
+    config.alpn_protocols = vec![HTTP.to_vec()];
+    Ok(config)
+}
+
 /// How many servers a balancer remembers the sessions of: connecting again to one of them takes no
 /// signature.
 const SESSIONS: usize = 16 * 1024;

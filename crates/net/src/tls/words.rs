@@ -1,6 +1,6 @@
 //! What TLS refuses, in words for people.
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// Why a handshake ended, in words that say what to look at.
 pub fn words(error: &Error) -> String {
@@ -23,9 +23,6 @@ pub fn words(error: &Error) -> String {
         Error::NoApplicationProtocol => {
             "it asks for another application protocol than is spoken here".to_owned()
         }
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "what came is not TLS: is TLS off there?".to_owned()
-        }
         other => other.to_string(),
     }
 }
@@ -33,7 +30,9 @@ pub fn words(error: &Error) -> String {
 fn of_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "its certificate is not signed by the authority that is trusted here".to_owned()
+            "its certificate is not signed by the authority that is trusted here (`bilico certs show \
+             HOST:PORT` tells who has signed it)"
+                .to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "its certificate has expired".to_owned()
