@@ -7,6 +7,7 @@
 | bilico       | starts a balancer and its servers, and measures them                              |
 | mixed        | small files beside large uploads                                                  |
 | growth       | what a file costs the balancer as servers, clients and waiting files grow         |
+| agents       | what agents cost the balancer that tell the figures of their hosts                |
 | webdav       | the same for HAProxy and three nginx                                              |
 | jetstream    | the same for nats-server and three workers                                        |
 | disk         | what the disk itself can do                                                       |

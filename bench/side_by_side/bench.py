@@ -7,7 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -39,12 +39,54 @@ class Scale:
     many_servers: int
     growth_seconds: int
     probed_servers: int
+    agents: int
+    agents_seconds: int
 
 
 FULL = Scale(
-    5, 150_000, 60_000, 10_000, 6, 1024, 10_000, 1_000_000, 10_240, 10_000, 15, 65_536, 3_072, 1024, 15, 1_000, 6, 10_000
+    rounds=5,
+    files_1k=150_000,
+    files_16k=60_000,
+    files_always=10_000,
+    wrk_seconds=6,
+    big_mib=1024,
+    paced_files=10_000,
+    waiting_files=1_000_000,
+    huge_mib=10_240,
+    idle_clients=10_000,
+    idle_seconds=15,
+    warm_mib=65_536,
+    rewarm_mib=3_072,
+    mixed_mib=1024,
+    mixed_seconds=15,
+    many_servers=1_000,
+    growth_seconds=6,
+    probed_servers=10_000,
+    agents=10_000,
+    agents_seconds=60,
 )
-QUICK = Scale(1, 15_000, 6_000, 1_000, 1, 256, 2_000, 50_000, 1_024, 1_000, 5, 2_048, 256, 128, 3, 200, 3, 1_000)
+QUICK = Scale(
+    rounds=1,
+    files_1k=15_000,
+    files_16k=6_000,
+    files_always=1_000,
+    wrk_seconds=1,
+    big_mib=256,
+    paced_files=2_000,
+    waiting_files=50_000,
+    huge_mib=1_024,
+    idle_clients=1_000,
+    idle_seconds=5,
+    warm_mib=2_048,
+    rewarm_mib=256,
+    mixed_mib=128,
+    mixed_seconds=3,
+    many_servers=200,
+    growth_seconds=3,
+    probed_servers=1_000,
+    agents=500,
+    agents_seconds=10,
+)
 
 
 @dataclass
@@ -76,6 +118,10 @@ class Bench:
         path = self.directory / name
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def within(self, name: str) -> Bench:
+        """The same in a directory of its own."""
+        return replace(self, directory=self.folder(name))
 
     def big_file(self, mib: int | None = None) -> Path:
         """A file of the size that passes in one piece, as clients read it."""

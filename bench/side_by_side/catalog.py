@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from . import bilico, disk, growth, jetstream, mixed, probes, webdav
+from . import agents, bilico, disk, growth, jetstream, mixed, probes, webdav
 from .bench import Bench, Scale
 from .growth import Place
 from .machine import GIB, MIB
@@ -315,6 +315,26 @@ RUNS: dict[str, Run] = {
             ("fleet",),
             once=True,
         ),
+        Run(
+            "ours-agents",
+            "Bilico, agents over its port",
+            "cpu_percent",
+            "% of a core",
+            agents.over_its_port,
+            _little,
+            ("fleet",),
+            once=True,
+        ),
+        Run(
+            "ours-agents-udp",
+            "Bilico, agents by signed datagrams",
+            "cpu_percent",
+            "% of a core",
+            agents.by_datagrams,
+            _little,
+            ("fleet",),
+            once=True,
+        ),
         Run("ours-idle", "Bilico, idle", "cpu_percent", "% of a core", bilico.idle, _little, once=True),
     )
 }
@@ -374,6 +394,26 @@ def _grows(title: str, run: str) -> tuple[Row, Row]:
         return _row("growth", title_at, "µs", ours, Kind.RATIO_AT_MOST, 1.2, other, True)
 
     return row(growth.LOW, "low_us"), row(growth.HIGH, "high_us")
+
+
+def _agents(case: str, way: str, run: str) -> tuple[Row, ...]:
+    """What 10,000 agents may cost."""
+    of = f"10,000 agents {way}, every {agents.EVERY} s"
+    return (
+        _row(case, f"CPU of the balancer for {of}", "% of a core", f"{run}.cpu_percent", Kind.AT_MOST, 2, full=True),
+        _row(case, "its memory for them, without history", "MiB", f"{run}.members_mib", Kind.AT_MOST, 64, full=True),
+        _row(
+            case,
+            "the whole balancer with them and their history of a minute, beside before they came",
+            "MiB",
+            f"{run}.after_mib",
+            Kind.TOLD,
+            0,
+            f"{run}.before_mib",
+            True,
+        ),
+        _row(case, "how many of them were active at the end", "", f"{run}.members", Kind.TOLD, full=True),
+    )
 
 
 _STORED_1K, _STORED_16K = "ours-1k.files_per_s", "ours-16k-os.files_per_s"
@@ -667,6 +707,8 @@ ROWS: tuple[Row, ...] = (
         "ours-probes.resident_mib",
         True,
     ),
+    *_agents("agents", "over its port", "ours-agents"),
+    *_agents("agents-udp", "by signed datagrams", "ours-agents-udp"),
     _row(
         "logging",
         "logging as shipped beside --log-level error",
