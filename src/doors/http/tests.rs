@@ -297,7 +297,8 @@ async fn a_peer_that_asks_and_never_reads_loses_its_place() {
     );
     let requests = request.repeat(100);
     let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
-    let ended = timeout(Duration::from_mins(1), asking).await;
+    // After half a minute the system itself would end it.
+    let ended = timeout(Duration::from_secs(15), asking).await;
     assert!(ended.is_ok(), "it is still connected");
     doorway.close().await;
 }
