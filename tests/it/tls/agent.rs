@@ -1,7 +1,7 @@
 //! `bilico agent` at a balancer's doorway over HTTP that has TLS.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener, UdpSocket};
 
 use bilico_testkit::{Port, Role, Running, start_balancer, wait_for};
 use serde_json::Value;
@@ -21,7 +21,11 @@ struct Doorway {
 
 impl Doorway {
     fn open(port: &Port) -> Self {
-        let place = Place::new();
+        Self::of(port, Place::new())
+    }
+
+    /// With a certificate `b1` that is there already.
+    fn of(port: &Port, place: Place) -> Self {
         secret_file(&place.path().join("password"), PASSWORD);
         let password = ["--password-file", "password"];
         for (name, role) in [("root", "admin"), ("host-a", "agent"), ("host-b", "agent")] {
@@ -91,6 +95,40 @@ fn figures_come_over_tls_from_whoever_proves_itself() {
     let user = ["--user", "host-b", "--token-file", "password"];
     let _by_password = doorway.agent(&secure, &[&CA[..], &user].concat());
     assert_eq!(doorway.member("agent:host-b")["trust"], "proved");
+}
+
+/// An address of this machine that a connection does not have to itself.
+fn in_the_open() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: the system says from where it would be.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+/// The token goes over TLS to where others could read it, and not in plain text.
+#[test]
+fn a_token_goes_to_another_machine_over_tls_only() {
+    let Some(own) = in_the_open() else {
+        return;
+    };
+    let place = Place::new();
+    for file in ["balancer-b1.pem", "balancer-b1.key"] {
+        std::fs::remove_file(place.path().join("tls").join(file)).unwrap();
+    }
+    let hosts = format!("127.0.0.1,{own}");
+    place.certs(&["issue", "balancer", "b1", "--san", &hosts]);
+    let port = Port::take();
+    let doorway = Doorway::of(&port, place);
+    let at = doorway.at.replace("127.0.0.1", &own.to_string());
+    let token = ["--token-file", "token"];
+    let in_plain_text = doorway.agent(&format!("ws://{at}"), &token);
+    let said = in_plain_text.wait_for_error("; it is tried again");
+    assert!(said.contains("not sent in plain text"), "{said}");
+    assert!(said.contains("use wss:// with --ca FILE"), "{said}");
+    let _secure = doorway.agent(&format!("wss://{at}"), &[&CA[..], &token].concat());
+    let member = doorway.member("agent:host-a");
+    assert_eq!(member["trust"], "proved", "{member}");
 }
 
 /// Each is told with what to do, and tried again.
