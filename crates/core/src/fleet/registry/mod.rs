@@ -18,20 +18,29 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `table` | the state, bounds, and which identities are one member |
-//! | `leases` | who registers, beats, leaves, and is a copy |
+//! | `table` | the registry's members, and how many there can be |
+//! | `identities` | which identities are one member |
+//! | `leases` | who registers, beats and leaves |
+//! | `copies` | which of two servers with one directory counts |
+//! | `given` | the servers of the configuration and of orders |
 //! | `services` | which servers the balancer is to have, and what probes find |
 //! | `driver` | what has to be done so that it has them |
 //! | `words` | what is told of members |
 //! | `layers` | which of several words about one figure counts |
-//! | `state` | states, their reasons, and what time does |
+//! | `judge` | in which state a member is, and why |
+//! | `seeing` | what a registered server hears of that |
+//! | `state` | what time does, and what follows from another state |
 //! | `preserve` | when nobody is removed |
 //! | `report` | members for people, and operators' orders |
 //! | `kept` | what outlives the balancer |
 
 mod action;
 mod config;
+mod copies;
 mod driver;
+mod given;
+mod identities;
+mod judge;
 mod kept;
 mod layers;
 mod leases;
@@ -40,6 +49,7 @@ mod preserve;
 mod probed;
 mod registration;
 mod report;
+mod seeing;
 mod services;
 mod state;
 mod table;
