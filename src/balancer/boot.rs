@@ -2,6 +2,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ use crate::queue::recovery::{self, Recovered};
 use crate::queue::{self, Writer};
 use crate::shutdown::Shutdown;
 use crate::transport::{self, Connect, Listener, Places};
+
+/// How long a disk may take for what the fleet has to keep at the end.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// A balancer that has opened its journal and waits for a listener.
 pub struct Balancer {
@@ -180,7 +184,8 @@ impl Balancer {
         shutdown.end();
         tasks.close();
         let _ = tokio::time::timeout(last_words, tasks.wait()).await;
-        let _ = tokio::task::spawn_blocking(move || fleet.close()).await;
+        let closing = tokio::task::spawn_blocking(move || fleet.close());
+        let _ = tokio::time::timeout(LAST_WRITES, closing).await;
         drop(lock);
         let undelivered = result?;
         tracing::info!(undelivered, "balancer stopped");

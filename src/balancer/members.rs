@@ -113,3 +113,48 @@ fn tell(events: &Events, notice: &Notice) {
     };
     events.tell(level, Kind::Fleet, None, None, text);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::fleet_core::Facts;
+    use crate::fleet_core::registry::Registration;
+
+    /// The hub has ended, before or after it was asked: nobody answers.
+    #[tokio::test]
+    async fn the_driver_ends_with_the_hub() {
+        for ends_first in [true, false] {
+            let fleet = Fleet::default();
+            let registration = Registration {
+                directory: "d".into(),
+                instance: None,
+                address: "a:1".into(),
+                weight: 1,
+                name: None,
+                ticket: None,
+                is_proved: true,
+                peer: None,
+                lease: Duration::from_secs(15),
+                facts: Facts::default(),
+            };
+            let _member = fleet.register(registration).unwrap();
+            let (hub, mut inbox) = mpsc::unbounded_channel();
+            let driving = drive(fleet, hub, Events::default());
+            let ending = async move {
+                if ends_first {
+                    return;
+                }
+                while inbox.is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                inbox.close();
+            };
+            let both = async { tokio::join!(ending, driving) };
+            timeout(Duration::from_secs(10), both).await.unwrap();
+        }
+    }
+}

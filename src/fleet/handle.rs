@@ -14,7 +14,7 @@ use super::keeper::Keeper;
 use super::notes::{Author, Notes};
 use crate::access::{Pass, Right, audit};
 use crate::fleet_core::registry::{
-    LeaseId, MAX_MEMBERS, NotDone, Registry, RegistryConfig, Renamed, Seen,
+    LeaseId, MAX_MEMBERS, NoRoom, NotDone, Registry, RegistryConfig, Renamed, Seen,
 };
 use crate::fleet_core::{Averages, Columns, Facts, Figure, Identity, MemberReport, Told};
 
@@ -100,8 +100,12 @@ impl Fleet {
         }))
     }
 
-    /// Writes what waits for the history's disk, for at most a moment.
+    /// The balancer stops: keeps the members as they are now, and writes what waits for the history's
+    /// disk, for at most a moment.
     pub fn close(&self) {
+        if let Err(error) = self.write() {
+            tracing::error!(%error, "the members of the fleet are not kept as they are now");
+        }
         self.0.history.close();
     }
 
@@ -118,12 +122,15 @@ impl Fleet {
     )]
     pub fn told_with(&self, told: Told, figures: Duration) -> Result<(), NotTaken> {
         told.facts.check()?;
-        let known = self.change(|state, now| state.registry.told(&told, now));
-        // What anybody could have said stays out of the history of a member that is known better.
-        if let Some(id) = known.map_err(|_| NotTaken::Full(MAX_MEMBERS))? {
-            self.remember(&id, figures, &told.facts);
-        }
-        Ok(())
+        let taken = self.change(|state, now| {
+            let known = state.registry.told(&told, now)?;
+            // What anybody could have said stays out of the history of a member that is known better.
+            if let Some(id) = known {
+                self.remember(&id, figures, &told.facts);
+            }
+            Ok(())
+        });
+        taken.map_err(|NoRoom| NotTaken::Full(MAX_MEMBERS))
     }
 
     /// What came in at the doorways.
@@ -278,7 +285,8 @@ impl Fleet {
         Ok(member)
     }
 
-    /// The history hears of all that is taken.
+    /// The history hears of all that is taken. With the lock on the members held, so that no member
+    /// gets another identity meanwhile.
     pub(super) fn remember(&self, id: &Identity, every: Duration, facts: &Facts) {
         self.0.history.told(id, every, facts);
     }
@@ -320,7 +328,9 @@ impl Fleet {
                 to.send_replace(seen);
             }
         }
+        // In the order in which it happened, and before anything is told under the new identities.
         let renamed = state.registry.take_renamed();
+        self.follow(renamed);
         if self.0.keeper.is_none() {
             let version = state.registry.version();
             state.registry.kept(version);
@@ -339,9 +349,6 @@ impl Fleet {
         }
         if is_due {
             self.0.upkeep.notify_one();
-        }
-        if !renamed.is_empty() {
-            self.follow(renamed);
         }
         done
     }

@@ -26,12 +26,10 @@ struct Content {
     members: Vec<KeptMember>,
 }
 
-/// Reads the file; no file means no members.
-pub(super) fn read(disk: &dyn Disk, journal: &str) -> Result<Vec<KeptMember>, String> {
-    match FILE.read(disk)? {
-        Some(bytes) => parse(&bytes, journal),
-        None => Ok(Vec::new()),
-    }
+/// Reads the file, if there is one.
+pub(super) fn read(disk: &dyn Disk, journal: &str) -> Result<Option<Vec<KeptMember>>, String> {
+    let bytes = FILE.read(disk)?;
+    bytes.map(|bytes| parse(&bytes, journal)).transpose()
 }
 
 fn parse(bytes: &[u8], journal: &str) -> Result<Vec<KeptMember>, String> {
@@ -73,6 +71,7 @@ mod tests {
                 weight: 2,
                 name: Some(format!("server {n}").into()),
                 ticket: None,
+                is_proved: true,
                 peer: Some([10, 0, 0, n].into()),
                 lease: Duration::from_secs(15),
                 facts: crate::fleet_core::Facts::default(),
@@ -85,12 +84,12 @@ mod tests {
     #[test]
     fn members_are_read_as_they_were_written() {
         let disk = SimDisk::new();
-        assert_eq!(read(&disk, "j"), Ok(Vec::new()));
+        assert_eq!(read(&disk, "j"), Ok(None));
         let members = some_members();
         for text in ["bilico fleet 1\n", &text("j", members.clone())] {
             FILE.write(&disk, text).unwrap();
         }
-        assert_eq!(read(&disk, "j"), Ok(members));
+        assert_eq!(read(&disk, "j"), Ok(Some(members)));
     }
 
     /// Each byte of the file that is another, and each length: an error, never other members.

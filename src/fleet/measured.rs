@@ -24,7 +24,8 @@ pub struct Greeting {
 }
 
 impl Fleet {
-    /// Takes what a server tells of its host in answer to a probe.
+    /// Takes what a server tells of its host in answer to a probe. What somebody else tells at a
+    /// server's address is left out.
     pub fn measured(&self, greeting: Greeting) -> Result<(), NotTaken> {
         let Greeting {
             server,
@@ -33,15 +34,22 @@ impl Fleet {
             every,
             facts,
         } = greeting;
-        let who = directory.map_or_else(|| Identity::Address(server.clone()), Identity::Directory);
-        self.told(Told {
-            who,
-            name: Some(server),
+        let told = Told {
+            who: Identity::Address(server),
+            name: None,
             source: Source::Configuration,
             trust: Trust::Measured,
             peer,
             every,
             facts: Arc::unwrap_or_clone(facts),
-        })
+        };
+        told.facts.check()?;
+        self.change(|state, now| {
+            let known = (state.registry).measured(&told, directory.as_deref(), now);
+            if let Some(id) = known {
+                self.remember(&id, every, &told.facts);
+            }
+        });
+        Ok(())
     }
 }

@@ -10,9 +10,7 @@ use super::handle::Fleet;
 use super::membership::Membership;
 use crate::config::ServerSpec;
 use crate::fleet_core::Facts;
-use crate::fleet_core::registry::{
-    Action, BEATS_IN_LEASE, NotRegistered, Probed, Registration, Seen,
-};
+use crate::fleet_core::registry::{Action, NotRegistered, Probed, Registration, Seen};
 
 impl Fleet {
     /// The configuration has these servers, and no others: at the start, and at each reload. They
@@ -78,16 +76,14 @@ impl Fleet {
     )]
     pub fn register(&self, registration: Registration) -> Result<Membership, NotRegistered> {
         let (sender, seen) = watch::channel(Seen::default());
-        let (registered, id) = self.change(|state, now| {
+        let registered = self.change(|state, now| {
             let registered = state.registry.register(&registration, now)?;
             state.seen.insert(registered.lease, sender);
-            let id = state.registry.identity_of_lease(registered.lease).cloned();
-            Ok((registered, id))
+            if let Some(id) = state.registry.speaks_for(registered.lease) {
+                self.remember(id, registered.beat, &registration.facts);
+            }
+            Ok(registered)
         })?;
-        if let Some(id) = id {
-            let every = registration.lease / BEATS_IN_LEASE;
-            self.remember(&id, every, &registration.facts);
-        }
         Ok(Membership::new(self.clone(), registered, seen))
     }
 
@@ -136,13 +132,14 @@ impl Membership {
         facts.check()?;
         let (lease, every) = (self.registered().lease, self.registered().beat);
         let fleet = self.fleet();
-        let id = fleet.change(|state, now| {
+        let is_known = fleet.change(|state, now| {
             let is_known = state.registry.beat(lease, &facts, now);
-            is_known.then(|| state.registry.identity_of_lease(lease).cloned())
+            if let Some(id) = state.registry.speaks_for(lease) {
+                fleet.remember(id, every, &facts);
+            }
+            is_known
         });
-        let id = id.flatten().ok_or(NotTaken::Superseded)?;
-        fleet.remember(&id, every, &facts);
-        Ok(())
+        is_known.then_some(()).ok_or(NotTaken::Superseded)
     }
 
     /// The server leaves in order. It may go once [`Seen::left`] is true.

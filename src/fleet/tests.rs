@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::{Fleet, Membership, kept};
+use crate::access::Lock;
 use crate::config::ServerSpec;
 use crate::fleet_core::registry::{Action, Probed, Registration, RegistryConfig};
 use crate::fleet_core::{Facts, Identity, MemberState, Source, Told, Trust};
@@ -21,6 +22,7 @@ fn registration(n: usize) -> Registration {
         weight: 1,
         name: None,
         ticket: None,
+        is_proved: true,
         peer: Some([10, 0, 0, 1].into()),
         lease: Duration::from_secs(15),
         facts: facts(n),
@@ -90,8 +92,7 @@ async fn a_server_is_added_when_it_is_kept_and_is_known_after_a_restart() {
         members.push(fleet.register(registration(n)).unwrap());
         let address = added(&fleet).await;
         assert_eq!(*address, *registration(n).address);
-        let kept = kept::read(&*disk, "j").unwrap();
-        assert_eq!(kept.len(), n + 1, "it is on disk before it gets a file");
+        assert_eq!(on_disk(&disk), n + 1, "it is on disk before it gets a file");
     }
     // Killed: nothing is said, and nothing is written.
     drop(running);
@@ -134,20 +135,25 @@ async fn a_file_that_is_damaged_or_of_another_journal_is_set_aside() {
     assert!(lost.is_none(), "told once");
 }
 
-#[tokio::test]
-async fn a_balancer_without_a_fleet_gets_no_file_of_it() {
+/// How many members the file has.
+fn on_disk(disk: &Arc<dyn Disk>) -> usize {
+    kept::read(&**disk, "j").unwrap().unwrap().len()
+}
+
+#[test]
+fn a_balancer_without_a_fleet_gets_no_file_of_it() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
     let (fleet, _) = open(&disk, "j");
     fleet.configured(&[ServerSpec {
         address: "127.0.0.1:5001".to_owned(),
         weight: 1,
     }]);
-    let _running = run(&fleet);
     let up = Probed::Up {
         directory: Some(format!("{:032x}", 7).into()),
     };
     fleet.probed("127.0.0.1:5001", up);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    fleet.write().unwrap();
+    fleet.close();
     assert_eq!(fleet.members().len(), 1);
     assert!(disk.open("fleet.json").is_err());
 }
@@ -181,6 +187,68 @@ async fn a_server_hears_how_it_is_seen() {
     }
     assert!(seen.borrow_and_update().left);
     assert!(fleet.registered().is_empty());
+}
+
+/// All members of an earlier run are forgotten: the file of that run would bring them back.
+#[test]
+fn members_that_are_forgotten_do_not_come_back() {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+    let agent = Told {
+        who: Identity::Agent("host-a".into()),
+        name: None,
+        source: Source::Token,
+        trust: Trust::Proved,
+        peer: None,
+        every: Duration::from_secs(5),
+        facts: Facts::default(),
+    };
+    let (fleet, _) = open(&disk, "j");
+    fleet.told(agent.clone()).unwrap();
+    fleet.close();
+    assert_eq!(
+        on_disk(&disk),
+        1,
+        "a balancer that stops keeps what it knows"
+    );
+    let (fleet, _) = open(&disk, "j");
+    assert_eq!(fleet.members().len(), 1);
+    let own = Lock::own();
+    fleet.forget(&own, "host-a").unwrap();
+    fleet.write().unwrap();
+    assert_eq!(on_disk(&disk), 0);
+}
+
+/// What a copy of a server told went into the history of the server.
+#[test]
+fn the_history_of_a_server_takes_nothing_of_its_copy() {
+    let fleet = Fleet::default();
+    let first = fleet.register(registration(1)).unwrap();
+    let address = first.registered().address.clone();
+    let up = Probed::Up {
+        directory: Some(registration(1).directory),
+    };
+    fleet.probed(&address, up);
+    let copy = Registration {
+        instance: Some("copy".into()),
+        address: "10.0.9.9:5001".into(),
+        facts: Facts::default(),
+        ..registration(1)
+    };
+    let second = fleet.register(copy).unwrap();
+    for _ in 0..10 {
+        second.beat(facts_of(1.0)).unwrap();
+        first.beat(facts_of(0.25)).unwrap();
+    }
+    let all = fleet.averages(Duration::from_mins(5));
+    let cpu = all.first().unwrap().figures.get("cpu").unwrap();
+    assert!((cpu.avg - 0.25).abs() < 1e-6, "{}", cpu.avg);
+}
+
+fn facts_of(cpu: f32) -> Facts {
+    Facts {
+        cpu: Some(cpu),
+        ..Facts::default()
+    }
 }
 
 /// A claim about a proved member went into that member's history.

@@ -23,22 +23,13 @@ const WRITE_ANYWAY: Duration = Duration::from_hours(1);
 /// The longest sleep, if nothing is due.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// The file of the members, as far as this run has to do with it.
+/// The writings of the members, as far as this run has to do with them.
 #[derive(Default)]
-struct File {
-    /// When it was last written, or that was tried.
-    written: Option<Duration>,
-    /// It was written.
-    exists: bool,
-    /// Why it cannot be.
+struct Writing {
+    /// When they were last written, or that was tried.
+    last: Option<Duration>,
+    /// Why they cannot be.
     failed: Option<String>,
-}
-
-impl File {
-    fn write_anyway(&self) -> Option<Duration> {
-        let written = self.written.filter(|_| self.exists)?;
-        Some(written + WRITE_ANYWAY)
-    }
 }
 
 impl Fleet {
@@ -56,10 +47,11 @@ impl Fleet {
 
     /// Lets time pass and keeps the members, for ever.
     pub async fn run(&self) {
-        let mut file = File::default();
+        let mut writing = Writing::default();
         loop {
             let now = self.now();
-            let write_from = file.written.map_or(now, |written| written + WRITE);
+            let write_from = writing.last.map_or(now, |last| last + WRITE);
+            let anyway = self.write_anyway(&writing);
             let (plan, is_kept) = self.change(|state, now| {
                 state.registry.tick(now);
                 let mut plan = Plan {
@@ -67,7 +59,6 @@ impl Fleet {
                     look_from: now + LOOK,
                     write_from,
                 };
-                let anyway = file.write_anyway();
                 let due = plan.due(&state.registry, now);
                 plan.wakes = due
                     .into_iter()
@@ -77,10 +68,10 @@ impl Fleet {
                 (plan, state.registry.is_kept())
             });
             let is_due = !is_kept && now >= write_from;
-            if is_due || file.write_anyway().is_some_and(|anyway| now >= anyway) {
+            if is_due || anyway.is_some_and(|anyway| now >= anyway) {
                 self.state().plan = None;
-                self.write(&mut file).await;
-                file.written = Some(self.now());
+                self.write_aside(&mut writing).await;
+                writing.last = Some(self.now());
                 continue;
             }
             let most = plan.wakes.saturating_sub(now);
@@ -89,38 +80,45 @@ impl Fleet {
         }
     }
 
-    async fn write(&self, file: &mut File) {
-        let (members, version) = {
-            let state = self.state();
-            (state.registry.keep(self.now()), state.registry.version())
-        };
-        // Nobody who has no fleet gets a file of it.
-        if !members.is_empty() || file.exists {
-            let fleet = self.clone();
-            let writing = tokio::task::spawn_blocking(move || {
-                let keeper = fleet.inner().keeper.as_ref();
-                keeper.map_or(Ok(()), |keeper| keeper.write(members))
-            });
-            let result = writing
-                .await
-                .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            if let Err(error) = result {
-                let error = error.to_string();
-                if file.failed.as_ref() != Some(&error) {
-                    tracing::error!(
-                        %error,
-                        "the members of the fleet cannot be kept for the next start: servers that \
-                         register now get no files until they can"
-                    );
-                }
-                file.failed = Some(error);
-                return;
-            }
-            if file.failed.take().is_some() {
+    /// When the members are written though none has changed.
+    fn write_anyway(&self, writing: &Writing) -> Option<Duration> {
+        let exists = self.inner().keeper.as_ref().is_some_and(Keeper::exists);
+        let last = writing.last.unwrap_or_default();
+        exists.then_some(last + WRITE_ANYWAY)
+    }
+
+    /// Writes the members beside the runtime.
+    async fn write_aside(&self, writing: &mut Writing) {
+        let fleet = self.clone();
+        let written = tokio::task::spawn_blocking(move || fleet.write()).await;
+        let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let Err(error) = written else {
+            if writing.failed.take().is_some() {
                 tracing::info!("the members of the fleet are kept again");
             }
-            file.exists = true;
+            return;
+        };
+        let error = error.to_string();
+        if writing.failed.as_ref() != Some(&error) {
+            tracing::error!(
+                %error,
+                "the members of the fleet cannot be kept for the next start: servers that register \
+                 now get no files until they can"
+            );
         }
+        writing.failed = Some(error);
+    }
+
+    /// Writes the members. Blocks.
+    pub(super) fn write(&self) -> std::io::Result<()> {
+        let Some(keeper) = &self.inner().keeper else {
+            return Ok(());
+        };
+        let version = keeper.write(|| {
+            let state = self.state();
+            (state.registry.keep(self.now()), state.registry.version())
+        })?;
         self.change(|state, _| state.registry.kept(version));
+        Ok(())
     }
 }

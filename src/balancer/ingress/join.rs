@@ -153,6 +153,7 @@ pub(super) fn server(
         weight,
         name: said.name,
         ticket: said.ticket,
+        is_proved: joining.join != Join::Certificate,
         peer: Some(at.address().ip().to_canonical()),
         lease: DEFAULT_LEASE,
         facts: Facts::default(),

@@ -287,6 +287,7 @@ fn why_not(error: &NotRegistered) -> &'static str {
     match error {
         NotRegistered::Full(_) => "too many members",
         NotRegistered::Taken { .. } => "address taken",
+        NotRegistered::Unproven(_) => "too many without a proof",
         NotRegistered::Restless(_) => "moved too often",
     }
 }

@@ -133,6 +133,7 @@ fn register(world: &mut World, directory: &str, address: &str) -> Membership {
         weight: 2,
         name: None,
         ticket: None,
+        is_proved: true,
         peer: None,
         lease: Duration::from_secs(15),
         facts: Facts::default(),

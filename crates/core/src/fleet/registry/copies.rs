@@ -41,6 +41,7 @@ impl Registry {
             lasts: second.lasts,
             heard: second.heard,
             expired: None,
+            is_proved: second.is_proved,
             was_found: false,
             seen: second.seen,
         };
@@ -110,6 +111,7 @@ impl Registry {
             address: registration.address.clone(),
             weight: registration.weight,
             instance: registration.instance.clone(),
+            is_proved: registration.is_proved,
             lasts,
             heard: now,
             is_copy: false,

@@ -15,12 +15,14 @@ impl Registry {
     /// This version of what is to be kept is on disk.
     pub fn kept(&mut self, version: u64) {
         self.kept = self.kept.max(version);
-        while let Some((version, _)) = self.waiting.first()
-            && *version <= self.kept
-            && let Some((_, address)) = self.waiting.pop_first()
-        {
-            self.changed.insert(address);
-        }
+        let (services, kept) = (&self.services, self.kept);
+        let is_kept = |address: &Arc<str>| {
+            services
+                .get(address)
+                .is_none_or(|found| found.version <= kept)
+        };
+        let due = self.waiting.extract_if(.., is_kept);
+        self.changed.extend(due);
     }
 
     /// Whether everything that is to be kept is on disk.
@@ -152,7 +154,7 @@ impl Registry {
             return ControlFlow::Break(None);
         }
         if !is_told && service.version > self.kept {
-            self.waiting.insert((service.version, address.clone()));
+            self.waiting.insert(address.clone());
             return ControlFlow::Break(None);
         }
         if service.is_target()

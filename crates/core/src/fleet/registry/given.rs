@@ -93,7 +93,7 @@ impl Registry {
             return;
         };
         let key = service.owner;
-        self.changed.remove(&address);
+        self.drop_service(&address);
         if let Some(member) = self.members.get_mut(&key) {
             member.services.remove(&address);
             if member

@@ -87,6 +87,7 @@ impl Registry {
             member.parting = member.parting.take().or(from_member.parting);
             self.leases.extend(id.map(|id| (id, into)));
         }
+        member.has_said_enough |= from_member.has_said_enough;
         if !from_member.is_claim {
             self.believe(into);
         }

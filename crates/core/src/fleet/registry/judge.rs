@@ -88,7 +88,7 @@ impl Registry {
         let end = lease.heard + lease.lasts;
         if lease.expired.is_some() {
             let mut reason = match lease.id {
-                None if lease.was_found || member.layers.best().is_some() => format!(
+                None if lease.was_found || member.best().is_some() => format!(
                     "its connection broke, and it has not come back for {}",
                     format_duration(lease.lasts)
                 ),
@@ -101,7 +101,7 @@ impl Registry {
             return Judged::new(MemberState::Unknown, reason, None);
         }
         if lease.id.is_none() {
-            let reason = match member.layers.best() {
+            let reason = match member.best() {
                 None => RESTARTED,
                 Some(_) => "its connection broke",
             };
@@ -155,7 +155,7 @@ fn judge_service(service: &Service, now: Duration) -> Judged {
 
 /// The state of a member that only tells something.
 fn judge_words(member: &Member, now: Duration) -> Judged {
-    let Some(heard) = member.layers.heard() else {
+    let Some(heard) = member.heard() else {
         return Judged::new(MemberState::Unknown, RESTARTED, None);
     };
     if now < heard.late {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::config::{MAX_MEMBERS, RegistryConfig};
-use super::member::{Key, Kind, Lease, Member, Parting, Service, WORDS_TO_STAY, Wanted};
+use super::leases::LASTS;
+use super::member::{Key, Kind, Lease, Member, Parting, Service, Wanted};
 use super::registration::Seen;
 use super::table::Registry;
 use crate::fleet::identity::{BadIdentity, Identity};
@@ -111,11 +112,12 @@ impl Registry {
 
     fn keep_one(&self, member: &Member, now: Duration) -> KeptMember {
         let is_silent = matches!(member.state, MemberState::Unknown | MemberState::Gone);
-        let silent = if is_silent {
-            member.silent + now.saturating_sub(member.since)
+        let here = if is_silent {
+            now.saturating_sub(member.since)
         } else {
             Duration::ZERO
         };
+        let silent = member.silent.saturating_add(here);
         let server = |address: &Arc<str>| {
             let wanted = self.services.get(address)?.wanted.as_ref()?;
             Some(KeptServer {
@@ -129,7 +131,7 @@ impl Registry {
             also: member.also.iter().map(Identity::to_string).collect(),
             name: member.name.as_ref().map(boxed),
             source: member.source,
-            trust: member.layers.best().unwrap_or(member.believed),
+            trust: member.trust(),
             host: member.host,
             protected: member.protected,
             ticket: member.ticket.as_ref().map(boxed),
@@ -215,6 +217,8 @@ impl Registry {
         member.name = kept.name.map(Into::into);
         member.named = kept.trust;
         member.believed = kept.trust;
+        // It would not have been kept otherwise.
+        member.has_said_enough = is_claim;
         member.host = kept.host;
         member.protected = kept.protected;
         member.ticket = kept.ticket.map(Into::into);
@@ -225,9 +229,10 @@ impl Registry {
             also_at: None,
             weight: lease.weight,
             instance: None,
-            lasts: Duration::from_millis(lease.lasts_ms),
+            lasts: Duration::from_millis(lease.lasts_ms).clamp(LASTS.0, LASTS.1),
             heard: now,
             expired: None,
+            is_proved: kept.trust > Trust::Claimed,
             was_found: false,
             seen: Seen::default(),
         });
@@ -249,6 +254,6 @@ fn boxed(text: &Arc<str>) -> Box<str> {
 
 fn is_kept(member: &Member) -> bool {
     let is_given = matches!(member.source, Source::Configuration | Source::Order);
-    let is_known = !member.is_claim || member.layers.words(Trust::Claimed) >= WORDS_TO_STAY;
+    let is_known = !member.is_claim || member.has_said_enough;
     member.lease.is_some() || member.protected || is_known && !is_given
 }

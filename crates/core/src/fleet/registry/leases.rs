@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::action::Notice;
 use super::config::BEATS_IN_LEASE;
-use super::member::{Found, Key, Kind, Lease, MAX_FORMER, Member, Parting};
+use super::member::{Found, Key, Kind, Lease, MAX_FORMER, MAX_UNPROVEN, Member, Parting};
 use super::registration::{LeaseId, NotRegistered, Registered, Registration, Seen};
 use super::table::Registry;
 use crate::fleet::facts::Facts;
@@ -15,7 +15,7 @@ use crate::fleet::told::{Source, Trust};
 use crate::text::excerpt;
 
 /// The shortest and the longest lease.
-const LASTS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_hours(1));
+pub(super) const LASTS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_hours(1));
 
 impl Registry {
     /// A server registers. Who may was decided before.
@@ -27,6 +27,7 @@ impl Registry {
         let id = Identity::Directory(registration.directory.clone());
         self.check_address(registration, &id)?;
         let lasts = registration.lease.clamp(LASTS.0, LASTS.1);
+        self.check_unproven(registration, &id)?;
         let known = self.by_identity.get(&id).copied();
         let key = known.or_else(|| self.make(id, Source::Registered, false, now));
         let key = key.ok_or(NotRegistered::Full(self.members.len()))?;
@@ -76,7 +77,7 @@ impl Registry {
         };
         holds.heard = now;
         let every = holds.lasts / BEATS_IN_LEASE;
-        member.layers.tell(Trust::Proved, facts, every, now);
+        member.layers.tell(holds.trust(), facts, every, now);
         let was_silent = holds.expired.take().is_some();
         let is_copied = member.contender.as_mut().and_then(|contender| {
             let is_news = !std::mem::replace(&mut contender.is_copy, true);
@@ -189,6 +190,7 @@ impl Registry {
             lasts,
             heard: now,
             expired: None,
+            is_proved: registration.is_proved,
             was_found: false,
             seen: Seen::default(),
         };
@@ -243,10 +245,12 @@ impl Registry {
         } else {
             member.parting.take()
         };
-        let name = member.name();
+        let (name, is_made_up) = (member.name(), member.is_made_up());
         let old_lease = before.as_ref().and_then(|before| before.id);
         old_lease.map(|id| self.leases.remove(&id));
         match &before {
+            // It is told once a probe has found it.
+            None if is_made_up => {}
             None => self.notice(Notice::Joined {
                 member: name,
                 address: address.clone(),
@@ -274,18 +278,23 @@ impl Registry {
         let Some(member) = self.members.get_mut(&key) else {
             return;
         };
+        let trust = (member.lease.as_ref()).map_or(Trust::Claimed, Lease::trust);
+        let every = lasts / BEATS_IN_LEASE;
+        let is_known_better = member.trust() > Trust::Claimed;
+        (member.layers).tell(trust, &registration.facts, every, now);
+        if trust == Trust::Claimed && is_known_better {
+            return;
+        }
         if let Some(name) = &registration.name
             && member.name.as_ref() != Some(name)
         {
             member.name = Some(name.clone());
             self.version += 1;
         }
-        member.named = Trust::Proved;
-        member.believed = member.believed.max(Trust::Proved);
+        member.named = trust;
+        member.believed = member.believed.max(trust);
         member.host = registration.peer.or(member.host);
         member.ticket = registration.ticket.clone().or(member.ticket.take());
-        let every = lasts / BEATS_IN_LEASE;
-        (member.layers).tell(Trust::Proved, &registration.facts, every, now);
     }
 
     /// The address must not be that of another server which is there.
@@ -310,6 +319,27 @@ impl Registry {
                 address: registration.address.clone(),
                 member: owner.name(),
             });
+        }
+        Ok(())
+    }
+
+    /// Whoever can reach the balancer can register without a proof, and each of those is probed.
+    fn check_unproven(
+        &self,
+        registration: &Registration,
+        id: &Identity,
+    ) -> Result<(), NotRegistered> {
+        if registration.is_proved {
+            return Ok(());
+        }
+        let (mut all, mut from_there) = (0, 0);
+        let others = self.members.values().filter(|member| member.id != *id);
+        for member in others.filter(|member| member.is_unproven()) {
+            all += 1;
+            from_there += usize::from(member.host == registration.peer);
+        }
+        if from_there >= MAX_UNPROVEN || all >= self.config.claimed {
+            return Err(NotRegistered::Unproven(from_there));
         }
         Ok(())
     }

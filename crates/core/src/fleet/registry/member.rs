@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::layers::Layers;
+use super::layers::{Heard, Layers};
 use super::registration::{LeaseId, Seen};
 use crate::fleet::identity::Identity;
 use crate::fleet::report::MemberState;
@@ -20,11 +20,18 @@ pub(super) const MAX_ALSO: usize = 8;
 /// The most former addresses of one member at which something may be in doubt.
 pub(super) const MAX_FORMER: usize = 64;
 
+/// The most members that have registered from one address without a proof, and were never found.
+pub(super) const MAX_UNPROVEN: usize = 16;
+
 /// Words after which a member that is known by claims is kept as long as any.
 pub(super) const WORDS_TO_STAY: u8 = 3;
 
 /// A member.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 pub(super) struct Member {
     /// The strongest identity that is known.
     pub(super) id: Identity,
@@ -55,6 +62,8 @@ pub(super) struct Member {
     pub(super) silent: Duration,
     /// It counts toward the bound on claims.
     pub(super) is_claim: bool,
+    /// It is known by claims only, and has said enough to be kept as long as any.
+    pub(super) has_said_enough: bool,
     /// Its lease was alive when many ended together.
     pub(super) is_counted: bool,
     /// When it is to be looked at.
@@ -74,6 +83,34 @@ impl Member {
             (None, Identity::Agent(user)) => user.clone(),
             (None, id) => id.to_string().into(),
         }
+    }
+
+    /// The best trust with which something was told since the start. What anybody could have said
+    /// counts for nothing about a member that was known better before.
+    pub(super) fn best(&self) -> Option<Trust> {
+        let best = self.layers.best()?;
+        (best > Trust::Claimed || self.believed == Trust::Claimed).then_some(best)
+    }
+
+    /// When something was told with that trust.
+    pub(super) fn heard(&self) -> Option<Heard> {
+        self.best().and_then(|_| self.layers.heard())
+    }
+
+    /// How far it is believed, now or before.
+    pub(super) fn trust(&self) -> Trust {
+        self.best()
+            .map_or(self.believed, |best| best.max(self.believed))
+    }
+
+    /// Anybody could have made it up: it is not worth a notice.
+    pub(super) fn is_made_up(&self) -> bool {
+        self.is_claim || self.is_unproven()
+    }
+
+    /// It has registered without a proof, and was never found.
+    pub(super) fn is_unproven(&self) -> bool {
+        (self.lease.as_ref()).is_some_and(Lease::is_claim) && self.trust() == Trust::Claimed
     }
 
     /// It said that it leaves.
@@ -123,12 +160,28 @@ pub(super) struct Lease {
     pub(super) heard: Duration,
     /// When it expired, if it has.
     pub(super) expired: Option<Duration>,
+    /// It was proved that it may register.
+    pub(super) is_proved: bool,
     /// A probe found it at its address since it registered.
     pub(super) was_found: bool,
     pub(super) seen: Seen,
 }
 
 impl Lease {
+    /// Nothing proves it, and no probe has found it yet.
+    pub(super) fn is_claim(&self) -> bool {
+        !self.is_proved && !self.was_found
+    }
+
+    /// How far what its server tells is believed.
+    pub(super) fn trust(&self) -> Trust {
+        if self.is_claim() {
+            Trust::Claimed
+        } else {
+            Trust::Proved
+        }
+    }
+
     /// Whether it counts: its connection is there, and it speaks.
     pub(super) fn is_alive(&self) -> bool {
         self.id.is_some() && self.expired.is_none()
@@ -142,6 +195,7 @@ pub(super) struct Contender {
     pub(super) address: Arc<str>,
     pub(super) weight: u32,
     pub(super) instance: Option<Arc<str>>,
+    pub(super) is_proved: bool,
     pub(super) lasts: Duration,
     pub(super) heard: Duration,
     /// The first server has spoken since: both are there.

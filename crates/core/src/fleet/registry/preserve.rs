@@ -43,6 +43,10 @@ impl Registry {
             let Some(lease) = member.lease.as_ref().filter(|_| member.parting.is_none()) else {
                 continue;
             };
+            // Anybody could have many of those end together.
+            if lease.is_claim() {
+                continue;
+            }
             let has_just_expired = lease
                 .expired
                 .is_some_and(|expired| now.saturating_sub(expired) <= lease.lasts);

@@ -27,6 +27,8 @@ pub struct Registration {
     pub name: Option<Arc<str>>,
     /// The ticket of the provider that created it.
     pub ticket: Option<Arc<str>>,
+    /// Whether it was proved that it may register. If not, it is a claim until a probe finds it.
+    pub is_proved: bool,
     /// Where the registration came from.
     pub peer: Option<IpAddr>,
     /// How long a word of it counts; [`DEFAULT_LEASE`](super::DEFAULT_LEASE) is the usual one.
@@ -88,6 +90,12 @@ pub enum NotRegistered {
         /// The other server's name.
         member: Arc<str>,
     },
+    /// Too many have registered without a proof.
+    #[error(
+        "{0} servers have registered from this address, or very many in all, that no probe has found \
+         with their certificates yet: when they are found, or gone, others can register"
+    )]
+    Unproven(usize),
     /// It has moved so often that its former addresses are not settled.
     #[error(
         "files may be in doubt at {0} of its former addresses; when the balancer has settled them, \

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::member::{Found, Key, Lease, Member};
+use super::member::{Found, Lease, Member};
+use super::registration::LeaseId;
 use super::table::Registry;
 use crate::fleet::identity::Identity;
 use crate::fleet::report::{Capabilities, MemberReport, MemberState};
@@ -272,10 +273,12 @@ impl Registry {
         notes
     }
 
-    /// The identity of a registration's member.
-    pub fn identity_of_lease(&self, lease: super::registration::LeaseId) -> Option<&Identity> {
-        let key: &Key = self.leases.get(&lease)?;
-        self.members.get(key).map(|member| &member.id)
+    /// The identity of the member whose server a registration is of. The second server with a
+    /// directory is none: what it tells is not of the first one.
+    pub fn speaks_for(&self, lease: LeaseId) -> Option<&Identity> {
+        let member = self.members.get(self.leases.get(&lease)?)?;
+        let holds = member.lease.as_ref()?;
+        (holds.id == Some(lease) && !holds.is_claim()).then_some(&member.id)
     }
 }
 
@@ -285,11 +288,11 @@ fn silence(member: &Member, now: Duration) -> Duration {
         MemberState::Unknown | MemberState::Gone => member.silent,
         _ => Duration::ZERO,
     };
-    before + now.saturating_sub(member.since)
+    before.saturating_add(now.saturating_sub(member.since))
 }
 
 fn heard(member: &Member) -> Option<Duration> {
-    let told = member.layers.heard().map(|heard| heard.at);
+    let told = member.heard().map(|heard| heard.at);
     let beat = member.lease.as_ref();
     let beat = beat.filter(|lease| lease.id.is_some() || told.is_some());
     told.max(beat.map(|lease| lease.heard))

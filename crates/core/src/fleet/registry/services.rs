@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::member::{Found, Key, Lease, Service, Wanted};
+use super::action::Notice;
+use super::member::{Found, Key, Lease, Member, Service, Wanted};
 use super::probed::Probed;
 use super::registration::InService;
 use super::table::Registry;
@@ -55,7 +56,11 @@ impl Registry {
             && lease.address == address
         {
             let service = self.services.get(&address);
+            let was_claim = lease.is_claim();
             lease.was_found |= service.is_some_and(Service::is_found);
+            if was_claim && lease.was_found {
+                self.is_proved_by_probe(key, &address);
+            }
         }
         self.changed.insert(address.clone());
         self.found_elsewhere(key, &address, now);
@@ -161,6 +166,22 @@ impl Registry {
         into
     }
 
+    /// A server that registered without a proof is where it said.
+    fn is_proved_by_probe(&mut self, key: Key, address: &Arc<str>) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        if member.trust() == Trust::Claimed {
+            let member = member.name();
+            let address = address.clone();
+            self.notice(Notice::Joined { member, address });
+        }
+        if let Some(member) = self.members.get_mut(&key) {
+            member.believed = Trust::Measured;
+        }
+        self.touch();
+    }
+
     /// A process that has registered with two addresses is not at the one that counts: the other one
     /// counts.
     fn found_elsewhere(&mut self, key: Key, address: &Arc<str>, now: Duration) {
@@ -249,8 +270,7 @@ impl Registry {
                     .extend(target.iter().map(|(address, _)| address.clone()));
             }
             if service.is_over() {
-                self.services.remove(address);
-                self.changed.remove(address);
+                self.drop_service(address);
                 if let Some(member) = self.members.get_mut(&key) {
                     member.services.remove(address);
                 }
@@ -261,8 +281,6 @@ impl Registry {
     /// How far the facts of a member are believed, if nothing was told since the start.
     pub(super) fn trust_of(&self, key: Key) -> Trust {
         let member = self.members.get(&key);
-        member.map_or(Trust::Claimed, |member| {
-            (member.layers.best()).map_or(member.believed, |best| best.max(member.believed))
-        })
+        member.map_or(Trust::Claimed, Member::trust)
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::action::Notice;
 use super::judge::Judged;
-use super::member::{Found, Key, Kind, Lease, Member, Parting, Service, WORDS_TO_STAY};
+use super::member::{Found, Key, Kind, Lease, Member, Parting, Service};
 use super::table::Registry;
 use crate::fleet::report::MemberState;
-use crate::fleet::told::Trust;
 use crate::units::format_duration;
 
 /// The shortest time after which a member is forgotten, so that leases that end together are seen to.
@@ -42,10 +41,10 @@ impl Registry {
     fn look(&mut self, key: Key, now: Duration) {
         self.end_of_lease(key, now);
         self.end_of_contender(key, now);
+        self.refresh(key, now);
         if self.is_to_be_forgotten(key, now) && self.forget_silent(key, now) {
             return;
         }
-        self.refresh(key, now);
         // What is due now has been done.
         if let Some(member) = self.members.get(&key)
             && member.look_at.is_some_and(|at| at <= now)
@@ -83,7 +82,7 @@ impl Registry {
         let is_silent = matches!(member.state, MemberState::Unknown | MemberState::Gone);
         let is_there = member.lease.as_ref().is_some_and(Lease::is_alive);
         let is_due = !is_there && self.forget_at(member).is_some_and(|at| now >= at);
-        let may_be_away = self.preserve.is_on && member.lease.is_some() && !member.has_left();
+        let may_be_away = self.preserve.is_on && is_of_service(member) && !member.has_left();
         let services = member
             .services
             .iter()
@@ -96,11 +95,11 @@ impl Registry {
         if member.protected {
             return None;
         }
-        if member.is_claim && member.layers.words(Trust::Claimed) < WORDS_TO_STAY {
+        if member.is_claim && !member.has_said_enough || member.is_unproven() {
             return Some(member.since);
         }
-        let after = self.config.forget_after?.max(SHORTEST_MEMORY);
-        Some(member.since + after.saturating_sub(member.silent))
+        let rest = self.config.forget_after?.saturating_sub(member.silent);
+        Some(member.since.saturating_add(rest.max(SHORTEST_MEMORY)))
     }
 
     /// Forgets a member, or begins to: whether it is gone already.
@@ -157,10 +156,17 @@ impl Registry {
         }
         member.state = judged.state;
         member.since = now;
-        if matches!(judged.state, MemberState::Active | MemberState::Joining) {
+        // After a restart a member is late before anything is known of it: its silence goes on.
+        let was_silent = matches!(before, MemberState::Unknown | MemberState::Gone);
+        let is_heard = match judged.state {
+            MemberState::Active | MemberState::Joining => true,
+            MemberState::Late => was_silent,
+            _ => false,
+        };
+        if is_heard {
             member.silent = Duration::ZERO;
         }
-        if member.lease.is_none() {
+        if member.lease.is_none() || member.is_made_up() {
             return;
         }
         let (name, reason) = (member.name(), member.reason.clone());
@@ -196,9 +202,12 @@ impl Registry {
         match parting.kind {
             Kind::Forgotten if is_over && !is_given => {
                 let reason = parting.reason.clone();
-                let member = member.name();
+                let (name, is_made_up) = (member.name(), member.is_made_up());
                 self.drop_member(key);
-                self.notice(Notice::Forgotten { member, reason });
+                if !is_made_up {
+                    let member = name;
+                    self.notice(Notice::Forgotten { member, reason });
+                }
                 return true;
             }
             // It is a server of the configuration, and no longer a registered one.
@@ -216,4 +225,9 @@ impl Registry {
 /// Nobody answers there, and nothing is in doubt there.
 fn is_surely_gone(service: &Service) -> bool {
     !service.is_given() && !service.in_doubt && matches!(service.found, Found::Down(_))
+}
+
+/// Whether a member has registered, with a proof or where it was found.
+fn is_of_service(member: &Member) -> bool {
+    (member.lease.as_ref()).is_some_and(|lease| !lease.is_claim())
 }

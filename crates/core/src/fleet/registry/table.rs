@@ -39,8 +39,8 @@ pub struct Registry {
     pub(super) kept: u64,
     /// Servers about which the driver may have to be told something.
     pub(super) changed: BTreeSet<Arc<str>>,
-    /// The same, as soon as a version is kept.
-    pub(super) waiting: BTreeSet<(u64, Arc<str>)>,
+    /// The same, as soon as their versions are kept.
+    pub(super) waiting: BTreeSet<Arc<str>>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) seen: Vec<(LeaseId, Seen)>,
     pub(super) renamed: Vec<Renamed>,
@@ -183,6 +183,7 @@ impl Registry {
             since: now,
             silent: Duration::ZERO,
             is_claim,
+            has_said_enough: false,
             is_counted: false,
             look_at: None,
         };
@@ -194,7 +195,7 @@ impl Registry {
     pub(super) fn evict_claim(&mut self) -> bool {
         let claims = self.members.iter().filter(|(_, member)| member.is_claim);
         let oldest = claims
-            .min_by_key(|(key, member)| (member.layers.heard().map(|heard| heard.at), **key))
+            .min_by_key(|(key, member)| (member.heard().map(|heard| heard.at), **key))
             .map(|(key, _)| *key);
         let Some(key) = oldest else {
             return false;
@@ -216,12 +217,21 @@ impl Registry {
     pub(super) fn drop_member(&mut self, key: Key) -> Option<Member> {
         let member = self.take_member(key)?;
         for address in &member.services {
-            self.services.remove(address);
-            self.changed.remove(address);
+            self.drop_service(address);
         }
         self.renamed.push(Renamed::Forgotten(member.id.clone()));
-        self.touch();
+        // Who was never kept is not missed on disk: anybody could have the file written otherwise.
+        if !member.is_claim || member.has_said_enough {
+            self.touch();
+        }
         Some(member)
+    }
+
+    /// Nobody has a server at this address any more.
+    pub(super) fn drop_service(&mut self, address: &str) {
+        self.services.remove(address);
+        self.changed.remove(address);
+        self.waiting.remove(address);
     }
 
     pub(super) fn take_member(&mut self, key: Key) -> Option<Member> {

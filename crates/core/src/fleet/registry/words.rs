@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::action::Notice;
-use super::member::Key;
+use super::member::{Key, WORDS_TO_STAY};
 use super::table::Registry;
 use crate::fleet::identity::Identity;
 use crate::fleet::report::MemberState;
@@ -27,6 +27,34 @@ impl Registry {
         self.hear(key, told, now);
         let member = self.members.get(&key).filter(|_| counts);
         Ok(member.map(|member| member.id.clone()))
+    }
+
+    /// Takes what whoever answers at a server's address tells of its host, with the identity of their
+    /// directory. Gives the identity by which the member is known, or nothing if they are not known to
+    /// be the member that has this server.
+    ///
+    /// Anybody can name a directory: whose it is was looked at if the member is known by it.
+    pub fn measured(
+        &mut self,
+        told: &Told,
+        directory: Option<&str>,
+        now: Duration,
+    ) -> Option<Identity> {
+        let Identity::Address(address) = &told.who else {
+            return None;
+        };
+        let service = self.services.get(address)?;
+        let is_it = match &self.members.get(&service.owner)?.id {
+            Identity::Directory(known) => match directory {
+                Some(directory) => **known == *directory,
+                None => service.is_given(),
+            },
+            _ => true,
+        };
+        if !is_it || service.is_other {
+            return None;
+        }
+        self.told(told, now).ok().flatten()
     }
 
     fn make_told(&mut self, told: &Told, now: Duration) -> Option<Key> {
@@ -54,9 +82,10 @@ impl Registry {
         if told.trust >= known {
             member.host = told.peer.or(member.host);
         }
-        let stays =
-            member.is_claim && member.layers.words(Trust::Claimed) == super::member::WORDS_TO_STAY;
-        let mut is_news = stays;
+        let has_said_enough =
+            member.is_claim && member.layers.words(Trust::Claimed) >= WORDS_TO_STAY;
+        let mut is_news = has_said_enough && !member.has_said_enough;
+        member.has_said_enough |= has_said_enough;
         if let Some(name) = &told.name
             && (member.name.is_none() || told.trust >= member.named)
             && member.name.as_ref() != Some(name)

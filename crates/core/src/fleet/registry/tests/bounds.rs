@@ -84,3 +84,36 @@ fn what_is_to_be_done_is_bounded_without_a_driver() {
     let actions = std::iter::from_fn(|| registry.next_action()).count();
     assert!(actions < 1_100, "{actions}");
 }
+
+/// Whoever is made up and forgotten again costs neither a notice nor a writing of the file.
+#[test]
+fn forged_senders_are_forgotten_in_silence() {
+    let mut fleet = Fleet::new();
+    let lease = fleet.serve("d", "1", "a:1");
+    fleet.notices();
+    let version = fleet.registry.version();
+    for n in 0..500 {
+        fleet.registry.told(&forged(n), fleet.now).unwrap();
+    }
+    fleet.pass(60, &[lease]);
+    assert_eq!(fleet.registry.len(), 1);
+    assert_eq!(fleet.registry.version(), version);
+    assert_eq!(fleet.notices(), [""; 0]);
+}
+
+/// The disk fails for long, while servers come and go.
+#[test]
+fn what_waits_for_the_disk_is_bounded() {
+    let mut registry = Registry::new(RegistryConfig::default());
+    for n in 0..1_000 {
+        let now = s(20 * n);
+        let flaps = registration("d", &format!("{n}"), &format!("a:{}", n % 3));
+        if let Ok(registered) = registry.register(&flaps, now) {
+            while registry.next_action().is_some() {}
+            registry.leave(registered.lease, "stop", now);
+            registry.connection_lost(registered.lease, now);
+        }
+        registry.check_invariants();
+        assert!(registry.waiting.len() <= registry.services.len());
+    }
+}

@@ -7,6 +7,8 @@ mod restarts;
 mod servers;
 mod simulation;
 mod together;
+mod unproven;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ fn registration(directory: &str, instance: &str, address: &str) -> Registration 
         weight: 1,
         name: None,
         ticket: None,
+        is_proved: true,
         peer: Some([127, 0, 0, 1].into()),
         lease: s(15),
         facts: Facts::default(),

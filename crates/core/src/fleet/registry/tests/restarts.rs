@@ -132,3 +132,93 @@ fn kept_members_that_contradict_each_other_are_refused() {
         Err(BadKept::TooMany(10_001))
     ));
 }
+
+/// What anybody could have said made a proved member active, after the balancer had started again.
+#[test]
+fn a_claim_decides_nothing_about_a_member_that_was_known_better_before_a_restart() {
+    let mut fleet = Fleet::new();
+    let who = Identity::Agent("host-a".into());
+    let proved = told(who.clone(), Trust::Proved, Source::Token);
+    fleet.registry.told(&proved, fleet.now).unwrap();
+    restart(&mut fleet);
+    let mut claim = told(who.clone(), Trust::Claimed, Source::Announced);
+    claim.name = Some("forged".into());
+    for _ in 0..10 {
+        fleet.pass(5, &[]);
+        assert_eq!(fleet.registry.told(&claim, fleet.now), Ok(None));
+    }
+    let member = fleet.registry.report(&who, fleet.now).unwrap();
+    assert_eq!(
+        (member.state, &*member.name),
+        (MemberState::Unknown, "host-a")
+    );
+    assert_eq!(member.heard_s, None);
+    // It is proved after the next restart, too.
+    restart(&mut fleet);
+    assert_eq!(fleet.registry.told(&claim, fleet.now), Ok(None));
+    fleet.registry.told(&proved, fleet.now).unwrap();
+    let member = fleet.registry.report(&who, fleet.now).unwrap();
+    assert_eq!(member.state, MemberState::Active);
+}
+
+/// They were forgotten at the first look, for they had said nothing yet.
+#[test]
+fn claims_that_were_kept_are_members_after_a_restart() {
+    let mut fleet = Fleet::new();
+    let who = Identity::Address("a:1".into());
+    let claim = told(who.clone(), Trust::Claimed, Source::Announced);
+    for _ in 0..3 {
+        fleet.registry.told(&claim, fleet.now).unwrap();
+        fleet.pass(5, &[]);
+    }
+    restart(&mut fleet);
+    fleet.pass(3_600, &[]);
+    let member = fleet.registry.report(&who, fleet.now).unwrap();
+    assert_eq!(member.state, MemberState::Unknown);
+    fleet.pass(24 * 3_600, &[]);
+    assert!(fleet.registry.is_empty());
+    assert_eq!(fleet.notices(), [""; 0], "anybody can make members up");
+}
+
+/// The balancer is started again and again, each time before anything is known of the member.
+#[test]
+fn silence_goes_on_while_a_member_is_late_after_a_restart() {
+    let mut fleet = Fleet::new();
+    let stays = fleet.serve("e", "1", "b:1");
+    fleet.serve("d", "1", "a:1");
+    fleet.pass(23 * 3_600, &[stays]);
+    for _ in 0..3 {
+        restart(&mut fleet);
+        assert_eq!(fleet.state("d"), MemberState::Late);
+        fleet.pass(5, &[]);
+    }
+    fleet.carry_out();
+    let stays = fleet.serve("e", "1", "b:1");
+    fleet.probed("a:1", down());
+    fleet.registry.in_doubt("a:1", false, fleet.now);
+    fleet.pass(2 * 3_600, &[stays]);
+    assert_eq!(fleet.registry.len(), 1);
+}
+
+#[test]
+fn impossible_times_in_the_file_break_nothing() {
+    let mut fleet = Fleet::new();
+    fleet.serve("d", "1", "a:1");
+    fleet.pass(60, &[]);
+    let kept = fleet.registry.keep(fleet.now);
+    let text = serde_json::to_string(&kept).unwrap();
+    let most = u64::MAX;
+    let text = text
+        .replace("\"lasts_ms\":15000", &format!("\"lasts_ms\":{most}"))
+        .replace("\"silent_s\":", "\"silent_s\":1844674407370955");
+    assert!(text.contains(&most.to_string()));
+    let kept: Vec<KeptMember> = serde_json::from_str(&text).unwrap();
+    let config = RegistryConfig {
+        forget_after: Some(Duration::MAX),
+        ..RegistryConfig::default()
+    };
+    fleet.registry = Registry::restore(config, kept, fleet.now).unwrap();
+    fleet.pass(2 * 3_600, &[]);
+    assert_eq!(fleet.state("d"), MemberState::Unknown);
+    fleet.registry.keep(fleet.now);
+}
