@@ -4,16 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::dispatch::Who;
 use crate::fleet::{Fleet, Greeting};
 use crate::protocol::HelloFacts;
+
+/// How long it is not logged again that a server's figures are not taken.
+const LOG_AGAIN: Duration = Duration::from_hours(1);
 
 /// Tells the fleet of one server's host.
 pub(super) struct HostFacts {
     fleet: Fleet,
     server: Arc<str>,
-    /// Why the last ones were not taken: each reason is logged once.
-    refused: Option<String>,
+    /// When it was last logged that some were not taken.
+    logged: Option<Instant>,
 }
 
 impl HostFacts {
@@ -21,7 +26,7 @@ impl HostFacts {
         Self {
             fleet,
             server,
-            refused: None,
+            logged: None,
         }
     }
 
@@ -43,17 +48,17 @@ impl HostFacts {
             }
         };
         let Err(reason) = told else {
-            self.refused = None;
             return;
         };
-        if self.refused.as_ref() != Some(&reason) {
+        // The reason has figures in it, which may be others each second.
+        if self.logged.is_none_or(|last| last.elapsed() >= LOG_AGAIN) {
             let server = &*self.server;
             tracing::warn!(
                 server,
                 reason,
-                "the figures of the server's host are left out; it gets files all the same"
+                "figures of the server's host are left out; it gets files all the same"
             );
-            self.refused = Some(reason);
+            self.logged = Some(Instant::now());
         }
     }
 }

@@ -182,7 +182,7 @@ impl Member {
                 hello.challenge.unwrap_or_default()
             }
             Message::Hello(_) => return Err(broken("it is no balancer")),
-            other => return Err(refused(other)),
+            other => return Err(with_hint(refused(other))),
         };
         let proof = self
             .how
@@ -293,7 +293,16 @@ impl Member {
 /// What a message means that is not the expected one.
 fn refused(message: Message) -> Ended {
     match message {
-        Message::Bye(refusal) if refusal.code == RefusalCode::Malformed => {
+        Message::Bye(refusal) if refusal.code == RefusalCode::Stopping => broken(refusal.reason),
+        Message::Bye(refusal) => Ended::Refused(refusal),
+        _ => broken("it sent a message that a server does not expect"),
+    }
+}
+
+/// What is to be done about a balancer that does not understand the greeting of a server.
+fn with_hint(ended: Ended) -> Ended {
+    match ended {
+        Ended::Refused(refusal) if refusal.code == RefusalCode::Malformed => {
             Ended::Refused(Refusal::new(
                 refusal.code,
                 format!(
@@ -303,9 +312,7 @@ fn refused(message: Message) -> Ended {
                 ),
             ))
         }
-        Message::Bye(refusal) if refusal.code == RefusalCode::Stopping => broken(refusal.reason),
-        Message::Bye(refusal) => Ended::Refused(refusal),
-        _ => broken("it sent a message that a server does not expect"),
+        ended => ended,
     }
 }
 
