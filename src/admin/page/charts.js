@@ -6,6 +6,10 @@ import { announce, el, setAttribute, setText } from "./dom.js";
 
 const HEIGHT = 128;
 
+/** The room right of a chart, and the width of a digit of its labels, in pixels. */
+const RIGHT = 6;
+const DIGIT = 7;
+
 /** Steps of an axis: parts of 1, and powers of two for bytes. */
 const PARTS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1];
 const POWERS = Array.from({ length: 63 }, (_, power) => 2 ** power);
@@ -123,13 +127,13 @@ class Chart {
     const lines = this.chart.lines.map((_, place) => ({ stroke: colour(`--chart-${place}`), width: 1.5, points: { ...points, fill: colour(`--chart-${place}`) } }));
     const edges = this.band().map(() => ({ stroke: "transparent", width: 0, points: { show: false } }));
     return {
-      width: this.width(), height: HEIGHT, padding: [8, 6, 0, 0], legend: { show: false },
+      width: this.width(), height: HEIGHT, padding: [8, RIGHT, 0, 0], legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "member", setSeries: false }, points: { size: 6 } },
       scales: { x: { range: () => [this.from, this.to] }, y: { range: () => [0, this.most] } },
       series: [{}, ...lines, ...edges],
       bands: edges.length > 0 ? [{ series: [2, 3], fill: colour("--area") }] : [],
       axes: [
-        { ...axis, space: 64, size: 26, values: (_, times) => times.map((time) => this.time(time)) },
+        { ...axis, space: 64, size: 26, values: (plot, times) => times.map((time) => this.label(plot, time)) },
         { ...axis, space: 28, size: 68, incrs: this.unit.incrs, values: (_, values) => values.map((value) => this.unit.tick(value)) },
       ],
       hooks: { setCursor: [(plot) => this.point(plot.cursor.idx ?? null)] },
@@ -183,6 +187,13 @@ class Chart {
     const index = Math.min(Math.max((this.plot.cursor.idx ?? rows) + step, 0), rows - 1);
     this.plot.setCursor({ left: this.plot.valToPos(this.data[0][index], "x"), top: 0 });
     announce([this.at, ...this.values].map((node) => node.textContent).join(", "));
+  }
+
+  /** The time below a line of the grid, unless the edge of the chart would cut it. */
+  label(plot, seconds) {
+    const text = this.time(seconds);
+    const end = plot.valToPos(seconds, "x") + (text.length * DIGIT) / 2;
+    return end > plot.valToPos(this.to, "x") + RIGHT ? "" : text;
   }
 
   time(seconds) {

@@ -65,7 +65,7 @@ export const FIGURES = {
   },
   disk: {
     label: "Disk", long: "Disk", of: diskPart,
-    words: (facts) => inUse(facts.disk_used, facts.disk_total, diskPart(facts)),
+    words: (facts) => `${inUse(facts.disk_used, facts.disk_total, diskPart(facts))}${typeof facts.disk_free === "number" ? `, ${format.bytes(facts.disk_free)} free` : ""}`,
   },
 };
 

@@ -24,7 +24,8 @@ let open = null;
 
 $("member-ranges").append(...RANGES.map((one) => el("button", { type: "button", "aria-pressed": String(one === range), "aria-label": `Last ${one.words}`, onclick: () => choose(one) }, one.label)));
 $("member-close").addEventListener("click", () => dialog.close());
-dialog.addEventListener("close", close);
+// The word comes late: another member may be open by then.
+dialog.addEventListener("close", () => { if (!dialog.open) close(); });
 $("member-keep").addEventListener("click", keep);
 $("member-forget").addEventListener("click", askForget);
 
