@@ -12,16 +12,19 @@ use crate::fleet::facts::Figure;
 pub(super) const GRAINS: [Grain; 3] = [
     Grain {
         step: 5,
+        first: 8,
         most: 120,
         has_extremes: false,
     },
     Grain {
         step: MINUTE,
+        first: 2,
         most: 360,
         has_extremes: true,
     },
     Grain {
         step: 15 * MINUTE,
+        first: 1,
         most: 672,
         has_extremes: true,
     },

@@ -12,6 +12,9 @@ use super::cell::Cell;
 pub(super) struct Grain {
     /// Seconds of a slot.
     pub(super) step: u64,
+    /// Room for so many slots is taken at first, then for twice as many each time. What fills slowly
+    /// begins small: there may be thousands of members.
+    pub(super) first: usize,
     /// The most slots.
     pub(super) most: usize,
     /// Whether a slot keeps the least and the most beside the average.
@@ -29,9 +32,6 @@ impl Grain {
         if self.has_extremes { 3 } else { 1 }
     }
 }
-
-/// A ring takes room for so many slots at first, then for twice as many each time.
-const FIRST: usize = 8;
 
 /// A word that belongs to one of the last so many slots is added there. More would be a clock that
 /// was set back; fewer would give two threads that speak at once a slot each.
@@ -177,7 +177,7 @@ impl Ring {
         }
         if length < self.grain.most {
             if length == self.times.capacity() {
-                self.reserve((length * 2).clamp(FIRST, self.grain.most));
+                self.reserve((length * 2).clamp(self.grain.first, self.grain.most));
             }
             self.times.push(time);
             let cells = (length + 1) * self.figures;
