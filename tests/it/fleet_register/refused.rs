@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use bilico::protocol::Proof;
+use bilico::secret::Secret;
 use bilico_testkit::{Role, Wire, bilico, frame, run, start_balancer, wait_until};
 use serde_json::{Value, json};
 
@@ -12,6 +14,11 @@ const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
 /// Says hello with a role, then this; gives the balancer's answers to both, each with its request
 /// type.
 fn say(address: &str, role: &str, header: &Value) -> Vec<Value> {
+    say_with(address, role, |_| header.clone())
+}
+
+/// The same with what follows from the challenge.
+fn say_with(address: &str, role: &str, header: impl FnOnce(&str) -> Value) -> Vec<Value> {
     let mut wire = Wire::connect(address);
     let mut out = b"\xB1ILICO\x00\x01".to_vec();
     let hello = json!({"request_type": "hello", "role": role, "identity": IDENTITY});
@@ -24,6 +31,7 @@ fn say(address: &str, role: &str, header: &Value) -> Vec<Value> {
         return answers;
     };
     let is_in = first["request_type"] == "hello";
+    let header = header(first["challenge"].as_str().unwrap_or_default());
     answers.push(first);
     if is_in {
         wire.write(&frame(&header.to_string(), b""));
@@ -170,13 +178,19 @@ fn a_secret_lets_those_in_who_know_it() {
     wait_until("it to get files", || place.is_up(&with_good.address));
     assert_eq!(place.status().servers.len(), 1);
     // What was seen on the wire opens nothing: the challenge is another one.
-    let proof = "ab".repeat(32);
-    let replayed = json!({"request_type": "register", "address": ":5001", "proof": proof});
-    refused(
-        &say(&place.balancer.address, "server", &replayed),
-        "unauthorized",
-        "secret",
-    );
+    let proof = |challenge: &str| {
+        let secret = Secret::from("correct horse");
+        let proof = Proof::new(&secret, challenge, ":5001", IDENTITY);
+        json!({"request_type": "register", "address": ":5001", "proof": proof.to_string()})
+    };
+    let mut heard = Value::Null;
+    let answers = say_with(&place.balancer.address, "server", |challenge| {
+        heard = proof(challenge);
+        heard.clone()
+    });
+    assert_eq!(answers[1]["request_type"], "registered", "{answers:?}");
+    let answers = say(&place.balancer.address, "server", &heard);
+    refused(&answers, "unauthorized", "secret");
 }
 
 /// An address that registered, and where another directory answers, gets no file.

@@ -197,6 +197,10 @@ impl Registry {
             service.is_some_and(|service| {
                 service.is_retiring()
                     && !service.is_given()
+                    // Whoever the driver expects there has moved, and nobody else.
+                    && service.told.as_ref().is_none_or(|told| {
+                        told.directory.is_none() || told.directory.as_ref() == directory
+                    })
                     && service.moved_to.as_ref() != Some(to)
             })
         })?;

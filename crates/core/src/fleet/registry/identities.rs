@@ -123,11 +123,11 @@ impl Registry {
             // What is known of the former owner says nothing of this one, who is to be kept first.
             service.is_other = false;
             service.moved_to = None;
+            self.version += 1;
+            service.version = self.version;
             if !service.is_given() {
                 service.found = Found::NotYet;
                 service.found_since = now;
-                self.version += 1;
-                service.version = self.version;
             }
             if let Some(member) = self.members.get_mut(&before) {
                 member.services.remove(address);

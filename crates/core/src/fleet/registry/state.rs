@@ -212,8 +212,9 @@ impl Registry {
             }
             // It is a server of the configuration, and no longer a registered one.
             Kind::Forgotten | Kind::Left if is_over && is_given && !is_there => {
-                member.lease = None;
+                let lease = member.lease.take().and_then(|lease| lease.id);
                 member.parting = None;
+                lease.map(|id| self.leases.remove(&id));
                 self.touch();
             }
             _ => {}
