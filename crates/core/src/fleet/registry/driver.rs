@@ -198,9 +198,13 @@ impl Registry {
                 service.is_retiring()
                     && !service.is_given()
                     // Whoever the driver expects there has moved, and nobody else.
-                    && service.told.as_ref().is_none_or(|told| {
-                        told.directory.is_none() || told.directory.as_ref() == directory
-                    })
+                    && match &service.told {
+                        Some(told) => {
+                            told.directory.is_none() || told.directory.as_ref() == directory
+                        }
+                        // It is as it was in an earlier run.
+                        None => service.version == 0,
+                    }
                     && service.moved_to.as_ref() != Some(to)
             })
         })?;
