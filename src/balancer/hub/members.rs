@@ -21,7 +21,7 @@ impl Hub {
                 from,
                 to,
                 directory,
-            } => Ok(self.has_moved(from, to, directory.as_ref(), now)),
+            } => Ok(self.has_moved(from, to, directory.as_ref())),
             MemberOrder::HoldBack { server, reason } => {
                 let Ok(slot) = self.slot_of(&server) else {
                     // Nothing can be in doubt where there is no server.
@@ -100,13 +100,7 @@ impl Hub {
     }
 
     /// A server has another address. Whether something was ordered about it.
-    fn has_moved(
-        &mut self,
-        from: Arc<str>,
-        to: Arc<str>,
-        directory: Option<&Arc<str>>,
-        now: Duration,
-    ) -> bool {
+    fn has_moved(&mut self, from: Arc<str>, to: Arc<str>, directory: Option<&Arc<str>>) -> bool {
         let former = self.files.dispatcher.slot_of(&from);
         let handle = former.and_then(|slot| self.servers.get(slot));
         let expected = handle.and_then(|server| server.expected.as_ref());
@@ -114,13 +108,9 @@ impl Hub {
             // The address is another server's by now.
             return false;
         }
-        if let (Some(slot), Some(handle)) = (former, handle) {
+        if let Some(handle) = handle {
             // The sooner it is known not to answer, the sooner the new address gets files.
             handle.nudge.notify_one();
-            let reason = format!("it has moved to {to}").into();
-            self.files.dispatcher.hold_back(slot, Some(reason), now);
-            self.retiring.held_back.insert(from.clone());
-            self.tell_again(slot);
         }
         let has_changed = self.deps.standing.moved(&from, &to);
         self.retiring.moved.remove(&to);

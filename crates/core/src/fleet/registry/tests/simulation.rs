@@ -13,6 +13,9 @@ const DIRECTORIES: u64 = 5;
 const PORTS: u64 = 7;
 const CONFIGURED: [&str; 2] = ["a:0", "b:9"];
 
+/// Histories that have shown defects, beside the first ones.
+const FOUND: [u64; 4] = [1380, 1759, 3809, 4006];
+
 struct Random(u64);
 
 impl Random {
@@ -443,12 +446,8 @@ impl World {
             Action::Moved {
                 from, directory, ..
             } => {
-                let server = self.hub.get_mut(&from).unwrap();
-                let former = server.expected.as_deref();
+                let former = self.hub[&from].expected.as_deref();
                 assert!(former.is_none() || former == directory.as_deref());
-                (server.is_drained, server.is_held_back) = (true, true);
-                server.told_in_doubt = None;
-                server.tell_doubt(&mut self.registry, &from, self.now);
             }
             Action::Remove { address, .. } => {
                 let server = self.hub.remove(&address).expect("it was added");
@@ -548,8 +547,13 @@ impl World {
                 .registry
                 .report(&id, self.now)
                 .expect("no member is lost");
-            assert_eq!(member.state, MemberState::Active, "{member:?}");
-            let address = member.address.unwrap();
+            let address = member.address.clone().unwrap();
+            // The first of two servers with a directory may have stopped registering, and is there.
+            let is_silent = !self.processes[&address].registers;
+            assert!(
+                is_silent || member.state == MemberState::Active,
+                "{member:?}"
+            );
             assert_eq!(self.processes[&address].directory, *directory);
             let server = self.hub.get(&*address).expect("it has a server");
             assert!(!server.is_drained, "{address} is drained");
@@ -577,11 +581,12 @@ fn no_member_is_lost_or_double_and_nothing_is_done_on_a_claim() {
     let one = std::env::var("BILICO_HISTORY")
         .ok()
         .and_then(|number| number.parse().ok());
-    let histories = match one {
-        Some(number) => number..number + 1,
-        None if is_full => 0..100_000,
-        None => 0..600,
+    let (histories, also) = match one {
+        Some(number) => (number..number + 1, &[][..]),
+        None if is_full => (0..100_000, &[][..]),
+        None => (0..600, &FOUND[..]),
     };
+    let histories = histories.chain(also.iter().copied());
     for history in histories {
         let run = || {
             let mut world = World::new(history);
