@@ -2,8 +2,9 @@
 //!
 //! `to` says where, and by which of three ways: `native` is the balancer's own port, on which the
 //! agent registers; `datagrams` sends one datagram after the other, which nobody answers; `web` gets
-//! an OAuth 2.0 token, and speaks over WebSocket, with TLS or without. `old` has the words of the first systems' agents.
-//! `figures` takes the samples and keeps the time, and `run` tries again whatever breaks.
+//! an OAuth 2.0 token, and speaks over WebSocket, with TLS or without. `old` has the words of the
+//! first systems' agents. `figures` takes the samples and keeps the time, and `run` tries again
+//! whatever breaks.
 
 mod datagrams;
 mod figures;

@@ -95,6 +95,20 @@ fn what_is_in_doubt_at_a_former_address_is_settled_at_the_new_one() {
     assert_eq!(world.servers["b"].copies.len(), 1);
 }
 
+/// It got none: its address was held back with the move, and nothing took that back.
+#[test]
+fn a_server_that_comes_back_before_the_address_that_it_left_is_drained_gets_files() {
+    let mut world = World::up(&["a"]);
+    let moved = MemberOrder::Moved {
+        from: "a".into(),
+        to: "b".into(),
+        directory: Some("directory of a".into()),
+    };
+    order(&mut world, moved).unwrap();
+    order(&mut world, add("a", "directory of a")).unwrap();
+    assert!(is_eligible(&mut world, "a"));
+}
+
 #[test]
 fn a_server_that_is_held_back_is_let_go_when_nothing_is_in_flight() {
     let mut world = World::up(&["a"]);

@@ -68,7 +68,8 @@ impl Registry {
     }
 
     /// Whether many leases ended together and nobody is removed: how many of how many are there.
-    pub fn preserving(&self) -> Option<(usize, usize)> {
+    #[cfg(test)]
+    pub(super) fn preserving(&self) -> Option<(usize, usize)> {
         self.preserve.is_on.then(|| {
             let counted = self.members.values().filter(|member| member.is_counted);
             let back = counted.filter(|member| {
