@@ -8,6 +8,7 @@
 //!
 //! Every word goes into all three. Only figures that a member tells take room, and rings grow as
 //! they are filled. Gaps stay gaps: a slot without a word is not kept, and nothing is filled in.
+//! An average is an `f32` that each word rounds: it is right to four digits.
 //!
 //! **Time** is the wall clock's, passed in. A clock that jumps loses nothing: slots lie in the order
 //! in which they came, each with its time. A jump forward is a gap. After a jump backward, slots that

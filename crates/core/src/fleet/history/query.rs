@@ -55,13 +55,13 @@ impl Member {
             Some(wanted) => wanted.as_secs(),
             None => self.rhythm(figures.iter().map(|(_, place)| *place)),
         };
-        let wanted = wanted.max(over.div_ceil(MAX_ROWS));
-        let mut step = self.finest_step(over);
+        let wanted = wanted.max(over.div_ceil(MAX_ROWS)).max(1);
+        let mut step = self.finest_step(over, wanted);
         // A part that only a coarser ring knows makes all rows as long as its slots.
         let (start, parts) = loop {
-            step = wanted.max(1).next_multiple_of(step);
+            step = wanted.next_multiple_of(step);
             let start = start(now, over, step);
-            let parts = self.parts(over, start, now);
+            let parts = self.parts(self.base(over, wanted), start, now);
             let coarsest = parts.iter().map(|part| part.step).max().unwrap_or(step);
             if step.is_multiple_of(coarsest) {
                 break (start, parts);
@@ -89,7 +89,8 @@ impl Member {
     /// What is known of all figures over the stretch that ends now.
     pub(super) fn averages(&self, over: Duration, now: u64) -> Known {
         let over = over.as_secs().clamp(GRAINS[0].step, LONGEST.as_secs());
-        let parts = self.parts(over, start(now, over, self.finest_step(over)), now);
+        let start = start(now, over, self.finest_step(over, 1));
+        let parts = self.parts(self.base(over, 1), start, now);
         let places = 0..self.figures.len();
         let mut cells = vec![None; places.len()];
         let coarsest = parts.iter().map(|part| part.step).max().unwrap_or(1);
@@ -133,25 +134,30 @@ impl Member {
         rings.filter_map(|(place, ring)| Some((place, ring.as_ref()?)))
     }
 
-    /// The place of the finest ring that reaches back so far, or of the longest that is kept.
-    fn base(&self, over: u64) -> Option<(usize, &Ring)> {
-        let reaches = |place: usize| GRAINS.get(place).is_some_and(|grain| grain.span() >= over);
+    /// The finest ring that reaches back so far in whole rows of at least `wanted` seconds, or the
+    /// longest that is kept, with its place.
+    fn base(&self, over: u64, wanted: u64) -> Option<(usize, &Ring)> {
+        let reaches = |place: usize| {
+            GRAINS.get(place).is_some_and(|grain| {
+                grain.span() >= over.next_multiple_of(wanted.next_multiple_of(grain.step))
+            })
+        };
         let found = self.kept().find(|(place, _)| reaches(*place));
         found.or_else(|| self.kept().next_back())
     }
 
-    fn finest_step(&self, over: u64) -> u64 {
-        let base = self.base(over).map_or(0, |(place, _)| place);
+    fn finest_step(&self, over: u64, wanted: u64) -> u64 {
+        let base = self.base(over, wanted).map_or(0, |(place, _)| place);
         GRAINS.get(base).map_or(1, |grain| grain.step)
     }
 
-    /// The rings that answer for the stretch from `from` to now: the finest that reaches back so far,
-    /// and before its oldest slot a coarser one, if that knows more. Slots after `now`, which a
-    /// clock that was set back has left, are in no part.
-    fn parts(&self, over: u64, from: u64, now: u64) -> Vec<Part<'_>> {
+    /// The rings that answer for the stretch from `from` to now: the base, and before its oldest slot
+    /// a coarser one, if that knows more. Slots after `now`, which a clock that was set back has left,
+    /// are in no part.
+    fn parts<'a>(&'a self, base: Option<(usize, &'a Ring)>, from: u64, now: u64) -> Vec<Part<'a>> {
         let mut parts = Vec::new();
         let mut until = now.saturating_add(1);
-        let mut next = self.base(over);
+        let mut next = base;
         while let Some((place, ring)) = next.take() {
             let step = GRAINS.get(place).map_or(1, |grain| grain.step);
             let part = |from| Part {
