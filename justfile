@@ -22,8 +22,10 @@ test *ARGS:
 proof:
     BILICO_PROOF=full cargo test --locked -p bilico-queue
 
-# The tests of processes that have a long form, in it: all kills, crowds, files in doubt, and chaos.
+# The tests that have a long form, in it: all kills, crowds, files in doubt, chaos, and a hundred
+# thousand histories of the registry.
 campaign SECONDS="120":
+    BILICO_PROOF=full cargo test --locked -p bilico-core --lib registry::
     BILICO_CHAOS_SECONDS={{SECONDS}} BILICO_PROOF=full cargo test --locked --test it -- chaos:: doubt:: delivery:: crowds:: verify::
 
 # Faults on real processes for so many seconds; a failed run prints its seed.

@@ -34,6 +34,11 @@ impl Fleet {
         self.change(|state, now| state.registry.ordered_away(server, now));
     }
 
+    /// The balancer has dropped a server that neither the configuration nor [`Fleet::registered`] has.
+    pub fn dropped(&self, server: &str) {
+        self.change(|state, now| state.registry.dropped(server, now));
+    }
+
     /// The servers that are in service because they registered: the balancer begins with them, and
     /// a reload leaves them. Some of them are to be removed once nothing is in doubt there.
     pub fn registered(&self) -> Vec<ServerSpec> {

@@ -17,7 +17,7 @@ pub enum Found {
     /// Somebody else than the server that has registered answers there.
     Other(Speaker),
     /// It is there, and gets none for this reason.
-    Unfit(String),
+    Unfit(Speaker, String),
     /// It is not there.
     Down(String),
 }
@@ -84,12 +84,13 @@ impl<T> Dispatcher<T> {
             _ if of_registry => beside,
             _ => server.health.problem(),
         };
+        let unfit = |reason| Found::Unfit(server.who.speaker.clone(), reason);
         Some(match problem {
             None => Found::Up(server.who.speaker.clone()),
             Some((Fact::Connection, ..)) if server.health.is_fresh() => return None,
             Some((Fact::Connection, reason, _)) => Found::Down(reason.to_owned()),
-            Some((Fact::Drain, reason, _)) => Found::Unfit(format!("drained: {reason}")),
-            Some((_, reason, _)) => Found::Unfit(reason.to_owned()),
+            Some((Fact::Drain, reason, _)) => unfit(format!("drained: {reason}")),
+            Some((_, reason, _)) => unfit(reason.to_owned()),
         })
     }
 }

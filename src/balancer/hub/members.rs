@@ -171,11 +171,12 @@ impl Hub {
             return;
         };
         let found = match (&server.another, found) {
-            (Some(another), Found::Up(_) | Found::Unfit(_)) => Found::Other(another.clone()),
+            (Some(another), Found::Up(_) | Found::Unfit(..)) => Found::Other(another.clone()),
             (_, found) => found,
         };
+        let found = probed(found, server.twice.is_some());
         if server.told.found.as_ref() != Some(&found) {
-            self.deps.fleet.probed(&server.address, probed(&found));
+            self.deps.fleet.probed(&server.address, found.clone());
             server.told.found = Some(found);
         }
         self.tell_doubt(slot);
@@ -187,7 +188,7 @@ impl Hub {
         let Some(server) = self.servers.get_mut(slot) else {
             return;
         };
-        let matters = !matches!(server.told.found, Some(Found::Up(_)))
+        let matters = !matches!(server.told.found, Some(Probed::Up { .. }))
             || self.retiring.held_back.contains(&server.address);
         let in_doubt = !matters || !self.files.dispatcher.is_settled(slot);
         if server.told.in_doubt != Some(in_doubt) {
@@ -234,19 +235,24 @@ fn is_the_one(former: Option<&ServerHandle>, present: Option<Arc<str>>) -> bool 
     present.is_some_and(|present| expected.is_none_or(|expected| *expected == present))
 }
 
-fn probed(found: &Found) -> Probed {
+fn probed(found: Found, is_second: bool) -> Probed {
     match found {
         Found::Up(speaker) => Probed::Up {
-            directory: speaker.identity.clone(),
+            directory: speaker.identity,
         },
         Found::Other(speaker) => Probed::Other {
-            directory: speaker.identity.clone(),
+            directory: speaker.identity,
         },
-        Found::Unfit(reason) => Probed::Unfit {
-            reason: reason.as_str().into(),
+        Found::Unfit(speaker, reason) if is_second => Probed::Second {
+            directory: speaker.identity,
+            reason: reason.into(),
+        },
+        Found::Unfit(speaker, reason) => Probed::Unfit {
+            directory: speaker.identity,
+            reason: reason.into(),
         },
         Found::Down(reason) => Probed::Down {
-            reason: reason.as_str().into(),
+            reason: reason.into(),
         },
     }
 }

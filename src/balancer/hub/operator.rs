@@ -233,7 +233,7 @@ impl Hub {
             if !servers.iter().any(is_it) && !registered.iter().any(is_it) {
                 let slot = self.slot_of(name)?;
                 self.remove(slot, name, now);
-                self.deps.fleet.ordered_away(name);
+                self.deps.fleet.dropped(name);
             }
         }
         for spec in servers {

@@ -6,8 +6,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::DropGuard;
 
 use crate::balancer::directories::Twice;
-use crate::balancer::dispatch::{Found, LinkId, Speaker};
+use crate::balancer::dispatch::{LinkId, Speaker};
 use crate::balancer::messages::ToServer;
+use crate::fleet_core::registry::Probed;
 use crate::schedule::{Slot, Slots};
 
 /// An open link; dropping it closes the link.
@@ -25,7 +26,7 @@ pub(super) struct LinkHandle {
 /// What the fleet was told of a server last.
 #[derive(Debug, Default)]
 pub(super) struct ToldOfServer {
-    pub(super) found: Option<Found>,
+    pub(super) found: Option<Probed>,
     /// Whether a file is in flight to it or in doubt there.
     pub(super) in_doubt: Option<bool>,
 }

@@ -26,12 +26,24 @@ impl Registry {
         if !self.is_first_away(key) {
             return;
         }
-        let Some(member) = self.members.get_mut(&key) else {
+        // It may have died since, and another server may have its address by now.
+        self.end_of_contender(key, now);
+        let Some(member) = self.members.get(&key) else {
             return;
         };
-        let Some(second) = member.contender.take_if(|second| !second.seen.left) else {
+        let second = (member.contender.as_ref()).filter(|second| !second.seen.left);
+        let is_taken = second.map(|second| self.is_taken(&second.address, &member.id).is_some());
+        let Some(is_taken) = is_taken else {
             return;
         };
+        let member = self.members.get_mut(&key);
+        let Some(second) = member.and_then(|member| member.contender.take()) else {
+            return;
+        };
+        if is_taken {
+            self.leases.remove(&second.id);
+            return;
+        }
         let lease = Lease {
             id: Some(second.id),
             address: second.address,

@@ -69,6 +69,20 @@ impl Registry {
         }
     }
 
+    /// The balancer has dropped a server that neither the configuration nor a kept registration has.
+    /// If a registration has it that is not kept yet, it is added when that is.
+    pub fn dropped(&mut self, address: &str, now: Duration) {
+        let Some((address, _)) = self.services.get_key_value(address) else {
+            return;
+        };
+        let address = address.clone();
+        if let Some(service) = self.services.get_mut(&address) {
+            service.ordered = None;
+            service.told = None;
+        }
+        self.given_changed(&address, now);
+    }
+
     /// An operator lets a member come back that was removed at this address: whether there is one.
     fn taken_back(&mut self, address: &str, now: Duration) -> bool {
         let barred = self.members.iter_mut().find(|(_, member)| {

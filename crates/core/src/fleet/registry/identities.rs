@@ -128,6 +128,10 @@ impl Registry {
             if !service.is_given() {
                 service.found = Found::NotYet;
                 service.found_since = now;
+                // The driver is told again, also if it expects this owner: then it looks again.
+                if let Some(told) = &mut service.told {
+                    told.weight = None;
+                }
             }
             if let Some(member) = self.members.get_mut(&before) {
                 member.services.remove(address);

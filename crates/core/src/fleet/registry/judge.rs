@@ -77,11 +77,9 @@ impl Registry {
     }
 
     fn judge_lease(&self, member: &Member, lease: &Lease, now: Duration) -> Judged {
-        let mut given = member
-            .services
-            .iter()
-            .filter(|address| (self.services.get(*address)).is_some_and(Service::is_given));
-        let ours = member.services.get(&lease.address).or_else(|| given.next());
+        let ours = (member.services.get(&lease.address))
+            .or_else(|| self.given_of(member, true))
+            .or_else(|| self.given_of(member, false));
         let address = ours.unwrap_or(&lease.address);
         let service = ours.and_then(|address| self.services.get(address));
         let trouble = service.and_then(|service| trouble(service, address));

@@ -303,24 +303,25 @@ impl Registry {
         registration: &Registration,
         id: &Identity,
     ) -> Result<(), NotRegistered> {
-        let Some(service) = self.services.get(&registration.address) else {
-            return Ok(());
-        };
-        let Some(owner) = self.members.get(&service.owner) else {
-            return Ok(());
-        };
-        let knows_another = matches!(owner.id, Identity::Directory(_)) && owner.id != *id;
-        let is_leased_here = (owner.lease.as_ref())
-            .is_some_and(|lease| lease.is_alive() && lease.address == registration.address);
-        let is_down = matches!(service.found, Found::Down(_));
-        let is_there = service.is_found() || is_leased_here && !is_down;
-        if knows_another && is_there && !owner.has_left() {
-            return Err(NotRegistered::Taken {
+        match self.is_taken(&registration.address, id) {
+            None => Ok(()),
+            Some(owner) => Err(NotRegistered::Taken {
                 address: registration.address.clone(),
                 member: owner.name(),
-            });
+            }),
         }
-        Ok(())
+    }
+
+    /// The member with another directory that is there at this address, if there is one.
+    pub(super) fn is_taken(&self, address: &Arc<str>, id: &Identity) -> Option<&Member> {
+        let service = self.services.get(address)?;
+        let owner = self.members.get(&service.owner)?;
+        let knows_another = matches!(owner.id, Identity::Directory(_)) && owner.id != *id;
+        let is_leased_here = (owner.lease.as_ref())
+            .is_some_and(|lease| lease.is_alive() && lease.address == *address);
+        let is_down = matches!(service.found, Found::Down(_));
+        let is_there = service.is_found() || is_leased_here && !is_down;
+        (knows_another && is_there && !owner.has_left()).then_some(owner)
     }
 
     /// Whoever can reach the balancer can register without a proof, and each of those is probed.

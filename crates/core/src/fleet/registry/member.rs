@@ -250,7 +250,7 @@ pub(super) struct Wanted {
 /// What the driver was told of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
-    /// `None`: the configuration or an order has it.
+    /// `None`: the configuration or an order has it, or it is to be told again.
     pub(super) weight: Option<u32>,
     /// The directory that is to answer there.
     pub(super) directory: Option<Arc<str>>,

@@ -17,7 +17,16 @@ pub enum Probed {
     },
     /// It is there, and gets no files for this reason, such as that it is overloaded.
     Unfit {
+        /// The identity of its directory, if it is a native server.
+        directory: Option<Arc<str>>,
         /// Why.
+        reason: Arc<str>,
+    },
+    /// It is there, and gets no files: another server speaks for its directory.
+    Second {
+        /// The identity of the directory.
+        directory: Option<Arc<str>>,
+        /// Which server speaks for it.
         reason: Arc<str>,
     },
     /// It is not there.

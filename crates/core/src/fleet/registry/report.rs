@@ -201,20 +201,14 @@ impl Registry {
     }
 
     fn address_of<'a>(&self, member: &'a Member) -> Option<&'a Arc<str>> {
-        let given = |is_up: bool| {
-            member.services.iter().find(|address| {
-                let service = self.services.get(*address);
-                service.is_some_and(|service| service.is_given() && service.is_up() == is_up)
-            })
-        };
         let lease = member.lease.as_ref().map(|lease| &lease.address);
         let told = match &member.id {
             Identity::Address(address) => Some(address),
             _ => None,
         };
-        given(true)
+        self.given_of(member, true)
             .or(lease)
-            .or(given(false))
+            .or_else(|| self.given_of(member, false))
             .or(member.services.first())
             .or(told)
     }

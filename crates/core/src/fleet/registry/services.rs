@@ -23,10 +23,15 @@ impl Registry {
         }
         | Probed::Other {
             directory: Some(directory),
+        }
+        | Probed::Unfit {
+            directory: Some(directory),
+            ..
         } = &found
         {
             key = self.answers_as(key, &address, directory, now);
         }
+        let owner = self.members.get(&key).map(|member| &member.id);
         let Some(service) = self.services.get_mut(&address) else {
             return;
         };
@@ -38,8 +43,17 @@ impl Registry {
                 }
                 Found::Up
             }
-            Probed::Unfit { reason } => {
-                service.is_other = false;
+            Probed::Unfit { directory, reason } => {
+                if directory.is_none() {
+                    service.is_other = false;
+                }
+                Found::Unfit(reason)
+            }
+            Probed::Second { directory, reason } => {
+                service.is_other = match (owner, directory) {
+                    (Some(Identity::Directory(owner)), Some(directory)) => *owner != directory,
+                    _ => false,
+                };
                 Found::Unfit(reason)
             }
             Probed::Down { reason } => {
@@ -208,10 +222,7 @@ impl Registry {
         };
         let lease = member.lease.as_ref();
         let asked = lease.filter(|_| member.parting.is_none());
-        let given = member.services.iter().find(|address| {
-            (self.services.get(*address))
-                .is_some_and(|service| service.is_given() && service.is_found())
-        });
+        let given = self.given_of(member, true);
         let target = asked
             .filter(|lease| given.is_none_or(|given| *given == lease.address))
             .map(|lease| (lease.address.clone(), lease.weight));
@@ -276,6 +287,15 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// The first address of a member that the configuration or an order has, and at which it is found,
+    /// or is not.
+    pub(super) fn given_of<'a>(&self, member: &'a Member, is_found: bool) -> Option<&'a Arc<str>> {
+        member.services.iter().find(|address| {
+            (self.services.get(*address))
+                .is_some_and(|service| service.is_given() && service.is_found() == is_found)
+        })
     }
 
     /// How far the facts of a member are believed, if nothing was told since the start.

@@ -103,6 +103,68 @@ fn one_process_with_two_addresses_stays_at_the_first_while_it_is_found_there() {
     assert_eq!(fleet.state("d"), MemberState::Active);
 }
 
+/// A copy of another directory answers at the configured address of a server that has moved.
+#[test]
+fn a_copy_at_its_configured_address_keeps_no_server_away() {
+    let mut fleet = Fleet::new();
+    fleet.registry.configured([("a:0", 1)], fleet.now);
+    fleet.probed("a:0", up("d"));
+    fleet.serve("e", "1", "a:1");
+    fleet.hub();
+    fleet.probed(
+        "a:0",
+        Probed::Second {
+            directory: Some("e".into()),
+            reason: "a:1 speaks for its directory".into(),
+        },
+    );
+    fleet.serve("d", "2", "a:2");
+    assert_eq!(fleet.hub(), ["add a:2"]);
+    let member = fleet.directory("d");
+    assert_eq!(
+        (member.address.as_deref(), member.state),
+        (Some("a:2"), MemberState::Active)
+    );
+    // Its own server is there again: the configuration's address counts.
+    fleet.probed("a:2", down());
+    fleet.probed("a:0", up("d"));
+    assert_eq!(fleet.hub(), ["drain a:2", "remove a:2"]);
+    assert_eq!(fleet.directory("d").address.as_deref(), Some("a:0"));
+}
+
+/// It is known of, whatever keeps it from getting files.
+#[test]
+fn an_overloaded_server_is_known_by_its_directory() {
+    let mut fleet = Fleet::new();
+    fleet.registry.configured([("a:0", 1)], fleet.now);
+    fleet.probed(
+        "a:0",
+        Probed::Unfit {
+            directory: Some("d".into()),
+            reason: "it is overloaded".into(),
+        },
+    );
+    fleet.serve("d", "1", "a:1");
+    assert_eq!(fleet.hub(), [""; 0], "it is configured as a:0");
+    assert_eq!(fleet.registry.len(), 1);
+}
+
+/// It died unseen while the first one was there, and another server has its address by now.
+#[test]
+fn a_second_server_takes_no_address_that_another_has() {
+    let mut fleet = Fleet::new();
+    let first = fleet.serve("d", "1", "a:1");
+    let second = fleet.register("d", "2", "b:1");
+    let third = fleet.serve("e", "3", "b:1");
+    fleet.hub();
+    fleet.registry.leave(first, "stop", fleet.now);
+    fleet.probed("a:1", down());
+    fleet.pass(3, &[second, third]);
+    assert_eq!(fleet.hub(), ["drain a:1", "remove a:1"]);
+    assert_eq!(fleet.directory("e").address.as_deref(), Some("b:1"));
+    assert!(!fleet.beat(second), "it hears when it registers again");
+}
+
 /// A third one takes the place of the second one in the queue, not that of the first.
 #[test]
 fn however_many_register_with_one_directory_one_has_it() {

@@ -222,3 +222,60 @@ fn impossible_times_in_the_file_break_nothing() {
     assert_eq!(fleet.state("d"), MemberState::Unknown);
     fleet.registry.keep(fleet.now);
 }
+
+/// A reload comes between the registration and its disk: the balancer has dropped the server.
+#[test]
+fn a_server_that_a_reload_dropped_too_soon_is_added() {
+    let mut fleet = Fleet::new();
+    fleet.registry.configured([("a:0", 1)], fleet.now);
+    fleet.probed("a:0", up("d"));
+    let registration = registration("d", "1", "a:0");
+    fleet
+        .registry
+        .register(&registration, fleet.now)
+        .expect("it may");
+    fleet.registry.configured([], fleet.now);
+    assert_eq!(fleet.addresses(), [""; 0].map(Arc::from));
+    fleet.registry.dropped("a:0", fleet.now);
+    fleet.carry_out();
+    assert_eq!(fleet.hub(), ["add a:0"]);
+    fleet.probed("a:0", up("d"));
+    assert_eq!(fleet.state("d"), MemberState::Active);
+}
+
+/// The balancer does not have it: of a move it can be told only when it has.
+#[test]
+fn no_move_is_told_of_a_server_that_a_reload_dropped() {
+    let mut fleet = Fleet::new();
+    fleet.registry.configured([("b:9", 1)], fleet.now);
+    fleet.probed("b:9", up("d"));
+    let first = registration("d", "1", "b:9");
+    let lease = fleet.registry.register(&first, fleet.now).unwrap().lease;
+    fleet.registry.configured([], fleet.now);
+    fleet.registry.dropped("b:9", fleet.now);
+    fleet.registry.leave(lease, "stop", fleet.now);
+    fleet.actions.clear();
+    fleet.register("d", "2", "a:5");
+    let is_about = |action: &Action| match action {
+        Action::Add { address, .. } => **address == *"b:9",
+        Action::Moved { from, .. } => **from == *"b:9",
+        _ => false,
+    };
+    let first = fleet.actions.iter().find(|action| is_about(action));
+    assert!(!matches!(first, Some(Action::Moved { .. })), "{first:?}");
+}
+
+/// The driver expects this directory already, and has told how it is found: it is to tell again.
+#[test]
+fn an_address_that_was_anothers_for_a_moment_is_probed_again() {
+    let mut fleet = Fleet::new();
+    fleet.serve("d", "1", "a:1");
+    fleet.probed("a:1", down());
+    fleet.hub();
+    let other = registration("e", "2", "a:1");
+    let other = fleet.registry.register(&other, fleet.now).unwrap().lease;
+    fleet.registry.leave(other, "stop", fleet.now);
+    fleet.registry.connection_lost(other, fleet.now);
+    fleet.register("d", "3", "a:1");
+    assert_eq!(fleet.hub(), ["add a:1"]);
+}

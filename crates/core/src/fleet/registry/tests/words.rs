@@ -24,7 +24,8 @@ fn nobody_speaks_for_the_host_of_another_server() {
     let address = Some(Identity::Address("b:1".into()));
     assert_eq!(measure(&mut fleet, "b:1", Some("d")), address);
     let reason = "its directory is a copy".into();
-    fleet.probed("b:1", Probed::Unfit { reason });
+    let directory = Some("d".into());
+    fleet.probed("b:1", Probed::Second { directory, reason });
     assert_eq!(measure(&mut fleet, "b:1", Some("d")), address);
     // A stranger where a server has registered.
     for directory in [Some("x"), None] {
