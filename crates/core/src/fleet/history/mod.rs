@@ -107,21 +107,27 @@ impl History {
             let value = facts.figure(figure).filter(|value| value.is_finite())?;
             Some((figure, Cell::of(value)))
         });
-        let told: Vec<_> = told.collect();
+        let mut room = Figure::ALL.map(|figure| (figure, Cell::of(0.0)));
+        let mut count = 0;
+        for (place, told) in room.iter_mut().zip(told) {
+            *place = told;
+            count += 1;
+        }
+        let told = room.get(..count).unwrap_or_default();
         if told.is_empty() {
             return;
         }
         let has_disk = self.has_disk;
         self.change(who, |member, lost| {
             member.heard = now;
-            member.tell(now, every, &told, 0);
+            member.tell(now, every, told, 0);
             if has_disk {
                 let minute = now - now % MINUTE;
                 if member.open.as_ref().is_none_or(|open| open.time != minute) {
                     *lost += member.end_minute();
                 }
                 let new = || Box::new(Open::new(minute));
-                member.open.get_or_insert_with(new).tell(&told);
+                member.open.get_or_insert_with(new).tell(told);
             }
         });
     }

@@ -109,7 +109,7 @@ impl Registry {
             let reason = trouble.unwrap_or_else(|| "no probe of it was answered yet".to_owned());
             return Judged::new(MemberState::Joining, reason, Some(end));
         }
-        let late = lease.heard + lease.lasts / 2;
+        let late = lease.late();
         if now >= late {
             return Judged::new(MemberState::Late, "a word of it is overdue", Some(end));
         }

@@ -123,6 +123,14 @@ impl Member {
         self.parts_as(Kind::Barred)
     }
 
+    /// Until when it is active by its registration, if nothing happens. All that happens to it is
+    /// looked at when it does.
+    pub(super) fn active_until(&self) -> Option<Duration> {
+        let lease = self.lease.as_ref().filter(|lease| lease.is_alive())?;
+        let is_so = self.state == MemberState::Active && self.contender.is_none();
+        is_so.then(|| lease.late())
+    }
+
     fn parts_as(&self, kind: Kind) -> bool {
         (self.parting.as_ref()).is_some_and(|parting| parting.kind == kind)
     }
@@ -180,6 +188,11 @@ impl Lease {
         } else {
             Trust::Proved
         }
+    }
+
+    /// From here on a word of it is overdue.
+    pub(super) fn late(&self) -> Duration {
+        self.heard + self.lasts / 2
     }
 
     /// Whether it counts: its connection is there, and it speaks.

@@ -33,7 +33,11 @@ impl Registry {
             && at <= now
         {
             self.look_at(key, None);
-            self.look(key, now);
+            match self.members.get(&key).and_then(Member::active_until) {
+                // Only words of it have come since.
+                Some(late) if late > now => self.look_at(key, Some(late)),
+                _ => self.look(key, now),
+            }
         }
         self.look_at_leases(now);
     }
