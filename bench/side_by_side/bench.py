@@ -62,7 +62,7 @@ FULL = Scale(
     many_servers=1_000,
     growth_seconds=6,
     probed_servers=10_000,
-    agents=10_000,
+    agents=9_999,
     agents_seconds=60,
 )
 QUICK = Scale(

@@ -397,8 +397,8 @@ def _grows(title: str, run: str) -> tuple[Row, Row]:
 
 
 def _agents(case: str, way: str, run: str) -> tuple[Row, ...]:
-    """What 10,000 agents may cost."""
-    of = f"10,000 agents {way}, every {agents.EVERY} s"
+    """What as many agents may cost as there can be beside one server."""
+    of = f"9,999 agents {way}, every {agents.EVERY} s"
     return (
         _row(case, f"CPU of the balancer for {of}", "% of a core", f"{run}.cpu_percent", Kind.AT_MOST, 2, full=True),
         _row(case, "its memory for them, without history", "MiB", f"{run}.members_mib", Kind.AT_MOST, 64, full=True),
