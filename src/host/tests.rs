@@ -388,7 +388,7 @@ fn figures_are_those_of_proc() {
     let resident = fs::read_to_string("/proc/self/status").unwrap();
     let resident = resident
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix("RssAnon:"))
         .unwrap();
     let resident = resident.trim().trim_end_matches(" kB");
     let resident = resident.parse::<f64>().unwrap() * 1024.0;

@@ -38,7 +38,7 @@ const MAX_TOKENS: usize = 16 * 1024;
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// The most datagrams that are read without a look at what else is to be done.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = 64;
 
 /// Datagrams gather for so long before they are read: of many agents some always speak, and to wake
 /// up for each costs more than what it says.

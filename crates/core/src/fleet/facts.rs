@@ -87,7 +87,7 @@ pub struct Facts {
     /// Bytes of content of those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_bytes: Option<u64>,
-    /// The resident memory of the member's own process, in bytes.
+    /// The resident memory of the member's own process, in bytes: on Linux without pages of files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_memory: Option<u64>,
     /// The limit above which a server is overloaded, in bytes.

@@ -56,12 +56,13 @@ impl Member {
             None => self.rhythm(figures.iter().map(|(_, place)| *place)),
         };
         let wanted = wanted.max(over.div_ceil(MAX_ROWS)).max(1);
-        let mut step = self.finest_step(over, wanted);
+        let base = self.base(over, wanted);
+        let mut step = step_of(base);
         // A part that only a coarser ring knows makes all rows as long as its slots.
         let (start, parts) = loop {
             step = wanted.next_multiple_of(step);
             let start = start(now, over, step);
-            let parts = self.parts(self.base(over, wanted), start, now);
+            let parts = self.parts(base, start, now);
             let coarsest = parts.iter().map(|part| part.step).max().unwrap_or(step);
             if step.is_multiple_of(coarsest) {
                 break (start, parts);
@@ -89,8 +90,8 @@ impl Member {
     /// What is known of all figures over the stretch that ends now.
     pub(super) fn averages(&self, over: Duration, now: u64) -> Known {
         let over = over.as_secs().clamp(GRAINS[0].step, LONGEST.as_secs());
-        let start = start(now, over, self.finest_step(over, 1));
-        let parts = self.parts(self.base(over, 1), start, now);
+        let base = self.base(over, 1);
+        let parts = self.parts(base, start(now, over, step_of(base)), now);
         let places = 0..self.figures.len();
         let mut cells = vec![None; places.len()];
         let coarsest = parts.iter().map(|part| part.step).max().unwrap_or(1);
@@ -146,11 +147,6 @@ impl Member {
         found.or_else(|| self.kept().next_back())
     }
 
-    fn finest_step(&self, over: u64, wanted: u64) -> u64 {
-        let base = self.base(over, wanted).map_or(0, |(place, _)| place);
-        GRAINS.get(base).map_or(1, |grain| grain.step)
-    }
-
     /// The rings that answer for the stretch from `from` to now: the base, and before its oldest slot
     /// a coarser one, if that knows more. Slots after `now`, which a clock that was set back has left,
     /// are in no part.
@@ -198,6 +194,12 @@ impl<'a> Part<'a> {
             .filter(move |(time, _)| (from..until).contains(time))
             .map(move |(time, slot)| (time, slot, ring))
     }
+}
+
+/// Seconds of a slot of a ring with its place; those of the finest if there is none.
+fn step_of(ring: Option<(usize, &Ring)>) -> u64 {
+    let place = ring.map_or(0, |(place, _)| place);
+    GRAINS.get(place).map_or(1, |grain| grain.step)
 }
 
 /// Where the last whole rows begin that are as long as `over` together.
